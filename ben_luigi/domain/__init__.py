@@ -1,0 +1,1 @@
+"""What each step computes; knows nothing of Luigi."""

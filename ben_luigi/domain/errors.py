@@ -1,0 +1,87 @@
+"""What can go wrong, as one tree.
+
+    PipelineError
+    ├── BadName          a name that does not follow its naming rule
+    ├── BadInput         an input file that is missing, malformed or not the pinned one
+    ├── BadProduct       an L1C or L2A product that is damaged or contradicts its name
+    ├── BadAlignment     patches and v1 patches that do not pair off
+    ├── BadTable         rows that are missing, doubled or lost in a join
+    ├── BadArchive       a shard or archive that does not hold what it must
+    ├── CdseError        the Copernicus Data Space said no
+    ├── Sen2CorError     Sen2Cor is missing or failed
+    └── DatabaseError    PostgreSQL cannot be started or reached
+
+Every error says what it is about, what was expected, what was found, and what to do next.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+
+class PipelineError(Exception):
+    """An error that a person has to read: subject, expectation, finding and next step in one message.
+
+    `subject` names the tile and the file; the other three are sentences without a full stop.
+    """
+
+    def __init__(
+        self, subject: str | os.PathLike[str], *, expected: str = "", found: str = "", remedy: str = ""
+    ) -> None:
+        self.subject = str(subject)
+        self.expected = expected
+        self.found = found
+        self.remedy = remedy
+        said = (("expected", expected), ("found", found), ("next", remedy))
+        super().__init__("; ".join([self.subject, *(f"{word}: {text}" for word, text in said if text)]))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.subject, self.expected, self.found, self.remedy)
+
+
+def _rebuild(kind: type[PipelineError], subject: str, expected: str, found: str, remedy: str) -> PipelineError:
+    return kind(subject, expected=expected, found=found, remedy=remedy)
+
+
+class BadName(PipelineError):
+    """A product, patch or v1 name that does not follow its naming rule."""
+
+
+class BadInput(PipelineError):
+    """An input file that is missing, malformed, or not the one that is pinned."""
+
+
+class BadProduct(PipelineError):
+    """An L1C or L2A product that is damaged, incomplete, or contradicts its name."""
+
+
+class BadAlignment(PipelineError):
+    """Patches and v1 patches that do not pair off one to one."""
+
+
+class BadTable(PipelineError):
+    """A table that is empty, has a duplicate key, or loses rows in a join."""
+
+
+class BadArchive(PipelineError):
+    """A shard or archive that does not hold exactly what it must."""
+
+
+class CdseError(PipelineError):
+    """The Copernicus Data Space Ecosystem refused, failed, or answered nonsense."""
+
+
+class Sen2CorError(PipelineError):
+    """Sen2Cor is missing, or did not make a complete L2A product."""
+
+
+class DatabaseError(PipelineError):
+    """PostgreSQL cannot be started or reached."""
+
+
+def some(names: Iterable[object], most: int = 10) -> str:
+    """Up to `most` of `names`, comma separated, and how many there are in all."""
+    listed = [str(name) for name in names]
+    shown = ", ".join(listed[:most])
+    return shown if len(listed) <= most else f"{shown}, ... ({len(listed)} in all)"

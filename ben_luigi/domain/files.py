@@ -1,0 +1,90 @@
+"""Files that appear complete or not at all, and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_UNFINISHED = re.compile(r"\.unfinished-(\d+)-[0-9a-f]{8}-.+")
+
+
+def unfinished(path: Path) -> Path:
+    """A name beside `path`, with its suffix, for what is being made: `.unfinished-<pid>-<random>-<name>`."""
+    return path.with_name(f".unfinished-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+
+
+@contextmanager
+def published(path: Path) -> Iterator[Path]:
+    """Give a path to write a file or folder to; on success fsync and rename it to `path`, else remove it.
+
+    The folder of `path` is made. A file already at `path` is replaced; a folder there is an error.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = unfinished(path)
+    try:
+        yield work
+        _sync_all(work)
+        os.rename(work, path)
+    except BaseException:
+        remove(work)
+        raise
+    sync(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Publish `text` at `path`, UTF-8, line ends as they are."""
+    with published(path) as work:
+        work.write_text(text, encoding="utf-8", newline="")
+
+
+def sync(path: Path) -> None:
+    """Make the content of a file, or the entries of a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_all(path: Path) -> None:
+    for folder, _, names in os.walk(path):
+        for name in names:
+            if not (Path(folder) / name).is_symlink():
+                sync(Path(folder) / name)
+    sync(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, older_than_s: float = 86_400) -> list[Path]:
+    """Remove what dead processes left unfinished in `folder`: older than a day by default. Return what went."""
+    gone = []
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if _UNFINISHED.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > older_than_s:
+            remove(entry)
+            gone.append(entry)
+    return gone
+
+
+def file_hash(path: Path, algorithm: str = "sha256") -> str:
+    """Hexadecimal hash of a file, read as a stream."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def text_hash(text: str) -> str:
+    """sha256 of a text in UTF-8, hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,151 @@
+"""The naming rules of products, patches and v1 patches; the one place that parses a name.
+
+A *product* is one Sentinel-2 acquisition over one MGRS square:
+
+>>> name = ProductName.parse("S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE")
+>>> name.tile_key, name.epsg
+('33UUP_20170613', 32633)
+
+Its L2A product, as Sen2Cor names it, gives the *tile name*, the folder of the tile's patches:
+
+>>> name.converted().tile_name
+'S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP'
+>>> str(PatchId(name.converted().tile_name, x=26, y=7))
+'S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_07'
+
+Patch names of BigEarthNet v1 carry no tile and have two bugs: an hour without its leading zero, and seconds of 60 and more:
+
+>>> v1_sensing_time("S2B_MSIL2A_20180204T94160_20_72")
+datetime.datetime(2018, 2, 4, 9, 41, 59)
+
+A Sentinel-1 patch is named after its acquisition (the *S1 tile*), an MGRS square and a position:
+
+>>> s1_tile("S1B_IW_GRDH_1SDV_20170612T165809_33UUP_26_57")
+'S1B_IW_GRDH_1SDV_20170612T165809'
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ben_luigi.domain.errors import BadName
+
+_TIME = "%Y%m%dT%H%M%S"
+_PRODUCT = re.compile(
+    r"(?P<mission>S2[A-D])_MSI(?P<level>L1C|L2A)_(?P<sensing>\d{8}T\d{6})_(?P<baseline>N\d{4})"
+    r"_(?P<orbit>R\d{3})_T(?P<mgrs>\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])_(?P<discriminator>\d{8}T\d{6})\.SAFE"
+)
+_PATCH = re.compile(r"(?P<tile>S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3})_(?P<x>\d{2,})_(?P<y>\d{2,})")
+_V1 = re.compile(
+    r"S2[AB]_MSIL2A_(?P<date>\d{8})T(?P<hour>\d{1,2})(?P<minute>[0-5]\d)(?P<second>\d\d)_(?P<x>\d+)_(?P<y>\d+)"
+)
+_S1 = re.compile(r"(?P<tile>S1[A-D]_IW_GRDH_1S(?:DV|DH)_\d{8}T\d{5,6})_(?P<mgrs>\d{2}[A-Z]{3})_(?P<x>\d+)_(?P<y>\d+)")
+
+SEN2COR_BASELINE = "N9999"
+"""The baseline that Sen2Cor gives to what a user converts."""
+
+
+@dataclass(frozen=True, order=True)
+class ProductName:
+    """A Sentinel-2 product name, taken apart (ESA, Sentinel-2 naming convention of 2016)."""
+
+    mission: str
+    level: str
+    sensing: str
+    baseline: str
+    orbit: str
+    mgrs: str
+    discriminator: str
+
+    @classmethod
+    def parse(cls, name: str) -> ProductName:
+        """Parse `S2A_MSIL1C_..._.SAFE`; BadName if it is none."""
+        match = _PRODUCT.fullmatch(name)
+        if match is None:
+            raise BadName(
+                f"product name {name!r}",
+                expected="S2x_MSIL1C or L2A_<sensing>_Nxxxx_Rxxx_Txxxxx_<time>.SAFE",
+                found="something else",
+                remedy="correct the list or folder that it comes from",
+            )
+        product = cls(**match.groupdict())
+        _time(product.sensing, name), _time(product.discriminator, name)
+        return product
+
+    def __str__(self) -> str:
+        return f"{self.tile_name}_{self.discriminator}.SAFE"
+
+    @property
+    def tile_name(self) -> str:
+        """The name without processing time and suffix: the folder of the tile's patches."""
+        return f"{self.mission}_MSI{self.level}_{self.sensing}_{self.baseline}_{self.orbit}_T{self.mgrs}"
+
+    @property
+    def tile_key(self) -> str:
+        """Short and unique over the dataset's products: MGRS square and sensing date."""
+        return f"{self.mgrs}_{self.sensing[:8]}"
+
+    @property
+    def sensing_time(self) -> datetime:
+        """Start of the datatake's sensing, UTC (no tzinfo)."""
+        return _time(self.sensing, str(self))
+
+    @property
+    def zone(self) -> int:
+        """UTM zone, 1 to 60."""
+        return int(self.mgrs[:2])
+
+    @property
+    def epsg(self) -> int:
+        """EPSG code of the tile's UTM zone, north or south."""
+        return (32600 if self.mgrs[2] >= "N" else 32700) + self.zone
+
+    def converted(self) -> ProductName:
+        """The L2A product that Sen2Cor makes of it (its processing time is not known beforehand)."""
+        return replace(self, level="L2A", baseline=SEN2COR_BASELINE) if self.level == "L1C" else self
+
+
+def _time(text: str, name: str) -> datetime:
+    try:
+        return datetime.strptime(text, _TIME)
+    except ValueError as error:
+        raise BadName(f"name {name!r}", expected="a time YYYYMMDDThhmmss", found=text) from error
+
+
+@dataclass(frozen=True, order=True)
+class PatchId:
+    """A patch: its tile's L2A name and its position, `x` to the east and `y` to the south, from 0."""
+
+    tile_name: str
+    x: int
+    y: int
+
+    @classmethod
+    def parse(cls, text: str) -> PatchId:
+        """Parse `<tile name>_<x>_<y>`; BadName if it is none."""
+        match = _PATCH.fullmatch(text)
+        if match is None:
+            raise BadName(f"patch id {text!r}", expected="<L2A product name without time>_<x>_<y>")
+        return cls(match["tile"], int(match["x"]), int(match["y"]))
+
+    def __str__(self) -> str:
+        return f"{self.tile_name}_{self.x:02d}_{self.y:02d}"
+
+
+def v1_sensing_time(name: str) -> datetime:
+    """Sensing time, UTC, in a BigEarthNet v1 patch name; both of v1's bugs are understood."""
+    match = _V1.fullmatch(name)
+    if match is None:
+        raise BadName(f"v1 patch name {name!r}", expected="S2x_MSIL2A_<date>T<h>mmss_<x>_<y>")
+    second = min(int(match["second"]), 59)
+    return _time(f"{match['date']}T{int(match['hour']):02d}{match['minute']}{second:02d}", name)
+
+
+def s1_tile(s1_name: str) -> str:
+    """The S1 acquisition of an S1 patch name: the name without its MGRS square, x and y."""
+    match = _S1.fullmatch(s1_name)
+    if match is None:
+        raise BadName(f"S1 patch name {s1_name!r}", expected="S1x_IW_GRDH_1SDV_<time>_<MGRS>_<x>_<y>")
+    return match["tile"]
