@@ -1,0 +1,144 @@
+"""Pairs of a patch and the BigEarthNet v1 patch that shows the same square in the same season.
+
+v1 geometries are GeoParquet files `bigearthnet_v1_spatial_<epsg>.parquet` (patch_name, sensing_time, geom), one a UTM
+zone. On the real data each pair covers the same square, one to one; anything else is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import shapely
+
+from ben_luigi.domain.errors import BadAlignment, BadInput, BadName, some
+from ben_luigi.domain.grid import PATCH_M, PatchGrid, Square
+
+SEASONS = ("spring", "summer", "fall", "winter")
+_SPATIAL = re.compile(r"bigearthnet_v1_spatial_(326\d\d)\.parquet")
+_V1_NAME = r"^S2[AB]_MSIL2A_(?P<date>\d{8})T(?P<hour>\d{1,2})(?P<minute>[0-5]\d)(?P<second>\d\d)_\d+_\d+$"
+
+
+def seasons(times: np.ndarray) -> np.ndarray:
+    """Season of each UTC time (datetime64): one of SEASONS.
+
+    Spring is from 1 March 00:00 to 31 May 00:00, summer from 1 June to 31 August 00:00, fall from 1 September to
+    30 November 00:00, both ends included; the rest is winter. So the last day of spring, summer and fall counts as
+    winter after its midnight: a quirk of the published data.
+    """
+    times = times.astype("datetime64[s]")
+    years = times.astype("datetime64[Y]")
+    into_year = (times - years.astype("datetime64[s]")).astype("int64")
+    leap = (years + 1).astype("datetime64[D]") - years.astype("datetime64[D]") == np.timedelta64(366, "D")
+    conditions = []
+    for first, last in (((3, 1), (5, 31)), ((6, 1), (8, 31)), ((9, 1), (11, 30))):
+        start, end = _second_of_year(*first, leap), _second_of_year(*last, leap)
+        conditions.append((into_year >= start) & (into_year <= end))
+    return np.select(conditions, SEASONS[:3], "winter")
+
+
+def _second_of_year(month: int, day: int, leap: np.ndarray) -> np.ndarray:
+    common = (datetime(2017, month, day) - datetime(2017, 1, 1)).days
+    return (common + leap.astype("int64")) * 86_400
+
+
+def season(time: datetime) -> str:
+    """Season of one UTC time; see `seasons`."""
+    return str(seasons(np.array([time], dtype="datetime64[s]"))[0])
+
+
+def v1_sensing_times(names: pa.ChunkedArray | pa.Array, source: str) -> np.ndarray:
+    """Sensing times (UTC, datetime64[s]) of v1 patch names, as `names.v1_sensing_time` reads them, all at once."""
+    parts = pc.extract_regex(names, _V1_NAME)
+    if isinstance(parts, pa.ChunkedArray):
+        parts = parts.combine_chunks()
+    bad = parts.is_null()
+    if pc.any(bad).as_py():
+        wrong = pc.filter(names, bad).to_pylist()
+        raise BadName(source, expected="v1 patch names S2x_MSIL2A_<date>T<h>mmss_<x>_<y>", found=some(wrong))
+    field = {name: pc.struct_field(parts, name) for name in ("date", "hour", "minute", "second")}
+    days = pc.strptime(field["date"], "%Y%m%d", "s").to_numpy(zero_copy_only=False)
+    number = {name: pc.cast(field[name], pa.int64()).to_numpy() for name in ("hour", "minute", "second")}
+    if (number["hour"] > 23).any():
+        wrong = pc.filter(names, pa.array(number["hour"] > 23)).to_pylist()
+        raise BadName(source, expected="v1 patch names with an hour below 24", found=some(wrong))
+    seconds = number["hour"] * 3600 + number["minute"] * 60 + np.minimum(number["second"], 59)
+    return np.asarray(days + seconds.astype("timedelta64[s]"))
+
+
+def spatial_files(folder: Path) -> dict[int, Path]:
+    """The v1 geometry files in a folder, by EPSG code."""
+    found = {int(match[1]): path for path in sorted(folder.iterdir()) if (match := _SPATIAL.fullmatch(path.name))}
+    if not found:
+        raise BadInput(
+            folder,
+            expected="files bigearthnet_v1_spatial_<epsg>.parquet",
+            found="none",
+            remedy="point [inputs] v1_spatial_dir at the folder that holds them",
+        )
+    return found
+
+
+def read_v1(path: Path) -> pd.DataFrame:
+    """Read one v1 geometry file: v1_name, season, left_m, bottom_m, right_m, top_m in the file's UTM zone."""
+    try:
+        table = pq.read_table(path, columns=["patch_name", "geom"])
+        bounds = shapely.bounds(shapely.from_wkb(table["geom"].to_numpy()))
+    except (pa.ArrowException, KeyError, ValueError, shapely.errors.ShapelyError) as error:
+        raise BadInput(
+            path, expected="GeoParquet with patch_name and geom", found=str(error), remedy="fetch the file again"
+        ) from error
+    times = v1_sensing_times(table["patch_name"], str(path))
+    frame = pd.DataFrame(bounds, columns=["left_m", "bottom_m", "right_m", "top_m"])
+    frame.insert(0, "season", seasons(times))
+    frame.insert(0, "v1_name", table["patch_name"].to_pandas())
+    return frame
+
+
+def align(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> pd.DataFrame:
+    """Pair the patches of a tile with the v1 patches whose square they cover, in the same season.
+
+    `v1` holds the v1 patches of the tile's UTM zone (`read_v1`). Gives patch_id, v1_name, by ascending patch_id.
+    BadAlignment when a patch or a v1 name has two candidates.
+    """
+    near = v1[_inside(grid.square, v1) & (v1["season"] == season(sensed)).to_numpy()]
+    x = np.floor((near["left_m"].to_numpy() - grid.square.left) / PATCH_M).astype("int64")
+    y = np.floor((grid.square.top - near["top_m"].to_numpy()) / PATCH_M).astype("int64")
+    n = grid.patches_a_side
+    right, bottom = grid.square.left + (x + 1) * PATCH_M, grid.square.top - (y + 1) * PATCH_M
+    covered = (near["right_m"] <= right) & (near["bottom_m"] >= bottom) & (x < n) & (y < n)
+    index = (x * n + y)[covered.to_numpy()]
+    pairs = pd.DataFrame(
+        {
+            "patch_id": pd.array(grid.ids().take(pa.array(index)), dtype="str"),
+            "v1_name": near.loc[covered, "v1_name"].to_numpy(),
+        }
+    )
+    check_pairs(pairs, grid.tile_name)
+    return pairs.sort_values("patch_id", ignore_index=True)
+
+
+def _inside(square: Square, v1: pd.DataFrame) -> np.ndarray:
+    left, bottom, right, top = (v1[column].to_numpy() for column in ("left_m", "bottom_m", "right_m", "top_m"))
+    inside = (left >= square.left) & (right <= square.right) & (bottom >= square.bottom) & (top <= square.top)
+    return np.asarray(inside)
+
+
+def check_pairs(pairs: pd.DataFrame, source: str) -> None:
+    """BadAlignment unless every patch and every v1 name occurs once in `pairs` (patch_id, v1_name)."""
+    for column, other in (("patch_id", "v1_name"), ("v1_name", "patch_id")):
+        twice = pairs[pairs.duplicated(column, keep=False)].sort_values([column, other])
+        if len(twice):
+            found = some(f"{a} = {b}" for a, b in zip(twice[column], twice[other], strict=True))
+            raise BadAlignment(
+                source,
+                expected=f"one {other} a {column}",
+                found=found,
+                remedy="look for doubled rows in the v1 geometry files, or tiles of one season listed twice",
+            )

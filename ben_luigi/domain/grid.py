@@ -1,0 +1,143 @@
+"""Where a tile lies, how it is cut into patches, and the split of each patch.
+
+A *tile* is a square of `side_m` metres (109,800 on real products) in a UTM zone; its upper-left corner follows from its
+MGRS square. A *patch* is a square of 1200 m in a regular grid from that corner; `x` counts east and `y` south, both
+from 0. Patches are listed x first, then y: the order of their ids.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from mgrs import MGRS
+
+from ben_luigi.domain.errors import BadName
+from ben_luigi.domain.names import ProductName
+
+PATCH_M = 1200
+"""Side of a patch in metres."""
+
+TILE_SIDE_M = 109_800
+"""Side of a real tile in metres."""
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Square:
+    """An axis-parallel square in a UTM zone: upper-left corner and side in metres, EPSG code of the zone."""
+
+    left: float
+    top: float
+    side_m: float
+    epsg: int
+
+    @property
+    def right(self) -> float:
+        """East edge, metres."""
+        return self.left + self.side_m
+
+    @property
+    def bottom(self) -> float:
+        """South edge, metres."""
+        return self.top - self.side_m
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east, north, metres."""
+        return self.left, self.bottom, self.right, self.top
+
+
+def tile_square(name: ProductName, side_m: int = TILE_SIDE_M) -> Square:
+    """The square of a product's tile, from its MGRS square with south-west corner (E, N).
+
+    left = floor(E / 60) * 60, top = ceil((N + 100000) / 60) * 60: ESA's tiling, snapped to the 60 m pixel.
+    """
+    if not 32600 < name.epsg <= 32660:
+        raise BadName(f"product {name}", expected="a tile of the northern hemisphere", found=f"EPSG:{name.epsg}")
+    try:
+        with warnings.catch_warnings():  # squares that begin just below their latitude band, as 33UUP does
+            warnings.simplefilter("ignore", RuntimeWarning)
+            _, _, easting, northing = MGRS().MGRSToUTM(f"{name.mgrs}0000000000")
+    except Exception as error:  # mgrs raises plain exceptions of its own
+        raise BadName(f"product {name}", expected="an existing MGRS square", found=name.mgrs) from error
+    left = math.floor(round(easting) / 60) * 60
+    top = math.ceil((round(northing) + 100_000) / 60) * 60
+    return Square(left, top, side_m, name.epsg)
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """The patches of one tile. Arrays have one element a patch, x first, then y."""
+
+    tile_name: str
+    square: Square
+
+    @property
+    def patches_a_side(self) -> int:
+        """Number of complete patches from west to east, and from north to south: 91 on a real tile."""
+        return int(self.square.side_m // PATCH_M)
+
+    @property
+    def x(self) -> np.ndarray:
+        """Column of each patch, int64."""
+        return np.repeat(np.arange(self.patches_a_side), self.patches_a_side)
+
+    @property
+    def y(self) -> np.ndarray:
+        """Row of each patch, int64."""
+        return np.tile(np.arange(self.patches_a_side), self.patches_a_side)
+
+    @property
+    def left(self) -> np.ndarray:
+        """West edge of each patch, metres, float64."""
+        return self.square.left + self.x * float(PATCH_M)
+
+    @property
+    def top(self) -> np.ndarray:
+        """North edge of each patch, metres, float64."""
+        return self.square.top - self.y * float(PATCH_M)
+
+    def ids(self) -> pa.Array:
+        """Patch ids, ascending on real tiles."""
+        return pc.binary_join_element_wise(self.tile_name, _suffixes(self.patches_a_side), "_")
+
+    def splits(self) -> np.ndarray:
+        """`train`, `validation` or `test` of each patch, by the ring of the tile that its centre lies in.
+
+        Three concentric squares: the outer ring of width s(2 - sqrt 2)/4 is train, the next of width s(sqrt 2 - 1)/4
+        validation, the inner square test.
+        """
+        side = self.square.side_m
+        train_m, test_m = side * (2 - math.sqrt(2)) / 4, side / 4
+        centre_x, centre_y = (self.x + 0.5) * PATCH_M, (self.y + 0.5) * PATCH_M
+        to_edge = np.minimum.reduce([centre_x, centre_y, side - centre_x, side - centre_y])
+        return np.select([to_edge < train_m, to_edge < test_m], ["train", "validation"], "test")
+
+    def table(self) -> pd.DataFrame:
+        """One row a patch: patch_id, x, y, epsg, left_m, bottom_m, right_m, top_m."""
+        left, top = self.left, self.top
+        return pd.DataFrame(
+            {
+                "patch_id": pd.array(self.ids(), dtype="str"),
+                "x": self.x,
+                "y": self.y,
+                "epsg": self.square.epsg,
+                "left_m": left,
+                "bottom_m": top - PATCH_M,
+                "right_m": left + PATCH_M,
+                "top_m": top,
+            }
+        )
+
+
+@lru_cache(maxsize=8)
+def _suffixes(patches_a_side: int) -> pa.Array:
+    return pa.array([f"{x:02d}_{y:02d}" for x in range(patches_a_side) for y in range(patches_a_side)])
