@@ -140,4 +140,4 @@ class PatchGrid:
 
 @lru_cache(maxsize=8)
 def _suffixes(patches_a_side: int) -> pa.Array:
-    return pa.array([f"{x:02d}_{y:02d}" for x in range(patches_a_side) for y in range(patches_a_side)])
+    return pa.array([f"{x:02d}_{y:02d}" for x in range(patches_a_side) for y in range(patches_a_side)], pa.string())

@@ -1,0 +1,186 @@
+"""The sections of `luigi.cfg`, and the few things that follow from several options together.
+
+Paths are taken as they are written, relative ones from the current folder.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import luigi
+from luigi.parameter import ParameterVisibility
+
+from ben_luigi.domain.grid import TILE_SIDE_M
+
+TRACKED_ARTIFACTS = Path(__file__).resolve().parent.parent / "tracked_artifacts"
+
+_CDSE = "dataspace.copernicus.eu"
+
+
+class dataset(luigi.Config):  # noqa: N801 (the name of the section)
+    """What to make, and where."""
+
+    data_dir = luigi.Parameter(default="data", description="folder of everything that the pipeline makes")
+    tiles = luigi.Parameter(default="", description="tile keys, separated by commas or spaces; all by default")
+    world = luigi.ChoiceParameter(
+        default="auto",
+        choices=["auto", "sample", "real"],
+        description="auto: the sample world, unless [inputs], [cdse] or [sen2cor] name anything of the real one",
+    )
+
+
+class inputs(luigi.Config):  # noqa: N801
+    """Paths of the inputs. What is not given, and is pinned, is fetched."""
+
+    tile_names_csv = luigi.Parameter(default="", description="v1 patch name, L1C product name, link")
+    l1c_dir = luigi.Parameter(default="", description="L1C zips or .SAFE folders: start there, with the tiles in it")
+    l2a_dir = luigi.Parameter(default="", description="L2A .SAFE folders: start there, with the tiles in it")
+    clc_gpkg = luigi.Parameter(default="", description="CORINE Land Cover 2018 GeoPackage")
+    countries_geojson = luigi.Parameter(default="", description="Natural Earth 1:110m admin-0 countries")
+    v1_spatial_dir = luigi.Parameter(default="", description="folder of bigearthnet_v1_spatial_<epsg>.parquet")
+    s1_dir = luigi.Parameter(default="", description="extracted BigEarthNet-S1-v1.0")
+    s1s2_mapping_csv = luigi.Parameter(default="", description="v1 S2 patch name, S1 patch name")
+    snow_csv = luigi.Parameter(default="", description="v1 names of patches with seasonal snow")
+    cloud_csv = luigi.Parameter(default="", description="v1 names of patches with cloud or shadow")
+    published_tile_ids_csv = luigi.Parameter(default="", description="published tile ids, to compare with")
+    published_l1c_hashes_csv = luigi.Parameter(default="", description="published L1C hashes, to compare with")
+
+
+class cdse(luigi.Config):  # noqa: N801
+    """The Copernicus Data Space Ecosystem."""
+
+    catalogue_url = luigi.Parameter(default="", description="OData root of the catalogue")
+    token_url = luigi.Parameter(default="", description="OpenID Connect token endpoint")
+    download_url = luigi.Parameter(default="", description="OData root of the downloads")
+    user = luigi.Parameter(default="", description="account; else from the environment, CDSE_USER")
+    password = luigi.Parameter(
+        default="", visibility=ParameterVisibility.PRIVATE, description="else from the environment, CDSE_PASSWORD"
+    )
+    parallel = luigi.IntParameter(default=1, description="downloads at once, 1 to 4")
+    tries = luigi.IntParameter(default=3, description="tries a tile in one run")
+    pause_s = luigi.FloatParameter(default=30.0, description="pause after the first failed try; doubles each time")
+
+
+class sen2cor(luigi.Config):  # noqa: N801
+    """The external program that converts L1C to L2A."""
+
+    executable = luigi.Parameter(default="", description="path of L2A_Process; else from PATH")
+    parallel = luigi.IntParameter(default=0, description="conversions at once; 0: half of the cores")
+
+
+class database(luigi.Config):  # noqa: N801
+    """PostgreSQL."""
+
+    url = luigi.Parameter(
+        default="",
+        visibility=ParameterVisibility.PRIVATE,
+        description="postgresql://user:password@host:port/name; else the pipeline's own server in data_dir",
+    )
+
+
+class tile(luigi.Config):  # noqa: N801
+    """What a tile must look like."""
+
+    side_m = luigi.IntParameter(default=TILE_SIDE_M, description="side of a tile in metres")
+    check_extent = luigi.BoolParameter(
+        default=True,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        description="the raster must lie where its MGRS name says",
+    )
+    accept_offset = luigi.BoolParameter(
+        default=False,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        description="take L2A products with BOA_ADD_OFFSET",
+    )
+    threads = luigi.IntParameter(default=1, description="threads that decode one tile")
+
+
+class archive(luigi.Config):  # noqa: N801
+    """The archives."""
+
+    level = luigi.IntParameter(default=6, description="zstd level")
+    keep_tar = luigi.BoolParameter(
+        default=False,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        description="write the uncompressed .tar too, into archives/",
+    )
+
+
+class metadata(luigi.Config):  # noqa: N801
+    """The parquet files and the labels in them."""
+
+    writer = luigi.ChoiceParameter(
+        default="default", choices=["default", "published"], description="published: DuckDB's bytes"
+    )
+    nomenclature = luigi.Parameter(
+        default=str(TRACKED_ARTIFACTS / "nomenclature.toml"), description="classes and their CLC codes"
+    )
+    unlabeled_limit = luigi.FloatParameter(
+        default=0.25, description="a patch keeps its labels if less than this part of it is unlabelled"
+    )
+
+
+def data_dir() -> Path:
+    """The folder of everything that the pipeline makes, absolute."""
+    return Path(dataset().data_dir).expanduser().absolute()
+
+
+def is_sample() -> bool:
+    """Whether the run is on the sample world."""
+    world = str(dataset().world)
+    if world != "auto":
+        return world == "sample"
+    given, service = inputs(), cdse()
+    named = [getattr(given, option) for option, _ in inputs.get_params()]
+    named += [service.catalogue_url, service.token_url, service.download_url, service.user, sen2cor().executable]
+    return not any([*named, os.environ.get("CDSE_USER", "")])
+
+
+def given_input(option: str) -> Path | None:
+    """The path that `[inputs] option` gives, absolute, or None."""
+    path = str(getattr(inputs(), option))
+    return Path(path).expanduser().absolute() if path else None
+
+
+def selected_tiles() -> list[str]:
+    """The tile keys of `[dataset] tiles`; empty for all."""
+    return str(dataset().tiles).replace(",", " ").split()
+
+
+def catalogue_url() -> str:
+    """OData root of the catalogue."""
+    return str(cdse().catalogue_url) or f"https://catalogue.{_CDSE}/odata/v1"
+
+
+def token_url() -> str:
+    """OpenID Connect token endpoint."""
+    return str(cdse().token_url) or f"https://identity.{_CDSE}/auth/realms/CDSE/protocol/openid-connect/token"
+
+
+def download_url() -> str:
+    """OData root of the downloads."""
+    return str(cdse().download_url) or f"https://download.{_CDSE}/odata/v1"
+
+
+def account() -> tuple[str, str]:
+    """User and password at CDSE, from the configuration or the environment; empty where there is none."""
+    user = str(cdse().user) or os.environ.get("CDSE_USER", "")
+    return user, str(cdse().password) or os.environ.get("CDSE_PASSWORD", "")
+
+
+def sen2cor_at_once() -> int:
+    """How many conversions may run at once: half of the cores by default."""
+    return int(sen2cor().parallel) or max(1, (os.cpu_count() or 2) // 2)
+
+
+_set_by_us: set[str] = set()
+
+
+def set_resources() -> None:
+    """Tell the local scheduler how many downloads and conversions may run at once, unless [resources] says so."""
+    settings = luigi.configuration.get_config()
+    for name, at_once in (("cdse", min(max(1, int(cdse().parallel)), 4)), ("sen2cor", sen2cor_at_once())):
+        if name in _set_by_us or not settings.has_option("resources", name):
+            _set_by_us.add(name)
+            settings.set("resources", name, str(at_once))

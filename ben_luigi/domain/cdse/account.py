@@ -1,0 +1,58 @@
+"""User name and password for CDSE: from the environment, from a netrc-style file, or typed in at a terminal."""
+
+from __future__ import annotations
+
+import getpass
+import netrc
+import stat
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ben_luigi.domain.cdse.errors import CredentialsError
+
+USER, PASSWORD = "CDSE_USER", "CDSE_PASSWORD"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """An account at CDSE; the password is never shown."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+def find_credentials(environment: Mapping[str, str], file: Path, host: str) -> Credentials:
+    """Credentials from CDSE_USER and CDSE_PASSWORD, else the entry of `host` in `file`, else a prompt on a terminal.
+
+    Raises CredentialsError if none has them, or if others than its owner can read `file`.
+    """
+    if environment.get(USER) and environment.get(PASSWORD):
+        return Credentials(environment[USER], environment[PASSWORD])
+    found = _from_file(file, host) if file.is_file() else None
+    if found is None and sys.stdin.isatty():
+        found = Credentials(input(f"CDSE user name (for {host}): "), getpass.getpass("CDSE password: "))
+    if found is None:
+        raise CredentialsError(
+            "CDSE account",
+            expected=f"{USER} and {PASSWORD} in the environment, or an entry of {host} in {file}",
+            found="neither, and no terminal to ask at",
+            remedy=f"write 'machine {host} login NAME password PASSWORD' to {file}, and chmod 600 it",
+        )
+    return found
+
+
+def _from_file(file: Path, host: str) -> Credentials | None:
+    if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise CredentialsError(
+            str(file), expected="a file that only its owner can read", remedy=f"type: chmod 600 {file}"
+        )
+    try:
+        entry = netrc.netrc(str(file)).hosts.get(host)
+    except (netrc.NetrcParseError, UnicodeDecodeError):
+        # The parser's own message may quote the password.
+        raise CredentialsError(
+            str(file), expected=f"lines 'machine {host} login NAME password PASSWORD'", found="something else"
+        ) from None
+    return Credentials(entry[0], entry[2]) if entry and entry[0] and entry[2] else None

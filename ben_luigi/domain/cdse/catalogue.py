@@ -1,0 +1,154 @@
+"""The OData catalogue: products by name, in pages, deleted products, reprocessed ones. It needs no login."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ben_luigi.domain.cdse.errors import TransientError
+from ben_luigi.domain.cdse.http import Client, again, log_failure, plain
+from ben_luigi.domain.errors import BadName
+from ben_luigi.domain.names import ProductName
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_DIGEST = {"MD5": re.compile(r"[0-9a-f]{32}"), "BLAKE3": re.compile(r"[0-9a-f]{64}")}
+_NAMES_A_REQUEST = 200
+_PAGE = 1000
+_MOST_PAGES = 100
+_REPROCESSED = "N0500"
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` is a UUID in lower case, as product ids are."""
+    return _ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True)
+class CatalogueProduct:
+    """A product as the catalogue states it. `length_bytes` None and a missing checksum mean unknown."""
+
+    id: str
+    name: str
+    online: bool = True
+    length_bytes: int | None = None
+    checksums: Mapping[str, str] = field(default_factory=dict, hash=False)
+    published: datetime = _LONG_AGO
+    deleted: str = ""
+
+    @classmethod
+    def parse(cls, record: object) -> CatalogueProduct:
+        """Read one OData record. TransientError if it is no product; what is doubtful in it counts as unknown."""
+        said = record if isinstance(record, dict) else {}
+        key, name, length = str(said.get("Id")).lower(), said.get("Name"), said.get("ContentLength")
+        if not is_id(key) or not isinstance(name, str):
+            raise TransientError("CDSE catalogue", expected="products with Id and Name", found=repr(record)[:200])
+        cause = ", ".join(str(said[word]) for word in ("DeletionDate", "DeletionCause") if said.get(word))
+        return cls(
+            id=key,
+            name=name,
+            online=said.get("Online") is not False,
+            # 0 occurs on online products, and means unknown.
+            length_bytes=length if isinstance(length, int) and length > 0 else None,
+            checksums=dict(_checksums(said.get("Checksum"))),
+            published=_time(said.get("PublicationDate")),
+            deleted=cause,
+        )
+
+
+def _checksums(entries: object) -> Iterator[tuple[str, str]]:
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict):
+            algorithm, value = str(entry.get("Algorithm")).upper(), str(entry.get("Value")).lower()
+            if algorithm in _DIGEST and _DIGEST[algorithm].fullmatch(value):
+                yield algorithm, value
+
+
+def _time(text: object) -> datetime:
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        return _LONG_AGO
+    return time.replace(tzinfo=time.tzinfo or UTC)
+
+
+def parse_page(body: bytes) -> tuple[list[CatalogueProduct], str]:
+    """Products of one page of an answer, and the address of the next page or "". Raises TransientError."""
+    try:
+        page = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise TransientError("CDSE catalogue", expected="JSON", found=f"{body[:80]!r} ({len(body)} bytes)") from error
+    if not isinstance(page, dict) or not isinstance(page.get("value"), list):
+        raise TransientError("CDSE catalogue", expected="an object with a list 'value'", found=repr(body[:80]))
+    following = page.get("@odata.nextLink")
+    products = [CatalogueProduct.parse(record) for record in page["value"]]
+    return products, following if isinstance(following, str) else ""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Questions to the catalogue of one service. All of them raise CdseError."""
+
+    client: Client
+
+    def by_names(self, names: Iterable[str]) -> list[CatalogueProduct]:
+        """Products that bear one of `names`, in one request for 200 names; unknown names are left out."""
+        wanted = list(names)
+        url = f"{self._base}/Products/OData.CSC.FilterList?$top={_PAGE}"
+        found = []
+        for start in range(0, len(wanted), _NAMES_A_REQUEST):
+            asked = [{"Name": name} for name in wanted[start : start + _NAMES_A_REQUEST]]
+            found += self._pages("POST", url, json={"FilterProducts": asked})
+        return [product for product in found if product.name in set(wanted)]
+
+    def by_name(self, name: str) -> list[CatalogueProduct]:
+        """Products with exactly this name."""
+        return self._exactly(name, "Products")
+
+    def deleted(self, name: str) -> list[CatalogueProduct]:
+        """Deleted products with exactly this name; `deleted` says when and why."""
+        return self._exactly(name, "DeletedProducts")
+
+    def _exactly(self, name: str, entity: str) -> list[CatalogueProduct]:
+        products = self._pages("GET", f"{self._base}/{entity}", params={"$filter": f"Name eq '{name}'"})
+        return [product for product in products if product.name == name]
+
+    def reprocessed(self, name: ProductName) -> list[CatalogueProduct]:
+        """Online products of the same datatake and tile, of baseline 05.00 and later; the latest baseline first."""
+        start = f"{name.mission}_MSI{name.level}_{name.sensing}_"
+        query = f"Collection/Name eq 'SENTINEL-2' and startswith(Name,'{start}') and contains(Name,'_T{name.mgrs}_')"
+        found = []
+        for product in self._pages("GET", f"{self._base}/Products", params={"$filter": query}):
+            try:
+                other = ProductName.parse(product.name)
+            except BadName:
+                continue
+            same = (other.mission, other.level, other.sensing, other.orbit, other.mgrs)
+            if same == (name.mission, name.level, name.sensing, name.orbit, name.mgrs) and product.online:
+                found.append((other.baseline, product.published, product.id, product))
+        return [product for baseline, *_, product in sorted(found, reverse=True) if baseline >= _REPROCESSED]
+
+    @property
+    def _base(self) -> str:
+        return self.client.service.catalogue_url
+
+    def _pages(self, method: str, url: str, **what: Any) -> list[CatalogueProduct]:
+        """All pages of an answer: to the last, or to the first that brings nothing new."""
+        found: dict[str, CatalogueProduct] = {}
+        for _ in range(_MOST_PAGES):
+            products, following = self._page(method, url, what)
+            new = [product for product in products if product.id not in found]
+            found.update((product.id, product) for product in new)
+            if not following or not new:
+                return list(found.values())
+            # The next page's address has the query in it; a POST needs its body again.
+            url, what = following, {key: value for key, value in what.items() if key != "params"}
+        raise TransientError(plain(url), expected=f"at most {_MOST_PAGES} pages", found="more")
+
+    def _page(self, method: str, url: str, what: Mapping[str, Any]) -> tuple[list[CatalogueProduct], str]:
+        client = self.client
+        return again(client.patience, lambda: parse_page(client.fetch(method, url, **what)), log_failure)

@@ -1,0 +1,68 @@
+"""Hashes of a stream, taken while it passes: of the whole, and of the members of the zip that it is."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from ben_luigi.domain.l1c_container import MemberDigests
+
+_CHUNKS_AHEAD = 16
+
+
+def _blake3() -> Any:
+    return importlib.import_module("blake3").blake3()
+
+
+_MAKERS: dict[str, Callable[[], Any]] = {
+    "MD5": lambda: hashlib.md5(usedforsecurity=False),
+    "SHA256": hashlib.sha256,
+    "BLAKE3": _blake3,
+}
+
+
+def available(algorithm: str) -> bool:
+    """Whether a checksum of the catalogue can be computed: BLAKE3 needs the Python package of that name."""
+    return algorithm in _MAKERS and (algorithm != "BLAKE3" or importlib.util.find_spec("blake3") is not None)
+
+
+class Digests:
+    """Hashes of all bytes given to `update`, each taken in a thread of its own, since hashing lets others run.
+
+    >>> with Digests(["MD5"]) as digests:
+    ...     digests.update(b"abc")
+    >>> digests.hexdigest("MD5")
+    '900150983cd24fb0d6963f7d28e17f72'
+    """
+
+    def __init__(self, algorithms: Iterable[str]) -> None:
+        self.members = MemberDigests()
+        self._hashes = {algorithm: _MAKERS[algorithm]() for algorithm in algorithms}
+        takers = [self.members.update, *(each.update for each in self._hashes.values())]
+        self._takers = [(ThreadPoolExecutor(1), taker) for taker in takers]
+        self._under_way: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Digests:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pool, _taker in self._takers:
+            pool.shutdown()
+
+    def update(self, chunk: bytes) -> None:
+        """Take in the next bytes; waits if the hashing lags behind."""
+        for pool, taker in self._takers:
+            self._under_way.append(pool.submit(taker, chunk))
+        while len(self._under_way) > _CHUNKS_AHEAD * len(self._takers):
+            self._under_way.popleft().result()
+
+    def hexdigest(self, algorithm: str) -> str:
+        """Hash of what was taken in; to be asked after the `with` block."""
+        while self._under_way:
+            self._under_way.popleft().result()
+        return str(self._hashes[algorithm].hexdigest())

@@ -1,0 +1,349 @@
+"""Download of an L1C product: streamed to a part file beside the target, resumed, verified whole, renamed.
+
+The part file outlives the process, and a later try goes on where it ends, if the server's answer proves that it can:
+the range fits, the length is the same, and its first bytes are those that the part ends with. Whatever came together in
+this way counts only when all of it has been verified.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import IO
+
+import requests
+
+from ben_luigi.domain import l1c
+from ben_luigi.domain.cdse.catalogue import CatalogueProduct
+from ben_luigi.domain.cdse.digests import Digests, available
+from ben_luigi.domain.cdse.errors import PermanentError, RateLimitError, TransientError, describe, refusal
+from ben_luigi.domain.cdse.http import Client, Patience, again
+from ben_luigi.domain.cdse.token import Tokens
+from ben_luigi.domain.errors import BadProduct, CdseError, some
+from ben_luigi.domain.files import sync
+from ben_luigi.domain.names import ProductName
+
+_log = logging.getLogger(__name__)
+_CHUNK_BYTES = 2**20
+_OVERLAP_BYTES = 2**16
+_USUAL_BYTES = 10**9
+_ZIP_START = b"PK\3\4"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+
+PATIENCE = Patience(tries=3, first_pause_s=30)
+"""Three tries, half a minute and a minute apart."""
+
+
+@dataclass(frozen=True)
+class DownloadReport:
+    """What was downloaded, after how many tries (0: it was there), and how far it could be verified."""
+
+    id: str
+    name: str
+    sha256: str
+    length_bytes: int
+    tries: int
+    verified_by: tuple[str, ...]
+    not_verified: tuple[str, ...]
+
+
+@dataclass
+class Download:
+    """A product on its way to `target`.
+
+    What happens at each failed try is appended to the text file `err`, which goes when the product has come.
+    `rate_bytes_s` limits this download; `keep_free_bytes` stay free on the disk. `starting` is called with the number
+    of a try before it begins, `progress` with the bytes that are there, and the bytes expected (None: unknown).
+    """
+
+    product: CatalogueProduct
+    target: Path
+    client: Client
+    tokens: Tokens
+    err: Path | None = None
+    patience: Patience = PATIENCE
+    rate_bytes_s: float | None = None
+    keep_free_bytes: int = 2**30
+    starting: Callable[[int], None] = lambda number: None
+    progress: Callable[[int, int | None], None] = lambda done_bytes, total_bytes: None
+    _number: int = field(default=1, init=False)
+    _total_bytes: int | None = field(default=None, init=False)
+    _refused: set[str] = field(default_factory=set, init=False)
+
+    def run(self) -> DownloadReport:
+        """Fetch and verify, unless it is there already. Raises CdseError when tries are used up, or useless."""
+        self._total_bytes = self.product.length_bytes
+        try:
+            report = again(self.patience, self._try, self._failed)
+        except PermanentError as error:
+            self._failed(error, None)
+            raise self._about_tile(error) from error
+        except TransientError as error:
+            raise self._about_tile(error) from error
+        if self.err:
+            self.err.unlink(missing_ok=True)
+        return report
+
+    def _about_tile(self, error: CdseError) -> CdseError:
+        told = f"; {self.err} tells of each try" if self.err else ""
+        return type(error)(
+            f"tile {self._tile}, {error.subject}",
+            expected=error.expected,
+            found=error.found,
+            remedy=(error.remedy or "run again later") + told,
+        )
+
+    def _failed(self, error: CdseError, pause_s: float | None) -> None:
+        """Say in one line what happened, in the log and in the file for CDSE support."""
+        then = "given up" if pause_s is None else f"next try in {pause_s:.0f} s"
+        told = f"try {self._number} of {self.patience.tries}: {error}"
+        _log.warning("tile %s, %s; %s", self._tile, told, then)
+        if self.err:
+            self.err.parent.mkdir(parents=True, exist_ok=True)
+            with self.err.open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}  {self.product.name}  {told}; {then}\n")
+        if not isinstance(error, RateLimitError):
+            self._number += 1
+
+    def _try(self) -> DownloadReport:
+        if self.target.exists() and (report := self._already_there()):
+            return report
+        self.starting(self._number)
+        self._check_room()
+        try:
+            with self._part() as part:
+                return self._fetch(part)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            self._part_path.unlink(missing_ok=True)
+            raise PermanentError(
+                self.target, found=str(error), remedy="make room on the disk, and run again"
+            ) from error
+
+    def _already_there(self) -> DownloadReport | None:
+        """The report on a target that is whole: a process may have ended between the rename and its caller's note."""
+        with self.target.open("rb") as file, self._digests() as digests:
+            for chunk in _read(file, self.target.stat().st_size):
+                digests.update(chunk)
+        try:
+            return self._verified(self.target, digests, tries=0)
+        except (BadProduct, TransientError) as error:
+            _log.warning("%s is damaged, and fetched anew: %s", self.target, error)
+            return None
+
+    def _check_room(self) -> None:
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        there = self._part_path.stat().st_size if self._part_path.exists() else 0
+        needed = (self._total_bytes or _USUAL_BYTES) - there + self.keep_free_bytes
+        free = shutil.disk_usage(self.target.parent).free
+        if free < needed:
+            raise PermanentError(
+                self.target.parent,
+                expected=f"{needed:,} bytes of free space",
+                found=f"{free:,}",
+                remedy="make room on the disk, and run again",
+            )
+
+    @property
+    def _part_path(self) -> Path:
+        return self.target.with_name(f"{self.target.name}.{self.product.id}.part")
+
+    @contextmanager
+    def _part(self) -> Iterator[IO[bytes]]:
+        """The part file, for this process alone."""
+        with os.fdopen(os.open(self._part_path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as part:
+            try:
+                fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Another process may have renamed it to the target before we got the lock.
+                ours = os.path.samestat(os.fstat(part.fileno()), self._part_path.stat())
+            except (BlockingIOError, FileNotFoundError):
+                ours = False
+            if not ours:
+                raise TransientError(self._subject, found="another process is fetching it")
+            try:
+                yield part
+            finally:
+                part.flush()
+                if not os.fstat(part.fileno()).st_size:
+                    self._part_path.unlink(missing_ok=True)
+
+    def _fetch(self, part: IO[bytes]) -> DownloadReport:
+        """Go on with the part if the server lets us, else begin anew; verify and rename it."""
+        resume_at = part.seek(0, os.SEEK_END) - _OVERLAP_BYTES
+        for start in [resume_at, 0] if resume_at > 0 else [0]:
+            with self._request(start) as response:
+                chunks = self._beginning(response, part, start)
+                if chunks is None:
+                    continue
+                begin = start if response.status_code == requests.codes.partial_content else 0
+                with self._digests() as digests:
+                    self._receive(chunks, part, begin, digests)
+                return self._publish(part, digests)
+        raise TransientError(self._subject, expected="the whole product", found="a part of it")
+
+    def _request(self, start: int) -> requests.Response:
+        """The answer to a request for the bytes from `start` on, with a new token if the server wants one."""
+        token = self.tokens.get()
+        response = self._get(start, token)
+        if response.status_code == requests.codes.unauthorized:
+            response.close()
+            token = self.tokens.renew(token)
+            response = self._get(start, token)
+        if response.status_code in (requests.codes.ok, requests.codes.partial_content) or (
+            start and response.status_code == requests.codes.requested_range_not_satisfiable
+        ):
+            return response
+        body = self.client.body(response).replace(token.encode(), b"***")
+        if response.status_code == requests.codes.unauthorized:
+            found = describe(response.status_code, response.headers, body)
+            raise TransientError(self._subject, expected="a new token to be accepted", found=found)
+        raise refusal(self._subject, response.status_code, response.headers, body)
+
+    def _get(self, start: int, token: str) -> requests.Response:
+        headers = {"Authorization": f"Bearer {token}"} | ({"Range": f"bytes={start}-"} if start else {})
+        return self.client.open("GET", self._url, headers=headers)
+
+    def _beginning(self, response: requests.Response, part: IO[bytes], start: int) -> Iterator[bytes] | None:
+        """The body, if it is a zip from its start, or goes on with the part; None if it must be asked for anew."""
+        chunks = self.client.chunks(response)
+        if response.status_code == requests.codes.ok:
+            head = _head(chunks, len(_ZIP_START))
+            if not head.startswith(_ZIP_START):
+                found = describe(response.status_code, response.headers, head)
+                raise TransientError(self._subject, expected="a zip", found=found)
+            self._check_length(response)
+            return chain([head], chunks)
+        whole = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if not start or not whole or int(whole[1]) != start or int(whole[2]) != int(whole[3]) - 1:
+            return None
+        if self._total_bytes not in (None, int(whole[3])):
+            return None
+        part.seek(start)
+        head = _head(chunks, _OVERLAP_BYTES)
+        if head[:_OVERLAP_BYTES] != part.read():
+            return None
+        self._total_bytes = int(whole[3])
+        return chain([head], chunks)
+
+    def _check_length(self, response: requests.Response) -> None:
+        """Keep the length that the server states; TransientError if the catalogue says otherwise."""
+        stated = response.headers.get("Content-Length", "")
+        if not stated.isdigit():
+            return
+        if self.product.length_bytes not in (None, int(stated)):
+            catalogue = f"{self.product.length_bytes:,} bytes, as the catalogue has it"
+            raise TransientError(self._subject, expected=catalogue, found=f"Content-Length {int(stated):,}")
+        self._total_bytes = int(stated)
+
+    def _receive(self, chunks: Iterator[bytes], part: IO[bytes], start: int, digests: Digests) -> None:
+        """Write the body to the part from `start` on, with all of the part hashed in passing."""
+        part.seek(0)
+        for chunk in _read(part, start):
+            digests.update(chunk)
+        part.seek(start)
+        part.truncate()
+        done, begun_s = start, time.monotonic()
+        for chunk in chunks:
+            part.write(chunk)
+            digests.update(chunk)
+            done += len(chunk)
+            if self._total_bytes is not None and done > self._total_bytes:
+                part.truncate(0)
+                break
+            self.progress(done, self._total_bytes)
+            if self.rate_bytes_s:
+                time.sleep(max(0, (done - start) / self.rate_bytes_s - (time.monotonic() - begun_s)))
+        if self._total_bytes not in (None, done):
+            raise TransientError(self._subject, expected=f"{self._total_bytes:,} bytes", found=f"{done:,} bytes")
+
+    def _digests(self) -> Digests:
+        return Digests(filter(available, ["SHA256", *self.product.checksums]))
+
+    def _publish(self, part: IO[bytes], digests: Digests) -> DownloadReport:
+        """Give a part that is whole its final name. What is not is thrown away, and the second time for good."""
+        part.flush()
+        sha256 = digests.hexdigest("SHA256")
+        try:
+            report = self._verified(self._part_path, digests, tries=self._number)
+        except (BadProduct, TransientError) as error:
+            part.truncate(0)
+            if sha256 not in self._refused:
+                self._refused.add(sha256)
+                raise TransientError(self._subject, expected=error.expected, found=error.found) from error
+            raise PermanentError(
+                self._subject,
+                expected=error.expected,
+                found=f"{error.found}; CDSE sends the same bytes again (sha256 {sha256})",
+                remedy="report it to CDSE support; give the product in [inputs] l1c_dir",
+            ) from error
+        os.fsync(part.fileno())
+        self._part_path.rename(self.target)
+        sync(self.target.parent)
+        return report
+
+    def _verified(self, path: Path, digests: Digests, tries: int) -> DownloadReport:
+        """Compare a whole file with the catalogue and its own manifest. Raises TransientError or BadProduct."""
+        product, length, by, not_by = self.product, path.stat().st_size, [], []
+        if product.length_bytes is None:
+            not_by.append("length: the catalogue has none")
+        elif length != product.length_bytes:
+            raise TransientError(path, expected=f"{product.length_bytes:,} bytes", found=f"{length:,} bytes")
+        else:
+            by.append("length")
+        for algorithm, expected in product.checksums.items():
+            if not available(algorithm):
+                not_by.append(f"{algorithm}: the Python package for it is not installed")
+            elif (found := digests.hexdigest(algorithm)) != expected:
+                raise TransientError(path, expected=f"{algorithm} {expected}, as the catalogue has it", found=found)
+            else:
+                by.append(algorithm)
+        if not product.checksums:
+            not_by.append("checksum: the catalogue has none")
+        checked = l1c.verify(path, ProductName.parse(product.name), digests.members.taken)
+        if checked.unlisted:
+            not_by.append(f"members without a checksum in the manifest: {some(checked.unlisted)}")
+        sha256 = digests.hexdigest("SHA256")
+        by += ["zip CRC", "manifest"]
+        return DownloadReport(product.id, product.name, sha256, length, tries, tuple(by), tuple(not_by))
+
+    @property
+    def _tile(self) -> str:
+        return ProductName.parse(self.product.name).tile_key
+
+    @property
+    def _url(self) -> str:
+        return f"{self.client.service.download_url}/Products({self.product.id})/$value"
+
+    @property
+    def _subject(self) -> str:
+        return f"GET {self._url}"
+
+
+def _head(chunks: Iterator[bytes], length: int) -> bytes:
+    """The first `length` bytes of a stream at least, or all of it."""
+    head = bytearray()
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= length:
+            break
+    return bytes(head)
+
+
+def _read(file: IO[bytes], length: int) -> Iterator[bytes]:
+    """The next `length` bytes of a file."""
+    while length > 0 and (chunk := file.read(min(length, _CHUNK_BYTES))):
+        yield chunk
+        length -= len(chunk)

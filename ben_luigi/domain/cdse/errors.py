@@ -1,0 +1,92 @@
+"""What CDSE answers when it does not do what was asked, and whether asking again helps.
+
+CdseError
+├── TransientError       may pass: tried again after a pause
+│   └── RateLimitError   too much at once: waited for, without counting as a try
+└── PermanentError       will not pass by itself: not tried again
+    └── CredentialsError wrong user name, password or code: stops everything
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+from ben_luigi.domain.errors import CdseError
+
+_CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]+")
+_MAY_PASS = {404, 408, 409, 425}
+
+
+class TransientError(CdseError):
+    """A failure that may pass. `retry_after_s` is what the server asked for, in seconds, if it did."""
+
+    retry_after_s: float | None = None
+
+
+class RateLimitError(TransientError):
+    """Too many requests, connections or sessions at once."""
+
+
+class PermanentError(CdseError):
+    """A refusal that stays the same however often one asks."""
+
+
+class CredentialsError(PermanentError):
+    """CDSE does not accept the user name, password or two-factor code."""
+
+
+def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes) -> CdseError:
+    """The error that an HTTP answer other than the expected one stands for.
+
+    404 may pass: the catalogue is reported to give it now and then for what exists.
+    """
+    found = describe(status, headers, body)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        limited = RateLimitError(subject, found=found, remedy="lower [cdse] connections, or wait")
+        limited.retry_after_s = retry_after_s(headers.get("Retry-After", ""))
+        return limited
+    if status >= HTTPStatus.BAD_REQUEST and status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _MAY_PASS:
+        return PermanentError(subject, found=found, remedy="ask CDSE support, with this message")
+    passing = TransientError(subject, found=found)
+    passing.retry_after_s = retry_after_s(headers.get("Retry-After", ""))
+    return passing
+
+
+def describe(status: int, headers: Mapping[str, str], body: bytes) -> str:
+    """An HTTP answer in one line: status, type, the request ids that support asks for, and how its body begins."""
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else ""
+    ids = [f"{name} {headers[name]}" for name in ("trace-id", "x-request-id", "request-id") if name in headers]
+    kind = headers.get("Content-Type", "no content type").split(";")[0]
+    return ", ".join([f"HTTP {status} {phrase}".strip(), kind, *map(snippet, ids), snippet(body) or "an empty body"])
+
+
+def snippet(body: bytes | str, most: int = 160) -> str:
+    """The beginning of an answer's body on one line; of JSON, its code and message."""
+    text = body if isinstance(body, str) else body[:4096].decode("utf-8", "replace")
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        said = None
+    if isinstance(said, dict):
+        words = ("code", "error", "message", "error_description", "detail", "trace-id")
+        text = " ".join(str(said[word]) for word in words if word in said) or text
+    text = _CONTROL.sub(" ", text).strip()
+    return text if len(text) <= most else text[:most] + "..."
+
+
+def retry_after_s(value: str) -> float | None:
+    """Seconds that a Retry-After header asks for, as a number or a date; None for nonsense and for the past."""
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:12])
+    try:
+        when = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    wait_s = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return wait_s if wait_s > 0 else None

@@ -1,0 +1,195 @@
+"""Requests to CDSE: to its own hosts alone, never hanging, tried again where that helps."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+
+from ben_luigi.domain.cdse.errors import RateLimitError, TransientError, refusal
+
+_log = logging.getLogger(__name__)
+_CHUNK_BYTES = 2**20
+_ANSWER_BYTES = 2**26
+_REDIRECTS = 5
+_REDIRECTED = {301, 302, 303, 307, 308}
+_BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Service:
+    """Where CDSE is: the base URLs of its catalogue, its token endpoint and its downloads."""
+
+    catalogue_url: str = "https://catalogue.dataspace.copernicus.eu/odata/v1"
+    token_url: str = "https://identity.dataspace.copernicus.eu/auth/realms/CDSE/protocol/openid-connect/token"
+    download_url: str = "https://download.dataspace.copernicus.eu/odata/v1"
+
+    def allows(self, url: str) -> bool:
+        """Whether `url` is one of CDSE's over https, or has scheme, host and port of a configured one."""
+        try:
+            parts = urlsplit(url)
+            origin = (parts.scheme, parts.hostname, parts.port)
+            configured = [urlsplit(own) for own in (self.catalogue_url, self.token_url, self.download_url)]
+            own = {(part.scheme, part.hostname, part.port) for part in configured}
+        except ValueError:
+            return False
+        host = f".{parts.hostname or ''}"
+        official = parts.scheme == "https" and parts.port in (None, 443) and host.endswith(".dataspace.copernicus.eu")
+        return parts.username is None and (official or origin in own)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often to try, how often to wait for a rate limit, and how long. Pauses double up to the longest, with jitter.
+
+    Below `floor_bytes_s`, measured over `floor_window_s`, an answer counts as stalled.
+    """
+
+    tries: int = 5
+    waits: int = 10
+    first_pause_s: float = 2
+    longest_pause_s: float = 600
+    connect_timeout_s: float = 30
+    read_timeout_s: float = 60
+    floor_bytes_s: float = 20_000
+    floor_window_s: float = 60
+
+    def pause_s(self, number: int, asked_s: float | None = None) -> float:
+        """Seconds to wait after failure `number` (from 1); what the server asks for is obeyed up to the longest."""
+        drawn_s = self.first_pause_s * 2.0 ** min(number - 1, 30) * random.uniform(0.5, 1.0)
+        return min(self.longest_pause_s, max(drawn_s, asked_s or 0))
+
+
+def again(patience: Patience, action: Callable[[], T], failed: Callable[[TransientError, float | None], None]) -> T:
+    """Do `action` as often as `patience` allows while it raises TransientError; a rate limit does not count as a try.
+
+    `failed` is told of each failure, and the seconds until the next try: None if there is none.
+    """
+    tries = waits = 0
+    while True:
+        try:
+            return action()
+        except TransientError as error:
+            limited = isinstance(error, RateLimitError)
+            tries, waits = tries + (not limited), waits + limited
+            if tries >= patience.tries or waits >= patience.waits:
+                failed(error, None)
+                raise
+            pause_s = patience.pause_s(tries + waits, error.retry_after_s)
+            failed(error, pause_s)
+            time.sleep(pause_s)
+
+
+@dataclass(frozen=True)
+class Client:
+    """A session with CDSE that ignores the machine's proxies and .netrc: the latter would replace the token."""
+
+    service: Service = field(default_factory=Service)
+    patience: Patience = field(default_factory=Patience)
+    session: requests.Session = field(default_factory=requests.Session, repr=False)
+
+    def __post_init__(self) -> None:
+        self.session.trust_env = False
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+
+    def open(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, **what: Any
+    ) -> requests.Response:
+        """Send one request, and follow redirects of a GET within CDSE's hosts; the body is left to be read.
+
+        `what` is for requests: data, json, params. Raises TransientError.
+        """
+        headers = {"Accept-Encoding": "identity", **(headers or {})}
+        for _ in range(_REDIRECTS + 1):
+            if not self.service.allows(url):
+                raise TransientError(
+                    f"{method} {plain(url)}", expected="an https address under dataspace.copernicus.eu", found="another"
+                )
+            response = self._send(method, url, headers=headers, **what)
+            if response.status_code not in _REDIRECTED or method != "GET":
+                return response
+            response.close()
+            url, what = urljoin(response.url, response.headers.get("Location", "")), {}
+        raise TransientError(f"{method} {plain(url)}", expected=f"at most {_REDIRECTS} redirects", found="more")
+
+    def _send(self, method: str, url: str, **what: Any) -> requests.Response:
+        timeouts_s = (self.patience.connect_timeout_s, self.patience.read_timeout_s)
+        try:
+            return self.session.request(method, url, timeout=timeouts_s, stream=True, allow_redirects=False, **what)
+        except _BROKEN as error:
+            raise TransientError(f"{method} {plain(url)}", expected="an answer", found=_reason(error)) from error
+
+    def chunks(self, response: requests.Response) -> Iterator[bytes]:
+        """The body as it comes; TransientError when it breaks off, stalls, or crawls below the floor."""
+        subject, mark_s, got = f"answer of {plain(response.url)}", time.monotonic(), 0
+        while True:
+            try:
+                chunk = response.raw.read1(_CHUNK_BYTES, decode_content=False)
+            except _BROKEN as error:
+                raise TransientError(subject, expected="the whole body", found=_reason(error)) from error
+            if not chunk:
+                return
+            yield chunk
+            got += len(chunk)
+            spent_s = time.monotonic() - mark_s
+            if spent_s > self.patience.floor_window_s:
+                self._check_speed(subject, got / spent_s)
+                mark_s, got = time.monotonic(), 0
+
+    def _check_speed(self, subject: str, bytes_s: float) -> None:
+        if bytes_s < self.patience.floor_bytes_s:
+            floor = f"at least {self.patience.floor_bytes_s:,.0f} bytes a second"
+            raise TransientError(subject, expected=floor, found=f"a crawl of {bytes_s:,.0f} bytes a second")
+
+    def body(self, response: requests.Response) -> bytes:
+        """A small body, whole. Raises TransientError."""
+        body = bytearray()
+        with response:
+            for chunk in self.chunks(response):
+                body += chunk
+                if len(body) > _ANSWER_BYTES:
+                    raise TransientError(
+                        plain(response.url), expected=f"at most {_ANSWER_BYTES:,} bytes", found="an endless answer"
+                    )
+        return bytes(body)
+
+    def fetch(self, method: str, url: str, **what: Any) -> bytes:
+        """The body of the 200 answer to one small request. Raises CdseError."""
+        response = self.open(method, url, **what)
+        body = self.body(response)
+        if response.status_code != requests.codes.ok:
+            raise refusal(f"{method} {plain(url)}", response.status_code, response.headers, body)
+        return body
+
+
+def log_failure(error: TransientError, pause_s: float | None) -> None:
+    """Say in one line what failed, and when it is tried again."""
+    _log.warning("%s; %s", error, "given up" if pause_s is None else f"asking again in {pause_s:.1f} s")
+
+
+def plain(url: str) -> str:
+    """`url` without its query, which may be long or hold what is not for logs."""
+    return url.partition("?")[0]
+
+
+def _reason(error: BaseException) -> str:
+    """What broke, without the layers of wrapping: the innermost exception that says something."""
+    while True:
+        inner = getattr(error, "reason", None) or next((a for a in error.args if isinstance(a, BaseException)), None)
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    return f"{type(error).__name__}: {str(error).rpartition('>: ')[2] or 'no message'}"

@@ -1,0 +1,243 @@
+"""Product names to CDSE ids: from the list of v1 patches to `bigearthnet_s2_tile_ids.csv`.
+
+What the catalogue says of a name is its *state*; people read the table of them:
+
+    exact       the id is the published one
+    found       one id, and no published one to compare it with
+    moved       same name, other id than the published one
+    superseded  only a reprocessed product of the same datatake and tile (baseline 05.00 and later)
+    offline     listed, but not to be had through any API
+    deleted     deleted by CDSE; the note says when and why
+    gone        not in the catalogue, nor among the deleted products
+    ambiguous   several ids, and no rule that chooses
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import io
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+from ben_luigi.domain.cdse.catalogue import Catalogue, CatalogueProduct, is_id
+from ben_luigi.domain.cdse.errors import PermanentError
+from ben_luigi.domain.cdse.http import Client
+from ben_luigi.domain.errors import BadInput, BadName, CdseError, some
+from ben_luigi.domain.files import write_text
+from ben_luigi.domain.names import ProductName
+
+_log = logging.getLogger(__name__)
+_HEADER = ["tile", "id"]
+_TO_BE_HAD = {"exact", "found", "moved"}
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What the catalogue says of one product name; `product` is the one to take, or the one that cannot be had."""
+
+    name: ProductName
+    state: str
+    product: CatalogueProduct | None = None
+    note: str = ""
+    accept_superseded: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether `product` can be downloaded, and may stand for the name."""
+        return self.state in _TO_BE_HAD or (self.state == "superseded" and self.accept_superseded)
+
+    @property
+    def problem(self) -> CdseError | None:
+        """Why the product cannot be had; None if it can."""
+        if self.usable:
+            return None
+        remedy = {
+            "superseded": "set [cdse] accept_superseded, or give the original in [inputs] l1c_dir",
+            "ambiguous": "ask CDSE support which one is right, or give the product in [inputs] l1c_dir",
+        }
+        return PermanentError(
+            f"product {self.name}",
+            expected="one product of this name online at CDSE",
+            found=f"{self.state}: {self.note}" if self.note else self.state,
+            remedy=remedy.get(self.state, "give the product in [inputs] l1c_dir, or ask CDSE support"),
+        )
+
+
+def read_tile_names(path: Path) -> list[ProductName]:
+    """Distinct L1C product names, sorted, of a list of rows `v1 patch name,product name,URL` (CSV or .bz2, no header).
+
+    Raises BadInput, naming file and line.
+    """
+    seen: dict[bytes, ProductName] = {}
+    for number, row in enumerate(_lines(path), start=1):
+        fields = row.split(b",")
+        if len(fields) != 3:
+            raise _bad_line(path, number, "v1 patch name,product name,URL", repr(row[:120]))
+        if fields[1] not in seen:
+            seen[fields[1]] = _l1c(path, number, fields[1])
+    if not seen:
+        raise BadInput(path, expected="a row for each v1 patch", found="an empty file", remedy="fetch it again")
+    return sorted(seen.values())
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        data = path.read_bytes()
+        data = bz2.decompress(data) if path.suffix == ".bz2" else data
+    except (OSError, ValueError, EOFError) as error:
+        raise BadInput(path, expected="a readable file", found=str(error), remedy="fetch it again") from error
+    return data.splitlines()
+
+
+def _l1c(path: Path, number: int, text: bytes) -> ProductName:
+    try:
+        name = ProductName.parse(text.decode("utf-8", "replace"))
+    except BadName as error:
+        raise _bad_line(path, number, "the name of an L1C product", error.subject) from error
+    if name.level != "L1C":
+        raise _bad_line(path, number, "the name of an L1C product", str(name))
+    return name
+
+
+def _bad_line(path: Path, number: int, expected: str, found: str) -> BadInput:
+    return BadInput(f"{path}, line {number}", expected=expected, found=found, remedy="fetch the file again")
+
+
+def resolve(
+    names: Iterable[ProductName],
+    client: Client,
+    published: Mapping[str, str] | None = None,
+    *,
+    accept_superseded: bool = False,
+) -> list[Resolution]:
+    """Ask the catalogue for `names`; one resolution for each, in their order.
+
+    `published` gives the published id of a name. Raises CdseError only if the catalogue cannot be asked.
+    """
+    wanted, published = list(names), published or {}
+    catalogue = Catalogue(client)
+    listed = _listed(catalogue, [str(name) for name in wanted])
+    resolutions = []
+    for name in wanted:
+        known = published.get(str(name), "")
+        candidates = _confirmed(catalogue, str(name), known, listed.get(str(name), []))
+        found = _choose(name, candidates, known) if candidates else _missing(name, catalogue)
+        resolutions.append(replace(found, accept_superseded=accept_superseded))
+    return resolutions
+
+
+def _listed(catalogue: Catalogue, names: Sequence[str]) -> Mapping[str, list[CatalogueProduct]]:
+    """Products by name, as far as one question for all of them answers it."""
+    listed: dict[str, list[CatalogueProduct]] = defaultdict(list)
+    try:
+        for product in catalogue.by_names(names):
+            listed[product.name].append(product)
+    except CdseError as error:
+        _log.warning("CDSE does not answer for all names at once, asking name by name: %s", error)
+    return listed
+
+
+def _confirmed(catalogue: Catalogue, name: str, known: str, listed: list[CatalogueProduct]) -> list[CatalogueProduct]:
+    """Products of a name. An answer that lacks the name, or its published id, counts only when it repeats."""
+    if known in [product.id for product in listed] or (listed and not known):
+        return listed
+    found = {product.id: product for product in [*listed, *catalogue.by_name(name)]}
+    if not found:
+        time.sleep(catalogue.client.patience.pause_s(1))
+        found = {product.id: product for product in catalogue.by_name(name)}
+    return list(found.values())
+
+
+def _choose(name: ProductName, candidates: list[CatalogueProduct], known: str) -> Resolution:
+    """Among products of one name: the published id, else the online one published last."""
+    others = sorted(product.id for product in candidates)
+    for product in candidates:
+        if product.id == known:
+            also = f"also listed as {some(i for i in others if i != known)}" if len(others) > 1 else ""
+            return Resolution(name, "exact" if product.online else "offline", product, also)
+    online = [product for product in candidates if product.online]
+    ranked = sorted(online or candidates, key=lambda product: (product.published, product.id))
+    last = ranked[-1]
+    if not online:
+        return Resolution(name, "offline", last, f"listed as {some(others)}")
+    if len(ranked) > 1 and ranked[-2].published == last.published:
+        listed = some(f"{product.id} (published {product.published:%Y-%m-%dT%H:%M:%SZ})" for product in ranked)
+        return Resolution(name, "ambiguous", None, f"candidates {listed}")
+    notes = [f"published as {known}"] if known else []
+    if len(others) > 1:
+        notes.append(f"the online one published last of {some(others)}")
+    return Resolution(name, "moved" if known else "found", last, "; ".join(notes))
+
+
+def _missing(name: ProductName, catalogue: Catalogue) -> Resolution:
+    """Of a name without a product: reprocessed, deleted or gone."""
+    deleted = catalogue.deleted(str(name))
+    note = "; ".join(f"{product.id} deleted {product.deleted}".rstrip() for product in deleted)
+    for product in catalogue.reprocessed(name):
+        return Resolution(name, "superseded", product, "; ".join(filter(None, [f"by {product.name}", note])))
+    return Resolution(name, "deleted" if deleted else "gone", deleted[0] if deleted else None, note)
+
+
+def require(resolutions: Iterable[Resolution]) -> None:
+    """Raise CdseError that names each product that cannot be had, and why."""
+    problems = [problem for resolution in resolutions if (problem := resolution.problem)]
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        found = some((f"{problem.subject}: {problem.found}" for problem in problems), most=len(problems))
+        raise PermanentError(
+            f"{len(problems)} products", expected=problems[0].expected, found=found, remedy=problems[0].remedy
+        )
+
+
+def write_tile_ids(path: Path, resolutions: Iterable[Resolution]) -> None:
+    """Publish `tile,id` of the usable resolutions, sorted by tile; BadInput if a tile or an id occurs twice.
+
+    The tile is the name of the product that is taken: of a superseded one, the reprocessed one's.
+    """
+    taken = [resolution.product for resolution in resolutions if resolution.usable and resolution.product]
+    rows = sorted((product.name, product.id) for product in taken)
+    _check_unique(path, rows)
+    write_text(path, _csv([_HEADER, *rows]))
+
+
+def read_tile_ids(path: Path) -> dict[str, str]:
+    """Id of each product name, from `bigearthnet_s2_tile_ids.csv`. Raises BadInput, naming file and line."""
+    try:
+        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+    except (OSError, ValueError, csv.Error) as error:
+        raise BadInput(path, expected="a CSV file", found=str(error), remedy="make or fetch it again") from error
+    if not rows or rows[0] != _HEADER:
+        raise BadInput(path, expected="the header tile,id", found=repr(rows[:1]), remedy="make or fetch it again")
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != 2 or not is_id(row[1]):
+            raise _bad_line(path, number, "a product name and a UUID in lower case", repr(row))
+        _l1c(path, number, row[0].encode())
+    _check_unique(path, [(row[0], row[1]) for row in rows[1:]])
+    return {row[0]: row[1] for row in rows[1:]}
+
+
+def _check_unique(path: Path, rows: Sequence[tuple[str, str]]) -> None:
+    for column, word in enumerate(_HEADER):
+        values = sorted(row[column] for row in rows)
+        twice = {value for value, following in pairwise(values) if value == following}
+        if twice:
+            raise BadInput(path, expected=f"each {word} once", found=f"twice: {some(sorted(twice))}")
+
+
+def write_states(path: Path, resolutions: Iterable[Resolution]) -> None:
+    """Publish the table that people read: `tile,state,id,note`, sorted by tile."""
+    rows = sorted((str(one.name), one.state, one.product.id if one.product else "", one.note) for one in resolutions)
+    write_text(path, _csv([["tile", "state", "id", "note"], *rows]))
+
+
+def _csv(rows: Iterable[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

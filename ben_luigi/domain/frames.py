@@ -1,0 +1,144 @@
+"""The zstd frames of a file: found by their block headers, without decompressing, and unpacked one by one.
+
+A frame that is damaged costs only itself: the next one is found by its magic number.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+import zstandard
+
+CHUNK_BYTES = 2**20
+_MAGIC = zstandard.FRAME_HEADER
+_SKIPPABLE = range(0x184D2A50, 0x184D2A60)
+_LONGEST_HEADER = 18
+_BLOCK_HEADER_BYTES, _CHECKSUM_BYTES = 3, 4
+_RLE, _RESERVED = 1, 3
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where in a file a frame is, in bytes; `content_bytes` is its length when unpacked, None where it does not say.
+
+    `whole` is False if its blocks do not lead to another frame or to the end of the file.
+    """
+
+    start: int
+    stop: int
+    content_bytes: int | None
+    whole: bool
+
+
+def find(file: BinaryIO) -> Iterator[Frame]:
+    """The frames of a file in order; what belongs to none is taken to the frame before it."""
+    size = file.seek(0, os.SEEK_END)
+    at = 0
+    while at < size:
+        stop = _stop(file, at, size)
+        if stop is not None and _is_start(file, stop, size):
+            content_bytes = _content_bytes(file, at)
+            whole = True
+        else:
+            stop, content_bytes, whole = _next_start(file, at + 1, size), None, False
+        if not (whole and _is_skippable(file, at)):
+            yield Frame(at, stop, content_bytes, whole)
+        at = stop
+
+
+def unpack(file: BinaryIO, frame: Frame, seen: Callable[[bytes], None] = lambda packed: None) -> Iterator[bytes]:
+    """The content of a frame in chunks of at most 1 MiB; `seen` is given its compressed bytes as they are read.
+
+    Raises zstandard.ZstdError where it is damaged, which may be only after the last chunk: the checksum comes last.
+    """
+    source = cast(BinaryIO, _Slice(file, frame.start, frame.stop, seen))
+    reader = zstandard.ZstdDecompressor().stream_reader(source, read_size=CHUNK_BYTES)
+    size = 0
+    while chunk := reader.read(CHUNK_BYTES):
+        size += len(chunk)
+        yield chunk
+    if not frame.whole or (frame.content_bytes is not None and size != frame.content_bytes):
+        raise zstandard.ZstdError("the frame is not whole")
+
+
+class _Slice:
+    """The bytes of a file from `start` to `stop`, as a source to read from."""
+
+    def __init__(self, file: BinaryIO, start: int, stop: int, seen: Callable[[bytes], None]) -> None:
+        self._file = file
+        self._at = start
+        self._stop = stop
+        self._seen = seen
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes."""
+        data = _read(self._file, self._at, min(size, self._stop - self._at))
+        self._at += len(data)
+        if data:
+            self._seen(data)
+        return data
+
+
+def _read(file: BinaryIO, at: int, size: int) -> bytes:
+    file.seek(at)
+    return file.read(size)
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(data, "little")
+
+
+def _is_skippable(file: BinaryIO, at: int) -> bool:
+    return _number(_read(file, at, 4)) in _SKIPPABLE
+
+
+def _is_start(file: BinaryIO, at: int, size: int) -> bool:
+    return at == size or _read(file, at, 4) == _MAGIC or _is_skippable(file, at)
+
+
+def _content_bytes(file: BinaryIO, at: int) -> int | None:
+    if _is_skippable(file, at):
+        return 0
+    content = zstandard.get_frame_parameters(_read(file, at, _LONGEST_HEADER)).content_size
+    return None if content == zstandard.CONTENTSIZE_UNKNOWN else content
+
+
+def _stop(file: BinaryIO, start: int, size: int) -> int | None:
+    """The end of the frame at `start`, by its block headers; None if they do not make sense."""
+    head = _read(file, start, _LONGEST_HEADER)
+    if _number(head[:4]) in _SKIPPABLE:
+        stop = start + 8 + _number(head[4:8])
+        return stop if stop <= size else None
+    try:
+        parameters = zstandard.get_frame_parameters(head)
+        at = start + zstandard.frame_header_size(head)
+    except zstandard.ZstdError:
+        return None
+    last = False
+    while not last:
+        header = _number(_read(file, at, _BLOCK_HEADER_BYTES))
+        last, kind, length = bool(header & 1), header >> 1 & 3, header >> 3
+        if kind == _RESERVED or length > zstandard.BLOCKSIZE_MAX:
+            return None
+        at += _BLOCK_HEADER_BYTES + (1 if kind == _RLE else length)
+        if at > size:
+            return None
+    at += _CHECKSUM_BYTES if parameters.has_checksum else 0
+    return at if at <= size else None
+
+
+def _next_start(file: BinaryIO, at: int, size: int) -> int:
+    """Where, from `at` on, the next frame starts whose blocks make sense; else the end of the file."""
+    while at < size:
+        data = _read(file, at, CHUNK_BYTES)
+        found = data.find(_MAGIC)
+        while found >= 0:
+            stop = _stop(file, at + found, size)
+            if stop is not None and _is_start(file, stop, size):
+                return at + found
+            found = data.find(_MAGIC, found + 1)
+        at += max(len(data) - len(_MAGIC) + 1, 1)
+    return size

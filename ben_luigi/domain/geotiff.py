@@ -1,0 +1,129 @@
+"""The bytes of a patch's GeoTIFF, as GDAL's GTiff driver writes them, without calling GDAL for each file.
+
+GDAL writes one file for a tile; of the others only the tie point (upper-left corner, metres) and the strips of pixels
+differ. So that file is a *template* whose places are filled in. `check` holds a filled template against GDAL's own
+file, and is called for the first file of each kind, so that another version of GDAL cannot go unnoticed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import deflate
+import numpy as np
+from rasterio.io import MemoryFile
+from rasterio.transform import from_origin
+
+from ben_luigi.domain.errors import PipelineError
+
+_STRIP_OFFSETS, _STRIP_BYTES, _ROWS_PER_STRIP, _TIE_POINT = 273, 279, 278, 33922
+_SIZE = {3: 2, 4: 4, 12: 8}
+_LEVEL = 7
+"""The level of libdeflate that gives the bytes of GDAL's default ZLEVEL 6."""
+
+
+def gdal_bytes(pixels: np.ndarray, left: float, top: float, pixel_m: int, epsg: int, *, packed: bool = False) -> bytes:
+    """GDAL's GeoTIFF of a uint16 array (row, col) with no-data 0; `packed`: deflate with predictor 2."""
+    options = {"compress": "deflate", "predictor": 2} if packed else {}
+    height, width = pixels.shape
+    with MemoryFile() as file:
+        with file.open(
+            driver="GTiff",
+            width=width,
+            height=height,
+            count=1,
+            dtype="uint16",
+            crs=f"EPSG:{epsg}",
+            transform=from_origin(left, top, pixel_m, pixel_m),
+            nodata=0,
+            **options,
+        ) as raster:
+            raster.write(pixels, 1)
+        return bytes(file.read())
+
+
+@dataclass(frozen=True)
+class Template:
+    """GDAL's file for a square patch: its header, and where in it the parts that vary are."""
+
+    side_px: int
+    pixel_m: int
+    epsg: int
+    packed: bool
+    header: bytes
+    tie_point_at: int
+    strip_offsets_at: int
+    strip_bytes_at: int
+    rows_a_strip: int
+
+    @property
+    def size(self) -> int:
+        """Length of an uncompressed file in bytes."""
+        return len(self.header) + 2 * self.side_px**2
+
+    def pack(self, pixels: np.ndarray, left: float, top: float) -> bytes:
+        """The file of a uint16 array (row, col), compressed with deflate and predictor 2."""
+        change = pixels.copy()
+        change[:, 1:] -= pixels[:, :-1]
+        strips = [
+            bytes(deflate.zlib_compress(change[row : row + self.rows_a_strip].tobytes(), _LEVEL))
+            for row in range(0, self.side_px, self.rows_a_strip)
+        ]
+        header = bytearray(self.header)
+        struct.pack_into("<2d", header, self.tie_point_at, left, top)
+        lengths = [len(strip) for strip in strips]
+        offsets = np.cumsum([len(header), *lengths[:-1]]).tolist()
+        struct.pack_into(f"<{len(strips)}I", header, self.strip_offsets_at, *offsets)
+        struct.pack_into(f"<{len(strips)}I", header, self.strip_bytes_at, *lengths)
+        return b"".join([bytes(header), *strips])
+
+    def check(self, file: bytes, pixels: np.ndarray, left: float, top: float) -> None:
+        """Raise unless `file` is what GDAL itself writes."""
+        if file != gdal_bytes(pixels, left, top, self.pixel_m, self.epsg, packed=self.packed):
+            raise PipelineError(
+                f"TIFF of {self.side_px} x {self.side_px} px in EPSG:{self.epsg}",
+                expected="the bytes that GDAL writes",
+                found="other bytes",
+                remedy="report the versions of rasterio, GDAL and deflate: this project does not know their layout",
+            )
+
+
+@lru_cache(maxsize=64)
+def template(side_px: int, pixel_m: int, epsg: int, *, packed: bool = False) -> Template:
+    """The template for patches of `side_px` pixels of `pixel_m` metres in a UTM zone."""
+    sample = gdal_bytes(np.ones((side_px, side_px), "uint16"), 0.0, 0.0, pixel_m, epsg, packed=packed)
+    tags = _tags(sample)
+    offsets = _values(sample, tags[_STRIP_OFFSETS])
+    lengths = _values(sample, tags[_STRIP_BYTES])
+    if list(offsets) != np.cumsum([offsets[0], *lengths[:-1]]).tolist():
+        raise PipelineError("TIFF by GDAL", expected="strips that follow each other", found=f"offsets {offsets}")
+    return Template(
+        side_px=side_px,
+        pixel_m=pixel_m,
+        epsg=epsg,
+        packed=packed,
+        header=sample[: offsets[0]],
+        tie_point_at=tags[_TIE_POINT][2] + 3 * 8,
+        strip_offsets_at=tags[_STRIP_OFFSETS][2],
+        strip_bytes_at=tags[_STRIP_BYTES][2],
+        rows_a_strip=_values(sample, tags[_ROWS_PER_STRIP])[0],
+    )
+
+
+def _tags(file: bytes) -> dict[int, tuple[int, int, int]]:
+    """Type, count and offset of the values of each tag in a classic little-endian TIFF's first directory."""
+    (directory,) = struct.unpack_from("<I", file, 4)
+    (count,) = struct.unpack_from("<H", file, directory)
+    tags = {}
+    for at in range(directory + 2, directory + 2 + 12 * count, 12):
+        tag, kind, number, value = struct.unpack_from("<HHII", file, at)
+        tags[tag] = (kind, number, at + 8 if _SIZE.get(kind, 1) * number <= 4 else value)
+    return tags
+
+
+def _values(file: bytes, tag: tuple[int, int, int]) -> Sequence[int]:
+    kind, number, at = tag
+    return struct.unpack_from(f"<{number}{'H' if kind == 3 else 'I'}", file, at)

@@ -1,0 +1,251 @@
+"""The files of an L1C product, whether they lie in a zip or in a `.SAFE` folder, and nothing outside of it.
+
+What comes from the network is not trusted: a container is refused if it has more than one folder at its top, or a
+member that is absolute, leaves the folder, is a link, occurs twice, or cannot be a file's name.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from ben_luigi.domain.errors import BadName, BadProduct, some
+from ben_luigi.domain.names import ProductName
+
+_CHUNK_BYTES = 2**20
+_PRODUCT_BYTES = 2**35
+_NAME_BYTES = 255
+_ENCRYPTED, _LENGTH_FOLLOWS = 0x01, 0x08
+_LOCAL = struct.Struct("<4s5H3I2H")
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+Taken = Mapping[tuple[int, int], tuple[int, str]]
+
+
+class MemberDigests:
+    """CRC-32 and MD5 of the members of an uncompressed zip, taken while it streams by: `update` with all bytes.
+
+    `taken` gives them by (offset, length) of a member's data, in bytes. What cannot be followed (compressed, or of a
+    length that is told only afterwards) is left out, and so is all that comes after it.
+    """
+
+    def __init__(self) -> None:
+        self.taken: dict[tuple[int, int], tuple[int, str]] = {}
+        self._header = bytearray()
+        self._following = True
+        self._position = self._left = 0
+
+    def update(self, data: bytes) -> None:
+        """Take in the next bytes of the zip."""
+        view = memoryview(data)
+        while view and self._following:
+            view = self._take_data(view) if self._left else self._take_header(view)
+
+    def _take_header(self, view: memoryview) -> memoryview:
+        lacking = _local_length(self._header) - len(self._header)
+        self._header += view[:lacking]
+        if len(self._header) == _local_length(self._header):
+            self._begin()
+        return view[lacking:]
+
+    def _begin(self) -> None:
+        signature, _, flags, method, _, _, _, packed, length, *_ = _LOCAL.unpack_from(self._header)
+        plain = signature == b"PK\3\4" and method == zipfile.ZIP_STORED and packed == length < 2**32 - 1
+        self._following = plain and not flags & (_ENCRYPTED | _LENGTH_FOLLOWS)
+        self._position += len(self._header)
+        self._header.clear()
+        self._start, self._left = self._position, length
+        self._crc, self._md5 = 0, hashlib.md5(usedforsecurity=False)
+
+    def _take_data(self, view: memoryview) -> memoryview:
+        piece = view[: self._left]
+        self._crc = zlib.crc32(piece, self._crc)
+        self._md5.update(piece)
+        self._position += len(piece)
+        self._left -= len(piece)
+        if not self._left:
+            self.taken[self._start, self._position - self._start] = (self._crc, self._md5.hexdigest())
+        return view[len(piece) :]
+
+
+def _local_length(header: bytes | bytearray) -> int:
+    """Length in bytes of a zip's local header, as far as its beginning tells."""
+    if len(header) < _LOCAL.size:
+        return _LOCAL.size
+    *_, name_length, extra_length = _LOCAL.unpack_from(header)
+    return _LOCAL.size + int(name_length) + int(extra_length)
+
+
+@dataclass(frozen=True)
+class Container:
+    """An opened product: its files and folders, as paths relative to the product's folder."""
+
+    path: Path
+    name: ProductName
+    folders: frozenset[str]
+    _openers: Mapping[str, Callable[[], IO[bytes]]]
+    _md5: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[str]:
+        """All files, sorted."""
+        return sorted(self._openers)
+
+    def chunks(self, file: str) -> Iterator[bytes]:
+        """The content of a file; BadProduct if it cannot be read or does not fit its CRC."""
+        with _readable(self.path, file), self._openers[file]() as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                yield chunk
+
+    def digest(self, file: str, algorithm: str) -> str:
+        """Hash of a file, hexadecimal; BadProduct as for `chunks`."""
+        if algorithm == "md5" and file in self._md5:
+            return self._md5[file]
+        digest = hashlib.new(algorithm, usedforsecurity=False)
+        for chunk in self.chunks(file):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+@contextmanager
+def opened(path: Path, taken: Taken | None = None) -> Iterator[Container]:
+    """Open a zip or `.SAFE` folder; `taken` are digests of members that a MemberDigests has. Raises BadProduct."""
+    if path.is_dir():
+        yield _folder(path)
+        return
+    with _readable(path):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        yield _archive(path, archive, taken or {})
+
+
+@contextmanager
+def _readable(path: Path, file: str = "") -> Iterator[None]:
+    """BadProduct for whatever a damaged zip makes the reader raise; an error of the disk stays what it is."""
+    try:
+        yield
+    except (*_UNREADABLE, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        subject = f"{path}, member {file}" if file else str(path)
+        raise BadProduct(subject, expected="a readable zip", found=f"{type(error).__name__}: {error}") from error
+
+
+def _archive(path: Path, archive: zipfile.ZipFile, taken: Taken) -> Container:
+    infos = archive.infolist()
+    for info in infos:
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _refused(path, info.filename, "a link or device")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & _ENCRYPTED:
+            raise _refused(path, info.filename, "encrypted, or compressed in an unusual way")
+    if sum(info.file_size for info in infos) > _PRODUCT_BYTES:
+        raise BadProduct(path, expected=f"at most {_PRODUCT_BYTES:,} bytes unpacked", found="more")
+    names = [info.filename for info in infos]
+    top = _only_top(path, names)
+    files = {info.filename.removeprefix(f"{top}/"): info for info in infos if not info.is_dir()}
+    return Container(
+        path=path,
+        name=_product_name(path, top),
+        folders=_folders(path, names, top),
+        _openers={file: partial(archive.open, info) for file, info in files.items()},
+        _md5=dict(_known(path, files, taken)),
+    )
+
+
+def _known(path: Path, files: Mapping[str, zipfile.ZipInfo], taken: Taken) -> Iterator[tuple[str, str]]:
+    """MD5 of the members whose bytes have been taken already, and fit their CRC."""
+    if not taken:
+        return
+    with path.open("rb") as stream:
+        for file, info in files.items():
+            stream.seek(info.header_offset)
+            header = stream.read(_LOCAL.size)
+            crc, md5 = taken.get((info.header_offset + _local_length(header), info.file_size), (None, ""))
+            if crc == info.CRC and info.compress_type == zipfile.ZIP_STORED:
+                yield file, md5
+
+
+def _only_top(path: Path, names: Iterable[str]) -> str:
+    """The one folder at the top that all members lie in. BadProduct for that, and for every name that is not safe."""
+    names = list(names)
+    for name in names:
+        parts = name.removesuffix("/").split("/")
+        if any(part in ("", ".", "..") or len(part.encode()) > _NAME_BYTES for part in parts):
+            raise _refused(path, name, "a path out of its folder, or none at all")
+        if "\\" in name or not name.isprintable():
+            raise _refused(path, name, "a name with a backslash or control character")
+    twice = [name for name, times in Counter(name.removesuffix("/") for name in names).items() if times > 1]
+    if twice:
+        raise _refused(path, some(sorted(twice)), "there twice")
+    tops = sorted({name.split("/")[0] for name in names})
+    if len(tops) != 1 or tops[0] in names:
+        raise BadProduct(path, expected="one folder at the top", found=some(tops) or "nothing")
+    return tops[0]
+
+
+def _folders(path: Path, names: Iterable[str], top: str) -> frozenset[str]:
+    """Folders that are listed or implied; BadProduct if one of them is a file as well."""
+    names = list(names)
+    folders = {name.removesuffix("/") for name in names if name.endswith("/")}
+    for name in names:
+        parts = name.removesuffix("/").split("/")
+        folders |= {"/".join(parts[:depth]) for depth in range(1, len(parts))}
+    both = folders.intersection(names)
+    if both:
+        raise _refused(path, some(sorted(both)), "a file and a folder at once")
+    return frozenset(folder.removeprefix(f"{top}/") for folder in folders - {top})
+
+
+def _folder(path: Path) -> Container:
+    """A `.SAFE` folder, which may itself be a link; links in it are refused."""
+    files: dict[str, Callable[[], IO[bytes]]] = {}
+    folders = set()
+    for parent, subfolders, names in os.walk(path):
+        for name in [*subfolders, *names]:
+            entry = Path(parent, name)
+            relative = entry.relative_to(path).as_posix()
+            if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):
+                raise _refused(path, relative, "a link or device")
+            if entry.is_dir():
+                folders.add(relative)
+            else:
+                files[relative] = partial(io.FileIO, entry)
+    return Container(path, _product_name(path, path.name), frozenset(folders), files)
+
+
+def _product_name(path: Path, top: str) -> ProductName:
+    try:
+        return ProductName.parse(top)
+    except BadName as error:
+        raise BadProduct(path, expected="a folder with a product's name", found=top[:200]) from error
+
+
+def _refused(path: Path, member: str, found: str) -> BadProduct:
+    return BadProduct(
+        f"{path}, member {member[:200]!r}",
+        expected="files inside the product's folder, each once",
+        found=found,
+        remedy="do not unpack this file; remove it, and run again to fetch it anew",
+    )

@@ -1,0 +1,70 @@
+"""CORINE Land Cover codes, the classes that gather them, and the labels of a patch.
+
+A label comes from the pixels of a patch's reference map: every class on it, unless a quarter of the patch or more has
+no class (`UNLABELED`). The nomenclature is data: `tracked_artifacts/nomenclature.toml`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ben_luigi.domain.errors import BadInput, some
+
+NO_CLC = 999
+"""The value of a reference map where CLC has no polygon."""
+
+UNLABELED_LIMIT = 0.25
+"""A patch keeps its labels if strictly less than this part of its pixels has no class."""
+
+
+@dataclass(frozen=True)
+class Nomenclature:
+    """Class names in their order, the class of each CLC code that has one, and the names of all CLC codes."""
+
+    classes: tuple[str, ...]
+    class_of: Mapping[int, str]
+    clc: Mapping[int, str]
+
+    def labels(self, counts: pd.DataFrame, unlabeled_limit: float = UNLABELED_LIMIT) -> pd.DataFrame:
+        """Labels from class counts (patch_id, code, pixels): patch_id, label, sorted, without patches that lose theirs.
+
+        The pixels of a patch's rows are all its pixels.
+        """
+        unknown = sorted(set(counts["code"]) - set(self.clc) - {NO_CLC})
+        if unknown:
+            raise BadInput("CLC class counts", expected="codes of CLC 2018 or 999", found=some(unknown))
+        rows = counts.assign(label=counts["code"].map(dict(self.class_of)))
+        total = rows.groupby("patch_id")["pixels"].sum()
+        without = rows[rows["label"].isna()].groupby("patch_id")["pixels"].sum().reindex(total.index, fill_value=0)
+        kept = total.index[(without < unlabeled_limit * total).to_numpy()]
+        labelled = rows.loc[rows["label"].notna() & rows["patch_id"].isin(kept), ["patch_id", "label"]]
+        return labelled.drop_duplicates().sort_values(["patch_id", "label"], ignore_index=True)
+
+    def labels_of(self, codes: np.ndarray) -> list[str]:
+        """Labels of one reference map (an array of codes), sorted; empty if it keeps none."""
+        code, pixels = np.unique(codes, return_counts=True)
+        return list(self.labels(pd.DataFrame({"patch_id": "", "code": code.astype(int), "pixels": pixels}))["label"])
+
+
+@lru_cache(maxsize=4)
+def read_nomenclature(path: Path) -> Nomenclature:
+    """Read a nomenclature file; BadInput if a code is in two classes or unknown to CLC."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        classes = [(entry["name"], [int(code) for code in entry["codes"]]) for entry in data["class"]]
+        clc = {int(code): str(name) for code, name in data["clc"].items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(path, expected="TOML with [[class]] name, codes and a table [clc]", found=repr(error)) from error
+    pairs = [(code, name) for name, codes in classes for code in codes]
+    twice = sorted({code for code, _ in pairs if sum(other == code for other, _ in pairs) > 1})
+    stray = sorted({code for code, _ in pairs} - set(clc))
+    if twice or stray:
+        raise BadInput(path, expected="each code once, and in [clc]", found=f"twice: {twice}; not in [clc]: {stray}")
+    return Nomenclature(tuple(name for name, _ in classes), dict(pairs), clc)

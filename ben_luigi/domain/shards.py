@@ -1,0 +1,202 @@
+"""Shards: the files of one tile in one uncompressed tar, with an index beside it.
+
+A *shard* holds the files of a tile's patches under the names that they have in the archive,
+`<archive>/<tile name>/<patch id>/<file>.tif`, in byte order. Its index, `<key>.parquet` beside `<key>.tar`, has a row
+a file: `patch_id`, `name` (without suffix), `offset` (of the member's header) and `size` (header, data and padding) in
+bytes, `sha256` (of the data, hexadecimal). The index is published first, so a shard that exists is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ben_luigi.domain import tarball
+from ben_luigi.domain.errors import BadArchive, some
+from ben_luigi.domain.files import published, remove, sync
+
+SCHEMA = pa.schema(
+    {"patch_id": pa.string(), "name": pa.string(), "offset": pa.int64(), "size": pa.int64(), "sha256": pa.string()}
+)
+_SHARD, _BYTES = b"shard", b"bytes"
+
+
+class ShardWriter:
+    """Appends members to a shard, in byte order of their names, and keeps the rows of its index."""
+
+    def __init__(self, file: BinaryIO, shard: Path) -> None:
+        self._file = file
+        self._shard = shard
+        self._patch_ids: list[str] = []
+        self._names: list[str] = []
+        self._sizes: list[int] = []
+        self._sha256: list[str] = []
+        self._last = ""
+
+    def add(self, patch_id: str, member: str, data: bytes) -> None:
+        """Append one file under its member name."""
+        name = member.rpartition("/")[2].removesuffix(".tif")
+        block = b"".join((tarball.header(member, len(data)), data, tarball.padding(len(data))))
+        self.append(block, [patch_id], [name], [len(block)], [hashlib.sha256(data).hexdigest()])
+
+    def append(
+        self,
+        block: bytes | memoryview,
+        patch_ids: Sequence[str],
+        stems: Sequence[str],
+        sizes: Sequence[int],
+        sha256: Sequence[str],
+    ) -> None:
+        """Append ready-made members: `block` has their bytes one after the other, each of `sizes` with all that it has.
+
+        BadArchive if they are out of order, or if the first one is not what its patch id and stem say.
+        """
+        paths = [f"{patch_id}/{stem}.tif" for patch_id, stem in zip(patch_ids, stems, strict=True)]
+        if not len(paths) == len(sizes) == len(sha256) or len(block) != sum(sizes):
+            raise self._bad(f"{len(paths)} members of {sum(sizes)} bytes", f"{len(block)} bytes, {len(sha256)} hashes")
+        if not paths:
+            return
+        self._check(block, paths, sizes)
+        self._file.write(block)
+        self._patch_ids += patch_ids
+        self._names += stems
+        self._sizes += sizes
+        self._sha256 += sha256
+        self._last = paths[-1]
+
+    def _check(self, block: bytes | memoryview, paths: list[str], sizes: Sequence[int]) -> None:
+        for before, after in zip([self._last, *paths], paths, strict=False):
+            if not before < after:
+                raise self._bad(f"members in byte order, after {before}", after)
+        first = tarball.entry(block)
+        if first is None or not first.name.endswith("/" + paths[0]) or first.stop != sizes[0]:
+            raise self._bad(f"the member {paths[0]} of {sizes[0]} bytes", str(first))
+
+    def close(self) -> pa.Table:
+        """Write the end of the tar, and give the index."""
+        sizes = np.array(self._sizes, dtype="int64")
+        ends = np.cumsum(sizes)
+        total = int(sizes.sum())
+        closing = tarball.end(total)
+        self._file.write(closing)
+        columns = [self._patch_ids, self._names, ends - sizes, sizes, self._sha256]
+        metadata = {_SHARD: self._shard.name, _BYTES: str(total + len(closing))}
+        return pa.table(dict(zip(SCHEMA.names, columns, strict=True)), schema=SCHEMA.with_metadata(metadata))
+
+    def _bad(self, expected: str, found: str) -> BadArchive:
+        return BadArchive(f"shard {self._shard}", expected=expected, found=found)
+
+
+@contextmanager
+def writing(shard: Path, index: Path) -> Iterator[ShardWriter]:
+    """Write a shard and its index: on success both appear, the index first; else neither."""
+    with published(shard) as work:
+        with work.open("wb") as file:
+            writer = ShardWriter(file, shard)
+            yield writer
+            table = writer.close()
+        sync(work)
+        remove(shard)  # a shard of an earlier run must not stand beside the new index
+        with published(index) as index_work:
+            pq.write_table(table, index_work, compression="zstd")
+
+
+def read_index(index: Path) -> pa.Table:
+    """Read the index of the shard beside it; BadArchive if either is missing, or if they do not fit each other."""
+    shard = index.with_suffix(".tar")
+    remedy = f"remove {shard} and run again"
+    try:
+        table = pq.ParquetFile(index).read()
+        metadata = table.schema.metadata or {}
+        expected = int(metadata[_BYTES])
+        found = shard.stat().st_size
+    except (OSError, ValueError, KeyError) as error:
+        raise BadArchive(f"shard {shard}", expected="a shard and its index", found=str(error), remedy=remedy) from error
+    if not table.schema.equals(SCHEMA, check_metadata=False) or metadata.get(_SHARD) != shard.name.encode():
+        raise BadArchive(index, expected=f"the index of {shard.name}", found=str(metadata), remedy=remedy)
+    if found != expected:
+        raise BadArchive(f"shard {shard}", expected=f"{expected} bytes", found=f"{found} bytes", remedy=remedy)
+    return table
+
+
+def ranges(index: pa.Table, keep: Collection[str]) -> list[tuple[int, int]]:
+    """Where in the shard the members of the patches `keep` are: (offset, size) in bytes of each unbroken run.
+
+    BadArchive names patches of `keep` that the shard lacks.
+    """
+    table = _kept(index, keep)
+    if not len(table):
+        return []
+    offset = table["offset"].to_numpy()
+    stop = offset + table["size"].to_numpy()
+    first = np.flatnonzero(np.r_[True, offset[1:] != stop[:-1]])
+    starts, stops = offset[first], stop[np.r_[first[1:] - 1, len(stop) - 1]]
+    return list(zip(starts.tolist(), (stops - starts).tolist(), strict=True))
+
+
+def _kept(index: pa.Table, keep: Collection[str]) -> pa.Table:
+    kept = index.filter(pc.is_in(index["patch_id"], pa.array(list(keep), pa.string())))
+    missing = set(keep).difference(kept["patch_id"].unique().to_pylist())
+    if missing:
+        shard = (index.schema.metadata or {})[_SHARD].decode()
+        raise BadArchive(
+            f"shard {shard}",
+            expected=f"{len(set(keep))} patches",
+            found=f"it lacks {some(sorted(missing))}",
+            remedy="remove the shard and run again",
+        )
+    return kept
+
+
+def export(shard: Path, index: Path, folder: Path, patches: Collection[str] | None = None) -> int:
+    """Unpack the files of `patches` (default: all) to `folder`, under their member names; give the number of patches.
+
+    A patch's folder appears complete or not at all, and replaces one that is there.
+    """
+    table = read_index(index)
+    if patches is not None:
+        table = _kept(table, patches)
+    patch_ids = table["patch_id"].to_pylist()
+    with shard.open("rb") as file:
+        first = 0
+        for row, patch_id in enumerate(patch_ids, start=1):
+            if row == len(patch_ids) or patch_ids[row] != patch_id:
+                _export_patch(file, table.slice(first, row - first), folder)
+                first = row
+    return len(set(patch_ids))
+
+
+def _export_patch(file: BinaryIO, rows: pa.Table, folder: Path) -> None:
+    members = []
+    for offset, size, sha256 in zip(*(rows[name].to_pylist() for name in ("offset", "size", "sha256")), strict=True):
+        file.seek(offset)
+        block = file.read(size)
+        entry = tarball.entry(block)
+        data = block[entry.data : entry.data + entry.size] if entry else b""
+        if entry is None or hashlib.sha256(data).hexdigest() != sha256:
+            raise BadArchive(
+                f"shard {file.name}",
+                expected=f"a member with sha256 {sha256} at byte {offset}",
+                found="other bytes",
+                remedy="remove the shard and run again",
+            )
+        members.append((entry.name, data))
+    target = (folder / members[0][0]).parent
+    with published(target) as work:
+        work.mkdir()
+        for name, data in members:
+            (work / Path(name).name).write_bytes(data)
+        remove(target)
+
+
+def hash_rows(index: pa.Table) -> Iterator[tuple[str, str]]:
+    """(name without suffix, sha256) of each file of a shard, in byte order."""
+    return zip(index["name"].to_pylist(), index["sha256"].to_pylist(), strict=True)

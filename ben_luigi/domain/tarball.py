@@ -1,0 +1,118 @@
+"""The bytes that GNU tar writes around a file's data, and reading them back.
+
+A *member* is one file in a tar: header, data, zero bytes up to a whole block of 512. The header is what
+`tar --format=gnu --owner=0 --group=0 --numeric-owner --mtime='2024-01-01 00:00:00Z' --mode=0644` writes. A name of
+more than 100 bytes stands, whole, in a member of its own before it, `././@LongLink`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from ben_luigi.domain.errors import BadArchive
+
+BLOCK_BYTES = 512
+RECORD_BYTES = 10_240
+"""GNU tar fills its last record of 20 blocks with zero bytes."""
+
+_NAME_BYTES = 100
+_LONGEST_NAME = 4096
+_MTIME = 1_704_067_200  # 2024-01-01 00:00:00 UTC
+_LONG_LINK = b"././@LongLink"
+_FILE, _LONG_NAME = b"0", b"L"
+_CHECKSUM = slice(148, 156)
+_SIZE = slice(124, 136)
+_KIND = slice(156, 157)
+_MAGIC = slice(257, 262)
+
+
+def header(name: str, size: int) -> bytes:
+    """What stands before the data of a regular file of `size` bytes. BadArchive from 8 GiB on."""
+    if not 0 <= size < 8**11:
+        raise BadArchive(f"tar member {name}", expected="a file of less than 8 GiB", found=f"{size} bytes")
+    encoded = name.encode()
+    if len(encoded) <= _NAME_BYTES:
+        return _block(encoded, size, _FILE, _MTIME)
+    long_name = encoded + b"\0"
+    return b"".join(
+        (
+            _block(_LONG_LINK, len(long_name), _LONG_NAME, 0),
+            long_name,
+            padding(len(long_name)),
+            _block(encoded[:_NAME_BYTES], size, _FILE, _MTIME),
+        )
+    )
+
+
+def padding(size: int) -> bytes:
+    """The zero bytes after `size` bytes of data."""
+    return bytes(-size % BLOCK_BYTES)
+
+
+def end(size: int) -> bytes:
+    """What closes a tar whose members have `size` bytes in all: two zero blocks, and zeros up to a whole record."""
+    return bytes(2 * BLOCK_BYTES + -(size + 2 * BLOCK_BYTES) % RECORD_BYTES)
+
+
+def _block(name: bytes, size: int, kind: bytes, mtime: int) -> bytes:
+    before, after, checksum = _fields(size, kind, mtime)
+    return name.ljust(_NAME_BYTES, b"\0") + before + b"%06o\0 " % (checksum + sum(name)) + after
+
+
+@lru_cache(maxsize=4096)
+def _fields(size: int, kind: bytes, mtime: int) -> tuple[bytes, bytes, int]:
+    """The fields before and after the checksum, and the sum of their bytes, the checksum taken as spaces."""
+    before = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0%011o\0" % (size, mtime)
+    after = (kind + bytes(100) + b"ustar  \0").ljust(BLOCK_BYTES - _CHECKSUM.stop, b"\0")
+    return before, after, sum(before) + 8 * ord(" ") + sum(after)
+
+
+class Entry(NamedTuple):
+    """A member found in a tar: its name, and its places in bytes, counted from the start of the buffer.
+
+    `exact` tells whether its header is what `header` gives.
+    """
+
+    name: str
+    data: int
+    size: int
+    stop: int
+    exact: bool
+
+
+def entry(buffer: bytes | bytearray | memoryview, at: int = 0) -> Entry | None:
+    """Read the header at `at`: None if the buffer ends within it, BadArchive if none is there."""
+    if len(buffer) < at + BLOCK_BYTES:
+        return None
+    try:
+        first = bytes(buffer[at : at + BLOCK_BYTES])
+        name, size, data = first[:_NAME_BYTES], _number(first[_SIZE]), at + BLOCK_BYTES
+        if first[_KIND] == _LONG_NAME:
+            if size > _LONGEST_NAME:
+                raise ValueError(f"a name of {size} bytes")
+            last_at = data + size + -size % BLOCK_BYTES
+            if len(buffer) < last_at + BLOCK_BYTES:
+                return None
+            name = bytes(buffer[data : data + size])
+            first = bytes(buffer[last_at : last_at + BLOCK_BYTES])
+            size, data = _number(first[_SIZE]), last_at + BLOCK_BYTES
+        text = name.split(b"\0", 1)[0].decode()
+        exact = buffer[at:data] == header(text, size)
+        if not exact:
+            _check(first)
+    except ValueError as error:
+        raise BadArchive("tar", expected=f"the header of a member at byte {at}", found=str(error)) from error
+    return Entry(text, data, size, data + size + -size % BLOCK_BYTES, exact)
+
+
+def _number(field: bytes) -> int:
+    return int(field.strip(b"\0 "), 8)
+
+
+def _check(block: bytes) -> None:
+    if block[_MAGIC] != b"ustar":
+        raise ValueError("no header")
+    field = block[_CHECKSUM]
+    if _number(field) != sum(block) - sum(field) + 8 * ord(" "):
+        raise ValueError("a header with a wrong checksum")

@@ -1,0 +1,98 @@
+"""`scripts/run`: Luigi with this project's configuration and a log that people can read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+import luigi
+from luigi.configuration import LuigiConfigParser
+from luigi.retcodes import run_with_retcodes
+
+from ben_luigi import config
+from ben_luigi.domain import comparison
+from ben_luigi.domain.errors import PipelineError
+from ben_luigi.stages.finalize import FinalizeDataset
+
+_DEFAULTS = Path(__file__).resolve().parent.parent / "luigi.cfg"
+_SCHEDULING_ERROR = 35
+_log = logging.getLogger("ben_luigi")
+
+
+def main() -> int:
+    """Run `FinalizeDataset`, or the task given, and say where the result is; the exit code is Luigi's."""
+    _configure()
+    config.set_resources()
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0].startswith("-"):
+        arguments = ["FinalizeDataset", *arguments]
+    world = "the sample world" if config.is_sample() else "real sources"
+    _log.info("%s on %s, in %s", arguments[0], world, config.data_dir())
+    try:
+        if arguments == ["FinalizeDataset"] and FinalizeDataset().complete():
+            print("Nothing to do: everything is there.")
+        else:
+            run_with_retcodes(["--module", "ben_luigi", *arguments])
+        code = 0
+    except PipelineError as error:
+        _log.error("%s", error)
+        code = _SCHEDULING_ERROR
+    except SystemExit as end:
+        code = int(end.code or 0)
+    _say_result(arguments[0], code)
+    return code
+
+
+def _configure() -> None:
+    """This project's luigi.cfg first, whichever the current folder; then the user's own, if there is one."""
+    own = os.environ.get("LUIGI_CONFIG_PATH")
+    if own and not Path(own).is_file():
+        sys.exit(f"LUIGI_CONFIG_PATH: expected: a configuration file; found: nothing at {own}")
+    for path in (_DEFAULTS, *([Path(own)] if own else [])):
+        LuigiConfigParser.add_config_path(str(path))
+    settings = LuigiConfigParser.instance()
+    if not settings.has_option("core", "no_configure_logging"):
+        settings.set("core", "no_configure_logging", "true")
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        logging.getLogger("luigi-interface").setLevel(logging.CRITICAL)  # we say it ourselves, below
+        logging.getLogger("luigi").setLevel(logging.WARNING)
+
+
+def _say_result(task: str, code: int) -> None:
+    folder = config.data_dir() / "dataset"
+    if code:
+        print(f"\n{task} is not complete (exit code {code}). Run the same command again: only what is missing is made.")
+        return
+    if task != "FinalizeDataset":
+        print(f"\n{task} is complete.")
+        return
+    print(f"\nThe dataset is complete: {folder}")
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            print(f"  {path.name:<56} {path.stat().st_size:>14,} bytes")
+    result = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    splits = ", ".join(f"{count} {name}" for name, count in result["counts"]["split"].items())
+    print(f"Patches: {splits}; tiles: {', '.join(result['tiles'])}")
+    print("Beside the published run:")
+    print(comparison.table(result["compared"]))
+
+
+@luigi.Task.event_handler(luigi.Event.FAILURE)
+def _failed(task: luigi.Task, error: Exception) -> None:
+    _log.error("failed    %s: %s", task, error, exc_info=None if isinstance(error, PipelineError) else error)
+
+
+@luigi.Task.event_handler(luigi.Event.PROCESSING_TIME)
+def _done(task: luigi.Task, seconds: float) -> None:
+    _log.info("%6.1f s  %s", seconds, task)
+
+
+if __name__ == "__main__":
+    started = time.monotonic()
+    ended = main()
+    print(f"({time.monotonic() - started:.0f} s)")
+    sys.exit(ended)

@@ -1,0 +1,289 @@
+"""CDSE on loopback: its catalogue, token endpoint and downloads as clients see them, with faults by script.
+
+It refuses what the real one refuses: downloads without a token or with an expired one, more connections or sessions
+than an account may have, a refresh token used twice, HEAD. And it counts, so that a test can say what a client did.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from uuid import uuid4
+
+from ben_luigi.domain.cdse.http import Service
+from ben_luigi.sample.cdse_account import Account
+from ben_luigi.sample.cdse_faults import RECORDS, REFUSALS, Fault, Record, Refusal, Script, refusal
+from ben_luigi.sample.cdse_sending import Sender
+
+_TOKEN_PATH = "/auth/realms/CDSE/protocol/openid-connect/token"
+_DOWNLOAD = re.compile(r"/(catalogue|zipper|download)/odata/v1/Products\(([^)]*)\)/\$value")
+_CATALOGUE = re.compile(r"/catalogue/odata/v1/(Products|DeletedProducts)")
+_FILTER_LIST = "/catalogue/odata/v1/Products/OData.CSC.FilterList"
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_RANGE = re.compile(r"bytes=(\d+)-")
+_CONDITION = re.compile(r"(startswith|contains)\(Name,'([^']*)'\)|(Name|Collection/Name) eq '([^']*)'")
+_HANG_S = 60
+
+
+class CdseServer:
+    """CDSE on a free port of 127.0.0.1, while its `with` block lasts.
+
+    `catalogue` holds products as OData spells them; `File` is a product's zip relative to `root`, and `DeletionDate`
+    marks those that are deleted. `slow_s` lies between the bytes of a crawl. `counts` says how many requests of each
+    kind came, `downloads` how often each product was asked for, `most_open` how many downloads were open at once.
+    Set `moved` to a URL, and all downloads are redirected to it.
+    """
+
+    def __init__(
+        self,
+        catalogue: Iterable[Record],
+        root: Path,
+        faults: Iterable[Fault] = (),
+        *,
+        account: Account | None = None,
+        connections: int = 4,
+        slow_s: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        self.records = list(catalogue)
+        self.root = root
+        self.script = Script(faults, seed)
+        self.account = account or Account()
+        self.slow_s = slow_s
+        self.counts: Counter[str] = Counter()
+        self.downloads: Counter[str] = Counter()
+        self.moved = ""
+        self.most_open = 0
+        self.stopped = threading.Event()
+        self._connections, self._open = connections, 0
+        self._lock = threading.Lock()
+        self._http = _HttpServer(("127.0.0.1", 0), _Handler)
+        self._http.cdse = self
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
+
+    def __enter__(self) -> CdseServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self._http.shutdown()
+        self._http.server_close()
+
+    @property
+    def base_url(self) -> str:
+        """Scheme, host and port."""
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    @property
+    def catalogue_url(self) -> str:
+        """Base URL of the catalogue."""
+        return f"{self.base_url}/catalogue/odata/v1"
+
+    @property
+    def token_url(self) -> str:
+        """URL of the token endpoint."""
+        return self.base_url + _TOKEN_PATH
+
+    @property
+    def download_url(self) -> str:
+        """Base URL of the downloads."""
+        return f"{self.base_url}/download/odata/v1"
+
+    @property
+    def service(self) -> Service:
+        """All three, for a client."""
+        return Service(self.catalogue_url, self.token_url, self.download_url)
+
+    def count(self, what: str, product: str = "") -> None:
+        """Count one request."""
+        with self._lock:
+            self.counts[what] += 1
+            if product:
+                self.downloads[product] += 1
+
+    @contextmanager
+    def connection(self) -> Iterator[bool]:
+        """One more download; False if the account has too many open."""
+        with self._lock:
+            free = self._open < self._connections
+            self.most_open = max(self.most_open, self._open + 1)
+            self._open += free
+        try:
+            yield free
+        finally:
+            with self._lock:
+                self._open -= free
+
+    def listed(self, entity: str) -> list[Record]:
+        """Records of Products or DeletedProducts, as the catalogue gives them."""
+        deleted = entity == "DeletedProducts"
+        shown = [record for record in self.records if ("DeletionDate" in record) == deleted]
+        return [{key: value for key, value in record.items() if key != "File"} for record in shown]
+
+    def zip_of(self, key: str) -> Record | None:
+        """The product of an id, if it can be downloaded."""
+        fitting = (one for one in self.records if one["Id"] == key and one.get("File") and one.get("Online", True))
+        return next(fitting, None)
+
+
+class _HttpServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+    cdse: CdseServer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients go away in mid-stream; that is theirs to tell."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _HttpServer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep quiet."""
+
+    def do_HEAD(self) -> None:
+        self._cdse.count("HEAD")
+        self._reply(Refusal(405))
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        if download := _DOWNLOAD.fullmatch(path):
+            self._redirect_or_download(download[1], download[2])
+        elif catalogue := _CATALOGUE.fullmatch(path):
+            self._filter(catalogue[1])
+        else:
+            self._reply(REFUSALS["404"])
+
+    def do_POST(self) -> None:
+        path, body = urlsplit(self.path).path, self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if path == _TOKEN_PATH:
+            self._token(dict(parse_qsl(body.decode())))
+        elif path == _FILTER_LIST:
+            names = {asked["Name"] for asked in json.loads(body)["FilterProducts"]}
+            self._list(["catalogue", "list"], [one for one in self._cdse.listed("Products") if one["Name"] in names])
+        else:
+            self._reply(REFUSALS["404"])
+
+    @property
+    def _cdse(self) -> CdseServer:
+        return self.server.cdse
+
+    def _reply(self, answer: Refusal) -> None:
+        self.send_response(answer.status)
+        for name, value in (
+            ("Content-Type", answer.content_type),
+            ("Content-Length", len(answer.body)),
+            *answer.headers,
+        ):
+            self.send_header(name, str(value))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
+
+    def _token(self, form: dict[str, str]) -> None:
+        self._cdse.count("token")
+        fault = self._cdse.script.take(["token"])
+        if fault and fault.kind == "hang":
+            self.close_connection = self._cdse.stopped.wait(_HANG_S)
+            return
+        self._reply(refusal(fault) or self._cdse.account.answer(form, fault.kind if fault else ""))
+
+    def _filter(self, entity: str) -> None:
+        """Answer a question with $filter: conditions on the name, joined by "and"."""
+        query = parse_qs(urlsplit(self.path).query).get("$filter", [""])[0]
+        matches = [_CONDITION.fullmatch(condition) for condition in query.split(" and ")]
+        if None in matches:
+            self._reply(Refusal(400, b'{"detail": "Invalid field or filter"}'))
+            return
+        tests = [_test(*match.groups()) for match in matches if match]
+        found = [one for one in self._cdse.listed(entity) if all(test(one) for test in tests)]
+        self._list(["catalogue", "deleted"] if entity == "DeletedProducts" else ["catalogue"], found)
+
+    def _list(self, where: list[str], records: list[Record]) -> None:
+        """Answer with a page of `records`, or as the script says."""
+        self._cdse.count("list" if "list" in where else "deleted" if "deleted" in where else "catalogue")
+        fault = self._cdse.script.take(where, [one[key] for one in records for key in ("Id", "Name")])
+        kind = fault.kind if fault else ""
+        if fault and kind in RECORDS:
+            about = [one for one in records if fault.product in ("", one["Id"], one["Name"])]
+            records = [one for one in records if one not in about] + RECORDS[kind](about)
+        self._reply(refusal(fault) or self._page(records, kind))
+
+    def _page(self, records: list[Record], kind: str) -> Refusal:
+        query = dict(parse_qsl(urlsplit(self.path).query))
+        skip, top = int(query.get("$skip", 0)), min(int(query.get("$top", 20)), 1000)
+        if skip > 10_000:
+            return Refusal(422, b'{"detail": [{"msg": "ensure this value is less than or equal to 10000"}]}')
+        top = 2 if kind == "small pages" else top
+        page: dict[str, Any] = {"@odata.context": "$metadata#Products", "value": records[skip : skip + top]}
+        if kind == "endless pages":
+            page["value"] = [{"Id": str(uuid4()), "Name": f"S2A_{uuid4()}.SAFE"}]
+        if skip + top < len(records) or kind in ("endless pages", "same page again"):
+            following = query | {"$skip": str(0 if kind == "same page again" else skip + top)}
+            page["@odata.nextLink"] = f"{self._cdse.base_url}{urlsplit(self.path).path}?{urlencode(following)}"
+        body = json.dumps(page).encode()
+        return Refusal(200, body[: len(body) // 2] if kind == "cut json" else body)
+
+    def _redirect_or_download(self, host: str, key: str) -> None:
+        if host == "download" and not self._cdse.moved:
+            self._download(key)
+        else:
+            location = self._cdse.moved or f"{self._cdse.download_url}/Products({key})/$value"
+            self._reply(Refusal(301 if host == "catalogue" else 302, headers=(("Location", location),)))
+
+    def _download(self, key: str) -> None:
+        product = self._cdse.zip_of(key)
+        name = product["Name"] if product else key
+        self._cdse.count("download", name)
+        wanted = _RANGE.fullmatch(self.headers.get("Range", ""))
+        start = int(wanted[1]) if wanted else 0
+        if start:
+            self._cdse.count("resumed")
+        fault = self._cdse.script.take(["download"], [key, name], resuming=start > 0)
+        with self._cdse.connection() as free:
+            if answer := refusal(fault) or self._redirect(fault) or self._refusal(key, product, free):
+                self._reply(answer)
+            elif product:
+                path = self._cdse.root / product["File"]
+                Sender(self, path, start, fault.kind if fault else "").send(self._cdse.stopped, self._cdse.slow_s)
+
+    def _redirect(self, fault: Fault | None) -> Refusal | None:
+        path = urlsplit(self.path).path
+        places = {
+            "redirect loop": path,
+            "redirect to port": f"http://127.0.0.1:9{path}",
+            "redirect to http": f"http://download.dataspace.copernicus.eu{path}",
+            "redirect to foreign host": f"https://dataspace.copernicus.eu.example.org{path}",
+        }
+        place = places.get(fault.kind) if fault else None
+        return Refusal(302, headers=(("Location", place),)) if place else None
+
+    def _refusal(self, key: str, product: Record | None, free: bool) -> Refusal | None:
+        """What the real one refuses."""
+        if not self._cdse.account.accepts(self.headers.get("Authorization", "")):
+            return REFUSALS["401"]
+        if not _ID.fullmatch(key):
+            return REFUSALS["422"]
+        if product is None:
+            return REFUSALS["404"]
+        return None if free else REFUSALS["429 sessions"]
+
+
+def _test(function: str | None, part: str | None, field: str | None, value: str | None) -> Callable[[Record], bool]:
+    """What a condition asks of a record. All products here are of the collection SENTINEL-2."""
+    if function == "startswith":
+        return lambda record: str(record["Name"]).startswith(part or "")
+    if function == "contains":
+        return lambda record: (part or "") in str(record["Name"])
+    return lambda record: value == ("SENTINEL-2" if field == "Collection/Name" else record["Name"])

@@ -1,0 +1,133 @@
+"""A stand-in for Sen2Cor's `L2A_Process`, for the sample world only: same command line, same faults, no physics.
+
+It subtracts from each band the light of its darkest pixel (taken to reflect 1 %), and retrieves neither aerosol nor
+water vapour. Wherever it shows, it calls itself a STAND-IN.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import rasterio
+
+from ben_luigi.domain.grid import Square
+from ben_luigi.domain.names import ProductName
+from ben_luigi.sample import safe
+from ben_luigi.sample.bands import BANDS, coarser
+from ben_luigi.sample.safe_metadata import CHECKS, Facts, datastrip_xml, product_xml, report_xml, tile_xml
+
+BANNER = "Sentinel-2 Level 2A Processor (Sen2Cor). Version: 02.11.00, STAND-IN of the sample world, no physics in it"
+_DARK = 100
+"""Reflectance * 10,000 of the darkest pixel."""
+_PIXELS_M = (10, 20, 60)
+
+
+class _StopError(Exception):
+    """What Sen2Cor would say before it stops with exit code 1."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert one L1C `.SAFE` folder as the command line says; return the exit code."""
+    parser = argparse.ArgumentParser("L2A_Process", description=BANNER)
+    parser.add_argument("input_dir", type=Path, metavar="X.SAFE", help="folder of the L1C product")
+    parser.add_argument("--output_dir", type=Path, help="folder for the L2A product; default: beside the L1C product")
+    arguments = parser.parse_args(argv)
+    print(f"{BANNER}, started ...", flush=True)
+    try:
+        _convert(arguments.input_dir.resolve(), (arguments.output_dir or arguments.input_dir.parent).resolve())
+    except _StopError as reason:
+        print(reason, flush=True)
+        return 1
+    print("Progress[%]: 100.00 : Application terminated successfully.", flush=True)
+    return 0
+
+
+def _convert(source: Path, folder: Path) -> None:
+    """Like Sen2Cor, write straight to the product's own name: whoever stops it finds half a product there."""
+    name = ProductName.parse(source.name)
+    print(f"Product version: 14.5. Operation mode: TOOLBOX. Processing baseline: {name.baseline[1:]}.", flush=True)
+    if any(folder.glob(f"{name.converted().tile_name}_*.SAFE")):
+        raise _StopError("AttributeError: 'bool' object has no attribute 'SPACECRAFT_NAME'")
+    for parent, child in (("DATASTRIP", "QI_DATA"), ("GRANULE", "AUX_DATA")):
+        if not all((part / child).is_dir() for part in (source / parent).iterdir()):
+            raise _StopError("[CRITICAL]  L2A_Config: 3181   Error in creating L2A User Product")
+    toa, square = _read_images(source)
+    print("Progress[%]: 30.00 : STAND-IN, images read", flush=True)
+    facts = _facts(source, name.converted(), square)
+    images = {
+        f"{facts.granule}/IMG_DATA/R{pixel_m}m/T{name.mgrs}_{name.sensing}_{layer}_{pixel_m}m": (pixels, pixel_m)
+        for pixel_m, layer, pixels in _layers({band: _surface(pixels) for band, pixels in toa.items()})
+    }
+    members = {f"{image}.jp2": safe.jpeg2000(pixels, square, size) for image, (pixels, size) in images.items()}
+    print("Progress[%]: 90.00 : STAND-IN, images written", flush=True)
+    members[facts.product_file] = product_xml(facts, images)
+    members[f"{facts.granule}/MTD_TL.xml"] = tile_xml(facts)
+    members[f"{facts.datastrip}/MTD_DS.xml"] = datastrip_xml(facts)
+    for check, result in facts.results.items():
+        members[f"{facts.datastrip}/QI_DATA/{check}.xml"] = report_xml(check, result)
+    members["manifest.safe"] = safe.manifest(members, facts.name.level)
+    safe.write_folder(members, folder / str(facts.name))
+
+
+def _read_images(source: Path) -> tuple[dict[str, np.ndarray], Square]:
+    """Pixels of each band but B10, which has no surface to show, and the ground that they cover."""
+    pixels = {}
+    for band in sorted(BANDS.keys() - {"B10"}):
+        (path,) = source.glob(f"GRANULE/*/IMG_DATA/*_{band}.jp2")
+        with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"), rasterio.open(path) as raster:
+            pixels[band] = raster.read(1)
+            west, south, _, north = raster.bounds
+            square = Square(west, north, north - south, raster.crs.to_epsg())
+    return pixels, square
+
+
+def _facts(source: Path, name: ProductName, square: Square) -> Facts:
+    """The quality results and the orbit as the L1C product has them."""
+    root = ElementTree.parse(source / "MTD_MSIL1C.xml").getroot()
+    (granule,) = (source / "GRANULE").iterdir()
+    return Facts(
+        name,
+        square,
+        int(granule.name.split("_")[2].removeprefix("A")),
+        {check: root.findtext(f".//{check}_FLAG", "FAILED") for check in CHECKS},
+        "Made by a STAND-IN for Sen2Cor: no atmospheric physics in it",
+    )
+
+
+def _surface(toa: np.ndarray) -> np.ndarray:
+    """Surface reflectance * 10,000, at least 1; what is 0 stays 0."""
+    light = max(int(toa[toa > 0].min(initial=65_535)) - _DARK, 0)
+    return np.where(toa > 0, np.maximum(toa, light + 1) - light, 0).astype("uint16")
+
+
+def _layers(surface: dict[str, np.ndarray]) -> Iterator[tuple[int, str, np.ndarray]]:
+    """What a Sen2Cor product holds: (pixel size in metres, name, pixels); all but B08 in coarser copies too."""
+    for pixel_m in _PIXELS_M:
+        bands = {
+            band: coarser(pixels, pixel_m // BANDS[band].pixel_m).astype("uint16")
+            for band, pixels in surface.items()
+            if BANDS[band].pixel_m <= pixel_m and (band != "B08" or pixel_m == BANDS[band].pixel_m)
+        }
+        yield from ((pixel_m, band, pixels) for band, pixels in bands.items())
+        if pixel_m > 10:
+            yield pixel_m, "SCL", _scene_classes(bands)
+        yield pixel_m, "AOT", np.zeros_like(bands["B02"])
+        yield pixel_m, "WVP", np.zeros_like(bands["B02"])
+
+
+def _scene_classes(surface: dict[str, np.ndarray]) -> np.ndarray:
+    """Sen2Cor's scene classes, roughly: 0 no-data, 4 vegetation, 5 bare, 6 water, 11 snow."""
+    green, red, near, short = (surface[band].astype("float32") for band in ("B03", "B04", "B8A", "B11"))
+    empty = np.logical_or.reduce([pixels == 0 for pixels in surface.values()])
+    snow = (green - short) > 0.4 * (green + short)
+    plants = (near - red) > 0.4 * (near + red)
+    return np.select([empty, snow & (green > 1500), near < 400, plants], [0, 11, 6, 4], 5).astype("uint8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""BigEarthNet version 1 of the sample world: which patches it has, and the lists and geometries about them.
+
+Names carry version 1's bugs: of an hour before ten the leading zero is lost as soon as a name's time is not the
+product's, and seconds run past 59 (`T94160`).
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from pyproj import CRS
+
+from ben_luigi.domain.alignment import season
+from ben_luigi.domain.grid import PATCH_M
+from ben_luigi.domain.names import v1_sensing_time
+from ben_luigi.sample.layout import World
+from ben_luigi.sample.scenes import PATCHES, SCENES, Scene
+
+_SOUTH_FROM = 6
+"""The row of patches from which version 1 is a second later still."""
+
+
+@dataclass(frozen=True)
+class V1Patch:
+    """A version 1 patch: `x` counts east and `y` south in its scene."""
+
+    scene: Scene
+    x: int
+    y: int
+
+    @property
+    def name(self) -> str:
+        """Version 1's name of it."""
+        product = self.scene.product
+        lag_s = self.scene.v1_lag_s + (self.y >= _SOUTH_FROM)
+        hour, minute, second = product.sensing[9:11], product.sensing[11:13], int(product.sensing[13:]) + lag_s
+        hour = hour.lstrip("0") if lag_s else hour
+        return f"{product.mission}_MSIL2A_{product.sensing[:8]}T{hour}{minute}{second:02d}_{self.x}_{self.y}"
+
+    @property
+    def s1_name(self) -> str:
+        """The Sentinel-1 patch of the same ground."""
+        return f"{self.scene.s1_tile}_{self.scene.product.mgrs}_{self.x}_{self.y}"
+
+    @property
+    def corner(self) -> tuple[float, float]:
+        """Left and top in metres, in the tile's UTM zone."""
+        square = self.scene.square
+        return square.left + self.x * PATCH_M, square.top - self.y * PATCH_M
+
+
+def v1_patches() -> list[V1Patch]:
+    """Most patches of each scene, valid or not; about one in eleven is not in version 1."""
+    return [
+        V1Patch(scene, x, y)
+        for scene in SCENES
+        for x in range(PATCHES)
+        for y in range(PATCHES)
+        if (7 * x + 3 * y + scene.absolute_orbit) % 11
+    ]
+
+
+def write_lists(world: World, patches: list[V1Patch]) -> None:
+    """Write the CSV files about version 1 patches, with the line ends that the real ones have."""
+    _write(world.tile_names_csv, "\r\n", (f"{p.name},{p.scene.product},{_link(p.scene)}" for p in patches))
+    _write(world.s1s2_mapping_csv, "\n", (f"{p.name},{p.s1_name}" for p in patches))
+    _write(world.snow_csv, "\r\n", (p.name for p in patches if _is_snowy(p)))
+    _write(world.cloud_csv, "\r\n", (p.name for p in patches if _is_cloudy(p)))
+
+
+def _write(path: Path, end: str, lines: Iterable[str]) -> None:
+    path.write_text("".join(line + end for line in lines), encoding="utf-8", newline="")
+
+
+def _link(scene: Scene) -> str:
+    """A link to the hub that was closed in 2023."""
+    hub = "https://scihub.copernicus.eu/apihub/odata/v1/Products"
+    return f"{hub}('{uuid.uuid5(uuid.NAMESPACE_URL, f'{hub}/{scene.product}')}')/$value"
+
+
+def _is_snowy(patch: V1Patch) -> bool:
+    return season(patch.scene.product.sensing_time) == "winter" and (patch.x + 3 * patch.y) % 8 == 0
+
+
+def _is_cloudy(patch: V1Patch) -> bool:
+    """One cloud in the first scene and one in the third, where it also lies over snow."""
+    at = {SCENES[0]: (6, 3), SCENES[2]: (2, 2)}.get(patch.scene)
+    return at is not None and abs(patch.x - at[0]) + abs(patch.y - at[1]) <= 1
+
+
+def write_geometries(folder: Path, patches: list[V1Patch]) -> None:
+    """Write a GeoParquet file a UTM zone."""
+    folder.mkdir()
+    for epsg in sorted({patch.scene.product.epsg for patch in patches}):
+        zone = sorted((p for p in patches if p.scene.product.epsg == epsg), key=lambda patch: patch.name)
+        pq.write_table(_geometries(zone, epsg), folder / f"bigearthnet_v1_spatial_{epsg}.parquet")
+
+
+def _geometries(patches: list[V1Patch], epsg: int) -> pa.Table:
+    schema = pa.schema(
+        [
+            pa.field("patch_name", pa.string(), nullable=False),
+            pa.field("sensing_time", pa.timestamp("ms", tz="+00:00")),
+            pa.field("geom", pa.binary()),
+        ]
+    )
+    squares = [_outline(*patch.corner) for patch in patches]
+    names = [patch.name for patch in patches]
+    columns = [names, [v1_sensing_time(name) for name in names], [square.wkb for square in squares]]
+    table = pa.table([pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)], schema=schema)
+    geometry = {
+        "encoding": "WKB",
+        "crs": CRS.from_epsg(epsg).to_json_dict(),
+        "bbox": list(shapely.total_bounds(squares)),
+        "orientation": "counterclockwise",
+        "geometry_types": ["MultiPolygon"],
+    }
+    geo = {"version": "1.0.0", "primary_column": "geom", "columns": {"geom": geometry}}
+    return table.replace_schema_metadata({"geo": json.dumps(geo, separators=(",", ":"))})
+
+
+def _outline(left: float, top: float) -> shapely.MultiPolygon:
+    right, bottom = left + PATCH_M, top - PATCH_M
+    ring = [(left, top), (left, bottom), (right, bottom), (right, top), (left, top)]
+    return shapely.MultiPolygon([shapely.Polygon(ring)])

@@ -1,0 +1,57 @@
+"""The sample world: a small world on which the whole pipeline runs, without account, Sen2Cor or download.
+
+It has four Sentinel-2 products of 12 km a side with 100 patches each, in two UTM zones, and all the other inputs about
+the same ground. Everything is made up, and the same bytes each time, `bin/` apart.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from ben_luigi.domain.files import published
+from ben_luigi.sample.catalogue import write_catalogue
+from ben_luigi.sample.countries import write_countries
+from ben_luigi.sample.l1c import write_l1c
+from ben_luigi.sample.land_cover import land_cover, write_clc
+from ben_luigi.sample.landscape import landscape
+from ben_luigi.sample.layout import World
+from ben_luigi.sample.scenes import SCENES
+from ben_luigi.sample.sentinel1 import write_s1
+from ben_luigi.sample.version1 import v1_patches, write_geometries, write_lists
+
+_PACKAGES = Path(__file__).resolve().parents[2]
+
+
+def make_world(folder: Path) -> None:
+    """Make the sample world at `folder`, which must not exist; it appears whole, or not at all. See `World`."""
+    with published(folder) as work:
+        world = World(work)
+        world.products.mkdir(parents=True)
+        parcels, patches = land_cover(), v1_patches()
+        write_clc(world.clc_gpkg, parcels)
+        write_countries(world.countries_geojson)
+        write_geometries(world.v1_spatial_dir, patches)
+        write_lists(world, patches)
+        for scene in SCENES:
+            ground = landscape(scene, parcels)
+            write_l1c(world.product_zip(scene.product), ground)
+            write_s1(world.s1_dir, ground, [patch for patch in patches if patch.scene == scene])
+        write_catalogue(world)
+        _write_l2a_process(world.l2a_process)
+
+
+def _write_l2a_process(path: Path) -> None:
+    """Write a shell script that runs the stand-in with this interpreter; a shebang may not be as long as its path."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(_PACKAGES)!r}); "
+        "from ben_luigi.sample.sen2cor_stand_in import main; sys.exit(main())"
+    )
+    path.parent.mkdir()
+    path.write_text(
+        "#!/bin/sh\n# STAND-IN for Sen2Cor, made with the sample world.\n"
+        f'exec {shlex.quote(sys.executable)} -P -c {shlex.quote(code)} "$@"\n',
+        encoding="utf-8",
+    )
+    path.chmod(0o755)

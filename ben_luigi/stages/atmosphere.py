@@ -1,0 +1,123 @@
+"""From top-of-atmosphere products (L1C) to surface reflectance (L2A), and what the L2A product says of itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import luigi
+import pandas as pd
+
+from ben_luigi import config
+from ben_luigi.domain import alignment, files, l1c, sen2cor
+from ben_luigi.domain.product import Product, find_products, read_product
+from ben_luigi.stages.download import l1c_task
+from ben_luigi.stages.prerequisites import FindSen2Cor, GivenInput, executable_name, input_path
+from ben_luigi.stages.resolve import PRIORITY, source, tiles
+from ben_luigi.state.schema import PRODUCT
+from ben_luigi.state.targets import MadeFile, TileRows
+
+
+class ConvertToL2A(luigi.Task):
+    """A tile's L2A product, made by Sen2Cor, in a folder of its own with the log."""
+
+    tile = luigi.Parameter()
+    priority = PRIORITY["convert"]
+
+    def requires(self) -> Any:
+        """The L1C product, and Sen2Cor."""
+        return {"l1c": l1c_task(str(self.tile)), "sen2cor": FindSen2Cor()}
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """One of the conversions that may run at once."""
+        return {"sen2cor": 1}
+
+    def output(self) -> MadeFile:
+        """A note that says which folder the product is, published last."""
+        return MadeFile(f"l2a/{self.tile}/product.json")
+
+    def run(self) -> None:
+        """Unpack, convert, and move the result into place in one rename."""
+        target = self.output()
+        folder = target.file.parent
+        files.remove(folder)
+        with files.published(folder) as work:
+            work.mkdir()
+            safe = l1c.unpack(self.requires()["l1c"].product_path(), work / "l1c")
+            made = sen2cor.convert(safe, executable_name(), work / "sen2cor", work.parent / f"{self.tile}.log")
+            made.rename(work / made.name)
+            files.remove(work / "l1c")
+            files.remove(work / "sen2cor")
+            note = {"folder": made.name, "l1c": safe.name, "executable": executable_name()}
+            (work / "product.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+        target.record(made.name)
+
+
+class ReadProduct(luigi.Task):
+    """The row of a tile's L2A product: what its metadata say, once its bands have been found in order."""
+
+    tile = luigi.Parameter()
+    priority = PRIORITY["product"]
+
+    def requires(self) -> Any:
+        """The L2A product: converted, or in the folder that the user gives."""
+        return GivenInput(option="l2a_dir") if source() == "l2a_dir" else ConvertToL2A(tile=self.tile)
+
+    def output(self) -> TileRows:
+        """One row of `product`."""
+        return TileRows(PRODUCT, self.get_task_family(), str(self.tile), {**tile_settings(str(self.tile))})
+
+    def run(self) -> None:
+        """Read the metadata and the headers of the bands."""
+        self.output().replace(_row(str(self.tile), read(str(self.tile))))
+
+
+def tile_settings(tile: str) -> dict[str, Any]:
+    """What everything of a tile is made from: the settings that its products are read by."""
+    return {"side_m": side_m(), "check_extent": config.tile().check_extent, "product": str(tiles()[tile])}
+
+
+def side_m() -> int:
+    """Side of a tile in metres; the sample world's tiles are small."""
+    from ben_luigi.sample.scenes import SIDE_M
+
+    return SIDE_M if config.is_sample() else int(config.tile().side_m)
+
+
+def product_folder(tile: str) -> Path:
+    """The `.SAFE` folder of a tile's L2A product, once it is there."""
+    if source() == "l2a_dir":
+        return find_products(input_path("l2a_dir"))[tile]
+    folder = config.data_dir() / "l2a" / tile
+    note = json.loads((folder / "product.json").read_text(encoding="utf-8"))
+    return folder / str(note["folder"])
+
+
+def read(tile: str) -> Product:
+    """A tile's L2A product."""
+    options = config.tile()
+    return read_product(
+        product_folder(tile), side_m(), check_extent=options.check_extent, accept_offset=options.accept_offset
+    )
+
+
+def _row(tile: str, product: Product) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "tile": tile,
+            "l2a_name": str(product.name),
+            "folder": str(product.folder),
+            "start_time": product.start_time,
+            "season": alignment.season(product.name.sensing_time),
+            "baseline": product.baseline,
+            **{check.lower(): result for check, result in product.quality.items()},
+            "boa_offset": bool(product.boa_offsets),
+            "epsg": product.square.epsg,
+            "left_m": product.square.left,
+            "top_m": product.square.top,
+            "side_m": product.square.side_m,
+        },
+        index=[0],
+    )

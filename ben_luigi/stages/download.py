@@ -1,0 +1,148 @@
+"""L1C products: from CDSE, or from a folder that the user has."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import luigi
+
+from ben_luigi import config
+from ben_luigi.domain import files, l1c
+from ben_luigi.domain.cdse.catalogue import CatalogueProduct
+from ben_luigi.domain.cdse.download import Download
+from ben_luigi.stages.prerequisites import FindAccount, GivenInput, input_origin, input_path, optional_input
+from ben_luigi.stages.progress import Progress
+from ben_luigi.stages.resolve import PRIORITY, OverTiles, ResolveTileIds, known_tiles, source, tiles
+from ben_luigi.stages.service import client, patience, tokens
+from ben_luigi.state.targets import MadeFile
+
+
+class _L1C(luigi.Task):
+    """An L1C product, verified; its report says where it is."""
+
+    tile = luigi.Parameter()
+    priority = PRIORITY["download"]
+
+    def output(self) -> dict[str, MadeFile]:
+        """The report on the product."""
+        return {"report": MadeFile(f"l1c/{self.tile}.json", {"source": input_origin(source())})}
+
+    def product_path(self) -> Path:
+        """The zip or `.SAFE` folder, once the task is complete."""
+        return config.data_dir() / self.report()["path"]
+
+    def report(self) -> dict[str, Any]:
+        """What was found out about the product."""
+        found: dict[str, Any] = json.loads(self.output()["report"].file.read_text(encoding="utf-8"))
+        return found
+
+    def _write_report(self, report: dict[str, Any]) -> None:
+        target = self.output()["report"]
+        text = json.dumps(report, indent=1, sort_keys=True, default=str) + "\n"
+        files.write_text(target.file, text)
+        target.record(files.text_hash(text))
+
+
+class DownloadL1C(_L1C):
+    """The zip of a tile's L1C product from CDSE, whole and verified. A complete one is never fetched again."""
+
+    def requires(self) -> Any:
+        """Its id, and an account."""
+        return {"ids": ResolveTileIds(), "account": FindAccount()}
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """One of the downloads that may run at once."""
+        return {"cdse": 1}
+
+    def output(self) -> dict[str, MadeFile]:
+        """The zip, and the report on it."""
+        return {"zip": MadeFile(f"l1c/{self.tile}.zip"), **super().output()}
+
+    def run(self) -> None:
+        """Download and verify."""
+        target = self.output()["zip"]
+        product = self._product()
+        progress = Progress(self, f"download of {self.tile}")
+        target.file.parent.mkdir(parents=True, exist_ok=True)
+        with client() as session:
+            report = Download(
+                product,
+                target.file,
+                session,
+                tokens(session),
+                err=target.file.with_name(f"{product.id}.err"),
+                patience=patience(),
+                progress=lambda done, total: progress(done / total if total else 0.0),
+            ).run()
+        target.record(report.sha256)
+        self._write_report({**asdict(report), "path": f"l1c/{self.tile}.zip"})
+
+    def _product(self) -> CatalogueProduct:
+        products = json.loads(self.input()["ids"]["products"].file.read_text(encoding="utf-8"))
+        said = products[str(self.tile)]
+        return CatalogueProduct(
+            id=said["id"], name=said["name"], length_bytes=said["length_bytes"], checksums=said["checksums"]
+        )
+
+
+class FindL1C(_L1C):
+    """A tile's L1C product in the folder that the user gives, verified."""
+
+    def requires(self) -> Any:
+        """The folder."""
+        return GivenInput(option="l1c_dir")
+
+    def run(self) -> None:
+        """Verify it."""
+        name = tiles()[str(self.tile)]
+        path = l1c.find_products(input_path("l1c_dir"))[name]
+        found = l1c.verify(path, name)
+        sha256 = files.file_hash(path) if path.is_file() else ""
+        self._write_report(
+            {"path": str(path), "name": str(name), "id": path.stem, "sha256": sha256, "not_verified": found.unlisted}
+        )
+
+
+def l1c_task(tile: str) -> _L1C:
+    """The task that provides a tile's L1C product."""
+    return FindL1C(tile=tile) if source() == "l1c_dir" else DownloadL1C(tile=tile)
+
+
+class HashL1C(OverTiles):
+    """`ben_s2_l1c_hashes.csv`, and beside it how each zip differs from the published one."""
+
+    priority = PRIORITY["download"]
+
+    def tile_tasks(self) -> list[luigi.Task]:
+        """All L1C products."""
+        return [l1c_task(tile) for tile in tiles()]
+
+    def output(self) -> dict[str, MadeFile]:
+        """The list of hashes, and the differences."""
+        reports = {tile: l1c_task(tile).output()["report"].digest() for tile in known_tiles()}
+        made_from = {"source": input_origin(source()), "reports": reports}
+        return {
+            "hashes": MadeFile("tiles/ben_s2_l1c_hashes.csv", made_from),
+            "drift": MadeFile("tiles/l1c_drift.json", made_from),
+        }
+
+    def run(self) -> Any:
+        """Collect the hashes that were taken while downloading."""
+        tasks = [l1c_task(tile) for tile in tiles()]
+        yield tasks
+        published = optional_input("published_l1c_hashes_csv")
+        known = l1c.read_hashes(published) if published else {}
+        reports = {str(task.tile): task.report() for task in tasks}
+        rows = [(report["id"], report["sha256"]) for report in reports.values() if report["sha256"]]
+        l1c.write_hashes(self.output()["hashes"].file, rows)
+        drift = {
+            str(task.tile): l1c.drift(task.product_path(), known[report["id"]], report["sha256"])
+            for task in tasks
+            if (report := reports[str(task.tile)])["id"] in known
+        }
+        files.write_text(self.output()["drift"].file, json.dumps(drift, indent=1, sort_keys=True) + "\n")
+        for target in self.output().values():
+            target.record(files.file_hash(target.file))

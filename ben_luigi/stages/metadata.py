@@ -1,0 +1,129 @@
+"""The four mapping tables, and the two parquet files that are made by joining them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from ben_luigi import config
+from ben_luigi.domain import files, metadata
+from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits
+from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
+from ben_luigi.stages.reference_maps import LabelPatches
+from ben_luigi.stages.resolve import PRIORITY, known_tiles, tiles
+from ben_luigi.stages.tiles import ProcessTiles, rows_made
+from ben_luigi.state import database
+from ben_luigi.state.targets import MadeFile
+
+_INPUTS = ("s1s2_mapping_csv", "snow_csv", "cloud_csv")
+
+
+class _Mapping(luigi.Task):
+    """A table of patch ids and one value each, as CSV, sorted."""
+
+    priority = PRIORITY["metadata"]
+    file = ""
+    maker: type[luigi.Task] = luigi.Task
+    query = ""
+
+    def requires(self) -> Any:
+        """All tiles."""
+        return ProcessTiles()
+
+    def output(self) -> MadeFile:
+        """The CSV: header, LF, sorted by byte order."""
+        return MadeFile(f"metadata/{self.file}.csv", {"rows": rows_made(self.maker), "tiles": list(known_tiles())})
+
+    def run(self) -> None:
+        """Copy the rows out of the database."""
+        target = self.output()
+        database.copy_out(self.query, target.file, tiles=list(tiles()))
+        target.record(files.file_hash(target.file))
+
+
+class MapLabels(_Mapping):
+    """Patch and label, one row a label."""
+
+    file = "patch_id_label_mapping"
+    maker = LabelPatches
+    query = (
+        'SELECT patch_id COLLATE "C" AS patch_id, label FROM label JOIN patch USING (patch_id) '
+        'WHERE tile = ANY(%(tiles)s) ORDER BY 1, label COLLATE "C"'
+    )
+
+
+class MapV1Names(_Mapping):
+    """Patch and its v1 name."""
+
+    file = "patch_id_s2v1_mapping"
+    maker = AlignPatches
+    query = (
+        'SELECT patch_id COLLATE "C" AS patch_id, v1_name AS s2v1_name FROM alignment JOIN patch USING (patch_id) '
+        "WHERE tile = ANY(%(tiles)s) ORDER BY 1"
+    )
+
+
+class MapSplits(_Mapping):
+    """Patch and split."""
+
+    file = "patch_id_split_mapping"
+    maker = AssignSplits
+    query = (
+        'SELECT patch_id COLLATE "C" AS patch_id, split FROM split JOIN patch USING (patch_id) '
+        "WHERE tile = ANY(%(tiles)s) ORDER BY 1"
+    )
+
+
+class MapCountries(_Mapping):
+    """Patch and country."""
+
+    file = "patch_id_country_mapping"
+    maker = AssignCountries
+    query = (
+        'SELECT patch_id COLLATE "C" AS patch_id, country FROM country JOIN patch USING (patch_id) '
+        "WHERE tile = ANY(%(tiles)s) ORDER BY 1"
+    )
+
+
+class WriteMetadata(luigi.Task):
+    """`metadata.parquet`, and the file of the patches with snow, cloud or shadow."""
+
+    priority = PRIORITY["metadata"]
+
+    def requires(self) -> Any:
+        """The mappings and the lists."""
+        mappings = {"labels": MapLabels(), "s2v1": MapV1Names(), "split": MapSplits(), "country": MapCountries()}
+        return {**mappings, **{option: input_task(option) for option in _INPUTS}}
+
+    def output(self) -> dict[str, MadeFile]:
+        """The two files."""
+        made_from = {
+            "writer": config.metadata().writer,
+            "mappings": [task.output().digest() for task in (MapLabels(), MapV1Names(), MapSplits(), MapCountries())],
+            **{option: input_origin(option) for option in _INPUTS},
+        }
+        return {name: MadeFile(f"dataset/{name}", made_from) for name in (metadata.METADATA, metadata.FLAGGED)}
+
+    def run(self) -> None:
+        """Join and divide."""
+
+        def mapping(name: str, column: str) -> Any:
+            return metadata.read_csv(Path(self.input()[name].path), ["patch_id", column], header=True)
+
+        rows = metadata.join(
+            metadata.Mappings(
+                labels=mapping("labels", "label"),
+                s2v1=mapping("s2v1", "s2v1_name"),
+                split=mapping("split", "split"),
+                country=mapping("country", "country"),
+                s1s2=metadata.read_csv(input_path("s1s2_mapping_csv"), ["s2v1_name", "s1_name"], header=False),
+                snow=metadata.read_csv(input_path("snow_csv"), ["s2v1_name"], header=False),
+                cloud=metadata.read_csv(input_path("cloud_csv"), ["s2v1_name"], header=False),
+            )
+        )
+        for name, part in metadata.divide(rows).items():
+            target = self.output()[name]
+            metadata.write(part, target.file, str(config.metadata().writer))
+            target.record(files.file_hash(target.file))

@@ -1,0 +1,114 @@
+"""Where the patches of a tile are, and what follows from that: split, country, partner in v1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import luigi
+import pandas as pd
+
+from ben_luigi.domain import alignment
+from ben_luigi.domain.country import countries
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.grid import PatchGrid, Square
+from ben_luigi.domain.names import ProductName
+from ben_luigi.stages.atmosphere import ReadProduct, tile_settings
+from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
+from ben_luigi.stages.resolve import PRIORITY
+from ben_luigi.state import database, schema
+from ben_luigi.state.targets import TileRows
+
+
+def product_row(tile: str) -> pd.Series:
+    """The row of a tile's product in the database."""
+    return database.query("SELECT * FROM product WHERE tile = %(tile)s", tile=tile).iloc[0]
+
+
+def patch_grid(tile: str) -> PatchGrid:
+    """The patch grid of a tile whose product has been read."""
+    row = product_row(tile)
+    square = Square(float(row["left_m"]), float(row["top_m"]), float(row["side_m"]), int(row["epsg"]))
+    return PatchGrid(ProductName.parse(row["l2a_name"]).tile_name, square)
+
+
+class _Placement(luigi.Task):
+    """Rows of the patches of a tile, written from its grid and, if `option` names one, an input."""
+
+    tile = luigi.Parameter()
+    priority = PRIORITY["placement"]
+    table = schema.PATCH
+    option = ""
+
+    def requires(self) -> Any:
+        """The patches, and the input."""
+        return [GridPatches(tile=self.tile), *([input_task(self.option)] if self.option else [])]
+
+    def output(self) -> TileRows:
+        """The rows."""
+        made_from = tile_settings(str(self.tile))
+        if self.option:
+            made_from[self.option] = input_origin(self.option)
+        return TileRows(self.table, self.get_task_family(), str(self.tile), made_from)
+
+    def run(self) -> None:
+        """Compute the rows and put them in place."""
+        self.output().replace(self.rows(patch_grid(str(self.tile))))
+
+    def rows(self, grid: PatchGrid) -> pd.DataFrame:
+        """The rows of the table."""
+        raise NotImplementedError
+
+
+class GridPatches(_Placement):
+    """The patches of a tile: position, bounds, CRS, season."""
+
+    def requires(self) -> Any:
+        """The product."""
+        return ReadProduct(tile=self.tile)
+
+    def rows(self, grid: PatchGrid) -> pd.DataFrame:
+        """One row a patch of the grid, valid or not."""
+        return grid.table().assign(tile=str(self.tile), season=str(product_row(str(self.tile))["season"]))
+
+
+class AssignSplits(_Placement):
+    """The split of each patch of a tile."""
+
+    table = schema.SPLIT
+
+    def rows(self, grid: PatchGrid) -> pd.DataFrame:
+        """One row a patch."""
+        return pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "split": grid.splits()})
+
+
+class AssignCountries(_Placement):
+    """The country of each patch of a tile."""
+
+    table = schema.COUNTRY
+    option = "countries_geojson"
+
+    def rows(self, grid: PatchGrid) -> pd.DataFrame:
+        """One row a patch."""
+        nearest = countries(grid, input_path(self.option))
+        return pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "country": nearest})
+
+
+class AlignPatches(_Placement):
+    """The v1 patch of each patch of a tile that has one."""
+
+    table = schema.ALIGNMENT
+    option = "v1_spatial_dir"
+
+    def rows(self, grid: PatchGrid) -> pd.DataFrame:
+        """One row a pair."""
+        spatial = alignment.spatial_files(input_path(self.option))
+        epsg = grid.square.epsg
+        if epsg not in spatial:
+            raise BadInput(
+                f"{self.tile}: {input_path(self.option)}",
+                expected=f"bigearthnet_v1_spatial_{epsg}.parquet, v1 patches in the tile's UTM zone",
+                found=f"files for EPSG codes {sorted(spatial)}",
+                remedy="add the file of that zone to [inputs] v1_spatial_dir",
+            )
+        sensed = ProductName.parse(product_row(str(self.tile))["l2a_name"]).sensing_time
+        return alignment.align(grid, sensed, alignment.read_v1(spatial[epsg]))

@@ -1,0 +1,172 @@
+"""What has to be there first: the sample world, inputs that are fetched, and what only a person can provide.
+
+A prerequisite that a person must provide is a task that is complete when it is there, and else fails with what to
+fetch, from where, and where to put it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from ben_luigi import config
+from ben_luigi.domain import files, inputs, sen2cor
+from ben_luigi.domain.errors import CdseError, Sen2CorError
+from ben_luigi.sample.layout import World
+from ben_luigi.sample.world import make_world
+from ben_luigi.state.targets import MadeFile
+
+PINNED = config.TRACKED_ARTIFACTS / "inputs.toml"
+SAMPLE_ACCOUNT = ("sample", "sample")
+
+
+def sample_world() -> World:
+    """Where the sample world is, or will be."""
+    return World(config.data_dir() / "sample")
+
+
+class MakeSampleWorld(luigi.Task):
+    """The small world on which the pipeline runs by default."""
+
+    def output(self) -> MadeFile:
+        """The folder of the world."""
+        return MadeFile("sample", {"layout": 1})
+
+    def run(self) -> None:
+        """Make it, in one rename."""
+        folder = self.output().file
+        files.remove(folder)
+        make_world(folder)
+        self.output().record(files.file_hash(sample_world().catalogue))
+
+
+class FetchInput(luigi.Task):
+    """A pinned input, fetched and verified: `option` is its name in [inputs]."""
+
+    option = luigi.Parameter()
+
+    def output(self) -> list[MadeFile]:
+        """The files of the input."""
+        folder = _folder(str(self.option))
+        return [MadeFile(f"{folder}/{file.file}", {"url": file.url}) for file in self._pinned()]
+
+    def run(self) -> None:
+        """Fetch what is missing."""
+        for target, file in zip(self.output(), self._pinned(), strict=True):
+            inputs.fetch(file, target.file.parent)
+            target.record(file.sha256 or file.git_blob)
+
+    def _pinned(self) -> tuple[inputs.PinnedFile, ...]:
+        return inputs.read_pinned(PINNED)[str(self.option)]
+
+
+class GivenInput(luigi.Task):
+    """An input whose path the user gives in [inputs]; it fails with what to do while there is nothing there."""
+
+    option = luigi.Parameter()
+
+    def complete(self) -> bool:
+        """Whether something is at the path given."""
+        path = config.given_input(str(self.option))
+        return path is not None and path.exists()
+
+    def run(self) -> None:
+        """Say what is missing."""
+        pinned = inputs.read_pinned(PINNED).get(str(self.option), (None,))
+        inputs.require(str(self.option), config.given_input(str(self.option)) or Path(), pinned[0])
+
+
+def input_task(option: str) -> luigi.Task:
+    """The task that provides the input `option` of [inputs]."""
+    if config.given_input(option) is not None:
+        return GivenInput(option=option)
+    if config.is_sample():
+        return MakeSampleWorld()
+    pinned = inputs.read_pinned(PINNED).get(option)
+    return GivenInput(option=option) if not pinned or pinned[0].by_hand else FetchInput(option=option)
+
+
+def input_path(option: str) -> Path:
+    """Where the input `option` is, once its task is complete: a file, or a folder for the options named `_dir`."""
+    given = config.given_input(option)
+    if given is not None:
+        return given
+    if config.is_sample():
+        path: Path = getattr(sample_world(), option)
+        return path
+    folder = config.data_dir() / _folder(option)
+    return folder if option.endswith("_dir") else folder / inputs.read_pinned(PINNED)[option][0].file
+
+
+def input_origin(option: str) -> str:
+    """What a target that is made from the input records of it: the path given, or that it is the sample's or pinned."""
+    given = config.given_input(option)
+    return str(given) if given is not None else "sample" if config.is_sample() else "pinned"
+
+
+def optional_input(option: str) -> Path | None:
+    """A pinned input that the work can do without: fetched now if need be, None if it cannot be had."""
+    if config.is_sample() and config.given_input(option) is None:
+        return None
+    task = input_task(option)
+    try:
+        if not task.complete():
+            task.run()
+    except inputs.BadInput:
+        return None
+    return input_path(option)
+
+
+def _folder(option: str) -> str:
+    return f"inputs/{option}" if option.endswith("_dir") else "inputs"
+
+
+class FindSen2Cor(luigi.Task):
+    """The program `L2A_Process`; on the sample world its stand-in."""
+
+    def requires(self) -> Any:
+        """The sample world brings its own."""
+        return [MakeSampleWorld()] if config.is_sample() else []
+
+    def complete(self) -> bool:
+        """Whether it is found."""
+        try:
+            sen2cor.find_executable(executable_name())
+        except Sen2CorError:
+            return False
+        return True
+
+    def run(self) -> None:
+        """Say what to fetch and where to put it."""
+        sen2cor.find_executable(executable_name())
+
+
+def executable_name() -> str:
+    """What to run for a conversion."""
+    return str(sample_world().l2a_process) if config.is_sample() else str(config.sen2cor().executable)
+
+
+class FindAccount(luigi.Task):
+    """User and password at CDSE."""
+
+    def complete(self) -> bool:
+        """Whether both are given; whether they are right shows when they are used."""
+        return all(account())
+
+    def run(self) -> None:
+        """Say how to get and to give an account."""
+        if not all(account()):
+            raise CdseError(
+                "account at the Copernicus Data Space Ecosystem",
+                expected="user and password",
+                found="none",
+                remedy="register at https://dataspace.copernicus.eu, and set CDSE_USER and CDSE_PASSWORD in the "
+                "environment; or give the products in [inputs] l1c_dir or l2a_dir",
+            )
+
+
+def account() -> tuple[str, str]:
+    """User and password at CDSE; on the sample world those of its own server."""
+    return SAMPLE_ACCOUNT if config.is_sample() else config.account()

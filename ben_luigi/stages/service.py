@@ -1,0 +1,51 @@
+"""The way to CDSE: its addresses and account, or on the sample world a server of our own on loopback."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from functools import lru_cache
+
+from ben_luigi import config
+from ben_luigi.domain.cdse.account import Credentials
+from ben_luigi.domain.cdse.http import Client, Patience, Service
+from ben_luigi.domain.cdse.token import Tokens
+from ben_luigi.sample.cdse_faults import sample_faults
+from ben_luigi.sample.cdse_server import CdseServer
+from ben_luigi.stages.prerequisites import account, sample_world
+
+_log = logging.getLogger(__name__)
+
+
+def client() -> Client:
+    """A client of the service; close it by `with`."""
+    return Client(_service(), patience())
+
+
+def patience() -> Patience:
+    """How often a request is tried, and how long the pauses are: very short ones on the sample world."""
+    pause_s = 0.2 if config.is_sample() else float(config.cdse().pause_s)
+    return Patience(tries=int(config.cdse().tries), first_pause_s=pause_s)
+
+
+def tokens(session: Client) -> Tokens:
+    """The access tokens of the account, shared by all workers."""
+    return Tokens(session, Credentials(*account()), config.data_dir() / "session")
+
+
+def _service() -> Service:
+    if not config.is_sample():
+        return Service(config.catalogue_url(), config.token_url(), config.download_url())
+    server = _sample_server(os.getpid())
+    return Service(server.catalogue_url, server.token_url, server.download_url)
+
+
+@lru_cache(maxsize=1)
+def _sample_server(process: int) -> CdseServer:
+    """One server a process, since threads do not live on in forked workers."""
+    world = sample_world()
+    catalogue = json.loads(world.catalogue.read_text(encoding="utf-8"))
+    server = CdseServer(catalogue, world.folder, sample_faults(catalogue)).__enter__()
+    _log.debug("the sample world's CDSE server listens at %s", server.catalogue_url)
+    return server

@@ -1,0 +1,129 @@
+"""The connection to PostgreSQL: the user's own server, or the pipeline's own in the data folder.
+
+Nothing is opened at import, since workers fork: each process makes its engine when it first needs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psycopg2
+import psycopg2.extensions
+import pyarrow as pa
+import pyarrow.csv as pcsv
+import sqlalchemy as sa
+
+from ben_luigi import config
+from ben_luigi.domain import files
+from ben_luigi.domain.errors import DatabaseError
+from ben_luigi.state.schema import SCHEMA
+from ben_luigi.state.server import open_server
+
+_SCHEMA_LOCK = 20180501
+_engines: dict[tuple[int, str], sa.Engine] = {}
+
+
+def engine() -> sa.Engine:
+    """This process's engine; the first in a process starts the server if need be, and makes missing tables."""
+    place = str(config.database().url) or str(config.data_dir())
+    key = (os.getpid(), place)
+    if key not in _engines:
+        new = sa.create_engine(_url(), pool_pre_ping=True)
+        try:
+            with new.begin() as connection:
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
+                SCHEMA.create_all(connection)
+        except sa.exc.OperationalError as error:
+            raise _unreachable(error) from error
+        _engines[key] = new
+    return _engines[key]
+
+
+def _url() -> sa.URL:
+    own = str(config.database().url)
+    if own:
+        return sa.make_url(own).set(drivername="postgresql+psycopg2")
+    address = open_server(config.data_dir() / "database")
+    return sa.URL.create(
+        "postgresql+psycopg2",
+        username=address.user,
+        password=address.password or None,
+        port=address.port,
+        database=address.database,
+        query={"host": address.host},
+    )
+
+
+def _unreachable(error: Exception) -> DatabaseError:
+    url = str(config.database().url)
+    place = sa.make_url(url).render_as_string(hide_password=True) if url else str(config.data_dir() / "database")
+    return DatabaseError(
+        f"PostgreSQL at {place}",
+        expected="a connection",
+        found=str(error.__cause__ or error).strip(),
+        remedy="start the server and run again" if url else "look at server.log there; [database] url names another",
+    )
+
+
+@contextmanager
+def transaction() -> Iterator[psycopg2.extensions.cursor]:
+    """A cursor in a transaction, committed at the end or rolled back on an error."""
+    connection = _connection()
+    try:
+        with connection.cursor() as cursor:
+            yield cursor
+        connection.commit()
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        connection.invalidate()
+        raise _unreachable(error) from error
+    except BaseException:
+        connection.rollback()
+        raise
+    finally:
+        connection.close()
+
+
+def _connection() -> sa.PoolProxiedConnection:
+    """A connection; where our own server has died since this process opened it, it is started again."""
+    try:
+        return engine().raw_connection()
+    except sa.exc.OperationalError as error:
+        if str(config.database().url):
+            raise _unreachable(error) from error
+    open_server(config.data_dir() / "database", again=True)
+    try:
+        return engine().raw_connection()
+    except sa.exc.OperationalError as error:
+        raise _unreachable(error) from error
+
+
+def query(statement: str, **values: Any) -> pd.DataFrame:
+    """The rows of a SELECT; values are named as in `%(name)s`."""
+    with transaction() as cursor:
+        cursor.execute(statement, values)
+        return pd.DataFrame(cursor.fetchall(), columns=[column.name for column in cursor.description or ()])
+
+
+def copy_in(cursor: psycopg2.extensions.cursor, table: str, rows: pd.DataFrame) -> str:
+    """Append rows to a table by COPY; gives the sha256 of what was sent."""
+    buffer = io.BytesIO()
+    arrow = pa.Table.from_pandas(rows, preserve_index=False)
+    pcsv.write_csv(arrow, buffer, pcsv.WriteOptions(include_header=False))
+    buffer.seek(0)
+    columns = ", ".join(f'"{column}"' for column in rows.columns)
+    cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN (FORMAT csv)", buffer)
+    return hashlib.sha256(buffer.getbuffer()).hexdigest()
+
+
+def copy_out(statement: str, path: Path, **values: Any) -> None:
+    """Publish the rows of a SELECT as CSV: header, LF, quotes only where needed."""
+    with transaction() as cursor, files.published(path) as work, work.open("wb") as file:
+        select = cursor.mogrify(statement, values).decode()
+        cursor.copy_expert(f"COPY ({select}) TO STDOUT (FORMAT csv, HEADER)", file)

@@ -1,0 +1,146 @@
+"""Luigi targets that exist only if they were made from what is asked for now.
+
+`MadeFile` is a file with a record beside the data, in `<data_dir>/made_from/`, of what it was made from. `TileRows` are
+the rows of one tile in one table, with a marker that is committed together with them. Both keep a digest of what they
+hold, from which later targets tell whether they are still true. So another setting, another input or another content
+makes again what depends on it, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import luigi
+import pandas as pd
+import psycopg2.extensions
+import sqlalchemy as sa
+from luigi.contrib.postgres import PostgresTarget
+
+from ben_luigi import config
+from ben_luigi.domain import files
+from ben_luigi.state import database, schema
+
+MadeFrom = Mapping[str, Any]
+
+
+def _text(made_from: MadeFrom) -> str:
+    return json.dumps(made_from, sort_keys=True, default=str)
+
+
+class MadeFile(luigi.LocalTarget):
+    """A file in the data folder, and the record of what it was made from."""
+
+    def __init__(self, relative: str, made_from: MadeFrom | None = None) -> None:
+        super().__init__(str(config.data_dir() / relative))
+        self._record = config.data_dir() / "made_from" / f"{relative}.json"
+        self._made_from = made_from or {}
+
+    @property
+    def file(self) -> Path:
+        """Where the file is, or will be."""
+        return Path(self.path)
+
+    def exists(self) -> bool:
+        """Whether the file is there, made from what is asked for now."""
+        return self.file.exists() and self._recorded().get("made_from") == json.loads(_text(self._made_from))
+
+    def record(self, digest: str) -> None:
+        """Say that the file, published just now, was made from what is asked for; `digest` tells its content."""
+        note = {"made_from": dict(self._made_from), "digest": digest}
+        files.write_text(self._record, json.dumps(note, indent=1, sort_keys=True, default=str) + "\n")
+
+    def digest(self) -> str:
+        """Digest of the content, as recorded; empty if there is none."""
+        return str(self._recorded().get("digest", ""))
+
+    def _recorded(self) -> dict[str, Any]:
+        try:
+            recorded: dict[str, Any] = json.loads(self._record.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return recorded
+
+
+class TileRows(PostgresTarget):
+    """The rows of a tile in a table, written by one task."""
+
+    def __init__(self, table: sa.Table, task: str, tile: str, made_from: MadeFrom) -> None:
+        super().__init__(host="", database="", user="", password="", table=table.name, update_id=f"{task}({tile})")
+        self._table = table
+        self._task = task
+        self._tile = tile
+        self._made_from = made_from
+
+    def exists(self, connection: object = None) -> bool:
+        """Whether the rows are there, made from what is asked for now: one indexed query."""
+        found = database.query(
+            "SELECT made_from FROM marker WHERE task = %(task)s AND tile = %(tile)s", task=self._task, tile=self._tile
+        )
+        return len(found) == 1 and json.loads(found["made_from"][0]) == json.loads(_text(self._made_from))
+
+    def touch(self, connection: object = None) -> None:
+        """Refused: a marker without its rows would lie. Use `replace`."""
+        raise NotImplementedError("rows and marker are written together, by replace()")
+
+    def replace(self, rows: pd.DataFrame) -> None:
+        """Put `rows` in the place of the tile's rows, and mark them as made, in one transaction."""
+        with database.transaction() as cursor:
+            digest = self._incoming(cursor, rows)
+            self._apply(cursor, list(rows.columns))
+            self._mark(cursor, len(rows), digest)
+
+    def _incoming(self, cursor: psycopg2.extensions.cursor, rows: pd.DataFrame) -> str:
+        columns = ", ".join(f'"{column}"' for column in rows.columns)
+        cursor.execute(f"CREATE TEMPORARY TABLE incoming ON COMMIT DROP AS SELECT {columns} FROM {self.table} LIMIT 0")
+        return database.copy_in(cursor, "incoming", rows)
+
+    def _apply(self, cursor: psycopg2.extensions.cursor, columns: Sequence[str]) -> None:
+        """Rows that have gone are deleted, the others inserted or updated, so that rows that refer to them may stay."""
+        keys = [column.name for column in self._table.primary_key.columns]
+        same = " AND ".join(f"i.{key} = t.{key}" for key in keys)
+        cursor.execute(
+            f"DELETE FROM {self.table} t WHERE {self._belongs()} AND NOT EXISTS (SELECT FROM incoming i WHERE {same})",
+            (self._tile,),
+        )
+        listed = ", ".join(f'"{column}"' for column in columns)
+        changed = ", ".join(f'"{c}" = excluded."{c}"' for c in columns if c not in keys)
+        action = f"UPDATE SET {changed}" if changed else "NOTHING"
+        cursor.execute(
+            f"INSERT INTO {self.table} ({listed}) SELECT {listed} FROM incoming "
+            f"ON CONFLICT ({', '.join(keys)}) DO {action}"
+        )
+
+    def _belongs(self) -> str:
+        if "tile" in self._table.columns:
+            return "t.tile = %s"
+        return "t.patch_id IN (SELECT patch_id FROM patch WHERE tile = %s)"
+
+    def _mark(self, cursor: psycopg2.extensions.cursor, rows: int, digest: str) -> None:
+        cursor.execute(
+            "INSERT INTO marker (task, tile, made_from, rows, digest) VALUES (%s, %s, %s, %s, %s) "
+            "ON CONFLICT (task, tile) DO UPDATE SET made_from = excluded.made_from, rows = excluded.rows, "
+            "digest = excluded.digest, at = now()",
+            (self._task, self._tile, _text(self._made_from), rows, digest),
+        )
+
+
+class TileValidity(TileRows):
+    """The column `valid` of a tile's patches: null for those not tested."""
+
+    def _apply(self, cursor: psycopg2.extensions.cursor, columns: Sequence[str]) -> None:
+        cursor.execute("UPDATE patch SET valid = NULL WHERE tile = %s AND valid IS NOT NULL", (self._tile,))
+        cursor.execute("UPDATE patch SET valid = i.valid FROM incoming i WHERE patch.patch_id = i.patch_id")
+
+
+def rows_digest(tasks: Sequence[str], tiles: Sequence[str]) -> str:
+    """One digest of the rows that these tasks wrote for these tiles: what later steps are made from."""
+    found = database.query(
+        "SELECT task, tile, digest FROM marker WHERE task = ANY(%(tasks)s) AND tile = ANY(%(tiles)s) "
+        'ORDER BY task COLLATE "C", tile COLLATE "C"',
+        tasks=list(tasks),
+        tiles=list(tiles),
+    )
+    return files.text_hash("\n".join(" ".join(row) for row in found.itertuples(index=False)))

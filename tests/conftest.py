@@ -1,0 +1,30 @@
+"""What many tests need: published data where it is at hand, the sample world made once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ben_luigi.sample.layout import World
+from ben_luigi.sample.world import make_world
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """Published data of BigEarthNet v2, laid out as `scripts/check-published` takes it."""
+    folder = Path(os.environ.get("BEN_PUBLISHED", ROOT.parent / "shared" / "published"))
+    if not folder.is_dir():
+        pytest.skip("no published data: set BEN_PUBLISHED to a folder as scripts/check-published takes it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The sample world; not to be changed."""
+    folder = tmp_path_factory.mktemp("world") / "sample"
+    make_world(folder)
+    return World(folder)

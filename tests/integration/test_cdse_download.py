@@ -1,0 +1,334 @@
+"""Downloads: where the token goes, what a part is good for, and what happens when the disk or the process ends."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from random import Random
+
+import pytest
+import requests
+
+import ben_luigi.domain
+from ben_luigi.domain.cdse.account import Credentials
+from ben_luigi.domain.cdse.catalogue import CatalogueProduct
+from ben_luigi.domain.cdse.download import Download
+from ben_luigi.domain.cdse.errors import PermanentError, TransientError, retry_after_s
+from ben_luigi.domain.cdse.http import Client, Patience, Service
+from ben_luigi.domain.cdse.token import Tokens
+from ben_luigi.domain.l1c import BANDS
+from ben_luigi.sample import safe
+from ben_luigi.sample.cdse_faults import Fault, Record, Script, sample_faults
+from ben_luigi.sample.cdse_server import CdseServer
+
+NAME = "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE"
+ID = "f602623e-fd82-5a53-ba09-b05ce085e40c"
+QUICK = Patience(tries=3, waits=50, first_pause_s=0.005, longest_pause_s=0.05, read_timeout_s=10)
+SOURCE = str(Path(ben_luigi.domain.__file__).parents[2])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a product of 3 MB."""
+    folder, random = tmp_path_factory.mktemp("cdse"), Random(5)
+    granule = "GRANULE/L1C_T33UUP_A010309_20170613T101608"
+    members = {f"{granule}/IMG_DATA/T33UUP_20170613T101031_{band}.jp2": random.randbytes(240_000) for band in BANDS}
+    members["manifest.safe"] = safe.manifest(members, "L1C")
+    safe.write_zip(members, folder / "product.zip", NAME, datetime(2017, 6, 13))
+    return folder
+
+
+@pytest.fixture
+def record(root: Path) -> Record:
+    """What the catalogue says of it."""
+    content = (root / "product.zip").read_bytes()
+    checksum = [{"Value": hashlib.md5(content).hexdigest(), "Algorithm": "MD5"}]
+    return {"Id": ID, "Name": NAME, "ContentLength": len(content), "Checksum": checksum, "File": "product.zip"}
+
+
+@pytest.fixture
+def server(root: Path, record: Record) -> Iterator[CdseServer]:
+    """CDSE with that product."""
+    with CdseServer([record], root) as running:
+        yield running
+
+
+def download(service: Service, record: Record, folder: Path, patience: Patience = QUICK, **options: object) -> Download:
+    """A download into `folder`."""
+    client = Client(service, patience)
+    tokens = Tokens(client, Credentials("sample", "sample"), folder / "state")
+    product, target, err = CatalogueProduct.parse(record), folder / "t.zip", folder / f"{ID}.err"
+    return Download(product, target, client, tokens, err, patience, **options)  # type: ignore[arg-type]
+
+
+def test_it_comes_whole_and_says_how_that_is_known(server: CdseServer, record: Record, tmp_path: Path) -> None:
+    seen: list[tuple[int, int | None]] = []
+    started: list[int] = []
+    report = download(
+        server.service, record, tmp_path, progress=lambda *now: seen.append(now), starting=started.append
+    ).run()
+    content = (server.root / "product.zip").read_bytes()
+    assert (tmp_path / "t.zip").read_bytes() == content
+    assert (report.sha256, report.length_bytes) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert (report.tries, started) == (1, [1])
+    assert report.verified_by == ("length", "MD5", "zip CRC", "manifest") and not report.not_verified
+    assert seen[-1] == (len(content), len(content))
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+
+
+def test_what_is_there_is_not_fetched_again_but_what_is_damaged_is(
+    server: CdseServer, record: Record, tmp_path: Path
+) -> None:
+    """Also if the process ended between the rename and its caller's note of it."""
+    first = download(server.service, record, tmp_path).run()
+    again = download(server.service, record, tmp_path).run()
+    assert server.counts["download"] == 1
+    assert (again.sha256, again.tries) == (first.sha256, 0)
+    with (tmp_path / "t.zip").open("r+b") as file:
+        file.seek(1_000_000)
+        file.write(b"\0\0\0\0")
+    assert download(server.service, record, tmp_path).run() == first
+    assert server.counts["download"] == 2
+
+
+def test_a_part_is_gone_on_with(server: CdseServer, record: Record, tmp_path: Path) -> None:
+    """And its file tells CDSE support what happened until the product is there."""
+    server.script = Script([Fault("download", "short", 3), Fault("download", "503")])
+    with pytest.raises(TransientError, match=rf"tile 33UUP_20170613, .*{ID}.err tells of each try"):
+        download(server.service, record, tmp_path).run()
+    part = tmp_path / f"t.zip.{ID}.part"
+    content = (server.root / "product.zip").read_bytes()
+    assert content.startswith(part.read_bytes()) and part.stat().st_size > 0.8 * len(content)
+    lines = (tmp_path / f"{ID}.err").read_text().splitlines()
+    assert len(lines) == 3
+    assert all(f"Products({ID})/$value" in line and NAME in line and line.startswith("20") for line in lines)
+    assert [line.split("  ")[2].split(":")[0] for line in lines] == ["try 1 of 3", "try 2 of 3", "try 3 of 3"]
+    report = download(server.service, record, tmp_path).run()
+    assert report.tries == 2
+    assert server.counts["resumed"] == 4
+    assert not part.exists() and not (tmp_path / f"{ID}.err").exists()
+
+
+def test_a_part_of_other_bytes_is_thrown_away(server: CdseServer, record: Record, tmp_path: Path) -> None:
+    """Of a zip that CDSE made before with other times in it, say; the length alone would not tell."""
+    content = bytearray((server.root / "product.zip").read_bytes()[:2_000_000])
+    content[1_960_000] ^= 1
+    (tmp_path / f"t.zip.{ID}.part").write_bytes(content)
+    assert download(server.service, record, tmp_path).run().tries == 1
+    assert (server.counts["resumed"], server.counts["download"]) == (1, 2)
+
+
+def test_damage_far_back_in_a_part_is_found_in_the_end(server: CdseServer, record: Record, tmp_path: Path) -> None:
+    content = bytearray((server.root / "product.zip").read_bytes()[:2_000_000])
+    content[100_000] ^= 1
+    (tmp_path / f"t.zip.{ID}.part").write_bytes(content)
+    assert download(server.service, record, tmp_path).run().tries == 2
+    assert (tmp_path / "t.zip").read_bytes() == (server.root / "product.zip").read_bytes()
+
+
+PROCESS = """
+import resource, sys
+from pathlib import Path
+from ben_luigi.domain.cdse.account import Credentials
+from ben_luigi.domain.cdse.catalogue import CatalogueProduct
+from ben_luigi.domain.cdse.download import Download
+from ben_luigi.domain.cdse.http import Client, Patience, Service
+from ben_luigi.domain.cdse.token import Tokens
+url, folder, length, rate, most = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
+if most:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+client = Client(Service(f"{url}/catalogue/odata/v1",
+    f"{url}/auth/realms/CDSE/protocol/openid-connect/token", f"{url}/download/odata/v1"))
+tokens = Tokens(client, Credentials("sample", "sample"), folder / "state")
+product = CatalogueProduct("%s", "%s", length_bytes=length)
+Download(product, folder / "t.zip", client, tokens, folder / "err", Patience(tries=1), rate_bytes_s=rate or None,
+    progress=lambda done, total: print(done, flush=True)).run()
+""" % (ID, NAME)
+
+
+def process(server: CdseServer, folder: Path, rate: int = 0, most: int = 0) -> subprocess.Popen[str]:
+    """A download in a process of its own, that prints how far it is."""
+    length = (server.root / "product.zip").stat().st_size
+    command = [sys.executable, "-c", PROCESS, server.base_url, str(folder), str(length), str(rate), str(most)]
+    environment = {**os.environ, "PYTHONPATH": SOURCE}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
+
+
+def test_a_process_that_is_killed_at_half_loses_nothing(server: CdseServer, record: Record, tmp_path: Path) -> None:
+    running = process(server, tmp_path, rate=2_000_000)
+    assert running.stdout
+    while int(running.stdout.readline()) < 1_500_000:
+        pass
+    running.kill()
+    running.communicate()
+    assert not (tmp_path / "t.zip").exists()
+    assert (tmp_path / f"t.zip.{ID}.part").stat().st_size > 1_000_000
+    assert download(server.service, record, tmp_path).run().tries == 1
+    assert server.counts == {"token": 1, "download": 2, "resumed": 1}
+    assert (tmp_path / "t.zip").read_bytes() == (server.root / "product.zip").read_bytes()
+
+
+def test_a_full_disk_stops_it_and_frees_what_it_took(server: CdseServer, tmp_path: Path) -> None:
+    """As the system says it: here by a limit on the size of files."""
+    running = process(server, tmp_path, most=1_000_000)
+    _, errors = running.communicate(timeout=30)
+    assert running.returncode == 1
+    assert "PermanentError: tile 33UUP_20170613" in errors and "make room on the disk" in errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["err", "state"]
+    assert "File too large" in (tmp_path / "err").read_text()
+
+
+def test_without_enough_free_space_nothing_is_asked_for(server: CdseServer, record: Record, tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match=r"bytes of free space; found: [0-9,]+; next: make room on the disk"):
+        download(server.service, record, tmp_path, keep_free_bytes=2**60).run()
+    assert not server.counts
+
+
+def test_two_processes_do_not_write_to_one_part(server: CdseServer, record: Record, tmp_path: Path) -> None:
+    """The later one waits, and then finds the product there."""
+    slow = download(server.service, record, tmp_path, rate_bytes_s=6_000_000)
+    thread = threading.Thread(target=slow.run)
+    thread.start()
+    while not list(tmp_path.glob("*.part")):
+        time.sleep(0.005)
+    patient = Patience(tries=100, first_pause_s=0.05, longest_pause_s=0.1)
+    report = download(server.service, record, tmp_path, patient).run()
+    thread.join()
+    assert server.counts["download"] == 1
+    assert (tmp_path / "t.zip").read_bytes() == (server.root / "product.zip").read_bytes()
+    assert report.tries == 0
+
+
+def test_a_limit_on_bandwidth_is_kept(server: CdseServer, record: Record, tmp_path: Path) -> None:
+    begun_s = time.monotonic()
+    download(server.service, record, tmp_path, rate_bytes_s=8_000_000).run()
+    assert time.monotonic() - begun_s > record["ContentLength"] / 8_000_000
+
+
+def test_more_connections_than_allowed_are_refused_and_waited_for(
+    server: CdseServer, root: Path, record: Record, tmp_path: Path
+) -> None:
+    with CdseServer([record], root, connections=2) as strict, ThreadPoolExecutor(6) as pool:
+        folders = [tmp_path / str(number) for number in range(6)]
+        slow = {"rate_bytes_s": 30_000_000}
+        reports = list(pool.map(lambda folder: download(strict.service, record, folder, **slow).run(), folders))
+    assert {report.tries for report in reports} == {1}
+    assert strict.most_open > 2
+
+
+def test_the_token_follows_redirects_between_hosts_of_cdse(server: CdseServer, record: Record, tmp_path: Path) -> None:
+    """The older hosts, which redirect: also to another port, where requests by itself would drop it."""
+    with CdseServer([], Path()) as old:
+        for host in ("catalogue", "zipper"):
+            older = Service(server.catalogue_url, server.token_url, f"{server.base_url}/{host}/odata/v1")
+            assert download(older, record, tmp_path / host).run().tries == 1
+        location = f"{server.download_url}/Products({ID})/$value"
+        old.moved = location
+        other_port = Service(server.catalogue_url, server.token_url, old.download_url)
+        assert download(other_port, record, tmp_path / "port").run().tries == 1
+    assert server.account.counts["sessions"] == 3
+
+
+def test_the_token_goes_nowhere_else(server: CdseServer, record: Record, tmp_path: Path) -> None:
+    """A host that is not CDSE's is not even connected to."""
+    with CdseServer([], Path()) as foreign:
+        server.moved = f"{foreign.download_url}/Products({ID})/$value"
+        with pytest.raises(TransientError, match="expected: an https address under dataspace.copernicus.eu"):
+            download(server.service, record, tmp_path).run()
+        assert not foreign.counts
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://download.dataspace.copernicus.eu/x", True),
+        ("https://zipper.dataspace.copernicus.eu:443/x", True),
+        ("https://dataspace.copernicus.eu/x", True),
+        ("http://download.dataspace.copernicus.eu/x", False),
+        ("https://download.dataspace.copernicus.eu:8443/x", False),
+        ("https://download.dataspace.copernicus.eu@example.org/x", False),
+        ("https://user@download.dataspace.copernicus.eu/x", False),
+        ("https://dataspace.copernicus.eu.example.org/x", False),
+        ("https://evildataspace.copernicus.eu/x", False),
+        ("http://127.0.0.1:8001/x", True),
+        ("http://127.0.0.1:8002/x", False),
+        ("https://127.0.0.1:8001/x", False),
+        ("http://127.0.0.1:99999999/x", False),
+        ("//127.0.0.1:8001/x", False),
+        ("file:///etc/passwd", False),
+        ("http://[", False),
+        ("", False),
+    ],
+)
+def test_allowed_hosts(url: str, allowed: bool) -> None:
+    assert Service(download_url="http://127.0.0.1:8001/download").allows(url) == allowed
+
+
+def test_proxies_and_netrc_of_the_machine_are_ignored(
+    server: CdseServer, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """requests would put an entry of .netrc in the token's place."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login someone password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert download(server.service, record, tmp_path / "l1c").run().tries == 1
+
+
+@pytest.mark.parametrize("kind", ["429 seconds", "429 date"])
+def test_retry_after_is_obeyed(kind: str, server: CdseServer, record: Record, tmp_path: Path) -> None:
+    """Seconds or a date of one second from now; a date has whole seconds, so it may be almost past."""
+    server.script = Script([Fault("download", kind)])
+    begun_s = time.time()
+    download(server.service, record, tmp_path, Patience(first_pause_s=0.001, longest_pause_s=5)).run()
+    assert time.time() - begun_s >= 1 or (kind == "429 date" and int(time.time()) > int(begun_s))
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("120", 120.0), (" 7 ", 7.0), ("", None), ("-5", None), ("soon", None), ("1e9", None), ("\u00b2", None)]
+    + [("Fri, 31 Dec 1999 23:59:59 GMT", None), ("99999999999999999999", 999999999999.0)],
+)
+def test_retry_after(value: str, seconds: float | None) -> None:
+    assert retry_after_s(value) == seconds
+
+
+def test_pauses_grow_and_have_an_end() -> None:
+    patience = Patience(first_pause_s=2, longest_pause_s=100)
+    for number in range(1, 40):
+        longest = min(100.0, 2.0**number)
+        assert longest / 2 <= patience.pause_s(number) <= longest
+    assert patience.pause_s(1, 50) == 50
+    assert patience.pause_s(1, 1e12) == 100
+    assert len({patience.pause_s(5) for _ in range(10)}) > 1
+
+
+def test_head_is_refused_and_nobody_needs_it(server: CdseServer, record: Record, tmp_path: Path) -> None:
+    url = f"{server.download_url}/Products({ID})/$value"
+    assert requests.head(url, timeout=5).status_code == 405
+    assert requests.get(url, timeout=5).json()["code"] == "DAT-ZIP-109"
+    download(server.service, record, tmp_path).run()
+    assert server.counts["HEAD"] == 1
+
+
+def test_the_sample_faults_fail_once_on_two_products(server: CdseServer, record: Record) -> None:
+    other = {**record, "Name": NAME.replace("T33UUP", "T33UUQ")}
+    decoy = {"Id": ID, "Name": NAME.replace("T33UUP", "T33UUA")}
+    faults = sample_faults([other, decoy, record])
+    assert [(fault.kind, fault.product, fault.times) for fault in faults] == [
+        ("503", NAME, 1),
+        ("short", other["Name"], 1),
+    ]
+
+
+def test_a_fault_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no such fault: 'explode'"):
+        Fault("download", "explode")

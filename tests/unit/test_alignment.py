@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ben_luigi.domain import alignment
+from ben_luigi.domain.errors import BadAlignment, BadInput, BadName
+from ben_luigi.domain.grid import PatchGrid, Square
+from ben_luigi.domain.names import v1_sensing_time
+
+TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
+GRID = PatchGrid(TILE, Square(300_000, 5_400_000, 12_180, 32633))
+SENSED = datetime(2017, 6, 13, 10, 10, 31)
+
+
+@given(st.datetimes(datetime(2015, 1, 1), datetime(2026, 1, 1)))
+def test_seasons_follow_the_calendar_and_its_quirk(time: datetime) -> None:
+    """A second formulation by date comparison."""
+    time = time.replace(microsecond=0)
+    year = time.year
+    expected = "winter"
+    if datetime(year, 3, 1) <= time <= datetime(year, 5, 31):
+        expected = "spring"
+    elif datetime(year, 6, 1) <= time <= datetime(year, 8, 31):
+        expected = "summer"
+    elif datetime(year, 9, 1) <= time <= datetime(year, 11, 30):
+        expected = "fall"
+    assert alignment.season(time) == expected
+
+
+@pytest.mark.parametrize("last", [datetime(2017, 5, 31), datetime(2016, 8, 31), datetime(2018, 11, 30)])
+def test_the_last_day_of_a_season_is_winter_after_midnight(last: datetime) -> None:
+    assert alignment.season(last) != "winter"
+    assert alignment.season(last.replace(second=1)) == "winter"
+
+
+@given(st.lists(st.datetimes(datetime(2017, 1, 1), datetime(2019, 1, 1)), min_size=1, max_size=20), st.booleans())
+def test_all_names_at_once_are_read_as_one_by_one(times: list[datetime], buggy: bool) -> None:
+    names = [
+        f"S2A_MSIL2A_{t:%Y%m%d}T{t.hour if buggy else f'{t.hour:02d}'}{t:%M}{60 if buggy else t.second:02d}_1_2"
+        for t in times
+    ]
+    read = alignment.v1_sensing_times(pa.array(names), "test")
+    assert read.astype("datetime64[s]").tolist() == [v1_sensing_time(name) for name in names]
+
+
+@pytest.mark.parametrize("name", ["S2A_MSIL2A_20170613T253031_0_1", "nonsense"])
+def test_names_that_are_none_are_named(name: str) -> None:
+    with pytest.raises(BadName, match=name):
+        alignment.v1_sensing_times(pa.array(["S2A_MSIL2A_20170613T101031_0_1", name]), "v1.parquet")
+
+
+def _v1(squares: list[tuple[str, float, float, float]], season: str = "summer") -> pd.DataFrame:
+    rows = [(name, season, left, top - side, left + side, top) for name, left, top, side in squares]
+    return pd.DataFrame(rows, columns=["v1_name", "season", "left_m", "bottom_m", "right_m", "top_m"])
+
+
+@given(st.lists(st.tuples(st.integers(-3, 13), st.integers(-3, 13), st.integers(0, 3)), unique=True, max_size=12))
+def test_pairs_are_the_squares_that_patches_cover(places: list[tuple[int, int, int]]) -> None:
+    """A second formulation, by geometry: shapely says which patch covers which v1 patch."""
+    squares = [
+        (f"v{n}", 300_000 + x * 1200 + shift * 10, 5_400_000 - y * 1200 - shift * 10, 1200 - 10 * (shift % 2))
+        for n, (x, y, shift) in enumerate(places)
+        if (x, y) not in [(a, b) for a, b, _ in places[:n]]
+    ]
+    table = GRID.table()
+    patches = shapely.box(table["left_m"], table["bottom_m"], table["right_m"], table["top_m"])
+    expected = {
+        (patch_id, name)
+        for name, left, top, side in squares
+        for patch_id, patch in zip(table["patch_id"], patches, strict=True)
+        if patch.covers(shapely.box(left, top - side, left + side, top))
+    }
+    found = alignment.align(GRID, SENSED, _v1(squares))
+    assert set(zip(found["patch_id"], found["v1_name"], strict=True)) == expected
+    assert found["patch_id"].is_monotonic_increasing
+
+
+def test_another_season_is_no_partner() -> None:
+    assert alignment.align(GRID, SENSED, _v1([("a", 300_000, 5_400_000, 1200)], "winter")).empty
+
+
+def test_two_candidates_are_an_error_that_names_them() -> None:
+    twins = _v1([("first", 300_000, 5_400_000, 1200), ("second", 300_000, 5_400_000, 1200)])
+    with pytest.raises(BadAlignment, match=r"_00_00 = first.*_00_00 = second"):
+        alignment.align(GRID, SENSED, twins)
+    pairs = pd.DataFrame({"patch_id": ["a", "b"], "v1_name": ["v", "v"]})
+    with pytest.raises(BadAlignment, match="v = a, v = b"):
+        alignment.check_pairs(pairs, "all tiles")
+
+
+def test_a_file_without_its_columns_or_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bigearthnet_v1_spatial_32633.parquet"
+    path.write_bytes(b"nonsense")
+    with pytest.raises(BadInput, match="32633"):
+        alignment.read_v1(path)
+    pq.write_table(pa.table({"patch_name": ["S2A_MSIL2A_20170613T101031_0_1"]}), path)
+    with pytest.raises(BadInput, match="geom"):
+        alignment.read_v1(path)
+    with pytest.raises(BadInput, match="none"):
+        alignment.spatial_files(tmp_path / "..")
+
+
+def test_published_geometries_carry_the_times_that_their_names_say(published: Path) -> None:
+    for path in alignment.spatial_files(published / "v1_spatial").values():
+        table = pq.read_table(path)
+        times = alignment.v1_sensing_times(table["patch_name"], str(path))
+        assert (times == table["sensing_time"].to_numpy().astype("datetime64[s]")).all()
+        assert len(alignment.read_v1(path)) == len(table)
+        assert np.isin(alignment.read_v1(path)["season"].unique(), alignment.SEASONS).all()

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ben_luigi.domain.cdse.resolve import read_tile_ids
+from ben_luigi.domain.errors import BadName
+from ben_luigi.domain.grid import PatchGrid, Square, tile_square
+from ben_luigi.domain.names import ProductName
+
+
+def _name(mgrs: str) -> ProductName:
+    return ProductName.parse(f"S2A_MSIL2A_20170613T101031_N9999_R022_T{mgrs}_20170613T101608.SAFE")
+
+
+GRID = PatchGrid("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP", tile_square(_name("33UUP")))
+
+
+@pytest.mark.parametrize(
+    ("mgrs", "left", "top", "epsg"),
+    [
+        ("33UUP", 300_000, 5_400_000, 32633),
+        ("33UWP", 499_980, 5_400_000, 32633),
+        ("31UGR", 699_960, 5_600_040, 32631),
+        ("35VLC", 300_000, 6_300_000, 32635),
+        ("29SNB", 499_980, 4_200_000, 32629),
+    ],
+)
+def test_squares_lie_where_esa_puts_them(mgrs: str, left: int, top: int, epsg: int) -> None:
+    """Corners from the metadata of real products."""
+    assert tile_square(_name(mgrs)) == Square(left, top, 109_800, epsg)
+
+
+@pytest.mark.parametrize("mgrs", ["33MUP", "33UAA"])
+def test_squares_that_are_none_are_refused(mgrs: str) -> None:
+    with pytest.raises(BadName, match=mgrs):
+        tile_square(_name(mgrs))
+
+
+def test_a_real_tile_has_91_patches_a_side_in_the_order_of_their_ids() -> None:
+    ids = GRID.ids().to_pylist()
+    assert len(ids) == 91 * 91
+    assert ids == sorted(ids)
+    table = GRID.table()
+    row = table[table["patch_id"] == f"{GRID.tile_name}_26_07"].iloc[0]
+    assert (row["x"], row["y"], row["left_m"], row["top_m"]) == (26, 7, 300_000 + 26 * 1200, 5_400_000 - 7 * 1200)
+    assert (row["right_m"] - row["left_m"], row["top_m"] - row["bottom_m"]) == (1200, 1200)
+
+
+def test_splits_of_a_real_tile_are_the_published_rings() -> None:
+    """Restated from the published data: by position, not by distance."""
+    for x, y, split in zip(GRID.x, GRID.y, GRID.splits(), strict=True):
+        if min(x, y) <= 12 or max(x, y) >= 78:
+            expected = "train"
+        elif 23 <= min(x, y) and max(x, y) <= 68:
+            expected = "test"
+        else:
+            expected = "validation"
+        assert split == expected, (x, y)
+
+
+@given(st.integers(1, 120_000), st.integers(0, 10_000), st.integers(0, 10_000))
+def test_splits_are_three_concentric_squares(side_m: int, left: int, top: int) -> None:
+    """A second formulation: a square of side s(1 - k) centred on the tile contains the patch's centre."""
+    grid = PatchGrid("T", Square(left, top, side_m, 32633))
+    assert len(grid.ids()) == (side_m // 1200) ** 2
+    centre = side_m / 2
+    for x, y, split in list(zip(grid.x, grid.y, grid.splits(), strict=True))[:: 1 + len(grid.x) // 50]:
+        away = max(abs(x * 1200 + 600 - centre), abs(y * 1200 + 600 - centre))
+        inner, middle = side_m / 4, side_m / (2 * math.sqrt(2))
+        if min(abs(away - inner), abs(away - middle)) > 1e-6:
+            assert split == ("test" if away < inner else "validation" if away < middle else "train")
+
+
+def test_all_real_tiles_have_the_published_numbers_of_patches_a_split(published: Path) -> None:
+    names = [ProductName.parse(tile) for tile in read_tile_ids(published / "bigearthnet_s2_tile_ids.csv")]
+    splits = PatchGrid("T", tile_square(names[0])).splits()
+    assert len({name.tile_key for name in names}) == 125
+    assert {split: int((splits == split).sum()) * 125 for split in ("train", "validation", "test")} == {
+        "train": 507_000,
+        "validation": 263_625,
+        "test": 264_500,
+    }

@@ -1,0 +1,153 @@
+"""Sen2Cor is judged by what it leaves behind, and never outlives the conversion."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ben_luigi.domain import sen2cor
+from ben_luigi.domain.errors import Sen2CorError
+
+L1C = "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE"
+L2A = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_20240101T000000.SAFE"
+IMAGES = [f"R10m/T33UUP_{band}_10m.jp2" for band in ("B02", "B03", "B04", "B08")]
+IMAGES += [f"R20m/T33UUP_{band}_20m.jp2" for band in ("B05", "B06", "B07", "B8A", "B11", "B12", "SCL")]
+IMAGES += [f"R60m/T33UUP_{band}_60m.jp2" for band in ("B01", "B02", "B09")]
+CLOSE = "echo 'Progress[%]: 100.00 : Application terminated successfully.'"
+
+
+def make(product: str = L2A, images: list[str] = IMAGES) -> str:
+    folder = f'"$2/{product}/GRANULE/L2A_T33UUP/IMG_DATA"'
+    lines = [f"mkdir -p {folder}/R10m {folder}/R20m {folder}/R60m"]
+    return "\n".join([*lines, *(f"echo image > {folder}/{image}" for image in images)])
+
+
+def program(folder: Path, *lines: str) -> str:
+    path = folder / "L2A_Process"
+    path.write_text("\n".join(["#!/bin/sh", 'echo "called: $1 $3"', *lines]) + "\n", encoding="utf-8")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def convert(folder: Path, executable: str) -> Path:
+    safe = folder / L1C
+    safe.mkdir(exist_ok=True)
+    return sen2cor.convert(safe, executable, folder / "work", folder / "logs" / "33UUP.log")
+
+
+def test_a_good_run_gives_the_product_and_keeps_the_log(tmp_path: Path) -> None:
+    stale = tmp_path / "work" / "output" / L2A
+    stale.mkdir(parents=True)
+    made = convert(tmp_path, program(tmp_path, 'test -z "$(ls -A $2)" || exit 3', make(), CLOSE))
+    assert made.name == L2A
+    assert made.is_relative_to(tmp_path / "work")
+    log = (tmp_path / "logs" / "33UUP.log").read_text(encoding="utf-8")
+    assert log.startswith(f"called: --output_dir {tmp_path / L1C}")
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        ([make(), CLOSE, "echo bad things >&2", "exit 1"], "it failed; exit code 1; .*bad things"),
+        ([make(), CLOSE, "kill -9 $$"], "killed by SIGKILL, as when memory is short"),
+        ([make(), "echo Progress 90"], "without its closing line; exit code 0; .*Progress 90"),
+        ([CLOSE], "0 L2A products: none"),
+        ([make(), make(L2A.replace("2024", "2025")), CLOSE], "2 L2A products"),
+        ([make(L2A.replace("T33UUP", "T33UUQ")), CLOSE], "T33UUQ_.*was to come"),
+        ([make(L2A.replace("N9999", "N0205")), CLOSE], "N0205_.*was to come"),
+        ([make(images=[*IMAGES[1:], "R20m/T33UUP_B02_20m.jp2"]), CLOSE], "lacks B02;"),
+        ([make(), f': > "$2/{L2A}/GRANULE/L2A_T33UUP/IMG_DATA/{IMAGES[4]}"', CLOSE], "lacks B05;"),
+        ([make(), f'rm -r "$2/{L2A}/GRANULE"', CLOSE], r"lacks B01, B02, .*\(12 in all\);"),
+    ],
+)
+def test_what_is_not_complete_is_an_error(tmp_path: Path, lines: list[str], found: str) -> None:
+    with pytest.raises(Sen2CorError) as caught:
+        convert(tmp_path, program(tmp_path, *lines))
+    assert caught.value.subject == f"33UUP_20170613: {L1C}"
+    assert re.search(found, caught.value.found)
+    assert str(tmp_path / "logs" / "33UUP.log") in str(caught.value)
+
+
+def test_a_program_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for executable in ("", "L2A_Process", str(tmp_path / "nowhere")):
+        with pytest.raises(
+            Sen2CorError, match=r"Sen2Cor-02\.11\.00-Linux64\.run \(sha256 8c4a.*\[sen2cor\] executable"
+        ):
+            sen2cor.find_executable(executable)
+    (tmp_path / "L2A_Process").write_text("not executable", encoding="utf-8")
+    with pytest.raises(Sen2CorError, match="none of that name on PATH"):
+        sen2cor.find_executable("")
+    expected = Path(program(tmp_path))
+    assert sen2cor.find_executable("") == expected
+    assert sen2cor.find_executable(str(expected)) == expected
+
+
+def test_version_is_read_from_the_help(tmp_path: Path) -> None:
+    said = "echo 'Sentinel-2 Level 2A Processor (Sen2Cor). Version: 02.11.00, created: 2022.08.17,'"
+    assert sen2cor.version(program(tmp_path, said)) == "02.11.00"
+    with pytest.raises(Sen2CorError, match="help that begins with a version"):
+        sen2cor.version(program(tmp_path, "echo usage: L2A_Process"))
+
+
+BREED = ('(trap "" TERM; sleep 600) & echo $! >> "$2/../../pids"', 'echo $$ >> "$2/../../pids"', "sleep 600")
+"""A program with a child that SIGTERM does not end."""
+
+CONVERT = f"""
+import signal, sys
+from pathlib import Path
+from ben_luigi.domain import sen2cor
+sen2cor._GRACE_S = 0.3
+folder = Path(sys.argv[1])
+(folder / "{L1C}").mkdir()
+if "alarm" in sys.argv:
+    signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
+    signal.setitimer(signal.ITIMER_REAL, 1)
+sen2cor.convert(folder / "{L1C}", str(folder / "L2A_Process"), folder / "work", folder / "log")
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "exception"])
+def test_it_ends_with_all_its_processes(tmp_path: Path, how: str) -> None:
+    program(tmp_path, *BREED)
+    arguments = [sys.executable, "-c", CONVERT, str(tmp_path), *(["alarm"] if how == "exception" else [])]
+    worker = subprocess.Popen(
+        arguments, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    )
+    pids = wait_for_pids(tmp_path / "pids")
+    assert all(is_alive(pid) for pid in pids)
+    if how == "SIGTERM":
+        worker.send_signal(signal.SIGTERM)
+    _, said = worker.communicate(timeout=20)
+    assert worker.returncode == (143 if how == "SIGTERM" else 1), said.decode()
+    assert how == "SIGTERM" or b"ZeroDivisionError" in said
+    deadline = time.monotonic() + 5
+    while any(is_alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(is_alive(pid) for pid in pids)
+
+
+def wait_for_pids(path: Path) -> list[int]:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        pids = path.read_text(encoding="utf-8").split() if path.exists() else []
+        if len(pids) == 2:
+            return [int(pid) for pid in pids]
+        time.sleep(0.02)
+    raise AssertionError("the program did not start")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"

@@ -1,0 +1,88 @@
+"""Tar headers: read back as written, by our own reader and by Python's tarfile. GNU tar: tests/integration."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ben_luigi.domain import tarball
+from ben_luigi.domain.errors import BadArchive
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1)
+SIZES = st.integers(0, 2_000)
+
+
+def member(name: str, data: bytes) -> bytes:
+    return tarball.header(name, len(data)) + data + tarball.padding(len(data))
+
+
+@given(st.lists(st.tuples(NAMES, SIZES), max_size=8), st.integers(0, 300))
+def test_tarfile_reads_what_is_written(files: list[tuple[str, int]], more: int) -> None:
+    files = [(name + "n" * more, size) for name, size in files]
+    body = b"".join(member(name, b"x" * size) for name, size in files)
+    tar = body + tarball.end(len(body))
+    assert len(tar) % 10_240 == 0
+    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:", encoding="utf-8") as archive:
+        infos = archive.getmembers()
+        assert [(info.name, info.size) for info in infos] == [(name.rstrip("/"), size) for name, size in files]
+        assert all(info.isreg() and info.mode == 0o644 and info.mtime == 1_704_067_200 for info in infos)
+        assert all(info.uid == info.gid == 0 and info.uname == info.gname == "" for info in infos)
+
+
+@given(NAMES, SIZES, st.integers(0, 300), st.integers(0, 3))
+def test_entry_reads_what_header_writes(name: str, size: int, more: int, at: int) -> None:
+    buffer = bytes(at) + member(name + "n" * more, b"x" * size)
+    entry = tarball.entry(buffer, at)
+    assert entry is not None
+    assert (entry.name, entry.size, entry.exact) == (name + "n" * more, size, True)
+    assert buffer[entry.data : entry.data + size] == b"x" * size
+    assert entry.stop == len(buffer)
+    assert tarball.entry(buffer[: entry.data - 1], at) is None
+
+
+@given(st.integers(0, 135), st.integers(1, 255))
+def test_a_changed_byte_of_a_header_does_not_pass(at: int, change: int) -> None:
+    damaged = bytearray(member("a" * 120, b"data"))
+    at += 1024 if at >= 100 else 512  # the name block, and all fields of the header before its checksum
+    damaged[at] ^= change
+    try:
+        entry = tarball.entry(damaged)
+    except BadArchive:
+        return
+    assert entry is not None
+    assert not entry.exact or entry.name != "a" * 120
+
+
+def test_other_tars_are_read_but_not_exact() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        info = tarfile.TarInfo("n" * 120)
+        info.size, info.mtime = 3, 1
+        archive.addfile(info, io.BytesIO(b"abc"))
+    entry = tarball.entry(buffer.getvalue())
+    assert entry is not None
+    assert (entry.name, entry.size, entry.exact) == ("n" * 120, 3, False)
+
+
+@pytest.mark.parametrize("nonsense", [bytes(512), b"\xff" * 512, b"0" * 1024, tarball.header("n" * 5000, 3)])
+def test_what_is_no_header_is_an_error(nonsense: bytes) -> None:
+    with pytest.raises(BadArchive, match="the header of a member at byte 0"):
+        tarball.entry(nonsense)
+
+
+@given(st.integers(0, 100).map(lambda blocks: 512 * blocks))
+def test_the_end_fills_a_record(size: int) -> None:
+    closing = tarball.end(size)
+    assert 1024 <= len(closing) < 1024 + 10_240
+    assert (size + len(closing)) % 10_240 == 0
+    assert not any(closing)
+
+
+def test_a_size_beyond_the_field_is_an_error() -> None:
+    assert tarball.header("n", 8**11 - 1)
+    with pytest.raises(BadArchive, match="less than 8 GiB"):
+        tarball.header("n", 8**11)

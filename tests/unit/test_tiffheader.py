@@ -1,0 +1,86 @@
+"""The TIFF header reader against rasterio, and on bytes that are no TIFF."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.io import MemoryFile
+from rasterio.transform import Affine, from_origin
+
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.tiffheader import read_header, read_pixels
+
+
+def tiff(dtype: str = "uint16", side: tuple[int, int] = (120, 120), **options: Any) -> tuple[bytes, np.ndarray]:
+    pixels = np.random.default_rng(7).integers(1, 10_000, side).astype(dtype)
+    given_options: dict[str, Any] = {"crs": "EPSG:32633", "transform": from_origin(300_000, 5_000_040, 10, 10)}
+    with MemoryFile() as file:
+        with file.open(
+            driver="GTiff", height=side[0], width=side[1], count=1, dtype=dtype, **{**given_options, **options}
+        ) as raster:
+            raster.write(pixels, 1)
+        return file.read(), pixels
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"nodata": 0},
+    {"compress": "deflate", "predictor": 2, "nodata": 0},
+    {"dtype": "float32"},
+    {"dtype": "float32", "compress": "deflate", "nodata": -9999.5},
+    {"dtype": "int16", "side": (20, 30), "transform": from_origin(499_999.5, 4_199_980.25, 60, 60)},
+    {"dtype": "uint8", "side": (1, 1), "crs": "EPSG:32629"},
+    {"endianness": "big", "compress": "deflate", "predictor": 2},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_it_reads_what_rasterio_reads(options: dict[str, Any]) -> None:
+    data, pixels = tiff(**options)
+    header = read_header(data)
+    with MemoryFile(data) as file, file.open() as raster:
+        assert (header.width, header.height, header.dtype) == (raster.width, raster.height, raster.dtypes[0])
+        assert (header.left, header.top) == (raster.bounds.left, raster.bounds.top)
+        assert header.pixel_m == raster.res[0]
+        assert header.epsg == raster.crs.to_epsg()
+        assert header.nodata == raster.nodata
+    np.testing.assert_array_equal(read_pixels(data), pixels)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"transform": from_origin(0, 0, 10, 20)}, "pixels of 10.0 by 20.0"),
+        ({"transform": from_origin(0, 0, 10, 10) @ Affine.rotation(10)}, "a rotated raster"),
+        ({"transform": None, "crs": None}, "no georeference"),
+    ],
+)
+def test_what_it_does_not_understand_is_an_error(options: dict[str, Any], found: str) -> None:
+    data, _ = tiff(**options)
+    with pytest.raises(BadInput, match=found):
+        read_header(data, "a.tif")
+
+
+def test_other_compression_is_an_error() -> None:
+    data, _ = tiff(compress="lzw")
+    with pytest.raises(BadInput, match=r"a\.tif.*compression 5"):
+        read_pixels(data, "a.tif")
+
+
+MANGLED = tiff(compress="deflate", predictor=2, nodata=0)[0]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4), st.integers(0, len(MANGLED)))
+def test_mangled_bytes_give_an_answer_or_a_clear_error(changes: list[tuple[int, int]], cut: int) -> None:
+    data = bytearray(MANGLED)
+    for at, value in changes:
+        data[at] = value
+    for read in (read_header, read_pixels):
+        try:
+            read(bytes(data[: cut or None]))
+        except BadInput as error:
+            assert error.found
