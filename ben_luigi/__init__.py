@@ -1,10 +1,10 @@
 """Rebuild BigEarthNet v2 from its sources: `luigi --module ben_luigi FinalizeDataset`.
 
-    ResolveTileIds > DownloadL1C > HashL1C
-                     DownloadL1C > ConvertToL2A > ReadProduct > GridPatches > AssignSplits, AssignCountries, AlignPatches
-    AlignPatches > CutPatches > MakeReferenceMaps > LabelPatches
-    all of a tile > ProcessTiles > MapLabels, MapV1Names, MapSplits, MapCountries > WriteMetadata
-    WriteMetadata > CompressPart > ArchiveS1, ArchiveS2, ArchiveReferenceMaps > CompareWithPublished > FinalizeDataset
+ResolveTileIds > DownloadL1C > HashL1C
+                 DownloadL1C > ConvertToL2A > ReadProduct > GridPatches > AssignSplits, AssignCountries, AlignPatches
+AlignPatches > CutPatches > MakeReferenceMaps > LabelPatches
+all of a tile > ProcessTiles > MapLabels, MapV1Names, MapSplits, MapCountries > WriteMetadata
+WriteMetadata > CompressPart > ArchiveS1, ArchiveS2, ArchiveReferenceMaps > CompareWithPublished > FinalizeDataset
 """
 
 __version__ = "0.1.0"

@@ -24,6 +24,7 @@ from ben_luigi.domain.errors import BadInput, PipelineError
 from ben_luigi.domain.grid import PatchGrid, tile_square
 from ben_luigi.domain.names import ProductName
 
+
 @dataclass(frozen=True)
 class Computed:
     """What follows from the product names: one row a patch, and one a pair of patch and v1 patch."""

@@ -6,6 +6,7 @@ Paths are taken as they are written, relative ones from the current folder.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import luigi
@@ -79,21 +80,28 @@ class database(luigi.Config):  # noqa: N801
     )
 
 
-class tile(luigi.Config):  # noqa: N801
-    """What a tile must look like."""
+@dataclass(frozen=True)
+class TileSettings:
+    """What a tile must look like: section [tile].
 
-    side_m = luigi.IntParameter(default=TILE_SIDE_M, description="side of a tile in metres")
-    check_extent = luigi.BoolParameter(
-        default=True,
-        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
-        description="the raster must lie where its MGRS name says",
+    Not a luigi.Config, whose options `--tile-...` would make the `--tile` of the tasks ambiguous.
+    """
+
+    side_m: int = TILE_SIDE_M
+    check_extent: bool = True
+    accept_offset: bool = False
+    threads: int = 1
+
+
+def tile() -> TileSettings:
+    """The section [tile]."""
+    settings, default = luigi.configuration.get_config(), TileSettings()
+    return TileSettings(
+        side_m=settings.getint("tile", "side_m", default.side_m),
+        check_extent=settings.getboolean("tile", "check_extent", default.check_extent),
+        accept_offset=settings.getboolean("tile", "accept_offset", default.accept_offset),
+        threads=settings.getint("tile", "threads", default.threads),
     )
-    accept_offset = luigi.BoolParameter(
-        default=False,
-        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
-        description="take L2A products with BOA_ADD_OFFSET",
-    )
-    threads = luigi.IntParameter(default=1, description="threads that decode one tile")
 
 
 class archive(luigi.Config):  # noqa: N801

@@ -19,7 +19,7 @@ from ben_luigi.domain.errors import PipelineError
 from ben_luigi.stages.finalize import FinalizeDataset
 
 _DEFAULTS = Path(__file__).resolve().parent.parent / "luigi.cfg"
-_SCHEDULING_ERROR = 35
+_USAGE, _SCHEDULING_ERROR = 2, 35
 _log = logging.getLogger("ben_luigi")
 
 
@@ -64,6 +64,8 @@ def _configure() -> None:
 
 def _say_result(task: str, code: int) -> None:
     folder = config.data_dir() / "dataset"
+    if code == _USAGE:
+        return
     if code:
         print(f"\n{task} is not complete (exit code {code}). Run the same command again: only what is missing is made.")
         return

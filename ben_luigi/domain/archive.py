@@ -1,8 +1,9 @@
 """From shards and the S1 folder to the `.tar.zst` archives, part by part.
 
 A *part* holds the members of one tile (S2, reference maps), or of one S1 acquisition over one MGRS square (S1), as one
-zstd frame with its content size and a checksum. Each is compressed by one thread, so that its bytes do not depend on
-the machine. Frames may be joined end to end: an archive is its parts in order, and a last frame that ends the tar.
+zstd frame with its content size and a checksum. Each is compressed by one thread of zstd's own, whose bytes are those
+of any number of threads, and up to a quarter faster than without threads (zstd 1.5.7). Frames may be joined end to end:
+an archive is its parts in order, and a last frame that ends the tar.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _read_runs(file: BinaryIO, runs: Iterable[tuple[int, int]]) -> Iterator[byte
 
 
 def _compress(chunks: Iterable[bytes], members: int, tar_bytes: int, out: Path, level: int) -> Part:
-    compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
+    compressor = zstandard.ZstdCompressor(level=level, threads=1, write_checksum=True, write_content_size=True)
     packer = compressor.compressobj(size=tar_bytes)
     with published(out) as work:
         with work.open("wb") as file:

@@ -17,7 +17,7 @@ from pyproj import Transformer
 from shapely.geometry import shape
 
 from ben_luigi.domain.errors import BadInput, some
-from ben_luigi.domain.grid import PATCH_M, PatchGrid
+from ben_luigi.domain.grid import PATCH_M, PatchGrid, Square
 
 COUNTRIES = (
     "Austria",
@@ -77,13 +77,21 @@ def _projected(path: Path, epsg: int) -> tuple[np.ndarray, np.ndarray]:
 def countries(grid: PatchGrid, borders: Path) -> np.ndarray:
     """Country name of each patch of a tile, in the grid's order; `borders` is a GeoJSON as `read_borders` takes it."""
     names, polygons = _projected(borders, grid.square.epsg)
-    tile = shapely.box(*grid.square.bounds)
-    to_tile = shapely.distance(polygons, tile)
-    # No patch is farther from a country than the tile's diagonal more than the tile is.
-    near = to_tile <= to_tile.min() + grid.square.side_m * 2**0.5
-    if shapely.contains_properly(polygons, tile).any():
-        near = shapely.contains_properly(polygons, tile)
+    near = _near(polygons, grid.square)
+    names, polygons = names[near], polygons[near]
+    if len(names) == 1:
+        return np.repeat(names, grid.patches_a_side**2)
     left, top = grid.left, grid.top
     patches = shapely.box(left, top - PATCH_M, left + PATCH_M, top)
-    distance = np.stack([shapely.distance(polygon, patches) for polygon in polygons[near]])
-    return np.asarray(names[near][distance.argmin(axis=0)])
+    distance = np.stack([shapely.distance(polygon, patches) for polygon in polygons])
+    return np.asarray(names[distance.argmin(axis=0)])
+
+
+def _near(polygons: np.ndarray, square: Square) -> np.ndarray:
+    """Whether each polygon can be the nearest of any patch: none is farther than the tile's diagonal more than it."""
+    tile = shapely.box(*square.bounds)
+    around = shapely.contains_properly(polygons, tile)
+    if around.any():
+        return np.asarray(around)
+    distance = shapely.distance(polygons, tile)
+    return np.asarray(distance <= distance.min() + square.side_m * 2**0.5)

@@ -9,7 +9,8 @@
     ├── BadArchive       a shard or archive that does not hold what it must
     ├── CdseError        the Copernicus Data Space said no
     ├── Sen2CorError     Sen2Cor is missing or failed
-    └── DatabaseError    PostgreSQL cannot be started or reached
+    ├── DatabaseError    PostgreSQL cannot be started or reached
+    └── DiskError        no room to write a file
 
 Every error says what it is about, what was expected, what was found, and what to do next.
 """
@@ -78,6 +79,10 @@ class Sen2CorError(PipelineError):
 
 class DatabaseError(PipelineError):
     """PostgreSQL cannot be started or reached."""
+
+
+class DiskError(PipelineError):
+    """There is no room to write a file."""
 
 
 def some(names: Iterable[object], most: int = 10) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -12,6 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ben_luigi.domain.errors import DiskError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNFINISHED = re.compile(r"\.unfinished-(\d+)-[0-9a-f]{8}-.+")
 
 
@@ -32,10 +36,25 @@ def published(path: Path) -> Iterator[Path]:
         yield work
         _sync_all(work)
         os.rename(work, path)
+    except OSError as error:
+        remove(work)
+        if error.errno in _NO_ROOM:
+            raise _full_disk(path, error) from error
+        raise
     except BaseException:
         remove(work)
         raise
     sync(path.parent)
+
+
+def _full_disk(path: Path, error: OSError) -> DiskError:
+    free_mb = shutil.disk_usage(path.parent).free // 10**6
+    return DiskError(
+        path,
+        expected="room on the disk to write it",
+        found=f"{error.strerror}; {free_mb:,} MB free in {path.parent}",
+        remedy="make room, or move [dataset] data_dir, and run again: what is complete stays",
+    )
 
 
 def write_text(path: Path, text: str) -> None:

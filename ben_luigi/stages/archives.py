@@ -176,4 +176,3 @@ class ArchiveS1(_Archive):
     def parts(self) -> list[tuple[str, list[str]]]:
         """The parts in order."""
         return s1_parts()
-

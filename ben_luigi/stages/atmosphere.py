@@ -13,7 +13,7 @@ from ben_luigi import config
 from ben_luigi.domain import alignment, files, l1c, sen2cor
 from ben_luigi.domain.product import Product, find_products, read_product
 from ben_luigi.stages.download import l1c_task
-from ben_luigi.stages.prerequisites import FindSen2Cor, GivenInput, executable_name, input_path
+from ben_luigi.stages.prerequisites import FindSen2Cor, GivenInput, executable_name, input_path, side_m
 from ben_luigi.stages.resolve import PRIORITY, source, tiles
 from ben_luigi.state.schema import PRODUCT
 from ben_luigi.state.targets import MadeFile, TileRows
@@ -77,13 +77,6 @@ class ReadProduct(luigi.Task):
 def tile_settings(tile: str) -> dict[str, Any]:
     """What everything of a tile is made from: the settings that its products are read by."""
     return {"side_m": side_m(), "check_extent": config.tile().check_extent, "product": str(tiles()[tile])}
-
-
-def side_m() -> int:
-    """Side of a tile in metres; the sample world's tiles are small."""
-    from ben_luigi.sample.scenes import SIDE_M
-
-    return SIDE_M if config.is_sample() else int(config.tile().side_m)
 
 
 def product_folder(tile: str) -> Path:

@@ -16,6 +16,7 @@ from ben_luigi import config
 from ben_luigi.domain import comparison, metadata, shards
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.comparison import Line
+from ben_luigi.domain.files import file_hash
 from ben_luigi.domain.l1c import read_hashes
 from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.download import HashL1C
@@ -121,8 +122,6 @@ class CompareWithPublished(luigi.Task):
 
     def _files(self, figures: comparison.Published, excuse: str) -> Iterator[Line]:
         """The metadata files, and the archives before and after compression."""
-        from ben_luigi.domain.files import file_hash
-
         bytes_differ = excuse or ("" if config.metadata().writer == "published" else "another writer, other bytes")
         for name in (metadata.METADATA, metadata.FLAGGED):
             path = config.data_dir() / "dataset" / name

@@ -15,11 +15,17 @@ from ben_luigi import config
 from ben_luigi.domain import files, inputs, sen2cor
 from ben_luigi.domain.errors import CdseError, Sen2CorError
 from ben_luigi.sample.layout import World
+from ben_luigi.sample.scenes import SIDE_M
 from ben_luigi.sample.world import make_world
 from ben_luigi.state.targets import MadeFile
 
 PINNED = config.TRACKED_ARTIFACTS / "inputs.toml"
 SAMPLE_ACCOUNT = ("sample", "sample")
+
+
+def side_m() -> int:
+    """Side of a tile in metres; the sample world's tiles are small."""
+    return SIDE_M if config.is_sample() else config.tile().side_m
 
 
 def sample_world() -> World:

@@ -97,13 +97,21 @@ PATCH = Table(
     ),
 )
 
-SPLIT = Table("split", SCHEMA, _patch_id(primary_key=True), Column("split", Text, nullable=False), _one_of("split", SPLITS))
-
-COUNTRY = Table(
-    "country", SCHEMA, _patch_id(primary_key=True), Column("country", Text, nullable=False), _one_of("country", COUNTRIES)
+SPLIT = Table(
+    "split", SCHEMA, _patch_id(primary_key=True), Column("split", Text, nullable=False), _one_of("split", SPLITS)
 )
 
-ALIGNMENT = Table("alignment", SCHEMA, _patch_id(primary_key=True), Column("v1_name", Text, nullable=False, unique=True))
+COUNTRY = Table(
+    "country",
+    SCHEMA,
+    _patch_id(primary_key=True),
+    Column("country", Text, nullable=False),
+    _one_of("country", COUNTRIES),
+)
+
+ALIGNMENT = Table(
+    "alignment", SCHEMA, _patch_id(primary_key=True), Column("v1_name", Text, nullable=False, unique=True)
+)
 
 CLC_COUNT = Table(
     "clc_count",

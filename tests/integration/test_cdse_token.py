@@ -186,7 +186,7 @@ def test_an_account_that_is_not_set_up_can_be_tried_again(server: CdseServer, tm
 
 def test_a_token_endpoint_that_is_not_there_is_an_error_after_some_tries(tmp_path: Path) -> None:
     service = Service(token_url="http://127.0.0.1:9/token")
-    with pytest.raises(TransientError, match="127.0.0.1:9/token; expected: an answer; found: .*refused"):
+    with pytest.raises(TransientError, match=r"127\.0\.0\.1:9/token; expected: an answer; found: .*refused"):
         Tokens(Client(service, QUICK), RIGHT, tmp_path).get()
 
 

@@ -18,7 +18,7 @@ OPTIONS = ("--format=gnu", "--owner=0", "--group=0", "--numeric-owner", "--mtime
 
 
 def gnu_tar(folder: Path, names: Iterable[str], *more: str) -> bytes:
-    command = ["tar", *OPTIONS, *more, "--no-recursion", "-C", folder, "-cf", "-", "--files-from=-"]
+    command = ["tar", *OPTIONS, *more, "--no-recursion", "-C", str(folder), "-cf", "-", "--files-from=-"]
     return subprocess.run(command, input="\n".join(names).encode(), stdout=subprocess.PIPE, check=True).stdout
 
 

@@ -159,7 +159,7 @@ def test_a_kill_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
     part = tmp_path / "part.tar.zst"
     archive.write_shard_part(tar, index, set(shards.read_index(index)["patch_id"].to_pylist()), part, 1)
     code = (
-        "import sys; from itertools import chain, repeat; from pathlib import Path; from ben_luigi.domain import archive\n"
+        "import sys; from itertools import repeat; from pathlib import Path; from ben_luigi.domain import archive\n"
         "part, out = map(Path, sys.argv[1:])\n"
         "archive.join(repeat(part), out)"
     )

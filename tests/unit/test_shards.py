@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -80,7 +81,7 @@ def test_ranges_are_the_unbroken_runs_of_kept_members(kept: set[str]) -> None:
     runs = shards.ranges(table, kept)
     covered = {byte for offset, size in runs for byte in range(offset, offset + size)}
     assert covered == {byte for patch, o, s in rows if patch in kept for byte in range(o, o + s)}
-    assert all(before[0] + before[1] < after[0] for before, after in zip(runs, runs[1:], strict=False))
+    assert all(before[0] + before[1] < after[0] for before, after in pairwise(runs))
 
 
 def test_a_kept_patch_that_the_shard_lacks_is_named(tmp_path: Path) -> None:

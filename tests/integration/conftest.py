@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ben_luigi.sample.layout import World
+from tests.integration.running import Run, pipeline
+
+
+@pytest.fixture(scope="session")
+def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The default run, from nothing to the finished dataset of the sample world; not to be changed."""
+    run = pipeline(tmp_path_factory.mktemp("sample-run"))
+    assert run.code == 0, run.said
+    return run
+
+
+@pytest.fixture(scope="session")
+def sample_world(sample_run: Run) -> World:
+    """The sample world that the run made."""
+    return World(sample_run.data / "sample")
+
+
+@pytest.fixture(scope="session")
+def l2a_dir(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The L2A products of the run, in one folder, as a user has them who converted them before."""
+    folder = tmp_path_factory.mktemp("l2a")
+    for product in sorted((sample_run.data / "l2a").glob("*/*.SAFE")):
+        (folder / product.name).symlink_to(product)
+    return folder

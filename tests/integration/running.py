@@ -1,0 +1,75 @@
+"""Running the pipeline as a user does: in a process of its own, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ben_luigi.sample.layout import World
+from ben_luigi.sample.scenes import SIDE_M
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: exit code, all that it printed, and its data folder."""
+
+    code: int
+    said: str
+    data: Path
+
+    def tasks(self) -> list[str]:
+        """The tasks that ran to their end, in that order."""
+        lines = [line.split(" s  ", 1) for line in self.said.splitlines()]
+        return [parts[1] for parts in lines if len(parts) == 2 and parts[1].endswith(")")]
+
+
+def pipeline(folder: Path, *arguments: str, config: Path | None = None, **environment: str) -> Run:
+    """`scripts/run ARGUMENTS` in `folder`, with this Python."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("LUIGI_", "CDSE_"))}
+    if config is not None:
+        own["LUIGI_CONFIG_PATH"] = str(config)
+    done = subprocess.run(
+        [sys.executable, "-m", "ben_luigi.run", *arguments],
+        cwd=folder,
+        env={**own, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout + done.stderr, folder / "data")
+
+
+def configuration(folder: Path, world: World, **sections: dict[str, object]) -> Path:
+    """A user's own configuration file: the sample world's inputs given by path, and more options by section."""
+    given: dict[str, dict[str, object]] = {
+        "inputs": {
+            option: getattr(world, option)
+            for option in (
+                "clc_gpkg",
+                "countries_geojson",
+                "v1_spatial_dir",
+                "s1_dir",
+                "s1s2_mapping_csv",
+                "snow_csv",
+                "cloud_csv",
+            )
+        },
+        "tile": {"side_m": SIDE_M},
+    }
+    for section, options in sections.items():
+        given[section] = {**given.get(section, {}), **options}
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        line
+        for section, options in given.items()
+        for line in (f"[{section}]", *(f"{name} = {value}" for name, value in options.items()))
+    ]
+    path = folder / "own.cfg"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

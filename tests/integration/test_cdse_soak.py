@@ -1,0 +1,176 @@
+"""All 125 products from a service of which every third request fails, and from workers that are killed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+import ben_luigi.domain
+from ben_luigi.domain.cdse.account import Credentials
+from ben_luigi.domain.cdse.download import Download
+from ben_luigi.domain.cdse.http import Client, Patience, Service
+from ben_luigi.domain.cdse.resolve import read_tile_ids, resolve
+from ben_luigi.domain.cdse.token import Tokens
+from ben_luigi.domain.errors import CdseError
+from ben_luigi.domain.l1c import BANDS
+from ben_luigi.domain.names import ProductName
+from ben_luigi.sample import safe
+from ben_luigi.sample.cdse_faults import Fault, Record, another_id
+from ben_luigi.sample.cdse_server import CdseServer
+
+PUBLISHED = Path(__file__).parents[3] / "shared" / "published" / "bigearthnet_s2_tile_ids.csv"
+PRODUCTS, WORKERS, KILLS, CHANCE = 125, 3, 3, 0.3
+QUICK = Patience(
+    tries=3,
+    first_pause_s=0.001,
+    longest_pause_s=0.01,
+    read_timeout_s=1,
+    floor_bytes_s=10_000,
+    floor_window_s=0.3,
+)
+TRANSIENT = {
+    "download": [
+        *("401", "404", "429", "429 sessions", "429 absurd", "500", "502", "503", "504", "html", "json", "empty body"),
+        *("redirect loop", "redirect to foreign host", "short", "no length, early end", "chunked and cut", "reset"),
+        *("flipped bit", "no end", "trailing junk", "range ignored", "range 416", "range shifted", "range misstated"),
+    ],
+    "token": ["html", "500", "429"],
+    "catalogue": ["404", "429", "500", "503", "html", "cut json", "small pages", "empty"],
+}
+
+
+def transient_faults() -> list[Fault]:
+    """Every request fails with a chance of 30 %, in one of the ways that pass."""
+    return [
+        Fault(where, kind, None, chance=1 - (1 - CHANCE) ** (1 / len(kinds)))
+        for where, kinds in TRANSIENT.items()
+        for kind in random.Random(len(kinds)).sample(kinds, len(kinds))
+    ]
+
+
+def names_and_ids() -> dict[str, str]:
+    """The real ones where they are at hand, else made up after the same rules."""
+    if PUBLISHED.exists():
+        return read_tile_ids(PUBLISHED)
+    base = "S2A_MSIL1C_20170613T1010{:02d}_N0205_R022_T33UU{}_20170613T101608.SAFE"
+    names = [base.format(number // 20, "ABCDEFGHJKLMNPQRSTUV"[number % 20]) for number in range(PRODUCTS)]
+    return {name: another_id({"Id": name}) for name in names}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
+    """125 products of 80 KB each."""
+    folder, source = tmp_path_factory.mktemp("cdse"), random.Random(7)
+    records: list[Record] = []
+    for name, key in names_and_ids().items():
+        members = {f"GRANULE/L1C_A/IMG_DATA/T_{band}.jp2": source.randbytes(6_000) for band in BANDS}
+        members["manifest.safe"] = safe.manifest(members, "L1C")
+        path = folder / f"{key}.zip"
+        safe.write_zip(members, path, name, datetime(2017, 6, 13))
+        content = path.read_bytes()
+        checksum = [{"Value": hashlib.md5(content).hexdigest(), "Algorithm": "MD5"}]
+        records.append(
+            {"Id": key, "Name": name, "ContentLength": len(content), "Checksum": checksum, "File": path.name}
+        )
+    return folder, records
+
+
+def run_once(service: Service, names: list[str], folder: Path) -> int:
+    """One run over all products, as the pipeline does it: fetch what is missing, and count what failed."""
+    client = Client(service, QUICK)
+    found = resolve(map(ProductName.parse, names), client)
+
+    def fetch(number: int) -> bool:
+        product = found[number].product
+        assert product
+        with Client(service, QUICK) as own:
+            tokens = Tokens(own, Credentials("sample", "sample"), folder / "state")
+            target = folder / f"{product.id}.zip"
+            try:
+                Download(product, target, own, tokens, folder / f"{product.id}.err", QUICK).run()
+            except CdseError:
+                return False
+        return True
+
+    missing = [
+        number for number, one in enumerate(found) if not one.product or not (folder / f"{one.product.id}.zip").exists()
+    ]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return list(pool.map(fetch, [number for number in missing if found[number].product])).count(False)
+
+
+def assert_all_right(root: Path, folder: Path, records: list[Record]) -> None:
+    """Every product is there to the byte, and nothing is left over."""
+    for record in records:
+        assert (folder / f"{record['Id']}.zip").read_bytes() == (root / record["File"]).read_bytes()
+    assert len(list(folder.iterdir())) == len(records) + 1
+
+
+def test_reruns_complete_all_of_a_service_that_fails_all_the_time(
+    world: tuple[Path, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With one session, never more connections than allowed, and no request for what is complete."""
+    root, records = world
+    names = [record["Name"] for record in records]
+    with CdseServer(records, root, transient_faults()) as server:
+        runs = 0
+        while len(list(tmp_path.glob("*.zip"))) < len(records):
+            before = {path.stem for path in tmp_path.glob("*.zip")}
+            asked = server.downloads.copy()
+            run_once(server.service, names, tmp_path)
+            runs += 1
+            assert runs < 30
+            complete = {record["Name"] for record in records if record["Id"] in before}
+            assert not complete & (server.downloads - asked).keys()
+    assert_all_right(root, tmp_path, records)
+    assert server.most_open <= WORKERS + 1
+    assert server.account.counts["sessions"] == 1
+    with capsys.disabled():
+        print(f"\nsoak: {runs} runs, {server.counts}, at most {server.most_open} open, 1 session, 0 lost")
+
+
+def test_workers_that_are_killed_lose_nothing(
+    world: tuple[Path, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed at random, without any chance to tidy up; the last run completes what they left."""
+    root, records = world
+    source = random.Random(11)
+    with CdseServer(records, root, [Fault("download", "short", None, chance=0.3)]) as server:
+        for _ in range(KILLS):
+            environment = {**os.environ, "PYTHONPATH": str(Path(ben_luigi.domain.__file__).parents[2])}
+            command = [
+                sys.executable,
+                __file__,
+                server.base_url,
+                str(tmp_path),
+                *(record["Name"] for record in records),
+            ]
+            there = len(list(tmp_path.glob("*.zip")))
+            with subprocess.Popen(command, env=environment) as worker:
+                until = there + source.randint(3, 15)
+                while worker.poll() is None and len(list(tmp_path.glob("*.zip"))) < until:
+                    time.sleep(source.random() / 100)
+                worker.kill()
+        killed_at = len(list(tmp_path.glob("*.zip")))
+        assert 0 < killed_at < len(records)
+        while run_once(server.service, [record["Name"] for record in records], tmp_path):
+            pass
+    assert_all_right(root, tmp_path, records)
+    assert server.account.counts["sessions"] == 1
+    with capsys.disabled():
+        print(f"\nkills: {KILLS}, after which {killed_at} of {len(records)} were there; {server.counts}, 0 lost")
+
+
+if __name__ == "__main__":
+    url, folder, *names = sys.argv[1:]
+    token_url = f"{url}/auth/realms/CDSE/protocol/openid-connect/token"
+    run_once(Service(f"{url}/catalogue/odata/v1", token_url, f"{url}/download/odata/v1"), names, Path(folder))

@@ -1,0 +1,134 @@
+"""Runs on a user's own products: L2A, L1C, a server that stands for CDSE, a central scheduler."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ben_luigi.sample.cdse_server import CdseServer
+from ben_luigi.sample.layout import World
+from tests.integration.running import Run, configuration, pipeline
+
+TILE = "31UGR_20171015"
+
+
+def test_from_l2a_products_come_the_same_bytes(
+    sample_run: Run, sample_world: World, l2a_dir: Path, tmp_path: Path
+) -> None:
+    config = configuration(tmp_path, sample_world, inputs={"l2a_dir": l2a_dir}, archive={"keep_tar": "true"})
+    run = pipeline(tmp_path, config=config)
+    assert run.code == 0, run.said
+    assert not any(task.startswith(("Download", "Convert", "Resolve", "Hash")) for task in run.tasks())
+    for name in ("metadata.parquet", "BigEarthNet-S1.tar.zst", "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst"):
+        assert (run.data / "dataset" / name).read_bytes() == (sample_run.data / "dataset" / name).read_bytes()
+    packed = run.data / "dataset" / "BigEarthNet-S2.tar.zst"
+    unpacked = subprocess.run(["zstd", "-dc", packed], capture_output=True, check=True).stdout
+    assert unpacked == (run.data / "archives" / "BigEarthNet-S2.tar").read_bytes()
+
+
+def test_from_l1c_zips_no_account_is_needed(sample_run: Run, sample_world: World, tmp_path: Path) -> None:
+    config = configuration(
+        tmp_path,
+        sample_world,
+        dataset={"tiles": TILE},
+        inputs={"l1c_dir": sample_world.products},
+        sen2cor={"executable": sample_world.l2a_process},
+    )
+    run = pipeline(tmp_path, config=config)
+    assert run.code == 0, run.said
+    shard = f"patches/{TILE}.tar"
+    assert (run.data / shard).read_bytes() == (sample_run.data / shard).read_bytes()
+    content = json.loads((run.data / "dataset" / "comparison.json").read_text())
+    assert content["tiles"] == [TILE]
+    hashes = (run.data / "tiles" / "ben_s2_l1c_hashes.csv").read_text().splitlines()
+    assert hashes[0] == "name,hash-sha256"
+    assert len(hashes) == 2
+
+
+def test_from_a_service_with_the_users_own_account(sample_world: World, tmp_path: Path) -> None:
+    catalogue = json.loads(sample_world.catalogue.read_text())
+    with CdseServer(catalogue, sample_world.folder) as server:
+        config = configuration(
+            tmp_path,
+            sample_world,
+            dataset={"tiles": TILE},
+            inputs={"tile_names_csv": sample_world.tile_names_csv, "published_tile_ids_csv": tmp_path / "none.csv"},
+            cdse={
+                "catalogue_url": server.catalogue_url,
+                "token_url": server.token_url,
+                "download_url": server.download_url,
+                "pause_s": 0.1,
+            },
+        )
+        account = {"CDSE_USER": "sample", "CDSE_PASSWORD": "wrong"}
+        refused = pipeline(tmp_path, "DownloadL1C", "--tile", TILE, config=config, **account)
+        assert refused.code != 0
+        assert "password" in refused.said
+        account["CDSE_PASSWORD"] = "sample"
+        run = pipeline(tmp_path, "DownloadL1C", "--tile", TILE, config=config, **account)
+        assert run.code == 0, run.said
+    report = json.loads((run.data / "l1c" / f"{TILE}.json").read_text())
+    assert (run.data / report["path"]).stat().st_size == report["length_bytes"]
+    ids = (run.data / "tiles" / "bigearthnet_s2_tile_ids.csv").read_text().splitlines()
+    assert ids[1].endswith(f",{report['id']}")
+    assert "wrong" not in refused.said
+
+
+@contextmanager
+def _luigid(folder: Path) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    program = Path(sys.executable).with_name("luigid")
+    server = subprocess.Popen(
+        [program, "--address", "127.0.0.1", "--port", str(port), "--state-path", folder / "state.pickle"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(100):
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield port
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_a_central_scheduler_sees_every_tile(sample_world: World, l2a_dir: Path, tmp_path: Path) -> None:
+    with _luigid(tmp_path) as port:
+        config = configuration(
+            tmp_path,
+            sample_world,
+            dataset={"tiles": TILE},
+            inputs={"l2a_dir": l2a_dir},
+            core={"local_scheduler": "false", "scheduler_host": "127.0.0.1", "scheduler_port": port},
+        )
+        run = pipeline(tmp_path, "LabelPatches", "--tile", TILE, config=config)
+        assert run.code == 0, run.said
+        query = "data=%7B%22status%22%3A%22DONE%22%2C%22upstream_status%22%3A%22%22%7D"
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/task_list?{query}") as answer:
+            done = json.loads(answer.read())["response"]
+    names = {task["display_name"] for task in done.values()}
+    assert {f"CutPatches(tile={TILE})", f"LabelPatches(tile={TILE})"} <= names
+
+
+@pytest.mark.parametrize("word", ["FinalizeDataset", "ExportPatches"])
+def test_luigi_itself_finds_the_tasks(word: str, tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("luigi")
+    said = subprocess.run(
+        [program, "--module", "ben_luigi", word, "--help"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert said.returncode == 0, said.stderr
+    assert "--workers" in said.stdout

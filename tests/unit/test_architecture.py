@@ -1,0 +1,73 @@
+"""The lines of docs/architecture.md: who may import whom."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "ben_luigi"
+STAGES = (
+    "prerequisites",
+    "service",
+    "resolve",
+    "progress",
+    "download",
+    "atmosphere",
+    "placement",
+    "patches",
+    "reference_maps",
+    "tiles",
+    "metadata",
+    "archives",
+    "finalize",
+)
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _files(layer: str) -> list[Path]:
+    return sorted((PACKAGE / layer).rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "path", [*_files("domain"), *_files("sample")], ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_domain_and_sample_know_nothing_of_luigi_the_database_or_the_configuration(path: Path) -> None:
+    forbidden = ("luigi", "psycopg2", "sqlalchemy", "ben_luigi.config", "ben_luigi.state", "ben_luigi.stages")
+    if path.is_relative_to(PACKAGE / "domain"):
+        forbidden = (*forbidden, "ben_luigi.sample")
+    for name in _imports(path):
+        assert not any(name == word or name.startswith(f"{word}.") for word in forbidden), name
+
+
+@pytest.mark.parametrize("path", _files("state"), ids=lambda path: path.name)
+def test_state_knows_nothing_of_stages(path: Path) -> None:
+    assert not any(name.startswith(("ben_luigi.stages", "ben_luigi.sample")) for name in _imports(path))
+
+
+def test_a_stage_imports_only_earlier_stages() -> None:
+    found = {path.stem for path in _files("stages")} - {"__init__"}
+    assert found == set(STAGES)
+    for number, stage in enumerate(STAGES):
+        for name in _imports(PACKAGE / "stages" / f"{stage}.py"):
+            if name.startswith("ben_luigi.stages."):
+                assert name.split(".")[2] in STAGES[:number], f"{stage} imports {name}"
+
+
+def test_the_architecture_page_names_every_file() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for layer in ("domain", "stages", "state", "sample"):
+        for path in (PACKAGE / layer).glob("*.py"):
+            if path.stem != "__init__":
+                assert f"`{path.stem}`" in page, path

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from ben_luigi.domain import files
+from ben_luigi.domain.errors import DiskError
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "a.tif"
+    with files.published(path) as work:
+        assert work.suffix == ".tif"
+        work.write_bytes(b"one")
+        assert not path.exists()
+    assert path.read_bytes() == b"one"
+    with pytest.raises(KeyboardInterrupt), files.published(path) as work:
+        work.write_bytes(b"two")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"one"
+    assert os.listdir(path.parent) == ["a.tif"]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "product.SAFE"
+    with pytest.raises(ValueError, match="x"), files.published(path) as work:
+        work.mkdir()
+        (work / "half").write_text("")
+        raise ValueError("x")
+    assert os.listdir(tmp_path) == []
+    with files.published(path) as work:
+        (work / "deep").mkdir(parents=True)
+        (work / "deep" / "file").write_text("whole")
+    assert (path / "deep" / "file").read_text() == "whole"
+
+
+def test_a_full_disk_is_said_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with pytest.raises(DiskError, match="MB free") as caught, files.published(path) as work:
+        work.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(path) in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_only_old_leftovers_are_swept(tmp_path: Path) -> None:
+    old, new, other = files.unfinished(tmp_path / "a"), files.unfinished(tmp_path / "b"), tmp_path / "c"
+    for path in (old, new, other):
+        path.write_text("")
+    past = time.time() - 100_000
+    os.utime(old, (past, past))
+    os.utime(other, (past, past))
+    assert files.sweep(tmp_path) == [old]
+    assert sorted(tmp_path.iterdir()) == sorted([new, other])
+
+
+def test_text_keeps_its_line_ends_and_has_a_hash(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    files.write_text(path, "a\r\nü\n")
+    assert path.read_bytes() == "a\r\nü\n".encode()
+    assert files.file_hash(path) == hashlib.sha256(path.read_bytes()).hexdigest() == files.text_hash("a\r\nü\n")

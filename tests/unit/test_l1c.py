@@ -1,0 +1,448 @@
+"""L1C products: whether they are whole, what they are unpacked to, and how they differ from the published ones."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import stat
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ben_luigi.domain import l1c
+from ben_luigi.domain.errors import BadProduct
+from ben_luigi.domain.l1c_container import MemberDigests, opened
+from ben_luigi.domain.names import ProductName
+
+NAME = ProductName.parse("S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE")
+OTHER = ProductName.parse("S2A_MSIL1C_20170613T101031_N0205_R022_T33UUQ_20170613T101608.SAFE")
+GRANULE = "GRANULE/L1C_T33UUP_A010309_20170613T101608"
+DATASTRIP = "DATASTRIP/DS_MTI__20170613T101608_S20170613T101608"
+BAND = f"{GRANULE}/IMG_DATA/T33UUP_20170613T101031_{{}}.jp2"
+ENTRY = """<dataObject ID="x{number}"><byteStream mimeType="application/octet-stream" size="{size}">
+<fileLocation locatorType="URL" href="./{file}"/><checksum checksumName="{algorithm}">{checksum}</checksum>
+</byteStream></dataObject>"""
+FRAME = """<?xml version="1.0" encoding="UTF-8" standalone="no"?><xfdu:XFDU xmlns:xfdu="urn:ccsds:schema:xfdu:1">
+<metadataSection/><dataObjectSection>{}</dataObjectSection></xfdu:XFDU>"""
+
+
+def write_manifest(safe: Path, algorithm: str = "MD5") -> None:
+    """A manifest of all files that are in the folder."""
+    files = [path.relative_to(safe).as_posix() for path in safe.rglob("*") if path.is_file()]
+    hasher = {"MD5": hashlib.md5, "SHA3-256": hashlib.sha3_256, "SHA-256": hashlib.sha256, "CRC": hashlib.md5}[
+        algorithm
+    ]
+    entries = [
+        ENTRY.format(
+            number=number,
+            size=(safe / file).stat().st_size,
+            file=file,
+            algorithm=algorithm,
+            # In capitals, as some of ESA's processors wrote it.
+            checksum=hasher((safe / file).read_bytes()).hexdigest().upper(),
+        )
+        for number, file in enumerate(sorted(files))
+        if file != "manifest.safe"
+    ]
+    (safe / "manifest.safe").write_text(FRAME.format("".join(entries)))
+
+
+@pytest.fixture
+def safe(tmp_path: Path) -> Path:
+    """A product as a folder, with 13 files that pass for images."""
+    return make_safe(tmp_path / "source" / str(NAME))
+
+
+def make_safe(safe: Path, image_bytes: int = 3000) -> Path:
+    """Write a product with images of that many bytes."""
+    random = Random(1)
+    for folder in (f"{GRANULE}/IMG_DATA", f"{GRANULE}/AUX_DATA", f"{DATASTRIP}/QI_DATA"):
+        (safe / folder).mkdir(parents=True)
+    for band in l1c.BANDS:
+        (safe / BAND.format(band)).write_bytes(random.randbytes(image_bytes))
+    (safe / BAND.format("TCI")).write_bytes(b"true colour")
+    (safe / "MTD_MSIL1C.xml").write_text("<metadata/>")
+    write_manifest(safe)
+    return safe
+
+
+def zipped(safe: Path, target: Path, method: int = zipfile.ZIP_STORED, folders: bool = True) -> Path:
+    """The folder as a zip."""
+    with zipfile.ZipFile(target, "w", method) as archive:
+        for path in sorted(safe.rglob("*")):
+            if folders or path.is_file():
+                archive.write(path, path.relative_to(safe.parent))
+    return target
+
+
+@pytest.fixture
+def product(safe: Path, tmp_path: Path) -> Path:
+    """The product as CDSE sends it."""
+    return zipped(safe, tmp_path / "product.zip")
+
+
+def digests_of(path: Path, step: int) -> MemberDigests:
+    """What is taken of a zip that comes in pieces."""
+    digests, content = MemberDigests(), path.read_bytes()
+    for start in range(0, len(content), step):
+        digests.update(content[start : start + step])
+    return digests
+
+
+def test_a_whole_product_is_whole_in_every_form(safe: Path, tmp_path: Path) -> None:
+    forms = [
+        safe,
+        zipped(safe, tmp_path / "stored.zip"),
+        zipped(safe, tmp_path / "deflated.zip", zipfile.ZIP_DEFLATED),
+        Path(shutil.make_archive(str(tmp_path / "made"), "zip", safe.parent, safe.name)),
+        zipped(safe, tmp_path / "without-folders.zip", folders=False),
+    ]
+    assert {l1c.verify(form, NAME) for form in forms} == {l1c.Verification(NAME, 16)}
+
+
+@pytest.mark.parametrize("step", [1, 7, 30, 1000, 10**6])
+def test_digests_taken_in_passing_are_those_of_the_members(step: int, product: Path) -> None:
+    """Whatever the pieces; checked against the zip module, and verified without reading the members again."""
+    taken = digests_of(product, step).taken
+    with zipfile.ZipFile(product) as archive:
+        files = [info for info in archive.infolist() if not info.is_dir()]
+        expected = {(info.CRC, hashlib.md5(archive.read(info)).hexdigest()) for info in files}
+    assert set(taken.values()) == expected
+    with opened(product, taken) as container:
+        assert set(container._md5) == set(container.files)
+    assert l1c.verify(product, NAME, taken) == l1c.verify(product, NAME)
+
+
+def test_digests_are_left_out_where_the_zip_cannot_be_followed(safe: Path, tmp_path: Path) -> None:
+    """Compressed members, and those of a zip that was made while it was sent, whose lengths come after the data."""
+    assert not digests_of(zipped(safe, tmp_path / "deflated.zip", zipfile.ZIP_DEFLATED), 1000).taken
+
+    class Pipe:
+        def __init__(self) -> None:
+            self.content = bytearray()
+
+        def write(self, data: bytes) -> int:
+            self.content += data
+            return len(data)
+
+        def flush(self) -> None:
+            pass
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w") as archive:  # type: ignore[call-overload]
+        for path in safe.rglob("*"):
+            archive.write(path, path.relative_to(safe.parent))
+    (tmp_path / "streamed.zip").write_bytes(pipe.content)
+    taken = digests_of(tmp_path / "streamed.zip", 1000).taken
+    assert l1c.verify(tmp_path / "streamed.zip", NAME, taken).members == 16
+
+
+def test_false_digests_prove_nothing(product: Path) -> None:
+    """Digests whose CRC does not fit are not believed, and the member is read."""
+    taken = {place: (crc ^ 1, "0" * 32) for place, (crc, _) in digests_of(product, 1000).taken.items()}
+    assert l1c.verify(product, NAME, taken).members == 16
+
+
+@pytest.mark.parametrize(("algorithm", "unlisted"), [("SHA3-256", 0), ("SHA-256", 0), ("CRC", 15)])
+def test_other_checksums_are_known_and_unknown_ones_recorded(
+    algorithm: str, unlisted: int, safe: Path, tmp_path: Path
+) -> None:
+    write_manifest(safe, algorithm)
+    found = l1c.verify(zipped(safe, tmp_path / "t.zip"), NAME)
+    assert len(found.unlisted) == unlisted
+    (safe / BAND.format("B04")).write_bytes(b"other")
+    changed = l1c.inspect(zipped(safe, tmp_path / "t.zip"))
+    assert changed.damaged == (() if unlisted else (BAND.format("B04"),))
+
+
+def test_previews_that_were_added_are_recorded(safe: Path, tmp_path: Path) -> None:
+    (safe / "preview.html").write_text("<html/>")
+    assert l1c.verify(zipped(safe, tmp_path / "t.zip"), NAME).unlisted == ("preview.html",)
+    assert l1c.verify(safe, NAME).unlisted == ("preview.html",)
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a band that is gone": (
+        lambda safe: (safe / BAND.format("B8A")).unlink(),
+        r"missing .*B8A\.jp2, band B8A \(found 0 times\)",
+    ),
+    "a band that is changed": (
+        lambda safe: (safe / BAND.format("B01")).write_bytes(b"x" * 3000),
+        r"damaged .*B01\.jp2$",
+    ),
+    "metadata that are changed": (lambda safe: (safe / "MTD_MSIL1C.xml").write_text("<m/>"), "damaged MTD_MSIL1C.xml$"),
+    "a band twice": (
+        lambda safe: [(safe / BAND.format("old_B02")).touch(), write_manifest(safe)],
+        r"band B02 \(found 2 times\)$",
+    ),
+    "no manifest": (lambda safe: (safe / "manifest.safe").unlink(), "found: none"),
+    "a manifest that is cut": (
+        lambda safe: (safe / "manifest.safe").write_text((safe / "manifest.safe").read_text()[:-40]),
+        "expected: XML",
+    ),
+    "a manifest of nothing": (
+        lambda safe: (safe / "manifest.safe").write_text(FRAME.format("")),
+        r"band B01.*13 in all",
+    ),
+    "a manifest with entities": (
+        lambda safe: (safe / "manifest.safe").write_text('<!DOCTYPE x [<!ENTITY a "a">]><x>&a;</x>'),
+        "document type",
+    ),
+    "an unknown encoding": (
+        lambda safe: (safe / "manifest.safe").write_text('<?xml version="1.0" encoding="klingon"?><x/>'),
+        "expected: XML",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "says"), DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_damage_is_told(damage: Callable[[Path], object], says: str, form: str, safe: Path, tmp_path: Path) -> None:
+    damage(safe)
+    path = safe if form == "folder" else zipped(safe, tmp_path / "t.zip")
+    with pytest.raises(BadProduct) as caught:
+        l1c.verify(path, NAME)
+    assert str(path) in caught.value.subject
+    found = f"expected: {caught.value.expected}; found: {caught.value.found}"
+    assert re.search(says, found), found
+
+
+def test_the_wrong_product_is_told(product: Path, safe: Path) -> None:
+    for path in (product, safe):
+        with pytest.raises(BadProduct, match=f"expected: product {OTHER}; found: product {NAME}"):
+            l1c.verify(path, OTHER)
+
+
+def test_a_flipped_bit_is_found_by_the_crc_where_the_manifest_is_silent(safe: Path, tmp_path: Path) -> None:
+    (safe / "preview.html").write_text("a preview without a checksum")
+    path = zipped(safe, tmp_path / "t.zip")
+    path.write_bytes(path.read_bytes().replace(b"a preview without", b"a preview Without"))
+    assert l1c.inspect(path).damaged == ("preview.html",)
+
+
+def info(name: str, mode: int = stat.S_IFREG | 0o644) -> zipfile.ZipInfo:
+    """A member's head."""
+    head = zipfile.ZipInfo(name)
+    head.external_attr = mode << 16
+    return head
+
+
+HOSTILE = {
+    "absolute": info("/escaped"),
+    "upwards": info("../escaped"),
+    "upwards within": info(f"{NAME}/../../escaped"),
+    "here": info(f"{NAME}/./escaped"),
+    "nothing": info(f"{NAME}//escaped"),
+    "backslash": info(f"{NAME}\\..\\..\\escaped"),
+    "newline": info(f"{NAME}/escaped\nfile"),
+    "long": info(f"{NAME}/{'x' * 256}"),
+    "link": info(f"{NAME}/escaped", stat.S_IFLNK | 0o777),
+    "device": info(f"{NAME}/escaped", stat.S_IFCHR | 0o644),
+    "beside": info("escaped"),
+    "another top": info(f"{OTHER}/escaped"),
+    "file that is a folder": info(f"{NAME}/GRANULE"),
+    "below a file": info(f"{NAME}/MTD_MSIL1C.xml/escaped"),
+}
+
+
+@pytest.mark.parametrize("member", HOSTILE.values(), ids=HOSTILE)
+def test_members_that_would_leave_the_folder_are_refused(
+    member: zipfile.ZipInfo, product: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(product, "a") as archive:
+        archive.writestr(member, b"/etc/passwd")
+    for action in (lambda: l1c.verify(product, NAME), lambda: l1c.unpack(product, tmp_path / "out")):
+        with pytest.raises(BadProduct):
+            action()
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+    assert not list(tmp_path.rglob("escaped"))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_twice_is_refused(product: Path) -> None:
+    with zipfile.ZipFile(product, "a") as archive:
+        archive.writestr(info(f"{NAME}/MTD_MSIL1C.xml"), b"other")
+    with pytest.raises(BadProduct, match="there twice"):
+        l1c.verify(product, NAME)
+
+
+def test_links_in_a_folder_are_refused(safe: Path) -> None:
+    (safe / "link").symlink_to("/etc/passwd")
+    with pytest.raises(BadProduct, match="a link or device"):
+        l1c.verify(safe, NAME)
+
+
+def test_a_zip_that_says_it_unpacks_to_more_than_any_product_is_refused(product: Path) -> None:
+    content = bytearray(product.read_bytes())
+    place = -1
+    while (place := content.find(b"PK\1\2", place + 1)) >= 0:
+        content[place + 24 : place + 28] = struct.pack("<I", 2**32 - 2)
+    product.write_bytes(content)
+    with pytest.raises(BadProduct, match="bytes unpacked"):
+        l1c.verify(product, NAME)
+
+
+def test_unpacking_gives_the_folder_that_sen2cor_needs(
+    safe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of each form; the folders that CDSE drops are created, with a warning."""
+    shutil.rmtree(safe / DATASTRIP / "QI_DATA")
+    shutil.rmtree(safe / GRANULE / "AUX_DATA")
+    (safe / DATASTRIP / "MTD_DS.xml").write_text("<x/>")
+    before = {path.relative_to(safe): path.read_bytes() for path in safe.rglob("*") if path.is_file()}
+    for number, source in enumerate([safe, zipped(safe, tmp_path / "t.zip", folders=False)]):
+        unpacked = l1c.unpack(source, tmp_path / f"out{number}")
+        assert unpacked == tmp_path / f"out{number}" / str(NAME)
+        after = {path.relative_to(unpacked): path.read_bytes() for path in unpacked.rglob("*") if path.is_file()}
+        assert after == before
+        assert (unpacked / DATASTRIP / "QI_DATA").is_dir() and (unpacked / GRANULE / "AUX_DATA").is_dir()
+    assert caplog.text.count("created") == 4 and f"created {DATASTRIP}/QI_DATA" in caplog.text.replace("//", "/")
+    assert not (safe / DATASTRIP / "QI_DATA").exists()
+
+
+def test_unpacking_a_complete_product_warns_of_nothing(
+    product: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unpacked = l1c.unpack(product, tmp_path / "out")
+    assert l1c.verify(unpacked, NAME) == l1c.verify(product, NAME)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("parent", ["DATASTRIP", "GRANULE"])
+@pytest.mark.parametrize("number", ["none", "two"])
+def test_more_or_less_than_one_datastrip_or_granule_is_an_error(
+    parent: str, number: str, safe: Path, tmp_path: Path
+) -> None:
+    if number == "none":
+        shutil.rmtree(safe / parent)
+    else:
+        (safe / parent / "L1C_another").mkdir()
+    with pytest.raises(BadProduct, match=f"expected: one folder under {parent}"):
+        l1c.unpack(safe, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_products_are_found_whatever_their_files_are_called(
+    safe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "l1c"
+    folder.mkdir()
+    zipped(safe, folder / "f602623e-fd82-5a53-ba09-b05ce085e40c.out")
+    zipped(safe, folder / "same.zip")
+    shutil.copytree(safe, folder / str(OTHER))
+    (folder / "broken.zip").write_bytes(b"PK\3\4")
+    (folder / "notes.txt").write_text("no product")
+    (folder / "S2A.SAFE").mkdir()
+    assert l1c.find_products(folder) == {
+        NAME: folder / "f602623e-fd82-5a53-ba09-b05ce085e40c.out",
+        OTHER: folder / str(OTHER),
+    }
+    for passed_over in ("broken.zip", "same.zip", "S2A.SAFE"):
+        assert passed_over in caplog.text
+    assert "notes.txt" not in caplog.text
+
+
+def test_drift_tells_repacking_from_damage(product: Path, safe: Path, tmp_path: Path) -> None:
+    published = hashlib.sha256(product.read_bytes()).hexdigest()
+    assert l1c.drift(product, published) == "same"
+    assert l1c.drift(tmp_path / "not-even-read", published, published) == "same"
+    (safe / "preview.html").write_text("<html/>")
+    assert l1c.drift(zipped(safe, tmp_path / "t.zip"), published) == "repacked, imagery intact"
+    (safe / BAND.format("B03")).write_bytes(b"black")
+    changed = l1c.drift(zipped(safe, tmp_path / "t.zip"), published)
+    assert changed == f"imagery changed or damaged: {BAND.format('B03')}"
+    (tmp_path / "t.zip").write_bytes(b"")
+    assert l1c.drift(tmp_path / "t.zip", published).startswith("imagery changed or damaged: BadZipFile")
+
+
+def test_hashes_are_as_published(tmp_path: Path) -> None:
+    path = Path(__file__).parents[3] / "shared" / "published" / "ben_s2_l1c_hashes.csv"
+    if not path.exists():
+        pytest.skip("the published data is not here")
+    rows = list(l1c.read_hashes(path).items())
+    Random(1).shuffle(rows)
+    l1c.write_hashes(tmp_path / "hashes.csv", rows)
+    assert (tmp_path / "hashes.csv").read_bytes() == path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small product, to be mangled."""
+    folder = tmp_path_factory.mktemp("tiny")
+    return zipped(make_safe(folder / str(NAME), image_bytes=3), folder / "t.zip")
+
+
+MANGLINGS = st.lists(
+    st.tuples(st.floats(0, 1), st.sampled_from(["flip", "cut", "double", "insert", "zero"]), st.binary(max_size=6)),
+    min_size=1,
+    max_size=4,
+)
+
+
+def mangled(content: bytes, manglings: list[tuple[float, str, bytes]]) -> bytes:
+    """The content after some accidents at places that are given as a part of the whole."""
+    changed = bytearray(content)
+    for part, kind, junk in manglings:
+        place, end = int(part * (len(changed) - 1)), int(part * (len(changed) - 1)) + len(junk)
+        if kind == "flip" and changed:
+            changed[place] ^= 1 << (len(junk) % 8)
+        elif kind == "cut":
+            del changed[place:]
+        elif kind == "double":
+            changed[place:place] = changed[place : place + 300]
+        elif kind == "insert":
+            changed[place:place] = junk
+        else:
+            changed[place:end] = bytes(len(junk))
+    return bytes(changed)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(manglings=MANGLINGS)
+def test_a_mangled_zip_is_an_error_or_a_right_result(tiny: Path, manglings: list[tuple[float, str, bytes]]) -> None:
+    """Never another exception, never a file outside, and what passes has the imagery of the original."""
+    folder = tiny.parent / "mangled"
+    folder.mkdir(exist_ok=True)
+    path = folder / "t.zip"
+    content = mangled(tiny.read_bytes(), manglings)
+    path.write_bytes(content)
+    digests = MemberDigests()
+    digests.update(content)
+    try:
+        found = l1c.verify(path, NAME, digests.taken)
+        unpacked = l1c.unpack(path, folder / "out")
+    except BadProduct:
+        pass
+    else:
+        assert found.name == NAME
+        for band in l1c.BANDS:
+            assert (unpacked / BAND.format(band)).read_bytes() == (
+                tiny.parent / str(NAME) / BAND.format(band)
+            ).read_bytes()
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    assert sorted(entry.name for entry in folder.iterdir()) == ["t.zip"]
+    assert sorted(entry.name for entry in tiny.parent.iterdir()) == [str(NAME), "mangled", "t.zip"]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(manglings=MANGLINGS)
+def test_a_mangled_manifest_is_an_error_or_a_right_result(
+    tiny: Path, manglings: list[tuple[float, str, bytes]]
+) -> None:
+    """A manifest that still says of all bands what is true, or BadProduct."""
+    source, copy = tiny.parent / str(NAME), tiny.parent / "manifest" / str(NAME)
+    if not copy.exists():
+        shutil.copytree(source, copy)
+    (copy / "manifest.safe").write_bytes(mangled((source / "manifest.safe").read_bytes(), manglings))
+    try:
+        found = l1c.verify(copy, NAME)
+    except BadProduct:
+        return
+    assert not found.damaged and not found.missing
