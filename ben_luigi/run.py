@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -19,13 +20,14 @@ from ben_luigi.domain.errors import PipelineError
 from ben_luigi.stages.finalize import FinalizeDataset
 
 _DEFAULTS = Path(__file__).resolve().parent.parent / "luigi.cfg"
-_USAGE, _SCHEDULING_ERROR = 2, 35
+_USAGE, _SCHEDULING_ERROR, _TERMINATED = 2, 35, 143
 _log = logging.getLogger("ben_luigi")
 
 
 def main() -> int:
     """Run `FinalizeDataset`, or the task given, and say where the result is; the exit code is Luigi's."""
     _configure()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that steps are undone and the server stops
     config.set_resources()
     arguments = sys.argv[1:]
     if not arguments or arguments[0].startswith("-"):
@@ -83,15 +85,16 @@ def _say_result(task: str, code: int) -> None:
     print(comparison.table(result["compared"]))
 
 
-@luigi.Task.event_handler(luigi.Event.FAILURE)
 def _failed(task: luigi.Task, error: Exception) -> None:
     _log.error("failed    %s: %s", task, error, exc_info=None if isinstance(error, PipelineError) else error)
 
 
-@luigi.Task.event_handler(luigi.Event.PROCESSING_TIME)
 def _done(task: luigi.Task, seconds: float) -> None:
     _log.info("%6.1f s  %s", seconds, task)
 
+
+luigi.Task.event_handler(luigi.Event.FAILURE)(_failed)
+luigi.Task.event_handler(luigi.Event.PROCESSING_TIME)(_done)
 
 if __name__ == "__main__":
     started = time.monotonic()

@@ -35,7 +35,7 @@ def published(path: Path) -> Iterator[Path]:
     try:
         yield work
         _sync_all(work)
-        os.rename(work, path)
+        work.rename(path)
     except OSError as error:
         remove(work)
         if error.errno in _NO_ROOM:

@@ -88,7 +88,7 @@ def _download(pinned: PinnedFile, work: Path) -> None:
 
 
 def require(option: str, path: Path, pinned: PinnedFile | None) -> Path:
-    """A path that a person gave or must give: itself if it is there, else BadInput with what to fetch and where to put it."""
+    """The path that a person gave, if something is there; else BadInput with what to fetch and where to put it."""
     if path != Path() and path.exists():
         return path
     what = f"{pinned.by_hand or 'fetch it'}, from {pinned.url}; " if pinned else ""

@@ -13,7 +13,8 @@ Its L2A product, as Sen2Cor names it, gives the *tile name*, the folder of the t
 >>> str(PatchId(name.converted().tile_name, x=26, y=7))
 'S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_07'
 
-Patch names of BigEarthNet v1 carry no tile and have two bugs: an hour without its leading zero, and seconds of 60 and more:
+Patch names of BigEarthNet v1 carry no tile and have two bugs: an hour without its leading zero, and seconds of 60 and
+more:
 
 >>> v1_sensing_time("S2B_MSIL2A_20180204T94160_20_72")
 datetime.datetime(2018, 2, 4, 9, 41, 59)

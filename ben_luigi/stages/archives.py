@@ -101,10 +101,8 @@ def squares(s1_names: list[str]) -> dict[str, Square]:
     rows = database.query(
         "SELECT patch_id, left_m, top_m, epsg FROM patch WHERE patch_id = ANY(%(ids)s)", ids=list(by_patch)
     )
-    return {
-        by_patch[row.patch_id]: Square(float(row.left_m), float(row.top_m), PATCH_M, int(row.epsg))
-        for row in rows.itertuples()
-    }
+    places = rows[["patch_id", "left_m", "top_m", "epsg"]].itertuples(index=False, name=None)
+    return {by_patch[patch]: Square(left, top, PATCH_M, epsg) for patch, left, top, epsg in places}
 
 
 class _Archive(luigi.Task):

@@ -22,17 +22,14 @@ from ben_luigi.state.targets import MadeFile, TileRows
 class ConvertToL2A(luigi.Task):
     """A tile's L2A product, made by Sen2Cor, in a folder of its own with the log."""
 
+    resources = {"sen2cor": 1}  # noqa: RUF012 (as Luigi declares it)
+
     tile = luigi.Parameter()
     priority = PRIORITY["convert"]
 
     def requires(self) -> Any:
         """The L1C product, and Sen2Cor."""
         return {"l1c": l1c_task(str(self.tile)), "sen2cor": FindSen2Cor()}
-
-    @property
-    def resources(self) -> dict[str, int]:
-        """One of the conversions that may run at once."""
-        return {"sen2cor": 1}
 
     def output(self) -> MadeFile:
         """A note that says which folder the product is, published last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import luigi
@@ -31,7 +32,7 @@ class _L1C(luigi.Task):
 
     def product_path(self) -> Path:
         """The zip or `.SAFE` folder, once the task is complete."""
-        return config.data_dir() / self.report()["path"]
+        return config.data_dir() / str(self.report()["path"])
 
     def report(self) -> dict[str, Any]:
         """What was found out about the product."""
@@ -48,14 +49,11 @@ class _L1C(luigi.Task):
 class DownloadL1C(_L1C):
     """The zip of a tile's L1C product from CDSE, whole and verified. A complete one is never fetched again."""
 
+    resources = {"cdse": 1}  # noqa: RUF012 (as Luigi declares it)
+
     def requires(self) -> Any:
         """Its id, and an account."""
         return {"ids": ResolveTileIds(), "account": FindAccount()}
-
-    @property
-    def resources(self) -> dict[str, int]:
-        """One of the downloads that may run at once."""
-        return {"cdse": 1}
 
     def output(self) -> dict[str, MadeFile]:
         """The zip, and the report on it."""

@@ -17,6 +17,7 @@ from ben_luigi.stages.tiles import ProcessTiles, rows_made
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
+_VALUES = {"labels": "label", "s2v1": "s2v1_name", "split": "split", "country": "country"}
 _INPUTS = ("s1s2_mapping_csv", "snow_csv", "cloud_csv")
 
 
@@ -109,21 +110,23 @@ class WriteMetadata(luigi.Task):
     def run(self) -> None:
         """Join and divide."""
 
-        def mapping(name: str, column: str) -> Any:
-            return metadata.read_csv(Path(self.input()[name].path), ["patch_id", column], header=True)
+        def mapping(name: str) -> Any:
+            return metadata.open_csv(Path(self.input()[name].path), ["patch_id", _VALUES[name]], header=True)
 
-        rows = metadata.join(
+        def given(option: str, *columns: str) -> Any:
+            return metadata.read_csv(input_path(option), columns, header=False)
+
+        blocks = metadata.join(
             metadata.Mappings(
-                labels=mapping("labels", "label"),
-                s2v1=mapping("s2v1", "s2v1_name"),
-                split=mapping("split", "split"),
-                country=mapping("country", "country"),
-                s1s2=metadata.read_csv(input_path("s1s2_mapping_csv"), ["s2v1_name", "s1_name"], header=False),
-                snow=metadata.read_csv(input_path("snow_csv"), ["s2v1_name"], header=False),
-                cloud=metadata.read_csv(input_path("cloud_csv"), ["s2v1_name"], header=False),
+                labels=mapping("labels"),
+                s2v1=mapping("s2v1").read_all(),
+                split=mapping("split"),
+                country=mapping("country"),
+                s1s2=given("s1s2_mapping_csv", "s2v1_name", "s1_name"),
+                snow=given("snow_csv", "s2v1_name"),
+                cloud=given("cloud_csv", "s2v1_name"),
             )
         )
-        for name, part in metadata.divide(rows).items():
-            target = self.output()[name]
-            metadata.write(part, target.file, str(config.metadata().writer))
-            target.record(files.file_hash(target.file))
+        written = metadata.write(blocks, config.data_dir() / "dataset", str(config.metadata().writer))
+        for name, target in self.output().items():
+            target.record(files.file_hash(written[name]))

@@ -13,7 +13,7 @@ import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import files, inputs, sen2cor
-from ben_luigi.domain.errors import CdseError, Sen2CorError
+from ben_luigi.domain.errors import BadInput, CdseError, Sen2CorError
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
 from ben_luigi.sample.world import make_world
@@ -120,7 +120,7 @@ def optional_input(option: str) -> Path | None:
     try:
         if not task.complete():
             task.run()
-    except inputs.BadInput:
+    except BadInput:
         return None
     return input_path(option)
 

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
 from tests.integration.running import Run, configuration, pipeline
@@ -124,11 +122,13 @@ def test_a_central_scheduler_sees_every_tile(sample_world: World, l2a_dir: Path,
     assert {f"CutPatches(tile={TILE})", f"LabelPatches(tile={TILE})"} <= names
 
 
-@pytest.mark.parametrize("word", ["FinalizeDataset", "ExportPatches"])
-def test_luigi_itself_finds_the_tasks(word: str, tmp_path: Path) -> None:
-    program = Path(sys.executable).with_name("luigi")
+def test_luigi_itself_finds_the_tasks(tmp_path: Path) -> None:
     said = subprocess.run(
-        [program, "--module", "ben_luigi", word, "--help"], capture_output=True, text=True, cwd=tmp_path, check=False
+        [Path(sys.executable).with_name("luigi"), "--module", "ben_luigi", "ExportPatches", "--help"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
     )
     assert said.returncode == 0, said.stderr
-    assert "--workers" in said.stdout
+    assert "--tile TILE" in said.stdout

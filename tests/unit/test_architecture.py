@@ -44,9 +44,9 @@ def _files(layer: str) -> list[Path]:
     "path", [*_files("domain"), *_files("sample")], ids=lambda path: str(path.relative_to(PACKAGE))
 )
 def test_domain_and_sample_know_nothing_of_luigi_the_database_or_the_configuration(path: Path) -> None:
-    forbidden = ("luigi", "psycopg2", "sqlalchemy", "ben_luigi.config", "ben_luigi.state", "ben_luigi.stages")
+    forbidden = ["luigi", "psycopg2", "sqlalchemy", "ben_luigi.config", "ben_luigi.state", "ben_luigi.stages"]
     if path.is_relative_to(PACKAGE / "domain"):
-        forbidden = (*forbidden, "ben_luigi.sample")
+        forbidden.append("ben_luigi.sample")
     for name in _imports(path):
         assert not any(name == word or name.startswith(f"{word}.") for word in forbidden), name
 

@@ -23,7 +23,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         work.write_bytes(b"two")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"one"
-    assert os.listdir(path.parent) == ["a.tif"]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         work.mkdir()
         (work / "half").write_text("")
         raise ValueError("x")
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
     with files.published(path) as work:
         (work / "deep").mkdir(parents=True)
         (work / "deep" / "file").write_text("whole")
@@ -45,7 +45,7 @@ def test_a_full_disk_is_said_in_words(tmp_path: Path) -> None:
         work.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert str(path) in str(caught.value)
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_old_leftovers_are_swept(tmp_path: Path) -> None:

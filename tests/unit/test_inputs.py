@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -36,6 +35,10 @@ def url(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
 def test_an_input_is_fetched_once_and_verified(tmp_path: Path, url: str) -> None:
     pinned = inputs.PinnedFile("list.csv", f"{url}/list.csv", sha256=SHA256)
     path = inputs.fetch(pinned, tmp_path / "inputs")
@@ -54,7 +57,7 @@ def test_a_wrong_hash_keeps_the_bad_file_aside(tmp_path: Path, url: str) -> None
     pinned = inputs.PinnedFile("list.csv", f"{url}/list.csv", sha256="0" * 64)
     with pytest.raises(BadInput, match=SHA256):
         inputs.fetch(pinned, tmp_path / "inputs")
-    assert os.listdir(tmp_path / "inputs") == ["list.csv.bad"]
+    assert _names(tmp_path / "inputs") == ["list.csv.bad"]
     assert (tmp_path / "inputs" / "list.csv.bad").read_bytes() == CONTENT
 
 
@@ -63,7 +66,7 @@ def test_what_cannot_be_fetched_leaves_nothing(tmp_path: Path, url: str, path: s
     address = url + path if path.startswith("/") else "http://127.0.0.1" + path
     with pytest.raises(BadInput, match=r"list\.csv"):
         inputs.fetch(inputs.PinnedFile("list.csv", address, sha256=SHA256), tmp_path / "inputs")
-    assert os.listdir(tmp_path / "inputs") == []
+    assert _names(tmp_path / "inputs") == []
 
 
 def test_the_tracked_table_pins_every_file() -> None:
