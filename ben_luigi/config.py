@@ -16,6 +16,9 @@ from ben_luigi.domain.grid import TILE_SIDE_M
 
 TRACKED_ARTIFACTS = Path(__file__).resolve().parent.parent / "tracked_artifacts"
 
+_SEN2COR_GB = 6
+"""Memory that one conversion may need."""
+
 _CDSE = "dataspace.copernicus.eu"
 
 
@@ -67,6 +70,11 @@ class sen2cor(luigi.Config):  # noqa: N801
     """The external program that converts L1C to L2A."""
 
     executable = luigi.Parameter(default="", description="path of L2A_Process; else from PATH")
+    any_version = luigi.BoolParameter(
+        default=False,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        description="take another version than 2.11, which made the published data",
+    )
     parallel = luigi.IntParameter(default=0, description="conversions at once; 0: half of the cores")
 
 
@@ -178,8 +186,15 @@ def account() -> tuple[str, str]:
 
 
 def sen2cor_at_once() -> int:
-    """How many conversions may run at once: half of the cores by default."""
-    return int(sen2cor().parallel) or max(1, (os.cpu_count() or 2) // 2)
+    """How many conversions may run at once: half of the cores by default, and no more than memory allows.
+
+    On the sample world one a core: its stand-in is light.
+    """
+    cores = len(os.sched_getaffinity(0))
+    if is_sample():
+        return cores
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return int(sen2cor().parallel) or max(1, min(cores // 2, int(memory_gb // _SEN2COR_GB)))
 
 
 _set_by_us: set[str] = set()

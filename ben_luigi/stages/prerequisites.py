@@ -6,6 +6,8 @@ fetch, from where, and where to put it.
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from ben_luigi.sample.scenes import SIDE_M
 from ben_luigi.sample.world import make_world
 from ben_luigi.state.targets import MadeFile
 
+_log = logging.getLogger(__name__)
 PINNED = config.TRACKED_ARTIFACTS / "inputs.toml"
 SAMPLE_ACCOUNT = ("sample", "sample")
 
@@ -130,23 +133,43 @@ def _folder(option: str) -> str:
 
 
 class FindSen2Cor(luigi.Task):
-    """The program `L2A_Process`; on the sample world its stand-in."""
+    """The program `L2A_Process`, of the version that made the published data; on the sample world its stand-in."""
 
     def requires(self) -> Any:
         """The sample world brings its own."""
         return [MakeSampleWorld()] if config.is_sample() else []
 
     def complete(self) -> bool:
-        """Whether it is found."""
+        """Whether it is found and says the right version."""
         try:
-            sen2cor.find_executable(executable_name())
+            self.run()
         except Sen2CorError:
             return False
         return True
 
     def run(self) -> None:
         """Say what to fetch and where to put it."""
-        sen2cor.find_executable(executable_name())
+        program = sen2cor.find_executable(executable_name())
+        found = _version(program, program.stat().st_mtime_ns)
+        if found in ("", sen2cor.VERSION) or config.sen2cor().any_version:
+            return
+        raise Sen2CorError(
+            program,
+            expected=f"Sen2Cor {sen2cor.VERSION}, which made the published data",
+            found=f"version {found}",
+            remedy="scripts/install-sen2cor installs it; [sen2cor] any_version = true takes this one all the same",
+        )
+
+
+@lru_cache(maxsize=4)
+def _version(program: Path, changed_ns: int) -> str:
+    """As `2.11`; empty, with a warning, if the program does not say."""
+    try:
+        said = sen2cor.version(str(program))
+    except Sen2CorError as error:
+        _log.warning("the version of Sen2Cor is not known: %s", error)
+        return ""
+    return ".".join(str(int(number)) for number in said.split(".")[:2])
 
 
 def executable_name() -> str:
