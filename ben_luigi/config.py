@@ -62,8 +62,18 @@ class cdse(luigi.Config):  # noqa: N801
         default="", visibility=ParameterVisibility.PRIVATE, description="else from the environment, CDSE_PASSWORD"
     )
     parallel = luigi.IntParameter(default=1, description="downloads at once, 1 to 4")
-    tries = luigi.IntParameter(default=3, description="tries a tile in one run")
+    credentials = luigi.Parameter(
+        default="~/.config/ben_luigi/netrc", description="netrc-style file, mode 0600, with the account by host"
+    )
+    tries = luigi.IntParameter(default=3, description="tries a tile, over reruns and hosts, before it rests")
     pause_s = luigi.FloatParameter(default=30.0, description="pause after the first failed try; doubles each time")
+    cool_down_h = luigi.FloatParameter(default=6.0, description="hours that a tile rests after its tries")
+    bandwidth_mb_s = luigi.FloatParameter(default=0.0, description="MB/s of all downloads together; 0: no limit")
+    accept_superseded = luigi.BoolParameter(
+        default=False,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        description="take a reprocessed product where the original is gone",
+    )
 
 
 class sen2cor(luigi.Config):  # noqa: N801
@@ -179,10 +189,15 @@ def download_url() -> str:
     return str(cdse().download_url) or f"https://download.{_CDSE}/odata/v1"
 
 
-def account() -> tuple[str, str]:
-    """User and password at CDSE, from the configuration or the environment; empty where there is none."""
-    user = str(cdse().user) or os.environ.get("CDSE_USER", "")
-    return user, str(cdse().password) or os.environ.get("CDSE_PASSWORD", "")
+def account_environment() -> dict[str, str]:
+    """User and password at CDSE by the names of their environment variables; the configuration's come first."""
+    given = {"CDSE_USER": str(cdse().user), "CDSE_PASSWORD": str(cdse().password)}
+    return {**os.environ, **{name: value for name, value in given.items() if value}}
+
+
+def downloads_at_once() -> int:
+    """How many downloads may run at once, over all hosts: 1 to 4, as CDSE allows."""
+    return min(max(1, int(cdse().parallel)), 4)
 
 
 def sen2cor_at_once() -> int:
@@ -203,7 +218,7 @@ _set_by_us: set[str] = set()
 def set_resources() -> None:
     """Tell the local scheduler how many downloads and conversions may run at once, unless [resources] says so."""
     settings = luigi.configuration.get_config()
-    for name, at_once in (("cdse", min(max(1, int(cdse().parallel)), 4)), ("sen2cor", sen2cor_at_once())):
+    for name, at_once in (("cdse", downloads_at_once()), ("sen2cor", sen2cor_at_once())):
         if name in _set_by_us or not settings.has_option("resources", name):
             _set_by_us.add(name)
             settings.set("resources", name, str(at_once))

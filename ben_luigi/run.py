@@ -26,7 +26,7 @@ _log = logging.getLogger("ben_luigi")
 
 def main() -> int:
     """Run `FinalizeDataset`, or the task given, and say where the result is; the exit code is Luigi's."""
-    _configure()
+    configure()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that steps are undone and the server stops
     config.set_resources()
     arguments = sys.argv[1:]
@@ -49,7 +49,7 @@ def main() -> int:
     return code
 
 
-def _configure() -> None:
+def configure() -> None:
     """This project's luigi.cfg first, whichever the current folder; then the user's own, if there is one."""
     own = os.environ.get("LUIGI_CONFIG_PATH")
     if own and not Path(own).is_file():

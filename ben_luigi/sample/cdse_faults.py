@@ -19,6 +19,7 @@ import random
 import threading
 import time
 import uuid
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -170,7 +171,7 @@ def changed_zip(path: Path, kind: str) -> bytes:
     with zipfile.ZipFile(path) as archive:
         entries = [(info, archive.read(info)) for info in archive.infolist()]
     changed = io.BytesIO()
-    with zipfile.ZipFile(changed, "w") as archive:
+    with zipfile.ZipFile(changed, "w") as archive, warnings.catch_warnings(action="ignore"):
         for info, data in _ENTRIES[kind](entries):
             archive.writestr(_named(info.filename, info.external_attr), data)
     return changed.getvalue()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from ben_luigi import config
 from ben_luigi.domain import files, l1c
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.download import Download
+from ben_luigi.domain.cdse.http import Client
+from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.stages.prerequisites import FindAccount, GivenInput, input_origin, input_path, optional_input
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, OverTiles, ResolveTileIds, known_tiles, source, tiles
 from ben_luigi.stages.service import client, patience, tokens
+from ben_luigi.state import budget
 from ben_luigi.state.targets import MadeFile
 
 
@@ -60,23 +64,31 @@ class DownloadL1C(_L1C):
         return {"zip": MadeFile(f"l1c/{self.tile}.zip"), **super().output()}
 
     def run(self) -> None:
-        """Download and verify."""
-        target = self.output()["zip"]
-        product = self._product()
+        """Download and verify, in one of the places that all workers and hosts share."""
+        tile, options = str(self.tile), config.cdse()
+        left = budget.tries_left(tile, int(options.tries), timedelta(hours=float(options.cool_down_h)))
+        with client() as session, budget.place(config.downloads_at_once()):
+            report = self._download(session, tokens(session), left).run()
+        budget.clear(tile)
+        self.output()["zip"].record(report.sha256)
+        self._write_report({**asdict(report), "path": f"l1c/{tile}.zip"})
+
+    def _download(self, session: Client, access: Tokens, tries: int) -> Download:
+        product, target = self._product(), self.output()["zip"].file
+        target.parent.mkdir(parents=True, exist_ok=True)
         progress = Progress(self, f"download of {self.tile}")
-        target.file.parent.mkdir(parents=True, exist_ok=True)
-        with client() as session:
-            report = Download(
-                product,
-                target.file,
-                session,
-                tokens(session),
-                err=target.file.with_name(f"{product.id}.err"),
-                patience=patience(),
-                progress=lambda done, total: progress(done / total if total else 0.0),
-            ).run()
-        target.record(report.sha256)
-        self._write_report({**asdict(report), "path": f"l1c/{self.tile}.zip"})
+        limit_mb_s = float(config.cdse().bandwidth_mb_s)
+        return Download(
+            product,
+            target,
+            session,
+            access,
+            err=target.with_name(f"{product.id}.err"),
+            patience=replace(patience(), tries=tries),
+            rate_bytes_s=limit_mb_s * 1e6 / config.downloads_at_once() or None,
+            progress=lambda done, total: progress(done / total if total else 0.0),
+            failed=lambda error: budget.note_failure(str(self.tile), str(error)),
+        )
 
     def _product(self) -> CatalogueProduct:
         products = json.loads(self.input()["ids"]["products"].file.read_text(encoding="utf-8"))

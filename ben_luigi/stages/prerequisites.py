@@ -10,12 +10,15 @@ import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import files, inputs, sen2cor
-from ben_luigi.domain.errors import BadInput, CdseError, Sen2CorError
+from ben_luigi.domain.cdse.account import Credentials, find_credentials
+from ben_luigi.domain.cdse.errors import CredentialsError
+from ben_luigi.domain.errors import BadInput, Sen2CorError
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
 from ben_luigi.sample.world import make_world
@@ -23,7 +26,7 @@ from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
 PINNED = config.TRACKED_ARTIFACTS / "inputs.toml"
-SAMPLE_ACCOUNT = ("sample", "sample")
+SAMPLE_ACCOUNT = Credentials("sample", "sample")
 
 
 def side_m() -> int:
@@ -182,20 +185,34 @@ class FindAccount(luigi.Task):
 
     def complete(self) -> bool:
         """Whether both are given; whether they are right shows when they are used."""
-        return all(account())
+        try:
+            account()
+        except CredentialsError:
+            return False
+        return True
 
     def run(self) -> None:
         """Say how to get and to give an account."""
-        if not all(account()):
-            raise CdseError(
-                "account at the Copernicus Data Space Ecosystem",
-                expected="user and password",
-                found="none",
-                remedy="register at https://dataspace.copernicus.eu, and set CDSE_USER and CDSE_PASSWORD in the "
-                "environment; or give the products in [inputs] l1c_dir or l2a_dir",
-            )
+        try:
+            account()
+        except CredentialsError as error:
+            raise CredentialsError(
+                error.subject,
+                expected=error.expected,
+                found=error.found,
+                remedy=f"register at https://dataspace.copernicus.eu; {error.remedy}; or give the products in "
+                "[inputs] l1c_dir or l2a_dir, for which no account is needed",
+            ) from error
 
 
-def account() -> tuple[str, str]:
-    """User and password at CDSE; on the sample world those of its own server."""
-    return SAMPLE_ACCOUNT if config.is_sample() else config.account()
+def account() -> Credentials:
+    """User and password at CDSE; on the sample world those of its own server. CredentialsError if there are none."""
+    if config.is_sample():
+        return SAMPLE_ACCOUNT
+    return _own_account(Path(str(config.cdse().credentials)).expanduser(), urlsplit(config.token_url()).hostname or "")
+
+
+@lru_cache(maxsize=1)
+def _own_account(file: Path, host: str) -> Credentials:
+    """Asked for once: what was typed in is remembered by this process, and by the workers that it forks."""
+    return find_credentials(config.account_environment(), file, host)

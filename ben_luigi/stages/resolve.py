@@ -112,6 +112,7 @@ class ResolveTileIds(luigi.Task):
             "tile_names_csv": input_origin("tile_names_csv"),
             "tiles": config.selected_tiles(),
             "catalogue_url": config.cdse().catalogue_url,
+            "accept_superseded": config.cdse().accept_superseded,
         }
         return {
             "ids": MadeFile("tiles/bigearthnet_s2_tile_ids.csv", made_from),
@@ -123,7 +124,9 @@ class ResolveTileIds(luigi.Task):
         published = optional_input("published_tile_ids_csv")
         known = resolve.read_tile_ids(published) if published else None
         with client() as session:
-            found = resolve.resolve(tiles().values(), session, known)
+            found = resolve.resolve(
+                tiles().values(), session, known, accept_superseded=bool(config.cdse().accept_superseded)
+            )
         target = self.output()
         resolve.write_states(target["ids"].file.with_name("states.csv"), found)
         resolve.require(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import requests
 import ben_luigi.domain
 from ben_luigi.domain.cdse.account import Credentials
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
+from ben_luigi.domain.cdse.digests import Digests, available
 from ben_luigi.domain.cdse.download import Download
 from ben_luigi.domain.cdse.errors import PermanentError, TransientError, retry_after_s
 from ben_luigi.domain.cdse.http import Client, Patience, Service
@@ -32,7 +32,6 @@ from ben_luigi.sample.cdse_server import CdseServer
 NAME = "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE"
 ID = "f602623e-fd82-5a53-ba09-b05ce085e40c"
 QUICK = Patience(tries=3, waits=50, first_pause_s=0.005, longest_pause_s=0.05, read_timeout_s=10)
-SOURCE = str(Path(ben_luigi.domain.__file__).parents[2])
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +81,28 @@ def test_it_comes_whole_and_says_how_that_is_known(server: CdseServer, record: R
     assert report.verified_by == ("length", "MD5", "zip CRC", "manifest") and not report.not_verified
     assert seen[-1] == (len(content), len(content))
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+
+
+BLAKE3_OF_ABC = "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"
+
+
+def test_of_two_checksums_the_stronger_counts_if_it_can_be_computed(
+    server: CdseServer, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what could not be compared is recorded."""
+    wrong = {"Value": BLAKE3_OF_ABC, "Algorithm": "BLAKE3"}
+    both, only = {**record, "Checksum": [*record["Checksum"], wrong]}, {**record, "Checksum": [wrong]}
+    if available("BLAKE3"):
+        with Digests(["BLAKE3"]) as digests:
+            digests.update(b"abc")
+        assert digests.hexdigest("BLAKE3") == BLAKE3_OF_ABC
+        with pytest.raises(PermanentError, match=f"expected: BLAKE3 {BLAKE3_OF_ABC}, as the catalogue has it"):
+            download(server.service, both, tmp_path / "1").run()
+    monkeypatch.setattr("ben_luigi.domain.cdse.download.available", lambda name: name == "MD5")
+    assert "MD5" in download(server.service, both, tmp_path / "2").run().verified_by
+    report = download(server.service, only, tmp_path / "3").run()
+    assert report.not_verified == ("checksum: the catalogue has only BLAKE3, whose Python package is not installed",)
+    assert report.verified_by == ("length", "zip CRC", "manifest")
 
 
 def test_what_is_there_is_not_fetched_again_but_what_is_damaged_is(
@@ -134,11 +155,20 @@ def test_damage_far_back_in_a_part_is_found_in_the_end(server: CdseServer, recor
     assert (tmp_path / "t.zip").read_bytes() == (server.root / "product.zip").read_bytes()
 
 
-PROCESS = """
-import resource, sys
+LEAN = f"""
+import sys, types
+# The package itself would import the whole graph of tasks, which takes seconds.
+sys.modules["ben_luigi"] = package = types.ModuleType("ben_luigi")
+package.__path__ = [{str(Path(ben_luigi.domain.__file__).parents[1])!r}]
+"""
+PROCESS = (
+    LEAN
+    + """
+import resource
 from pathlib import Path
 from ben_luigi.domain.cdse.account import Credentials
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
+from ben_luigi.domain.cdse.digests import Digests, available
 from ben_luigi.domain.cdse.download import Download
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
@@ -152,14 +182,14 @@ product = CatalogueProduct(key, name, length_bytes=length)
 Download(product, folder / "t.zip", client, tokens, folder / "err", Patience(tries=1), rate_bytes_s=rate or None,
     progress=lambda done, total: print(done, flush=True)).run()
 """
+)
 
 
 def process(server: CdseServer, folder: Path, rate: int = 0, most: int = 0) -> subprocess.Popen[str]:
     """A download in a process of its own, that prints how far it is."""
     length = (server.root / "product.zip").stat().st_size
     command = [sys.executable, "-c", PROCESS, server.base_url, ID, NAME, str(folder), str(length), str(rate), str(most)]
-    environment = {**os.environ, "PYTHONPATH": SOURCE}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_process_that_is_killed_at_half_loses_nothing(server: CdseServer, record: Record, tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 
 import ben_luigi.domain
 from ben_luigi.domain.cdse.account import Credentials
+from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.download import Download
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.resolve import read_tile_ids, resolve
@@ -85,27 +86,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]
 
 
 def run_once(service: Service, names: list[str], folder: Path) -> int:
-    """One run over all products, as the pipeline does it: fetch what is missing, and count what failed."""
-    client = Client(service, QUICK)
-    found = resolve(map(ProductName.parse, names), client)
+    """One run over all products: try once to fetch what is missing, and count what failed."""
+    with Client(service, QUICK) as client:
+        found = [one.product for one in resolve(map(ProductName.parse, names), client)]
+        tokens = Tokens(client, Credentials("sample", "sample"), folder / "state")
 
-    def fetch(number: int) -> bool:
-        product = found[number].product
-        assert product
-        with Client(service, QUICK) as own:
-            tokens = Tokens(own, Credentials("sample", "sample"), folder / "state")
-            target = folder / f"{product.id}.zip"
+        def failed(product: CatalogueProduct | None) -> bool:
+            if product is None:
+                return True
+            target, err = folder / f"{product.id}.zip", folder / f"{product.id}.err"
             try:
-                Download(product, target, own, tokens, folder / f"{product.id}.err", QUICK).run()
+                if not target.exists():
+                    Download(product, target, client, tokens, err, replace(QUICK, tries=1)).run()
             except CdseError:
-                return False
-        return True
+                return True
+            return False
 
-    missing = [
-        number for number, one in enumerate(found) if not one.product or not (folder / f"{one.product.id}.zip").exists()
-    ]
-    with ThreadPoolExecutor(WORKERS) as pool:
-        return list(pool.map(fetch, [number for number in missing if found[number].product])).count(False)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            return sum(pool.map(failed, found))
 
 
 def assert_all_right(root: Path, folder: Path, records: list[Record]) -> None:
@@ -138,39 +136,40 @@ def test_reruns_complete_all_of_a_service_that_fails_all_the_time(
         print(f"\nsoak: {runs} runs, {server.counts}, at most {server.most_open} open, 1 session, 0 lost")
 
 
+WORKER = f"""
+import sys, types
+from pathlib import Path
+# The package itself would import the whole graph of tasks, which takes seconds.
+sys.modules["ben_luigi"] = package = types.ModuleType("ben_luigi")
+package.__path__ = [{str(Path(ben_luigi.domain.__file__).parents[1])!r}]
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_cdse_soak import Service, run_once
+url, folder, *names = sys.argv[1:]
+token_url = f"{{url}}/auth/realms/CDSE/protocol/openid-connect/token"
+run_once(Service(f"{{url}}/catalogue/odata/v1", token_url, f"{{url}}/download/odata/v1"), names, Path(folder))
+"""
+
+
 def test_workers_that_are_killed_lose_nothing(
     world: tuple[Path, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Killed at random, without any chance to tidy up; the last run completes what they left."""
     root, records = world
-    source = random.Random(11)
+    names, source = [record["Name"] for record in records], random.Random(11)
     with CdseServer(records, root, [Fault("download", "short", None, chance=0.3)]) as server:
         for _ in range(KILLS):
-            environment = {**os.environ, "PYTHONPATH": str(Path(ben_luigi.domain.__file__).parents[2])}
-            command = [
-                sys.executable,
-                __file__,
-                server.base_url,
-                str(tmp_path),
-                *(record["Name"] for record in records),
-            ]
+            command = [sys.executable, "-c", WORKER, server.base_url, str(tmp_path), *names]
             there = len(list(tmp_path.glob("*.zip")))
-            with subprocess.Popen(command, env=environment) as worker:
+            with subprocess.Popen(command) as worker:
                 until = there + source.randint(3, 15)
                 while worker.poll() is None and len(list(tmp_path.glob("*.zip"))) < until:
                     time.sleep(source.random() / 100)
                 worker.kill()
         killed_at = len(list(tmp_path.glob("*.zip")))
         assert 0 < killed_at < len(records)
-        while run_once(server.service, [record["Name"] for record in records], tmp_path):
+        while run_once(server.service, names, tmp_path):
             pass
     assert_all_right(root, tmp_path, records)
     assert server.account.counts["sessions"] == 1
     with capsys.disabled():
         print(f"\nkills: {KILLS}, after which {killed_at} of {len(records)} were there; {server.counts}, 0 lost")
-
-
-if __name__ == "__main__":
-    url, folder, *names = sys.argv[1:]
-    token_url = f"{url}/auth/realms/CDSE/protocol/openid-connect/token"
-    run_once(Service(f"{url}/catalogue/odata/v1", token_url, f"{url}/download/odata/v1"), names, Path(folder))

@@ -8,14 +8,12 @@ this way counts only when all of it has been verified.
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -25,6 +23,7 @@ from typing import IO
 import requests
 
 from ben_luigi.domain import l1c
+from ben_luigi.domain.cdse import part as part_file
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.digests import Digests, available
 from ben_luigi.domain.cdse.errors import PermanentError, RateLimitError, TransientError, describe, refusal
@@ -35,7 +34,6 @@ from ben_luigi.domain.files import sync
 from ben_luigi.domain.names import ProductName
 
 _log = logging.getLogger(__name__)
-_CHUNK_BYTES = 2**20
 _OVERLAP_BYTES = 2**16
 _USUAL_BYTES = 10**9
 _ZIP_START = b"PK\3\4"
@@ -65,7 +63,8 @@ class Download:
 
     What happens at each failed try is appended to the text file `err`, which goes when the product has come.
     `rate_bytes_s` limits this download; `keep_free_bytes` stay free on the disk. `starting` is called with the number
-    of a try before it begins, `progress` with the bytes that are there, and the bytes expected (None: unknown).
+    of a try before it begins, `progress` with the bytes that are there, and the bytes expected (None: unknown),
+    `failed` with the error of a try, rate limits left out.
     """
 
     product: CatalogueProduct
@@ -78,6 +77,7 @@ class Download:
     keep_free_bytes: int = 2**30
     starting: Callable[[int], None] = lambda number: None
     progress: Callable[[int, int | None], None] = lambda done_bytes, total_bytes: None
+    failed: Callable[[CdseError], None] = lambda error: None
     _number: int = field(default=1, init=False)
     _total_bytes: int | None = field(default=None, init=False)
     _refused: set[str] = field(default_factory=set, init=False)
@@ -115,6 +115,7 @@ class Download:
             with self.err.open("a", encoding="utf-8") as file:
                 file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}  {self.product.name}  {told}; {then}\n")
         if not isinstance(error, RateLimitError):
+            self.failed(error)
             self._number += 1
 
     def _try(self) -> DownloadReport:
@@ -123,7 +124,7 @@ class Download:
         self.starting(self._number)
         self._check_room()
         try:
-            with self._part() as part:
+            with part_file.opened(self._part_path) as part:
                 return self._fetch(part)
         except OSError as error:
             if error.errno not in _NO_ROOM:
@@ -136,7 +137,7 @@ class Download:
     def _already_there(self) -> DownloadReport | None:
         """The report on a target that is whole: a process may have ended between the rename and its caller's note."""
         with self.target.open("rb") as file, self._digests() as digests:
-            for chunk in _read(file, self.target.stat().st_size):
+            for chunk in part_file.read(file, self.target.stat().st_size):
                 digests.update(chunk)
         try:
             return self._verified(self.target, digests, tries=0)
@@ -160,25 +161,6 @@ class Download:
     @property
     def _part_path(self) -> Path:
         return self.target.with_name(f"{self.target.name}.{self.product.id}.part")
-
-    @contextmanager
-    def _part(self) -> Iterator[IO[bytes]]:
-        """The part file, for this process alone."""
-        with os.fdopen(os.open(self._part_path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as part:
-            try:
-                fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Another process may have renamed it to the target before we got the lock.
-                ours = os.path.samestat(os.fstat(part.fileno()), self._part_path.stat())
-            except (BlockingIOError, FileNotFoundError):
-                ours = False
-            if not ours:
-                raise TransientError(self._subject, found="another process is fetching it")
-            try:
-                yield part
-            finally:
-                part.flush()
-                if not os.fstat(part.fileno()).st_size:
-                    self._part_path.unlink(missing_ok=True)
 
     def _fetch(self, part: IO[bytes]) -> DownloadReport:
         """Go on with the part if the server lets us, else begin anew; verify and rename it."""
@@ -251,26 +233,27 @@ class Download:
     def _receive(self, chunks: Iterator[bytes], part: IO[bytes], start: int, digests: Digests) -> None:
         """Write the body to the part from `start` on, with all of the part hashed in passing."""
         part.seek(0)
-        for chunk in _read(part, start):
+        for chunk in part_file.read(part, start):
             digests.update(chunk)
         part.seek(start)
         part.truncate()
         done, begun_s = start, time.monotonic()
-        for chunk in chunks:
-            part.write(chunk)
-            digests.update(chunk)
-            done += len(chunk)
-            if self._total_bytes is not None and done > self._total_bytes:
-                part.truncate(0)
-                break
-            self.progress(done, self._total_bytes)
-            if self.rate_bytes_s:
-                time.sleep(max(0, (done - start) / self.rate_bytes_s - (time.monotonic() - begun_s)))
+        with part_file.Writer(part) as writer:
+            for chunk in chunks:
+                writer.write(chunk)
+                digests.update(chunk)
+                done += len(chunk)
+                if self._total_bytes is not None and done > self._total_bytes:
+                    part.truncate(0)
+                    break
+                self.progress(done, self._total_bytes)
+                if self.rate_bytes_s:
+                    time.sleep(max(0, (done - start) / self.rate_bytes_s - (time.monotonic() - begun_s)))
         if self._total_bytes not in (None, done):
             raise TransientError(self._subject, expected=f"{self._total_bytes:,} bytes", found=f"{done:,} bytes")
 
     def _digests(self) -> Digests:
-        return Digests(filter(available, ["SHA256", *self.product.checksums]))
+        return Digests(["SHA256", *self._checksum])
 
     def _publish(self, part: IO[bytes], digests: Digests) -> DownloadReport:
         """Give a part that is whole its final name. What is not is thrown away, and the second time for good."""
@@ -303,21 +286,25 @@ class Download:
             raise TransientError(path, expected=f"{product.length_bytes:,} bytes", found=f"{length:,} bytes")
         else:
             by.append("length")
-        for algorithm, expected in product.checksums.items():
-            if not available(algorithm):
-                not_by.append(f"{algorithm}: the Python package for it is not installed")
-            elif (found := digests.hexdigest(algorithm)) != expected:
+        for algorithm in self._checksum:
+            expected, found = product.checksums[algorithm], digests.hexdigest(algorithm)
+            if found != expected:
                 raise TransientError(path, expected=f"{algorithm} {expected}, as the catalogue has it", found=found)
-            else:
-                by.append(algorithm)
-        if not product.checksums:
-            not_by.append("checksum: the catalogue has none")
+            by.append(algorithm)
+        if not self._checksum:
+            stated = f"only {some(product.checksums)}, whose Python package is not installed"
+            not_by.append(f"checksum: the catalogue has {stated if product.checksums else 'none'}")
         checked = l1c.verify(path, ProductName.parse(product.name), digests.members.taken)
         if checked.unlisted:
             not_by.append(f"members without a checksum in the manifest: {some(checked.unlisted)}")
         sha256 = digests.hexdigest("SHA256")
         by += ["zip CRC", "manifest"]
         return DownloadReport(product.id, product.name, sha256, length, tries, tuple(by), tuple(not_by))
+
+    @property
+    def _checksum(self) -> list[str]:
+        """The checksum of the catalogue that is compared: the strongest that can be computed, if there is one."""
+        return [name for name in ("BLAKE3", "MD5") if name in self.product.checksums and available(name)][:1]
 
     @property
     def _tile(self) -> str:
@@ -340,10 +327,3 @@ def _head(chunks: Iterator[bytes], length: int) -> bytes:
         if len(head) >= length:
             break
     return bytes(head)
-
-
-def _read(file: IO[bytes], length: int) -> Iterator[bytes]:
-    """The next `length` bytes of a file."""
-    while length > 0 and (chunk := file.read(min(length, _CHUNK_BYTES))):
-        yield chunk
-        length -= len(chunk)

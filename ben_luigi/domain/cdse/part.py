@@ -1,0 +1,71 @@
+"""The part of a file that has come so far: kept over processes, written by one at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ben_luigi.domain.cdse.errors import TransientError
+
+_CHUNK_BYTES = 2**20
+_SYNC_BYTES = 2**26
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """The part at `path`, new or as it is, for this process alone; one that is empty in the end is removed.
+
+    Raises TransientError if another process has it.
+    """
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as part:
+        try:
+            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another process may have given it its final name before we got the lock.
+            ours = os.path.samestat(os.fstat(part.fileno()), path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            ours = False
+        if not ours:
+            raise TransientError(path, found="another process is fetching it")
+        try:
+            yield part
+        finally:
+            part.flush()
+            if not os.fstat(part.fileno()).st_size:
+                path.unlink(missing_ok=True)
+
+
+def read(file: IO[bytes], length: int) -> Iterator[bytes]:
+    """The next `length` bytes of a file, or what there is of them."""
+    while length > 0 and (chunk := file.read(min(length, _CHUNK_BYTES))):
+        yield chunk
+        length -= len(chunk)
+
+
+class Writer:
+    """Writes to a file, and has it brought to disk meanwhile, so that nobody waits for the whole of it in the end."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._unsynced = file, 0
+        self._pool = ThreadPoolExecutor(1)
+        self._under_way: list[Future[None]] = []
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+        for each in self._under_way:
+            each.result()
+
+    def write(self, chunk: bytes) -> None:
+        """Write all of `chunk`."""
+        self._file.write(chunk)
+        self._unsynced += len(chunk)
+        if self._unsynced >= _SYNC_BYTES:
+            self._unsynced = 0
+            self._under_way.append(self._pool.submit(os.fdatasync, self._file.fileno()))

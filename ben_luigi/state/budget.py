@@ -1,0 +1,89 @@
+"""Downloads over all workers and hosts: how many at once, and how often a tile may fail before it rests.
+
+Both are kept in the database, which all of them share: places as advisory locks, which go with the connection of a
+process that dies; failed tries as rows, which go when the tile has come, or when the user clears them.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from ben_luigi.domain.cdse.errors import PermanentError
+from ben_luigi.state import database
+from ben_luigi.state.schema import FAILED_TRY
+
+_PLACES = 20180502
+_POLL_S = 1.0
+
+
+@contextmanager
+def place(at_once: int) -> Iterator[None]:
+    """Hold one of `at_once` places, waiting until one is free."""
+    with database.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        number = _taken(connection, at_once)
+        while number is None:
+            time.sleep(_POLL_S)
+            number = _taken(connection, at_once)
+        try:
+            yield
+        finally:
+            connection.execute(sa.select(sa.func.pg_advisory_unlock(_PLACES, number)))
+
+
+def _taken(connection: sa.Connection, at_once: int) -> int | None:
+    for number in range(at_once):
+        if connection.execute(sa.select(sa.func.pg_try_advisory_lock(_PLACES, number))).scalar_one():
+            return number
+    return None
+
+
+def note_failure(tile: str, error: str) -> None:
+    """Remember that a try to download a tile failed."""
+    with database.engine().begin() as connection:
+        connection.execute(sa.insert(FAILED_TRY).values(tile=tile, host=socket.gethostname(), error=error))
+
+
+def clear(tile: str) -> int:
+    """Forget the failed tries of a tile, since it has come or the user says so; gives how many there were."""
+    with database.engine().begin() as connection:
+        return connection.execute(sa.delete(FAILED_TRY).where(FAILED_TRY.c.tile == tile)).rowcount
+
+
+def tries_left(tile: str, tries: int, cool_down: timedelta) -> int:
+    """How many of its `tries` a tile has left; PermanentError, with its last error, while it rests.
+
+    It rests from its last failed try on until the cool-down is over; then it has all its tries again.
+    """
+    failed = _failed(tile)
+    if failed and failed[-1].rested_s > cool_down.total_seconds():
+        clear(tile)
+        failed = []
+    if len(failed) < tries:
+        return tries - len(failed)
+    last = failed[-1]
+    raise PermanentError(
+        f"tile {tile}",
+        expected=f"fewer than {tries} failed tries within {cool_down}",
+        found=f"{len(failed)}, the last one at {last.at:%Y-%m-%d %H:%M %Z}: {last.error}",
+        remedy=f"run again after {last.at + cool_down:%Y-%m-%d %H:%M %Z}, or clear them: scripts/clear-tries {tile}",
+    )
+
+
+class _Failed(NamedTuple):
+    at: datetime
+    error: str
+    rested_s: float
+
+
+def _failed(tile: str) -> list[_Failed]:
+    rested = sa.extract("epoch", sa.func.now() - FAILED_TRY.c.at)
+    query = sa.select(FAILED_TRY.c.at, FAILED_TRY.c.error, rested).where(FAILED_TRY.c.tile == tile)
+    with database.engine().begin() as connection:
+        return [_Failed(at, error, float(s)) for at, error, s in connection.execute(query.order_by(FAILED_TRY.c.at))]

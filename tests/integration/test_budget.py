@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+
+import luigi
+import pytest
+import sqlalchemy as sa
+
+from ben_luigi.domain.cdse.errors import PermanentError
+from ben_luigi.state import budget, database, server
+from ben_luigi.state.schema import FAILED_TRY
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("budget")
+    settings = luigi.configuration.get_config()
+    settings.set("dataset", "data_dir", str(folder))
+    yield folder
+    database.engine().dispose()
+    server.close_server(folder / "database")
+    settings.remove_option("dataset", "data_dir")
+
+
+def test_a_tile_rests_after_its_tries_and_then_has_them_all_again() -> None:
+    assert budget.tries_left("33UUP_20170613", 3, HOUR) == 3
+    for left in (2, 1):
+        budget.note_failure("33UUP_20170613", "503")
+        assert budget.tries_left("33UUP_20170613", 3, HOUR) == left
+    budget.note_failure("33UUP_20170613", "the last error")
+    with pytest.raises(PermanentError, match=r"33UUP_20170613.*the last error"):
+        budget.tries_left("33UUP_20170613", 3, HOUR)
+    assert budget.tries_left("33UUP_20170614", 3, HOUR) == 3
+
+    with database.engine().begin() as connection:
+        connection.execute(sa.update(FAILED_TRY).values(at=FAILED_TRY.c.at - 2 * HOUR))
+    assert budget.tries_left("33UUP_20170613", 3, HOUR) == 3
+    budget.note_failure("33UUP_20170613", "503")
+    assert budget.tries_left("33UUP_20170613", 3, HOUR) == 2
+    assert budget.clear("33UUP_20170613") == 1
+    assert budget.tries_left("33UUP_20170613", 3, HOUR) == 3
+
+
+def _work(now: Synchronized[int], most: Synchronized[int]) -> None:
+    with budget.place(2):
+        with now.get_lock():
+            now.value += 1
+            most.value = max(most.value, now.value)
+        time.sleep(0.3)
+        with now.get_lock():
+            now.value -= 1
+
+
+def test_never_more_than_the_places_are_taken_over_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "_POLL_S", 0.02)
+    context = multiprocessing.get_context("fork")
+    now, most = context.Value("i", 0), context.Value("i", 0)
+    processes = [context.Process(target=_work, args=(now, most)) for _ in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 6
+    assert most.value == 2
+
+
+def _hang() -> None:
+    with budget.place(1):
+        time.sleep(60)
+
+
+def test_a_process_that_is_killed_gives_its_place_back() -> None:
+    holder = multiprocessing.get_context("fork").Process(target=_hang)
+    holder.start()
+    time.sleep(1.5)
+    with database.engine().connect() as connection:
+        assert budget._taken(connection, 1) is None
+    holder.kill()
+    holder.join()
+    with budget.place(1):
+        pass
