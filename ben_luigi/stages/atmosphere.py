@@ -13,7 +13,7 @@ from ben_luigi import config
 from ben_luigi.domain import alignment, files, l1c, sen2cor
 from ben_luigi.domain.product import Product, find_products, read_product
 from ben_luigi.stages.download import l1c_task
-from ben_luigi.stages.prerequisites import FindSen2Cor, GivenInput, executable_name, input_path, side_m
+from ben_luigi.stages.prerequisites import FindSen2Cor, GivenInput, executable_name, input_path, sen2cor_version, side_m
 from ben_luigi.stages.resolve import PRIORITY, source, tiles
 from ben_luigi.state.schema import PRODUCT
 from ben_luigi.state.targets import MadeFile, TileRows
@@ -47,7 +47,7 @@ class ConvertToL2A(luigi.Task):
             made.rename(work / made.name)
             files.remove(work / "l1c")
             files.remove(work / "sen2cor")
-            note = {"folder": made.name, "l1c": safe.name, "executable": executable_name()}
+            note = {"folder": made.name, "l1c": safe.name, "sen2cor": sen2cor_version()}
             (work / "product.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
         target.record(made.name)
 

@@ -23,6 +23,7 @@ from ben_luigi.stages.download import HashL1C
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.prerequisites import input_task, optional_input
+from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import ResolveTileIds, known_tiles, source, tiles
 from ben_luigi.stages.tiles import ProcessTiles
@@ -168,7 +169,8 @@ class FinalizeDataset(luigi.Task):
 
     def requires(self) -> Any:
         """Everything."""
-        return [input_task(source()), ProcessTiles(), CompareWithPublished(), *CompareWithPublished().deps()]
+        compared = CompareWithPublished()
+        return [input_task(source()), ProcessTiles(), WriteProvenance(), compared, *compared.deps()]
 
     def complete(self) -> bool:
         """Whether all of it is there, the shards that it was made from included."""

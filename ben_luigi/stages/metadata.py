@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import luigi
+import pandas as pd
 
 from ben_luigi import config
-from ben_luigi.domain import files, metadata
+from ben_luigi.domain import alignment, files, metadata
 from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
 from ben_luigi.stages.reference_maps import LabelPatches
@@ -17,6 +19,7 @@ from ben_luigi.stages.tiles import ProcessTiles, rows_made
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
+_log = logging.getLogger(__name__)
 _VALUES = {"labels": "label", "s2v1": "s2v1_name", "split": "split", "country": "country"}
 _INPUTS = ("s1s2_mapping_csv", "snow_csv", "cloud_csv")
 
@@ -56,7 +59,7 @@ class MapLabels(_Mapping):
 
 
 class MapV1Names(_Mapping):
-    """Patch and its v1 name."""
+    """Patch and its v1 name; beside it, in `alignment_findings.csv`, what is remarkable about the v1 names."""
 
     file = "patch_id_s2v1_mapping"
     maker = AlignPatches
@@ -64,6 +67,18 @@ class MapV1Names(_Mapping):
         'SELECT patch_id COLLATE "C" AS patch_id, v1_name AS s2v1_name FROM alignment JOIN patch USING (patch_id) '
         "WHERE tile = ANY(%(tiles)s) ORDER BY 1"
     )
+
+    def run(self) -> None:
+        """Copy the rows out of the database, and look at the v1 names of their zones."""
+        super().run()
+        aligned = metadata.read_csv(self.output().file, ["patch_id", "s2v1_name"], header=True)["s2v1_name"]
+        zones = {name.epsg for name in tiles().values()}
+        spatial = alignment.spatial_files(input_path("v1_spatial_dir"))
+        v1 = pd.concat([alignment.read_v1(path) for epsg, path in spatial.items() if epsg in zones])
+        found = alignment.findings(v1, aligned.to_pylist())
+        files.write_text(self.output().file.with_name("alignment_findings.csv"), found.to_csv(index=False))
+        for finding, names in found.groupby("finding")["v1_name"]:
+            _log.info("%s: %d, listed in metadata/alignment_findings.csv", finding, len(names))
 
 
 class MapSplits(_Mapping):

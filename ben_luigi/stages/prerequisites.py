@@ -175,6 +175,12 @@ def _version(program: Path, changed_ns: int) -> str:
     return ".".join(str(int(number)) for number in said.split(".")[:2])
 
 
+def sen2cor_version() -> str:
+    """The version of Sen2Cor that is used, as `2.11`; "stand-in" on the sample world, empty if it is not known."""
+    program = sen2cor.find_executable(executable_name())
+    return "stand-in" if config.is_sample() else _version(program, program.stat().st_mtime_ns)
+
+
 def executable_name() -> str:
     """What to run for a conversion."""
     return str(sample_world().l2a_process) if config.is_sample() else str(config.sen2cor().executable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -46,6 +47,7 @@ def test_the_dataset_is_there_and_nothing_else(sample_run: Run) -> None:
         "comparison.json",
         "metadata.parquet",
         "metadata_for_patches_with_snow_cloud_or_shadow.parquet",
+        "provenance.json",
     ]
     assert not list(sample_run.data.rglob(".unfinished-*"))
     assert "The dataset is complete" in sample_run.said
@@ -142,6 +144,18 @@ def test_the_comparison_says_why_nothing_can_be_equal(sample_run: Run) -> None:
     assert content["tiles"] == TILES
     assert {line["state"] for line in content["compared"]} == {"not comparable"}
     assert sum(content["counts"]["split"].values()) == LABELLED
+
+
+def test_the_provenance_names_products_hashes_and_versions(sample_run: Run) -> None:
+    content = json.loads((sample_run.data / "dataset" / "provenance.json").read_text())
+    assert list(content["tiles"]) == TILES
+    assert content["software"]["GDAL"] == rasterio.__gdal_version__
+    for tile, entry in content["tiles"].items():
+        zipped = sample_run.data / "l1c" / f"{tile}.zip"
+        assert entry["l1c"]["sha256"] == hashlib.sha256(zipped.read_bytes()).hexdigest()
+        assert (entry["sen2cor"], entry["l1c"]["state"]) == ("stand-in", "found")
+    assert sum(entry["labelled"] for entry in content["tiles"].values()) == LABELLED
+    assert sum(entry["patches"] for entry in content["tiles"].values()) == 352
 
 
 def test_a_rerun_does_nothing_and_says_so(sample_run: Run) -> None:

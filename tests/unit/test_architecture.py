@@ -21,6 +21,7 @@ STAGES = (
     "patches",
     "reference_maps",
     "tiles",
+    "provenance",
     "metadata",
     "archives",
     "finalize",

@@ -1,0 +1,120 @@
+"""`scripts/bench download`: a verified download from loopback beside `curl` fetching the same file.
+
+The product is a zip as CDSE makes them, stored, with 13 bands of random bytes and their checksums in the manifest. The
+server runs in a process of its own. Ours verifies while it streams; `curl` only writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+from blake3 import blake3
+
+from ben_luigi.domain.cdse.account import Credentials
+from ben_luigi.domain.cdse.catalogue import CatalogueProduct
+from ben_luigi.domain.cdse.download import Download
+from ben_luigi.domain.cdse.http import Client, Service
+from ben_luigi.domain.cdse.token import Tokens
+from ben_luigi.domain.product import BANDS
+from ben_luigi.sample.cdse_server import CdseServer
+from benchmarks.timing import pairs, report
+
+NAME = "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE"
+ID = "f602623e-fd82-5a53-ba09-b05ce085e40c"
+_TIME = (2017, 6, 13, 10, 16, 8)
+
+
+def make_product(path: Path, size_bytes: int) -> None:
+    """Write a zip of about `size_bytes`, whole by its own manifest."""
+    rng = np.random.default_rng(0)
+    bands = [*BANDS, "B10"]
+    objects = []
+    with zipfile.ZipFile(path, "w") as archive:
+        for band in bands:
+            member = f"GRANULE/L1C_T33UUP/IMG_DATA/T33UUP_20170613T101031_{band}.jp2"
+            content = rng.bytes(size_bytes // len(bands))
+            md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            archive.writestr(zipfile.ZipInfo(f"{NAME}/{member}", _TIME), content)
+            objects.append(
+                f'<dataObject ID="{band}"><byteStream mimeType="application/octet-stream" size="{len(content)}">'
+                f'<fileLocation locatorType="URL" href="./{member}"/><checksum checksumName="MD5">{md5}</checksum>'
+                "</byteStream></dataObject>"
+            )
+        manifest = f"<XFDU><dataObjectSection>{''.join(objects)}</dataObjectSection></XFDU>"
+        archive.writestr(zipfile.ZipInfo(f"{NAME}/manifest.safe", _TIME), manifest)
+
+
+def _catalogue(path: Path) -> dict[str, object]:
+    content = path.read_bytes()
+    when = "2017-06-13T12:00:00.000000Z"
+    checksums = {"MD5": hashlib.md5(content, usedforsecurity=False).hexdigest(), "BLAKE3": blake3(content).hexdigest()}
+    return {
+        "Id": ID,
+        "Name": NAME,
+        "ContentLength": len(content),
+        "PublicationDate": when,
+        "Online": True,
+        "Checksum": [{"Value": v, "Algorithm": a, "ChecksumDate": when} for a, v in checksums.items()],
+        "File": path.name,
+    }
+
+
+def _serve(path: Path, record: dict[str, object], pipe: Connection) -> None:
+    with CdseServer([record], path.parent) as server:
+        pipe.send((server.catalogue_url, server.token_url, server.download_url))
+        pipe.recv()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="scripts/bench download", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--megabytes", type=int, default=780, help="size of the product")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        source = folder / "product.zip"
+        make_product(source, options.megabytes * 10**6)
+        record = _catalogue(source)
+        ours, theirs = multiprocessing.Pipe()
+        server = multiprocessing.get_context("fork").Process(target=_serve, args=(source, record, theirs), daemon=True)
+        server.start()
+        service = Service(*ours.recv())
+        product = CatalogueProduct.parse(json.loads(json.dumps(record)))
+
+        def fetch() -> None:
+            (folder / "ours.zip").unlink(missing_ok=True)
+            with Client(service) as client:
+                tokens = Tokens(client, Credentials("sample", "sample"), folder / "session")
+                Download(product, folder / "ours.zip", client, tokens).run()
+
+        def curl() -> None:
+            with Client(service) as client:
+                token = Tokens(client, Credentials("sample", "sample"), folder / "session").get()
+            url = f"{service.download_url}/Products({ID})/$value"
+            command = ["curl", "--silent", "--fail", "--header", f"Authorization: Bearer {token}", "--output"]
+            subprocess.run([*command, folder / "curl.zip", url], check=True)
+
+        ratio = pairs("verified download / curl", fetch, curl, runs=options.runs, at_most=1.25)
+        ours.send("stop")
+        server.join()
+        rate = {"curl_mb_s": ratio.reference, "ours_mb_s": ratio.ours}
+        facts: dict[str, object] = {name: round(options.megabytes / spent.wall_s) for name, spent in rate.items()}
+        facts["rate / curl's rate (median; aim: at least 0.8)"] = round(1 / ratio.wall, 2)
+        report([ratio], facts, ("requests", "urllib3", "blake3"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
