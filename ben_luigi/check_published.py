@@ -1,9 +1,14 @@
 """Hold ids, split, alignment and country, computed from the product names, against published metadata.
 
 `scripts/check-published DIR` takes a folder with `tile_names_and_links.csv`, `bigearthnet_s2_tile_ids.csv`,
-`s1s2_mapping.csv` (each plain or compressed), `ne_110m_admin_0_countries.geojson`, `v1_spatial/` and published
-`metadata*.parquet`, and prints for each column how many published rows there are, and how many came out equal. Rows of
-a UTM zone without v1 geometry are checked for ids, split and country only.
+`s1s2_mapping.csv`, `patches_with_seasonal_snow.csv`, `patches_with_cloud_and_shadow.csv` (each plain or compressed),
+`ne_110m_admin_0_countries.geojson`, `v1_spatial/` and published `metadata*.parquet`, and prints for each column how
+many published rows there are, and how many came out equal. Rows of a UTM zone without v1 geometry are checked for ids,
+split and country only.
+
+Then it joins the published labels with all that it computed and with the lists, as the pipeline does, and says on
+standard error whether the rows of both files come out the same; with the v1 geometry of every zone, it writes them
+with DuckDB and says the md5 of both. Findings about v1 names are said there too.
 """
 
 from __future__ import annotations
@@ -11,16 +16,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from ben_luigi.domain import alignment, metadata
+from ben_luigi.config import TRACKED_ARTIFACTS
+from ben_luigi.domain import alignment, comparison, files, metadata
 from ben_luigi.domain.cdse.resolve import read_tile_names
 from ben_luigi.domain.country import countries
-from ben_luigi.domain.errors import BadInput, PipelineError
+from ben_luigi.domain.errors import BadInput, PipelineError, some
 from ben_luigi.domain.grid import PatchGrid, tile_square
 from ben_luigi.domain.names import ProductName
 
@@ -32,6 +42,8 @@ class Computed:
     patches: pd.DataFrame  # patch_id, epsg, split, country
     pairs: pd.DataFrame  # patch_id, v1_name
     zones: frozenset[int]  # EPSG codes with v1 geometry
+    findings: pd.DataFrame  # finding, v1_name
+    whole: bool  # whether every product's zone has v1 geometry
 
 
 def compute(names: list[ProductName], v1_spatial: Path, borders: Path) -> Computed:
@@ -52,15 +64,20 @@ def compute(names: list[ProductName], v1_spatial: Path, borders: Path) -> Comput
             pairs.append(alignment.align(grid, name.sensing_time, zones[name.epsg]))
     aligned = pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame({"patch_id": [], "v1_name": []})
     alignment.check_pairs(aligned, "all tiles")
-    return Computed(pd.concat(patches, ignore_index=True), aligned, frozenset(zones))
+    v1 = pd.concat([zones[epsg] for epsg in sorted({name.epsg for name in names} & set(zones)) or list(zones)])
+    findings = alignment.findings(v1, aligned["v1_name"])
+    whole = {name.epsg for name in names} <= set(zones)
+    return Computed(pd.concat(patches, ignore_index=True), aligned, frozenset(zones), findings, whole)
 
 
-def compare(computed: Computed, published: pd.DataFrame, s1s2: pd.DataFrame) -> dict[str, dict[str, int]]:
+Equal = dict[str, dict[str, int]]
+
+
+def compare(computed: Computed, published: pd.DataFrame, s1s2: pd.DataFrame) -> Equal:
     """For each column: the number of published rows that it could be computed for, and of those that came out equal."""
     ours = computed.patches.merge(computed.pairs, on="patch_id", how="left").merge(s1s2, on="v1_name", how="left")
     rows = published.merge(ours, on="patch_id", how="left", suffixes=("", "_ours"))
-    zone = rows["patch_id"].str.extract(r"_T(\d\d)", expand=False).astype(int) + 32600
-    comparable = zone.isin(computed.zones)
+    comparable = _zones(rows["patch_id"]).isin(computed.zones)
 
     def count(column: str, ours: str, of: pd.Series) -> dict[str, int]:
         return {"rows": int(of.sum()), "equal": int((rows[column] == rows[ours])[of].sum())}
@@ -75,11 +92,80 @@ def compare(computed: Computed, published: pd.DataFrame, s1s2: pd.DataFrame) -> 
     }
 
 
-def _published(folder: Path) -> pd.DataFrame:
+def _zones(patch_ids: pd.Series) -> pd.Series:
+    return patch_ids.str.extract(r"_T(\d\d)", expand=False).astype(int) + 32600
+
+
+def rebuild(computed: Computed, published: pa.Table, lists: dict[str, pa.Table]) -> Iterator[pa.Table]:
+    """The rows of both files, from published labels and from what was computed; `lists`: s1s2, snow and cloud."""
+
+    def mapping(frame: pd.DataFrame, *names: str) -> pa.Table:
+        table = pa.Table.from_arrays([pa.array(frame[name], pa.string()) for name in frame.columns], names=list(names))
+        return table.sort_by("patch_id")
+
+    labels = pa.table(
+        {
+            "patch_id": published["patch_id"].take(pc.list_parent_indices(published["labels"].combine_chunks())),
+            "label": pc.list_flatten(published["labels"]),
+        }
+    )
+    return metadata.join(
+        metadata.Mappings(
+            labels=labels.sort_by([("patch_id", "ascending"), ("label", "ascending")]),
+            s2v1=mapping(computed.pairs, "patch_id", "s2v1_name"),
+            split=mapping(computed.patches[["patch_id", "split"]], "patch_id", "split"),
+            country=mapping(computed.patches[["patch_id", "country"]], "patch_id", "country"),
+            **lists,
+        )
+    )
+
+
+def _compare_rows(rebuilt: dict[str, pa.Table], published: dict[str, pa.Table]) -> Iterator[tuple[bool, str]]:
+    for name, rows in published.items():
+        equal = rebuilt[name].schema.equals(rows.schema) and rebuilt[name].equals(rows)
+        same = (
+            rows.num_rows
+            if equal
+            else len({str(row) for row in rows.to_pylist()} & {str(row) for row in rebuilt[name].to_pylist()})
+        )
+        yield (
+            equal,
+            f"{name}: {rows.num_rows} rows, rebuilt equal {same}" + ("" if equal else "; or other types or order"),
+        )
+
+
+def _md5(rebuilt: dict[str, pa.Table]) -> Iterator[tuple[bool, str]]:
+    """md5 of both files as DuckDB writes them, beside the published ones."""
+    figures = comparison.read_published(TRACKED_ARTIFACTS / "published.toml")
+    with TemporaryDirectory() as folder:
+        try:
+            paths = metadata.write(rebuilt.values(), Path(folder), "published")
+        except BadInput as error:
+            yield True, f"md5 not compared: {error}"
+            return
+        for name, path in paths.items():
+            md5 = files.file_hash(path, "md5")
+            equal = md5 == figures.md5[name]
+            yield equal, f"{name}: md5 {md5}, {'as published' if equal else f'published is {figures.md5[name]}'}"
+
+
+def _published(folder: Path) -> dict[str, pa.Table]:
+    """The published rows of each file, sorted."""
     found = sorted(folder.glob("metadata*.parquet"))
     if not found:
         raise BadInput(folder, expected="published metadata*.parquet", found="none")
-    return pd.concat([pd.read_parquet(path) for path in found], ignore_index=True)
+    stem = metadata.FLAGGED.removesuffix(".parquet")
+    of = {name: [path for path in found if path.name.startswith(stem) == (name == metadata.FLAGGED)] for name in _NAMES}
+    return {
+        name: pa.concat_tables([pq.read_table(path) for path in paths])
+        .sort_by("patch_id")
+        .replace_schema_metadata(None)
+        for name, paths in of.items()
+        if paths
+    }
+
+
+_NAMES = (metadata.METADATA, metadata.FLAGGED)
 
 
 def _one(folder: Path, name: str) -> Path:
@@ -89,30 +175,58 @@ def _one(folder: Path, name: str) -> Path:
     return found[0]
 
 
-def _mapping(folder: Path) -> pd.DataFrame:
-    columns = ["v1_name", "s1_name"]
-    mapping: pa.Table = metadata.read_csv(_one(folder, "s1s2_mapping.csv"), columns, header=False)
-    return mapping.to_pandas()
+def _s1s2(folder: Path) -> pa.Table:
+    return metadata.read_csv(_one(folder, "s1s2_mapping.csv"), ["s2v1_name", "s1_name"], header=False)
 
 
-def check(folder: Path) -> dict[str, dict[str, int]]:
-    """Compute and compare for a folder laid out as above."""
+def _flags(folder: Path) -> dict[str, pa.Table]:
+    """The lists of patches with snow and with cloud or shadow."""
+    return {
+        "snow": metadata.read_csv(_one(folder, "patches_with_seasonal_snow.csv"), ["s2v1_name"], header=False),
+        "cloud": metadata.read_csv(_one(folder, "patches_with_cloud_and_shadow.csv"), ["s2v1_name"], header=False),
+    }
+
+
+def check(folder: Path) -> tuple[Equal, list[tuple[bool, str]]]:
+    """Compute and compare for a folder laid out as above: what is equal by column, and by file as (equal, in words)."""
     names = read_tile_names(_one(folder, "tile_names_and_links.csv"))
     computed = compute(names, folder / "v1_spatial", _one(folder, "ne_110m_admin_0_countries.geojson"))
-    return compare(computed, _published(folder), _mapping(folder))
+    published, s1s2 = _published(folder), _s1s2(folder)
+    frames = pd.concat([table.to_pandas() for table in published.values()], ignore_index=True)
+    columns = compare(computed, frames, s1s2.rename_columns(["v1_name", "s1_name"]).to_pandas())
+    comparable = {name: rows.filter(_in_zones(rows, computed.zones)) for name, rows in published.items()}
+    said = [(True, f"{finding}: {some(its)}") for finding, its in computed.findings.groupby("finding")["v1_name"]]
+    if not _all_equal(columns):
+        return columns, said
+    try:
+        lists = {"s1s2": s1s2, **_flags(folder)}
+    except BadInput as error:
+        return columns, [*said, (True, f"files not rebuilt: {error}")]
+    rebuilt = metadata.divide(pa.concat_tables(rebuild(computed, pa.concat_tables(comparable.values()), lists)))
+    return columns, [*said, *_compare_rows(rebuilt, comparable), *(_md5(rebuilt) if computed.whole else [])]
+
+
+def _all_equal(columns: Equal) -> bool:
+    return all(column["rows"] == column["equal"] for column in columns.values())
+
+
+def _in_zones(rows: pa.Table, zones: frozenset[int]) -> pa.Array:
+    return pa.array(_zones(rows["patch_id"].to_pandas()).isin(zones))
 
 
 def main() -> int:
-    """Print one JSON object; exit code 1 unless all rows are equal."""
+    """Print one JSON object; exit code 1 unless all rows, and all files where they can be, are equal."""
     parser = argparse.ArgumentParser(prog="scripts/check-published", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="DIR")
     try:
-        result = check(parser.parse_args().folder)
+        columns, said = check(parser.parse_args().folder)
     except (PipelineError, OSError) as error:
         print(f"check-published: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(result))
-    return 0 if all(column["rows"] == column["equal"] for column in result.values()) else 1
+    for _, words in said:
+        print(words, file=sys.stderr)
+    print(json.dumps(columns))
+    return 0 if _all_equal(columns) and all(equal for equal, _ in said) else 1
 
 
 if __name__ == "__main__":

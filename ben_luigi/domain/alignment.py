@@ -1,12 +1,15 @@
 """Pairs of a patch and the BigEarthNet v1 patch that shows the same square in the same season.
 
 v1 geometries are GeoParquet files `bigearthnet_v1_spatial_<epsg>.parquet` (patch_name, sensing_time, geom), one a UTM
-zone. On the real data each pair covers the same square, one to one; anything else is an error.
+zone. On the real data each pair covers the same square, one to one; anything else is an error. What is no error, but
+worth knowing, is a finding: see `FINDINGS`.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -21,6 +24,13 @@ from ben_luigi.domain.errors import BadAlignment, BadInput, BadName, some
 from ben_luigi.domain.grid import PATCH_M, PatchGrid, Square
 
 SEASONS = ("spring", "summer", "fall", "winter")
+
+NO_TILE = "v1 name in no tile"
+LATE_HOUR = "v1 name with an hour of 13 or more"
+QUIRK = "v1 name whose season only the quirk explains"
+FINDINGS = (NO_TILE, LATE_HOUR, QUIRK)
+"""What `findings` looks for. Sentinel-2 passes Europe before noon; the quirk is that of `seasons`."""
+
 _SPATIAL = re.compile(r"bigearthnet_v1_spatial_(326\d\d)\.parquet")
 _V1_NAME = r"^S2[AB]_MSIL2A_(?P<date>\d{8})T(?P<hour>\d{1,2})(?P<minute>[0-5]\d)(?P<second>\d\d)_\d+_\d+$"
 
@@ -86,7 +96,10 @@ def spatial_files(folder: Path) -> dict[int, Path]:
 
 
 def read_v1(path: Path) -> pd.DataFrame:
-    """Read one v1 geometry file: v1_name, season, left_m, bottom_m, right_m, top_m in the file's UTM zone."""
+    """Read one v1 geometry file: v1_name, sensed (UTC), season, left_m, bottom_m, right_m, top_m in its UTM zone.
+
+    BadAlignment if the file says that its geometries lie in another zone than its name does.
+    """
     try:
         table = pq.read_table(path, columns=["patch_name", "geom"])
         bounds = shapely.bounds(shapely.from_wkb(table["geom"].to_numpy()))
@@ -94,19 +107,45 @@ def read_v1(path: Path) -> pd.DataFrame:
         raise BadInput(
             path, expected="GeoParquet with patch_name and geom", found=str(error), remedy="fetch the file again"
         ) from error
+    _check_zone(path, table.schema.metadata or {})
     times = v1_sensing_times(table["patch_name"], str(path))
     frame = pd.DataFrame(bounds, columns=["left_m", "bottom_m", "right_m", "top_m"])
     frame.insert(0, "season", seasons(times))
+    frame.insert(0, "sensed", times)
     frame.insert(0, "v1_name", table["patch_name"].to_pandas())
     return frame
+
+
+def _check_zone(path: Path, metadata: dict[bytes, bytes]) -> None:
+    """GeoParquet tells the CRS as PROJJSON; a file that tells none is believed by its name."""
+    try:
+        identity = json.loads(metadata[b"geo"])["columns"]["geom"]["crs"]["id"]
+    except (KeyError, ValueError, TypeError):
+        return
+    named = _SPATIAL.fullmatch(path.name)
+    if named is not None and (identity.get("authority"), str(identity.get("code"))) != ("EPSG", named[1]):
+        raise BadAlignment(
+            path,
+            expected=f"geometries in EPSG:{named[1]}, as the file's name says",
+            found=f"{identity.get('authority')}:{identity.get('code')}",
+            remedy="fetch the file again, or give it the name of its zone",
+        )
 
 
 def align(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> pd.DataFrame:
     """Pair the patches of a tile with the v1 patches whose square they cover, in the same season.
 
     `v1` holds the v1 patches of the tile's UTM zone (`read_v1`). Gives patch_id, v1_name, by ascending patch_id.
-    BadAlignment when a patch or a v1 name has two candidates.
+    BadAlignment when a patch or a v1 name has two candidates, or the tile lies in another zone than its name says.
     """
+    zone = f"_T{grid.square.epsg % 100:02d}"
+    if zone not in grid.tile_name:
+        raise BadAlignment(
+            grid.tile_name,
+            expected="a square in the UTM zone that the name says",
+            found=f"EPSG:{grid.square.epsg}",
+            remedy="look at the product's metadata; if its name is right, fetch it again",
+        )
     near = v1[_inside(grid.square, v1) & (v1["season"] == season(sensed)).to_numpy()]
     x = np.floor((near["left_m"].to_numpy() - grid.square.left) / PATCH_M).astype("int64")
     y = np.floor((grid.square.top - near["top_m"].to_numpy()) / PATCH_M).astype("int64")
@@ -142,3 +181,16 @@ def check_pairs(pairs: pd.DataFrame, source: str) -> None:
                 found=found,
                 remedy="look for doubled rows in the v1 geometry files, or tiles of one season listed twice",
             )
+
+
+def findings(v1: pd.DataFrame, aligned: Iterable[str]) -> pd.DataFrame:
+    """What is remarkable about v1 patches (`read_v1`), given the v1 names of all pairs: finding, v1_name, sorted."""
+    sensed = v1["sensed"].to_numpy().astype("datetime64[s]")
+    day = sensed.astype("datetime64[D]")
+    noticed = {
+        NO_TILE: ~v1["v1_name"].isin(list(aligned)).to_numpy(),
+        LATE_HOUR: sensed - day >= np.timedelta64(13, "h"),
+        QUIRK: (seasons(sensed) != seasons(day)) & (sensed != day),
+    }
+    found = [pd.DataFrame({"finding": name, "v1_name": v1.loc[where, "v1_name"]}) for name, where in noticed.items()]
+    return pd.concat(found).sort_values(["finding", "v1_name"], ignore_index=True)

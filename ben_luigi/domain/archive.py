@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, repeat, zip_longest
 from pathlib import Path
 from typing import BinaryIO
 
@@ -66,20 +66,25 @@ def write_shard_part(shard: Path, index: Path, keep: Collection[str], out: Path,
     runs = shards.ranges(table, keep)
     kept = set(keep)
     members = sum(patch_id in kept for patch_id in table["patch_id"].to_pylist())
+    return _compress(_read_runs(shard, runs), members, sum(size for _, size in runs), out, level)
+
+
+def shard_members(shard: Path, index: Path, keep: Collection[str]) -> Iterator[bytes]:
+    """What `write_shard_part` compresses, in chunks of at most 1 MiB. BadArchive as there."""
+    yield from _read_runs(shard, shards.ranges(shards.read_index(index), keep))
+
+
+def _read_runs(shard: Path, runs: Iterable[tuple[int, int]]) -> Iterator[bytes]:
     with shard.open("rb") as file:
-        return _compress(_read_runs(file, runs), members, sum(size for _, size in runs), out, level)
-
-
-def _read_runs(file: BinaryIO, runs: Iterable[tuple[int, int]]) -> Iterator[bytes]:
-    for offset, size in runs:
-        file.seek(offset)
-        left = size
-        while left:
-            chunk = file.read(min(left, frames.CHUNK_BYTES))
-            if not chunk:
-                raise BadArchive(file.name, expected=f"{size} bytes at {offset}", found="the end of the file")
-            left -= len(chunk)
-            yield chunk
+        for offset, size in runs:
+            file.seek(offset)
+            left = size
+            while left:
+                chunk = file.read(min(left, frames.CHUNK_BYTES))
+                if not chunk:
+                    raise BadArchive(shard, expected=f"{size} bytes at {offset}", found="the end of the file")
+                left -= len(chunk)
+                yield chunk
 
 
 def _compress(chunks: Iterable[bytes], members: int, tar_bytes: int, out: Path, level: int) -> Part:
@@ -178,19 +183,26 @@ def _place(left: float, top: float, side_m: float, epsg: int | None) -> str:
     return f"{side_m:.15g} m from ({left:.15g}, {top:.15g}) in {f'EPSG:{epsg}' if epsg else 'an unknown CRS'}"
 
 
-def join(parts: Sequence[Path], out: Path, *, keep_tar: Path | None = None) -> ArchiveHashes:
+def join(
+    parts: Sequence[Path],
+    out: Path,
+    *,
+    keep_tar: Path | None = None,
+    members: Sequence[Iterable[bytes]] | None = None,
+) -> ArchiveHashes:
     """Write the archive of `parts`, which are in order, to `out`, and its tar to `keep_tar`; hash both on the way.
 
-    Every part is decompressed once, and so checked: BadArchive names one that is damaged. Hashing and writing run in
-    threads beside that. Memory: a few chunks of 1 MiB.
+    Every part is decompressed once, and so checked; or, which is faster, the bytes of the tar are read once more from
+    where they came, as `members` gives them for each part, and only their length is checked. BadArchive names a part
+    that is damaged. Hashing and writing run in threads beside that. Memory: a few chunks of 1 MiB.
     """
     with ExitStack() as stack:
         out_file = _open(stack, out)
         tar_file = _open(stack, keep_tar) if keep_tar is not None else None
         pool = stack.enter_context(ThreadPoolExecutor(thread_name_prefix="join"))
         packed, tar = _Flow(pool, out_file), _Flow(pool, tar_file)
-        for part in parts:
-            _unpack(part, packed, tar)
+        for part, source in zip(parts, repeat(None) if members is None else members, strict=members is not None):
+            _append(part, source, packed, tar)
         closing = tarball.end(tar.size)
         tar.put(closing)
         packed.put(zstandard.ZstdCompressor(write_checksum=True).compress(closing))
@@ -237,16 +249,30 @@ class _Flow:
         self._busy = []
 
 
-def _unpack(part: Path, packed: _Flow, tar: _Flow) -> None:
+def _append(part: Path, members: Iterable[bytes] | None, packed: _Flow, tar: _Flow) -> None:
     try:
         with part.open("rb") as file:
             (frame,) = frames.find(file)
-            for chunk in frames.unpack(file, frame, packed.put):
-                tar.put(chunk)
-    except (OSError, ValueError, zstandard.ZstdError) as error:
+            if members is None:
+                for chunk in frames.unpack(file, frame, packed.put):
+                    tar.put(chunk)
+            else:
+                before = tar.size
+                for packed_chunk, chunk in zip_longest(_chunks(file), members, fillvalue=b""):
+                    packed.put(packed_chunk)
+                    tar.put(chunk)
+                if not frame.whole or tar.size - before != frame.content_bytes:
+                    raise ValueError(f"one of {frame.content_bytes} bytes for {tar.size - before} bytes of members")
+    except (FileNotFoundError, ValueError, zstandard.ZstdError) as error:
         raise BadArchive(
             f"part {part}",
             expected="one whole zstd frame",
             found=str(error),
             remedy="remove the part and run again",
         ) from error
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    file.seek(0)
+    while chunk := file.read(frames.CHUNK_BYTES):
+        yield chunk

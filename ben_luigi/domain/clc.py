@@ -53,7 +53,7 @@ def read_polygons(path: Path, square: Square) -> Polygons:
         raise BadInput(path, expected="a readable GeoPackage", found=str(error), remedy=_REMEDY) from error
     try:
         geometries = shapely.from_wkb(np.array([_wkb(blob) for _, _, blob in rows], dtype=object))
-        codes = np.array([int(code) for _, code, _ in rows], dtype="uint16")
+        codes = np.array([int(str(code)) for _, code, _ in rows], dtype="uint16")
     except (shapely.errors.ShapelyError, struct.error, IndexError, TypeError, ValueError) as error:
         raise BadInput(path, expected="polygons with a numeric code", found=str(error), remedy=_REMEDY) from error
     order = np.argsort(np.array([str(identifier) for identifier, _, _ in rows]), kind="stable")

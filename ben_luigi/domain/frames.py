@@ -34,7 +34,7 @@ class Frame:
 
 
 def find(file: BinaryIO) -> Iterator[Frame]:
-    """The frames of a file in order; what belongs to none is taken to the frame before it."""
+    """The frames of a file in order. What belongs to none is taken to the frame before it, which then is not whole."""
     size = file.seek(0, os.SEEK_END)
     at = 0
     while at < size:
@@ -49,33 +49,51 @@ def find(file: BinaryIO) -> Iterator[Frame]:
         at = stop
 
 
-def unpack(file: BinaryIO, frame: Frame, seen: Callable[[bytes], None] = lambda packed: None) -> Iterator[bytes]:
-    """The content of a frame in chunks of at most 1 MiB; `seen` is given its compressed bytes as they are read.
+def unpack(
+    file: BinaryIO,
+    frame: Frame,
+    seen: Callable[[bytes], None] = lambda packed: None,
+    *,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Iterator[bytes]:
+    """The content of a frame in chunks of `chunk_bytes` at most; `seen` is given the compressed bytes as they are read.
 
-    Raises zstandard.ZstdError where it is damaged, which may be only after the last chunk: the checksum comes last.
+    Raises zstandard.ZstdError where it is damaged; if only the checksum tells, after the last chunk.
     """
-    source = cast(BinaryIO, _Slice(file, frame.start, frame.stop, seen))
+    source = cast(BinaryIO, _Slice(file, frame, seen))
     reader = zstandard.ZstdDecompressor().stream_reader(source, read_size=CHUNK_BYTES)
     size = 0
-    while chunk := reader.read(CHUNK_BYTES):
+    while chunk := reader.read(_wanted(frame, size, chunk_bytes)):
         size += len(chunk)
         yield chunk
     if not frame.whole or (frame.content_bytes is not None and size != frame.content_bytes):
         raise zstandard.ZstdError("the frame is not whole")
 
 
-class _Slice:
-    """The bytes of a file from `start` to `stop`, as a source to read from."""
+def _wanted(frame: Frame, size: int, chunk_bytes: int) -> int:
+    """As much as a chunk, and at the end of the content no more than is left, so that the checksum is not yet met."""
+    left = (frame.content_bytes or 0) - size
+    return min(left, chunk_bytes) if left > 0 else chunk_bytes
 
-    def __init__(self, file: BinaryIO, start: int, stop: int, seen: Callable[[bytes], None]) -> None:
+
+class _Slice:
+    """The bytes of a frame, as a source to read from.
+
+    The last byte comes alone, and so do the three before it: a decompressor that meets a wrong checksum gives none of
+    the content that it still has, and it asks for more only when it has read what it got.
+    """
+
+    def __init__(self, file: BinaryIO, frame: Frame, seen: Callable[[bytes], None]) -> None:
         self._file = file
-        self._at = start
-        self._stop = stop
+        self._at = frame.start
+        self._stop = frame.stop
         self._seen = seen
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes."""
-        data = _read(self._file, self._at, min(size, self._stop - self._at))
+        left = self._stop - self._at
+        most = left - _CHECKSUM_BYTES if left > _CHECKSUM_BYTES else min(left, _CHECKSUM_BYTES - 1)
+        data = _read(self._file, self._at, min(size, most))
         self._at += len(data)
         if data:
             self._seen(data)

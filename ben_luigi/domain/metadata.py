@@ -1,13 +1,17 @@
 """The dataset's metadata: the four mapping tables joined with S1, snow and cloud into one row a labelled patch.
 
-`metadata.parquet` holds the patches without snow, cloud and shadow, `metadata_for_patches_with_...` the others.
+`metadata.parquet` holds the patches without snow, cloud and shadow, `metadata_for_patches_with_...` the others. The
+mapping tables are sorted by patch_id, so they are read side by side, block by block, and never held whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -35,16 +39,19 @@ SCHEMA = pa.schema(
     ]
 )
 _ROWS_A_GROUP = 122_880
+_BLOCK_B = 4 * 2**20
+
+Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 
 
 @dataclass(frozen=True)
 class Mappings:
-    """What is joined. Each table has the two columns named; the last two are v1 names alone."""
+    """What is joined: columns as named, all strings. The first four ascend by patch_id, labels by label too."""
 
-    labels: pa.Table  # patch_id, label
+    labels: Rows  # patch_id, label
     s2v1: pa.Table  # patch_id, s2v1_name
-    split: pa.Table  # patch_id, split
-    country: pa.Table  # patch_id, country
+    split: Rows  # patch_id, split
+    country: Rows  # patch_id, country
     s1s2: pa.Table  # s2v1_name, s1_name
     snow: pa.Table  # s2v1_name
     cloud: pa.Table  # s2v1_name
@@ -52,83 +59,192 @@ class Mappings:
 
 def read_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.Table:
     """Read a CSV of strings (plain or compressed, LF or CRLF) with exactly these columns; BadInput if it is not so."""
-    options = pcsv.ReadOptions(column_names=list(columns), skip_rows=1 if header else 0)
+    return open_csv(path, columns, header=header).read_all()
+
+
+def open_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.RecordBatchReader:
+    """The same, in blocks."""
+    batches = _batches(path, list(columns), header)
+    schema = pa.schema([(column, pa.string()) for column in columns])
+    return pa.RecordBatchReader.from_batches(schema, chain([next(batches)], batches))
+
+
+def _batches(path: Path, columns: list[str], header: bool) -> Iterator[pa.RecordBatch]:
+    options = pcsv.ReadOptions(column_names=None if header else columns, block_size=_BLOCK_B)
     convert = pcsv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False)
+    rows = 0
     try:
         with pa.input_stream(str(path), compression="detect") as stream:
-            table = pcsv.read_csv(stream, read_options=options, convert_options=convert)
+            reader = pcsv.open_csv(stream, read_options=options, convert_options=convert)
+            if reader.schema.names != columns:
+                raise pa.ArrowInvalid(f"columns {', '.join(reader.schema.names)}")
+            for batch in reader:
+                rows += batch.num_rows
+                if batch.num_rows:
+                    yield batch
     except (OSError, pa.ArrowException) as error:
         raise BadInput(path, expected=f"a CSV with columns {', '.join(columns)}", found=str(error)) from error
-    if not table.num_rows:
+    if not rows:
         raise BadInput(path, expected="rows", found="none", remedy="make or fetch the file again")
-    return table
 
 
-def join(mappings: Mappings) -> pa.Table:
-    """One row a labelled patch, sorted by patch_id; BadTable when a key is doubled or a labelled patch gets lost."""
+def join(mappings: Mappings) -> Iterator[pa.Table]:
+    """Blocks of rows, one row a labelled patch, ascending by patch_id.
+
+    BadTable, after the last block, if a table is empty or out of order, a key is doubled or a labelled patch gets lost.
+    """
+    wrong = _Wrong()
+    partners = _partners(mappings, wrong)
+    v1, split, country = (
+        _Ordered(name, rows, wrong)
+        for name, rows in (("v1", partners), ("split", mappings.split), ("country", mappings.country))
+    )
+    s1_names = mappings.s1s2["s1_name"].combine_chunks()
+    for patches, labels in _labelled(_ascending("label mapping", mappings.labels, ("patch_id", "label"), wrong)):
+        partner = v1.at(patches)
+        columns = {
+            "patch_id": patches,
+            "labels": labels,
+            "split": split.at(patches)["split"],
+            "country": country.at(patches)["country"],
+            "s1_name": s1_names.take(partner["s1"]),
+            **{name: partner[name] for name in ("s2v1_name", *FLAGS)},
+        }
+        for name in ("split", "country", "s2v1_name", "s1_name"):
+            wrong.note(_LOST.format(name), patches.filter(columns[name].is_null()))
+        yield pa.table(columns, schema=SCHEMA)
+    for table in (v1, split, country):
+        table.finish()
+    wrong.report()
+
+
+_LOST = "a {} of every labelled patch"
+
+
+class _Wrong:
+    """What was found wrong, all of it, so that an error can say how much there is."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[pa.Array]] = {}
+
+    def note(self, expected: str, names: pa.Array) -> None:
+        if len(names):
+            self._names.setdefault(expected, []).append(names)
+
+    def report(self) -> None:
+        """BadTable for what was noted first, if anything was."""
+        for expected, arrays in self._names.items():
+            found = some(dict.fromkeys(name.as_py() for name in chain.from_iterable(arrays)))
+            raise BadTable("metadata", expected=expected, found=f"not so for {found}", remedy=_REMEDY)
+
+
+_REMEDY = "look at the table named, and at the tasks or files that it comes from"
+
+
+def _partners(mappings: Mappings, wrong: _Wrong) -> pa.Table:
+    """v1 mapping with, for each patch, the flags and the position of its v1 name in the S1-S2 mapping."""
     for name, table, key in (
-        ("label mapping", mappings.labels, None),
-        ("v1 mapping", mappings.s2v1, "patch_id"),
         ("v1 mapping", mappings.s2v1, "s2v1_name"),
-        ("split mapping", mappings.split, "patch_id"),
-        ("country mapping", mappings.country, "patch_id"),
         ("S1-S2 mapping", mappings.s1s2, "s2v1_name"),
         ("S1-S2 mapping", mappings.s1s2, "s1_name"),
+        ("list of patches with snow", mappings.snow, "s2v1_name"),
+        ("list of patches with cloud or shadow", mappings.cloud, "s2v1_name"),
     ):
-        _check_key(name, table, key)
-    patches, labels = _labels(mappings.labels)
-    v1 = _looked_up(patches, mappings.s2v1, "patch_id", "s2v1_name", patches)
-    return pa.Table.from_arrays(
-        [
-            patches,
-            labels,
-            _looked_up(patches, mappings.split, "patch_id", "split", patches),
-            _looked_up(patches, mappings.country, "patch_id", "country", patches),
-            _looked_up(v1, mappings.s1s2, "s2v1_name", "s1_name", patches),
-            v1,
-            pc.is_in(v1, value_set=mappings.snow["s2v1_name"]),
-            pc.is_in(v1, value_set=mappings.cloud["s2v1_name"]),
-        ],
-        schema=SCHEMA,
-    )
+        _check_key(name, table[key], wrong)
+    names = mappings.s2v1["s2v1_name"]
+    added = {
+        "s1": pc.index_in(names, value_set=mappings.s1s2["s2v1_name"]),
+        FLAGS[0]: pc.is_in(names, value_set=mappings.snow["s2v1_name"]),
+        FLAGS[1]: pc.is_in(names, value_set=mappings.cloud["s2v1_name"]),
+    }
+    return pa.table({"patch_id": mappings.s2v1["patch_id"], "s2v1_name": names, **added})
 
 
-def _check_key(name: str, table: pa.Table, key: str | None) -> None:
-    if not table.num_rows:
-        raise BadTable(name, expected="rows", found="none", remedy="look at the tasks that it comes from")
-    columns = [key] if key else table.column_names
-    if len(columns) == 1 and pc.count_distinct(table[columns[0]]).as_py() == table.num_rows:
-        return
-    counted = table.group_by(columns).aggregate([([], "count_all")])
-    twice = counted.filter(pc.greater(counted["count_all"], 1)).sort_by([(column, "ascending") for column in columns])
-    if twice.num_rows:
-        found = some(" ".join(row[column] for column in columns) for row in twice.to_pylist())
-        raise BadTable(name, expected=f"each {' and '.join(columns)} once", found=f"more than once: {found}")
+def _check_key(name: str, values: pa.ChunkedArray, wrong: _Wrong) -> None:
+    if not len(values):
+        raise BadTable(name, expected="rows", found="none", remedy=_REMEDY)
+    if pc.count_distinct(values).as_py() < len(values):
+        counted = pc.value_counts(values)
+        twice = pc.struct_field(counted, "values").filter(pc.greater(pc.struct_field(counted, "counts"), 1))
+        wrong.note(f"each name once in the {name}", twice.sort())
 
 
-def _labels(table: pa.Table) -> tuple[pa.Array, pa.Array]:
-    """Patch ids, ascending, and the list of labels of each, sorted."""
-    table = table.sort_by([("patch_id", "ascending"), ("label", "ascending")]).combine_chunks()
-    ids = table["patch_id"].combine_chunks()
-    new = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
-    starts = np.concatenate([[0], np.flatnonzero(new) + 1, [len(ids)]]).astype("int32")
-    values = table["label"].combine_chunks()
-    lists = pa.ListArray.from_arrays(pa.array(starts), values, type=SCHEMA.field("labels").type)
-    return ids.take(pa.array(starts[:-1])), lists
+def _ascending(name: str, rows: Rows, key: Sequence[str], wrong: _Wrong) -> Iterator[pa.RecordBatch]:
+    """The batches of `rows`; notes keys that are doubled or out of order."""
+    last: pa.RecordBatch | None = None
+    for batch in rows.to_batches() if isinstance(rows, pa.Table) else rows:
+        if not batch.num_rows:
+            continue
+        seen = batch if last is None else pa.Table.from_batches([last, batch]).combine_chunks().to_batches()[0]
+        before, after = seen.slice(0, seen.num_rows - 1), seen.slice(1)
+        less, same = pa.scalar(False), pa.scalar(True)
+        for column in key:
+            less = pc.or_(less, pc.and_(same, pc.less(after[column], before[column])))
+            same = pc.and_(same, pc.equal(after[column], before[column]))
+        ids = after["patch_id"]
+        if len(ids):
+            wrong.note(f"each {' and '.join(key)} once in the {name}", ids.filter(same))
+            wrong.note(f"the {name} in ascending order", ids.filter(less))
+        last = batch.slice(batch.num_rows - 1)
+        yield batch
+    if last is None:
+        raise BadTable(name, expected="rows", found="none", remedy=_REMEDY)
 
 
-def _looked_up(keys: pa.Array, table: pa.Table, key: str, value: str, patches: pa.Array) -> pa.Array:
-    index = pc.index_in(keys, value_set=table[key])
-    if index.null_count:
-        lost = patches.filter(index.is_null()).to_pylist()
-        raise BadTable(
-            "metadata",
-            expected=f"a {value} for every labelled patch",
-            found=f"none for {some(lost)}",
-            remedy="look at the mapping table of that column, and at the inputs it is made from",
-        )
-    taken = table[value].take(index)
-    return taken.combine_chunks() if isinstance(taken, pa.ChunkedArray) else taken
+def _labelled(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """Blocks of patch ids and the list of labels of each."""
+    open_rows: list[pa.RecordBatch] = []  # of the last patch, which may go on in the next batch
+    for batch in chain(batches, [None]):
+        table = pa.Table.from_batches([*open_rows, *([batch] if batch else [])]).combine_chunks()
+        ids = table["patch_id"].combine_chunks()
+        starts = np.flatnonzero(pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)) + 1
+        bounds = np.concatenate([[0], starts, [] if batch else [len(ids)]]).astype("int32")
+        open_rows = table.slice(int(bounds[-1])).to_batches()
+        if len(bounds) > 1:
+            labels = table["label"].combine_chunks()
+            lists = pa.ListArray.from_arrays(pa.array(bounds), labels, type=SCHEMA.field("labels").type)
+            yield ids.take(pa.array(bounds[:-1])), lists
+
+
+class _Ordered:
+    """A table that ascends by patch_id, looked up with ascending ids while it is read."""
+
+    def __init__(self, name: str, rows: Rows, wrong: _Wrong) -> None:
+        self._batches = _ascending(f"{name} mapping", rows, ("patch_id",), wrong)
+        self._rows: pa.Table | None = None
+
+    def at(self, patches: pa.Array) -> pa.Table:
+        """The row of each patch, nulls where there is none."""
+        last = patches[-1].as_py()
+        held = [] if self._rows is None else self._rows.to_batches()
+        while not held or held[-1]["patch_id"][-1].as_py() < last:
+            batch = next(self._batches, None)
+            if batch is None:
+                break
+            held.append(batch)
+        rows = pa.Table.from_batches(held).combine_chunks()
+        found = rows.take(pc.index_in(patches, value_set=rows["patch_id"])).combine_chunks()
+        behind = pc.sum(pc.less_equal(rows["patch_id"], last)).as_py()
+        self._rows = rows.slice(behind)
+        return pa.table({name: found[name].combine_chunks() for name in found.column_names})
+
+    def finish(self) -> None:
+        """Read the rest, so that all of it is checked."""
+        for _ in self._batches:
+            pass
+
+
+def write(blocks: Iterable[pa.Table], folder: Path, writer: str = "default") -> dict[str, Path]:
+    """Publish both files of the joined rows in `folder`, zstd; gives their paths by name. On an error, neither.
+
+    `published` writes with DuckDB 0.10.3 or 1.0.0 on one thread, which gives the published bytes; `default` with
+    pyarrow, which gives equal content.
+    """
+    paths = {name: folder / name for name in (METADATA, FLAGGED)}
+    with ExitStack() as stack:
+        work = {name: stack.enter_context(files.published(path)) for name, path in paths.items()}
+        (_write_with_duckdb if writer == "published" else _write_with_pyarrow)(blocks, work)
+    return paths
 
 
 def divide(rows: pa.Table) -> dict[str, pa.Table]:
@@ -137,43 +253,47 @@ def divide(rows: pa.Table) -> dict[str, pa.Table]:
     return {METADATA: rows.filter(pc.invert(flagged)), FLAGGED: rows.filter(flagged)}
 
 
-def write(rows: pa.Table, path: Path, writer: str = "default") -> None:
-    """Publish a parquet file, zstd, sorted by patch_id.
+def _write_with_pyarrow(blocks: Iterable[pa.Table], paths: dict[str, Path]) -> None:
+    waiting = {name: SCHEMA.empty_table() for name in paths}
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(pq.ParquetWriter(path, SCHEMA, compression="zstd", store_schema=False))
+            for name, path in paths.items()
+        }
+        for block in blocks:
+            for name, part in divide(block).items():
+                rows = pa.concat_tables([waiting[name], part])
+                while rows.num_rows >= _ROWS_A_GROUP:
+                    writers[name].write_table(rows.slice(0, _ROWS_A_GROUP).combine_chunks())
+                    rows = rows.slice(_ROWS_A_GROUP)
+                waiting[name] = rows
+        for name, rows in waiting.items():
+            if rows.num_rows:
+                writers[name].write_table(rows.combine_chunks())  # pages follow chunks: so the bytes follow rows only
 
-    `published` writes with DuckDB 0.10.3 or 1.0.0 on one thread, which gives the published bytes; `default` with
-    pyarrow, which gives equal content.
-    """
-    with files.published(path) as work:
-        if writer == "published":
-            _write_with_duckdb(rows, work)
-        else:
-            pq.write_table(rows, work, compression="zstd", row_group_size=_ROWS_A_GROUP)
 
-
-def _write_with_duckdb(rows: pa.Table, path: Path) -> None:
+def _write_with_duckdb(blocks: Iterable[pa.Table], paths: dict[str, Path]) -> None:
     try:
         import duckdb
-    except ImportError as error:
+    except ImportError:
+        version = "none installed"
+    else:
+        version = duckdb.__version__
+    if version not in ("0.10.3", "1.0.0"):
         raise BadInput(
             "[metadata] writer = published",
             expected="the package duckdb, version 0.10.3 or 1.0.0",
-            found="none installed",
-            remedy="pip install duckdb==1.0.0, or take writer = default",
-        ) from error
-    if duckdb.__version__ not in ("0.10.3", "1.0.0"):
-        raise BadInput(
-            "[metadata] writer = published",
-            expected="duckdb 0.10.3 or 1.0.0",
-            found=duckdb.__version__,
+            found=version,
             remedy="pip install duckdb==1.0.0, or take writer = default",
         )
-    with duckdb.connect() as connection:
-        connection.execute("set threads = 1")
-        connection.register("rows", rows)
-        connection.execute(
-            "copy (select * from rows order by patch_id) to $path "
-            f"(format parquet, row_group_size {_ROWS_A_GROUP}, codec 'zstd')".replace("$path", _quoted(path))
-        )
+    for name, rows in divide(pa.concat_tables(blocks)).items():
+        with duckdb.connect() as connection:
+            connection.execute("set threads = 1")
+            connection.register("rows", rows)
+            connection.execute(
+                f"copy (select * from rows order by patch_id) to {_quoted(paths[name])} "
+                f"(format parquet, row_group_size {_ROWS_A_GROUP}, codec 'zstd')"
+            )
 
 
 def _quoted(path: Path) -> str:

@@ -20,6 +20,16 @@ from ben_luigi.domain.errors import BadInput, some
 NO_CLC = 999
 """The value of a reference map where CLC has no polygon."""
 
+# fmt: off
+CLC_CODES = (
+    111, 112, 121, 122, 123, 124, 131, 132, 133, 141, 142,
+    211, 212, 213, 221, 222, 223, 231, 241, 242, 243, 244,
+    311, 312, 313, 321, 322, 323, 324, 331, 332, 333, 334, 335,
+    411, 412, 421, 422, 423, 511, 512, 521, 522, 523,
+)
+# fmt: on
+"""The 44 classes of CLC 2018 at its third level."""
+
 UNLABELED_LIMIT = 0.25
 """A patch keeps its labels if strictly less than this part of its pixels has no class."""
 
@@ -37,9 +47,7 @@ class Nomenclature:
 
         The pixels of a patch's rows are all its pixels.
         """
-        unknown = sorted(set(counts["code"]) - set(self.clc) - {NO_CLC})
-        if unknown:
-            raise BadInput("CLC class counts", expected="codes of CLC 2018 or 999", found=some(unknown))
+        self._check(counts)
         rows = counts.assign(label=counts["code"].map(dict(self.class_of)))
         total = rows.groupby("patch_id")["pixels"].sum()
         without = rows[rows["label"].isna()].groupby("patch_id")["pixels"].sum().reindex(total.index, fill_value=0)
@@ -47,10 +55,29 @@ class Nomenclature:
         labelled = rows.loc[rows["label"].notna() & rows["patch_id"].isin(kept), ["patch_id", "label"]]
         return labelled.drop_duplicates().sort_values(["patch_id", "label"], ignore_index=True)
 
-    def labels_of(self, codes: np.ndarray) -> list[str]:
+    def clc_labels(self, counts: pd.DataFrame) -> pd.DataFrame:
+        """CLC's own classes from class counts (patch_id, code, pixels): patch_id, label, sorted.
+
+        Every class on a patch counts, with its CLC name, as in the 43-class labels of BigEarthNet v1.
+        """
+        self._check(counts)
+        named = counts.assign(label=counts["code"].map(dict(self.clc)))
+        labelled = named.loc[named["label"].notna(), ["patch_id", "label"]]
+        return labelled.sort_values(["patch_id", "label"], ignore_index=True)
+
+    def _check(self, counts: pd.DataFrame) -> None:
+        unknown = sorted(set(counts["code"]) - set(self.clc) - {NO_CLC})
+        if unknown:
+            raise BadInput("CLC class counts", expected="codes of CLC 2018 or 999", found=some(unknown))
+
+    def labels_of(self, codes: np.ndarray, unlabeled_limit: float = UNLABELED_LIMIT) -> list[str]:
         """Labels of one reference map (an array of codes), sorted; empty if it keeps none."""
-        code, pixels = np.unique(codes, return_counts=True)
-        return list(self.labels(pd.DataFrame({"patch_id": "", "code": code.astype(int), "pixels": pixels}))["label"])
+        pixels = np.bincount(codes.reshape(-1))
+        found = np.flatnonzero(pixels).tolist()
+        without = sum(int(pixels[code]) for code in found if code not in self.class_of)
+        if without >= unlabeled_limit * codes.size:
+            return []
+        return sorted({self.class_of[code] for code in found if code in self.class_of})
 
 
 @lru_cache(maxsize=4)

@@ -6,6 +6,7 @@ not say so.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,9 @@ from xml.etree import ElementTree
 import rasterio
 from rasterio.errors import RasterioIOError
 
+from ben_luigi.domain import jpeg2000
 from ben_luigi.domain.errors import BadName, BadProduct, some
+from ben_luigi.domain.files import file_hash
 from ben_luigi.domain.grid import Square, tile_square
 from ben_luigi.domain.names import ProductName
 
@@ -40,10 +43,17 @@ BANDS = tuple(RESOLUTION_M)
 QUALITY_RESULTS = ("GENERAL_QUALITY", "GEOMETRIC_QUALITY", "RADIOMETRIC_QUALITY", "SENSOR_QUALITY")
 """The quality results that decide whether a product's patches get labels."""
 
+_METADATA, _MANIFEST = "MTD_MSIL2A.xml", "manifest.safe"
+_ANEW = "remove the product, and convert or download the tile again"
+
 
 @dataclass(frozen=True)
 class Product:
-    """What counts of an L2A product. `bands` has a file for each of BANDS; `boa_offsets` those that are not zero."""
+    """What counts of an L2A product.
+
+    `bands` has a file for each of BANDS, `boa_offsets` the offsets that are not zero, `checksums` algorithm and value
+    for each band that `manifest.safe` states them of.
+    """
 
     folder: Path
     name: ProductName
@@ -52,12 +62,30 @@ class Product:
     quality: Mapping[str, str]
     boa_offsets: Mapping[str, int]
     bands: Mapping[str, Path]
+    checksums: Mapping[str, tuple[str, str]]
     square: Square
 
     @property
     def passed(self) -> bool:
         """Whether all quality results are PASSED, so that its patches get labels."""
         return all(result == "PASSED" for result in self.quality.values())
+
+    def verify(self, band: str) -> None:
+        """Check that a band's file is whole, and what the manifest says it is: BadProduct if not.
+
+        JPEG 2000 has no checksums of its own: pixels whose bits have changed decode without an error.
+        """
+        path = self.bands[band]
+        _check_whole(path, self.name)
+        algorithm, expected = self.checksums.get(band, ("", ""))
+        found = file_hash(path, algorithm) if algorithm else ""
+        if found != expected:
+            raise BadProduct(
+                f"{self.name.tile_key}: {path}",
+                expected=f"{algorithm} {expected}, as {_MANIFEST} says",
+                found=found,
+                remedy=f"{_ANEW}; without a {_MANIFEST} bands are taken as they are",
+            )
 
 
 def find_products(folder: Path) -> dict[str, Path]:
@@ -77,8 +105,9 @@ def read_product(folder: Path, side_m: int, *, check_extent: bool = True, accept
     """Read an L2A `.SAFE` folder: its metadata, and the headers of its bands.
 
     BadProduct when the metadata, a band, the extent or the CRS is missing or contradicts the product's name, when bands
-    differ in extent, or when pixels carry an offset (`BOA_ADD_OFFSET`, baselines from 04.00) and `accept_offset` is
-    not set. Without `check_extent` the raster may lie elsewhere than its MGRS square says; its side is `side_m` still.
+    differ in extent, when a band is truncated, or when pixels carry an offset (`BOA_ADD_OFFSET`, baselines from 04.00)
+    and `accept_offset` is not set. Without `check_extent` the raster may lie elsewhere than its MGRS square says; its
+    side is `side_m` still.
     """
     root = _metadata(folder)
     name = _name(folder, root)
@@ -100,23 +129,22 @@ def read_product(folder: Path, side_m: int, *, check_extent: bool = True, accept
     return Product(
         folder=folder,
         name=name,
-        start_time=datetime.fromisoformat(_text(root, "PRODUCT_START_TIME", folder).rstrip("Z")),
+        start_time=_start_time(root, folder),
         baseline=_text(root, "PROCESSING_BASELINE", folder),
         quality=_quality(root, folder),
         boa_offsets=offsets,
         bands=bands,
+        checksums=_checksums(folder, bands),
         square=square,
     )
 
 
 def _metadata(folder: Path) -> ElementTree.Element:
-    path = folder / "MTD_MSIL2A.xml"
+    path = folder / _METADATA
     try:
         return ElementTree.parse(path).getroot()
     except (OSError, ElementTree.ParseError) as error:
-        raise BadProduct(
-            path, expected="the metadata of an L2A product", found=str(error), remedy="convert the tile again"
-        ) from error
+        raise BadProduct(path, expected="the metadata of an L2A product", found=str(error), remedy=_ANEW) from error
 
 
 def _local(element: ElementTree.Element) -> str:
@@ -127,7 +155,7 @@ def _text(root: ElementTree.Element, tag: str, folder: Path) -> str:
     for element in root.iter():
         if _local(element) == tag and element.text:
             return element.text.strip()
-    raise BadProduct(folder / "MTD_MSIL2A.xml", expected=f"an element {tag}", found="none", remedy="convert it again")
+    raise BadProduct(folder / _METADATA, expected=f"an element {tag}", found="none", remedy=_ANEW)
 
 
 def _name(folder: Path, root: ElementTree.Element) -> ProductName:
@@ -135,9 +163,20 @@ def _name(folder: Path, root: ElementTree.Element) -> ProductName:
     uri = _text(root, "PRODUCT_URI", folder)
     if uri != folder.name or name.level != "L2A":
         raise BadProduct(
-            folder, expected=f"the L2A product {uri}, as its metadata say", found=f"a folder {folder.name}"
+            folder,
+            expected=f"the L2A product {uri}, as its metadata say",
+            found=f"a folder {folder.name}",
+            remedy="give the folder its product's name",
         )
     return name
+
+
+def _start_time(root: ElementTree.Element, folder: Path) -> datetime:
+    text = _text(root, "PRODUCT_START_TIME", folder)
+    try:
+        return datetime.fromisoformat(text.rstrip("Z"))
+    except ValueError as error:
+        raise BadProduct(folder / _METADATA, expected="a time PRODUCT_START_TIME", found=text, remedy=_ANEW) from error
 
 
 def _quality(root: ElementTree.Element, folder: Path) -> dict[str, str]:
@@ -150,7 +189,7 @@ def _quality(root: ElementTree.Element, folder: Path) -> dict[str, str]:
             results[check] = text
     missing = [check for check in QUALITY_RESULTS if check not in results]
     if missing:
-        raise BadProduct(folder / "MTD_MSIL2A.xml", expected="four quality results", found=f"no {some(missing)}")
+        raise BadProduct(folder / _METADATA, expected="four quality results", found=f"no {some(missing)}", remedy=_ANEW)
     return results
 
 
@@ -169,10 +208,30 @@ def _bands(folder: Path, name: ProductName) -> dict[str, Path]:
                 f"{name.tile_key}: {folder.name}",
                 expected=f"one file of band {band} at {resolution_m} m",
                 found=some(path.name for path in found) or "none",
-                remedy="convert the tile again",
+                remedy=_ANEW,
             )
         bands[band] = found[0]
     return bands
+
+
+def _checksums(folder: Path, bands: Mapping[str, Path]) -> dict[str, tuple[str, str]]:
+    """What `manifest.safe` says of the bands' files: algorithm, as hashlib calls it, and hexadecimal value."""
+    manifest = folder / _MANIFEST
+    if not manifest.is_file():
+        return {}
+    try:
+        streams = ElementTree.parse(manifest).getroot().findall(".//{*}byteStream")
+    except ElementTree.ParseError as error:
+        raise BadProduct(manifest, expected="a manifest in XML", found=str(error), remedy=_ANEW) from error
+    stated = {}
+    for stream in streams:
+        location, checksum = stream.find("{*}fileLocation"), stream.find("{*}checksum")
+        if location is not None and checksum is not None and checksum.text:
+            algorithm = checksum.get("checksumName", "").lower().replace("-", "_")
+            if algorithm in hashlib.algorithms_guaranteed:
+                stated[location.get("href", "").removeprefix("./")] = algorithm, checksum.text.strip().lower()
+    names = {band: path.relative_to(folder).as_posix() for band, path in bands.items()}
+    return {band: stated[name] for band, name in names.items() if name in stated}
 
 
 def _opened(path: Path, name: ProductName) -> rasterio.DatasetReader:
@@ -180,11 +239,21 @@ def _opened(path: Path, name: ProductName) -> rasterio.DatasetReader:
         return rasterio.open(path)
     except RasterioIOError as error:
         raise BadProduct(
-            f"{name.tile_key}: {path}", expected="a JPEG 2000 file", found=str(error), remedy="convert the tile again"
+            f"{name.tile_key}: {path}", expected="a JPEG 2000 file", found=str(error), remedy=_ANEW
+        ) from error
+
+
+def _check_whole(path: Path, name: ProductName) -> None:
+    try:
+        jpeg2000.check_whole(path)
+    except (OSError, ValueError) as error:
+        raise BadProduct(
+            f"{name.tile_key}: {path}", expected="a whole JPEG 2000 file", found=str(error), remedy=_ANEW
         ) from error
 
 
 def _check_raster(path: Path, name: ProductName, square: Square, resolution_m: int) -> None:
+    _check_whole(path, name)
     with _opened(path, name) as raster:
         epsg = raster.crs.to_epsg() if raster.crs else None
         found = (raster.width, raster.height, raster.dtypes[0], epsg, *tuple(raster.transform)[:6])

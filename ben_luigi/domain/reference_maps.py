@@ -7,6 +7,7 @@ overlap, and 999 where there is none. One rasterisation of the whole tile gives 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,10 @@ from rasterio.transform import from_origin
 
 from ben_luigi.domain import geotiff, shards
 from ben_luigi.domain.clc import Polygons
+from ben_luigi.domain.decoding import CACHE_BYTES
 from ben_luigi.domain.grid import PATCH_M, PatchGrid
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.nomenclature import NO_CLC
-from ben_luigi.domain.patches import CACHE_BYTES
 
 ARCHIVE = "Reference_Maps"
 """First folder of the member names."""
@@ -46,42 +47,75 @@ def make_maps(
 ) -> pd.DataFrame:
     """Write the reference maps of the `written` patches that some CLC polygon reaches into, and count their classes.
 
-    Gives patch_id, code, pixels by patch and code. `written` holds positions in the grid (x * patches a side + y), ascending. Memory: 0.5 GB on a real tile.
+    Gives patch_id, code, pixels by patch and code. `written` holds positions in the grid (x * patches a side + y),
+    ascending. Memory: 0.5 GB on a real tile.
     """
-    tile = burn(polygons, grid)
-    x, y = np.divmod(written, grid.patches_a_side)
-    with_map = np.array([_on_patch(tile, *at).min() != NO_CLC for at in zip(x, y, strict=True)], dtype=bool)
+    burnt = burn(polygons, grid)
+    counts = burnt.counts(*np.divmod(written, grid.patches_a_side))
+    with_map = counts[:, burnt.nothing] < SIDE_PX**2
     with_map[~with_map] = crossed(polygons, grid, written[~with_map])
+    written, counts = written[with_map], counts[with_map]
     kind = geotiff.template(SIDE_PX, PIXEL_M, grid.square.epsg, packed=True)
-    counts = []
     with shards.writing(shard, index) as writer:
-        for done, position in enumerate(np.flatnonzero(with_map)):
-            patch = PatchId(grid.tile_name, int(x[position]), int(y[position]))
-            pixels = _on_patch(tile, patch.x, patch.y)
-            left, top = grid.square.left + patch.x * PATCH_M, grid.square.top - patch.y * PATCH_M
-            data = kind.pack(pixels, left, top)
+        for done, (x, y) in enumerate(zip(*np.divmod(written, grid.patches_a_side), strict=True)):
+            patch = PatchId(grid.tile_name, int(x), int(y))
+            pixels = burnt.on_patch(patch.x, patch.y)
+            place = grid.square.left + patch.x * PATCH_M, grid.square.top - patch.y * PATCH_M
+            data = kind.pack(pixels, *place)
             if done == 0:
-                kind.check(data, pixels, left, top)
+                kind.check(data, pixels, *place)
             writer.add(str(patch), member_name(patch), data)
-            counts.append(_counted(patch, pixels))
             if done % 256 == 0:
-                progress(position / len(written))
-    return _table(counts)
+                progress(done / len(written))
+    row, column = np.nonzero(counts)
+    ids = pd.array(grid.ids(), dtype="str")[written[row]]
+    return pd.DataFrame({"patch_id": ids, "code": burnt.codes[column].astype("int64"), "pixels": counts[row, column]})
 
 
-def burn(polygons: Polygons, grid: PatchGrid) -> np.ndarray:
-    """The whole tile's codes, (row, col) at 10 m from its upper-left corner, uint16."""
+@dataclass(frozen=True)
+class Burnt:
+    """The polygons of a tile as pixels: `classes`, an array (row, col) of places in `codes`, which are ascending.
+
+    A byte a pixel is burnt twice as fast as two.
+    """
+
+    classes: np.ndarray
+    codes: np.ndarray
+
+    @property
+    def nothing(self) -> int:
+        """The place of NO_CLC in `codes`."""
+        return int(np.searchsorted(self.codes, NO_CLC))
+
+    def on_patch(self, x: int, y: int) -> np.ndarray:
+        """The codes on the patch at (x, y): (row, col), uint16."""
+        rows, columns = (slice(at * SIDE_PX, (at + 1) * SIDE_PX) for at in (y, x))
+        return np.asarray(self.codes.take(self.classes[rows, columns], mode="clip"))
+
+    def counts(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Pixels of each of `codes` on the patches at (x, y): (patch, code), int64."""
+        side, kinds = len(self.classes) // SIDE_PX, len(self.codes)
+        column = np.repeat(np.arange(side) * kinds, SIDE_PX)
+        counts = np.empty((side, side * kinds), dtype="int64")
+        for row, strip in enumerate(self.classes.reshape(side, SIDE_PX, -1)):
+            counts[row] = np.bincount((strip + column).reshape(-1), minlength=side * kinds)
+        return np.asarray(counts.reshape(side, side, kinds)[y, x])
+
+
+def burn(polygons: Polygons, grid: PatchGrid) -> Burnt:
+    """Burn the polygons of a whole tile at 10 m, from its upper-left corner."""
     side_px = grid.patches_a_side * SIDE_PX
-    tile = np.full((side_px, side_px), NO_CLC, dtype="uint16")
-    if not len(polygons.geometries):
-        return tile
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
-        rasterize(
-            zip(polygons.geometries, polygons.codes.tolist(), strict=True),
-            out=tile,
-            transform=from_origin(grid.square.left, grid.square.top, PIXEL_M, PIXEL_M),
-        )
-    return tile
+    codes = np.unique(np.append(polygons.codes, NO_CLC)).astype("uint16")
+    burnt = Burnt(np.empty((side_px, side_px), np.min_scalar_type(len(codes))), codes)
+    burnt.classes.fill(burnt.nothing)
+    if len(polygons.geometries):
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+            rasterize(
+                zip(polygons.geometries, np.searchsorted(codes, polygons.codes).tolist(), strict=True),
+                out=burnt.classes,
+                transform=from_origin(grid.square.left, grid.square.top, PIXEL_M, PIXEL_M),
+            )
+    return burnt
 
 
 def crossed(polygons: Polygons, grid: PatchGrid, positions: np.ndarray) -> np.ndarray:
@@ -97,24 +131,3 @@ def crossed(polygons: Polygons, grid: PatchGrid, positions: np.ndarray) -> np.nd
     inside = shapely.intersects(patch, polygon) & ~shapely.touches(patch, polygon)
     result[near_patch[inside]] = True
     return result
-
-
-def _on_patch(tile: np.ndarray, x: int, y: int) -> np.ndarray:
-    return tile[y * SIDE_PX : (y + 1) * SIDE_PX, x * SIDE_PX : (x + 1) * SIDE_PX]
-
-
-def _counted(patch: PatchId, pixels: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
-    count = np.bincount(pixels.reshape(-1), minlength=NO_CLC + 1)
-    codes = np.flatnonzero(count)
-    return str(patch), codes, count[codes]
-
-
-def _table(counts: list[tuple[str, np.ndarray, np.ndarray]]) -> pd.DataFrame:
-    empty = np.empty(0, dtype="int64")
-    return pd.DataFrame(
-        {
-            "patch_id": pd.array([patch for patch, codes, _ in counts for _ in codes], dtype="str"),
-            "code": np.concatenate([empty, *(codes for _, codes, _ in counts)]),
-            "pixels": np.concatenate([empty, *(pixels for _, _, pixels in counts)]),
-        }
-    )

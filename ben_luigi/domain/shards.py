@@ -118,7 +118,7 @@ def read_index(index: Path) -> pa.Table:
         metadata = table.schema.metadata or {}
         expected = int(metadata[_BYTES])
         found = shard.stat().st_size
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise BadArchive(f"shard {shard}", expected="a shard and its index", found=str(error), remedy=remedy) from error
     if not table.schema.equals(SCHEMA, check_metadata=False) or metadata.get(_SHARD) != shard.name.encode():
         raise BadArchive(index, expected=f"the index of {shard.name}", found=str(metadata), remedy=remedy)

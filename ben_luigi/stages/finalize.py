@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from ben_luigi import config
 from ben_luigi.domain import comparison, metadata, shards
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.comparison import Line
-from ben_luigi.domain.files import file_hash
+from ben_luigi.domain.errors import BadArchive, some
+from ben_luigi.domain.files import file_hash, write_text
 from ben_luigi.domain.l1c import read_hashes
+from ben_luigi.domain.nomenclature import read_nomenclature
+from ben_luigi.domain.verify import verify_dataset
 from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.download import HashL1C
 from ben_luigi.stages.metadata import WriteMetadata
@@ -55,10 +59,35 @@ class ExportPatches(luigi.Task):
         for kind in ("patches", "reference_maps"):
             shard = config.data_dir() / kind / f"{self.tile}.tar"
             written[kind] = shards.export(shard, shard.with_suffix(".parquet"), folder)
-        target = self.output()
-        with target.open("w") as file:
-            file.write(json.dumps(written) + "\n")
-        target.record(json.dumps(written))
+        write_text(self.output().file, json.dumps(written) + "\n")
+        self.output().record("")
+
+
+class VerifyDataset(luigi.Task):
+    """That the archives hold exactly the patches of the metadata, each file in its place and as it must be."""
+
+    def requires(self) -> Any:
+        """What is verified."""
+        return [WriteMetadata(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
+
+    def output(self) -> MadeFile:
+        """A note that all is well."""
+        return MadeFile("archives/verified.json", {"archives": _archive_digests()})
+
+    def run(self) -> None:
+        """Read all of it once; what is wrong is an error that names it."""
+        options = config.metadata()
+        labels_of = read_nomenclature(Path(str(options.nomenclature))).labels_of
+        folder = config.data_dir() / "dataset"
+        found = verify_dataset(folder, partial(labels_of, unlabeled_limit=float(options.unlabeled_limit)))
+        if found:
+            raise BadArchive(folder, expected="a dataset that is whole and fits together", found=some(found))
+        write_text(self.output().file, json.dumps({"findings": found}) + "\n")
+        self.output().record("")
+
+
+def _archive_digests() -> list[str]:
+    return [task.output()["archive"].digest() for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
 
 
 class CompareWithPublished(luigi.Task):
@@ -76,8 +105,7 @@ class CompareWithPublished(luigi.Task):
 
     def output(self) -> MadeFile:
         """The comparison."""
-        archives = [task.output()["archive"].digest() for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
-        return MadeFile("dataset/comparison.json", {"archives": archives, "tiles": list(known_tiles())})
+        return MadeFile("dataset/comparison.json", {"archives": _archive_digests(), "tiles": list(known_tiles())})
 
     def run(self) -> None:
         """Compare."""
@@ -170,7 +198,7 @@ class FinalizeDataset(luigi.Task):
     def requires(self) -> Any:
         """Everything."""
         compared = CompareWithPublished()
-        return [input_task(source()), ProcessTiles(), WriteProvenance(), compared, *compared.deps()]
+        return [input_task(source()), ProcessTiles(), WriteProvenance(), VerifyDataset(), compared, *compared.deps()]
 
     def complete(self) -> bool:
         """Whether all of it is there, the shards that it was made from included."""

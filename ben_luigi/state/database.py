@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import psycopg2
@@ -26,30 +26,46 @@ from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.state.schema import SCHEMA
 from ben_luigi.state.server import open_server
 
+_Result = TypeVar("_Result")
 _SCHEMA_LOCK = 20180501
+_FAILED = (sa.exc.DBAPIError, psycopg2.Error)  # SQLAlchemy's pool passes the driver's own errors on
 _engines: dict[tuple[int, str], sa.Engine] = {}
 
 
 def engine() -> sa.Engine:
     """This process's engine; the first in a process starts the server if need be, and makes missing tables."""
-    place = str(config.database().url) or str(config.data_dir())
+    place = _given() or str(config.data_dir())
     key = (os.getpid(), place)
     if key not in _engines:
-        new = sa.create_engine(_url(), pool_pre_ping=True)
-        try:
-            with new.begin() as connection:
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
-                SCHEMA.create_all(connection)
-        except sa.exc.OperationalError as error:
-            raise _unreachable(error) from error
-        _engines[key] = new
+        _engines[key] = _reached(_new_engine)
     return _engines[key]
 
 
+def _new_engine() -> sa.Engine:
+    new = sa.create_engine(_url(), pool_pre_ping=True)
+    with new.begin() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
+        SCHEMA.create_all(connection)
+    return new
+
+
+def _reached(work: Callable[[], _Result]) -> _Result:
+    """What `work` gives; where our own server has died since this process opened it, it is started again."""
+    try:
+        return work()
+    except _FAILED as error:
+        if _given():
+            raise _unreachable(error) from error
+    open_server(config.data_dir() / "database", again=True)
+    try:
+        return work()
+    except _FAILED as error:
+        raise _unreachable(error) from error
+
+
 def _url() -> sa.URL:
-    own = str(config.database().url)
-    if own:
-        return sa.make_url(own).set(drivername="postgresql+psycopg2")
+    if _given():
+        return _own_url(_given())
     address = open_server(config.data_dir() / "database")
     return sa.URL.create(
         "postgresql+psycopg2",
@@ -61,21 +77,38 @@ def _url() -> sa.URL:
     )
 
 
+def _given() -> str:
+    """What `[database] url` says; empty for our own server."""
+    return str(config.database().url)  # type: ignore[no-untyped-call]
+
+
+def _own_url(text: str) -> sa.URL:
+    try:
+        return sa.make_url(text).set(drivername="postgresql+psycopg2")
+    except (sa.exc.ArgumentError, ValueError):  # which may quote the password
+        raise DatabaseError(
+            "[database] url",
+            expected="postgresql://user:password@host:port/name",
+            found="something else",
+            remedy="correct it; a password's special characters are written as %40 and the like",
+        ) from None
+
+
 def _unreachable(error: Exception) -> DatabaseError:
-    url = str(config.database().url)
-    place = sa.make_url(url).render_as_string(hide_password=True) if url else str(config.data_dir() / "database")
+    url = _given()
+    place = _own_url(url).render_as_string(hide_password=True) if url else str(config.data_dir() / "database")
     return DatabaseError(
         f"PostgreSQL at {place}",
-        expected="a connection",
+        expected="a server that answers",
         found=str(error.__cause__ or error).strip(),
-        remedy="start the server and run again" if url else "look at server.log there; [database] url names another",
+        remedy="start it, or correct [database] url, and run again" if url else "run again; server.log there says more",
     )
 
 
 @contextmanager
 def transaction() -> Iterator[psycopg2.extensions.cursor]:
     """A cursor in a transaction, committed at the end or rolled back on an error."""
-    connection = _connection()
+    connection: Any = _reached(lambda: engine().raw_connection())
     try:
         with connection.cursor() as cursor:
             yield cursor
@@ -88,20 +121,6 @@ def transaction() -> Iterator[psycopg2.extensions.cursor]:
         raise
     finally:
         connection.close()
-
-
-def _connection() -> sa.PoolProxiedConnection:
-    """A connection; where our own server has died since this process opened it, it is started again."""
-    try:
-        return engine().raw_connection()
-    except sa.exc.OperationalError as error:
-        if str(config.database().url):
-            raise _unreachable(error) from error
-    open_server(config.data_dir() / "database", again=True)
-    try:
-        return engine().raw_connection()
-    except sa.exc.OperationalError as error:
-        raise _unreachable(error) from error
 
 
 def query(statement: str, **values: Any) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """The tables, with the keys and checks that refuse nonsense.
 
-Every row of a tile is written by one task, in one transaction with that task's row in `marker`.
+Every row of a tile is written by one task, in one transaction with that task's row in `marker`. What a name says of its
+patch or product, the other columns must say too. A row whose patch goes, goes with it.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from sqlalchemy import (
     func,
 )
 
-from ben_luigi.domain.alignment import SEASONS
 from ben_luigi.domain.country import COUNTRIES
 from ben_luigi.domain.grid import PATCH_M, SPLITS
+from ben_luigi.domain.nomenclature import CLC_CODES, NO_CLC
 
 SCHEMA = MetaData()
 
@@ -34,9 +35,35 @@ def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
 
 
-def _patch_id(**options: bool) -> Column[str]:
-    return Column("patch_id", Text, ForeignKey("patch.patch_id"), nullable=False, **options)
+def _patch_id(of: str = "patch") -> Column[str]:
+    reference = ForeignKey(f"{of}.patch_id", ondelete="CASCADE")
+    return Column("patch_id", Text, reference, nullable=False, primary_key=True)
 
+
+def _season_in(name: str) -> str:
+    """SQL: the season of the sensing time in the name of a product, patch or v1 patch; see `alignment.seasons`."""
+
+    def within(first: str, before: str, last: str) -> str:
+        midnight = f"'{last}T000000', '{last}T00000_'"  # the second where v1 has lost a zero
+        return f"substr({name}, 16, 4) BETWEEN '{first}' AND '{before}' OR substr({name}, 16, 11) IN ({midnight})"
+
+    return (
+        f"CASE WHEN {within('0301', '0530', '0531')} THEN 'spring' WHEN {within('0601', '0830', '0831')} THEN 'summer' "
+        f"WHEN {within('0901', '1129', '1130')} THEN 'fall' ELSE 'winter' END"
+    )
+
+
+def _named(name: str, pattern: str) -> tuple[CheckConstraint, ...]:
+    """What the columns of a table share with the `name` of a product or patch: tile key, EPSG code, season."""
+    return (
+        CheckConstraint(f"{name} LIKE '{pattern}'", name="name_follows_its_rule"),
+        CheckConstraint(f"tile = substr({name}, 40, 5) || '_' || substr({name}, 12, 8)", name="tile_of_its_name"),
+        CheckConstraint(f"epsg = 32600 + substr({name}, 40, 2)::integer", name="zone_of_its_name"),
+        CheckConstraint(f"season = {_season_in(name)}", name="season_of_its_name"),
+    )
+
+
+_TILE_NAME = r"S2_\_MSIL2A\_________T______\_N____\_R___\_T_____\_"
 
 MARKER = Table(
     "marker",
@@ -47,6 +74,9 @@ MARKER = Table(
     Column("rows", BigInteger, nullable=False),
     Column("digest", Text, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("rows >= 0", name="rows_counted"),
+    CheckConstraint("digest ~ '^[0-9a-f]{64}$'", name="digest_is_a_sha256"),
+    CheckConstraint("left(made_from, 1) = '{'", name="made_from_is_json"),
 )
 
 PRODUCT = Table(
@@ -67,17 +97,16 @@ PRODUCT = Table(
     Column("left_m", Double, nullable=False),
     Column("top_m", Double, nullable=False),
     Column("side_m", Double, nullable=False),
-    _one_of("season", SEASONS),
-    CheckConstraint(r"tile ~ '^\d{2}[A-Z]{3}_\d{8}$'", name="tile_is_a_key"),
+    *_named("l2a_name", rf"{_TILE_NAME}________T______.SAFE"),
     CheckConstraint("epsg BETWEEN 32601 AND 32660", name="epsg_is_northern_utm"),
-    CheckConstraint("side_m > 0", name="side_positive"),
+    CheckConstraint(f"side_m >= {PATCH_M}", name="side_holds_a_patch"),
 )
 
 PATCH = Table(
     "patch",
     SCHEMA,
     Column("patch_id", Text, primary_key=True),
-    Column("tile", Text, ForeignKey("product.tile"), nullable=False),
+    Column("tile", Text, ForeignKey("product.tile", ondelete="CASCADE"), nullable=False),
     Column("x", SmallInteger, nullable=False),
     Column("y", SmallInteger, nullable=False),
     Column("epsg", Integer, nullable=False),
@@ -88,8 +117,8 @@ PATCH = Table(
     Column("season", Text, nullable=False),
     Column("valid", Boolean, comment="null where it was not tested, since no v1 patch is aligned"),
     UniqueConstraint("tile", "x", "y"),
-    _one_of("season", SEASONS),
-    CheckConstraint("x >= 0 AND y >= 0", name="position_in_tile"),
+    *_named("patch_id", rf"{_TILE_NAME}__\___"),
+    CheckConstraint("x BETWEEN 0 AND 99 AND y BETWEEN 0 AND 99", name="position_in_tile"),
     CheckConstraint("epsg BETWEEN 32601 AND 32660", name="epsg_is_northern_utm"),
     CheckConstraint(f"right_m - left_m = {PATCH_M} AND top_m - bottom_m = {PATCH_M}", name="square_of_a_patch"),
     CheckConstraint(
@@ -97,36 +126,44 @@ PATCH = Table(
     ),
 )
 
-SPLIT = Table(
-    "split", SCHEMA, _patch_id(primary_key=True), Column("split", Text, nullable=False), _one_of("split", SPLITS)
-)
+SPLIT = Table("split", SCHEMA, _patch_id(), Column("split", Text, nullable=False), _one_of("split", SPLITS))
 
-COUNTRY = Table(
-    "country",
-    SCHEMA,
-    _patch_id(primary_key=True),
-    Column("country", Text, nullable=False),
-    _one_of("country", COUNTRIES),
-)
+COUNTRY = Table("country", SCHEMA, _patch_id(), Column("country", Text, nullable=False), _one_of("country", COUNTRIES))
 
 ALIGNMENT = Table(
-    "alignment", SCHEMA, _patch_id(primary_key=True), Column("v1_name", Text, nullable=False, unique=True)
+    "alignment",
+    SCHEMA,
+    _patch_id(),
+    Column("v1_name", Text, nullable=False),
+    # Checked after a statement, not after each row: patches may exchange their v1 names.
+    UniqueConstraint("v1_name", deferrable=True, initially="IMMEDIATE"),
+    CheckConstraint("left(v1_name, 11) IN ('S2A_MSIL2A_', 'S2B_MSIL2A_')", name="name_follows_its_rule"),
+    CheckConstraint(f"{_season_in('v1_name')} = {_season_in('patch_id')}", name="pair_of_one_season"),
 )
 
 CLC_COUNT = Table(
     "clc_count",
     SCHEMA,
-    _patch_id(primary_key=True),
+    _patch_id(of="alignment"),
     Column("code", SmallInteger, primary_key=True),
     Column("pixels", SmallInteger, nullable=False),
-    CheckConstraint("code BETWEEN 111 AND 523 OR code = 999", name="code_of_clc"),
+    CheckConstraint(f"code IN ({', '.join(map(str, (*CLC_CODES, NO_CLC)))})", name="code_of_clc"),
     CheckConstraint("pixels BETWEEN 1 AND 14400", name="pixels_of_a_patch"),
 )
 
 LABEL = Table(
     "label",
     SCHEMA,
-    _patch_id(primary_key=True),
+    _patch_id(of="alignment"),
     Column("label", Text, primary_key=True),
     CheckConstraint("label NOT IN ('', 'UNLABELED')", name="label_is_a_class"),
+)
+
+FAILED_TRY = Table(
+    "failed_try",
+    SCHEMA,
+    Column("tile", Text, primary_key=True),
+    Column("at", DateTime(timezone=True), primary_key=True, server_default=func.clock_timestamp()),
+    Column("host", Text, nullable=False),
+    Column("error", Text, nullable=False),
 )

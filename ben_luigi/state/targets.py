@@ -15,12 +15,14 @@ from typing import Any
 
 import luigi
 import pandas as pd
+import psycopg2
 import psycopg2.extensions
 import sqlalchemy as sa
 from luigi.contrib.postgres import PostgresTarget
 
 from ben_luigi import config
 from ben_luigi.domain import files
+from ben_luigi.domain.errors import BadAlignment, BadTable, some
 from ben_luigi.state import database, schema
 
 MadeFrom = Mapping[str, Any]
@@ -86,16 +88,67 @@ class TileRows(PostgresTarget):
         raise NotImplementedError("rows and marker are written together, by replace()")
 
     def replace(self, rows: pd.DataFrame) -> None:
-        """Put `rows` in the place of the tile's rows, and mark them as made, in one transaction."""
-        with database.transaction() as cursor:
-            digest = self._incoming(cursor, rows)
-            self._apply(cursor, list(rows.columns))
-            self._mark(cursor, len(rows), digest)
+        """Put `rows` in the place of the tile's rows, and mark them as made, in one transaction.
 
-    def _incoming(self, cursor: psycopg2.extensions.cursor, rows: pd.DataFrame) -> str:
+        BadTable, or BadAlignment for pairs, if the rows break a key or a check of the table; nothing has changed then.
+        """
+        self._check_keys(rows)
+        try:
+            with database.transaction() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"{self.table} {self._tile}",))
+                self._mark(cursor, len(rows), self._load(cursor, rows))
+        except (psycopg2.IntegrityError, psycopg2.DataError) as error:
+            if self._table is schema.ALIGNMENT:
+                self._check_pairs(rows)
+            raise BadTable(
+                f"{self._tile}: rows of {self._task}",
+                expected=f"what the table {self.table} demands",
+                found=str(error.diag.message_detail or error.diag.message_primary),
+                remedy=f"look at what {self._task} is made from; {error.diag.constraint_name or 'the type'} refuses it",
+            ) from error
+
+    def _check_keys(self, rows: pd.DataFrame) -> None:
+        keys = [column.name for column in self._table.primary_key.columns]
+        twice = rows.loc[rows.duplicated(keys), keys].drop_duplicates()
+        if len(twice):
+            raise BadTable(
+                f"{self._tile}: rows of {self._task}",
+                expected=f"each {' and '.join(keys)} once",
+                found="more than once: " + some(" ".join(map(str, row)) for row in twice.itertuples(index=False)),
+            )
+
+    def _check_pairs(self, rows: pd.DataFrame) -> None:
+        """BadAlignment if another patch, of this tile or another, has the v1 name of one of `rows`."""
+        others = database.query(
+            "SELECT v1_name, patch_id AS other, tile FROM alignment JOIN patch USING (patch_id) "
+            "WHERE v1_name = ANY(%(names)s) ORDER BY v1_name",
+            names=list(rows["v1_name"]),
+        )
+        both = rows.merge(others, on="v1_name")
+        both = both[both["patch_id"] != both["other"]]
+        if len(both):
+            raise BadAlignment(
+                self._tile,
+                expected="one patch a v1 name",
+                found=some(
+                    f"{row.v1_name} = {row.patch_id} of {self._tile} and {row.other} of {row.tile}"
+                    for row in both.itertuples()
+                ),
+                remedy="look for tiles of one square and season listed twice, or doubled rows in the v1 geometry files",
+            )
+
+    def _load(self, cursor: psycopg2.extensions.cursor, rows: pd.DataFrame) -> str:
+        """The first rows of a tile go straight in; later ones beside it, to be compared. Gives their digest."""
+        cursor.execute(f"SELECT EXISTS (SELECT FROM {self.table} t WHERE {self._belongs()})", (self._tile,))
+        found = cursor.fetchone()
+        if not (found and found[0]):
+            return database.copy_in(cursor, self.table, rows)
         columns = ", ".join(f'"{column}"' for column in rows.columns)
         cursor.execute(f"CREATE TEMPORARY TABLE incoming ON COMMIT DROP AS SELECT {columns} FROM {self.table} LIMIT 0")
-        return database.copy_in(cursor, "incoming", rows)
+        digest = database.copy_in(cursor, "incoming", rows)
+        cursor.execute("ANALYZE incoming")
+        self._apply(cursor, list(rows.columns))
+        return digest
 
     def _apply(self, cursor: psycopg2.extensions.cursor, columns: Sequence[str]) -> None:
         """Rows that have gone are deleted, the others inserted or updated, so that rows that refer to them may stay."""
@@ -106,10 +159,12 @@ class TileRows(PostgresTarget):
             (self._tile,),
         )
         listed = ", ".join(f'"{column}"' for column in columns)
-        changed = ", ".join(f'"{c}" = excluded."{c}"' for c in columns if c not in keys)
-        action = f"UPDATE SET {changed}" if changed else "NOTHING"
+        others = [column for column in columns if column not in keys]
+        changed = ", ".join(f'"{column}" = excluded."{column}"' for column in others)
+        differs = " OR ".join(f't."{column}" IS DISTINCT FROM excluded."{column}"' for column in others)
+        action = f"UPDATE SET {changed} WHERE {differs}" if others else "NOTHING"
         cursor.execute(
-            f"INSERT INTO {self.table} ({listed}) SELECT {listed} FROM incoming "
+            f"INSERT INTO {self.table} AS t ({listed}) SELECT {listed} FROM incoming "
             f"ON CONFLICT ({', '.join(keys)}) DO {action}"
         )
 

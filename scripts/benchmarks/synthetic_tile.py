@@ -22,6 +22,7 @@ from ben_luigi.domain.files import published
 from ben_luigi.domain.grid import Square, tile_square
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.product import RESOLUTION_M
+from ben_luigi.sample.safe import manifest
 from ben_luigi.sample.safe_metadata import CHECKS, Facts, product_xml
 
 NAME = ProductName.parse("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_20260101T000000.SAFE")
@@ -47,6 +48,9 @@ def product(folder: Path, side_m: int) -> Path:
                 image.parent.mkdir(parents=True, exist_ok=True)
                 _write_image(image, facts.square, pixel_m, np.random.default_rng(number))
             (work / facts.product_file).write_bytes(product_xml(facts, []))
+            members = {path.relative_to(work).as_posix(): path for path in work.rglob("*") if path.is_file()}
+            text = manifest({name: path.read_bytes() for name, path in members.items()}, NAME.level)
+            (work / "manifest.safe").write_bytes(text)
     return safe
 
 
@@ -106,7 +110,9 @@ def land_cover(folder: Path, side_m: int) -> Path:
 def _records(square: Square) -> Iterator[dict[str, object]]:
     to_clc = Transformer.from_crs(square.epsg, _CLC_EPSG, always_xy=True)
     for number, polygon in enumerate(_partition(square)):
-        outline = shapely.transform(polygon, lambda points: np.column_stack(to_clc.transform(points[:, 0], points[:, 1])))
+        outline = shapely.transform(
+            polygon, lambda points: np.column_stack(to_clc.transform(points[:, 0], points[:, 1]))
+        )
         properties = {"Code_18": str(_CODES[number % len(_CODES)]), "ID": f"EU-{number}"}
         yield {"geometry": mapping(shapely.MultiPolygon([outline])), "properties": properties}
 
@@ -125,4 +131,5 @@ def _partition(square: Square) -> np.ndarray:
 
 def _wavy(points: np.ndarray) -> np.ndarray:
     x, y = points[:, 0], points[:, 1]
-    return points + np.column_stack([20 * np.sin(y / 31) + 9 * np.sin(x / 17), 20 * np.sin(x / 37) + 9 * np.sin(y / 19)])
+    east, south = 20 * np.sin(y / 31) + 9 * np.sin(x / 17), 20 * np.sin(x / 37) + 9 * np.sin(y / 19)
+    return np.column_stack([x + east, y + south])

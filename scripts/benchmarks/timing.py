@@ -66,16 +66,24 @@ class Ratio:
 def pairs(name: str, ours: Work, reference: Work, *, runs: int = 5, at_most: float | None = None) -> Ratio:
     """Run both in turn, `runs` times, after one warm-up of each. `at_most` is the ratio on the clock aimed at."""
     spent(reference), spent(ours)
-    taken = [(spent(ours), spent(reference)) for _ in range(runs)]
-    return Ratio(
-        name,
-        runs,
-        _median([a for a, _ in taken]),
-        _median([b for _, b in taken]),
-        statistics.median(a.wall_s / b.wall_s for a, b in taken),
-        statistics.median(a.cpu_s / b.cpu_s for a, b in taken),
-        at_most,
-    )
+    return rounds(reference, {name: (ours, at_most)}, runs=runs)[0]
+
+
+def rounds(reference: Work, all_of_ours: Mapping[str, tuple[Work, float | None]], *, runs: int) -> list[Ratio]:
+    """Like `pairs` for several works against one reference, run in turn with it, without warm-up: for long ones."""
+    taken = [(spent(reference), {name: spent(ours) for name, (ours, _) in all_of_ours.items()}) for _ in range(runs)]
+    return [
+        Ratio(
+            name,
+            runs,
+            _median([ours[name] for _, ours in taken]),
+            _median([theirs for theirs, _ in taken]),
+            statistics.median(ours[name].wall_s / theirs.wall_s for theirs, ours in taken),
+            statistics.median(ours[name].cpu_s / theirs.cpu_s for theirs, ours in taken),
+            at_most,
+        )
+        for name, (_, at_most) in all_of_ours.items()
+    ]
 
 
 def _median(runs: Sequence[Spent]) -> Spent:

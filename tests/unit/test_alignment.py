@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -13,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ben_luigi.domain import alignment
+from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.errors import BadAlignment, BadInput, BadName
-from ben_luigi.domain.grid import PatchGrid, Square
-from ben_luigi.domain.names import v1_sensing_time
+from ben_luigi.domain.grid import PatchGrid, Square, tile_square
+from ben_luigi.domain.names import ProductName, v1_sensing_time
 
 TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 GRID = PatchGrid(TILE, Square(300_000, 5_400_000, 12_180, 32633))
@@ -59,7 +62,7 @@ def test_names_that_are_none_are_named(name: str) -> None:
         alignment.v1_sensing_times(pa.array(["S2A_MSIL2A_20170613T101031_0_1", name]), "v1.parquet")
 
 
-def _v1(squares: list[tuple[str, float, float, float]], season: str = "summer") -> pd.DataFrame:
+def _v1(squares: Sequence[tuple[str, float, float, float]], season: str = "summer") -> pd.DataFrame:
     rows = [(name, season, left, top - side, left + side, top) for name, left, top, side in squares]
     return pd.DataFrame(rows, columns=["v1_name", "season", "left_m", "bottom_m", "right_m", "top_m"])
 
@@ -117,3 +120,71 @@ def test_published_geometries_carry_the_times_that_their_names_say(published: Pa
         assert (times == table["sensing_time"].to_numpy().astype("datetime64[s]")).all()
         assert len(alignment.read_v1(path)) == len(table)
         assert np.isin(alignment.read_v1(path)["season"].unique(), alignment.SEASONS).all()
+
+
+def _file(folder: Path, name: str, epsg: int | None, names: list[str]) -> Path:
+    squares = [shapely.box(300_000 + n * 1200, 5_398_800, 301_200 + n * 1200, 5_400_000).wkb for n in range(len(names))]
+    table = pa.table({"patch_name": names, "geom": pa.array(squares, pa.binary())})
+    if epsg is not None:
+        geo = {"columns": {"geom": {"crs": {"id": {"authority": "EPSG", "code": epsg}}}}}
+        table = table.replace_schema_metadata({"geo": json.dumps(geo)})
+    path = folder / name
+    pq.write_table(table, path)
+    return path
+
+
+def test_a_file_whose_geometries_lie_in_another_zone_than_its_name_says_is_refused(tmp_path: Path) -> None:
+    names = ["S2A_MSIL2A_20170613T101031_0_0"]
+    wrong = _file(tmp_path, "bigearthnet_v1_spatial_32633.parquet", 32634, names)
+    with pytest.raises(BadAlignment, match=r"_32633\.parquet; expected: .*EPSG:32633.*; found: EPSG:32634"):
+        alignment.read_v1(wrong)
+    for epsg in (32634, None):
+        assert len(alignment.read_v1(_file(tmp_path, "bigearthnet_v1_spatial_32634.parquet", epsg, names))) == 1
+
+
+def test_a_tile_in_another_zone_than_its_name_says_is_refused() -> None:
+    stray = PatchGrid(TILE, Square(300_000, 5_400_000, 12_180, 32634))
+    with pytest.raises(BadAlignment, match=f"{TILE}; expected: .*; found: EPSG:32634"):
+        alignment.align(stray, SENSED, _v1([("a", 300_000, 5_400_000, 1200)]))
+
+
+def test_findings_are_named(tmp_path: Path) -> None:
+    """Hours of two digits and of one, the day that the quirk takes from a season, a name that no pair holds."""
+    names = {
+        "S2A_MSIL2A_20170613T101031_0_0": [],
+        "S2A_MSIL2A_20170613T131500_0_1": [alignment.LATE_HOUR],
+        "S2A_MSIL2A_20170613T13150_0_2": [],  # 01:31:50
+        "S2A_MSIL2A_20170531T94160_0_3": [alignment.QUIRK],
+        "S2A_MSIL2A_20170831T235959_0_4": [alignment.LATE_HOUR, alignment.QUIRK],
+        "S2A_MSIL2A_20171130T000000_0_5": [],
+        "S2A_MSIL2A_20171130T000001_0_6": [alignment.QUIRK],
+        "S2A_MSIL2A_20180204T94160_0_7": [alignment.NO_TILE],
+    }
+    v1 = alignment.read_v1(_file(tmp_path, "bigearthnet_v1_spatial_32633.parquet", 32633, list(names)))
+    found = alignment.findings(v1, [name for name in names if not name.endswith("_7")])
+    assert set(zip(found["finding"], found["v1_name"], strict=True)) == {
+        (finding, name) for name, its in names.items() for finding in its
+    }
+    assert found.equals(found.sort_values(["finding", "v1_name"], ignore_index=True))
+
+
+@given(st.datetimes(datetime(2015, 1, 1), datetime(2026, 1, 1)))
+def test_only_three_days_a_year_need_the_quirk(time: datetime) -> None:
+    name = f"S2A_MSIL2A_{time:%Y%m%dT%H%M%S}_0_0"
+    v1 = pd.DataFrame({"v1_name": [name], "sensed": np.array([time], "datetime64[s]")})
+    quirk = f"{time:%m%d}" in ("0531", "0831", "1130") and f"{time:%H%M%S}" != "000000"
+    assert (alignment.QUIRK in set(alignment.findings(v1, [name])["finding"])) == quirk
+
+
+def test_every_published_v1_patch_lies_in_a_tile_and_only_those_of_one_day_need_the_quirk(published: Path) -> None:
+    tiles = [ProductName.parse(tile).converted() for tile in read_tile_ids(published / "bigearthnet_s2_tile_ids.csv")]
+    for epsg, path in alignment.spatial_files(published / "v1_spatial").items():
+        v1 = alignment.read_v1(path)
+        pairs = [
+            alignment.align(PatchGrid(tile.tile_name, tile_square(tile)), tile.sensing_time, v1)
+            for tile in tiles
+            if tile.epsg == epsg
+        ]
+        found = alignment.findings(v1, pd.concat(pairs)["v1_name"])
+        assert set(found["finding"]) <= {alignment.QUIRK}
+        assert found["v1_name"].str.startswith("S2B_MSIL2A_20170831T").all()

@@ -116,6 +116,31 @@ def test_parts_join_to_one_tar(tmp_path: Path, count: int) -> None:
     )
 
 
+def test_the_tar_may_come_from_the_shards(tmp_path: Path) -> None:
+    sources = [(*shard(tmp_path, tile), {f"{tile}_00_{number:02d}" for number in (0, 2, 3)}) for tile in TILES]
+    parts = [tmp_path / f"{number}.tar.zst" for number in range(len(sources))]
+    for source, part in zip(sources, parts, strict=True):
+        archive.write_shard_part(*source, part, 3)
+    expected = archive.join(parts, tmp_path / "S2.tar.zst", keep_tar=tmp_path / "S2.tar")
+    members = [archive.shard_members(*source) for source in sources]
+    assert archive.join(parts, tmp_path / "2.tar.zst", keep_tar=tmp_path / "2.tar", members=members) == expected
+    assert (tmp_path / "2.tar.zst").read_bytes() == (tmp_path / "S2.tar.zst").read_bytes()
+    assert (tmp_path / "2.tar").read_bytes() == (tmp_path / "S2.tar").read_bytes()
+
+
+def test_a_part_of_other_members_is_named(tmp_path: Path) -> None:
+    tar, index = shard(tmp_path, TILES[0])
+    part = tmp_path / "part.tar.zst"
+    keep = shards.read_index(index)["patch_id"].to_pylist()
+    archive.write_shard_part(tar, index, keep, part, 3)
+    good = part.read_bytes()
+    for content, kept in ((good, keep[2:]), (good[:-5], keep), (good + b"junk", keep)):
+        part.write_bytes(content)
+        with pytest.raises(BadArchive, match=r"part .*part\.tar\.zst; expected: one whole zstd frame"):
+            archive.join([part], tmp_path / "S2.tar.zst", members=[archive.shard_members(tar, index, kept)])
+    assert not (tmp_path / "S2.tar.zst").exists()
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "checksum", "twice", "junk", "empty", "gone"])
 def test_a_damaged_part_is_named_and_nothing_is_left(tmp_path: Path, damage: str) -> None:
     tar, index = shard(tmp_path, TILES[0])
@@ -150,7 +175,9 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
         "part, out = map(Path, sys.argv[1:])\n"
         "archive.join([part], out, keep_tar=out.with_suffix('.tar'))"
     )
-    assert run(code, part, tmp_path / "out" / "S2.zst").returncode == 1
+    result = run(code, part, tmp_path / "out" / "S2.zst")
+    assert result.returncode == 1
+    assert b"DiskError: " in result.stderr
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -46,7 +46,10 @@ def test_the_nearest_country_by_the_patch_not_by_its_centre(tmp_path: Path, key:
 def test_brute_force_agrees(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     centres = rng.uniform([480_000, 5_370_000], [530_000, 5_420_000], (10, 2))
-    shapes = {name: shapely.Point(c).buffer(3000 + 500 * i) for i, (name, c) in enumerate(zip(COUNTRIES, centres))}
+    shapes = {
+        name: shapely.Point(c).buffer(3000 + 500 * i)
+        for i, (name, c) in enumerate(zip(COUNTRIES, centres, strict=True))
+    }
     path = _write(tmp_path / "borders.geojson", shapes)
     to_zone = Transformer.from_crs(4326, 32633, always_xy=True)
     borders = {

@@ -56,7 +56,7 @@ def test_splits_of_a_real_tile_are_the_published_rings() -> None:
     for x, y, split in zip(GRID.x, GRID.y, GRID.splits(), strict=True):
         if min(x, y) <= 12 or max(x, y) >= 78:
             expected = "train"
-        elif 23 <= min(x, y) and max(x, y) <= 68:
+        elif min(x, y) >= 23 and max(x, y) <= 68:
             expected = "test"
         else:
             expected = "validation"

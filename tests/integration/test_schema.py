@@ -1,0 +1,215 @@
+"""Every key and check of the tables, in a real PostgreSQL: what each refuses, and that right rows pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import psycopg2
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg2 import errors
+
+from ben_luigi.domain.alignment import season
+from ben_luigi.state.schema import SCHEMA, _season_in
+from ben_luigi.state.server import close_server, open_server
+
+NAME = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
+PATCH = f"{NAME}_26_07"
+ROWS: dict[str, dict[str, Any]] = {
+    "marker": {"task": "GridPatches", "tile": "33UUP_20170613", "made_from": "{}", "rows": 0, "digest": "0" * 64},
+    "product": {
+        "tile": "33UUP_20170613",
+        "l2a_name": f"{NAME}_20170613T101608.SAFE",
+        "folder": "l2a",
+        "start_time": datetime(2017, 6, 13, 10, 10, 31),
+        "season": "summer",
+        "baseline": "02.05",
+        **{f"{check}_quality": "PASSED" for check in ("general", "geometric", "radiometric", "sensor")},
+        "boa_offset": False,
+        "epsg": 32633,
+        "left_m": 300_000.0,
+        "top_m": 5_400_000.0,
+        "side_m": 109_800.0,
+    },
+    "patch": {
+        "patch_id": PATCH,
+        "tile": "33UUP_20170613",
+        "x": 26,
+        "y": 7,
+        "epsg": 32633,
+        "season": "summer",
+        "left_m": 331_200.0,
+        "right_m": 332_400.0,
+        "bottom_m": 5_390_400.0,
+        "top_m": 5_391_600.0,
+        "valid": True,
+    },
+    "split": {"patch_id": PATCH, "split": "train"},
+    "country": {"patch_id": PATCH, "country": "Austria"},
+    "alignment": {"patch_id": PATCH, "v1_name": "S2A_MSIL2A_20170613T101031_26_7"},
+    "clc_count": {"patch_id": PATCH, "code": 112, "pixels": 14_400},
+    "label": {"patch_id": PATCH, "label": "Urban fabric"},
+}
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    folder = tmp_path_factory.mktemp("schema")
+    address = open_server(folder)
+    url = sa.URL.create(
+        "postgresql+psycopg2", username=address.user, database=address.database, query={"host": address.host}
+    )
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    SCHEMA.create_all(engine)
+    connection = psycopg2.connect(host=address.host, user=address.user, dbname=address.database)
+    yield connection
+    connection.close()
+    close_server(folder)
+
+
+@pytest.fixture
+def cursor(connection: Any) -> Iterator[Any]:
+    """A cursor with one right row in every table; undone at the end."""
+    with connection.cursor() as cursor:
+        for table, row in ROWS.items():
+            insert(cursor, table, row)
+        yield cursor
+    connection.rollback()
+
+
+def insert(cursor: Any, table: str, row: dict[str, Any]) -> None:
+    columns, values = ", ".join(row), ", ".join(["%s"] * len(row))
+    cursor.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})", list(row.values()))
+
+
+def another(table: str, **changed: Any) -> dict[str, Any]:
+    """A row that differs from the right one in its key, and in what is `changed`."""
+    apart = {
+        "marker": {"tile": "33UUP_20170614"},
+        "product": {
+            "tile": "33UUP_20170614",
+            "l2a_name": ROWS["product"]["l2a_name"].replace("0613T101031", "0614T101031"),
+        },
+        "patch": {"patch_id": f"{NAME}_26_08", "y": 8},
+        "clc_count": {"code": 111},
+        "label": {"label": "Pastures"},
+    }
+    return {**ROWS[table], **apart.get(table, {}), **changed}
+
+
+@pytest.mark.parametrize("table", ["marker", "product", "patch", "clc_count", "label"])
+def test_right_rows_pass(cursor: Any, table: str) -> None:
+    insert(cursor, table, another(table))
+
+
+@pytest.mark.parametrize("table", list(ROWS))
+def test_every_table_has_a_key(cursor: Any, table: str) -> None:
+    with pytest.raises(errors.UniqueViolation, match="_pkey"):
+        insert(cursor, table, ROWS[table])
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        (name, column.name)
+        for name in ROWS
+        for column in SCHEMA.tables[name].columns
+        if column.name not in ("valid", "at")
+    ],
+)
+def test_nothing_may_be_missing(cursor: Any, table: str, column: str) -> None:
+    with pytest.raises(errors.NotNullViolation):
+        insert(cursor, table, another(table, **{column: None}))
+
+
+def test_a_patch_whose_validity_was_not_tested_has_none(cursor: Any) -> None:
+    insert(cursor, "patch", another("patch", valid=None))
+
+
+@pytest.mark.parametrize(
+    ("table", "changed", "constraint"),
+    [
+        ("marker", {"rows": -1}, "rows_counted"),
+        ("marker", {"digest": "nonsense"}, "digest_is_a_sha256"),
+        ("marker", {"made_from": ""}, "made_from_is_json"),
+        ("product", {"l2a_name": "nonsense"}, "name_follows_its_rule"),
+        ("product", {"tile": "33UUP_20170615"}, "tile_of_its_name"),
+        ("product", {"tile": "33UUQ_20170614"}, "tile_of_its_name"),
+        ("product", {"epsg": 32634}, "zone_of_its_name"),
+        ("product", {"epsg": 32733}, "epsg_is_northern_utm"),
+        ("product", {"season": "winter"}, "season_of_its_name"),
+        ("product", {"side_m": 0.0}, "side_holds_a_patch"),
+        ("patch", {"patch_id": f"{NAME}_26_08".replace("_R", "-R")}, "name_follows_its_rule"),
+        ("patch", {"patch_id": f"{NAME}_26_09"}, "id_says_position"),
+        ("patch", {"x": 27}, "id_says_position"),
+        ("patch", {"x": -1}, "id_says_position|position_in_tile"),
+        ("patch", {"epsg": 32632}, "zone_of_its_name"),
+        ("patch", {"season": "fall"}, "season_of_its_name"),
+        ("patch", {"left_m": 331_199.0}, "square_of_a_patch"),
+        ("patch", {"top_m": 5_391_601.0}, "square_of_a_patch"),
+        ("split", {"split": "testing"}, "split_known"),
+        ("country", {"country": "Germany"}, "country_known"),
+        ("alignment", {"v1_name": "nonsense"}, "name_follows_its_rule|pair_of_one_season"),
+        ("alignment", {"v1_name": "S2A_MSIL2A_20170531T101031_26_7"}, "pair_of_one_season"),
+        ("clc_count", {"code": 113}, "code_of_clc"),
+        ("clc_count", {"code": 0}, "code_of_clc"),
+        ("clc_count", {"pixels": 0}, "pixels_of_a_patch"),
+        ("clc_count", {"pixels": 14_401}, "pixels_of_a_patch"),
+        ("label", {"label": "UNLABELED"}, "label_is_a_class"),
+        ("label", {"label": ""}, "label_is_a_class"),
+    ],
+)
+def test_nonsense_is_refused(cursor: Any, table: str, changed: dict[str, Any], constraint: str) -> None:
+    if table in ("split", "country", "alignment"):
+        cursor.execute(f"DELETE FROM {table}")
+    with pytest.raises(errors.CheckViolation, match=constraint):
+        insert(cursor, table, another(table, **changed))
+
+
+@pytest.mark.parametrize("table", ["split", "country", "alignment", "clc_count", "label"])
+def test_rows_belong_to_a_patch_that_is_there(cursor: Any, table: str) -> None:
+    with pytest.raises(errors.ForeignKeyViolation):
+        stranger = {"patch_id": f"{NAME}_26_09", "v1_name": "S2A_MSIL2A_20170613T101031_0_0"}
+        insert(cursor, table, {**ROWS[table], **{key: stranger[key] for key in stranger if key in ROWS[table]}})
+
+
+@pytest.mark.parametrize("table", ["clc_count", "label"])
+def test_counts_and_labels_belong_to_an_aligned_patch(cursor: Any, table: str) -> None:
+    insert(cursor, "patch", another("patch"))
+    with pytest.raises(errors.ForeignKeyViolation, match="alignment"):
+        insert(cursor, table, another(table, patch_id=f"{NAME}_26_08"))
+
+
+def test_a_patch_belongs_to_a_product_and_goes_with_it(cursor: Any) -> None:
+    cursor.execute("DELETE FROM product")
+    for table in ("patch", "split", "country", "alignment", "clc_count", "label"):
+        cursor.execute(f"SELECT count(*) FROM {table}")
+        assert cursor.fetchone() == (0,)
+    with pytest.raises(errors.ForeignKeyViolation):
+        insert(cursor, "patch", ROWS["patch"])
+
+
+def test_a_v1_name_has_one_patch_and_a_place_in_a_tile_one_too(cursor: Any) -> None:
+    insert(cursor, "patch", another("patch"))
+    cursor.execute("SAVEPOINT before")
+    with pytest.raises(errors.UniqueViolation, match="v1_name"):
+        insert(cursor, "alignment", {**ROWS["alignment"], "patch_id": f"{NAME}_26_08"})
+    cursor.execute("ROLLBACK TO before")
+    with pytest.raises(errors.UniqueViolation, match="tile_x_y"):
+        insert(cursor, "patch", another("patch", patch_id=f"{NAME}_26_08".replace("R022", "R122")))
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.datetimes(datetime(2015, 1, 1), datetime(2026, 1, 1))
+    | st.sampled_from([datetime(2018, m, d, 0, 0, s) for m, d in ((5, 31), (8, 31), (11, 30), (3, 1)) for s in (0, 1)])
+)
+def test_sql_and_python_agree_on_the_season(cursor: Any, time: datetime) -> None:
+    short = f"{time.hour}{time:%M%S}"
+    for name in (f"S2A_MSIL2A_{time:%Y%m%dT%H%M%S}_N9999", f"S2A_MSIL2A_{time:%Y%m%d}T{short}_0_0"):
+        cursor.execute(f"SELECT {_season_in('name')} FROM (SELECT %s::text AS name) one", (name,))
+        assert cursor.fetchone() == (season(time.replace(microsecond=0)),)

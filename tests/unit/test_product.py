@@ -1,0 +1,222 @@
+"""What an L2A product says of itself, and which products are refused."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from ben_luigi.domain.errors import BadName, BadProduct
+from ben_luigi.domain.grid import Square
+from ben_luigi.domain.product import BANDS, QUALITY_RESULTS, RESOLUTION_M, find_products, read_product
+from tests.unit.products import NAME, SIDE_M, SmallProduct, jpeg2000, noise
+
+SMALL = SmallProduct()
+
+
+@pytest.fixture(scope="module")
+def members() -> dict[str, bytes]:
+    return SMALL.members()
+
+
+@pytest.fixture
+def folder(members: dict[str, bytes], tmp_path: Path) -> Path:
+    return SMALL.write(tmp_path, members)
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_what_a_product_says(folder: Path) -> None:
+    product = read_product(folder, SIDE_M)
+    assert product.name == NAME
+    assert product.start_time == datetime(2017, 6, 13, 10, 10, 31, 26_000)
+    assert product.baseline == "99.99"
+    assert product.quality == dict.fromkeys(QUALITY_RESULTS, "PASSED")
+    assert product.passed
+    assert product.boa_offsets == {}
+    assert product.square == SMALL.square
+    assert {band: path.relative_to(folder).as_posix() for band, path in product.bands.items()} == {
+        band: SMALL.image(band) for band in BANDS
+    }
+    for band in BANDS:
+        product.verify(band)
+
+
+def test_lower_resolution_copies_and_other_layers_do_not_count(folder: Path) -> None:
+    for band, pixel_m in (("B02", 20), ("B02", 60), ("AOT", 10), ("SCL", 20), ("B05", 60)):
+        path = (
+            folder / SMALL.facts.granule / "IMG_DATA" / f"R{pixel_m}m" / f"T33UUP_20170613T101031_{band}_{pixel_m}m.jp2"
+        )
+        path.write_bytes(b"never read")
+    assert read_product(folder, SIDE_M).bands.keys() == set(BANDS)
+
+
+@pytest.mark.parametrize("check", QUALITY_RESULTS)
+def test_one_failed_result_is_enough(folder: Path, check: str) -> None:
+    change(folder / "MTD_MSIL2A.xml", f'checkType="{check}">PASSED', f'checkType="{check}">FAILED')
+    product = read_product(folder, SIDE_M)
+    assert not product.passed
+    assert product.quality[check] == "FAILED"
+
+
+def test_results_spelt_as_older_products_do(folder: Path) -> None:
+    for check in QUALITY_RESULTS:
+        old = f'<quality_check checkType="{check}">PASSED</quality_check>'
+        change(folder / "MTD_MSIL2A.xml", old, f"<{check}_FLAG>PASSED</{check}_FLAG>")
+    assert read_product(folder, SIDE_M).passed
+
+
+@pytest.mark.parametrize("check", QUALITY_RESULTS)
+def test_missing_result(folder: Path, check: str) -> None:
+    change(folder / "MTD_MSIL2A.xml", f'checkType="{check}"', 'checkType="OTHER"')
+    with pytest.raises(BadProduct, match=f"four quality results.*no {check}"):
+        read_product(folder, SIDE_M)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (f"<PRODUCT_URI>{NAME}", f"<PRODUCT_URI>{str(NAME).replace('33UUP', '33UVP')}", "T33UVP.*as its metadata say"),
+        ("<PRODUCT_URI>", "<OTHER>", "not well-formed|mismatched"),
+        ("PRODUCT_START_TIME", "OTHER", "an element PRODUCT_START_TIME"),
+        ("2017-06-13T10:10:31.026Z</PRODUCT_START", "yesterday</PRODUCT_START", "yesterday"),
+        ("PROCESSING_BASELINE", "OTHER", "an element PROCESSING_BASELINE"),
+    ],
+)
+def test_metadata_that_contradict_or_are_damaged(folder: Path, old: str, new: str, said: str) -> None:
+    change(folder / "MTD_MSIL2A.xml", old, new)
+    with pytest.raises(BadProduct, match=said):
+        read_product(folder, SIDE_M)
+
+
+def test_no_metadata(folder: Path) -> None:
+    (folder / "MTD_MSIL2A.xml").unlink()
+    with pytest.raises(BadProduct, match=r"MTD_MSIL2A.xml; expected: the metadata"):
+        read_product(folder, SIDE_M)
+
+
+@pytest.mark.parametrize("band", BANDS)
+def test_missing_band(folder: Path, band: str) -> None:
+    (folder / SMALL.image(band)).unlink()
+    with pytest.raises(BadProduct, match=f"33UUP_20170613.*one file of band {band}.*found: none"):
+        read_product(folder, SIDE_M)
+
+
+def test_two_files_of_a_band(folder: Path) -> None:
+    path = folder / SMALL.image("B8A")
+    shutil.copy(path, path.with_name("T33UUP_20170613T101032_B8A_20m.jp2"))
+    with pytest.raises(BadProduct, match=r"one file of band B8A.*T101031.*T101032"):
+        read_product(folder, SIDE_M)
+
+
+def test_wrong_size(folder: Path) -> None:
+    with pytest.raises(BadProduct, match=r"1830.*found: \(61"):
+        read_product(folder, 109_800)
+
+
+@pytest.mark.parametrize("band", ["B02", "B05", "B09"])
+@pytest.mark.parametrize("check_extent", [True, False])
+def test_one_band_elsewhere(folder: Path, band: str, check_extent: bool) -> None:
+    square, pixel_m = SMALL.square, RESOLUTION_M[band]
+    moved = Square(square.left + 60, square.top, square.side_m, square.epsg)
+    (folder / SMALL.image(band)).write_bytes(jpeg2000(noise(band), moved, pixel_m))
+    with pytest.raises(BadProduct, match="expected: width, height, type, EPSG code and transform"):
+        read_product(folder, SIDE_M, check_extent=check_extent)
+
+
+@pytest.mark.parametrize("check_extent", [True, False])
+def test_wrong_crs(folder: Path, check_extent: bool) -> None:
+    for band in BANDS:
+        (folder / SMALL.image(band)).write_bytes(jpeg2000(noise(band), SMALL.square, RESOLUTION_M[band], epsg=32634))
+    with pytest.raises(BadProduct, match=r"32633.*found: .*32634"):
+        read_product(folder, SIDE_M, check_extent=check_extent)
+
+
+def test_wrong_type(folder: Path) -> None:
+    (folder / SMALL.image("B11")).write_bytes(jpeg2000(noise("B11").astype("uint8"), SMALL.square, 20))
+    with pytest.raises(BadProduct, match=r"B11_20m.jp2.*uint16.*found: .*uint8"):
+        read_product(folder, SIDE_M)
+
+
+def test_elsewhere_than_its_name_says(folder: Path) -> None:
+    square = SMALL.square
+    moved = Square(square.left + 1200, square.top - 60, square.side_m, square.epsg)
+    for band in BANDS:
+        (folder / SMALL.image(band)).write_bytes(jpeg2000(noise(band), moved, RESOLUTION_M[band]))
+    with pytest.raises(BadProduct, match="check_extent"):
+        read_product(folder, SIDE_M)
+    assert read_product(folder, SIDE_M, check_extent=False).square == moved
+
+
+@pytest.mark.parametrize(("value", "accepted"), [("0", False), ("-1000", False), ("-1000", True)])
+def test_offset(folder: Path, value: str, accepted: bool) -> None:
+    offsets = (
+        f'<n><BOA_ADD_OFFSET band_id="0">0</BOA_ADD_OFFSET><BOA_ADD_OFFSET band_id="1">{value}</BOA_ADD_OFFSET></n>'
+    )
+    change(folder / "MTD_MSIL2A.xml", "<Spectral_Information_List>", f"{offsets}<Spectral_Information_List>")
+    if value == "0" or accepted:
+        product = read_product(folder, SIDE_M, accept_offset=accepted)
+        assert product.boa_offsets == ({} if value == "0" else {"1": -1000})
+    else:
+        with pytest.raises(BadProduct, match=r"found: offsets \{'1': -1000\}.*accept_offset"):
+            read_product(folder, SIDE_M)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.99, 0.9999])
+def test_truncated_band(folder: Path, kept: float) -> None:
+    path = folder / SMALL.image("B04")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(BadProduct, match=r"33UUP_20170613: .*B04_10m.jp2; expected: a whole JPEG 2000 file"):
+        read_product(folder, SIDE_M)
+
+
+def test_changed_bit_is_seen_by_the_manifest_alone(folder: Path) -> None:
+    path = folder / SMALL.image("B03")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    product = read_product(folder, SIDE_M)
+    with pytest.raises(BadProduct, match=r"B03_10m.jp2; expected: md5 .*manifest.safe says"):
+        product.verify("B03")
+    product.verify("B04")
+    (folder / "manifest.safe").unlink()
+    read_product(folder, SIDE_M).verify("B03")
+
+
+@pytest.mark.parametrize("stated", ["SHA3-256", "CRC-7"])
+def test_other_checksums(folder: Path, stated: str) -> None:
+    """ESA's products state SHA3-256 from baseline 04.00; what nobody knows is not held against the product."""
+    change(folder / "manifest.safe", 'checksumName="MD5"', f'checksumName="{stated}"')
+    product = read_product(folder, SIDE_M)
+    if stated == "CRC-7":
+        product.verify("B03")
+    else:
+        with pytest.raises(BadProduct, match="expected: sha3_256"):
+            product.verify("B03")
+
+
+def test_damaged_manifest(folder: Path) -> None:
+    change(folder / "manifest.safe", "</dataObjectSection>", "")
+    with pytest.raises(BadProduct, match="a manifest in XML"):
+        read_product(folder, SIDE_M)
+
+
+def test_products_in_a_folder(tmp_path: Path) -> None:
+    names = ["S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_20260101T000000.SAFE"]
+    names += ["S2B_MSIL2A_20180204T094159_N9999_R036_T35VPK_20260101T000000.SAFE"]
+    for name in [*names, "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE"]:
+        (tmp_path / name).mkdir()
+    assert find_products(tmp_path) == {
+        "33UUP_20170613": tmp_path / names[0],
+        "35VPK_20180204": tmp_path / names[1],
+    }
+    (tmp_path / names[0].replace("20260101", "20260102")).mkdir()
+    with pytest.raises(BadName, match="one L2A product"):
+        find_products(tmp_path)
