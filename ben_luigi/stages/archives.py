@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -72,11 +73,16 @@ class CompressPart(luigi.Task):
             names = dict(s1_parts())[str(self.part)]
             archive.write_s1_part(input_path("s1_dir"), names, target.file, level, expected=squares(names))
         else:
-            shard = config.data_dir() / _SHARDS[str(self.archive)] / f"{self.part}.tar"
-            index = shard.with_suffix(".parquet")
+            shard, index = shard_files(str(self.archive), str(self.part))
             keep = set(shards.read_index(index)["patch_id"].to_pylist()) & set(kept())
             archive.write_shard_part(shard, index, keep, target.file, level)
         target.record(files.file_hash(target.file))
+
+
+def shard_files(name: str, tile: str) -> tuple[Path, Path]:
+    """The shard of a tile that an archive is made from, and its index."""
+    shard = config.data_dir() / _SHARDS[name] / f"{tile}.tar"
+    return shard, shard.with_suffix(".parquet")
 
 
 def s1_parts() -> list[tuple[str, list[str]]]:
@@ -137,13 +143,19 @@ class _Archive(luigi.Task):
         """The parts in order."""
         return shard_parts()
 
+    def members(self, parts: list[tuple[str, list[str]]]) -> list[Iterator[bytes]] | None:
+        """The tar's bytes of each part from the shards, which is quicker than from the frames; or None."""
+        return [archive.shard_members(*shard_files(self.name, tile), kept) for tile, kept in parts]
+
     def run(self) -> Any:
         """Have the parts compressed, and join them."""
-        tasks = [CompressPart(archive=self.name, part=part) for part, _ in self.parts()]
+        parts = self.parts()
+        tasks = [CompressPart(archive=self.name, part=part) for part, _ in parts]
         yield tasks
         target = self.output()
         tar = config.data_dir() / "archives" / f"{self.name}.tar" if config.archive().keep_tar else None
-        hashes = archive.join([task.output().file for task in tasks], target["archive"].file, keep_tar=tar)
+        frames = [task.output().file for task in tasks]
+        hashes = archive.join(frames, target["archive"].file, keep_tar=tar, members=self.members(parts))
         text = json.dumps(asdict(hashes), indent=1, sort_keys=True) + "\n"
         files.write_text(target["hashes"].file, text)
         for made in target.values():
@@ -174,3 +186,7 @@ class ArchiveS1(_Archive):
     def parts(self) -> list[tuple[str, list[str]]]:
         """The parts in order."""
         return s1_parts()
+
+    def members(self, parts: list[tuple[str, list[str]]]) -> None:
+        """From the frames: the S1 patches are many small files."""
+        return
