@@ -12,4 +12,4 @@ __version__ = "0.1.0"
 from ben_luigi import config
 from ben_luigi.stages import finalize as finalize
 
-config.set_resources()
+config.set_defaults()

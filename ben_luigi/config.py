@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import luigi
@@ -152,8 +153,13 @@ def data_dir() -> Path:
     return Path(dataset().data_dir).expanduser().absolute()
 
 
+@lru_cache(maxsize=1)
 def is_sample() -> bool:
-    """Whether the run is on the sample world."""
+    """Whether the run is on the sample world; found once, since it is asked for each target."""
+    return _names_nothing_real()
+
+
+def _names_nothing_real() -> bool:
     world = str(dataset().world)
     if world != "auto":
         return world == "sample"
@@ -163,8 +169,9 @@ def is_sample() -> bool:
     return not any([*named, os.environ.get("CDSE_USER", "")])
 
 
+@lru_cache(maxsize=64)
 def given_input(option: str) -> Path | None:
-    """The path that `[inputs] option` gives, absolute, or None."""
+    """The path that `[inputs] option` gives, absolute, or None; found once."""
     path = str(getattr(inputs(), option))
     return Path(path).expanduser().absolute() if path else None
 
@@ -206,19 +213,27 @@ def sen2cor_at_once() -> int:
     On the sample world one a core: its stand-in is light.
     """
     cores = len(os.sched_getaffinity(0))
-    if is_sample():
+    if _names_nothing_real():
         return cores
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return int(sen2cor().parallel) or max(1, min(cores // 2, int(memory_gb // _SEN2COR_GB)))
 
 
-_set_by_us: set[str] = set()
+_set_by_us: set[tuple[str, str]] = set()
 
 
-def set_resources() -> None:
-    """Tell the local scheduler how many downloads and conversions may run at once, unless [resources] says so."""
+def set_defaults() -> None:
+    """Tell Luigi what follows from our options, unless its own sections say otherwise.
+
+    The local scheduler's resources: how many downloads and conversions may run at once. And the folder of the lock that
+    keeps a command from running twice, which belongs to the data folder.
+    """
     settings = luigi.configuration.get_config()
-    for name, at_once in (("cdse", downloads_at_once()), ("sen2cor", sen2cor_at_once())):
-        if name in _set_by_us or not settings.has_option("resources", name):
-            _set_by_us.add(name)
-            settings.set("resources", name, str(at_once))
+    for section, name, value in (
+        ("resources", "cdse", str(downloads_at_once())),
+        ("resources", "sen2cor", str(sen2cor_at_once())),
+        ("core", "lock_pid_dir", str(data_dir() / "luigi-lock")),
+    ):
+        if (section, name) in _set_by_us or not settings.has_option(section, name):
+            _set_by_us.add((section, name))
+            settings.set(section, name, value)

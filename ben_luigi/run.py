@@ -28,7 +28,7 @@ def main() -> int:
     """Run `FinalizeDataset`, or the task given, and say where the result is; the exit code is Luigi's."""
     configure()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that steps are undone and the server stops
-    config.set_resources()
+    config.set_defaults()
     arguments = sys.argv[1:]
     if not arguments or arguments[0].startswith("-"):
         arguments = ["FinalizeDataset", *arguments]
@@ -90,7 +90,8 @@ def _failed(task: luigi.Task, error: Exception) -> None:
 
 
 def _done(task: luigi.Task, seconds: float) -> None:
-    _log.info("%6.1f s  %s", seconds, task)
+    if not getattr(task, "unchanged", False):
+        _log.info("%6.1f s  %s", seconds, task)
 
 
 luigi.Task.event_handler(luigi.Event.FAILURE)(_failed)

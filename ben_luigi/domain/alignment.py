@@ -146,7 +146,8 @@ def align(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> pd.DataFrame:
             found=f"EPSG:{grid.square.epsg}",
             remedy="look at the product's metadata; if its name is right, fetch it again",
         )
-    near = v1[_inside(grid.square, v1) & (v1["season"] == season(sensed)).to_numpy()]
+    near = v1.iloc[np.flatnonzero(_inside(grid.square, v1))]
+    near = near[(near["season"] == season(sensed)).to_numpy()]
     x = np.floor((near["left_m"].to_numpy() - grid.square.left) / PATCH_M).astype("int64")
     y = np.floor((grid.square.top - near["top_m"].to_numpy()) / PATCH_M).astype("int64")
     n = grid.patches_a_side

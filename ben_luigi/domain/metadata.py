@@ -59,7 +59,9 @@ class Mappings:
 
 def read_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.Table:
     """Read a CSV of strings (plain or compressed, LF or CRLF) with exactly these columns; BadInput if it is not so."""
-    return open_csv(path, columns, header=header).read_all()
+    table = open_csv(path, columns, header=header).read_all()
+    pa.default_memory_pool().release_unused()  # what reading in blocks has left over
+    return table
 
 
 def open_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.RecordBatchReader:
@@ -99,7 +101,7 @@ def join(mappings: Mappings) -> Iterator[pa.Table]:
         _Ordered(name, rows, wrong)
         for name, rows in (("v1", partners), ("split", mappings.split), ("country", mappings.country))
     )
-    s1_names = mappings.s1s2["s1_name"].combine_chunks()
+    s1_names = mappings.s1s2["s1_name"]
     for patches, labels in _labelled(_ascending("label mapping", mappings.labels, ("patch_id", "label"), wrong)):
         partner = v1.at(patches)
         columns = {
@@ -107,7 +109,7 @@ def join(mappings: Mappings) -> Iterator[pa.Table]:
             "labels": labels,
             "split": split.at(patches)["split"],
             "country": country.at(patches)["country"],
-            "s1_name": s1_names.take(partner["s1"]),
+            "s1_name": s1_names.take(partner["s1"]).combine_chunks(),
             **{name: partner[name] for name in ("s2v1_name", *FLAGS)},
         }
         for name in ("split", "country", "s2v1_name", "s1_name"):
@@ -163,10 +165,9 @@ def _partners(mappings: Mappings, wrong: _Wrong) -> pa.Table:
 def _check_key(name: str, values: pa.ChunkedArray, wrong: _Wrong) -> None:
     if not len(values):
         raise BadTable(name, expected="rows", found="none", remedy=_REMEDY)
-    if pc.count_distinct(values).as_py() < len(values):
-        counted = pc.value_counts(values)
-        twice = pc.struct_field(counted, "values").filter(pc.greater(pc.struct_field(counted, "counts"), 1))
-        wrong.note(f"each name once in the {name}", twice.sort())
+    ordered = values.take(pc.sort_indices(values))  # a hash table would need several times the memory
+    twice = ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1]))
+    wrong.note(f"each name once in the {name}", twice.combine_chunks())
 
 
 def _ascending(name: str, rows: Rows, key: Sequence[str], wrong: _Wrong) -> Iterator[pa.RecordBatch]:

@@ -22,8 +22,9 @@ _PIXEL_SCALE, _TIE_POINT, _TRANSFORMATION, _GEO_KEYS, _NODATA = 33550, 33922, 34
 _PROJECTED_CRS, _RASTER_TYPE, _PIXEL_IS_POINT = 3072, 1025, 2
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 11: "f", 12: "d"}
 _KINDS = {1: "u", 2: "i", 3: "f"}
+_BITS_OF = {"u": (8, 16, 32, 64), "i": (8, 16, 32, 64), "f": (32, 64)}
 _UNCOMPRESSED, _DEFLATED = 1, (8, 32946)
-_HORIZONTAL = 2
+_NONE, _HORIZONTAL = 1, 2
 
 Value = bytes | tuple[int | float, ...]
 
@@ -59,12 +60,13 @@ def read_header(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> TiffHe
         keys = _geo_keys(tags)
         if keys.get(_RASTER_TYPE) == _PIXEL_IS_POINT:
             left, top = left - pixel_m / 2, top + pixel_m / 2
+        sample_format, bits = _pixel_type(tags)
         nodata = tags.get(_NODATA)
         return TiffHeader(
             width=_whole(tags, _WIDTH),
             height=_whole(tags, _HEIGHT),
-            sample_format=_KINDS[_whole(tags, _SAMPLE_FORMAT, 1)],
-            bits=_whole(tags, _BITS, 1),
+            sample_format=sample_format,
+            bits=bits,
             left=left,
             top=top,
             pixel_m=pixel_m,
@@ -87,9 +89,13 @@ def read_pixels(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> np.nda
         elif compression != _UNCOMPRESSED:
             raise ValueError(f"compression {compression}")
         shape = _whole(tags, _HEIGHT), _whole(tags, _WIDTH)
-        kind = f"{_order(data)}{_KINDS[_whole(tags, _SAMPLE_FORMAT, 1)]}{_whole(tags, _BITS, 1) // 8}"
+        sample_format, bits = _pixel_type(tags)
+        kind = f"{_order(data)}{sample_format}{bits // 8}"
         pixels: np.ndarray = np.frombuffer(b"".join(strips), dtype=kind).reshape(shape)
-        if _whole(tags, _PREDICTOR, 1) == _HORIZONTAL:
+        predictor = _whole(tags, _PREDICTOR, 1)
+        if predictor not in (_NONE, _HORIZONTAL):
+            raise ValueError(f"predictor {predictor}")
+        if predictor == _HORIZONTAL:
             pixels = np.cumsum(pixels, axis=1, dtype=pixels.dtype)
     except (struct.error, ValueError, KeyError, IndexError, zlib.error) as error:
         raise _bad(subject, error) from error
@@ -137,6 +143,13 @@ def _whole(tags: dict[int, Value], tag: int, default: int | None = None) -> int:
     if len(value) != 1:
         raise ValueError(f"{len(value)} values of tag {tag}")
     return int(value[0])
+
+
+def _pixel_type(tags: dict[int, Value]) -> tuple[str, int]:
+    sample_format, bits = _KINDS.get(_whole(tags, _SAMPLE_FORMAT, 1), "?"), _whole(tags, _BITS, 1)
+    if bits not in _BITS_OF.get(sample_format, ()):
+        raise ValueError(f"pixels of kind {sample_format!r} and {bits} bits")
+    return sample_format, bits
 
 
 def _place(tags: dict[int, Value]) -> tuple[float, float, float]:

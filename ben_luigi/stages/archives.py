@@ -16,6 +16,7 @@ from ben_luigi import config
 from ben_luigi.domain import archive, files, patches, reference_maps, shards
 from ben_luigi.domain.grid import PATCH_M, Square
 from ben_luigi.domain.names import PatchId
+from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
 from ben_luigi.stages.resolve import PRIORITY, known_tiles
@@ -111,7 +112,7 @@ def squares(s1_names: list[str]) -> dict[str, Square]:
     return {by_patch[patch]: Square(left, top, PATCH_M, epsg) for patch, left, top, epsg in places}
 
 
-class _Archive(luigi.Task):
+class _Archive(Derived):
     """An archive of the dataset, with the hashes of its tar and of itself beside its parts."""
 
     priority = PRIORITY["archive"]
@@ -147,7 +148,7 @@ class _Archive(luigi.Task):
         """The tar's bytes of each part from the shards, which is quicker than from the frames; or None."""
         return [archive.shard_members(*shard_files(self.name, tile), kept) for tile, kept in parts]
 
-    def run(self) -> Any:
+    def make(self) -> Any:
         """Have the parts compressed, and join them."""
         parts = self.parts()
         tasks = [CompressPart(archive=self.name, part=part) for part, _ in parts]

@@ -12,6 +12,7 @@ import pandas as pd
 from ben_luigi import config
 from ben_luigi.domain import alignment, files, l1c, sen2cor
 from ben_luigi.domain.product import Product, find_products, read_product
+from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.prerequisites import FindSen2Cor, GivenInput, executable_name, input_path, sen2cor_version, side_m
 from ben_luigi.stages.resolve import PRIORITY, source, tiles
@@ -52,7 +53,7 @@ class ConvertToL2A(luigi.Task):
         target.record(made.name)
 
 
-class ReadProduct(luigi.Task):
+class ReadProduct(Derived):
     """The row of a tile's L2A product: what its metadata say, once its bands have been found in order."""
 
     tile = luigi.Parameter()
@@ -66,7 +67,7 @@ class ReadProduct(luigi.Task):
         """One row of `product`."""
         return TileRows(PRODUCT, self.get_task_family(), str(self.tile), {**tile_settings(str(self.tile))})
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Read the metadata and the headers of the bands."""
         self.output().replace(_row(str(self.tile), read(str(self.tile))))
 

@@ -23,6 +23,7 @@ from ben_luigi.domain.l1c import read_hashes
 from ben_luigi.domain.nomenclature import read_nomenclature
 from ben_luigi.domain.verify import verify_dataset
 from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2
+from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import HashL1C
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
@@ -63,7 +64,7 @@ class ExportPatches(luigi.Task):
         self.output().record("")
 
 
-class VerifyDataset(luigi.Task):
+class VerifyDataset(Derived):
     """That the archives hold exactly the patches of the metadata, each file in its place and as it must be."""
 
     def requires(self) -> Any:
@@ -74,7 +75,7 @@ class VerifyDataset(luigi.Task):
         """A note that all is well."""
         return MadeFile("archives/verified.json", {"archives": _archive_digests()})
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Read all of it once; what is wrong is an error that names it."""
         options = config.metadata()
         labels_of = read_nomenclature(Path(str(options.nomenclature))).labels_of
@@ -90,7 +91,7 @@ def _archive_digests() -> list[str]:
     return [task.output()["archive"].digest() for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
 
 
-class CompareWithPublished(luigi.Task):
+class CompareWithPublished(Derived):
     """`comparison.json`: ids, hashes, metadata and archives beside those of the published run."""
 
     def requires(self) -> Any:
@@ -107,7 +108,7 @@ class CompareWithPublished(luigi.Task):
         """The comparison."""
         return MadeFile("dataset/comparison.json", {"archives": _archive_digests(), "tiles": list(known_tiles())})
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Compare."""
         figures = comparison.read_published(_FIGURES)
         excuse = _excuse()
@@ -192,7 +193,7 @@ def _counts(rows: pa.Table, figures: comparison.Published, excuse: str) -> Itera
         yield comparison.compare(what, str(ours), str(figures.counts[what]), excuse=excuse)
 
 
-class FinalizeDataset(luigi.Task):
+class FinalizeDataset(Derived):
     """The finished dataset in `dataset/`."""
 
     def requires(self) -> Any:
@@ -200,10 +201,6 @@ class FinalizeDataset(luigi.Task):
         compared = CompareWithPublished()
         return [input_task(source()), ProcessTiles(), WriteProvenance(), VerifyDataset(), compared, *compared.deps()]
 
-    def complete(self) -> bool:
-        """Whether all of it is there, the shards that it was made from included."""
-        return all(task.complete() for task in self.requires())
-
-    def run(self) -> None:
+    def make(self) -> None:
         """Nothing is left to do when all of it is there."""
         _log.info("the dataset is complete in %s", config.data_dir() / "dataset")

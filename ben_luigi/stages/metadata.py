@@ -11,6 +11,7 @@ import pandas as pd
 
 from ben_luigi import config
 from ben_luigi.domain import alignment, files, metadata
+from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
 from ben_luigi.stages.reference_maps import LabelPatches
@@ -24,7 +25,7 @@ _VALUES = {"labels": "label", "s2v1": "s2v1_name", "split": "split", "country": 
 _INPUTS = ("s1s2_mapping_csv", "snow_csv", "cloud_csv")
 
 
-class _Mapping(luigi.Task):
+class _Mapping(Derived):
     """A table of patch ids and one value each, as CSV, sorted."""
 
     priority = PRIORITY["metadata"]
@@ -40,7 +41,7 @@ class _Mapping(luigi.Task):
         """The CSV: header, LF, sorted by byte order."""
         return MadeFile(f"metadata/{self.file}.csv", {"rows": rows_made(self.maker), "tiles": list(known_tiles())})
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Copy the rows out of the database."""
         target = self.output()
         database.copy_out(self.query, target.file, tiles=list(tiles()))
@@ -68,9 +69,9 @@ class MapV1Names(_Mapping):
         "WHERE tile = ANY(%(tiles)s) ORDER BY 1"
     )
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Copy the rows out of the database, and look at the v1 names of their zones."""
-        super().run()
+        super().make()
         aligned = metadata.read_csv(self.output().file, ["patch_id", "s2v1_name"], header=True)["s2v1_name"]
         zones = {name.epsg for name in tiles().values()}
         spatial = alignment.spatial_files(input_path("v1_spatial_dir"))
@@ -103,7 +104,7 @@ class MapCountries(_Mapping):
     )
 
 
-class WriteMetadata(luigi.Task):
+class WriteMetadata(Derived):
     """`metadata.parquet`, and the file of the patches with snow, cloud or shadow."""
 
     priority = PRIORITY["metadata"]
@@ -122,7 +123,7 @@ class WriteMetadata(luigi.Task):
         }
         return {name: MadeFile(f"dataset/{name}", made_from) for name in (metadata.METADATA, metadata.FLAGGED)}
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Join and divide."""
 
         def mapping(name: str) -> Any:

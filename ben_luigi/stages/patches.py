@@ -12,12 +12,13 @@ from ben_luigi import config
 from ben_luigi.domain import files, patches
 from ben_luigi.domain.grid import PatchGrid
 from ben_luigi.stages.atmosphere import ReadProduct, read, tile_settings
+from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.placement import AlignPatches, patch_grid
 from ben_luigi.stages.prerequisites import input_origin
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.state import database, schema
-from ben_luigi.state.targets import MadeFile, MadeFrom, TileValidity
+from ben_luigi.state.targets import MadeFile, MadeFrom, TileValidity, rows_digest
 
 
 def shard_target(folder: str, tile: str, made_from: MadeFrom) -> dict[str, MadeFile]:
@@ -34,7 +35,7 @@ def positions(tile: str, where: str, grid: PatchGrid) -> np.ndarray:
     return np.asarray(found["x"].astype("int64") * grid.patches_a_side + found["y"].astype("int64"), dtype="int64")
 
 
-class CutPatches(luigi.Task):
+class CutPatches(Derived):
     """The shard of a tile's patches: valid, aligned with v1, twelve files each. It may be empty."""
 
     tile = luigi.Parameter()
@@ -46,13 +47,17 @@ class CutPatches(luigi.Task):
 
     def output(self) -> dict[str, Any]:
         """The shard with its index, and which patches are valid."""
-        made_from = {**tile_settings(str(self.tile)), "v1_spatial_dir": input_origin("v1_spatial_dir")}
+        made_from = {
+            **tile_settings(str(self.tile)),
+            "v1_spatial_dir": input_origin("v1_spatial_dir"),
+            "alignment": rows_digest([AlignPatches.get_task_family()], [str(self.tile)]),
+        }
         return {
             **shard_target("patches", str(self.tile), made_from),
             "valid": TileValidity(schema.PATCH, self.get_task_family(), str(self.tile), made_from),
         }
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Cut them."""
         target = self.output()
         grid = patch_grid(str(self.tile))

@@ -13,6 +13,7 @@ from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.grid import PatchGrid, Square
 from ben_luigi.domain.names import ProductName
 from ben_luigi.stages.atmosphere import ReadProduct, tile_settings
+from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.state import database, schema
@@ -31,7 +32,7 @@ def patch_grid(tile: str) -> PatchGrid:
     return PatchGrid(ProductName.parse(row["l2a_name"]).tile_name, square)
 
 
-class _Placement(luigi.Task):
+class _Placement(Derived):
     """Rows of the patches of a tile, written from its grid and, if `option` names one, an input."""
 
     tile = luigi.Parameter()
@@ -50,7 +51,7 @@ class _Placement(luigi.Task):
             made_from[self.option] = input_origin(self.option)
         return TileRows(self.table, self.get_task_family(), str(self.tile), made_from)
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Compute the rows and put them in place."""
         self.output().replace(self.rows(patch_grid(str(self.tile))))
 

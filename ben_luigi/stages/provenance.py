@@ -6,12 +6,11 @@ import csv
 import json
 from typing import Any
 
-import luigi
-
 import ben_luigi
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.provenance import software
+from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.resolve import known_tiles, source, tiles
 from ben_luigi.stages.tiles import KEPT, ProcessTiles, rows_made
@@ -30,7 +29,7 @@ FROM product WHERE tile = ANY(%(tiles)s) ORDER BY tile
 """
 
 
-class WriteProvenance(luigi.Task):
+class WriteProvenance(Derived):
     """`provenance.json`: for each tile its products, hashes and counts; versions of all software."""
 
     def requires(self) -> Any:
@@ -41,7 +40,7 @@ class WriteProvenance(luigi.Task):
         """The file."""
         return MadeFile("dataset/provenance.json", {"rows": rows_made(*KEPT), "tiles": list(known_tiles())})
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Collect what was noted on the way."""
         rows = database.query(_ROWS, tiles=list(tiles())).to_dict("records")
         by_tile = {str(row["tile"]): {**row, **_products(str(row["tile"]))} for row in rows}

@@ -12,16 +12,17 @@ from ben_luigi import config
 from ben_luigi.domain import clc, files, reference_maps
 from ben_luigi.domain.nomenclature import read_nomenclature
 from ben_luigi.stages.atmosphere import tile_settings
+from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.patches import CutPatches, positions, shard_target
 from ben_luigi.stages.placement import patch_grid, product_row
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.state import database, schema
-from ben_luigi.state.targets import MadeFile, TileRows
+from ben_luigi.state.targets import TileRows, rows_digest
 
 
-class MakeReferenceMaps(luigi.Task):
+class MakeReferenceMaps(Derived):
     """The shard of a tile's reference maps, and the classes counted on each."""
 
     tile = luigi.Parameter()
@@ -39,7 +40,7 @@ class MakeReferenceMaps(luigi.Task):
             "counts": TileRows(schema.CLC_COUNT, self.get_task_family(), str(self.tile), made_from),
         }
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Burn the polygons and count."""
         target = self.output()
         grid = patch_grid(str(self.tile))
@@ -59,10 +60,11 @@ class MakeReferenceMaps(luigi.Task):
 def maps_settings(tile: str) -> dict[str, Any]:
     """What the maps of a tile are made from, as far as it can be set."""
     origins = {option: input_origin(option) for option in ("v1_spatial_dir", "clc_gpkg")}
-    return {**tile_settings(tile), **origins}
+    valid = rows_digest([CutPatches.get_task_family()], [tile])
+    return {**tile_settings(tile), **origins, "valid": valid}
 
 
-class LabelPatches(luigi.Task):
+class LabelPatches(Derived):
     """The labels of a tile's patches; none if its product fails a quality result."""
 
     tile = luigi.Parameter()
@@ -77,13 +79,13 @@ class LabelPatches(luigi.Task):
         options = config.metadata()
         made_from = {
             **maps_settings(str(self.tile)),
-            "counts": MadeFile(f"reference_maps/{self.tile}.parquet").digest(),
+            "rows": rows_digest(["MakeReferenceMaps", "ReadProduct"], [str(self.tile)]),
             "nomenclature": files.file_hash(Path(str(options.nomenclature))),
             "unlabeled_limit": options.unlabeled_limit,
         }
         return TileRows(schema.LABEL, self.get_task_family(), str(self.tile), made_from)
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Labels from the counts in the database."""
         options = config.metadata()
         counts = database.query(

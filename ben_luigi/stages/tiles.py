@@ -7,6 +7,7 @@ from typing import Any
 import luigi
 
 from ben_luigi.stages.atmosphere import ReadProduct
+from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits, GridPatches
 from ben_luigi.stages.reference_maps import LabelPatches, MakeReferenceMaps
@@ -26,18 +27,18 @@ KEPT = (
 """What is made of each tile and kept to the end. Products may go once they have been cut."""
 
 
-class ProcessTiles(OverTiles):
+class ProcessTiles(OverTiles, Derived):
     """Every tile's rows and shards. It leaves nothing of its own: it is complete when each of them is."""
 
     def tile_tasks(self) -> list[luigi.Task]:
         """What is needed of every tile, though a later result may be there without it."""
         return [task(tile=tile) for tile in tiles() for task in KEPT]
 
-    def complete(self) -> bool:
+    def is_there(self) -> bool:
         """Whether nothing of any tile is missing."""
         return bool(known_tiles()) and all(task.complete() for task in self.tile_tasks())
 
-    def run(self) -> Any:
+    def make(self) -> Any:
         """Ask for all tiles at once."""
         yield self.tile_tasks()
 

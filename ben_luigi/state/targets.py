@@ -9,9 +9,12 @@ makes again what depends on it, and nothing else.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import luigi
 import pandas as pd
@@ -77,11 +80,10 @@ class TileRows(PostgresTarget):
         self._made_from = made_from
 
     def exists(self, connection: object = None) -> bool:
-        """Whether the rows are there, made from what is asked for now: one indexed query."""
-        found = database.query(
-            "SELECT made_from FROM marker WHERE task = %(task)s AND tile = %(tile)s", task=self._task, tile=self._tile
-        )
-        return len(found) == 1 and json.loads(found["made_from"][0]) == json.loads(_text(self._made_from))
+        """Whether the rows are there, made from what is asked for now."""
+        with snapshot() as seen:
+            marker = seen.markers.get((self._task, self._tile))
+        return marker is not None and marker.made_from == _text(self._made_from)
 
     def touch(self, connection: object = None) -> None:
         """Refused: a marker without its rows would lie. Use `replace`."""
@@ -190,12 +192,41 @@ class TileValidity(TileRows):
         cursor.execute("UPDATE patch SET valid = i.valid FROM incoming i WHERE patch.patch_id = i.patch_id")
 
 
+class Marker(NamedTuple):
+    """What a row of `marker` says of the rows that a task wrote for a tile."""
+
+    made_from: str
+    digest: str
+
+
+class Snapshot:
+    """The markers as they were when they were first asked for, and answers that were found from them."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, bool] = {}
+
+    @cached_property
+    def markers(self) -> dict[tuple[str, str], Marker]:
+        """All markers, by task and tile: one query."""
+        rows = database.query("SELECT task, tile, made_from, digest FROM marker")
+        return {(task, tile): Marker(*said) for task, tile, *said in rows.itertuples(index=False, name=None)}
+
+
+_snapshots: list[Snapshot] = []
+
+
+@contextmanager
+def snapshot() -> Iterator[Snapshot]:
+    """What is seen of the markers; the same within, so that a question about all tiles costs one query."""
+    _snapshots.append(_snapshots[-1] if _snapshots else Snapshot())
+    try:
+        yield _snapshots[-1]
+    finally:
+        _snapshots.pop()
+
+
 def rows_digest(tasks: Sequence[str], tiles: Sequence[str]) -> str:
     """One digest of the rows that these tasks wrote for these tiles: what later steps are made from."""
-    found = database.query(
-        "SELECT task, tile, digest FROM marker WHERE task = ANY(%(tasks)s) AND tile = ANY(%(tiles)s) "
-        'ORDER BY task COLLATE "C", tile COLLATE "C"',
-        tasks=list(tasks),
-        tiles=list(tiles),
-    )
-    return files.text_hash("\n".join(" ".join(row) for row in found.itertuples(index=False)))
+    with snapshot() as seen:
+        found = [(*key, seen.markers[key].digest) for key in sorted(product(tasks, tiles)) if key in seen.markers]
+    return files.text_hash("\n".join(" ".join(row) for row in found))

@@ -39,16 +39,20 @@ _COLUMNS = {"label": "label", "s2v1": "s2v1_name", "split": "split", "country": 
 
 @dataclass(frozen=True)
 class Continent:
-    """A folder with everything that the work on `tiles` tiles starts from, and what it makes."""
+    """A folder with everything that the work on the tiles starts from, and what it makes.
+
+    It has `tiles` tiles, taken evenly from `of` so that a small one lies among the same countries as a large one.
+    """
 
     folder: Path
     tiles: int
+    of: int
     borders: Path
 
     def products(self) -> Iterator[ProductName]:
         """Products over as many squares, each sensed at another time; by zone, and within it by tile name."""
-        found = list(islice(_products(), self.tiles))
-        return iter(sorted(found, key=lambda name: (name.epsg, name.tile_name)))
+        found = sorted(islice(_products(), self.of), key=lambda name: (name.epsg, name.mgrs))
+        return iter(sorted(found[:: self.of // self.tiles], key=lambda name: (name.epsg, name.tile_name)))
 
     def csv(self, name: str) -> Path:
         """The mapping table of that name."""
@@ -240,7 +244,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _measure(folder: Path, borders: Path, tiles: int, runs: int, times: int) -> int:
-    world = Continent(folder / "small", tiles, borders)
+    world = Continent(folder / "small", tiles, tiles * times, borders)
     world.folder.mkdir()
     spent(partial(make, world))
     patches = tiles * 91**2
@@ -254,7 +258,7 @@ def _measure(folder: Path, borders: Path, tiles: int, runs: int, times: int) -> 
     ratio = pairs("join and both files / SQL join", partial(join, world), partial(join_by_sql, world), runs=runs)
     spent(partial(check_same, world))
     if times > 1:
-        world = Continent(folder / "large", tiles * times, borders)
+        world = Continent(folder / "large", tiles * times, tiles * times, borders)
         world.folder.mkdir()
         spent(partial(make, world))
         large = spent(partial(everything, world))

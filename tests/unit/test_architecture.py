@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "ben_luigi"
 STAGES = (
     "prerequisites",
+    "derived",
     "service",
     "resolve",
     "progress",

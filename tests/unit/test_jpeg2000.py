@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ben_luigi.domain.jpeg2000 import check_whole
@@ -28,6 +28,7 @@ def test_whole_file(file: Path) -> None:
     check_whole(file)
 
 
+@settings(max_examples=40, deadline=None)
 @given(cut=st.integers(0, len(WHOLE) - 1))
 @example(cut=len(WHOLE) - 1)
 @example(cut=len(WHOLE) - 2)
@@ -39,6 +40,7 @@ def test_truncated_anywhere(file: Path, cut: int) -> None:
         check_whole(file)
 
 
+@settings(max_examples=40, deadline=None)
 @given(cut=st.integers(0, len(WHOLE) - 1))
 def test_filled_up_with_zeros(file: Path, cut: int) -> None:
     """As a download that was broken off leaves a file whose size was set beforehand."""

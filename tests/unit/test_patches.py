@@ -47,9 +47,14 @@ def holed(tmp_path_factory: pytest.TempPathFactory) -> Product:
     return read_product(HOLED.write(tmp_path_factory.mktemp("holed")), SIDE_M)
 
 
+@pytest.fixture(scope="module")
+def members() -> dict[str, bytes]:
+    return SmallProduct().members()
+
+
 @pytest.fixture
-def whole(tmp_path: Path) -> Product:
-    return read_product(SmallProduct().write(tmp_path / "l2a"), SIDE_M)
+def whole(members: dict[str, bytes], tmp_path: Path) -> Product:
+    return read_product(SmallProduct().write(tmp_path / "l2a", members), SIDE_M)
 
 
 def cut(product: Product, folder: Path, wanted: np.ndarray = EVERY, threads: int = 1) -> np.ndarray:

@@ -208,7 +208,7 @@ def test_any_polygons(tmp_path: Path, drawn: list[shapely.Geometry]) -> None:
     agrees(polygons(*drawn), tmp_path)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sets(st.sampled_from(EVERY.tolist())))
 @example(set())
 def test_only_written_patches_get_maps(tmp_path: Path, written: set[int]) -> None:

@@ -64,16 +64,23 @@ def test_what_it_does_not_understand_is_an_error(options: dict[str, Any], found:
         read_header(data, "a.tif")
 
 
-def test_other_compression_is_an_error() -> None:
-    data, _ = tiff(compress="lzw")
-    with pytest.raises(BadInput, match=r"a\.tif.*compression 5"):
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"compress": "lzw"}, "compression 5"),
+        ({"dtype": "float32", "compress": "deflate", "predictor": 3}, "predictor 3"),
+    ],
+)
+def test_other_ways_to_pack_are_an_error(options: dict[str, Any], found: str) -> None:
+    data, _ = tiff(**options)
+    with pytest.raises(BadInput, match=rf"a\.tif.*{found}"):
         read_pixels(data, "a.tif")
 
 
 MANGLED = tiff(compress="deflate", predictor=2, nodata=0)[0]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4), st.integers(0, len(MANGLED)))
 def test_mangled_bytes_give_an_answer_or_a_clear_error(changes: list[tuple[int, int]], cut: int) -> None:
     data = bytearray(MANGLED)
