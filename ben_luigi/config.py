@@ -5,7 +5,9 @@ Paths are taken as they are written, relative ones from the current folder.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -226,13 +228,14 @@ def set_defaults() -> None:
     """Tell Luigi what follows from our options, unless its own sections say otherwise.
 
     The local scheduler's resources: how many downloads and conversions may run at once. And the folder of the lock that
-    keeps a command from running twice, which belongs to the data folder.
+    keeps a command from running twice: one for each user and data folder.
     """
     settings = luigi.configuration.get_config()
+    place = hashlib.sha256(str(data_dir()).encode()).hexdigest()[:12]
     for section, name, value in (
         ("resources", "cdse", str(downloads_at_once())),
         ("resources", "sen2cor", str(sen2cor_at_once())),
-        ("core", "lock_pid_dir", str(data_dir() / "luigi-lock")),
+        ("core", "lock_pid_dir", str(Path(tempfile.gettempdir()) / f"ben_luigi-{os.getuid()}-{place}")),
     ):
         if (section, name) in _set_by_us or not settings.has_option(section, name):
             _set_by_us.add((section, name))

@@ -101,7 +101,7 @@ def read_v1(path: Path) -> pd.DataFrame:
     BadAlignment if the file says that its geometries lie in another zone than its name does.
     """
     try:
-        table = pq.read_table(path, columns=["patch_name", "geom"])
+        table = pq.read_table(path, columns=["patch_name", "geom"]).combine_chunks()
         bounds = shapely.bounds(shapely.from_wkb(table["geom"].to_numpy()))
     except (pa.ArrowException, KeyError, ValueError, shapely.errors.ShapelyError) as error:
         raise BadInput(
@@ -109,11 +109,9 @@ def read_v1(path: Path) -> pd.DataFrame:
         ) from error
     _check_zone(path, table.schema.metadata or {})
     times = v1_sensing_times(table["patch_name"], str(path))
-    frame = pd.DataFrame(bounds, columns=["left_m", "bottom_m", "right_m", "top_m"])
-    frame.insert(0, "season", seasons(times))
-    frame.insert(0, "sensed", times)
-    frame.insert(0, "v1_name", table["patch_name"].to_pandas())
-    return frame
+    edges = zip(("left_m", "bottom_m", "right_m", "top_m"), np.ascontiguousarray(bounds.T), strict=True)
+    names = table["patch_name"].to_pandas()
+    return pd.DataFrame({"v1_name": names, "sensed": times, "season": seasons(times), **dict(edges)})
 
 
 def _check_zone(path: Path, metadata: dict[bytes, bytes]) -> None:
@@ -146,7 +144,7 @@ def align(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> pd.DataFrame:
             found=f"EPSG:{grid.square.epsg}",
             remedy="look at the product's metadata; if its name is right, fetch it again",
         )
-    near = v1.iloc[np.flatnonzero(_inside(grid.square, v1))]
+    near = v1.iloc[_inside(grid.square, v1)]
     near = near[(near["season"] == season(sensed)).to_numpy()]
     x = np.floor((near["left_m"].to_numpy() - grid.square.left) / PATCH_M).astype("int64")
     y = np.floor((grid.square.top - near["top_m"].to_numpy()) / PATCH_M).astype("int64")
@@ -165,23 +163,26 @@ def align(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> pd.DataFrame:
 
 
 def _inside(square: Square, v1: pd.DataFrame) -> np.ndarray:
-    left, bottom, right, top = (v1[column].to_numpy() for column in ("left_m", "bottom_m", "right_m", "top_m"))
-    inside = (left >= square.left) & (right <= square.right) & (bottom >= square.bottom) & (top <= square.top)
-    return np.asarray(inside)
+    """Positions of the v1 patches that lie in a square; most go by their easting."""
+    wide = (v1["left_m"].to_numpy() >= square.left) & (v1["right_m"].to_numpy() <= square.right)
+    index = np.flatnonzero(wide)
+    bottom, top = v1["bottom_m"].to_numpy()[index], v1["top_m"].to_numpy()[index]
+    return np.asarray(index[(bottom >= square.bottom) & (top <= square.top)])
 
 
 def check_pairs(pairs: pd.DataFrame, source: str) -> None:
     """BadAlignment unless every patch and every v1 name occurs once in `pairs` (patch_id, v1_name)."""
     for column, other in (("patch_id", "v1_name"), ("v1_name", "patch_id")):
+        if pairs[column].is_unique:
+            continue
         twice = pairs[pairs.duplicated(column, keep=False)].sort_values([column, other])
-        if len(twice):
-            found = some(f"{a} = {b}" for a, b in zip(twice[column], twice[other], strict=True))
-            raise BadAlignment(
-                source,
-                expected=f"one {other} a {column}",
-                found=found,
-                remedy="look for doubled rows in the v1 geometry files, or tiles of one season listed twice",
-            )
+        found = some(f"{a} = {b}" for a, b in zip(twice[column], twice[other], strict=True))
+        raise BadAlignment(
+            source,
+            expected=f"one {other} a {column}",
+            found=found,
+            remedy="look for doubled rows in the v1 geometry files, or tiles of one season listed twice",
+        )
 
 
 def findings(v1: pd.DataFrame, aligned: Iterable[str]) -> pd.DataFrame:

@@ -40,6 +40,7 @@ SCHEMA = pa.schema(
 )
 _ROWS_A_GROUP = 122_880
 _BLOCK_B = 4 * 2**20
+_ROWS_A_BLOCK = 65_536
 
 Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 
@@ -59,9 +60,7 @@ class Mappings:
 
 def read_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.Table:
     """Read a CSV of strings (plain or compressed, LF or CRLF) with exactly these columns; BadInput if it is not so."""
-    table = open_csv(path, columns, header=header).read_all()
-    pa.default_memory_pool().release_unused()  # what reading in blocks has left over
-    return table
+    return open_csv(path, columns, header=header).read_all().combine_chunks()
 
 
 def open_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.RecordBatchReader:
@@ -101,7 +100,7 @@ def join(mappings: Mappings) -> Iterator[pa.Table]:
         _Ordered(name, rows, wrong)
         for name, rows in (("v1", partners), ("split", mappings.split), ("country", mappings.country))
     )
-    s1_names = mappings.s1s2["s1_name"]
+    s1_names = mappings.s1s2["s1_name"].combine_chunks()  # in one piece, since taking from many copies them all
     for patches, labels in _labelled(_ascending("label mapping", mappings.labels, ("patch_id", "label"), wrong)):
         partner = v1.at(patches)
         columns = {
@@ -109,7 +108,7 @@ def join(mappings: Mappings) -> Iterator[pa.Table]:
             "labels": labels,
             "split": split.at(patches)["split"],
             "country": country.at(patches)["country"],
-            "s1_name": s1_names.take(partner["s1"]).combine_chunks(),
+            "s1_name": s1_names.take(partner["s1"]),
             **{name: partner[name] for name in ("s2v1_name", *FLAGS)},
         }
         for name in ("split", "country", "s2v1_name", "s1_name"):
@@ -173,7 +172,7 @@ def _check_key(name: str, values: pa.ChunkedArray, wrong: _Wrong) -> None:
 def _ascending(name: str, rows: Rows, key: Sequence[str], wrong: _Wrong) -> Iterator[pa.RecordBatch]:
     """The batches of `rows`; notes keys that are doubled or out of order."""
     last: pa.RecordBatch | None = None
-    for batch in rows.to_batches() if isinstance(rows, pa.Table) else rows:
+    for batch in rows.to_batches(max_chunksize=_ROWS_A_BLOCK) if isinstance(rows, pa.Table) else rows:
         if not batch.num_rows:
             continue
         seen = batch if last is None else pa.Table.from_batches([last, batch]).combine_chunks().to_batches()[0]

@@ -31,7 +31,7 @@ from ben_luigi.domain.errors import BadName
 from ben_luigi.domain.grid import PATCH_M, PatchGrid, tile_square
 from ben_luigi.domain.names import ProductName
 from ben_luigi.sample.countries import write_countries
-from benchmarks.timing import Spent, pairs, report, spent
+from benchmarks.timing import Spent, pairs, report, rounds, spent
 
 _LABELS = ["Arable land", '"Land principally occupied by agriculture, with much else"', "Marine waters", "Pastures"]
 _COLUMNS = {"label": "label", "s2v1": "s2v1_name", "split": "split", "country": "country"}
@@ -51,7 +51,7 @@ class Continent:
 
     def products(self) -> Iterator[ProductName]:
         """Products over as many squares, each sensed at another time; by zone, and within it by tile name."""
-        found = sorted(islice(_products(), self.of), key=lambda name: (name.epsg, name.mgrs))
+        found = sorted(islice(made_up_products(), self.of), key=lambda name: (name.epsg, name.mgrs))
         return iter(sorted(found[:: self.of // self.tiles], key=lambda name: (name.epsg, name.tile_name)))
 
     def csv(self, name: str) -> Path:
@@ -64,7 +64,8 @@ class Continent:
             yield name, PatchGrid(name.tile_name, tile_square(name))
 
 
-def _products() -> Iterator[ProductName]:
+def made_up_products() -> Iterator[ProductName]:
+    """Products without end over squares of eight zones, each sensed at a time of its own."""
     start = datetime(2017, 6, 1, 9)
     squares = product("VUTS", "ABCDEFGHJKLMNPQRSTUV", "ABCDEFGHJKLMNPQRSTUVWXYZ", range(29, 37))
     number = 0
@@ -233,7 +234,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench metadata", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tiles", type=int, default=125)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--times", type=int, default=10, help="also for so many times the tiles, once; 1: not")
+    parser.add_argument("--times", type=int, default=10, help="also for so many times the tiles; 1: not")
     parser.add_argument("--borders", type=Path, help="GeoJSON of Natural Earth's 1:110m countries")
     options = parser.parse_args(arguments)
     with TemporaryDirectory() as folder:
@@ -252,18 +253,19 @@ def _measure(folder: Path, borders: Path, tiles: int, runs: int, times: int) -> 
     parts = {"grid, split": place, "country": locate, "alignment": align, "join, both files": join}
     for name, part in parts.items():
         facts[name] = _figures([spent(partial(part, world)) for _ in range(runs)], patches)
-    facts["join, DuckDB's bytes"] = _figures([spent(partial(join, world, "published")) for _ in range(runs)], patches)
-    small = [spent(partial(everything, world)) for _ in range(runs)]
-    facts["from names to both files"] = _figures(small, patches)
-    ratio = pairs("join and both files / SQL join", partial(join, world), partial(join_by_sql, world), runs=runs)
+    published = [spent(partial(join, world, "published")) for _ in range(runs)]
+    facts["join, both files, DuckDB's bytes"] = _figures(published, patches)
+    facts["from names to both files"] = _figures([spent(partial(everything, world)) for _ in range(runs)], patches)
+    ratios = [pairs("join and both files / SQL join", partial(join, world), partial(join_by_sql, world), runs=runs)]
     spent(partial(check_same, world))
     if times > 1:
-        world = Continent(folder / "large", tiles * times, tiles * times, borders)
-        world.folder.mkdir()
-        spent(partial(make, world))
-        large = spent(partial(everything, world))
-        facts[f"{times} times the patches"] = _figures([large], patches * times)
-        facts["  time"] = f"{large.wall_s / statistics.median(run.wall_s for run in small):.1f} times as long"
-        facts["  memory"] = f"{large.peak_mb / statistics.median(run.peak_mb for run in small):.1f} times as much"
-    report([ratio], facts, ("pyarrow", "pandas", "shapely", "duckdb"))
+        large = Continent(folder / "large", tiles * times, tiles * times, borders)
+        large.folder.mkdir()
+        spent(partial(make, large))
+        work = {f"all, {times} times the patches / once": (partial(everything, large), float(times))}
+        ratios += rounds(partial(everything, world), work, runs=min(runs, 3))
+        facts[f"memory, {times} times the patches / once"] = (
+            f"{ratios[1].ours.peak_mb / ratios[1].reference.peak_mb:.2f}"
+        )
+    report(ratios, facts, ("pyarrow", "pandas", "shapely", "duckdb"))
     return 0
