@@ -24,6 +24,7 @@ import shapely
 from luigi.configuration import get_config
 from luigi.task_register import Register
 
+from ben_luigi import config
 from ben_luigi.domain.errors import BadAlignment, BadTable, DatabaseError
 from ben_luigi.domain.grid import PatchGrid, tile_square
 from ben_luigi.domain.names import ProductName
@@ -59,16 +60,21 @@ def settings() -> Iterator[Set]:
     parser = get_config()
     before: list[tuple[str, str, str | None]] = []
 
+    def forget() -> None:
+        Register.clear_instance_cache()
+        config.is_sample.cache_clear()
+        config.given_input.cache_clear()
+
     def change(section: str, option: str, value: str) -> None:
         old = parser.get(section, option) if parser.has_option(section, option) else None
         before.append((section, option, old))
         parser.set(section, option, value)
-        Register.clear_instance_cache()
+        forget()
 
     yield change
     for section, option, old in reversed(before):
         parser.remove_option(section, option) if old is None else parser.set(section, option, old)
-    Register.clear_instance_cache()
+    forget()
 
 
 @pytest.fixture
@@ -338,9 +344,9 @@ def test_another_threshold_or_nomenclature_needs_no_new_maps(tables: Path, setti
 
     def labelled() -> list[tuple[Any, ...]]:
         task = LabelPatches(tile=TILE)
-        assert not task.complete()
+        assert not task.is_there()
         task.run()
-        assert task.complete()
+        assert task.is_there()
         return held("label", "patch_id", "label")
 
     assert labelled() == [(first, "Broad-leaved forest")]
