@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,4 +30,15 @@ def l2a_dir(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("l2a")
     for product in sorted((sample_run.data / "l2a").glob("*/*.SAFE")):
         (folder / product.name).symlink_to(product)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def extracted(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset as its users have it: extracted by the real tar and zstd into one folder."""
+    folder = tmp_path_factory.mktemp("extracted")
+    for archive in sorted((sample_run.data / "dataset").glob("*.tar.zst")):
+        subprocess.run(["tar", "--zstd", "-xf", archive, "-C", folder], check=True)
+    for path in (sample_run.data / "dataset").glob("*.parquet"):
+        shutil.copy(path, folder)
     return folder

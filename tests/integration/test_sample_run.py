@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import tarfile
 import tomllib
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import pytest
 import rasterio
 
 from ben_luigi.domain.product import RESOLUTION_M
@@ -21,17 +19,6 @@ from tests.integration.running import Run, pipeline
 
 TILES = ["31UGR_20171015", "31UGR_20180508", "35VNJ_20180204", "35VPK_20180204"]
 LABELLED = 194
-
-
-@pytest.fixture(scope="module")
-def extracted(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset as its users have it: extracted by the real tar and zstd into one folder."""
-    folder = tmp_path_factory.mktemp("extracted")
-    for archive in sorted((sample_run.data / "dataset").glob("*.tar.zst")):
-        subprocess.run(["tar", "--zstd", "-xf", archive, "-C", folder], check=True)
-    for path in (sample_run.data / "dataset").glob("*.parquet"):
-        shutil.copy(path, folder)
-    return folder
 
 
 def _rows(folder: Path) -> list[dict[str, object]]:
