@@ -29,7 +29,8 @@ from ben_luigi.sample.cdse_faults import Fault, Record, another_id
 from ben_luigi.sample.cdse_server import CdseServer
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "published" / "bigearthnet_s2_tile_ids.csv"
-PRODUCTS, WORKERS, KILLS, CHANCE = 125, 3, 3, 0.3
+PRODUCTS, WORKERS, KILLS, CHANCE = 125, 3, 10, 0.3
+BAND_BYTES = 160_000
 QUICK = Patience(
     tries=3,
     first_pause_s=0.001,
@@ -69,11 +70,11 @@ def names_and_ids() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]:
-    """125 products of 80 KB each."""
+    """125 products of 2 MB each."""
     folder, source = tmp_path_factory.mktemp("cdse"), random.Random(7)
     records: list[Record] = []
     for name, key in names_and_ids().items():
-        members = {f"GRANULE/L1C_A/IMG_DATA/T_{band}.jp2": source.randbytes(6_000) for band in BANDS}
+        members = {f"GRANULE/L1C_A/IMG_DATA/T_{band}.jp2": source.randbytes(BAND_BYTES) for band in BANDS}
         members["manifest.safe"] = safe.manifest(members, "L1C")
         path = folder / f"{key}.zip"
         safe.write_zip(members, path, name, datetime(2017, 6, 13))
@@ -156,7 +157,7 @@ def test_workers_that_are_killed_lose_nothing(
     """Killed at random, without any chance to tidy up; the last run completes what they left."""
     root, records = world
     names, source = [record["Name"] for record in records], random.Random(11)
-    with CdseServer(records, root, [Fault("download", "short", None, chance=0.3)]) as server:
+    with CdseServer(records, root, transient_faults()) as server:
         for _ in range(KILLS):
             command = [sys.executable, "-c", WORKER, server.base_url, str(tmp_path), *names]
             there = len(list(tmp_path.glob("*.zip")))

@@ -410,7 +410,7 @@ def mangled(content: bytes, manglings: list[tuple[float, str, bytes]]) -> bytes:
     return bytes(changed)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=2_500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(manglings=MANGLINGS)
 def test_a_mangled_zip_is_an_error_or_a_right_result(tiny: Path, manglings: list[tuple[float, str, bytes]]) -> None:
     """Never another exception, never a file outside, and what passes has the imagery of the original."""
@@ -437,7 +437,7 @@ def test_a_mangled_zip_is_an_error_or_a_right_result(tiny: Path, manglings: list
     assert sorted(entry.name for entry in tiny.parent.iterdir()) == [str(NAME), "mangled", "t.zip"]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=2_500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(manglings=MANGLINGS)
 def test_a_mangled_manifest_is_an_error_or_a_right_result(
     tiny: Path, manglings: list[tuple[float, str, bytes]]
