@@ -1,7 +1,7 @@
 """Rebuild BigEarthNet v2 from its sources: `luigi --module ben_luigi FinalizeDataset`.
 
-ResolveTileIds > DownloadL1C > HashL1C
-                 DownloadL1C > ConvertToL2A > ReadProduct > GridPatches > AssignSplits, AssignCountries, AlignPatches
+AskCatalogue > ResolveTileIds, DownloadL1C > HashL1C
+DownloadL1C > ConvertToL2A > ReadProduct > GridPatches > AssignSplits, AssignCountries, AlignPatches
 AlignPatches > CutPatches > MakeReferenceMaps > LabelPatches
 all of a tile > ProcessTiles > MapLabels, MapV1Names, MapSplits, MapCountries > WriteMetadata
 WriteMetadata > CompressPart > ArchiveS1, ArchiveS2, ArchiveReferenceMaps > CompareWithPublished > FinalizeDataset

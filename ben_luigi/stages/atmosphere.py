@@ -37,19 +37,20 @@ class ConvertToL2A(luigi.Task):
         return MadeFile(f"l2a/{self.tile}/product.json")
 
     def run(self) -> None:
-        """Unpack, convert, and move the result into place in one rename."""
+        """Unpack, convert, and move the result into place in one rename. What a failure leaves is kept."""
         target = self.output()
         folder = target.file.parent
+        work, log = folder.with_name(f".work-{self.tile}"), folder.with_name(f"{self.tile}.log")
+        files.remove(work)
+        safe = l1c.unpack(l1c_task(str(self.tile)).product_path(), work / "l1c")
+        made = sen2cor.convert(safe, executable_name(), work / "sen2cor", log)
         files.remove(folder)
-        with files.published(folder) as work:
-            work.mkdir()
-            safe = l1c.unpack(self.requires()["l1c"].product_path(), work / "l1c")
-            made = sen2cor.convert(safe, executable_name(), work / "sen2cor", work.parent / f"{self.tile}.log")
-            made.rename(work / made.name)
-            files.remove(work / "l1c")
-            files.remove(work / "sen2cor")
+        with files.published(folder) as whole:
+            whole.mkdir()
+            made.rename(whole / made.name)
             note = {"folder": made.name, "l1c": safe.name, "sen2cor": sen2cor_version()}
-            (work / "product.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+            (whole / "product.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+        files.remove(work)
         target.record(made.name)
 
 

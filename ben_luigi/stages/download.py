@@ -14,11 +14,22 @@ from ben_luigi import config
 from ben_luigi.domain import files, l1c
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.download import Download
+from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.cdse.http import Client
 from ben_luigi.domain.cdse.token import Tokens
+from ben_luigi.domain.errors import CdseError
 from ben_luigi.stages.prerequisites import FindAccount, GivenInput, input_origin, input_path, optional_input
 from ben_luigi.stages.progress import Progress
-from ben_luigi.stages.resolve import PRIORITY, OverTiles, ResolveTileIds, known_tiles, source, tiles
+from ben_luigi.stages.resolve import (
+    PRIORITY,
+    AskCatalogue,
+    OverTiles,
+    found_in,
+    known_tiles,
+    resolutions,
+    source,
+    tiles,
+)
 from ben_luigi.stages.service import client, patience, tokens
 from ben_luigi.state import budget
 from ben_luigi.state.targets import MadeFile
@@ -29,10 +40,11 @@ class _L1C(luigi.Task):
 
     tile = luigi.Parameter()
     priority = PRIORITY["download"]
+    option = "tile_names_csv"
 
     def output(self) -> dict[str, MadeFile]:
         """The report on the product."""
-        return {"report": MadeFile(f"l1c/{self.tile}.json", {"source": input_origin(source())})}
+        return {"report": MadeFile(f"l1c/{self.tile}.json", {"source": input_origin(self.option)})}
 
     def product_path(self) -> Path:
         """The zip or `.SAFE` folder, once the task is complete."""
@@ -56,8 +68,8 @@ class DownloadL1C(_L1C):
     resources = {"cdse": 1}  # noqa: RUF012 (as Luigi declares it)
 
     def requires(self) -> Any:
-        """Its id, and an account."""
-        return {"ids": ResolveTileIds(), "account": FindAccount()}
+        """What the catalogue says of it, and an account."""
+        return [AskCatalogue(), FindAccount()]
 
     def output(self) -> dict[str, MadeFile]:
         """The zip, and the report on it."""
@@ -87,19 +99,26 @@ class DownloadL1C(_L1C):
             patience=replace(patience(), tries=tries),
             rate_bytes_s=limit_mb_s * 1e6 / config.downloads_at_once() or None,
             progress=lambda done, total: progress(done / total if total else 0.0),
-            failed=lambda error: budget.note_failure(str(self.tile), str(error)),
+            failed=self._note,
         )
 
+    def _note(self, error: CdseError) -> None:
+        """A wrong password is no failure of the tile's, which need not rest once it is corrected."""
+        if not isinstance(error, CredentialsError):
+            budget.note_failure(str(self.tile), str(error))
+
     def _product(self) -> CatalogueProduct:
-        products = json.loads(self.input()["ids"]["products"].file.read_text(encoding="utf-8"))
-        said = products[str(self.tile)]
-        return CatalogueProduct(
-            id=said["id"], name=said["name"], length_bytes=said["length_bytes"], checksums=said["checksums"]
-        )
+        found = resolutions()[str(self.tile)]
+        if found.problem:
+            raise found.problem
+        assert found.product is not None
+        return found.product
 
 
 class FindL1C(_L1C):
     """A tile's L1C product in the folder that the user gives, verified."""
+
+    option = "l1c_dir"
 
     def requires(self) -> Any:
         """The folder."""
@@ -108,7 +127,7 @@ class FindL1C(_L1C):
     def run(self) -> None:
         """Verify it."""
         name = tiles()[str(self.tile)]
-        path = l1c.find_products(input_path("l1c_dir"))[name]
+        path = found_in(input_path("l1c_dir"))[name]
         found = l1c.verify(path, name)
         sha256 = files.file_hash(path) if path.is_file() else ""
         self._write_report(
@@ -117,8 +136,11 @@ class FindL1C(_L1C):
 
 
 def l1c_task(tile: str) -> _L1C:
-    """The task that provides a tile's L1C product."""
-    return FindL1C(tile=tile) if source() == "l1c_dir" else DownloadL1C(tile=tile)
+    """The task that provides a tile's L1C product: from the user's folder where it is there, else from CDSE."""
+    folder = config.given_input("l1c_dir")
+    if folder is not None and (source() == "l1c_dir" or tiles()[tile] in found_in(folder)):
+        return FindL1C(tile=tile)
+    return DownloadL1C(tile=tile)
 
 
 class HashL1C(OverTiles):

@@ -102,6 +102,7 @@ class CompareWithPublished(Derived):
             "S2": ArchiveS2(),
             "maps": ArchiveReferenceMaps(),
             **({"hashes": HashL1C()} if source() != "l2a_dir" else {}),
+            **({"ids": ResolveTileIds()} if source() == "tile_names_csv" else {}),
         }
 
     def output(self) -> MadeFile:
@@ -124,6 +125,7 @@ class CompareWithPublished(Derived):
             lines,
             world="sample" if config.is_sample() else "real",
             tiles=sorted(tiles()),
+            accept_superseded=bool(config.cdse().accept_superseded),
             counts=comparison.counted(rows),
         )
         self.output().record("")
@@ -131,7 +133,7 @@ class CompareWithPublished(Derived):
     def _sources(self, excuse: str) -> Iterator[Line]:
         """Tile ids and hashes of L1C products, tile by tile where the published lists are at hand."""
         if source() == "tile_names_csv":
-            path = ResolveTileIds().output()["ids"].file
+            path = ResolveTileIds().output().file
             yield _mapping("tile ids", read_tile_ids(path), optional_input("published_tile_ids_csv"), excuse)
         else:
             yield Line("tile ids", comparison.NOT_COMPARABLE, "", "", f"products come from [inputs] {source()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -13,6 +14,8 @@ import luigi
 from ben_luigi import config
 from ben_luigi.domain import files, l1c, product
 from ben_luigi.domain.cdse import resolve
+from ben_luigi.domain.cdse.catalogue import CatalogueProduct
+from ben_luigi.domain.cdse.resolve import Resolution
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task, optional_input
@@ -28,11 +31,19 @@ PRIORITY = {
 """Later stages first, so that tiles flow to the end."""
 
 
+_STARTED = time.time()
+"""When this run began; workers, which are forked, know it too."""
+
+
 def source() -> str:
-    """Where the pipeline starts: the option of [inputs] that gives the products, or `tile_names_csv` and CDSE."""
-    for option in ("l2a_dir", "l1c_dir"):
-        if config.given_input(option) is not None:
-            return option
+    """Where the pipeline starts: the option of [inputs] that says which products there are.
+
+    With both `l1c_dir` and `tile_names_csv` given, the list counts; what the folder lacks comes from CDSE.
+    """
+    if config.given_input("l2a_dir") is not None:
+        return "l2a_dir"
+    if config.given_input("l1c_dir") is not None and config.given_input("tile_names_csv") is None:
+        return "l1c_dir"
     return "tile_names_csv"
 
 
@@ -43,7 +54,7 @@ def tiles() -> dict[str, ProductName]:
     if start == "tile_names_csv":
         names = _names(path, path.stat().st_mtime_ns)
     elif start == "l1c_dir":
-        names = tuple(l1c.find_products(path))
+        names = tuple(found_in(path))
     else:
         names = tuple(ProductName.parse(folder.name) for folder in product.find_products(path).values())
     known = {name.tile_key: name for name in sorted(names)}
@@ -76,6 +87,16 @@ def _check(names: tuple[ProductName, ...], known: dict[str, ProductName], path: 
         )
 
 
+def found_in(folder: Path) -> dict[ProductName, Path]:
+    """The L1C products in the user's folder, looked for again when something has come or gone there."""
+    return _found_in(folder, folder.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _found_in(folder: Path, changed_ns: int) -> dict[ProductName, Path]:
+    return l1c.find_products(folder)
+
+
 @lru_cache(maxsize=4)
 def _names(path: Path, changed_ns: int) -> tuple[ProductName, ...]:
     return tuple(resolve.read_tile_names(path))
@@ -97,8 +118,11 @@ class OverTiles(luigi.Task):
         return self.tile_tasks() if known_tiles() else []
 
 
-class ResolveTileIds(luigi.Task):
-    """`bigearthnet_s2_tile_ids.csv`: the CDSE id of each product; beside it what the catalogue said of each."""
+class AskCatalogue(luigi.Task):
+    """What CDSE's catalogue says of each product, good or bad; `tiles/states.csv` is the table that people read.
+
+    Where it has said of a product that it cannot be had, the next run asks again.
+    """
 
     priority = PRIORITY["resolve"]
 
@@ -106,32 +130,69 @@ class ResolveTileIds(luigi.Task):
         """The list of products."""
         return input_task("tile_names_csv")
 
-    def output(self) -> dict[str, MadeFile]:
-        """The ids, and the products with length and checksums."""
-        made_from = {
-            "tile_names_csv": input_origin("tile_names_csv"),
-            "tiles": config.selected_tiles(),
-            "catalogue_url": config.cdse().catalogue_url,
-            "accept_superseded": config.cdse().accept_superseded,
-        }
-        return {
-            "ids": MadeFile("tiles/bigearthnet_s2_tile_ids.csv", made_from),
-            "products": MadeFile("tiles/products.json", made_from),
-        }
+    def output(self) -> MadeFile:
+        """Products with id, length and checksums, as JSON."""
+        return MadeFile("tiles/products.json", _asked())
+
+    def complete(self) -> bool:
+        """Whether the catalogue was asked, in this run or with good answers only."""
+        target = self.output()
+        if not target.exists():
+            return False
+        return target.file.stat().st_mtime >= _STARTED or not any(found.problem for found in resolutions().values())
 
     def run(self) -> None:
-        """Ask the catalogue; every product that cannot be had is named."""
+        """Ask."""
         published = optional_input("published_tile_ids_csv")
         known = resolve.read_tile_ids(published) if published else None
+        accept = bool(config.cdse().accept_superseded)
         with client() as session:
-            found = resolve.resolve(
-                tiles().values(), session, known, accept_superseded=bool(config.cdse().accept_superseded)
-            )
+            found = resolve.resolve(tiles().values(), session, known, accept_superseded=accept)
         target = self.output()
-        resolve.write_states(target["ids"].file.with_name("states.csv"), found)
+        resolve.write_states(target.file.with_name("states.csv"), found)
+        content = {one.name.tile_key: {**asdict(one), "name": str(one.name)} for one in found}
+        files.write_text(target.file, json.dumps(content, indent=1, sort_keys=True, default=str) + "\n")
+        target.record(files.file_hash(target.file))
+
+
+def _asked() -> dict[str, Any]:
+    return {
+        "tile_names_csv": input_origin("tile_names_csv"),
+        "tiles": config.selected_tiles(),
+        "catalogue_url": config.cdse().catalogue_url,
+        "accept_superseded": config.cdse().accept_superseded,
+    }
+
+
+def resolutions() -> dict[str, Resolution]:
+    """What the catalogue said, by tile key."""
+    said = json.loads(AskCatalogue().output().file.read_text(encoding="utf-8"))
+    return {tile: _resolution(one) for tile, one in said.items()}
+
+
+def _resolution(said: dict[str, Any]) -> Resolution:
+    kept = ("id", "name", "online", "length_bytes", "checksums", "deleted")
+    product = said["product"] and CatalogueProduct(**{key: said["product"][key] for key in kept})
+    return Resolution(ProductName.parse(said["name"]), said["state"], product, said["note"], said["accept_superseded"])
+
+
+class ResolveTileIds(luigi.Task):
+    """`bigearthnet_s2_tile_ids.csv`: the CDSE id of each product, if all of them can be had."""
+
+    priority = PRIORITY["resolve"]
+
+    def requires(self) -> Any:
+        """What the catalogue says."""
+        return AskCatalogue()
+
+    def output(self) -> MadeFile:
+        """The ids."""
+        return MadeFile("tiles/bigearthnet_s2_tile_ids.csv", _asked())
+
+    def run(self) -> None:
+        """Every product that cannot be had is named, with every candidate."""
+        found = resolutions().values()
         resolve.require(found)
-        products = {item.name.tile_key: asdict(item.product) for item in found if item.product}
-        files.write_text(target["products"].file, json.dumps(products, indent=1, sort_keys=True, default=str) + "\n")
-        resolve.write_tile_ids(target["ids"].file, found)
-        for made in target.values():
-            made.record(files.file_hash(made.file))
+        target = self.output()
+        resolve.write_tile_ids(target.file, found)
+        target.record(files.file_hash(target.file))

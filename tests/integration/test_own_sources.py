@@ -68,17 +68,64 @@ def test_from_a_service_with_the_users_own_account(sample_world: World, tmp_path
             },
         )
         account = {"CDSE_USER": "sample", "CDSE_PASSWORD": "wrong"}
-        refused = pipeline(tmp_path, "DownloadL1C", "--tile", TILE, config=config, **account)
-        assert refused.code != 0
+        for _ in range(4):  # more often than the tile has tries: none of them is the tile's
+            refused = pipeline(tmp_path, "DownloadL1C", "--tile", TILE, config=config, **account)
+            assert refused.code == 30
+        assert server.account.counts["sessions"] == 0
         assert "password" in refused.said
         account["CDSE_PASSWORD"] = "sample"
         run = pipeline(tmp_path, "DownloadL1C", "--tile", TILE, config=config, **account)
         assert run.code == 0, run.said
+        assert pipeline(tmp_path, "ResolveTileIds", config=config).code == 0
     report = json.loads((run.data / "l1c" / f"{TILE}.json").read_text())
     assert (run.data / report["path"]).stat().st_size == report["length_bytes"]
     ids = (run.data / "tiles" / "bigearthnet_s2_tile_ids.csv").read_text().splitlines()
     assert ids[1].endswith(f",{report['id']}")
     assert "wrong" not in refused.said
+
+
+def test_a_tile_that_cannot_be_had_stops_no_other_and_the_users_folder_comes_first(
+    sample_world: World, tmp_path: Path
+) -> None:
+    """Of three products one lies in the user's folder, one is online, and one has gone offline."""
+    own, offline, online = "31UGR_20171015", "31UGR_20180508", "35VNJ_20180204"
+    folder = tmp_path / "l1c"
+    folder.mkdir()
+    (zipped,) = sample_world.products.glob("*20171015*T31UGR*.zip")
+    (folder / zipped.name).symlink_to(zipped)
+    catalogue = json.loads(sample_world.catalogue.read_text())
+    for record in catalogue:
+        if "MSIL1C_20180508" in record["Name"]:
+            record["Online"] = False
+    with CdseServer(catalogue, sample_world.folder) as server:
+        config = configuration(
+            tmp_path,
+            sample_world,
+            dataset={"tiles": f"{own} {offline} {online}"},
+            inputs={
+                "tile_names_csv": sample_world.tile_names_csv,
+                "l1c_dir": folder,
+                "published_tile_ids_csv": tmp_path / "none.csv",
+            },
+            cdse={
+                "catalogue_url": server.catalogue_url,
+                "token_url": server.token_url,
+                "download_url": server.download_url,
+                "pause_s": 0.1,
+            },
+            sen2cor={"executable": sample_world.l2a_process},
+        )
+        account = {"CDSE_USER": "sample", "CDSE_PASSWORD": "sample"}
+        run = pipeline(tmp_path, config=config, **account)
+        assert run.code == 30, run.said
+        (zipped_online,) = sample_world.products.glob("*T35VNJ*.zip")
+        assert list(server.downloads) == [f"{zipped_online.stem}.SAFE"]
+    assert any("offline" in line for line in run.said.splitlines() if f"DownloadL1C(tile={offline})" in line)
+    for tile in (own, online):
+        assert (run.data / "patches" / f"{tile}.tar").exists()
+    assert not (run.data / "dataset").exists()
+    states = (run.data / "tiles" / "states.csv").read_text()
+    assert ",offline," in states and ",found," in states
 
 
 @contextmanager
