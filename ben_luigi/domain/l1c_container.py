@@ -180,6 +180,8 @@ def _known(path: Path, files: Mapping[str, zipfile.ZipInfo], taken: Taken) -> It
         return
     with path.open("rb") as stream:
         for file, info in files.items():
+            if info.header_offset < 0:  # the zip's end misstates the place of its directory; reading the member says so
+                continue
             stream.seek(info.header_offset)
             header = stream.read(_LOCAL.size)
             crc, md5 = taken.get((info.header_offset + _local_length(header), info.file_size), (None, ""))

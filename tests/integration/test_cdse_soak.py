@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -97,7 +99,8 @@ def run_once(service: Service, names: list[str], folder: Path) -> int:
                 return True
             target, err = folder / f"{product.id}.zip", folder / f"{product.id}.err"
             try:
-                if not target.exists():
+                # As the task does it: a process may have been killed after the rename, before it removed the .err.
+                if not target.exists() or err.exists():
                     Download(product, target, client, tokens, err, replace(QUICK, tries=1)).run()
             except CdseError:
                 return True
@@ -151,12 +154,30 @@ run_once(Service(f"{{url}}/catalogue/odata/v1", token_url, f"{{url}}/download/od
 """
 
 
+def kill_tells_if_logging_in(worker: subprocess.Popen[bytes], state: Path) -> bool:
+    """Kill -9, and tell whether the worker was just then asking for a token, which it does under a lock."""
+    worker.send_signal(signal.SIGSTOP)
+    try:
+        with (state / "cdse-token.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    finally:
+        worker.kill()
+
+
 def test_workers_that_are_killed_lose_nothing(
     world: tuple[Path, list[Record]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Killed at random, without any chance to tidy up; the last run completes what they left."""
+    """Killed at random, without any chance to tidy up; the last run completes what they left.
+
+    A session that was being granted when the kill came is lost, since its token was never kept: no other is opened.
+    """
     root, records = world
-    names, source = [record["Name"] for record in records], random.Random(11)
+    names, source, lost_sessions = [record["Name"] for record in records], random.Random(11), 0
     with CdseServer(records, root, transient_faults()) as server:
         for _ in range(KILLS):
             command = [sys.executable, "-c", WORKER, server.base_url, str(tmp_path), *names]
@@ -165,12 +186,12 @@ def test_workers_that_are_killed_lose_nothing(
                 until = there + source.randint(3, 15)
                 while worker.poll() is None and len(list(tmp_path.glob("*.zip"))) < until:
                     time.sleep(source.random() / 100)
-                worker.kill()
+                lost_sessions += kill_tells_if_logging_in(worker, tmp_path / "state")
         killed_at = len(list(tmp_path.glob("*.zip")))
         assert 0 < killed_at < len(records)
         while run_once(server.service, names, tmp_path):
             pass
     assert_all_right(root, tmp_path, records)
-    assert server.account.counts["sessions"] == 1
+    assert server.account.counts["sessions"] <= 1 + lost_sessions
     with capsys.disabled():
         print(f"\nkills: {KILLS}, after which {killed_at} of {len(records)} were there; {server.counts}, 0 lost")

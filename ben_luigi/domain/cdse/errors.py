@@ -47,7 +47,7 @@ def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes) 
     """
     found = describe(status, headers, body)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        limited = RateLimitError(subject, found=found, remedy="lower [cdse] connections, or wait")
+        limited = RateLimitError(subject, found=found, remedy="lower [cdse] parallel, or wait")
         limited.retry_after_s = retry_after_s(headers.get("Retry-After", ""))
         return limited
     if status >= HTTPStatus.BAD_REQUEST and status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _MAY_PASS:
