@@ -23,6 +23,9 @@ from ben_luigi.domain.product import BANDS, RESOLUTION_M, Product
 ARCHIVE = "BigEarthNet-S2"
 """First folder of the member names."""
 
+_AT_ONCE = 8
+"""Patches whose files, 1.3 MB, are made at once."""
+
 
 def member_name(patch: PatchId, band: str) -> str:
     """The name of a patch's file in the archive."""
@@ -70,7 +73,8 @@ class PatchWriter:
     """Writes the patches of one tile to a shard.
 
     A *block* is the twelve members of one patch as bytes: the same for all patches of a tile but for the patch id, the
-    tie points and the pixels.
+    tie points and the pixels. A few blocks at once are filled, hashed and written while they are in the processor's
+    cache: with a whole column at once, all of it takes half as long again.
     """
 
     def __init__(self, grid: PatchGrid) -> None:
@@ -78,16 +82,19 @@ class PatchWriter:
         self._checked = False
         block, self._files = _block(grid)
         self._ids = _occurrences(block, str(PatchId(grid.tile_name, 0, 0)).encode())
-        self._buffer = np.tile(np.frombuffer(block, dtype="uint8"), (grid.patches_a_side, 1))
+        self._buffer = np.tile(np.frombuffer(block, dtype="uint8"), (_AT_ONCE, 1))
 
     def write(self, shard: shards.ShardWriter, column: Column) -> None:
         """Append the patches of a column; PipelineError if GDAL would write other bytes than ours."""
-        if not len(column.rows):
-            return
         patches = [PatchId(self._grid.tile_name, column.x, int(row)) for row in column.rows]
-        blocks = self._filled(patches, column.pixels)
+        for start in range(0, len(patches), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            self._append(shard, patches[some], {band: pixels[some] for band, pixels in column.pixels.items()})
+
+    def _append(self, shard: shards.ShardWriter, patches: list[PatchId], pixels: dict[str, np.ndarray]) -> None:
+        blocks = self._filled(patches, pixels)
         if not self._checked:
-            self._check(blocks[0], patches[0], column.pixels)
+            self._check(blocks[0], patches[0], pixels)
             self._checked = True
         ids = [str(patch) for patch in patches]
         shard.append(

@@ -63,15 +63,38 @@ class Ratio:
     at_most: float | None = None
 
 
-def pairs(name: str, ours: Work, reference: Work, *, runs: int = 5, at_most: float | None = None) -> Ratio:
-    """Run both in turn, `runs` times, after one warm-up of each. `at_most` is the ratio on the clock aimed at."""
-    spent(reference), spent(ours)
-    return rounds(reference, {name: (ours, at_most)}, runs=runs)[0]
+def pairs(
+    name: str,
+    ours: Work,
+    reference: Work,
+    *,
+    runs: int = 5,
+    at_most: float | None = None,
+    tidy: Work = lambda: None,
+) -> Ratio:
+    """Run both in turn, `runs` times, after one warm-up of each. `at_most` is the ratio on the clock aimed at.
+
+    `tidy` is called after each run, and not measured.
+    """
+    spent(reference), tidy(), spent(ours), tidy()
+    return rounds(reference, {name: (ours, at_most)}, runs=runs, tidy=tidy)[0]
 
 
-def rounds(reference: Work, all_of_ours: Mapping[str, tuple[Work, float | None]], *, runs: int) -> list[Ratio]:
+def rounds(
+    reference: Work,
+    all_of_ours: Mapping[str, tuple[Work, float | None]],
+    *,
+    runs: int,
+    tidy: Work = lambda: None,
+) -> list[Ratio]:
     """Like `pairs` for several works against one reference, run in turn with it, without warm-up: for long ones."""
-    taken = [(spent(reference), {name: spent(ours) for name, (ours, _) in all_of_ours.items()}) for _ in range(runs)]
+
+    def once(work: Work) -> Spent:
+        took = spent(work)
+        tidy()
+        return took
+
+    taken = [(once(reference), {name: once(ours) for name, (ours, _) in all_of_ours.items()}) for _ in range(runs)]
     return [
         Ratio(
             name,
