@@ -142,7 +142,7 @@ DOWNLOAD = [
 ]
 TOKEN = [
     Case("token", "401 wrong credentials", ALWAYS, 1, CREDENTIALS, "Invalid user credentials"),
-    Case("token", "400 not set up", ALWAYS, 1, AT_ONCE, "Account is not fully set up.*log in once at https"),
+    Case("token", "400 not set up", ALWAYS, 1, CREDENTIALS, "Account is not fully set up.*log in once at https"),
     Case("token", "no refresh token", ALWAYS, 1),
     Case("token", "short life", ALWAYS, 1),
     Case("token", "html", 1, 1, says="expected: an answer with access_token"),

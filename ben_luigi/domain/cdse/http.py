@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from ben_luigi.domain.cdse.errors import RateLimitError, TransientError, refusal
+from ben_luigi.domain.cdse.errors import RateLimitError, TransientError, one_line, refusal
 
 _log = logging.getLogger(__name__)
 _CHUNK_BYTES = 2**20
@@ -122,7 +122,7 @@ class Client:
             if response.status_code not in _REDIRECTED or method != "GET":
                 return response
             response.close()
-            url, what = urljoin(response.url, response.headers.get("Location", "")), {}
+            url, what = _joined(response.url, response.headers.get("Location", "")), {}
         raise TransientError(f"{method} {plain(url)}", expected=f"at most {_REDIRECTS} redirects", found="more")
 
     def _send(self, method: str, url: str, **what: Any) -> requests.Response:
@@ -134,20 +134,21 @@ class Client:
 
     def chunks(self, response: requests.Response) -> Iterator[bytes]:
         """The body as it comes; TransientError when it breaks off, stalls, or crawls below the floor."""
-        subject, mark_s, got = f"answer of {plain(response.url)}", time.monotonic(), 0
+        subject, waited_s, got = f"answer of {plain(response.url)}", 0.0, 0
         while True:
+            asked_s = time.monotonic()
             try:
                 chunk = response.raw.read1(_CHUNK_BYTES, decode_content=False)
             except _BROKEN as error:
                 raise TransientError(subject, expected="the whole body", found=_reason(error)) from error
             if not chunk:
                 return
+            # Only the time that CDSE takes: our own limit on bandwidth may be lower than the floor.
+            waited_s, got = waited_s + time.monotonic() - asked_s, got + len(chunk)
             yield chunk
-            got += len(chunk)
-            spent_s = time.monotonic() - mark_s
-            if spent_s > self.patience.floor_window_s:
-                self._check_speed(subject, got / spent_s)
-                mark_s, got = time.monotonic(), 0
+            if waited_s > self.patience.floor_window_s:
+                self._check_speed(subject, got / waited_s)
+                waited_s, got = 0.0, 0
 
     def _check_speed(self, subject: str, bytes_s: float) -> None:
         if bytes_s < self.patience.floor_bytes_s:
@@ -182,7 +183,15 @@ def log_failure(error: TransientError, pause_s: float | None) -> None:
 
 def plain(url: str) -> str:
     """`url` without its query, which may be long or hold what is not for logs."""
-    return url.partition("?")[0]
+    return one_line(url.partition("?")[0])
+
+
+def _joined(base: str, location: str) -> str:
+    """Where a redirect leads; "", which is no address of CDSE's, if that cannot be told."""
+    try:
+        return urljoin(base, location)
+    except ValueError:
+        return ""
 
 
 def _reason(error: BaseException) -> str:
