@@ -122,14 +122,14 @@ class Client:
             if response.status_code not in _REDIRECTED or method != "GET":
                 return response
             response.close()
-            url, what = _joined(response.url, response.headers.get("Location", "")), {}
+            url, what = urljoin(response.url, response.headers.get("Location", "")), {}
         raise TransientError(f"{method} {plain(url)}", expected=f"at most {_REDIRECTS} redirects", found="more")
 
     def _send(self, method: str, url: str, **what: Any) -> requests.Response:
         timeouts_s = (self.patience.connect_timeout_s, self.patience.read_timeout_s)
         try:
             return self.session.request(method, url, timeout=timeouts_s, stream=True, allow_redirects=False, **what)
-        except _BROKEN as error:
+        except (*_BROKEN, ValueError) as error:  # ValueError: of a Location that is no address, which requests looks at
             raise TransientError(f"{method} {plain(url)}", expected="an answer", found=_reason(error)) from error
 
     def chunks(self, response: requests.Response) -> Iterator[bytes]:
@@ -184,14 +184,6 @@ def log_failure(error: TransientError, pause_s: float | None) -> None:
 def plain(url: str) -> str:
     """`url` without its query, which may be long or hold what is not for logs."""
     return one_line(url.partition("?")[0])
-
-
-def _joined(base: str, location: str) -> str:
-    """Where a redirect leads; "", which is no address of CDSE's, if that cannot be told."""
-    try:
-        return urljoin(base, location)
-    except ValueError:
-        return ""
 
 
 def _reason(error: BaseException) -> str:
