@@ -25,10 +25,13 @@ from typing import IO
 from ben_luigi.domain.errors import BadName, BadProduct, some
 from ben_luigi.domain.names import ProductName
 
+PRODUCT_BYTES = 2**35
+"""More than any product has, packed or unpacked."""
+
 _CHUNK_BYTES = 2**20
-_PRODUCT_BYTES = 2**35
 _NAME_BYTES = 255
 _ENCRYPTED, _LENGTH_FOLLOWS = 0x01, 0x08
+_END_BYTES = 22
 _LOCAL = struct.Struct("<4s5H3I2H")
 _UNREADABLE = (
     zipfile.BadZipFile,
@@ -137,6 +140,7 @@ def opened(path: Path, taken: Taken | None = None) -> Iterator[Container]:
     with _readable(path):
         archive = zipfile.ZipFile(path)
     with archive:
+        _check_end(path, archive)
         yield _archive(path, archive, taken or {})
 
 
@@ -152,6 +156,15 @@ def _readable(path: Path, file: str = "") -> Iterator[None]:
         raise BadProduct(subject, expected="a readable zip", found=f"{type(error).__name__}: {error}") from error
 
 
+def _check_end(path: Path, archive: zipfile.ZipFile) -> None:
+    """BadProduct if something follows the zip, which the reader would pass over."""
+    end_bytes = len(archive.comment) + _END_BYTES
+    with path.open("rb") as stream:
+        stream.seek(-end_bytes, io.SEEK_END)
+        if not stream.read().startswith(b"PK\5\6"):
+            raise BadProduct(path, expected="nothing after the end of the zip", found="more bytes")
+
+
 def _archive(path: Path, archive: zipfile.ZipFile, taken: Taken) -> Container:
     infos = archive.infolist()
     for info in infos:
@@ -160,8 +173,8 @@ def _archive(path: Path, archive: zipfile.ZipFile, taken: Taken) -> Container:
             raise _refused(path, info.filename, "a link or device")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & _ENCRYPTED:
             raise _refused(path, info.filename, "encrypted, or compressed in an unusual way")
-    if sum(info.file_size for info in infos) > _PRODUCT_BYTES:
-        raise BadProduct(path, expected=f"at most {_PRODUCT_BYTES:,} bytes unpacked", found="more")
+    if sum(info.file_size for info in infos) > PRODUCT_BYTES:
+        raise BadProduct(path, expected=f"at most {PRODUCT_BYTES:,} bytes unpacked", found="more")
     names = [info.filename for info in infos]
     top = _only_top(path, names)
     files = {info.filename.removeprefix(f"{top}/"): info for info in infos if not info.is_dir()}
@@ -170,23 +183,32 @@ def _archive(path: Path, archive: zipfile.ZipFile, taken: Taken) -> Container:
         name=_product_name(path, top),
         folders=_folders(path, names, top),
         _openers={file: partial(archive.open, info) for file, info in files.items()},
-        _md5=dict(_known(path, files, taken)),
+        _md5=dict(_known(archive, files, taken)),
     )
 
 
-def _known(path: Path, files: Mapping[str, zipfile.ZipInfo], taken: Taken) -> Iterator[tuple[str, str]]:
+def _known(archive: zipfile.ZipFile, files: Mapping[str, zipfile.ZipInfo], taken: Taken) -> Iterator[tuple[str, str]]:
     """MD5 of the members whose bytes have been taken already, and fit their CRC."""
     if not taken:
         return
-    with path.open("rb") as stream:
+    with Path(str(archive.filename)).open("rb") as stream:
         for file, info in files.items():
-            if info.header_offset < 0:  # the zip's end misstates the place of its directory; reading the member says so
+            if not _fits(archive, info):
                 continue
             stream.seek(info.header_offset)
             header = stream.read(_LOCAL.size)
             crc, md5 = taken.get((info.header_offset + _local_length(header), info.file_size), (None, ""))
-            if crc == info.CRC and info.compress_type == zipfile.ZIP_STORED:
+            if crc == info.CRC:
                 yield file, md5
+
+
+def _fits(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
+    """Whether a member is stored as it is, and its own header says what the zip's directory says."""
+    try:
+        archive.open(info).close()
+    except (*_UNREADABLE, OSError):
+        return False
+    return info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
 
 
 def _only_top(path: Path, names: Iterable[str]) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import select
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -63,7 +65,8 @@ class CdseServer:
         self.moved = ""
         self.most_open = 0
         self.stopped = threading.Event()
-        self._connections, self._open = connections, 0
+        self._connections = connections
+        self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._http = _HttpServer(("127.0.0.1", 0), _Handler)
         self._http.cdse = self
@@ -111,17 +114,18 @@ class CdseServer:
                 self.downloads[product] += 1
 
     @contextmanager
-    def connection(self) -> Iterator[bool]:
-        """One more download; False if the account has too many open."""
+    def connection(self, one: socket.socket) -> Iterator[bool]:
+        """One more download; False if the account has too many open. Those that the client has left do not count."""
         with self._lock:
-            free = self._open < self._connections
-            self.most_open = max(self.most_open, self._open + 1)
-            self._open += free
+            self._open = {other for other in self._open if not _is_left(other)}
+            free = len(self._open) < self._connections
+            self.most_open = max(self.most_open, len(self._open) + 1)
+            self._open |= {one} if free else set()
         try:
             yield free
         finally:
             with self._lock:
-                self._open -= free
+                self._open.discard(one)
 
     def listed(self, entity: str) -> list[Record]:
         """Records of Products or DeletedProducts, as the catalogue gives them."""
@@ -251,12 +255,13 @@ class _Handler(BaseHTTPRequestHandler):
         if start:
             self._cdse.count("resumed")
         fault = self._cdse.script.take(["download"], [key, name], resuming=start > 0)
-        with self._cdse.connection() as free:
-            if answer := refusal(fault) or self._redirect(fault) or self._refusal(key, product, free):
-                self._reply(answer)
-            elif product:
+        with self._cdse.connection(self.connection) as free:
+            answer = refusal(fault) or self._redirect(fault) or self._refusal(key, product, free)
+            if product and not answer:
                 path = self._cdse.root / product["File"]
                 Sender(self, path, start, fault.kind if fault else "").send(self._cdse.stopped, self._cdse.slow_s)
+        if answer:
+            self._reply(answer)
 
     def _redirect(self, fault: Fault | None) -> Refusal | None:
         path = urlsplit(self.path).path
@@ -278,6 +283,14 @@ class _Handler(BaseHTTPRequestHandler):
         if product is None:
             return REFUSALS["404"]
         return None if free else REFUSALS["429 sessions"]
+
+
+def _is_left(connection: socket.socket) -> bool:
+    """Whether the client has closed a connection on which it awaits a download, and so has nothing to say."""
+    try:
+        return bool(select.select([connection], [], [], 0)[0]) and not connection.recv(1, socket.MSG_PEEK)
+    except (OSError, ValueError):
+        return True
 
 
 def _test(function: str | None, part: str | None, field: str | None, value: str | None) -> Callable[[Record], bool]:

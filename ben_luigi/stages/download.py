@@ -14,10 +14,9 @@ from ben_luigi import config
 from ben_luigi.domain import files, l1c
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.download import Download
-from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.cdse.http import Client
+from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.cdse.token import Tokens
-from ben_luigi.domain.errors import CdseError
 from ben_luigi.stages.prerequisites import FindAccount, GivenInput, input_origin, input_path, optional_input
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import (
@@ -86,9 +85,9 @@ class DownloadL1C(_L1C):
         self._write_report({**asdict(report), "path": f"l1c/{tile}.zip"})
 
     def _download(self, session: Client, access: Tokens, tries: int) -> Download:
-        product, target = self._product(), self.output()["zip"].file
+        tile, product, target = str(self.tile), self._product(), self.output()["zip"].file
         target.parent.mkdir(parents=True, exist_ok=True)
-        progress = Progress(self, f"download of {self.tile}")
+        progress = Progress(self, f"download of {tile}")
         limit_mb_s = float(config.cdse().bandwidth_mb_s)
         return Download(
             product,
@@ -99,13 +98,8 @@ class DownloadL1C(_L1C):
             patience=replace(patience(), tries=tries),
             rate_bytes_s=limit_mb_s * 1e6 / config.downloads_at_once() or None,
             progress=lambda done, total: progress(done / total if total else 0.0),
-            failed=self._note,
+            failed=lambda error: budget.note_failure(tile, str(error)),
         )
-
-    def _note(self, error: CdseError) -> None:
-        """A wrong password is no failure of the tile's, which need not rest once it is corrected."""
-        if not isinstance(error, CredentialsError):
-            budget.note_failure(str(self.tile), str(error))
 
     def _product(self) -> CatalogueProduct:
         found = resolutions()[str(self.tile)]
@@ -165,16 +159,27 @@ class HashL1C(OverTiles):
         """Collect the hashes that were taken while downloading."""
         tasks = [l1c_task(tile) for tile in tiles()]
         yield tasks
-        published = optional_input("published_l1c_hashes_csv")
-        known = l1c.read_hashes(published) if published else {}
-        reports = {str(task.tile): task.report() for task in tasks}
-        rows = [(report["id"], report["sha256"]) for report in reports.values() if report["sha256"]]
+        reports = [task.report() for task in tasks]
+        rows = [(report["id"], report["sha256"]) for report in reports if report["sha256"]]
         l1c.write_hashes(self.output()["hashes"].file, rows)
+        published = _published_hashes()
         drift = {
-            str(task.tile): l1c.drift(task.product_path(), known[report["id"]], report["sha256"])
-            for task in tasks
-            if (report := reports[str(task.tile)])["id"] in known
+            str(task.tile): l1c.drift(task.product_path(), published[report["name"]], report["sha256"])
+            if report["name"] in published
+            else l1c.UNKNOWN
+            for task, report in zip(tasks, reports, strict=True)
         }
         files.write_text(self.output()["drift"].file, json.dumps(drift, indent=1, sort_keys=True) + "\n")
         for target in self.output().values():
             target.record(files.file_hash(target.file))
+
+
+def _published_hashes() -> dict[str, str]:
+    """sha256 of each published zip by the name of its product: its id at CDSE may have changed, and a file is called
+    as its owner likes.
+    """
+    ids, hashes = optional_input("published_tile_ids_csv"), optional_input("published_l1c_hashes_csv")
+    if not ids or not hashes:
+        return {}
+    by_id = l1c.read_hashes(hashes)
+    return {name: by_id[key] for name, key in read_tile_ids(ids).items() if key in by_id}

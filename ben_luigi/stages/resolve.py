@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import asdict
 from functools import cached_property, lru_cache
@@ -16,12 +17,13 @@ from ben_luigi.domain import files, l1c, product
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.resolve import Resolution
-from ben_luigi.domain.errors import BadInput, some
+from ben_luigi.domain.errors import BadInput, CdseError, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task, optional_input
 from ben_luigi.stages.service import client
 from ben_luigi.state.targets import MadeFile
 
+_log = logging.getLogger(__name__)
 PRIORITY = {
     name: number
     for number, name in enumerate(
@@ -121,7 +123,8 @@ class OverTiles(luigi.Task):
 class AskCatalogue(luigi.Task):
     """What CDSE's catalogue says of each product, good or bad; `tiles/states.csv` is the table that people read.
 
-    Where it has said of a product that it cannot be had, the next run asks again.
+    The next run asks again where it has said of a product that it cannot be had, or where a download has failed since:
+    the product may have got another id.
     """
 
     priority = PRIORITY["resolve"]
@@ -135,24 +138,38 @@ class AskCatalogue(luigi.Task):
         return MadeFile("tiles/products.json", _asked())
 
     def complete(self) -> bool:
-        """Whether the catalogue was asked, in this run or with good answers only."""
+        """Whether the catalogue was asked, in this run or with answers that have proved good."""
         target = self.output()
         if not target.exists():
             return False
-        return target.file.stat().st_mtime >= _STARTED or not any(found.problem for found in resolutions().values())
+        asked = target.file.stat().st_mtime
+        return asked >= _STARTED or not any(_doubtful(found, asked) for found in resolutions().values())
 
     def run(self) -> None:
-        """Ask."""
+        """Ask; where it does not answer, earlier answers are as good as any."""
         published = optional_input("published_tile_ids_csv")
         known = resolve.read_tile_ids(published) if published else None
         accept = bool(config.cdse().accept_superseded)
-        with client() as session:
-            found = resolve.resolve(tiles().values(), session, known, accept_superseded=accept)
         target = self.output()
+        try:
+            with client() as session:
+                found = resolve.resolve(tiles().values(), session, known, accept_superseded=accept)
+        except CdseError as error:
+            if not target.exists():
+                raise
+            _log.warning("what the catalogue said before is gone on with: %s", error)
+            target.file.touch()
+            return
         resolve.write_states(target.file.with_name("states.csv"), found)
         content = {one.name.tile_key: {**asdict(one), "name": str(one.name)} for one in found}
         files.write_text(target.file, json.dumps(content, indent=1, sort_keys=True, default=str) + "\n")
         target.record(files.file_hash(target.file))
+
+
+def _doubtful(found: Resolution, asked: float) -> bool:
+    """Whether the answer of the time `asked`, in seconds since 1970, may be another by now."""
+    err = config.data_dir() / "l1c" / f"{found.product.id}.err" if found.product else None
+    return found.problem is not None or (err is not None and err.exists() and err.stat().st_mtime > asked)
 
 
 def _asked() -> dict[str, Any]:
@@ -187,7 +204,7 @@ class ResolveTileIds(luigi.Task):
 
     def output(self) -> MadeFile:
         """The ids."""
-        return MadeFile("tiles/bigearthnet_s2_tile_ids.csv", _asked())
+        return MadeFile("tiles/bigearthnet_s2_tile_ids.csv", {**_asked(), "products": AskCatalogue().output().digest()})
 
     def run(self) -> None:
         """Every product that cannot be had is named, with every candidate."""

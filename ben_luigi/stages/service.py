@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import logging
 import os
 from functools import lru_cache
 
 from ben_luigi import config
+from ben_luigi.domain.cdse.account import ask_code, has_terminal
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.sample.cdse_faults import sample_faults
@@ -31,20 +31,7 @@ def patience() -> Patience:
 
 def tokens(session: Client) -> Tokens:
     """The access tokens of the account, shared by all workers."""
-    return Tokens(session, account(), config.data_dir() / "session", ask_totp=_ask_code if _has_terminal() else None)
-
-
-def _ask_code() -> str:
-    return getpass.getpass("CDSE two-factor code: ")
-
-
-def _has_terminal() -> bool:
-    """Workers have no standard input, but the terminal is there for them too."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR))
-    except OSError:
-        return False
-    return True
+    return Tokens(session, account(), config.data_dir() / "session", ask_totp=ask_code if has_terminal() else None)
 
 
 def _service() -> Service:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -34,7 +34,9 @@ def place(at_once: int) -> Iterator[None]:
         try:
             yield
         finally:
-            connection.execute(sa.select(sa.func.pg_advisory_unlock(_PLACES, number)))
+            # Where the connection has broken meanwhile, the place went with it: what was done in it is done.
+            with suppress(sa.exc.DBAPIError):
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(_PLACES, number)))
 
 
 def _taken(connection: sa.Connection, at_once: int) -> int | None:

@@ -1,13 +1,29 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ben_luigi.sample.layout import World
+from tests.integration.fault_table import FaultTable
 from tests.integration.running import Run, pipeline
+
+
+@pytest.fixture(scope="module")
+def table(request: pytest.FixtureRequest) -> Iterator[FaultTable]:
+    """The faults of a module's tests, printed after the last."""
+    faults = FaultTable()
+    yield faults
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+    assert capture
+    with capture.global_and_fixture_disabled():
+        # In a worker of pytest-xdist only stderr reaches the terminal.
+        print(faults, file=sys.stderr if "PYTEST_XDIST_WORKER" in os.environ else sys.stdout)
 
 
 @pytest.fixture(scope="session")

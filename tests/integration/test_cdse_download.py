@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import socketserver
 import subprocess
 import sys
 import threading
@@ -21,13 +23,15 @@ from ben_luigi.domain.cdse.account import Credentials
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.digests import Digests, available
 from ben_luigi.domain.cdse.download import Download
-from ben_luigi.domain.cdse.errors import PermanentError, TransientError, retry_after_s
+from ben_luigi.domain.cdse.errors import CredentialsError, NoRoomError, PermanentError, TransientError, retry_after_s
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
+from ben_luigi.domain.errors import CdseError
 from ben_luigi.domain.l1c import BANDS
 from ben_luigi.sample import safe
-from ben_luigi.sample.cdse_faults import Fault, Record, Script, sample_faults
+from ben_luigi.sample.cdse_faults import Fault, Record, Script, another_id, sample_faults
 from ben_luigi.sample.cdse_server import CdseServer
+from tests.integration.fault_table import FaultTable
 
 NAME = "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE"
 ID = "f602623e-fd82-5a53-ba09-b05ce085e40c"
@@ -192,7 +196,14 @@ def process(server: CdseServer, folder: Path, rate: int = 0, most: int = 0) -> s
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_process_that_is_killed_at_half_loses_nothing(server: CdseServer, record: Record, tmp_path: Path) -> None:
+def test_a_process_that_is_killed_at_half_loses_nothing(
+    server: CdseServer, record: Record, tmp_path: Path, table: FaultTable
+) -> None:
+    with table.row("download: SIGKILL of the client at half"):
+        assert_killed_at_half_loses_nothing(server, record, tmp_path)
+
+
+def assert_killed_at_half_loses_nothing(server: CdseServer, record: Record, tmp_path: Path) -> None:
     running = process(server, tmp_path, rate=2_000_000)
     assert running.stdout
     while int(running.stdout.readline()) < 1_500_000:
@@ -206,20 +217,110 @@ def test_a_process_that_is_killed_at_half_loses_nothing(server: CdseServer, reco
     assert (tmp_path / "t.zip").read_bytes() == (server.root / "product.zip").read_bytes()
 
 
-def test_a_full_disk_stops_it_and_frees_what_it_took(server: CdseServer, tmp_path: Path) -> None:
+def test_a_full_disk_stops_it_and_frees_what_it_took(server: CdseServer, tmp_path: Path, table: FaultTable) -> None:
     """As the system says it: here by a limit on the size of files."""
     running = process(server, tmp_path, most=1_000_000)
     _, errors = running.communicate(timeout=30)
-    assert running.returncode == 1
-    assert "PermanentError: tile 33UUP_20170613" in errors and "make room on the disk" in errors
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["err", "state"]
-    assert "File too large" in (tmp_path / "err").read_text()
+    with table.row("download: a full disk", survives=False):
+        assert running.returncode == 1
+        assert "NoRoomError: tile 33UUP_20170613" in errors and "make room on the disk" in errors
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["err", "state"]
+        assert "File too large" in (tmp_path / "err").read_text()
 
 
 def test_without_enough_free_space_nothing_is_asked_for(server: CdseServer, record: Record, tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match=r"bytes of free space; found: [0-9,]+; next: make room on the disk"):
-        download(server.service, record, tmp_path, keep_free_bytes=2**60).run()
-    assert not server.counts
+    """And the tile is not to blame."""
+    failed: list[CdseError] = []
+    with pytest.raises(NoRoomError, match=r"bytes of free space; found: [0-9,]+; next: make room on the disk"):
+        download(server.service, record, tmp_path, keep_free_bytes=2**60, failed=failed.append).run()
+    assert not server.counts and not failed
+
+
+def test_what_the_tile_is_to_blame_for_is_told(server: CdseServer, record: Record, tmp_path: Path) -> None:
+    """A try that failed counts; a wrong password does not, and neither does a rate limit."""
+    failed: list[CdseError] = []
+    server.script = Script([Fault("download", "429"), Fault("download", "503")])
+    download(server.service, record, tmp_path, failed=failed.append).run()
+    wrong = download(server.service, record, tmp_path / "wrong", failed=failed.append)
+    wrong.tokens = Tokens(wrong.client, Credentials("sample", "wrong"), tmp_path / "wrong")
+    with pytest.raises(CredentialsError):
+        wrong.run()
+    assert [type(error) for error in failed] == [TransientError]
+
+
+def test_parts_of_an_id_that_the_product_had_before_go(server: CdseServer, record: Record, tmp_path: Path) -> None:
+    (tmp_path / f"t.zip.{another_id(record)}.part").write_bytes(b"PK")
+    download(server.service, record, tmp_path).run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["state", "t.zip"]
+
+
+def test_a_body_without_end_is_cut(
+    server: CdseServer, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where neither the catalogue nor the answer states a length; and a length that no product has is none."""
+    monkeypatch.setattr("ben_luigi.domain.cdse.download.PRODUCT_BYTES", 1_000_000)
+    bare = {**record, "ContentLength": 0, "Checksum": []}
+    for kind, says in (("no length", "expected: 1,000,000 bytes"), ("range ignored", "Content-Length 3,")):
+        server.script = Script([Fault("download", kind, None)])
+        with pytest.raises(TransientError, match=says):
+            download(server.service, bare, tmp_path).run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{ID}.err", "state"]
+
+
+HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: application/zip\r\n"
+GARBLED = {
+    "nothing": b"",
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "no status": b"HTTP/1.1\r\n\r\n",
+    "a status of letters": b"HTTP/1.1 abc OK\r\n\r\n",
+    "a status that does not exist": b"HTTP/1.1 999 \xff\r\nContent-Length: 0\r\n\r\n",
+    "an endless header": HEADERS + b"X: " + b"x" * 70_000,
+    "a thousand headers": HEADERS + b"X: y\r\n" * 1000 + b"\r\n",
+    "a length of letters": HEADERS + b"Content-Length: \xb2\r\n\r\nPK\3\4",
+    "a length of many digits": HEADERS + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nPK\3\4",
+    "a negative length": HEADERS + b"Content-Length: -5\r\n\r\nPK\3\4",
+    "two lengths": HEADERS + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nPK\3\4x",
+    "no chunk": HEADERS + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nPK\3\4",
+    "a negative chunk": HEADERS + b"Transfer-Encoding: chunked\r\n\r\n-4\r\nPK\3\4",
+    "compressed": HEADERS + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nPK\3\4",
+    "a redirect to nowhere": b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n",
+    "a redirect to no port": b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:x/\r\nContent-Length: 0\r\n\r\n",
+    "a redirect without an address": b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n",
+    "a range that was not asked for": b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-3/4\r\n\r\nPK\3\4",
+}
+
+
+class _Garbling(socketserver.BaseRequestHandler):
+    """Answers every request with the same bytes, and hangs up."""
+
+    server: _GarblingServer
+
+    def handle(self) -> None:
+        self.request.recv(65536)
+        with contextlib.suppress(OSError):
+            self.request.sendall(self.server.answer)
+
+
+class _GarblingServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    answer = b""
+
+
+@pytest.mark.parametrize("answer", GARBLED.values(), ids=GARBLED)
+def test_what_is_no_answer_is_an_error_that_may_pass(
+    answer: bytes, server: CdseServer, record: Record, tmp_path: Path
+) -> None:
+    """Whatever comes, nothing is taken for a product, and no other exception gets out."""
+    bare = {**record, "ContentLength": 0, "Checksum": []}
+    with _GarblingServer(("127.0.0.1", 0), _Garbling) as garbling:
+        garbling.answer = answer
+        threading.Thread(target=garbling.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{garbling.server_address[1]}"
+        with pytest.raises(CdseError):
+            download(Service(server.catalogue_url, server.token_url, url), bare, tmp_path).run()
+        garbling.shutdown()
+    assert len((tmp_path / f"{ID}.err").read_text().splitlines()) in (2, 3)
+    assert not (tmp_path / "t.zip").exists()
 
 
 def test_two_processes_do_not_write_to_one_part(server: CdseServer, record: Record, tmp_path: Path) -> None:
@@ -243,10 +344,22 @@ def test_a_limit_on_bandwidth_is_kept(server: CdseServer, record: Record, tmp_pa
     assert time.monotonic() - begun_s > record["ContentLength"] / 8_000_000
 
 
+def test_our_own_limit_does_not_count_as_a_crawl(server: CdseServer, record: Record, tmp_path: Path) -> None:
+    """The floor is on CDSE's speed: what is slow because we want it so goes on."""
+    patience = Patience(tries=3, first_pause_s=0.005, floor_bytes_s=8_000_000, floor_window_s=0.2)
+    download(server.service, record, tmp_path, patience, rate_bytes_s=4_000_000).run()
+
+
 def test_more_connections_than_allowed_are_refused_and_waited_for(
-    root: Path, record: Record, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    root: Path, record: Record, tmp_path: Path, caplog: pytest.LogCaptureFixture, table: FaultTable
 ) -> None:
     """Waiting for others to finish does not count as a try."""
+    with table.row("download: 429 by the real count of open connections"):
+        assert_waits_for_a_free_connection(root, record, tmp_path)
+    assert "DAT-ZIP-100 Max session number exceeded" in caplog.text
+
+
+def assert_waits_for_a_free_connection(root: Path, record: Record, tmp_path: Path) -> None:
     holding = [Fault("download", "crawl", 2)]
     with CdseServer([record], root, holding, connections=2, slow_s=0.01) as server:
         waiting = download(server.service, record, tmp_path)
@@ -261,7 +374,6 @@ def test_more_connections_than_allowed_are_refused_and_waited_for(
                 response.close()
             assert report.result().tries == 1
     assert server.most_open == 3
-    assert "DAT-ZIP-100 Max session number exceeded" in caplog.text
 
 
 def test_the_token_follows_redirects_between_hosts_of_cdse(server: CdseServer, record: Record, tmp_path: Path) -> None:
@@ -360,12 +472,15 @@ def test_pauses_grow_and_have_an_end() -> None:
     assert len({patience.pause_s(5) for _ in range(10)}) > 1
 
 
-def test_head_is_refused_and_nobody_needs_it(server: CdseServer, record: Record, tmp_path: Path) -> None:
+def test_head_is_refused_and_nobody_needs_it(
+    server: CdseServer, record: Record, tmp_path: Path, table: FaultTable
+) -> None:
     url = f"{server.download_url}/Products({ID})/$value"
     assert requests.head(url, timeout=5).status_code == 405
     assert requests.get(url, timeout=5).json()["code"] == "DAT-ZIP-109"
-    download(server.service, record, tmp_path).run()
-    assert server.counts["HEAD"] == 1
+    with table.row("download: HEAD refused"):
+        download(server.service, record, tmp_path).run()
+        assert server.counts["HEAD"] == 1
 
 
 def test_the_sample_faults_fail_once_on_two_products(server: CdseServer, record: Record) -> None:

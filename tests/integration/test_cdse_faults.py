@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -28,8 +25,9 @@ from ben_luigi.domain.l1c import BANDS
 from ben_luigi.domain.names import ProductName
 from ben_luigi.sample import safe
 from ben_luigi.sample.cdse_account import Account
-from ben_luigi.sample.cdse_faults import KINDS, Fault, Record, Script
+from ben_luigi.sample.cdse_faults import KINDS, Fault, Record, Script, another_id
 from ben_luigi.sample.cdse_server import CdseServer
+from tests.integration.fault_table import FaultTable
 
 NAME = ProductName.parse("S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE")
 ID = "f602623e-fd82-5a53-ba09-b05ce085e40c"
@@ -128,6 +126,7 @@ DOWNLOAD = [
     Case("download", "no end", 1, 2, says="as the catalogue has it; found: Content-Length"),
     Case("download", "no end", 1, 2, says="BadZipFile", bare=True),
     Case("download", "trailing junk", 1, 2, says="as the catalogue has it; found: Content-Length"),
+    Case("download", "trailing junk", 1, 2, says="expected: nothing after the end of the zip", bare=True),
     Case("download", "other product", 1, 2, says="found: product S2A_MSIL1C_2027", bare=True),
     Case("download", "other product", ALWAYS, 2, AT_ONCE, "found: product S2A_MSIL1C_2027", bare=True),
     Case("download", "no folders", ALWAYS, 1, bare=True),
@@ -142,7 +141,7 @@ DOWNLOAD = [
 ]
 TOKEN = [
     Case("token", "401 wrong credentials", ALWAYS, 1, CREDENTIALS, "Invalid user credentials"),
-    Case("token", "400 not set up", ALWAYS, 1, AT_ONCE, "Account is not fully set up.*log in once at https"),
+    Case("token", "400 not set up", ALWAYS, 1, CREDENTIALS, "Account is not fully set up.*log in once at https"),
     Case("token", "no refresh token", ALWAYS, 1),
     Case("token", "short life", ALWAYS, 1),
     Case("token", "html", 1, 1, says="expected: an answer with access_token"),
@@ -215,22 +214,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record]]
     return folder, [record]
 
 
-@pytest.fixture(scope="module")
-def table(request: pytest.FixtureRequest) -> Iterator[dict[str, tuple[int, str]]]:
-    """Outcome and tries by case, printed after the last."""
-    lines: dict[str, tuple[int, str]] = {}
-    yield lines
-    ended = Counter(outcome for _, outcome in lines.values())
-    total = ", ".join(f"{ended[outcome]} {outcome}" for outcome in ("survived", "given up and said why", "lost"))
-    rows = [f"{case:66} {tries:5}  {outcome}" for case, (tries, outcome) in lines.items()]
-    text = "\n".join(["", f"{'fault':66} tries  outcome", *rows, f"{len(lines)} faults: {total}", ""])
-    capture = request.config.pluginmanager.get_plugin("capturemanager")
-    assert capture
-    with capture.global_and_fixture_disabled():
-        # In a worker of pytest-xdist only stderr reaches the terminal.
-        print(text, file=sys.stderr if "PYTEST_XDIST_WORKER" in os.environ else sys.stdout)
-
-
 def client_of(server: CdseServer, case: Case) -> Client:
     """A client that waits for milliseconds."""
     return Client(server.service, replace(QUICK, read_timeout_s=0.4 if case.kind in ("stall", "hang") else 10))
@@ -255,16 +238,15 @@ def script(case: Case) -> list[Fault]:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_fault(
-    case: Case,
-    world: tuple[Path, list[Record]],
-    tmp_path: Path,
-    table: dict[str, tuple[int, str]],
-    caplog: pytest.LogCaptureFixture,
+    case: Case, world: tuple[Path, list[Record]], tmp_path: Path, table: FaultTable, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A fault ends as the table says: with the right file in place, or with a reason and without a file."""
     root, catalogue = world
-    table[str(case)] = (case.tries, "lost")
-    with CdseServer(catalogue, root, script(case), slow_s=0.05) as server, client_of(server, case) as client:
+    with (
+        table.row(str(case), case.tries, survives=not case.ends),
+        CdseServer(catalogue, root, script(case), slow_s=0.05) as server,
+        client_of(server, case) as client,
+    ):
         if case.ends:
             with pytest.raises(CdseError) as caught:
                 fetch(client, tmp_path)
@@ -272,10 +254,9 @@ def test_fault(
             assert_given_up(case, tmp_path, str(caught.value))
         else:
             assert_survived(case, tmp_path, root, fetch(client, tmp_path), caplog.text)
-    assert re.search(case.says, caplog.text + (str(caught.value) if case.ends else ""))
-    assert server.account.counts["sessions"] <= 1
-    assert not list(tmp_path.parent.rglob("escaped.txt"))
-    table[str(case)] = (case.tries, "given up and said why" if case.ends else "survived")
+        assert re.search(case.says, caplog.text + (str(caught.value) if case.ends else ""))
+        assert server.account.counts["sessions"] <= 1
+        assert not list(tmp_path.parent.rglob("escaped.txt"))
 
 
 def assert_survived(case: Case, folder: Path, root: Path, report: DownloadReport, log: str) -> None:
@@ -311,24 +292,56 @@ REFRESH = ["400 too old", "500", "html", "429", "hang", "no refresh token"]
 
 
 @pytest.mark.parametrize("kind", REFRESH)
-def test_fault_at_refresh(
-    kind: str, world: tuple[Path, list[Record]], tmp_path: Path, table: dict[str, tuple[int, str]]
-) -> None:
+def test_fault_at_refresh(kind: str, world: tuple[Path, list[Record]], tmp_path: Path, table: FaultTable) -> None:
     """A refresh that fails for a time is tried again in the same session; one that is too old makes a new session."""
     root, catalogue = world
-    case = Case("refresh", kind, 1, 1)
-    table[str(case)] = (case.tries, "lost")
-    account = Account(lifetime_s=0.2)
-    with CdseServer(catalogue, root, account=account) as server, client_of(server, case) as client:
+    case, account = Case("refresh", kind, 1, 1), Account(lifetime_s=0.2)
+    with (
+        table.row(str(case)),
+        CdseServer(catalogue, root, account=account) as server,
+        client_of(server, case) as client,
+    ):
         tokens = Tokens(client, Credentials("sample", "sample"), tmp_path)
         first = tokens.get()
         server.script = Script([Fault("token", kind)])
         time.sleep(0.25)
         second = tokens.get()
         assert account.accepts(f"Bearer {second}")
-    assert second != first
-    assert account.counts["sessions"] == (2 if kind == "400 too old" else 1)
-    table[str(case)] = (case.tries, "survived")
+        assert second != first
+        assert account.counts["sessions"] == (2 if kind == "400 too old" else 1)
+
+
+REPROCESSED = "S2A_MSIL1C_20170613T101031_N0500_R022_T33UUP_20230815T101500.SAFE"
+OTHER = str(NAME).replace("T33UUP", "T33UUQ")
+HELD: dict[str, tuple[Callable[[Record], list[Record]], str]] = {
+    "a product that was deleted": (
+        lambda one: [{**one, "DeletionDate": "2024-05-01", "DeletionCause": "Duplicated product"}],
+        f"deleted: {ID} deleted 2024-05-01, Duplicated product",
+    ),
+    "an N0500 sibling only": (
+        lambda one: [{**one, "Id": another_id(one), "Name": REPROCESSED}],
+        f"superseded: by {REPROCESSED}.*set .cdse. accept_superseded",
+    ),
+    "a name left out": (lambda one: [{**one, "Id": another_id(one), "Name": OTHER}], "found: gone"),
+}
+
+
+@pytest.mark.parametrize(("held", "says"), HELD.values(), ids=HELD)
+def test_what_the_catalogue_does_not_hold(
+    held: Callable[[Record], list[Record]],
+    says: str,
+    world: tuple[Path, list[Record]],
+    tmp_path: Path,
+    table: FaultTable,
+    request: pytest.FixtureRequest,
+) -> None:
+    """It is said why, and nothing is asked of the download service: no other product is taken in its place."""
+    root, (record,) = world
+    fault = f"catalogue: {request.node.callspec.id}"
+    with table.row(fault, 0, survives=False), CdseServer(held(record), root) as server:
+        with pytest.raises(PermanentError, match=says), Client(server.service, QUICK) as client:
+            fetch(client, tmp_path)
+        assert not server.downloads and not list(tmp_path.iterdir())
 
 
 def test_every_fault_has_its_case() -> None:

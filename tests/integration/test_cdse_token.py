@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import stat
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import requests
 
 import ben_luigi.domain
+from ben_luigi.domain.cdse import account
 from ben_luigi.domain.cdse.account import Credentials, find_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError, PermanentError, TransientError
 from ben_luigi.domain.cdse.http import Client, Patience, Service
@@ -22,6 +24,7 @@ from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.sample.cdse_account import Account
 from ben_luigi.sample.cdse_faults import Fault
 from ben_luigi.sample.cdse_server import CdseServer
+from tests.integration.fault_table import FaultTable
 
 QUICK = Patience(tries=3, first_pause_s=0.001, longest_pause_s=0.01, read_timeout_s=10)
 RIGHT = Credentials("sample", "sample")
@@ -85,8 +88,15 @@ def test_workers_whose_token_is_refused_at_once_refresh_it_once(server: CdseServ
     assert (server.account.counts["sessions"], server.account.counts["refreshes"]) == (1, 1)
 
 
-def test_a_refresh_token_used_twice_ends_the_session_at_the_server(server: CdseServer, tmp_path: Path) -> None:
+def test_a_refresh_token_used_twice_ends_the_session_at_the_server(
+    server: CdseServer, tmp_path: Path, table: FaultTable
+) -> None:
     """As it does at CDSE; the client then logs in anew."""
+    with table.row("token: second use of one refresh token"):
+        assert_new_session_after_a_second_use(server, tmp_path)
+
+
+def assert_new_session_after_a_second_use(server: CdseServer, tmp_path: Path) -> None:
     old = tokens(server, tmp_path).get()
     refresh = json.loads((tmp_path / "cdse-token.json").read_text())["refresh_token"]
     form = {"client_id": "cdse-public", "grant_type": "refresh_token", "refresh_token": refresh}
@@ -173,6 +183,44 @@ def test_a_code_is_asked_for_when_needed_and_then_at_once(tmp_path: Path) -> Non
         assert (len(asked), server.counts["token"]) == (2, 3)
 
 
+def test_a_code_that_nobody_can_be_asked_for_is_no_wrong_password(tmp_path: Path) -> None:
+    """A worker without a terminal says so, asks nothing of CDSE, and spoils it for nobody."""
+    with CdseServer([], Path(), account=Account(code="123456", lifetime_s=0.01, refresh_lifetime_s=0.01)) as server:
+        tokens(server, tmp_path, ask_totp=lambda: "123456").get()
+        time.sleep(0.02)
+        asked = server.counts["token"]
+        with pytest.raises(CredentialsError, match=r"CDSE account sample; expected: a two-factor code.*terminal"):
+            tokens(server, tmp_path).get()
+        assert server.counts["token"] == asked
+        assert tokens(server, tmp_path, ask_totp=lambda: "123456").get()
+
+
+class _Garbled(Account):
+    """Its first token cannot be sent in a header."""
+
+    def _give(self, session: str, kind: str) -> dict[str, object]:
+        given = super()._give(session, kind)
+        return given if self.counts["sessions"] > 1 else {**given, "access_token": f"{SECRET}\r\nX-Forged: 1"}
+
+
+def test_a_token_that_is_none_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with CdseServer([], Path(), account=_Garbled()) as server:
+        assert server.account.accepts(f"Bearer {tokens(server, tmp_path).get()}")
+    assert SECRET not in caplog.text
+
+
+def test_a_file_system_without_locks_is_said(
+    server: CdseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with pytest.raises(PermanentError, match=r"a file system with locks.*No locks available.*data_dir"):
+        tokens(server, tmp_path).get()
+    assert not server.counts
+
+
 @pytest.mark.parametrize("code", ["", "654321"])
 def test_a_wrong_code_or_none_stops_everything(code: str, tmp_path: Path) -> None:
     with CdseServer([], Path(), account=Account(code="123456")) as server:
@@ -208,7 +256,7 @@ def test_credentials_come_from_the_environment_or_from_a_private_file(
     both = {"CDSE_USER": "other", "CDSE_PASSWORD": "x"}
     assert find_credentials(both, file, HOST) == Credentials("other", "x")
     assert find_credentials({"CDSE_USER": "other"}, file, HOST) == Credentials("me", SECRET.replace(" ", "-"))
-    monkeypatch.setattr("sys.stdin", type("NoTerminal", (), {"isatty": lambda self: False})())
+    monkeypatch.setattr(account, "has_terminal", lambda: False)
     with pytest.raises(CredentialsError, match=r"CDSE_USER and CDSE_PASSWORD.*chmod 600"):
         find_credentials({}, file, "elsewhere.org")
 

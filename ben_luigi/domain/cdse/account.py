@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import getpass
 import netrc
+import os
 import stat
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ben_luigi.domain.cdse.errors import CredentialsError
 
+_TERMINAL = Path("/dev/tty")
 USER, PASSWORD = "CDSE_USER", "CDSE_PASSWORD"
 
 
@@ -31,13 +32,13 @@ def find_credentials(environment: Mapping[str, str], file: Path, host: str) -> C
     if environment.get(USER) and environment.get(PASSWORD):
         return Credentials(environment[USER], environment[PASSWORD])
     found = _from_file(file, host) if file.is_file() else None
-    if found is None and sys.stdin.isatty():
-        found = Credentials(input(f"CDSE user name (for {host}): "), getpass.getpass("CDSE password: "))
+    if found is None and has_terminal():
+        found = _typed_in(host)
     if found is None:
         raise CredentialsError(
             "CDSE account",
             expected=f"{USER} and {PASSWORD} in the environment, or an entry of {host} in {file}",
-            found="neither, and no terminal to ask at",
+            found="neither, and nothing was typed in" if has_terminal() else "neither, and no terminal to ask at",
             remedy=f"write 'machine {host} login NAME password PASSWORD' to {file}, and chmod 600 it",
         )
     return found
@@ -50,9 +51,46 @@ def _from_file(file: Path, host: str) -> Credentials | None:
         )
     try:
         entry = netrc.netrc(str(file)).hosts.get(host)
-    except (netrc.NetrcParseError, UnicodeDecodeError):
+    except (netrc.NetrcParseError, UnicodeDecodeError, PermissionError):
         # The parser's own message may quote the password.
         raise CredentialsError(
             str(file), expected=f"lines 'machine {host} login NAME password PASSWORD'", found="something else"
         ) from None
     return Credentials(entry[0], entry[2]) if entry and entry[0] and entry[2] else None
+
+
+def has_terminal() -> bool:
+    """Whether there is somebody to ask: a terminal, and this process in its foreground.
+
+    Workers have no standard input, but the terminal is there for them too. In the background asking would stop them.
+    """
+    try:
+        terminal = os.open(_TERMINAL, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+def ask_code() -> str:
+    """The code of the second factor, typed in at the terminal; "" if nobody does."""
+    try:
+        return getpass.getpass("CDSE two-factor code: ").strip()
+    except EOFError:
+        return ""
+
+
+def _typed_in(host: str) -> Credentials | None:
+    """What is typed in at the terminal, whatever standard input and output are; None if nothing is."""
+    with _TERMINAL.open("w", encoding="utf-8") as shown, _TERMINAL.open(encoding="utf-8") as typed:
+        print(f"CDSE user name (for {host}): ", end="", file=shown, flush=True)
+        user = typed.readline().strip()
+    try:
+        password = getpass.getpass("CDSE password: ") if user else ""
+    except EOFError:
+        password = ""
+    return Credentials(user, password) if user and password else None

@@ -12,6 +12,7 @@ from typing import Any
 from ben_luigi.domain.cdse.errors import TransientError
 from ben_luigi.domain.cdse.http import Client, again, log_failure, plain
 from ben_luigi.domain.errors import BadName
+from ben_luigi.domain.l1c_container import PRODUCT_BYTES
 from ben_luigi.domain.names import ProductName
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -53,7 +54,7 @@ class CatalogueProduct:
             name=name,
             online=said.get("Online") is not False,
             # 0 occurs on online products, and means unknown.
-            length_bytes=length if isinstance(length, int) and length > 0 else None,
+            length_bytes=length if type(length) is int and 0 < length <= PRODUCT_BYTES else None,
             checksums=dict(_checksums(said.get("Checksum"))),
             published=_time(said.get("PublicationDate")),
             deleted=cause,

@@ -26,11 +26,21 @@ from ben_luigi.domain import l1c
 from ben_luigi.domain.cdse import part as part_file
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.digests import Digests, available
-from ben_luigi.domain.cdse.errors import PermanentError, RateLimitError, TransientError, describe, refusal
+from ben_luigi.domain.cdse.errors import (
+    BLAMELESS,
+    NoRoomError,
+    PermanentError,
+    RateLimitError,
+    TransientError,
+    describe,
+    one_line,
+    refusal,
+)
 from ben_luigi.domain.cdse.http import Client, Patience, again
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.domain.errors import BadProduct, CdseError, some
 from ben_luigi.domain.files import sync
+from ben_luigi.domain.l1c_container import PRODUCT_BYTES
 from ben_luigi.domain.names import ProductName
 
 _log = logging.getLogger(__name__)
@@ -38,6 +48,7 @@ _OVERLAP_BYTES = 2**16
 _USUAL_BYTES = 10**9
 _ZIP_START = b"PK\3\4"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 PATIENCE = Patience(tries=3, first_pause_s=30)
@@ -64,7 +75,7 @@ class Download:
     What happens at each failed try is appended to the text file `err`, which goes when the product has come.
     `rate_bytes_s` limits this download; `keep_free_bytes` stay free on the disk. `starting` is called with the number
     of a try before it begins, `progress` with the bytes that are there, and the bytes expected (None: unknown),
-    `failed` with the error of a try, rate limits left out.
+    `failed` with the error of a try for which the account and our own disk are not to blame.
     """
 
     product: CatalogueProduct
@@ -108,15 +119,15 @@ class Download:
     def _failed(self, error: CdseError, pause_s: float | None) -> None:
         """Say in one line what happened, in the log and in the file for CDSE support."""
         then = "given up" if pause_s is None else f"next try in {pause_s:.0f} s"
-        told = f"try {self._number} of {self.patience.tries}: {error}"
+        told = one_line(f"try {self._number} of {self.patience.tries}: {error}")
         _log.warning("tile %s, %s; %s", self._tile, told, then)
         if self.err:
             self.err.parent.mkdir(parents=True, exist_ok=True)
             with self.err.open("a", encoding="utf-8") as file:
                 file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}  {self.product.name}  {told}; {then}\n")
-        if not isinstance(error, RateLimitError):
+        if not isinstance(error, BLAMELESS):
             self.failed(error)
-            self._number += 1
+        self._number += not isinstance(error, RateLimitError)
 
     def _try(self) -> DownloadReport:
         if self.target.exists() and (report := self._already_there()):
@@ -130,9 +141,7 @@ class Download:
             if error.errno not in _NO_ROOM:
                 raise
             self._part_path.unlink(missing_ok=True)
-            raise PermanentError(
-                self.target, found=str(error), remedy="make room on the disk, and run again"
-            ) from error
+            raise NoRoomError(self.target, found=str(error), remedy="make room on the disk, and run again") from error
 
     def _already_there(self) -> DownloadReport | None:
         """The report on a target that is whole: a process may have ended between the rename and its caller's note."""
@@ -151,7 +160,7 @@ class Download:
         needed = (self._total_bytes or _USUAL_BYTES) - there + self.keep_free_bytes
         free = shutil.disk_usage(self.target.parent).free
         if free < needed:
-            raise PermanentError(
+            raise NoRoomError(
                 self.target.parent,
                 expected=f"{needed:,} bytes of free space",
                 found=f"{free:,}",
@@ -223,11 +232,14 @@ class Download:
     def _check_length(self, response: requests.Response) -> None:
         """Keep the length that the server states; TransientError if the catalogue says otherwise."""
         stated = response.headers.get("Content-Length", "")
-        if not stated.isdigit():
+        if not _LENGTH.fullmatch(stated):
             return
         if self.product.length_bytes not in (None, int(stated)):
             catalogue = f"{self.product.length_bytes:,} bytes, as the catalogue has it"
             raise TransientError(self._subject, expected=catalogue, found=f"Content-Length {int(stated):,}")
+        if int(stated) > PRODUCT_BYTES:
+            most = f"at most {PRODUCT_BYTES:,} bytes"
+            raise TransientError(self._subject, expected=most, found=f"Content-Length {int(stated):,}")
         self._total_bytes = int(stated)
 
     def _receive(self, chunks: Iterator[bytes], part: IO[bytes], start: int, digests: Digests) -> None:
@@ -243,14 +255,15 @@ class Download:
                 writer.write(chunk)
                 digests.update(chunk)
                 done += len(chunk)
-                if self._total_bytes is not None and done > self._total_bytes:
+                if done > (self._total_bytes or PRODUCT_BYTES):
                     part.truncate(0)
                     break
                 self.progress(done, self._total_bytes)
                 if self.rate_bytes_s:
                     time.sleep(max(0, (done - start) / self.rate_bytes_s - (time.monotonic() - begun_s)))
-        if self._total_bytes not in (None, done):
-            raise TransientError(self._subject, expected=f"{self._total_bytes:,} bytes", found=f"{done:,} bytes")
+        if done != (self._total_bytes or min(done, PRODUCT_BYTES)):
+            expected = f"{self._total_bytes or PRODUCT_BYTES:,} bytes"
+            raise TransientError(self._subject, expected=expected, found=f"{done:,} bytes")
 
     def _digests(self) -> Digests:
         return Digests(["SHA256", *self._checksum])
@@ -274,6 +287,8 @@ class Download:
             ) from error
         os.fsync(part.fileno())
         self._part_path.rename(self.target)
+        for stale in self.target.parent.glob(f"{self.target.name}.*.part"):  # of an id that the product had before
+            stale.unlink()
         sync(self.target.parent)
         return report
 

@@ -4,7 +4,8 @@ CdseError
 ├── TransientError       may pass: tried again after a pause
 │   └── RateLimitError   too much at once: waited for, without counting as a try
 └── PermanentError       will not pass by itself: not tried again
-    └── CredentialsError wrong user name, password or code: stops everything
+    ├── CredentialsError wrong user name, password or code, or an account that is not set up: stops everything
+    └── NoRoomError      no room on our own disk
 """
 
 from __future__ import annotations
@@ -37,7 +38,15 @@ class PermanentError(CdseError):
 
 
 class CredentialsError(PermanentError):
-    """CDSE does not accept the user name, password or two-factor code."""
+    """CDSE does not accept the user name, password or two-factor code, or does not let the account in."""
+
+
+class NoRoomError(PermanentError):
+    """There is no room on the disk."""
+
+
+BLAMELESS = (RateLimitError, CredentialsError, NoRoomError)
+"""Errors that a product is not to blame for: another one would have met them too."""
 
 
 def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes) -> CdseError:
@@ -75,8 +84,13 @@ def snippet(body: bytes | str, most: int = 160) -> str:
     if isinstance(said, dict):
         words = ("code", "error", "message", "error_description", "detail", "trace-id")
         text = " ".join(str(said[word]) for word in words if word in said) or text
-    text = _CONTROL.sub(" ", text).strip()
+    text = one_line(text)
     return text if len(text) <= most else text[:most] + "..."
+
+
+def one_line(text: str) -> str:
+    """`text` without line breaks and control characters: what others send must not forge lines of a log."""
+    return _CONTROL.sub(" ", text).strip()
 
 
 def retry_after_s(value: str) -> float | None:

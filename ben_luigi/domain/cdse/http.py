@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from ben_luigi.domain.cdse.errors import RateLimitError, TransientError, refusal
+from ben_luigi.domain.cdse.errors import RateLimitError, TransientError, one_line, refusal
 
 _log = logging.getLogger(__name__)
 _CHUNK_BYTES = 2**20
@@ -129,25 +129,26 @@ class Client:
         timeouts_s = (self.patience.connect_timeout_s, self.patience.read_timeout_s)
         try:
             return self.session.request(method, url, timeout=timeouts_s, stream=True, allow_redirects=False, **what)
-        except _BROKEN as error:
+        except (*_BROKEN, ValueError) as error:  # ValueError: of a Location that is no address, which requests looks at
             raise TransientError(f"{method} {plain(url)}", expected="an answer", found=_reason(error)) from error
 
     def chunks(self, response: requests.Response) -> Iterator[bytes]:
         """The body as it comes; TransientError when it breaks off, stalls, or crawls below the floor."""
-        subject, mark_s, got = f"answer of {plain(response.url)}", time.monotonic(), 0
+        subject, waited_s, got = f"answer of {plain(response.url)}", 0.0, 0
         while True:
+            asked_s = time.monotonic()
             try:
                 chunk = response.raw.read1(_CHUNK_BYTES, decode_content=False)
             except _BROKEN as error:
                 raise TransientError(subject, expected="the whole body", found=_reason(error)) from error
             if not chunk:
                 return
+            # Only the time that CDSE takes: our own limit on bandwidth may be lower than the floor.
+            waited_s, got = waited_s + time.monotonic() - asked_s, got + len(chunk)
             yield chunk
-            got += len(chunk)
-            spent_s = time.monotonic() - mark_s
-            if spent_s > self.patience.floor_window_s:
-                self._check_speed(subject, got / spent_s)
-                mark_s, got = time.monotonic(), 0
+            if waited_s > self.patience.floor_window_s:
+                self._check_speed(subject, got / waited_s)
+                waited_s, got = 0.0, 0
 
     def _check_speed(self, subject: str, bytes_s: float) -> None:
         if bytes_s < self.patience.floor_bytes_s:
@@ -182,7 +183,7 @@ def log_failure(error: TransientError, pause_s: float | None) -> None:
 
 def plain(url: str) -> str:
     """`url` without its query, which may be long or hold what is not for logs."""
-    return url.partition("?")[0]
+    return one_line(url.partition("?")[0])
 
 
 def _reason(error: BaseException) -> str:

@@ -10,6 +10,7 @@ What the catalogue says of a name is its *state*; people read the table of them:
     deleted     deleted by CDSE; the note says when and why
     gone        not in the catalogue, nor among the deleted products
     ambiguous   several ids, and no rule that chooses
+    unanswered  the catalogue has not answered for this name, though for others; the next run asks again
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import io
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +36,8 @@ from ben_luigi.domain.names import ProductName
 _log = logging.getLogger(__name__)
 _HEADER = ["tile", "id"]
 _TO_BE_HAD = {"exact", "found", "moved"}
+_REPEAT_PAUSE_S = 5
+_UNANSWERED_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Resolution:
         remedy = {
             "superseded": "set [cdse] accept_superseded, or give the original in [inputs] l1c_dir",
             "ambiguous": "ask CDSE support which one is right, or give the product in [inputs] l1c_dir",
+            "unanswered": "run again later",
         }
         return PermanentError(
             f"product {self.name}",
@@ -118,18 +122,29 @@ def resolve(
 ) -> list[Resolution]:
     """Ask the catalogue for `names`; one resolution for each, in their order.
 
-    `published` gives the published id of a name. Raises CdseError only if the catalogue cannot be asked.
+    `published` gives the published id of a name. Raises CdseError only if the catalogue cannot be asked: where it fails
+    for single names, the others go on.
     """
     wanted, published = list(names), published or {}
     catalogue = Catalogue(client)
     listed = _listed(catalogue, [str(name) for name in wanted])
-    resolutions = []
+    resolutions, unanswered_in_a_row = [], 0
     for name in wanted:
-        known = published.get(str(name), "")
-        candidates = _confirmed(catalogue, str(name), known, listed.get(str(name), []))
-        found = _choose(name, candidates, known) if candidates else _missing(name, catalogue)
+        try:
+            found = _resolve_one(catalogue, name, published.get(str(name), ""), listed.get(str(name), []))
+            unanswered_in_a_row = 0
+        except CdseError as error:
+            unanswered_in_a_row += 1
+            if unanswered_in_a_row == min(_UNANSWERED_IN_A_ROW, len(wanted)):
+                raise
+            found = Resolution(name, "unanswered", None, str(error))
         resolutions.append(replace(found, accept_superseded=accept_superseded))
     return resolutions
+
+
+def _resolve_one(catalogue: Catalogue, name: ProductName, known: str, listed: list[CatalogueProduct]) -> Resolution:
+    candidates = _confirmed(catalogue, str(name), known, listed)
+    return _choose(name, candidates, known) if candidates else _missing(name, catalogue)
 
 
 def _listed(catalogue: Catalogue, names: Sequence[str]) -> Mapping[str, list[CatalogueProduct]]:
@@ -147,21 +162,26 @@ def _confirmed(catalogue: Catalogue, name: str, known: str, listed: list[Catalog
     """Products of a name. An answer that lacks the name, or its published id, counts only when it repeats."""
     if known in [product.id for product in listed] or (listed and not known):
         return listed
-    found = {product.id: product for product in [*listed, *catalogue.by_name(name)]}
-    if not found:
-        time.sleep(catalogue.client.patience.pause_s(1))
-        found = {product.id: product for product in catalogue.by_name(name)}
-    return list(found.values())
+    asked = _asked_again(catalogue, lambda: [*listed, *catalogue.by_name(name)])
+    return list({product.id: product for product in asked}.values())
+
+
+def _asked_again(catalogue: Catalogue, ask: Callable[[], list[CatalogueProduct]]) -> list[CatalogueProduct]:
+    """What the catalogue answers; nothing only if it says so twice."""
+    if found := ask():
+        return found
+    time.sleep(min(_REPEAT_PAUSE_S, catalogue.client.patience.pause_s(1)))
+    return ask()
 
 
 def _choose(name: ProductName, candidates: list[CatalogueProduct], known: str) -> Resolution:
-    """Among products of one name: the published id, else the online one published last."""
+    """Among products of one name: the published id if it can be had, else the online one published last."""
     others = sorted(product.id for product in candidates)
-    for product in candidates:
-        if product.id == known:
-            also = f"also listed as {some(i for i in others if i != known)}" if len(others) > 1 else ""
-            return Resolution(name, "exact" if product.online else "offline", product, also)
     online = [product for product in candidates if product.online]
+    published = next((product for product in candidates if product.id == known), None)
+    if published and (published.online or not online):
+        also = f"also listed as {some(i for i in others if i != known)}" if len(others) > 1 else ""
+        return Resolution(name, "exact" if published.online else "offline", published, also)
     ranked = sorted(online or candidates, key=lambda product: (product.published, product.id))
     last = ranked[-1]
     if not online:
@@ -169,7 +189,7 @@ def _choose(name: ProductName, candidates: list[CatalogueProduct], known: str) -
     if len(ranked) > 1 and ranked[-2].published == last.published:
         listed = some(f"{product.id} (published {product.published:%Y-%m-%dT%H:%M:%SZ})" for product in ranked)
         return Resolution(name, "ambiguous", None, f"candidates {listed}")
-    notes = [f"published as {known}"] if known else []
+    notes = [f"published as {known}" + ", which is offline" * bool(published)] if known else []
     if len(others) > 1:
         notes.append(f"the online one published last of {some(others)}")
     return Resolution(name, "moved" if known else "found", last, "; ".join(notes))
@@ -177,9 +197,9 @@ def _choose(name: ProductName, candidates: list[CatalogueProduct], known: str) -
 
 def _missing(name: ProductName, catalogue: Catalogue) -> Resolution:
     """Of a name without a product: reprocessed, deleted or gone."""
-    deleted = catalogue.deleted(str(name))
+    deleted = _asked_again(catalogue, lambda: catalogue.deleted(str(name)))
     note = "; ".join(f"{product.id} deleted {product.deleted}".rstrip() for product in deleted)
-    for product in catalogue.reprocessed(name):
+    for product in _asked_again(catalogue, lambda: catalogue.reprocessed(name)):
         return Resolution(name, "superseded", product, "; ".join(filter(None, [f"by {product.name}", note])))
     return Resolution(name, "deleted" if deleted else "gone", deleted[0] if deleted else None, note)
 

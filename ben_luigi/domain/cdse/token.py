@@ -4,6 +4,10 @@ The token lives in a file that only its owner can read, in a folder that the wor
 expire renews it under a lock on a file beside it; the others wait and use what they find. So no two of them refresh at
 once, which could invalidate both. A password that CDSE has refused is remembered there too, as a salted hash, and not
 tried again: accounts get locked.
+
+The lock is flock's. On one host it goes with the process that held it, however that ends. Over hosts it takes a file
+system that passes it on, as NFS does on Linux unless it is mounted with `nolock` or `local_lock`. Where clocks differ,
+a token that has expired is refused, and renewed then.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +41,7 @@ from ben_luigi.domain.files import unfinished
 _EARLY_S = 60
 _PRESUMED_LIFE_S = 600
 _CLIENT_ID = "cdse-public"
+_TOKEN = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,14 @@ class Tokens:
     def _log_in(self, state: _State) -> _State:
         """The state with the token of a new session."""
         form = {"grant_type": "password", "username": self._credentials.user, "password": self._credentials.password}
-        granted = None if state.asks_code and self._ask_totp else self._request(state, form)
+        if state.asks_code and not self._ask_totp:
+            raise CredentialsError(
+                self._subject,
+                expected="a two-factor code",
+                found="no terminal to ask for it at",
+                remedy="start the run at a terminal",
+            )
+        granted = None if state.asks_code else self._request(state, form)
         if granted is None and self._ask_totp and (code := self._ask_totp()):
             # CDSE does not say whether the password or the missing code is to blame: it is one and the same answer.
             granted = self._request(replace(state, asks_code=True), {**form, "totp": code})
@@ -132,8 +145,8 @@ class Tokens:
             return RateLimitError(self._url, found=snippet(body), remedy="wait until old sessions have expired")
         error = refusal(f"POST {self._url}", status, headers, body)
         if isinstance(error, PermanentError):
-            return PermanentError(
-                f"CDSE account {self._credentials.user}",
+            return CredentialsError(
+                self._subject,
                 found=error.found,
                 remedy="log in once at https://dataspace.copernicus.eu with a browser, and complete the account",
             )
@@ -141,11 +154,15 @@ class Tokens:
 
     def _wrong(self, found: str) -> CredentialsError:
         return CredentialsError(
-            f"CDSE account {self._credentials.user}",
+            self._subject,
             expected="a user name and password (and two-factor code) that CDSE accepts",
             found=found,
             remedy=f"correct them; to try the same once more, remove {self._file}",
         )
+
+    @property
+    def _subject(self) -> str:
+        return f"CDSE account {self._credentials.user}"
 
     @property
     def _url(self) -> str:
@@ -181,10 +198,22 @@ class Tokens:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._file.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _lock(descriptor, self._file)
             yield
         finally:
             os.close(descriptor)
+
+
+def _lock(descriptor: int, file: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        raise PermanentError(
+            file.parent,
+            expected="a file system with locks, so that one worker at a time asks for a token",
+            found=str(error),
+            remedy="mount it with locks (flock), or name another [dataset] data_dir",
+        ) from error
 
 
 def _json(body: bytes) -> dict[str, Any]:
@@ -197,7 +226,7 @@ def _json(body: bytes) -> dict[str, Any]:
 
 def _granted(state: _State, answer: dict[str, Any], asked_at: float, url: str) -> _State:
     token, refresh_token = answer.get("access_token"), answer.get("refresh_token")
-    if not isinstance(token, str) or not token:
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         raise TransientError(url, expected="an answer with access_token", found="a page or answer without")
     life_s = _seconds(answer.get("expires_in"))
     return replace(
