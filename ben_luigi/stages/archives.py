@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from ben_luigi import config
 from ben_luigi.domain import archive, files, patches, reference_maps, shards
 from ben_luigi.domain.grid import PATCH_M, Square
+from ben_luigi.domain.metadata import FLAGGED, METADATA
 from ben_luigi.domain.names import PatchId
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.metadata import WriteMetadata
@@ -30,12 +31,12 @@ _SHARDS = {S2: "patches", MAPS: "reference_maps"}
 
 
 def _metadata_digest() -> list[str]:
-    return [target.digest() for target in WriteMetadata().output().values()]
+    return [MadeFile(f"dataset/{name}").digest() for name in (METADATA, FLAGGED)]
 
 
 def kept() -> dict[str, str]:
     """S1 name of each patch of both metadata files, by patch id, ascending."""
-    paths = tuple(target.file for target in WriteMetadata().output().values())
+    paths = tuple(MadeFile(f"dataset/{name}").file for name in (METADATA, FLAGGED))
     return _kept(paths, tuple(path.stat().st_mtime_ns for path in paths))
 
 
@@ -47,15 +48,18 @@ def _kept(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> dict[str, str
 
 
 class CompressPart(luigi.Task):
-    """One part of an archive as a zstd frame: a tile's, or an S1 acquisition's over one MGRS square."""
+    """One part of an archive as a zstd frame: a tile's, or an S1 acquisition's over one MGRS square.
+
+    It does not ask for the metadata, since its archive has, and the answer takes a look at every tile.
+    """
 
     archive = luigi.Parameter()
     part = luigi.Parameter()
     priority = PRIORITY["archive"]
 
     def requires(self) -> Any:
-        """Which patches are kept."""
-        return [WriteMetadata(), *([input_task("s1_dir")] if self.archive == S1 else [])]
+        """The S1 patches; the shards are there."""
+        return [input_task("s1_dir")] if self.archive == S1 else []
 
     def output(self) -> MadeFile:
         """The frame."""

@@ -18,7 +18,7 @@ from ben_luigi.stages.reference_maps import LabelPatches
 from ben_luigi.stages.resolve import PRIORITY, known_tiles, tiles
 from ben_luigi.stages.tiles import ProcessTiles, rows_made
 from ben_luigi.state import database
-from ben_luigi.state.targets import MadeFile
+from ben_luigi.state.targets import MadeFile, MadeFrom
 
 _log = logging.getLogger(__name__)
 _VALUES = {"labels": "label", "s2v1": "s2v1_name", "split": "split", "country": "country"}
@@ -39,7 +39,12 @@ class _Mapping(Derived):
 
     def output(self) -> MadeFile:
         """The CSV: header, LF, sorted by byte order."""
-        return MadeFile(f"metadata/{self.file}.csv", {"rows": rows_made(self.maker), "tiles": list(known_tiles())})
+        return self.mapping({"rows": rows_made(self.maker), "tiles": list(known_tiles())})
+
+    @classmethod
+    def mapping(cls, made_from: MadeFrom | None = None) -> MadeFile:
+        """The CSV, whatever it was made from."""
+        return MadeFile(f"metadata/{cls.file}.csv", made_from)
 
     def make(self) -> None:
         """Copy the rows out of the database."""
@@ -118,7 +123,7 @@ class WriteMetadata(Derived):
         """The two files."""
         made_from = {
             "writer": config.metadata().writer,
-            "mappings": [task.output().digest() for task in (MapLabels(), MapV1Names(), MapSplits(), MapCountries())],
+            "mappings": [task.mapping().digest() for task in (MapLabels, MapV1Names, MapSplits, MapCountries)],
             **{option: input_origin(option) for option in _INPUTS},
         }
         return {name: MadeFile(f"dataset/{name}", made_from) for name in (metadata.METADATA, metadata.FLAGGED)}

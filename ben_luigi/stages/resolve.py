@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -33,8 +35,8 @@ PRIORITY = {
 """Later stages first, so that tiles flow to the end."""
 
 
-_STARTED = time.time()
-"""When this run began; workers, which are forked, know it too."""
+_STARTED, _RUN = time.time(), secrets.token_hex(8)
+"""When this run began, and its name; workers, which are forked, know them too."""
 
 
 def source() -> str:
@@ -54,14 +56,23 @@ def tiles() -> dict[str, ProductName]:
     start = source()
     path = input_path(start)
     if start == "tile_names_csv":
-        names = _names(path, path.stat().st_mtime_ns)
-    elif start == "l1c_dir":
+        return _listed(path, path.stat().st_mtime_ns, tuple(config.selected_tiles()))
+    if start == "l1c_dir":
         names = tuple(found_in(path))
     else:
         names = tuple(ProductName.parse(folder.name) for folder in product.find_products(path).values())
+    return _selected(path, names, config.selected_tiles())
+
+
+@lru_cache(maxsize=4)
+def _listed(path: Path, changed_ns: int, selected: tuple[str, ...]) -> dict[str, ProductName]:
+    """The products of a list, read once, since they are asked for by every task."""
+    return _selected(path, tuple(resolve.read_tile_names(path)), selected)
+
+
+def _selected(path: Path, names: Sequence[ProductName], selected: Sequence[str]) -> dict[str, ProductName]:
     known = {name.tile_key: name for name in sorted(names)}
     _check(names, known, path)
-    selected = config.selected_tiles()
     missing = sorted(set(selected) - set(known))
     if missing or not known:
         raise BadInput(
@@ -78,7 +89,7 @@ def known_tiles() -> dict[str, ProductName]:
     return tiles() if input_task(source()).complete() else {}
 
 
-def _check(names: tuple[ProductName, ...], known: dict[str, ProductName], path: Path) -> None:
+def _check(names: Sequence[ProductName], known: dict[str, ProductName], path: Path) -> None:
     twice = sorted(str(name) for name in names if known[name.tile_key] != name)
     if twice:
         raise BadInput(
@@ -97,11 +108,6 @@ def found_in(folder: Path) -> dict[ProductName, Path]:
 @lru_cache(maxsize=4)
 def _found_in(folder: Path, changed_ns: int) -> dict[ProductName, Path]:
     return l1c.find_products(folder)
-
-
-@lru_cache(maxsize=4)
-def _names(path: Path, changed_ns: int) -> tuple[ProductName, ...]:
-    return tuple(resolve.read_tile_names(path))
 
 
 class OverTiles(luigi.Task):
@@ -143,7 +149,9 @@ class AskCatalogue(luigi.Task):
         if not target.exists():
             return False
         asked = target.file.stat().st_mtime
-        return asked >= _STARTED or not any(_doubtful(found, asked) for found in resolutions().values())
+        # By the name too, since clocks are set back, and those of other hosts differ.
+        asked_now = asked >= _STARTED or target.made_by() == _RUN
+        return asked_now or not any(_doubtful(found, asked) for found in resolutions().values())
 
     def run(self) -> None:
         """Ask; where it does not answer, earlier answers are as good as any."""
@@ -163,7 +171,7 @@ class AskCatalogue(luigi.Task):
         resolve.write_states(target.file.with_name("states.csv"), found)
         content = {one.name.tile_key: {**asdict(one), "name": str(one.name)} for one in found}
         files.write_text(target.file, json.dumps(content, indent=1, sort_keys=True, default=str) + "\n")
-        target.record(files.file_hash(target.file))
+        target.record(files.file_hash(target.file), by=_RUN)
 
 
 def _doubtful(found: Resolution, asked: float) -> bool:
@@ -183,7 +191,13 @@ def _asked() -> dict[str, Any]:
 
 def resolutions() -> dict[str, Resolution]:
     """What the catalogue said, by tile key."""
-    said = json.loads(AskCatalogue().output().file.read_text(encoding="utf-8"))
+    file = AskCatalogue().output().file
+    return _said(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _said(file: Path, changed_ns: int) -> dict[str, Resolution]:
+    said = json.loads(file.read_text(encoding="utf-8"))
     return {tile: _resolution(one) for tile, one in said.items()}
 
 

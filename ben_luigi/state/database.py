@@ -30,6 +30,7 @@ _Result = TypeVar("_Result")
 _SCHEMA_LOCK = 20180501
 _FAILED = (sa.exc.DBAPIError, psycopg2.Error)  # SQLAlchemy's pool passes the driver's own errors on
 _engines: dict[tuple[int, str], sa.Engine] = {}
+_with_tables: set[str] = set()  # known to forked workers too, of which there is one a task
 
 
 def engine() -> sa.Engine:
@@ -37,15 +38,17 @@ def engine() -> sa.Engine:
     place = _given() or str(config.data_dir())
     key = (os.getpid(), place)
     if key not in _engines:
-        _engines[key] = _reached(_new_engine)
+        _engines[key] = _reached(lambda: _new_engine(place))
     return _engines[key]
 
 
-def _new_engine() -> sa.Engine:
+def _new_engine(place: str) -> sa.Engine:
     new = sa.create_engine(_url(), pool_pre_ping=True)
-    with new.begin() as connection:
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
-        SCHEMA.create_all(connection)
+    if place not in _with_tables:
+        with new.begin() as connection:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
+            SCHEMA.create_all(connection)
+        _with_tables.add(place)
     return new
 
 

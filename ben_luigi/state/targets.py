@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,14 +51,21 @@ class MadeFile(luigi.LocalTarget):
         """Whether the file is there, made from what is asked for now."""
         return self.file.exists() and self._recorded().get("made_from") == json.loads(_text(self._made_from))
 
-    def record(self, digest: str) -> None:
-        """Say that the file, published just now, was made from what is asked for; `digest` tells its content."""
-        note = {"made_from": dict(self._made_from), "digest": digest}
+    def record(self, digest: str, by: str = "") -> None:
+        """Say that the file, published just now, was made from what is asked for; `digest` tells its content.
+
+        `by` names the run that made it, where that matters.
+        """
+        note = {"made_from": dict(self._made_from), "digest": digest} | ({"by": by} if by else {})
         files.write_text(self._record, json.dumps(note, indent=1, sort_keys=True, default=str) + "\n")
 
     def digest(self) -> str:
         """Digest of the content, as recorded; empty if there is none."""
         return str(self._recorded().get("digest", ""))
+
+    def made_by(self) -> str:
+        """The run that made the file, as recorded; empty if it was not."""
+        return str(self._recorded().get("by", ""))
 
     def _recorded(self) -> dict[str, Any]:
         try:
@@ -82,7 +88,7 @@ class TileRows(PostgresTarget):
     def exists(self, connection: object = None) -> bool:
         """Whether the rows are there, made from what is asked for now."""
         with snapshot() as seen:
-            marker = seen.markers.get((self._task, self._tile))
+            marker = seen.markers([self._tile]).get((self._task, self._tile))
         return marker is not None and marker.made_from == _text(self._made_from)
 
     def touch(self, connection: object = None) -> None:
@@ -200,16 +206,22 @@ class Marker(NamedTuple):
 
 
 class Snapshot:
-    """The markers as they were when they were first asked for, and answers that were found from them."""
+    """The markers as they were when their tiles were first asked for, and answers that were found from them."""
 
     def __init__(self) -> None:
         self.answers: dict[str, bool] = {}
+        self._seen: set[str] = set()
+        self._markers: dict[tuple[str, str], Marker] = {}
 
-    @cached_property
-    def markers(self) -> dict[tuple[str, str], Marker]:
-        """All markers, by task and tile: one query."""
-        rows = database.query("SELECT task, tile, made_from, digest FROM marker")
-        return {(task, tile): Marker(*said) for task, tile, *said in rows.itertuples(index=False, name=None)}
+    def markers(self, tiles: Sequence[str]) -> dict[tuple[str, str], Marker]:
+        """Markers by task and tile, those of `tiles` among them: one query for all that were not asked for before."""
+        new = [tile for tile in tiles if tile not in self._seen]
+        if new:
+            rows = database.query("SELECT task, tile, made_from, digest FROM marker WHERE tile = ANY(%(new)s)", new=new)
+            for task, tile, *said in rows.itertuples(index=False, name=None):
+                self._markers[task, tile] = Marker(*said)
+            self._seen.update(new)
+        return self._markers
 
 
 _snapshots: list[Snapshot] = []
@@ -217,7 +229,7 @@ _snapshots: list[Snapshot] = []
 
 @contextmanager
 def snapshot() -> Iterator[Snapshot]:
-    """What is seen of the markers; the same within, so that a question about all tiles costs one query."""
+    """What is seen of the markers; the same within, so that a question about a tile costs one query."""
     _snapshots.append(_snapshots[-1] if _snapshots else Snapshot())
     try:
         yield _snapshots[-1]
@@ -228,5 +240,6 @@ def snapshot() -> Iterator[Snapshot]:
 def rows_digest(tasks: Sequence[str], tiles: Sequence[str]) -> str:
     """One digest of the rows that these tasks wrote for these tiles: what later steps are made from."""
     with snapshot() as seen:
-        found = [(*key, seen.markers[key].digest) for key in sorted(product(tasks, tiles)) if key in seen.markers]
+        markers = seen.markers(tiles)
+        found = [(*key, markers[key].digest) for key in sorted(product(tasks, tiles)) if key in markers]
     return files.text_hash("\n".join(" ".join(row) for row in found))

