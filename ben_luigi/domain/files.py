@@ -38,8 +38,7 @@ def published(path: Path) -> Iterator[Path]:
         work.rename(path)
     except OSError as error:
         remove(work)
-        if error.errno in _NO_ROOM:
-            raise _full_disk(path, error) from error
+        raise_if_full(path, error)
         raise
     except BaseException:
         remove(work)
@@ -47,14 +46,17 @@ def published(path: Path) -> Iterator[Path]:
     sync(path.parent)
 
 
-def _full_disk(path: Path, error: OSError) -> DiskError:
+def raise_if_full(path: Path, error: OSError) -> None:
+    """Raise a DiskError if `error`, met in writing `path`, says that there is no room."""
+    if error.errno not in _NO_ROOM:
+        return
     free_mb = shutil.disk_usage(path.parent).free // 10**6
-    return DiskError(
+    raise DiskError(
         path,
         expected="room on the disk to write it",
         found=f"{error.strerror}; {free_mb:,} MB free in {path.parent}",
         remedy="make room, or move [dataset] data_dir, and run again: what is complete stays",
-    )
+    ) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,6 +4,8 @@ A *shard* holds the files of a tile's patches under the names that they have in 
 `<archive>/<tile name>/<patch id>/<file>.tif`, in byte order. Its index, `<key>.parquet` beside `<key>.tar`, has a row
 a file: `patch_id`, `name` (without suffix), `offset` (of the member's header) and `size` (header, data and padding) in
 bytes, `sha256` (of the data, hexadecimal). The index is published first, so a shard that exists is complete.
+
+Members that come in any order are *collected*: the shard then holds them as they came, and only its index is in order.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import pyarrow.parquet as pq
 
 from ben_luigi.domain import tarball
 from ben_luigi.domain.errors import BadArchive, some
-from ben_luigi.domain.files import published, remove, sync
+from ben_luigi.domain.files import published, raise_if_full, remove, sync, unfinished
 
 SCHEMA = pa.schema(
     {"patch_id": pa.string(), "name": pa.string(), "offset": pa.int64(), "size": pa.int64(), "sha256": pa.string()}
@@ -88,11 +90,15 @@ class ShardWriter:
         closing = tarball.end(total)
         self._file.write(closing)
         columns = [self._patch_ids, self._names, ends - sizes, sizes, self._sha256]
-        metadata = {_SHARD: self._shard.name, _BYTES: str(total + len(closing))}
-        return pa.table(dict(zip(SCHEMA.names, columns, strict=True)), schema=SCHEMA.with_metadata(metadata))
+        return _index(self._shard, columns, total + len(closing))
 
     def _bad(self, expected: str, found: str) -> BadArchive:
         return BadArchive(f"shard {self._shard}", expected=expected, found=found)
+
+
+def _index(shard: Path, columns: Sequence[object], shard_bytes: int) -> pa.Table:
+    metadata = {_SHARD: shard.name, _BYTES: str(shard_bytes)}
+    return pa.table(dict(zip(SCHEMA.names, columns, strict=True)), schema=SCHEMA.with_metadata(metadata))
 
 
 @contextmanager
@@ -103,10 +109,76 @@ def writing(shard: Path, index: Path) -> Iterator[ShardWriter]:
             writer = ShardWriter(file, shard)
             yield writer
             table = writer.close()
-        sync(work)
-        remove(shard)  # a shard of an earlier run must not stand beside the new index
-        with published(index) as index_work:
-            pq.write_table(table, index_work, compression="zstd")
+        _publish_index(work, table, shard, index)
+
+
+def _publish_index(work: Path, table: pa.Table, shard: Path, index: Path) -> None:
+    """Publish the index of a shard that is written to `work`, and about to be published itself."""
+    sync(work)
+    remove(shard)  # a shard of an earlier run must not stand beside the new index
+    with published(index) as index_work:
+        pq.write_table(table, index_work, compression="zstd")
+
+
+class ShardCollector:
+    """Takes the members of a shard in any order, and publishes it when the last one is there.
+
+    `patch_ids` are in the order of the archive; each has a file `<patch id>_<kind>` of all `kinds`, ascending. A file's
+    *position* is its place in that order, counted from 0. Memory: 50 bytes a file, and no open file.
+    """
+
+    def __init__(self, shard: Path, patch_ids: Sequence[str], kinds: Sequence[str]) -> None:
+        self.missing = len(patch_ids) * len(kinds)
+        self._shard = shard
+        self._work = unfinished(shard)
+        self._patch_ids = patch_ids
+        self._kinds = kinds
+        self._places = np.zeros((self.missing, 2), dtype="int64")
+        self._sha256 = np.zeros((self.missing, hashlib.sha256().digest_size), dtype="uint8")
+        self._bytes = 0
+
+    def has(self, position: int) -> bool:
+        """Whether that file has come."""
+        return bool(self._places[position, 1])
+
+    def add(self, position: int, member: str, data: bytes) -> None:
+        """Append a file under its member name; with the last one, the shard and its index appear."""
+        block = b"".join((tarball.header(member, len(data)), data, tarball.padding(len(data))))
+        self._append(block)
+        self._places[position] = self._bytes, len(block)
+        self._sha256[position] = np.frombuffer(hashlib.sha256(data).digest(), dtype="uint8")
+        self._bytes += len(block)
+        self.missing -= 1
+        if not self.missing:
+            self._publish()
+
+    def _append(self, block: bytes) -> None:
+        try:
+            with self._work.open("ab") as file:
+                file.write(block)
+        except OSError as error:
+            raise_if_full(self._shard, error)
+            raise
+
+    def _publish(self) -> None:
+        closing = tarball.end(self._bytes)
+        self._append(closing)
+        patch_ids = [patch_id for patch_id in self._patch_ids for _ in self._kinds]
+        names = [f"{patch_id}_{kind}" for patch_id in self._patch_ids for kind in self._kinds]
+        sha256 = [row.tobytes().hex() for row in self._sha256]
+        table = _index(self._shard, [patch_ids, names, *self._places.T.copy(), sha256], self._bytes + len(closing))
+        _publish_index(self._work, table, self._shard, self._shard.with_suffix(".parquet"))
+        self._work.rename(self._shard)
+        sync(self._shard.parent)
+
+    def lacking(self) -> list[str]:
+        """The names, without suffix, of the files that have not come."""
+        positions = np.flatnonzero(self._places[:, 1] == 0).tolist()
+        return [f"{self._patch_ids[at // len(self._kinds)]}_{self._kinds[at % len(self._kinds)]}" for at in positions]
+
+    def discard(self) -> None:
+        """Remove what has come, unless the shard is there."""
+        remove(self._work)
 
 
 def read_index(index: Path) -> pa.Table:

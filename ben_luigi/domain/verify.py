@@ -21,8 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ben_luigi.domain import geotiff, members, patches, reference_maps
-from ben_luigi.domain.archive import S1_ARCHIVE, S1_BANDS, SAME_PLACE_M
+from ben_luigi.domain import geotiff, members, patches, reference_maps, sentinel1
 from ben_luigi.domain.errors import BadName, PipelineError, some
 from ben_luigi.domain.grid import PATCH_M
 from ben_luigi.domain.metadata import FLAGGED, FLAGS, METADATA, SCHEMA
@@ -53,7 +52,7 @@ def verify_dataset(folder: Path, labels_of: LabelsOf) -> list[str]:
         for name, keys, tile_of, kinds, check in (
             (patches.ARCHIVE, rows.patch_ids, _s2_tile, BANDS, ground.check_s2),
             (reference_maps.ARCHIVE, rows.patch_ids, _s2_tile, ("reference_map",), ground.check_map),
-            (S1_ARCHIVE, rows.s1_names, s1_tile, S1_BANDS, ground.check_s1),
+            (sentinel1.ARCHIVE, rows.s1_names, s1_tile, sentinel1.BANDS, ground.check_s1),
         ):
             _Archive(name, keys, tile_of, kinds, check).verify(folder, findings)
     return findings.lines()
@@ -304,7 +303,7 @@ class _Ground:
         return _epsg_of(_s2_tile(self._rows.patch_ids[row].decode()))
 
     def _elsewhere(self, row: int, left: float, top: float, what: str) -> Iterator[str]:
-        if abs(self._left[row] - left) > SAME_PLACE_M or abs(self._top[row] - top) > SAME_PLACE_M:
+        if max(abs(self._left[row] - left), abs(self._top[row] - top)) > sentinel1.SAME_PLACE_M:
             yield what
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -13,21 +13,23 @@ import luigi
 import pyarrow.parquet as pq
 
 from ben_luigi import config
-from ben_luigi.domain import archive, files, patches, reference_maps, shards
+from ben_luigi.domain import archive, files, inputs, patches, reference_maps, sentinel1, shards
 from ben_luigi.domain.grid import PATCH_M, Square
 from ben_luigi.domain.metadata import FLAGGED, METADATA
 from ben_luigi.domain.names import PatchId
+from ben_luigi.domain.sentinel1_stream import collect
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.metadata import WriteMetadata
-from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
+from ben_luigi.stages.prerequisites import PINNED, input_origin, input_path, input_task
+from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, known_tiles
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
-S1 = "BigEarthNet-S1"
+S1 = sentinel1.ARCHIVE
 S2 = patches.ARCHIVE
 MAPS = reference_maps.ARCHIVE
-_SHARDS = {S2: "patches", MAPS: "reference_maps"}
+_SHARDS = {S2: "patches", MAPS: "reference_maps", S1: "s1"}
 
 
 def _metadata_digest() -> list[str]:
@@ -36,8 +38,17 @@ def _metadata_digest() -> list[str]:
 
 def kept() -> dict[str, str]:
     """S1 name of each patch of both metadata files, by patch id, ascending."""
+    return _kept(*_metadata_files())
+
+
+def s1_parts() -> list[tuple[str, list[str]]]:
+    """The parts of the S1 archive, in order, and the S1 names in each."""
+    return _s1_parts(*_metadata_files())
+
+
+def _metadata_files() -> tuple[tuple[Path, ...], tuple[int, ...]]:
     paths = tuple(MadeFile(f"dataset/{name}").file for name in (METADATA, FLAGGED))
-    return _kept(paths, tuple(path.stat().st_mtime_ns for path in paths))
+    return paths, tuple(path.stat().st_mtime_ns for path in paths)
 
 
 @lru_cache(maxsize=2)
@@ -45,6 +56,61 @@ def _kept(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> dict[str, str
     rows = [pq.read_table(path, columns=["patch_id", "s1_name"]) for path in paths]
     pairs = [pair for table in rows for pair in zip(*(column.to_pylist() for column in table.columns), strict=True)]
     return dict(sorted(pairs))
+
+
+@lru_cache(maxsize=2)
+def _s1_parts(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> list[tuple[str, list[str]]]:
+    return sentinel1.parts_of(list(_kept(paths, changed_ns).values()))
+
+
+class CollectS1(Derived):
+    """The kept patches of Sentinel-1 in shards, one a part, where [inputs] s1_dir names the published `.tar.gz`."""
+
+    priority = PRIORITY["archive"]
+
+    def requires(self) -> Any:
+        """Which patches are kept, and the `.tar.gz`."""
+        return [WriteMetadata(), input_task("s1_dir")]
+
+    def output(self) -> MadeFile:
+        """The list of the shards."""
+        return MadeFile("s1/collected.json", {"metadata": _metadata_digest(), **_s1_origin()})
+
+    def is_there(self) -> bool:
+        """Whether it was all collected, and no shard has gone since."""
+        target = self.output()
+        return target.exists() and all(
+            shard_files(S1, part)[0].exists() for part in json.loads(target.file.read_text(encoding="utf-8"))
+        )
+
+    def make(self) -> None:
+        """Read the `.tar.gz` once."""
+        target, parts = self.output(), s1_parts()
+        collect(
+            input_path("s1_dir"),
+            parts,
+            target.file.parent,
+            md5=_s1_md5(),
+            squares=squares,
+            progress=Progress(self, "patches of Sentinel-1"),
+        )
+        files.write_text(target.file, json.dumps([part for part, _ in parts], indent=1) + "\n")
+        target.record(_s1_md5())
+
+
+def _s1_md5() -> str:
+    """What the `.tar.gz` must have."""
+    return str(config.inputs().s1_md5) or inputs.read_pinned(PINNED)["s1_dir"][0].md5_of_archive
+
+
+def _s1_origin() -> dict[str, str]:
+    """What is recorded of where the S1 patches come from."""
+    return {"s1_dir": input_origin("s1_dir"), **({} if from_folder(S1) else {"md5": _s1_md5()})}
+
+
+def from_folder(name: str) -> bool:
+    """Whether an archive is made straight from the extracted BigEarthNet-S1, and not from shards."""
+    return name == S1 and not input_path("s1_dir").is_file()
 
 
 class CompressPart(luigi.Task):
@@ -58,14 +124,14 @@ class CompressPart(luigi.Task):
     priority = PRIORITY["archive"]
 
     def requires(self) -> Any:
-        """The S1 patches; the shards are there."""
-        return [input_task("s1_dir")] if self.archive == S1 else []
+        """For S1 its source; the other shards are there."""
+        return _s1_source(str(self.archive))
 
     def output(self) -> MadeFile:
         """The frame."""
         made_from: dict[str, Any] = {"metadata": _metadata_digest(), "level": config.archive().level}
         if self.archive == S1:
-            made_from["s1_dir"] = input_origin("s1_dir")
+            made_from |= _s1_origin()
         else:
             made_from["shard"] = MadeFile(f"{_SHARDS[str(self.archive)]}/{self.part}.tar").digest()
         return MadeFile(f"archives/{self.archive}/{self.part}.tar.zst", made_from)
@@ -74,25 +140,26 @@ class CompressPart(luigi.Task):
         """Compress it."""
         target = self.output()
         level = int(config.archive().level)
-        if self.archive == S1:
-            names = dict(s1_parts())[str(self.part)]
-            archive.write_s1_part(input_path("s1_dir"), names, target.file, level, expected=squares(names))
+        names = dict(s1_parts())[str(self.part)] if self.archive == S1 else list(kept())
+        if from_folder(str(self.archive)):
+            sentinel1.write_folder_part(input_path("s1_dir"), names, target.file, level, expected=squares(names))
         else:
             shard, index = shard_files(str(self.archive), str(self.part))
-            keep = set(shards.read_index(index)["patch_id"].to_pylist()) & set(kept())
+            keep = set(shards.read_index(index)["patch_id"].to_pylist()) & set(names)
             archive.write_shard_part(shard, index, keep, target.file, level)
         target.record(files.file_hash(target.file))
+
+
+def _s1_source(name: str) -> list[luigi.Task]:
+    if name != S1:
+        return []
+    return [input_task("s1_dir") if from_folder(S1) else CollectS1()]
 
 
 def shard_files(name: str, tile: str) -> tuple[Path, Path]:
     """The shard of a tile that an archive is made from, and its index."""
     shard = config.data_dir() / _SHARDS[name] / f"{tile}.tar"
     return shard, shard.with_suffix(".parquet")
-
-
-def s1_parts() -> list[tuple[str, list[str]]]:
-    """The parts of the S1 archive, in order, and the S1 names in each."""
-    return archive.parts_of_s1(list(kept().values()))
 
 
 def shard_parts() -> list[tuple[str, list[str]]]:
@@ -105,7 +172,7 @@ def shard_parts() -> list[tuple[str, list[str]]]:
     return [(keys[name], by_name[name]) for name in sorted(by_name)]
 
 
-def squares(s1_names: list[str]) -> dict[str, Square]:
+def squares(s1_names: Sequence[str]) -> dict[str, Square]:
     """The square that each S1 patch must cover: that of its S2 patch."""
     wanted = set(s1_names)
     by_patch = {patch: name for patch, name in kept().items() if name in wanted}
@@ -114,6 +181,59 @@ def squares(s1_names: list[str]) -> dict[str, Square]:
     )
     places = rows[["patch_id", "left_m", "top_m", "epsg"]].itertuples(index=False, name=None)
     return {by_patch[patch]: Square(left, top, PATCH_M, epsg) for patch, left, top, epsg in places}
+
+
+def parts_of(name: str) -> list[tuple[str, list[str]]]:
+    """The parts of an archive in order, and the patches in each."""
+    return s1_parts() if name == S1 else shard_parts()
+
+
+def _part_tasks(name: str) -> list[luigi.Task]:
+    return [CompressPart(archive=name, part=part) for part, _ in parts_of(name)]
+
+
+def _made_from(name: str) -> dict[str, Any]:
+    """What tells the content of an archive."""
+    folder = _SHARDS[name]
+    contents: Any = _s1_origin()
+    if name != S1:
+        contents = {tile: MadeFile(f"{folder}/{tile}.tar").digest() for tile in known_tiles()}
+    return {"metadata": _metadata_digest(), "keep_tar": config.archive().keep_tar, "contents": contents}
+
+
+class HashTar(luigi.Task):
+    """Length, md5 and sha256 of an archive's tar, from end to end; and the tar itself, if it is to be kept.
+
+    It reads the shards while other workers compress them. The extracted BigEarthNet-S1, which is many small files, is
+    not read again: then the tar comes from the parts.
+    """
+
+    archive = luigi.Parameter()
+    priority = PRIORITY["archive"] + 1
+
+    def requires(self) -> Any:
+        """Which patches are kept, and for S1 its source."""
+        return [WriteMetadata(), *_s1_source(str(self.archive))]
+
+    def output(self) -> MadeFile:
+        """The hashes, and the length of each part before compression."""
+        return MadeFile(f"archives/{self.archive}.tar.json", _made_from(str(self.archive)))
+
+    def run(self) -> Any:
+        """Hash it."""
+        name = str(self.archive)
+        if from_folder(name):
+            tasks = _part_tasks(name)
+            yield tasks
+            parts = [archive.part_members(task.output().file) for task in tasks]
+        else:
+            parts = [archive.shard_members(*shard_files(name, part), keep) for part, keep in parts_of(name)]
+        tar = config.data_dir() / "archives" / f"{name}.tar" if config.archive().keep_tar else None
+        hashes, part_bytes = archive.hash_tar(parts, tar)
+        content = {**asdict(hashes), "part_bytes": part_bytes}
+        target = self.output()
+        files.write_text(target.file, json.dumps(content, indent=1, sort_keys=True) + "\n")
+        target.record(hashes.sha256)
 
 
 class _Archive(Derived):
@@ -128,43 +248,24 @@ class _Archive(Derived):
 
     def output(self) -> dict[str, MadeFile]:
         """The archive, and its hashes."""
-        made_from = {
-            "metadata": _metadata_digest(),
-            "level": config.archive().level,
-            "keep_tar": config.archive().keep_tar,
-            "contents": self.contents(),
-        }
+        made_from = {**_made_from(self.name), "level": config.archive().level}
         return {
             "archive": MadeFile(f"dataset/{self.name}.tar.zst", made_from),
             "hashes": MadeFile(f"archives/{self.name}.json", made_from),
         }
 
-    def contents(self) -> Any:
-        """What tells the content of the archive apart from the metadata."""
-        folder = _SHARDS[self.name]
-        return {tile: MadeFile(f"{folder}/{tile}.tar").digest() for tile in known_tiles()}
-
-    def parts(self) -> list[tuple[str, list[str]]]:
-        """The parts in order."""
-        return shard_parts()
-
-    def members(self, parts: list[tuple[str, list[str]]]) -> list[Iterator[bytes]] | None:
-        """The tar's bytes of each part from the shards, which is quicker than from the frames; or None."""
-        return [archive.shard_members(*shard_files(self.name, tile), kept) for tile, kept in parts]
-
     def make(self) -> Any:
-        """Have the parts compressed, and join them."""
-        parts = self.parts()
-        tasks = [CompressPart(archive=self.name, part=part) for part, _ in parts]
-        yield tasks
+        """Have the tar hashed and the parts compressed, and join them."""
+        tar, parts = HashTar(archive=self.name), _part_tasks(self.name)
+        yield [tar, *parts]
         target = self.output()
-        tar = config.data_dir() / "archives" / f"{self.name}.tar" if config.archive().keep_tar else None
-        frames = [task.output().file for task in tasks]
-        hashes = archive.join(frames, target["archive"].file, keep_tar=tar, members=self.members(parts))
-        text = json.dumps(asdict(hashes), indent=1, sort_keys=True) + "\n"
+        hashes = json.loads(tar.output().file.read_text(encoding="utf-8"))
+        frames = [task.output().file for task in parts]
+        packed = archive.join(frames, hashes.pop("part_bytes"), target["archive"].file)
+        text = json.dumps({"tar": hashes, "compressed": asdict(packed)}, indent=1, sort_keys=True) + "\n"
         files.write_text(target["hashes"].file, text)
         for made in target.values():
-            made.record(hashes.compressed_sha256)
+            made.record(packed.sha256)
 
 
 class ArchiveS2(_Archive):
@@ -183,15 +284,3 @@ class ArchiveS1(_Archive):
     """`BigEarthNet-S1.tar.zst`."""
 
     name = S1
-
-    def contents(self) -> Any:
-        """Where the S1 patches are."""
-        return input_origin("s1_dir")
-
-    def parts(self) -> list[tuple[str, list[str]]]:
-        """The parts in order."""
-        return s1_parts()
-
-    def members(self, parts: list[tuple[str, list[str]]]) -> None:
-        """From the frames: the S1 patches are many small files."""
-        return

@@ -75,17 +75,17 @@ def _write_image(path: Path, square: Square, pixel_m: int, rng: np.random.Genera
             blockysize=_BLOCK_PX[pixel_m],
         ) as raster,
     ):
-        raster.write(_texture(side_px, rng), 1)
+        raster.write(texture(side_px, rng), 1)
 
 
-def _texture(side_px: int, rng: np.random.Generator) -> np.ndarray:
-    """Reflectances * 10,000 from 1 upwards, (row, col), uint16."""
+def texture(side_px: int, rng: np.random.Generator, contrast: float = 1) -> np.ndarray:
+    """Reflectances * 10,000 from 1 upwards, (row, col), uint16. The less `contrast`, the better they compress."""
     pixels = np.empty((side_px, side_px), dtype="uint16")
     for row in range(0, side_px, _STRIP_PX):
         shape = min(_STRIP_PX, side_px - row), side_px
         strength = 80 + 100 * _noise(shape, 60, rng).clip(0)
         fields = 300 * _noise(shape, 510, rng) + 200 * _noise(shape, 30, rng) + 100 * _noise(shape, 6, rng)
-        values = 3000 + fields + strength * _noise(shape, 1, rng)
+        values = 3000 + contrast * (fields + strength * _noise(shape, 1, rng))
         pixels[row : row + shape[0]] = values.clip(1, 65_535)
     return pixels
 

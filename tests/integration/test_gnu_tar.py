@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ben_luigi.domain import archive, shards, tarball
+from ben_luigi.domain import archive, sentinel1, shards, tarball
 
 pytestmark = pytest.mark.skipif(shutil.which("tar") is None, reason="no tar")
 
@@ -67,7 +67,7 @@ def test_an_archive_is_what_gnu_tar_makes_of_its_files(tmp_path: Path) -> None:
         shards.export(shard, index, tmp_path / "files", set(kept))
         parts.append(tmp_path / f"{tile}.tar.zst")
         archive.write_shard_part(shard, index, set(kept), parts[-1], 6)
-    archive.join(parts, tmp_path / "S2.tar.zst", keep_tar=tmp_path / "S2.tar")
+    archive.hash_tar(map(archive.part_members, parts), tmp_path / "S2.tar")
     assert (tmp_path / "S2.tar").read_bytes() == gnu_tar(tmp_path / "files", sorted_files(tmp_path / "files"))
 
 
@@ -80,10 +80,10 @@ def test_the_s1_archive_is_what_gnu_tar_makes_of_its_files(tmp_path: Path) -> No
         (source / name).mkdir(parents=True)
         for band in ("VV", "VH"):
             (source / name / f"{name}_{band}.tif").write_bytes(f"{name}{band}".encode())
-    for key, group in archive.parts_of_s1(names):
+    for key, group in sentinel1.parts_of(names):
         parts.append(tmp_path / f"{key}.tar.zst")
-        archive.write_s1_part(source, group, parts[-1], 6)
-    archive.join(parts, tmp_path / "S1.tar.zst", keep_tar=tmp_path / "S1.tar")
+        sentinel1.write_folder_part(source, group, parts[-1], 6)
+    archive.hash_tar(map(archive.part_members, parts), tmp_path / "S1.tar")
     transform = r"--transform=s,^\(S1._IW_GRDH_1SDV_[0-9T]*\)_,BigEarthNet-S1/\1/\1_,"
     assert (tmp_path / "S1.tar").read_bytes() == gnu_tar(source, sorted_files(source), transform)
 
@@ -96,7 +96,8 @@ def test_tar_with_zstd_unpacks_an_archive(tmp_path: Path) -> None:
         shards.export(shard, index, tmp_path / "files")
         parts.append(tmp_path / f"{tile}.tar.zst")
         archive.write_shard_part(shard, index, set(shards.read_index(index)["patch_id"].to_pylist()), parts[-1], 6)
-    archive.join(parts, tmp_path / "S2.tar.zst")
+    _, tar_bytes = archive.hash_tar(map(archive.part_members, parts))
+    archive.join(parts, tar_bytes, tmp_path / "S2.tar.zst")
     (tmp_path / "unpacked").mkdir()
     subprocess.run(["tar", "--zstd", "-xf", tmp_path / "S2.tar.zst", "-C", tmp_path / "unpacked"], check=True)
     assert sorted_files(tmp_path / "unpacked") == sorted_files(tmp_path / "files")
