@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
@@ -98,6 +99,14 @@ def pixels_a_patch(grid: PatchGrid) -> int:
 
 def _on_overview(patch: PatchId, px: int) -> tuple[slice, slice]:
     return slice(patch.y * px, (patch.y + 1) * px), slice(patch.x * px, (patch.x + 1) * px)
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """The picture in a file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as raster:
+            return np.moveaxis(raster.read(), 0, 2)
 
 
 def png(picture: np.ndarray) -> bytes:

@@ -71,6 +71,7 @@ class _Pages:
         )
         self._templates.filters.update(
             number=lambda value: f"{value:,}",
+            figure=lambda text: f"{int(text):,}" if text.isdigit() and len(text) < 12 else text,
             day=lambda time: f"{time.day} {time:%B %Y}",
             css=lambda colour: "#{:02x}{:02x}{:02x}".format(*colour),
             shade=lambda part: f"background:rgb(var(--shade)/{part:.2f})" if part >= 0.005 else "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +68,13 @@ def _projected(polygon: shapely.Geometry) -> shapely.Geometry:
 
 
 def _to_map(x: np.ndarray, y: np.ndarray, epsg: int) -> tuple[np.ndarray, np.ndarray]:
-    east, north = Transformer.from_crs(epsg, _EPSG, always_xy=True).transform(x, y)
+    east, north = _transformer(epsg, _EPSG).transform(x, y)
     return np.asarray(east) / 1000 - _WEST, _NORTH - np.asarray(north) / 1000
+
+
+@lru_cache(maxsize=32)
+def _transformer(source: int, target: int) -> Transformer:
+    return Transformer.from_crs(source, target, always_xy=True)
 
 
 def _path(geometry: shapely.Geometry) -> str:
@@ -100,5 +106,5 @@ def enlarged(square: Square) -> bool:
 def centre(square: Square) -> tuple[float, float]:
     """Longitude and latitude of the middle of a square, degrees."""
     middle = square.left + square.side_m / 2, square.top - square.side_m / 2
-    longitude, latitude = Transformer.from_crs(square.epsg, 4326, always_xy=True).transform(*middle)
+    longitude, latitude = _transformer(square.epsg, 4326).transform(*middle)
     return round(longitude, 4), round(latitude, 4)

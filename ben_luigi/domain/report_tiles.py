@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 
 from ben_luigi.domain import rendering
 from ben_luigi.domain.errors import BadTable
@@ -158,8 +157,7 @@ def grid_png(tile: Tile) -> bytes:
 def overviews(tile: Tile) -> Iterator[tuple[str, bytes]]:
     """File name and content of the pictures of a whole tile."""
     yield "grid.png", grid_png(tile)
-    with rasterio.open(tile.rgb) as raster:
-        yield "rgb.webp", rendering.webp(np.moveaxis(raster.read(), 0, 2))
+    yield "rgb.webp", rendering.webp(rendering.read_picture(tile.rgb))
     yield "map.png", tile.reference_map.read_bytes()
 
 

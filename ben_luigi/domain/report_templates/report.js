@@ -65,7 +65,7 @@ const report = (() => {
     const flags = ["none", "seasonal snow", "cloud or shadow", "seasonal snow, and cloud or shadow"];
     return [
       ["split", known.splits[IN_DATASET.indexOf(state.toLowerCase())]],
-      ["labels", [...tile.labels[row]].map((digit) => known.classes[DIGITS.indexOf(digit)]).join("; ")],
+      ["labels", [...tile.labels[row]].map((digit) => known.classes[DIGITS.indexOf(digit)]).sort().join("; ")],
       ["country", known.countries[DIGITS.indexOf(tile.country[row])]],
       ["Sentinel-1", named([tile.s1, tile.s1_names], row)],
       ["v1 patch", named([tile.v1, tile.v1_names], row)],
