@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -129,21 +129,19 @@ class Tile:
 
     def with_flags(self, patch_ids: Sequence[str], flagged: Sequence[bool]) -> Tile:
         """The tile with capitals for its flagged patches; BadTable unless `patch_ids` are those that have a split."""
-        side = self.grid.patches_a_side
+        patches = [PatchId.parse(patch_id) for patch_id in patch_ids]
+        places = [patch.x * self.grid.patches_a_side + patch.y for patch in patches]
         states = list(self.states)
-        for patch_id, flag in zip(patch_ids, flagged, strict=True):
-            patch = PatchId.parse(patch_id)
-            place = patch.x * side + patch.y
-            states[place] = states[place].upper() if flag else states[place]
-        tile = Tile(**{**self.__dict__, "states": "".join(states)})
-        if tile.labelled != len(patch_ids):
+        if places != [place for place, state in enumerate(states) if state in IN_SPLIT]:
             raise BadTable(
                 f"{self.key}: metadata",
-                expected=f"{tile.labelled} rows, one a labelled patch",
-                found=f"{len(patch_ids)}",
+                expected=f"{self.labelled} rows, one a labelled patch",
+                found=f"{len(places)} rows, or those of other patches",
                 remedy="remove metadata*.parquet in dataset/ and run again",
             )
-        return tile
+        for place, flag in zip(places, flagged, strict=True):
+            states[place] = states[place].upper() if flag else states[place]
+        return replace(self, states="".join(states))
 
 
 def grid_png(tile: Tile) -> bytes:
