@@ -161,7 +161,7 @@ def notes(tiles: Sequence[Tile], sources: Sources) -> list[str]:
     odd = {tile.key: tile.facts.get("l1c", {}).get("state", "found") for tile in tiles}
     notes = [f"Tiles without a patch in the dataset: {', '.join(without)}."] if without else []
     notes += [f"Tile {key} at CDSE: {state}." for key, state in odd.items() if state not in ("", "found")]
-    notes += [f"v1 patches, {finding}: {count:,}." for finding, count in sources.findings.items()]
+    notes += [f"{count:,} times: {finding}." for finding, count in sources.findings.items()]
     present = set(pc.list_flatten(sources.rows["labels"]).unique().to_pylist())
     absent = [name for name in sources.nomenclature.classes if name not in present]
     return notes + ([f"Classes that no patch has: {'; '.join(absent)}."] if absent else [])

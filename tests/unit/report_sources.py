@@ -140,6 +140,6 @@ def sources(folder: Path, **others: Any) -> Sources:
         "comparison": json.loads(json.dumps({"world": "real", "compared": lines})),
         "provenance": provenance,
         "files": [File("metadata.parquet", 4711, "cd" * 32, "ab" * 16)],
-        "findings": {"no tile": 12},
+        "findings": {"v1 name in no tile": 12},
     }
     return Sources(**{**given, **others})
