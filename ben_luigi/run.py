@@ -78,6 +78,7 @@ def _say_result(task: str, code: int) -> None:
     for path in sorted(folder.iterdir()):
         if path.is_file():
             print(f"  {path.name:<56} {path.stat().st_size:>14,} bytes")
+    print(f"To look at it, open {folder / 'report' / 'index.html'} in a browser.")
     result = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     splits = ", ".join(f"{count} {name}" for name, count in result["counts"]["split"].items())
     print(f"Patches: {splits}; tiles: {', '.join(result['tiles'])}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -35,11 +35,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of the published run: sha256 of lists, md5 of files, counts."""
+    """Figures of the published run: sha256 of lists, md5 of files, counts.
+
+    `country` and `label` count the patches of both metadata files in train, validation and test.
+    """
 
     sha256: Mapping[str, str]
     md5: Mapping[str, str]
     counts: Mapping[str, int]
+    country: Mapping[str, Sequence[int]]
+    label: Mapping[str, Sequence[int]]
 
 
 def read_published(path: Path) -> Published:

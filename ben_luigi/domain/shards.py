@@ -247,26 +247,59 @@ def export(shard: Path, index: Path, folder: Path, patches: Collection[str] | No
 
 
 def _export_patch(file: BinaryIO, rows: pa.Table, folder: Path) -> None:
-    members = []
-    for offset, size, sha256 in zip(*(rows[name].to_pylist() for name in ("offset", "size", "sha256")), strict=True):
-        file.seek(offset)
-        block = file.read(size)
-        entry = tarball.entry(block)
-        data = block[entry.data : entry.data + entry.size] if entry else b""
-        if entry is None or hashlib.sha256(data).hexdigest() != sha256:
-            raise BadArchive(
-                f"shard {file.name}",
-                expected=f"a member with sha256 {sha256} at byte {offset}",
-                found="other bytes",
-                remedy="remove the shard and run again",
-            )
-        members.append((entry.name, data))
+    members = [_member(file, *place) for place in _places(rows)]
     target = (folder / members[0][0]).parent
     with published(target) as work:
         work.mkdir()
         for name, data in members:
             (work / Path(name).name).write_bytes(data)
         remove(target)
+
+
+def _places(index: pa.Table) -> Iterator[tuple[int, int, str]]:
+    """Offset, size and sha256 of each file."""
+    return zip(*(index[name].to_pylist() for name in ("offset", "size", "sha256")), strict=True)
+
+
+def _member(file: BinaryIO, offset: int, size: int, sha256: str) -> tuple[str, bytes]:
+    """The name and the data of a member; BadArchive if they are not those of the index."""
+    file.seek(offset)
+    block = file.read(size)
+    entry = tarball.entry(block)
+    data = block[entry.data : entry.data + entry.size] if entry else b""
+    if entry is None or hashlib.sha256(data).hexdigest() != sha256:
+        raise BadArchive(
+            f"shard {file.name}",
+            expected=f"a member with sha256 {sha256} at byte {offset}",
+            found="other bytes",
+            remedy="remove the shard and run again",
+        )
+    return entry.name, data
+
+
+class ShardReader:
+    """The files of a tile's patches, read one by one from its shard, each held against its hash."""
+
+    def __init__(self, shard: Path) -> None:
+        index = read_index(shard.with_suffix(".parquet"))
+        self._shard = shard
+        self._places = dict(zip(index["name"].to_pylist(), _places(index), strict=True))
+        self.patch_ids: list[str] = index["patch_id"].unique().to_pylist()
+        self._patches = frozenset(self.patch_ids)
+
+    def __enter__(self) -> ShardReader:
+        self._file = self._shard.open("rb")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __contains__(self, patch_id: str) -> bool:
+        return patch_id in self._patches
+
+    def read(self, name: str) -> bytes:
+        """The data of the file `name` (without suffix); BadArchive if it is damaged, KeyError if there is none."""
+        return _member(self._file, *self._places[name])[1]
 
 
 def hash_rows(index: pa.Table) -> Iterator[tuple[str, str]]:

@@ -35,6 +35,7 @@ def test_the_dataset_is_there_and_nothing_else(sample_run: Run) -> None:
         "metadata.parquet",
         "metadata_for_patches_with_snow_cloud_or_shadow.parquet",
         "provenance.json",
+        "report",
     ]
     assert not list(sample_run.data.rglob(".unfinished-*"))
     assert "The dataset is complete" in sample_run.said

@@ -22,9 +22,12 @@ STAGES = (
     "patches",
     "reference_maps",
     "tiles",
+    "render",
     "provenance",
     "metadata",
     "archives",
+    "comparison",
+    "report",
     "finalize",
 )
 

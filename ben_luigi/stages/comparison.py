@@ -1,0 +1,132 @@
+"""The result beside the published run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ben_luigi import config
+from ben_luigi.domain import comparison, metadata, shards
+from ben_luigi.domain.cdse.resolve import read_tile_ids
+from ben_luigi.domain.comparison import Line
+from ben_luigi.domain.files import file_hash
+from ben_luigi.domain.l1c import read_hashes
+from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archive_digests
+from ben_luigi.stages.derived import Derived
+from ben_luigi.stages.download import HashL1C
+from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.prerequisites import optional_input
+from ben_luigi.stages.resolve import ResolveTileIds, known_tiles, source, tiles
+from ben_luigi.state import database
+from ben_luigi.state.targets import MadeFile
+
+FIGURES = config.TRACKED_ARTIFACTS / "published.toml"
+
+
+class CompareWithPublished(Derived):
+    """`comparison.json`: ids, hashes, metadata and archives beside those of the published run."""
+
+    def requires(self) -> Any:
+        """All that is compared."""
+        return {
+            "metadata": WriteMetadata(),
+            "S1": ArchiveS1(),
+            "S2": ArchiveS2(),
+            "maps": ArchiveReferenceMaps(),
+            **({"hashes": HashL1C()} if source() != "l2a_dir" else {}),
+            **({"ids": ResolveTileIds()} if source() == "tile_names_csv" else {}),
+        }
+
+    def output(self) -> MadeFile:
+        """The comparison."""
+        return MadeFile("dataset/comparison.json", {"archives": archive_digests(), "tiles": list(known_tiles())})
+
+    def make(self) -> None:
+        """Compare."""
+        figures = comparison.read_published(FIGURES)
+        excuse = _excuse()
+        rows = pa.concat_tables([pq.read_table(target.path) for target in self.input()["metadata"].values()])
+        lines = [
+            *self._sources(excuse),
+            *self._lists(figures, excuse),
+            *self._files(figures, excuse),
+            *_counts(rows, figures, excuse),
+        ]
+        comparison.write(
+            self.output().file,
+            lines,
+            world="sample" if config.is_sample() else "real",
+            tiles=sorted(tiles()),
+            accept_superseded=bool(config.cdse().accept_superseded),
+            counts=comparison.counted(rows),
+        )
+        self.output().record("")
+
+    def _sources(self, excuse: str) -> Iterator[Line]:
+        """Tile ids and hashes of L1C products, tile by tile where the published lists are at hand."""
+        if source() == "tile_names_csv":
+            path = ResolveTileIds().output().file
+            yield _mapping("tile ids", read_tile_ids(path), optional_input("published_tile_ids_csv"), excuse)
+        else:
+            yield Line("tile ids", comparison.NOT_COMPARABLE, "", "", f"products come from [inputs] {source()}")
+        if source() != "l2a_dir":
+            path = self.input()["hashes"]["hashes"].file
+            drift = json.loads(self.input()["hashes"]["drift"].file.read_text(encoding="utf-8"))
+            published = optional_input("published_l1c_hashes_csv")
+            note = "; ".join(f"{tile}: {how}" for tile, how in drift.items() if how != "same")
+            yield _mapping("L1C hashes", read_hashes(path), published, excuse, note)
+        else:
+            yield Line("L1C hashes", comparison.NOT_COMPARABLE, "", "", "products come from [inputs] l2a_dir")
+
+    def _lists(self, figures: comparison.Published, excuse: str) -> Iterator[Line]:
+        """Hash lists of all patches and reference maps that were written."""
+        for what, folder in (("patch_hashes", "patches"), ("reference_map_hashes", "reference_maps")):
+            ours = comparison.hash_list(_hashes(folder), config.data_dir() / "tiles" / f"{what}.csv")
+            yield comparison.compare(what, ours, figures.sha256[what], excuse=excuse)
+
+    def _files(self, figures: comparison.Published, excuse: str) -> Iterator[Line]:
+        """The metadata files, and the archives before and after compression."""
+        bytes_differ = excuse or ("" if config.metadata().writer == "published" else "another writer, other bytes")
+        for name in (metadata.METADATA, metadata.FLAGGED):
+            path = config.data_dir() / "dataset" / name
+            yield comparison.compare(name, file_hash(path, "md5"), figures.md5[name], excuse=bytes_differ)
+        for name, task in ((S1, "S1"), (S2, "S2"), (MAPS, "maps")):
+            hashes = json.loads(self.input()[task]["hashes"].file.read_text(encoding="utf-8"))
+            tar, packed = f"{name}.tar", f"{name}.tar.zst"
+            yield comparison.compare(tar, hashes["tar"]["md5"], figures.md5[tar], excuse=excuse)
+            other = excuse or "other zstd frames, other bytes: the .tar counts"
+            yield comparison.compare(packed, hashes["compressed"]["md5"], figures.md5[packed], excuse=other)
+
+
+def _excuse() -> str:
+    """Why nothing of this run can be equal to the published one, if so."""
+    if config.is_sample():
+        return "the sample world is not the published one"
+    return f"only {len(tiles())} tiles were selected" if config.selected_tiles() else ""
+
+
+def _mapping(what: str, ours: dict[str, str], published: Path | None, excuse: str, note: str = "") -> Line:
+    if published is None:
+        return Line(what, comparison.NOT_COMPARABLE, "", "", excuse or "the published list cannot be had")
+    known = read_tile_ids(published) if what == "tile ids" else read_hashes(published)
+    changed = comparison.changed_rows(ours, known)
+    said = "; ".join(text for text in (changed, note) if text)
+    return comparison.compare(what, str(sorted(ours.items())), str(sorted(known.items())), excuse=excuse, note=said)
+
+
+def _hashes(folder: str) -> Iterator[tuple[str, str]]:
+    """Stem and sha256 of every file in the shards, in the order of the tiles' names."""
+    rows = database.query("SELECT tile, l2a_name FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(tiles()))
+    for tile in rows.sort_values("l2a_name")["tile"]:
+        yield from shards.hash_rows(shards.read_index(config.data_dir() / folder / f"{tile}.parquet"))
+
+
+def _counts(rows: pa.Table, figures: comparison.Published, excuse: str) -> Iterator[Line]:
+    flagged = {flag: sum(rows[flag].to_pylist()) for flag in metadata.FLAGS}
+    for what, ours in {"patches": rows.num_rows, **flagged}.items():
+        yield comparison.compare(what, str(ours), str(figures.counts[what]), excuse=excuse)

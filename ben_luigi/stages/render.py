@@ -1,0 +1,214 @@
+"""Pictures to look at before the end: of patches, and of a whole tile; all in `render/`, a folder a tile."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import luigi
+import numpy as np
+
+from ben_luigi import config
+from ben_luigi.domain import metadata, rendering
+from ben_luigi.domain.errors import BadArchive, BadInput, BadName, some
+from ben_luigi.domain.files import file_hash, published, text_hash, write_text
+from ben_luigi.domain.grid import PATCH_M, Square
+from ben_luigi.domain.names import PatchId
+from ben_luigi.domain.shards import ShardReader
+from ben_luigi.stages.derived import Derived
+from ben_luigi.stages.patches import CutPatches
+from ben_luigi.stages.placement import patch_grid
+from ben_luigi.stages.prerequisites import input_path, input_task
+from ben_luigi.stages.progress import Progress
+from ben_luigi.stages.reference_maps import MakeReferenceMaps
+from ben_luigi.stages.resolve import PRIORITY, source, tiles
+from ben_luigi.state import database
+from ben_luigi.state.targets import MadeFile
+
+_log = logging.getLogger(__name__)
+COLOURS = config.TRACKED_ARTIFACTS / "clc_colours.toml"
+_FORMATS = ("png", "tif")
+_FLAGGED = {"snow": ("snow_csv",), "cloud": ("cloud_csv",), "any": ("snow_csv", "cloud_csv")}
+
+
+class RenderTile(Derived):
+    """An overview of a tile: its patches in true colour, and its reference maps in CORINE's colours."""
+
+    tile = luigi.Parameter(description="tile key, as in 33UUP_20170613")
+    format = luigi.ChoiceParameter(default="png", choices=_FORMATS, description="png, or tif for GeoTIFF")
+    priority = PRIORITY["archive"]
+
+    def requires(self) -> Any:
+        """The shards."""
+        return [CutPatches(tile=self.tile), MakeReferenceMaps(tile=self.tile)]
+
+    def output(self) -> dict[str, MadeFile]:
+        """The two pictures."""
+        shards = {"rgb": "patches", "reference_map": "reference_maps"}
+        return {
+            name: MadeFile(f"render/{self.tile}/{name}.{self.format}", {"shard": _digest(folder, str(self.tile))})
+            for name, folder in shards.items()
+        }
+
+    def make(self) -> None:
+        """Draw them."""
+        grid = patch_grid(str(self.tile))
+        with _shard("patches", str(self.tile)) as shard:
+            rgb = rendering.rgb_overview(shard, grid)
+        with _shard("reference_maps", str(self.tile)) as shard:
+            codes = rendering.map_overview(shard, grid)
+        colours = rendering.read_colours(COLOURS)
+        side_m = grid.patches_a_side * PATCH_M
+        square = Square(grid.square.left, grid.square.top, side_m, grid.square.epsg)
+        for name, picture in {"rgb": rgb, "reference_map": rendering.map_picture(codes, colours)}.items():
+            target = self.output()[name]
+            _write(target.file, picture, square)
+            target.record(file_hash(target.file))
+
+
+class RenderPatches(luigi.Task):
+    """True-colour pictures of patches: of those named, of a file's list, of a tile, or of those flagged."""
+
+    patches = luigi.Parameter(default="", description="patch ids, separated by commas or spaces")
+    patch_file = luigi.Parameter(default="", description="a file with a patch id in each line")
+    tile = luigi.Parameter(default="", description="all patches of this tile key, as in 33UUP_20170613")
+    flagged = luigi.ChoiceParameter(
+        default="no", choices=("no", *_FLAGGED), description="those with snow, cloud or any, of --tile or of all tiles"
+    )
+    format = luigi.ChoiceParameter(default="png", choices=_FORMATS, description="png, or tif for GeoTIFF")
+
+    def requires(self) -> Any:
+        """The list of products, and the lists of flagged patches."""
+        return [input_task(option) for option in (source(), *_FLAGGED.get(str(self.flagged), ()))]
+
+    def output(self) -> MadeFile:
+        """The list of the pictures that were made."""
+        asked = {name: str(getattr(self, name)) for name in ("patches", "tile", "flagged", "format")}
+        if self.patch_file:
+            asked["patch_file"] = text_hash("\n".join(self._listed()))
+        return MadeFile(f"render/{text_hash(json.dumps(asked))[:12]}.json", asked)
+
+    def complete(self) -> bool:
+        """Whether all the pictures that were made are there still, and are those of the shards as they are now."""
+        target = self.output()
+        if not target.exists():
+            return False
+        made = json.loads(target.file.read_text(encoding="utf-8"))
+        there = all((config.data_dir() / name).exists() for name in made["pictures"])
+        return there and made["shards"] == {tile: _digest("patches", tile) for tile in made["shards"]}
+
+    def run(self) -> Any:
+        """Have the shards made, choose, and draw."""
+        named = self._named()
+        if self.tile and self.tile not in tiles():
+            known = some(tiles())
+            raise BadName(f"tile {self.tile}", expected=f"one of {known}", found="none", remedy="correct --tile")
+        chosen = named or {tile: [] for tile in ([str(self.tile)] if self.tile else tiles())}
+        yield [CutPatches(tile=tile) for tile in chosen]
+        pictures = []
+        for tile, ids in chosen.items():
+            pictures += list(self._draw(tile, ids if named else self._of_tile(tile)))
+        shards = {tile: _digest("patches", tile) for tile in chosen}
+        target = self.output()
+        write_text(target.file, json.dumps({"pictures": pictures, "shards": shards}, indent=1) + "\n")
+        target.record(file_hash(target.file))
+        _log.info("%d pictures in %s", len(pictures), target.file.parent)
+
+    def _named(self) -> dict[str, list[str]]:
+        """The patches that were named, by tile; none if a tile or flagged ones are asked for. BadName, BadInput."""
+        ways = [bool(self.patches), bool(self.patch_file), bool(self.tile) or self.flagged != "no"]
+        if sum(ways) != 1:
+            raise BadInput(
+                "RenderPatches",
+                expected="one of --patches, --patch-file, and --tile or --flagged",
+                found="none" if not any(ways) else "more than one",
+                remedy="for example: scripts/run RenderPatches --tile 33UUP_20170613 --flagged snow",
+            )
+        ids = self._listed() if self.patch_file else str(self.patches).replace(",", " ").split()
+        key_of = {name.converted().tile_name: key for key, name in tiles().items()}
+        by_tile: dict[str, list[str]] = {}
+        for patch_id in dict.fromkeys(ids):
+            name = PatchId.parse(patch_id).tile_name
+            if name not in key_of:
+                raise BadName(
+                    f"patch {patch_id}",
+                    expected=f"a patch of the tiles {some(tiles())}",
+                    found="a patch of none of them",
+                    remedy="correct the id; [dataset] tiles says which tiles count",
+                )
+            by_tile.setdefault(key_of[name], []).append(patch_id)
+        return by_tile
+
+    def _listed(self) -> list[str]:
+        try:
+            ids = Path(str(self.patch_file)).expanduser().read_text(encoding="utf-8").split()
+        except (OSError, ValueError) as error:
+            raise BadInput(
+                str(self.patch_file), expected="a file with a patch id in each line", found=str(error)
+            ) from error
+        if not ids:
+            raise BadInput(str(self.patch_file), expected="a patch id in each line", found="an empty file")
+        return ids
+
+    def _of_tile(self, tile: str) -> list[str]:
+        """The patches of a tile that are written, and flagged if that is asked for."""
+        rows = database.query(
+            "SELECT patch_id, v1_name FROM patch JOIN alignment USING (patch_id) WHERE tile = %(tile)s AND valid "
+            "ORDER BY x, y",
+            tile=tile,
+        )
+        if self.flagged != "no":
+            lists = [
+                metadata.read_csv(input_path(option), ["s2v1_name"], header=False)["s2v1_name"].to_pylist()
+                for option in _FLAGGED[str(self.flagged)]
+            ]
+            rows = rows[rows["v1_name"].isin(np.concatenate(lists))]
+        return [str(patch_id) for patch_id in rows["patch_id"]]
+
+    def _draw(self, tile: str, ids: list[str]) -> Iterator[str]:
+        """Draw patches of a tile; gives the names of the pictures."""
+        grid, progress = patch_grid(tile), Progress(self, f"pictures of {tile}")
+        with _shard("patches", tile) as shard:
+            missing = [patch_id for patch_id in ids if patch_id not in shard]
+            if missing:
+                raise _not_written(tile, missing)
+            for done, patch_id in enumerate(ids, start=1):
+                name = f"render/{tile}/{patch_id}.{self.format}"
+                picture = rendering.true_colour(rendering.read_rgb(shard, patch_id))
+                _write(config.data_dir() / name, picture, rendering.patch_square(PatchId.parse(patch_id), grid))
+                progress(done / len(ids))
+                yield name
+
+
+def _not_written(tile: str, ids: list[str]) -> BadArchive:
+    rows = database.query("SELECT patch_id, valid FROM patch WHERE patch_id = ANY(%(ids)s)", ids=ids)
+    valid = dict(zip(rows["patch_id"], rows["valid"], strict=True))
+
+    def why(patch_id: str) -> str:
+        if patch_id not in valid:
+            return "lies outside of the tile"
+        return "holds pixels without data" if valid[patch_id] is False else "has no v1 patch on its square"
+
+    return BadArchive(
+        f"{tile}: patch {ids[0]}",
+        expected="a patch that is written",
+        found="; ".join(f"{patch_id} {why(patch_id)}" for patch_id in ids[:10]),
+        remedy=f"leave it out; `scripts/run RenderTile --tile {tile}` shows which patches there are",
+    )
+
+
+def _shard(folder: str, tile: str) -> ShardReader:
+    return ShardReader(config.data_dir() / folder / f"{tile}.tar")
+
+
+def _digest(folder: str, tile: str) -> str:
+    return MadeFile(f"{folder}/{tile}.tar").digest()
+
+
+def _write(path: Path, picture: np.ndarray, square: Square) -> None:
+    data = rendering.geotiff(picture, square) if path.suffix == ".tif" else rendering.png(picture)
+    with published(path) as work:
+        work.write_bytes(data)

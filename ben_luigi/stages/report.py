@@ -1,0 +1,142 @@
+"""The report on the finished dataset."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ben_luigi import config
+from ben_luigi.domain import comparison, files, metadata, rendering, report
+from ben_luigi.domain.grid import SPLITS, Square
+from ben_luigi.domain.nomenclature import read_nomenclature
+from ben_luigi.domain.report_tiles import IN_SPLIT, Tile
+from ben_luigi.domain.report_words import File, Sources
+from ben_luigi.stages.archives import MAPS, S1, S2, archive_digests
+from ben_luigi.stages.comparison import FIGURES, CompareWithPublished
+from ben_luigi.stages.derived import Derived
+from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
+from ben_luigi.stages.progress import Progress
+from ben_luigi.stages.provenance import WriteProvenance
+from ben_luigi.stages.render import COLOURS, RenderTile
+from ben_luigi.stages.resolve import PRIORITY, known_tiles, tiles
+from ben_luigi.state import database
+from ben_luigi.state.targets import MadeFile
+
+# Of each tile one text: what became of its patches, as `report_tiles.STATES` says, x first, then y.
+_STATES = """
+SELECT tile, epsg, left_m, top_m, side_m, (
+    SELECT string_agg(
+        CASE WHEN a.patch_id IS NULL THEN '.'
+             WHEN p.valid IS NOT TRUE THEN '0'
+             WHEN NOT EXISTS (SELECT FROM clc_count c WHERE c.patch_id = p.patch_id) THEN 'm'
+             WHEN NOT EXISTS (SELECT FROM label l WHERE l.patch_id = p.patch_id) THEN 'u'
+             ELSE substr(%(in_split)s, array_position(%(splits)s, s.split), 1) END,
+        '' ORDER BY p.x, p.y)
+    FROM patch p LEFT JOIN alignment a USING (patch_id) LEFT JOIN split s USING (patch_id)
+    WHERE p.tile = product.tile) AS states
+FROM product WHERE tile = ANY(%(tiles)s) ORDER BY tile
+"""
+_COVER = """
+SELECT tile, code, sum(pixels) AS pixels FROM clc_count JOIN patch USING (patch_id)
+WHERE tile = ANY(%(tiles)s) GROUP BY tile, code ORDER BY tile, code
+"""
+
+
+class WriteReport(Derived):
+    """`dataset/report/index.html`: the finished dataset, to look at."""
+
+    priority = PRIORITY["archive"]
+
+    def requires(self) -> Any:
+        """What it tells of."""
+        borders = input_task("countries_geojson")
+        return [WriteMetadata(), WriteProvenance(), CompareWithPublished(), borders]
+
+    def output(self) -> MadeFile:
+        """The first page; the folder with all others is published as a whole."""
+        made_from = {
+            "archives": archive_digests(),
+            "metadata": [target.digest() for target in WriteMetadata().output().values()],
+            "provenance": WriteProvenance().output().digest(),
+            "countries_geojson": input_origin("countries_geojson"),
+            "tiles": list(known_tiles()),
+        }
+        return MadeFile("dataset/report/index.html", made_from)
+
+    def make(self) -> Any:
+        """Have the tiles drawn, and write it."""
+        drawn = {tile: RenderTile(tile=tile) for tile in tiles()}
+        yield list(drawn.values())
+        target = self.output()
+        sources = _sources({tile: task.output() for tile, task in drawn.items()})
+        with files.published(target.file.parent) as work:
+            report.write_report(work, sources, Progress(self, "report"))
+            files.remove(target.file.parent)
+        target.record(files.file_hash(target.file))
+
+
+def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
+    folder = config.data_dir() / "dataset"
+    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    return Sources(
+        tiles=_tiles(drawn, provenance["tiles"]),
+        rows=pa.concat_tables([pq.read_table(folder / name) for name in (metadata.METADATA, metadata.FLAGGED)]),
+        nomenclature=read_nomenclature(Path(str(config.metadata().nomenclature))),
+        colours=rendering.read_colours(COLOURS),
+        countries_geojson=input_path("countries_geojson"),
+        published=comparison.read_published(FIGURES),
+        comparison=json.loads((folder / "comparison.json").read_text(encoding="utf-8")),
+        provenance=provenance,
+        files=_files(folder),
+        findings=_findings(),
+    )
+
+
+def _tiles(drawn: dict[str, dict[str, MadeFile]], facts: dict[str, Any]) -> list[Tile]:
+    cover: dict[str, dict[int, int]] = {}
+    for tile, code, pixels in database.query(_COVER, tiles=list(drawn)).itertuples(index=False, name=None):
+        cover.setdefault(str(tile), {})[int(code)] = int(pixels)
+    rows = database.query(_STATES, tiles=list(drawn), in_split=IN_SPLIT, splits=list(SPLITS))
+    return [
+        Tile(
+            key=tile,
+            square=Square(left_m, top_m, side_m, epsg),
+            states=states,
+            facts=facts[tile],
+            cover=cover.get(tile, {}),
+            patches=config.data_dir() / "patches" / f"{tile}.tar",
+            maps=config.data_dir() / "reference_maps" / f"{tile}.tar",
+            rgb=drawn[tile]["rgb"].file,
+            reference_map=drawn[tile]["reference_map"].file,
+        )
+        for tile, epsg, left_m, top_m, side_m, states in rows.itertuples(index=False, name=None)
+    ]
+
+
+def _files(folder: Path) -> list[File]:
+    """The files of the dataset; the hashes of the archives were taken when they were made."""
+    found = []
+    for name in (S2, S1, MAPS):
+        said = json.loads((config.data_dir() / "archives" / f"{name}.json").read_text(encoding="utf-8"))
+        packed = folder / f"{name}.tar.zst"
+        found.append(File(packed.name, packed.stat().st_size, said["compressed_sha256"], said["compressed_md5"]))
+        found.append(File(f"{name}.tar", said["tar_bytes"], said["tar_sha256"], said["tar_md5"]))
+    for name in (metadata.METADATA, metadata.FLAGGED, "provenance.json", "comparison.json"):
+        path = folder / name
+        hashes = (files.file_hash(path, algorithm) for algorithm in ("sha256", "md5"))
+        found.append(File(name, path.stat().st_size, *hashes))
+    return found
+
+
+def _findings() -> dict[str, int]:
+    """What is remarkable about v1 patches, counted."""
+    path = config.data_dir() / "metadata" / "alignment_findings.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return dict(sorted(Counter(row["finding"] for row in csv.DictReader(file)).items()))

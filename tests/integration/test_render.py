@@ -1,0 +1,120 @@
+"""Pictures before the end, by the commands that make them."""
+
+from __future__ import annotations
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
+
+from ben_luigi.domain.shards import read_index
+from tests.integration.running import Run, pipeline
+
+SNOWY, OTHER = "35VNJ_20180204", "31UGR_20180508"
+LISTED = (
+    "S2A_MSIL2A_20180508T104031_N9999_R008_T31UGR_00_01",
+    "S2B_MSIL2A_20171015T104009_N9999_R008_T31UGR_09_09",
+)
+HOLE = "S2B_MSIL2A_20180204T094159_N9999_R036_T35VNJ_00_07"
+FOREIGN = HOLE.replace("T35VNJ", "T29UPU")
+
+pytestmark = pytest.mark.filterwarnings(
+    f"ignore::{NotGeoreferencedWarning.__module__}.{NotGeoreferencedWarning.__name__}"
+)
+
+
+@pytest.fixture(scope="module")
+def rendered(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """What the commands did, two at a time, in a data folder that shares the run's shards."""
+    folder = tmp_path_factory.mktemp("render")
+    data = folder / "data"
+    data.mkdir()
+    for name in ("database", "made_from"):
+        subprocess.run(["cp", "-a", sample_run.data / name, data], check=True)
+    for name in ("patches", "reference_maps", "sample"):
+        (data / name).symlink_to(sample_run.data / name)
+    (folder / "list.txt").write_text("\n".join([*LISTED, LISTED[0]]) + "\n")
+    commands = {
+        "list": ("RenderPatches", "--patch-file", "list.txt"),
+        "flagged": ("RenderPatches", "--tile", SNOWY, "--flagged", "snow", "--format", "tif"),
+        "tile": ("RenderTile", "--tile", OTHER, "--format", "tif"),
+        "not written": ("RenderPatches", "--patches", HOLE),
+        "foreign": ("RenderPatches", "--patches", f"{LISTED[0]},{FOREIGN}"),
+    }
+    with ThreadPoolExecutor(2) as pool:
+        done = pool.map(lambda arguments: pipeline(folder, *arguments), commands.values())
+        return dict(zip(commands, done, strict=True))
+
+
+def _written(data: Path, tile: str) -> list[str]:
+    names: list[str] = read_index(data / "patches" / f"{tile}.parquet")["patch_id"].unique().to_pylist()
+    return names
+
+
+def _bands(extracted: Path, patch: str) -> np.ndarray:
+    """Red, green and blue of a patch from the finished dataset."""
+    bands = []
+    for band in ("B04", "B03", "B02"):
+        with rasterio.open(
+            extracted / "BigEarthNet-S2" / patch.rsplit("_", 2)[0] / patch / f"{patch}_{band}.tif"
+        ) as raster:
+            bands.append(raster.read(1))
+    return np.array(bands)
+
+
+def test_patches_of_a_list_as_png(rendered: dict[str, Run], extracted: Path) -> None:
+    run = rendered["list"]
+    assert run.code == 0, run.said
+    for name in LISTED:
+        (picture,) = (run.data / "render").glob(f"*/{name}.png")
+        with rasterio.open(picture) as raster:
+            found = raster.read()
+        bright = np.clip(_bands(extracted, name).astype(float) / 2500, 0, 1)  # restated: full at 0.25, gamma 1.5
+        assert np.abs(found - 255 * np.cbrt(bright) ** 2).max() <= 0.5
+
+
+def test_flagged_patches_of_a_tile_as_geotiff(rendered: dict[str, Run], sample_run: Run) -> None:
+    run = rendered["flagged"]
+    assert run.code == 0, run.said
+    snow = set((sample_run.data / "sample" / "patches_with_seasonal_snow.csv").read_text().split())
+    mapping = (sample_run.data / "metadata" / "patch_id_s2v1_mapping.csv").read_text().split()
+    named = {patch for patch, v1 in (line.split(",") for line in mapping) if v1 in snow}
+    expected = sorted(named & set(_written(sample_run.data, SNOWY)))
+    assert expected
+    found = sorted((run.data / "render" / SNOWY).glob("*_[0-9][0-9].tif"))
+    assert [path.stem for path in found] == expected
+    with rasterio.open(found[0]) as raster:
+        assert (raster.count, raster.dtypes[0], raster.res, raster.crs.to_epsg()) == (3, "uint8", (10, 10), 32635)
+        x, y = (int(part) for part in found[0].stem.split("_")[-2:])
+        assert raster.bounds[:1] + raster.bounds[3:] == (499_980 + 1200 * x, 6_900_000 - 1200 * y)
+
+
+def test_a_tile_as_geotiff_shows_each_patch_in_its_place(rendered: dict[str, Run], extracted: Path) -> None:
+    run = rendered["tile"]
+    assert run.code == 0, run.said
+    folder = run.data / "render" / OTHER
+    with rasterio.open(folder / "rgb.tif") as overview:
+        assert (overview.read(4) > 0).sum() == len(_written(run.data, OTHER)) * 60 * 60
+    with rasterio.open(folder / "reference_map.tif") as overview:
+        maps = sorted((extracted / "Reference_Maps").glob("*20180508*/*/*.tif"))[::20]
+        assert maps
+        for path in maps:
+            with rasterio.open(path) as raster:
+                codes, place = raster.read(1), raster.bounds
+            row, col = overview.index(place.left + 1, place.top - 1)
+            opacity = overview.read(4)[row : row + 60, col : col + 60]
+            assert np.array_equal(opacity > 0, codes[1::2, 1::2] != 999)
+
+
+def test_errors_name_the_patch_and_what_to_do(rendered: dict[str, Run]) -> None:
+    hole, foreign = rendered["not written"], rendered["foreign"]
+    assert (hole.code, foreign.code) == (30, 30)
+    assert f"{HOLE} holds pixels without data" in hole.said
+    assert f"scripts/run RenderTile --tile {SNOWY}" in hole.said
+    assert f"patch {FOREIGN}; expected: a patch of the tiles" in foreign.said
+    assert "next: correct the id" in foreign.said
+    assert not list((hole.data / "render").glob(f"*/{HOLE}*"))

@@ -1,0 +1,214 @@
+"""The report of the sample run as people see it: in a browser, at desktop and phone width, by keyboard, on paper."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow.parquet as pq
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.integration.browser import chromium, console_errors
+from tests.integration.running import Run
+
+DESKTOP, PHONE = (1280, 900), (375, 800)
+PATIENCE_S = 60
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """One browser for all tests of this module."""
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def report(sample_run: Run) -> Path:
+    """The folder of the report."""
+    return sample_run.data / "dataset" / "report"
+
+
+def _open(browser: webdriver.Chrome, page: Path, size: tuple[int, int] = DESKTOP, **media: str) -> None:
+    width, height = size
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [{"name": "prefers-color-scheme", "value": media.get("scheme", "light")}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media.get("media", ""), "features": features})
+    browser.get(page.as_uri())
+
+
+def _wait(browser: webdriver.Chrome, script: str) -> Any:
+    return WebDriverWait(browser, PATIENCE_S).until(lambda browser: browser.execute_script(f"return {script}"))
+
+
+def _rows(run: Run) -> list[dict[str, Any]]:
+    paths = sorted((run.data / "dataset").glob("metadata*.parquet"))
+    return [row for path in paths for row in pq.read_table(path).to_pylist()]
+
+
+def _search(browser: webdriver.Chrome, text: str) -> str:
+    box = browser.find_element(By.ID, "query")
+    box.clear()
+    browser.execute_script("document.getElementById('found').replaceChildren()")
+    box.send_keys(text, Keys.ENTER)
+    _wait(browser, "document.getElementById('found').childElementCount")
+    return browser.find_element(By.ID, "found").text
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_pages_are_whole_at_both_widths(browser: webdriver.Chrome, report: Path, size: tuple[int, int]) -> None:
+    """No word in the console, every picture there, no scrolling sideways, nothing from elsewhere."""
+    pages = [report / "index.html", *sorted((report / "tiles").glob("*.html"))]
+    assert len(pages) == 5
+    for page in pages:
+        _open(browser, page, size)
+        browser.execute_script("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
+        _wait(browser, "[...document.images].every(image => image.complete)")
+        assert browser.execute_script("return [...document.images].filter(image => !image.naturalWidth).length") == 0
+        assert browser.execute_script("return document.images.length") > 0
+        wide = "return [document.documentElement.scrollWidth, window.innerWidth]"
+        scrolled, seen = browser.execute_script(wide)
+        assert seen == size[0]
+        assert scrolled <= seen
+        loaded = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+        assert all(name.startswith(("file:", "data:")) for name in loaded)
+        assert console_errors(browser) == []
+
+
+def test_links_lead_somewhere(browser: webdriver.Chrome, report: Path) -> None:
+    for page in (report / "index.html", next((report / "tiles").glob("*.html"))):
+        _open(browser, page)
+        links = browser.execute_script("return [...document.querySelectorAll('a')].map(a => a.href.baseVal ?? a.href)")
+        assert links
+        ids: dict[Path, set[str]] = {}
+        for link in links:
+            parts = urlsplit(link if "://" in link else f"{page.as_uri()}{link}")
+            target = Path(unquote(parts.path))
+            assert target.is_relative_to(report) and target.is_file(), link
+            ids.setdefault(target, set()).add(parts.fragment)
+        for target, anchors in ids.items():
+            text = target.read_text(encoding="utf-8")
+            assert all(f'id="{anchor}"' in text for anchor in anchors if anchor), target
+
+
+def test_a_patch_is_found_by_its_id(browser: webdriver.Chrome, report: Path, sample_run: Run) -> None:
+    rows = _rows(sample_run)
+    _open(browser, report / "index.html", PHONE)
+    for row in (rows[0], rows[-1]):
+        said = _search(browser, row["patch_id"])
+        assert said.splitlines()[:2] == [row["patch_id"], "In the dataset."]
+        for value in ("split", "country", "s1_name", "s2v1_name"):
+            assert row[value] in said
+        assert "; ".join(row["labels"]) in said
+        assert ("seasonal snow" in said) == row["contains_seasonal_snow"]
+        assert ("cloud or shadow" in said) == row["contains_cloud_or_shadow"]
+    assert console_errors(browser) == []
+
+
+def test_a_patch_that_is_not_there_is_told_why(browser: webdriver.Chrome, report: Path, sample_run: Run) -> None:
+    """From another page; by a part of the tile's name; and when there is no such tile."""
+    present = {row["patch_id"] for row in _rows(sample_run)}
+    tile = "S2B_MSIL2A_20180204T094159_N9999_R036_T35VNJ"
+    absent = next(f"35VNJ_0{x}_0{y}" for x in range(3) for y in range(6, 10) if f"{tile}_0{x}_0{y}" not in present)
+    _open(browser, report / "tiles" / "31UGR_20180508.html")
+    assert "Not in the dataset: no data" in _search(browser, absent)
+    assert "There is no such patch: the tile has 10 by 10" in _search(browser, f"{tile}_44_02")
+    assert len(_search(browser, "31UGR").splitlines()) == 2  # its two dates
+    assert "No tile here goes by" in _search(browser, "29TPE_00_00")
+    assert console_errors(browser) == []
+
+
+def test_a_search_can_be_sent_as_a_link(browser: webdriver.Chrome, report: Path, sample_run: Run) -> None:
+    patch = str(_rows(sample_run)[0]["patch_id"])
+    _open(browser, report / "index.html")
+    browser.get(f"{(report / 'index.html').as_uri()}?find={patch}_B8A.tif")
+    found = _wait(browser, "document.querySelector('#found article')?.dataset.patch")
+    assert found == patch
+
+
+def test_the_keyboard_is_enough(browser: webdriver.Chrome, report: Path, sample_run: Run) -> None:
+    _open(browser, report / "index.html")
+    focus = browser.switch_to.active_element
+    focus.send_keys(Keys.TAB)
+    focus = browser.switch_to.active_element
+    assert focus.text == "Skip to the content"
+    assert focus.rect["x"] >= 0
+    focus.send_keys(Keys.ENTER)
+    assert browser.switch_to.active_element.get_attribute("id") == "content"
+    seen = set()
+    for _ in range(40):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        focus = browser.switch_to.active_element
+        assert focus.value_of_css_property("outline-style") != "none"
+        seen.add(focus.tag_name)
+        if focus.tag_name in ("svg", "rect", "a") and "tile-" in str(focus.get_attribute("outerHTML"))[:60]:
+            break
+    else:
+        pytest.fail("no tile of the map was reached")
+    assert seen >= {"a"}
+
+
+def test_text_can_be_read_in_light_and_in_dark(browser: webdriver.Chrome, report: Path) -> None:
+    """Contrast by WCAG 2: 4.5 to 1 for text on the page, and for the quieter text, too."""
+    grounds = []
+    for scheme in ("light", "dark"):
+        _open(browser, report / "index.html", scheme=scheme)
+        ground = _colour(browser, "body", "backgroundColor")
+        grounds.append(_luminance(ground))
+        for selector, behind in (("body", ground), (".lead", ground), ("nav a", ground), ("button", None)):
+            behind = behind or _colour(browser, selector, "backgroundColor")
+            light, dark = sorted(map(_luminance, (_colour(browser, selector, "color"), behind)), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (scheme, selector)
+    assert grounds[0] > 0.8
+    assert grounds[1] < 0.05
+
+
+def _colour(browser: webdriver.Chrome, selector: str, which: str) -> list[float]:
+    script = f"return getComputedStyle(document.querySelector('{selector}')).{which}"
+    return [float(part) for part in browser.execute_script(script).partition("(")[2].rstrip(")").split(",")[:3]]
+
+
+def _luminance(colour: list[float]) -> float:
+    linear = [part / 255 / 12.92 if part <= 10.3 else ((part / 255 + 0.055) / 1.055) ** 2.4 for part in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_it_can_be_printed(browser: webdriver.Chrome, report: Path) -> None:
+    _open(browser, report / "index.html", media="print", scheme="dark")
+    assert browser.execute_script("return getComputedStyle(document.getElementById('find')).display") == "none"
+    assert _luminance(_colour(browser, "body", "backgroundColor")) == 1
+    paper = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
+    assert base64.b64decode(paper["data"]).startswith(b"%PDF")
+
+
+def test_counts_on_the_page_are_those_of_the_metadata(browser: webdriver.Chrome, report: Path, sample_run: Run) -> None:
+    rows = _rows(sample_run)
+    _open(browser, report / "index.html")
+    figures = _cells(browser, "table.figures")
+    shown = {cells[0]: cells[1:5] for cells in figures}
+    for key, names in (("country", ("Belgium", "Finland", "Luxembourg")), ("labels", ("Pastures", "Inland waters"))):
+        for name in names:
+            of_split = [
+                sum(name in row[key] and row["split"] == s for row in rows) for s in ("train", "validation", "test")
+            ]
+            assert shown[name] == [str(n) for n in (*of_split, sum(of_split))]
+    together = [row for row in rows if {"Pastures", "Arable land"} <= set(row["labels"])]
+    part = round(100 * len(together) / sum("Pastures" in row["labels"] for row in rows))
+    matrix = {cells[0].split(" ", 1)[1].strip(): cells[2:] for cells in _cells(browser, ".matrix")}
+    assert matrix["Pastures"][2] == str(part)  # Arable land is the third class
+
+
+def _cells(browser: webdriver.Chrome, table: str) -> list[list[str]]:
+    """The text of the cells of all rows of these tables."""
+    rows = f"[...document.querySelectorAll('{table} tbody tr')]"
+    cells: list[list[str]] = browser.execute_script(
+        f"return {rows}.map(row => [...row.cells].map(cell => cell.innerText.trim()))"
+    )
+    return cells

@@ -1,0 +1,145 @@
+"""A small dataset for the report: two tiles of nine patches, the second of a product that failed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ben_luigi import config
+from ben_luigi.domain import geotiff, patches, reference_maps, rendering, shards
+from ben_luigi.domain.comparison import read_published
+from ben_luigi.domain.grid import PatchGrid, tile_square
+from ben_luigi.domain.metadata import SCHEMA
+from ben_luigi.domain.names import PatchId, ProductName
+from ben_luigi.domain.nomenclature import read_nomenclature
+from ben_luigi.domain.report_tiles import Tile
+from ben_luigi.domain.report_words import File, Sources
+from ben_luigi.sample.countries import write_countries
+
+SIDE_M = 3660
+NOMENCLATURE = read_nomenclature(config.TRACKED_ARTIFACTS / "nomenclature.toml")
+COLOURS = rendering.read_colours(config.TRACKED_ARTIFACTS / "clc_colours.toml")
+PRODUCTS = [
+    ProductName.parse(f"S2A_MSIL2A_{day}T104031_N9999_R008_T31UGR_{day}T175127.SAFE") for day in (20180508, 20171015)
+]
+STATES = {"31UGR_20180508": "abc0.cumb", "31UGR_20171015": "uuu.uuu0u"}
+CODES = (111, 112, 211, 231, 311, 312, 313, 512, 999)
+
+
+def grid_of(product: ProductName) -> PatchGrid:
+    """The nine patches of a tile."""
+    return PatchGrid(product.tile_name, tile_square(product, SIDE_M))
+
+
+def write_shards(folder: Path, product: ProductName, states: str) -> tuple[Path, Path]:
+    """Shards of the three bands and the maps of a tile's written patches, with pixels that tell patches apart."""
+    grid, rng = grid_of(product), np.random.default_rng(int(product.sensing[:8]))
+    paths = {}
+    for kind, left_out in (("patches", ".0"), ("reference_maps", ".0m")):
+        shard = folder / kind / f"{product.tile_key}.tar"
+        shard.parent.mkdir(parents=True, exist_ok=True)
+        with shards.writing(shard, shard.with_suffix(".parquet")) as writer:
+            for patch_id, state in zip(grid.ids().to_pylist(), states, strict=True):
+                if state in left_out:
+                    continue
+                patch = PatchId.parse(patch_id)
+                square = rendering.patch_square(patch, grid)
+                names = [patches.member_name(patch, band) for band in sorted(rendering.RGB_BANDS)]
+                for name in names if kind == "patches" else [reference_maps.member_name(patch)]:
+                    pixels = rng.integers(1, 3000, (120, 120)) if kind == "patches" else rng.choice(CODES, (120, 120))
+                    packed = kind == "reference_maps"
+                    data = geotiff.gdal_bytes(
+                        pixels.astype("uint16"), square.left, square.top, 10, square.epsg, packed=packed
+                    )
+                    writer.add(patch_id, name, data)
+        paths[kind] = shard
+    return paths["patches"], paths["reference_maps"]
+
+
+def rows() -> pa.Table:
+    """The metadata of the labelled patches, in no order; the last one has snow."""
+    product = PRODUCTS[0]
+    ids = grid_of(product).ids().to_pylist()
+    labelled = [at for at, state in enumerate(STATES[product.tile_key]) if state in "abc"]
+    splits = {"a": "train", "b": "validation", "c": "test"}
+    found = [
+        {
+            "patch_id": ids[at],
+            "labels": sorted([NOMENCLATURE.classes[number], NOMENCLATURE.classes[number + 3]]),
+            "split": splits[STATES[product.tile_key][at]],
+            "country": "Belgium" if number % 2 else "Luxembourg",
+            "s1_name": f"S1A_IW_GRDH_1SDV_2018050{number % 2}T055029_31UGR_{at}_7",
+            "s2v1_name": f"S2A_MSIL2A_20180508T104031_{at}_8",
+            "contains_seasonal_snow": at == labelled[-1],
+            "contains_cloud_or_shadow": False,
+        }
+        for number, at in enumerate(labelled)
+    ]
+    return pa.Table.from_pylist(found[::-1], schema=SCHEMA)
+
+
+def facts(product: ProductName, failed: bool) -> dict[str, Any]:
+    """What provenance.json says of a tile."""
+    checks = ("general", "geometric", "radiometric", "sensor")
+    return {
+        "l2a_name": str(product),
+        "start_time": "2018-05-08 10:40:31.026",
+        "baseline": "99.99",
+        "reference_maps": 6,
+        "l1c": {"id": "an-id", "name": "<L1C & more>", "state": "superseded", "note": "N0500"},
+        **{f"{check}_quality": "FAILED" if failed and check == "sensor" else "PASSED" for check in checks},
+    }
+
+
+def make_tile(folder: Path, product: ProductName) -> Tile:
+    """A tile with its shards and overviews."""
+    key, grid = product.tile_key, grid_of(product)
+    patch_shard, map_shard = write_shards(folder, product, STATES[key])
+    pictures = {}
+    with shards.ShardReader(patch_shard) as shard:
+        pictures["rgb"] = rendering.rgb_overview(shard, grid)
+    with shards.ShardReader(map_shard) as shard:
+        pictures["reference_map"] = rendering.map_picture(rendering.map_overview(shard, grid), COLOURS)
+    for name, picture in pictures.items():
+        (folder / f"{key}-{name}.png").write_bytes(rendering.png(picture))
+    return Tile(
+        key=key,
+        square=grid.square,
+        states=STATES[key],
+        facts=facts(product, failed=product != PRODUCTS[0]),
+        cover={111: 30, 999: 10},
+        patches=patch_shard,
+        maps=map_shard,
+        rgb=folder / f"{key}-rgb.png",
+        reference_map=folder / f"{key}-reference_map.png",
+    )
+
+
+def sources(folder: Path, **others: Any) -> Sources:
+    """All that the report is made from."""
+    write_countries(folder / "countries.geojson")
+    lines = [
+        {"what": "patches", "state": "different", "ours": "5", "published": "549488", "note": "<less>"},
+        {"what": "metadata.parquet", "state": "equal", "ours": "ab" * 16, "published": "ab" * 16, "note": ""},
+    ]
+    provenance = {
+        "software": {"ben_luigi": "1", "GDAL": "3"},
+        "settings": {"accept_offset": False, "source": "l1c_dir"},
+    }
+    given: dict[str, Any] = {
+        "tiles": [make_tile(folder, product) for product in PRODUCTS],
+        "rows": rows(),
+        "nomenclature": NOMENCLATURE,
+        "colours": COLOURS,
+        "countries_geojson": folder / "countries.geojson",
+        "published": read_published(config.TRACKED_ARTIFACTS / "published.toml"),
+        "comparison": json.loads(json.dumps({"world": "real", "compared": lines})),
+        "provenance": provenance,
+        "files": [File("metadata.parquet", 4711, "cd" * 32, "ab" * 16)],
+        "findings": {"v1 name in no tile": 12},
+    }
+    return Sources(**{**given, **others})
