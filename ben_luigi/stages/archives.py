@@ -19,6 +19,7 @@ from ben_luigi.domain.names import PatchId
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
+from ben_luigi.stages.progress import report_bytes
 from ben_luigi.stages.resolve import PRIORITY, known_tiles
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
@@ -161,6 +162,7 @@ class _Archive(Derived):
         files.write_text(target["hashes"].file, text)
         for made in target.values():
             made.record(hashes.compressed_sha256)
+        report_bytes(self, target["archive"].file.stat().st_size)
 
 
 class ArchiveS2(_Archive):

@@ -4,7 +4,8 @@ CdseError
 ├── TransientError       may pass: tried again after a pause
 │   └── RateLimitError   too much at once: waited for, without counting as a try
 └── PermanentError       will not pass by itself: not tried again
-    └── CredentialsError wrong user name, password or code: stops everything
+    ├── CredentialsError wrong user name, password or code: stops everything
+    └── RestingError     its tries are used up: tried again after a rest
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class PermanentError(CdseError):
 
 class CredentialsError(PermanentError):
     """CDSE does not accept the user name, password or two-factor code."""
+
+
+class RestingError(PermanentError):
+    """A tile has had its tries, and rests until its cool-down is over."""
 
 
 def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes) -> CdseError:
