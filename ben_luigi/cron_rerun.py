@@ -25,6 +25,7 @@ from ben_luigi.run import configure
 from ben_luigi.state import failures
 
 DONE, ALREADY_RUNNING, WAITING, FAILED, STOPPED = 0, 10, 20, 30, 143
+_BY_GRAVITY = (DONE, FAILED, WAITING)
 _SAID = {DONE: "done", WAITING: "waiting for a person", FAILED: "failed"}
 _CANNOT_BE_MADE = 35
 """Luigi's code for a graph that cannot be made: options or inputs have to be corrected."""
@@ -39,7 +40,9 @@ class Outcome:
 
     def is_worse_than(self, before: Outcome) -> bool:
         """Whether a person has to hear of it: another kind of end, or another task, is among what is wrong."""
-        return self.code > before.code or not set(self.failed) <= set(before.failed)
+        return _BY_GRAVITY.index(self.code) > _BY_GRAVITY.index(before.code) or not set(self.failed) <= set(
+            before.failed
+        )
 
 
 def main() -> int:
@@ -130,7 +133,7 @@ def _read(path: Path) -> Outcome:
     """How the last run ended; well, if there was none."""
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        return Outcome(int(said["code"]), tuple(said["failed"]))
+        return Outcome(_BY_GRAVITY[_BY_GRAVITY.index(said["code"])], tuple(said["failed"]))
     except (OSError, ValueError, KeyError, TypeError):
         return Outcome(DONE, ())
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 _PACKET_BYTES = 2**16
 _LINE_LETTERS = 8_000
 _LOOK_S = 1.0
+_COLUMNS = 100
 _FORMAT = "{desc} {percentage:3.0f} %|{bar}| {n_fmt}/{total_fmt}{unit} {rate_fmt}, {remaining} left"
 
 _sender: socket.socket | None = None
@@ -100,6 +101,7 @@ class _Screen(threading.Thread):
                 self._drop_dead()
         for key in list(self._bars):
             self._drop(key)
+        print(end="\r", file=sys.stderr, flush=True)
 
     def _received(self) -> dict[str, Any]:
         try:
@@ -124,10 +126,11 @@ class _Screen(threading.Thread):
                 desc=name,
                 initial=done,
                 total=total,
-                unit=unit,
+                unit=unit if len(unit) == 1 else f" {unit}",
                 unit_scale=True,
                 leave=False,
-                dynamic_ncols=True,
+                dynamic_ncols=bool(_columns()),
+                ncols=None if _columns() else _COLUMNS,
                 file=sys.stderr,
                 bar_format=_FORMAT if total else None,
                 miniters=0,
@@ -147,6 +150,11 @@ class _Screen(threading.Thread):
         self._looked_s = time.monotonic()
         for key in [key for key, (pid, _) in self._bars.items() if not _lives(pid)]:
             self._drop(key)
+
+
+def _columns() -> int:
+    """Width of the terminal; 0 where it does not say."""
+    return os.get_terminal_size(sys.stderr.fileno()).columns
 
 
 def _lives(pid: int) -> bool:

@@ -48,6 +48,8 @@ class Progress:
     def at(self, done: float, total: float | None) -> None:
         """The same, by what is done so far; `total` is None where it is not known."""
         now = time.monotonic()
+        if not self._seen or done < self._seen[-1][1]:  # begun, or begun again
+            self._seen = deque([(now, done)])
         if terminal.is_open():
             if self._is_due("bar", _BAR_S, now):
                 terminal.show(self._task.task_id, self._what, done, total, self._unit)
@@ -78,8 +80,6 @@ class Progress:
 
     def _rate(self, done: float, now: float) -> float:
         """What is done a second, in the last minute; 0 while it is not known."""
-        if self._seen and done < self._seen[-1][1]:
-            self._seen.clear()  # begun again
         self._seen.append((now, done))
         while now - self._seen[0][0] > _RATE_S and len(self._seen) > 2:
             self._seen.popleft()
