@@ -49,7 +49,7 @@ def main() -> int:
         code = _SCHEDULING_ERROR
     except SystemExit as end:
         code = int(end.code or 0)
-    if arguments == ["FinalizeDataset"] and not code:
+    if arguments[0] == "FinalizeDataset" and not code:
         failures.forget_all()
     _say_result(arguments[0], code)
     return code

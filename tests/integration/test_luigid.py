@@ -130,11 +130,12 @@ def test_luigid_shows_what_a_tile_is_doing_how_far_it_is_and_why_it_failed(sampl
                 browser.get(f"{address}/static/visualiser/index.html#statuses__FAILED=1")
                 browser.refresh()
                 _wait(lambda: browser.find_elements(By.CSS_SELECTOR, "button.showError"), lambda: _page(browser))
-                assert name.replace("(", "").split("tile")[0] in _page(browser)
+                assert "ConvertToL2A" in _page(browser) and TILE in _page(browser)
                 browser.find_element(By.CSS_SELECTOR, "button.showError").click()
                 _wait(lambda: "broken data stream" in _page(browser), lambda: _page(browser))
                 assert f"{TILE}.log" in _page(browser), "where to read on"
-                assert console_errors(browser) == []
+                # Luigi's page asks Google for a font, which it can do without.
+                assert [line for line in console_errors(browser) if "//fonts." not in line] == []
         finally:
             go.touch()
             run.wait()

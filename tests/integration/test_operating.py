@@ -48,7 +48,7 @@ def _webhook() -> Iterator[tuple[str, list[str]]]:
     told: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 (as http.server calls it)
+        def do_POST(self) -> None:
             told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
             self.send_response(204)
             self.end_headers()

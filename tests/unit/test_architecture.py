@@ -26,6 +26,9 @@ STAGES = (
     "metadata",
     "archives",
     "finalize",
+    "retention",
+    "outcomes",
+    "survey",
 )
 
 
