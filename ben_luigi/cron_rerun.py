@@ -48,11 +48,11 @@ class Outcome:
 def main() -> int:
     """Run unless a run is under way; tell of a change for the worse."""
     configure()
-    with _lock() as is_ours:
-        if not is_ours:
+    with _lock() as lock:
+        if lock is None:
             return ALREADY_RUNNING
         started = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        log, ended = _run(sys.argv[1:])
+        log, ended = _run(sys.argv[1:], lock)
         _rotate(log.parent, int(config.cron().keep_logs))
         if ended in (ALREADY_RUNNING, STOPPED):
             return ended
@@ -63,30 +63,30 @@ def main() -> int:
 
 
 @contextmanager
-def _lock() -> Iterator[bool]:
-    """Whether no other run of this host and data folder is under way; the lock goes with the process."""
+def _lock() -> Iterator[int | None]:
+    """A lock of this host on the data folder, or None while another run holds it."""
     path = _folder() / f"{socket.gethostname()}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
+            yield None
             return
-        yield True
+        yield file.fileno()
 
 
 def _folder() -> Path:
     return config.data_dir() / "cron"
 
 
-def _run(arguments: list[str]) -> tuple[Path, int]:
-    """The log of a run, and its exit code. SIGTERM is passed on, and waited for."""
+def _run(arguments: list[str], lock: int) -> tuple[Path, int]:
+    """The log of a run, and its exit code. SIGTERM is passed on; the run holds the lock even if this process dies."""
     log = config.data_dir() / "logs" / f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
         command = [sys.executable, "-m", "ben_luigi.run", *arguments]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, pass_fds=[lock])
         before = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
         try:
             code = process.wait()

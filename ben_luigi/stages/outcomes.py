@@ -12,7 +12,8 @@ from ben_luigi.state import failures
 
 def _failed(task: luigi.Task, error: BaseException) -> None:
     terminal.end(task.task_id)
-    failures.note(task, error, needs_person=isinstance(task, GivenInput | FindSen2Cor | FindAccount))
+    if isinstance(error, Exception):  # not one that was only stopped
+        failures.note(task, error, needs_person=isinstance(task, GivenInput | FindSen2Cor | FindAccount))
 
 
 def _found_complete(task: luigi.Task) -> None:

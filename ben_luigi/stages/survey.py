@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ import luigi
 from ben_luigi import config
 from ben_luigi.domain.cdse.account import given_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError
-from ben_luigi.domain.errors import BadInput, PipelineError
+from ben_luigi.domain.errors import BadInput, DatabaseError, PipelineError
 from ben_luigi.domain.estimate import TILES, Retention, Work
 from ben_luigi.sample.scenes import SCENES
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
@@ -39,7 +40,10 @@ _NEEDED = ("clc_gpkg", "countries_geojson", "v1_spatial_dir", "s1_dir", "s1s2_ma
 def at_rest() -> Iterator[None]:
     """Ask what is complete, many times, at the cost of one query; without a database no rows are there."""
     with snapshot() as seen:
-        if not database.is_there():
+        there = False
+        with suppress(DatabaseError):  # `missing` says it
+            there = database.is_there()
+        if not there:
             seen.markers = {}
         yield
 
@@ -140,7 +144,7 @@ def retention() -> Retention:
 
 def missing(planned: Work) -> list[PipelineError]:
     """Every prerequisite that is not there: what was expected, what was found, what to do. Empty if all are."""
-    found = [*_missing_inputs(), *_missing_programs(planned), *_missing_room(planned)]
+    found = [*_missing_inputs(), *_missing_programs(planned), *_missing_scheduler(), *_missing_room(planned)]
     try:
         database.is_there()
     except PipelineError as error:
@@ -167,6 +171,23 @@ def _missing_programs(planned: Work) -> Iterator[PipelineError]:
             task.run()
         except PipelineError as error:
             yield error
+
+
+def _missing_scheduler() -> Iterator[PipelineError]:
+    """A central scheduler that is asked for must answer."""
+    settings = luigi.interface.core()
+    if settings.local_scheduler or settings.scheduler_url:
+        return
+    address = (str(settings.scheduler_host), int(settings.scheduler_port))
+    try:
+        socket.create_connection(address, timeout=10).close()
+    except OSError as error:
+        yield PipelineError(
+            f"luigid at {address[0]}:{address[1]}",
+            expected="an answer, since [core] local_scheduler is false",
+            found=str(error),
+            remedy="start it with scripts/luigid, or correct [core] scheduler_host",
+        )
 
 
 def _is_account_given() -> bool:

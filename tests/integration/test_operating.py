@@ -5,11 +5,8 @@ from __future__ import annotations
 import fcntl
 import http.server
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,28 +15,9 @@ from pathlib import Path
 from ben_luigi.sample.cdse_faults import Fault
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
-from tests.integration.running import ROOT, configuration
+from tests.integration.running import command, configuration
 
 TILE = "31UGR_20171015"
-
-
-def command(module: str, folder: Path, config: Path | None, *arguments: str, **environment: str) -> tuple[int, str]:
-    """Exit code and output of one of our programs, in `folder`."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("LUIGI_", "CDSE_"))}
-    if config is not None:
-        own["LUIGI_CONFIG_PATH"] = str(config)
-    done = subprocess.run(
-        [sys.executable, "-m", f"ben_luigi.{module}", *arguments],
-        cwd=folder,
-        env={**own, "PYTHONPATH": str(ROOT), **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    return done.returncode, done.stdout
 
 
 @contextmanager
@@ -124,16 +102,7 @@ def test_cron_reruns_tell_once_rest_and_recover(sample_world: World, tmp_path: P
         assert rerun("sample") == 0
         assert len(told) == 1
         assert len(list(logs.iterdir())) == 3
-        assert "Nothing has failed" in command("status", tmp_path, config)[1]
+        assert list((tmp_path / "data" / "failed").iterdir()) == []
     for path in (tmp_path / "data").rglob("*"):
         if path.is_file():
             assert b"secret-part" not in path.read_bytes(), path
-
-
-def test_status_and_plan_make_nothing(tmp_path: Path) -> None:
-    assert command("status", tmp_path, None)[0] == 0
-    code, said = command("plan", tmp_path, None)
-    assert code == 0
-    assert "4 tiles" in said
-    assert "Nothing that it needs is missing" in said
-    assert list(tmp_path.iterdir()) == []
