@@ -11,5 +11,6 @@ __version__ = "0.1.0"
 
 from ben_luigi import config
 from ben_luigi.stages import finalize as finalize
+from ben_luigi.stages import outcomes as outcomes
 
 config.set_defaults()

@@ -151,6 +151,31 @@ class metadata(luigi.Config):  # noqa: N801
     )
 
 
+class retention(luigi.Config):  # noqa: N801
+    """What is kept of that from which nothing more has to be made."""
+
+    l1c = luigi.ChoiceParameter(
+        default="keep", choices=["keep", "delete-after-l2a"], description="the downloaded L1C zips"
+    )
+    l2a = luigi.ChoiceParameter(
+        default="keep", choices=["keep", "delete-after-cut"], description="the L2A products that Sen2Cor made"
+    )
+    parts = luigi.ChoiceParameter(
+        default="keep", choices=["keep", "delete-after-archive"], description="the parts that an archive is joined of"
+    )
+
+
+class cron(luigi.Config):  # noqa: N801
+    """What `scripts/cron-rerun` keeps, and whom it tells of a change for the worse."""
+
+    keep_logs = luigi.IntParameter(default=100, description="logs of so many runs are kept")
+    mail_to = luigi.Parameter(default="", description="address of the mail; else what is said goes to cron's own mail")
+    smtp = luigi.Parameter(default="", description="host:port that takes the mail; else the program sendmail")
+    webhook = luigi.Parameter(
+        default="", visibility=ParameterVisibility.PRIVATE, description='URL that takes a POST of {"text": ...}'
+    )
+
+
 def data_dir() -> Path:
     """The folder of everything that the pipeline makes, absolute."""
     return Path(dataset().data_dir).expanduser().absolute()

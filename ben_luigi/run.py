@@ -14,10 +14,12 @@ import luigi
 from luigi.configuration import LuigiConfigParser
 from luigi.retcodes import run_with_retcodes
 
-from ben_luigi import config
+from ben_luigi import config, terminal
 from ben_luigi.domain import comparison
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.stages.finalize import FinalizeDataset
+from ben_luigi.stages.retention import retire_all
+from ben_luigi.state import failures
 
 _DEFAULTS = Path(__file__).resolve().parent.parent / "luigi.cfg"
 _USAGE, _SCHEDULING_ERROR, _TERMINATED = 2, 35, 143
@@ -35,16 +37,20 @@ def main() -> int:
     world = "the sample world" if config.is_sample() else "real sources"
     _log.info("%s on %s, in %s", arguments[0], world, config.data_dir())
     try:
+        retire_all()
         if arguments == ["FinalizeDataset"] and FinalizeDataset().complete():
             print("Nothing to do: everything is there.")
         else:
-            run_with_retcodes(["--module", "ben_luigi", *arguments])
+            with terminal.opened():
+                run_with_retcodes(["--module", "ben_luigi", *arguments])
         code = 0
     except PipelineError as error:
         _log.error("%s", error)
         code = _SCHEDULING_ERROR
     except SystemExit as end:
         code = int(end.code or 0)
+    if arguments[0] == "FinalizeDataset" and not code:
+        failures.forget_all()
     _say_result(arguments[0], code)
     return code
 

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -28,6 +28,9 @@ SOURCE = "https://step.esa.int/thirdparties/sen2cor/2.11.0/Sen2Cor-02.11.00-Linu
 SHA256 = "8c4aad32549d191cf57e5349dc9785bf807de07c93ea182d711ac89e0d086f75"
 
 _CLOSING_LINE = b"Application terminated successfully."
+_PROGRESS = re.compile(rb"Progress\[%\]:\s+(\d+(?:\.\d+)?)")
+_TAIL_BYTES = 2**14
+_WATCH_S = 1.0
 _LAST_LINES = 8
 _GRACE_S = 10.0
 
@@ -59,11 +62,14 @@ def version(executable: str) -> str:
     return match[1]
 
 
-def convert(safe: Path, executable: str, work: Path, log: Path) -> Path:
+def convert(
+    safe: Path, executable: str, work: Path, log: Path, progress: Callable[[float], None] = lambda part: None
+) -> Path:
     """Convert the L1C `.SAFE` folder `safe` and give the L2A `.SAFE` folder, below `work`, which is emptied first.
 
-    What the program prints is in `log`. Sen2CorError if it fails or what it leaves is not complete. On any exception
-    and on SIGTERM the program ends with all processes that it has started.
+    What the program prints is in `log`; `progress` is called with the part that it says is done, from 0 to 1.
+    Sen2CorError if it fails or what it leaves is not complete. On any exception and on SIGTERM the program ends with
+    all processes that it has started.
     """
     name = ProductName.parse(safe.name)
     program = find_executable(executable)
@@ -72,7 +78,8 @@ def convert(safe: Path, executable: str, work: Path, log: Path) -> Path:
     output.mkdir(parents=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
-        code = _run([str(program), "--output_dir", str(output), str(safe.absolute())], work, file.fileno())
+        command = [str(program), "--output_dir", str(output), str(safe.absolute())]
+        code = _run(command, work, file.fileno(), lambda: progress(_part_done(log)))
     said = log.read_bytes()
     failure = _judge(code, said, output, name)
     if failure:
@@ -85,14 +92,25 @@ def convert(safe: Path, executable: str, work: Path, log: Path) -> Path:
     return _products(output)[0]
 
 
-def _run(command: list[str], folder: Path, output: int) -> int:
-    """Run a command in a session of its own, and leave none of its processes behind."""
+def _part_done(log: Path) -> float:
+    """The last of the lines `Progress[%]: 12.50 : ...` in what the program has printed so far, as a part."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        said = _PROGRESS.findall(file.read())
+    return min(float(said[-1]) / 100, 1.0) if said else 0.0
+
+
+def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None]) -> int:
+    """Run a command in a session of its own, and leave none of its processes behind; `watch` it now and then."""
     with _sigterm_raises():
         process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            return process.wait()
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(_WATCH_S)
+                watch()
         finally:
             _end(process)
 

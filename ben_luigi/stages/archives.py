@@ -21,7 +21,7 @@ from ben_luigi.domain.sentinel1_stream import collect
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.prerequisites import PINNED, input_origin, input_path, input_task
-from ben_luigi.stages.progress import Progress
+from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import PRIORITY, known_tiles
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
@@ -92,7 +92,7 @@ class CollectS1(Derived):
             target.file.parent,
             md5=_s1_md5(),
             squares=squares,
-            progress=Progress(self, "patches of Sentinel-1"),
+            progress=Progress(self, "patches of Sentinel-1", "patches", sum(len(names) for _, names in parts)),
         )
         files.write_text(target.file, json.dumps([part for part, _ in parts], indent=1) + "\n")
         target.record(_s1_md5())
@@ -266,6 +266,7 @@ class _Archive(Derived):
         files.write_text(target["hashes"].file, text)
         for made in target.values():
             made.record(packed.sha256)
+        report_bytes(self, target["archive"].file.stat().st_size)
 
 
 class ArchiveS2(_Archive):

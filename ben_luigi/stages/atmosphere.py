@@ -15,6 +15,7 @@ from ben_luigi.domain.product import Product, find_products, read_product
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.prerequisites import FindSen2Cor, GivenInput, executable_name, input_path, sen2cor_version, side_m
+from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, source, tiles
 from ben_luigi.state.schema import PRODUCT
 from ben_luigi.state.targets import MadeFile, TileRows
@@ -36,6 +37,10 @@ class ConvertToL2A(luigi.Task):
         """A note that says which folder the product is, published last."""
         return MadeFile(f"l2a/{self.tile}/product.json")
 
+    def complete(self) -> bool:
+        """Whether the product is there, not only the note, which stays when the product goes."""
+        return self.output().exists() and made_product(str(self.tile)).is_dir()
+
     def run(self) -> None:
         """Unpack, convert, and move the result into place in one rename. What a failure leaves is kept."""
         target = self.output()
@@ -43,7 +48,8 @@ class ConvertToL2A(luigi.Task):
         work, log = folder.with_name(f".work-{self.tile}"), folder.with_name(f"{self.tile}.log")
         files.remove(work)
         safe = l1c.unpack(l1c_task(str(self.tile)).product_path(), work / "l1c")
-        made = sen2cor.convert(safe, executable_name(), work / "sen2cor", log)
+        progress = Progress(self, f"Sen2Cor on {self.tile}", "%", 100)
+        made = sen2cor.convert(safe, executable_name(), work / "sen2cor", log, progress)
         files.remove(folder)
         with files.published(folder) as whole:
             whole.mkdir()
@@ -62,7 +68,7 @@ class ReadProduct(Derived):
 
     def requires(self) -> Any:
         """The L2A product: converted, or in the folder that the user gives."""
-        return GivenInput(option="l2a_dir") if source() == "l2a_dir" else ConvertToL2A(tile=self.tile)
+        return l2a_task(str(self.tile))
 
     def output(self) -> TileRows:
         """One row of `product`."""
@@ -82,9 +88,19 @@ def product_folder(tile: str) -> Path:
     """The `.SAFE` folder of a tile's L2A product, once it is there."""
     if source() == "l2a_dir":
         return find_products(input_path("l2a_dir"))[tile]
+    return made_product(tile)
+
+
+def made_product(tile: str) -> Path:
+    """The `.SAFE` folder that a tile was converted to; it may be gone since, the note that names it stays."""
     folder = config.data_dir() / "l2a" / tile
     note = json.loads((folder / "product.json").read_text(encoding="utf-8"))
     return folder / str(note["folder"])
+
+
+def l2a_task(tile: str) -> luigi.Task:
+    """The task that provides a tile's L2A product: from the user's folder, or converted."""
+    return GivenInput(option="l2a_dir") if source() == "l2a_dir" else ConvertToL2A(tile=tile)
 
 
 def read(tile: str) -> Product:

@@ -17,8 +17,15 @@ from ben_luigi.domain.cdse.download import Download
 from ben_luigi.domain.cdse.http import Client
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.cdse.token import Tokens
-from ben_luigi.stages.prerequisites import FindAccount, GivenInput, input_origin, input_path, optional_input
-from ben_luigi.stages.progress import Progress
+from ben_luigi.stages.prerequisites import (
+    FindAccount,
+    GivenInput,
+    input_origin,
+    input_path,
+    input_task,
+    optional_input,
+)
+from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import (
     PRIORITY,
     AskCatalogue,
@@ -81,13 +88,14 @@ class DownloadL1C(_L1C):
         with client() as session, budget.place(config.downloads_at_once()):
             report = self._download(session, tokens(session), left).run()
         budget.clear(tile)
+        report_bytes(self, report.length_bytes)
         self.output()["zip"].record(report.sha256)
         self._write_report({**asdict(report), "path": f"l1c/{tile}.zip"})
 
     def _download(self, session: Client, access: Tokens, tries: int) -> Download:
         tile, product, target = str(self.tile), self._product(), self.output()["zip"].file
         target.parent.mkdir(parents=True, exist_ok=True)
-        progress = Progress(self, f"download of {tile}")
+        progress = Progress(self, f"download of {tile}", "B")
         limit_mb_s = float(config.cdse().bandwidth_mb_s)
         return Download(
             product,
@@ -97,7 +105,7 @@ class DownloadL1C(_L1C):
             err=target.with_name(f"{product.id}.err"),
             patience=replace(patience(), tries=tries),
             rate_bytes_s=limit_mb_s * 1e6 / config.downloads_at_once() or None,
-            progress=lambda done, total: progress(done / total if total else 0.0),
+            progress=progress.at,
             failed=lambda error: budget.note_failure(tile, str(error)),
         )
 
@@ -142,6 +150,10 @@ class HashL1C(OverTiles):
 
     priority = PRIORITY["download"]
 
+    def requires(self) -> Any:
+        """The list of products, and those on which there is no report yet: a product may go, its report stays."""
+        return [input_task(source()), *_unreported(self._known)]
+
     def tile_tasks(self) -> list[luigi.Task]:
         """All L1C products."""
         return [l1c_task(tile) for tile in tiles()]
@@ -158,13 +170,13 @@ class HashL1C(OverTiles):
     def run(self) -> Any:
         """Collect the hashes that were taken while downloading."""
         tasks = [l1c_task(tile) for tile in tiles()]
-        yield tasks
+        yield _unreported(tasks)
         reports = [task.report() for task in tasks]
         rows = [(report["id"], report["sha256"]) for report in reports if report["sha256"]]
         l1c.write_hashes(self.output()["hashes"].file, rows)
         published = _published_hashes()
         drift = {
-            str(task.tile): l1c.drift(task.product_path(), published[report["name"]], report["sha256"])
+            str(task.tile): _drift(task.product_path(), published[report["name"]], report["sha256"])
             if report["name"] in published
             else l1c.UNKNOWN
             for task, report in zip(tasks, reports, strict=True)
@@ -183,3 +195,15 @@ def _published_hashes() -> dict[str, str]:
         return {}
     by_id = l1c.read_hashes(hashes)
     return {name: by_id[key] for name, key in read_tile_ids(ids).items() if key in by_id}
+
+
+def _unreported(tasks: list[Any]) -> list[Any]:
+    """The tasks whose L1C product has no report."""
+    return [task for task in tasks if not task.output()["report"].exists()]
+
+
+def _drift(path: Path, published_sha256: str, sha256: str) -> str:
+    """As `l1c.drift`; a zip that is gone was intact by its own manifest when it came, or there were no report."""
+    if path.exists():
+        return l1c.drift(path, published_sha256, sha256)
+    return l1c.SAME if sha256 == published_sha256 else l1c.REPACKED

@@ -11,11 +11,11 @@ import pandas as pd
 from ben_luigi import config
 from ben_luigi.domain import files, patches
 from ben_luigi.domain.grid import PatchGrid
-from ben_luigi.stages.atmosphere import ReadProduct, read, tile_settings
+from ben_luigi.stages.atmosphere import ReadProduct, l2a_task, read, tile_settings
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.placement import AlignPatches, patch_grid
 from ben_luigi.stages.prerequisites import input_origin
-from ben_luigi.stages.progress import Progress
+from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.state import database, schema
 from ben_luigi.state.targets import MadeFile, MadeFrom, TileValidity, rows_digest
@@ -43,7 +43,7 @@ class CutPatches(Derived):
 
     def requires(self) -> Any:
         """The product, and which patches are wanted."""
-        return [ReadProduct(tile=self.tile), AlignPatches(tile=self.tile)]
+        return [l2a_task(str(self.tile)), ReadProduct(tile=self.tile), AlignPatches(tile=self.tile)]
 
     def output(self) -> dict[str, Any]:
         """The shard with its index, and which patches are valid."""
@@ -69,9 +69,10 @@ class CutPatches(Derived):
             target["tar"].file,
             target["parquet"].file,
             threads=int(config.tile().threads),
-            progress=Progress(self, f"patches of {self.tile}"),
+            progress=Progress(self, f"patches of {self.tile}", "patches", len(wanted)),
         )
         for made in (target["parquet"], target["tar"]):
             made.record(files.file_hash(target["parquet"].file))
+        report_bytes(self, target["tar"].file.stat().st_size)
         ids = pd.array(grid.ids(), dtype="str")[wanted]
         target["valid"].replace(pd.DataFrame({"patch_id": ids, "valid": valid}))

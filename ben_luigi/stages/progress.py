@@ -1,30 +1,91 @@
-"""How far a task is: for the visualiser, every few seconds at most, since each word is a remote call."""
+"""How far a task is, how fast, and how long it will take: for the visualiser, for the terminal, for the log."""
 
 from __future__ import annotations
 
+import logging
 import time
+from collections import deque
 
 import luigi
+from luigi.worker import TaskProcess
+from tqdm import tqdm
 
-_EVERY_S = 3.0
+from ben_luigi import terminal
+
+_log = logging.getLogger(__name__)
+_SCHEDULER_S = 3.0
+"""Each word to the scheduler is a remote call."""
+_LOG_S = 60.0
+_BAR_S = 0.3
+_RATE_S = 60.0
+"""The rate is that of the last minute, so that it tells of now."""
+
+TaskProcess.forward_reporter_attributes["report_task_statistics"] = "report_task_statistics"
+"""Luigi's way to the metrics of its scheduler, which it does not lend to tasks by itself."""
+
+
+def report_bytes(task: luigi.Task, number: int) -> None:
+    """Say how many bytes a task has downloaded or written: for the metrics of luigid."""
+    report = getattr(task, "report_task_statistics", None)
+    if report is not None:
+        report({"bytes": number})
 
 
 class Progress:
-    """Called with the part that is done, from 0 to 1."""
+    """Called with the part that is done, from 0 to 1; or `at` with what is done of a total, in `unit`."""
 
-    def __init__(self, task: luigi.Task, what: str) -> None:
-        self._task = task
-        self._what = what
-        self._started = self._said = time.monotonic()
+    def __init__(self, task: luigi.Task, what: str, unit: str, total: float = 1.0) -> None:
+        self._task, self._what, self._unit, self._total = task, what, unit, total
+        self._seen: deque[tuple[float, float]] = deque()
+        self._due_s = {"scheduler": 0.0, "bar": 0.0, "log": time.monotonic() + _LOG_S}
+        if task.set_status_message is not None:
+            task.set_status_message(f"{what}: begun")
 
     def __call__(self, part: float) -> None:
         """Say how far the task is, unless that was said a moment ago."""
+        self.at(part * self._total, self._total)
+
+    def at(self, done: float, total: float | None) -> None:
+        """The same, by what is done so far; `total` is None where it is not known."""
         now = time.monotonic()
-        if now - self._said < _EVERY_S:
-            return
-        self._said = now
-        left_s = (now - self._started) * (1 - part) / part if part else 0.0
-        if self._task.set_progress_percentage is not None:
-            self._task.set_progress_percentage(round(100 * part))
-        if self._task.set_status_message is not None:
-            self._task.set_status_message(f"{self._what}: {part:.0%}, {left_s:.0f} s left")
+        if not self._seen or done < self._seen[-1][1]:  # begun, or begun again
+            self._seen = deque([(now, done)])
+        if terminal.is_open():
+            if self._is_due("bar", _BAR_S, now):
+                terminal.show(self._task.task_id, self._what, done, total, self._unit)
+        elif self._is_due("log", _LOG_S, now):
+            _log.info("%s", self._said(done, total, now))
+        if self._is_due("scheduler", _SCHEDULER_S, now):
+            said = self._said(done, total, now)
+            if self._task.set_progress_percentage is not None and total:
+                self._task.set_progress_percentage(int(100 * done / total))
+            if self._task.set_status_message is not None:
+                self._task.set_status_message(said)
+
+    def _is_due(self, where: str, every_s: float, now: float) -> bool:
+        due = now >= self._due_s[where]
+        if due:
+            self._due_s[where] = now + every_s
+        return due
+
+    def _said(self, done: float, total: float | None, now: float) -> str:
+        """As `download of 33UUP_20170613: 45 %, 18.3 MB/s, 00:25 left`."""
+        rate = self._rate(done, now)
+        parts = [f"{done / total:.0%}".replace("%", " %") if total else _amount(done, self._unit)]
+        if rate and self._unit != "%":
+            parts.append(f"{_amount(rate, self._unit)}/s")
+        if rate and total:
+            parts.append(f"{tqdm.format_interval((total - done) / rate)} left")
+        return f"{self._what}: {', '.join(parts)}"
+
+    def _rate(self, done: float, now: float) -> float:
+        """What is done a second, in the last minute; 0 while it is not known."""
+        self._seen.append((now, done))
+        while now - self._seen[0][0] > _RATE_S and len(self._seen) > 2:
+            self._seen.popleft()
+        passed_s, before = now - self._seen[0][0], self._seen[0][1]
+        return (done - before) / passed_s if passed_s else 0.0
+
+
+def _amount(number: float, unit: str) -> str:
+    return f"{number / 1e6:.1f} MB" if unit == "B" else f"{number:,.0f} {unit}"

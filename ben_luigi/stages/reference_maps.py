@@ -16,7 +16,7 @@ from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.patches import CutPatches, positions, shard_target
 from ben_luigi.stages.placement import patch_grid, product_row
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
-from ben_luigi.stages.progress import Progress
+from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.state import database, schema
 from ben_luigi.state.targets import TileRows, rows_digest
@@ -44,16 +44,18 @@ class MakeReferenceMaps(Derived):
         """Burn the polygons and count."""
         target = self.output()
         grid = patch_grid(str(self.tile))
+        written = positions(str(self.tile), "valid", grid)
         counts = reference_maps.make_maps(
             clc.read_polygons(input_path("clc_gpkg"), grid.square),
             grid,
-            positions(str(self.tile), "valid", grid),
+            written,
             target["tar"].file,
             target["parquet"].file,
-            progress=Progress(self, f"reference maps of {self.tile}"),
+            progress=Progress(self, f"reference maps of {self.tile}", "maps", len(written)),
         )
         for made in (target["parquet"], target["tar"]):
             made.record(files.file_hash(target["parquet"].file))
+        report_bytes(self, target["tar"].file.stat().st_size)
         target["counts"].replace(counts)
 
 

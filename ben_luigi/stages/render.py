@@ -170,7 +170,7 @@ class RenderPatches(luigi.Task):
 
     def _draw(self, tile: str, ids: list[str]) -> Iterator[str]:
         """Draw patches of a tile; gives the names of the pictures."""
-        grid, progress = patch_grid(tile), Progress(self, f"pictures of {tile}")
+        grid, progress = patch_grid(tile), Progress(self, f"pictures of {tile}", "%", 100)
         with _shard("patches", tile) as shard:
             missing = [patch_id for patch_id in ids if patch_id not in shard]
             if missing:

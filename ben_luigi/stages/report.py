@@ -77,7 +77,7 @@ class WriteReport(Derived):
         target = self.output()
         sources = _sources({tile: task.output() for tile, task in drawn.items()})
         with files.published(target.file.parent) as work:
-            report.write_report(work, sources, Progress(self, "report"))
+            report.write_report(work, sources, Progress(self, "report", "tiles", len(sources.tiles)))
             files.remove(target.file.parent)
         target.record(files.file_hash(target.file))
 

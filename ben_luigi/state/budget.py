@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from ben_luigi.domain.cdse.errors import PermanentError
+from ben_luigi.domain.cdse.errors import RestingError
 from ben_luigi.state import database
 from ben_luigi.state.schema import FAILED_TRY
 
@@ -59,7 +59,7 @@ def clear(tile: str) -> int:
 
 
 def tries_left(tile: str, tries: int, cool_down: timedelta) -> int:
-    """How many of its `tries` a tile has left; PermanentError, with its last error, while it rests.
+    """How many of its `tries` a tile has left; RestingError, with its last error, while it rests.
 
     It rests from its last failed try on until the cool-down is over; then it has all its tries again.
     """
@@ -70,12 +70,35 @@ def tries_left(tile: str, tries: int, cool_down: timedelta) -> int:
     if len(failed) < tries:
         return tries - len(failed)
     last = failed[-1]
-    raise PermanentError(
+    raise RestingError(
         f"tile {tile}",
         expected=f"fewer than {tries} failed tries within {cool_down}",
         found=f"{len(failed)}, the last one at {last.at:%Y-%m-%d %H:%M %Z}: {last.error}",
         remedy=f"run again after {last.at + cool_down:%Y-%m-%d %H:%M %Z}, or clear them: scripts/clear-tries {tile}",
     )
+
+
+class Tried(NamedTuple):
+    """What is known of a tile's failed tries; while it rests, `rests_until` says when it may be tried again."""
+
+    tries: int
+    last_error: str
+    last_at: datetime
+    rests_until: datetime | None
+
+
+def tried(tries: int, cool_down: timedelta) -> dict[str, Tried]:
+    """The tiles with failed tries, by tile key."""
+    with database.engine().begin() as connection:
+        names = connection.execute(sa.select(FAILED_TRY.c.tile).distinct().order_by(FAILED_TRY.c.tile)).scalars().all()
+    found = {}
+    for tile in names:
+        failed = _failed(tile)
+        if failed:
+            last = failed[-1]
+            rests = len(failed) >= tries and last.rested_s <= cool_down.total_seconds()
+            found[tile] = Tried(len(failed), last.error, last.at, last.at + cool_down if rests else None)
+    return found
 
 
 class _Failed(NamedTuple):

@@ -42,6 +42,17 @@ def engine() -> sa.Engine:
     return _engines[key]
 
 
+def is_there() -> bool:
+    """Whether there is a database with our tables; none is made. DatabaseError if the user's own does not answer."""
+    if not _given():
+        return (config.data_dir() / "database" / "cluster").is_dir()
+    try:
+        with sa.create_engine(_url()).connect() as connection:
+            return bool(sa.inspect(connection).has_table("marker"))
+    except _FAILED as error:
+        raise _unreachable(error) from error
+
+
 def _new_engine(place: str) -> sa.Engine:
     new = sa.create_engine(_url(), pool_pre_ping=True)
     if place not in _with_tables:

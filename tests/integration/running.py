@@ -30,19 +30,26 @@ class Run:
 
 def pipeline(folder: Path, *arguments: str, config: Path | None = None, **environment: str) -> Run:
     """`scripts/run ARGUMENTS` in `folder`, with this Python."""
+    code, said = command("run", folder, config, *arguments, **environment)
+    return Run(code, said, folder / "data")
+
+
+def command(module: str, folder: Path, config: Path | None, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Exit code and output of one of our programs, in `folder`, without a terminal to ask at."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("LUIGI_", "CDSE_"))}
     if config is not None:
         own["LUIGI_CONFIG_PATH"] = str(config)
     done = subprocess.run(
-        [sys.executable, "-m", "ben_luigi.run", *arguments],
+        [sys.executable, "-m", f"ben_luigi.{module}", *arguments],
         cwd=folder,
         env={**own, "PYTHONPATH": str(ROOT), **environment},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=400,
         check=False,
     )
-    return Run(done.returncode, done.stdout + done.stderr, folder / "data")
+    return done.returncode, done.stdout + done.stderr
 
 
 def configuration(folder: Path, world: World, **sections: dict[str, object]) -> Path:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ben_luigi.sample.cdse_server import CdseServer
@@ -126,47 +121,6 @@ def test_a_tile_that_cannot_be_had_stops_no_other_and_the_users_folder_comes_fir
     assert not (run.data / "dataset").exists()
     states = (run.data / "tiles" / "states.csv").read_text()
     assert ",offline," in states and ",found," in states
-
-
-@contextmanager
-def _luigid(folder: Path) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    program = Path(sys.executable).with_name("luigid")
-    server = subprocess.Popen(
-        [program, "--address", "127.0.0.1", "--port", str(port), "--state-path", folder / "state.pickle"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(100):
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield port
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def test_a_central_scheduler_sees_every_tile(sample_world: World, l2a_dir: Path, tmp_path: Path) -> None:
-    with _luigid(tmp_path) as port:
-        config = configuration(
-            tmp_path,
-            sample_world,
-            dataset={"tiles": TILE},
-            inputs={"l2a_dir": l2a_dir},
-            core={"local_scheduler": "false", "scheduler_host": "127.0.0.1", "scheduler_port": port},
-        )
-        run = pipeline(tmp_path, "LabelPatches", "--tile", TILE, config=config)
-        assert run.code == 0, run.said
-        query = "data=%7B%22status%22%3A%22DONE%22%2C%22upstream_status%22%3A%22%22%7D"
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/task_list?{query}") as answer:
-            done = json.loads(answer.read())["response"]
-    names = {task["display_name"] for task in done.values()}
-    assert {f"CutPatches(tile={TILE})", f"LabelPatches(tile={TILE})"} <= names
 
 
 def test_luigi_itself_finds_the_tasks(tmp_path: Path) -> None:

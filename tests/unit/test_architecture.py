@@ -29,6 +29,9 @@ STAGES = (
     "comparison",
     "report",
     "finalize",
+    "retention",
+    "outcomes",
+    "survey",
 )
 
 

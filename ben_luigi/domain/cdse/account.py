@@ -29,9 +29,7 @@ def find_credentials(environment: Mapping[str, str], file: Path, host: str) -> C
 
     Raises CredentialsError if none has them, or if others than its owner can read `file`.
     """
-    if environment.get(USER) and environment.get(PASSWORD):
-        return Credentials(environment[USER], environment[PASSWORD])
-    found = _from_file(file, host) if file.is_file() else None
+    found = given_credentials(environment, file, host)
     if found is None and has_terminal():
         found = _typed_in(host)
     if found is None:
@@ -42,6 +40,13 @@ def find_credentials(environment: Mapping[str, str], file: Path, host: str) -> C
             remedy=f"write 'machine {host} login NAME password PASSWORD' to {file}, and chmod 600 it",
         )
     return found
+
+
+def given_credentials(environment: Mapping[str, str], file: Path, host: str) -> Credentials | None:
+    """What the environment or the file gives, without asking anybody."""
+    if environment.get(USER) and environment.get(PASSWORD):
+        return Credentials(environment[USER], environment[PASSWORD])
+    return _from_file(file, host) if file.is_file() else None
 
 
 def _from_file(file: Path, host: str) -> Credentials | None:

@@ -45,7 +45,8 @@ from ben_luigi.domain.names import ProductName
 
 _log = logging.getLogger(__name__)
 _OVERLAP_BYTES = 2**16
-_USUAL_BYTES = 10**9
+USUAL_BYTES = 10**9
+"""What an L1C zip is taken to have while the catalogue does not say."""
 _ZIP_START = b"PK\3\4"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LENGTH = re.compile(r"[0-9]{1,18}")
@@ -157,7 +158,7 @@ class Download:
     def _check_room(self) -> None:
         self.target.parent.mkdir(parents=True, exist_ok=True)
         there = self._part_path.stat().st_size if self._part_path.exists() else 0
-        needed = (self._total_bytes or _USUAL_BYTES) - there + self.keep_free_bytes
+        needed = (self._total_bytes or USUAL_BYTES) - there + self.keep_free_bytes
         free = shutil.disk_usage(self.target.parent).free
         if free < needed:
             raise NoRoomError(

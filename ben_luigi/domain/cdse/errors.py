@@ -5,6 +5,7 @@ CdseError
 │   └── RateLimitError   too much at once: waited for, without counting as a try
 └── PermanentError       will not pass by itself: not tried again
     ├── CredentialsError wrong user name, password or code, or an account that is not set up: stops everything
+    ├── RestingError     a tile's tries are used up: tried again after a rest
     └── NoRoomError      no room on our own disk
 """
 
@@ -47,6 +48,10 @@ class NoRoomError(PermanentError):
 
 BLAMELESS = (RateLimitError, CredentialsError, NoRoomError)
 """Errors that a product is not to blame for: another one would have met them too."""
+
+
+class RestingError(PermanentError):
+    """A tile has had its tries, and rests until its cool-down is over."""
 
 
 def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes) -> CdseError:

@@ -1,0 +1,157 @@
+"""`scripts/cron-rerun [TASK ARGUMENTS...]`: one run for cron or a timer, that never overlaps with another.
+
+Exit codes: 0 done; 10 already running; 20 waiting for a person; 30 failed, tried again by the next run; 143 stopped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ben_luigi import config
+from ben_luigi.domain import files, notice
+from ben_luigi.domain.errors import PipelineError
+from ben_luigi.run import configure
+from ben_luigi.state import failures
+
+DONE, ALREADY_RUNNING, WAITING, FAILED, STOPPED = 0, 10, 20, 30, 143
+_BY_GRAVITY = (DONE, FAILED, WAITING)
+_SAID = {DONE: "done", WAITING: "waiting for a person", FAILED: "failed"}
+_CANNOT_BE_MADE = 35
+"""Luigi's code for a graph that cannot be made: options or inputs have to be corrected."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its exit code here, and the tasks that failed in it, or before and have not succeeded since."""
+
+    code: int
+    failed: tuple[str, ...]
+
+    def is_worse_than(self, before: Outcome) -> bool:
+        """Whether a person has to hear of it: another kind of end, or another task, is among what is wrong."""
+        return _BY_GRAVITY.index(self.code) > _BY_GRAVITY.index(before.code) or not set(self.failed) <= set(
+            before.failed
+        )
+
+
+def main() -> int:
+    """Run unless a run is under way; tell of a change for the worse."""
+    configure()
+    with _lock() as lock:
+        if lock is None:
+            return ALREADY_RUNNING
+        started = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        log, ended = _run(sys.argv[1:], lock)
+        _rotate(log.parent, int(config.cron().keep_logs))
+        if ended in (ALREADY_RUNNING, STOPPED):
+            return ended
+        known = [] if ended == DONE else failures.noted()
+        code = _code(ended, [failure for failure in known if failure.at >= started])
+        _tell(code, started, known, log)
+        return code
+
+
+@contextmanager
+def _lock() -> Iterator[int | None]:
+    """A lock of this host on the data folder, or None while another run holds it."""
+    path = _folder() / f"{socket.gethostname()}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+            return
+        yield file.fileno()
+
+
+def _folder() -> Path:
+    return config.data_dir() / "cron"
+
+
+def _run(arguments: list[str], lock: int) -> tuple[Path, int]:
+    """The log of a run, and its exit code. SIGTERM is passed on; the run holds the lock even if this process dies."""
+    log = config.data_dir() / "logs" / f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        command = [sys.executable, "-m", "ben_luigi.run", *arguments]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, pass_fds=[lock])
+        before = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+        try:
+            code = process.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    return log, code if code >= 0 else 128 - code
+
+
+def _rotate(folder: Path, keep: int) -> None:
+    for old in sorted(folder.glob("run-*.log"))[: -max(1, keep)]:
+        old.unlink(missing_ok=True)
+
+
+def _code(ended: int, known: list[failures.Failure]) -> int:
+    """What the run's own exit code means to whoever looks after it."""
+    if ended == DONE:
+        return DONE
+    if ended == _CANNOT_BE_MADE or any(failure.needs_person for failure in known):
+        return WAITING
+    return FAILED
+
+
+def _tell(code: int, started: str, known: list[failures.Failure], log: Path) -> None:
+    """Send a notice on a change for the worse; what cannot be sent is sent by the next run."""
+    path = _folder() / f"{socket.gethostname()}.json"
+    before = _read(path)
+    failed = [failure.task for failure in known if failure.at >= started or failure.task in before.failed]
+    outcome = Outcome(code, tuple(failed))
+    if outcome.is_worse_than(before):
+        new = [failure for failure in known if failure.task in set(outcome.failed) - set(before.failed)]
+        subject = f"ben_luigi on {socket.gethostname()}: {_SAID[outcome.code]}"
+        lines = [f"The run in {config.data_dir()} has ended: {_SAID[outcome.code]}.", ""]
+        lines += [line for failure in new for line in (failure.task, f"  {failure.error}", "")]
+        lines += [f"More of it: scripts/status, and {log}", _last_lines(log) if not new else ""]
+        try:
+            _send(subject, "\n".join(lines))
+        except PipelineError as error:
+            print(f"cron-rerun: {error}", file=sys.stderr)
+            return
+    files.write_text(path, json.dumps(asdict(outcome)) + "\n")
+
+
+def _read(path: Path) -> Outcome:
+    """How the last run ended; well, if there was none."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return Outcome(_BY_GRAVITY[_BY_GRAVITY.index(said["code"])], tuple(said["failed"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Outcome(DONE, ())
+
+
+def _send(subject: str, text: str) -> None:
+    options = config.cron()
+    ways = notice.Ways(str(options.mail_to), str(options.smtp), str(options.webhook))
+    if ways.mail_to or ways.webhook:
+        notice.send(ways, subject, text)
+    else:
+        print(f"{subject}\n\n{text}")  # which cron mails
+
+
+def _last_lines(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 2_000))
+        return os.fsdecode(file.read()).strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

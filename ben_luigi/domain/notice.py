@@ -1,0 +1,65 @@
+"""Telling a person: by mail through the program `sendmail` or an SMTP server, or by a webhook."""
+
+from __future__ import annotations
+
+import shutil
+import smtplib
+import socket
+import subprocess
+from dataclasses import dataclass
+from email.message import EmailMessage
+
+import requests
+
+from ben_luigi.domain.errors import PipelineError
+
+_TIMEOUT_S = 60
+_SENDMAIL_FOLDERS = "/usr/sbin:/usr/lib:/sbin"
+
+
+@dataclass(frozen=True)
+class Ways:
+    """Where a notice goes: all that are given. `smtp` is host:port; without it `sendmail` takes the mail."""
+
+    mail_to: str = ""
+    smtp: str = ""
+    webhook: str = ""
+
+
+def send(ways: Ways, subject: str, text: str) -> None:
+    """Send a notice each way. PipelineError, once all were tried, if one cannot be gone."""
+    tried = {"mail": _mail if ways.mail_to else None, "webhook": _post if ways.webhook else None}
+    failed = []
+    for name, way in tried.items():
+        try:
+            if way:
+                way(ways, subject, text)
+        except (OSError, smtplib.SMTPException, requests.RequestException, subprocess.SubprocessError) as error:
+            # The error's own words may quote the URL of a webhook, which is a secret.
+            failed.append(f"{name}: {type(error).__name__}" + ("" if name == "webhook" else f" ({error})"))
+    if failed:
+        raise PipelineError(
+            "notice", expected="to send it", found="; ".join(failed), remedy="correct [cron] mail_to, smtp or webhook"
+        )
+
+
+def _mail(ways: Ways, subject: str, text: str) -> None:
+    message = EmailMessage()
+    message["From"] = f"ben_luigi@{socket.getfqdn()}"
+    message["To"] = ways.mail_to
+    message["Subject"] = subject
+    message.set_content(text)
+    if ways.smtp:
+        host, _, port = ways.smtp.partition(":")
+        with smtplib.SMTP(host, int(port or 25), timeout=_TIMEOUT_S) as server:
+            server.send_message(message)
+        return
+    program = shutil.which("sendmail") or shutil.which("sendmail", path=_SENDMAIL_FOLDERS)
+    if program is None:
+        raise FileNotFoundError("no program sendmail; [cron] smtp names a server that takes mail")
+    subprocess.run([program, "-t", "-i"], input=bytes(message), check=True, timeout=_TIMEOUT_S, capture_output=True)
+
+
+def _post(ways: Ways, subject: str, text: str) -> None:
+    answer = requests.post(ways.webhook, json={"text": f"{subject}\n{text}"}, timeout=_TIMEOUT_S)
+    answer.raise_for_status()

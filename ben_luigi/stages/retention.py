@@ -1,0 +1,77 @@
+"""What is no longer needed goes, as far as `[retention]` says so.
+
+Only what the pipeline has made itself, and only once everything that is made from it is complete. Its report or note
+stays, so that nothing that is finished becomes incomplete; a task that needs the product again makes it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import luigi
+
+from ben_luigi import config
+from ben_luigi.domain import files
+from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
+from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, made_product
+from ben_luigi.stages.download import DownloadL1C
+from ben_luigi.stages.patches import CutPatches
+from ben_luigi.stages.resolve import known_tiles
+
+_log = logging.getLogger(__name__)
+_ARCHIVES = (ArchiveS2, ArchiveReferenceMaps, ArchiveS1)
+
+
+def retire_after(task: luigi.Task) -> None:
+    """Remove what `task`, which has just succeeded, was the last to need."""
+    if isinstance(task, ConvertToL2A):
+        _retire_l1c(str(task.tile))
+    elif isinstance(task, ReadProduct | CutPatches):
+        _retire_l2a(str(task.tile))
+    elif isinstance(task, _ARCHIVES):
+        _retire_parts(task)
+
+
+def retire_all() -> None:
+    """Remove all that is not needed any more: what was made before `[retention]` said so, too."""
+    options = config.retention()
+    if {options.l1c, options.l2a, options.parts} == {"keep"}:
+        return
+    for tile in known_tiles():
+        _retire_l1c(tile)
+        _retire_l2a(tile)
+    for archive in _ARCHIVES:
+        _retire_parts(archive())
+
+
+def _retire_l1c(tile: str) -> None:
+    """Remove the zip that was downloaded; what the user gives stays."""
+    zipped = DownloadL1C(tile=tile).output()["zip"].file
+    if config.retention().l1c != "keep" and zipped.exists() and (ConvertToL2A(tile=tile).complete() or _is_cut(tile)):
+        _remove(zipped)
+
+
+def _retire_l2a(tile: str) -> None:
+    """Remove the product that was made from L1C; what the user gives stays."""
+    if config.retention().l2a != "keep" and ConvertToL2A(tile=tile).complete() and _is_cut(tile):
+        _remove(made_product(tile))
+
+
+def _is_cut(tile: str) -> bool:
+    return ReadProduct(tile=tile).complete() and CutPatches(tile=tile).complete()
+
+
+def _retire_parts(archive: ArchiveS2 | ArchiveReferenceMaps | ArchiveS1) -> None:
+    parts = sorted((config.data_dir() / "archives" / archive.name).glob("*.tar.zst"))
+    if config.retention().parts != "keep" and parts and archive.complete():
+        for part in parts:
+            _remove(part)
+
+
+def _remove(path: Path) -> None:
+    """By a rename first, so that no half of a product is taken for all of it."""
+    gone = files.unfinished(path)
+    path.rename(gone)
+    files.remove(gone)
+    _log.info("removed   %s: nothing more is made from it", path.relative_to(config.data_dir()))

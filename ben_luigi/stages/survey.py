@@ -1,0 +1,228 @@
+"""What is complete, what is to be done, and what is missing for it; nothing is made, fetched or asked for here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import luigi
+
+from ben_luigi import config
+from ben_luigi.domain.cdse.account import given_credentials
+from ben_luigi.domain.cdse.errors import CredentialsError
+from ben_luigi.domain.errors import BadInput, DatabaseError, PipelineError
+from ben_luigi.domain.estimate import TILES, Retention, Work
+from ben_luigi.sample.scenes import SCENES
+from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
+from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, l2a_task
+from ben_luigi.stages.comparison import CompareWithPublished
+from ben_luigi.stages.download import HashL1C, l1c_task
+from ben_luigi.stages.finalize import FinalizeDataset, VerifyDataset
+from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.patches import CutPatches
+from ben_luigi.stages.prerequisites import FindAccount, FindSen2Cor, GivenInput, input_task, side_m
+from ben_luigi.stages.provenance import WriteProvenance
+from ben_luigi.stages.resolve import AskCatalogue, ResolveTileIds, known_tiles, resolutions, source
+from ben_luigi.stages.tiles import KEPT
+from ben_luigi.state import database
+from ben_luigi.state.targets import snapshot
+
+_NEEDED = ("clc_gpkg", "countries_geojson", "v1_spatial_dir", "s1_dir", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
+
+
+@contextmanager
+def at_rest() -> Iterator[None]:
+    """Ask what is complete, many times, at the cost of one query; without a database no rows are there."""
+    with snapshot() as seen:
+        seen.no_database = True
+        with suppress(DatabaseError):  # `missing` says it
+            seen.no_database = not database.is_there()
+        yield
+
+
+class Stage(NamedTuple):
+    """How many of a stage's tasks are complete."""
+
+    name: str
+    complete: int
+    of: int
+
+
+def stages() -> list[Stage]:
+    """All stages, in the order in which a tile passes. A product that has gone since it was used counts as made."""
+    tiles = list(known_tiles())
+    found = []
+    with at_rest():
+        if source() == "tile_names_csv":
+            found.append(_of(AskCatalogue()))
+        if source() != "l2a_dir":
+            reports = [l1c_task(tile).output()["report"].exists() for tile in tiles]
+            notes = [ConvertToL2A(tile=tile).output().exists() for tile in tiles]
+            found += [Stage("L1C products", sum(reports), len(tiles)), Stage("L2A products", sum(notes), len(tiles))]
+        for task in reversed(KEPT):
+            done = [task(tile=tile).complete() for tile in tiles]
+            found.append(Stage(task.get_task_family(), sum(done), len(tiles)))
+        found += [_of(task) for task in _whole()]
+    return found
+
+
+def _whole() -> list[luigi.Task]:
+    """The tasks that are one for the whole dataset."""
+    first = [ResolveTileIds()] if source() == "tile_names_csv" else []
+    hashes = [HashL1C()] if source() != "l2a_dir" else []
+    archives = [ArchiveS2(), ArchiveReferenceMaps(), ArchiveS1()]
+    return [*first, *hashes, WriteMetadata(), *archives, VerifyDataset(), WriteProvenance(), CompareWithPublished()]
+
+
+def _of(task: luigi.Task) -> Stage:
+    return Stage(task.get_task_family(), int(bool(known_tiles()) and task.complete()), 1)
+
+
+def is_complete() -> bool:
+    """Whether the dataset is."""
+    with at_rest():
+        return bool(known_tiles()) and bool(FinalizeDataset().complete())
+
+
+def work() -> Work:
+    """What a run would do; as long as the list of products is not there, all of it."""
+    from_l1c, from_cdse = source() != "l2a_dir", source() == "tile_names_csv"
+    tiles = list(known_tiles())
+    with at_rest():
+        cut = [tile for tile in tiles if not (ReadProduct(tile=tile).complete() and CutPatches(tile=tile).complete())]
+        mapped = [tile for tile in tiles if not all(task(tile=tile).complete() for task in KEPT)]
+        archives = not all(task().complete() for task in (ArchiveS1, ArchiveS2, ArchiveReferenceMaps))
+    convert = [tile for tile in cut if from_l1c and not l2a_task(tile).complete()]
+    unknown = 0 if tiles else len(SCENES) if config.is_sample() else TILES
+    return Work(
+        tiles=len(tiles) + unknown,
+        downloads_bytes=[*_downloads(tiles, convert), *[None] * (unknown if from_cdse else 0)],
+        conversions=len(convert) + unknown * from_l1c,
+        cuts=len(mapped) + unknown,
+        archives=archives or bool(unknown),
+        side_m=side_m(),
+        from_l1c=from_l1c,
+        from_cdse=from_cdse,
+        downloads_at_once=config.downloads_at_once(),
+        conversions_at_once=config.sen2cor_at_once(),
+        tasks_at_once=int(luigi.configuration.get_config().getint("core", "workers", 1)),
+        rate_bytes_s=float(config.cdse().bandwidth_mb_s) * 1e6,
+    )
+
+
+def _downloads(tiles: list[str], convert: list[str]) -> list[int | None]:
+    """The sizes of what is to come from CDSE: for a conversion, or since there is no report on it yet."""
+    if source() == "l2a_dir":
+        return []
+    tasks = {tile: l1c_task(tile) for tile in tiles}
+    needed = [
+        tile
+        for tile, task in tasks.items()
+        if task.option == "tile_names_csv"
+        and not task.complete()
+        and (tile in convert or not task.output()["report"].exists())
+    ]
+    if not needed or not AskCatalogue().output().exists():
+        return [None] * len(needed)
+    said = resolutions()
+    return [product.length_bytes if tile in said and (product := said[tile].product) else None for tile in needed]
+
+
+def retention() -> Retention:
+    """What `[retention]` says."""
+    options = config.retention()
+    return Retention(options.l1c != "keep", options.l2a != "keep", options.parts != "keep")
+
+
+def missing(planned: Work) -> list[PipelineError]:
+    """Every prerequisite that is not there: what was expected, what was found, what to do. Empty if all are."""
+    found = [*_missing_inputs(), *_missing_programs(planned), *_missing_scheduler(), *_missing_room(planned)]
+    try:
+        database.is_there()
+    except PipelineError as error:
+        found.append(error)
+    return found
+
+
+def _missing_inputs() -> Iterator[PipelineError]:
+    for option in (source(), *_NEEDED):
+        task = input_task(option)
+        if isinstance(task, GivenInput) and not task.complete():
+            try:
+                task.run()
+            except BadInput as error:
+                yield error
+
+
+def _missing_programs(planned: Work) -> Iterator[PipelineError]:
+    tasks: list[luigi.Task] = [FindSen2Cor()] if planned.conversions and not config.is_sample() else []
+    if planned.downloads_bytes and not config.is_sample() and not _is_account_given():
+        tasks.append(FindAccount())
+    for task in tasks:
+        try:
+            task.run()
+        except PipelineError as error:
+            yield error
+
+
+def _missing_scheduler() -> Iterator[PipelineError]:
+    """A central scheduler that is asked for must answer."""
+    settings = luigi.interface.core()
+    if settings.local_scheduler or settings.scheduler_url:
+        return
+    address = (str(settings.scheduler_host), int(settings.scheduler_port))
+    try:
+        socket.create_connection(address, timeout=10).close()
+    except OSError as error:
+        yield PipelineError(
+            f"luigid at {address[0]}:{address[1]}",
+            expected="an answer, since [core] local_scheduler is false",
+            found=str(error),
+            remedy="start it with scripts/luigid, or correct [core] scheduler_host",
+        )
+
+
+def _is_account_given() -> bool:
+    """Whether an account is given, or will be asked for at the terminal."""
+    host = urlsplit(config.token_url()).hostname or ""
+    try:
+        given = given_credentials(config.account_environment(), Path(str(config.cdse().credentials)).expanduser(), host)
+    except CredentialsError:
+        return False
+    return given is not None or sys.stdin.isatty()
+
+
+def free_bytes() -> int:
+    """What is free on the disk of the data folder, which may be yet to be made."""
+    folder = config.data_dir()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def used_bytes() -> int:
+    """What lies in the data folder."""
+    total = 0
+    for folder, _, names in os.walk(config.data_dir()):
+        for name in names:
+            path = Path(folder) / name
+            total += path.lstat().st_size if path.exists() else 0
+    return total
+
+
+def _missing_room(planned: Work) -> Iterator[PipelineError]:
+    peak, used, free = planned.peak_bytes(retention()), used_bytes(), free_bytes()
+    if peak - used > free and not is_complete():
+        yield PipelineError(
+            config.data_dir(),
+            expected=f"{(peak - used) / 1e9:,.0f} GB of free space more",
+            found=f"{free / 1e9:,.0f} GB",
+            remedy="make room, move [dataset] data_dir, or let [retention] delete what is no longer needed",
+        )

@@ -1,0 +1,88 @@
+"""Tasks that failed, and why: one small file each in `failed/`, which goes when the task succeeds.
+
+Files, not rows, since the failure may be that of the database; and on a shared file system all hosts see them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import luigi
+
+from ben_luigi import config
+from ben_luigi.domain import files
+from ben_luigi.domain.cdse.errors import PermanentError, RestingError
+from ben_luigi.domain.errors import DiskError, PipelineError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The last failure of a task. `task` is its name as Luigi shows it, `tile` a tile key or empty, `at` in UTC.
+
+    `needs_person` tells whether it stays as it is until somebody does something.
+    """
+
+    task: str
+    tile: str
+    kind: str
+    error: str
+    needs_person: bool
+    at: str
+    host: str
+
+
+def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> None:
+    """Remember that a task failed. On a full disk there is nothing to remember it by: only the log says it then."""
+    said = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
+    lasting = isinstance(error, PermanentError | DiskError) and not isinstance(error, RestingError)
+    failure = Failure(
+        task=str(task),
+        tile=str(getattr(task, "tile", "")),
+        kind=type(error).__name__,
+        error=said,
+        needs_person=needs_person or lasting,
+        at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        host=socket.gethostname(),
+    )
+    with suppress(OSError, DiskError):
+        files.write_text(_path(task), json.dumps(asdict(failure), indent=1) + "\n")
+
+
+def forget(task: luigi.Task) -> None:
+    """The task has succeeded."""
+    _path(task).unlink(missing_ok=True)
+
+
+def forget_all() -> None:
+    """Everything is complete: what failed of tasks that are not asked for any more is of no interest."""
+    for path in _folder().glob("*.json"):
+        path.unlink(missing_ok=True)
+
+
+def noted() -> list[Failure]:
+    """The failures of all tasks that have not succeeded since, oldest first."""
+    found = []
+    for path in _folder().glob("*.json"):
+        try:
+            found.append(Failure(**json.loads(path.read_text(encoding="utf-8"))))
+        except FileNotFoundError:
+            continue  # the task has just succeeded
+        except (ValueError, TypeError) as error:
+            _log.warning("%s cannot be read, and is passed over: %s", path, error)
+    return sorted(found, key=lambda failure: (failure.at, failure.task))
+
+
+def _path(task: luigi.Task) -> Path:
+    return _folder() / f"{task.task_id}.json"
+
+
+def _folder() -> Path:
+    return config.data_dir() / "failed"

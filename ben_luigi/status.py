@@ -1,0 +1,83 @@
+"""`scripts/status`: what is complete, which tiles rest or failed and why, and what to send to CDSE support."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from ben_luigi import config
+from ben_luigi.domain.errors import PipelineError
+from ben_luigi.plan import table
+from ben_luigi.run import configure
+from ben_luigi.stages import survey
+from ben_luigi.stages.resolve import AskCatalogue, known_tiles, resolutions
+from ben_luigi.state import budget, database, failures
+
+
+def report() -> str:
+    """The state in words. Nothing is started but the database, and that only if there is one."""
+    tiles = known_tiles()
+    lines = [f"{config.data_dir()}: {len(tiles)} tiles"]
+    if not tiles:
+        lines.append("The list of products is yet to come.")
+    lines += table(survey.stages() if tiles else [])
+    return "\n".join([*lines, "", *_failed(), *_tried()])
+
+
+def _failed() -> Iterator[str]:
+    """What failed last, and has not succeeded since."""
+    found = failures.noted()
+    yield "Failed:" if found else "Nothing has failed that has not succeeded since."
+    for failure in found:
+        mark = ", waits for a person" if failure.needs_person else ""
+        yield f"  {failure.task}, {failure.at} on {failure.host}{mark}"
+        yield f"    {failure.error}"
+
+
+def _tried() -> Iterator[str]:
+    """Tiles whose downloads failed: when they are tried again, and what to send to CDSE support."""
+    options = config.cdse()
+    cool_down = timedelta(hours=float(options.cool_down_h))
+    found = budget.tried(int(options.tries), cool_down) if database.is_there() else {}
+    if not found:
+        return
+    yield ""
+    yield "Downloads that failed:"
+    ids = _ids()
+    for tile, tried in found.items():
+        again = f"rests until {tried.rests_until:%Y-%m-%d %H:%M %Z}" if tried.rests_until else "tried again by any run"
+        yield f"  {tile}: {tried.tries} failed tries, {again}"
+        yield f"    last, {tried.last_at:%Y-%m-%d %H:%M %Z}: {tried.last_error}"
+        err = config.data_dir() / "l1c" / f"{ids.get(tile, '')}.err"
+        if err.exists():
+            yield f"    to CDSE support: product id {ids[tile]}, and {err}"
+        if tried.rests_until:
+            yield f"    to end its rest: scripts/clear-tries {tile}"
+
+
+def _ids() -> dict[str, str]:
+    """The product id of each tile at CDSE, as far as the catalogue has said it."""
+    if not Path(AskCatalogue().output().path).exists():
+        return {}
+    return {tile: said.product.id for tile, said in resolutions().items() if said.product}
+
+
+def main() -> int:
+    """Print the state; exit code 35 if it cannot be told."""
+    parser = argparse.ArgumentParser(prog="scripts/status", description=(__doc__ or "").partition(": ")[2])
+    parser.parse_args()
+    configure()
+    config.set_defaults()
+    try:
+        print(report())
+    except PipelineError as error:
+        print(f"status: {error}", file=sys.stderr)
+        return 35
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""`scripts/luigid`: a real one, asked through its API, looked at in a browser, and read as Prometheus reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from ben_luigi.sample.layout import World
+from tests.integration.browser import chromium
+from tests.integration.running import ROOT, configuration, pipeline
+
+TILE, CUT = "31UGR_20171015", "35VNJ_20180204"
+PATIENCE_S = 120
+
+STUCK = """#!/bin/sh
+# A Sen2Cor that comes to 40 % and then waits for the file `go`, to fail.
+case "$*" in *-h*) echo "Sentinel-2 Level 2A Processor (Sen2Cor). Version: 2.11.0"; exit 0;; esac
+echo "Progress[%]: 12.00 : PID-1, L2A_Tables"
+echo "Progress[%]: 40.00 : PID-1, L2A_AtmCorr"
+while [ ! -e {go} ]; do sleep 0.1; done
+echo "OSError: broken data stream when reading image file"
+exit 7
+"""
+
+
+@contextmanager
+def _luigid(folder: Path, config: Path, port: int) -> Iterator[str]:
+    """Its address, once it answers."""
+    environment = {**os.environ, "LUIGI_CONFIG_PATH": str(config), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "ben_luigi.central_scheduler", "--port", str(port)]
+    with (folder / "luigid.log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait(lambda: _answers(address), lambda: (folder / "luigid.log").read_text())
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(address: str) -> bool:
+    try:
+        return bool(_ask(address, "task_list", status="DONE", upstream_status="") == {})
+    except OSError:
+        return False
+
+
+def _ask(address: str, method: str, **arguments: object) -> Any:
+    query = urllib.parse.quote(json.dumps(arguments))
+    with urllib.request.urlopen(f"{address}/api/{method}?data={query}") as answer:
+        return json.loads(answer.read())["response"]
+
+
+def _wait(found: Callable[[], Any], said: Callable[[], str]) -> Any:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (answer := found()):
+        assert time.monotonic() < deadline, said()
+        time.sleep(0.1)
+    return answer
+
+
+def _task(address: str, status: str, name: str) -> dict[str, Any] | None:
+    listed = _ask(address, "task_list", status=status, upstream_status="")
+    found: list[dict[str, Any]] = [task for task in listed.values() if task["display_name"] == name]
+    return found[0] if found else None
+
+
+def _page(browser: webdriver.Chrome) -> str:
+    return browser.find_element(By.TAG_NAME, "body").text
+
+
+def test_luigid_shows_what_a_tile_is_doing_how_far_it_is_and_why_it_failed(sample_world: World, tmp_path: Path) -> None:
+    program, go, name = tmp_path / "L2A_Process", tmp_path / "go", f"ConvertToL2A(tile={TILE})"
+    program.write_text(STUCK.format(go=go))
+    program.chmod(0o755)
+    port = _free_port()
+    config = configuration(
+        tmp_path,
+        sample_world,
+        dataset={"tiles": TILE},
+        inputs={"l1c_dir": sample_world.products},
+        sen2cor={"executable": program, "parallel": 3},
+        core={"local_scheduler": "false", "scheduler_port": port},
+        scheduler={"metrics_collector": "prometheus"},
+    )
+    with _luigid(tmp_path, config, port) as address:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "ben_luigi.cron_rerun", "ConvertToL2A", "--tile", TILE],
+            cwd=tmp_path,
+            env={**os.environ, "LUIGI_CONFIG_PATH": str(config), "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+        )
+        log = lambda: "".join(path.read_text() for path in (tmp_path / "data" / "logs").glob("*"))  # noqa: E731
+        try:
+            at_40 = _wait(
+                lambda: (task := _task(address, "RUNNING", name)) and task["progress_percentage"] == 40 and task, log
+            )
+            assert at_40["status_message"].startswith(f"Sen2Cor on {TILE}: 40 %")
+            resources = {one["name"]: one["num_total"] for one in _ask(address, "resource_list")}
+            assert resources == {"cdse": 1, "sen2cor": 3}
+            with chromium(tmp_path / "profile") as browser:
+                browser.get(address)
+                _wait(lambda: TILE in _page(browser) and "ConvertToL2A" in _page(browser), lambda: _page(browser))
+                browser.find_element(By.CSS_SELECTOR, f'button.statusMessage[data-display-name="{name}"]').click()
+                _wait(lambda: f"Sen2Cor on {TILE}: 40 %" in _page(browser), lambda: _page(browser))
+
+                go.touch()
+                assert run.wait(PATIENCE_S) == 30
+                browser.get(f"{address}/static/visualiser/index.html#statuses__FAILED=1")
+                browser.refresh()
+                _wait(lambda: browser.find_elements(By.CSS_SELECTOR, "button.showError"), lambda: _page(browser))
+                assert "ConvertToL2A" in _page(browser) and TILE in _page(browser)
+                browser.find_element(By.CSS_SELECTOR, "button.showError").click()
+                _wait(lambda: "broken data stream" in _page(browser), lambda: _page(browser))
+                assert f"{TILE}.log" in _page(browser), "where to read on"
+        finally:
+            go.touch()
+            run.wait()
+        with urllib.request.urlopen(f"{address}/metrics") as answer:
+            counted = _counted(answer.read().decode())
+    assert counted["ben_luigi_failures_total", "ConvertToL2A", "Sen2CorError"] == 1
+    assert counted["luigi_task_failed_total", "ConvertToL2A", ""] == 1
+    assert (tmp_path / "data" / "luigid" / "state.pickle").exists()
+
+
+def test_luigid_sees_every_tile_and_counts_tiles_and_bytes(sample_world: World, l2a_dir: Path, tmp_path: Path) -> None:
+    port = _free_port()
+    config = configuration(
+        tmp_path,
+        sample_world,
+        dataset={"tiles": CUT},
+        inputs={"l2a_dir": l2a_dir},
+        core={"local_scheduler": "false", "scheduler_port": port},
+        scheduler={"metrics_collector": "prometheus"},
+    )
+    with _luigid(tmp_path, config, port) as address:
+        run = pipeline(tmp_path, "LabelPatches", "--tile", CUT, config=config)
+        assert run.code == 0, run.said
+        assert all(_task(address, "DONE", f"{family}(tile={CUT})") for family in ("CutPatches", "LabelPatches"))
+        with urllib.request.urlopen(f"{address}/metrics") as answer:
+            counted = _counted(answer.read().decode())
+    for folder, family in (("patches", "CutPatches"), ("reference_maps", "MakeReferenceMaps")):
+        assert counted["luigi_task_done_total", family, ""] == 1
+        assert counted["ben_luigi_bytes_total", family, ""] == (run.data / folder / f"{CUT}.tar").stat().st_size
+
+
+def _counted(text: str) -> dict[tuple[str, str, str], float]:
+    """Value by name, task family and kind of error."""
+    return {
+        (sample.name, sample.labels["family"], sample.labels.get("kind", "")): sample.value
+        for metric in text_string_to_metric_families(text)
+        for sample in metric.samples
+    }

@@ -1,0 +1,108 @@
+"""What runs by itself: reruns by cron over a service that fails, what they tell a person, and what `status` says."""
+
+from __future__ import annotations
+
+import fcntl
+import http.server
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ben_luigi.sample.cdse_faults import Fault
+from ben_luigi.sample.cdse_server import CdseServer
+from ben_luigi.sample.layout import World
+from tests.integration.running import command, configuration
+
+TILE = "31UGR_20171015"
+
+
+@contextmanager
+def _webhook() -> Iterator[tuple[str, list[str]]]:
+    """A URL, and the texts that were posted to it."""
+    told: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/secret-part", told
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_cron_reruns_tell_once_rest_and_recover(sample_world: World, tmp_path: Path) -> None:
+    """Wrong password, then a service that fails for good, then one that works; each change for the worse told once."""
+    catalogue = json.loads(sample_world.catalogue.read_text())
+    logs = tmp_path / "data" / "logs"
+    with _webhook() as (url, told), CdseServer(catalogue, sample_world.folder) as server:
+        config = configuration(
+            tmp_path,
+            sample_world,
+            dataset={"tiles": TILE},
+            inputs={"tile_names_csv": sample_world.tile_names_csv, "published_tile_ids_csv": tmp_path / "none.csv"},
+            cdse={
+                "catalogue_url": server.catalogue_url,
+                "token_url": server.token_url,
+                "download_url": server.download_url,
+                "pause_s": 0.1,
+            },
+            cron={"webhook": url, "keep_logs": 3},
+        )
+
+        def rerun(password: str) -> int:
+            account = {"CDSE_USER": "sample", "CDSE_PASSWORD": password}
+            code, said = command("cron_rerun", tmp_path, config, "DownloadL1C", "--tile", TILE, **account)
+            assert said == "", "cron would mail this"
+            return code
+
+        assert rerun("wrong") == 20
+        assert len(told) == 1
+        assert "waiting for a person" in told[0]
+        assert "user name" in told[0] or "password" in told[0]
+
+        server.script = type(server.script)([Fault("download", "503", None)])
+        assert rerun("sample") == 30
+        asked = server.counts["download"]
+        assert asked == 3
+        assert len(told) == 1, "failed is not worse than waiting for a person, and it is the same task"
+
+        assert rerun("sample") == 30
+        assert server.counts["download"] == asked, "a tile that rests is not asked for"
+        assert len(told) == 1
+        assert len(list(logs.iterdir())) == 3
+
+        code, said = command("status", tmp_path, config)
+        assert code == 0
+        (err,) = (tmp_path / "data" / "l1c").glob("*.err")
+        assert f"{TILE}: 3 failed tries, rests until" in said
+        assert "503" in said
+        assert f"product id {err.stem}, and {err}" in said
+        assert f"scripts/clear-tries {TILE}" in said
+        assert re.search(r"Failed:\n  DownloadL1C\(tile=31UGR_20171015\)", said)
+
+        lock = tmp_path / "data" / "cron" / f"{socket.gethostname()}.lock"
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            assert rerun("sample") == 10
+        assert command("clear_tries", tmp_path, config, TILE)[0] == 0
+        server.script = type(server.script)([])
+        assert rerun("sample") == 0
+        assert len(told) == 1
+        assert len(list(logs.iterdir())) == 3
+        assert list((tmp_path / "data" / "failed").iterdir()) == []
+    for path in (tmp_path / "data").rglob("*"):
+        if path.is_file():
+            assert b"secret-part" not in path.read_bytes(), path

@@ -1,0 +1,179 @@
+"""Bars of several processes on one pseudo-terminal, read as a terminal would show them."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import luigi
+import pytest
+
+from ben_luigi import terminal
+from ben_luigi.stages import progress
+from ben_luigi.stages.progress import Progress
+
+ROOT = Path(__file__).resolve().parents[2]
+COLUMNS, PROCESSES, STEPS = 100, 3, 20
+
+WORKERS = f"""
+import logging, multiprocessing, os, signal, time
+import terminal  # the module alone, without all that the package imports
+
+log = logging.getLogger()
+logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+
+def work(number):
+    for step in range({STEPS} + 1):
+        terminal.show(f"key {{number}}", f"download of tile {{number}}", step * 5e6, {STEPS} * 5e6, "B")
+        log.info("line %d of process %d", step, number)
+        time.sleep(0.01)
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    terminal.end(f"key {{number}}")
+
+with terminal.opened():
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=work, args=(number,)) for number in range({PROCESSES})]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    log.info("the last line")
+print("the end")
+"""
+
+BAR = re.compile(r"download of tile (\d) +\d+ %\|.*\| [\d.]+M?/100MB ([\d.]+[kMG]?B/s|\?B/s), [\d:?]+ left")
+LINE = re.compile(r"line \d+ of process \d|the last line|the end")
+
+
+def _on_a_terminal(program: str, columns: int) -> str:
+    """All that the program writes to a terminal that is so wide."""
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (30, columns))
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "ben_luigi")},
+    )
+    os.close(its)
+    said = b""
+    try:
+        while chunk := os.read(ours, 2**16):
+            said += chunk
+    except OSError:  # the last process has closed it
+        pass
+    finally:
+        os.close(ours)
+    assert process.wait(60) == 0, said
+    return said.decode()
+
+
+def _screen(said: str) -> list[str]:
+    """What stands on an endless screen at the end: carriage return, line feed, and cursor up are obeyed."""
+    rows: list[list[str]] = [[]]
+    row = column = 0
+    for token in re.findall(r"\x1b\[A|\r|\n|[^\x1b\r\n]+", said):
+        if token == "\x1b[A":
+            row -= 1
+        elif token == "\r":
+            column = 0
+        elif token == "\n":
+            row, column = row + 1, 0
+            if row == len(rows):
+                rows.append([])
+        else:
+            rows[row] += [" "] * (column + len(token) - len(rows[row]))
+            rows[row][column : column + len(token)] = token
+            column += len(token)
+    return [text for text in ("".join(row).rstrip() for row in rows) if text]
+
+
+@pytest.mark.parametrize("columns", [COLUMNS, 0])
+def test_bars_of_several_processes_garble_neither_each_other_nor_the_lines(columns: int) -> None:
+    said = _on_a_terminal(WORKERS, columns)
+    pieces = [piece.strip() for piece in re.split(r"\x1b\[A|\r|\n", said) if piece.strip()]
+    assert [piece for piece in pieces if not BAR.fullmatch(piece) and not LINE.fullmatch(piece)] == []
+    drawn = {match[1] for piece in pieces if (match := BAR.fullmatch(piece))}
+    assert drawn == {"0", "1", "2"}
+    assert max(map(len, pieces)) <= COLUMNS
+
+    expected = {f"line {step} of process {number}" for step in range(STEPS + 1) for number in range(PROCESSES)}
+    left = _screen(said)
+    assert set(left) == {*expected, "the last line", "the end"}
+    assert len(left) == len(expected) + 2
+    assert left[-2:] == ["the last line", "the end"]
+
+
+class _Told(luigi.Task):
+    tile = luigi.Parameter(default="33UUP_20170613")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def _told(task: luigi.Task) -> tuple[list[str], list[int]]:
+    messages: list[str] = []
+    parts: list[int] = []
+    task.set_status_message, task.set_progress_percentage = messages.append, parts.append
+    return messages, parts
+
+
+def test_the_scheduler_hears_part_rate_and_time_left_every_few_seconds_at_most(clock: list[float]) -> None:
+    task = _Told()
+    messages, parts = _told(task)
+    progress_of = Progress(task, "download of 33UUP_20170613", "B")
+    for second in range(31):
+        for _ in range(50):
+            progress_of.at(second * 20e6, 800e6)
+        clock[0] += 1
+    assert messages[0] == "download of 33UUP_20170613: begun"
+    assert messages[-1] == "download of 33UUP_20170613: 75 %, 20.0 MB/s, 00:10 left"
+    assert len(messages) <= 2 + 31 / 3
+    assert parts[-1] == 75
+
+    progress_of.at(0, 800e6)  # begun anew: no rate, and none below zero
+    clock[0] += 4
+    progress_of.at(40e6, 800e6)
+    assert messages[-1] == "download of 33UUP_20170613: 5 %, 10.0 MB/s, 01:16 left"
+    clock[0] += 4
+    progress_of.at(60e6, None)
+    assert messages[-1] == "download of 33UUP_20170613: 60.0 MB, 7.5 MB/s"
+
+
+def test_the_rate_is_that_of_the_last_minute(clock: list[float]) -> None:
+    task = _Told()
+    messages, _ = _told(task)
+    progress_of = Progress(task, "patches of 33UUP_20170613", "patches", 10_000)
+    done = 0
+    for second in range(600):
+        done += 20 if second < 400 else 4
+        progress_of(done / 10_000)
+        clock[0] += 1
+    assert messages[-1].startswith("patches of 33UUP_20170613: 88 %, 4 patches/s, 05:")
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(
+    clock: list[float], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_LOG_S", 60.0)
+    caplog.set_level("INFO")
+    assert not terminal.is_open()
+    progress_of = Progress(_Told(), "Sen2Cor on 33UUP_20170613", "%", 100)
+    for second in range(0, 1201, 2):
+        progress_of(second / 1200)
+        clock[0] += 2
+    lines = [record.message for record in caplog.records if record.message.startswith("Sen2Cor on")]
+    assert 15 <= len(lines) <= 20
+    assert lines[9] == "Sen2Cor on 33UUP_20170613: 50 %, 10:00 left"
