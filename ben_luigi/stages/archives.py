@@ -17,7 +17,7 @@ from ben_luigi.domain import archive, files, patches, reference_maps, shards
 from ben_luigi.domain.grid import PATCH_M, Square
 from ben_luigi.domain.names import PatchId
 from ben_luigi.stages.derived import Derived
-from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.metadata import WriteMetadata, metadata_digests
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
 from ben_luigi.stages.resolve import PRIORITY, known_tiles
 from ben_luigi.state import database
@@ -27,10 +27,6 @@ S1 = "BigEarthNet-S1"
 S2 = patches.ARCHIVE
 MAPS = reference_maps.ARCHIVE
 _SHARDS = {S2: "patches", MAPS: "reference_maps"}
-
-
-def _metadata_digest() -> list[str]:
-    return [target.digest() for target in WriteMetadata().output().values()]
 
 
 def kept() -> dict[str, str]:
@@ -59,12 +55,12 @@ class CompressPart(luigi.Task):
 
     def output(self) -> MadeFile:
         """The frame."""
-        made_from: dict[str, Any] = {"metadata": _metadata_digest(), "level": config.archive().level}
+        made_from: dict[str, Any] = {"metadata": metadata_digests(), "level": config.archive().level}
         if self.archive == S1:
             made_from["s1_dir"] = input_origin("s1_dir")
         else:
             made_from["shard"] = MadeFile(f"{_SHARDS[str(self.archive)]}/{self.part}.tar").digest()
-        return MadeFile(f"archives/{self.archive}/{self.part}.tar.zst", made_from)
+        return MadeFile(f"{config.parts_folder()}/{self.archive}/{self.part}.tar.zst", made_from)
 
     def run(self) -> None:
         """Compress it."""
@@ -125,14 +121,14 @@ class _Archive(Derived):
     def output(self) -> dict[str, MadeFile]:
         """The archive, and its hashes."""
         made_from = {
-            "metadata": _metadata_digest(),
+            "metadata": metadata_digests(),
             "level": config.archive().level,
             "keep_tar": config.archive().keep_tar,
             "contents": self.contents(),
         }
         return {
-            "archive": MadeFile(f"dataset/{self.name}.tar.zst", made_from),
-            "hashes": MadeFile(f"archives/{self.name}.json", made_from),
+            "archive": MadeFile(f"{config.result_folder()}/{self.name}.tar.zst", made_from),
+            "hashes": MadeFile(f"{config.parts_folder()}/{self.name}.json", made_from),
         }
 
     def contents(self) -> Any:
@@ -154,7 +150,8 @@ class _Archive(Derived):
         tasks = [CompressPart(archive=self.name, part=part) for part, _ in parts]
         yield tasks
         target = self.output()
-        tar = config.data_dir() / "archives" / f"{self.name}.tar" if config.archive().keep_tar else None
+        folder = config.data_dir() / config.parts_folder()
+        tar = folder / f"{self.name}.tar" if config.archive().keep_tar else None
         frames = [task.output().file for task in tasks]
         hashes = archive.join(frames, target["archive"].file, keep_tar=tar, members=self.members(parts))
         text = json.dumps(asdict(hashes), indent=1, sort_keys=True) + "\n"

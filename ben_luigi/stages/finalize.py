@@ -25,7 +25,9 @@ from ben_luigi.domain.verify import verify_dataset
 from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import HashL1C
+from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts
 from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.open_metadata import WriteCroissant, WriteStac
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.prerequisites import input_task, optional_input
 from ben_luigi.stages.provenance import WriteProvenance
@@ -73,13 +75,13 @@ class VerifyDataset(Derived):
 
     def output(self) -> MadeFile:
         """A note that all is well."""
-        return MadeFile("archives/verified.json", {"archives": _archive_digests()})
+        return MadeFile(f"{config.parts_folder()}/verified.json", {"archives": _archive_digests()})
 
     def make(self) -> None:
         """Read all of it once; what is wrong is an error that names it."""
         options = config.metadata()
         labels_of = read_nomenclature(Path(str(options.nomenclature))).labels_of
-        folder = config.data_dir() / "dataset"
+        folder = config.data_dir() / config.result_folder()
         found = verify_dataset(folder, partial(labels_of, unlabeled_limit=float(options.unlabeled_limit)))
         if found:
             raise BadArchive(folder, expected="a dataset that is whole and fits together", found=some(found))
@@ -101,13 +103,15 @@ class CompareWithPublished(Derived):
             "S1": ArchiveS1(),
             "S2": ArchiveS2(),
             "maps": ArchiveReferenceMaps(),
+            **({} if config.selection() else {"leakage": FindSplitLeakage()}),
             **({"hashes": HashL1C()} if source() != "l2a_dir" else {}),
             **({"ids": ResolveTileIds()} if source() == "tile_names_csv" else {}),
         }
 
     def output(self) -> MadeFile:
         """The comparison."""
-        return MadeFile("dataset/comparison.json", {"archives": _archive_digests(), "tiles": list(known_tiles())})
+        made_from = {"archives": _archive_digests(), "tiles": list(known_tiles())}
+        return MadeFile(f"{config.result_folder()}/comparison.json", made_from)
 
     def make(self) -> None:
         """Compare."""
@@ -126,6 +130,8 @@ class CompareWithPublished(Derived):
             world="sample" if config.is_sample() else "real",
             tiles=sorted(tiles()),
             accept_superseded=bool(config.cdse().accept_superseded),
+            subset=config.selection(),
+            overlaps={} if config.selection() else leakage_counts(),
             counts=comparison.counted(rows),
         )
         self.output().record("")
@@ -156,7 +162,7 @@ class CompareWithPublished(Derived):
         """The metadata files, and the archives before and after compression."""
         bytes_differ = excuse or ("" if config.metadata().writer == "published" else "another writer, other bytes")
         for name in (metadata.METADATA, metadata.FLAGGED):
-            path = config.data_dir() / "dataset" / name
+            path = config.data_dir() / config.result_folder() / name
             yield comparison.compare(name, file_hash(path, "md5"), figures.md5[name], excuse=bytes_differ)
         for name, task in ((S1, "S1"), (S2, "S2"), (MAPS, "maps")):
             hashes = json.loads(self.input()[task]["hashes"].file.read_text(encoding="utf-8"))
@@ -168,6 +174,9 @@ class CompareWithPublished(Derived):
 
 def _excuse() -> str:
     """Why nothing of this run can be equal to the published one, if so."""
+    if config.selection():
+        said = "; ".join(f"{name} = {text}" for name, text in config.selection().items())
+        return f"only a subset was selected: {said}"
     if config.is_sample():
         return "the sample world is not the published one"
     return f"only {len(tiles())} tiles were selected" if config.selected_tiles() else ""
@@ -201,8 +210,10 @@ class FinalizeDataset(Derived):
     def requires(self) -> Any:
         """Everything."""
         compared = CompareWithPublished()
-        return [input_task(source()), ProcessTiles(), WriteProvenance(), VerifyDataset(), compared, *compared.deps()]
+        described = [WriteStac(), WriteCroissant()]
+        first = [input_task(source()), ProcessTiles(), WriteProvenance(), VerifyDataset()]
+        return [*first, *described, compared, *compared.deps()]
 
     def make(self) -> None:
         """Nothing is left to do when all of it is there."""
-        _log.info("the dataset is complete in %s", config.data_dir() / "dataset")
+        _log.info("the dataset is complete in %s", config.data_dir() / config.result_folder())

@@ -25,6 +25,8 @@ STAGES = (
     "provenance",
     "metadata",
     "archives",
+    "open_metadata",
+    "leakage",
     "finalize",
 )
 
