@@ -1,7 +1,8 @@
-"""Squares of a UTM zone as polygons in another CRS: their four corners reprojected, edges straight between them."""
+"""Squares of a UTM zone as polygons in another CRS: their corners reprojected, edges straight between them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -30,6 +31,13 @@ def polygons(epsg: np.ndarray, edges: np.ndarray, to_epsg: int) -> np.ndarray:
         x, y = corners[of_zone].reshape(-1, 2).T
         corners[of_zone] = np.stack(_to(int(zone), to_epsg).transform(x, y), axis=1).reshape(-1, 4, 2)
     return np.asarray(shapely.polygons(corners))
+
+
+def outline(epsg: int, edges: Sequence[float], to_epsg: int, most_m: float) -> shapely.Geometry:
+    """The same for one large rectangle, whose edges bend: with a corner every `most_m` metres at least."""
+    dense = shapely.segmentize(shapely.box(*edges), most_m)
+    to = _to(epsg, to_epsg)
+    return shapely.transform(dense, lambda points: np.stack(to.transform(*points.T), axis=1))
 
 
 @lru_cache(maxsize=16)

@@ -21,7 +21,7 @@ import shapely
 
 from ben_luigi.domain.comparison import counted
 from ben_luigi.domain.files import published, remove
-from ben_luigi.domain.footprints import EDGES, LONGITUDE_LATITUDE, polygons
+from ben_luigi.domain.footprints import EDGES, LONGITUDE_LATITUDE, outline
 from ben_luigi.domain.product import BANDS, RESOLUTION_M
 
 COLLECTION = "collection.json"
@@ -40,6 +40,7 @@ _PROVIDERS = [
     {"name": "ESA, Copernicus", "roles": ["producer", "licensor"], "url": "https://dataspace.copernicus.eu"},
     {"name": "BigEarthNet", "roles": ["processor"], "url": "https://bigearth.net"},
 ]
+_CORNER_EVERY_M = 12_000
 Json = dict[str, Any]
 
 
@@ -74,7 +75,7 @@ def _item(rows: pa.Table) -> Json:
     """The item of one tile; its geometry is the square around its patches."""
     first = rows.slice(0, 1).to_pylist()[0]
     edges = [pick(rows[name]).as_py() for pick, name in zip((pc.min, pc.min, pc.max, pc.max), EDGES, strict=True)]
-    (square,) = polygons(np.array([first["epsg"]]), np.array([edges]), LONGITUDE_LATITUDE)
+    square = outline(first["epsg"], edges, LONGITUDE_LATITUDE, _CORNER_EVERY_M)
     mission = first["tile"][:3].lower()
     counts = counted(rows)
     return {
