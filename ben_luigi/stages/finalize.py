@@ -26,7 +26,7 @@ from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, Archiv
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import HashL1C
 from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts
-from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.metadata import WriteMetadata, selection
 from ben_luigi.stages.open_metadata import WriteCroissant, WriteStac
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.prerequisites import input_task, optional_input
@@ -208,7 +208,8 @@ class FinalizeDataset(Derived):
     """The finished dataset in `dataset/`."""
 
     def requires(self) -> Any:
-        """Everything."""
+        """Everything; a subset that cannot be had is refused here, before anything is made."""
+        selection()
         compared = CompareWithPublished()
         described = [WriteStac(), WriteCroissant()]
         first = [input_task(source()), ProcessTiles(), WriteProvenance(), VerifyDataset()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ class WriteMetadata(Derived):
             )
         )
         if config.selection():
-            blocks = iter([subset.select(pa.concat_tables(blocks), _places(), _selection())])
+            blocks = iter([subset.select(pa.concat_tables(blocks), _places(), selection())])
         folder = config.data_dir() / config.result_folder()
         written = metadata.write(blocks, folder, str(config.metadata().writer))
         for name, target in self.output().items():
@@ -168,10 +169,16 @@ def _selected() -> dict[str, str]:
     return {**said, **({"area_sha256": files.file_hash(path)} if path.is_file() else {})}
 
 
-def _selection() -> subset.Selection:
-    """What `[subset]` asks for; BadInput if it asks for what there is not."""
-    classes = read_nomenclature(Path(str(config.metadata().nomenclature))).classes
-    return subset.parse(config.selection(), list(tiles()), classes)
+def selection() -> subset.Selection:
+    """What `[subset]` asks for; BadInput if that is what there is not. Its tiles are believed until they are known."""
+    said = config.selection()
+    known = tuple(known_tiles()) or tuple(said.get("tiles", "").replace(",", " ").split())
+    return _parsed(tuple(said.items()), known, Path(str(config.metadata().nomenclature)))
+
+
+@lru_cache(maxsize=2)
+def _parsed(said: tuple[tuple[str, str], ...], tiles: tuple[str, ...], nomenclature: Path) -> subset.Selection:
+    return subset.parse(dict(said), tiles, read_nomenclature(nomenclature).classes)
 
 
 def _places() -> pd.DataFrame:

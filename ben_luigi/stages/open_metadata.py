@@ -82,7 +82,8 @@ def _source(tile: str, name: str, start_time: datetime) -> geoparquet.TileSource
 
 def _places(tile: str) -> pd.DataFrame:
     columns = ", ".join(EDGES)
-    return database.query(f"SELECT patch_id, epsg, season, {columns} FROM patch WHERE tile = %(tile)s", tile=tile)
+    where = "tile = %(tile)s AND valid"
+    return database.query(f"SELECT patch_id, epsg, season, {columns} FROM patch WHERE {where}", tile=tile)
 
 
 def _counts(tile: str) -> pd.DataFrame:
