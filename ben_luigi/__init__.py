@@ -5,6 +5,7 @@ DownloadL1C > ConvertToL2A > ReadProduct > GridPatches > AssignSplits, AssignCou
 AlignPatches > CutPatches > MakeReferenceMaps > LabelPatches
 all of a tile > ProcessTiles > MapLabels, MapV1Names, MapSplits, MapCountries > WriteMetadata
 WriteMetadata > CompressPart > ArchiveS1, ArchiveS2, ArchiveReferenceMaps > CompareWithPublished > FinalizeDataset
+WriteMetadata > WritePatches > FindSplitLeakage, WriteStac, WriteCroissant > FinalizeDataset
 """
 
 __version__ = "0.1.0"

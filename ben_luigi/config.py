@@ -137,6 +137,19 @@ class archive(luigi.Config):  # noqa: N801
     )
 
 
+class subset(luigi.Config):  # noqa: N801
+    """Which patches of the tiles to take; all, into `dataset/`, if nothing is said."""
+
+    name = luigi.Parameter(default="subset", description="the result is in subsets/<name>/")
+    tiles = luigi.Parameter(default="", description="tile keys, separated by commas or spaces")
+    countries = luigi.Parameter(default="", description="countries, separated by commas or spaces")
+    seasons = luigi.Parameter(default="", description="seasons, separated by commas or spaces")
+    splits = luigi.Parameter(default="", description="splits, separated by commas or spaces")
+    labels = luigi.Parameter(default="", description="labels, of which a patch has one at least, separated by ;")
+    area = luigi.Parameter(default="", description="west, south, east, north in degrees; or path of a GeoJSON file")
+    sample = luigi.IntParameter(default=0, description="how many patches to take of these, so that each class occurs")
+
+
 class metadata(luigi.Config):  # noqa: N801
     """The parquet files and the labels in them."""
 
@@ -179,6 +192,23 @@ class cron(luigi.Config):  # noqa: N801
 def data_dir() -> Path:
     """The folder of everything that the pipeline makes, absolute."""
     return Path(dataset().data_dir).expanduser().absolute()
+
+
+def selection() -> dict[str, str]:
+    """What `[subset]` says, by option; empty for all patches."""
+    options = subset()
+    said = {name: str(getattr(options, name) or "") for name, _ in subset.get_params() if name != "name"}
+    return {name: text for name, text in said.items() if text}
+
+
+def result_folder() -> str:
+    """The folder of the finished dataset, relative to `data_dir()`: `dataset`, or `subsets/<name>`."""
+    return f"subsets/{subset().name}" if selection() else "dataset"
+
+
+def parts_folder() -> str:
+    """The folder of what its archives are joined from, relative to `data_dir()`."""
+    return f"archives/{result_folder()}" if selection() else "archives"
 
 
 @lru_cache(maxsize=1)

@@ -71,7 +71,7 @@ def configure() -> None:
 
 
 def _say_result(task: str, code: int) -> None:
-    folder = config.data_dir() / "dataset"
+    folder = config.data_dir() / config.result_folder()
     if code == _USAGE:
         return
     if code:

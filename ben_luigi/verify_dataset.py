@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, nargs="?", help="folder of the dataset; by default that of the pipeline")
     folder = parser.parse_args().folder
     configure()
-    folder = folder or config.data_dir() / "dataset"
+    folder = folder or config.data_dir() / config.result_folder()
     try:
         options = config.metadata()
         labels_of = read_nomenclature(Path(str(options.nomenclature))).labels_of

@@ -10,7 +10,7 @@ import pandas as pd
 from ben_luigi.domain.errors import BadInput
 
 COLUMNS = ["patch_id_a", "split_a", "patch_id_b", "split_b", "overlap"]
-"""The columns of the list; `overlap` is the part of a patch that both share, 0 to 1."""
+"""The columns that are read; `overlap` is the part of a patch that both share, 0 to 1."""
 
 _SHOWN = 20
 
@@ -22,7 +22,7 @@ def read_leakage(path: Path) -> dict[str, Any]:
     """
     try:
         pairs = pd.read_csv(path)
-        if list(pairs.columns) != COLUMNS:
+        if not {*COLUMNS} <= {*pairs.columns}:
             raise ValueError(f"columns {', '.join(map(str, pairs.columns))}")
     except (OSError, ValueError) as error:
         raise BadInput(path, expected=f"a CSV with columns {', '.join(COLUMNS)}", found=str(error)) from error

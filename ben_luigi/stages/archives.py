@@ -19,7 +19,7 @@ from ben_luigi.domain.metadata import FLAGGED, METADATA
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.sentinel1_stream import collect
 from ben_luigi.stages.derived import Derived
-from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.metadata import WriteMetadata, metadata_digests
 from ben_luigi.stages.prerequisites import PINNED, input_origin, input_path, input_task
 from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import PRIORITY, known_tiles
@@ -32,8 +32,9 @@ MAPS = reference_maps.ARCHIVE
 _SHARDS = {S2: "patches", MAPS: "reference_maps", S1: "s1"}
 
 
-def _metadata_digest() -> list[str]:
-    return [MadeFile(f"dataset/{name}").digest() for name in (METADATA, FLAGGED)]
+def shard_folder(name: str) -> str:
+    """Where the shards of an archive are, relative to the data folder. Those of S1 hold just what is kept."""
+    return f"s1/{config.result_folder()}" if name == S1 and config.selection() else _SHARDS[name]
 
 
 def kept() -> dict[str, str]:
@@ -47,7 +48,7 @@ def s1_parts() -> list[tuple[str, list[str]]]:
 
 
 def _metadata_files() -> tuple[tuple[Path, ...], tuple[int, ...]]:
-    paths = tuple(MadeFile(f"dataset/{name}").file for name in (METADATA, FLAGGED))
+    paths = tuple(config.data_dir() / config.result_folder() / name for name in (METADATA, FLAGGED))
     return paths, tuple(path.stat().st_mtime_ns for path in paths)
 
 
@@ -74,7 +75,7 @@ class CollectS1(Derived):
 
     def output(self) -> MadeFile:
         """The list of the shards."""
-        return MadeFile("s1/collected.json", {"metadata": _metadata_digest(), **_s1_origin()})
+        return MadeFile(f"{shard_folder(S1)}/collected.json", {"metadata": metadata_digests(), **_s1_origin()})
 
     def is_there(self) -> bool:
         """Whether it was all collected, and no shard has gone since."""
@@ -129,12 +130,12 @@ class CompressPart(luigi.Task):
 
     def output(self) -> MadeFile:
         """The frame."""
-        made_from: dict[str, Any] = {"metadata": _metadata_digest(), "level": config.archive().level}
+        made_from: dict[str, Any] = {"metadata": metadata_digests(), "level": config.archive().level}
         if self.archive == S1:
             made_from |= _s1_origin()
         else:
-            made_from["shard"] = MadeFile(f"{_SHARDS[str(self.archive)]}/{self.part}.tar").digest()
-        return MadeFile(f"archives/{self.archive}/{self.part}.tar.zst", made_from)
+            made_from["shard"] = MadeFile(f"{shard_folder(str(self.archive))}/{self.part}.tar").digest()
+        return MadeFile(f"{config.parts_folder()}/{self.archive}/{self.part}.tar.zst", made_from)
 
     def run(self) -> None:
         """Compress it."""
@@ -158,7 +159,7 @@ def _s1_source(name: str) -> list[luigi.Task]:
 
 def shard_files(name: str, tile: str) -> tuple[Path, Path]:
     """The shard of a tile that an archive is made from, and its index."""
-    shard = config.data_dir() / _SHARDS[name] / f"{tile}.tar"
+    shard = config.data_dir() / shard_folder(name) / f"{tile}.tar"
     return shard, shard.with_suffix(".parquet")
 
 
@@ -194,11 +195,11 @@ def _part_tasks(name: str) -> list[luigi.Task]:
 
 def _made_from(name: str) -> dict[str, Any]:
     """What tells the content of an archive."""
-    folder = _SHARDS[name]
+    folder = shard_folder(name)
     contents: Any = _s1_origin()
     if name != S1:
         contents = {tile: MadeFile(f"{folder}/{tile}.tar").digest() for tile in known_tiles()}
-    return {"metadata": _metadata_digest(), "keep_tar": config.archive().keep_tar, "contents": contents}
+    return {"metadata": metadata_digests(), "keep_tar": config.archive().keep_tar, "contents": contents}
 
 
 class HashTar(luigi.Task):
@@ -217,7 +218,7 @@ class HashTar(luigi.Task):
 
     def output(self) -> MadeFile:
         """The hashes, and the length of each part before compression."""
-        return MadeFile(f"archives/{self.archive}.tar.json", _made_from(str(self.archive)))
+        return MadeFile(f"{config.parts_folder()}/{self.archive}.tar.json", _made_from(str(self.archive)))
 
     def run(self) -> Any:
         """Hash it."""
@@ -228,7 +229,7 @@ class HashTar(luigi.Task):
             parts = [archive.part_members(task.output().file) for task in tasks]
         else:
             parts = [archive.shard_members(*shard_files(name, part), keep) for part, keep in parts_of(name)]
-        tar = config.data_dir() / "archives" / f"{name}.tar" if config.archive().keep_tar else None
+        tar = config.data_dir() / config.parts_folder() / f"{name}.tar" if config.archive().keep_tar else None
         hashes, part_bytes = archive.hash_tar(parts, tar)
         content = {**asdict(hashes), "part_bytes": part_bytes}
         target = self.output()
@@ -250,8 +251,8 @@ class _Archive(Derived):
         """The archive, and its hashes."""
         made_from = {**_made_from(self.name), "level": config.archive().level}
         return {
-            "archive": MadeFile(f"dataset/{self.name}.tar.zst", made_from),
-            "hashes": MadeFile(f"archives/{self.name}.json", made_from),
+            "archive": MadeFile(f"{config.result_folder()}/{self.name}.tar.zst", made_from),
+            "hashes": MadeFile(f"{config.parts_folder()}/{self.name}.json", made_from),
         }
 
     def make(self) -> Any:

@@ -19,6 +19,7 @@ from ben_luigi.domain.l1c import read_hashes
 from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archive_digests
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import HashL1C
+from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.prerequisites import optional_input
 from ben_luigi.stages.resolve import ResolveTileIds, known_tiles, source, tiles
@@ -38,13 +39,15 @@ class CompareWithPublished(Derived):
             "S1": ArchiveS1(),
             "S2": ArchiveS2(),
             "maps": ArchiveReferenceMaps(),
+            **({} if config.selection() else {"leakage": FindSplitLeakage()}),
             **({"hashes": HashL1C()} if source() != "l2a_dir" else {}),
             **({"ids": ResolveTileIds()} if source() == "tile_names_csv" else {}),
         }
 
     def output(self) -> MadeFile:
         """The comparison."""
-        return MadeFile("dataset/comparison.json", {"archives": archive_digests(), "tiles": list(known_tiles())})
+        made_from = {"archives": archive_digests(), "tiles": list(known_tiles())}
+        return MadeFile(f"{config.result_folder()}/comparison.json", made_from)
 
     def make(self) -> None:
         """Compare."""
@@ -63,6 +66,8 @@ class CompareWithPublished(Derived):
             world="sample" if config.is_sample() else "real",
             tiles=sorted(tiles()),
             accept_superseded=bool(config.cdse().accept_superseded),
+            subset=config.selection(),
+            overlaps={} if config.selection() else leakage_counts(),
             counts=comparison.counted(rows),
         )
         self.output().record("")
@@ -93,7 +98,7 @@ class CompareWithPublished(Derived):
         """The metadata files, and the archives before and after compression."""
         bytes_differ = excuse or ("" if config.metadata().writer == "published" else "another writer, other bytes")
         for name in (metadata.METADATA, metadata.FLAGGED):
-            path = config.data_dir() / "dataset" / name
+            path = config.data_dir() / config.result_folder() / name
             yield comparison.compare(name, file_hash(path, "md5"), figures.md5[name], excuse=bytes_differ)
         for name, task in ((S1, "S1"), (S2, "S2"), (MAPS, "maps")):
             hashes = json.loads(self.input()[task]["hashes"].file.read_text(encoding="utf-8"))
@@ -105,6 +110,9 @@ class CompareWithPublished(Derived):
 
 def _excuse() -> str:
     """Why nothing of this run can be equal to the published one, if so."""
+    if config.selection():
+        said = "; ".join(f"{name} = {text}" for name, text in config.selection().items())
+        return f"only a subset was selected: {said}"
     if config.is_sample():
         return "the sample world is not the published one"
     return f"only {len(tiles())} tiles were selected" if config.selected_tiles() else ""

@@ -19,7 +19,8 @@ from ben_luigi.domain.verify import verify_dataset
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archive_digests
 from ben_luigi.stages.comparison import CompareWithPublished
 from ben_luigi.stages.derived import Derived
-from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.metadata import WriteMetadata, selection
+from ben_luigi.stages.open_metadata import WriteCroissant, WriteStac
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.prerequisites import input_task
 from ben_luigi.stages.provenance import WriteProvenance
@@ -66,13 +67,13 @@ class VerifyDataset(Derived):
 
     def output(self) -> MadeFile:
         """A note that all is well."""
-        return MadeFile("archives/verified.json", {"archives": archive_digests()})
+        return MadeFile(f"{config.parts_folder()}/verified.json", {"archives": archive_digests()})
 
     def make(self) -> None:
         """Read all of it once; what is wrong is an error that names it."""
         options = config.metadata()
         labels_of = read_nomenclature(Path(str(options.nomenclature))).labels_of
-        folder = config.data_dir() / "dataset"
+        folder = config.data_dir() / config.result_folder()
         found = verify_dataset(folder, partial(labels_of, unlabeled_limit=float(options.unlabeled_limit)))
         if found:
             raise BadArchive(folder, expected="a dataset that is whole and fits together", found=some(found))
@@ -84,11 +85,12 @@ class FinalizeDataset(Derived):
     """The finished dataset in `dataset/`."""
 
     def requires(self) -> Any:
-        """Everything."""
+        """Everything; a subset that cannot be had is refused here, before anything is made."""
+        selection()
         compared = CompareWithPublished()
         made = [ProcessTiles(), WriteProvenance(), VerifyDataset(), compared, *compared.deps()]
-        return [input_task(source()), *made, WriteReport()]
+        return [input_task(source()), *made, WriteStac(), WriteCroissant(), WriteReport()]
 
     def make(self) -> None:
         """Nothing is left to do when all of it is there."""
-        _log.info("the dataset is complete in %s", config.data_dir() / "dataset")
+        _log.info("the dataset is complete in %s", config.data_dir() / config.result_folder())

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import luigi
 import pandas as pd
+import pyarrow as pa
 
 from ben_luigi import config
-from ben_luigi.domain import alignment, files, metadata
+from ben_luigi.domain import alignment, files, metadata, subset
+from ben_luigi.domain.nomenclature import read_nomenclature
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
@@ -121,12 +124,15 @@ class WriteMetadata(Derived):
 
     def output(self) -> dict[str, MadeFile]:
         """The two files."""
-        made_from = {
+        made_from: dict[str, Any] = {
             "writer": config.metadata().writer,
             "mappings": [task.mapping().digest() for task in (MapLabels, MapV1Names, MapSplits, MapCountries)],
             **{option: input_origin(option) for option in _INPUTS},
         }
-        return {name: MadeFile(f"dataset/{name}", made_from) for name in (metadata.METADATA, metadata.FLAGGED)}
+        if config.selection():
+            made_from["subset"] = _selected()
+        folder = config.result_folder()
+        return {name: MadeFile(f"{folder}/{name}", made_from) for name in (metadata.METADATA, metadata.FLAGGED)}
 
     def make(self) -> None:
         """Join and divide."""
@@ -148,6 +154,42 @@ class WriteMetadata(Derived):
                 cloud=given("cloud_csv", "s2v1_name"),
             )
         )
-        written = metadata.write(blocks, config.data_dir() / "dataset", str(config.metadata().writer))
+        if config.selection():
+            blocks = iter([subset.select(pa.concat_tables(blocks), _places(), selection())])
+        folder = config.data_dir() / config.result_folder()
+        written = metadata.write(blocks, folder, str(config.metadata().writer))
         for name, target in self.output().items():
             target.record(files.file_hash(written[name]))
+
+
+def metadata_digests() -> list[str]:
+    """What the rows of the dataset are, as digests of both files; asked for by every part, so without its task."""
+    return [MadeFile(f"{config.result_folder()}/{name}").digest() for name in (metadata.METADATA, metadata.FLAGGED)]
+
+
+def _selected() -> dict[str, str]:
+    """What `[subset]` says, and the hash of the file that gives the area, if one does."""
+    said = config.selection()
+    path = Path(said.get("area", "")).expanduser()
+    return {**said, **({"area_sha256": files.file_hash(path)} if path.is_file() else {})}
+
+
+def selection() -> subset.Selection:
+    """What `[subset]` asks for; BadInput if that is what there is not. Its tiles are believed until they are known."""
+    said = config.selection()
+    known = tuple(known_tiles()) or tuple(said.get("tiles", "").replace(",", " ").split())
+    return _parsed(tuple(said.items()), known, Path(str(config.metadata().nomenclature)))
+
+
+@lru_cache(maxsize=2)
+def _parsed(said: tuple[tuple[str, str], ...], tiles: tuple[str, ...], nomenclature: Path) -> subset.Selection:
+    return subset.parse(dict(said), tiles, read_nomenclature(nomenclature).classes)
+
+
+def _places() -> pd.DataFrame:
+    """Where and when the patches are that may be in the dataset."""
+    return database.query(
+        "SELECT patch_id, tile, season, epsg, left_m, bottom_m, right_m, top_m FROM patch "
+        "WHERE tile = ANY(%(tiles)s) AND valid",
+        tiles=list(tiles()),
+    )

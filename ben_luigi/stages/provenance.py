@@ -38,18 +38,21 @@ class WriteProvenance(Derived):
 
     def output(self) -> MadeFile:
         """The file."""
-        return MadeFile("dataset/provenance.json", {"rows": rows_made(*KEPT), "tiles": list(known_tiles())})
+        made_from = {"rows": rows_made(*KEPT), "tiles": list(known_tiles())}
+        subset = {"subset": config.selection()} if config.selection() else {}
+        return MadeFile(f"{config.result_folder()}/provenance.json", {**made_from, **subset})
 
     def make(self) -> None:
         """Collect what was noted on the way."""
         rows = database.query(_ROWS, tiles=list(tiles())).to_dict("records")
-        by_tile = {str(row["tile"]): {**row, **_products(str(row["tile"]))} for row in rows}
+        by_tile = {str(row["tile"]): {**row, **products(str(row["tile"]))} for row in rows}
         content = {
             "software": software(ben_luigi.__version__),
             "settings": {
                 "source": source(),
                 "accept_superseded": bool(config.cdse().accept_superseded),
                 "accept_offset": config.tile().accept_offset,
+                "subset": config.selection(),
             },
             "tiles": by_tile,
         }
@@ -58,7 +61,7 @@ class WriteProvenance(Derived):
         target.record(files.file_hash(target.file))
 
 
-def _products(tile: str) -> dict[str, Any]:
+def products(tile: str) -> dict[str, Any]:
     """What was noted of a tile's products: none of it, if the user's own L2A products were taken."""
     if source() == "l2a_dir":
         return {}

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from ben_luigi import config
 from ben_luigi.domain import comparison, files, metadata, rendering, report
+from ben_luigi.domain.geoparquet import PATCHES
 from ben_luigi.domain.grid import SPLITS, Square
 from ben_luigi.domain.nomenclature import read_nomenclature
 from ben_luigi.domain.report_tiles import IN_SPLIT, Tile
@@ -20,7 +21,9 @@ from ben_luigi.domain.report_words import File, Sources
 from ben_luigi.stages.archives import MAPS, S1, S2, archive_digests
 from ben_luigi.stages.comparison import FIGURES, CompareWithPublished
 from ben_luigi.stages.derived import Derived
-from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.leakage import FindSplitLeakage
+from ben_luigi.stages.metadata import WriteMetadata, metadata_digests
+from ben_luigi.stages.open_metadata import WritePatches
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
@@ -56,19 +59,20 @@ class WriteReport(Derived):
 
     def requires(self) -> Any:
         """What it tells of."""
-        borders = input_task("countries_geojson")
-        return [WriteMetadata(), WriteProvenance(), CompareWithPublished(), borders]
+        made = [WriteMetadata(), WritePatches(), WriteProvenance(), CompareWithPublished(), *_leakage()]
+        return [*made, input_task("countries_geojson")]
 
     def output(self) -> MadeFile:
         """The first page; the folder with all others is published as a whole."""
         made_from = {
             "archives": archive_digests(),
-            "metadata": [target.digest() for target in WriteMetadata().output().values()],
+            "metadata": metadata_digests(),
+            "leakage": [task.output()["list"].digest() for task in _leakage()],
             "provenance": WriteProvenance().output().digest(),
             "countries_geojson": input_origin("countries_geojson"),
             "tiles": list(known_tiles()),
         }
-        return MadeFile("dataset/report/index.html", made_from)
+        return MadeFile(f"{config.result_folder()}/report/index.html", made_from)
 
     def make(self) -> Any:
         """Have the tiles drawn, and write it."""
@@ -83,7 +87,7 @@ class WriteReport(Derived):
 
 
 def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
-    folder = config.data_dir() / "dataset"
+    folder = config.data_dir() / config.result_folder()
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     return Sources(
         tiles=_tiles(drawn, provenance["tiles"]),
@@ -96,7 +100,13 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
         provenance=provenance,
         files=_files(folder),
         findings=_findings(),
+        leakage=next((task.output()["list"].file for task in _leakage()), None),
     )
+
+
+def _leakage() -> list[FindSplitLeakage]:
+    """The search for overlaps, which only the whole dataset has."""
+    return [] if config.selection() else [FindSplitLeakage()]
 
 
 def _tiles(drawn: dict[str, dict[str, MadeFile]], facts: dict[str, Any]) -> list[Tile]:
@@ -124,11 +134,10 @@ def _files(folder: Path) -> list[File]:
     """The files of the dataset; the hashes of the archives were taken when they were made."""
     found = []
     for name in (S2, S1, MAPS):
-        said = json.loads((config.data_dir() / "archives" / f"{name}.json").read_text(encoding="utf-8"))
-        packed = folder / f"{name}.tar.zst"
-        found.append(File(packed.name, packed.stat().st_size, said["compressed_sha256"], said["compressed_md5"]))
-        found.append(File(f"{name}.tar", said["tar_bytes"], said["tar_sha256"], said["tar_md5"]))
-    for name in (metadata.METADATA, metadata.FLAGGED, "provenance.json", "comparison.json"):
+        said = json.loads((config.data_dir() / config.parts_folder() / f"{name}.json").read_text(encoding="utf-8"))
+        for file, hashes in ((f"{name}.tar.zst", said["compressed"]), (f"{name}.tar", said["tar"])):
+            found.append(File(file, hashes["size_bytes"], hashes["sha256"], hashes["md5"]))
+    for name in (metadata.METADATA, metadata.FLAGGED, PATCHES, "provenance.json", "comparison.json"):
         path = folder / name
         hashes = (files.file_hash(path, algorithm) for algorithm in ("sha256", "md5"))
         found.append(File(name, path.stat().st_size, *hashes))

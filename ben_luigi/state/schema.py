@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from ben_luigi.domain.country import COUNTRIES
 from ben_luigi.domain.grid import PATCH_M, SPLITS
+from ben_luigi.domain.leakage import LEAST_OVERLAP
 from ben_luigi.domain.nomenclature import CLC_CODES, NO_CLC
 
 SCHEMA = MetaData()
@@ -157,6 +158,27 @@ LABEL = Table(
     _patch_id(of="alignment"),
     Column("label", Text, primary_key=True),
     CheckConstraint("label NOT IN ('', 'UNLABELED')", name="label_is_a_class"),
+)
+
+OVERLAP = Table(
+    "overlap",
+    SCHEMA,
+    *(
+        Column(name, Text, ForeignKey("patch.patch_id", ondelete="CASCADE"), nullable=False, primary_key=True)
+        for name in ("patch_id_a", "patch_id_b")
+    ),
+    *(Column(name, Text, nullable=False) for name in ("split_a", "split_b")),
+    Column("same_season", Boolean, nullable=False),
+    Column("overlap", Double, nullable=False, comment="common area as part of the smaller patch"),
+    _one_of("split_a", SPLITS),
+    _one_of("split_b", SPLITS),
+    CheckConstraint('patch_id_a COLLATE "C" < patch_id_b COLLATE "C"', name="pair_once"),
+    CheckConstraint("left(patch_id_a, 44) <> left(patch_id_b, 44)", name="pair_of_two_tiles"),
+    CheckConstraint(
+        f"same_season = (({_season_in('patch_id_a')}) = ({_season_in('patch_id_b')}))", name="season_of_their_names"
+    ),
+    CheckConstraint("same_season OR split_a <> split_b", name="pair_matters"),
+    CheckConstraint(f"overlap BETWEEN {LEAST_OVERLAP} AND 1", name="overlap_is_a_part"),
 )
 
 FAILED_TRY = Table(

@@ -190,6 +190,16 @@ class TileRows(PostgresTarget):
         )
 
 
+class WholeTable(TileRows):
+    """All rows of a table that is about all tiles together, written by one task; its marker has no tile."""
+
+    def __init__(self, table: sa.Table, task: str, made_from: MadeFrom) -> None:
+        super().__init__(table, task, "", made_from)
+
+    def _belongs(self) -> str:
+        return "%s = ''"
+
+
 class TileValidity(TileRows):
     """The column `valid` of a tile's patches: null for those not tested."""
 

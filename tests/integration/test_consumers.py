@@ -82,7 +82,7 @@ def test_rico_hdl_finds_patches_by_the_names_of_folders_and_files(extracted: Pat
 
 def test_no_name_holds_a_dot_and_nothing_else_lies_there(extracted: Path) -> None:
     assert sorted(path.name for path in extracted.iterdir()) == sorted(
-        ["BigEarthNet-S1", "BigEarthNet-S2", "Reference_Maps", *NAMES]
+        ["BigEarthNet-S1", "BigEarthNet-S2", "Reference_Maps", "patches.parquet", *NAMES]
     )
     for row in _rows(extracted):
         assert "." not in f"{row['patch_id']}{row['s1_name']}{row['s2v1_name']}"

@@ -32,10 +32,13 @@ def test_the_dataset_is_there_and_nothing_else(sample_run: Run) -> None:
         "BigEarthNet-S2.tar.zst",
         "Reference_Maps.tar.zst",
         "comparison.json",
+        "croissant.json",
         "metadata.parquet",
         "metadata_for_patches_with_snow_cloud_or_shadow.parquet",
+        "patches.parquet",
         "provenance.json",
         "report",
+        "stac",
     ]
     assert not list(sample_run.data.rglob(".unfinished-*"))
     assert "The dataset is complete" in sample_run.said

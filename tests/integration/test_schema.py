@@ -213,3 +213,62 @@ def test_sql_and_python_agree_on_the_season(cursor: Any, time: datetime) -> None
     for name in (f"S2A_MSIL2A_{time:%Y%m%dT%H%M%S}_N9999", f"S2A_MSIL2A_{time:%Y%m%d}T{short}_0_0"):
         cursor.execute(f"SELECT {_season_in('name')} FROM (SELECT %s::text AS name) one", (name,))
         assert cursor.fetchone() == (season(time.replace(microsecond=0)),)
+
+
+NEIGHBOUR = f"{NAME[:-1]}Q_26_07"
+OVERLAP = {
+    "patch_id_a": PATCH,
+    "patch_id_b": NEIGHBOUR,
+    "split_a": "train",
+    "split_b": "test",
+    "same_season": True,
+    "overlap": 0.5,
+}
+
+
+@pytest.fixture
+def neighbour(cursor: Any) -> Any:
+    """The cursor, with a patch of a neighbouring tile too."""
+    tile, name = "33UUQ_20170613", f"{NEIGHBOUR[:-6]}_20170613T101608.SAFE"
+    insert(cursor, "product", {**ROWS["product"], "tile": tile, "l2a_name": name})
+    insert(cursor, "patch", {**ROWS["patch"], "patch_id": NEIGHBOUR, "tile": tile})
+    return cursor
+
+
+def test_an_overlap_goes_with_either_patch(neighbour: Any) -> None:
+    for patch in (PATCH, NEIGHBOUR):
+        neighbour.execute("SAVEPOINT before")
+        insert(neighbour, "overlap", OVERLAP)
+        neighbour.execute("DELETE FROM patch WHERE patch_id = %s", (patch,))
+        neighbour.execute("SELECT count(*) FROM overlap")
+        assert neighbour.fetchone() == (0,)
+        neighbour.execute("ROLLBACK TO before")
+
+
+@pytest.mark.parametrize(
+    ("changed", "constraint"),
+    [
+        ({"patch_id_a": NEIGHBOUR, "patch_id_b": PATCH}, "pair_once"),
+        ({"patch_id_b": f"{NAME}_26_08"}, "pair_of_two_tiles"),
+        ({"split_a": "testing"}, "split_a_known"),
+        ({"split_b": "testing"}, "split_b_known"),
+        ({"same_season": False}, "season_of_their_names"),
+        ({"patch_id_b": NEIGHBOUR.replace("0613T", "0913T"), "split_b": "train", "same_season": False}, "pair_matters"),
+        ({"overlap": 0.0}, "overlap_is_a_part"),
+        ({"overlap": 1.1}, "overlap_is_a_part"),
+    ],
+)
+def test_nonsense_about_an_overlap_is_refused(neighbour: Any, changed: dict[str, Any], constraint: str) -> None:
+    with pytest.raises(errors.CheckViolation, match=constraint):
+        insert(neighbour, "overlap", {**OVERLAP, **changed})
+
+
+@pytest.mark.parametrize("column", list(OVERLAP))
+def test_nothing_of_an_overlap_may_be_missing(neighbour: Any, column: str) -> None:
+    with pytest.raises(errors.NotNullViolation):
+        insert(neighbour, "overlap", {**OVERLAP, column: None})
+
+
+def test_an_overlap_is_of_patches_that_are_there(neighbour: Any) -> None:
+    with pytest.raises(errors.ForeignKeyViolation):
+        insert(neighbour, "overlap", {**OVERLAP, "patch_id_b": NEIGHBOUR.replace("26_07", "26_08")})

@@ -26,6 +26,8 @@ STAGES = (
     "provenance",
     "metadata",
     "archives",
+    "open_metadata",
+    "leakage",
     "comparison",
     "report",
     "finalize",

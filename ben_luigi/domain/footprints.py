@@ -1,0 +1,45 @@
+"""Squares of a UTM zone as polygons in another CRS: their corners reprojected, edges straight between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import shapely
+from pyproj import Transformer
+
+LONGITUDE_LATITUDE = 4326
+"""EPSG code of longitude and latitude; x is the longitude here, as in OGC:CRS84."""
+
+EQUAL_AREA = 3035
+"""EPSG code of Europe's Lambert azimuthal equal-area projection, metres."""
+
+
+EDGES = ("left_m", "bottom_m", "right_m", "top_m")
+"""The edges of a square by the names of their columns, west, south, east, north."""
+
+
+def polygons(epsg: np.ndarray, edges: np.ndarray, to_epsg: int) -> np.ndarray:
+    """Polygon in `to_epsg` (x, y) of each rectangle, counterclockwise from its south-west corner.
+
+    Each lies in the zone `epsg`; `edges` (rectangle, edge) are as EDGES names them, in metres.
+    """
+    corners = edges.astype("float64")[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+    for zone in np.unique(epsg):
+        of_zone = np.flatnonzero(epsg == zone)
+        x, y = corners[of_zone].reshape(-1, 2).T
+        corners[of_zone] = np.stack(_to(int(zone), to_epsg).transform(x, y), axis=1).reshape(-1, 4, 2)
+    return np.asarray(shapely.polygons(corners))
+
+
+def outline(epsg: int, edges: Sequence[float], to_epsg: int, most_m: float) -> shapely.Geometry:
+    """The same for one large rectangle, whose edges bend: with a corner every `most_m` metres at least."""
+    dense = shapely.segmentize(shapely.box(*edges), most_m)
+    to = _to(epsg, to_epsg)
+    return shapely.transform(dense, lambda points: np.stack(to.transform(*points.T), axis=1))
+
+
+@lru_cache(maxsize=16)
+def _to(epsg: int, to_epsg: int) -> Transformer:
+    return Transformer.from_crs(epsg, to_epsg, always_xy=True)

@@ -1,0 +1,55 @@
+"""Split leakage: patches of different tiles that show the same ground, and fall in different splits."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ben_luigi.domain import files, leakage
+from ben_luigi.stages.derived import Derived
+from ben_luigi.stages.open_metadata import WritePatches
+from ben_luigi.stages.resolve import PRIORITY
+from ben_luigi.state import database, schema
+from ben_luigi.state.targets import MadeFile, WholeTable
+
+_log = logging.getLogger(__name__)
+_LEAKS = """
+SELECT patch_id_a, split_a, patch_id_b, split_b, overlap, same_season FROM overlap WHERE split_a <> split_b
+ORDER BY patch_id_a COLLATE "C", patch_id_b COLLATE "C"
+"""
+
+
+class FindSplitLeakage(Derived):
+    """`split_leakage.csv`: overlapping patches in different splits; in the database those of one season, too.
+
+    Of the whole dataset: a subset has nothing of its own to say of it.
+    """
+
+    priority = PRIORITY["metadata"]
+
+    def requires(self) -> Any:
+        """The patches of the dataset."""
+        return WritePatches()
+
+    def output(self) -> dict[str, Any]:
+        """The rows, and the list."""
+        made_from = {"patches": WritePatches().output().digest()}
+        return {
+            "rows": WholeTable(schema.OVERLAP, self.get_task_family(), made_from),
+            "list": MadeFile("metadata/split_leakage.csv", made_from),
+        }
+
+    def make(self) -> None:
+        """Find them, keep them, list them, and say how many there are."""
+        target = self.output()
+        pairs = leakage.overlaps(leakage.read_patches(WritePatches().output().file))
+        target["rows"].replace(pairs)
+        database.copy_out(_LEAKS, target["list"].file)
+        target["list"].record(files.file_hash(target["list"].file))
+        said = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in leakage.counted(pairs).items())
+        _log.info("split leakage: %s; leaks are listed in %s", said, target["list"].file)
+
+
+def leakage_counts() -> dict[str, int]:
+    """How many pairs of patches overlap, and how many of them leak."""
+    return leakage.counted(database.query("SELECT split_a, split_b, same_season FROM overlap"))

@@ -1,0 +1,146 @@
+"""The dataset in the forms that others read: GeoParquet, a STAC collection, Croissant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ben_luigi import config
+from ben_luigi.domain import croissant, files, geoparquet, shards, stac
+from ben_luigi.domain.footprints import EDGES
+from ben_luigi.stages.archives import MAPS, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, shard_files
+from ben_luigi.stages.derived import Derived
+from ben_luigi.stages.metadata import WriteMetadata, metadata_digests
+from ben_luigi.stages.placement import GridPatches
+from ben_luigi.stages.provenance import products
+from ben_luigi.stages.reference_maps import MakeReferenceMaps
+from ben_luigi.stages.resolve import PRIORITY, known_tiles, tiles
+from ben_luigi.stages.tiles import rows_made
+from ben_luigi.state import database
+from ben_luigi.state.targets import MadeFile
+
+_DESCRIPTION = (
+    "Pairs of Sentinel-1 and Sentinel-2 patches, 1200 m a side, with reference maps of CORINE Land Cover 2018 and "
+    "labels of 19 classes, rebuilt from their sources."
+)
+
+
+class WritePatches(Derived):
+    """`patches.parquet`: one row a patch of the dataset, with its place, time, product, land cover and hashes."""
+
+    priority = PRIORITY["metadata"]
+
+    def requires(self) -> Any:
+        """Which patches there are; what else is said of them has been made by then."""
+        return WriteMetadata()
+
+    def output(self) -> MadeFile:
+        """The file."""
+        indexes = [
+            [MadeFile(f"{folder}/{tile}.parquet").digest() for tile in known_tiles()]
+            for folder in ("patches", "reference_maps")
+        ]
+        rows = rows_made(GridPatches, MakeReferenceMaps)
+        made_from = {"metadata": metadata_digests(), "indexes": files.text_hash(str(indexes)), "rows": rows}
+        return MadeFile(f"{config.result_folder()}/{geoparquet.PATCHES}", made_from)
+
+    def make(self) -> None:
+        """Gather it, tile by tile."""
+        target = self.output()
+        geoparquet.write(_tile_rows(), target.file)
+        target.record(files.file_hash(target.file))
+
+
+def _tile_rows() -> Iterator[pa.Table]:
+    """The rows of each tile that has patches in the dataset, in the order of the tiles' names."""
+    written = [pq.read_table(target.file) for target in WriteMetadata().output().values()]
+    rows = pa.concat_tables(written).sort_by("patch_id").combine_chunks()
+    ids = rows["patch_id"].combine_chunks()
+    found = database.query(
+        "SELECT tile, l2a_name, start_time FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(tiles())
+    )
+    for tile, l2a_name, start_time in found.sort_values("l2a_name").itertuples(index=False, name=None):
+        name = str(l2a_name).rpartition("_")[0]
+        of_tile = rows.filter(pc.starts_with(ids, name))
+        if len(of_tile):
+            s2, maps = (shards.read_index(shard_files(archive, tile)[1]) for archive in (S2, MAPS))
+            source = _source(tile, name, start_time)
+            yield geoparquet.tile_rows(of_tile, source, _places(tile), _counts(tile), s2, maps)
+
+
+def _source(tile: str, name: str, start_time: datetime) -> geoparquet.TileSource:
+    product = tiles()[tile]
+    l1c = products(tile).get("l1c", {})
+    return geoparquet.TileSource(name, product.mgrs, l1c.get("name", str(product)), l1c.get("id"), start_time)
+
+
+def _places(tile: str) -> pd.DataFrame:
+    columns = ", ".join(EDGES)
+    where = "tile = %(tile)s AND valid"
+    return database.query(f"SELECT patch_id, epsg, season, {columns} FROM patch WHERE {where}", tile=tile)
+
+
+def _counts(tile: str) -> pd.DataFrame:
+    return database.query(
+        "SELECT patch_id, code, pixels FROM clc_count JOIN patch USING (patch_id) WHERE tile = %(tile)s", tile=tile
+    )
+
+
+class _Description(Derived):
+    """A description of the whole dataset, with the hashes of its files."""
+
+    file = ""
+
+    def requires(self) -> Any:
+        """The files that are described."""
+        return [WriteMetadata(), WritePatches(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
+
+    def output(self) -> MadeFile:
+        """The description."""
+        hashes = {target.file.name: target.digest() for target in _described()}
+        return MadeFile(f"{config.result_folder()}/{self.file}", {"files": hashes, "title": _title()})
+
+    def facts(self) -> dict[str, tuple[int, str]]:
+        """Length in bytes and sha256 of each file."""
+        return {target.file.name: (target.file.stat().st_size, target.digest()) for target in _described()}
+
+
+def _described() -> list[MadeFile]:
+    archives = [task.output()["archive"] for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
+    return [*WriteMetadata().output().values(), WritePatches().output(), *archives]
+
+
+def _title() -> str:
+    what = "Sample world of ben_luigi" if config.is_sample() else "BigEarthNet v2"
+    return f"{what}, subset {config.subset().name}" if config.selection() else what
+
+
+class WriteStac(_Description):
+    """`stac/`: a STAC collection with one item a tile."""
+
+    file = f"stac/{stac.COLLECTION}"
+
+    def make(self) -> None:
+        """Write all of it in one rename."""
+        target = self.output()
+        documents = stac.describe(pq.read_table(WritePatches().output().file), self.facts(), _title(), _DESCRIPTION)
+        stac.write(documents, target.file.parent)
+        target.record(files.file_hash(target.file))
+
+
+class WriteCroissant(_Description):
+    """`croissant.json`: the dataset as MLCommons' Croissant describes it."""
+
+    file = croissant.CROISSANT
+
+    def make(self) -> None:
+        """Write it."""
+        target = self.output()
+        croissant.write(croissant.describe(self.facts(), _title(), _DESCRIPTION), target.file)
+        target.record(files.file_hash(target.file))

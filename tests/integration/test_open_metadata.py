@@ -1,0 +1,150 @@
+"""The sample run's GeoParquet, STAC and Croissant: valid to their own validators, and true to the files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import geoparquet_validator
+import mlcroissant
+import numpy as np
+import pyarrow.parquet as pq
+import pystac
+import pytest
+import rasterio
+import shapely
+from pyproj import Transformer
+from pystac.validation import validate_dict
+
+from ben_luigi.domain import geoparquet
+from tests.integration.running import Run
+
+
+@pytest.fixture(scope="module")
+def dataset(sample_run: Run) -> Path:
+    return sample_run.data / "dataset"
+
+
+@pytest.fixture(scope="module")
+def rows(dataset: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(dataset / "patches.parquet").to_pylist()
+    return found
+
+
+def _folder(extracted: Path, row: dict[str, Any]) -> Path:
+    return extracted / "BigEarthNet-S2" / str(row["tile"]) / str(row["patch_id"])
+
+
+def test_patches_is_valid_geoparquet(dataset: Path) -> None:
+    report = geoparquet_validator.check(str(dataset / "patches.parquet"))
+    assert geoparquet_validator.conformant(report), geoparquet_validator.failed(report)
+    assert report["version"] == "1.1.0"
+    passed = {outcome["id"] for outcome in report["outcomes"] if outcome["status"] == "pass"}
+    assert {"/conf/core/orientation-rings", "/conf/core/bbox-extent", "/conf/covering/bbox-column-structure"} <= passed
+
+
+def test_it_has_the_rows_of_the_metadata_in_order(dataset: Path, rows: list[dict[str, Any]]) -> None:
+    metadata = [row for path in dataset.glob("metadata*.parquet") for row in pq.read_table(path).to_pylist()]
+    names = list(metadata[0])
+    assert len(names) == 8
+    assert [{name: row[name] for name in names} for row in rows] == sorted(metadata, key=lambda row: row["patch_id"])
+    assert list(rows[0]) == list(geoparquet.DESCRIPTIONS)
+
+
+def test_places_are_those_of_the_files(extracted: Path, rows: list[dict[str, Any]]) -> None:
+    for row in rows[::13]:
+        with rasterio.open(_folder(extracted, row) / f"{row['patch_id']}_B02.tif") as raster:
+            assert raster.crs.to_epsg() == row["epsg"]
+            assert tuple(raster.bounds) == (row["left_m"], row["bottom_m"], row["right_m"], row["top_m"])
+            to_degrees = Transformer.from_crs(raster.crs, "OGC:CRS84")
+            corners = [to_degrees.transform(x, y) for x, y in _corners(raster.bounds)]
+        shape = shapely.from_wkb(row["geometry"])
+        assert shape.equals_exact(shapely.Polygon(corners), 1e-9, normalize=True)
+        assert shape.bounds == tuple(row["bbox"][edge] for edge in ("xmin", "ymin", "xmax", "ymax"))
+
+
+def _corners(bounds: tuple[float, float, float, float]) -> list[tuple[float, float]]:
+    left, bottom, right, top = bounds
+    return [(left, bottom), (right, bottom), (right, top), (left, top)]
+
+
+def test_hashes_are_those_that_sha256sum_gives(extracted: Path, rows: list[dict[str, Any]]) -> None:
+    for row in rows[::41]:
+        said = subprocess.run(
+            "sha256sum *.tif | sha256sum", shell=True, cwd=_folder(extracted, row), capture_output=True, check=True
+        )
+        assert said.stdout.decode() == f"{row['s2_sha256']}  -\n"
+        reference_map = (
+            extracted / "Reference_Maps" / row["tile"] / row["patch_id"] / f"{row['patch_id']}_reference_map.tif"
+        )
+        assert hashlib.sha256(reference_map.read_bytes()).hexdigest() == row["reference_map_sha256"]
+        with rasterio.open(reference_map) as raster:
+            codes, pixels = np.unique(raster.read(1), return_counts=True)
+        fractions = {name: part for name, part in row.items() if name.startswith("clc_") and part}
+        expected = {
+            f"clc_{code}": float(np.float32(n) / np.float32(14_400)) for code, n in zip(codes, pixels, strict=True)
+        }
+        assert fractions == expected
+
+
+def test_time_and_product_are_those_of_the_provenance(dataset: Path, rows: list[dict[str, Any]]) -> None:
+    tiles = json.loads((dataset / "provenance.json").read_text())["tiles"]
+    for row in rows:
+        tile = tiles[f"{row['mgrs']}_{row['sensing_time']:%Y%m%d}"]
+        assert (row["product"], row["product_id"]) == (tile["l1c"]["name"], tile["l1c"]["id"])
+        assert tile["l2a_name"].startswith(row["tile"])
+        assert f"{row['sensing_time']:%Y-%m-%d %H:%M:%S}" == tile["start_time"][:19]
+
+
+def test_stac_is_valid_and_complete(dataset: Path, rows: list[dict[str, Any]]) -> None:
+    """By pystac's schemas of the core; those of extensions would be fetched, so pystac's classes read their fields."""
+    collection = pystac.Collection.from_file(str(dataset / "stac" / "collection.json"))
+    items = list(collection.get_items())
+    for document in (collection, *items):
+        assert document.self_href is not None
+        assert validate_dict(json.loads(Path(document.self_href).read_text()), extensions=[])
+    assert {item.id for item in items} == {row["tile"] for row in rows}
+    for item in items:
+        own = [row for row in rows if row["tile"] == item.id]
+        assert (item.ext.proj.epsg, item.ext.grid.code) == (own[0]["epsg"], f"MGRS-{own[0]['mgrs']}")
+        assert item.properties["bigearthnet:patches"] == len(own)
+        assert item.datetime == own[0]["sensing_time"]
+        union = shapely.union_all([shapely.from_wkb(row["geometry"]) for row in own])
+        assert shapely.from_geojson(json.dumps(item.geometry)).buffer(1e-4).covers(union)
+        assert all(Path(asset.get_absolute_href() or "").is_file() for asset in item.assets.values())
+    for name, asset in collection.assets.items():
+        content = (dataset / name).read_bytes()
+        assert Path(asset.get_absolute_href() or "").read_bytes() == content
+        assert asset.ext.file.size == len(content)
+        assert asset.ext.file.checksum == f"1220{hashlib.sha256(content).hexdigest()}"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_croissant_is_valid_and_its_records_are_the_patches(
+    dataset: Path, rows: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        described = mlcroissant.Dataset(jsonld=str(dataset / "croissant.json"))
+        records = list(described.records("patches"))
+    assert not caplog.records
+    assert not described.metadata.ctx.issues.errors | described.metadata.ctx.issues.warnings
+    assert len(records) == len(rows)
+    for row, record in zip(rows, records, strict=True):
+        assert record["patches/patch_id"].decode() == row["patch_id"]
+        assert [label.decode() for label in record["patches/labels"]] == row["labels"]
+        assert record["patches/sensing_time"] == row["sensing_time"]
+    for file in described.metadata.file_objects:
+        content = (dataset / file.name).read_bytes()
+        assert (file.sha256, file.content_size) == (hashlib.sha256(content).hexdigest(), f"{len(content)} B")
+
+
+def test_no_two_patches_of_the_sample_world_leak(sample_run: Run) -> None:
+    """Its tiles do not overlap but for two dates of one tile, which have the same splits, and are of two seasons."""
+    listed = (sample_run.data / "metadata" / "split_leakage.csv").read_text()
+    assert listed == "patch_id_a,split_a,patch_id_b,split_b,overlap,same_season\n"
+    counts = json.loads((sample_run.data / "dataset" / "comparison.json").read_text())["overlaps"]
+    assert counts == {"overlaps_within_a_season": 0, "leaks": 0, "leaks_within_a_season": 0}

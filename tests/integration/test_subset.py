@@ -1,0 +1,98 @@
+"""A subset of a finished run: the same files and rows for its patches, and nothing cut again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from ben_luigi.domain.metadata import FLAGGED, METADATA
+from tests.integration.running import Run, pipeline
+
+SIZE = 12
+ASKED = {"seasons": "spring, winter", "labels": "Pastures; Arable land", "sample": str(SIZE)}
+
+
+@pytest.fixture(scope="module")
+def subset_run(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("subset")
+    subprocess.run(["cp", "-a", sample_run.data, folder / "data"], check=True)
+    own = folder / "own.cfg"
+    asked = "\n".join(f"{option} = {text}" for option, text in {"name": "small", **ASKED}.items())
+    own.write_text(f"[dataset]\ndata_dir = data\n[subset]\n{asked}\n")
+    run = pipeline(folder, config=own)
+    assert run.code == 0, run.said
+    return run
+
+
+def test_nothing_is_cut_again_and_the_whole_stays(sample_run: Run, subset_run: Run) -> None:
+    made = {task.partition("(")[0] for task in subset_run.tasks()}
+    assert made == {
+        "WriteMetadata",
+        "WritePatches",
+        "WriteProvenance",
+        "CompressPart",
+        "ArchiveS1",
+        "ArchiveS2",
+        "ArchiveReferenceMaps",
+        "WriteStac",
+        "WriteCroissant",
+        "VerifyDataset",
+        "CompareWithPublished",
+        "FinalizeDataset",
+    }
+    for path in (sample_run.data / "dataset").glob("*.*"):
+        assert (subset_run.data / "dataset" / path.name).read_bytes() == path.read_bytes()
+    again = pipeline(subset_run.data.parent)
+    assert "Nothing to do" in again.said, again.said
+
+
+def test_rows_and_files_are_those_of_the_whole(
+    sample_run: Run, subset_run: Run, extracted: Path, tmp_path: Path
+) -> None:
+    folder, whole = subset_run.data / "subsets" / "small", sample_run.data / "dataset"
+    rows = pq.read_table(folder / "patches.parquet").to_pylist()
+    assert len(rows) == SIZE
+    all_rows = pq.read_table(whole / "patches.parquet").to_pylist()
+    assert [row for row in all_rows if row in rows] == rows
+    asked = [row for row in all_rows if row["season"] != "fall" and {"Pastures", "Arable land"} & set(row["labels"])]
+    assert all(row in asked for row in rows)
+    assert {label for row in rows for label in row["labels"]} == {label for row in asked for label in row["labels"]}
+    for name in (METADATA, FLAGGED):
+        kept = {row["patch_id"] for row in rows}
+        expected = [row for row in pq.read_table(whole / name).to_pylist() if row["patch_id"] in kept]
+        assert pq.read_table(folder / name).to_pylist() == expected
+    for archive in sorted(folder.glob("*.tar.zst")):
+        subprocess.run(["tar", "--zstd", "-xf", archive, "-C", tmp_path], check=True)
+    files = list(tmp_path.rglob("*.tif"))
+    assert len(files) == SIZE * (12 + 2 + 1)
+    for path in files:
+        assert path.read_bytes() == (extracted / path.relative_to(tmp_path)).read_bytes()
+    assert {path.parent.name for path in files} == {str(row[key]) for row in rows for key in ("patch_id", "s1_name")}
+
+
+def test_provenance_comparison_and_descriptions_say_what_it_is(subset_run: Run) -> None:
+    folder = subset_run.data / "subsets" / "small"
+    assert json.loads((folder / "provenance.json").read_text())["settings"]["subset"] == ASKED
+    comparison = json.loads((folder / "comparison.json").read_text())
+    assert comparison["subset"] == ASKED
+    assert {line["state"] for line in comparison["compared"]} == {"not comparable"}
+    notes = {line["note"] for line in comparison["compared"]}
+    assert notes == {
+        f"only a subset was selected: seasons = spring, winter; labels = Pastures; Arable land; sample = {SIZE}"
+    }
+    assert "subset small" in json.loads((folder / "croissant.json").read_text())["alternateName"]
+    assert "subset small" in json.loads((folder / "stac" / "collection.json").read_text())["title"]
+    assert str(folder) in subset_run.said
+
+
+def test_what_there_is_not_cannot_be_asked_for(subset_run: Run, tmp_path: Path) -> None:
+    own = tmp_path / "own.cfg"
+    own.write_text(f"[dataset]\ndata_dir = {subset_run.data}\n[subset]\ncountries = Atlantis\n")
+    run = pipeline(tmp_path, config=own)
+    assert run.code == 35
+    assert "[subset] countries; expected: of Austria, Belgium" in run.said
+    assert not (subset_run.data / "subsets" / "subset").exists()

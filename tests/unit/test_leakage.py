@@ -1,0 +1,129 @@
+"""Overlaps of patches, held against the intersection of all pairs, one by one."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyproj import Transformer
+
+from ben_luigi.domain import alignment, leakage
+from ben_luigi.domain.grid import SPLITS, PatchGrid, Square, tile_square
+from ben_luigi.domain.names import ProductName
+
+_SIDE_M = 3 * 1200 + 600
+
+
+def _tile(number: int, zone: int, east: int, north: int, season: str, splits: list[str]) -> pd.DataFrame:
+    """A tile of nine patches, shifted by steps of 60 m from where the zones 32 and 33 meet at 12 degrees east."""
+    left = {32: 718_200, 33: 277_620}[zone] + 60 * east
+    grid = PatchGrid(
+        f"S2A_MSIL2A_201706{number:02d}T101031_N9999_R022_T{zone}UUP",
+        Square(left, 5_400_000 + 60 * north, _SIDE_M, 32600 + zone),
+    )
+    return grid.table().assign(tile=grid.tile_name, season=season, split=splits)
+
+
+_TILES = st.lists(
+    st.tuples(
+        st.sampled_from([32, 33]),
+        st.integers(-50, 50),
+        st.integers(-50, 50),
+        st.sampled_from(["spring", "summer"]),
+        st.lists(st.sampled_from(SPLITS), min_size=9, max_size=9),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+_to_equal_area = lru_cache(lambda epsg: Transformer.from_crs(f"EPSG:{epsg}", "EPSG:3035"))
+
+
+def _one_by_one(patches: Any) -> dict[tuple[str, str], float]:
+    """The overlap of each pair that counts, by its ids: each corner reprojected and each pair intersected alone."""
+    found = {}
+    shapes = {}
+    for row in patches.itertuples():
+        to = _to_equal_area(row.epsg)
+        corners = [
+            (row.left_m, row.bottom_m),
+            (row.right_m, row.bottom_m),
+            (row.right_m, row.top_m),
+            (row.left_m, row.top_m),
+        ]
+        shapes[row.patch_id] = shapely.Polygon([to.transform(*corner) for corner in corners])
+    for a, b in combinations(patches.sort_values("patch_id").itertuples(), 2):
+        common = shapes[a.patch_id].intersection(shapes[b.patch_id]).area
+        overlap = common / min(shapes[a.patch_id].area, shapes[b.patch_id].area)
+        if overlap > 0.01 and (a.season == b.season or a.split != b.split):
+            found[a.patch_id, b.patch_id] = overlap
+    return found
+
+
+@settings(deadline=None, max_examples=60)
+@given(_TILES)
+def test_every_pair_is_found_and_no_other(tiles: list[tuple[int, int, int, str, list[str]]]) -> None:
+    patches = pd.concat([_tile(number, *tile) for number, tile in enumerate(tiles, start=1)], ignore_index=True)
+    found = leakage.overlaps(patches.sample(frac=1, random_state=0))
+    expected = _one_by_one(patches)
+    pairs = list(zip(found["patch_id_a"], found["patch_id_b"], strict=True))
+    assert pairs == sorted(expected)
+    assert np.allclose(found["overlap"], [expected[pair] for pair in pairs], atol=1e-6)
+    known: Any = patches.set_index("patch_id")
+    for row in found.itertuples():
+        a, b = known.loc[row.patch_id_a], known.loc[row.patch_id_b]
+        assert (row.split_a, row.split_b, row.same_season) == (a["split"], b["split"], a["season"] == b["season"])
+    leaks = found[found["split_a"] != found["split_b"]]
+    assert leakage.counted(found) == {
+        "overlaps_within_a_season": len(found[found["same_season"]]),
+        "leaks": len(leaks),
+        "leaks_within_a_season": len(leaks[leaks["same_season"]]),
+    }
+
+
+def test_tiles_of_two_zones_leak_where_their_splits_do_not_agree() -> None:
+    west, east = (_tile(zone, zone, 0, 0, "summer", [split] * 9) for zone, split in ((32, "train"), (33, "test")))
+    found = leakage.overlaps(pd.concat([west, east], ignore_index=True))
+    assert len(found) > 9
+    assert set(found["split_a"]) == {"train"}
+    assert found["overlap"].between(0.01, 1).all()
+
+
+def test_none_of_the_published_patches_leak(published: Path) -> None:
+    """Zones 31, 32 and 33, with one search over all patches instead of one for each two tiles."""
+    rows = pa.concat_tables(
+        [pq.read_table(path, columns=["patch_id", "split"]) for path in published.glob("*.parquet")]
+    )
+    listed = rows.to_pandas()
+    listed["tile"] = listed["patch_id"].str.slice(0, 44)
+    tiles = []
+    for tile, own in listed.groupby("tile"):
+        name = ProductName.parse(f"{tile}_20180101T000000.SAFE")
+        places = PatchGrid(str(tile), tile_square(name)).table().merge(own, on="patch_id", validate="one_to_one")
+        tiles.append(places.assign(season=alignment.season(name.sensing_time)))
+    patches = pd.concat(tiles, ignore_index=True)
+    assert len(patches) == 65_716
+    found = leakage.overlaps(patches)
+    assert leakage.counted(found) == {"overlaps_within_a_season": 9_777, "leaks": 0, "leaks_within_a_season": 0}
+
+    shapes = np.empty(len(patches), dtype=object)
+    for epsg, zone in patches.groupby("epsg"):
+        squares = shapely.box(zone["left_m"], zone["bottom_m"], zone["right_m"], zone["top_m"])
+        to = Transformer.from_crs(f"EPSG:{epsg}", "EPSG:3035", always_xy=True)
+        shapes[zone.index] = shapely.transform(squares, lambda points: np.column_stack(to.transform(*points.T)))  # noqa: B023
+    first, second = shapely.STRtree(shapes).query(shapes)
+    season, split = patches["season"].to_numpy(), patches["split"].to_numpy()
+    near = (first < second) & ((season[first] == season[second]) | (split[first] != split[second]))
+    common = shapely.area(shapely.intersection(shapes[first[near]], shapes[second[near]]))
+    area = shapely.area(shapes)
+    assert int((common > 0.01 * np.minimum(area[first[near]], area[second[near]])).sum()) == len(found)
