@@ -75,7 +75,7 @@ class _Pages:
             day=lambda time: f"{time.day} {time:%B %Y}",
             css=lambda colour: "#{:02x}{:02x}{:02x}".format(*colour),
             shade=lambda part: f"background:rgb(var(--shade)/{part:.2f})" if part >= 0.005 else "",
-            yes_no=lambda value: {True: "yes", False: "no"}.get(value, value),
+            setting=_setting,
         )
 
     def write_tile(self, tile: Tile, rows: pa.Table, labels: np.ndarray) -> None:
@@ -200,3 +200,10 @@ class _Pages:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+
+
+def _setting(value: object) -> str:
+    """A setting in words: yes or no, a text, or several by name."""
+    if isinstance(value, dict):
+        return "; ".join(f"{name} = {_setting(said)}" for name, said in value.items()) or "none"
+    return {"True": "yes", "False": "no"}.get(str(value), str(value))
