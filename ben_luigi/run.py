@@ -18,6 +18,7 @@ from ben_luigi import config
 from ben_luigi.domain import comparison
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.stages.finalize import FinalizeDataset
+from ben_luigi.state import occupancy
 
 _DEFAULTS = Path(__file__).resolve().parent.parent / "luigi.cfg"
 _USAGE, _SCHEDULING_ERROR, _TERMINATED = 2, 35, 143
@@ -34,7 +35,9 @@ def main() -> int:
         arguments = ["FinalizeDataset", *arguments]
     world = "the sample world" if config.is_sample() else "real sources"
     _log.info("%s on %s, in %s", arguments[0], world, config.data_dir())
+    occupancy.sweep_if_alone(config.data_dir())
     try:
+        occupancy.enter(config.data_dir())
         if arguments == ["FinalizeDataset"] and FinalizeDataset().complete():
             print("Nothing to do: everything is there.")
         else:
@@ -45,6 +48,8 @@ def main() -> int:
         code = _SCHEDULING_ERROR
     except SystemExit as end:
         code = int(end.code or 0)
+    occupancy.leave(config.data_dir())
+    occupancy.sweep_if_alone(config.data_dir())
     _say_result(arguments[0], code)
     return code
 

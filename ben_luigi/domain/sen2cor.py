@@ -92,9 +92,21 @@ def _run(command: list[str], folder: Path, output: int) -> int:
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            return process.wait()
+            with _guarded(process):
+                return process.wait()
         finally:
             _end(process)
+
+
+@contextmanager
+def _guarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Have all of its session killed when we are killed: then a pipe ends at whose other end a shell waits."""
+    command = ["/bin/sh", "-c", 'read -r _; kill -9 -- "-$0"', str(process.pid)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as guard:
+        try:
+            yield
+        finally:
+            guard.kill()
 
 
 @contextmanager

@@ -28,15 +28,19 @@ class Run:
         return [parts[1] for parts in lines if len(parts) == 2 and parts[1].endswith(")")]
 
 
-def pipeline(folder: Path, *arguments: str, config: Path | None = None, **environment: str) -> Run:
-    """`scripts/run ARGUMENTS` in `folder`, with this Python."""
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without what it says of Luigi and CDSE, and with something more."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("LUIGI_", "CDSE_"))}
-    if config is not None:
-        own["LUIGI_CONFIG_PATH"] = str(config)
+    return {**own, **more}
+
+
+def pipeline(folder: Path, *arguments: str, config: Path | None = None, **more: str) -> Run:
+    """`scripts/run ARGUMENTS` in `folder`, with this Python."""
+    own = {} if config is None else {"LUIGI_CONFIG_PATH": str(config)}
     done = subprocess.run(
         [sys.executable, "-m", "ben_luigi.run", *arguments],
         cwd=folder,
-        env={**own, "PYTHONPATH": str(ROOT), **environment},
+        env=environment(**own, PYTHONPATH=str(ROOT), **more),
         capture_output=True,
         text=True,
         timeout=400,
