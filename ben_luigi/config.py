@@ -283,14 +283,15 @@ _set_by_us: set[tuple[str, str]] = set()
 def set_defaults() -> None:
     """Tell Luigi what follows from our options, unless its own sections say otherwise.
 
-    The local scheduler's resources: how many downloads and conversions may run at once. And the folder of the lock that
-    keeps a command from running twice: one for each user and data folder.
+    The local scheduler's resources: how many downloads and conversions may run at once. The folder of the lock that
+    keeps a command from running twice: one for each user and data folder. And what surrounds each task.
     """
     settings = luigi.configuration.get_config()
     place = hashlib.sha256(str(data_dir()).encode()).hexdigest()[:12]
     for section, name, value in (
         ("resources", "cdse", str(downloads_at_once())),
         ("resources", "sen2cor", str(sen2cor_at_once())),
+        ("worker", "task_process_context", "ben_luigi.state.turns.Turn"),
         ("core", "lock_pid_dir", str(Path(tempfile.gettempdir()) / f"ben_luigi-{os.getuid()}-{place}")),
     ):
         if (section, name) in _set_by_us or not settings.has_option(section, name):

@@ -19,7 +19,7 @@ from ben_luigi.domain import comparison
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.retention import retire_all
-from ben_luigi.state import failures
+from ben_luigi.state import failures, occupancy
 
 _DEFAULTS = Path(__file__).resolve().parent.parent / "luigi.cfg"
 _USAGE, _SCHEDULING_ERROR, _TERMINATED = 2, 35, 143
@@ -36,7 +36,9 @@ def main() -> int:
         arguments = ["FinalizeDataset", *arguments]
     world = "the sample world" if config.is_sample() else "real sources"
     _log.info("%s on %s, in %s", arguments[0], world, config.data_dir())
+    occupancy.sweep_if_alone(config.data_dir())
     try:
+        occupancy.enter(config.data_dir())
         retire_all()
         if arguments == ["FinalizeDataset"] and FinalizeDataset().complete():
             print("Nothing to do: everything is there.")
@@ -51,6 +53,8 @@ def main() -> int:
         code = int(end.code or 0)
     if arguments[0] == "FinalizeDataset" and not code:
         failures.forget_all()
+    occupancy.leave(config.data_dir())
+    occupancy.sweep_if_alone(config.data_dir())
     _say_result(arguments[0], code)
     return code
 

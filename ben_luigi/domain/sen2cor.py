@@ -107,12 +107,24 @@ def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            while True:
-                with suppress(subprocess.TimeoutExpired):
-                    return process.wait(_WATCH_S)
-                watch()
+            with _guarded(process):
+                while True:
+                    with suppress(subprocess.TimeoutExpired):
+                        return process.wait(_WATCH_S)
+                    watch()
         finally:
             _end(process)
+
+
+@contextmanager
+def _guarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Have all of its session killed when we are killed: then a pipe ends at whose other end a shell waits."""
+    command = ["/bin/sh", "-c", 'read -r _; kill -9 -- "-$0"', str(process.pid)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as guard:
+        try:
+            yield
+        finally:
+            guard.kill()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -26,24 +26,15 @@ _POLL_S = 1.0
 @contextmanager
 def place(at_once: int) -> Iterator[None]:
     """Hold one of `at_once` places, waiting until one is free."""
-    with database.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        number = _taken(connection, at_once)
-        while number is None:
+    with database.lock_connection() as connection:
+        while not _taken(connection, at_once):
             time.sleep(_POLL_S)
-            number = _taken(connection, at_once)
-        try:
-            yield
-        finally:
-            # Where the connection has broken meanwhile, the place went with it: what was done in it is done.
-            with suppress(sa.exc.DBAPIError):
-                connection.execute(sa.select(sa.func.pg_advisory_unlock(_PLACES, number)))
+        yield
 
 
-def _taken(connection: sa.Connection, at_once: int) -> int | None:
-    for number in range(at_once):
-        if connection.execute(sa.select(sa.func.pg_try_advisory_lock(_PLACES, number))).scalar_one():
-            return number
-    return None
+def _taken(connection: sa.Connection, at_once: int) -> bool:
+    tries = (sa.select(sa.func.pg_try_advisory_lock(_PLACES, number)) for number in range(at_once))
+    return any(connection.execute(one).scalar_one() for one in tries)
 
 
 def note_failure(tile: str, error: str) -> None:

@@ -120,6 +120,22 @@ def _unreachable(error: Exception) -> DatabaseError:
 
 
 @contextmanager
+def lock_connection() -> Iterator[sa.Connection]:
+    """A connection of its own for advisory locks, which are free again when it ends, or the process, or its host."""
+    connection = _reached(lambda: engine().connect().execution_options(isolation_level="AUTOCOMMIT"))
+    try:
+        # A host that goes without a word keeps its locks until its silence is noticed; by default that takes hours.
+        for option, value in (("idle", 60), ("interval", 15), ("count", 4)):
+            connection.execute(sa.text(f"SET tcp_keepalives_{option} = {value}"))
+        yield connection
+    except _FAILED as error:
+        raise _unreachable(error) from error
+    finally:
+        connection.invalidate()  # closed, not returned to the pool; if the server has died meanwhile, that is no matter
+        connection.close()
+
+
+@contextmanager
 def transaction() -> Iterator[psycopg2.extensions.cursor]:
     """A cursor in a transaction, committed at the end or rolled back on an error."""
     connection: Any = _reached(lambda: engine().raw_connection())

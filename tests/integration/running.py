@@ -28,21 +28,25 @@ class Run:
         return [parts[1] for parts in lines if len(parts) == 2 and parts[1].endswith(")")]
 
 
-def pipeline(folder: Path, *arguments: str, config: Path | None = None, **environment: str) -> Run:
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without what it says of Luigi and CDSE, and with something more."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("LUIGI_", "CDSE_"))}
+    return {**own, **more}
+
+
+def pipeline(folder: Path, *arguments: str, config: Path | None = None, **more: str) -> Run:
     """`scripts/run ARGUMENTS` in `folder`, with this Python."""
-    code, said = command("run", folder, config, *arguments, **environment)
+    code, said = command("run", folder, config, *arguments, **more)
     return Run(code, said, folder / "data")
 
 
-def command(module: str, folder: Path, config: Path | None, *arguments: str, **environment: str) -> tuple[int, str]:
+def command(module: str, folder: Path, config: Path | None, *arguments: str, **more: str) -> tuple[int, str]:
     """Exit code and output of one of our programs, in `folder`, without a terminal to ask at."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("LUIGI_", "CDSE_"))}
-    if config is not None:
-        own["LUIGI_CONFIG_PATH"] = str(config)
+    own = {} if config is None else {"LUIGI_CONFIG_PATH": str(config)}
     done = subprocess.run(
         [sys.executable, "-m", f"ben_luigi.{module}", *arguments],
         cwd=folder,
-        env={**own, "PYTHONPATH": str(ROOT), **environment},
+        env=environment(**own, PYTHONPATH=str(ROOT), **more),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

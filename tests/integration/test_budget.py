@@ -81,7 +81,7 @@ def test_a_process_that_is_killed_gives_its_place_back() -> None:
     holder.start()
     time.sleep(1.5)
     with database.engine().connect() as connection:
-        assert budget._taken(connection, 1) is None
+        assert not budget._taken(connection, 1)
     holder.kill()
     holder.join()
     with budget.place(1):

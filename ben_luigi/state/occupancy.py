@@ -1,0 +1,58 @@
+"""Who works in a data folder, on whatever host: whoever holds a lock on its file `in-use.lock`.
+
+Locks (flock) say so, never process ids, which are used again and mean nothing on another host. A process that is killed
+loses its lock. So whoever is alone in the folder may remove what dead processes have left unfinished there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ben_luigi.domain import files
+
+LOCK = "in-use.lock"
+_OTHERS = {"database", "export", "sample"}  # the server sweeps its own; the others appear as a whole
+_held: dict[Path, int] = {}
+
+
+def enter(folder: Path) -> None:
+    """Be seen in `folder` until this process and all that it forks have ended."""
+    if folder not in _held:
+        _held[folder] = _opened(folder)
+        fcntl.flock(_held[folder], fcntl.LOCK_SH)
+
+
+def sweep_if_alone(folder: Path) -> list[Path]:
+    """Remove what was left unfinished in `folder`, if nobody else works there; return what went."""
+    if not folder.is_dir():
+        return []
+    descriptor = _opened(folder)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return [path for place in _folders(folder) for path in files.sweep(place, older_than_s=0)]
+    except OSError:  # somebody else works there; or the file system cannot tell
+        return []
+    finally:
+        os.close(descriptor)
+
+
+def leave(folder: Path) -> None:
+    """End this process's part in what `enter` began."""
+    if folder in _held:
+        os.close(_held.pop(folder))
+
+
+def _opened(folder: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """The folders in which the pipeline publishes; not those within a product."""
+    yield folder
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and path.suffix != ".SAFE" and path.name not in _OTHERS and not path.is_symlink():
+            yield from _folders(path)

@@ -1,0 +1,221 @@
+"""Runs of the pipeline that stop at a stage until the test lets them go on, or has killed what it wants to kill.
+
+A process imports the pipeline once, and forks for each run: so dozens of runs cost no more than a few. It runs
+
+    run FOLDER ENVIRONMENT ARGUMENTS    the pipeline as `scripts/run` does; all it prints goes to FOLDER/said
+    luigid PORT                         a central scheduler
+    poll PROCESS                        tells the exit code of either, if it has ended
+
+A run stops within the next task of one of the families listed in FOLDER/stop, in the worst moment: all is made, and
+nothing has its final name or is committed. It writes which one to FOLDER/stopped, and waits for that file to go.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tests.integration.running import ROOT, environment
+
+POLL_S = 0.01
+PATIENCE_S = 300.0
+
+
+class Launcher:
+    """The process that forks runs; they end with it only if they are waited for."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.stopping"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(PYTHONPATH=str(ROOT)),
+            text=True,
+        )
+
+    def ask(self, *words: object) -> Any:
+        """Send one command and give the answer."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End the launcher."""
+        self._process.communicate()
+
+
+class StoppingRun:
+    """A run in `folder`, which may stop on its way."""
+
+    def __init__(self, launcher: Launcher, folder: Path, *stop: str, config: Path | None = None) -> None:
+        self.folder, self._launcher = folder, launcher
+        self.go_on(*stop)
+        own = {} if config is None else {"LUIGI_CONFIG_PATH": str(config)}
+        self.process = int(launcher.ask("run", str(folder), own, []))
+        self._code: int | None = None
+
+    @property
+    def said(self) -> str:
+        """All that runs in the folder have printed so far."""
+        return (self.folder / "said").read_text(encoding="utf-8")
+
+    def go_on(self, *stop: str) -> None:
+        """Until the next task of one of these families."""
+        (self.folder / "stop").write_text(" ".join(stop), encoding="utf-8")
+        (self.folder / "stopped").unlink(missing_ok=True)
+
+    def code(self) -> int | None:
+        """The exit code, or None as long as it runs."""
+        if self._code is None:
+            self._code = self._launcher.ask("poll", self.process)
+        return self._code
+
+    def stopped(self) -> str:
+        """Wait until the run has stopped, and give the family of the task; empty if it ended before."""
+        stopped = self.folder / "stopped"
+        wait_for(lambda: stopped.exists() or self.code() is not None, self.where)
+        return stopped.read_text(encoding="utf-8") if stopped.exists() else ""
+
+    def ended(self) -> int:
+        """Wait for the end, and give the exit code."""
+        wait_for(lambda: self.code() is not None, self.where)
+        code = self.code()
+        assert code is not None
+        return code
+
+    def where(self) -> str:
+        """What to say of a run that does not come to where it should."""
+        return f"told to stop at {(self.folder / 'stop').read_text()!r}; it said: {self.said[-3000:]}"
+
+
+def wait_for(holds: Callable[[], bool], what: Callable[[], str]) -> None:
+    """Wait until something holds, for minutes if need be."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, what()
+        time.sleep(POLL_S)
+
+
+def living(folder: Path) -> list[str]:
+    """Command lines of the processes that work in `folder` or below, or were told its name."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            place = (process / "cwd").readlink()
+            if process.name != str(os.getpid()) and (place.is_relative_to(folder) or str(folder) in words):
+                found.append(f"{process.name} {words}")
+    return found
+
+
+# What follows happens in the launcher.
+
+
+def _stop_in_tasks() -> None:
+    """Have tasks stop when what they make is all there, but not yet under its name, or not committed."""
+    import luigi
+
+    from ben_luigi.domain import files, sen2cor
+    from ben_luigi.domain.cdse.download import Download
+    from ben_luigi.state.targets import TileRows
+
+    running: list[luigi.Task] = []
+
+    def before(holder: Any, name: str) -> None:
+        original = getattr(holder, name)
+
+        def stopping(*arguments: Any, **options: Any) -> Any:
+            if running:
+                _stop(running[-1].task_family)
+            return original(*arguments, **options)
+
+        setattr(holder, name, stopping)
+
+    @luigi.Task.event_handler(luigi.Event.START)  # type: ignore[untyped-decorator]
+    def started(task: luigi.Task) -> None:
+        running[:] = [task]
+        if not luigi.task.flatten(task.output()):
+            _stop(task.task_family)
+
+    before(files, "_sync_all")
+    before(TileRows, "_mark")
+    before(Download, "_publish")
+    before(sen2cor, "_guarded")
+
+
+def _stop(family: str) -> None:
+    if family not in Path("stop").read_text(encoding="utf-8").split():
+        return
+    Path("stop").write_text("", encoding="utf-8")
+    work = Path(f"stopped-{os.getpid()}")
+    work.write_text(family, encoding="utf-8")
+    work.rename("stopped")
+    while Path("stopped").exists():
+        time.sleep(POLL_S)
+
+
+def _set_clock() -> None:
+    """The clock goes wrong by the seconds in the file `clock`, if there is one."""
+    right = time.time
+
+    def wrong() -> float:
+        with suppress(OSError, ValueError):
+            return right() + float(Path("clock").read_text())
+        return right()
+
+    time.time = wrong
+
+
+def _run(folder: str, own: dict[str, str], arguments: list[str]) -> int:
+    from ben_luigi import run
+
+    os.chdir(folder)
+    said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.environ.update(own)
+    _stop_in_tasks()
+    _set_clock()
+    sys.argv = ["run", *arguments]
+    return run.main()
+
+
+def _luigid(port: int, folder: str) -> int:
+    from luigi import server
+
+    os.chdir(folder)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    server.run(api_port=port, address="127.0.0.1")
+    return 0
+
+
+def _poll(process: int) -> int | None:
+    ended, status = os.waitpid(process, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else None
+
+
+def _main() -> None:
+    importlib.import_module("ben_luigi.run")
+    for line in iter(sys.stdin.readline, ""):
+        what, *words = json.loads(line)
+        if what == "poll":
+            print(json.dumps(_poll(*words)), flush=True)
+            continue
+        process = os.fork()
+        if not process:
+            sys.exit(_run(*words) if what == "run" else _luigid(*words))
+        print(json.dumps(process), flush=True)
+
+
+if __name__ == "__main__":
+    _main()
