@@ -4,7 +4,8 @@ AskCatalogue > ResolveTileIds, DownloadL1C > HashL1C
 DownloadL1C > ConvertToL2A > ReadProduct > GridPatches > AssignSplits, AssignCountries, AlignPatches
 AlignPatches > CutPatches > MakeReferenceMaps > LabelPatches
 all of a tile > ProcessTiles > MapLabels, MapV1Names, MapSplits, MapCountries > WriteMetadata
-WriteMetadata > CompressPart > ArchiveS1, ArchiveS2, ArchiveReferenceMaps > CompareWithPublished > FinalizeDataset
+WriteMetadata > CompressPart > ArchiveS1, ArchiveS2, ArchiveReferenceMaps > CompareWithPublished
+CompareWithPublished, RenderTile > WriteReport > FinalizeDataset
 """
 
 __version__ = "0.1.0"
