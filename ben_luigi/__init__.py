@@ -4,8 +4,9 @@ AskCatalogue > ResolveTileIds, DownloadL1C > HashL1C
 DownloadL1C > ConvertToL2A > ReadProduct > GridPatches > AssignSplits, AssignCountries, AlignPatches
 AlignPatches > CutPatches > MakeReferenceMaps > LabelPatches
 all of a tile > ProcessTiles > MapLabels, MapV1Names, MapSplits, MapCountries > WriteMetadata
-WriteMetadata > CompressPart > ArchiveS1, ArchiveS2, ArchiveReferenceMaps > CompareWithPublished > FinalizeDataset
-WriteMetadata > WritePatches > FindSplitLeakage, WriteStac, WriteCroissant > FinalizeDataset
+WriteMetadata > CompressPart, HashTar > ArchiveS1, ArchiveS2, ArchiveReferenceMaps > CompareWithPublished
+WriteMetadata > WritePatches > FindSplitLeakage, WriteStac, WriteCroissant
+CompareWithPublished, RenderTile > WriteReport > FinalizeDataset
 """
 
 __version__ = "0.1.0"

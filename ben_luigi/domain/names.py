@@ -128,7 +128,12 @@ class PatchId:
         """Parse `<tile name>_<x>_<y>`; BadName if it is none."""
         match = _PATCH.fullmatch(text)
         if match is None:
-            raise BadName(f"patch id {text!r}", expected="<L2A product name without time>_<x>_<y>")
+            raise BadName(
+                f"patch id {text!r}",
+                expected="<L2A product name without time>_<x>_<y>",
+                found="something else",
+                remedy="correct the list or option that it comes from",
+            )
         return cls(match["tile"], int(match["x"]), int(match["y"]))
 
     def __str__(self) -> str:

@@ -21,7 +21,7 @@ from ben_luigi.domain.country import COUNTRIES
 from ben_luigi.domain.grid import SPLITS
 from ben_luigi.domain.metadata import FLAGS
 from ben_luigi.domain.nomenclature import NO_CLC
-from ben_luigi.domain.report_counts import Counts
+from ben_luigi.domain.report_counts import Counts, examples
 from ben_luigi.domain.report_leakage import read_leakage
 from ben_luigi.domain.report_tiles import STATES, Tile
 from ben_luigi.domain.report_words import Sources
@@ -61,6 +61,7 @@ class _Pages:
         self._folder = folder
         self._sources = sources
         self._keys = sorted(tile.key for tile in sources.tiles)
+        self._shown: list[dict[str, Any]] = []
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_TEMPLATES),
             autoescape=True,
@@ -87,6 +88,8 @@ class _Pages:
         for name, data in report_tiles.quicklooks(tile, chosen, self._sources.colours):
             self._write(f"tiles/{tile.key}/{name}", data)
         self._write(f"data/{tile.key}.js", report_search.tile_script(tile, rows, labels, chosen).encode())
+        shown = [words.example(tile, patch_id, has_map, rows) for patch_id, has_map in chosen.items()]
+        self._shown += shown
         at = self._keys.index(tile.key)
         self._render(
             f"tiles/{tile.key}.html",
@@ -98,7 +101,7 @@ class _Pages:
             side=tile.grid.patches_a_side,
             overview_px=tile.grid.patches_a_side * rendering.pixels_a_patch(tile.grid),
             cover=self._cover(tile),
-            examples=[words.example(tile, patch_id, has_map, rows) for patch_id, has_map in chosen.items()],
+            examples=shown,
             facts=words.facts(tile),
         )
 
@@ -140,9 +143,17 @@ class _Pages:
             notes=words.notes(tiles, sources),
             leakage=leakage,
             legend=self._legend(),
+            examples=self._examples(),
             **self._tables(counts),
             **words.compared(sources.comparison),
         )
+
+    def _examples(self) -> list[dict[str, Any]]:
+        """Of the patches that the tiles' pages show, some that have all classes."""
+        classes = self._sources.nomenclature.classes
+        labelled = [patch for patch in self._shown if patch["labels"]]
+        labels = np.array([[name in patch["labels"] for name in classes] for patch in labelled], dtype=bool)
+        return [labelled[row] for row in examples(labels.reshape(-1, len(classes)), report_tiles.EXAMPLES)]
 
     def _legend(self) -> list[dict[str, Any]]:
         """CLC codes by class, those of none last."""

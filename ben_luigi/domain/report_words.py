@@ -77,7 +77,7 @@ def example(tile: Tile, patch_id: str, has_map: bool, rows: pa.Table) -> dict[st
     at = pc.index(rows["patch_id"], patch_id).as_py()
     row = rows.slice(at, 1).to_pylist()[0] if at >= 0 else {"labels": [], "split": "", **dict.fromkeys(FLAGS, False)}
     flagged = any(row[flag] for flag in FLAGS)
-    return {"place": patch_id[-5:], "has_map": has_map, "flagged": flagged, **row}
+    return {"tile": tile.key, "place": patch_id[-5:], "has_map": has_map, "flagged": flagged, **row}
 
 
 def facts(tile: Tile) -> list[tuple[str, str]]:
@@ -119,6 +119,7 @@ def sections(leakage: bool) -> list[tuple[str, str]]:
     return [
         ("map", "Map"),
         ("tiles", "Tiles"),
+        ("patches", "Patches"),
         ("labels", "Labels"),
         ("together", "Classes together"),
         ("missing", "What is missing"),

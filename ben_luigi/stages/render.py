@@ -88,7 +88,7 @@ class RenderPatches(luigi.Task):
         """The list of the pictures that were made."""
         asked = {name: str(getattr(self, name)) for name in ("patches", "tile", "flagged", "format")}
         if self.patch_file:
-            asked["patch_file"] = text_hash("\n".join(self._listed()))
+            asked["patch_file"] = self._file_digest()
         return MadeFile(f"render/{text_hash(json.dumps(asked))[:12]}.json", asked)
 
     def complete(self) -> bool:
@@ -142,15 +142,23 @@ class RenderPatches(luigi.Task):
             by_tile.setdefault(key_of[name], []).append(patch_id)
         return by_tile
 
+    def _file_digest(self) -> str:
+        """What tells the content of the list; empty if it is not there, which `run` says."""
+        path = Path(str(self.patch_file)).expanduser()
+        return file_hash(path) if path.is_file() else ""
+
     def _listed(self) -> list[str]:
         try:
             ids = Path(str(self.patch_file)).expanduser().read_text(encoding="utf-8").split()
         except (OSError, ValueError) as error:
             raise BadInput(
-                str(self.patch_file), expected="a file with a patch id in each line", found=str(error)
+                str(self.patch_file),
+                expected="a file with a patch id in each line",
+                found=str(error),
+                remedy="correct --patch-file",
             ) from error
         if not ids:
-            raise BadInput(str(self.patch_file), expected="a patch id in each line", found="an empty file")
+            raise BadInput(str(self.patch_file), expected="a patch id in each line", found="none", remedy="write some")
         return ids
 
     def _of_tile(self, tile: str) -> list[str]:

@@ -11,7 +11,9 @@ import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
+from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.shards import read_index
+from ben_luigi.stages.render import RenderPatches
 from tests.integration.running import Run, pipeline
 
 SNOWY, OTHER = "35VNJ_20180204", "31UGR_20180508"
@@ -108,6 +110,24 @@ def test_a_tile_as_geotiff_shows_each_patch_in_its_place(rendered: dict[str, Run
             row, col = overview.index(place.left + 1, place.top - 1)
             opacity = overview.read(4)[row : row + 60, col : col + 60]
             assert np.array_equal(opacity > 0, codes[1::2, 1::2] != 999)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "expected: one of --patches, --patch-file, and --tile or --flagged; found: none"),
+        ({"patches": HOLE, "flagged": "snow"}, "found: more than one"),
+        (
+            {"patch_file": "there/is/none.txt"},
+            r"none\.txt; expected: a file with a patch id in each line; found: .*No such",
+        ),
+    ],
+)
+def test_what_is_asked_for_must_be_clear(asked: dict[str, str], said: str) -> None:
+    task = RenderPatches(**asked)
+    assert not task.complete()
+    with pytest.raises(BadInput, match=said):
+        next(task.run())
 
 
 def test_errors_name_the_patch_and_what_to_do(rendered: dict[str, Run]) -> None:

@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.integration.browser import chromium, console_errors
 from tests.integration.running import Run
 
-DESKTOP, PHONE = (1280, 900), (375, 800)
+DESKTOP, PHONE, PAPER = (1280, 900), (375, 800), (718, 1000)
 PATIENCE_S = 60
 
 
@@ -181,7 +181,10 @@ def _luminance(colour: list[float]) -> float:
 
 
 def test_it_can_be_printed(browser: webdriver.Chrome, report: Path) -> None:
-    _open(browser, report / "index.html", media="print", scheme="dark")
+    """On A4 nothing is cut off, and it is white, whatever the screen's scheme."""
+    _open(browser, report / "index.html", PAPER, media="print", scheme="dark")
+    wide = "return [...document.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > innerWidth).length"
+    assert browser.execute_script(wide) == 0
     assert browser.execute_script("return getComputedStyle(document.getElementById('find')).display") == "none"
     assert _luminance(_colour(browser, "body", "backgroundColor")) == 1
     paper = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
