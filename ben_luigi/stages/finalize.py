@@ -18,13 +18,14 @@ from ben_luigi.domain import comparison, metadata, shards
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.comparison import Line
 from ben_luigi.domain.errors import BadArchive, some
-from ben_luigi.domain.files import file_hash, write_text
+from ben_luigi.domain.files import file_hash, text_hash, write_text
 from ben_luigi.domain.l1c import read_hashes
 from ben_luigi.domain.nomenclature import read_nomenclature
 from ben_luigi.domain.verify import verify_dataset
 from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import HashL1C
+from ben_luigi.stages.hash_lists import ListHashes
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.prerequisites import input_task, optional_input
@@ -32,7 +33,6 @@ from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import ResolveTileIds, known_tiles, source, tiles
 from ben_luigi.stages.tiles import ProcessTiles
-from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class VerifyDataset(Derived):
 
     def requires(self) -> Any:
         """What is verified."""
-        return [WriteMetadata(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
+        return [WriteMetadata(), ListHashes(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
 
     def output(self) -> MadeFile:
         """A note that all is well."""
@@ -101,6 +101,7 @@ class CompareWithPublished(Derived):
             "S1": ArchiveS1(),
             "S2": ArchiveS2(),
             "maps": ArchiveReferenceMaps(),
+            "lists": ListHashes(),
             **({"hashes": HashL1C()} if source() != "l2a_dir" else {}),
             **({"ids": ResolveTileIds()} if source() == "tile_names_csv" else {}),
         }
@@ -113,12 +114,12 @@ class CompareWithPublished(Derived):
         """Compare."""
         figures = comparison.read_published(_FIGURES)
         excuse = _excuse()
-        rows = pa.concat_tables([pq.read_table(target.path) for target in self.input()["metadata"].values()])
+        unflagged, flagged = (pq.read_table(target.path) for target in self.input()["metadata"].values())
         lines = [
             *self._sources(excuse),
             *self._lists(figures, excuse),
             *self._files(figures, excuse),
-            *_counts(rows, figures, excuse),
+            *comparison.compare_counts(unflagged, flagged, figures, excuse),
         ]
         comparison.write(
             self.output().file,
@@ -126,7 +127,7 @@ class CompareWithPublished(Derived):
             world="sample" if config.is_sample() else "real",
             tiles=sorted(tiles()),
             accept_superseded=bool(config.cdse().accept_superseded),
-            counts=comparison.counted(rows),
+            counts=comparison.counted(pa.concat_tables([unflagged, flagged])),
         )
         self.output().record("")
 
@@ -148,9 +149,9 @@ class CompareWithPublished(Derived):
 
     def _lists(self, figures: comparison.Published, excuse: str) -> Iterator[Line]:
         """Hash lists of all patches and reference maps that were written."""
-        for what, folder in (("patch_hashes", "patches"), ("reference_map_hashes", "reference_maps")):
-            ours = comparison.hash_list(_hashes(folder), config.data_dir() / "tiles" / f"{what}.csv")
-            yield comparison.compare(what, ours, figures.sha256[what], excuse=excuse)
+        for name, target in self.input()["lists"].items():
+            what = name.removesuffix(".csv")
+            yield comparison.compare(what, target.digest(), figures.sha256[what], excuse=excuse)
 
     def _files(self, figures: comparison.Published, excuse: str) -> Iterator[Line]:
         """The metadata files, and the archives before and after compression."""
@@ -179,20 +180,8 @@ def _mapping(what: str, ours: dict[str, str], published: Path | None, excuse: st
     known = read_tile_ids(published) if what == "tile ids" else read_hashes(published)
     changed = comparison.changed_rows(ours, known)
     said = "; ".join(text for text in (changed, note) if text)
-    return comparison.compare(what, str(sorted(ours.items())), str(sorted(known.items())), excuse=excuse, note=said)
-
-
-def _hashes(folder: str) -> Iterator[tuple[str, str]]:
-    """Stem and sha256 of every file in the shards, in the order of the tiles' names."""
-    rows = database.query("SELECT tile, l2a_name FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(tiles()))
-    for tile in rows.sort_values("l2a_name")["tile"]:
-        yield from shards.hash_rows(shards.read_index(config.data_dir() / folder / f"{tile}.parquet"))
-
-
-def _counts(rows: pa.Table, figures: comparison.Published, excuse: str) -> Iterator[Line]:
-    flagged = {flag: sum(rows[flag].to_pylist()) for flag in metadata.FLAGS}
-    for what, ours in {"patches": rows.num_rows, **flagged}.items():
-        yield comparison.compare(what, str(ours), str(figures.counts[what]), excuse=excuse)
+    digests = (text_hash(str(sorted(rows.items()))) for rows in (ours, known))
+    return comparison.compare(what, *digests, excuse=excuse, note=said)
 
 
 class FinalizeDataset(Derived):

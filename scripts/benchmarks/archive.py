@@ -1,4 +1,4 @@
-"""`scripts/bench archive`: from shards to the finished archive with all its hashes, against `zstd -T2` of its tar alone.
+"""`scripts/bench archive`: from shards to the finished archive with all hashes, against `zstd -T2` of its tar alone.
 
 Shards of synthetic tiles are made first (a minute) and kept: 104,000 members, which compress as real ones do.
 """

@@ -34,7 +34,9 @@ def test_the_dataset_is_there_and_nothing_else(sample_run: Run) -> None:
         "comparison.json",
         "metadata.parquet",
         "metadata_for_patches_with_snow_cloud_or_shadow.parquet",
+        "patch_hashes.csv",
         "provenance.json",
+        "reference_map_hashes.csv",
     ]
     assert not list(sample_run.data.rglob(".unfinished-*"))
     assert "The dataset is complete" in sample_run.said

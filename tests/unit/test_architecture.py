@@ -22,6 +22,7 @@ STAGES = (
     "patches",
     "reference_maps",
     "tiles",
+    "hash_lists",
     "provenance",
     "metadata",
     "archives",
