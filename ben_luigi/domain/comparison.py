@@ -5,20 +5,21 @@ Each line of the comparison is *equal*, *different* (and how) or *not comparable
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ben_luigi.domain import files
-from ben_luigi.domain.errors import BadArchive, BadInput, some
+from ben_luigi.domain.errors import BadInput, some
+from ben_luigi.domain.metadata import FLAGGED, FLAGS, METADATA
+from ben_luigi.domain.names import PatchId
 
+_SHORT = 14
 EQUAL, DIFFERENT, NOT_COMPARABLE = "equal", "different", "not comparable"
 
 
@@ -35,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of the published run: sha256 of lists, md5 of files, counts.
+    """Figures of the published run: sha256 of lists, md5 of files, counts; patches by split of `metadata.parquet`.
 
     `country` and `label` count the patches of both metadata files in train, validation and test.
     """
@@ -43,6 +44,7 @@ class Published:
     sha256: Mapping[str, str]
     md5: Mapping[str, str]
     counts: Mapping[str, int]
+    split: Mapping[str, int]
     country: Mapping[str, Sequence[int]]
     label: Mapping[str, Sequence[int]]
 
@@ -61,7 +63,9 @@ def compare(what: str, ours: str, published: str, *, excuse: str = "", note: str
         return Line(what, NOT_COMPARABLE, ours, published, excuse or "there is no such value")
     if ours == published:
         return Line(what, EQUAL, ours, published, note)
-    return Line(what, NOT_COMPARABLE if excuse else DIFFERENT, ours, published, excuse or note)
+    if excuse:
+        return Line(what, NOT_COMPARABLE, ours, published, excuse)
+    return Line(what, DIFFERENT, ours, published, note or "another value")
 
 
 def changed_rows(ours: Mapping[str, str], published: Mapping[str, str]) -> str:
@@ -73,19 +77,34 @@ def changed_rows(ours: Mapping[str, str], published: Mapping[str, str]) -> str:
     return "; ".join(f"{word}: {some(keys)}" for word, keys in found if keys)
 
 
-def hash_list(rows: Iterable[tuple[str, str]], path: Path) -> str:
-    """Publish `name,hash-sha256` from file stems, ascending, and sha256; gives the sha256 of the list."""
-    digest = hashlib.sha256()
-    last = ""
-    with files.published(path) as work, work.open("wb") as file:
-        for name, sha256 in chain([("name", "hash-sha256")], rows):
-            if last != "name" and not last < name:
-                raise BadArchive("hash list", expected="names in ascending order", found=f"{name} after {last}")
-            line = f"{name},{sha256}\n".encode()
-            file.write(line)
-            digest.update(line)
-            last = name
-    return digest.hexdigest()
+def compare_counts(unflagged: pa.Table, flagged: pa.Table, figures: Published, excuse: str) -> Iterator[Line]:
+    """Compare what both metadata files hold: rows, flags, tiles; patches by split, country and label."""
+    both = pa.concat_tables([unflagged, flagged])
+    ours = {
+        "patches": len(both),
+        METADATA: len(unflagged),
+        FLAGGED: len(flagged),
+        **{flag: pc.sum(both[flag]).as_py() or 0 for flag in FLAGS},
+        "tiles": len({PatchId.parse(patch).tile_name for patch in both["patch_id"].to_pylist()}),
+    }
+    for what, count in ours.items():
+        name = f"rows of {what}" if what.endswith(".parquet") else what
+        yield _compare_count(name, count, figures.counts[what], excuse)
+    by_split = counted(unflagged)["split"]
+    for split in sorted(by_split.keys() | figures.split):
+        yield _compare_count(f"{split} in {METADATA}", by_split.get(split, 0), figures.split.get(split, 0), excuse)
+    for kind, published in (("country", figures.country), ("label", figures.label)):
+        found = counted(both)[kind]
+        for name in sorted(found.keys() | published):
+            count = sum(published[name]) if name in published else None
+            yield _compare_count(f"{kind} {name}", found.get(name, 0), count, excuse)
+
+
+def _compare_count(what: str, ours: int, published: int | None, excuse: str) -> Line:
+    if published is None:
+        return compare(what, f"{ours:,}", "", excuse=excuse or "no published figure is known")
+    note = f"{abs(ours - published):,} {'more' if ours > published else 'fewer'}"
+    return compare(what, f"{ours:,}", f"{published:,}", excuse=excuse, note="" if ours == published else note)
 
 
 def counted(rows: pa.Table) -> dict[str, dict[str, int]]:
@@ -109,10 +128,16 @@ def write(path: Path, lines: Iterable[Line], **facts: object) -> None:
 
 
 def table(lines: Iterable[Mapping[str, str]]) -> str:
-    """The lines as text for people."""
-    rows: dict[tuple[str, str], list[str]] = {}
-    for line in lines:
-        rows.setdefault((line["state"], line["note"]), []).append(line["what"])
-    return "\n".join(
-        f"  {state}{f' ({note})' if note else ''}: {', '.join(whats)}" for (state, note), whats in rows.items()
-    )
+    """The lines as text for people: what is different first; of long values the beginning."""
+    groups: dict[tuple[str, str], list[Mapping[str, str]]] = {}
+    for line in sorted(lines, key=lambda line: (DIFFERENT, EQUAL, NOT_COMPARABLE).index(line["state"])):
+        groups.setdefault((line["state"], line["note"]), []).append(line)
+    text = []
+    for (state, note), group in groups.items():
+        text.append(f"  {state}{f' ({note})' if note else ''}: {len(group)}")
+        text += [f"    {line['what']:<58} {_short(line['ours']):>14} {_short(line['published']):>14}" for line in group]
+    return "\n".join([f"  {'':<60} {'ours':>14} {'published':>14}", *text])
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= _SHORT else f"{value[: _SHORT - 3]}..."

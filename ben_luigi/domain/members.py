@@ -55,7 +55,7 @@ def read(path: Path) -> Iterator[Member | Damage]:
 
 def _said(error: zstandard.ZstdError, pending: str, first: str, last: str, count: int) -> str:
     """Where in a frame the damage is. A wrong checksum shows only after its last member."""
-    if "checksum" in str(error):
+    if "checksum" in str(error) and count:
         return f"wrong checksum, so one of these {count} is damaged: {first} to {last}"
     place = f"in {pending} or just after it" if pending else f"after {last}" if last else "at the start of a frame"
     return f"damaged {place} ({error})"

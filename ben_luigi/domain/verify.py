@@ -2,11 +2,13 @@
 
 Reads each archive once, as a stream, and asks: are its members exactly the files of the patches of both metadata files,
 each under its name and in its order? Is every TIFF of the published kind? Do S2, S1 and reference map of a patch cover
-the same square? Are the labels those of the reference map? Memory: a few hundred bytes a patch.
+the same square? Are the labels those of the reference map? Is every file the one that the hash lists name, where they
+lie beside the archives? Memory: a few hundred bytes a patch.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import struct
 from array import array
@@ -19,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
 from ben_luigi.domain import geotiff, members, patches, reference_maps, sentinel1
@@ -28,6 +31,9 @@ from ben_luigi.domain.metadata import FLAGGED, FLAGS, METADATA, SCHEMA
 from ben_luigi.domain.names import PatchId, ProductName, s1_tile
 from ben_luigi.domain.product import BANDS, RESOLUTION_M
 from ben_luigi.domain.tiffheader import TiffHeader, read_header, read_pixels
+
+HASH_LISTS = {patches.ARCHIVE: "patch_hashes.csv", reference_maps.ARCHIVE: "reference_map_hashes.csv"}
+"""The lists of sha256 that lie beside the archives, by archive; they may hold more files than it."""
 
 _SHOWN = 10
 _S1_PIXEL_M = 10
@@ -149,7 +155,7 @@ def _are_good_names(rows: _Rows, findings: Findings) -> bool:
 class _Archive:
     """An archive, and what must be in it: a file of each kind a key, in byte order of the source paths.
 
-    A member's *position* is its place in that order, counted from 0.
+    A member's *position* is its place in that order, counted from 0. Of each sha256 the first 8 bytes are kept.
     """
 
     def __init__(
@@ -161,11 +167,13 @@ class _Archive:
         self._check = check
         self._row = np.argsort(keys)
         self._keys = keys[self._row]
-        self._kind_of = {f"_{kind}.tif": number for number, kind in enumerate(kinds)}
+        self._kind_of = {f"_{kind}": number for number, kind in enumerate(kinds)}
         (self._suffix_length,) = {len(suffix) for suffix in self._kind_of}
         self._seen = np.zeros(len(keys) * len(kinds), dtype=bool)
         self._lost = np.zeros(len(keys) * len(kinds), dtype=bool)
         self._positions = array("q")
+        self._list = HASH_LISTS.get(name, "")
+        self._sha256 = np.empty(0, dtype="uint64")
 
     def verify(self, folder: Path, findings: Findings) -> None:
         """Read the archive, and add what is wrong with it."""
@@ -173,6 +181,8 @@ class _Archive:
         if not (folder / file).is_file():
             findings.add(file, "missing")
             return
+        if self._list and (folder / self._list).is_file():
+            self._read_list(folder / self._list, findings)
         damaged_at = -1
         for found in members.read(folder / file):
             if isinstance(found, members.Damage):
@@ -190,6 +200,28 @@ class _Archive:
         self._add(findings, file, "out of order", positions[out_of_order(positions)])
         self._add(findings, file, "unreadable, for the damage", np.flatnonzero(self._lost & ~self._seen))
         self._add(findings, file, "missing", np.flatnonzero(~self._lost & ~self._seen))
+
+    def _read_list(self, path: Path, findings: Findings) -> None:
+        self._sha256 = np.zeros(len(self._seen), dtype="uint64")
+        try:
+            with pcsv.open_csv(path) as batches:
+                for batch in batches:
+                    for name, sha256 in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                        position = self._position(name)
+                        if position is not None:
+                            self._sha256[position] = int(sha256[:16], 16)
+        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+            findings.add(self._list, f"cannot be read ({error})")
+            self._sha256 = np.empty(0, dtype="uint64")
+
+    def _position(self, stem: str) -> int | None:
+        """The position of the file of that name, without suffix; None if none is expected."""
+        key = stem[: -self._suffix_length].encode()
+        rank = bisect_left(self._keys, key)
+        kind = self._kind_of.get(stem[-self._suffix_length :])
+        if kind is None or rank == len(self._keys) or self._keys[rank] != key:
+            return None
+        return rank * len(self._kinds) + kind
 
     def _lose(self, damaged_at: int, stop: int) -> None:
         """What may have stood between the last member before a damage and the first after it."""
@@ -209,13 +241,10 @@ class _Archive:
     def _judge(self, member: members.Member) -> Iterator[tuple[str, str]]:
         """(what, name) of all that is wrong with a member."""
         file = member.name.rpartition("/")[2]
-        key = file[: -self._suffix_length].encode()
-        rank = bisect_left(self._keys, key)
-        kind = self._kind_of.get(file[-self._suffix_length :])
-        if kind is None or rank == len(self._keys) or self._keys[rank] != key:
+        position = self._position(file.removesuffix(".tif")) if file.endswith(".tif") else None
+        if position is None:
             yield "surplus", member.name
             return
-        position = rank * len(self._kinds) + kind
         expected = self._member(position)
         if self._seen[position]:
             yield "twice", member.name
@@ -226,11 +255,21 @@ class _Archive:
         self._seen[position] = True
         if not member.exact:
             yield "with another header than GNU tar's", member.name
+        if len(self._sha256):
+            yield from self._judge_hash(position, member)
+        rank, kind = divmod(position, len(self._kinds))
         try:
             for what in self._check(int(self._row[rank]), self._kinds[kind], member.data):
                 yield what, member.name
         except PipelineError as error:
             yield f"not readable ({error.found})", member.name
+
+    def _judge_hash(self, position: int, member: members.Member) -> Iterator[tuple[str, str]]:
+        expected = self._sha256[position]
+        if not expected:
+            yield f"without a hash in {self._list}", member.name
+        elif expected != int.from_bytes(hashlib.sha256(member.data).digest()[:8]):
+            yield f"with another sha256 than in {self._list}", member.name
 
 
 def out_of_order(positions: np.ndarray) -> np.ndarray:

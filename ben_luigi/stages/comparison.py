@@ -11,19 +11,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ben_luigi import config
-from ben_luigi.domain import comparison, metadata, shards
+from ben_luigi.domain import comparison, metadata
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.comparison import Line
-from ben_luigi.domain.files import file_hash
+from ben_luigi.domain.files import file_hash, text_hash
 from ben_luigi.domain.l1c import read_hashes
 from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archive_digests
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import HashL1C
+from ben_luigi.stages.hash_lists import ListHashes
 from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.prerequisites import optional_input
 from ben_luigi.stages.resolve import ResolveTileIds, known_tiles, source, tiles
-from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
 FIGURES = config.TRACKED_ARTIFACTS / "published.toml"
@@ -39,6 +39,7 @@ class CompareWithPublished(Derived):
             "S1": ArchiveS1(),
             "S2": ArchiveS2(),
             "maps": ArchiveReferenceMaps(),
+            "lists": ListHashes(),
             **({} if config.selection() else {"leakage": FindSplitLeakage()}),
             **({"hashes": HashL1C()} if source() != "l2a_dir" else {}),
             **({"ids": ResolveTileIds()} if source() == "tile_names_csv" else {}),
@@ -52,13 +53,13 @@ class CompareWithPublished(Derived):
     def make(self) -> None:
         """Compare."""
         figures = comparison.read_published(FIGURES)
-        excuse = _excuse()
-        rows = pa.concat_tables([pq.read_table(target.path) for target in self.input()["metadata"].values()])
+        excuse = _excuse(figures.counts["products"])
+        unflagged, flagged = (pq.read_table(target.path) for target in self.input()["metadata"].values())
         lines = [
             *self._sources(excuse),
             *self._lists(figures, excuse),
             *self._files(figures, excuse),
-            *_counts(rows, figures, excuse),
+            *comparison.compare_counts(unflagged, flagged, figures, excuse),
         ]
         comparison.write(
             self.output().file,
@@ -68,7 +69,7 @@ class CompareWithPublished(Derived):
             accept_superseded=bool(config.cdse().accept_superseded),
             subset=config.selection(),
             overlaps={} if config.selection() else leakage_counts(),
-            counts=comparison.counted(rows),
+            counts=comparison.counted(pa.concat_tables([unflagged, flagged])),
         )
         self.output().record("")
 
@@ -90,9 +91,9 @@ class CompareWithPublished(Derived):
 
     def _lists(self, figures: comparison.Published, excuse: str) -> Iterator[Line]:
         """Hash lists of all patches and reference maps that were written."""
-        for what, folder in (("patch_hashes", "patches"), ("reference_map_hashes", "reference_maps")):
-            ours = comparison.hash_list(_hashes(folder), config.data_dir() / "tiles" / f"{what}.csv")
-            yield comparison.compare(what, ours, figures.sha256[what], excuse=excuse)
+        for name, target in self.input()["lists"].items():
+            what = name.removesuffix(".csv")
+            yield comparison.compare(what, target.digest(), figures.sha256[what], excuse=excuse)
 
     def _files(self, figures: comparison.Published, excuse: str) -> Iterator[Line]:
         """The metadata files, and the archives before and after compression."""
@@ -108,14 +109,14 @@ class CompareWithPublished(Derived):
             yield comparison.compare(packed, hashes["compressed"]["md5"], figures.md5[packed], excuse=other)
 
 
-def _excuse() -> str:
-    """Why nothing of this run can be equal to the published one, if so."""
+def _excuse(products: int) -> str:
+    """Why nothing of this run can be equal to the published one, made of so many products; empty if it can."""
     if config.selection():
         said = "; ".join(f"{name} = {text}" for name, text in config.selection().items())
         return f"only a subset was selected: {said}"
     if config.is_sample():
         return "the sample world is not the published one"
-    return f"only {len(tiles())} tiles were selected" if config.selected_tiles() else ""
+    return f"made of {len(tiles())} of {products} products" if len(tiles()) < products else ""
 
 
 def _mapping(what: str, ours: dict[str, str], published: Path | None, excuse: str, note: str = "") -> Line:
@@ -124,17 +125,5 @@ def _mapping(what: str, ours: dict[str, str], published: Path | None, excuse: st
     known = read_tile_ids(published) if what == "tile ids" else read_hashes(published)
     changed = comparison.changed_rows(ours, known)
     said = "; ".join(text for text in (changed, note) if text)
-    return comparison.compare(what, str(sorted(ours.items())), str(sorted(known.items())), excuse=excuse, note=said)
-
-
-def _hashes(folder: str) -> Iterator[tuple[str, str]]:
-    """Stem and sha256 of every file in the shards, in the order of the tiles' names."""
-    rows = database.query("SELECT tile, l2a_name FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(tiles()))
-    for tile in rows.sort_values("l2a_name")["tile"]:
-        yield from shards.hash_rows(shards.read_index(config.data_dir() / folder / f"{tile}.parquet"))
-
-
-def _counts(rows: pa.Table, figures: comparison.Published, excuse: str) -> Iterator[Line]:
-    flagged = {flag: sum(rows[flag].to_pylist()) for flag in metadata.FLAGS}
-    for what, ours in {"patches": rows.num_rows, **flagged}.items():
-        yield comparison.compare(what, str(ours), str(figures.counts[what]), excuse=excuse)
+    digests = (text_hash(str(sorted(rows.items()))) for rows in (ours, known))
+    return comparison.compare(what, *digests, excuse=excuse, note=said)

@@ -19,6 +19,7 @@ from ben_luigi.domain.verify import verify_dataset
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archive_digests
 from ben_luigi.stages.comparison import CompareWithPublished
 from ben_luigi.stages.derived import Derived
+from ben_luigi.stages.hash_lists import ListHashes
 from ben_luigi.stages.metadata import WriteMetadata, selection
 from ben_luigi.stages.open_metadata import WriteCroissant, WriteStac
 from ben_luigi.stages.patches import CutPatches
@@ -63,7 +64,7 @@ class VerifyDataset(Derived):
 
     def requires(self) -> Any:
         """What is verified."""
-        return [WriteMetadata(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
+        return [WriteMetadata(), ListHashes(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
 
     def output(self) -> MadeFile:
         """A note that all is well."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
+from ben_luigi.domain.files import file_hash
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
 from tests.integration.running import Run, configuration, pipeline
@@ -17,15 +19,36 @@ TILE = "31UGR_20171015"
 def test_from_l2a_products_come_the_same_bytes(
     sample_run: Run, sample_world: World, l2a_dir: Path, tmp_path: Path
 ) -> None:
-    config = configuration(tmp_path, sample_world, inputs={"l2a_dir": l2a_dir}, archive={"keep_tar": "true"})
+    """Sentinel-1 from a `.tar.gz` here, and from its extracted folder there."""
+    s1 = tmp_path / "BigEarthNet-S1-v1.0.tar.gz"
+    with tarfile.open(s1, "w:gz", compresslevel=1) as tar:
+        tar.add(sample_world.s1_dir, "BigEarthNet-S1-v1.0")
+    inputs: dict[str, object] = {"l2a_dir": l2a_dir, "s1_dir": s1}
+    unlike = pipeline(
+        tmp_path, config=configuration(tmp_path, sample_world, inputs=inputs, archive={"keep_tar": "true"})
+    )
+    assert unlike.code == 30, unlike.said
+    assert f"{s1}; expected: a whole .tar.gz with md5 94ced734" in unlike.said
+    assert not list((unlike.data / "s1").iterdir())
+    inputs["s1_md5"] = file_hash(s1, "md5")
+    config = configuration(tmp_path, sample_world, inputs=inputs, archive={"keep_tar": "true"})
     run = pipeline(tmp_path, config=config)
     assert run.code == 0, run.said
-    assert not any(task.startswith(("Download", "Convert", "Resolve", "Hash")) for task in run.tasks())
+    assert not any(
+        task.startswith(("Download", "Convert", "Resolve", "HashL1C")) for task in unlike.tasks() + run.tasks()
+    )
+    assert "CollectS1()" in run.tasks()
     for name in ("metadata.parquet", "BigEarthNet-S1.tar.zst", "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst"):
         assert (run.data / "dataset" / name).read_bytes() == (sample_run.data / "dataset" / name).read_bytes()
     packed = run.data / "dataset" / "BigEarthNet-S2.tar.zst"
     unpacked = subprocess.run(["zstd", "-dc", packed], capture_output=True, check=True).stdout
     assert unpacked == (run.data / "archives" / "BigEarthNet-S2.tar").read_bytes()
+    for name in ("BigEarthNet-S1", "BigEarthNet-S2", "Reference_Maps"):
+        hashes = json.loads((run.data / "archives" / f"{name}.json").read_text())
+        paths = {"tar": run.data / "archives" / f"{name}.tar", "compressed": run.data / "dataset" / f"{name}.tar.zst"}
+        for what, path in paths.items():
+            expected = {"md5": file_hash(path, "md5"), "sha256": file_hash(path), "size_bytes": path.stat().st_size}
+            assert hashes[what] == expected
 
 
 def test_from_l1c_zips_no_account_is_needed(sample_run: Run, sample_world: World, tmp_path: Path) -> None:

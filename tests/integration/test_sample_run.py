@@ -35,8 +35,10 @@ def test_the_dataset_is_there_and_nothing_else(sample_run: Run) -> None:
         "croissant.json",
         "metadata.parquet",
         "metadata_for_patches_with_snow_cloud_or_shadow.parquet",
+        "patch_hashes.csv",
         "patches.parquet",
         "provenance.json",
+        "reference_map_hashes.csv",
         "report",
         "stac",
     ]

@@ -23,6 +23,7 @@ STAGES = (
     "reference_maps",
     "tiles",
     "render",
+    "hash_lists",
     "provenance",
     "metadata",
     "archives",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import tarfile
@@ -22,10 +23,11 @@ from rasterio.transform import from_origin
 from ben_luigi.domain import frames, geotiff, tarball
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.grid import Square
+from ben_luigi.domain.hashes import write_list
 from ben_luigi.domain.metadata import FLAGGED, METADATA, SCHEMA
 from ben_luigi.domain.names import s1_tile
 from ben_luigi.domain.product import RESOLUTION_M
-from ben_luigi.domain.verify import out_of_order, verify_dataset
+from ben_luigi.domain.verify import HASH_LISTS, out_of_order, verify_dataset
 
 TILES = {"S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP": 32633, "S2B_MSIL2A_20180204T094159_N9999_R022_T34TEN": 32634}
 S2, MAPS, S1 = "BigEarthNet-S2", "Reference_Maps", "BigEarthNet-S1"
@@ -169,6 +171,62 @@ def test_flipped_missing_surplus_and_misplaced_are_all_named(dataset: Dataset, t
     assert f"{S2}.tar.zst: misplaced: {misplaced} (belongs at {moved})\n" in said
     maps = dataset.names(MAPS)
     assert f"{MAPS}.tar.zst: wrong checksum, so one of these 3 is damaged: {maps[0]} to {maps[2]}" in said
+
+
+def write_lists(dataset: Dataset, folder: Path) -> None:
+    for archive, file in HASH_LISTS.items():
+        found = {name: data for files in dataset.parts[archive] for name, data in files.items()}
+        rows = {Path(name).stem: hashlib.sha256(data).hexdigest() for name, data in found.items()}
+        write_list(sorted({**rows, "zzz_more_than_the_archive_B01": "0" * 64}.items()), folder / file)
+
+
+@pytest.mark.parametrize("archive", [S2, MAPS])
+def test_where_the_hash_lists_lie_a_flipped_byte_is_named_to_the_file(
+    dataset: Dataset, tmp_path: Path, archive: str
+) -> None:
+    """One whose content no other check looks at: before compression, and in the compressed file."""
+    dataset.write(tmp_path)
+    write_lists(dataset, tmp_path)
+    assert verify_dataset(tmp_path, labels_of) == []
+    name = dataset.names(archive)[1]
+    before = next(files[name] for files in dataset.parts[archive] if name in files)
+    flipped = bytearray(before)
+    flipped[-1] ^= 64
+    dataset.replace(name, bytes(flipped))
+    expected = f"{archive}.tar.zst: with another sha256 than in {HASH_LISTS[archive]}: {name}"
+    assert expected in findings(dataset, tmp_path)
+    dataset.replace(name, before)
+    flip_content(dataset.write(tmp_path) / f"{archive}.tar.zst", before)
+    said = verify_dataset(tmp_path, labels_of)
+    assert any("wrong checksum" in line for line in said)
+    assert expected in said
+
+
+def flip_content(path: Path, data: bytes) -> None:
+    """Flip a byte of a member in a frame whose blocks are raw, so that the frame's checksum alone is wrong."""
+    tar = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True).decompress(path.read_bytes())
+    header, block_bytes = zstandard.FRAME_HEADER + b"\xe4" + len(tar).to_bytes(8, "little"), 2**17
+    blocks = [tar[at : at + block_bytes] for at in range(0, len(tar), block_bytes)]
+    at = tar.index(data) + len(data) - 1
+    frame = bytearray(header)
+    for number, block in enumerate(blocks):
+        frame += (len(block) << 3 | (number == len(blocks) - 1)).to_bytes(3, "little") + block
+    start = len(header) + 3 * (at // block_bytes + 1) + at
+    assert frame[start] == data[-1]
+    frame[start] ^= 64
+    path.write_bytes(bytes(frame) + zstandard.ZstdCompressor(write_checksum=True).compress(tar)[-4:])
+
+
+def test_a_hash_list_that_lacks_a_file_or_is_none_is_named(dataset: Dataset, tmp_path: Path) -> None:
+    dataset.write(tmp_path)
+    write_lists(dataset, tmp_path)
+    name = dataset.names(S2)[5]
+    path = tmp_path / HASH_LISTS[S2]
+    path.write_text("".join(line for line in path.open() if Path(name).stem not in line))
+    assert verify_dataset(tmp_path, labels_of) == [f"{S2}.tar.zst: without a hash in {path.name}: {name}"]
+    path.write_text("name,hash-sha256\na,b,c\n")
+    (said,) = verify_dataset(tmp_path, labels_of)
+    assert said.startswith(f"{path.name}: cannot be read (")
 
 
 def flip(path: Path, frame: int, at: float, mask: int = 1) -> None:

@@ -1,0 +1,160 @@
+"""`scripts/bench archive`: from shards to the finished archive with all hashes, against `zstd -T2` of its tar alone.
+
+Shards of synthetic tiles are made first (a minute) and kept: 104,000 members, which compress as real ones do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import multiprocessing
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import zstandard
+
+from ben_luigi.domain import archive, patches, shards
+from ben_luigi.domain.decoding import Column
+from ben_luigi.domain.files import unfinished
+from ben_luigi.domain.grid import PATCH_M, PatchGrid, tile_square
+from ben_luigi.domain.product import RESOLUTION_M
+from benchmarks import synthetic_tile
+from benchmarks.timing import Spent, pairs, report, rounds, spent
+
+LEVEL = 6
+WORKERS = 2
+CONTRAST = 0.3
+"""Of the tiles' texture: so they compress to about the same part as the published S2 archive."""
+
+_PROGRAM = "zstd"
+
+
+def write_shard(folder: Path, number: int, patches_a_side: int) -> Path:
+    """The shard of a synthetic tile in `folder`, by its number; made if it is not there."""
+    side_m = patches_a_side * PATCH_M
+    name = replace(synthetic_tile.NAME, sensing=f"201706{number + 10}T101031")
+    shard = folder / f"{patches_a_side}" / f"{name.tile_key}.tar"
+    if not shard.exists():
+        rng, side = np.random.default_rng(number), patches_a_side
+        pixels = {
+            band: synthetic_tile.texture(side_m // pixel_m, rng, CONTRAST)
+            .reshape(side, PATCH_M // pixel_m, side, PATCH_M // pixel_m)
+            .swapaxes(1, 2)
+            for band, pixel_m in RESOLUTION_M.items()
+        }
+        writer = patches.PatchWriter(PatchGrid(name.tile_name, tile_square(name, side_m)))
+        with shards.writing(shard, shard.with_suffix(".parquet")) as file:
+            for x in range(side):
+                writer.write(file, Column(x, np.arange(side), {band: tile[:, x] for band, tile in pixels.items()}))
+    return shard
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The shards of an archive, and a folder for what is written."""
+
+    shards: Sequence[Path]
+    out: Path
+    level: int
+
+    @property
+    def tar(self) -> Path:
+        """The finished tar, for the program."""
+        return self.out / "finished.tar"
+
+    @property
+    def archive(self) -> Path:
+        """The archive that is made of the shards."""
+        return self.out / "archive.tar.zst"
+
+    def make(self) -> None:
+        """What HashTar, CompressPart and ArchiveS2 do, with two workers."""
+        with ProcessPoolExecutor(WORKERS, multiprocessing.get_context("fork")) as workers:
+            hashed = workers.submit(_hash_tar, self.shards)
+            parts = list(workers.map(partial(_compress, out=self.out, level=self.level), self.shards))
+        archive.join(parts, hashed.result()[1], self.archive)
+
+    def program(self) -> None:
+        """The program, which takes no hashes."""
+        command = [_PROGRAM, "-q", "-f", f"-{self.level}", f"-T{WORKERS}", self.tar, "-o", self.out / "program.zst"]
+        subprocess.run(command, check=True)
+
+    def compress(self) -> None:
+        """One part, by one core."""
+        _compress(self.shards[0], self.out, self.level)
+
+    def digest(self, algorithm: str) -> None:
+        """One shard, by one core."""
+        with self.shards[0].open("rb") as file:
+            hashlib.file_digest(file, algorithm)
+
+
+def _members(shard: Path) -> tuple[Path, Path, list[str]]:
+    index = shard.with_suffix(".parquet")
+    return shard, index, shards.read_index(index)["patch_id"].unique().to_pylist()
+
+
+def _hash_tar(sources: Sequence[Path], tar: Path | None = None) -> tuple[archive.Hashes, list[int]]:
+    return archive.hash_tar((archive.shard_members(*_members(shard)) for shard in sources), tar)
+
+
+def _compress(shard: Path, out: Path, level: int) -> Path:
+    part = out / f"{shard.stem}.tar.zst"
+    archive.write_shard_part(*_members(shard), part, level)
+    return part
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark and print it."""
+    parser = argparse.ArgumentParser("scripts/bench archive", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("build/bench/archive"), help="where the shards are kept")
+    parser.add_argument("--tiles", type=int, default=6, help="number of tiles, 1 to 20")
+    parser.add_argument("--patches-a-side", type=int, default=38, help="of each tile: its square is their number")
+    parser.add_argument("--level", type=int, default=LEVEL, help="zstd level")
+    parser.add_argument("--runs", type=int, default=5, help="of ours and of the program, in turn")
+    options = parser.parse_args(argv)
+    sources = [write_shard(options.folder, number, options.patches_a_side) for number in range(options.tiles)]
+    out = unfinished(options.folder / "out")
+    out.mkdir()
+    try:
+        _run(Bench(sources, out, options.level), options.runs)
+    finally:
+        shutil.rmtree(out)
+    return 0
+
+
+def _run(bench: Bench, runs: int) -> None:
+    tar, _ = _hash_tar(bench.shards, bench.tar)
+    ratio = pairs("shards to archive, hashed / zstd -T2", bench.make, bench.program, runs=runs, at_most=0.90)
+    work: dict[str, tuple[Callable[[], object], float | None]] = {
+        name: (partial(bench.digest, name), None) for name in ("md5", "sha256")
+    }
+    alone = rounds(bench.compress, {f"{name} / compression, a core": each for name, each in work.items()}, runs=runs)
+    compressing, md5 = alone[0].reference, alone[0].ours
+    facts = {
+        "tar, MB": round(tar.size_bytes / 1e6),
+        "members": sum(len(shards.read_index(shard.with_suffix(".parquet"))) for shard in bench.shards),
+        "tar / archive, ours": round(tar.size_bytes / bench.archive.stat().st_size, 3),
+        "tar / archive, zstd": round(tar.size_bytes / (bench.out / "program.zst").stat().st_size, 3),
+        "zstd of the library": ".".join(map(str, zstandard.ZSTD_VERSION)),
+        "zstd, the program": _version(),
+        "peak memory of a process, MB (aim: < 512)": round(ratio.ours.peak_mb),
+        "peak memory with a fourth of the members, MB": round(_of_a_fourth(bench).peak_mb),
+        "cores that compress as fast as one core hashes md5": round(compressing.cpu_s / md5.cpu_s, 1),
+    }
+    report([ratio, *alone], facts, ("zstandard", "pyarrow"))
+
+
+def _of_a_fourth(bench: Bench) -> Spent:
+    return spent(replace(bench, shards=bench.shards[: max(1, len(bench.shards) // 4)]).make)
+
+
+def _version() -> str:
+    said = subprocess.run([_PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
+    return next((word.strip("v,") for word in said.split() if word.startswith("v1")), said.strip())
