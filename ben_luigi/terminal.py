@@ -60,7 +60,7 @@ def is_open() -> bool:
 
 def show(key: str, name: str, done: float, total: float | None, unit: str) -> None:
     """Draw the bar `key`, or move it: `done` of `total` in `unit`. Left out where the terminal does not keep up."""
-    _send({"bar": key, "name": name, "pid": os.getpid(), "done": done, "total": total, "unit": unit}, wait=False)
+    _send({"bar": key, "name": name, "pid": os.getpid(), "done": round(done), "total": total, "unit": unit}, wait=False)
 
 
 def end(key: str) -> None:
@@ -127,7 +127,7 @@ class _Screen(threading.Thread):
                 initial=done,
                 total=total,
                 unit=unit if len(unit) == 1 else f" {unit}",
-                unit_scale=True,
+                unit_scale=unit == "B",
                 leave=False,
                 dynamic_ncols=bool(_columns()),
                 ncols=None if _columns() else _COLUMNS,

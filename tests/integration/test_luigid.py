@@ -11,12 +11,13 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 
 from ben_luigi.sample.layout import World
@@ -86,8 +87,27 @@ def _task(address: str, status: str, name: str) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def _page(browser: webdriver.Chrome) -> str:
-    return browser.find_element(By.TAG_NAME, "body").text
+def _see(browser: webdriver.Chrome, *texts: str) -> None:
+    """Wait until the page shows all of `texts`."""
+
+    def page() -> str:
+        with suppress(WebDriverException):  # it is being drawn anew
+            return browser.find_element(By.TAG_NAME, "body").text
+        return ""
+
+    _wait(lambda: all(text in said for said in [page()] for text in texts), page)
+
+
+def _click(browser: webdriver.Chrome, selector: str) -> None:
+    """Wait for a button, and press it."""
+
+    def pressed() -> bool:
+        with suppress(WebDriverException):  # it is yet to come, or is being drawn anew
+            browser.find_element(By.CSS_SELECTOR, selector).click()
+            return True
+        return False
+
+    _wait(pressed, lambda: f"no {selector} to press")
 
 
 def test_luigid_shows_what_a_tile_is_doing_how_far_it_is_and_why_it_failed(sample_world: World, tmp_path: Path) -> None:
@@ -121,19 +141,17 @@ def test_luigid_shows_what_a_tile_is_doing_how_far_it_is_and_why_it_failed(sampl
             assert resources == {"cdse": 1, "sen2cor": 3}
             with chromium(tmp_path / "profile") as browser:
                 browser.get(address)
-                _wait(lambda: TILE in _page(browser) and "ConvertToL2A" in _page(browser), lambda: _page(browser))
-                browser.find_element(By.CSS_SELECTOR, f'button.statusMessage[data-display-name="{name}"]').click()
-                _wait(lambda: f"Sen2Cor on {TILE}: 40 %" in _page(browser), lambda: _page(browser))
+                _see(browser, TILE, "ConvertToL2A")
+                _click(browser, f'button.statusMessage[data-display-name="{name}"]')
+                _see(browser, f"Sen2Cor on {TILE}: 40 %")
 
                 go.touch()
                 assert run.wait(PATIENCE_S) == 30
                 browser.get(f"{address}/static/visualiser/index.html#statuses__FAILED=1")
                 browser.refresh()
-                _wait(lambda: browser.find_elements(By.CSS_SELECTOR, "button.showError"), lambda: _page(browser))
-                assert "ConvertToL2A" in _page(browser) and TILE in _page(browser)
-                browser.find_element(By.CSS_SELECTOR, "button.showError").click()
-                _wait(lambda: "broken data stream" in _page(browser), lambda: _page(browser))
-                assert f"{TILE}.log" in _page(browser), "where to read on"
+                _see(browser, TILE, "ConvertToL2A")
+                _click(browser, "button.showError")
+                _see(browser, "broken data stream", f"{TILE}.log")
         finally:
             go.touch()
             run.wait()
