@@ -34,6 +34,7 @@ from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import ResolveTileIds, known_tiles, source, tiles
 from ben_luigi.stages.tiles import ProcessTiles
+from ben_luigi.stages.version1 import CompareV1Labels
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
@@ -211,7 +212,9 @@ class FinalizeDataset(Derived):
         """Everything; a subset that cannot be had is refused here, before anything is made."""
         selection()
         compared = CompareWithPublished()
-        described = [WriteStac(), WriteCroissant()]
+        described: list[luigi.Task] = [WriteStac(), WriteCroissant()]
+        if config.given_input("v1_s2_dir") is not None:
+            described.append(CompareV1Labels())
         first = [input_task(source()), ProcessTiles(), WriteProvenance(), VerifyDataset()]
         return [*first, *described, compared, *compared.deps()]
 

@@ -22,6 +22,7 @@ STAGES = (
     "patches",
     "reference_maps",
     "tiles",
+    "version1",
     "provenance",
     "metadata",
     "archives",
