@@ -46,6 +46,7 @@ class inputs(luigi.Config):  # noqa: N801
     clc_gpkg = luigi.Parameter(default="", description="CORINE Land Cover 2018 GeoPackage")
     countries_geojson = luigi.Parameter(default="", description="Natural Earth 1:110m admin-0 countries")
     v1_spatial_dir = luigi.Parameter(default="", description="folder of bigearthnet_v1_spatial_<epsg>.parquet")
+    v1_s2_dir = luigi.Parameter(default="", description="extracted BigEarthNet-S2 v1.0; v1_spatial_dir is made from it")
     s1_dir = luigi.Parameter(default="", description="BigEarthNet-S1-v1.0, extracted or as .tar.gz")
     s1_md5 = luigi.Parameter(default="", description="md5 of that .tar.gz; by default of the published one")
     s1s2_mapping_csv = luigi.Parameter(default="", description="v1 S2 patch name, S1 patch name")

@@ -74,15 +74,20 @@ def _read_runs(shard: Path, runs: Iterable[tuple[int, int]]) -> Iterator[bytes]:
                 yield chunk
 
 
+def packer(level: int, content_bytes: int) -> zstandard.ZstdCompressionObj:
+    """What compresses a part of that length: `compress` for each of its chunks, and then `flush`, give its frame."""
+    compressor = zstandard.ZstdCompressor(level=level, threads=1, write_checksum=True, write_content_size=True)
+    return compressor.compressobj(size=content_bytes)
+
+
 def write_part(chunks: Iterable[bytes], members: int, tar_bytes: int, out: Path, level: int) -> Part:
     """Compress `chunks`, which have `tar_bytes` bytes in all, to `out`."""
-    compressor = zstandard.ZstdCompressor(level=level, threads=1, write_checksum=True, write_content_size=True)
-    packer = compressor.compressobj(size=tar_bytes)
+    packed = packer(level, tar_bytes)
     with published(out) as work:
         with work.open("wb") as file:
             for chunk in chunks:
-                file.write(packer.compress(chunk))
-            file.write(packer.flush())
+                file.write(packed.compress(chunk))
+            file.write(packed.flush())
         return Part(members, tar_bytes, work.stat().st_size)
 
 

@@ -6,20 +6,16 @@ product's, and seconds run past 59 (`T94160`).
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import shapely
-from pyproj import CRS
+import numpy as np
 
 from ben_luigi.domain.alignment import season
 from ben_luigi.domain.grid import PATCH_M
-from ben_luigi.domain.names import v1_sensing_time
+from ben_luigi.domain.version1 import write_spatial
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import PATCHES, SCENES, Scene
 
@@ -100,33 +96,4 @@ def write_geometries(folder: Path, patches: list[V1Patch]) -> None:
     folder.mkdir()
     for epsg in sorted({patch.scene.product.epsg for patch in patches}):
         zone = sorted((p for p in patches if p.scene.product.epsg == epsg), key=lambda patch: patch.name)
-        pq.write_table(_geometries(zone, epsg), folder / f"bigearthnet_v1_spatial_{epsg}.parquet")
-
-
-def _geometries(patches: list[V1Patch], epsg: int) -> pa.Table:
-    schema = pa.schema(
-        [
-            pa.field("patch_name", pa.string(), nullable=False),
-            pa.field("sensing_time", pa.timestamp("ms", tz="+00:00")),
-            pa.field("geom", pa.binary()),
-        ]
-    )
-    squares = [_outline(*patch.corner) for patch in patches]
-    names = [patch.name for patch in patches]
-    columns = [names, [v1_sensing_time(name) for name in names], [square.wkb for square in squares]]
-    table = pa.table([pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)], schema=schema)
-    geometry = {
-        "encoding": "WKB",
-        "crs": CRS.from_epsg(epsg).to_json_dict(),
-        "bbox": list(shapely.total_bounds(squares)),
-        "orientation": "counterclockwise",
-        "geometry_types": ["MultiPolygon"],
-    }
-    geo = {"version": "1.0.0", "primary_column": "geom", "columns": {"geom": geometry}}
-    return table.replace_schema_metadata({"geo": json.dumps(geo, separators=(",", ":"))})
-
-
-def _outline(left: float, top: float) -> shapely.MultiPolygon:
-    right, bottom = left + PATCH_M, top - PATCH_M
-    ring = [(left, top), (left, bottom), (right, bottom), (right, top), (left, top)]
-    return shapely.MultiPolygon([shapely.Polygon(ring)])
+        write_spatial(folder, epsg, [patch.name for patch in zone], np.array([patch.corner for patch in zone]))

@@ -29,6 +29,7 @@ from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.report import WriteReport
 from ben_luigi.stages.resolve import source
 from ben_luigi.stages.tiles import ProcessTiles
+from ben_luigi.stages.version1 import CompareV1Labels
 from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
@@ -90,7 +91,10 @@ class FinalizeDataset(Derived):
         selection()
         compared = CompareWithPublished()
         made = [ProcessTiles(), WriteProvenance(), VerifyDataset(), compared, *compared.deps()]
-        return [input_task(source()), *made, WriteStac(), WriteCroissant(), WriteReport()]
+        described: list[luigi.Task] = [WriteStac(), WriteCroissant(), WriteReport()]
+        if config.given_input("v1_s2_dir") is not None:
+            described.append(CompareV1Labels())
+        return [input_task(source()), *made, *described]
 
     def make(self) -> None:
         """Nothing is left to do when all of it is there."""

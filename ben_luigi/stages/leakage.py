@@ -13,10 +13,11 @@ from ben_luigi.state import database, schema
 from ben_luigi.state.targets import MadeFile, WholeTable
 
 _log = logging.getLogger(__name__)
-_LEAKS = """
-SELECT patch_id_a, split_a, patch_id_b, split_b, overlap, same_season FROM overlap WHERE split_a <> split_b
+LEAKS = """
+SELECT patch_id_a, split_a, patch_id_b, split_b, overlap, same_season::text FROM overlap WHERE split_a <> split_b
 ORDER BY patch_id_a COLLATE "C", patch_id_b COLLATE "C"
 """
+"""SQL: the pairs in different splits, as the CSV lists them."""
 
 
 class FindSplitLeakage(Derived):
@@ -44,7 +45,7 @@ class FindSplitLeakage(Derived):
         target = self.output()
         pairs = leakage.overlaps(leakage.read_patches(WritePatches().output().file))
         target["rows"].replace(pairs)
-        database.copy_out(_LEAKS, target["list"].file)
+        database.copy_out(LEAKS, target["list"].file)
         target["list"].record(files.file_hash(target["list"].file))
         said = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in leakage.counted(pairs).items())
         _log.info("split leakage: %s; leaks are listed in %s", said, target["list"].file)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import luigi
 
 from ben_luigi import config
-from ben_luigi.domain import files, inputs, sen2cor
+from ben_luigi.domain import files, inputs, sen2cor, version1
 from ben_luigi.domain.cdse.account import Credentials, find_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.errors import BadInput, Sen2CorError
@@ -90,8 +90,37 @@ class GivenInput(luigi.Task):
         inputs.require(str(self.option), config.given_input(str(self.option)) or Path(), pinned[0])
 
 
+class ExtractV1Metadata(luigi.Task):
+    """Geometries and labels of BigEarthNet v1, from the patches in `[inputs] v1_s2_dir`."""
+
+    def requires(self) -> Any:
+        """The patches."""
+        return GivenInput(option="v1_s2_dir")
+
+    def output(self) -> MadeFile:
+        """The folder of the files."""
+        return MadeFile("inputs/v1_metadata", {"v1_s2_dir": str(config.given_input("v1_s2_dir"))})
+
+    def run(self) -> None:
+        """Read each patch's JSON."""
+        target = self.output()
+        files.remove(target.file)
+        with files.published(target.file) as work:
+            work.mkdir()
+            patches = version1.extract(input_path("v1_s2_dir"), work)
+        _log.info("geometries and labels of %d patches of BigEarthNet v1 are in %s", patches, target.file)
+        target.record(files.file_hash(target.file / version1.LABELS))
+
+
+def _from_v1(option: str) -> bool:
+    """Whether the input is made from the user's BigEarthNet-S2 v1.0."""
+    return option == "v1_spatial_dir" and config.given_input("v1_s2_dir") is not None
+
+
 def input_task(option: str) -> luigi.Task:
     """The task that provides the input `option` of [inputs]."""
+    if _from_v1(option):
+        return ExtractV1Metadata()
     if config.given_input(option) is not None:
         return GivenInput(option=option)
     if config.is_sample():
@@ -102,6 +131,8 @@ def input_task(option: str) -> luigi.Task:
 
 def input_path(option: str) -> Path:
     """Where the input `option` is, once its task is complete: a file, or a folder for the options named `_dir`."""
+    if _from_v1(option):
+        return ExtractV1Metadata().output().file
     given = config.given_input(option)
     if given is not None:
         return given
@@ -114,7 +145,7 @@ def input_path(option: str) -> Path:
 
 def input_origin(option: str) -> str:
     """What a target that is made from the input records of it: the path given, or that it is the sample's or pinned."""
-    given = config.given_input(option)
+    given = config.given_input("v1_s2_dir" if _from_v1(option) else option)
     return str(given) if given is not None else "sample" if config.is_sample() else "pinned"
 
 

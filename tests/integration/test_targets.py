@@ -25,15 +25,17 @@ from luigi.configuration import get_config
 from luigi.task_register import Register
 
 from ben_luigi import config
+from ben_luigi.domain import leakage
 from ben_luigi.domain.errors import BadAlignment, BadTable, DatabaseError
 from ben_luigi.domain.grid import PatchGrid, tile_square
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.nomenclature import read_nomenclature
+from ben_luigi.stages.leakage import LEAKS, leakage_counts
 from ben_luigi.stages.metadata import MapCountries, MapLabels, MapSplits, MapV1Names
 from ben_luigi.stages.reference_maps import LabelPatches
 from ben_luigi.state import database, schema
 from ben_luigi.state.server import close_server, open_server
-from ben_luigi.state.targets import MadeFile, TileRows, TileValidity, rows_digest
+from ben_luigi.state.targets import MadeFile, TileRows, TileValidity, WholeTable, rows_digest
 
 PRODUCTS = [
     ProductName.parse(f"S2A_MSIL2A_2017061{n}T101031_N9999_R022_T33UUP_20170613T101608.SAFE") for n in range(1, 7)
@@ -149,6 +151,29 @@ def test_rows_are_replaced_never_added(tables: Path) -> None:
     target().replace(splits(PRODUCTS[0]).iloc[:0])
     assert len(held("split", "patch_id")) == 25
     assert target().exists()
+
+
+def test_the_rows_of_all_tiles_are_replaced_at_once(tables: Path, tmp_path: Path) -> None:
+    """Two dates of one square: each patch overlaps with one of the other date, wholly."""
+    one, other = (patches(name).assign(split=split) for name, split in zip(PRODUCTS, ("train", "test"), strict=False))
+    target = WholeTable(schema.OVERLAP, "FindSplitLeakage", {"patches": "1"})
+    found = leakage.overlaps(pd.concat([one, other], ignore_index=True))
+    for rows in (found, found.iloc[5:], found):
+        target.replace(rows)
+        assert target.exists()
+        assert len(held("overlap", "patch_id_a")) == len(rows)
+        assert held("marker WHERE task = 'FindSplitLeakage'", "tile", "rows") == [("", len(rows))]
+    assert not WholeTable(schema.OVERLAP, "FindSplitLeakage", {"patches": "2"}).exists()
+    assert leakage_counts() == {"overlaps_within_a_season": 25, "leaks": 25, "leaks_within_a_season": 25}
+    database.copy_out(LEAKS, tmp_path / "split_leakage.csv")
+    listed = list(csv.DictReader((tmp_path / "split_leakage.csv").open(encoding="utf-8")))
+    ids = [grid(name).ids().to_pylist() for name in PRODUCTS[:2]]
+    assert listed == [
+        {"patch_id_a": a, "split_a": "train", "patch_id_b": b, "split_b": "test", "overlap": "1", "same_season": "true"}
+        for a, b in zip(*ids, strict=True)
+    ]
+    target.replace(leakage.overlaps(pd.concat([one, other.assign(split="train")], ignore_index=True)))
+    assert leakage_counts() == {"overlaps_within_a_season": 25, "leaks": 0, "leaks_within_a_season": 0}
 
 
 def test_equal_rows_are_not_written_again_and_others_change_what_follows(tables: Path) -> None:

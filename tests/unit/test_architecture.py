@@ -24,6 +24,7 @@ STAGES = (
     "tiles",
     "render",
     "hash_lists",
+    "version1",
     "provenance",
     "metadata",
     "archives",

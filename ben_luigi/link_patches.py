@@ -1,0 +1,44 @@
+"""`scripts/link-patches LIST FOLDER`: link the patches in a list into a folder, in the layout of the dataset."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ben_luigi import config
+from ben_luigi.domain import links
+from ben_luigi.domain.errors import PipelineError
+from ben_luigi.run import configure
+
+
+def main() -> int:
+    """Link them, and say how many there are; exit code 1 if some are not there, and then none is linked."""
+    parser = argparse.ArgumentParser(prog="scripts/link-patches", description=(__doc__ or "").partition(": ")[2])
+    parser.add_argument("list", type=Path, metavar="LIST", help="patch ids, one a line, or parquet with patch_id")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the links go")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="DIR",
+        help="folder with BigEarthNet-S2/; by default what ExportPatches made",
+    )
+    options = parser.parse_args()
+    source = options.source or _exported()
+    try:
+        number = links.link(links.read_list(options.list), source, options.folder)
+    except (PipelineError, OSError) as error:
+        print(f"link-patches: {error}", file=sys.stderr)
+        return 1
+    print(f"{number} patches of {source} are linked in {options.folder}")
+    return 0
+
+
+def _exported() -> Path:
+    configure()
+    return config.data_dir() / "export"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
