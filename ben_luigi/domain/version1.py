@@ -26,10 +26,10 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from ben_luigi.domain.alignment import v1_sensing_times
-from ben_luigi.domain.archive import SAME_PLACE_M
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.grid import PATCH_M
 from ben_luigi.domain.nomenclature import Nomenclature
+from ben_luigi.domain.sentinel1 import SAME_PLACE_M
 from ben_luigi.domain.tiffheader import read_header
 
 LABELS = "bigearthnet_v1_labels.parquet"
