@@ -19,7 +19,7 @@ from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.metadata import FLAGGED, FLAGS, METADATA
 from ben_luigi.domain.names import PatchId
 
-_SHORT = 14
+_SHORT, _WHAT = 14, 62
 EQUAL, DIFFERENT, NOT_COMPARABLE = "equal", "different", "not comparable"
 
 
@@ -127,17 +127,25 @@ def write(path: Path, lines: Iterable[Line], **facts: object) -> None:
     files.write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
-def table(lines: Iterable[Mapping[str, str]]) -> str:
-    """The lines as text for people: what is different first; of long values the beginning."""
+def table(lines: Sequence[Mapping[str, str]]) -> str:
+    """The lines as text for people: what is different first; of long values the beginning.
+
+    Where nothing is comparable, for one reason, only the reason is said.
+    """
     groups: dict[tuple[str, str], list[Mapping[str, str]]] = {}
     for line in sorted(lines, key=lambda line: (DIFFERENT, EQUAL, NOT_COMPARABLE).index(line["state"])):
         groups.setdefault((line["state"], line["note"]), []).append(line)
+    if len(groups) == 1 and lines[0]["state"] == NOT_COMPARABLE:
+        return f"  {NOT_COMPARABLE}: {lines[0]['note']}"
     text = []
     for (state, note), group in groups.items():
         text.append(f"  {state}{f' ({note})' if note else ''}: {len(group)}")
-        text += [f"    {line['what']:<58} {_short(line['ours']):>14} {_short(line['published']):>14}" for line in group]
-    return "\n".join([f"  {'':<60} {'ours':>14} {'published':>14}", *text])
+        text += [
+            f"    {_short(line['what'], _WHAT):<{_WHAT}} {_short(line['ours']):>14} {_short(line['published']):>14}"
+            for line in group
+        ]
+    return "\n".join([f"    {'':<{_WHAT}} {'ours':>14} {'published':>14}", *text])
 
 
-def _short(value: str) -> str:
-    return value if len(value) <= _SHORT else f"{value[: _SHORT - 3]}..."
+def _short(value: str, length: int = _SHORT) -> str:
+    return value if len(value) <= length else f"{value[: length - 3]}..."

@@ -141,6 +141,11 @@ def test_a_comparison_is_json_and_a_table(tmp_path: Path) -> None:
     ]
 
 
+def test_where_nothing_is_comparable_only_the_reason_is_said() -> None:
+    lines = [comparison.compare(what, "a", "b", excuse="made of 1 of 125 products") for what in ("ids", "hashes")]
+    assert comparison.table([vars(line) for line in lines]).split() == f"{NOT_COMPARABLE}: {lines[0].note}".split()
+
+
 def test_figures_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text("[sha256]\n")
     with pytest.raises(BadInput):
