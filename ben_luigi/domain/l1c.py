@@ -30,6 +30,7 @@ UNKNOWN = "no published hash"
 _MANIFEST = "manifest.safe"
 _MANIFEST_BYTES = 2**24
 _IMAGE = re.compile(r"GRANULE/[^/]+/IMG_DATA/[^/]+_(B\d\d|B8A)\.jp2")
+_TO_LOOK_AT = re.compile(r"(HTML|preview)/.+|[^/]+\.html|[^/]+-ql\.jpg")
 _ALGORITHMS = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512", "SHA3256": "sha3_256"}
 _NEEDED_BY_SEN2COR = (("DATASTRIP", "QI_DATA"), ("GRANULE", "AUX_DATA"))
 _ANEW = "remove the file and run again, so that it is fetched anew"
@@ -40,6 +41,7 @@ class Verification:
     """What a product's manifest says of its members: paths relative to the product's folder.
 
     `unlisted` are members that could not be verified beyond their zip CRC: the manifest states no checksum for them.
+    `left_out` are listed and not there, but only made to be looked at: previews and HTML, which come and go at CDSE.
     """
 
     name: ProductName
@@ -47,6 +49,7 @@ class Verification:
     damaged: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def verify(path: Path, name: ProductName, taken: Taken | None = None) -> Verification:
@@ -71,10 +74,12 @@ def inspect(path: Path, taken: Taken | None = None) -> Verification:
         files = product.files
         damaged = [file for file in files if not _intact(product, file, listed.get(file))]
         bands = Counter(match[1] for file in files if (match := _IMAGE.fullmatch(file)) and file in listed)
-        missing = [file for file in listed if file not in set(files)]
+        absent = [file for file in listed if file not in set(files)]
+        left_out = [file for file in absent if _TO_LOOK_AT.fullmatch(file)]
+        missing = [file for file in absent if file not in left_out]
         missing += [f"band {band} (found {bands[band]} times)" for band in BANDS if bands[band] != 1]
         unlisted = [file for file in files if not listed.get(file) and file != _MANIFEST]
-        return Verification(product.name, len(files), tuple(damaged), tuple(missing), tuple(unlisted))
+        return Verification(product.name, len(files), tuple(damaged), tuple(missing), tuple(unlisted), tuple(left_out))
 
 
 def _intact(product: Container, file: str, checksum: tuple[str, str] | None) -> bool:

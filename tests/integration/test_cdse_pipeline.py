@@ -112,6 +112,7 @@ def test_wrong_credentials_stop_all_tiles_and_a_product_that_moves_is_followed(w
         assert run.code == 0, run.said
         assert server.downloads == {second["Name"]: 1}
         assert server.account.counts["sessions"] == 1
+        assert not list((run.data / "l1c").glob("*.err"))
 
     drift = json.loads((run.data / "tiles" / "l1c_drift.json").read_text())
     assert drift == {FIRST: "same", SECOND: "repacked, imagery intact"}
