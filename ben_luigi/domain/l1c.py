@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 from ben_luigi.domain.errors import BadInput, BadProduct, some
 from ben_luigi.domain.files import file_hash, published, write_text
-from ben_luigi.domain.l1c_container import Container, Taken, opened
+from ben_luigi.domain.l1c_container import ANEW, Container, Taken, opened
 from ben_luigi.domain.names import ProductName
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,6 @@ _IMAGE = re.compile(r"GRANULE/[^/]+/IMG_DATA/[^/]+_(B\d\d|B8A)\.jp2")
 _TO_LOOK_AT = re.compile(r"(HTML|preview)/.+|[^/]+\.html|[^/]+-ql\.jpg")
 _ALGORITHMS = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512", "SHA3256": "sha3_256"}
 _NEEDED_BY_SEN2COR = (("DATASTRIP", "QI_DATA"), ("GRANULE", "AUX_DATA"))
-_ANEW = "remove the file and run again, so that it is fetched anew"
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,11 @@ def verify(path: Path, name: ProductName, taken: Taken | None = None) -> Verific
     """
     found = inspect(path, taken)
     if found.name != name:
-        raise BadProduct(path, expected=f"product {name}", found=f"product {found.name}", remedy=_ANEW)
+        raise BadProduct(path, expected=f"product {name}", found=f"product {found.name}", remedy=ANEW)
     said = [f"{word} {some(members)}" for word, members in (("damaged", found.damaged), ("missing", found.missing))]
     if found.damaged or found.missing:
         listed = "; ".join(text for text in said if not text.endswith(" "))
-        raise BadProduct(path, expected=f"every member as {_MANIFEST} states it", found=listed, remedy=_ANEW)
+        raise BadProduct(path, expected=f"every member as {_MANIFEST} states it", found=listed, remedy=ANEW)
     return found
 
 
@@ -97,16 +96,16 @@ def _manifest(product: Container) -> dict[str, tuple[str, str] | None]:
     """Algorithm and checksum of each member that the manifest lists; None where it states none that is known."""
     subject = f"{product.path}, {_MANIFEST}"
     if _MANIFEST not in product.files:
-        raise BadProduct(product.path, expected=f"a {_MANIFEST}", found="none", remedy=_ANEW)
+        raise BadProduct(product.path, expected=f"a {_MANIFEST}", found="none", remedy=ANEW)
     text = bytearray()
     for chunk in product.chunks(_MANIFEST):
         text += chunk
         if len(text) > _MANIFEST_BYTES:
-            raise BadProduct(subject, expected=f"at most {_MANIFEST_BYTES:,} bytes", found="more", remedy=_ANEW)
+            raise BadProduct(subject, expected=f"at most {_MANIFEST_BYTES:,} bytes", found="more", remedy=ANEW)
     try:
         root = ElementTree.fromstring(bytes(text), ElementTree.XMLParser(target=_WithoutDoctype()))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise BadProduct(subject, expected="XML", found=str(error), remedy=_ANEW) from error
+        raise BadProduct(subject, expected="XML", found=str(error), remedy=ANEW) from error
     return dict(_listed(stream) for stream in root.findall(".//{*}byteStream"))
 
 

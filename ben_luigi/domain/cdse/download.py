@@ -146,7 +146,7 @@ class Download:
                 return self._fetch(part)
         except OSError as error:
             if error.errno not in _NO_ROOM:
-                raise
+                raise TransientError(self.target, expected="a disk that writes and reads", found=str(error)) from error
             self._part_path.unlink(missing_ok=True)
             raise NoRoomError(self.target, found=str(error), remedy="make room on the disk, and run again") from error
 
