@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 from ben_luigi.domain.errors import BadInput, BadProduct, some
 from ben_luigi.domain.files import file_hash, published, write_text
-from ben_luigi.domain.l1c_container import Container, Taken, opened
+from ben_luigi.domain.l1c_container import ANEW, Container, Taken, opened
 from ben_luigi.domain.names import ProductName
 
 _log = logging.getLogger(__name__)
@@ -30,9 +30,9 @@ UNKNOWN = "no published hash"
 _MANIFEST = "manifest.safe"
 _MANIFEST_BYTES = 2**24
 _IMAGE = re.compile(r"GRANULE/[^/]+/IMG_DATA/[^/]+_(B\d\d|B8A)\.jp2")
+_TO_LOOK_AT = re.compile(r"(HTML|preview)/.+|[^/]+\.html|[^/]+-ql\.jpg")
 _ALGORITHMS = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512", "SHA3256": "sha3_256"}
 _NEEDED_BY_SEN2COR = (("DATASTRIP", "QI_DATA"), ("GRANULE", "AUX_DATA"))
-_ANEW = "remove the file and run again, so that it is fetched anew"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Verification:
     """What a product's manifest says of its members: paths relative to the product's folder.
 
     `unlisted` are members that could not be verified beyond their zip CRC: the manifest states no checksum for them.
+    `left_out` are listed and not there, but only made to be looked at: previews and HTML, which come and go at CDSE.
     """
 
     name: ProductName
@@ -47,6 +48,7 @@ class Verification:
     damaged: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def verify(path: Path, name: ProductName, taken: Taken | None = None) -> Verification:
@@ -56,11 +58,11 @@ def verify(path: Path, name: ProductName, taken: Taken | None = None) -> Verific
     """
     found = inspect(path, taken)
     if found.name != name:
-        raise BadProduct(path, expected=f"product {name}", found=f"product {found.name}", remedy=_ANEW)
+        raise BadProduct(path, expected=f"product {name}", found=f"product {found.name}", remedy=ANEW)
     said = [f"{word} {some(members)}" for word, members in (("damaged", found.damaged), ("missing", found.missing))]
     if found.damaged or found.missing:
         listed = "; ".join(text for text in said if not text.endswith(" "))
-        raise BadProduct(path, expected=f"every member as {_MANIFEST} states it", found=listed, remedy=_ANEW)
+        raise BadProduct(path, expected=f"every member as {_MANIFEST} states it", found=listed, remedy=ANEW)
     return found
 
 
@@ -71,10 +73,12 @@ def inspect(path: Path, taken: Taken | None = None) -> Verification:
         files = product.files
         damaged = [file for file in files if not _intact(product, file, listed.get(file))]
         bands = Counter(match[1] for file in files if (match := _IMAGE.fullmatch(file)) and file in listed)
-        missing = [file for file in listed if file not in set(files)]
+        absent = [file for file in listed if file not in set(files)]
+        left_out = [file for file in absent if _TO_LOOK_AT.fullmatch(file)]
+        missing = [file for file in absent if file not in left_out]
         missing += [f"band {band} (found {bands[band]} times)" for band in BANDS if bands[band] != 1]
         unlisted = [file for file in files if not listed.get(file) and file != _MANIFEST]
-        return Verification(product.name, len(files), tuple(damaged), tuple(missing), tuple(unlisted))
+        return Verification(product.name, len(files), tuple(damaged), tuple(missing), tuple(unlisted), tuple(left_out))
 
 
 def _intact(product: Container, file: str, checksum: tuple[str, str] | None) -> bool:
@@ -92,16 +96,16 @@ def _manifest(product: Container) -> dict[str, tuple[str, str] | None]:
     """Algorithm and checksum of each member that the manifest lists; None where it states none that is known."""
     subject = f"{product.path}, {_MANIFEST}"
     if _MANIFEST not in product.files:
-        raise BadProduct(product.path, expected=f"a {_MANIFEST}", found="none", remedy=_ANEW)
+        raise BadProduct(product.path, expected=f"a {_MANIFEST}", found="none", remedy=ANEW)
     text = bytearray()
     for chunk in product.chunks(_MANIFEST):
         text += chunk
         if len(text) > _MANIFEST_BYTES:
-            raise BadProduct(subject, expected=f"at most {_MANIFEST_BYTES:,} bytes", found="more", remedy=_ANEW)
+            raise BadProduct(subject, expected=f"at most {_MANIFEST_BYTES:,} bytes", found="more", remedy=ANEW)
     try:
         root = ElementTree.fromstring(bytes(text), ElementTree.XMLParser(target=_WithoutDoctype()))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise BadProduct(subject, expected="XML", found=str(error), remedy=_ANEW) from error
+        raise BadProduct(subject, expected="XML", found=str(error), remedy=ANEW) from error
     return dict(_listed(stream) for stream in root.findall(".//{*}byteStream"))
 
 

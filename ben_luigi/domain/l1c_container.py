@@ -28,6 +28,8 @@ from ben_luigi.domain.names import ProductName
 PRODUCT_BYTES = 2**35
 """More than any product has, packed or unpacked."""
 
+ANEW = "remove the file and run again, so that it is fetched anew"
+
 _CHUNK_BYTES = 2**20
 _NAME_BYTES = 255
 _ENCRYPTED, _LENGTH_FOLLOWS = 0x01, 0x08
@@ -153,7 +155,8 @@ def _readable(path: Path, file: str = "") -> Iterator[None]:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         subject = f"{path}, member {file}" if file else str(path)
-        raise BadProduct(subject, expected="a readable zip", found=f"{type(error).__name__}: {error}") from error
+        found = f"{type(error).__name__}: {error}"
+        raise BadProduct(subject, expected="a readable zip", found=found, remedy=ANEW) from error
 
 
 def _check_end(path: Path, archive: zipfile.ZipFile) -> None:
@@ -162,7 +165,7 @@ def _check_end(path: Path, archive: zipfile.ZipFile) -> None:
     with path.open("rb") as stream:
         stream.seek(-end_bytes, io.SEEK_END)
         if not stream.read().startswith(b"PK\5\6"):
-            raise BadProduct(path, expected="nothing after the end of the zip", found="more bytes")
+            raise BadProduct(path, expected="nothing after the end of the zip", found="more bytes", remedy=ANEW)
 
 
 def _archive(path: Path, archive: zipfile.ZipFile, taken: Taken) -> Container:

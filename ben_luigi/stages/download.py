@@ -133,7 +133,13 @@ class FindL1C(_L1C):
         found = l1c.verify(path, name)
         sha256 = files.file_hash(path) if path.is_file() else ""
         self._write_report(
-            {"path": str(path), "name": str(name), "id": path.stem, "sha256": sha256, "not_verified": found.unlisted}
+            {
+                "path": str(path),
+                "name": str(name),
+                "id": path.stem,
+                "sha256": sha256,
+                "not_verified": [*found.unlisted, *found.left_out],
+            }
         )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import os
 import socketserver
 import subprocess
 import sys
@@ -226,6 +228,23 @@ def test_a_full_disk_stops_it_and_frees_what_it_took(server: CdseServer, tmp_pat
         assert "NoRoomError: tile 33UUP_20170613" in errors and "make room on the disk" in errors
         assert sorted(path.name for path in tmp_path.iterdir()) == ["err", "state"]
         assert "File too large" in (tmp_path / "err").read_text()
+
+
+def test_a_disk_that_fails_once_costs_a_try(
+    server: CdseServer, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As file systems on the network do. What has come is there still."""
+    sync, failures = os.fsync, [OSError(errno.EIO, "Input/output error")]
+
+    def fsync(descriptor: int) -> None:
+        if failures:
+            raise failures.pop()
+        sync(descriptor)
+
+    monkeypatch.setattr("ben_luigi.domain.cdse.download.os.fsync", fsync)
+    assert download(server.service, record, tmp_path).run().tries == 2
+    assert server.counts["resumed"] == 1
+    assert (tmp_path / "t.zip").read_bytes() == (server.root / "product.zip").read_bytes()
 
 
 def test_without_enough_free_space_nothing_is_asked_for(server: CdseServer, record: Record, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from ben_luigi.domain.cdse.errors import CredentialsError, PermanentError, Trans
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.sample.cdse_account import Account
-from ben_luigi.sample.cdse_faults import Fault
+from ben_luigi.sample.cdse_faults import Fault, Script
 from ben_luigi.sample.cdse_server import CdseServer
 from tests.integration.fault_table import FaultTable
 
@@ -193,6 +193,27 @@ def test_a_code_that_nobody_can_be_asked_for_is_no_wrong_password(tmp_path: Path
             tokens(server, tmp_path).get()
         assert server.counts["token"] == asked
         assert tokens(server, tmp_path, ask_totp=lambda: "123456").get()
+
+
+def test_a_code_is_sent_once_and_then_asked_for_anew(tmp_path: Path) -> None:
+    """After a pause it has expired, and CDSE would call it a wrong password, which is never tried again."""
+    asked = []
+
+    def ask() -> str:
+        asked.append(1)
+        return "123456"
+
+    with CdseServer([], Path(), account=Account(code="123456", lifetime_s=0.01, refresh_lifetime_s=0.01)) as server:
+        worker = tokens(server, tmp_path, ask_totp=ask)
+        worker.get()
+        time.sleep(0.02)
+        server.script = Script([Fault("token", "500"), Fault("token", "429")])
+        for number in (2, 3):
+            with pytest.raises(TransientError, match="HTTP"):
+                worker.get()
+            assert len(asked) == number
+        assert worker.get()
+        assert (len(asked), server.account.counts["sessions"]) == (4, 2)
 
 
 class _Garbled(Account):

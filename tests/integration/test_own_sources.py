@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 from ben_luigi.domain.files import file_hash
+from ben_luigi.sample.cdse_faults import Record, another_id
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
 from tests.integration.running import Run, configuration, pipeline
@@ -95,11 +98,25 @@ def test_from_a_service_with_the_users_own_account(sample_world: World, tmp_path
     assert ids[1].endswith(f",{report['id']}")
 
 
+def _reprocessed(world: World, record: Record, path: Path) -> Record:
+    """The product as a later baseline has it: the same files, under another name and id."""
+    name = re.sub("_N02.._", "_N0500_", record["Name"])
+    with zipfile.ZipFile(world.folder / record["File"]) as source, zipfile.ZipFile(path, "w") as target:
+        for info in source.infolist():
+            target.writestr(info.filename.replace(record["Name"], name), source.read(info))
+    checksum = [{"Algorithm": "MD5", "Value": file_hash(path, "md5")}]
+    changed = {"Id": another_id(record), "Name": name, "File": str(path), "Checksum": checksum}
+    return {**record, **changed, "ContentLength": path.stat().st_size}
+
+
 def test_a_tile_that_cannot_be_had_stops_no_other_and_the_users_folder_comes_first(
     sample_world: World, tmp_path: Path
 ) -> None:
-    """Of three products one lies in the user's folder, one is online, and one has gone offline."""
-    own, offline, online = "31UGR_20171015", "31UGR_20180508", "35VNJ_20180204"
+    """Of three products one lies in the user's folder, one is offline, and of one there is a reprocessed one only.
+
+    That is taken since the user accepts it, and it is on record in the finished dataset.
+    """
+    own, offline, superseded = "31UGR_20171015", "31UGR_20180508", "35VNJ_20180204"
     folder = tmp_path / "l1c"
     folder.mkdir()
     (zipped,) = sample_world.products.glob("*20171015*T31UGR*.zip")
@@ -108,35 +125,52 @@ def test_a_tile_that_cannot_be_had_stops_no_other_and_the_users_folder_comes_fir
     for record in catalogue:
         if "MSIL1C_20180508" in record["Name"]:
             record["Online"] = False
+    (original,) = [record for record in catalogue if "_T35VNJ_" in record["Name"] and record.get("File")]
+    other = _reprocessed(sample_world, original, tmp_path / "reprocessed.zip")
+    catalogue = [record for record in catalogue if "_T35VNJ_" not in record["Name"]]
+    catalogue += [other, {**original, "DeletionDate": "2024-05-01", "DeletionCause": "Superseded"}]
     with CdseServer(catalogue, sample_world.folder) as server:
-        config = configuration(
-            tmp_path,
-            sample_world,
-            dataset={"tiles": f"{own} {offline} {online}"},
-            inputs={
-                "tile_names_csv": sample_world.tile_names_csv,
-                "l1c_dir": folder,
-                "published_tile_ids_csv": tmp_path / "none.csv",
-            },
-            cdse={
-                "catalogue_url": server.catalogue_url,
-                "token_url": server.token_url,
-                "download_url": server.download_url,
-                "pause_s": 0.1,
-            },
-            sen2cor={"executable": sample_world.l2a_process},
-        )
-        account = {"CDSE_USER": "sample", "CDSE_PASSWORD": "sample"}
-        run = pipeline(tmp_path, config=config, **account)
+
+        def run_with(*tiles: str) -> Run:
+            config = configuration(
+                tmp_path,
+                sample_world,
+                dataset={"tiles": " ".join(tiles)},
+                inputs={
+                    "tile_names_csv": sample_world.tile_names_csv,
+                    "l1c_dir": folder,
+                    "published_tile_ids_csv": tmp_path / "none.csv",
+                },
+                cdse={
+                    "catalogue_url": server.catalogue_url,
+                    "token_url": server.token_url,
+                    "download_url": server.download_url,
+                    "pause_s": 0.1,
+                    "accept_superseded": "true",
+                },
+                sen2cor={"executable": sample_world.l2a_process},
+            )
+            return pipeline(tmp_path, config=config, CDSE_USER="sample", CDSE_PASSWORD="sample")
+
+        run = run_with(own, offline, superseded)
         assert run.code == 30, run.said
-        (zipped_online,) = sample_world.products.glob("*T35VNJ*.zip")
-        assert list(server.downloads) == [f"{zipped_online.stem}.SAFE"]
-    assert any("offline" in line for line in run.said.splitlines() if f"DownloadL1C(tile={offline})" in line)
-    for tile in (own, online):
-        assert (run.data / "patches" / f"{tile}.tar").exists()
-    assert not (run.data / "dataset").exists()
-    states = (run.data / "tiles" / "states.csv").read_text()
-    assert ",offline," in states and ",found," in states
+        assert list(server.downloads) == [other["Name"]]
+        assert any("offline" in line for line in run.said.splitlines() if f"DownloadL1C(tile={offline})" in line)
+        for tile in (own, superseded):
+            assert (run.data / "patches" / f"{tile}.tar").exists()
+        assert not (run.data / "dataset").exists()
+        states = (run.data / "tiles" / "states.csv").read_text()
+        assert ",offline," in states and ",found," in states and ",superseded," in states
+
+        run = run_with(own, superseded)
+        assert run.code == 0, run.said
+        assert server.downloads == {other["Name"]: 1}
+    provenance = json.loads((run.data / "dataset" / "provenance.json").read_text())
+    assert provenance["settings"]["accept_superseded"] is True
+    found = provenance["tiles"][superseded]["l1c"]
+    assert (found["id"], found["name"], found["state"]) == (other["Id"], other["Name"], "superseded")
+    assert found["note"] == f"by {other['Name']}; {original['Id']} deleted 2024-05-01, Superseded"
+    assert json.loads((run.data / "dataset" / "comparison.json").read_text())["accept_superseded"] is True
 
 
 def test_luigi_itself_finds_the_tasks(tmp_path: Path) -> None:

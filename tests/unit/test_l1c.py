@@ -175,6 +175,26 @@ def test_previews_that_were_added_are_recorded(safe: Path, tmp_path: Path) -> No
     assert l1c.verify(safe, NAME).unlisted == ("preview.html",)
 
 
+def test_pages_that_are_left_out_are_recorded_and_stop_nobody(safe: Path, tmp_path: Path) -> None:
+    """What is listed and only there to be looked at; the metadata beside it are needed."""
+    for page in ("HTML/UserProduct_index.html", "preview/map-overlay.kml", "S2A_OPER-ql.jpg", "rep_info/x.xsd"):
+        (safe / page).parent.mkdir(exist_ok=True)
+        (safe / page).write_text("to be looked at")
+    write_manifest(safe)
+    for page in ("HTML/UserProduct_index.html", "preview/map-overlay.kml", "S2A_OPER-ql.jpg"):
+        (safe / page).unlink()
+    found = l1c.verify(zipped(safe, tmp_path / "t.zip"), NAME)
+    assert sorted(found.left_out) == [
+        "HTML/UserProduct_index.html",
+        "S2A_OPER-ql.jpg",
+        "preview/map-overlay.kml",
+    ]
+    assert l1c.drift(tmp_path / "t.zip", "0" * 64) == "repacked, imagery intact"
+    (safe / "rep_info/x.xsd").unlink()
+    with pytest.raises(BadProduct, match=r"missing rep_info/x\.xsd$|missing rep_info/x\.xsd;"):
+        l1c.verify(safe, NAME)
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a band that is gone": (
         lambda safe: (safe / BAND.format("B8A")).unlink(),

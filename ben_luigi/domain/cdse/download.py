@@ -105,8 +105,15 @@ class Download:
         except TransientError as error:
             raise self._about_tile(error) from error
         if self.err:
-            self.err.unlink(missing_ok=True)
+            self._forget_failures(self.err)
         return report
+
+    def _forget_failures(self, err: Path) -> None:
+        """Remove what was told of failed tries, also those under an id that the product had before."""
+        err.unlink(missing_ok=True)
+        for other in err.parent.glob("*.err"):
+            if f"  {self.product.name}  " in other.read_text(encoding="utf-8", errors="replace"):
+                other.unlink(missing_ok=True)
 
     def _about_tile(self, error: CdseError) -> CdseError:
         told = f"; {self.err} tells of each try" if self.err else ""
@@ -140,7 +147,7 @@ class Download:
                 return self._fetch(part)
         except OSError as error:
             if error.errno not in _NO_ROOM:
-                raise
+                raise TransientError(self.target, expected="a disk that writes and reads", found=str(error)) from error
             self._part_path.unlink(missing_ok=True)
             raise NoRoomError(self.target, found=str(error), remedy="make room on the disk, and run again") from error
 
@@ -313,6 +320,8 @@ class Download:
         checked = l1c.verify(path, ProductName.parse(product.name), digests.members.taken)
         if checked.unlisted:
             not_by.append(f"members without a checksum in the manifest: {some(checked.unlisted)}")
+        if checked.left_out:
+            not_by.append(f"members of the manifest that are left out: {some(checked.left_out)}")
         sha256 = digests.hexdigest("SHA256")
         by += ["zip CRC", "manifest"]
         return DownloadReport(product.id, product.name, sha256, length, tries, tuple(by), tuple(not_by))

@@ -41,6 +41,8 @@ from ben_luigi.domain.files import unfinished
 _EARLY_S = 60
 _PRESUMED_LIFE_S = 600
 _CLIENT_ID = "cdse-public"
+_ONCE = {"tries": 1, "waits": 1}
+"""A code is good for half a minute, and for one use: sent again after a pause it would pass for a wrong password."""
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -115,13 +117,13 @@ class Tokens:
         granted = None if state.asks_code else self._request(state, form)
         if granted is None and self._ask_totp and (code := self._ask_totp()):
             # CDSE does not say whether the password or the missing code is to blame: it is one and the same answer.
-            granted = self._request(replace(state, asks_code=True), {**form, "totp": code})
+            granted = self._request(replace(state, asks_code=True), {**form, "totp": code}, _ONCE)
         if granted is None:
             self._write(replace(state, refused=True))
             raise self._wrong("CDSE answered: Invalid user credentials")
         return granted
 
-    def _request(self, state: _State, form: dict[str, str]) -> _State | None:
+    def _request(self, state: _State, form: dict[str, str], tries: Mapping[str, int] | None = None) -> _State | None:
         """Ask the token endpoint; None if it does not accept what was granted, or who asks."""
 
         def once() -> _State | None:
@@ -136,7 +138,7 @@ class Tokens:
                 return None
             raise self._refusal(response.status_code, response.headers, body)
 
-        return again(self._client.patience, once, log_failure)
+        return again(replace(self._client.patience, **(tries or {})), once, log_failure)
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> CdseError:
         body = body.replace(self._credentials.password.encode() or b"\0", b"***")
