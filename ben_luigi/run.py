@@ -28,7 +28,7 @@ _log = logging.getLogger("ben_luigi")
 def main() -> int:
     """Run `FinalizeDataset`, or the task given, and say where the result is; the exit code is Luigi's."""
     configure()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that steps are undone and the server stops
+    signal.signal(signal.SIGTERM, _terminate)
     config.set_defaults()
     arguments = sys.argv[1:]
     if not arguments or arguments[0].startswith("-"):
@@ -52,6 +52,12 @@ def main() -> int:
     occupancy.sweep_if_alone(config.data_dir())
     _say_result(arguments[0], code)
     return code
+
+
+def _terminate(*_: object) -> None:
+    """So that steps are undone and the server stops; another signal does not come in between."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(_TERMINATED)
 
 
 def configure() -> None:
