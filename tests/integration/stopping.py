@@ -30,16 +30,22 @@ PATIENCE_S = 300.0
 
 
 class Launcher:
-    """The process that forks runs; they end with it only if they are waited for."""
+    """The process that forks runs; `inside` is what to start it by, `more` its environment."""
 
-    def __init__(self) -> None:
+    def __init__(self, *inside: str, cwd: Path | None = None, **more: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.stopping"],
+            [*inside, sys.executable, "-m", "tests.integration.stopping"],
+            cwd=cwd,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment(PYTHONPATH=str(ROOT)),
+            env=environment(PYTHONPATH=str(ROOT), **more),
             text=True,
         )
+
+    @property
+    def process(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def ask(self, *words: object) -> Any:
         """Send one command and give the answer."""
