@@ -68,6 +68,8 @@ def configure() -> None:
     own = os.environ.get("LUIGI_CONFIG_PATH")
     if own and not Path(own).is_file():
         sys.exit(f"LUIGI_CONFIG_PATH: expected: a configuration file; found: nothing at {own}")
+    if own and config.tells_secrets(Path(own)):
+        sys.exit(f"{own}: expected: a file with a password in it is its owner's only; next: type: chmod 600 {own}")
     for path in (_DEFAULTS, *([Path(own)] if own else [])):
         LuigiConfigParser.add_config_path(str(path))
     settings = LuigiConfigParser.instance()

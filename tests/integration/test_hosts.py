@@ -107,6 +107,7 @@ def _config(folder: Path, data: Path, url: str, scheduler: tuple[str, int]) -> P
     ]
     path = folder / "own.cfg"
     path.write_text("\n".join(lines) + "\n")
+    path.chmod(0o600)
     return path
 
 
