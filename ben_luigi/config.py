@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import stat
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +25,7 @@ _SEN2COR_GB = 6
 """Memory that one conversion may need."""
 
 _CDSE = "dataspace.copernicus.eu"
+_SECRET = re.compile(r"\s*(password\s*[=:]\s*[^\s$]|url\s*[=:]\s*\w+://[^/@\s]*:[^/@\s$]+@)")
 
 
 class dataset(luigi.Config):  # noqa: N801 (the name of the section)
@@ -276,6 +279,13 @@ def sen2cor_at_once() -> int:
         return cores
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return int(sen2cor().parallel) or max(1, min(cores // 2, int(memory_gb // _SEN2COR_GB)))
+
+
+def tells_secrets(file: Path) -> bool:
+    """Whether a configuration file has a password in it that others can read; `${NAME}` of the environment is none."""
+    if not file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return False
+    return any(_SECRET.match(line) for line in file.read_text(encoding="utf-8").splitlines())
 
 
 _set_by_us: set[tuple[str, str]] = set()

@@ -106,25 +106,22 @@ def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None
         process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
-        try:
-            with _guarded(process):
+        with _guarded(process):
+            try:
                 while True:
                     with suppress(subprocess.TimeoutExpired):
                         return process.wait(_WATCH_S)
                     watch()
-        finally:
-            _end(process)
+            finally:
+                _end(process)
 
 
 @contextmanager
 def _guarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Have all of its session killed when we are killed: then a pipe ends at whose other end a shell waits."""
+    """Have what is left of its session killed in the end, and when we are killed: a shell waits at a pipe of ours."""
     command = ["/bin/sh", "-c", 'read -r _; kill -9 -- "-$0"', str(process.pid)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as guard:
-        try:
-            yield
-        finally:
-            guard.kill()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True):
+        yield
 
 
 @contextmanager

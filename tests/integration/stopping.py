@@ -18,8 +18,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,22 @@ PATIENCE_S = 300.0
 
 
 class Launcher:
-    """The process that forks runs; they end with it only if they are waited for."""
+    """The process that forks runs; `inside` is what to start it by, `more` its environment."""
 
-    def __init__(self) -> None:
+    def __init__(self, *inside: str, cwd: Path | None = None, **more: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.stopping"],
+            [*inside, sys.executable, "-m", "tests.integration.stopping"],
+            cwd=cwd,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment(PYTHONPATH=str(ROOT)),
+            env=environment(PYTHONPATH=str(ROOT), **more),
             text=True,
         )
+
+    @property
+    def process(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def ask(self, *words: object) -> Any:
         """Send one command and give the answer."""
@@ -149,7 +155,16 @@ def _stop_in_tasks() -> None:
     before(files, "_sync_all")
     before(TileRows, "_mark")
     before(Download, "_publish")
-    before(sen2cor, "_guarded")
+
+    guarded = sen2cor._guarded
+
+    @contextmanager
+    def stopping_while_guarded(process: Any) -> Iterator[None]:
+        with guarded(process):
+            _stop("ConvertToL2A")
+            yield
+
+    sen2cor._guarded = stopping_while_guarded
 
 
 def _stop(family: str) -> None:
@@ -176,8 +191,13 @@ def _set_clock() -> None:
 
 
 def _run(folder: str, own: dict[str, str], arguments: list[str]) -> int:
-    from ben_luigi import run
+    import luigi
 
+    from ben_luigi import config, run
+
+    for section, name in config._set_by_us:  # for the launcher, whose folder and configuration are others
+        luigi.configuration.get_config().remove_option(section, name)
+    config._set_by_us.clear()
     os.chdir(folder)
     said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(said, 1)

@@ -1,0 +1,146 @@
+"""Two hosts on one data folder: the same command on each, one luigid, one PostgreSQL on TCP.
+
+Each host has a network and a name of its own, where the kernel lets us make them; else it is a process among others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.integration.own_postgres import free_port, tcp_server
+from tests.integration.running import Run, environment
+from tests.integration.stopping import Launcher, StoppingRun, wait_for
+
+NETWORKS = {"north": "198.18.1", "south": "198.18.2"}
+LEAVE_NOTHING = {"ProcessTiles()", "FinalizeDataset()"}
+
+
+def _ip(words: str) -> bool:
+    with suppress(FileNotFoundError):
+        return subprocess.run(["ip", *words.split()], capture_output=True, check=False).returncode == 0
+    return False
+
+
+@contextmanager
+def _network(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """A network namespace joined to ours: our address there, and how to start a program in it, under its own name.
+
+    Loopback, and nothing to start a program by, where there is no right to make one.
+    """
+    space, ours, theirs = f"ben-{os.getpid()}-{name}", f"v{os.getpid()}{name[0]}", f"w{os.getpid()}{name[0]}"
+    made = _ip(f"netns add {space}") and all(
+        (
+            _ip(f"link add {ours} type veth peer name {theirs} netns {space}"),
+            _ip(f"addr add {NETWORKS[name]}.1/24 dev {ours}"),
+            _ip(f"link set {ours} up"),
+            _ip(f"-n {space} link set lo up"),
+            _ip(f"-n {space} addr add {NETWORKS[name]}.2/24 dev {theirs}"),
+            _ip(f"-n {space} link set {theirs} up"),
+            _ip(f"-n {space} route add default via {NETWORKS[name]}.1"),
+        )
+    )
+    rename = ("unshare", "--uts", "sh", "-c", f'hostname {name} && exec "$@"', "sh")
+    try:
+        yield (f"{NETWORKS[name]}.1", ("ip", "netns", "exec", space, *rename)) if made else ("127.0.0.1", ())
+    finally:
+        _ip(f"netns del {space}")
+
+
+@contextmanager
+def _luigid(folder: Path, address: str) -> Iterator[int]:
+    """A scheduler that notices soon when a host is gone, and gives its tasks to others at once."""
+    port, config = free_port(address), folder / "luigid.cfg"
+    scheduler = ["prune_on_get_work = true", "worker_disconnect_delay = 10", "retry_delay = 0.1"]
+    config.write_text("\n".join(["[scheduler]", *scheduler, "[resources]", "sen2cor = 2", "cdse = 1", ""]))
+    program = Path(sys.executable).with_name("luigid")
+    command = [str(program), "--address", address, "--port", str(port), "--state-path", str(folder / "state.pickle")]
+    with (folder / "luigid.log").open("wb") as said:
+        luigid = subprocess.Popen(command, stdout=said, stderr=said, env=environment(LUIGI_CONFIG_PATH=str(config)))
+    try:
+        yield port
+    finally:
+        luigid.kill()
+        luigid.wait()
+
+
+class Host:
+    """A host with a folder of its own, and with the shared one."""
+
+    def __init__(self, name: str, folder: Path, inside: tuple[str, ...]) -> None:
+        self.name, self.folder = name, folder / name
+        (self.folder / "tmp").mkdir(parents=True)
+        self.launcher = Launcher(*inside, cwd=self.folder, TMPDIR=str(self.folder / "tmp"))
+
+    def run(self, config: Path, *stop: str) -> StoppingRun:
+        """The command that is the same on all hosts."""
+        return StoppingRun(self.launcher, self.folder, *stop, config=config)
+
+    def done(self) -> list[str]:
+        """The tasks that were done here."""
+        return Run(0, (self.folder / "said").read_text(encoding="utf-8"), self.folder).tasks()
+
+    def die(self) -> None:
+        """All of its processes are killed, and none has the time to say a word."""
+        for kill in (signal.SIGSTOP, signal.SIGKILL):
+            for process in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    if (process / "cwd").readlink() == self.folder:
+                        os.kill(int(process.name), kill)
+
+
+def _config(folder: Path, data: Path, url: str, scheduler: tuple[str, int]) -> Path:
+    lines = [
+        *("[core]", "workers = 1", "local_scheduler = false"),
+        *(f"scheduler_host = {scheduler[0]}", f"scheduler_port = {scheduler[1]}"),
+        *("[worker]", "force_multiprocessing = true", "keep_alive = true", "wait_interval = 0.3", "wait_jitter = 0"),
+        *("[dataset]", f"data_dir = {data}"),
+        *("[database]", f"url = {url}"),
+    ]
+    path = folder / "own.cfg"
+    path.write_text("\n".join(lines) + "\n")
+    path.chmod(0o600)
+    return path
+
+
+def digests(data: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((data / "dataset").iterdir())}
+
+
+def test_one_of_two_hosts_dies_and_the_other_does_the_rest(
+    sample_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every task is done once, by one of them, and the bytes are those of a single host."""
+    data = tmp_path / "shared"
+    (data / "made_from").mkdir(parents=True)
+    subprocess.run(["cp", "-a", sample_run.data / "sample", data], check=True)
+    subprocess.run(["cp", sample_run.data / "made_from" / "sample.json", data / "made_from"], check=True)
+    with ExitStack() as stack:
+        networks = {name: stack.enter_context(_network(name)) for name in NETWORKS}
+        addresses = list(dict.fromkeys(address for address, _ in networks.values()))
+        url = stack.enter_context(tcp_server(tmp_path / "database", "from-host-to-host", *addresses))
+        port = stack.enter_context(_luigid(tmp_path, addresses[0]))
+        config = _config(tmp_path, data, url, (addresses[0], port))
+        north, south = (Host(name, tmp_path, inside) for name, (_, inside) in networks.items())
+        first, second = north.run(config, "CutPatches"), south.run(config)
+        assert first.stopped() == "CutPatches"
+        wait_for(lambda: len(south.done()) > 3, second.where)
+        north.die()
+        assert second.ended() == 0, second.said
+        south.launcher.close()
+    by_host = [task for host in (north, south) for task in host.done() if task not in LEAVE_NOTHING]
+    assert sorted(by_host) == sorted(set(sample_run.tasks()) - LEAVE_NOTHING - {"MakeSampleWorld()"})
+    assert len(north.done()) > 3
+    assert digests(data) == digests(sample_run.data)
+    assert not list(data.rglob(".unfinished-*")) and not list(data.rglob(".work-*"))
+    kind = "of their own addresses" if len(addresses) == 2 else "of one address"
+    with capsys.disabled():
+        print(f"\ntwo hosts {kind}: {len(north.done())} tasks, then killed; {len(south.done())}; none twice, none lost")
