@@ -7,7 +7,6 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,7 @@ from ben_luigi.domain.report_leakage import COLUMNS, read_leakage
 from ben_luigi.domain.report_tiles import grid_png, missing
 from ben_luigi.domain.report_words import Sources
 from ben_luigi.sample.countries import write_countries
-from tests.unit.report_sources import PRODUCTS, STATES, grid_of, rows, sources
+from tests.unit.report_sources import PRODUCTS, STATES, grid_of, rows, script, sources
 from tests.unit.test_rendering import decoded
 
 KEY = PRODUCTS[0].tile_key
@@ -82,14 +81,6 @@ class Page(HTMLParser):
 
     def of(self, tag: str, attribute: str) -> list[str]:
         return [str(given[attribute]) for name, given in self.tags if name == tag and attribute in given]
-
-
-def script(path: Path) -> dict[str, Any]:
-    """What a script of the search hands over."""
-    match = re.fullmatch(r"report\.(tile|index)\((.*)\);\n", path.read_text(encoding="utf-8"))
-    assert match
-    value: dict[str, Any] = json.loads(match[2])
-    return value
 
 
 def test_the_same_inputs_give_the_same_bytes(small: Sources, folder: Path, tmp_path: Path) -> None:
