@@ -184,6 +184,8 @@ def test_the_search_gives_back_every_row(folder: Path) -> None:
             }
         )
     assert found == rows().sort_by("patch_id").to_pylist()
+    assert tile["s1"] == sorted(tile["s1"])
+    assert len(tile["s1"]) == 2
 
 
 def test_a_tile_without_labels_shows_what_is_written(folder: Path) -> None:
@@ -239,6 +241,17 @@ def test_places_lie_in_their_countries(tmp_path: Path, country: str, longitude: 
     place = shapely.Point(mark.x + mark.side / 2, mark.y + mark.side / 2)
     assert [name for name, outline in outlines.items() if _polygon(outline.path).contains(place)] == [country]
     assert report_map.centre(square) == pytest.approx((longitude, latitude), abs=1e-3)
+
+
+def test_north_is_up_and_east_is_right() -> None:
+    """Of tiles of Finland and Portugal, and where the projection has its centre: 10 degrees east, 52 degrees north."""
+    north, south = Square(499_980, 7_000_020, 109_800, 32635), Square(499_980, 4_400_040, 109_800, 32629)
+    assert report_map.mark(north).y < report_map.mark(south).y
+    assert report_map.mark(north).x > report_map.mark(south).x
+    east, top = Transformer.from_crs(4326, 32632, always_xy=True).transform(10, 52)
+    mark = report_map.mark(Square(east - 50_000, top + 50_000, 100_000, 32632))
+    middle = mark.x + mark.side / 2, mark.y + mark.side / 2
+    assert middle == pytest.approx((4321 - 2500, 5450 - 3210), abs=1)
 
 
 def test_ground_keeps_its_size_on_the_map(tmp_path: Path) -> None:
