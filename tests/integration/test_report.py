@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow.parquet as pq
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -133,6 +134,16 @@ def test_a_search_can_be_sent_as_a_link(browser: webdriver.Chrome, report: Path,
     browser.get(f"{(report / 'index.html').as_uri()}?find={patch}_B8A.tif")
     found = _wait(browser, "document.querySelector('#found article')?.dataset.patch")
     assert found == patch
+
+
+def test_a_click_on_the_grid_looks_a_patch_up(browser: webdriver.Chrome, report: Path) -> None:
+    _open(browser, report / "tiles" / "31UGR_20180508.html", PHONE)
+    grid = browser.find_element(By.CSS_SELECTOR, "img[data-tile]")
+    side = grid.size["width"] / 10
+    to_cell = [round((cell + 0.5 - 5) * side) for cell in (7, 2)]  # counted from the middle of the picture
+    ActionChains(browser).move_to_element_with_offset(grid, *to_cell).click().perform()
+    found = _wait(browser, "document.querySelector('#found article')?.dataset.patch")
+    assert found == "S2A_MSIL2A_20180508T104031_N9999_R008_T31UGR_07_02"
 
 
 def test_the_keyboard_is_enough(browser: webdriver.Chrome, report: Path, sample_run: Run) -> None:
