@@ -194,12 +194,16 @@ def test_a_tile_without_labels_shows_what_is_written(folder: Path) -> None:
     assert len([name for name in page.of("img", "src") if re.search(r"/\d\d_\d\d\.(webp|png)$", name)]) == 2 * 7
 
 
-def test_overlap_between_splits_is_shown_where_it_is_known(small: Sources, folder: Path, tmp_path: Path) -> None:
+def test_overlaps_and_figures_that_are_equal_are_shown_where_there_are_any(
+    small: Sources, folder: Path, tmp_path: Path
+) -> None:
     assert 'id="leakage"' not in (folder / "index.html").read_text()
     LEAKAGE.to_csv(tmp_path / "split_leakage.csv", index=False)
-    write_report(tmp_path / "report", replace(small, leakage=tmp_path / "split_leakage.csv"))
+    published = replace(small.published, country={**small.published.country, "Luxembourg": [1, 1, 1]})
+    write_report(tmp_path / "report", replace(small, published=published, leakage=tmp_path / "split_leakage.csv"))
     text = " ".join(Page(tmp_path / "report" / "index.html").text.split())
     assert "3 pairs of patches of different splits overlap on the ground, 5 patches in all" in text
+    assert "Luxembourg 1 1 1 3 = 3" in text
     assert "test and train 2 50.0 % 75.0 %" in text
     assert "test and validation 1 10.0 % 10.0 %" in text
     assert "a_00_00 (test) and c_01_00 (train): 75.0 %" in text
