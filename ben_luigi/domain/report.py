@@ -181,7 +181,7 @@ class _Pages:
             "label_by_country": [
                 {
                     "name": name,
-                    "codes": codes[name],
+                    "codes": codes.get(name, []),
                     "cells": [{"count": int(row[at]), "part": row[at] / of_country[at]} for at in present],
                 }
                 for name, row in zip(counts.classes, counts.label_by_country, strict=True)

@@ -11,12 +11,15 @@ from urllib.parse import unquote, urlsplit
 import pyarrow.parquet as pq
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from ben_luigi.domain.shards import read_index
 from tests.integration.browser import chromium, console_errors
 from tests.integration.running import Run
+from tests.unit.report_sources import script
 
 DESKTOP, PHONE, PAPER = (1280, 900), (375, 800), (718, 1000)
 PATIENCE_S = 60
@@ -133,6 +136,16 @@ def test_a_search_can_be_sent_as_a_link(browser: webdriver.Chrome, report: Path,
     assert found == patch
 
 
+def test_a_click_on_the_grid_looks_a_patch_up(browser: webdriver.Chrome, report: Path) -> None:
+    _open(browser, report / "tiles" / "31UGR_20180508.html", PHONE)
+    grid = browser.find_element(By.CSS_SELECTOR, "img[data-tile]")
+    side = grid.size["width"] / 10
+    to_cell = [round((cell + 0.5 - 5) * side) for cell in (7, 2)]  # counted from the middle of the picture
+    ActionChains(browser).move_to_element_with_offset(grid, *to_cell).click().perform()
+    found = _wait(browser, "document.querySelector('#found article')?.dataset.patch")
+    assert found == "S2A_MSIL2A_20180508T104031_N9999_R008_T31UGR_07_02"
+
+
 def test_the_keyboard_is_enough(browser: webdriver.Chrome, report: Path, sample_run: Run) -> None:
     _open(browser, report / "index.html")
     focus = browser.switch_to.active_element
@@ -206,6 +219,31 @@ def test_counts_on_the_page_are_those_of_the_metadata(browser: webdriver.Chrome,
     part = round(100 * len(together) / sum("Pastures" in row["labels"] for row in rows))
     matrix = {cells[0].split(" ", 1)[1].strip(): cells[2:] for cells in _cells(browser, ".matrix")}
     assert matrix["Pastures"][2] == str(part)  # Arable land is the third class
+
+
+def test_the_state_of_each_patch_is_what_became_of_it(report: Path, sample_run: Run) -> None:
+    """From what the steps left: v1 names, both shards, metadata."""
+    mapping = (sample_run.data / "metadata" / "patch_id_s2v1_mapping.csv").read_text().splitlines()[1:]
+    rows = {row["patch_id"]: row for row in _rows(sample_run)}
+    aligned = {line.split(",")[0] for line in mapping}
+    seen = set()
+    for path in sorted((report / "data").glob("3*.js")):
+        tile = script(path)
+        written, mapped = (
+            set(read_index(sample_run.data / folder / f"{tile['key']}.parquet")["patch_id"].to_pylist())
+            for folder in ("patches", "reference_maps")
+        )
+        places = ((x, y) for x in range(tile["side"]) for y in range(tile["side"]))
+        for (x, y), state in zip(places, tile["states"], strict=True):
+            patch = f"{tile['name']}_{x:02d}_{y:02d}"
+            row = rows.get(patch, {})
+            split = {"train": "a", "validation": "b", "test": "c"}.get(row.get("split", ""), "u")
+            flagged = row and (row["contains_seasonal_snow"] or row["contains_cloud_or_shadow"])
+            ladder = [(aligned, "."), (written, "0"), (mapped, "m")]
+            expected = next((mark for those, mark in ladder if patch not in those), split)
+            assert state == (expected.upper() if flagged else expected), patch
+            seen.add(state)
+    assert seen >= set(".0muabc")
 
 
 def _cells(browser: webdriver.Chrome, table: str) -> list[list[str]]:

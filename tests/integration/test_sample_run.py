@@ -44,6 +44,7 @@ def test_the_dataset_is_there_and_nothing_else(sample_run: Run) -> None:
     ]
     assert not list(sample_run.data.rglob(".unfinished-*"))
     assert "The dataset is complete" in sample_run.said
+    assert f"open {sample_run.data}/dataset/report/index.html in a browser" in sample_run.said
 
 
 def test_the_pipeline_is_seen_to_recover(sample_run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,11 @@ def sources(folder: Path, **others: Any) -> Sources:
         "findings": {"v1 name in no tile": 12},
     }
     return Sources(**{**given, **others})
+
+
+def script(path: Path) -> dict[str, Any]:
+    """What a script of the search hands over."""
+    match = re.fullmatch(r"report\.(tile|index)\((.*)\);\n", path.read_text(encoding="utf-8"))
+    assert match
+    value: dict[str, Any] = json.loads(match[2])
+    return value

@@ -18,6 +18,7 @@ from ben_luigi.domain.errors import BadArchive, BadInput
 from ben_luigi.domain.grid import PatchGrid, Square
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.shards import ShardReader
+from ben_luigi.domain.tiffheader import read_pixels
 from tests.unit.report_sources import COLOURS, PRODUCTS, STATES, grid_of, write_shards
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -114,6 +115,8 @@ def test_overviews_show_each_patch_in_its_place(tmp_path: Path, monkeypatch: pyt
     with ShardReader(patch_shard) as shard:
         rgb = rendering.rgb_overview(shard, grid)
         read = {patch_id: rendering.read_rgb(shard, patch_id) for patch_id in shard.patch_ids}
+        red = read_pixels(shard.read(f"{shard.patch_ids[0]}_B04"))
+    assert np.array_equal(read[f"{grid.tile_name}_00_00"][:, :, 0], red)
     with ShardReader(map_shard) as shard:
         codes = rendering.map_overview(shard, grid)
         maps = {patch_id: rendering.read_codes(shard, patch_id) for patch_id in shard.patch_ids}

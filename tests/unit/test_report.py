@@ -7,7 +7,6 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,7 @@ from ben_luigi.domain.report_leakage import COLUMNS, read_leakage
 from ben_luigi.domain.report_tiles import grid_png, missing
 from ben_luigi.domain.report_words import Sources
 from ben_luigi.sample.countries import write_countries
-from tests.unit.report_sources import PRODUCTS, STATES, grid_of, rows, sources
+from tests.unit.report_sources import PRODUCTS, STATES, grid_of, rows, script, sources
 from tests.unit.test_rendering import decoded
 
 KEY = PRODUCTS[0].tile_key
@@ -82,14 +81,6 @@ class Page(HTMLParser):
 
     def of(self, tag: str, attribute: str) -> list[str]:
         return [str(given[attribute]) for name, given in self.tags if name == tag and attribute in given]
-
-
-def script(path: Path) -> dict[str, Any]:
-    """What a script of the search hands over."""
-    match = re.fullmatch(r"report\.(tile|index)\((.*)\);\n", path.read_text(encoding="utf-8"))
-    assert match
-    value: dict[str, Any] = json.loads(match[2])
-    return value
 
 
 def test_the_same_inputs_give_the_same_bytes(small: Sources, folder: Path, tmp_path: Path) -> None:
@@ -193,6 +184,8 @@ def test_the_search_gives_back_every_row(folder: Path) -> None:
             }
         )
     assert found == rows().sort_by("patch_id").to_pylist()
+    assert tile["s1"] == sorted(tile["s1"])
+    assert len(tile["s1"]) == 2
 
 
 def test_a_tile_without_labels_shows_what_is_written(folder: Path) -> None:
@@ -201,12 +194,16 @@ def test_a_tile_without_labels_shows_what_is_written(folder: Path) -> None:
     assert len([name for name in page.of("img", "src") if re.search(r"/\d\d_\d\d\.(webp|png)$", name)]) == 2 * 7
 
 
-def test_overlap_between_splits_is_shown_where_it_is_known(small: Sources, folder: Path, tmp_path: Path) -> None:
+def test_overlaps_and_figures_that_are_equal_are_shown_where_there_are_any(
+    small: Sources, folder: Path, tmp_path: Path
+) -> None:
     assert 'id="leakage"' not in (folder / "index.html").read_text()
     LEAKAGE.to_csv(tmp_path / "split_leakage.csv", index=False)
-    write_report(tmp_path / "report", replace(small, leakage=tmp_path / "split_leakage.csv"))
+    published = replace(small.published, country={**small.published.country, "Luxembourg": [1, 1, 1]})
+    write_report(tmp_path / "report", replace(small, published=published, leakage=tmp_path / "split_leakage.csv"))
     text = " ".join(Page(tmp_path / "report" / "index.html").text.split())
     assert "3 pairs of patches of different splits overlap on the ground, 5 patches in all" in text
+    assert "Luxembourg 1 1 1 3 = 3" in text
     assert "test and train 2 50.0 % 75.0 %" in text
     assert "test and validation 1 10.0 % 10.0 %" in text
     assert "a_00_00 (test) and c_01_00 (train): 75.0 %" in text
@@ -248,6 +245,17 @@ def test_places_lie_in_their_countries(tmp_path: Path, country: str, longitude: 
     place = shapely.Point(mark.x + mark.side / 2, mark.y + mark.side / 2)
     assert [name for name, outline in outlines.items() if _polygon(outline.path).contains(place)] == [country]
     assert report_map.centre(square) == pytest.approx((longitude, latitude), abs=1e-3)
+
+
+def test_north_is_up_and_east_is_right() -> None:
+    """Of tiles of Finland and Portugal, and where the projection has its centre: 10 degrees east, 52 degrees north."""
+    north, south = Square(499_980, 7_000_020, 109_800, 32635), Square(499_980, 4_400_040, 109_800, 32629)
+    assert report_map.mark(north).y < report_map.mark(south).y
+    assert report_map.mark(north).x > report_map.mark(south).x
+    east, top = Transformer.from_crs(4326, 32632, always_xy=True).transform(10, 52)
+    mark = report_map.mark(Square(east - 50_000, top + 50_000, 100_000, 32632))
+    middle = mark.x + mark.side / 2, mark.y + mark.side / 2
+    assert middle == pytest.approx((4321 - 2500, 5450 - 3210), abs=1)
 
 
 def test_ground_keeps_its_size_on_the_map(tmp_path: Path) -> None:

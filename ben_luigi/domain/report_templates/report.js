@@ -131,6 +131,11 @@ const report = (() => {
     const box = document.getElementById("query");
     const asked = new URLSearchParams(location.search).get("find");
     form.addEventListener("submit", (event) => { event.preventDefault(); find(box.value); });
+    document.querySelectorAll("img[data-tile]").forEach((grid) => grid.addEventListener("click", (event) => {
+      const [x, y] = [event.offsetX, event.offsetY].map((at) => padded(Math.floor(at / grid.clientWidth * grid.naturalWidth)));
+      box.value = `${grid.dataset.tile}_${x}_${y}`;
+      find(box.value).then(() => document.getElementById("found").scrollIntoView({ block: "nearest" }));
+    }));
     if (asked) { box.value = asked; find(asked); }
   });
 
