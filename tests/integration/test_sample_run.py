@@ -43,6 +43,7 @@ def test_the_dataset_is_there_and_nothing_else(sample_run: Run) -> None:
         "patch_hashes.csv",
         "provenance.json",
         "reference_map_hashes.csv",
+        "s1_hashes.csv",
     ]
     assert not list(sample_run.data.rglob(".unfinished-*"))
     assert "The dataset is complete" in sample_run.said

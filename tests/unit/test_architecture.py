@@ -22,10 +22,10 @@ STAGES = (
     "patches",
     "reference_maps",
     "tiles",
-    "hash_lists",
     "provenance",
     "metadata",
     "archives",
+    "hash_lists",
     "finalize",
 )
 
