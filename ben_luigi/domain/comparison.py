@@ -19,7 +19,6 @@ from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.metadata import FLAGGED, FLAGS, METADATA
 from ben_luigi.domain.names import PatchId
 
-_SHORT = 14
 EQUAL, DIFFERENT, NOT_COMPARABLE = "equal", "different", "not comparable"
 
 
@@ -128,9 +127,13 @@ def table(lines: Iterable[Mapping[str, str]]) -> str:
     text = []
     for (state, note), group in groups.items():
         text.append(f"  {state}{f' ({note})' if note else ''}: {len(group)}")
-        text += [f"    {line['what']:<58} {_short(line['ours']):>14} {_short(line['published']):>14}" for line in group]
-    return "\n".join([f"  {'':<60} {'ours':>14} {'published':>14}", *text])
+        text += [f"    {_row(line['what'], line['ours'], line['published'])}" for line in group]
+    return "\n".join([f"    {_row('', 'ours', 'published')}", *text])
 
 
-def _short(value: str) -> str:
-    return value if len(value) <= _SHORT else f"{value[: _SHORT - 3]}..."
+def _row(what: str, ours: str, published: str) -> str:
+    return f"{_cut(what, 58):<58} {_cut(ours, 14):>14} {_cut(published, 14):>14}".rstrip()
+
+
+def _cut(value: str, most: int) -> str:
+    return value if len(value) <= most else f"{value[: most - 3]}..."

@@ -73,7 +73,7 @@ class VerifyDataset(Derived):
 
     def output(self) -> MadeFile:
         """A note that all is well."""
-        return MadeFile("archives/verified.json", {"archives": _archive_digests()})
+        return MadeFile("archives/verified.json", {"made": _made()})
 
     def make(self) -> None:
         """Read all of it once; what is wrong is an error that names it."""
@@ -87,8 +87,10 @@ class VerifyDataset(Derived):
         self.output().record("")
 
 
-def _archive_digests() -> list[str]:
-    return [task.output()["archive"].digest() for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
+def _made() -> list[str]:
+    """Digests of the archives and of the hash lists."""
+    archives = [task.output()["archive"] for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
+    return [made.digest() for made in (*archives, *ListHashes().output().values(), ListS1Hashes().output())]
 
 
 class CompareWithPublished(Derived):
@@ -109,7 +111,7 @@ class CompareWithPublished(Derived):
 
     def output(self) -> MadeFile:
         """The comparison."""
-        return MadeFile("dataset/comparison.json", {"archives": _archive_digests(), "tiles": list(known_tiles())})
+        return MadeFile("dataset/comparison.json", {"made": _made(), "tiles": list(known_tiles())})
 
     def make(self) -> None:
         """Compare."""
