@@ -19,7 +19,6 @@ from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.metadata import FLAGGED, FLAGS, METADATA
 from ben_luigi.domain.names import PatchId
 
-_SHORT, _WHAT = 14, 62
 EQUAL, DIFFERENT, NOT_COMPARABLE = "equal", "different", "not comparable"
 
 
@@ -140,12 +139,13 @@ def table(lines: Sequence[Mapping[str, str]]) -> str:
     text = []
     for (state, note), group in groups.items():
         text.append(f"  {state}{f' ({note})' if note else ''}: {len(group)}")
-        text += [
-            f"    {_short(line['what'], _WHAT):<{_WHAT}} {_short(line['ours']):>14} {_short(line['published']):>14}"
-            for line in group
-        ]
-    return "\n".join([f"    {'':<{_WHAT}} {'ours':>14} {'published':>14}", *text])
+        text += [f"    {_row(line['what'], line['ours'], line['published'])}" for line in group]
+    return "\n".join([f"    {_row('', 'ours', 'published')}", *text])
 
 
-def _short(value: str, length: int = _SHORT) -> str:
-    return value if len(value) <= length else f"{value[: length - 3]}..."
+def _row(what: str, ours: str, published: str) -> str:
+    return f"{_cut(what, 62):<62} {_cut(ours, 14):>14} {_cut(published, 14):>14}".rstrip()
+
+
+def _cut(value: str, most: int) -> str:
+    return value if len(value) <= most else f"{value[: most - 3]}..."

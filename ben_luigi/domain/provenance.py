@@ -10,7 +10,7 @@ import rasterio
 import shapely
 import zstandard
 
-_PACKAGES = ("deflate", "luigi", "numpy", "pandas", "pyarrow", "rasterio", "shapely", "zstandard")
+_PACKAGES = ("deflate", "fiona", "luigi", "numpy", "pandas", "pyarrow", "pyproj", "rasterio", "shapely", "zstandard")
 
 
 def software(project_version: str) -> dict[str, str]:

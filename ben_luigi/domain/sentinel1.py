@@ -31,17 +31,19 @@ def member_name(name: str, band: str) -> str:
     return f"{ARCHIVE}/{s1_tile(name)}/{name}/{name}_{band}.tif"
 
 
+def archive_order(name: str) -> str:
+    """Sorts S1 names as the source paths `<S1 name>/<S1 name>_VH.tif` in byte order: `X_1_4` before `X_1_45`."""
+    return f"{name}/"
+
+
 def part_of(name: str) -> str:
     """The part of an S1 patch: its acquisition and MGRS square."""
     return name.rsplit("_", 2)[0]
 
 
 def parts_of(names: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """S1 patch names by acquisition and MGRS square, parts and names in the order of the archive.
-
-    That is the byte order of the source paths `<S1 name>/<S1 name>_VH.tif`: `X_1_4` stands before `X_1_45`.
-    """
-    ordered = sorted(names, key=lambda name: f"{name}/")
+    """S1 patch names by acquisition and MGRS square, parts and names in the order of the archive."""
+    ordered = sorted(names, key=archive_order)
     return [(key, list(group)) for key, group in groupby(ordered, part_of)]
 
 

@@ -11,16 +11,19 @@ import hashlib
 import io
 import tarfile
 import zlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ben_luigi.domain import shards
 from ben_luigi.domain.errors import BadArchive, BadInput
 from ben_luigi.domain.files import remove, sweep
 from ben_luigi.domain.grid import Square
-from ben_luigi.domain.sentinel1 import BANDS, SOURCE, check_place, lacking, member_name, part_of
+from ben_luigi.domain.sentinel1 import BANDS, SOURCE, archive_order, check_place, lacking, member_name, part_of
 from ben_luigi.domain.shards import ShardCollector
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def collect(
 
     `squares` gives the square that each name's patch must cover. The `.tar.gz` must have this md5. BadInput names what
     is missing, twice or elsewhere, or says what is wrong with the file; then nothing that was collected stays.
-    Memory: 100 bytes a file.
+    Memory: 130 bytes a patch, beside the names.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder, older_than_s=0)  # what a kill left behind may be large
@@ -83,17 +86,23 @@ class _Part:
 
     def __init__(self, collector: ShardCollector, names: Sequence[str], expected: Mapping[str, Square] | None) -> None:
         self.collector = collector
-        self.rank = {name: rank for rank, name in enumerate(names)}
-        self._squares = [expected[name] for name in names] if expected is not None else None
+        self._names = names
+        squares = [expected[name] for name in names] if expected is not None else []
+        self._squares = np.array([(one.left, one.top, one.side_m, one.epsg) for one in squares])
 
-    def take(self, path: PurePosixPath, name: str, band: str, data: bytes) -> None:
+    def rank(self, name: str) -> int | None:
+        """The place of a patch among those of the part; None if it is not kept."""
+        rank = bisect_left(self._names, archive_order(name), key=archive_order)
+        return rank if rank < len(self._names) and self._names[rank] == name else None
+
+    def take(self, path: PurePosixPath, rank: int, band: str, data: bytes) -> None:
         """Take a file; BadInput if it came before, or covers another square."""
-        rank = self.rank[name]
-        position = rank * len(BANDS) + BANDS.index(band)
+        name, position = self._names[rank], rank * len(BANDS) + BANDS.index(band)
         if self.collector.has(position):
             raise BadInput(f"S1 patch {name}: {path}", expected="one file", found="a second one", remedy=_REMEDY)
-        if self._squares is not None:
-            check_place(data, path, self._squares[rank], _REMEDY)
+        if len(self._squares):
+            left, top, side_m, epsg = self._squares[rank].tolist()
+            check_place(data, path, Square(left, top, side_m, int(epsg)), _REMEDY)
         self.collector.add(position, member_name(name, band), data)
 
 
@@ -131,11 +140,12 @@ class _Collection:
                 path = PurePosixPath(member.name)
                 name, _, kind = path.name.rpartition("_")
                 part = self._parts.get(part_of(name))
-                if part is None or name not in part.rank or kind not in _BAND or not member.isreg():
+                rank = part.rank(name) if part is not None else None
+                if part is None or rank is None or kind not in _BAND or not member.isreg():
                     continue
                 content = tar.extractfile(member)
                 assert content is not None
-                part.take(path, name, _BAND[kind], content.read())
+                part.take(path, rank, _BAND[kind], content.read())
                 self._open -= not part.collector.missing
                 if not self._open:
                     return

@@ -32,7 +32,11 @@ from ben_luigi.domain.names import PatchId, ProductName, s1_tile
 from ben_luigi.domain.product import BANDS, RESOLUTION_M
 from ben_luigi.domain.tiffheader import TiffHeader, read_header, read_pixels
 
-HASH_LISTS = {patches.ARCHIVE: "patch_hashes.csv", reference_maps.ARCHIVE: "reference_map_hashes.csv"}
+HASH_LISTS = {
+    patches.ARCHIVE: "patch_hashes.csv",
+    reference_maps.ARCHIVE: "reference_map_hashes.csv",
+    sentinel1.ARCHIVE: "s1_hashes.csv",
+}
 """The lists of sha256 that lie beside the archives, by archive; they may hold more files than it."""
 
 _SHOWN = 10
@@ -172,7 +176,7 @@ class _Archive:
         self._seen = np.zeros(len(keys) * len(kinds), dtype=bool)
         self._lost = np.zeros(len(keys) * len(kinds), dtype=bool)
         self._positions = array("q")
-        self._list = HASH_LISTS.get(name, "")
+        self._list = HASH_LISTS[name]
         self._sha256 = np.empty(0, dtype="uint64")
 
     def verify(self, folder: Path, findings: Findings) -> None:
@@ -181,7 +185,7 @@ class _Archive:
         if not (folder / file).is_file():
             findings.add(file, "missing")
             return
-        if self._list and (folder / self._list).is_file():
+        if (folder / self._list).is_file():
             self._read_list(folder / self._list, findings)
         damaged_at = -1
         for found in members.read(folder / file):

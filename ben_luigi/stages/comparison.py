@@ -19,7 +19,7 @@ from ben_luigi.domain.l1c import read_hashes
 from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archive_digests
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import HashL1C
-from ben_luigi.stages.hash_lists import ListHashes
+from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.prerequisites import optional_input
@@ -40,6 +40,7 @@ class CompareWithPublished(Derived):
             "S2": ArchiveS2(),
             "maps": ArchiveReferenceMaps(),
             "lists": ListHashes(),
+            "S1 list": ListS1Hashes(),
             **({} if config.selection() else {"leakage": FindSplitLeakage()}),
             **({"hashes": HashL1C()} if source() != "l2a_dir" else {}),
             **({"ids": ResolveTileIds()} if source() == "tile_names_csv" else {}),
@@ -47,7 +48,7 @@ class CompareWithPublished(Derived):
 
     def output(self) -> MadeFile:
         """The comparison."""
-        made_from = {"archives": archive_digests(), "tiles": list(known_tiles())}
+        made_from = {"made": digests_made(), "tiles": list(known_tiles())}
         return MadeFile(f"{config.result_folder()}/comparison.json", made_from)
 
     def make(self) -> None:
@@ -91,9 +92,10 @@ class CompareWithPublished(Derived):
 
     def _lists(self, figures: comparison.Published, excuse: str) -> Iterator[Line]:
         """Hash lists of all patches and reference maps that were written."""
-        for name, target in self.input()["lists"].items():
+        lists = {**self.input()["lists"], "s1_hashes.csv": self.input()["S1 list"]}
+        for name, target in lists.items():
             what = name.removesuffix(".csv")
-            yield comparison.compare(what, target.digest(), figures.sha256[what], excuse=excuse)
+            yield comparison.compare(what, target.digest(), figures.sha256.get(what, ""), excuse=excuse)
 
     def _files(self, figures: comparison.Published, excuse: str) -> Iterator[Line]:
         """The metadata files, and the archives before and after compression."""
@@ -107,6 +109,12 @@ class CompareWithPublished(Derived):
             yield comparison.compare(tar, hashes["tar"]["md5"], figures.md5[tar], excuse=excuse)
             other = excuse or "other zstd frames, other bytes: the .tar counts"
             yield comparison.compare(packed, hashes["compressed"]["md5"], figures.md5[packed], excuse=other)
+
+
+def digests_made() -> list[str]:
+    """Digests of the archives and of the hash lists."""
+    lists = [*ListHashes().output().values(), ListS1Hashes().output()]
+    return [*archive_digests(), *(made.digest() for made in lists)]
 
 
 def _excuse(products: int) -> str:

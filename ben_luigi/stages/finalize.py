@@ -16,10 +16,10 @@ from ben_luigi.domain.errors import BadArchive, some
 from ben_luigi.domain.files import write_text
 from ben_luigi.domain.nomenclature import read_nomenclature
 from ben_luigi.domain.verify import verify_dataset
-from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archive_digests
-from ben_luigi.stages.comparison import CompareWithPublished
+from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
+from ben_luigi.stages.comparison import CompareWithPublished, digests_made
 from ben_luigi.stages.derived import Derived
-from ben_luigi.stages.hash_lists import ListHashes
+from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.metadata import WriteMetadata, selection
 from ben_luigi.stages.open_metadata import WriteCroissant, WriteStac
 from ben_luigi.stages.patches import CutPatches
@@ -65,11 +65,11 @@ class VerifyDataset(Derived):
 
     def requires(self) -> Any:
         """What is verified."""
-        return [WriteMetadata(), ListHashes(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
+        return [WriteMetadata(), ListHashes(), ListS1Hashes(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
 
     def output(self) -> MadeFile:
         """A note that all is well."""
-        return MadeFile(f"{config.parts_folder()}/verified.json", {"archives": archive_digests()})
+        return MadeFile(f"{config.parts_folder()}/verified.json", {"made": digests_made()})
 
     def make(self) -> None:
         """Read all of it once; what is wrong is an error that names it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 import luigi
 
 from ben_luigi import config
-from ben_luigi.domain.cdse.account import given_credentials
+from ben_luigi.domain.cdse.account import given_credentials, has_terminal
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.errors import BadInput, DatabaseError, PipelineError
 from ben_luigi.domain.estimate import TILES, Retention, Work
@@ -196,7 +195,7 @@ def _is_account_given() -> bool:
         given = given_credentials(config.account_environment(), Path(str(config.cdse().credentials)).expanduser(), host)
     except CredentialsError:
         return False
-    return given is not None or sys.stdin.isatty()
+    return given is not None or has_terminal()
 
 
 def free_bytes() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import tarfile
 import tomllib
@@ -11,8 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pyproj
 import rasterio
+import shapely
 
+import ben_luigi
+from ben_luigi.domain.cdse.resolve import read_tile_ids
+from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.product import RESOLUTION_M
 from ben_luigi.sample.layout import World
 from tests.integration.running import Run, pipeline
@@ -40,6 +46,7 @@ def test_the_dataset_is_there_and_nothing_else(sample_run: Run) -> None:
         "provenance.json",
         "reference_map_hashes.csv",
         "report",
+        "s1_hashes.csv",
         "stac",
     ]
     assert not list(sample_run.data.rglob(".unfinished-*"))
@@ -144,10 +151,18 @@ def test_the_provenance_names_products_hashes_and_versions(sample_run: Run) -> N
     content = json.loads((sample_run.data / "dataset" / "provenance.json").read_text())
     assert list(content["tiles"]) == TILES
     assert content["software"]["GDAL"] == rasterio.__gdal_version__
+    assert content["software"]["GEOS"] == shapely.geos_version_string
+    assert content["software"]["PROJ"] == pyproj.proj_version_str
+    assert content["software"]["ben_luigi"] == ben_luigi.__version__
+    ids = read_tile_ids(sample_run.data / "tiles" / "bigearthnet_s2_tile_ids.csv")
     for tile, entry in content["tiles"].items():
         zipped = sample_run.data / "l1c" / f"{tile}.zip"
         assert entry["l1c"]["sha256"] == hashlib.sha256(zipped.read_bytes()).hexdigest()
         assert (entry["sen2cor"], entry["l1c"]["state"]) == ("stand-in", "found")
+        l1c, l2a = (ProductName.parse(name) for name in (entry["l1c"]["name"], entry["l2a_name"]))
+        assert entry["l1c"]["id"] == ids[str(l1c)]
+        assert (l1c.tile_key, l1c.converted().tile_name) == (tile, l2a.tile_name)
+        assert re.fullmatch(r"\d\d\.\d\d", entry["baseline"])
     assert sum(entry["labelled"] for entry in content["tiles"].values()) == LABELLED
     assert sum(entry["patches"] for entry in content["tiles"].values()) == 352
 

@@ -237,6 +237,26 @@ def test_a_file_that_is_not_the_published_one_is_refused(tmp_path: Path, damage:
     assert list((tmp_path / "c").iterdir()) == []
 
 
+def test_a_full_disk_is_said_and_leaves_what_is_complete(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk: there is room for the smaller part only."""
+    source, folder = tmp_path / "s1.tar.gz", tmp_path / "c"
+    files = s1_files()
+    last = {name: files.pop(name) for name in [*files] if S1_NAMES[0] in name}
+    tar_gz(source, files | last)
+    code = (
+        "import resource, sys; from pathlib import Path; from ben_luigi.domain import sentinel1, sentinel1_stream\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))\n"
+        "source, folder, *names = sys.argv[1:]\n"
+        "sentinel1_stream.collect(Path(source), sentinel1.parts_of(names), Path(folder), md5='')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code, str(source), str(folder), *S1_NAMES, *OTHER]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"DiskError: " in done.stderr and b"MB free" in done.stderr
+    assert [path.name for path in sorted(folder.iterdir())] == [f"{PARTS[0][0]}.parquet", f"{PARTS[0][0]}.tar"]
+
+
 def test_a_kill_leaves_no_shard_that_is_not_whole(tmp_path: Path) -> None:
     """The process dies when the first shard has appeared, while files of the second one are there already."""
     source, folder = tmp_path / "s1.tar.gz", tmp_path / "c"

@@ -180,7 +180,7 @@ def write_lists(dataset: Dataset, folder: Path) -> None:
         write_list(sorted({**rows, "zzz_more_than_the_archive_B01": "0" * 64}.items()), folder / file)
 
 
-@pytest.mark.parametrize("archive", [S2, MAPS])
+@pytest.mark.parametrize("archive", [S2, MAPS, S1])
 def test_where_the_hash_lists_lie_a_flipped_byte_is_named_to_the_file(
     dataset: Dataset, tmp_path: Path, archive: str
 ) -> None:
@@ -196,18 +196,18 @@ def test_where_the_hash_lists_lie_a_flipped_byte_is_named_to_the_file(
     expected = f"{archive}.tar.zst: with another sha256 than in {HASH_LISTS[archive]}: {name}"
     assert expected in findings(dataset, tmp_path)
     dataset.replace(name, before)
-    flip_content(dataset.write(tmp_path) / f"{archive}.tar.zst", before)
+    flip_content(dataset.write(tmp_path) / f"{archive}.tar.zst", name, before)
     said = verify_dataset(tmp_path, labels_of)
     assert any("wrong checksum" in line for line in said)
     assert expected in said
 
 
-def flip_content(path: Path, data: bytes) -> None:
+def flip_content(path: Path, name: str, data: bytes) -> None:
     """Flip a byte of a member in a frame whose blocks are raw, so that the frame's checksum alone is wrong."""
     tar = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True).decompress(path.read_bytes())
     header, block_bytes = zstandard.FRAME_HEADER + b"\xe4" + len(tar).to_bytes(8, "little"), 2**17
     blocks = [tar[at : at + block_bytes] for at in range(0, len(tar), block_bytes)]
-    at = tar.index(data) + len(data) - 1
+    at = tar.index(data, tar.index(name.encode())) + len(data) - 1
     frame = bytearray(header)
     for number, block in enumerate(blocks):
         frame += (len(block) << 3 | (number == len(blocks) - 1)).to_bytes(3, "little") + block
