@@ -34,7 +34,7 @@ def report_bytes(task: luigi.Task, number: int) -> None:
 class Progress:
     """Called with the part that is done, from 0 to 1; or `at` with what is done of a total, in `unit`."""
 
-    def __init__(self, task: luigi.Task, what: str, unit: str, total: float = 1.0) -> None:
+    def __init__(self, task: luigi.Task, what: str, unit: str = "%", total: float = 100.0) -> None:
         self._task, self._what, self._unit, self._total = task, what, unit, total
         self._seen: deque[tuple[float, float]] = deque()
         self._due_s = {"scheduler": 0.0, "bar": 0.0, "log": time.monotonic() + _LOG_S}
