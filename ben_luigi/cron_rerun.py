@@ -57,7 +57,7 @@ def main() -> int:
         if ended in (ALREADY_RUNNING, STOPPED):
             return ended
         known = [] if ended == DONE else failures.noted()
-        code = _code(ended, [failure for failure in known if failure.at >= started])
+        code = code_of(ended, [failure for failure in known if failure.at >= started])
         _tell(code, started, known, log)
         return code
 
@@ -100,7 +100,7 @@ def _rotate(folder: Path, keep: int) -> None:
         old.unlink(missing_ok=True)
 
 
-def _code(ended: int, known: list[failures.Failure]) -> int:
+def code_of(ended: int, known: list[failures.Failure]) -> int:
     """What the run's own exit code means to whoever looks after it."""
     if ended == DONE:
         return DONE

@@ -24,7 +24,8 @@ _PACKET_BYTES = 2**16
 _LINE_LETTERS = 8_000
 _LOOK_S = 1.0
 _COLUMNS = 100
-_FORMAT = "{desc} {percentage:3.0f} %|{bar}| {n_fmt}/{total_fmt}{unit} {rate_fmt}, {remaining} left"
+_PERCENT = "{desc} {percentage:3.0f} %|{bar}| {remaining} left"
+_AMOUNT = "{desc} {percentage:3.0f} %|{bar}| {n_fmt}/{total_fmt}{unit} {rate_fmt}, {remaining} left"
 
 _sender: socket.socket | None = None
 
@@ -132,7 +133,7 @@ class _Screen(threading.Thread):
                 dynamic_ncols=bool(_columns()),
                 ncols=None if _columns() else _COLUMNS,
                 file=sys.stderr,
-                bar_format=_FORMAT if total else None,
+                bar_format=bar_format(unit) if total else None,
                 miniters=0,
                 mininterval=0,
             )
@@ -150,6 +151,11 @@ class _Screen(threading.Thread):
         self._looked_s = time.monotonic()
         for key in [key for key, (pid, _) in self._bars.items() if not _lives(pid)]:
             self._drop(key)
+
+
+def bar_format(unit: str) -> str:
+    """What a bar shows: of a percentage no more than that and the time left."""
+    return _PERCENT if unit == "%" else _AMOUNT
 
 
 def _columns() -> int:

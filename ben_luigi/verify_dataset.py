@@ -6,12 +6,16 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
 
 from ben_luigi import config
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.nomenclature import read_nomenclature
 from ben_luigi.domain.verify import verify_dataset
 from ben_luigi.run import configure
+from ben_luigi.terminal import bar_format
 
 
 def main() -> int:
@@ -24,7 +28,9 @@ def main() -> int:
     try:
         options = config.metadata()
         labels_of = read_nomenclature(Path(str(options.nomenclature))).labels_of
-        findings = verify_dataset(folder, partial(labels_of, unlabeled_limit=float(options.unlabeled_limit)))
+        limited = partial(labels_of, unlabeled_limit=float(options.unlabeled_limit))
+        with tqdm(total=100, desc="verifying", unit="%", disable=None, bar_format=bar_format("%")) as bar:
+            findings = verify_dataset(folder, limited, lambda part: _move(bar, part))
     except (PipelineError, OSError) as error:
         print(f"verify: {error}", file=sys.stderr)
         return 2
@@ -32,6 +38,10 @@ def main() -> int:
         print(finding)
     print(f"{folder}: {f'{len(findings)} findings' if findings else 'whole, and all of it fits together'}")
     return 1 if findings else 0
+
+
+def _move(bar: tqdm[NoReturn], part: float) -> None:
+    bar.update(round(100 * part) - bar.n)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ HASH_LISTS = {
 """The lists of sha256 that lie beside the archives, by archive; they may hold more files than it."""
 
 _SHOWN = 10
+_TELL_EVERY = 1000
 _S1_PIXEL_M = 10
 _TIE_POINT = struct.Struct("<2d")
 
@@ -50,21 +51,25 @@ Check = Callable[[int, str, bytes], Iterator[str]]
 """What is wrong with a file, given its patch's row in the metadata, its kind and its data. May raise PipelineError."""
 
 
-def verify_dataset(folder: Path, labels_of: LabelsOf) -> list[str]:
+def verify_dataset(
+    folder: Path, labels_of: LabelsOf, progress: Callable[[float], None] = lambda part: None
+) -> list[str]:
     """What is wrong with the dataset in `folder`, by name; empty if nothing is.
 
-    `labels_of` gives the labels of a reference map's codes (row, col). A finding names up to ten members.
+    `labels_of` gives the labels of a reference map's codes (row, col). A finding names up to ten members. `progress` is
+    called with the part of the files that was read, from 0 to 1.
     """
     findings = Findings()
     rows = _read_metadata(folder, findings)
     if rows is not None:
         ground = _Ground(rows, labels_of)
+        count = _Count(len(rows.patch_ids) * (len(BANDS) + 1 + len(S1_BANDS)), progress)
         for name, keys, tile_of, kinds, check in (
             (patches.ARCHIVE, rows.patch_ids, _s2_tile, BANDS, ground.check_s2),
             (reference_maps.ARCHIVE, rows.patch_ids, _s2_tile, ("reference_map",), ground.check_map),
             (sentinel1.ARCHIVE, rows.s1_names, s1_tile, sentinel1.BANDS, ground.check_s1),
         ):
-            _Archive(name, keys, tile_of, kinds, check).verify(folder, findings)
+            _Archive(name, keys, tile_of, kinds, check).verify(folder, findings, count)
     return findings.lines()
 
 
@@ -156,6 +161,21 @@ def _are_good_names(rows: _Rows, findings: Findings) -> bool:
     return good
 
 
+class _Count:
+    """Counts what is read, of as much as there should be."""
+
+    def __init__(self, total: int, progress: Callable[[float], None]) -> None:
+        self._read, self._total, self._progress = 0, total, progress
+
+    def each(self, found: Iterator[members.Member | members.Damage]) -> Iterator[members.Member | members.Damage]:
+        """What is found, one by one."""
+        for one in found:
+            yield one
+            self._read += 1
+            if self._read % _TELL_EVERY == 0 or self._read == self._total:
+                self._progress(min(self._read / self._total, 1.0))
+
+
 class _Archive:
     """An archive, and what must be in it: a file of each kind a key, in byte order of the source paths.
 
@@ -179,7 +199,7 @@ class _Archive:
         self._list = HASH_LISTS[name]
         self._sha256 = np.empty(0, dtype="uint64")
 
-    def verify(self, folder: Path, findings: Findings) -> None:
+    def verify(self, folder: Path, findings: Findings, count: _Count) -> None:
         """Read the archive, and add what is wrong with it."""
         file = f"{self._name}.tar.zst"
         if not (folder / file).is_file():
@@ -188,7 +208,7 @@ class _Archive:
         if (folder / self._list).is_file():
             self._read_list(folder / self._list, findings)
         damaged_at = -1
-        for found in members.read(folder / file):
+        for found in count.each(members.read(folder / file)):
             if isinstance(found, members.Damage):
                 findings.add(file, found.what)
                 damaged_at = len(self._positions)

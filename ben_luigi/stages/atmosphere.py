@@ -48,7 +48,7 @@ class ConvertToL2A(luigi.Task):
         work, log = folder.with_name(f".work-{self.tile}"), folder.with_name(f"{self.tile}.log")
         files.remove(work)
         safe = l1c.unpack(l1c_task(str(self.tile)).product_path(), work / "l1c")
-        progress = Progress(self, f"Sen2Cor on {self.tile}", "%", 100)
+        progress = Progress(self, f"Sen2Cor on {self.tile}")
         made = sen2cor.convert(safe, executable_name(), work / "sen2cor", log, progress)
         files.remove(folder)
         with files.published(folder) as whole:

@@ -24,6 +24,7 @@ from ben_luigi.stages.metadata import WriteMetadata, selection
 from ben_luigi.stages.open_metadata import WriteCroissant, WriteStac
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.prerequisites import input_task
+from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.report import WriteReport
@@ -76,7 +77,8 @@ class VerifyDataset(Derived):
         options = config.metadata()
         labels_of = read_nomenclature(Path(str(options.nomenclature))).labels_of
         folder = config.data_dir() / config.result_folder()
-        found = verify_dataset(folder, partial(labels_of, unlabeled_limit=float(options.unlabeled_limit)))
+        progress = Progress(self, "verifying the dataset")
+        found = verify_dataset(folder, partial(labels_of, unlabeled_limit=float(options.unlabeled_limit)), progress)
         if found:
             raise BadArchive(folder, expected="a dataset that is whole and fits together", found=some(found))
         write_text(self.output().file, json.dumps({"findings": found}) + "\n")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import luigi
+from luigi.rpc import RPCError
 from luigi.worker import TaskProcess
 from tqdm import tqdm
 
@@ -26,20 +30,24 @@ TaskProcess.forward_reporter_attributes["report_task_statistics"] = "report_task
 
 def report_bytes(task: luigi.Task, number: int) -> None:
     """Say how many bytes a task has downloaded or written: for the metrics of luigid."""
-    report = getattr(task, "report_task_statistics", None)
-    if report is not None:
-        report({"bytes": number})
+    _tell(getattr(task, "report_task_statistics", None), {"bytes": number})
+
+
+def _tell(scheduler: Callable[[Any], None] | None, what: Any) -> None:
+    """Say it to the scheduler, if there is one. That it does not answer is no reason for a task to fail."""
+    if scheduler is not None:
+        with suppress(RPCError):
+            scheduler(what)
 
 
 class Progress:
     """Called with the part that is done, from 0 to 1; or `at` with what is done of a total, in `unit`."""
 
-    def __init__(self, task: luigi.Task, what: str, unit: str, total: float = 1.0) -> None:
+    def __init__(self, task: luigi.Task, what: str, unit: str = "%", total: float = 100.0) -> None:
         self._task, self._what, self._unit, self._total = task, what, unit, total
         self._seen: deque[tuple[float, float]] = deque()
         self._due_s = {"scheduler": 0.0, "bar": 0.0, "log": time.monotonic() + _LOG_S}
-        if task.set_status_message is not None:
-            task.set_status_message(f"{what}: begun")
+        _tell(task.set_status_message, f"{what}: begun")
 
     def __call__(self, part: float) -> None:
         """Say how far the task is, unless that was said a moment ago."""
@@ -56,11 +64,9 @@ class Progress:
         elif self._is_due("log", _LOG_S, now):
             _log.info("%s", self._said(done, total, now))
         if self._is_due("scheduler", _SCHEDULER_S, now):
-            said = self._said(done, total, now)
-            if self._task.set_progress_percentage is not None and total:
-                self._task.set_progress_percentage(int(100 * done / total))
-            if self._task.set_status_message is not None:
-                self._task.set_status_message(said)
+            if total:
+                _tell(self._task.set_progress_percentage, int(100 * done / total))
+            _tell(self._task.set_status_message, self._said(done, total, now))
 
     def _is_due(self, where: str, every_s: float, now: float) -> bool:
         due = now >= self._due_s[where]

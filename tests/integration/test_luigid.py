@@ -137,6 +137,8 @@ def test_luigid_shows_what_a_tile_is_doing_how_far_it_is_and_why_it_failed(sampl
                 lambda: (task := _task(address, "RUNNING", name)) and task["progress_percentage"] == 40 and task, log
             )
             assert at_40["status_message"].startswith(f"Sen2Cor on {TILE}: 40 %")
+            with socket.socket() as elsewhere:  # which a server on all addresses would answer
+                assert elsewhere.connect_ex(("127.0.0.2", port)) != 0
             resources = {one["name"]: one["num_total"] for one in _ask(address, "resource_list")}
             assert resources == {"cdse": 1, "sen2cor": 3}
             with chromium(tmp_path / "profile") as browser:

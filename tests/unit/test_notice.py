@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import luigi
 import pytest
 
-from ben_luigi.cron_rerun import Outcome
+from ben_luigi.cron_rerun import DONE, FAILED, WAITING, Outcome, code_of
 from ben_luigi.domain import notice
-from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain.cdse.errors import CredentialsError, RestingError
+from ben_luigi.domain.errors import BadInput, DiskError, PipelineError
+from ben_luigi.state import failures
 
 TEXT = "CutPatches(tile=33UUP_20170613)\n  no room; 0 GB\n.\nÄnderung"
 
@@ -90,3 +93,39 @@ def test_only_a_change_for_the_worse_is_told(
     before: tuple[int, tuple[str, ...]], now: tuple[int, tuple[str, ...]], worse: bool
 ) -> None:
     assert Outcome(*now).is_worse_than(Outcome(*before)) == worse
+
+
+@pytest.mark.parametrize(
+    ("error", "by_hand", "ended", "code"),
+    [
+        (CredentialsError("CDSE account", found="Invalid user credentials"), False, 30, WAITING),
+        (DiskError("l1c", found="no space"), False, 30, WAITING),
+        (BadInput("input clc_gpkg", found="no path given"), True, 30, WAITING),
+        (BadInput("input countries_geojson", found="no route to host"), False, 30, FAILED),
+        (RestingError("tile 33UUP_20170613", found="3, the last one an hour ago"), False, 30, FAILED),
+        (ValueError("a bug"), False, 30, FAILED),
+        (None, False, 35, WAITING),
+        (None, False, 25, FAILED),
+        (None, False, 40, FAILED),
+        (None, False, 0, DONE),
+    ],
+)
+def test_what_only_a_person_can_mend_is_waited_for(
+    data_dir: Path, error: Exception | None, by_hand: bool, ended: int, code: int
+) -> None:
+    task = luigi.Task()
+    if error is not None:
+        failures.note(task, error, needs_person=by_hand)
+        (noted,) = failures.noted()
+        assert (noted.task, noted.kind) == (str(task), type(error).__name__)
+    assert code_of(ended, failures.noted()) == code
+    failures.forget(task)
+    assert failures.noted() == []
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Iterator[Path]:
+    settings = luigi.configuration.get_config()
+    settings.set("dataset", "data_dir", str(tmp_path))
+    yield tmp_path
+    settings.remove_option("dataset", "data_dir")

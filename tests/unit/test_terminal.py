@@ -10,9 +10,11 @@ import sys
 import termios
 import time
 from pathlib import Path
+from typing import Any
 
 import luigi
 import pytest
+from luigi.rpc import RPCError
 
 from ben_luigi import terminal
 from ben_luigi.stages import progress
@@ -114,6 +116,7 @@ def test_bars_of_several_processes_garble_neither_each_other_nor_the_lines(colum
 
 class _Told(luigi.Task):
     tile = luigi.Parameter(default="33UUP_20170613")
+    report_task_statistics: Any = None
 
 
 @pytest.fixture
@@ -150,6 +153,20 @@ def test_the_scheduler_hears_part_rate_and_time_left_every_few_seconds_at_most(c
     clock[0] += 4
     progress_of.at(60e6, None)
     assert messages[-1] == "download of 33UUP_20170613: 60.0 MB, 7.5 MB/s"
+
+
+def test_a_scheduler_that_does_not_answer_stops_no_task(clock: list[float]) -> None:
+    asked = []
+
+    def silent(said: object) -> None:
+        asked.append(said)
+        raise RPCError("no answer", sub_exception=None)
+
+    task = _Told()
+    task.set_status_message = task.set_progress_percentage = task.report_task_statistics = silent
+    Progress(task, "patches of 33UUP_20170613", "patches", 10)(0.5)
+    progress.report_bytes(task, 7)
+    assert asked == ["patches of 33UUP_20170613: begun", 50, "patches of 33UUP_20170613: 50 %", {"bytes": 7}]
 
 
 def test_the_rate_is_that_of_the_last_minute(clock: list[float]) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
-from ben_luigi.domain import frames, geotiff, tarball
+from ben_luigi.domain import frames, geotiff, tarball, verify
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.grid import Square
 from ben_luigi.domain.hashes import write_list
@@ -154,6 +154,16 @@ def findings(dataset: Dataset, folder: Path) -> list[str]:
 
 def test_a_whole_dataset_has_no_findings(dataset: Dataset, tmp_path: Path) -> None:
     assert findings(dataset, tmp_path) == []
+
+
+def test_it_tells_how_far_it_is(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "_TELL_EVERY", 10)
+    told: list[float] = []
+    verify_dataset(dataset.write(tmp_path), labels_of, told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1
+    files = sum(len(dataset.names(archive)) for archive in (S1, S2, MAPS))
+    assert told[0] == pytest.approx(10 / files)
 
 
 def test_flipped_missing_surplus_and_misplaced_are_all_named(dataset: Dataset, tmp_path: Path) -> None:
