@@ -26,7 +26,7 @@ from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, Archiv
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import HashL1C
 from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts
-from ben_luigi.stages.metadata import WriteMetadata, selection
+from ben_luigi.stages.metadata import WriteMetadata, metadata_digests, selection
 from ben_luigi.stages.open_metadata import WriteCroissant, WriteStac
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.prerequisites import input_task, optional_input
@@ -76,7 +76,7 @@ class VerifyDataset(Derived):
 
     def output(self) -> MadeFile:
         """A note that all is well."""
-        return MadeFile(f"{config.parts_folder()}/verified.json", {"archives": _archive_digests()})
+        return MadeFile(f"{config.parts_folder()}/verified.json", _digests())
 
     def make(self) -> None:
         """Read all of it once; what is wrong is an error that names it."""
@@ -90,8 +90,10 @@ class VerifyDataset(Derived):
         self.output().record("")
 
 
-def _archive_digests() -> list[str]:
-    return [task.output()["archive"].digest() for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
+def _digests() -> dict[str, list[str]]:
+    """Of the dataset's files: other labels may leave the archives as they are."""
+    archives = [task.output()["archive"].digest() for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
+    return {"archives": archives, "metadata": metadata_digests()}
 
 
 class CompareWithPublished(Derived):
@@ -111,7 +113,7 @@ class CompareWithPublished(Derived):
 
     def output(self) -> MadeFile:
         """The comparison."""
-        made_from = {"archives": _archive_digests(), "tiles": list(known_tiles())}
+        made_from = {**_digests(), "tiles": list(known_tiles())}
         return MadeFile(f"{config.result_folder()}/comparison.json", made_from)
 
     def make(self) -> None:
