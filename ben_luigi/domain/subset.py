@@ -74,6 +74,12 @@ def parse(options: Mapping[str, str], tiles: Collection[str], classes: Collectio
     )
 
 
+def check_name(name: str) -> None:
+    """BadInput if the name of a subset is none that a folder can have."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise BadInput("[subset] name", expected="letters, digits, hyphens and underscores", found=repr(name))
+
+
 def read_area(text: str) -> shapely.Geometry:
     """An area in longitude and latitude: `west, south, east, north` in degrees, or the path of a GeoJSON file."""
     box = _BOX.fullmatch(text)

@@ -63,7 +63,7 @@ def verify_dataset(
     rows = _read_metadata(folder, findings)
     if rows is not None:
         ground = _Ground(rows, labels_of)
-        count = _Count(len(rows.patch_ids) * (len(BANDS) + 1 + len(S1_BANDS)), progress)
+        count = _Count(len(rows.patch_ids) * (len(BANDS) + 1 + len(sentinel1.BANDS)), progress)
         for name, keys, tile_of, kinds, check in (
             (patches.ARCHIVE, rows.patch_ids, _s2_tile, BANDS, ground.check_s2),
             (reference_maps.ARCHIVE, rows.patch_ids, _s2_tile, ("reference_map",), ground.check_map),

@@ -21,7 +21,7 @@ from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import HashL1C
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts
-from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.metadata import WriteMetadata, metadata_digests
 from ben_luigi.stages.prerequisites import optional_input
 from ben_luigi.stages.resolve import ResolveTileIds, known_tiles, source, tiles
 from ben_luigi.state.targets import MadeFile
@@ -112,9 +112,9 @@ class CompareWithPublished(Derived):
 
 
 def digests_made() -> list[str]:
-    """Digests of the archives and of the hash lists."""
+    """Digests of metadata, archives and hash lists: other labels may leave the archives as they are."""
     lists = [*ListHashes().output().values(), ListS1Hashes().output()]
-    return [*archive_digests(), *(made.digest() for made in lists)]
+    return [*metadata_digests(), *archive_digests(), *(made.digest() for made in lists)]
 
 
 def _excuse(products: int) -> str:

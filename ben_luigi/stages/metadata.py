@@ -177,6 +177,7 @@ def _selected() -> dict[str, str]:
 def selection() -> subset.Selection:
     """What `[subset]` asks for; BadInput if that is what there is not. Its tiles are believed until they are known."""
     said = config.selection()
+    subset.check_name(str(config.subset().name))
     known = tuple(known_tiles()) or tuple(said.get("tiles", "").replace(",", " ").split())
     return _parsed(tuple(said.items()), known, Path(str(config.metadata().nomenclature)))
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import geoparquet_validator
 import numpy as np
 import pandas as pd
@@ -21,6 +23,7 @@ from ben_luigi.domain.geoparquet import TileSource
 from ben_luigi.domain.grid import PatchGrid, tile_square
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.product import BANDS
+from tests.conftest import ROOT
 
 
 class Tile:
@@ -109,3 +112,18 @@ def test_a_patch_of_the_metadata_of_which_something_is_not_known_is_named(lost: 
 
 def test_a_shard_without_patches_has_no_hashes() -> None:
     assert len(geoparquet.folder_hashes(Tile("33UUP", slice(0, 1)).s2.slice(0, 0))) == 0
+
+
+def test_the_page_about_it_has_its_columns_and_an_example_that_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "patches.md").read_text(encoding="utf-8")
+    for field in geoparquet.SCHEMA:
+        if not field.name.startswith("clc_"):
+            assert f"| `{field.name}` | {field.type} | {geoparquet.DESCRIPTIONS[field.name]} |\n" in page
+    assert page.count("\n| `") == len(geoparquet.SCHEMA) - len(geoparquet.CODES) + 1
+    geoparquet.write([Tile("34VEM", slice(0, 9)).table()], tmp_path / "patches.parquet")
+    (query,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    with duckdb.connect() as connection:
+        here = query.replace("patches.parquet", str(tmp_path / "patches.parquet"))
+        assert connection.execute(here).fetchall() == []
+        pastures = here.replace("Finland", "x").replace("spring", "summer").replace("clc_313", "clc_231")
+        assert len(connection.execute(pastures).fetchall()) == 9

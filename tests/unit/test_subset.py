@@ -192,6 +192,13 @@ def test_what_is_not_known_is_named(option: str, text: str, found: str) -> None:
     assert f"[subset] {option}" in caught.value.subject
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "../dataset", "a/b", "a b"])
+def test_a_name_that_no_folder_can_have_is_refused(name: str) -> None:
+    subset.check_name("small_2018-v1.0")
+    with pytest.raises(BadInput, match="name"):
+        subset.check_name(name)
+
+
 @pytest.mark.parametrize("content", ["{", '{"type": "Point", "coordinates": [1, 2]}', "[]"])
 def test_a_file_that_gives_no_area_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "area.geojson").write_text(content)

@@ -35,6 +35,10 @@ def test_the_sample_world_s_files_come_out(world: World, tmp_path: Path) -> None
         ours, theirs = pq.read_table(tmp_path / "out" / path.name), pq.read_table(path)
         assert ours.equals(theirs)
         assert ours.schema.equals(theirs.schema, check_metadata=True)
+    (square,) = shapely.from_wkb(ours["geom"][0].as_py()).geoms
+    left, bottom, right, top = square.bounds
+    ring = [(left, top), (left, bottom), (right, bottom), (right, top), (left, top)]
+    assert list(square.exterior.coords) == ring  # in the order of the published files
     labels = pq.read_table(tmp_path / "out" / version1.LABELS).to_pylist()
     assert labels == [
         {
