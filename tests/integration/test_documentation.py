@@ -1,0 +1,98 @@
+"""Every command and every option in the documentation, tried: in a checkout of its own, on the finished sample run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+from ben_luigi.sample.layout import World
+from tests.integration.running import ROOT, Run, configuration, environment
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+OPTION = re.compile(r"`\[(\w+)\] (\w+)(?:`| =)")
+SCRIPTS = sorted({name for text in TEXT.values() for name in re.findall(r"scripts/([a-z][a-z0-9-]*[a-z0-9])\b", text)})
+NOT_ASKED = {"benchmarks", "environment", "slurm-run"}
+"""Not a program; takes no arguments; asks Slurm, and has a test of its own."""
+INSTEAD = {"scripts/test ": "scripts/test --collect-only tests/unit/test_names.py "}
+"""The test suite does not run itself."""
+ORDER = {name: number for number, name in enumerate(["README.md", "docs/dataset.md"])}
+BLOCKS = [
+    pytest.param(kind, code, id=f"{page}-{number}")
+    for page in sorted(TEXT, key=lambda page: (ORDER.get(page, 9), page))
+    for number, (kind, code) in enumerate(BLOCK.findall(TEXT[page]), start=1)
+    if kind in ("sh", "python")
+]
+
+
+@pytest.fixture(scope="module")
+def checkout(sample_run: Run, sample_world: World, l2a_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This project in a folder of its own, with what the sample run made, and a user's own configuration."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for path in ROOT.iterdir():
+        if path.name not in ("data", "build", ".git"):
+            (folder / path.name).symlink_to(path)
+    subprocess.run(["cp", "-a", sample_run.data, folder / "data"], check=True)
+    own = {"data_dir": folder / "own", "tiles": "31UGR_20171015"}
+    configuration(folder, sample_world, dataset=own, inputs={"l2a_dir": l2a_dir})
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "code"), BLOCKS)
+def test_every_block_of_commands_runs(kind: str, code: str, checkout: Path) -> None:
+    for written, instead in INSTEAD.items():
+        code = code.replace(written, instead)
+    if kind == "sh":
+        command, folder = ["bash", "-euo", "pipefail", "-c", code], checkout
+    else:
+        command, folder = [sys.executable, "-c", code], checkout / "data" / "dataset"
+    done = subprocess.run(
+        command, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(set(SCRIPTS) - NOT_ASKED))
+def test_every_script_that_is_named_says_how_it_is_used(name: str, checkout: Path) -> None:
+    script = checkout / "scripts" / name
+    done = subprocess.run(
+        [script, "--help"], cwd=checkout, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "usage" in done.stdout.lower()
+
+
+def test_every_script_is_in_the_documentation() -> None:
+    there = {path.name for path in (ROOT / "scripts").iterdir() if not path.name.startswith("_")}
+    assert there - {"environment"} == set(SCRIPTS) - {"environment"}
+
+
+def test_every_option_that_is_named_is_one() -> None:
+    """In `luigi.cfg`, commented out or not; Luigi's own are looked up nowhere."""
+    settings = ConfigParser(interpolation=None)
+    text = (ROOT / "luigi.cfg").read_text(encoding="utf-8")
+    settings.read_string(re.sub(r"^# (\w+ =)", r"\1", text, flags=re.MULTILINE))
+    ours = {section for section in settings.sections() if section not in ("core", "worker", "scheduler", "resources")}
+    named = [(page, *found) for page, text in TEXT.items() for found in OPTION.findall(text)]
+    for page, text in TEXT.items():
+        for kind, code in BLOCK.findall(text):
+            if kind == "ini" and not code.startswith(("[Service]", "[Timer]")):
+                block = ConfigParser(interpolation=None)
+                block.read_string(code)
+                named += [(page, section, option) for section in block.sections() for option in block[section]]
+    assert len(named) > 20
+    unknown = [one for one in named if one[1] in ours and not settings.has_option(one[1], one[2])]
+    assert not unknown
+
+
+@pytest.mark.parametrize("page", sorted(TEXT))
+def test_links_within_the_project_resolve(page: str) -> None:
+    folder = (ROOT / page).parent
+    for link in re.findall(r"\]\(([^)#\s]+)\)", TEXT[page]):
+        assert link.startswith("http") or (folder / link).exists(), link
