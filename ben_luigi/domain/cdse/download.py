@@ -14,6 +14,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -112,8 +113,9 @@ class Download:
         """Remove what was told of failed tries, also those under an id that the product had before."""
         err.unlink(missing_ok=True)
         for other in err.parent.glob("*.err"):
-            if f"  {self.product.name}  " in other.read_text(encoding="utf-8", errors="replace"):
-                other.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # other workers remove theirs meanwhile
+                if f"  {self.product.name}  " in other.read_text(encoding="utf-8", errors="replace"):
+                    other.unlink()
 
     def _about_tile(self, error: CdseError) -> CdseError:
         told = f"; {self.err} tells of each try" if self.err else ""
@@ -296,7 +298,7 @@ class Download:
         os.fsync(part.fileno())
         self._part_path.rename(self.target)
         for stale in self.target.parent.glob(f"{self.target.name}.*.part"):  # of an id that the product had before
-            stale.unlink()
+            stale.unlink(missing_ok=True)
         sync(self.target.parent)
         return report
 
