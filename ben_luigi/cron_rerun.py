@@ -47,6 +47,9 @@ class Outcome:
 
 def main() -> int:
     """Run unless a run is under way; tell of a change for the worse."""
+    if sys.argv[1:2] in (["-h"], ["--help"]):
+        print(f"usage: {__doc__}")
+        return DONE
     configure()
     with _lock() as lock:
         if lock is None:

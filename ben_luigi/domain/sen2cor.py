@@ -119,7 +119,7 @@ def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None
 @contextmanager
 def _guarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Have what is left of its session killed in the end, and when we are killed: a shell waits at a pipe of ours."""
-    command = ["/bin/sh", "-c", 'read -r _; kill -9 -- "-$0"', str(process.pid)]
+    command = ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(process.pid)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True):
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import pkgutil
 import sys
@@ -14,10 +15,10 @@ _HELPERS = {"__main__", "synthetic_tile", "timing"}
 def main() -> int:
     """Run one benchmark; without a name, list them."""
     names = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in _HELPERS)
-    if len(sys.argv) < 2 or sys.argv[1] not in names:
-        print(f"usage: scripts/bench NAME [--help]; NAME is one of {', '.join(names)}", file=sys.stderr)
-        return 2
-    return int(importlib.import_module(f"benchmarks.{sys.argv[1]}").main(sys.argv[2:]))
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure beside reference work in the same run.")
+    parser.add_argument("name", metavar="NAME", choices=names, help=f"one of {', '.join(names)}")
+    name = parser.parse_args(sys.argv[1:2]).name
+    return int(importlib.import_module(f"benchmarks.{name}").main(sys.argv[2:]))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ class StoppingRun:
     @property
     def said(self) -> str:
         """All that runs in the folder have printed so far."""
-        return (self.folder / "said").read_text(encoding="utf-8")
+        said = self.folder / "said"
+        return said.read_text(encoding="utf-8") if said.exists() else ""
 
     def go_on(self, *stop: str) -> None:
         """Until the next task of one of these families."""
@@ -89,7 +90,7 @@ class StoppingRun:
         """Wait until the run has stopped, and give the family of the task; empty if it ended before."""
         stopped = self.folder / "stopped"
         wait_for(lambda: stopped.exists() or self.code() is not None, self.where)
-        return stopped.read_text(encoding="utf-8") if stopped.exists() else ""
+        return stopped.read_text(encoding="utf-8") if stopped.exists() and self.code() is None else ""
 
     def ended(self) -> int:
         """Wait for the end, and give the exit code."""

@@ -1,0 +1,40 @@
+"""Who is alone in a data folder removes what the dead have left there."""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+from ben_luigi.domain import files
+from ben_luigi.state import occupancy
+
+
+def _work(folder: Path, entered: Event, leave: Event) -> None:
+    occupancy.enter(folder)
+    entered.set()
+    leave.wait(60)
+
+
+def test_what_is_unfinished_goes_when_nobody_else_is_there(tmp_path: Path) -> None:
+    left = [files.unfinished(tmp_path / place / "a.tar") for place in ("", "patches", "made_from/tiles", "l2a")]
+    kept = [tmp_path / place / left[0].name for place in ("l2a/X.SAFE", "database", "sample")]
+    kept += [tmp_path / "patches" / "b.tar"]
+    for path in (*left, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    fork = multiprocessing.get_context("fork")
+    entered, leave = fork.Event(), fork.Event()
+    other = fork.Process(target=_work, args=(tmp_path, entered, leave))
+    other.start()
+    assert entered.wait(60)
+    assert occupancy.sweep_if_alone(tmp_path) == []
+    other.kill()
+    other.join()
+    assert sorted(occupancy.sweep_if_alone(tmp_path)) == sorted(left)
+    assert all(path.exists() for path in kept) and not any(path.exists() for path in left)
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    assert occupancy.sweep_if_alone(tmp_path / "none") == []
+    assert not list(tmp_path.iterdir())
