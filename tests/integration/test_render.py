@@ -11,8 +11,10 @@ import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
-from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.errors import BadInput, BadName
+from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.shards import read_index
+from ben_luigi.stages import render
 from ben_luigi.stages.render import RenderPatches
 from tests.integration.running import Run, pipeline
 
@@ -45,7 +47,6 @@ def rendered(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "flagged": ("RenderPatches", "--tile", SNOWY, "--flagged", "snow", "--format", "tif"),
         "tile": ("RenderTile", "--tile", OTHER, "--format", "tif"),
         "not written": ("RenderPatches", "--patches", HOLE),
-        "foreign": ("RenderPatches", "--patches", f"{LISTED[0]},{FOREIGN}"),
     }
     with ThreadPoolExecutor(2) as pool:
         done = pool.map(lambda arguments: pipeline(folder, *arguments), commands.values())
@@ -130,11 +131,20 @@ def test_what_is_asked_for_must_be_clear(asked: dict[str, str], said: str) -> No
         next(task.run())
 
 
-def test_errors_name_the_patch_and_what_to_do(rendered: dict[str, Run]) -> None:
-    hole, foreign = rendered["not written"], rendered["foreign"]
-    assert (hole.code, foreign.code) == (30, 30)
-    assert f"{HOLE} holds pixels without data" in hole.said
-    assert f"scripts/run RenderTile --tile {SNOWY}" in hole.said
-    assert f"patch {FOREIGN}; expected: a patch of the tiles" in foreign.said
-    assert "next: correct the id" in foreign.said
-    assert not list((hole.data / "render").glob(f"*/{HOLE}*"))
+def test_a_patch_of_another_tile_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = ProductName.parse(f"{HOLE.rsplit('_', 2)[0]}_20180204T115809.SAFE")
+    monkeypatch.setattr(render, "tiles", lambda: {known.tile_key: known})
+    with pytest.raises(
+        BadName, match=f"patch {FOREIGN}; expected: a patch of the tiles {SNOWY};.* next: correct the id"
+    ):
+        next(RenderPatches(patches=f"{HOLE}, {FOREIGN}").run())
+    with pytest.raises(BadName, match=f"tile {OTHER}; expected: one of {SNOWY};"):
+        next(RenderPatches(tile=OTHER).run())
+
+
+def test_a_patch_that_is_not_written_is_named_and_why(rendered: dict[str, Run]) -> None:
+    run = rendered["not written"]
+    assert run.code == 30
+    assert f"{HOLE} holds pixels without data" in run.said
+    assert f"scripts/run RenderTile --tile {SNOWY}" in run.said
+    assert not list((run.data / "render").glob(f"*/{HOLE}*"))
