@@ -85,7 +85,7 @@ class Bench:
 
     def program(self) -> None:
         """The program, which takes no hashes."""
-        command = [_PROGRAM, "-q", "-f", f"-{self.level}", f"-T{WORKERS}", self.tar, "-o", self.out / "program.zst"]
+        command = [_PROGRAM, "-q", "-f", f"-{LEVEL}", f"-T{WORKERS}", self.tar, "-o", self.out / "program.zst"]
         subprocess.run(command, check=True)
 
     def compress(self) -> None:
@@ -119,7 +119,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--folder", type=Path, default=Path("build/bench/archive"), help="where the shards are kept")
     parser.add_argument("--tiles", type=int, default=6, help="number of tiles, 1 to 20")
     parser.add_argument("--patches-a-side", type=int, default=38, help="of each tile: its square is their number")
-    parser.add_argument("--level", type=int, default=LEVEL, help="zstd level")
+    parser.add_argument("--level", type=int, default=LEVEL, help="of ours; the program's is 6")
     parser.add_argument("--runs", type=int, default=5, help="of ours and of the program, in turn")
     options = parser.parse_args(argv)
     sources = [write_shard(options.folder, number, options.patches_a_side) for number in range(options.tiles)]

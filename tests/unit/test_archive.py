@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import zstandard
 
 from ben_luigi.domain import archive, shards
 from ben_luigi.domain.errors import BadArchive
+from tests.unit.tars import names, unpacked
 
 TILES = ("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP", "S2B_MSIL2A_20180204T094159_N9999_R022_T34TEN")
 
@@ -31,16 +30,6 @@ def shard(folder: Path, tile: str, count: int = 4, bands: tuple[str, ...] = ("B0
                 data = np.random.default_rng(number).integers(0, 99, 3000, dtype="uint8").tobytes()
                 writer.add(patch, f"BigEarthNet-S2/{tile}/{patch}/{patch}_{band}.tif", data)
     return paths
-
-
-def unpacked(path: Path) -> bytes:
-    with zstandard.open(path, "rb") as file:
-        return bytes(file.read())
-
-
-def names(tar: bytes) -> list[str]:
-    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as opened:
-        return opened.getnames()
 
 
 def test_a_part_is_one_frame_with_the_kept_patches(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.io import MemoryFile
@@ -24,6 +23,7 @@ from ben_luigi.domain import archive, sentinel1, shards
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.grid import Square
 from ben_luigi.domain.sentinel1_stream import collect
+from tests.unit.tars import names, unpacked
 
 ACQUISITION = "S1B_IW_GRDH_1SDV_20170612T165809"
 S1_NAMES = [f"{ACQUISITION}_33UUP_{xy}" for xy in ("1_45", "1_4", "0_9", "26_57")]
@@ -51,16 +51,6 @@ def s1_folder(folder: Path, data: bytes) -> Path:
         for band in ("VV", "VH"):
             (folder / name / f"{name}_{band}.tif").write_bytes(data)
     return folder
-
-
-def unpacked(path: Path) -> bytes:
-    with zstandard.open(path, "rb") as file:
-        return bytes(file.read())
-
-
-def names(tar: bytes) -> list[str]:
-    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as opened:
-        return opened.getnames()
 
 
 @given(st.lists(st.tuples(st.integers(0, 120), st.integers(0, 120), st.sampled_from(["33UUP", "34TEN"])), unique=True))
@@ -237,23 +227,29 @@ def test_a_file_that_is_not_the_published_one_is_refused(tmp_path: Path, damage:
     assert list((tmp_path / "c").iterdir()) == []
 
 
+def collect_elsewhere(source: Path, folder: Path, before: str, die: str = "lambda part: None") -> tuple[int, bytes]:
+    """`collect` in a process of its own; gives its exit code and what it says."""
+    code = (
+        "import os, resource, sys; from pathlib import Path; from ben_luigi.domain import sentinel1, sentinel1_stream\n"
+        f"source, folder, *names = sys.argv[1:]\n{before}\n"
+        f"sentinel1_stream.collect(Path(source), sentinel1.parts_of(names), Path(folder), md5='', progress={die})"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code, str(source), str(folder), *S1_NAMES, *OTHER]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    return done.returncode, done.stderr
+
+
 def test_a_full_disk_is_said_and_leaves_what_is_complete(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: there is room for the smaller part only."""
     source, folder = tmp_path / "s1.tar.gz", tmp_path / "c"
     files = s1_files()
     last = {name: files.pop(name) for name in [*files] if S1_NAMES[0] in name}
     tar_gz(source, files | last)
-    code = (
-        "import resource, sys; from pathlib import Path; from ben_luigi.domain import sentinel1, sentinel1_stream\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))\n"
-        "source, folder, *names = sys.argv[1:]\n"
-        "sentinel1_stream.collect(Path(source), sentinel1.parts_of(names), Path(folder), md5='')"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-c", code, str(source), str(folder), *S1_NAMES, *OTHER]
-    done = subprocess.run(command, env=environment, capture_output=True, check=False)
-    assert done.returncode == 1
-    assert b"DiskError: " in done.stderr and b"MB free" in done.stderr
+    limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))"
+    code, said = collect_elsewhere(source, folder, limit)
+    assert code == 1
+    assert b"DiskError: " in said and b"MB free" in said
     assert [path.name for path in sorted(folder.iterdir())] == [f"{PARTS[0][0]}.parquet", f"{PARTS[0][0]}.tar"]
 
 
@@ -263,16 +259,9 @@ def test_a_kill_leaves_no_shard_that_is_not_whole(tmp_path: Path) -> None:
     files = s1_files()
     last = {name: files.pop(name) for name in [*files] if OTHER[2] in name}
     md5 = tar_gz(source, files | last)
-    code = (
-        "import os, sys; from pathlib import Path; from ben_luigi.domain import sentinel1, sentinel1_stream\n"
-        "source, folder, *names = sys.argv[1:]\n"
-        "sentinel1_stream._CHUNK_BYTES = 512\n"
-        "die = lambda part: list(Path(folder).glob('S1*.tar')) and os.kill(os.getpid(), 9)\n"
-        "sentinel1_stream.collect(Path(source), sentinel1.parts_of(names), Path(folder), md5='', progress=die)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-c", code, str(source), str(folder), *S1_NAMES, *OTHER]
-    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    die = "lambda part: list(Path(folder).glob('S1*.tar')) and os.kill(os.getpid(), 9)"
+    code, _ = collect_elsewhere(source, folder, "sentinel1_stream._CHUNK_BYTES = 512", die)
+    assert code == -signal.SIGKILL
     (whole,) = folder.glob("S1*.tar")
     assert len(list(folder.glob(".unfinished-*"))) == 1
     inode = whole.stat().st_ino
