@@ -40,6 +40,12 @@ _PROVIDERS = [
     {"name": "ESA, Copernicus", "roles": ["producer", "licensor"], "url": "https://dataspace.copernicus.eu"},
     {"name": "BigEarthNet", "roles": ["processor"], "url": "https://bigearth.net"},
 ]
+COLUMNS = (
+    *("tile", "mgrs", "product", "product_id", "sensing_time", "season", "epsg", *EDGES),
+    *("split", "country", "labels"),
+)
+"""What is needed of `patches.parquet`."""
+
 _CORNER_EVERY_M = 12_000
 Json = dict[str, Any]
 
@@ -47,8 +53,8 @@ Json = dict[str, Any]
 def describe(patches: pa.Table, files: Mapping[str, tuple[int, str]], title: str, description: str) -> dict[str, Json]:
     """The documents of the catalogue, by path.
 
-    `patches` are the rows of `patches.parquet`. `files` gives length in bytes and sha256 of each file of the dataset
-    that the collection names; they lie in the folder above.
+    `patches` has COLUMNS of the rows of `patches.parquet`. `files` gives length in bytes and sha256 of each file of the
+    dataset that the collection names; they lie in the folder above.
     """
     items = {f"{item['id']}/{item['id']}.json": item for item in _items(patches)}
     return {COLLECTION: _collection(patches, list(items.values()), files, title, description), **items}

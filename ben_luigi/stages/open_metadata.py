@@ -129,7 +129,8 @@ class WriteStac(_Description):
     def make(self) -> None:
         """Write all of it in one rename."""
         target = self.output()
-        documents = stac.describe(pq.read_table(WritePatches().output().file), self.facts(), _title(), _DESCRIPTION)
+        patches = pq.read_table(WritePatches().output().file, columns=list(stac.COLUMNS))
+        documents = stac.describe(patches, self.facts(), _title(), _DESCRIPTION)
         stac.write(documents, target.file.parent)
         target.record(files.file_hash(target.file))
 
