@@ -83,4 +83,5 @@ def configuration(folder: Path, world: World, **sections: dict[str, object]) -> 
     ]
     path = folder / "own.cfg"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.chmod(0o600)
     return path

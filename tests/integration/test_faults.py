@@ -83,13 +83,21 @@ class Undisturbed:
 
     digests: dict[str, str]
     stages: list[str]
+    data: Path
+
+    def give_world(self, data: Path) -> None:
+        """The sample world, so that a run begins with it."""
+        (data / "made_from").mkdir(parents=True)
+        subprocess.run(["cp", "-a", self.data / "sample", data], check=True)
+        subprocess.run(["cp", self.data / "made_from" / "sample.json", data / "made_from"], check=True)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
     run_to_the_end(launcher, folder, settings(folder))
-    return Undisturbed(digests(folder / "data"), list(dict.fromkeys(task.partition("(")[0] for task in done(folder))))
+    stages = list(dict.fromkeys(task.partition("(")[0] for task in done(folder)))
+    return Undisturbed(digests(folder / "data"), stages, folder / "data")
 
 
 def assert_whole(data: Path, undisturbed: Undisturbed) -> None:
@@ -195,6 +203,7 @@ def test_sigterm_undoes_the_step_and_ends_everything(
     """Exit code 143; no half of anything is left but what came of a download, no process, no server."""
     config, data = settings(tmp_path), tmp_path / "data"
     left = ["DownloadL1C", "ConvertToL2A", "GridPatches", "CutPatches", "ArchiveS2"]
+    undisturbed.give_world(data)
     for stage in left:
         run = StoppingRun(launcher, tmp_path, stage, config=config)
         assert run.stopped() == stage
@@ -213,6 +222,7 @@ def test_a_clock_that_jumps(
     """A year to and fro in the middle of tasks. Files then seem to be from the future, and tokens long expired."""
     config, data = settings(tmp_path), tmp_path / "data"
     jumps = {"AskCatalogue": -YEAR_S, "DownloadL1C": YEAR_S, "GridPatches": -YEAR_S, "WriteMetadata": YEAR_S}
+    undisturbed.give_world(data)
     run = StoppingRun(launcher, tmp_path, *jumps, config=config)
     while stage := run.stopped():
         (tmp_path / "clock").write_text(str(jumps[stage]))
@@ -269,6 +279,7 @@ def test_a_disk_that_is_full_again_and_again(
     """After the download, which asks for room beforehand, it grows by a few MB whenever a run has failed for it."""
     data = small_disk / "data"
     config = settings(tmp_path, data)
+    undisturbed.give_world(data)
     run = StoppingRun(launcher, tmp_path, "ConvertToL2A", config=config)
     assert run.stopped()
     kill_worker(run)
