@@ -74,7 +74,7 @@ def configure() -> None:
     if own and not Path(own).is_file():
         sys.exit(f"LUIGI_CONFIG_PATH: expected: a configuration file; found: nothing at {own}")
     if own and config.tells_secrets(Path(own)):
-        sys.exit(f"{own}: expected: a file with a password in it is its owner's only; next: type: chmod 600 {own}")
+        print(f"warning: {own} has a password in it, and others can read it; type: chmod 600 {own}", file=sys.stderr)
     for path in (_DEFAULTS, *([Path(own)] if own else [])):
         LuigiConfigParser.add_config_path(str(path))
     settings = LuigiConfigParser.instance()

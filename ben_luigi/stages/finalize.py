@@ -93,7 +93,9 @@ class FinalizeDataset(Derived):
         selection()
         compared = CompareWithPublished()
         made = [ProcessTiles(), WriteProvenance(), VerifyDataset(), compared, *compared.deps()]
-        described: list[luigi.Task] = [WriteStac(), WriteCroissant(), WriteReport()]
+        described: list[luigi.Task] = [WriteStac(), WriteCroissant()]
+        if not config.selection():
+            described.append(WriteReport())
         if config.given_input("v1_s2_dir") is not None:
             described.append(CompareV1Labels())
         return [input_task(source()), *made, *described]

@@ -53,13 +53,13 @@ WHERE tile = ANY(%(tiles)s) GROUP BY tile, code ORDER BY tile, code
 
 
 class WriteReport(Derived):
-    """`dataset/report/index.html`: the finished dataset, to look at."""
+    """`dataset/report/index.html`: the finished dataset, to look at. It tells of the whole: a subset has none."""
 
     priority = PRIORITY["archive"]
 
     def requires(self) -> Any:
         """What it tells of."""
-        made = [WriteMetadata(), WritePatches(), WriteProvenance(), CompareWithPublished(), *_leakage()]
+        made = [WriteMetadata(), WritePatches(), WriteProvenance(), CompareWithPublished(), FindSplitLeakage()]
         return [*made, input_task("countries_geojson")]
 
     def output(self) -> MadeFile:
@@ -67,12 +67,12 @@ class WriteReport(Derived):
         made_from = {
             "archives": archive_digests(),
             "metadata": metadata_digests(),
-            "leakage": [task.output()["list"].digest() for task in _leakage()],
+            "leakage": FindSplitLeakage().output()["list"].digest(),
             "provenance": WriteProvenance().output().digest(),
             "countries_geojson": input_origin("countries_geojson"),
             "tiles": list(known_tiles()),
         }
-        return MadeFile(f"{config.result_folder()}/report/index.html", made_from)
+        return MadeFile("dataset/report/index.html", made_from)
 
     def make(self) -> Any:
         """Have the tiles drawn, and write it."""
@@ -87,7 +87,7 @@ class WriteReport(Derived):
 
 
 def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
-    folder = config.data_dir() / config.result_folder()
+    folder = config.data_dir() / "dataset"
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     return Sources(
         tiles=_tiles(drawn, provenance["tiles"]),
@@ -100,13 +100,8 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
         provenance=provenance,
         files=_files(folder),
         findings=_findings(),
-        leakage=next((task.output()["list"].file for task in _leakage()), None),
+        leakage=FindSplitLeakage().output()["list"].file,
     )
-
-
-def _leakage() -> list[FindSplitLeakage]:
-    """The search for overlaps, which only the whole dataset has."""
-    return [] if config.selection() else [FindSplitLeakage()]
 
 
 def _tiles(drawn: dict[str, dict[str, MadeFile]], facts: dict[str, Any]) -> list[Tile]:
@@ -134,7 +129,7 @@ def _files(folder: Path) -> list[File]:
     """The files of the dataset; the hashes of the archives were taken when they were made."""
     found = []
     for name in (S2, S1, MAPS):
-        said = json.loads((config.data_dir() / config.parts_folder() / f"{name}.json").read_text(encoding="utf-8"))
+        said = json.loads((config.data_dir() / "archives" / f"{name}.json").read_text(encoding="utf-8"))
         for file, hashes in ((f"{name}.tar.zst", said["compressed"]), (f"{name}.tar", said["tar"])):
             found.append(File(file, hashes["size_bytes"], hashes["sha256"], hashes["md5"]))
     for name in (metadata.METADATA, metadata.FLAGGED, PATCHES, "provenance.json", "comparison.json"):

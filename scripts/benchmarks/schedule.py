@@ -30,13 +30,19 @@ from ben_luigi.run import configure
 from ben_luigi.stages import (
     archives,
     atmosphere,
+    comparison,
     download,
     finalize,
+    hash_lists,
+    leakage,
     metadata,
+    open_metadata,
     patches,
     placement,
     provenance,
     reference_maps,
+    render,
+    report,
     resolve,
 )
 from ben_luigi.stages.derived import Derived
@@ -120,6 +126,14 @@ def _answer(task: resolve.AskCatalogue) -> None:
     _touch(task)
 
 
+def _convert(task: atmosphere.ConvertToL2A) -> None:
+    """A product's note, and its folder."""
+    _touch(task)
+    folder = task.output().file.parent
+    task.output().file.write_text(json.dumps({"folder": "product.SAFE"}))
+    (folder / "product.SAFE").mkdir()
+
+
 def _collect(task: download.HashL1C) -> Iterator[list[luigi.Task]]:
     yield task.tile_tasks()
     _touch(task)
@@ -127,7 +141,13 @@ def _collect(task: download.HashL1C) -> Iterator[list[luigi.Task]]:
 
 def _join(task: luigi.Task) -> Iterator[list[luigi.Task]]:
     """An archive with a part for every tile."""
-    yield [archives.CompressPart(archive=task.name, part=tile) for tile in resolve.tiles()]
+    parts = [archives.CompressPart(archive=task.name, part=tile) for tile in resolve.tiles()]
+    yield [archives.HashTar(archive=task.name), *parts]
+    _touch(task)
+
+
+def _report(task: luigi.Task) -> Iterator[list[luigi.Task]]:
+    yield [render.RenderTile(tile=tile) for tile in resolve.tiles()]
     _touch(task)
 
 
@@ -136,7 +156,7 @@ _WORK: dict[type[luigi.Task], Callable[[Any], object]] = {
     resolve.ResolveTileIds: _touch,
     download.DownloadL1C: _touch,
     download.HashL1C: _collect,
-    atmosphere.ConvertToL2A: _touch,
+    atmosphere.ConvertToL2A: _convert,
     atmosphere.ReadProduct: _touch,
     placement._Placement: _touch,
     patches.CutPatches: _touch,
@@ -147,9 +167,18 @@ _WORK: dict[type[luigi.Task], Callable[[Any], object]] = {
     metadata.MapV1Names: _touch,
     metadata.WriteMetadata: _touch,
     archives.CompressPart: _touch,
+    archives.HashTar: _touch,
     archives._Archive: _join,
+    hash_lists.ListHashes: _touch,
+    hash_lists.ListS1Hashes: _touch,
+    open_metadata.WritePatches: _touch,
+    open_metadata.WriteStac: _touch,
+    open_metadata.WriteCroissant: _touch,
+    leakage.FindSplitLeakage: _touch,
+    comparison.CompareWithPublished: _touch,
+    render.RenderTile: _touch,
+    report.WriteReport: _report,
     finalize.VerifyDataset: _touch,
-    finalize.CompareWithPublished: _touch,
 }
 """What is done in the place of each task's work."""
 

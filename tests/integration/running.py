@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from ben_luigi.domain.files import file_hash
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
 
@@ -54,6 +55,14 @@ def command(module: str, folder: Path, config: Path | None, *arguments: str, **m
         check=False,
     )
     return done.returncode, done.stdout + done.stderr
+
+
+def dataset_digests(data: Path) -> dict[str, str]:
+    """sha256 of each file of the finished dataset, by its path there: report and open metadata too."""
+    folder = data / "dataset"
+    return {
+        path.relative_to(folder).as_posix(): file_hash(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def configuration(folder: Path, world: World, **sections: dict[str, object]) -> Path:

@@ -5,7 +5,6 @@ Each test prints what it did, and where; all end with the bytes of an undisturbe
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import socket
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.running import Run
+from tests.integration.running import Run, dataset_digests
 from tests.integration.stopping import Launcher, StoppingRun, living, wait_for
 
 TILE = "31UGR_20180508"
@@ -68,10 +67,6 @@ def done(folder: Path) -> list[str]:
     return Run(0, (folder / "said").read_text(encoding="utf-8"), folder / "data").tasks()
 
 
-def digests(data: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((data / "dataset").iterdir())}
-
-
 def leftovers(data: Path) -> list[Path]:
     patterns = (".unfinished-*", ".work-*", "*.part", "*.err")
     return [path for pattern in patterns for path in data.rglob(pattern)]
@@ -97,12 +92,12 @@ def undisturbed(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("undisturbed")
     run_to_the_end(launcher, folder, settings(folder))
     stages = list(dict.fromkeys(task.partition("(")[0] for task in done(folder)))
-    return Undisturbed(digests(folder / "data"), stages, folder / "data")
+    return Undisturbed(dataset_digests(folder / "data"), stages, folder / "data")
 
 
 def assert_whole(data: Path, undisturbed: Undisturbed) -> None:
     """The bytes of an undisturbed run, and nothing else left of all that has happened."""
-    assert digests(data) == undisturbed.digests
+    assert dataset_digests(data) == undisturbed.digests
     assert not leftovers(data)
     assert not living(data)
 

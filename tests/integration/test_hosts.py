@@ -5,7 +5,6 @@ Each host has a network and a name of its own, where the kernel lets us make the
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import socket
@@ -18,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.own_postgres import free_port, tcp_server
-from tests.integration.running import Run, environment
+from tests.integration.running import Run, dataset_digests, environment
 from tests.integration.stopping import Launcher, StoppingRun, wait_for
 
 NETWORKS = {"north": "198.18.1", "south": "198.18.2"}
@@ -120,10 +119,6 @@ def _config(folder: Path, data: Path, url: str, scheduler: tuple[str, int]) -> P
     return path
 
 
-def digests(data: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((data / "dataset").iterdir())}
-
-
 def test_one_of_two_hosts_dies_and_the_other_does_the_rest(
     sample_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,7 +142,7 @@ def test_one_of_two_hosts_dies_and_the_other_does_the_rest(
         south.launcher.close()
     by_host = [task for host in (north, south) for task in host.done() if task not in LEAVE_NOTHING]
     assert sorted(by_host) == sorted(set(sample_run.tasks()) - LEAVE_NOTHING - {"MakeSampleWorld()"})
-    assert digests(data) == digests(sample_run.data)
+    assert dataset_digests(data) == dataset_digests(sample_run.data)
     assert not list(data.rglob(".unfinished-*")) and not list(data.rglob(".work-*"))
     kind = "of their own addresses" if len(addresses) == 2 else "of one address"
     with capsys.disabled():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tests.integration.running import Run, pipeline
+from tests.integration.running import Run, dataset_digests, pipeline
 
 TILE = "35VNJ_20180204"
 OPTIONS = """
@@ -29,10 +29,7 @@ def test_what_is_no_longer_needed_goes_and_comes_back_when_it_is(sample_run: Run
             str(path.relative_to(tmp_path / "data")) for glob in large for path in (tmp_path / "data").glob(glob)
         )
 
-    def dataset() -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in (tmp_path / "data" / "dataset").iterdir()}
-
-    before = dataset()
+    before = dataset_digests(tmp_path / "data")
     assert len(products()) >= 4 + 4 + 6
     first = pipeline(tmp_path, config=own)
     assert (first.code, first.tasks(), products()) == (0, [], [])
@@ -58,7 +55,7 @@ def test_what_is_no_longer_needed_goes_and_comes_back_when_it_is(sample_run: Run
     assert hashes.read_bytes() == listed
     assert shard.read_bytes() == cut
     assert products() == []
-    assert dataset() == before
+    assert dataset_digests(tmp_path / "data") == before
 
 
 def test_without_retention_all_stays(sample_run: Run) -> None:
