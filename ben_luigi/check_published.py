@@ -27,12 +27,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ben_luigi.config import TRACKED_ARTIFACTS
-from ben_luigi.domain import alignment, comparison, files, metadata
+from ben_luigi.domain import files
 from ben_luigi.domain.cdse.resolve import read_tile_names
-from ben_luigi.domain.country import countries
+from ben_luigi.domain.dataset import comparison, metadata
 from ben_luigi.domain.errors import BadInput, PipelineError, some
-from ben_luigi.domain.grid import PatchGrid, tile_square
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.placement import alignment
+from ben_luigi.domain.placement.country import countries
+from ben_luigi.domain.placement.grid import PatchGrid, tile_square
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ben_luigi.domain import archive, frames
+from ben_luigi.domain.dataset import archive
+from ben_luigi.domain.formats import frames
 
 _LEVELS = (1, 3, 6, 9, 12)
 _MB = 1_000_000

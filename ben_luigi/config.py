@@ -17,7 +17,7 @@ from pathlib import Path
 import luigi
 from luigi.parameter import ParameterVisibility
 
-from ben_luigi.domain.grid import TILE_SIDE_M
+from ben_luigi.domain.placement.grid import TILE_SIDE_M
 
 TRACKED_ARTIFACTS = Path(__file__).resolve().parent.parent / "tracked_artifacts"
 

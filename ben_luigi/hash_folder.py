@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from ben_luigi.domain import hashes
 from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain.formats import hashes
 
 
 def main() -> int:

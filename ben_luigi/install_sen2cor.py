@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ben_luigi.domain import inputs, sen2cor
+from ben_luigi.domain import inputs
 from ben_luigi.domain.errors import BadInput, PipelineError, Sen2CorError
+from ben_luigi.domain.products import sen2cor
 
 INSTALLER = inputs.PinnedFile(Path(sen2cor.SOURCE).name, sen2cor.SOURCE, sha256=sen2cor.SHA256)
 

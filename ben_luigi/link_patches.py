@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ben_luigi import config
-from ben_luigi.domain import links
+from ben_luigi.domain.dataset import links
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.run import configure
 

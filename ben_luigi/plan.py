@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from ben_luigi import config
-from ben_luigi.domain import estimate
+from ben_luigi.domain.dataset import estimate
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.run import configure
 from ben_luigi.stages import survey

@@ -15,7 +15,7 @@ from luigi.configuration import LuigiConfigParser
 from luigi.retcodes import run_with_retcodes
 
 from ben_luigi import config, terminal
-from ben_luigi.domain import comparison
+from ben_luigi.domain.dataset import comparison
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.retention import retire_all

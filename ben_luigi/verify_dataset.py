@@ -11,9 +11,9 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from ben_luigi import config
+from ben_luigi.domain.dataset.verify import verify_dataset
 from ben_luigi.domain.errors import PipelineError
-from ben_luigi.domain.nomenclature import read_nomenclature
-from ben_luigi.domain.verify import verify_dataset
+from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.run import configure
 from ben_luigi.terminal import bar_format
 

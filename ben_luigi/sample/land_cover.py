@@ -16,7 +16,7 @@ import shapely
 from pyproj import Transformer
 from shapely.geometry import mapping
 
-from ben_luigi.domain.grid import PATCH_M, Square
+from ben_luigi.domain.placement.grid import PATCH_M, Square
 from ben_luigi.sample.scenes import SQUARES
 
 CLC_EPSG = 3035

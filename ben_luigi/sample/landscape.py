@@ -12,7 +12,7 @@ import numpy as np
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
 
-from ben_luigi.domain.alignment import season
+from ben_luigi.domain.placement.alignment import season
 from ben_luigi.sample.bands import BANDS, coarser
 from ben_luigi.sample.land_cover import Parcel
 from ben_luigi.sample.scenes import Scene

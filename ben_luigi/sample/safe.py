@@ -13,7 +13,7 @@ import numpy as np
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
-from ben_luigi.domain.grid import Square
+from ben_luigi.domain.placement.grid import Square
 
 Members = Mapping[str, bytes]
 """Content by path inside the `.SAFE`; a path that ends in a slash is an empty folder."""

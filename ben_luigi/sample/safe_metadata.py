@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from pyproj import Transformer
 
-from ben_luigi.domain.grid import Square
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.placement.grid import Square
 from ben_luigi.sample.bands import BANDS
 
 CHECKS = (

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from ben_luigi.domain.grid import PATCH_M, Square, tile_square
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.placement.grid import PATCH_M, Square, tile_square
 
 SIDE_M = 12_180
 """Side of a sample tile in metres: ten patches, and 180 m left over, as 600 m are on a real tile."""

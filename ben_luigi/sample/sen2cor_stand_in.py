@@ -15,8 +15,8 @@ from xml.etree import ElementTree
 import numpy as np
 import rasterio
 
-from ben_luigi.domain.grid import Square
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.placement.grid import Square
 from ben_luigi.sample import safe
 from ben_luigi.sample.bands import BANDS, coarser
 from ben_luigi.sample.safe_metadata import CHECKS, Facts, datastrip_xml, product_xml, report_xml, tile_xml

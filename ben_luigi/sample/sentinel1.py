@@ -10,7 +10,7 @@ import numpy as np
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
-from ben_luigi.domain.grid import PATCH_M
+from ben_luigi.domain.placement.grid import PATCH_M
 from ben_luigi.sample.landscape import Landscape
 from ben_luigi.sample.version1 import V1Patch
 

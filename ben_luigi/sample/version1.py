@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ben_luigi.domain.alignment import season
-from ben_luigi.domain.grid import PATCH_M
-from ben_luigi.domain.version1 import write_spatial
+from ben_luigi.domain.dataset.version1 import write_spatial
+from ben_luigi.domain.placement.alignment import season
+from ben_luigi.domain.placement.grid import PATCH_M
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import PATCHES, SCENES, Scene
 

@@ -13,11 +13,14 @@ import luigi
 import pyarrow.parquet as pq
 
 from ben_luigi import config
-from ben_luigi.domain import archive, files, inputs, patches, reference_maps, sentinel1, shards
-from ben_luigi.domain.grid import PATCH_M, Square
-from ben_luigi.domain.metadata import FLAGGED, METADATA
+from ben_luigi.domain import files, inputs
+from ben_luigi.domain.dataset import archive, sentinel1
+from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
+from ben_luigi.domain.dataset.sentinel1_stream import collect
+from ben_luigi.domain.formats import shards
 from ben_luigi.domain.names import PatchId
-from ben_luigi.domain.sentinel1_stream import collect
+from ben_luigi.domain.placement.grid import PATCH_M, Square
+from ben_luigi.domain.tiles import patches, reference_maps
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.metadata import WriteMetadata, metadata_digests
 from ben_luigi.stages.prerequisites import PINNED, input_origin, input_path, input_task

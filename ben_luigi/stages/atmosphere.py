@@ -10,8 +10,10 @@ import luigi
 import pandas as pd
 
 from ben_luigi import config
-from ben_luigi.domain import alignment, files, l1c, sen2cor
-from ben_luigi.domain.product import Product, find_products, read_product
+from ben_luigi.domain import files
+from ben_luigi.domain.placement import alignment
+from ben_luigi.domain.products import l1c, sen2cor
+from ben_luigi.domain.products.product import Product, find_products, read_product
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.prerequisites import FindSen2Cor, GivenInput, executable_name, input_path, sen2cor_version, side_m

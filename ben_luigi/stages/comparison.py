@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ben_luigi import config
-from ben_luigi.domain import comparison, metadata
 from ben_luigi.domain.cdse.resolve import read_tile_ids
-from ben_luigi.domain.comparison import Line
+from ben_luigi.domain.dataset import comparison, metadata
+from ben_luigi.domain.dataset.comparison import Line
 from ben_luigi.domain.files import file_hash, text_hash
-from ben_luigi.domain.l1c import read_hashes
+from ben_luigi.domain.products.l1c import read_hashes
 from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archive_digests
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import HashL1C

@@ -11,12 +11,13 @@ from typing import Any
 import luigi
 
 from ben_luigi import config
-from ben_luigi.domain import files, l1c
+from ben_luigi.domain import files
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.download import Download
 from ben_luigi.domain.cdse.http import Client
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.cdse.token import Tokens
+from ben_luigi.domain.products import l1c
 from ben_luigi.stages.prerequisites import (
     FindAccount,
     GivenInput,

@@ -11,11 +11,11 @@ from typing import Any
 import luigi
 
 from ben_luigi import config
-from ben_luigi.domain import shards
+from ben_luigi.domain.dataset.verify import verify_dataset
 from ben_luigi.domain.errors import BadArchive, some
 from ben_luigi.domain.files import write_text
-from ben_luigi.domain.nomenclature import read_nomenclature
-from ben_luigi.domain.verify import verify_dataset
+from ben_luigi.domain.formats import shards
+from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.comparison import CompareWithPublished, digests_made
 from ben_luigi.stages.derived import Derived

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ben_luigi import config
-from ben_luigi.domain import hashes, members, shards
+from ben_luigi.domain.dataset import members
+from ben_luigi.domain.dataset.verify import HASH_LISTS
 from ben_luigi.domain.errors import BadArchive
-from ben_luigi.domain.verify import HASH_LISTS
+from ben_luigi.domain.formats import hashes, shards
 from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveS1
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.resolve import PRIORITY, known_tiles, tiles

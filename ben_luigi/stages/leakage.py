@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ben_luigi.domain import files, leakage
+from ben_luigi.domain import files
+from ben_luigi.domain.dataset import leakage
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.open_metadata import WritePatches
 from ben_luigi.stages.resolve import PRIORITY

@@ -12,8 +12,10 @@ import pandas as pd
 import pyarrow as pa
 
 from ben_luigi import config
-from ben_luigi.domain import alignment, files, metadata, subset
-from ben_luigi.domain.nomenclature import read_nomenclature
+from ben_luigi.domain import files
+from ben_luigi.domain.dataset import metadata, subset
+from ben_luigi.domain.placement import alignment
+from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task

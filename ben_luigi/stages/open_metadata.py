@@ -12,8 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ben_luigi import config
-from ben_luigi.domain import croissant, files, geoparquet, shards, stac
-from ben_luigi.domain.footprints import EDGES
+from ben_luigi.domain import files
+from ben_luigi.domain.dataset import croissant, geoparquet, stac
+from ben_luigi.domain.formats import shards
+from ben_luigi.domain.placement.footprints import EDGES
 from ben_luigi.stages.archives import MAPS, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, shard_files
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.metadata import WriteMetadata, metadata_digests

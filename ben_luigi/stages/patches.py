@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ben_luigi import config
-from ben_luigi.domain import files, patches
-from ben_luigi.domain.grid import PatchGrid
+from ben_luigi.domain import files
+from ben_luigi.domain.placement.grid import PatchGrid
+from ben_luigi.domain.tiles import patches
 from ben_luigi.stages.atmosphere import ReadProduct, l2a_task, read, tile_settings
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.placement import AlignPatches, patch_grid

@@ -7,11 +7,11 @@ from typing import Any
 import luigi
 import pandas as pd
 
-from ben_luigi.domain import alignment
-from ben_luigi.domain.country import countries
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.grid import PatchGrid, Square
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.placement import alignment
+from ben_luigi.domain.placement.country import countries
+from ben_luigi.domain.placement.grid import PatchGrid, Square
 from ben_luigi.stages.atmosphere import ReadProduct, tile_settings
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task

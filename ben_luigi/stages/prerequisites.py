@@ -15,10 +15,12 @@ from urllib.parse import urlsplit
 import luigi
 
 from ben_luigi import config
-from ben_luigi.domain import files, inputs, sen2cor, version1
+from ben_luigi.domain import files, inputs
 from ben_luigi.domain.cdse.account import Credentials, find_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError
+from ben_luigi.domain.dataset import version1
 from ben_luigi.domain.errors import BadInput, Sen2CorError
+from ben_luigi.domain.products import sen2cor
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
 from ben_luigi.sample.world import make_world

@@ -9,7 +9,7 @@ from typing import Any
 import ben_luigi
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.provenance import software
+from ben_luigi.domain.dataset.provenance import software
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.resolve import known_tiles, source, tiles

@@ -9,8 +9,9 @@ import luigi
 import pandas as pd
 
 from ben_luigi import config
-from ben_luigi.domain import clc, files, reference_maps
-from ben_luigi.domain.nomenclature import read_nomenclature
+from ben_luigi.domain import files
+from ben_luigi.domain.tiles import clc, reference_maps
+from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.atmosphere import tile_settings
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.patches import CutPatches, positions, shard_target

@@ -12,12 +12,13 @@ import luigi
 import numpy as np
 
 from ben_luigi import config
-from ben_luigi.domain import metadata, rendering
+from ben_luigi.domain.dataset import metadata
 from ben_luigi.domain.errors import BadArchive, BadInput, BadName, some
 from ben_luigi.domain.files import file_hash, published, text_hash, write_text
-from ben_luigi.domain.grid import PATCH_M, Square
+from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.names import PatchId
-from ben_luigi.domain.shards import ShardReader
+from ben_luigi.domain.placement.grid import PATCH_M, Square
+from ben_luigi.domain.report import rendering
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import patch_grid

@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ben_luigi import config
-from ben_luigi.domain import comparison, files, metadata, rendering, report
-from ben_luigi.domain.geoparquet import PATCHES
-from ben_luigi.domain.grid import SPLITS, Square
-from ben_luigi.domain.nomenclature import read_nomenclature
-from ben_luigi.domain.report_tiles import IN_SPLIT, Tile
-from ben_luigi.domain.report_words import File, Sources
+from ben_luigi.domain import files
+from ben_luigi.domain.dataset import comparison, metadata
+from ben_luigi.domain.dataset.geoparquet import PATCHES
+from ben_luigi.domain.placement.grid import SPLITS, Square
+from ben_luigi.domain.report import rendering, report
+from ben_luigi.domain.report.report_tiles import IN_SPLIT, Tile
+from ben_luigi.domain.report.report_words import File, Sources
+from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.archives import MAPS, S1, S2, archive_digests
 from ben_luigi.stages.comparison import FIGURES, CompareWithPublished
 from ben_luigi.stages.derived import Derived

@@ -15,12 +15,13 @@ from typing import Any
 import luigi
 
 from ben_luigi import config
-from ben_luigi.domain import files, l1c, product
+from ben_luigi.domain import files
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.resolve import Resolution
 from ben_luigi.domain.errors import BadInput, CdseError, some
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.products import l1c, product
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task, optional_input
 from ben_luigi.stages.service import client
 from ben_luigi.state.targets import MadeFile

@@ -16,8 +16,8 @@ import luigi
 from ben_luigi import config
 from ben_luigi.domain.cdse.account import given_credentials, has_terminal
 from ben_luigi.domain.cdse.errors import CredentialsError
+from ben_luigi.domain.dataset.estimate import TILES, Retention, Work
 from ben_luigi.domain.errors import BadInput, DatabaseError, PipelineError
-from ben_luigi.domain.estimate import TILES, Retention, Work
 from ben_luigi.sample.scenes import SCENES
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, l2a_task

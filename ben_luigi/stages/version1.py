@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from ben_luigi import config
-from ben_luigi.domain import files, version1
-from ben_luigi.domain.nomenclature import read_nomenclature
+from ben_luigi.domain import files
+from ben_luigi.domain.dataset import version1
+from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.placement import AlignPatches
 from ben_luigi.stages.prerequisites import ExtractV1Metadata

@@ -23,10 +23,10 @@ from sqlalchemy import (
     func,
 )
 
-from ben_luigi.domain.country import COUNTRIES
-from ben_luigi.domain.grid import PATCH_M, SPLITS
-from ben_luigi.domain.leakage import LEAST_OVERLAP
-from ben_luigi.domain.nomenclature import CLC_CODES, NO_CLC
+from ben_luigi.domain.dataset.leakage import LEAST_OVERLAP
+from ben_luigi.domain.placement.country import COUNTRIES
+from ben_luigi.domain.placement.grid import PATCH_M, SPLITS
+from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
 
 SCHEMA = MetaData()
 

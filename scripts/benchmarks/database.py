@@ -23,11 +23,11 @@ import pyarrow.csv as pcsv
 import sqlalchemy as sa
 from luigi.configuration import get_config
 
-from ben_luigi.domain.alignment import season
-from ben_luigi.domain.country import COUNTRIES
-from ben_luigi.domain.grid import PatchGrid, tile_square
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.nomenclature import CLC_CODES
+from ben_luigi.domain.placement.alignment import season
+from ben_luigi.domain.placement.country import COUNTRIES
+from ben_luigi.domain.placement.grid import PatchGrid, tile_square
+from ben_luigi.domain.tiles.nomenclature import CLC_CODES
 from ben_luigi.state import database, schema
 from ben_luigi.state.server import close_server
 from ben_luigi.state.targets import TileRows

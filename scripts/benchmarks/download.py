@@ -29,7 +29,7 @@ from ben_luigi.domain.cdse.download import Download
 from ben_luigi.domain.cdse.http import Client, Service
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.domain.files import file_hash
-from ben_luigi.domain.product import BANDS
+from ben_luigi.domain.products.product import BANDS
 from ben_luigi.sample.cdse_server import CdseServer
 from benchmarks.timing import pairs, report
 

@@ -25,11 +25,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
-from ben_luigi.domain import alignment, metadata
-from ben_luigi.domain.country import countries
+from ben_luigi.domain.dataset import metadata
 from ben_luigi.domain.errors import BadName
-from ben_luigi.domain.grid import PATCH_M, PatchGrid, tile_square
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.placement import alignment
+from ben_luigi.domain.placement.country import countries
+from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, tile_square
 from ben_luigi.sample.countries import write_countries
 from benchmarks.timing import Spent, pairs, report, rounds, spent
 

@@ -23,9 +23,10 @@ from luigi.configuration import get_config
 from luigi.task import flatten
 
 from ben_luigi import config
-from ben_luigi.domain import files, sen2cor
+from ben_luigi.domain import files
 from ben_luigi.domain.cdse.resolve import Resolution
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.products import sen2cor
 from ben_luigi.run import configure
 from ben_luigi.stages import (
     archives,

@@ -19,9 +19,9 @@ from rasterio.transform import from_origin
 from shapely.geometry import mapping
 
 from ben_luigi.domain.files import published
-from ben_luigi.domain.grid import Square, tile_square
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.product import RESOLUTION_M
+from ben_luigi.domain.placement.grid import Square, tile_square
+from ben_luigi.domain.products.product import RESOLUTION_M
 from ben_luigi.sample.safe import manifest
 from ben_luigi.sample.safe_metadata import CHECKS, Facts, product_xml
 

@@ -25,12 +25,13 @@ from rasterio.features import rasterize
 from rasterio.transform import from_origin
 
 from ben_luigi import config
-from ben_luigi.domain import clc, patches, reference_maps, shards
-from ben_luigi.domain.decoding import CACHE_BYTES, Column
 from ben_luigi.domain.files import unfinished
-from ben_luigi.domain.grid import PATCH_M, TILE_SIDE_M, PatchGrid
-from ben_luigi.domain.nomenclature import read_nomenclature
-from ben_luigi.domain.product import BANDS, RESOLUTION_M, Product, read_product
+from ben_luigi.domain.formats import shards
+from ben_luigi.domain.placement.grid import PATCH_M, TILE_SIDE_M, PatchGrid
+from ben_luigi.domain.products.product import BANDS, RESOLUTION_M, Product, read_product
+from ben_luigi.domain.tiles import clc, patches, reference_maps
+from ben_luigi.domain.tiles.decoding import CACHE_BYTES, Column
+from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.state import database
 from benchmarks import synthetic_tile
 from benchmarks.timing import pairs, report, rounds

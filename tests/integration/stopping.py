@@ -131,8 +131,9 @@ def _stop_in_tasks() -> None:
     """Have tasks stop when what they make is all there, but not yet under its name, or not committed."""
     import luigi
 
-    from ben_luigi.domain import files, sen2cor
+    from ben_luigi.domain import files
     from ben_luigi.domain.cdse.download import Download
+    from ben_luigi.domain.products import sen2cor
     from ben_luigi.state.targets import TileRows
 
     running: list[luigi.Task] = []

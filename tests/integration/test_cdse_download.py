@@ -29,7 +29,7 @@ from ben_luigi.domain.cdse.errors import CredentialsError, NoRoomError, Permanen
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.domain.errors import CdseError
-from ben_luigi.domain.l1c import BANDS
+from ben_luigi.domain.products.l1c import BANDS
 from ben_luigi.sample import safe
 from ben_luigi.sample.cdse_faults import Fault, Record, Script, another_id, sample_faults
 from ben_luigi.sample.cdse_server import CdseServer

@@ -21,8 +21,8 @@ from ben_luigi.domain.cdse.resolve import resolve
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.domain.errors import CdseError
 from ben_luigi.domain.files import file_hash
-from ben_luigi.domain.l1c import BANDS
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.products.l1c import BANDS
 from ben_luigi.sample import safe
 from ben_luigi.sample.cdse_account import Account
 from ben_luigi.sample.cdse_faults import KINDS, Fault, Record, Script, another_id

@@ -25,8 +25,8 @@ from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.resolve import read_tile_ids, resolve
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.domain.errors import CdseError
-from ben_luigi.domain.l1c import BANDS
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.products.l1c import BANDS
 from ben_luigi.sample import safe
 from ben_luigi.sample.cdse_faults import Fault, Record, another_id
 from ben_luigi.sample.cdse_server import CdseServer

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from ben_luigi.domain import archive, sentinel1, shards, tarball
+from ben_luigi.domain.dataset import archive, sentinel1
+from ben_luigi.domain.formats import shards, tarball
 
 pytestmark = pytest.mark.skipif(shutil.which("tar") is None, reason="no tar")
 

@@ -20,7 +20,7 @@ import shapely
 from pyproj import Transformer
 from pystac.validation import validate_dict
 
-from ben_luigi.domain import geoparquet
+from ben_luigi.domain.dataset import geoparquet
 from tests.integration.running import Run
 
 

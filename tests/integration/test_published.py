@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ben_luigi import check_published
-from ben_luigi.domain import metadata
 from ben_luigi.domain.cdse.resolve import read_tile_names
-from ben_luigi.domain.metadata import FLAGGED, METADATA
+from ben_luigi.domain.dataset import metadata
+from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
 
 
 @pytest.fixture(scope="module")

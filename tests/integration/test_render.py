@@ -12,8 +12,8 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from ben_luigi.domain.errors import BadInput, BadName
+from ben_luigi.domain.formats.shards import read_index
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.shards import read_index
 from ben_luigi.stages import render
 from ben_luigi.stages.render import RenderPatches
 from tests.integration.running import Run, pipeline

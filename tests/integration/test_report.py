@@ -16,7 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from ben_luigi.domain.shards import read_index
+from ben_luigi.domain.formats.shards import read_index
 from tests.integration.browser import chromium, console_errors
 from tests.integration.running import Run
 from tests.unit.report_sources import script

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg2 import errors
 
-from ben_luigi.domain.alignment import season
+from ben_luigi.domain.placement.alignment import season
 from ben_luigi.state.schema import SCHEMA, _season_in
 from ben_luigi.state.server import close_server, open_server
 

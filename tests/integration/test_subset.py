@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from ben_luigi.domain.metadata import FLAGGED, METADATA
+from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
 from tests.integration.running import Run, pipeline
 
 SIZE = 12

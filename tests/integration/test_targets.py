@@ -25,11 +25,11 @@ from luigi.configuration import get_config
 from luigi.task_register import Register
 
 from ben_luigi import config
-from ben_luigi.domain import leakage
+from ben_luigi.domain.dataset import leakage
 from ben_luigi.domain.errors import BadAlignment, BadTable, DatabaseError
-from ben_luigi.domain.grid import PatchGrid, tile_square
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.nomenclature import read_nomenclature
+from ben_luigi.domain.placement.grid import PatchGrid, tile_square
+from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.leakage import LEAKS, leakage_counts
 from ben_luigi.stages.metadata import MapCountries, MapLabels, MapSplits, MapV1Names
 from ben_luigi.stages.reference_maps import LabelPatches

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ben_luigi.domain import tarball
+from ben_luigi.domain.formats import tarball
 from tests.integration.running import ROOT, Run
 
 pytestmark = pytest.mark.skipif(shutil.which("zstd") is None, reason="no zstd")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from ben_luigi.domain.nomenclature import read_nomenclature
+from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.sample.layout import World
 from tests.conftest import ROOT
 from tests.integration.running import Run, configuration, pipeline

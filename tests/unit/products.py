@@ -10,9 +10,9 @@ import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
-from ben_luigi.domain.grid import Square, tile_square
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.product import RESOLUTION_M
+from ben_luigi.domain.placement.grid import Square, tile_square
+from ben_luigi.domain.products.product import RESOLUTION_M
 from ben_luigi.sample.safe import Members, manifest, write_folder
 from ben_luigi.sample.safe_metadata import CHECKS, Facts, product_xml
 

@@ -11,14 +11,16 @@ import numpy as np
 import pyarrow as pa
 
 from ben_luigi import config
-from ben_luigi.domain import geotiff, patches, reference_maps, rendering, shards
-from ben_luigi.domain.comparison import read_published
-from ben_luigi.domain.grid import PatchGrid, tile_square
-from ben_luigi.domain.metadata import SCHEMA
+from ben_luigi.domain.dataset.comparison import read_published
+from ben_luigi.domain.dataset.metadata import SCHEMA
+from ben_luigi.domain.formats import geotiff, shards
 from ben_luigi.domain.names import PatchId, ProductName
-from ben_luigi.domain.nomenclature import read_nomenclature
-from ben_luigi.domain.report_tiles import Tile
-from ben_luigi.domain.report_words import File, Sources
+from ben_luigi.domain.placement.grid import PatchGrid, tile_square
+from ben_luigi.domain.report import rendering
+from ben_luigi.domain.report.report_tiles import Tile
+from ben_luigi.domain.report.report_words import File, Sources
+from ben_luigi.domain.tiles import patches, reference_maps
+from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.sample.countries import write_countries
 
 SIDE_M = 3660

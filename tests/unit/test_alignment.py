@@ -14,11 +14,11 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ben_luigi.domain import alignment
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.errors import BadAlignment, BadInput, BadName
-from ben_luigi.domain.grid import PatchGrid, Square, tile_square
 from ben_luigi.domain.names import ProductName, v1_sensing_time
+from ben_luigi.domain.placement import alignment
+from ben_luigi.domain.placement.grid import PatchGrid, Square, tile_square
 
 TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 GRID = PatchGrid(TILE, Square(300_000, 5_400_000, 12_180, 32633))

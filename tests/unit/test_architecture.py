@@ -80,6 +80,46 @@ def test_a_stage_imports_only_earlier_stages() -> None:
 def test_the_architecture_page_names_every_file() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     for layer in ("domain", "stages", "state", "sample"):
-        for path in (PACKAGE / layer).glob("*.py"):
+        for path in (PACKAGE / layer).rglob("*.py"):
             if path.stem != "__init__":
                 assert f"`{path.stem}`" in page, path
+
+
+def _part(name: str) -> str:
+    """The box of the picture that a module is in: a folder of `domain`, its own files, or another layer."""
+    words = name.split(".")
+    if words[1:2] == ["domain"]:
+        return words[2] if len(words) > 2 and (PACKAGE / "domain" / words[2]).is_dir() else "domain"
+    return words[1] if len(words) > 1 and (PACKAGE / words[1]).is_dir() else "commands"
+
+
+def _arrows() -> set[tuple[str, str]]:
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        own = _part(".".join(("ben_luigi", *path.relative_to(PACKAGE).with_suffix("").parts)))
+        for name in _imports(path):
+            if name.startswith("ben_luigi.") and not name.startswith("ben_luigi.config"):
+                found.add((own, _part(name)))
+    return {(own, other) for own, other in found if own != other and other not in ("domain", "commands")}
+
+
+def _reached() -> set[tuple[str, str]]:
+    """Who imports whom, be it through others."""
+    reached = _arrows()
+    while new := {(a, d) for a, b in reached for c, d in reached if b == c} - reached:
+        reached |= new
+    return reached
+
+
+def test_nobody_is_imported_by_what_it_imports() -> None:
+    assert not [own for own, other in _reached() if own == other]
+
+
+def test_the_picture_is_made_from_the_imports() -> None:
+    """What follows from other arrows is left out, and so are the files of `domain` itself, which all import."""
+    reached = _reached()
+    through = {(a, d) for a, b in reached for c, d in reached if b == c}
+    lines = ["flowchart BT", *(f"    {own} --> {other}" for own, other in sorted(reached - through))]
+    picture = "\n".join(["```mermaid", *lines, "```"])
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert picture in page, picture

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import zstandard
 
-from ben_luigi.domain import archive, shards
+from ben_luigi.domain.dataset import archive
 from ben_luigi.domain.errors import BadArchive
+from ben_luigi.domain.formats import shards
 from tests.unit.tars import names, unpacked
 
 TILES = ("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP", "S2B_MSIL2A_20180204T094159_N9999_R022_T34TEN")
@@ -133,7 +134,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, work: str) -> None:
         tar, index, set(shards.read_index(index)["patch_id"].to_pylist()), part, 1
     ).tar_bytes
     code = (
-        "import resource, sys; from pathlib import Path; from ben_luigi.domain import archive\n"
+        "import resource, sys; from pathlib import Path; from ben_luigi.domain.dataset import archive\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         f"(part, out), s = map(Path, sys.argv[1:]), {size}\n{work}"
     )
@@ -150,7 +151,7 @@ def test_a_kill_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
         tar, index, set(shards.read_index(index)["patch_id"].to_pylist()), part, 1
     ).tar_bytes
     code = (
-        "import sys; from pathlib import Path; from ben_luigi.domain import archive\n"
+        "import sys; from pathlib import Path; from ben_luigi.domain.dataset import archive\n"
         "part, out = map(Path, sys.argv[1:])\n"
         f"archive.join([part] * 10**6, [{size}] * 10**6, out)"
     )

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ben_luigi.domain.product import read_product
+from ben_luigi.domain.products.product import read_product
 
 ROOT = Path(__file__).resolve().parents[2]
 

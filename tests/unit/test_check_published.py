@@ -15,7 +15,7 @@ import pytest
 import shapely
 
 from ben_luigi import check_published
-from ben_luigi.domain import metadata
+from ben_luigi.domain.dataset import metadata
 from ben_luigi.sample.countries import write_countries
 
 PRODUCT = "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE"

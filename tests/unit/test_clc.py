@@ -14,9 +14,9 @@ import shapely
 from pyproj import Transformer
 from shapely.geometry import mapping, shape
 
-from ben_luigi.domain.clc import read_polygons
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.grid import Square
+from ben_luigi.domain.placement.grid import Square
+from ben_luigi.domain.tiles.clc import read_polygons
 
 SQUARE = Square(300_000, 5_400_000, 3_660, 32633)
 INSIDE = {

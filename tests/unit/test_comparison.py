@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ben_luigi.config import TRACKED_ARTIFACTS
-from ben_luigi.domain import comparison
-from ben_luigi.domain.comparison import DIFFERENT, EQUAL, NOT_COMPARABLE
+from ben_luigi.domain.dataset import comparison
+from ben_luigi.domain.dataset.comparison import DIFFERENT, EQUAL, NOT_COMPARABLE
+from ben_luigi.domain.dataset.metadata import FLAGGED, FLAGS, METADATA, SCHEMA
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.metadata import FLAGGED, FLAGS, METADATA, SCHEMA
 
 
 @pytest.mark.parametrize(

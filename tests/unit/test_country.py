@@ -8,9 +8,9 @@ import pytest
 import shapely
 from pyproj import Transformer
 
-from ben_luigi.domain.country import COUNTRIES, countries, read_borders
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.grid import PatchGrid, Square
+from ben_luigi.domain.placement.country import COUNTRIES, countries, read_borders
+from ben_luigi.domain.placement.grid import PatchGrid, Square
 
 GRID = PatchGrid("T", Square(500_000, 5_400_000, 12_180, 32633))
 

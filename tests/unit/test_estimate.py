@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ben_luigi.domain.estimate import EVERYTHING, Retention, Work
-from ben_luigi.domain.grid import TILE_SIDE_M
+from ben_luigi.domain.dataset.estimate import EVERYTHING, Retention, Work
+from ben_luigi.domain.placement.grid import TILE_SIDE_M
 
 REAL = Work(tiles=125, downloads_bytes=[None] * 125, conversions=125, cuts=125, archives=True)
 

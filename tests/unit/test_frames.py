@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ben_luigi.domain import frames
+from ben_luigi.domain.formats import frames
 
 CONTENTS = [b"", b"a", bytes(range(256)) * 3000, b"\0" * 400_000]
 SKIPPABLE = struct.pack("<II", 0x184D2A53, 5) + b"12345"

@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ben_luigi.domain import geoparquet, metadata
+from ben_luigi.domain.dataset import geoparquet, metadata
+from ben_luigi.domain.dataset.geoparquet import TileSource
 from ben_luigi.domain.errors import BadTable
-from ben_luigi.domain.geoparquet import TileSource
-from ben_luigi.domain.grid import PatchGrid, tile_square
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.product import BANDS
+from ben_luigi.domain.placement.grid import PatchGrid, tile_square
+from ben_luigi.domain.products.product import BANDS
 from tests.conftest import ROOT
 
 

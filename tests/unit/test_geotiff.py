@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
-from ben_luigi.domain import geotiff
 from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain.formats import geotiff
 
 SIDES = {10: 120, 20: 60, 60: 20}
 SIZES = {10: 29_196, 20: 7_572, 60: 1_172}

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.errors import BadName
-from ben_luigi.domain.grid import PatchGrid, Square, tile_square
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.placement.grid import PatchGrid, Square, tile_square
 
 
 def _name(mgrs: str) -> ProductName:

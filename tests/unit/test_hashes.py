@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ben_luigi.config import TRACKED_ARTIFACTS
-from ben_luigi.domain import hashes
-from ben_luigi.domain.comparison import read_published
+from ben_luigi.domain.dataset.comparison import read_published
 from ben_luigi.domain.errors import BadArchive, BadInput
+from ben_luigi.domain.formats import hashes
 
 ROOT = Path(__file__).resolve().parents[2]
 

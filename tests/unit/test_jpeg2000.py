@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ben_luigi.domain.jpeg2000 import check_whole
+from ben_luigi.domain.products.jpeg2000 import check_whole
 from tests.unit.products import SmallProduct, jpeg2000, noise
 
 WHOLE = jpeg2000(noise("B05"), SmallProduct().square, 20)

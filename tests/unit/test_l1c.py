@@ -17,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ben_luigi.domain import l1c
 from ben_luigi.domain.errors import BadProduct
-from ben_luigi.domain.l1c_container import MemberDigests, opened
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.products import l1c
+from ben_luigi.domain.products.l1c_container import MemberDigests, opened
 
 NAME = ProductName.parse("S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE")
 OTHER = ProductName.parse("S2A_MSIL1C_20170613T101031_N0205_R022_T33UUQ_20170613T101608.SAFE")

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from ben_luigi.domain import alignment, leakage
-from ben_luigi.domain.grid import SPLITS, PatchGrid, Square, tile_square
+from ben_luigi.domain.dataset import leakage
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.placement import alignment
+from ben_luigi.domain.placement.grid import SPLITS, PatchGrid, Square, tile_square
 
 _SIDE_M = 3 * 1200 + 600
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ben_luigi import link_patches
-from ben_luigi.domain import links
+from ben_luigi.domain.dataset import links
 from ben_luigi.domain.errors import BadInput, BadName
 from ben_luigi.domain.names import PatchId
 

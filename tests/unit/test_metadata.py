@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ben_luigi.domain import metadata
+from ben_luigi.domain.dataset import metadata
+from ben_luigi.domain.dataset.metadata import FLAGGED, FLAGS, METADATA, Mappings
 from ben_luigi.domain.errors import BadInput, BadTable
-from ben_luigi.domain.metadata import FLAGGED, FLAGS, METADATA, Mappings
 
 CLASSES = ["Arable land", "Land, with, commas", "Marine waters", 'Quoted "class"']
 

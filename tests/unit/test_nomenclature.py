@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ben_luigi.config import TRACKED_ARTIFACTS
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.nomenclature import Nomenclature, read_nomenclature
+from ben_luigi.domain.tiles.nomenclature import Nomenclature, read_nomenclature
 
 SHIPPED = read_nomenclature(TRACKED_ARTIFACTS / "nomenclature.toml")
 CODES = sorted(SHIPPED.clc)

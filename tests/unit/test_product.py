@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ben_luigi.domain.errors import BadName, BadProduct
-from ben_luigi.domain.grid import Square
-from ben_luigi.domain.product import BANDS, QUALITY_RESULTS, RESOLUTION_M, find_products, read_product
+from ben_luigi.domain.placement.grid import Square
+from ben_luigi.domain.products.product import BANDS, QUALITY_RESULTS, RESOLUTION_M, find_products, read_product
 from tests.unit.products import NAME, SIDE_M, SmallProduct, jpeg2000, noise
 
 SMALL = SmallProduct()

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
 
-from ben_luigi.domain import geotiff, shards
-from ben_luigi.domain.clc import Polygons
-from ben_luigi.domain.grid import PatchGrid, Square
+from ben_luigi.domain.formats import geotiff, shards
 from ben_luigi.domain.names import PatchId
-from ben_luigi.domain.nomenclature import read_nomenclature
-from ben_luigi.domain.reference_maps import make_maps
+from ben_luigi.domain.placement.grid import PatchGrid, Square
+from ben_luigi.domain.tiles.clc import Polygons
+from ben_luigi.domain.tiles.nomenclature import read_nomenclature
+from ben_luigi.domain.tiles.reference_maps import make_maps
 
 TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 SIDE = 3

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
-from ben_luigi.domain import rendering
 from ben_luigi.domain.errors import BadArchive, BadInput
-from ben_luigi.domain.grid import PatchGrid, Square
+from ben_luigi.domain.formats.shards import ShardReader
+from ben_luigi.domain.formats.tiffheader import read_pixels
 from ben_luigi.domain.names import PatchId
-from ben_luigi.domain.shards import ShardReader
-from ben_luigi.domain.tiffheader import read_pixels
+from ben_luigi.domain.placement.grid import PatchGrid, Square
+from ben_luigi.domain.report import rendering
 from tests.unit.report_sources import COLOURS, PRODUCTS, STATES, grid_of, write_shards
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -15,14 +15,14 @@ import pytest
 import shapely
 from pyproj import Transformer
 
-from ben_luigi.domain import report_map
 from ben_luigi.domain.errors import BadInput, BadTable
-from ben_luigi.domain.grid import Square
 from ben_luigi.domain.names import PatchId
-from ben_luigi.domain.report import write_report
-from ben_luigi.domain.report_leakage import COLUMNS, read_leakage
-from ben_luigi.domain.report_tiles import grid_png, missing
-from ben_luigi.domain.report_words import Sources
+from ben_luigi.domain.placement.grid import Square
+from ben_luigi.domain.report import report_map
+from ben_luigi.domain.report.report import write_report
+from ben_luigi.domain.report.report_leakage import COLUMNS, read_leakage
+from ben_luigi.domain.report.report_tiles import grid_png, missing
+from ben_luigi.domain.report.report_words import Sources
 from ben_luigi.sample.countries import write_countries
 from tests.unit.report_sources import PRODUCTS, STATES, grid_of, rows, script, sources
 from tests.unit.test_rendering import decoded

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ben_luigi import config
-from ben_luigi.domain.comparison import read_published
-from ben_luigi.domain.country import COUNTRIES
-from ben_luigi.domain.grid import SPLITS
-from ben_luigi.domain.report_counts import Counts, examples
+from ben_luigi.domain.dataset.comparison import read_published
+from ben_luigi.domain.placement.country import COUNTRIES
+from ben_luigi.domain.placement.grid import SPLITS
+from ben_luigi.domain.report.report_counts import Counts, examples
 from tests.unit.report_sources import NOMENCLATURE
 
 PUBLISHED = read_published(config.TRACKED_ARTIFACTS / "published.toml")

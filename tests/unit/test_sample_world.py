@@ -19,8 +19,8 @@ import pytest
 import rasterio
 import shapely
 
-from ben_luigi.domain.country import COUNTRIES
 from ben_luigi.domain.names import ProductName, v1_sensing_time
+from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.sample import sen2cor_stand_in, world
 from ben_luigi.sample.bands import BANDS
 from ben_luigi.sample.land_cover import land_cover

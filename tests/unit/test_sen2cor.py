@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ben_luigi.domain import sen2cor
 from ben_luigi.domain.errors import Sen2CorError
+from ben_luigi.domain.products import sen2cor
 
 L1C = "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE"
 L2A = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_20240101T000000.SAFE"
@@ -104,7 +104,7 @@ BREED = ('(trap "" TERM; sleep 600) & echo $! >> "$2/../../pids"', 'echo $$ >> "
 CONVERT = f"""
 import signal, sys
 from pathlib import Path
-from ben_luigi.domain import sen2cor
+from ben_luigi.domain.products import sen2cor
 sen2cor._GRACE_S = 0.3
 folder = Path(sys.argv[1])
 (folder / "{L1C}").mkdir()

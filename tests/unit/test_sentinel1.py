@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
-from ben_luigi.domain import archive, sentinel1, shards
+from ben_luigi.domain.dataset import archive, sentinel1
+from ben_luigi.domain.dataset.sentinel1_stream import collect
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.grid import Square
-from ben_luigi.domain.sentinel1_stream import collect
+from ben_luigi.domain.formats import shards
+from ben_luigi.domain.placement.grid import Square
 from tests.unit.tars import names, unpacked
 
 ACQUISITION = "S1B_IW_GRDH_1SDV_20170612T165809"
@@ -230,7 +231,8 @@ def test_a_file_that_is_not_the_published_one_is_refused(tmp_path: Path, damage:
 def collect_elsewhere(source: Path, folder: Path, before: str, die: str = "lambda part: None") -> tuple[int, bytes]:
     """`collect` in a process of its own; gives its exit code and what it says."""
     code = (
-        "import os, resource, sys; from pathlib import Path; from ben_luigi.domain import sentinel1, sentinel1_stream\n"
+        "import os, resource, sys; from pathlib import Path\n"
+        "from ben_luigi.domain.dataset import sentinel1, sentinel1_stream\n"
         f"source, folder, *names = sys.argv[1:]\n{before}\n"
         f"sentinel1_stream.collect(Path(source), sentinel1.parts_of(names), Path(folder), md5='', progress={die})"
     )

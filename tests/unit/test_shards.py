@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ben_luigi.domain import shards, tarball
 from ben_luigi.domain.errors import BadArchive
+from ben_luigi.domain.formats import shards, tarball
 
 TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
 PATCHES = [f"{TILE}_{x:02d}_{y:02d}" for x in (7, 26) for y in (0, 1, 57)]

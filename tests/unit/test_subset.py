@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from ben_luigi.domain import alignment, metadata, subset
-from ben_luigi.domain.alignment import SEASONS
-from ben_luigi.domain.country import COUNTRIES
+from ben_luigi.domain.dataset import metadata, subset
+from ben_luigi.domain.dataset.subset import Selection
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.grid import SPLITS, PatchGrid, tile_square
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.subset import Selection
+from ben_luigi.domain.placement import alignment
+from ben_luigi.domain.placement.alignment import SEASONS
+from ben_luigi.domain.placement.country import COUNTRIES
+from ben_luigi.domain.placement.grid import SPLITS, PatchGrid, tile_square
 
 TILES = ("33UUP_20170613", "34VEM_20180204")
 CLASSES = ("Arable land", "Inland waters", "Pastures", "Transitional woodland, shrub", "Urban fabric")

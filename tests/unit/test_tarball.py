@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ben_luigi.domain import tarball
 from ben_luigi.domain.errors import BadArchive
+from ben_luigi.domain.formats import tarball
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1)
 SIZES = st.integers(0, 2_000)

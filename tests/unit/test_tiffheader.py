@@ -12,7 +12,7 @@ from rasterio.io import MemoryFile
 from rasterio.transform import Affine, from_origin
 
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.tiffheader import read_header, read_pixels
+from ben_luigi.domain.formats.tiffheader import read_header, read_pixels
 
 
 def tiff(dtype: str = "uint16", side: tuple[int, int] = (120, 120), **options: Any) -> tuple[bytes, np.ndarray]:

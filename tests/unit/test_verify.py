@@ -20,14 +20,15 @@ from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
-from ben_luigi.domain import frames, geotiff, tarball, verify
+from ben_luigi.domain.dataset import verify
+from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA, SCHEMA
+from ben_luigi.domain.dataset.verify import HASH_LISTS, out_of_order, verify_dataset
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.grid import Square
-from ben_luigi.domain.hashes import write_list
-from ben_luigi.domain.metadata import FLAGGED, METADATA, SCHEMA
+from ben_luigi.domain.formats import frames, geotiff, tarball
+from ben_luigi.domain.formats.hashes import write_list
 from ben_luigi.domain.names import s1_tile
-from ben_luigi.domain.product import RESOLUTION_M
-from ben_luigi.domain.verify import HASH_LISTS, out_of_order, verify_dataset
+from ben_luigi.domain.placement.grid import Square
+from ben_luigi.domain.products.product import RESOLUTION_M
 
 TILES = {"S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP": 32633, "S2B_MSIL2A_20180204T094159_N9999_R022_T34TEN": 32634}
 S2, MAPS, S1 = "BigEarthNet-S2", "Reference_Maps", "BigEarthNet-S1"

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from ben_luigi.domain import version1
+from ben_luigi.domain.dataset import version1
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.names import v1_sensing_time
-from ben_luigi.domain.nomenclature import CLC_CODES, read_nomenclature
+from ben_luigi.domain.tiles.nomenclature import CLC_CODES, read_nomenclature
 from ben_luigi.sample.layout import World
 from tests.conftest import ROOT
 from tests.unit.v1_folder import V1Folder, write_all, write_sample_world

@@ -12,8 +12,8 @@ from typing import Any
 from ben_luigi.domain.cdse.errors import TransientError
 from ben_luigi.domain.cdse.http import Client, again, log_failure, plain
 from ben_luigi.domain.errors import BadName
-from ben_luigi.domain.l1c_container import PRODUCT_BYTES
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGEST = {"MD5": re.compile(r"[0-9a-f]{32}"), "BLAKE3": re.compile(r"[0-9a-f]{64}")}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from ben_luigi.domain.l1c_container import MemberDigests
+from ben_luigi.domain.products.l1c_container import MemberDigests
 
 _CHUNKS_AHEAD = 16
 

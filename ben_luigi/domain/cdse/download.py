@@ -23,7 +23,6 @@ from typing import IO
 
 import requests
 
-from ben_luigi.domain import l1c
 from ben_luigi.domain.cdse import part as part_file
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.digests import Digests, available
@@ -41,8 +40,9 @@ from ben_luigi.domain.cdse.http import Client, Patience, again
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.domain.errors import BadProduct, CdseError, some
 from ben_luigi.domain.files import sync
-from ben_luigi.domain.l1c_container import PRODUCT_BYTES
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.products import l1c
+from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES
 
 _log = logging.getLogger(__name__)
 _OVERLAP_BYTES = 2**16

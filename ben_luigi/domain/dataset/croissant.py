@@ -1,0 +1,133 @@
+"""`croissant.json`: the dataset described for machine learning, as MLCommons' Croissant 1.0 has it.
+
+The files with their hashes, what is in the archives, and one record a patch with the columns of `patches.parquet`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ben_luigi.domain import files
+from ben_luigi.domain.dataset import geoparquet
+from ben_luigi.domain.dataset.geoparquet import PATCHES
+from ben_luigi.domain.dataset.stac import LICENSE
+
+CROISSANT = "croissant.json"
+Json = dict[str, Any]
+
+# fmt: off
+_WORDS = (
+    "citeAs", "column", "equivalentProperty", "extract", "field", "fileObject", "fileProperty", "fileSet", "format",
+    "includes", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet", "references", "regex",
+    "repeated", "replace", "samplingRate", "separator", "source", "subField", "transform",
+)
+# fmt: on
+_CONTEXT: Json = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "dct": "http://purl.org/dc/terms/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "sc": "https://schema.org/",
+    "conformsTo": "dct:conformsTo",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    **{word: f"cr:{word}" for word in _WORDS},
+}
+"""The context of Croissant 1.0, as its specification gives it."""
+
+_FORMATS = {".parquet": "application/x-parquet", ".zst": "application/zstd", ".json": "application/json"}
+_CITE_AS = (
+    "@misc{clasen2024reben, title={reBEN: Refined BigEarthNet Dataset for Remote Sensing Image Analysis}, "
+    "author={Kai Norman Clasen and Leonard Hackel and Tom Burgert and Gencer Sumbul and Begüm Demir and "
+    "Volker Markl}, year={2024}, eprint={2407.03653}, archivePrefix={arXiv}}"
+)
+_TYPES = {
+    pa.string(): "sc:Text",
+    pa.bool_(): "sc:Boolean",
+    pa.int32(): "sc:Integer",
+    pa.float32(): "sc:Float",
+    pa.float64(): "sc:Float",
+    geoparquet.SCHEMA.field("labels").type: "sc:Text",
+    geoparquet.SCHEMA.field("sensing_time").type: "sc:DateTime",
+}
+_MEMBERS = {"BigEarthNet-S2": "*_B*.tif", "BigEarthNet-S1": "*_V*.tif", "Reference_Maps": "*_reference_map.tif"}
+
+
+def describe(found: Mapping[str, tuple[int, str]], title: str, description: str) -> Json:
+    """The document; `found` gives length in bytes and sha256 of each file beside it, `patches.parquet` among them."""
+    return {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": "BigEarthNet-v2",
+        "alternateName": title,
+        "description": description,
+        "url": "https://bigearth.net",
+        "version": "2.0.0",
+        "datePublished": "2024-07-04",
+        "license": f"https://spdx.org/licenses/{LICENSE}.html",
+        "citeAs": _CITE_AS,
+        "isLiveDataset": False,
+        "distribution": [
+            *(_file(name, *facts) for name, facts in sorted(found.items())),
+            *(_members(archive, pattern) for archive, pattern in _MEMBERS.items()),
+        ],
+        "recordSet": [
+            {
+                "@type": "cr:RecordSet",
+                "@id": "patches",
+                "name": "patches",
+                "description": "One record a patch.",
+                "key": {"@id": "patches/patch_id"},
+                "field": [_field(field) for field in geoparquet.SCHEMA if field.type in _TYPES],
+            }
+        ],
+    }
+
+
+def write(document: Json, path: Path) -> None:
+    """Publish the document."""
+    files.write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def _file(name: str, size_bytes: int, sha256: str) -> Json:
+    return {
+        "@type": "cr:FileObject",
+        "@id": name,
+        "name": name,
+        "contentUrl": name,
+        "contentSize": f"{size_bytes} B",
+        "encodingFormat": _FORMATS[Path(name).suffix],
+        "sha256": sha256,
+    }
+
+
+def _members(archive: str, pattern: str) -> Json:
+    return {
+        "@type": "cr:FileSet",
+        "@id": archive,
+        "name": archive,
+        "description": f"The files in {archive}.tar.zst; extract it with tar --zstd.",
+        "containedIn": {"@id": f"{archive}.tar.zst"},
+        "encodingFormat": "image/tiff",
+        "includes": f"{archive}/*/*/{pattern}",
+    }
+
+
+def _field(field: pa.Field) -> Json:
+    return {
+        "@type": "cr:Field",
+        "@id": f"patches/{field.name}",
+        "name": field.name,
+        "description": geoparquet.DESCRIPTIONS[field.name],
+        "dataType": _TYPES[field.type],
+        **({"repeated": True} if pa.types.is_list(field.type) else {}),
+        "source": {"fileObject": {"@id": PATCHES}, "extract": {"column": field.name}},
+    }

@@ -1,0 +1,129 @@
+"""What a run will take: download volume, disk, quota and hours, before it starts.
+
+The figures are for a full tile of 109,800 m; what depends on a tile's size is scaled by its area.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ben_luigi.domain.cdse.download import USUAL_BYTES
+from ben_luigi.domain.placement.grid import TILE_SIDE_M
+
+TILES = 125
+"""Products of the published dataset."""
+QUOTA_BYTES, QUOTA_DAYS = 12 * 10**12, 30
+CONNECTION_BYTES_S = 20e6
+"""CDSE's documentation of 2025: a normal account may have 12 TB in 30 days, and 20 MB/s on each of 4 connections."""
+
+_L2A_BYTES = 1.2e9
+"""Sen2Cor's product of a full tile, with its coarser copies of the bands; ESA states 0.8 GB for the L1C product."""
+_CONVERSION_BYTES = 5e9
+"""While Sen2Cor runs: L1C unpacked, and its own temporary files. Reported as several GB."""
+_CONVERSION_H = (6 / 60, 40 / 60)
+"""Reports of users: 6 to 40 minutes a tile."""
+_SHARD_BYTES, _ARCHIVE_RATIO = 824e6, 1.83
+"""Measured: the 4,760 aligned patches of a real tile, and what zstd level 6 makes of them."""
+_PATCHES, _ALL_PATCHES = 4_760, 8_281
+_MAP_BYTES = 2_000
+"""Measured on the sample world: a reference map in its shard."""
+_S1_BYTES = 2 * (120 * 120 * 4 + 1_536)
+"""Two bands of 120 x 120 float32 with their TIFF and tar headers; taken as if zstd gained nothing."""
+_DATABASE_BYTES, _LOG_BYTES, _DATABASE_BYTES_A_PATCH = 5e7, 1e9, 2_000
+"""PostgreSQL's own files; its log of changes, at most; the rows of a patch in all tables with their indexes."""
+_SLOW, _LOADED = 3, 2
+"""Allowances, not measured: downloads at a third of the rate, steps that share the machine."""
+_CUT_H = 55 / 3600
+"""Measured: decoding and cutting a real tile, and its reference maps, on one core."""
+_COMPRESS_H = 21 / 3600
+"""Measured: 11 minutes for 125 tiles on two cores, half of it a core's share of each tile."""
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Which products go when they are not needed any more."""
+
+    l1c: bool = False
+    l2a: bool = False
+    parts: bool = False
+
+
+EVERYTHING = Retention(l1c=True, l2a=True, parts=True)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done. `downloads_bytes` has an entry for each product to fetch, None where its size is not known.
+
+    `tiles` are all tiles of the dataset, done or not; `tasks_at_once` bounds what is cut and compressed at once,
+    `rate_bytes_s` is the limit of all downloads together, 0 for none.
+    """
+
+    tiles: int
+    downloads_bytes: Sequence[int | None]
+    conversions: int
+    cuts: int
+    archives: bool
+    side_m: int = TILE_SIDE_M
+    from_l1c: bool = True
+    from_cdse: bool = True
+    downloads_at_once: int = 1
+    conversions_at_once: int = 1
+    tasks_at_once: int = 1
+    rate_bytes_s: float = 0.0
+
+    @property
+    def _area(self) -> float:
+        return (self.side_m / TILE_SIDE_M) ** 2
+
+    def download_bytes(self) -> float:
+        """What comes from CDSE."""
+        return sum(self._usual_bytes() if size is None else size for size in self.downloads_bytes)
+
+    def _usual_bytes(self) -> float:
+        return USUAL_BYTES * self._area
+
+    def quota(self) -> float:
+        """The part of CDSE's quota that the downloads take."""
+        return self.download_bytes() / QUOTA_BYTES
+
+    def peak_bytes(self, retention: Retention) -> float:
+        """The most that lies in the data folder at a time.
+
+        Three moments count: all products have come, since downloads are quicker than Sen2Cor; all tiles are cut; and
+        the last archive is joined.
+        """
+        tiles = self.tiles * self._area
+        l1c = tiles * USUAL_BYTES * self.from_cdse
+        l2a, work = tiles * _L2A_BYTES * self.from_l1c, self._in_work_bytes() * self.from_l1c
+        shards = tiles * (_SHARD_BYTES + _PATCHES * _MAP_BYTES)
+        s2, s1 = tiles * _SHARD_BYTES / _ARCHIVE_RATIO, tiles * _PATCHES * _S1_BYTES
+        dataset = s2 + s1 + tiles * _PATCHES * _MAP_BYTES
+        kept = l1c * (not retention.l1c) + l2a * (not retention.l2a)
+        products = max(l1c, kept + shards) + work
+        joined = kept + shards + dataset + (max(s2, s1) if retention.parts else dataset)
+        database = _DATABASE_BYTES + tiles * _ALL_PATCHES * _DATABASE_BYTES_A_PATCH + _LOG_BYTES * min(1.0, tiles)
+        return max(products, joined) + database
+
+    def _in_work_bytes(self) -> float:
+        return (_CONVERSION_BYTES * self.conversions_at_once + _L2A_BYTES * self.tasks_at_once) * self._area
+
+    def hours(self) -> dict[str, tuple[float, float]]:
+        """Each step's hours, at best and at worst; the steps overlap."""
+        rate = min(CONNECTION_BYTES_S * self.downloads_at_once, self.rate_bytes_s or CONNECTION_BYTES_S * 4)
+        download = self.download_bytes() / rate / 3600
+        rounds = self.conversions * self._area / self.conversions_at_once
+        cut = self.cuts * self._area * _CUT_H / self.tasks_at_once
+        packed = self.tiles * self.archives * self._area * _COMPRESS_H / self.tasks_at_once
+        return {
+            "download": (download, _SLOW * download),
+            "Sen2Cor": (rounds * _CONVERSION_H[0], rounds * _CONVERSION_H[1]),
+            "patches and maps": (cut, _LOADED * cut),
+            "archives and checks": (packed, _LOADED * packed),
+        }
+
+    def total_hours(self) -> tuple[float, float]:
+        """From the slowest step alone, at best, to one after the other, at worst."""
+        steps = self.hours().values()
+        return max(best for best, _ in steps), sum(worst for _, worst in steps)

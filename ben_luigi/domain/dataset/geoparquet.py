@@ -1,0 +1,196 @@
+"""`patches.parquet`: the eight columns of the metadata, and what else is known of each patch, as GeoParquet 1.1.
+
+Geometry is in longitude and latitude (OGC:CRS84, the format's default), with a bounding box beside it that readers
+filter by; the patch's own square is there too, in metres of its UTM zone. One row group a tile, in the order of the
+patch ids.
+
+`s2_sha256` is the hash of the patch's twelve S2 files together: of what `sha256sum *.tif` prints in its folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import shapely
+
+from ben_luigi.domain.dataset import metadata
+from ben_luigi.domain.errors import BadTable, some
+from ben_luigi.domain.files import published
+from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
+from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
+from ben_luigi.domain.tiles.reference_maps import SIDE_PX
+
+PATCHES = "patches.parquet"
+CODES = (*CLC_CODES, NO_CLC)
+BBOX = ("xmin", "ymin", "xmax", "ymax")
+
+DESCRIPTIONS = {
+    "patch_id": "name of the patch: its tile's L2A name, then x to the east and y to the south",
+    "labels": "classes of the 19-class nomenclature on the reference map",
+    "split": "train, validation or test",
+    "country": "nearest of the ten countries",
+    "s1_name": "name of the Sentinel-1 patch",
+    "s2v1_name": "name of the patch in BigEarthNet v1",
+    "contains_seasonal_snow": "whether there is seasonal snow on it",
+    "contains_cloud_or_shadow": "whether there is cloud or cloud shadow on it",
+    "tile": "name of the tile: the folder of the patch in the archives",
+    "mgrs": "MGRS square of the tile",
+    "product": "name of the Sentinel-2 product that it was made from",
+    "product_id": "id of that product at the Copernicus Data Space; null where the user's own was taken",
+    "sensing_time": "start of sensing, UTC",
+    "season": "spring, summer, fall or winter, by BigEarthNet's rule",
+    "epsg": "EPSG code of the UTM zone that the patch lies in",
+    "left_m": "west edge in that zone, metres",
+    "bottom_m": "south edge in that zone, metres",
+    "right_m": "east edge in that zone, metres",
+    "top_m": "north edge in that zone, metres",
+    "s2_sha256": "sha256 of the S2 files: of what `sha256sum *.tif` prints in the patch's folder",
+    "reference_map_sha256": "sha256 of the reference map",
+    **{f"clc_{code}": f"part of the patch with code {code} of CORINE Land Cover 2018" for code in CLC_CODES},
+    f"clc_{NO_CLC}": "part of the patch that CORINE Land Cover 2018 does not cover",
+    "geometry": "square of the patch, longitude and latitude, WKB",
+    "bbox": "bounds of the geometry, degrees",
+}
+"""The columns, in order, and what they say."""
+
+_TYPES = {
+    **{field.name: field.type for field in metadata.SCHEMA},
+    "sensing_time": pa.timestamp("ms", tz="UTC"),
+    "epsg": pa.int32(),
+    **dict.fromkeys(EDGES, pa.float64()),
+    **{f"clc_{code}": pa.float32() for code in CODES},
+    "geometry": pa.binary(),
+    "bbox": pa.struct([(name, pa.float64()) for name in BBOX]),
+}
+SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in DESCRIPTIONS])
+
+
+@dataclass(frozen=True)
+class TileSource:
+    """What a tile was made from: `tile` is its L2A name without time, `product_id` that of CDSE, None if there is none.
+
+    `sensing_time` is UTC, without tzinfo.
+    """
+
+    tile: str
+    mgrs: str
+    product: str
+    product_id: str | None
+    sensing_time: datetime
+
+
+def tile_rows(
+    rows: pa.Table,
+    source: TileSource,
+    places: pd.DataFrame,
+    counts: pd.DataFrame,
+    s2_index: pa.Table,
+    maps_index: pa.Table,
+) -> pa.Table:
+    """The rows of one tile's patches, of which `rows` are the metadata, ascending by patch_id.
+
+    `places`: patch_id, epsg, left_m, bottom_m, right_m, top_m, season. `counts`: patch_id, code, pixels. The indexes
+    are those of the tile's shards. All may hold other patches too; BadTable names patches that they lack.
+    """
+    ids = rows["patch_id"].combine_chunks()
+    places = places.set_index("patch_id").reindex(ids.to_pandas())
+    _require(ids, places["epsg"].notna().to_numpy(), "place")
+    shapes = polygons(places["epsg"].to_numpy(), places[list(EDGES)].to_numpy(), LONGITUDE_LATITUDE)
+    bounds = [pa.array(edge) for edge in shapely.bounds(shapes).T]
+    constant = {
+        "tile": source.tile,
+        "mgrs": source.mgrs,
+        "product": source.product,
+        "product_id": source.product_id,
+        "sensing_time": source.sensing_time,
+    }
+    columns = {
+        **{name: rows[name].combine_chunks() for name in metadata.SCHEMA.names},
+        **{name: pa.repeat(pa.scalar(value, SCHEMA.field(name).type), len(ids)) for name, value in constant.items()},
+        "season": pa.array(places["season"], pa.string()),
+        "epsg": pa.array(places["epsg"].to_numpy().astype("int32")),
+        **{name: places[name].to_numpy() for name in EDGES},
+        "s2_sha256": _taken(ids, folder_hashes(s2_index), "S2 files"),
+        "reference_map_sha256": _taken(ids, maps_index.select(["patch_id", "sha256"]), "reference map"),
+        **_fractions(ids, counts),
+        "geometry": pa.array(shapely.to_wkb(shapes), pa.binary()),
+        "bbox": pa.StructArray.from_arrays(bounds, list(BBOX)),
+    }
+    return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+
+
+def folder_hashes(index: pa.Table) -> pa.Table:
+    """The patch ids of a shard's index, and the sha256 of what `sha256sum *.tif` prints in the folder of each."""
+    ids = index["patch_id"].combine_chunks()
+    lines = pc.binary_join_element_wise(index["sha256"], "  ", index["name"], ".tif\n", "").combine_chunks()
+    text = "".join(lines.to_pylist()).encode()
+    starts = np.r_[0, np.cumsum(pc.binary_length(lines).to_numpy())]
+    first = np.flatnonzero(np.r_[True, pc.not_equal(ids[1:], ids[:-1]).to_numpy(False)][: len(ids)])
+    bounds = pairwise([*starts[first].tolist(), len(text)])
+    hashes = [hashlib.sha256(text[start:stop]).hexdigest() for start, stop in bounds]
+    return pa.table({"patch_id": ids.take(pa.array(first)), "sha256": pa.array(hashes, pa.string())})
+
+
+def _taken(ids: pa.Array, hashes: pa.Table, what: str) -> pa.Array:
+    """The hash of each patch."""
+    hashes = hashes.combine_chunks()
+    found = hashes["sha256"].combine_chunks().take(pc.index_in(ids, value_set=hashes["patch_id"].combine_chunks()))
+    _require(ids, found.is_valid().to_numpy(False), what)
+    return found
+
+
+def _fractions(ids: pa.Array, counts: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The part of each patch that has each code."""
+    row = pc.index_in(pa.array(counts["patch_id"], pa.string()), value_set=ids)
+    known = row.is_valid().to_numpy(False)
+    column = np.searchsorted(CODES, counts["code"].to_numpy()[known])
+    parts = np.zeros((len(CODES), len(ids)), dtype="float32")
+    parts[column, row.drop_null().to_numpy()] = counts["pixels"].to_numpy()[known] / np.float32(SIDE_PX**2)
+    _require(ids, np.asarray(parts.any(axis=0)), "class count")
+    return {f"clc_{code}": part for code, part in zip(CODES, parts, strict=True)}
+
+
+def _require(ids: pa.Array, has: np.ndarray, what: str) -> None:
+    if not has.all():
+        raise BadTable(
+            PATCHES,
+            expected=f"{what} of every patch in the metadata",
+            found=f"none of {some(ids.filter(pa.array(~has)).to_pylist())}",
+            remedy="remove the shards of that tile, and run again",
+        )
+
+
+def write(tiles: Iterable[pa.Table], path: Path) -> None:
+    """Publish the rows of all tiles, which come in the order of their names, as GeoParquet."""
+    whole = np.array([np.inf, np.inf, -np.inf, -np.inf])
+    with published(path) as work, pq.ParquetWriter(work, SCHEMA, compression="zstd", store_schema=False) as writer:
+        for rows in tiles:
+            writer.write_table(rows, row_group_size=max(len(rows), 1))
+            box = rows["bbox"].combine_chunks()
+            low, high = ([box.field(name) for name in BBOX[half : half + 2]] for half in (0, 2))
+            whole[:2] = np.minimum(whole[:2], [pc.min(edge).as_py() for edge in low])
+            whole[2:] = np.maximum(whole[2:], [pc.max(edge).as_py() for edge in high])
+        writer.add_key_value_metadata({"geo": json.dumps(_geo(whole.tolist()))})
+
+
+def _geo(bounds: list[float]) -> dict[str, object]:
+    """The metadata that make a Parquet file GeoParquet."""
+    geometry = {
+        "encoding": "WKB",
+        "geometry_types": ["Polygon"],
+        "orientation": "counterclockwise",
+        "bbox": bounds,
+        "covering": {"bbox": {name: ["bbox", name] for name in BBOX}},
+    }
+    return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": geometry}}

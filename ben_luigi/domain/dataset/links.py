@@ -1,0 +1,59 @@
+"""Folders of links to some of the patches that lie unpacked elsewhere, in the layout of the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from ben_luigi.domain.errors import BadInput, some
+from ben_luigi.domain.names import PatchId, ProductName
+from ben_luigi.domain.tiles import patches, reference_maps
+
+
+def read_list(path: Path) -> list[PatchId]:
+    """Patch ids: the column `patch_id` of a parquet file, or the first one of a text file, with or without header."""
+    if path.suffix == ".parquet":
+        names = pq.read_table(path, columns=["patch_id"])["patch_id"].to_pylist()
+    else:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        names = [line.partition(",")[0].strip().strip('"') for line in lines if line.strip()]
+        names = names[1:] if names[:1] == ["patch_id"] else names
+    return [PatchId.parse(name) for name in dict.fromkeys(names)]
+
+
+def link(wanted: Iterable[PatchId], source: Path, folder: Path) -> int:
+    """Link the S2 folder of each patch, and its reference map's where there is one, into `folder`; give their number.
+
+    `source` holds `BigEarthNet-S2/<tile>/<patch id>/`, as `ExportPatches` or `tar` make it. Before anything is linked,
+    BadInput names the patches that are not there, and whatever stands in a link's place and is none.
+    """
+    wanted = list(wanted)
+    missing = [patch for patch in wanted if not _place(source, patches.ARCHIVE, patch).is_dir()]
+    if missing:
+        tiles = sorted({ProductName.parse(f"{p.tile_name}_{p.tile_name[11:26]}.SAFE").tile_key for p in missing})
+        raise BadInput(
+            source,
+            expected="folders of the patches in the list",
+            found=f"none of {some(missing)}",
+            remedy=f"scripts/run ExportPatches --tile unpacks a tile; needed: {some(tiles)}",
+        )
+    links = {
+        _place(folder, archive, patch): _place(source, archive, patch)
+        for patch in wanted
+        for archive in (patches.ARCHIVE, reference_maps.ARCHIVE)
+        if _place(source, archive, patch).is_dir()
+    }
+    occupied = [place for place in links if place.exists() and not place.is_symlink()]
+    if occupied:
+        raise BadInput(folder, expected="room for links", found=some(occupied), remedy="take another folder")
+    for place, target in links.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        place.symlink_to(target.resolve(), target_is_directory=True)
+    return len(wanted)
+
+
+def _place(folder: Path, archive: str, patch: PatchId) -> Path:
+    return folder / archive / patch.tile_name / str(patch)

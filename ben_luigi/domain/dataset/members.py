@@ -1,0 +1,122 @@
+"""The members of a `.tar.zst`, read as a stream: what is damaged is told, and passed over.
+
+Damage costs the rest of its zstd frame, and in an archive of ours a frame is one part: reading goes on with the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import zstandard
+
+from ben_luigi.domain.errors import BadArchive
+from ben_luigi.domain.formats import frames, tarball
+
+_CHUNK_BYTES = 2**16
+"""What is lost before the place of a damage, at most."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member: its name, its data, and whether its header has the bytes that GNU tar writes."""
+
+    name: str
+    data: bytes
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong, and where: said for people."""
+
+    what: str
+
+
+def read(path: Path) -> Iterator[Member | Damage]:
+    """The members of a `.tar.zst` in order, and between them what damage there is. Memory: one member, and 64 KiB."""
+    tar = _Tar()
+    with path.open("rb") as file:
+        for frame in frames.find(file):
+            first = last = ""
+            count = 0
+            try:
+                for chunk in frames.unpack(file, frame, chunk_bytes=_CHUNK_BYTES):
+                    for found in tar.feed(chunk):
+                        if isinstance(found, Member):
+                            first, last, count = first or found.name, found.name, count + 1
+                        yield found
+            except zstandard.ZstdError as error:
+                yield Damage(_said(error, tar.pending(), first, last, count))
+                tar.restart()
+    yield from tar.finish()
+
+
+def _said(error: zstandard.ZstdError, pending: str, first: str, last: str, count: int) -> str:
+    """Where in a frame the damage is. A wrong checksum shows only after its last member."""
+    if "checksum" in str(error) and count:
+        return f"wrong checksum, so one of these {count} is damaged: {first} to {last}"
+    place = f"in {pending} or just after it" if pending else f"after {last}" if last else "at the start of a frame"
+    return f"damaged {place} ({error})"
+
+
+class _Tar:
+    """Takes the bytes of a tar piece by piece, and gives the members that are complete."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._size = 0
+        self._members_end = 0
+        self._ended = False
+        self._lost = False
+        self._whole = True
+
+    def feed(self, chunk: bytes) -> Iterator[Member | Damage]:
+        """Take the next bytes."""
+        self._size += len(chunk)
+        self._buffer += chunk
+        at = 0
+        while not self._ended:
+            if len(self._buffer) >= at + tarball.BLOCK_BYTES and not any(self._buffer[at : at + tarball.BLOCK_BYTES]):
+                self._ended = True
+                self._members_end = self._size - len(self._buffer) + at
+                break
+            try:
+                entry = tarball.entry(self._buffer, at)
+            except BadArchive as error:
+                if not self._lost:
+                    yield Damage(f"not a tar: {error.found}")
+                self._lost = True
+                at += tarball.BLOCK_BYTES
+                continue
+            if entry is None or entry.stop > len(self._buffer):
+                break
+            self._lost = False
+            yield Member(entry.name, bytes(self._buffer[entry.data : entry.data + entry.size]), entry.exact)
+            at = entry.stop
+        if self._ended and any(self._buffer[at:]):
+            yield Damage("more after the end of the tar")
+        del self._buffer[: len(self._buffer) if self._ended else at]
+
+    def pending(self) -> str:
+        """The name of the member whose header has been read and whose data has not, if there is one."""
+        try:
+            entry = tarball.entry(self._buffer)
+        except BadArchive:
+            return ""
+        return entry.name if entry is not None else ""
+
+    def restart(self) -> None:
+        """Begin anew with what comes next: what was pending is lost."""
+        self._buffer.clear()
+        self._ended = False
+        self._lost = True
+        self._whole = False
+
+    def finish(self) -> Iterator[Damage]:
+        """Tell whether the tar ended as it must."""
+        if not self._ended:
+            yield Damage("cut short: the end of the tar is missing")
+        elif self._whole and self._size != self._members_end + len(tarball.end(self._members_end)):
+            yield Damage(f"the tar does not end with a whole record of {tarball.RECORD_BYTES} bytes")

@@ -1,0 +1,125 @@
+"""The patches of Sentinel-1, from the extracted BigEarthNet-S1 v1.0 to parts of the archive.
+
+A *part* of S1 holds the patches of one acquisition over one MGRS square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+
+from ben_luigi.domain.dataset.archive import Part, write_part
+from ben_luigi.domain.errors import BadInput, some
+from ben_luigi.domain.formats import tarball
+from ben_luigi.domain.formats.tiffheader import read_header
+from ben_luigi.domain.names import s1_tile
+from ben_luigi.domain.placement.grid import Square
+
+ARCHIVE = "BigEarthNet-S1"
+BANDS = ("VH", "VV")
+"""The files of an S1 patch, in the order of the archive."""
+
+SOURCE = "BigEarthNet-S1 v1.0, zenodo.org/records/12687186/files/BigEarthNet-S1-v1.0.tar.gz"
+
+SAME_PLACE_M = 0.01
+"""Corners closer than this are the same."""
+
+
+def member_name(name: str, band: str) -> str:
+    """The name of a patch's file in the archive."""
+    return f"{ARCHIVE}/{s1_tile(name)}/{name}/{name}_{band}.tif"
+
+
+def archive_order(name: str) -> str:
+    """Sorts S1 names as the source paths `<S1 name>/<S1 name>_VH.tif` in byte order: `X_1_4` before `X_1_45`."""
+    return f"{name}/"
+
+
+def part_of(name: str) -> str:
+    """The part of an S1 patch: its acquisition and MGRS square."""
+    return name.rsplit("_", 2)[0]
+
+
+def parts_of(names: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """S1 patch names by acquisition and MGRS square, parts and names in the order of the archive."""
+    ordered = sorted(names, key=archive_order)
+    return [(key, list(group)) for key, group in groupby(ordered, part_of)]
+
+
+def write_folder_part(
+    s1_dir: Path, names: Sequence[str], out: Path, level: int, *, expected: Mapping[str, Square] | None = None
+) -> Part:
+    """Compress the files of S1 patches from the extracted BigEarthNet-S1 to `out`.
+
+    With `expected`, the square of each S1 name's S2 patch, a patch that does not cover it is a BadInput, as is one that
+    lacks a file; missing files are all known before anything is written.
+    """
+    files = [(member_name(name, band), s1_dir / name / f"{name}_{band}.tif", name) for name in names for band in BANDS]
+    sizes = _sizes(s1_dir, [path for _, path, _ in files])
+    tar_bytes = sum(
+        len(tarball.header(member, size)) + size + len(tarball.padding(size))
+        for (member, _, _), size in zip(files, sizes, strict=True)
+    )
+    blocks = (
+        _block(member, path, size, expected[name] if expected is not None else None)
+        for (member, path, name), size in zip(files, sizes, strict=True)
+    )
+    return write_part(blocks, len(files), tar_bytes, out, level)
+
+
+def _sizes(s1_dir: Path, paths: Sequence[Path]) -> list[int]:
+    sizes, missing = [], []
+    for path in paths:
+        try:
+            sizes.append(path.stat().st_size)
+        except OSError:
+            missing.append(path.relative_to(s1_dir))
+    if missing:
+        raise lacking(s1_dir, missing, f"extract {SOURCE} there, or set the folder that holds its patches")
+    return sizes
+
+
+def lacking(source: Path, missing: Sequence[object], remedy: str) -> BadInput:
+    """The error that `source` lacks the files `missing`."""
+    return BadInput(
+        f"S1 patches in {source}",
+        expected="_VV.tif and _VH.tif of every patch that is kept",
+        found=f"no {some(missing)}",
+        remedy=remedy,
+    )
+
+
+def _block(member: str, path: Path, size: int, square: Square | None) -> bytes:
+    remedy = f"restore it from {SOURCE}"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"S1 patch {path.stem}: {path}", found=str(error), remedy=remedy) from error
+    if len(data) != size:
+        raise BadInput(f"S1 patch {path.stem}: {path}", expected=f"{size} bytes", found=f"{len(data)}", remedy=remedy)
+    if square is not None:
+        check_place(data, path, square, remedy)
+    return b"".join((tarball.header(member, size), data, tarball.padding(size)))
+
+
+def check_place(data: bytes, path: Path | PurePosixPath, square: Square, remedy: str) -> None:
+    """BadInput about the S1 file at `path` if it does not cover `square`, that of its S2 patch."""
+    subject = f"S1 patch {path.stem}: {path}"
+    try:
+        header = read_header(data, subject)
+    except BadInput as error:
+        raise BadInput(subject, expected=error.expected, found=error.found, remedy=remedy) from error
+    sides_m = {header.width * header.pixel_m, header.height * header.pixel_m}
+    apart_m = max(abs(header.left - square.left), abs(header.top - square.top))
+    if header.epsg != square.epsg or sides_m != {square.side_m} or apart_m > SAME_PLACE_M:
+        raise BadInput(
+            subject,
+            expected=f"the square of its S2 patch: {_place(square.left, square.top, square.side_m, square.epsg)}",
+            found=_place(header.left, header.top, max(sides_m), header.epsg),
+            remedy=remedy,
+        )
+
+
+def _place(left: float, top: float, side_m: float, epsg: int | None) -> str:
+    return f"{side_m:.15g} m from ({left:.15g}, {top:.15g}) in {f'EPSG:{epsg}' if epsg else 'an unknown CRS'}"

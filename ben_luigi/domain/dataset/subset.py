@@ -1,0 +1,184 @@
+"""Subsets of the dataset: which rows of the metadata meet a selection, and small samples in which every class occurs.
+
+What a selection does not name, it does not restrict; a patch is in it if it meets all that is named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import shapely
+
+from ben_luigi.domain.dataset.metadata import FLAGS
+from ben_luigi.domain.errors import BadInput, some
+from ben_luigi.domain.placement.alignment import SEASONS
+from ben_luigi.domain.placement.country import COUNTRIES
+from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
+from ben_luigi.domain.placement.grid import SPLITS
+
+_NUMBER = r"[-+]?\d+(?:\.\d*)?"
+_BOX = re.compile(rf"\s*({_NUMBER})[,\s]+({_NUMBER})[,\s]+({_NUMBER})[,\s]+({_NUMBER})\s*")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the patches must be: of one of each, if any are named; of the labels, a patch has one at least.
+
+    `area` is in longitude and latitude, and a patch has to meet it; `sample` is how many to take of these, 0 for all.
+    """
+
+    tiles: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
+    seasons: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    area: shapely.Geometry | None = None
+    sample: int = 0
+
+
+def parse(options: Mapping[str, str], tiles: Collection[str], classes: Collection[str]) -> Selection:
+    """The selection that `[subset]` describes; `tiles` are the keys that there are, `classes` the labels.
+
+    Words are separated by commas or spaces, labels by semicolons. BadInput says which words are not known.
+    """
+
+    def words(option: str, known: Collection[str]) -> tuple[str, ...]:
+        text = options.get(option, "")
+        found = text.split(";") if option == "labels" else text.replace(",", " ").split()
+        said = tuple(word.strip() for word in found if word.strip())
+        unknown = [word for word in said if word not in known]
+        if unknown:
+            raise BadInput(f"[subset] {option}", expected=f"of {some(known, 50)}", found=some(unknown))
+        return said
+
+    sample = options.get("sample", "0")
+    if not sample.isdecimal():
+        raise BadInput("[subset] sample", expected="a number of patches", found=sample)
+    area = options.get("area", "")
+    return Selection(
+        words("tiles", tiles),
+        words("countries", COUNTRIES),
+        words("seasons", SEASONS),
+        words("splits", SPLITS),
+        words("labels", classes),
+        read_area(area) if area else None,
+        int(sample),
+    )
+
+
+def check_name(name: str) -> None:
+    """BadInput if the name of a subset is none that a folder can have."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise BadInput("[subset] name", expected="letters, digits, hyphens and underscores", found=repr(name))
+
+
+def read_area(text: str) -> shapely.Geometry:
+    """An area in longitude and latitude: `west, south, east, north` in degrees, or the path of a GeoJSON file."""
+    box = _BOX.fullmatch(text)
+    expected = "west, south, east, north in degrees, or the path of a GeoJSON file with polygons"
+    try:
+        if box:
+            west, south, east, north = map(float, box.groups())
+            area = shapely.box(west, south, east, north) if west < east and south < north else shapely.Polygon()
+        else:
+            read = shapely.from_geojson(Path(text).expanduser().read_text(encoding="utf-8"))
+            area = shapely.union_all(shapely.get_parts(read))
+    except (OSError, ValueError, shapely.errors.ShapelyError) as error:
+        raise BadInput(f"[subset] area = {text}", expected=expected, found=str(error)) from error
+    degrees = shapely.box(-180, -90, 180, 90)
+    if not area.area or not degrees.covers(area):
+        raise BadInput(f"[subset] area = {text}", expected=expected, found=f"an area with bounds {area.bounds}")
+    return area
+
+
+def select(rows: pa.Table, places: pd.DataFrame, selection: Selection) -> pa.Table:
+    """The rows of the metadata that meet the selection, in their order; BadInput if none does.
+
+    `places` has patch_id, tile, season, epsg, left_m, bottom_m, right_m, top_m of all of them, and may have more.
+    """
+    at = places.set_index("patch_id").reindex(rows["patch_id"].to_pandas())
+    kept = np.ones(len(rows), dtype=bool)
+    for column, values in (
+        (at["tile"], selection.tiles),
+        (at["season"], selection.seasons),
+        (rows["country"].to_pandas(), selection.countries),
+        (rows["split"].to_pandas(), selection.splits),
+    ):
+        if values:
+            kept &= column.isin(values).to_numpy()
+    if selection.labels:
+        kept &= _has(rows["labels"], selection.labels).any(axis=1)
+    if selection.area is not None:
+        shapely.prepare(selection.area)
+        shapes = polygons(at["epsg"].to_numpy(), at[list(EDGES)].to_numpy(), LONGITUDE_LATITUDE)
+        kept &= shapely.intersects(selection.area, shapes)
+    if not kept.any():
+        raise BadInput("[subset]", expected="patches that meet all that it says", found="none", remedy="ask for less")
+    rows = rows.filter(pa.array(kept))
+    return sample(rows, at["season"].to_numpy()[kept], selection.sample) if selection.sample else rows
+
+
+def sample(rows: pa.Table, seasons: np.ndarray, size: int) -> pa.Table:
+    """`size` of the rows, in their order, always the same ones: every class of theirs occurs among them.
+
+    If there is room, every class in every split, and every country, season and flag. Those that cover most come first,
+    the rest are as good as drawn by lot: by the hash of the patch id. BadInput if `size` is too small for the classes.
+    """
+    hashes = [hashlib.sha256(patch.encode()).digest() for patch in rows["patch_id"].to_pylist()]
+    lot = np.array(sorted(range(len(hashes)), key=hashes.__getitem__))
+    labels = _has(rows["labels"], sorted(pc.unique(pc.list_flatten(rows["labels"])).to_pylist()))
+    of_split = _one_hot(rows["split"].to_numpy())
+    others = [
+        (labels[:, :, None] & of_split[:, None, :]).reshape(len(rows), -1),
+        _one_hot(rows["country"].to_numpy()),
+        _one_hot(seasons),
+        *(rows[flag].to_numpy()[:, None] for flag in FLAGS),
+    ]
+    taken = _cover(labels[lot], [], size)
+    if not labels[lot][taken].any(axis=0).all():
+        raise BadInput(
+            f"[subset] sample = {size}",
+            expected=f"so many patches that all {labels.shape[1]} classes occur",
+            found="too few",
+            remedy=f"set it to {len(_cover(labels[lot], [], len(rows)))} or more",
+        )
+    taken = _cover(np.concatenate(others, axis=1)[lot], taken, size)
+    rest = np.setdiff1d(np.arange(len(rows)), taken)[: size - len(taken)]
+    return rows.take(pa.array(np.sort(lot[np.r_[taken, rest].astype("int64")])))
+
+
+def _has(lists: pa.ChunkedArray, values: Collection[str]) -> np.ndarray:
+    """Whether each list has each value: (list, value)."""
+    lists = lists.combine_chunks()
+    column = pc.index_in(pc.list_flatten(lists), value_set=pa.array(list(values), pa.string()))
+    known = column.is_valid().to_numpy(False)
+    found = np.zeros((len(lists), len(values)), dtype=bool)
+    found[pc.list_parent_indices(lists).to_numpy()[known], column.drop_null().to_numpy()] = True
+    return found
+
+
+def _one_hot(values: np.ndarray) -> np.ndarray:
+    kinds, number = np.unique(values.astype(str), return_inverse=True)
+    return np.asarray(number[:, None] == np.arange(len(kinds)))
+
+
+def _cover(has: np.ndarray, taken: list[int], size: int) -> list[int]:
+    """`taken`, and then as many rows of `has` as it takes to meet every column once, up to `size` in all.
+
+    Each next one is the first of those that meet most of what is still missing.
+    """
+    taken = list(taken)
+    missing = has.any(axis=0) & ~has[taken].any(axis=0)
+    while missing.any() and len(taken) < size:
+        best = int(has[:, missing].sum(axis=1).argmax())
+        taken.append(best)
+        missing &= ~has[best]
+    return taken

@@ -1,0 +1,1 @@
+"""The bytes of files: TIFF, tar, zstd frames, shards, lists of hashes."""

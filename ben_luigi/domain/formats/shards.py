@@ -1,0 +1,307 @@
+"""Shards: the files of one tile in one uncompressed tar, with an index beside it.
+
+A *shard* holds the files of a tile's patches under the names that they have in the archive,
+`<archive>/<tile name>/<patch id>/<file>.tif`, in byte order. Its index, `<key>.parquet` beside `<key>.tar`, has a row
+a file: `patch_id`, `name` (without suffix), `offset` (of the member's header) and `size` (header, data and padding) in
+bytes, `sha256` (of the data, hexadecimal). The index is published first, so a shard that exists is complete.
+
+Members that come in any order are *collected*: the shard then holds them as they came, and only its index is in order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ben_luigi.domain.errors import BadArchive, some
+from ben_luigi.domain.files import published, raise_if_full, remove, sync, unfinished
+from ben_luigi.domain.formats import tarball
+
+SCHEMA = pa.schema(
+    {"patch_id": pa.string(), "name": pa.string(), "offset": pa.int64(), "size": pa.int64(), "sha256": pa.string()}
+)
+_SHARD, _BYTES = b"shard", b"bytes"
+
+
+class ShardWriter:
+    """Appends members to a shard, in byte order of their names, and keeps the rows of its index."""
+
+    def __init__(self, file: BinaryIO, shard: Path) -> None:
+        self._file = file
+        self._shard = shard
+        self._patch_ids: list[str] = []
+        self._names: list[str] = []
+        self._sizes: list[int] = []
+        self._sha256: list[str] = []
+        self._last = ""
+
+    def add(self, patch_id: str, member: str, data: bytes) -> None:
+        """Append one file under its member name."""
+        name = member.rpartition("/")[2].removesuffix(".tif")
+        block = b"".join((tarball.header(member, len(data)), data, tarball.padding(len(data))))
+        self.append(block, [patch_id], [name], [len(block)], [hashlib.sha256(data).hexdigest()])
+
+    def append(
+        self,
+        block: bytes | memoryview,
+        patch_ids: Sequence[str],
+        stems: Sequence[str],
+        sizes: Sequence[int],
+        sha256: Sequence[str],
+    ) -> None:
+        """Append ready-made members: `block` has their bytes one after the other, each of `sizes` with all that it has.
+
+        BadArchive if they are out of order, or if the first one is not what its patch id and stem say.
+        """
+        paths = [f"{patch_id}/{stem}.tif" for patch_id, stem in zip(patch_ids, stems, strict=True)]
+        if not len(paths) == len(sizes) == len(sha256) or len(block) != sum(sizes):
+            raise self._bad(f"{len(paths)} members of {sum(sizes)} bytes", f"{len(block)} bytes, {len(sha256)} hashes")
+        if not paths:
+            return
+        self._check(block, paths, sizes)
+        self._file.write(block)
+        self._patch_ids += patch_ids
+        self._names += stems
+        self._sizes += sizes
+        self._sha256 += sha256
+        self._last = paths[-1]
+
+    def _check(self, block: bytes | memoryview, paths: list[str], sizes: Sequence[int]) -> None:
+        for before, after in zip([self._last, *paths], paths, strict=False):
+            if not before < after:
+                raise self._bad(f"members in byte order, after {before}", after)
+        first = tarball.entry(block)
+        if first is None or not first.name.endswith("/" + paths[0]) or first.stop != sizes[0]:
+            raise self._bad(f"the member {paths[0]} of {sizes[0]} bytes", str(first))
+
+    def close(self) -> pa.Table:
+        """Write the end of the tar, and give the index."""
+        sizes = np.array(self._sizes, dtype="int64")
+        ends = np.cumsum(sizes)
+        total = int(sizes.sum())
+        closing = tarball.end(total)
+        self._file.write(closing)
+        columns = [self._patch_ids, self._names, ends - sizes, sizes, self._sha256]
+        return _index(self._shard, columns, total + len(closing))
+
+    def _bad(self, expected: str, found: str) -> BadArchive:
+        return BadArchive(f"shard {self._shard}", expected=expected, found=found)
+
+
+def _index(shard: Path, columns: Sequence[object], shard_bytes: int) -> pa.Table:
+    metadata = {_SHARD: shard.name, _BYTES: str(shard_bytes)}
+    return pa.table(dict(zip(SCHEMA.names, columns, strict=True)), schema=SCHEMA.with_metadata(metadata))
+
+
+@contextmanager
+def writing(shard: Path, index: Path) -> Iterator[ShardWriter]:
+    """Write a shard and its index: on success both appear, the index first; else neither."""
+    with published(shard) as work:
+        with work.open("wb") as file:
+            writer = ShardWriter(file, shard)
+            yield writer
+            table = writer.close()
+        _publish_index(work, table, shard, index)
+
+
+def _publish_index(work: Path, table: pa.Table, shard: Path, index: Path) -> None:
+    """Publish the index of a shard that is written to `work`, and about to be published itself."""
+    sync(work)
+    remove(shard)  # a shard of an earlier run must not stand beside the new index
+    with published(index) as index_work:
+        pq.write_table(table, index_work, compression="zstd")
+
+
+class ShardCollector:
+    """Takes the members of a shard in any order, and publishes it when the last one is there.
+
+    `patch_ids` are in the order of the archive; each has a file `<patch id>_<kind>` of all `kinds`, ascending. A file's
+    *position* is its place in that order, counted from 0. Memory: 50 bytes a file, and no open file.
+    """
+
+    def __init__(self, shard: Path, patch_ids: Sequence[str], kinds: Sequence[str]) -> None:
+        self.missing = len(patch_ids) * len(kinds)
+        self._shard = shard
+        self._work = unfinished(shard)
+        self._patch_ids = patch_ids
+        self._kinds = kinds
+        self._places = np.zeros((self.missing, 2), dtype="int64")
+        self._sha256 = np.zeros((self.missing, hashlib.sha256().digest_size), dtype="uint8")
+        self._bytes = 0
+
+    def has(self, position: int) -> bool:
+        """Whether that file has come."""
+        return bool(self._places[position, 1])
+
+    def add(self, position: int, member: str, data: bytes) -> None:
+        """Append a file under its member name; with the last one, the shard and its index appear."""
+        block = b"".join((tarball.header(member, len(data)), data, tarball.padding(len(data))))
+        self._append(block)
+        self._places[position] = self._bytes, len(block)
+        self._sha256[position] = np.frombuffer(hashlib.sha256(data).digest(), dtype="uint8")
+        self._bytes += len(block)
+        self.missing -= 1
+        if not self.missing:
+            self._publish()
+
+    def _append(self, block: bytes) -> None:
+        try:
+            with self._work.open("ab") as file:
+                file.write(block)
+        except OSError as error:
+            raise_if_full(self._shard, error)
+            raise
+
+    def _publish(self) -> None:
+        closing = tarball.end(self._bytes)
+        self._append(closing)
+        patch_ids = [patch_id for patch_id in self._patch_ids for _ in self._kinds]
+        names = [f"{patch_id}_{kind}" for patch_id in self._patch_ids for kind in self._kinds]
+        sha256 = [row.tobytes().hex() for row in self._sha256]
+        table = _index(self._shard, [patch_ids, names, *self._places.T.copy(), sha256], self._bytes + len(closing))
+        _publish_index(self._work, table, self._shard, self._shard.with_suffix(".parquet"))
+        self._work.rename(self._shard)
+        sync(self._shard.parent)
+
+    def lacking(self) -> list[str]:
+        """The names, without suffix, of the files that have not come."""
+        positions = np.flatnonzero(self._places[:, 1] == 0).tolist()
+        return [f"{self._patch_ids[at // len(self._kinds)]}_{self._kinds[at % len(self._kinds)]}" for at in positions]
+
+    def discard(self) -> None:
+        """Remove what has come, unless the shard is there."""
+        remove(self._work)
+
+
+def read_index(index: Path) -> pa.Table:
+    """Read the index of the shard beside it; BadArchive if either is missing, or if they do not fit each other."""
+    shard = index.with_suffix(".tar")
+    remedy = f"remove {shard} and run again"
+    try:
+        table = pq.ParquetFile(index).read()
+        metadata = table.schema.metadata or {}
+        expected = int(metadata[_BYTES])
+        found = shard.stat().st_size
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise BadArchive(f"shard {shard}", expected="a shard and its index", found=str(error), remedy=remedy) from error
+    if not table.schema.equals(SCHEMA, check_metadata=False) or metadata.get(_SHARD) != shard.name.encode():
+        raise BadArchive(index, expected=f"the index of {shard.name}", found=str(metadata), remedy=remedy)
+    if found != expected:
+        raise BadArchive(f"shard {shard}", expected=f"{expected} bytes", found=f"{found} bytes", remedy=remedy)
+    return table
+
+
+def ranges(index: pa.Table, keep: Collection[str]) -> list[tuple[int, int]]:
+    """Where in the shard the members of the patches `keep` are: (offset, size) in bytes of each unbroken run.
+
+    BadArchive names patches of `keep` that the shard lacks.
+    """
+    table = _kept(index, keep)
+    if not len(table):
+        return []
+    offset = table["offset"].to_numpy()
+    stop = offset + table["size"].to_numpy()
+    first = np.flatnonzero(np.r_[True, offset[1:] != stop[:-1]])
+    starts, stops = offset[first], stop[np.r_[first[1:] - 1, len(stop) - 1]]
+    return list(zip(starts.tolist(), (stops - starts).tolist(), strict=True))
+
+
+def _kept(index: pa.Table, keep: Collection[str]) -> pa.Table:
+    kept = index.filter(pc.is_in(index["patch_id"], pa.array(list(keep), pa.string())))
+    missing = set(keep).difference(kept["patch_id"].unique().to_pylist())
+    if missing:
+        shard = (index.schema.metadata or {})[_SHARD].decode()
+        raise BadArchive(
+            f"shard {shard}",
+            expected=f"{len(set(keep))} patches",
+            found=f"it lacks {some(sorted(missing))}",
+            remedy="remove the shard and run again",
+        )
+    return kept
+
+
+def export(shard: Path, index: Path, folder: Path, patches: Collection[str] | None = None) -> int:
+    """Unpack the files of `patches` (default: all) to `folder`, under their member names; give the number of patches.
+
+    A patch's folder appears complete or not at all, and replaces one that is there.
+    """
+    table = read_index(index)
+    if patches is not None:
+        table = _kept(table, patches)
+    patch_ids = table["patch_id"].to_pylist()
+    with shard.open("rb") as file:
+        first = 0
+        for row, patch_id in enumerate(patch_ids, start=1):
+            if row == len(patch_ids) or patch_ids[row] != patch_id:
+                _export_patch(file, table.slice(first, row - first), folder)
+                first = row
+    return len(set(patch_ids))
+
+
+def _export_patch(file: BinaryIO, rows: pa.Table, folder: Path) -> None:
+    members = [_member(file, *place) for place in _places(rows)]
+    target = (folder / members[0][0]).parent
+    with published(target) as work:
+        work.mkdir()
+        for name, data in members:
+            (work / Path(name).name).write_bytes(data)
+        remove(target)
+
+
+def _places(index: pa.Table) -> Iterator[tuple[int, int, str]]:
+    """Offset, size and sha256 of each file."""
+    return zip(*(index[name].to_pylist() for name in ("offset", "size", "sha256")), strict=True)
+
+
+def _member(file: BinaryIO, offset: int, size: int, sha256: str) -> tuple[str, bytes]:
+    """The name and the data of a member; BadArchive if they are not those of the index."""
+    file.seek(offset)
+    block = file.read(size)
+    entry = tarball.entry(block)
+    data = block[entry.data : entry.data + entry.size] if entry else b""
+    if entry is None or hashlib.sha256(data).hexdigest() != sha256:
+        raise BadArchive(
+            f"shard {file.name}",
+            expected=f"a member with sha256 {sha256} at byte {offset}",
+            found="other bytes",
+            remedy="remove the shard and run again",
+        )
+    return entry.name, data
+
+
+class ShardReader:
+    """The files of a tile's patches, read one by one from its shard, each held against its hash."""
+
+    def __init__(self, shard: Path) -> None:
+        index = read_index(shard.with_suffix(".parquet"))
+        self._shard = shard
+        self._places = dict(zip(index["name"].to_pylist(), _places(index), strict=True))
+        self.patch_ids: list[str] = index["patch_id"].unique().to_pylist()
+        self._patches = frozenset(self.patch_ids)
+
+    def __enter__(self) -> ShardReader:
+        self._file = self._shard.open("rb")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __contains__(self, patch_id: str) -> bool:
+        return patch_id in self._patches
+
+    def read(self, name: str) -> bytes:
+        """The data of the file `name` (without suffix); BadArchive if it is damaged, KeyError if there is none."""
+        return _member(self._file, *self._places[name])[1]
+
+
+def hash_rows(index: pa.Table) -> Iterator[tuple[str, str]]:
+    """(name without suffix, sha256) of each file of a shard, in byte order."""
+    return zip(index["name"].to_pylist(), index["sha256"].to_pylist(), strict=True)

@@ -1,0 +1,202 @@
+"""Pairs of a patch and the BigEarthNet v1 patch that shows the same square in the same season.
+
+v1 geometries are GeoParquet files `bigearthnet_v1_spatial_<epsg>.parquet` (patch_name, sensing_time, geom), one a UTM
+zone. On the real data each pair covers the same square, one to one; anything else is an error. What is no error, but
+worth knowing, is a finding: see `FINDINGS`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import shapely
+
+from ben_luigi.domain.errors import BadAlignment, BadInput, BadName, some
+from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
+
+SEASONS = ("spring", "summer", "fall", "winter")
+
+NO_TILE = "v1 name in no tile"
+LATE_HOUR = "v1 name with an hour of 13 or more"
+QUIRK = "v1 name whose season only the quirk explains"
+FINDINGS = (NO_TILE, LATE_HOUR, QUIRK)
+"""What `findings` looks for. Sentinel-2 passes Europe before noon; the quirk is that of `seasons`."""
+
+_SPATIAL = re.compile(r"bigearthnet_v1_spatial_(326\d\d)\.parquet")
+_V1_NAME = r"^S2[AB]_MSIL2A_(?P<date>\d{8})T(?P<hour>\d{1,2})(?P<minute>[0-5]\d)(?P<second>\d\d)_\d+_\d+$"
+
+
+def seasons(times: np.ndarray) -> np.ndarray:
+    """Season of each UTC time (datetime64): one of SEASONS.
+
+    Spring is from 1 March 00:00 to 31 May 00:00, summer from 1 June to 31 August 00:00, fall from 1 September to
+    30 November 00:00, both ends included; the rest is winter. So the last day of spring, summer and fall counts as
+    winter after its midnight: a quirk of the published data.
+    """
+    times = times.astype("datetime64[s]")
+    years = times.astype("datetime64[Y]")
+    into_year = (times - years.astype("datetime64[s]")).astype("int64")
+    leap = (years + 1).astype("datetime64[D]") - years.astype("datetime64[D]") == np.timedelta64(366, "D")
+    conditions = []
+    for first, last in (((3, 1), (5, 31)), ((6, 1), (8, 31)), ((9, 1), (11, 30))):
+        start, end = _second_of_year(*first, leap), _second_of_year(*last, leap)
+        conditions.append((into_year >= start) & (into_year <= end))
+    return np.select(conditions, SEASONS[:3], "winter")
+
+
+def _second_of_year(month: int, day: int, leap: np.ndarray) -> np.ndarray:
+    common = (datetime(2017, month, day) - datetime(2017, 1, 1)).days
+    return (common + leap.astype("int64")) * 86_400
+
+
+def season(time: datetime) -> str:
+    """Season of one UTC time; see `seasons`."""
+    return str(seasons(np.array([time], dtype="datetime64[s]"))[0])
+
+
+def v1_sensing_times(names: pa.ChunkedArray | pa.Array, source: str) -> np.ndarray:
+    """Sensing times (UTC, datetime64[s]) of v1 patch names, as `names.v1_sensing_time` reads them, all at once."""
+    parts = pc.extract_regex(names, _V1_NAME)
+    if isinstance(parts, pa.ChunkedArray):
+        parts = parts.combine_chunks()
+    bad = parts.is_null()
+    if pc.any(bad).as_py():
+        wrong = pc.filter(names, bad).to_pylist()
+        raise BadName(source, expected="v1 patch names S2x_MSIL2A_<date>T<h>mmss_<x>_<y>", found=some(wrong))
+    field = {name: pc.struct_field(parts, name) for name in ("date", "hour", "minute", "second")}
+    days = pc.strptime(field["date"], "%Y%m%d", "s").to_numpy(zero_copy_only=False)
+    number = {name: pc.cast(field[name], pa.int64()).to_numpy() for name in ("hour", "minute", "second")}
+    if (number["hour"] > 23).any():
+        wrong = pc.filter(names, pa.array(number["hour"] > 23)).to_pylist()
+        raise BadName(source, expected="v1 patch names with an hour below 24", found=some(wrong))
+    seconds = number["hour"] * 3600 + number["minute"] * 60 + np.minimum(number["second"], 59)
+    return np.asarray(days + seconds.astype("timedelta64[s]"))
+
+
+def spatial_files(folder: Path) -> dict[int, Path]:
+    """The v1 geometry files in a folder, by EPSG code."""
+    found = {int(match[1]): path for path in sorted(folder.iterdir()) if (match := _SPATIAL.fullmatch(path.name))}
+    if not found:
+        raise BadInput(
+            folder,
+            expected="files bigearthnet_v1_spatial_<epsg>.parquet",
+            found="none",
+            remedy="point [inputs] v1_spatial_dir at the folder that holds them",
+        )
+    return found
+
+
+def read_v1(path: Path) -> pd.DataFrame:
+    """Read one v1 geometry file: v1_name, sensed (UTC), season, left_m, bottom_m, right_m, top_m in its UTM zone.
+
+    By ascending left_m, so that what lies in a tile is found fast. BadAlignment if the file says that its geometries
+    lie in another zone than its name does.
+    """
+    try:
+        table = pq.read_table(path, columns=["patch_name", "geom"]).combine_chunks()
+        bounds = shapely.bounds(shapely.from_wkb(table["geom"].to_numpy()))
+    except (pa.ArrowException, KeyError, ValueError, shapely.errors.ShapelyError) as error:
+        raise BadInput(
+            path, expected="GeoParquet with patch_name and geom", found=str(error), remedy="fetch the file again"
+        ) from error
+    _check_zone(path, table.schema.metadata or {})
+    times = v1_sensing_times(table["patch_name"], str(path))
+    order = np.argsort(bounds[:, 0], kind="stable")
+    edges = zip(("left_m", "bottom_m", "right_m", "top_m"), bounds[order].T.copy(), strict=True)
+    names = table["patch_name"].take(pa.array(order)).to_pandas()
+    return pd.DataFrame({"v1_name": names, "sensed": times[order], "season": seasons(times[order]), **dict(edges)})
+
+
+def _check_zone(path: Path, metadata: dict[bytes, bytes]) -> None:
+    """GeoParquet tells the CRS as PROJJSON; a file that tells none is believed by its name."""
+    try:
+        identity = json.loads(metadata[b"geo"])["columns"]["geom"]["crs"]["id"]
+    except (KeyError, ValueError, TypeError):
+        return
+    named = _SPATIAL.fullmatch(path.name)
+    if named is not None and (identity.get("authority"), str(identity.get("code"))) != ("EPSG", named[1]):
+        raise BadAlignment(
+            path,
+            expected=f"geometries in EPSG:{named[1]}, as the file's name says",
+            found=f"{identity.get('authority')}:{identity.get('code')}",
+            remedy="fetch the file again, or give it the name of its zone",
+        )
+
+
+def align(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> pd.DataFrame:
+    """Pair the patches of a tile with the v1 patches whose square they cover, in the same season.
+
+    `v1` holds the v1 patches of the tile's UTM zone (`read_v1`). Gives patch_id, v1_name, by ascending patch_id.
+    BadAlignment when a patch or a v1 name has two candidates, or the tile lies in another zone than its name says.
+    """
+    zone = f"_T{grid.square.epsg % 100:02d}"
+    if zone not in grid.tile_name:
+        raise BadAlignment(
+            grid.tile_name,
+            expected="a square in the UTM zone that the name says",
+            found=f"EPSG:{grid.square.epsg}",
+            remedy="look at the product's metadata; if its name is right, fetch it again",
+        )
+    near = _inside(grid.square, v1)
+    near = near[(near["season"] == season(sensed)).to_numpy()]
+    x = np.floor((near["left_m"].to_numpy() - grid.square.left) / PATCH_M).astype("int64")
+    y = np.floor((grid.square.top - near["top_m"].to_numpy()) / PATCH_M).astype("int64")
+    n = grid.patches_a_side
+    right, bottom = grid.square.left + (x + 1) * PATCH_M, grid.square.top - (y + 1) * PATCH_M
+    covered = (near["right_m"] <= right) & (near["bottom_m"] >= bottom) & (x < n) & (y < n)
+    index = (x * n + y)[covered.to_numpy()]
+    pairs = pd.DataFrame(
+        {
+            "patch_id": pd.array(grid.ids().take(pa.array(index)), dtype="str"),
+            "v1_name": near.loc[covered, "v1_name"].to_numpy(),
+        }
+    )
+    check_pairs(pairs, grid.tile_name)
+    return pairs.sort_values("patch_id", ignore_index=True)
+
+
+def _inside(square: Square, v1: pd.DataFrame) -> pd.DataFrame:
+    """The v1 patches that lie in a square."""
+    if not v1["left_m"].is_monotonic_increasing:
+        v1 = v1.sort_values("left_m")
+    first, end = np.searchsorted(v1["left_m"].to_numpy(), [square.left, square.right])
+    strip = v1.iloc[first:end]
+    inside = (strip["right_m"] <= square.right) & (strip["bottom_m"] >= square.bottom) & (strip["top_m"] <= square.top)
+    return strip[inside.to_numpy()]
+
+
+def check_pairs(pairs: pd.DataFrame, source: str) -> None:
+    """BadAlignment unless every patch and every v1 name occurs once in `pairs` (patch_id, v1_name)."""
+    for column, other in (("patch_id", "v1_name"), ("v1_name", "patch_id")):
+        if pairs[column].is_unique:
+            continue
+        twice = pairs[pairs.duplicated(column, keep=False)].sort_values([column, other])
+        found = some(f"{a} = {b}" for a, b in zip(twice[column], twice[other], strict=True))
+        raise BadAlignment(
+            source,
+            expected=f"one {other} a {column}",
+            found=found,
+            remedy="look for doubled rows in the v1 geometry files, or tiles of one season listed twice",
+        )
+
+
+def findings(v1: pd.DataFrame, aligned: Iterable[str]) -> pd.DataFrame:
+    """What is remarkable about v1 patches (`read_v1`), given the v1 names of all pairs: finding, v1_name, sorted."""
+    sensed = v1["sensed"].to_numpy().astype("datetime64[s]")
+    day = sensed.astype("datetime64[D]")
+    noticed = {
+        NO_TILE: ~v1["v1_name"].isin(list(aligned)).to_numpy(),
+        LATE_HOUR: sensed - day >= np.timedelta64(13, "h"),
+        QUIRK: (seasons(sensed) != seasons(day)) & (sensed != day),
+    }
+    found = [pd.DataFrame({"finding": name, "v1_name": v1.loc[where, "v1_name"]}) for name, where in noticed.items()]
+    return pd.concat(found).sort_values(["finding", "v1_name"], ignore_index=True)

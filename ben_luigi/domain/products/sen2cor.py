@@ -1,0 +1,196 @@
+"""Sen2Cor's `L2A_Process`, an external program that makes an L2A product of an L1C product.
+
+It is judged by what it leaves, not by its exit code alone, which has been 0 without any image data; and it fails on an
+output that exists (`AttributeError: 'bool' object has no attribute 'SPACECRAFT_NAME'`), so each run has an empty one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from ben_luigi.domain.errors import BadName, Sen2CorError, some
+from ben_luigi.domain.files import remove
+from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.products.product import RESOLUTION_M
+
+PROGRAM = "L2A_Process"
+VERSION = "2.11"
+SOURCE = "https://step.esa.int/thirdparties/sen2cor/2.11.0/Sen2Cor-02.11.00-Linux64.run"
+SHA256 = "8c4aad32549d191cf57e5349dc9785bf807de07c93ea182d711ac89e0d086f75"
+
+_CLOSING_LINE = b"Application terminated successfully."
+_PROGRESS = re.compile(rb"Progress\[%\]:\s+(\d+(?:\.\d+)?)")
+_TAIL_BYTES = 2**14
+_WATCH_S = 1.0
+_LAST_LINES = 8
+_GRACE_S = 10.0
+
+
+def find_executable(executable: str) -> Path:
+    """The program: `executable` is a path, or a name on PATH; "" is `L2A_Process` on PATH. Else Sen2CorError."""
+    found = shutil.which(Path(executable).expanduser() if executable else PROGRAM)
+    if found is None:
+        raise Sen2CorError(
+            f"Sen2Cor {VERSION}",
+            expected=f"the program {executable or PROGRAM}",
+            found="no such executable file" if executable else "none of that name on PATH",
+            remedy=f"fetch {SOURCE} (sha256 {SHA256}), run it with bash and --target <folder>, "
+            f"and set [sen2cor] executable = <folder>/bin/{PROGRAM}",
+        )
+    return Path(found).absolute()
+
+
+def version(executable: str) -> str:
+    """The version that the program says of itself in its help, such as `02.11.00`; Sen2CorError if it says none."""
+    program = find_executable(executable)
+    try:
+        said = subprocess.run([program, "-h"], capture_output=True, text=True, timeout=120, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Sen2CorError(program, expected="its help, with -h", found=str(error)) from error
+    match = re.search(r"Sen2Cor\)\.\s+Version:\s+(\d+(?:\.\d+)+)", said.stdout + said.stderr)
+    if match is None:
+        raise Sen2CorError(program, expected="help that begins with a version", found=(said.stdout + said.stderr)[:200])
+    return match[1]
+
+
+def convert(
+    safe: Path, executable: str, work: Path, log: Path, progress: Callable[[float], None] = lambda part: None
+) -> Path:
+    """Convert the L1C `.SAFE` folder `safe` and give the L2A `.SAFE` folder, below `work`, which is emptied first.
+
+    What the program prints is in `log`; `progress` is called with the part that it says is done, from 0 to 1.
+    Sen2CorError if it fails or what it leaves is not complete. On any exception and on SIGTERM the program ends with
+    all processes that it has started.
+    """
+    name = ProductName.parse(safe.name)
+    program = find_executable(executable)
+    output = work.absolute() / "output"
+    remove(work)
+    output.mkdir(parents=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        command = [str(program), "--output_dir", str(output), str(safe.absolute())]
+        code = _run(command, work, file.fileno(), lambda: progress(_part_done(log)))
+    said = log.read_bytes()
+    failure = _judge(code, said, output, name)
+    if failure:
+        raise Sen2CorError(
+            f"{name.tile_key}: {safe.name}",
+            expected=f"exit code 0, the line {_CLOSING_LINE.decode()!r}, and one L2A product with 12 bands",
+            found=f"{failure}; {_exit(code)}; the last lines of {log}: {_last_lines(said)}",
+            remedy=f"read {log}, then run again",
+        )
+    return _products(output)[0]
+
+
+def _part_done(log: Path) -> float:
+    """The last of the lines `Progress[%]: 12.50 : ...` in what the program has printed so far, as a part."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        said = _PROGRESS.findall(file.read())
+    return min(float(said[-1]) / 100, 1.0) if said else 0.0
+
+
+def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None]) -> int:
+    """Run a command in a session of its own, and leave none of its processes behind; `watch` it now and then."""
+    with _sigterm_raises():
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+        with _guarded(process):
+            try:
+                while True:
+                    with suppress(subprocess.TimeoutExpired):
+                        return process.wait(_WATCH_S)
+                    watch()
+            finally:
+                _end(process)
+
+
+@contextmanager
+def _guarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Have what is left of its session killed in the end, and when we are killed: a shell waits at a pipe of ours."""
+    command = ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(process.pid)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True):
+        yield
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Turn SIGTERM into SystemExit, so that `finally` runs. Only the main thread may set a handler."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process, then kill it and whatever else lives in its session."""
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(_GRACE_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _judge(code: int, said: bytes, output: Path, name: ProductName) -> str:
+    """What is wrong with a run, "" if nothing is."""
+    if code != 0:
+        return "it failed"
+    if _CLOSING_LINE not in said:
+        return "it stopped without its closing line"
+    products = _products(output)
+    if len(products) != 1:
+        return f"{len(products)} L2A products: {some(product.name for product in products) or 'none'}"
+    try:
+        made = ProductName.parse(products[0].name).tile_name
+    except BadName:
+        made = products[0].name
+    if made != name.converted().tile_name:
+        return f"{products[0].name}, where {name.converted().tile_name} was to come"
+    missing = _missing_bands(products[0])
+    return f"{products[0].name} lacks {some(missing)}" if missing else ""
+
+
+def _products(output: Path) -> list[Path]:
+    return sorted(path for path in output.glob("*_MSIL2A_*.SAFE") if path.is_dir())
+
+
+def _missing_bands(product: Path) -> list[str]:
+    """Bands without exactly one file of some length at their own resolution."""
+    missing = []
+    for band, pixel_m in RESOLUTION_M.items():
+        images = list(product.glob(f"GRANULE/*/IMG_DATA/R{pixel_m}m/*_{band}_{pixel_m}m.jp2"))
+        if len(images) != 1 or not images[0].stat().st_size:
+            missing.append(band)
+    return missing
+
+
+def _exit(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    return f"killed by {signal.Signals(-code).name}" + (", as when memory is short" if -code == signal.SIGKILL else "")
+
+
+def _last_lines(said: bytes) -> str:
+    lines = [line.strip() for line in said[-8192:].decode(errors="replace").splitlines() if line.strip()]
+    return " | ".join(lines[-_LAST_LINES:]) or "(nothing)"

@@ -1,0 +1,1 @@
+"""The report on the finished dataset, and the pictures in it."""

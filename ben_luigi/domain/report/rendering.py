@@ -1,0 +1,166 @@
+"""Pictures of patches and tiles: in true colour, and reference maps in CORINE's own colours.
+
+A *picture* is an array (row, col, channel) of bytes: red, green, blue, and opacity where there is a fourth. True colour
+follows one fixed curve, so that pictures of different tiles and seasons can be compared; snow and cloud are white.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
+from rasterio.transform import from_origin
+
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.formats.shards import ShardReader
+from ben_luigi.domain.formats.tiffheader import read_pixels
+from ben_luigi.domain.names import PatchId
+from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
+from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
+
+RGB_BANDS = ("B04", "B03", "B02")
+"""The bands that are red, green and blue."""
+
+OVERVIEW_PX = 960
+"""The most pixels along a side of an overview."""
+
+_BRIGHT, _GAMMA = 2500, 1.5
+_SIDE_PX = 120
+_CLEAR = (255, 255, 255)
+
+
+@lru_cache(maxsize=4)
+def read_colours(path: Path) -> dict[int, tuple[int, int, int]]:
+    """Red, green and blue of each CLC code, as in `tracked_artifacts/clc_colours.toml`; BadInput if one is missing."""
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))["colour"]
+        colours = {int(code): (int(red), int(green), int(blue)) for code, (red, green, blue) in entries.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            path, expected="a table [colour] of red, green and blue by CLC code", found=repr(error)
+        ) from error
+    if sorted(colours) != sorted(CLC_CODES):
+        missing = sorted(set(CLC_CODES) ^ set(colours))
+        raise BadInput(path, expected="a colour for each of the 44 CLC codes", found=f"missing or unknown: {missing}")
+    return colours
+
+
+def true_colour(reflectance: np.ndarray) -> np.ndarray:
+    """The picture of surface reflectance * 10,000 in red, green, blue (row, col, 3): full brightness at 0.25."""
+    part = np.clip(reflectance / _BRIGHT, 0, 1) ** (1 / _GAMMA)
+    return np.asarray(np.round(255 * part).astype("uint8"))
+
+
+def read_rgb(shard: ShardReader, patch_id: str) -> np.ndarray:
+    """Reflectance * 10,000 of a patch in red, green, blue: (row, col, 3), uint16."""
+    return np.dstack([read_pixels(shard.read(f"{patch_id}_{band}"), f"{patch_id}_{band}") for band in RGB_BANDS])
+
+
+def read_codes(shard: ShardReader, patch_id: str) -> np.ndarray:
+    """CLC codes of a patch's reference map: (row, col), uint16."""
+    return read_pixels(shard.read(f"{patch_id}_reference_map"), patch_id)
+
+
+def rgb_overview(shard: ShardReader, grid: PatchGrid) -> np.ndarray:
+    """The picture of a tile from the patches in its shard, as means of pixels; transparent where there are none."""
+    px = pixels_a_patch(grid)
+    picture = np.zeros((grid.patches_a_side * px, grid.patches_a_side * px, 4), "uint8")
+    for patch_id in shard.patch_ids:
+        pixels = read_rgb(shard, patch_id).reshape(px, _SIDE_PX // px, px, _SIDE_PX // px, 3)
+        place = _on_overview(PatchId.parse(patch_id), px)
+        picture[(*place, slice(3))] = true_colour(pixels.mean(axis=(1, 3)))
+        picture[(*place, 3)] = 255
+    return picture
+
+
+def map_overview(shard: ShardReader, grid: PatchGrid) -> np.ndarray:
+    """CLC codes of a tile from the reference maps in its shard, every n-th pixel: (row, col); NO_CLC elsewhere."""
+    px = pixels_a_patch(grid)
+    step = _SIDE_PX // px
+    codes = np.full((grid.patches_a_side * px, grid.patches_a_side * px), NO_CLC, "uint16")
+    for patch_id in shard.patch_ids:
+        pixels = read_codes(shard, patch_id)[step // 2 :: step, step // 2 :: step]
+        codes[_on_overview(PatchId.parse(patch_id), px)] = pixels
+    return codes
+
+
+def pixels_a_patch(grid: PatchGrid) -> int:
+    """Pixels along a patch's side in an overview: the largest divisor of 120 that keeps it within OVERVIEW_PX."""
+    fitting = [px for px in range(1, _SIDE_PX + 1) if _SIDE_PX % px == 0 and px * grid.patches_a_side <= OVERVIEW_PX]
+    return max(fitting, default=1)
+
+
+def _on_overview(patch: PatchId, px: int) -> tuple[slice, slice]:
+    return slice(patch.y * px, (patch.y + 1) * px), slice(patch.x * px, (patch.x + 1) * px)
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """The picture in a file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as raster:
+            return np.moveaxis(raster.read(), 0, 2)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """A picture as PNG."""
+    return _encoded(picture, driver="PNG")
+
+
+def webp(picture: np.ndarray) -> bytes:
+    """A picture as WebP, which is a tenth of the PNG and hardly worse."""
+    return _encoded(picture, driver="WEBP", quality=88)
+
+
+def geotiff(picture: np.ndarray, square: Square) -> bytes:
+    """A picture of a square on the ground as GeoTIFF in its UTM zone."""
+    pixel_m = square.side_m / len(picture)
+    place = from_origin(square.left, square.top, pixel_m, pixel_m)
+    return _encoded(picture, driver="GTiff", crs=f"EPSG:{square.epsg}", transform=place, compress="deflate")
+
+
+def map_picture(codes: np.ndarray, colours: Mapping[int, tuple[int, int, int]]) -> np.ndarray:
+    """The picture of CLC codes (row, col), with opacity: NO_CLC is transparent."""
+    table = np.zeros((NO_CLC + 1, 4), "uint8")
+    for code, colour in colours.items():
+        table[code] = (*colour, 255)
+    return np.asarray(table[codes])
+
+
+def map_png(codes: np.ndarray, colours: Mapping[int, tuple[int, int, int]]) -> bytes:
+    """CLC codes (row, col) as PNG with a palette: NO_CLC is transparent."""
+    known = sorted(colours)
+    return palette_png(np.searchsorted(known, codes), [*(colours[code] for code in known), None])
+
+
+def palette_png(index: np.ndarray, colours: Sequence[tuple[int, int, int] | None]) -> bytes:
+    """An array (row, col) of places in `colours` as PNG; None is transparent."""
+    table = dict(enumerate(colour or _CLEAR for colour in colours))
+    clear = [place for place, colour in enumerate(colours) if colour is None]
+    return _encoded(index[:, :, None].astype("uint8"), driver="PNG", palette=table, nodata=clear[0] if clear else None)
+
+
+def _encoded(
+    picture: np.ndarray, palette: Mapping[int, tuple[int, int, int]] | None = None, **options: object
+) -> bytes:
+    height, width, channels = picture.shape
+    with MemoryFile() as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with file.open(width=width, height=height, count=channels, dtype="uint8", **options) as raster:
+            if palette:
+                raster.write_colormap(1, palette)
+            raster.write(np.moveaxis(picture, 2, 0))
+        return bytes(file.read())
+
+
+def patch_square(patch: PatchId, grid: PatchGrid) -> Square:
+    """The square of a patch on the ground."""
+    left, top = grid.square.left + patch.x * PATCH_M, grid.square.top - patch.y * PATCH_M
+    return Square(left, top, PATCH_M, grid.square.epsg)

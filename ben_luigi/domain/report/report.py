@@ -1,0 +1,220 @@
+"""The report on a finished dataset: one folder of pages that need no network, and no server.
+
+`index.html` tells of the dataset, `tiles/<tile>.html` of each tile, with its pictures in `tiles/<tile>/`; `data/` is
+what the search reads. The same inputs give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ben_luigi.domain.dataset.metadata import FLAGS
+from ben_luigi.domain.placement.country import COUNTRIES
+from ben_luigi.domain.placement.grid import SPLITS
+from ben_luigi.domain.report import rendering, report_search, report_tiles
+from ben_luigi.domain.report import report_words as words
+from ben_luigi.domain.report.report_counts import Counts, examples
+from ben_luigi.domain.report.report_leakage import read_leakage
+from ben_luigi.domain.report.report_tiles import STATES, Tile
+from ben_luigi.domain.report.report_words import Sources
+from ben_luigi.domain.tiles.nomenclature import NO_CLC
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_ASSETS = ("report.css", "report.js")
+
+
+def write_report(folder: Path, sources: Sources, progress: Callable[[float], None] = lambda part: None) -> None:
+    """Write the report into `folder`, which need not exist. Memory: that of the metadata's rows, and 20 bytes a row."""
+    rows = sources.rows.sort_by("patch_id")
+    counts = Counts.of(rows, sources.nomenclature.classes)
+    pages = _Pages(folder, sources)
+    tiles = []
+    for number, (tile, at) in enumerate(_by_tile(sources.tiles, rows["patch_id"]), start=1):
+        own = rows.slice(at.start, at.stop - at.start)
+        flagged = pc.or_(own[FLAGS[0]], own[FLAGS[1]]).to_pylist()
+        tile = tile.with_flags(own["patch_id"].to_pylist(), flagged)
+        pages.write_tile(tile, own, counts.labels[at])
+        tiles.append(tile)
+        progress(number / len(sources.tiles))
+    pages.write_index(tiles, rows, counts)
+
+
+def _by_tile(tiles: Sequence[Tile], patch_ids: pa.ChunkedArray) -> list[tuple[Tile, slice]]:
+    """The tiles in the order of their keys, and which of the ascending patch ids are theirs."""
+    names = pc.utf8_slice_codeunits(patch_ids, 0, stop=-len("_xx_yy")).combine_chunks().dictionary_encode()
+    starts = np.searchsorted(names.indices.to_numpy(), np.arange(len(names.dictionary) + 1))
+    place = {name: slice(*starts[at : at + 2].tolist()) for at, name in enumerate(names.dictionary.to_pylist())}
+    return [(tile, place.get(tile.name.tile_name, slice(0, 0))) for tile in sorted(tiles, key=lambda tile: tile.key)]
+
+
+class _Pages:
+    """Writes the pages, and what they show."""
+
+    def __init__(self, folder: Path, sources: Sources) -> None:
+        self._folder = folder
+        self._sources = sources
+        self._keys = sorted(tile.key for tile in sources.tiles)
+        self._shown: list[dict[str, Any]] = []
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(_TEMPLATES),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        self._templates.filters.update(
+            number=lambda value: f"{value:,}",
+            figure=lambda text: f"{int(text):,}" if text.isdigit() and len(text) < 12 else text,
+            day=lambda time: f"{time.day} {time:%B %Y}",
+            css=lambda colour: "#{:02x}{:02x}{:02x}".format(*colour),
+            shade=lambda part: f"background:rgb(var(--shade)/{part:.2f})" if part >= 0.005 else "",
+            setting=_setting,
+        )
+
+    def write_tile(self, tile: Tile, rows: pa.Table, labels: np.ndarray) -> None:
+        """The page of a tile, its pictures, and what the search finds in it."""
+        patch_ids = rows["patch_id"].to_pylist()
+        chosen = report_tiles.shown(tile, patch_ids, labels)
+        for name, data in report_tiles.overviews(tile):
+            self._write(f"tiles/{tile.key}/{name}", data)
+        for name, data in report_tiles.quicklooks(tile, chosen, self._sources.colours):
+            self._write(f"tiles/{tile.key}/{name}", data)
+        self._write(f"data/{tile.key}.js", report_search.tile_script(tile, rows, labels, chosen).encode())
+        shown = [words.example(tile, patch_id, has_map, rows) for patch_id, has_map in chosen.items()]
+        self._shown += shown
+        at = self._keys.index(tile.key)
+        self._render(
+            f"tiles/{tile.key}.html",
+            "tile.html",
+            root="../",
+            tile=tile,
+            before=self._keys[at - 1] if at else "",
+            after=self._keys[at + 1] if at + 1 < len(self._keys) else "",
+            side=tile.grid.patches_a_side,
+            overview_px=tile.grid.patches_a_side * rendering.pixels_a_patch(tile.grid),
+            cover=self._cover(tile),
+            examples=shown,
+            facts=words.facts(tile),
+        )
+
+    def _cover(self, tile: Tile) -> list[dict[str, Any]]:
+        """CLC codes by their part of the reference maps."""
+        all_pixels = sum(tile.cover.values())
+        names = self._sources.nomenclature
+        return [
+            {
+                "code": code,
+                "name": "not covered by CORINE" if code == NO_CLC else names.clc[code],
+                "class": names.class_of.get(code, ""),
+                "part": f"{100 * pixels / all_pixels:.1f} %",
+            }
+            for code, pixels in sorted(tile.cover.items(), key=lambda entry: (-entry[1], entry[0]))
+        ]
+
+    def write_index(self, tiles: Sequence[Tile], rows: pa.Table, counts: Counts) -> None:
+        """The first page."""
+        sources = self._sources
+        leakage = read_leakage(sources.leakage) if sources.leakage else None
+        self._write("data/index.js", report_search.index_script(tiles, counts.classes).encode())
+        for name in _ASSETS:
+            self._write(f"assets/{name}", (_TEMPLATES / name).read_bytes())
+        in_grids = sum(len(tile.states) for tile in tiles)
+        self._render(
+            "index.html",
+            "index.html",
+            root="",
+            tiles=tiles,
+            lead=words.lead(sources),
+            sections=words.sections(leakage is not None),
+            standing={name: sum(tile.standing == name for tile in tiles) for name in ("labelled", "failed", "empty")},
+            map=words.europe(tiles, sources.countries_geojson),
+            snow=sum(rows[FLAGS[0]].to_pylist()),
+            cloud=sum(rows[FLAGS[1]].to_pylist()),
+            in_grids=in_grids,
+            missing=report_tiles.missing(tiles),
+            notes=words.notes(tiles, sources),
+            leakage=leakage,
+            legend=self._legend(),
+            examples=self._examples(),
+            **self._tables(counts),
+            **words.compared(sources.comparison),
+        )
+
+    def _examples(self) -> list[dict[str, Any]]:
+        """Of the patches that the tiles' pages show, some that have all classes."""
+        classes = self._sources.nomenclature.classes
+        labelled = [patch for patch in self._shown if patch["labels"]]
+        labels = np.array([[name in patch["labels"] for name in classes] for patch in labelled], dtype=bool)
+        return [labelled[row] for row in examples(labels.reshape(-1, len(classes)), report_tiles.EXAMPLES)]
+
+    def _legend(self) -> list[dict[str, Any]]:
+        """CLC codes by class, those of none last."""
+        names = self._sources.nomenclature
+        of_class = {name: [code for code in names.clc if names.class_of.get(code) == name] for name in names.classes}
+        without = [code for code in names.clc if code not in names.class_of]
+        return [{"name": name, "codes": codes} for name, codes in {**of_class, "UNLABELED": without}.items() if codes]
+
+    def _tables(self, counts: Counts) -> dict[str, Any]:
+        """The counts, as the templates take them."""
+        published = self._sources.published
+        codes = {entry["name"]: entry["codes"] for entry in self._legend()}
+        total = int(counts.by_split.sum())
+        of_country = np.maximum(counts.country_by_split.sum(axis=1), 1)
+        of_class = np.maximum(counts.together.diagonal(), 1)
+        present = np.flatnonzero(counts.country_by_split.sum(axis=1)).tolist()
+        return {
+            "total": total,
+            "by_split": counts.by_split.tolist(),
+            "published_by_split": [sum(row[at] for row in published.country.values()) for at in range(len(SPLITS))],
+            "per_patch": f"{counts.labels.sum() / max(total, 1):.2f}",
+            "by_country": words.rows(COUNTRIES, counts.country_by_split, published.country),
+            "by_label": words.rows(counts.classes, counts.label_by_split, published.label, codes),
+            "countries": [COUNTRIES[place] for place in present],
+            "label_by_country": [
+                {
+                    "name": name,
+                    "codes": codes.get(name, []),
+                    "cells": [{"count": int(row[at]), "part": row[at] / of_country[at]} for at in present],
+                }
+                for name, row in zip(counts.classes, counts.label_by_country, strict=True)
+            ],
+            "together": [
+                {"name": name, "count": int(row[at]), "cells": (row / of_class[at]).tolist()}
+                for at, (name, row) in enumerate(zip(counts.classes, counts.together, strict=True))
+            ],
+        }
+
+    def _render(self, name: str, template: str, **values: Any) -> None:
+        sources = self._sources
+        common = {
+            "splits": SPLITS,
+            "states": STATES,
+            "colours": sources.colours,
+            "clc": sources.nomenclature.clc,
+            "published": sources.published,
+            "comparison": sources.comparison,
+            "provenance": sources.provenance,
+            "files": sources.files,
+            "sample": sources.comparison["world"] == "sample",
+        }
+        self._write(name, self._templates.get_template(template).render(common | values).encode())
+
+    def _write(self, name: str, data: bytes) -> None:
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def _setting(value: object) -> str:
+    """A setting in words: yes or no, a text, or several by name."""
+    if isinstance(value, dict):
+        return "; ".join(f"{name} = {_setting(said)}" for name, said in value.items()) or "none"
+    return {"True": "yes", "False": "no"}.get(str(value), str(value))

@@ -1,0 +1,87 @@
+"""The counts of the report: patches and labels by split and country, classes that occur together, and examples.
+
+A *table of splits* is an array (row, split) of numbers of patches, the splits in the order of `grid.SPLITS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ben_luigi.domain.placement.country import COUNTRIES
+from ben_luigi.domain.placement.grid import SPLITS
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Patches of metadata rows by what they are: arrays with one element a row.
+
+    `labels` tells (row, class) whether a patch has a class of `classes`; `split` and `country` are places in SPLITS and
+    COUNTRIES.
+    """
+
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    split: np.ndarray
+    country: np.ndarray
+
+    @classmethod
+    def of(cls, rows: pa.Table, classes: Sequence[str]) -> Counts:
+        """Count the rows of the metadata."""
+        lists = rows["labels"].combine_chunks()
+        labels = np.zeros((rows.num_rows, len(classes)), dtype=bool)
+        labels[pc.list_parent_indices(lists), _places(pc.list_flatten(lists), classes)] = True
+        return cls(tuple(classes), labels, _places(rows["split"], SPLITS), _places(rows["country"], COUNTRIES))
+
+    @property
+    def by_split(self) -> np.ndarray:
+        """Patches of each split."""
+        return np.bincount(self.split, minlength=len(SPLITS))
+
+    @property
+    def country_by_split(self) -> np.ndarray:
+        """Table of splits of the countries."""
+        return self._by_split(np.eye(len(COUNTRIES), dtype=bool)[self.country])
+
+    @property
+    def label_by_split(self) -> np.ndarray:
+        """Table of splits of the classes."""
+        return self._by_split(self.labels)
+
+    def _by_split(self, member: np.ndarray) -> np.ndarray:
+        return np.stack([member[self.split == place].sum(axis=0) for place in range(len(SPLITS))], axis=1)
+
+    @property
+    def label_by_country(self) -> np.ndarray:
+        """Patches (class, country)."""
+        return np.stack([self.labels[self.country == place].sum(axis=0) for place in range(len(COUNTRIES))], axis=1)
+
+    @cached_property
+    def together(self) -> np.ndarray:
+        """Patches (class, class) that have both; on the diagonal those that have the class."""
+        member = self.labels.astype("float64")  # exact, and multiplied by BLAS
+        return np.asarray((member.T @ member).astype("int64"))
+
+
+def _places(values: pa.ChunkedArray, known: Sequence[str]) -> np.ndarray:
+    return np.asarray(pc.index_in(values, value_set=pa.array(known)), dtype="int64")
+
+
+def examples(labels: np.ndarray, most: int) -> list[int]:
+    """Up to `most` rows of labels (patch, class), ascending, chosen to show every class.
+
+    Greedily the first patch with the most classes that are not shown yet, until all are; then patches evenly spaced.
+    """
+    chosen: list[int] = []
+    wanted = labels.any(axis=0)
+    while wanted.any() and len(chosen) < most:
+        chosen.append(int(labels[:, wanted].sum(axis=1).argmax()))
+        wanted &= ~labels[chosen[-1]]
+    rest = np.setdiff1d(np.arange(len(labels)), chosen)
+    spaced = np.linspace(0, len(rest) - 1, min(most - len(chosen), len(rest))).round().astype(int)
+    return sorted([*chosen, *rest[spaced].tolist()])

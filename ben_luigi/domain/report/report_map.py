@@ -1,0 +1,110 @@
+"""The map of the report: Europe's borders and the tiles on it, as SVG, in kilometres of EPSG:3035 with y downwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import shapely
+from pyproj import Transformer
+from shapely.geometry import shape
+
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.placement.country import COUNTRIES
+from ben_luigi.domain.placement.grid import Square
+
+_EPSG = 3035
+_WEST, _SOUTH, _EAST, _NORTH = 2500, 1450, 5850, 5450
+_NEAR = (-32.0, 30.0, 62.0, 74.0)  # longitude and latitude: what may reach into the map, and can be projected
+_SMALLEST_KM = 70
+
+WIDTH, HEIGHT = _EAST - _WEST, _NORTH - _SOUTH
+"""The map's size in kilometres."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A country as an SVG path, and whether it is one of the ten."""
+
+    name: str
+    path: str
+    one_of_ten: bool
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a tile is on the map: its corner and side in kilometres; small tiles are drawn larger than they are."""
+
+    x: float
+    y: float
+    side: float
+
+
+def outlines(countries_geojson: Path) -> list[Outline]:
+    """The countries that reach into the map, the ten of BigEarthNet last, so that their borders are on top."""
+    try:
+        features = json.loads(countries_geojson.read_bytes())["features"]
+        named = {_name(feature["properties"]): shape(feature["geometry"]) for feature in features}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(countries_geojson, expected="GeoJSON features with a name", found=repr(error)) from error
+    found = [Outline(name, _path(_projected(polygon)), name in COUNTRIES) for name, polygon in sorted(named.items())]
+    return sorted((outline for outline in found if outline.path), key=lambda outline: outline.one_of_ten)
+
+
+def _name(properties: Mapping[str, object]) -> str:
+    lower = {key.lower(): value for key, value in properties.items()}
+    return str(lower["name_long"])
+
+
+def _projected(polygon: shapely.Geometry) -> shapely.Geometry:
+    """A country (longitude, latitude) on the map, as far as it reaches into it."""
+    near = shapely.segmentize(shapely.clip_by_rect(polygon, *_NEAR), 1.0)
+    on_map = shapely.transform(near, lambda points: np.column_stack(_to_map(points[:, 0], points[:, 1], 4326)))
+    return shapely.clip_by_rect(shapely.make_valid(on_map), 0, 0, WIDTH, HEIGHT)
+
+
+def _to_map(x: np.ndarray, y: np.ndarray, epsg: int) -> tuple[np.ndarray, np.ndarray]:
+    east, north = _transformer(epsg, _EPSG).transform(x, y)
+    return np.asarray(east) / 1000 - _WEST, _NORTH - np.asarray(north) / 1000
+
+
+@lru_cache(maxsize=32)
+def _transformer(source: int, target: int) -> Transformer:
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
+def _path(geometry: shapely.Geometry) -> str:
+    """As SVG, with whole kilometres; lines and points, which clipping can leave, are no ground."""
+    rings = []
+    for part in shapely.get_parts(shapely.simplify(geometry, 2.0)):
+        if part.geom_type == "Polygon":
+            rings += [part.exterior, *part.interiors]
+    return "".join(_ring(shapely.get_coordinates(ring)) for ring in rings)
+
+
+def _ring(points: np.ndarray) -> str:
+    return "M" + "L".join(f"{x:.0f} {y:.0f}" for x, y in points[:-1].tolist()) + "Z"
+
+
+def mark(square: Square) -> Mark:
+    """Where a square is drawn."""
+    corners = np.array(square.bounds)
+    x, y = _to_map(corners[[0, 2, 0, 2]], corners[[1, 3, 3, 1]], square.epsg)
+    side = max(square.side_m / 1000, _SMALLEST_KM)
+    return Mark(round(float(x.mean()) - side / 2, 1), round(float(y.mean()) - side / 2, 1), round(side, 1))
+
+
+def enlarged(square: Square) -> bool:
+    """Whether a square is drawn larger than it is."""
+    return square.side_m < 1000 * _SMALLEST_KM
+
+
+def centre(square: Square) -> tuple[float, float]:
+    """Longitude and latitude of the middle of a square, degrees."""
+    middle = square.left + square.side_m / 2, square.top - square.side_m / 2
+    longitude, latitude = _transformer(square.epsg, 4326).transform(*middle)
+    return round(longitude, 4), round(latitude, 4)

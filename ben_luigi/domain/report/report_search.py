@@ -1,0 +1,77 @@
+"""What the report's search reads: one small script a tile, since a page that is opened as a file cannot fetch data.
+
+A patch id tells its tile, so that one script is loaded for a search, whatever the size of the dataset. Names are kept
+as a number of their beginning and their last two fields.
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from ben_luigi.domain.dataset.metadata import FLAGS
+from ben_luigi.domain.placement.country import COUNTRIES
+from ben_luigi.domain.placement.grid import PATCH_M, SPLITS
+from ben_luigi.domain.report.report_tiles import STATES, Tile
+
+_DIGITS = string.digits + string.ascii_letters
+
+
+def index_script(tiles: Sequence[Tile], classes: Sequence[str]) -> str:
+    """What the search knows without a tile's script: tiles, and the words for numbers."""
+    return _call(
+        "index",
+        {
+            "tiles": [[tile.key, tile.name.tile_name] for tile in tiles],
+            "classes": list(classes),
+            "countries": list(COUNTRIES),
+            "splits": list(SPLITS),
+            "states": {state.character: [state.name, state.why] for state in STATES},
+        },
+    )
+
+
+def tile_script(tile: Tile, rows: pa.Table, labels: np.ndarray, shown: Mapping[str, bool]) -> str:
+    """The patches of a tile: `rows` of the metadata, ascending, with their `labels` (patch, class).
+
+    `shown` are the patches that there are pictures of, and whether of their reference map, too.
+    """
+    s1, s1_names = _shortened(rows["s1_name"].to_pylist())
+    v1, v1_names = _shortened(rows["s2v1_name"].to_pylist())
+    snow, cloud = (rows[flag].to_pylist() for flag in FLAGS)
+    return _call(
+        "tile",
+        {
+            "key": tile.key,
+            "name": tile.name.tile_name,
+            "epsg": tile.square.epsg,
+            "left": tile.square.left,
+            "top": tile.square.top,
+            "patch_m": PATCH_M,
+            "side": tile.grid.patches_a_side,
+            "states": tile.states,
+            "labels": ["".join(_DIGITS[place] for place in np.flatnonzero(row)) for row in labels],
+            "country": "".join(_DIGITS[COUNTRIES.index(name)] for name in rows["country"].to_pylist()),
+            "flags": "".join(str(a + 2 * b) for a, b in zip(snow, cloud, strict=True)),
+            "s1": s1,
+            "s1_names": s1_names,
+            "v1": v1,
+            "v1_names": v1_names,
+            "shown": {patch_id[-5:]: has_map for patch_id, has_map in shown.items()},
+        },
+    )
+
+
+def _shortened(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The beginnings of the names, and each name as a number of its beginning, `:` and its last two fields."""
+    parts = [name.rsplit("_", 2) for name in names]
+    number = {first: place for place, first in enumerate(sorted({first for first, _, _ in parts}))}
+    return list(number), [f"{number[first]}:{x}_{y}" for first, x, y in parts]
+
+
+def _call(function: str, value: object) -> str:
+    return f"report.{function}({json.dumps(value, separators=(',', ':'))});\n"

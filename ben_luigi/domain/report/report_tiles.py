@@ -1,0 +1,206 @@
+"""The tiles of the report: what became of each patch of a tile's grid, and the pictures of it.
+
+The *states* of a tile are a text with one character a patch, x first, then y: see STATES. A patch with snow, cloud or
+shadow has a capital.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ben_luigi.domain.errors import BadTable
+from ben_luigi.domain.formats.shards import ShardReader
+from ben_luigi.domain.names import PatchId, ProductName
+from ben_luigi.domain.placement.grid import SPLITS, PatchGrid, Square
+from ben_luigi.domain.products.product import QUALITY_RESULTS
+from ben_luigi.domain.report import rendering
+from ben_luigi.domain.report.report_counts import examples
+
+Colour = tuple[int, int, int]
+
+EXAMPLES = 12
+"""The most patches of a tile that are shown."""
+
+IN_SPLIT = "abc"
+"""The states of patches in the dataset, by split, in the order of SPLITS."""
+
+_FLAGGED_IN_SPLIT = IN_SPLIT.upper()
+
+
+@dataclass(frozen=True)
+class State:
+    """What can become of a patch: its character, its name, why it is so, and its colour (None: not drawn)."""
+
+    character: str
+    name: str
+    why: str
+    colour: Colour | None
+
+
+STATES = (
+    State(".", "no v1 patch", "BigEarthNet v1 has no patch of this season on the square", None),
+    State("0", "no data", "a pixel of some band is 0", (112, 117, 126)),
+    State("m", "no land cover", "no CORINE polygon reaches into the patch", (190, 170, 130)),
+    State(
+        "u",
+        "no label",
+        "a quarter of the map or more has no class, or the product failed a quality result",
+        (196, 78, 56),
+    ),
+    State("a", "train", "", (47, 103, 168)),
+    State("b", "validation", "", (222, 157, 38)),
+    State("c", "test", "", (146, 70, 140)),
+    State("A", "train, flagged", "with snow, cloud or shadow", (158, 190, 225)),
+    State("B", "validation, flagged", "with snow, cloud or shadow", (243, 215, 158)),
+    State("C", "test, flagged", "with snow, cloud or shadow", (214, 176, 211)),
+)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile, as the report needs it.
+
+    `facts` is its entry in `provenance.json`, `cover` the pixels of each CLC code on its reference maps; `patches` and
+    `maps` are its shards, `rgb` and `reference_map` its overviews as PNG.
+    """
+
+    key: str
+    square: Square
+    states: str
+    facts: Mapping[str, Any]
+    cover: Mapping[int, int]
+    patches: Path
+    maps: Path
+    rgb: Path
+    reference_map: Path
+
+    @property
+    def name(self) -> ProductName:
+        """Its L2A product."""
+        return ProductName.parse(str(self.facts["l2a_name"]))
+
+    @property
+    def grid(self) -> PatchGrid:
+        """Its patches."""
+        return PatchGrid(self.name.tile_name, self.square)
+
+    @cached_property
+    def counted(self) -> Counter[str]:
+        """Patches by state."""
+        return Counter(self.states)
+
+    @property
+    def written(self) -> int:
+        """Patches with v1 partner and data everywhere."""
+        return len(self.states) - self.counted["."] - self.counted["0"]
+
+    @property
+    def by_split(self) -> list[int]:
+        """Patches in the dataset, by split."""
+        pairs = zip(IN_SPLIT, _FLAGGED_IN_SPLIT, strict=True)
+        return [self.counted[plain] + self.counted[flagged] for plain, flagged in pairs]
+
+    @property
+    def labelled(self) -> int:
+        """Patches in the dataset."""
+        return sum(self.by_split)
+
+    @property
+    def flagged(self) -> int:
+        """Patches in the dataset with snow, cloud or shadow."""
+        return sum(self.counted[state] for state in _FLAGGED_IN_SPLIT)
+
+    @property
+    def failed(self) -> list[str]:
+        """The quality results that are not PASSED."""
+        return [check for check in QUALITY_RESULTS if self.facts[check.lower()] != "PASSED"]
+
+    @property
+    def standing(self) -> str:
+        """`labelled`, `failed` (a quality result, so no labels) or `empty` (no patch has labels for another reason)."""
+        return "failed" if self.failed else "labelled" if self.labelled else "empty"
+
+    def with_flags(self, patch_ids: Sequence[str], flagged: Sequence[bool]) -> Tile:
+        """The tile with capitals for its flagged patches; BadTable unless `patch_ids` are those that have a split."""
+        patches = [PatchId.parse(patch_id) for patch_id in patch_ids]
+        places = [patch.x * self.grid.patches_a_side + patch.y for patch in patches]
+        states = list(self.states)
+        if places != [place for place, state in enumerate(states) if state in IN_SPLIT]:
+            raise BadTable(
+                f"{self.key}: metadata",
+                expected=f"{self.labelled} rows, one a labelled patch",
+                found=f"{len(places)} rows, or those of other patches",
+                remedy="remove metadata*.parquet in dataset/ and run again",
+            )
+        for place, flag in zip(places, flagged, strict=True):
+            states[place] = states[place].upper() if flag else states[place]
+        return replace(self, states="".join(states))
+
+
+def grid_png(tile: Tile) -> bytes:
+    """The picture of a tile's grid, a pixel a patch."""
+    side = tile.grid.patches_a_side
+    order = {state.character: place for place, state in enumerate(STATES)}
+    index = np.array([order[state] for state in tile.states], "uint8").reshape(side, side).T
+    return rendering.palette_png(index, [state.colour for state in STATES])
+
+
+def overviews(tile: Tile) -> Iterator[tuple[str, bytes]]:
+    """File name and content of the pictures of a whole tile."""
+    yield "grid.png", grid_png(tile)
+    yield "rgb.webp", rendering.webp(rendering.read_picture(tile.rgb))
+    yield "map.png", tile.reference_map.read_bytes()
+
+
+def shown(tile: Tile, patch_ids: Sequence[str], labels: np.ndarray) -> dict[str, bool]:
+    """The patches to show, and whether there is a reference map of each.
+
+    They are of those in the dataset, with their labels (patch, class); if there are none, of all that are written.
+    """
+    with ShardReader(tile.patches) as shard, ShardReader(tile.maps) as maps:
+        if not patch_ids:
+            patch_ids, labels = shard.patch_ids, np.zeros((len(shard.patch_ids), 0), bool)
+        return {patch_ids[row]: patch_ids[row] in maps for row in examples(labels, EXAMPLES)}
+
+
+def quicklooks(tile: Tile, chosen: Mapping[str, bool], colours: Mapping[int, Colour]) -> Iterator[tuple[str, bytes]]:
+    """File name and content of the pictures of the patches that are shown."""
+    with ShardReader(tile.patches) as shard, ShardReader(tile.maps) as maps:
+        for patch_id, has_map in chosen.items():
+            place = patch_id[-5:]
+            yield f"{place}.webp", rendering.webp(rendering.true_colour(rendering.read_rgb(shard, patch_id)))
+            if has_map:
+                yield f"{place}.png", rendering.map_png(rendering.read_codes(maps, patch_id), colours)
+
+
+def missing(tiles: Sequence[Tile]) -> list[tuple[str, str, int, list[str]]]:
+    """Why patches of the grids are not in the dataset: what, why, how many, and the tiles with the most, if not all."""
+    found = []
+    for state in STATES:
+        if state.character in IN_SPLIT + _FLAGGED_IN_SPLIT:
+            continue
+        if state.character == "u":
+            failed = [tile for tile in tiles if tile.failed]
+            others = [tile for tile in tiles if not tile.failed]
+            found.append(_reason("product failed", "its product has a quality result that is not PASSED", failed, "u"))
+            found.append(_reason(state.name, "a quarter of the reference map or more has no class", others, "u"))
+        else:
+            found.append(_reason(state.name, state.why, tiles, state.character))
+    return found
+
+
+def _reason(name: str, why: str, tiles: Sequence[Tile], state: str) -> tuple[str, str, int, list[str]]:
+    most = sorted((tile for tile in tiles if tile.counted[state]), key=lambda tile: (-tile.counted[state], tile.key))
+    return name, why, sum(tile.counted[state] for tile in tiles), [tile.key for tile in most]
+
+
+def split_of(state: str) -> str:
+    """The split of a patch in the dataset."""
+    return SPLITS[IN_SPLIT.index(state.lower())]

@@ -1,0 +1,179 @@
+"""What the report is made from, and what it says of it: the values that its templates show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ben_luigi.domain.dataset.comparison import Published
+from ben_luigi.domain.dataset.metadata import FLAGS
+from ben_luigi.domain.products.product import QUALITY_RESULTS
+from ben_luigi.domain.report import report_map
+from ben_luigi.domain.report.report_tiles import Tile
+from ben_luigi.domain.tiles.nomenclature import Nomenclature
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the dataset, or the tar inside of an archive: bytes and hexadecimal hashes."""
+
+    name: str
+    size: int
+    sha256: str
+    md5: str
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the report is made from.
+
+    `rows` are those of both metadata files; `comparison` and `provenance` the content of the files of these names;
+    `findings` counts what is remarkable about v1 patches; `leakage` is `split_leakage.csv`, where there is one.
+    """
+
+    tiles: Sequence[Tile]
+    rows: pa.Table
+    nomenclature: Nomenclature
+    colours: Mapping[int, tuple[int, int, int]]
+    countries_geojson: Path
+    published: Published
+    comparison: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    files: Sequence[File]
+    findings: Mapping[str, int]
+    leakage: Path | None = None
+
+
+def rows(
+    names: Sequence[str],
+    table: np.ndarray,
+    published: Mapping[str, Sequence[int]],
+    codes: Mapping[str, Sequence[int]] | None = None,
+) -> list[dict[str, Any]]:
+    """A table of splits; `most` is the most common row, whose bar has the whole width."""
+    most = int(table.sum(axis=1).max(initial=1))
+    return [
+        {
+            "name": name,
+            "codes": (codes or {}).get(name, []),
+            "parts": parts.tolist(),
+            "all": int(parts.sum()),
+            "most": most,
+            "published": sum(published[name]) if name in published else None,
+        }
+        for name, parts in zip(names, table, strict=True)
+    ]
+
+
+def example(tile: Tile, patch_id: str, has_map: bool, rows: pa.Table) -> dict[str, Any]:
+    """What stands below the pictures of a patch."""
+    at = pc.index(rows["patch_id"], patch_id).as_py()
+    row = rows.slice(at, 1).to_pylist()[0] if at >= 0 else {"labels": [], "split": "", **dict.fromkeys(FLAGS, False)}
+    flagged = any(row[flag] for flag in FLAGS)
+    return {"tile": tile.key, "place": patch_id[-5:], "has_map": has_map, "flagged": flagged, **row}
+
+
+def facts(tile: Tile) -> list[tuple[str, str]]:
+    """The facts of a tile's page, in words."""
+    longitude, latitude = report_map.centre(tile.square)
+    facts, l1c = tile.facts, tile.facts.get("l1c", {})
+    square = tile.square
+    said = {
+        "L2A product": facts["l2a_name"],
+        "sensing time": facts["start_time"],
+        "baseline": facts["baseline"],
+        "made by": f"Sen2Cor {facts['sen2cor']}" if facts.get("sen2cor") else "",
+        "quality": ", ".join(f"{check.split('_')[0].lower()} {facts[check.lower()]}" for check in QUALITY_RESULTS),
+        "upper-left corner": f"{square.left:.0f} m E, {square.top:.0f} m N, EPSG:{square.epsg}",
+        "side": f"{square.side_m:.0f} m",
+        "middle": f"{latitude}° N, {longitude}° E",
+        "L1C product": l1c.get("name", ""),
+        "CDSE id": l1c.get("id", ""),
+        "at CDSE": " ".join(word for word in (l1c.get("state", ""), l1c.get("note", "")) if word),
+        "sha256 of the L1C zip": l1c.get("sha256", ""),
+        "verified by": ", ".join(l1c["verified_by"])
+        if isinstance(l1c.get("verified_by"), list)
+        else l1c.get("verified_by", ""),
+        "written patches": f"{tile.written:,}",
+        "reference maps": f"{facts['reference_maps']:,}",
+    }
+    return [(name, str(value)) for name, value in said.items() if value]
+
+
+def lead(sources: Sources) -> str:
+    """What the dataset is, in a sentence."""
+    if sources.comparison["world"] == "sample":
+        return "The sample world: everything is made up but the names, and nothing of it is the published BigEarthNet."
+    return "Sentinel-1 and Sentinel-2 patches of 1200 m with land-cover maps and labels, rebuilt from their sources."
+
+
+def sections(leakage: bool) -> list[tuple[str, str]]:
+    """Anchor and title of each section of the first page."""
+    return [
+        ("map", "Map"),
+        ("tiles", "Tiles"),
+        ("patches", "Patches"),
+        ("labels", "Labels"),
+        ("together", "Classes together"),
+        ("missing", "What is missing"),
+        ("published", "Published run"),
+        *([("leakage", "Overlap between splits")] if leakage else []),
+        ("files", "Checksums"),
+        ("provenance", "Provenance"),
+        ("legend", "Legend"),
+    ]
+
+
+def europe(tiles: Sequence[Tile], countries_geojson: Path) -> dict[str, Any]:
+    """Outlines, and a mark a square; tiles of one square share it, and it shows the best of them."""
+    marks = []
+    for mgrs, group in groupby(tiles, key=lambda tile: tile.name.mgrs):
+        of_square = list(group)
+        best = min(of_square, key=lambda tile: ("labelled", "failed", "empty").index(tile.standing))
+        dates = ", ".join(f"{tile.name.sensing_time:%Y-%m-%d} ({tile.labelled:,} patches)" for tile in of_square)
+        marks.append(
+            {
+                "key": of_square[0].key,
+                "standing": best.standing,
+                "at": report_map.mark(of_square[0].square),
+                "dates": len(of_square),
+                "title": f"{mgrs}: {dates}",
+            }
+        )
+    return {
+        "width": report_map.WIDTH,
+        "height": report_map.HEIGHT,
+        "outlines": report_map.outlines(countries_geojson),
+        "marks": marks,
+        "enlarged": any(report_map.enlarged(tile.square) for tile in tiles),
+    }
+
+
+def notes(tiles: Sequence[Tile], sources: Sources) -> list[str]:
+    """What else is missing or remarkable, in sentences."""
+    without = [tile.key for tile in tiles if not tile.labelled]
+    odd = {tile.key: tile.facts.get("l1c", {}).get("state", "found") for tile in tiles}
+    notes = [f"Tiles without a patch in the dataset: {', '.join(without)}."] if without else []
+    notes += [f"Tile {key} at CDSE: {state}." for key, state in odd.items() if state not in ("", "found")]
+    notes += [f"{count:,} times: {finding}." for finding, count in sources.findings.items()]
+    present = set(pc.list_flatten(sources.rows["labels"]).unique().to_pylist())
+    absent = [name for name in sources.nomenclature.classes if name not in present]
+    return notes + ([f"Classes that no patch has: {'; '.join(absent)}."] if absent else [])
+
+
+def compared(comparison: Mapping[str, Any]) -> dict[str, Any]:
+    """How many lines of the comparison are equal, different and not comparable, and reasons that hold for several."""
+    lines = comparison["compared"]
+    states = [line["state"] for line in lines]
+    reasons = [line["note"] for line in lines if line["state"] == "not comparable" and line["note"]]
+    return {
+        "compared_states": [(state, states.count(state)) for state in dict.fromkeys(states)],
+        "compared_notes": [note for note in dict.fromkeys(reasons) if reasons.count(note) > 1],
+    }

@@ -1,0 +1,121 @@
+"""The pixels of a product's patches: the twelve bands decoded once, one column of the patch grid after the other.
+
+Columns from west to east are the order of the archive. Of each band only those JPEG 2000 blocks are decoded that hold a
+wanted patch, and GDAL's block cache keeps them until the neighbouring column has had its share.
+
+Threads share the work band by band, and each asks GDAL for one thread only: with more, GDAL 3.10 leaves out blocks that
+it cannot decode and reports no error, so that a truncated band would come out as zeros. `docs/decoding.md` has figures.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from ben_luigi.domain.errors import BadProduct
+from ben_luigi.domain.placement.grid import PATCH_M
+from ben_luigi.domain.products.product import BANDS, RESOLUTION_M, Product
+
+CACHE_BYTES = 400 * 2**20
+"""GDAL's block cache: two columns of blocks of all bands. With 150 MB a tile takes 2.6 times as long."""
+
+_COSTLY_FIRST = sorted(BANDS, key=RESOLUTION_M.__getitem__)
+
+
+@dataclass(frozen=True)
+class Column:
+    """Patches of one column `x` of the grid at `rows`; `pixels` has an array (patch, row, col), uint16, a band."""
+
+    x: int
+    rows: np.ndarray
+    pixels: dict[str, np.ndarray]
+
+    def valid(self) -> np.ndarray:
+        """Whether no pixel of any band is 0, a bool a patch."""
+        valid = np.ones(len(self.rows), dtype=bool)
+        for pixels in self.pixels.values():
+            valid &= pixels.min(axis=(1, 2)) > 0
+        return valid
+
+    def only(self, chosen: np.ndarray) -> Column:
+        """The column with the chosen patches, a bool each."""
+        if chosen.all():
+            return self
+        return Column(self.x, self.rows[chosen], {band: pixels[chosen] for band, pixels in self.pixels.items()})
+
+
+def decode(product: Product, x: np.ndarray, y: np.ndarray, threads: int = 1) -> Iterator[Column]:
+    """Decode the patches at (x, y), ascending, by columns, with `threads` threads; the next column is begun meanwhile.
+
+    BadProduct names a band that is damaged, be it in a part that is not wanted.
+    """
+    with ExitStack() as stack:
+        bands = {band: stack.enter_context(_Band(product, band)) for band in _COSTLY_FIRST}
+        pool = stack.enter_context(ThreadPoolExecutor(threads))
+        stack.callback(pool.shutdown, cancel_futures=True)  # before the bands are closed
+        for _ in pool.map(product.verify, _COSTLY_FIRST):
+            pass
+        begun: deque[tuple[int, np.ndarray, dict[str, Future[np.ndarray]]]] = deque()
+        for column in np.unique(x).tolist():
+            rows = y[x == column]
+            begun.append((column, rows, {name: pool.submit(band.read, column, rows) for name, band in bands.items()}))
+            if len(begun) == 2:
+                yield _finished(*begun.popleft())
+        while begun:
+            yield _finished(*begun.popleft())
+
+
+def _finished(x: int, rows: np.ndarray, pixels: dict[str, Future[np.ndarray]]) -> Column:
+    return Column(x, rows, {band: future.result() for band, future in pixels.items()})
+
+
+class _Band(ExitStack):
+    """One band, opened when it is first read; threads take turns."""
+
+    def __init__(self, product: Product, band: str) -> None:
+        super().__init__()
+        self._subject = f"{product.name.tile_key}: {product.bands[band]}"
+        self._path = product.bands[band]
+        self._side_px = PATCH_M // RESOLUTION_M[band]
+        self._raster: rasterio.DatasetReader | None = None
+        self._turn = Lock()
+
+    def read(self, column: int, rows: np.ndarray) -> np.ndarray:
+        """Pixels of the patches at (column, rows): (patch, row, col), uint16."""
+        side_px = self._side_px
+        strip = np.empty((len(rows), side_px, side_px), dtype="uint16")
+        try:
+            with self._turn, rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS=1):
+                self._raster = raster = self._raster or self.enter_context(rasterio.open(self._path))
+                for first, last in spans(rows, side_px, raster.block_shapes[0][0]):
+                    start, stop = int(rows[first]), int(rows[last]) + 1
+                    window = Window(column * side_px, start * side_px, side_px, (stop - start) * side_px)
+                    pixels = raster.read(1, window=window).reshape(-1, side_px, side_px)
+                    strip[first : last + 1] = pixels[rows[first : last + 1] - start]
+        except RasterioError as error:
+            raise BadProduct(
+                self._subject,
+                expected="JPEG 2000 blocks that can be decoded",
+                found=str(error.__cause__ or error),
+                remedy="remove the product, and convert or download the tile again",
+            ) from error
+        return strip
+
+
+def spans(rows: np.ndarray, side_px: int, block_px: int) -> Iterator[tuple[int, int]]:
+    """First and last index of the runs of `rows` between which no row of blocks lies that would be decoded in vain."""
+    first_block, last_block = rows * side_px // block_px, ((rows + 1) * side_px - 1) // block_px
+    ends = [*np.flatnonzero(first_block[1:] > last_block[:-1] + 1).tolist(), len(rows) - 1]
+    start = 0
+    for end in ends:
+        yield start, end
+        start = end + 1
