@@ -24,10 +24,14 @@ from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, l2a_task
 from ben_luigi.stages.comparison import CompareWithPublished
 from ben_luigi.stages.download import HashL1C, l1c_task
 from ben_luigi.stages.finalize import FinalizeDataset, VerifyDataset
+from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
+from ben_luigi.stages.leakage import FindSplitLeakage
 from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteStac
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.prerequisites import FindAccount, FindSen2Cor, GivenInput, input_task, side_m
 from ben_luigi.stages.provenance import WriteProvenance
+from ben_luigi.stages.report import WriteReport
 from ben_luigi.stages.resolve import AskCatalogue, ResolveTileIds, known_tiles, resolutions, source
 from ben_luigi.stages.tiles import KEPT
 from ben_luigi.state import database
@@ -77,7 +81,10 @@ def _whole() -> list[luigi.Task]:
     first = [ResolveTileIds()] if source() == "tile_names_csv" else []
     hashes = [HashL1C()] if source() != "l2a_dir" else []
     archives = [ArchiveS2(), ArchiveReferenceMaps(), ArchiveS1()]
-    return [*first, *hashes, WriteMetadata(), *archives, VerifyDataset(), WriteProvenance(), CompareWithPublished()]
+    described = [WritePatches(), WriteStac(), WriteCroissant(), WriteProvenance(), CompareWithPublished()]
+    seen = [] if config.selection() else [FindSplitLeakage(), WriteReport()]
+    lists = [ListHashes(), ListS1Hashes()]
+    return [*first, *hashes, WriteMetadata(), *archives, *lists, VerifyDataset(), *described, *seen]
 
 
 def _of(task: luigi.Task) -> Stage:

@@ -43,8 +43,8 @@ def find_executable(executable: str) -> Path:
             f"Sen2Cor {VERSION}",
             expected=f"the program {executable or PROGRAM}",
             found="no such executable file" if executable else "none of that name on PATH",
-            remedy=f"fetch {SOURCE} (sha256 {SHA256}), run it with bash and --target <folder>, "
-            f"and set [sen2cor] executable = <folder>/bin/{PROGRAM}",
+            remedy=f"scripts/install-sen2cor <folder> installs {SOURCE} (sha256 {SHA256}), by hand: with bash and "
+            f"--target <folder>; then set [sen2cor] executable = <folder>/bin/{PROGRAM}",
         )
     return Path(found).absolute()
 
