@@ -1,20 +1,20 @@
 """`scripts/compare-levels FILE...`: what each zstd level makes of one's own files: time, size, ratio.
 
-They are compressed as the archives are, a frame a file, on one core; nothing is written. The level that the pipeline
-takes is `[archive] level`.
+They are compressed as the archives are, a frame a file, on one core; nothing is written. The last column is how many of
+them the quick search packs as well as the level's own, so that it was taken. The pipeline's level is `[archive] level`.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ben_luigi.domain.dataset import archive
-from ben_luigi.domain.formats import frames
+from ben_luigi.domain.formats import frames, packing
 
 _LEVELS = (1, 3, 6, 9, 12)
 _MB = 1_000_000
@@ -22,31 +22,42 @@ _MB = 1_000_000
 
 @dataclass(frozen=True)
 class Spent:
-    """What a level took: seconds, and the length of all files in bytes before and after."""
+    """What a level took: seconds, the bytes of all files before and after, and how many of them were packed quickly."""
 
     level: int
     seconds: float
     content_bytes: int
     compressed_bytes: int
+    quick: int
 
     def line(self) -> str:
         """As a row of the table."""
         speed, ratio = self.content_bytes / self.seconds / _MB, self.content_bytes / self.compressed_bytes
-        return f"{self.level:>5} {self.seconds:>9.2f} {speed:>9.1f} {self.compressed_bytes:>16,} {ratio:>7.3f}"
+        numbers = f"{self.level:>5} {self.seconds:>9.2f} {speed:>9.1f} {self.compressed_bytes:>16,} {ratio:>7.3f}"
+        return f"{numbers} {self.quick:>6}"
 
 
 def compress(files: Sequence[Path], level: int) -> Spent:
     """Compress the files, and throw the result away; reading them does not count."""
-    seconds, content, compressed = 0.0, 0, 0
+    seconds, content, compressed, quick = 0.0, 0, 0, 0
     for path in files:
-        size = path.stat().st_size
-        packer = archive.packer(level, size)
+        size, sample = path.stat().st_size, _sample(path)
+        before = time.perf_counter()
+        chosen = packing.parameters(level, sample)
+        packer = packing.packer(chosen, size)
+        seconds += time.perf_counter() - before
         for chunk in _chunks(path):
             before = time.perf_counter()
             compressed += len(packer.compress(chunk) if chunk else packer.flush())
             seconds += time.perf_counter() - before
         content += size
-    return Spent(level, seconds, content, compressed)
+        quick += packing.is_quick(chosen)
+    return Spent(level, seconds, content, compressed, quick)
+
+
+def _sample(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return b"".join(os.pread(file.fileno(), size, at) for at, size in packing.sampled(path.stat().st_size))
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
@@ -71,7 +82,7 @@ def main() -> int:
             print("compare-levels: expected: files with content; found: none", file=sys.stderr)
             return 1
         print(f"{len(files)} files, {total:,} bytes")
-        print(f"{'level':>5} {'seconds':>9} {'MB/s':>9} {'bytes':>16} {'ratio':>7}")
+        print(f"{'level':>5} {'seconds':>9} {'MB/s':>9} {'bytes':>16} {'ratio':>7} {'quick':>6}")
         for level in options.levels:
             print(compress(files, level).line(), flush=True)
     except OSError as error:

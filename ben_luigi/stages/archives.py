@@ -146,12 +146,13 @@ class CompressPart(luigi.Task):
         level = int(config.archive().level)
         names = dict(s1_parts())[str(self.part)] if self.archive == S1 else list(kept())
         if from_folder(str(self.archive)):
-            sentinel1.write_folder_part(input_path("s1_dir"), names, target.file, level, expected=squares(names))
+            s1_dir = input_path("s1_dir")
+            part = sentinel1.write_folder_part(s1_dir, names, target.file, level, expected=squares(names))
         else:
             shard, index = shard_files(str(self.archive), str(self.part))
             keep = set(shards.read_index(index)["patch_id"].to_pylist()) & set(names)
-            archive.write_shard_part(shard, index, keep, target.file, level)
-        target.record(files.file_hash(target.file))
+            part = archive.write_shard_part(shard, index, keep, target.file, level)
+        target.record(part.checksum)
 
 
 def _s1_source(name: str) -> list[luigi.Task]:

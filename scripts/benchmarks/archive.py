@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -67,11 +67,17 @@ class Bench:
     shards: Sequence[Path]
     out: Path
     level: int
+    sizes: dict[str, int] = field(default_factory=dict)
 
     @property
     def tar(self) -> Path:
         """The finished tar, for the program."""
         return self.out / "finished.tar"
+
+    @property
+    def packed(self) -> Path:
+        """What the program makes of it."""
+        return self.out / "program.tar.zst"
 
     @property
     def archive(self) -> Path:
@@ -87,8 +93,14 @@ class Bench:
 
     def program(self) -> None:
         """The program, which takes no hashes."""
-        command = [_PROGRAM, "-q", "-f", f"-{LEVEL}", f"-T{WORKERS}", self.tar, "-o", self.out / "program.zst"]
+        command = [_PROGRAM, "-q", "-f", f"-{LEVEL}", f"-T{WORKERS}", self.tar, "-o", self.packed]
         subprocess.run(command, check=True)
+
+    def tidy(self) -> None:
+        """Remove what was written, since replacing it would be timed too; its sizes stay known."""
+        for path in self.out.glob("*.zst"):
+            self.sizes[path.name] = path.stat().st_size
+            path.unlink()
 
     def compress(self) -> None:
         """One part, by one core."""
@@ -119,8 +131,8 @@ def main(argv: Sequence[str]) -> int:
     """Run the benchmark and print it."""
     parser = argparse.ArgumentParser("scripts/bench archive", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/bench/archive"), help="where the shards are kept")
-    parser.add_argument("--tiles", type=int, default=6, help="number of tiles, 1 to 20")
-    parser.add_argument("--patches-a-side", type=int, default=38, help="of each tile: its square is their number")
+    parser.add_argument("--tiles", type=int, default=20, help="number of tiles, 1 to 20")
+    parser.add_argument("--patches-a-side", type=int, default=30, help="of each tile: its square is their number")
     parser.add_argument("--level", type=int, default=LEVEL, help="of ours; the program's is 6")
     parser.add_argument("--runs", type=int, default=5, help="of ours and of the program, in turn")
     options = parser.parse_args(argv)
@@ -136,7 +148,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(bench: Bench, runs: int) -> None:
     tar, _ = _hash_tar(bench.shards, bench.tar)
-    ratio = pairs("shards to archive, hashed / zstd -T2", bench.make, bench.program, runs=runs, at_most=0.90)
+    ratio = pairs(
+        "shards to archive, hashed / zstd -T2", bench.make, bench.program, runs=runs, at_most=0.90, tidy=bench.tidy
+    )
     work: dict[str, tuple[Callable[[], object], float | None]] = {
         name: (partial(bench.digest, name), None) for name in ("md5", "sha256")
     }
@@ -146,12 +160,12 @@ def _run(bench: Bench, runs: int) -> None:
     facts = {
         "tar, MB": round(tar.size_bytes / 1e6),
         "members": sum(len(shards.read_index(shard.with_suffix(".parquet"))) for shard in bench.shards),
-        "tar / archive, ours": round(tar.size_bytes / bench.archive.stat().st_size, 3),
-        "tar / archive, zstd": round(tar.size_bytes / (bench.out / "program.zst").stat().st_size, 3),
+        "tar / archive, ours": round(tar.size_bytes / bench.sizes[bench.archive.name], 3),
+        "tar / archive, zstd": round(tar.size_bytes / bench.sizes[bench.packed.name], 3),
         "zstd of the library": ".".join(map(str, zstandard.ZSTD_VERSION)),
         "zstd, the program": _version(),
         "peak memory of a process, MB (aim: < 512)": round(ratio.ours.peak_mb),
-        "peak memory with a fourth of the members, MB": round(_of_a_fourth(bench).peak_mb),
+        "peak memory with a fourth of the tiles, MB": round(_of_a_fourth(bench).peak_mb),
         "cores that compress as fast as one core hashes md5": round(compressing.cpu_s / md5.cpu_s, 1),
         "cores from which this archive alone waits for the md5 of its tar": round(cores, 1),
         "cores from which all three archives together do": round(cores / S2_OF_ALL, 1),

@@ -71,7 +71,7 @@ def test_an_s1_part_holds_both_files_of_each_patch(tmp_path: Path) -> None:
     out = tmp_path / f"{key}.tar.zst"
     part = sentinel1.write_folder_part(folder, ordered, out, 6, expected=dict.fromkeys(S1_NAMES, SQUARE))
     content = unpacked(out)
-    assert part == archive.Part(8, len(content), out.stat().st_size)
+    assert part == archive.Part(8, len(content), out.stat().st_size, out.read_bytes()[-4:].hex())
     assert names(content) == [
         f"BigEarthNet-S1/{ACQUISITION}/{name}/{name}_{band}.tif"
         for name in (f"{ACQUISITION}_33UUP_{xy}" for xy in ("0_9", "1_4", "1_45", "26_57"))

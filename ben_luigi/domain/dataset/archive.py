@@ -1,17 +1,17 @@
 """From shards to the `.tar.zst` archives, part by part.
 
 A *part* holds the members of one tile (S2, reference maps), or of one S1 acquisition over one MGRS square (S1), as one
-zstd frame with its content size and a checksum. Each is compressed by one thread of zstd's own, whose bytes are those
-of any number of threads, and up to a quarter faster than without threads (zstd 1.5.7). Frames may be joined end to end:
-an archive is its parts in order, and a last frame that ends the tar.
+zstd frame with its content size and a checksum. Frames may be joined end to end: an archive is its parts in order, and
+a last frame that ends the tar.
 
-md5 cannot be shared out: the tar of an archive is hashed from end to end by one core, at a speed of seven to nine cores
+md5 cannot be shared out: the tar of an archive is hashed from end to end by one core, at a speed of five to eight cores
 that compress. So it is hashed straight from the shards, while the parts are compressed, and not behind them.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,16 +23,23 @@ import zstandard
 
 from ben_luigi.domain.errors import BadArchive
 from ben_luigi.domain.files import published
-from ben_luigi.domain.formats import frames, shards, tarball
+from ben_luigi.domain.formats import frames, packing, shards, tarball
+
+_CHUNKS_AHEAD = 4
+"""So many may wait to be hashed: then nobody waits for anybody on the way."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part that was written: its number of members, and its length in bytes before and after compression."""
+    """A part that was written: its number of members, and its length in bytes before and after compression.
+
+    `checksum` is the one of its frame, hexadecimal: of the content.
+    """
 
     members: int
     tar_bytes: int
     compressed_bytes: int
+    checksum: str
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,18 @@ def write_shard_part(shard: Path, index: Path, keep: Collection[str], out: Path,
     runs = shards.ranges(table, keep)
     kept = set(keep)
     members = sum(patch_id in kept for patch_id in table["patch_id"].to_pylist())
-    return write_part(_read_runs(shard, runs), members, sum(size for _, size in runs), out, level)
+    sample = b"".join(_read_runs(shard, _spread(runs)))
+    return write_part(_read_runs(shard, runs), members, sum(size for _, size in runs), out, level, sample)
+
+
+def _spread(runs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Where in the shard the pieces of a sample of `runs` are; each ends with its run at the latest."""
+    for at, most in packing.sampled(sum(size for _, size in runs)):
+        start = at
+        for offset, size in runs:
+            if 0 <= start < size:
+                yield offset + start, min(size - start, most)
+            start -= size
 
 
 def shard_members(shard: Path, index: Path, keep: Collection[str]) -> Iterator[bytes]:
@@ -74,21 +92,16 @@ def _read_runs(shard: Path, runs: Iterable[tuple[int, int]]) -> Iterator[bytes]:
                 yield chunk
 
 
-def packer(level: int, content_bytes: int) -> zstandard.ZstdCompressionObj:
-    """What compresses a part of that length: `compress` for each of its chunks, and then `flush`, give its frame."""
-    compressor = zstandard.ZstdCompressor(level=level, threads=1, write_checksum=True, write_content_size=True)
-    return compressor.compressobj(size=content_bytes)
-
-
-def write_part(chunks: Iterable[bytes], members: int, tar_bytes: int, out: Path, level: int) -> Part:
-    """Compress `chunks`, which have `tar_bytes` bytes in all, to `out`."""
-    packed = packer(level, tar_bytes)
+def write_part(chunks: Iterable[bytes], members: int, tar_bytes: int, out: Path, level: int, sample: bytes) -> Part:
+    """Compress `chunks`, which have `tar_bytes` bytes in all, to `out`. `sample` is of their content."""
+    packed = packing.packer(packing.parameters(level, sample), tar_bytes)
     with published(out) as work:
         with work.open("wb") as file:
             for chunk in chunks:
                 file.write(packed.compress(chunk))
-            file.write(packed.flush())
-        return Part(members, tar_bytes, work.stat().st_size)
+            end = packed.flush()
+            file.write(end)
+        return Part(members, tar_bytes, work.stat().st_size, end[-frames.CHECKSUM_BYTES :].hex())
 
 
 def part_members(part: Path) -> Iterator[bytes]:
@@ -156,7 +169,7 @@ def _bad_part(part: Path, found: str, tar_bytes: int | None = None) -> BadArchiv
 
 
 class _Flow:
-    """A stream of bytes that threads hash, and write if a file is asked for, one chunk behind `put`.
+    """A stream of bytes that is hashed, and written if a file is asked for: a thread each, a few chunks behind `put`.
 
     The file is published when the stack that it is given to is left.
     """
@@ -165,27 +178,26 @@ class _Flow:
         self.size = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
-        self._sinks: list[Callable[[bytes], object]] = [self._md5.update, self._sha256.update]
+        sinks: list[Callable[[bytes], object]] = [self._md5.update, self._sha256.update]
         if path is not None:
-            self._sinks.append(_open(stack, path).write)
-        self._pool = stack.enter_context(ThreadPoolExecutor(thread_name_prefix="flow"))
-        self._busy: list[Future[object]] = []
+            sinks.append(_open(stack, path).write)
+        self._sinks = [(stack.enter_context(ThreadPoolExecutor(1, "flow")), sink) for sink in sinks]
+        self._busy: deque[Future[object]] = deque()
 
     def put(self, chunk: bytes) -> None:
-        """Take the next bytes, once the last ones are dealt with."""
-        self._wait()
+        """Take the next bytes, once those of a few chunks before are dealt with."""
         self.size += len(chunk)
-        self._busy = [self._pool.submit(sink, chunk) for sink in self._sinks]
+        self._busy.extend(thread.submit(sink, chunk) for thread, sink in self._sinks)
+        self._wait(_CHUNKS_AHEAD * len(self._sinks))
 
     def hashes(self) -> Hashes:
         """What has come through, once all of it is dealt with."""
-        self._wait()
+        self._wait(0)
         return Hashes(self.size, self._md5.hexdigest(), self._sha256.hexdigest())
 
-    def _wait(self) -> None:
-        for future in self._busy:
-            future.result()
-        self._busy = []
+    def _wait(self, most: int) -> None:
+        while len(self._busy) > most:
+            self._busy.popleft().result()
 
 
 def _open(stack: ExitStack, path: Path) -> BinaryIO:

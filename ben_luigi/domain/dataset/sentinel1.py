@@ -6,12 +6,13 @@ A *part* of S1 holds the patches of one acquisition over one MGRS square.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from ben_luigi.domain.dataset.archive import Part, write_part
 from ben_luigi.domain.errors import BadInput, some
-from ben_luigi.domain.formats import tarball
+from ben_luigi.domain.formats import packing, tarball
 from ben_luigi.domain.formats.tiffheader import read_header
 from ben_luigi.domain.names import s1_tile
 from ben_luigi.domain.placement.grid import Square
@@ -61,11 +62,12 @@ def write_folder_part(
         len(tarball.header(member, size)) + size + len(tarball.padding(size))
         for (member, _, _), size in zip(files, sizes, strict=True)
     )
-    blocks = (
-        _block(member, path, size, expected[name] if expected is not None else None)
+    blocks = [
+        partial(_block, member, path, size, expected[name] if expected is not None else None)
         for (member, path, name), size in zip(files, sizes, strict=True)
-    )
-    return write_part(blocks, len(files), tar_bytes, out, level)
+    ]
+    sample = b"".join(block() for block in blocks[:: packing.SAMPLE_PART])
+    return write_part((block() for block in blocks), len(files), tar_bytes, out, level, sample)
 
 
 def _sizes(s1_dir: Path, paths: Sequence[Path]) -> list[int]:

@@ -13,10 +13,13 @@ from typing import BinaryIO, cast
 import zstandard
 
 CHUNK_BYTES = 2**20
+CHECKSUM_BYTES = 4
+"""Of the content, at the end of a frame."""
+
 _MAGIC = zstandard.FRAME_HEADER
 _SKIPPABLE = range(0x184D2A50, 0x184D2A60)
 _LONGEST_HEADER = 18
-_BLOCK_HEADER_BYTES, _CHECKSUM_BYTES = 3, 4
+_BLOCK_HEADER_BYTES = 3
 _RLE, _RESERVED = 1, 3
 
 
@@ -92,7 +95,7 @@ class _Slice:
     def read(self, size: int) -> bytes:
         """Up to `size` bytes."""
         left = self._stop - self._at
-        most = left - _CHECKSUM_BYTES if left > _CHECKSUM_BYTES else min(left, _CHECKSUM_BYTES - 1)
+        most = left - CHECKSUM_BYTES if left > CHECKSUM_BYTES else min(left, CHECKSUM_BYTES - 1)
         data = _read(self._file, self._at, min(size, most))
         self._at += len(data)
         if data:
@@ -144,7 +147,7 @@ def _stop(file: BinaryIO, start: int, size: int) -> int | None:
         at += _BLOCK_HEADER_BYTES + (1 if kind == _RLE else length)
         if at > size:
             return None
-    at += _CHECKSUM_BYTES if parameters.has_checksum else 0
+    at += CHECKSUM_BYTES if parameters.has_checksum else 0
     return at if at <= size else None
 
 
