@@ -56,6 +56,9 @@ class inputs(luigi.Config):  # noqa: N801
     snow_csv = luigi.Parameter(default="", description="v1 names of patches with seasonal snow")
     cloud_csv = luigi.Parameter(default="", description="v1 names of patches with cloud or shadow")
     published_tile_ids_csv = luigi.Parameter(default="", description="published tile ids, to compare with")
+    compare_with_dir = luigi.Parameter(
+        default="", description="dataset folder, such as the published one, to compare with row by row"
+    )
     published_l1c_hashes_csv = luigi.Parameter(default="", description="published L1C hashes, to compare with")
 
 
@@ -178,7 +181,9 @@ class retention(luigi.Config):  # noqa: N801
         default="keep", choices=["keep", "delete-after-cut"], description="the L2A products that Sen2Cor made"
     )
     parts = luigi.ChoiceParameter(
-        default="keep", choices=["keep", "delete-after-archive"], description="the parts that an archive is joined of"
+        default="keep",
+        choices=["keep", "delete-after-archive"],
+        description="what an archive was joined of, and the S1 patches collected from the .tar.gz",
     )
 
 

@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 
 from ben_luigi import config
 from ben_luigi.domain.cdse.resolve import read_tile_ids
-from ben_luigi.domain.dataset import comparison, metadata
+from ben_luigi.domain.dataset import comparison, differences, metadata
 from ben_luigi.domain.dataset.comparison import Line
+from ben_luigi.domain.dataset.verify import HASH_LISTS
+from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.files import file_hash, text_hash
 from ben_luigi.domain.products.l1c import read_hashes
-from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archive_digests
+from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archive_digests, kept
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import HashL1C
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
@@ -24,9 +26,12 @@ from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts
 from ben_luigi.stages.metadata import WriteMetadata, metadata_digests
 from ben_luigi.stages.prerequisites import optional_input
 from ben_luigi.stages.resolve import ResolveTileIds, known_tiles, source, tiles
+from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
 FIGURES = config.TRACKED_ARTIFACTS / "published.toml"
+_METADATA = {metadata.METADATA, metadata.FLAGGED}
+_LISTS = {HASH_LISTS[S2], HASH_LISTS[MAPS]}
 
 
 class CompareWithPublished(Derived):
@@ -48,7 +53,8 @@ class CompareWithPublished(Derived):
 
     def output(self) -> MadeFile:
         """The comparison."""
-        made_from = {"made": digests_made(), "tiles": list(known_tiles())}
+        other = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in _others()]
+        made_from = {"made": digests_made(), "tiles": list(known_tiles()), "compared_with": other}
         return MadeFile(f"{config.result_folder()}/comparison.json", made_from)
 
     def make(self) -> None:
@@ -60,6 +66,7 @@ class CompareWithPublished(Derived):
             *self._sources(excuse),
             *self._lists(figures, excuse),
             *self._files(figures, excuse),
+            *_row_by_row(),
             *comparison.compare_counts(unflagged, flagged, figures, excuse),
         ]
         comparison.write(
@@ -109,6 +116,43 @@ class CompareWithPublished(Derived):
             yield comparison.compare(tar, hashes["tar"]["md5"], figures.md5[tar], excuse=excuse)
             other = excuse or "other zstd frames, other bytes: the .tar counts"
             yield comparison.compare(packed, hashes["compressed"]["md5"], figures.md5[packed], excuse=other)
+
+
+def _row_by_row() -> Iterator[Line]:
+    """Metadata and hash lists beside another run's, where their folder is given: what it has of this run's tiles."""
+    names = [path.name for path in _others()]
+    folders = config.data_dir() / config.result_folder(), config.given_input("compare_with_dir") or Path()
+    rows = database.query("SELECT l2a_name FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(known_tiles()))
+    tile_names = {name.rpartition("_")[0] for name in rows["l2a_name"]}
+    length = max(map(len, tile_names), default=0)  # which is the same for all
+
+    def of_ours(name: str) -> bool:
+        return name[:length] in tile_names
+
+    if {*names} & _METADATA:
+        keep = kept().__contains__ if config.selection() else of_ours
+        both = (differences.metadata_rows(folder, keep) for folder in folders)
+        yield comparison.compare_rows("metadata, row by row", differences.differences(differences.COLUMNS, *both))
+    for name in names:
+        if name not in _METADATA:
+            both = (differences.hash_rows(folder / name, of_ours) for folder in folders)
+            yield comparison.compare_rows(f"{name}, row by row", differences.differences(["sha256"], *both))
+
+
+def _others() -> list[Path]:
+    """What there is of another run to compare with."""
+    folder = config.given_input("compare_with_dir")
+    if folder is None:
+        return []
+    found = [folder / name for name in sorted(_METADATA | _LISTS) if (folder / name).is_file()]
+    if not found:
+        raise BadInput(
+            folder,
+            expected=f"one of {', '.join(sorted(_METADATA | _LISTS))}",
+            found="none of them" if folder.is_dir() else "no folder there",
+            remedy="correct [inputs] compare_with_dir, or leave it out",
+        )
+    return found
 
 
 def digests_made() -> list[str]:

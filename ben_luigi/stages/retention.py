@@ -13,7 +13,7 @@ import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
+from ben_luigi.stages.archives import S1, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, from_folder, shard_folder
 from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, made_product
 from ben_luigi.stages.download import DownloadL1C
 from ben_luigi.stages.patches import CutPatches
@@ -63,10 +63,15 @@ def _is_cut(tile: str) -> bool:
 
 
 def _retire_parts(archive: ArchiveS2 | ArchiveReferenceMaps | ArchiveS1) -> None:
-    parts = sorted((config.data_dir() / "archives" / archive.name).glob("*.tar.zst"))
-    if config.retention().parts != "keep" and parts and archive.complete():
-        for part in parts:
-            _remove(part)
+    """Remove the compressed parts, and the S1 patches that were collected from the `.tar.gz`."""
+    if config.retention().parts == "keep":
+        return
+    found = sorted((config.data_dir() / config.parts_folder() / archive.name).glob("*.tar.zst"))
+    if archive.name == S1 and not from_folder(S1):
+        found += [path for path in (config.data_dir() / shard_folder(S1)).glob("*") if path.is_file()]
+    if found and archive.complete():
+        for path in found:
+            _remove(path)
 
 
 def _remove(path: Path) -> None:

@@ -19,7 +19,7 @@ from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.dataset.estimate import TILES, Retention, Work
 from ben_luigi.domain.errors import BadInput, DatabaseError, PipelineError
 from ben_luigi.sample.scenes import SCENES
-from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
+from ben_luigi.stages.archives import S1, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, from_folder
 from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, l2a_task
 from ben_luigi.stages.comparison import CompareWithPublished
 from ben_luigi.stages.download import HashL1C, l1c_task
@@ -116,6 +116,7 @@ def work() -> Work:
         side_m=side_m(),
         from_l1c=from_l1c,
         from_cdse=from_cdse,
+        collects_s1=not from_folder(S1),
         downloads_at_once=config.downloads_at_once(),
         conversions_at_once=config.sen2cor_at_once(),
         tasks_at_once=int(luigi.configuration.get_config().getint("core", "workers", 1)),

@@ -34,13 +34,26 @@ def test_from_l2a_products_come_the_same_bytes(
     assert f"{s1}; expected: a whole .tar.gz with md5 94ced734" in unlike.said
     assert not list((unlike.data / "s1").iterdir())
     inputs["s1_md5"] = file_hash(s1, "md5")
-    config = configuration(tmp_path, sample_world, inputs=inputs, archive={"keep_tar": "true"})
+    inputs["compare_with_dir"] = sample_run.data / "dataset"
+    config = configuration(
+        tmp_path,
+        sample_world,
+        inputs=inputs,
+        archive={"keep_tar": "true"},
+        retention={"parts": "delete-after-archive"},
+    )
     run = pipeline(tmp_path, config=config)
     assert run.code == 0, run.said
+    compared = json.loads((run.data / "dataset" / "comparison.json").read_text())["compared"]
+    states = {line["what"]: line["state"] for line in compared if line["what"].endswith("row by row")}
+    assert states == dict.fromkeys(
+        ["metadata, row by row", "patch_hashes.csv, row by row", "reference_map_hashes.csv, row by row"], "equal"
+    )
     assert not any(
         task.startswith(("Download", "Convert", "Resolve", "HashL1C")) for task in unlike.tasks() + run.tasks()
     )
     assert "CollectS1()" in run.tasks()
+    assert not [*(run.data / "s1").iterdir(), *(run.data / "archives").glob("*/*.tar.zst")]
     for name in ("metadata.parquet", "BigEarthNet-S1.tar.zst", "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst"):
         assert (run.data / "dataset" / name).read_bytes() == (sample_run.data / "dataset" / name).read_bytes()
     packed = run.data / "dataset" / "BigEarthNet-S2.tar.zst"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ works = st.builds(
     side_m=st.sampled_from([TILE_SIDE_M, 12_180]),
     from_l1c=st.booleans(),
     from_cdse=st.booleans(),
+    collects_s1=st.booleans(),
     downloads_at_once=st.integers(1, 4),
     conversions_at_once=st.integers(1, 64),
     tasks_at_once=st.integers(1, 64),
@@ -36,6 +39,8 @@ def test_the_real_run_by_hand() -> None:
     archives = 125 * 824e6 / 1.83 + 125 * 4_760 * 118_272 + maps
     kept = 125e9 + 125 * 1.2e9 + 125 * 824e6 + maps + 2 * archives
     assert REAL.peak_bytes(Retention()) == pytest.approx(kept + 125 * 8_281 * 2_000, rel=0.01)
+    s1 = replace(REAL, collects_s1=True).peak_bytes(Retention()) - REAL.peak_bytes(Retention())
+    assert s1 == pytest.approx(125 * 4_760 * 118_272)
 
 
 @given(works)

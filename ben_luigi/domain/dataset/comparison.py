@@ -64,7 +64,12 @@ def compare(what: str, ours: str, published: str, *, excuse: str = "", note: str
         return Line(what, EQUAL, ours, published, note)
     if excuse:
         return Line(what, NOT_COMPARABLE, ours, published, excuse)
-    return Line(what, DIFFERENT, ours, published, note or "another value")
+    return Line(what, DIFFERENT, ours, published, note or "other content; [inputs] compare_with_dir can tell which")
+
+
+def compare_rows(what: str, said: str) -> Line:
+    """What was held against another run's row by row, and in what it differs, if it does."""
+    return Line(what, DIFFERENT if said else EQUAL, "", "", said)
 
 
 def changed_rows(ours: Mapping[str, str], published: Mapping[str, str]) -> str:

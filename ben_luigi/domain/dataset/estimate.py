@@ -57,7 +57,7 @@ class Work:
     """What is to be done. `downloads_bytes` has an entry for each product to fetch, None where its size is not known.
 
     `tiles` are all tiles of the dataset, done or not; `tasks_at_once` bounds what is cut and compressed at once,
-    `rate_bytes_s` is the limit of all downloads together, 0 for none.
+    `rate_bytes_s` is the limit of all downloads together, 0 for none; `collects_s1`: S1 comes from its `.tar.gz`.
     """
 
     tiles: int
@@ -68,6 +68,7 @@ class Work:
     side_m: int = TILE_SIDE_M
     from_l1c: bool = True
     from_cdse: bool = True
+    collects_s1: bool = False
     downloads_at_once: int = 1
     conversions_at_once: int = 1
     tasks_at_once: int = 1
@@ -102,7 +103,8 @@ class Work:
         dataset = s2 + s1 + tiles * _PATCHES * _MAP_BYTES
         kept = l1c * (not retention.l1c) + l2a * (not retention.l2a)
         products = max(l1c, kept + shards) + work
-        joined = kept + shards + dataset + (max(s2, s1) if retention.parts else dataset)
+        collected = s1 * self.collects_s1
+        joined = kept + shards + dataset + (max(s2, s1 + collected) if retention.parts else dataset + collected)
         database = _DATABASE_BYTES + tiles * _ALL_PATCHES * _DATABASE_BYTES_A_PATCH + _LOG_BYTES * min(1.0, tiles)
         return max(products, joined) + database
 
