@@ -4,7 +4,7 @@ AskCatalogue > ResolveTileIds, DownloadL1C > HashL1C
 DownloadL1C > ConvertToL2A > ReadProduct > GridPatches > AssignSplits, AssignCountries, AlignPatches
 AlignPatches > CutPatches > MakeReferenceMaps > LabelPatches
 all of a tile > ProcessTiles > MapLabels, MapV1Names, MapSplits, MapCountries > WriteMetadata
-WriteMetadata > CompressPart, HashTar > ArchiveS1, ArchiveS2, ArchiveReferenceMaps > CompareWithPublished
+WriteMetadata > CompressPart > JoinParts, HashTar > ArchiveS1, ArchiveS2, ArchiveReferenceMaps > CompareWithPublished
 WriteMetadata > WritePatches > FindSplitLeakage, WriteStac, WriteCroissant
 CompareWithPublished, RenderTile > WriteReport > FinalizeDataset
 """

@@ -17,6 +17,7 @@ from ben_luigi.domain import files, inputs
 from ben_luigi.domain.dataset import archive, sentinel1
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
 from ben_luigi.domain.dataset.sentinel1_stream import collect
+from ben_luigi.domain.errors import BadArchive
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, Square
@@ -235,10 +236,43 @@ class HashTar(luigi.Task):
             parts = [archive.shard_members(*shard_files(name, part), keep) for part, keep in parts_of(name)]
         tar = config.data_dir() / config.parts_folder() / f"{name}.tar" if config.archive().keep_tar else None
         hashes, part_bytes = archive.hash_tar(parts, tar)
-        content = {**asdict(hashes), "part_bytes": part_bytes}
         target = self.output()
-        files.write_text(target.file, json.dumps(content, indent=1, sort_keys=True) + "\n")
+        _write_json(target.file, {**asdict(hashes), "part_bytes": part_bytes})
         target.record(hashes.sha256)
+
+
+class JoinParts(luigi.Task):
+    """The parts of an archive in one file, once they are there; it does not wait for the hashes of the tar."""
+
+    archive = luigi.Parameter()
+    priority = PRIORITY["archive"] + 1
+
+    def requires(self) -> Any:
+        """Which patches are kept."""
+        return WriteMetadata()
+
+    def output(self) -> dict[str, MadeFile]:
+        """The archive, and its hashes, with the length of each part before compression."""
+        name = str(self.archive)
+        made_from = {**_made_from(name), "level": config.archive().level}
+        return {
+            "archive": MadeFile(f"{config.result_folder()}/{name}.tar.zst", made_from),
+            "hashes": MadeFile(f"{config.parts_folder()}/{name}.tar.zst.json", made_from),
+        }
+
+    def run(self) -> Any:
+        """Have the parts compressed, and join them."""
+        tasks, target = _part_tasks(str(self.archive)), self.output()
+        yield tasks
+        hashes, part_bytes = archive.join([task.output().file for task in tasks], target["archive"].file)
+        _write_json(target["hashes"].file, {**asdict(hashes), "part_bytes": part_bytes})
+        for made in target.values():
+            made.record(hashes.sha256)
+        report_bytes(self, hashes.size_bytes)
+
+
+def _write_json(path: Path, content: object) -> None:
+    files.write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 class _Archive(Derived):
@@ -253,25 +287,25 @@ class _Archive(Derived):
 
     def output(self) -> dict[str, MadeFile]:
         """The archive, and its hashes."""
+        joined = JoinParts(archive=self.name).output()["archive"]
         made_from = {**_made_from(self.name), "level": config.archive().level}
-        return {
-            "archive": MadeFile(f"{config.result_folder()}/{self.name}.tar.zst", made_from),
-            "hashes": MadeFile(f"{config.parts_folder()}/{self.name}.json", made_from),
-        }
+        return {"archive": joined, "hashes": MadeFile(f"{config.parts_folder()}/{self.name}.json", made_from)}
 
     def make(self) -> Any:
-        """Have the tar hashed and the parts compressed, and join them."""
-        tar, parts = HashTar(archive=self.name), _part_tasks(self.name)
-        yield [tar, *parts]
-        target = self.output()
-        hashes = json.loads(tar.output().file.read_text(encoding="utf-8"))
-        frames = [task.output().file for task in parts]
-        packed = archive.join(frames, hashes.pop("part_bytes"), target["archive"].file)
-        text = json.dumps({"tar": hashes, "compressed": asdict(packed)}, indent=1, sort_keys=True) + "\n"
-        files.write_text(target["hashes"].file, text)
-        for made in target.values():
-            made.record(packed.sha256)
-        report_bytes(self, target["archive"].file.stat().st_size)
+        """Have the tar hashed, and the parts compressed and joined, side by side; and hold the two together."""
+        tasks = HashTar(archive=self.name), JoinParts(archive=self.name)
+        yield tasks
+        outputs = tasks[0].output(), tasks[1].output()["hashes"]
+        tar, packed = (json.loads(made.file.read_text(encoding="utf-8")) for made in outputs)
+        parts = [task.output().file for task in _part_tasks(self.name)]
+        try:
+            archive.check_sizes(parts, packed.pop("part_bytes"), tar.pop("part_bytes"))
+        except BadArchive:
+            files.remove(tasks[1].output()["archive"].file)
+            raise
+        target = self.output()["hashes"]
+        _write_json(target.file, {"tar": tar, "compressed": packed})
+        target.record(packed["sha256"])
 
 
 class ArchiveS2(_Archive):

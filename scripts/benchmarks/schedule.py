@@ -140,10 +140,14 @@ def _collect(task: download.HashL1C) -> Iterator[list[luigi.Task]]:
     _touch(task)
 
 
-def _join(task: luigi.Task) -> Iterator[list[luigi.Task]]:
-    """An archive with a part for every tile."""
-    parts = [archives.CompressPart(archive=task.name, part=tile) for tile in resolve.tiles()]
-    yield [archives.HashTar(archive=task.name), *parts]
+def _join(task: archives.JoinParts) -> Iterator[list[luigi.Task]]:
+    """A part for every tile."""
+    yield [archives.CompressPart(archive=task.archive, part=tile) for tile in resolve.tiles()]
+    _touch(task)
+
+
+def _archive(task: archives._Archive) -> Iterator[list[luigi.Task]]:
+    yield [archives.HashTar(archive=task.name), archives.JoinParts(archive=task.name)]
     _touch(task)
 
 
@@ -169,7 +173,8 @@ _WORK: dict[type[luigi.Task], Callable[[Any], object]] = {
     metadata.WriteMetadata: _touch,
     archives.CompressPart: _touch,
     archives.HashTar: _touch,
-    archives._Archive: _join,
+    archives.JoinParts: _join,
+    archives._Archive: _archive,
     hash_lists.ListHashes: _touch,
     hash_lists.ListS1Hashes: _touch,
     open_metadata.WritePatches: _touch,

@@ -36,6 +36,7 @@ def test_nothing_is_cut_again_and_the_whole_stays(sample_run: Run, subset_run: R
         "WriteProvenance",
         "CompressPart",
         "HashTar",
+        "JoinParts",
         "ListHashes",
         "ListS1Hashes",
         "ArchiveS1",

@@ -64,7 +64,8 @@ def test_parts_join_to_one_tar(tmp_path: Path, count: int) -> None:
         parts.append(tmp_path / f"{tile}.tar.zst")
         archive.write_shard_part(tar, index, keep, parts[-1], 3)
     of_tar, tar_bytes = archive.hash_tar(map(archive.part_members, parts), tmp_path / "S2.tar")
-    of_packed = archive.join(parts, tar_bytes, tmp_path / "S2.tar.zst")
+    of_packed, joined_bytes = archive.join(parts, tmp_path / "S2.tar.zst")
+    assert joined_bytes == tar_bytes
     packed, content = (tmp_path / "S2.tar.zst").read_bytes(), (tmp_path / "S2.tar").read_bytes()
     assert packed.startswith(b"".join(part.read_bytes() for part in parts))
     assert unpacked(tmp_path / "S2.tar.zst") == content
@@ -90,13 +91,16 @@ def test_a_part_of_other_members_is_named(tmp_path: Path) -> None:
     keep = shards.read_index(index)["patch_id"].to_pylist()
     size = archive.write_shard_part(tar, index, keep, part, 3).tar_bytes
     good = part.read_bytes()
-    for content, tar_bytes in ((good, size - 512), (good[:-5], size), (good + b"junk", size), (good * 2, size)):
+    for content in (good[:-5], good + b"junk", good * 2, b""):
         part.write_bytes(content)
         with pytest.raises(BadArchive, match=r"part .*part\.tar\.zst; expected: one whole zstd frame"):
-            archive.join([part], [tar_bytes], tmp_path / "S2.tar.zst")
+            archive.join([part], tmp_path / "S2.tar.zst")
+    archive.check_sizes([part], [size], [size])
+    with pytest.raises(BadArchive, match=rf"part .*part\.tar\.zst; expected: .* of {size - 512} bytes"):
+        archive.check_sizes([part], [size], [size - 512])
     part.unlink()
     with pytest.raises(BadArchive, match="run again"):
-        archive.join([part], [size], tmp_path / "S2.tar.zst")
+        archive.join([part], tmp_path / "S2.tar.zst")
     assert not (tmp_path / "S2.tar.zst").exists()
 
 
@@ -123,20 +127,16 @@ def test_a_damaged_part_is_named_and_nothing_is_left(tmp_path: Path, damage: str
     assert list(out.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "work", ["archive.hash_tar([archive.part_members(part)], out)", "archive.join([part], [s], out)"]
-)
+@pytest.mark.parametrize("work", ["archive.hash_tar([archive.part_members(part)], out)", "archive.join([part], out)"])
 def test_a_full_disk_leaves_nothing(tmp_path: Path, work: str) -> None:
     """A limit on the size of files stands for the disk: the write fails in the midst of the archive."""
     tar, index = shard(tmp_path, TILES[0], count=50)
     part = tmp_path / "part.tar.zst"
-    size = archive.write_shard_part(
-        tar, index, set(shards.read_index(index)["patch_id"].to_pylist()), part, 1
-    ).tar_bytes
+    archive.write_shard_part(tar, index, set(shards.read_index(index)["patch_id"].to_pylist()), part, 1)
     code = (
         "import resource, sys; from pathlib import Path; from ben_luigi.domain.dataset import archive\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        f"(part, out), s = map(Path, sys.argv[1:]), {size}\n{work}"
+        f"part, out = map(Path, sys.argv[1:])\n{work}"
     )
     result = run(code, part, tmp_path / "out" / "S2.tar")
     assert result.returncode == 1
@@ -147,13 +147,11 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, work: str) -> None:
 def test_a_kill_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
     tar, index = shard(tmp_path, TILES[0])
     part = tmp_path / "part.tar.zst"
-    size = archive.write_shard_part(
-        tar, index, set(shards.read_index(index)["patch_id"].to_pylist()), part, 1
-    ).tar_bytes
+    archive.write_shard_part(tar, index, set(shards.read_index(index)["patch_id"].to_pylist()), part, 1)
     code = (
         "import sys; from pathlib import Path; from ben_luigi.domain.dataset import archive\n"
         "part, out = map(Path, sys.argv[1:])\n"
-        f"archive.join([part] * 10**6, [{size}] * 10**6, out)"
+        "archive.join([part] * 10**6, out)"
     )
     out = tmp_path / "out" / "S2.tar.zst"
     process = subprocess.Popen([sys.executable, "-c", code, str(part), str(out)], env=environment())
@@ -164,7 +162,7 @@ def test_a_kill_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
     process.wait()
     (left,) = out.parent.iterdir()
     assert left.name.startswith(".unfinished-")
-    assert archive.join([part], [size], out).size_bytes == out.stat().st_size
+    assert archive.join([part], out)[0].size_bytes == out.stat().st_size
 
 
 def environment() -> dict[str, str]:

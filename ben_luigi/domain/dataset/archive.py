@@ -5,7 +5,7 @@ zstd frame with its content size and a checksum. Frames may be joined end to end
 a last frame that ends the tar.
 
 md5 cannot be shared out: the tar of an archive is hashed from end to end by one core, at a speed of five to eight cores
-that compress. So it is hashed straight from the shards, while the parts are compressed, and not behind them.
+that compress. So it is hashed straight from the shards, while the parts are compressed and joined, and not behind them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -117,7 +117,7 @@ def part_members(part: Path) -> Iterator[bytes]:
 def hash_tar(parts: Iterable[Iterable[bytes]], tar: Path | None = None) -> tuple[Hashes, list[int]]:
     """Hash the tar of an archive, given the bytes of its parts in order, and write it to `tar` if that is given.
 
-    Gives the length in bytes of each part too, for `join`. Memory: a few chunks.
+    Gives the length in bytes of each part too. Memory: a few chunks.
     """
     with ExitStack() as stack:
         flow = _Flow(stack, tar)
@@ -131,32 +131,41 @@ def hash_tar(parts: Iterable[Iterable[bytes]], tar: Path | None = None) -> tuple
         return flow.hashes(), sizes
 
 
-def join(parts: Sequence[Path], tar_bytes: Sequence[int], out: Path) -> Hashes:
-    """Write the archive of `parts`, which are in order, to `out`.
+def join(parts: Sequence[Path], out: Path) -> tuple[Hashes, list[int]]:
+    """Write the archive of `parts`, which are in order, to `out`; gives the length of each before compression too.
 
-    `tar_bytes` are their lengths before compression, as `hash_tar` counted them. BadArchive names a part that is not
-    one whole frame of that length; its content is not looked at. Memory: a few chunks of 1 MiB.
+    BadArchive names a part that is not one whole frame; its content is not looked at. Memory: a few chunks of 1 MiB.
     """
     with ExitStack() as stack:
         flow = _Flow(stack, out)
-        for part, size in zip(parts, tar_bytes, strict=True):
-            for chunk in _packed(part, size):
-                flow.put(chunk)
-        flow.put(zstandard.ZstdCompressor(write_checksum=True).compress(tarball.end(sum(tar_bytes))))
-        return flow.hashes()
+        sizes = []
+        for part in parts:
+            with _whole(part) as (file, content_bytes):
+                sizes.append(content_bytes)
+                while chunk := file.read(frames.CHUNK_BYTES):
+                    flow.put(chunk)
+        flow.put(zstandard.ZstdCompressor(write_checksum=True).compress(tarball.end(sum(sizes))))
+        return flow.hashes(), sizes
 
 
-def _packed(part: Path, tar_bytes: int) -> Iterator[bytes]:
+@contextmanager
+def _whole(part: Path) -> Iterator[tuple[BinaryIO, int]]:
     try:
         with part.open("rb") as file:
             found = list(frames.find(file))
-            if [(frame.content_bytes, frame.whole) for frame in found] != [(tar_bytes, True)]:
-                raise _bad_part(part, f"{len(found)} frames, or another one", tar_bytes)
+            if len(found) != 1 or not found[0].whole or found[0].content_bytes is None:
+                raise _bad_part(part, f"{len(found)} frames, or one that is not whole")
             file.seek(0)
-            while chunk := file.read(frames.CHUNK_BYTES):
-                yield chunk
+            yield file, found[0].content_bytes
     except FileNotFoundError as error:
-        raise _bad_part(part, str(error), tar_bytes) from error
+        raise _bad_part(part, str(error)) from error
+
+
+def check_sizes(parts: Sequence[Path], joined: Sequence[int], hashed: Sequence[int]) -> None:
+    """BadArchive names the first part whose content has another length than the tar that was hashed has there."""
+    for part, size, expected in zip(parts, joined, hashed, strict=True):
+        if size != expected:
+            raise _bad_part(part, f"one of {size} bytes", expected)
 
 
 def _bad_part(part: Path, found: str, tar_bytes: int | None = None) -> BadArchive:
