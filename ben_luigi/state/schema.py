@@ -1,7 +1,8 @@
 """The tables, with the keys and checks that refuse nonsense.
 
 Every row of a tile is written by one task, in one transaction with that task's row in `marker`. What a name says of its
-patch or product, the other columns must say too. A row whose patch goes, goes with it.
+patch or product, the other columns must say too. A row whose patch goes, goes with it. `written_by` in a table's `info`
+names the tasks.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ PRODUCT = Table(
     *_named("l2a_name", rf"{_TILE_NAME}________T______.SAFE"),
     CheckConstraint("epsg BETWEEN 32601 AND 32660", name="epsg_is_northern_utm"),
     CheckConstraint(f"side_m >= {PATCH_M}", name="side_holds_a_patch"),
+    info={"written_by": ("ReadProduct",)},
 )
 
 PATCH = Table(
@@ -125,11 +127,26 @@ PATCH = Table(
     CheckConstraint(
         "right(patch_id, 6) = '_' || lpad(x::text, 2, '0') || '_' || lpad(y::text, 2, '0')", name="id_says_position"
     ),
+    info={"written_by": ("GridPatches", "CutPatches")},
 )
 
-SPLIT = Table("split", SCHEMA, _patch_id(), Column("split", Text, nullable=False), _one_of("split", SPLITS))
+SPLIT = Table(
+    "split",
+    SCHEMA,
+    _patch_id(),
+    Column("split", Text, nullable=False),
+    _one_of("split", SPLITS),
+    info={"written_by": ("AssignSplits",)},
+)
 
-COUNTRY = Table("country", SCHEMA, _patch_id(), Column("country", Text, nullable=False), _one_of("country", COUNTRIES))
+COUNTRY = Table(
+    "country",
+    SCHEMA,
+    _patch_id(),
+    Column("country", Text, nullable=False),
+    _one_of("country", COUNTRIES),
+    info={"written_by": ("AssignCountries",)},
+)
 
 ALIGNMENT = Table(
     "alignment",
@@ -140,6 +157,7 @@ ALIGNMENT = Table(
     UniqueConstraint("v1_name", deferrable=True, initially="IMMEDIATE"),
     CheckConstraint("left(v1_name, 11) IN ('S2A_MSIL2A_', 'S2B_MSIL2A_')", name="name_follows_its_rule"),
     CheckConstraint(f"{_season_in('v1_name')} = {_season_in('patch_id')}", name="pair_of_one_season"),
+    info={"written_by": ("AlignPatches",)},
 )
 
 CLC_COUNT = Table(
@@ -150,6 +168,7 @@ CLC_COUNT = Table(
     Column("pixels", SmallInteger, nullable=False),
     CheckConstraint(f"code IN ({', '.join(map(str, (*CLC_CODES, NO_CLC)))})", name="code_of_clc"),
     CheckConstraint("pixels BETWEEN 1 AND 14400", name="pixels_of_a_patch"),
+    info={"written_by": ("MakeReferenceMaps",)},
 )
 
 LABEL = Table(
@@ -158,6 +177,7 @@ LABEL = Table(
     _patch_id(of="alignment"),
     Column("label", Text, primary_key=True),
     CheckConstraint("label NOT IN ('', 'UNLABELED')", name="label_is_a_class"),
+    info={"written_by": ("LabelPatches",)},
 )
 
 OVERLAP = Table(
@@ -179,6 +199,7 @@ OVERLAP = Table(
     ),
     CheckConstraint("same_season OR split_a <> split_b", name="pair_matters"),
     CheckConstraint(f"overlap BETWEEN {LEAST_OVERLAP} AND 1", name="overlap_is_a_part"),
+    info={"written_by": ("FindSplitLeakage",)},
 )
 
 FAILED_TRY = Table(
@@ -189,3 +210,10 @@ FAILED_TRY = Table(
     Column("host", Text, nullable=False),
     Column("error", Text, nullable=False),
 )
+
+
+def written_behind(table: Table) -> set[str]:
+    """The tasks whose rows refer to those of `table`, or lie in it: they lose rows when rows of `table` go."""
+    behind = {each for each in SCHEMA.tables.values() for key in each.foreign_keys if key.column.table is table}
+    tasks = set(table.info["written_by"])
+    return tasks.union(*map(written_behind, behind))

@@ -166,6 +166,9 @@ class TileRows(PostgresTarget):
             f"DELETE FROM {self.table} t WHERE {self._belongs()} AND NOT EXISTS (SELECT FROM incoming i WHERE {same})",
             (self._tile,),
         )
+        if cursor.rowcount:  # and with them what referred to them: the tasks that wrote it have to write it again
+            behind = sorted(schema.written_behind(self._table) - {self._task})
+            cursor.execute("DELETE FROM marker WHERE tile IN (%s, '') AND task = ANY(%s)", (self._tile, behind))
         listed = ", ".join(f'"{column}"' for column in columns)
         others = [column for column in columns if column not in keys]
         changed = ", ".join(f'"{column}" = excluded."{column}"' for column in others)

@@ -36,6 +36,7 @@ from ben_luigi.stages.reference_maps import LabelPatches
 from ben_luigi.state import database, schema
 from ben_luigi.state.server import close_server, open_server
 from ben_luigi.state.targets import MadeFile, TileRows, TileValidity, WholeTable, rows_digest
+from tests.integration.running import Run
 
 PRODUCTS = [
     ProductName.parse(f"S2A_MSIL2A_2017061{n}T101031_N9999_R022_T33UUP_20170613T101608.SAFE") for n in range(1, 7)
@@ -220,6 +221,33 @@ def test_rows_that_go_take_with_them_what_refers_to_them(tables: Path) -> None:
     TileRows(schema.PATCH, "GridPatches", TILE, {}).replace(patches(PRODUCTS[0]).iloc[1:])
     assert len(held("split", "patch_id")) == 24
     assert [name for (name,) in held("alignment", "v1_name")] == ["S2A_MSIL2A_20170613T101031_1_0"]
+
+
+def test_rows_that_went_and_came_back_have_lost_what_referred_to_them(tables: Path) -> None:
+    """A setting is changed, the run stopped early, and the setting changed back: nothing may pass for complete."""
+    aligned, labels = (
+        TileRows(schema.ALIGNMENT, "AlignPatches", TILE, {}),
+        TileRows(schema.LABEL, "LabelPatches", TILE, {}),
+    )
+    rows = pairs(PRODUCTS[0], 0, 24)
+    target().replace(splits(PRODUCTS[0]))
+    target(tile=OTHER).replace(splits(PRODUCTS[1]))
+    aligned.replace(rows)
+    labels.replace(pd.DataFrame({"patch_id": rows["patch_id"], "label": "Pastures"}))
+    leakage = WholeTable(schema.OVERLAP, "FindSplitLeakage", {})
+    leakage.replace(pd.DataFrame(columns=[column.name for column in schema.OVERLAP.columns]))
+    aligned.replace(rows)
+    assert labels.exists() and leakage.exists()
+    aligned.replace(rows.iloc[1:])
+    aligned.replace(rows)
+    assert aligned.exists() and target().exists() and leakage.exists()
+    assert not labels.exists()
+    TileRows(schema.PATCH, "GridPatches", TILE, {}).replace(patches(PRODUCTS[0]).iloc[1:])
+    TileRows(schema.PATCH, "GridPatches", TILE, {}).replace(patches(PRODUCTS[0]))
+    assert set(held("marker", "task", "tile")) == {
+        *((task, OTHER) for task in ("ReadProduct", "GridPatches", "AssignSplits")),
+        *((task, TILE) for task in ("ReadProduct", "GridPatches")),
+    }
 
 
 def test_validity_is_set_for_the_patches_tested_and_null_for_the_others(tables: Path) -> None:
@@ -461,3 +489,10 @@ def test_the_mapping_tables_are_what_the_csv_module_writes(tables: Path, setting
     found = (tables / "metadata" / "alignment_findings.csv").read_text()
     stray = names[-1]
     assert found == f"finding,v1_name\nv1 name in no tile,{stray}\nv1 name with an hour of 13 or more,{stray}\n"
+
+
+def test_the_schema_says_who_writes_each_table(sample_run: Run, settings: Set) -> None:
+    """After a whole run there is a marker of every task that it names, and of no other."""
+    settings("dataset", "data_dir", str(sample_run.data))
+    named = {task for table in schema.SCHEMA.tables.values() for task in table.info.get("written_by", ())}
+    assert {task for (task,) in held("marker", "task")} == named
