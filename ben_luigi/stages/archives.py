@@ -145,13 +145,16 @@ class CompressPart(luigi.Task):
         target = self.output()
         level = int(config.archive().level)
         names = dict(s1_parts())[str(self.part)] if self.archive == S1 else list(kept())
+        progress = Progress(self, f"compressing {self.part} of {self.archive}", "B")
         if from_folder(str(self.archive)):
             s1_dir = input_path("s1_dir")
-            part = sentinel1.write_folder_part(s1_dir, names, target.file, level, expected=squares(names))
+            part = sentinel1.write_folder_part(
+                s1_dir, names, target.file, level, expected=squares(names), progress=progress.at
+            )
         else:
             shard, index = shard_files(str(self.archive), str(self.part))
             keep = set(shards.read_index(index)["patch_id"].to_pylist()) & set(names)
-            part = archive.write_shard_part(shard, index, keep, target.file, level)
+            part = archive.write_shard_part(shard, index, keep, target.file, level, progress.at)
         target.record(part.checksum)
 
 
@@ -230,11 +233,15 @@ class HashTar(luigi.Task):
         if from_folder(name):
             tasks = _part_tasks(name)
             yield tasks
-            parts = [archive.part_members(task.output().file) for task in tasks]
+            packed = [task.output().file for task in tasks]
+            parts = [archive.part_members(path) for path in packed]
+            total = sum(archive.part_bytes(path) for path in packed)
         else:
-            parts = [archive.shard_members(*shard_files(name, part), keep) for part, keep in parts_of(name)]
+            wanted = [(*shard_files(name, part), keep) for part, keep in parts_of(name)]
+            parts = [archive.shard_members(*source) for source in wanted]
+            total = sum(archive.shard_bytes(index, keep) for _, index, keep in wanted)
         tar = config.data_dir() / config.parts_folder() / f"{name}.tar" if config.archive().keep_tar else None
-        hashes, part_bytes = archive.hash_tar(parts, tar)
+        hashes, part_bytes = archive.hash_tar(parts, tar, total, Progress(self, f"hashing {name}.tar", "B").at)
         content = {**asdict(hashes), "part_bytes": part_bytes}
         target = self.output()
         files.write_text(target.file, json.dumps(content, indent=1, sort_keys=True) + "\n")
@@ -266,7 +273,8 @@ class _Archive(Derived):
         target = self.output()
         hashes = json.loads(tar.output().file.read_text(encoding="utf-8"))
         frames = [task.output().file for task in parts]
-        packed = archive.join(frames, hashes.pop("part_bytes"), target["archive"].file)
+        progress = Progress(self, f"joining {self.name}.tar.zst", "B")
+        packed = archive.join(frames, hashes.pop("part_bytes"), target["archive"].file, progress.at)
         text = json.dumps({"tar": hashes, "compressed": asdict(packed)}, indent=1, sort_keys=True) + "\n"
         files.write_text(target["hashes"].file, text)
         for made in target.values():
