@@ -11,17 +11,33 @@ from importlib.util import find_spec
 from typing import Any
 
 import luigi
+import luigi.server
 from luigi.cmdline import luigid
+from luigi.scheduler import Scheduler
+from luigi.task_status import FAILED, RUNNING
 
 from ben_luigi import config
 from ben_luigi.run import configure
 
 ADDRESS, PORT = "127.0.0.1", "8082"
 
-_DISCONNECT_S = 600
-"""A host that is busy with Sen2Cor may be silent for minutes; its tasks are given to others only after that."""
+_DISCONNECT_S = 120
+"""A worker pings every second, whatever its tasks do. One that is silent for so long is taken for dead, and its tasks
+are given to others. That does no harm if it lives: who runs a task holds its lock (`state/turns.py`)."""
 _REMEMBER_S = 14 * 86_400
 """Finished and failed tasks stay to be looked at, though their run has ended."""
+
+
+class CentralScheduler(Scheduler):
+    """Luigi's scheduler, but for tasks whose worker has gone: Luigi lets them rest as if they had failed."""
+
+    def prune(self) -> None:
+        """Forget workers that are silent; what they were running is there for others at once."""
+        running = list(self._state.get_active_tasks_by_status(RUNNING))
+        super().prune()
+        for task in running:
+            if task.status == FAILED:
+                self.forgive_failures(task.id)
 
 
 def main() -> None:
@@ -42,6 +58,7 @@ def main() -> None:
         _count_bytes_too(settings)
     state.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("luigi.scheduler").setLevel(logging.WARNING)  # it says each word of each worker
+    luigi.server.Scheduler = CentralScheduler  # type: ignore[attr-defined]  # luigid has no option for it
     luigid(["--address", ADDRESS, "--port", PORT, *sys.argv[1:]])
 
 

@@ -54,14 +54,15 @@ def main() -> int:
     with _lock() as lock:
         if lock is None:
             return ALREADY_RUNNING
-        started = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        before = set(failures.noted())
         log, ended = _run(sys.argv[1:], lock)
         _rotate(log.parent, int(config.cron().keep_logs))
         if ended in (ALREADY_RUNNING, STOPPED):
             return ended
         known = [] if ended == DONE else failures.noted()
-        code = code_of(ended, [failure for failure in known if failure.at >= started])
-        _tell(code, started, known, log)
+        new = [failure for failure in known if failure not in before]  # not by its time: clocks jump, and hosts' differ
+        code = code_of(ended, new)
+        _tell(code, known, new, log)
         return code
 
 
@@ -112,18 +113,18 @@ def code_of(ended: int, known: list[failures.Failure]) -> int:
     return FAILED
 
 
-def _tell(code: int, started: str, known: list[failures.Failure], log: Path) -> None:
-    """Send a notice on a change for the worse; what cannot be sent is sent by the next run."""
+def _tell(code: int, known: list[failures.Failure], new: list[failures.Failure], log: Path) -> None:
+    """Send a notice on a change for the worse; what cannot be sent is sent by the next run. `new` are of this run."""
     path = _folder() / f"{socket.gethostname()}.json"
     before = _read(path)
-    failed = [failure.task for failure in known if failure.at >= started or failure.task in before.failed]
+    failed = [failure.task for failure in known if failure in new or failure.task in before.failed]
     outcome = Outcome(code, tuple(failed))
     if outcome.is_worse_than(before):
-        new = [failure for failure in known if failure.task in set(outcome.failed) - set(before.failed)]
+        worse = [failure for failure in known if failure.task in set(outcome.failed) - set(before.failed)]
         subject = f"ben_luigi on {socket.gethostname()}: {_SAID[outcome.code]}"
         lines = [f"The run in {config.data_dir()} has ended: {_SAID[outcome.code]}.", ""]
-        lines += [line for failure in new for line in (failure.task, f"  {failure.error}", "")]
-        lines += [f"More of it: scripts/status, and {log}", _last_lines(log) if not new else ""]
+        lines += [line for failure in worse for line in (failure.task, f"  {failure.error}", "")]
+        lines += [f"More of it: scripts/status, and {log}", _last_lines(log) if not worse else ""]
         try:
             _send(subject, "\n".join(lines))
         except PipelineError as error:

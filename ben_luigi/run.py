@@ -9,14 +9,19 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import luigi
+from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import LuigiConfigParser
+from luigi.interface import PidLockAlreadyTakenExit
 from luigi.retcodes import run_with_retcodes
+from luigi.rpc import RemoteScheduler, RPCError
+from luigi.task_register import Register
 
 from ben_luigi import config, terminal
 from ben_luigi.domain.dataset import comparison
-from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain.errors import PipelineError, some
 from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.state import failures, occupancy
@@ -24,6 +29,7 @@ from ben_luigi.state import failures, occupancy
 _DEFAULTS = Path(__file__).resolve().parent.parent / "luigi.cfg"
 _USAGE, _SCHEDULING_ERROR, _TERMINATED = 2, 35, 143
 _LEFT_TO_OTHERS = {10, 25}
+_LOOK_AGAIN_S = 60.0
 _log = logging.getLogger("ben_luigi")
 
 
@@ -43,23 +49,65 @@ def main() -> int:
         retire_all()
         if arguments == ["FinalizeDataset"] and FinalizeDataset().complete():
             print("Nothing to do: everything is there.")
+            code = 0
         else:
             with terminal.opened():
-                run_with_retcodes(["--module", "ben_luigi", *arguments])
-        code = 0
+                code = _run(["--module", "ben_luigi", *arguments])
     except PipelineError as error:
         _log.error("%s", error)
         code = _SCHEDULING_ERROR
     except SystemExit as end:
         code = int(end.code or 0)
-        if code in _LEFT_TO_OTHERS and arguments == ["FinalizeDataset"] and FinalizeDataset().complete():
-            code = 0  # other hosts have done what this one was not given
     if arguments[0] == "FinalizeDataset" and not code:
         failures.forget_all()
     occupancy.leave(config.data_dir())
     occupancy.sweep_if_alone(config.data_dir())
     _say_result(arguments[0], code)
     return code
+
+
+def _run(argv: list[str]) -> int:
+    """Exit code of Luigi's run; where other hosts are at work on what is left, of the last one until they have ended.
+
+    A host is given only the tasks that it has told the scheduler of. So it does that again now and then: for tasks that
+    are known since the list of tiles is there, or were known only to a host that has died since.
+    """
+    with CmdlineParser.global_instance(argv) as parser:
+        task, settings = parser.get_task_obj(), luigi.interface.core()
+    code, pause_s, others = _luigi_run(argv), 1.0, ["not asked yet"]
+    while code in _LEFT_TO_OTHERS and not settings.local_scheduler:
+        if task.complete():
+            return 0
+        before, others = others, _running(settings)
+        if not (before or others):
+            break
+        if pause_s == 1:
+            _log.info("left to others that are at work, and looked for again until they are done: %s", some(others))
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LOOK_AGAIN_S)
+        Register.clear_instance_cache()  # tasks remember what they require
+        code = _luigi_run([*argv, "--no-lock"])
+    return code
+
+
+def _luigi_run(argv: list[str]) -> int:
+    try:
+        run_with_retcodes(argv)
+    except SystemExit as end:
+        if isinstance(end.__context__, PidLockAlreadyTakenExit):
+            raise  # the same command runs on this host
+        return int(end.code or 0)
+    return 0
+
+
+def _running(settings: luigi.interface.core) -> list[str]:
+    """The tasks that are run now, by whomever the central scheduler has given them to; none if it does not answer."""
+    url = settings.scheduler_url or f"http://{settings.scheduler_host}:{settings.scheduler_port}/"
+    scheduler: Any = RemoteScheduler(url)
+    try:
+        return sorted(task["display_name"] for task in scheduler.task_list("RUNNING", "").values())
+    except RPCError:
+        return []
 
 
 def _terminate(*_: object) -> None:

@@ -91,10 +91,14 @@ def remove(path: Path) -> None:
 
 
 def sweep(folder: Path, older_than_s: float = 86_400) -> list[Path]:
-    """Remove what dead processes left unfinished in `folder`: older than a day by default. Return what went."""
+    """Remove what dead processes left unfinished in `folder`: older than a day by default. Return what went.
+
+    With 0 all of it goes, that which seems to be from the future since the clock was set back among it.
+    """
     gone = []
     for entry in folder.iterdir() if folder.is_dir() else ():
-        if _UNFINISHED.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > older_than_s:
+        old = not older_than_s or time.time() - entry.stat().st_mtime > older_than_s
+        if _UNFINISHED.fullmatch(entry.name) and old:
             remove(entry)
             gone.append(entry)
     return gone

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -51,14 +52,21 @@ def read_pinned(table: Path) -> dict[str, tuple[PinnedFile, ...]]:
         raise BadInput(table, expected="the table of pinned inputs", found=str(error)) from error
 
 
-def fetch(pinned: PinnedFile, folder: Path) -> Path:
-    """Fetch a pinned file into `folder` and verify it; a file with another hash is kept aside as `<name>.bad`."""
+def fetch(
+    pinned: PinnedFile,
+    folder: Path,
+    progress: Callable[[int, int | None], None] = lambda done_bytes, total_bytes: None,
+) -> Path:
+    """Fetch a pinned file into `folder` and verify it; a file with another hash is kept aside as `<name>.bad`.
+
+    `progress` is called with the bytes that have come, and those expected (None: unknown).
+    """
     path = folder / pinned.file
     if path.exists():
         return path
     _log.info("fetching %s from %s", pinned.file, pinned.url)
     with files.published(path) as work:
-        _download(pinned, work)
+        _download(pinned, work, progress)
         expected, found = pinned.matches(work)
         if found != expected:
             aside = path.with_name(path.name + ".bad")
@@ -72,12 +80,16 @@ def fetch(pinned: PinnedFile, folder: Path) -> Path:
     return path
 
 
-def _download(pinned: PinnedFile, work: Path) -> None:
+def _download(pinned: PinnedFile, work: Path, progress: Callable[[int, int | None], None]) -> None:
     try:
         with requests.get(pinned.url, stream=True, timeout=_TIMEOUT_S) as answer, work.open("wb") as file:
             answer.raise_for_status()
+            length = answer.headers.get("Content-Length", "")
+            packed = "Content-Encoding" in answer.headers  # then it is the length of something else
+            total = int(length) if length.isdecimal() and not packed else None
             for chunk in answer.iter_content(_CHUNK_BYTES):
                 file.write(chunk)
+                progress(file.tell(), total)
     except requests.RequestException as error:
         raise BadInput(
             f"input {pinned.file}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ben_luigi.domain.files import published
@@ -24,8 +25,11 @@ from ben_luigi.sample.version1 import v1_patches, write_geometries, write_lists
 _PACKAGES = Path(__file__).resolve().parents[2]
 
 
-def make_world(folder: Path) -> None:
-    """Make the sample world at `folder`, which must not exist; it appears whole, or not at all. See `World`."""
+def make_world(folder: Path, progress: Callable[[float], None] = lambda part: None) -> None:
+    """Make the sample world at `folder`, which must not exist; it appears whole, or not at all. See `World`.
+
+    `progress` is called with the part that is done, from 0 to 1.
+    """
     with published(folder) as work:
         world = World(work)
         world.products.mkdir(parents=True)
@@ -34,10 +38,11 @@ def make_world(folder: Path) -> None:
         write_countries(world.countries_geojson)
         write_geometries(world.v1_spatial_dir, patches)
         write_lists(world, patches)
-        for scene in SCENES:
+        for number, scene in enumerate(SCENES, 1):
             ground = landscape(scene, parcels)
             write_l1c(world.product_zip(scene.product), ground)
             write_s1(world.s1_dir, ground, [patch for patch in patches if patch.scene == scene])
+            progress(number / len(SCENES))
         write_catalogue(world)
         _write_l2a_process(world.l2a_process)
 

@@ -146,13 +146,16 @@ class CompressPart(luigi.Task):
         target = self.output()
         level = int(config.archive().level)
         names = dict(s1_parts())[str(self.part)] if self.archive == S1 else list(kept())
+        progress = Progress(self, f"compressing {self.part} of {self.archive}", "B")
         if from_folder(str(self.archive)):
             s1_dir = input_path("s1_dir")
-            part = sentinel1.write_folder_part(s1_dir, names, target.file, level, expected=squares(names))
+            part = sentinel1.write_folder_part(
+                s1_dir, names, target.file, level, expected=squares(names), progress=progress.at
+            )
         else:
             shard, index = shard_files(str(self.archive), str(self.part))
             keep = set(shards.read_index(index)["patch_id"].to_pylist()) & set(names)
-            part = archive.write_shard_part(shard, index, keep, target.file, level)
+            part = archive.write_shard_part(shard, index, keep, target.file, level, progress.at)
         target.record(part.checksum)
 
 
@@ -231,11 +234,15 @@ class HashTar(luigi.Task):
         if from_folder(name):
             tasks = _part_tasks(name)
             yield tasks
-            parts = [archive.part_members(task.output().file) for task in tasks]
+            packed = [task.output().file for task in tasks]
+            parts = [archive.part_members(path) for path in packed]
+            total = sum(archive.part_bytes(path) for path in packed)
         else:
-            parts = [archive.shard_members(*shard_files(name, part), keep) for part, keep in parts_of(name)]
+            wanted = [(*shard_files(name, part), keep) for part, keep in parts_of(name)]
+            parts = [archive.shard_members(*source) for source in wanted]
+            total = sum(archive.shard_bytes(index, keep) for _, index, keep in wanted)
         tar = config.data_dir() / config.parts_folder() / f"{name}.tar" if config.archive().keep_tar else None
-        hashes, part_bytes = archive.hash_tar(parts, tar)
+        hashes, part_bytes = archive.hash_tar(parts, tar, total, Progress(self, f"hashing {name}.tar", "B").at)
         target = self.output()
         _write_json(target.file, {**asdict(hashes), "part_bytes": part_bytes})
         target.record(hashes.sha256)
@@ -264,7 +271,9 @@ class JoinParts(luigi.Task):
         """Have the parts compressed, and join them."""
         tasks, target = _part_tasks(str(self.archive)), self.output()
         yield tasks
-        hashes, part_bytes = archive.join([task.output().file for task in tasks], target["archive"].file)
+        progress = Progress(self, f"joining {self.archive}.tar.zst", "B")
+        parts = [task.output().file for task in tasks]
+        hashes, part_bytes = archive.join(parts, target["archive"].file, progress.at)
         _write_json(target["hashes"].file, {**asdict(hashes), "part_bytes": part_bytes})
         for made in target.values():
             made.record(hashes.sha256)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ben_luigi import config
-from ben_luigi.domain.dataset import members
+from ben_luigi.domain.dataset import members, sentinel1
 from ben_luigi.domain.dataset.verify import HASH_LISTS
 from ben_luigi.domain.errors import BadArchive
 from ben_luigi.domain.formats import hashes, shards
-from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveS1
+from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveS1, kept
 from ben_luigi.stages.derived import Derived
+from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, known_tiles, tiles
 from ben_luigi.stages.tiles import ProcessTiles
 from ben_luigi.state import database
@@ -70,7 +71,12 @@ class ListS1Hashes(Derived):
 
     def make(self) -> None:
         """Read the archive once."""
-        rows = sorted(_hashed(ArchiveS1().output()["archive"].file))
+        total = len(sentinel1.BANDS) * len(kept())
+        progress, rows = Progress(self, "hashing the patches of Sentinel-1", "files", total), []
+        for row in _hashed(ArchiveS1().output()["archive"].file):
+            rows.append(row)
+            progress.at(len(rows), total)
+        rows.sort()
         self.output().record(hashes.write_list(rows, self.output().file))
 
 

@@ -24,6 +24,7 @@ from ben_luigi.domain.products import sen2cor
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
 from ben_luigi.sample.world import make_world
+from ben_luigi.stages.progress import Progress
 from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class MakeSampleWorld(luigi.Task):
         """Make it, in one rename."""
         folder = self.output().file
         files.remove(folder)
-        make_world(folder)
+        make_world(folder, Progress(self, "the sample world"))
         self.output().record(files.file_hash(sample_world().catalogue))
 
 
@@ -69,7 +70,7 @@ class FetchInput(luigi.Task):
     def run(self) -> None:
         """Fetch what is missing."""
         for target, file in zip(self.output(), self._pinned(), strict=True):
-            inputs.fetch(file, target.file.parent)
+            inputs.fetch(file, target.file.parent, Progress(self, f"fetching {file.file}", "B").at)
             target.record(file.sha256 or file.git_blob)
 
     def _pinned(self) -> tuple[inputs.PinnedFile, ...]:
@@ -109,7 +110,7 @@ class ExtractV1Metadata(luigi.Task):
         files.remove(target.file)
         with files.published(target.file) as work:
             work.mkdir()
-            patches = version1.extract(input_path("v1_s2_dir"), work)
+            patches = version1.extract(input_path("v1_s2_dir"), work, Progress(self, "metadata of BigEarthNet v1"))
         _log.info("geometries and labels of %d patches of BigEarthNet v1 are in %s", patches, target.file)
         target.record(files.file_hash(target.file / version1.LABELS))
 

@@ -152,7 +152,7 @@ def missing(planned: Work) -> list[PipelineError]:
     """Every prerequisite that is not there: what was expected, what was found, what to do. Empty if all are."""
     found = [*_missing_inputs(), *_missing_programs(planned), *_missing_scheduler(), *_missing_room(planned)]
     try:
-        database.is_there()
+        database.check()
     except PipelineError as error:
         found.append(error)
     return found

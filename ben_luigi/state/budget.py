@@ -52,10 +52,11 @@ def clear(tile: str) -> int:
 def tries_left(tile: str, tries: int, cool_down: timedelta) -> int:
     """How many of its `tries` a tile has left; RestingError, with its last error, while it rests.
 
-    It rests from its last failed try on until the cool-down is over; then it has all its tries again.
+    It rests from its last failed try on until the cool-down is over; then it has all its tries again. All times are the
+    database's, so hosts need not agree. A try further in the future than that, since the clock was set back, is past.
     """
     failed = _failed(tile)
-    if failed and failed[-1].rested_s > cool_down.total_seconds():
+    if failed and not _rests(failed[-1], cool_down):
         clear(tile)
         failed = []
     if len(failed) < tries:
@@ -67,6 +68,10 @@ def tries_left(tile: str, tries: int, cool_down: timedelta) -> int:
         found=f"{len(failed)}, the last one at {last.at:%Y-%m-%d %H:%M %Z}: {last.error}",
         remedy=f"run again after {last.at + cool_down:%Y-%m-%d %H:%M %Z}, or clear them: scripts/clear-tries {tile}",
     )
+
+
+def _rests(last: _Failed, cool_down: timedelta) -> bool:
+    return abs(last.rested_s) <= cool_down.total_seconds()
 
 
 class Tried(NamedTuple):
@@ -87,7 +92,7 @@ def tried(tries: int, cool_down: timedelta) -> dict[str, Tried]:
         failed = _failed(tile)
         if failed:
             last = failed[-1]
-            rests = len(failed) >= tries and last.rested_s <= cool_down.total_seconds()
+            rests = len(failed) >= tries and _rests(last, cool_down)
             found[tile] = Tried(len(failed), last.error, last.at, last.at + cool_down if rests else None)
     return found
 

@@ -87,6 +87,68 @@ def answers(cluster: Path) -> bool:
     return subprocess.run(command, cwd=cluster, env=_ENVIRONMENT, check=False).returncode == 0
 
 
+def check(cluster: Path) -> None:
+    """DatabaseError if no server of `cluster`, which may be yet to be made, can run here. Nothing is changed."""
+    user, programs = _user(cluster), _original()
+    said = _version(programs)
+    if not Path(_HERE).exists():
+        raise _cannot(_HERE, expected="/proc, through which the server finds its folder", found="nothing there")
+    if not user and not _has_name(os.geteuid()):
+        raise _cannot(f"user {os.geteuid()}", expected="a name in /etc/passwd, which PostgreSQL asks for", found="none")
+    if user and not _reaches(programs, user) and not _enters(Path(tempfile.gettempdir()), user):
+        raise _unreachable(Path(tempfile.gettempdir()), user)
+    if cluster.exists():
+        _check_made(cluster, said, user.get("user", os.geteuid()))
+    else:
+        _check_place(cluster)
+
+
+def _version(programs: Path) -> str:
+    """As `18`; DatabaseError if the programs do not run on this machine."""
+    program = programs / "postgres"
+    try:
+        said = subprocess.run(
+            [program, "--version"], env=_ENVIRONMENT, capture_output=True, text=True, check=True
+        ).stdout
+        return said.rpartition(" ")[2].partition(".")[0]
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise _cannot(program, expected="a program that runs here", found=str(error)) from error
+
+
+def _has_name(user: int) -> bool:
+    with suppress(KeyError):
+        return bool(pwd.getpwuid(user))
+    return False
+
+
+def _enters(folder: Path, user: dict[str, Any]) -> bool:
+    command = ["/bin/sh", "-c", 'test -x "$0"', str(folder)]
+    return subprocess.run(command, capture_output=True, check=False, **user).returncode == 0
+
+
+def _check_made(cluster: Path, version: str, user: int) -> None:
+    """What PostgreSQL looks at before it takes a cluster."""
+    made, place = cluster.stat(), cluster / "PG_VERSION"
+    found = place.read_text().strip() if place.exists() else "none"
+    if found != version:
+        raise _cannot(cluster, expected=f"a database of PostgreSQL {version}", found=f"one of version {found}")
+    if made.st_uid != user or made.st_mode & 0o027:
+        mode = f"user {made.st_uid}, mode {made.st_mode & 0o777:o}"
+        raise _cannot(cluster, expected=f"a folder of user {user}, closed to others (mode 700)", found=mode)
+
+
+def _check_place(cluster: Path) -> None:
+    folder = next(folder for folder in cluster.parents if folder.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        found = "no right to, or a file system that is read-only" if folder.is_dir() else "a file"
+        raise _cannot(folder, expected="a folder in which the database can be made", found=found)
+
+
+def _cannot(subject: object, expected: str, found: str) -> DatabaseError:
+    remedy = f"correct that, move [dataset] data_dir, or {OWN_SERVER}"
+    return DatabaseError(f"PostgreSQL of our own: {subject}", expected=expected, found=found, remedy=remedy)
+
+
 def interrupt(cluster: Path) -> None:
     """Ask the server of `cluster` to end its sessions and stop; nothing if its process cannot be found."""
     with suppress(FileNotFoundError, ProcessLookupError, IndexError):
@@ -155,7 +217,8 @@ def _user(cluster: Path) -> dict[str, Any]:
             found="a folder of root, whom PostgreSQL refuses",
             remedy=f"chown -R it to `postgres` or `nobody`, or {OWN_SERVER}",
         )
-    for who in (cluster.parent.stat().st_uid, "postgres", "nobody"):
+    owner_uid = cluster.parent.stat().st_uid if cluster.parent.exists() else 0  # whoever makes it, and that is root
+    for who in (owner_uid, "postgres", "nobody"):
         with suppress(KeyError):
             entry = pwd.getpwuid(who) if isinstance(who, int) else pwd.getpwnam(who)
             if entry.pw_uid != 0:
@@ -194,8 +257,12 @@ def _programs(cluster: Path, user: dict[str, Any]) -> Path:
     programs = copy / original.relative_to(packages)
     if _reaches(programs, user):
         return programs
-    raise DatabaseError(
-        programs,
+    raise _unreachable(programs, user)
+
+
+def _unreachable(place: Path, user: dict[str, Any]) -> DatabaseError:
+    return DatabaseError(
+        place,
         expected=f"programs that user {user['user']}, who runs PostgreSQL for root, can reach",
         found="a folder on the way that is closed to others",
         remedy=f"set TMPDIR to a folder that everybody may enter, or {OWN_SERVER}",

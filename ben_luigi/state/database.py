@@ -23,11 +23,18 @@ import sqlalchemy as sa
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import DatabaseError
+from ben_luigi.state import cluster
 from ben_luigi.state.schema import SCHEMA
 from ben_luigi.state.server import open_server
 
 _Result = TypeVar("_Result")
 _SCHEMA_LOCK = 20180501
+_CAPABLE = """
+SELECT current_setting('server_encoding') = 'UTF8' AS "encoding UTF8",
+       NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off' AS "writable",
+       coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS "the right to create tables",
+       has_database_privilege(current_database(), 'TEMPORARY') AS "the right to create temporary tables"
+"""
 _FAILED = (sa.exc.DBAPIError, psycopg2.Error)  # SQLAlchemy's pool passes the driver's own errors on
 _engines: dict[tuple[int, str], sa.Engine] = {}
 _with_tables: set[str] = set()  # known to forked workers too, of which there is one a task
@@ -51,6 +58,29 @@ def is_there() -> bool:
             return bool(sa.inspect(connection).has_table("marker"))
     except _FAILED as error:
         raise _unreachable(error) from error
+
+
+def check() -> None:
+    """DatabaseError if the database cannot be used: our own cannot start here, or the user's lacks something.
+
+    Nothing is started or made. PostGIS is not needed.
+    """
+    if not _given():
+        cluster.check(config.data_dir() / "database" / "cluster")
+        return
+    try:
+        with sa.create_engine(_url()).connect() as connection:
+            answer = connection.execute(sa.text(_CAPABLE)).mappings().one()
+    except _FAILED as error:
+        raise _unreachable(error) from error
+    lacking = [str(what) for what, holds in answer.items() if not holds]
+    if lacking:
+        raise DatabaseError(
+            f"PostgreSQL at {_own_url(_given()).render_as_string(hide_password=True)}",
+            expected="a database of our own, to write to",
+            found=f"not so: {', '.join(lacking)}",
+            remedy="CREATE DATABASE ben_luigi ENCODING 'UTF8' OWNER <the url's user>, and name it in [database] url",
+        )
 
 
 def _new_engine(place: str) -> sa.Engine:

@@ -48,6 +48,17 @@ def test_a_tile_rests_after_its_tries_and_then_has_them_all_again() -> None:
     assert budget.tries_left("33UUP_20170613", 3, HOUR) == 3
 
 
+def test_failed_tries_from_the_future_hold_nobody_up() -> None:
+    """The database's clock was a year ahead when they were noted, and has been set right."""
+    for _ in range(3):
+        budget.note_failure("33UUP_20170613", "503")
+    assert budget.tried(3, HOUR)["33UUP_20170613"].rests_until
+    with database.engine().begin() as connection:
+        connection.execute(sa.update(FAILED_TRY).values(at=FAILED_TRY.c.at + 365 * 24 * HOUR))
+    assert budget.tried(3, HOUR)["33UUP_20170613"].rests_until is None
+    assert budget.tries_left("33UUP_20170613", 3, HOUR) == 3
+
+
 def _work(now: Synchronized[int], most: Synchronized[int]) -> None:
     with budget.place(2):
         with now.get_lock():

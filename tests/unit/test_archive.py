@@ -48,6 +48,24 @@ def test_a_part_is_one_frame_with_the_kept_patches(tmp_path: Path) -> None:
     assert (tmp_path / "again.tar.zst").read_bytes() == frame
 
 
+def test_progress_counts_the_bytes_up_to_the_last(tmp_path: Path) -> None:
+    tar, index = shard(tmp_path, TILES[0], count=100)
+    keep = {f"{TILES[0]}_00_{number:02d}" for number in range(0, 100, 3)}
+    part, seen = tmp_path / "part.tar.zst", []
+    size = archive.write_shard_part(tar, index, keep, part, 1, lambda *at: seen.append(at)).tar_bytes
+    assert seen[-1] == (size, size)
+    assert size == archive.shard_bytes(index, keep) == archive.part_bytes(part)
+    assert len({done for done, _ in seen}) == len(seen) > 1
+    assert {total for _, total in seen} == {size}
+
+    seen.clear()
+    archive.hash_tar([archive.part_members(part)], None, size, lambda *at: seen.append(at))
+    assert seen[-1] == (size, size)
+    seen.clear()
+    archive.join([part], tmp_path / "S2.tar.zst", lambda *at: seen.append(at))
+    assert seen[-1] == (part.stat().st_size,) * 2
+
+
 def test_a_patch_that_the_shard_lacks_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     tar, index = shard(tmp_path, TILES[0])
     with pytest.raises(BadArchive, match="lacks nowhere"):

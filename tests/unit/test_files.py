@@ -59,6 +59,14 @@ def test_only_old_leftovers_are_swept(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted([new, other])
 
 
+def test_all_leftovers_go_though_the_clock_was_set_back_since(tmp_path: Path) -> None:
+    left = files.unfinished(tmp_path / "a")
+    left.write_text("")
+    os.utime(left, (time.time() + 3600,) * 2)
+    assert files.sweep(tmp_path) == []
+    assert files.sweep(tmp_path, older_than_s=0) == [left]
+
+
 def test_text_keeps_its_line_ends_and_has_a_hash(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     files.write_text(path, "a\r\nü\n")

@@ -41,8 +41,10 @@ def _names(folder: Path) -> list[str]:
 
 def test_an_input_is_fetched_once_and_verified(tmp_path: Path, url: str) -> None:
     pinned = inputs.PinnedFile("list.csv", f"{url}/list.csv", sha256=SHA256)
-    path = inputs.fetch(pinned, tmp_path / "inputs")
+    seen: list[tuple[int, int | None]] = []
+    path = inputs.fetch(pinned, tmp_path / "inputs", lambda *at: seen.append(at))
     assert path.read_bytes() == CONTENT
+    assert seen == [(len(CONTENT), len(CONTENT))]
     (tmp_path / "served" / "list.csv").unlink()
     assert inputs.fetch(pinned, tmp_path / "inputs") == path
 

@@ -25,6 +25,9 @@ from ben_luigi.domain.errors import BadArchive
 from ben_luigi.domain.files import published
 from ben_luigi.domain.formats import frames, packing, shards, tarball
 
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that are dealt with, and those in all; None where that is not known."""
+
 _CHUNKS_AHEAD = 4
 """So many may wait to be hashed: then nobody waits for anybody on the way."""
 
@@ -51,7 +54,13 @@ class Hashes:
     sha256: str
 
 
-def write_shard_part(shard: Path, index: Path, keep: Collection[str], out: Path, level: int) -> Part:
+def unseen(done_bytes: int, total_bytes: int | None) -> None:
+    """The `Progress` of work that nobody follows."""
+
+
+def write_shard_part(
+    shard: Path, index: Path, keep: Collection[str], out: Path, level: int, progress: Progress = unseen
+) -> Part:
     """Compress the members of the patches `keep` of a shard to `out`.
 
     BadArchive if the shard is damaged or lacks one of them.
@@ -61,7 +70,7 @@ def write_shard_part(shard: Path, index: Path, keep: Collection[str], out: Path,
     kept = set(keep)
     members = sum(patch_id in kept for patch_id in table["patch_id"].to_pylist())
     sample = b"".join(_read_runs(shard, _spread(runs)))
-    return write_part(_read_runs(shard, runs), members, sum(size for _, size in runs), out, level, sample)
+    return write_part(_read_runs(shard, runs), members, sum(size for _, size in runs), out, level, sample, progress)
 
 
 def _spread(runs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -79,6 +88,11 @@ def shard_members(shard: Path, index: Path, keep: Collection[str]) -> Iterator[b
     yield from _read_runs(shard, shards.ranges(shards.read_index(index), keep))
 
 
+def shard_bytes(index: Path, keep: Collection[str]) -> int:
+    """The length of what `shard_members` gives. BadArchive as there."""
+    return sum(size for _, size in shards.ranges(shards.read_index(index), keep))
+
+
 def _read_runs(shard: Path, runs: Iterable[tuple[int, int]]) -> Iterator[bytes]:
     with shard.open("rb") as file:
         for offset, size in runs:
@@ -92,13 +106,24 @@ def _read_runs(shard: Path, runs: Iterable[tuple[int, int]]) -> Iterator[bytes]:
                 yield chunk
 
 
-def write_part(chunks: Iterable[bytes], members: int, tar_bytes: int, out: Path, level: int, sample: bytes) -> Part:
+def write_part(
+    chunks: Iterable[bytes],
+    members: int,
+    tar_bytes: int,
+    out: Path,
+    level: int,
+    sample: bytes,
+    progress: Progress = unseen,
+) -> Part:
     """Compress `chunks`, which have `tar_bytes` bytes in all, to `out`. `sample` is of their content."""
     packed = packing.packer(packing.parameters(level, sample), tar_bytes)
+    done = 0
     with published(out) as work:
         with work.open("wb") as file:
             for chunk in chunks:
                 file.write(packed.compress(chunk))
+                done += len(chunk)
+                progress(done, tar_bytes)
             end = packed.flush()
             file.write(end)
         return Part(members, tar_bytes, work.stat().st_size, end[-frames.CHECKSUM_BYTES :].hex())
@@ -114,10 +139,25 @@ def part_members(part: Path) -> Iterator[bytes]:
         raise _bad_part(part, str(error)) from error
 
 
-def hash_tar(parts: Iterable[Iterable[bytes]], tar: Path | None = None) -> tuple[Hashes, list[int]]:
+def part_bytes(part: Path) -> int:
+    """The length of what `part_members` gives. BadArchive if the part is damaged."""
+    try:
+        with part.open("rb") as file:
+            return sum(frame.content_bytes or 0 for frame in frames.find(file))
+    except (FileNotFoundError, ValueError) as error:
+        raise _bad_part(part, str(error)) from error
+
+
+def hash_tar(
+    parts: Iterable[Iterable[bytes]],
+    tar: Path | None = None,
+    total_bytes: int | None = None,
+    progress: Progress = unseen,
+) -> tuple[Hashes, list[int]]:
     """Hash the tar of an archive, given the bytes of its parts in order, and write it to `tar` if that is given.
 
-    Gives the length in bytes of each part too. Memory: a few chunks.
+    Gives the length in bytes of each part too. `total_bytes`, those of all parts, is for `progress` alone.
+    Memory: a few chunks.
     """
     with ExitStack() as stack:
         flow = _Flow(stack, tar)
@@ -126,12 +166,13 @@ def hash_tar(parts: Iterable[Iterable[bytes]], tar: Path | None = None) -> tuple
             before = flow.size
             for chunk in part:
                 flow.put(chunk)
+                progress(flow.size, total_bytes)
             sizes.append(flow.size - before)
         flow.put(tarball.end(flow.size))
         return flow.hashes(), sizes
 
 
-def join(parts: Sequence[Path], out: Path) -> tuple[Hashes, list[int]]:
+def join(parts: Sequence[Path], out: Path, progress: Progress = unseen) -> tuple[Hashes, list[int]]:
     """Write the archive of `parts`, which are in order, to `out`; gives the length of each before compression too.
 
     BadArchive names a part that is not one whole frame; its content is not looked at. Memory: a few chunks of 1 MiB.
@@ -139,11 +180,13 @@ def join(parts: Sequence[Path], out: Path) -> tuple[Hashes, list[int]]:
     with ExitStack() as stack:
         flow = _Flow(stack, out)
         sizes = []
+        total = sum(part.stat().st_size for part in parts if part.exists())
         for part in parts:
             with _whole(part) as (file, content_bytes):
                 sizes.append(content_bytes)
                 while chunk := file.read(frames.CHUNK_BYTES):
                     flow.put(chunk)
+                    progress(flow.size, total)
         flow.put(zstandard.ZstdCompressor(write_checksum=True).compress(tarball.end(sum(sizes))))
         return flow.hashes(), sizes
 

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
-from ben_luigi.domain.dataset.archive import Part, write_part
+from ben_luigi.domain.dataset.archive import Part, Progress, unseen, write_part
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.formats import packing, tarball
 from ben_luigi.domain.formats.tiffheader import read_header
@@ -49,7 +49,13 @@ def parts_of(names: Iterable[str]) -> list[tuple[str, list[str]]]:
 
 
 def write_folder_part(
-    s1_dir: Path, names: Sequence[str], out: Path, level: int, *, expected: Mapping[str, Square] | None = None
+    s1_dir: Path,
+    names: Sequence[str],
+    out: Path,
+    level: int,
+    *,
+    expected: Mapping[str, Square] | None = None,
+    progress: Progress = unseen,
 ) -> Part:
     """Compress the files of S1 patches from the extracted BigEarthNet-S1 to `out`.
 
@@ -67,7 +73,7 @@ def write_folder_part(
         for (member, path, name), size in zip(files, sizes, strict=True)
     ]
     sample = b"".join(block() for block in blocks[:: packing.SAMPLE_PART])
-    return write_part((block() for block in blocks), len(files), tar_bytes, out, level, sample)
+    return write_part((block() for block in blocks), len(files), tar_bytes, out, level, sample, progress)
 
 
 def _sizes(s1_dir: Path, paths: Sequence[Path]) -> list[int]:

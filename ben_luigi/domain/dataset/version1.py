@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,16 +65,16 @@ class V1Patch(NamedTuple):
     acquired: datetime
 
 
-def extract(folder: Path, out: Path) -> int:
+def extract(folder: Path, out: Path, progress: Callable[[float], None] = lambda part: None) -> int:
     """Write the files named above from the patches in `folder` to the folder `out`; give the number of patches.
 
     BadInput names patches whose JSON is missing or not what it must be, or that lie elsewhere by their TIFF; of each
-    product, one TIFF is looked at.
+    product, one TIFF is looked at. `progress` is called with the part that is read, from 0 to 1.
     """
     names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name.startswith("S2"))
     if not names:
         raise BadInput(folder, expected="folders of v1 patches, S2x_MSIL2A_...", found="none", remedy=_REMEDY)
-    patches = _read_all(folder, names)
+    patches = _read_all(folder, names, progress)
     _check_tiffs(folder, patches)
     epsg = np.array([patch.epsg for patch in patches])
     for zone in np.unique(epsg).tolist():
@@ -110,14 +109,17 @@ def write_spatial(folder: Path, epsg: int, names: Sequence[str], corners: np.nda
     pq.write_table(pa.table(columns, schema=schema), path)
 
 
-def _read_all(folder: Path, names: list[str]) -> list[V1Patch]:
+def _read_all(folder: Path, names: list[str], progress: Callable[[float], None]) -> list[V1Patch]:
     """The patches in order; threads, since files are small and may lie on a slow disk."""
 
     def read(first: int) -> list[V1Patch | BadInput]:
         return [_read(folder, name) for name in names[first : first + _AT_ONCE]]
 
+    found: list[V1Patch | BadInput] = []
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(chain.from_iterable(pool.map(read, range(0, len(names), _AT_ONCE))))
+        for batch in pool.map(read, range(0, len(names), _AT_ONCE)):
+            found += batch
+            progress(len(found) / len(names))
     wrong = [one for one in found if isinstance(one, BadInput)]
     if wrong:
         subjects = some(f"{error.subject} ({error.found})" for error in wrong)
