@@ -20,8 +20,8 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.task_register import Register
 
 from ben_luigi import config, terminal
-from ben_luigi.domain.dataset import comparison
 from ben_luigi.domain.errors import PipelineError, some
+from ben_luigi.stages.comparison import beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.state import failures, occupancy
@@ -36,6 +36,7 @@ _log = logging.getLogger("ben_luigi")
 def main() -> int:
     """Run `FinalizeDataset`, or the task given, and say where the result is; the exit code is Luigi's."""
     configure()
+    terminal.summary_follows = True
     signal.signal(signal.SIGTERM, _terminate)
     config.set_defaults()
     arguments = sys.argv[1:]
@@ -151,8 +152,7 @@ def _say_result(task: str, code: int) -> None:
     result = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     splits = ", ".join(f"{count} {name}" for name, count in result["counts"]["split"].items())
     print(f"Patches: {splits}; tiles: {', '.join(result['tiles'])}")
-    print("Beside the published run:")
-    print(comparison.table(result["compared"]))
+    print(beside_published(folder))
 
 
 def _failed(task: luigi.Task, error: Exception) -> None:

@@ -155,6 +155,12 @@ def _others() -> list[Path]:
     return found
 
 
+def beside_published(folder: Path) -> str:
+    """The comparison of the finished dataset in `folder`, as a table for people."""
+    compared = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["compared"]
+    return f"Beside the published run:\n{comparison.table(compared)}"
+
+
 def digests_made() -> list[str]:
     """Digests of metadata, archives and hash lists: other labels may leave the archives as they are."""
     lists = [*ListHashes().output().values(), ListS1Hashes().output()]

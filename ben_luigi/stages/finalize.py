@@ -10,14 +10,14 @@ from typing import Any
 
 import luigi
 
-from ben_luigi import config
+from ben_luigi import config, terminal
 from ben_luigi.domain.dataset.verify import verify_dataset
 from ben_luigi.domain.errors import BadArchive, some
 from ben_luigi.domain.files import write_text
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
-from ben_luigi.stages.comparison import CompareWithPublished, digests_made
+from ben_luigi.stages.comparison import CompareWithPublished, beside_published, digests_made
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.metadata import WriteMetadata, selection
@@ -102,4 +102,7 @@ class FinalizeDataset(Derived):
 
     def make(self) -> None:
         """Nothing is left to do when all of it is there."""
-        _log.info("the dataset is complete in %s", config.data_dir() / config.result_folder())
+        folder = config.data_dir() / config.result_folder()
+        _log.info("the dataset is complete in %s", folder)
+        if not terminal.summary_follows:
+            print(f"\nThe dataset is complete: {folder}\n{beside_published(folder)}")
