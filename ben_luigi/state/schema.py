@@ -130,23 +130,16 @@ PATCH = Table(
     info={"written_by": ("GridPatches", "CutPatches")},
 )
 
-SPLIT = Table(
-    "split",
-    SCHEMA,
-    _patch_id(),
-    Column("split", Text, nullable=False),
-    _one_of("split", SPLITS),
-    info={"written_by": ("AssignSplits",)},
-)
 
-COUNTRY = Table(
-    "country",
-    SCHEMA,
-    _patch_id(),
-    Column("country", Text, nullable=False),
-    _one_of("country", COUNTRIES),
-    info={"written_by": ("AssignCountries",)},
-)
+def _one_a_patch(column: str, values: tuple[str, ...], task: str) -> Table:
+    """A table of that name with one of `values` for each patch, written by `task`."""
+    value = Column(column, Text, nullable=False)
+    return Table(column, SCHEMA, _patch_id(), value, _one_of(column, values), info={"written_by": (task,)})
+
+
+SPLIT = _one_a_patch("split", SPLITS, "AssignSplits")
+
+COUNTRY = _one_a_patch("country", COUNTRIES, "AssignCountries")
 
 ALIGNMENT = Table(
     "alignment",
