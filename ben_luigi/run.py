@@ -168,6 +168,7 @@ luigi.Task.event_handler(luigi.Event.FAILURE)(_failed)
 luigi.Task.event_handler(luigi.Event.PROCESSING_TIME)(_done)
 
 if __name__ == "__main__":
+    terminal.outlive_readers()
     started = time.monotonic()
     ended = main()
     print(f"({time.monotonic() - started:.0f} s)")
