@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import luigi
 import pytest
+from luigi.rpc import RPCError
 
 from ben_luigi import run
 from ben_luigi.stages.finalize import FinalizeDataset
@@ -62,6 +63,31 @@ def test_a_run_that_has_left_nothing_to_others_ends(
     asked = _script(monkeypatch, [code], [])
     assert run._run(ARGV) == code
     assert asked == [ARGV]
+    assert pauses == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(RPCError("no answer", sub_exception=None), "luigid does not answer: no answer"), (KeyError("oops"), "oops")],
+)
+def test_why_luigi_has_ended_early_is_in_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+    pauses: list[float],
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    said: str,
+) -> None:
+    def fail(argv: list[str]) -> None:
+        raise error
+
+    settings = luigi.configuration.get_config()
+    before = settings.get("retcode", "unhandled_exception", "40")
+    settings.set("retcode", "unhandled_exception", "40")
+    monkeypatch.setattr(luigi.interface, "_run", fail)
+    code = run._run(ARGV)
+    settings.set("retcode", "unhandled_exception", before)
+    assert code == 40
+    assert said in caplog.text
     assert pauses == []
 
 
