@@ -66,7 +66,8 @@ def _count_bytes_too(settings: Any) -> None:
     """Our collector instead of Luigi's own, which it extends."""
     if find_spec("prometheus_client") is None:
         sys.exit(
-            "[scheduler] metrics_collector: prometheus needs a Python package; next: pip install prometheus-client"
+            "[scheduler] metrics_collector: prometheus needs a Python package; "
+            f"next: {sys.executable} -m pip install prometheus-client"
         )
     settings.set("scheduler", "metrics_collector", "custom")
     settings.set("scheduler", "metrics_custom_import", "ben_luigi.metrics.Collector")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from ben_luigi import config
+from ben_luigi import config, terminal
 from ben_luigi.domain.dataset import estimate
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.run import configure
@@ -106,4 +106,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    terminal.outlive_readers()
     sys.exit(main())

@@ -27,7 +27,7 @@ from ben_luigi.stages.retention import retire_all
 from ben_luigi.state import failures, occupancy
 
 _DEFAULTS = Path(__file__).resolve().parent.parent / "luigi.cfg"
-_USAGE, _SCHEDULING_ERROR, _TERMINATED = 2, 35, 143
+_USAGE, _SCHEDULING_ERROR, _UNHANDLED, _TERMINATED = 2, 35, 40, 143
 _LEFT_TO_OTHERS = {10, 25}
 _LOOK_AGAIN_S = 60.0
 _log = logging.getLogger("ben_luigi")
@@ -95,9 +95,16 @@ def _luigi_run(argv: list[str]) -> int:
     try:
         run_with_retcodes(argv)
     except SystemExit as end:
-        if isinstance(end.__context__, PidLockAlreadyTakenExit):
+        cause, code = end.__context__, int(end.code or 0)
+        if isinstance(cause, PidLockAlreadyTakenExit):
             raise  # the same command runs on this host
-        return int(end.code or 0)
+        if code == _UNHANDLED and isinstance(cause, RPCError):
+            _log.error(
+                "luigid does not answer: %s; start it with scripts/luigid, or correct [core] scheduler_host", cause
+            )
+        elif code == _UNHANDLED:
+            _log.error("Luigi has ended early", exc_info=cause)  # which it says nowhere
+        return code
     return 0
 
 
@@ -168,6 +175,7 @@ luigi.Task.event_handler(luigi.Event.FAILURE)(_failed)
 luigi.Task.event_handler(luigi.Event.PROCESSING_TIME)(_done)
 
 if __name__ == "__main__":
+    terminal.outlive_readers()
     started = time.monotonic()
     ended = main()
     print(f"({time.monotonic() - started:.0f} s)")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from ben_luigi import config
+from ben_luigi import config, terminal
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.plan import table
 from ben_luigi.run import configure
@@ -80,4 +80,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    terminal.outlive_readers()
     sys.exit(main())

@@ -7,10 +7,12 @@ Where standard error is no terminal nothing is opened, and nothing is drawn.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import socket
+import stat
 import sys
 import threading
 import time
@@ -31,6 +33,30 @@ summary_follows = False
 """Whether what started Luigi says itself, at the end, what there is: so `scripts/run` does."""
 
 _sender: socket.socket | None = None
+
+
+class _Outliving(io.FileIO):
+    """A pipe; what is written after its reader has gone goes nowhere."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(data)
+
+
+def outlive_readers() -> None:
+    """Go on to the end, and to the usual exit code, though whoever reads what is printed stops before: `| head`."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
+            pipe = io.BufferedWriter(_Outliving(stream.fileno(), "w", closefd=False))
+            line_buffering = stream.line_buffering
+            text = io.TextIOWrapper(pipe, stream.encoding, stream.errors, line_buffering=line_buffering)
+            setattr(sys, name, text)
 
 
 @contextmanager

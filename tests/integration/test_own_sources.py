@@ -201,8 +201,13 @@ def test_luigi_itself_finds_the_tasks(tmp_path: Path) -> None:
 def test_plain_luigi_says_at_the_end_how_the_dataset_compares(sample_run: Run, tmp_path: Path) -> None:
     subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
     (tmp_path / "data" / "dataset" / "comparison.json").unlink()
-    luigi = Path(sys.executable).with_name("luigi")
-    command = [luigi, "--module", "ben_luigi", "FinalizeDataset", "--local-scheduler"]
+    command: list[str | Path] = [
+        Path(sys.executable).with_name("luigi"),
+        "--module",
+        "ben_luigi",
+        "FinalizeDataset",
+        "--local-scheduler",
+    ]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment(), check=False)
     assert run.returncode == 0, run.stderr
     assert "Beside the published run:\n  not comparable: the sample world is not the published one" in run.stdout

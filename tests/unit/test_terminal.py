@@ -194,3 +194,33 @@ def test_without_a_terminal_there_is_a_line_now_and_then(
     lines = [record.message for record in caplog.records if record.message.startswith("Sen2Cor on")]
     assert 15 <= len(lines) <= 20
     assert lines[9] == "Sen2Cor on 33UUP_20170613: 50 %, 10:00 left"
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_command_goes_on_though_nobody_reads_what_it_prints(tmp_path: Path, merged: bool) -> None:
+    """As in `command | head -1`, with what it logs too or without: no word of it, and the usual exit code."""
+    program = f"""
+import logging, pathlib, sys
+import terminal
+terminal.outlive_readers()
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+for number in range(100_000):
+    print("line", number)
+    logging.info("logged %d", number)
+pathlib.Path({str(tmp_path / "end")!r}).touch()
+sys.exit(20)
+"""
+    with (tmp_path / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if merged else stderr,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "ben_luigi")},
+        )
+        assert process.stdout
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 20
+    assert (tmp_path / "end").exists()
+    lines = (tmp_path / "stderr").read_text().splitlines()
+    assert lines == ([] if merged else [f"logged {number}" for number in range(100_000)])

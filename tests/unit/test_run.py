@@ -1,0 +1,101 @@
+"""How long a run stays where other hosts are at work; the hosts themselves are in `tests/integration/test_hosts.py`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import luigi
+import pytest
+from luigi.rpc import RPCError
+
+from ben_luigi import run
+from ben_luigi.stages.finalize import FinalizeDataset
+
+ARGV = ["--module", "ben_luigi", "FinalizeDataset"]
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """A central scheduler is configured; nobody sleeps, nothing is complete."""
+    slept: list[float] = []
+    settings = luigi.configuration.get_config()
+    before = settings.get("core", "local_scheduler", "false")
+    settings.set("core", "local_scheduler", "false")
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(FinalizeDataset, "complete", lambda self: False)
+    yield slept
+    settings.set("core", "local_scheduler", before)
+
+
+def _script(monkeypatch: pytest.MonkeyPatch, codes: list[int], running: list[list[str]]) -> list[list[str]]:
+    """Let Luigi's runs end with `codes`, the scheduler say what is `running`; gives the arguments of the runs."""
+    asked: list[list[str]] = []
+
+    def luigi_run(argv: list[str]) -> int:
+        asked.append(argv)
+        return codes.pop(0)
+
+    monkeypatch.setattr(run, "_luigi_run", luigi_run)
+    monkeypatch.setattr(run, "_running", lambda settings: running.pop(0))
+    return asked
+
+
+def test_a_host_stays_until_the_others_have_ended(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
+    """Nobody at work for a moment is no end: between two tasks it looks like that."""
+    at_work = ["ConvertToL2A(tile=33UUP_20170613)"]
+    asked = _script(monkeypatch, [25, *[10] * 9, 0], [at_work, [], *[at_work] * 8])
+    assert run._run(ARGV) == 0
+    assert asked == [ARGV, *[[*ARGV, "--no-lock"]] * 10], "the first run holds the lock for all"
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+
+
+def test_what_nobody_works_on_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
+    asked = _script(monkeypatch, [25, 25], [[], []])
+    assert run._run(ARGV) == 25
+    assert len(asked) == 2, "once more, since a host may have died just before"
+
+
+@pytest.mark.parametrize("code", [0, 30, 35, 40, 143])
+def test_a_run_that_has_left_nothing_to_others_ends(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float], code: int
+) -> None:
+    asked = _script(monkeypatch, [code], [])
+    assert run._run(ARGV) == code
+    assert asked == [ARGV]
+    assert pauses == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(RPCError("no answer", sub_exception=None), "luigid does not answer: no answer"), (KeyError("oops"), "oops")],
+)
+def test_why_luigi_has_ended_early_is_in_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+    pauses: list[float],
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    said: str,
+) -> None:
+    def fail(argv: list[str]) -> None:
+        raise error
+
+    settings = luigi.configuration.get_config()
+    before = settings.get("retcode", "unhandled_exception", "40")
+    settings.set("retcode", "unhandled_exception", "40")
+    monkeypatch.setattr(luigi.interface, "_run", fail)
+    code = run._run(ARGV)
+    settings.set("retcode", "unhandled_exception", before)
+    assert code == 40
+    assert said in caplog.text
+    assert pauses == []
+
+
+def test_the_same_command_on_the_same_host_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    monkeypatch.setattr(luigi.lock, "acquire_for", lambda *_: False)
+    with pytest.raises(SystemExit) as end:
+        run._run(ARGV)
+    assert end.value.code == luigi.retcodes.retcode().already_running
+    assert pauses == []
