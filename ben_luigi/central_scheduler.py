@@ -1,6 +1,7 @@
 """`scripts/luigid`: Luigi's central scheduler with this project's settings, on loopback, its state in the data folder.
 
 It reads `[resources]` and `[scheduler]`, which the workers do not; what they leave open follows from our options.
+Other arguments are luigid's own: --background, --pidfile FILE, --logdir FOLDER, --state-path FILE, --unix-socket FILE.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import luigi
 from luigi.cmdline import luigid
 
-from ben_luigi import config
+from ben_luigi import command, config
 from ben_luigi.run import configure
 
 ADDRESS, PORT = "127.0.0.1", "8082"
@@ -25,7 +26,11 @@ _REMEMBER_S = 14 * 86_400
 
 
 def main() -> None:
-    """Serve until stopped; the options are luigid's own."""
+    """Serve until stopped."""
+    parser = command.parser("luigid", __doc__, {0: "stopped"})
+    parser.add_argument("--address", metavar="HOST", default=ADDRESS, help=f"where to listen; by default {ADDRESS}")
+    parser.add_argument("--port", metavar="N", default=PORT, help=f"by default {PORT}")
+    listens, others = parser.parse_known_args()
     configure()
     config.set_defaults()
     settings = luigi.configuration.get_config()
@@ -42,7 +47,7 @@ def main() -> None:
         _count_bytes_too(settings)
     state.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("luigi.scheduler").setLevel(logging.WARNING)  # it says each word of each worker
-    luigid(["--address", ADDRESS, "--port", PORT, *sys.argv[1:]])
+    luigid(["--address", listens.address, "--port", listens.port, *others])
 
 
 def _count_bytes_too(settings: Any) -> None:

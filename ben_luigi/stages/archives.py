@@ -32,6 +32,7 @@ from ben_luigi.state.targets import MadeFile
 S1 = sentinel1.ARCHIVE
 S2 = patches.ARCHIVE
 MAPS = reference_maps.ARCHIVE
+_ARCHIVE = f"{S2}, {S1} or {MAPS}"
 _SHARDS = {S2: "patches", MAPS: "reference_maps", S1: "s1"}
 
 
@@ -123,8 +124,8 @@ class CompressPart(luigi.Task):
     It does not ask for the metadata, since its archive has, and the answer takes a look at every tile.
     """
 
-    archive = luigi.Parameter()
-    part = luigi.Parameter()
+    archive = luigi.Parameter(description=_ARCHIVE)
+    part = luigi.Parameter(description="tile key; of Sentinel-1 the acquisition and MGRS square, as in archives/")
     priority = PRIORITY["archive"]
 
     def requires(self) -> Any:
@@ -213,7 +214,7 @@ class HashTar(luigi.Task):
     not read again: then the tar comes from the parts.
     """
 
-    archive = luigi.Parameter()
+    archive = luigi.Parameter(description=_ARCHIVE)
     priority = PRIORITY["archive"] + 1
 
     def requires(self) -> Any:

@@ -25,7 +25,7 @@ from ben_luigi.stages.placement import patch_grid
 from ben_luigi.stages.prerequisites import input_path, input_task
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
-from ben_luigi.stages.resolve import PRIORITY, source, tiles
+from ben_luigi.stages.resolve import PRIORITY, TILE, source, tiles
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
@@ -38,7 +38,7 @@ _FLAGGED = {"snow": ("snow_csv",), "cloud": ("cloud_csv",), "any": ("snow_csv", 
 class RenderTile(Derived):
     """An overview of a tile: its patches in true colour, and its reference maps in CORINE's colours."""
 
-    tile = luigi.Parameter(description="tile key, as in 33UUP_20170613")
+    tile = luigi.Parameter(description=TILE)
     format = luigi.ChoiceParameter(default="png", choices=_FORMATS, description="png, or tif for GeoTIFF")
     priority = PRIORITY["archive"]
 

@@ -95,7 +95,10 @@ def find_products(folder: Path) -> dict[str, Path]:
         key = ProductName.parse(path.name).tile_key
         if key in found:
             raise BadName(
-                f"tile {key}", expected=f"one L2A product in {folder}", found=some([found[key].name, path.name])
+                f"tile {key}",
+                expected=f"one L2A product in {folder}",
+                found=some([found[key].name, path.name]),
+                remedy="remove those that are not wanted",
             )
         found[key] = path
     return found

@@ -44,11 +44,19 @@ def read_colours(path: Path) -> dict[int, tuple[int, int, int]]:
         colours = {int(code): (int(red), int(green), int(blue)) for code, (red, green, blue) in entries.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(
-            path, expected="a table [colour] of red, green and blue by CLC code", found=repr(error)
+            path,
+            expected="a table [colour] of red, green and blue by CLC code",
+            found=repr(error),
+            remedy="restore it from the repository",
         ) from error
     if sorted(colours) != sorted(CLC_CODES):
         missing = sorted(set(CLC_CODES) ^ set(colours))
-        raise BadInput(path, expected="a colour for each of the 44 CLC codes", found=f"missing or unknown: {missing}")
+        raise BadInput(
+            path,
+            expected="a colour for each of the 44 CLC codes",
+            found=f"missing or unknown: {missing}",
+            remedy="restore it from the repository",
+        )
     return colours
 
 
