@@ -32,6 +32,8 @@ from ben_luigi.state.targets import MadeFile
 S1 = sentinel1.ARCHIVE
 S2 = patches.ARCHIVE
 MAPS = reference_maps.ARCHIVE
+_HASHES_FORM = 2
+"""Raised by one when the hashes of an archive are written in another form; it is then joined again of its parts."""
 _ARCHIVE = f"{S2}, {S1} or {MAPS}"
 _SHARDS = {S2: "patches", MAPS: "reference_maps", S1: "s1"}
 
@@ -255,9 +257,10 @@ class _Archive(Derived):
     def output(self) -> dict[str, MadeFile]:
         """The archive, and its hashes."""
         made_from = {**_made_from(self.name), "level": config.archive().level}
+        noted = {**made_from, "form": _HASHES_FORM}
         return {
             "archive": MadeFile(f"{config.result_folder()}/{self.name}.tar.zst", made_from),
-            "hashes": MadeFile(f"{config.parts_folder()}/{self.name}.json", made_from),
+            "hashes": MadeFile(f"{config.parts_folder()}/{self.name}.json", noted),
         }
 
     def make(self) -> Any:
