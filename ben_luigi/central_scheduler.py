@@ -1,6 +1,7 @@
 """`scripts/luigid`: Luigi's central scheduler with this project's settings, on loopback, its state in the data folder.
 
 It reads `[resources]` and `[scheduler]`, which the workers do not; what they leave open follows from our options.
+Other arguments are luigid's own: --background, --pidfile FILE, --logdir FOLDER, --state-path FILE, --unix-socket FILE.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from luigi.cmdline import luigid
 from luigi.scheduler import Scheduler
 from luigi.task_status import FAILED, RUNNING
 
-from ben_luigi import config
+from ben_luigi import command, config
 from ben_luigi.run import configure
 
 ADDRESS, PORT = "127.0.0.1", "8082"
@@ -41,7 +42,11 @@ class CentralScheduler(Scheduler):
 
 
 def main() -> None:
-    """Serve until stopped; the options are luigid's own."""
+    """Serve until stopped."""
+    parser = command.parser("luigid", __doc__, {0: "stopped"})
+    parser.add_argument("--address", metavar="HOST", default=ADDRESS, help=f"where to listen; by default {ADDRESS}")
+    parser.add_argument("--port", metavar="N", default=PORT, help=f"by default {PORT}")
+    listens, others = parser.parse_known_args()
     configure()
     config.set_defaults()
     settings = luigi.configuration.get_config()
@@ -59,7 +64,7 @@ def main() -> None:
     state.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("luigi.scheduler").setLevel(logging.WARNING)  # it says each word of each worker
     luigi.server.Scheduler = CentralScheduler  # type: ignore[attr-defined]  # luigid has no option for it
-    luigid(["--address", ADDRESS, "--port", PORT, *sys.argv[1:]])
+    luigid(["--address", listens.address, "--port", listens.port, *others])
 
 
 def _count_bytes_too(settings: Any) -> None:

@@ -1,19 +1,18 @@
-"""Hold ids, split, alignment and country, computed from the product names, against published metadata.
+"""`scripts/check-published DIR`: hold ids, split, alignment and country of every patch against published metadata.
 
-`scripts/check-published DIR` takes a folder with `tile_names_and_links.csv`, `bigearthnet_s2_tile_ids.csv`,
-`s1s2_mapping.csv`, `patches_with_seasonal_snow.csv`, `patches_with_cloud_and_shadow.csv` (each plain or compressed),
-`ne_110m_admin_0_countries.geojson`, `v1_spatial/` and published `metadata*.parquet`, and prints for each column how
-many published rows there are, and how many came out equal. Rows of a UTM zone without v1 geometry are checked for ids,
-split and country only.
+They are computed from the product names. DIR is a folder with `tile_names_and_links.csv`,
+`bigearthnet_s2_tile_ids.csv`, `s1s2_mapping.csv`, `patches_with_seasonal_snow.csv`, `patches_with_cloud_and_shadow.csv`
+(each plain or compressed), `ne_110m_admin_0_countries.geojson`, `v1_spatial/` and published `metadata*.parquet`, and
+prints for each column how many published rows there are, and how many came out equal. Rows of a UTM zone without v1
+geometry are checked for ids, split and country only.
 
 Then it joins the published labels with all that it computed and with the lists, as the pipeline does, and says on
-standard error whether the rows of both files come out the same; with the v1 geometry of every zone, it writes them
-with DuckDB and says the md5 of both. Findings about v1 names are said there too.
+standard error whether the rows of both files come out the same; with the v1 geometry of every zone, it writes them with
+DuckDB and says the md5 of both. Findings about v1 names are said there too.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ben_luigi import command
 from ben_luigi.config import TRACKED_ARTIFACTS
 from ben_luigi.domain import files
 from ben_luigi.domain.cdse.resolve import read_tile_names
@@ -155,7 +155,7 @@ def _published(folder: Path) -> dict[str, pa.Table]:
     """The published rows of each file, sorted."""
     found = sorted(folder.glob("metadata*.parquet"))
     if not found:
-        raise BadInput(folder, expected="published metadata*.parquet", found="none")
+        raise BadInput(folder, expected="published metadata*.parquet", found="none", remedy="put them there")
     stem = metadata.FLAGGED.removesuffix(".parquet")
     of = {name: [path for path in found if path.name.startswith(stem) == (name == metadata.FLAGGED)] for name in _NAMES}
     return {
@@ -173,7 +173,7 @@ _NAMES = (metadata.METADATA, metadata.FLAGGED)
 def _one(folder: Path, name: str) -> Path:
     found = sorted(path for path in folder.iterdir() if path.name == name or path.name.startswith(f"{name}."))
     if not found:
-        raise BadInput(folder, expected=f"{name}, plain or compressed", found="none")
+        raise BadInput(folder, expected=f"{name}, plain or compressed", found="none", remedy="put it there")
     return found[0]
 
 
@@ -217,14 +217,16 @@ def _in_zones(rows: pa.Table, zones: frozenset[int]) -> pa.Array:
 
 
 def main() -> int:
-    """Print one JSON object; exit code 1 unless all rows, and all files where they can be, are equal."""
-    parser = argparse.ArgumentParser(prog="scripts/check-published", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="DIR")
+    """Print one JSON object."""
+    codes = {0: "all rows and files are equal", 1: "some are not", command.CANNOT: "it cannot be told, and why"}
+    parser = command.parser("check-published", __doc__, codes)
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="folder of published metadata, and of what it is made from"
+    )
     try:
         columns, said = check(parser.parse_args().folder)
     except (PipelineError, OSError) as error:
-        print(f"check-published: {error}", file=sys.stderr)
-        return 2
+        return command.refuse(parser, error)
     for _, words in said:
         print(words, file=sys.stderr)
     print(json.dumps(columns))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
+from ben_luigi import command
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.run import configure
 from ben_luigi.state import budget
@@ -12,7 +12,7 @@ from ben_luigi.state import budget
 
 def main() -> int:
     """Clear the failed tries of the tiles named, and say how many there were."""
-    parser = argparse.ArgumentParser(prog="scripts/clear-tries", description=(__doc__ or "").partition(": ")[2])
+    parser = command.parser("clear-tries", __doc__, {0: "cleared", command.CANNOT: "not all of them, and why"})
     parser.add_argument("tiles", nargs="+", metavar="TILE", help="tile key, as in 33UUP_20170613")
     tiles = parser.parse_args().tiles
     configure()
@@ -20,8 +20,7 @@ def main() -> int:
         for tile in tiles:
             print(f"{tile}: {budget.clear(tile)} failed tries cleared")
     except PipelineError as error:
-        print(f"clear-tries: {error}", file=sys.stderr)
-        return 1
+        return command.refuse(parser, error)
     return 0
 
 

@@ -6,7 +6,6 @@ them the quick search packs as well as the level's own, so that it was taken. Th
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -14,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ben_luigi import command
+from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats import frames, packing
 
 _LEVELS = (1, 3, 6, 9, 12)
@@ -70,24 +71,35 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 def main() -> int:
     """Print a table, a row a level."""
-    parser = argparse.ArgumentParser(prog="scripts/compare-levels", description=(__doc__ or "").partition(": ")[2])
+    parser = command.parser(
+        "compare-levels", __doc__, {0: "compared", command.CANNOT: "there is nothing to compare, and why"}
+    )
     parser.add_argument("paths", type=Path, nargs="+", metavar="FILE", help="files, or folders of files")
-    parser.add_argument("--levels", type=int, nargs="+", default=_LEVELS, choices=range(1, 23), metavar="LEVEL")
+    parser.add_argument(
+        "--levels",
+        type=int,
+        nargs="+",
+        default=_LEVELS,
+        choices=range(1, 23),
+        metavar="LEVEL",
+        help=f"1 to 22; by default {' '.join(map(str, _LEVELS))}",
+    )
     options = parser.parse_args()
     try:
         found = [path for given in options.paths for path in (sorted(given.rglob("*")) if given.is_dir() else [given])]
         files = [path for path in found if not path.is_dir()]
         total = sum(path.stat().st_size for path in files)
         if not total:
-            print("compare-levels: expected: files with content; found: none", file=sys.stderr)
-            return 1
+            given = ", ".join(map(str, options.paths))
+            return command.refuse(
+                parser, BadInput(given, expected="files with content", found="none", remedy="name others")
+            )
         print(f"{len(files)} files, {total:,} bytes")
         print(f"{'level':>5} {'seconds':>9} {'MB/s':>9} {'bytes':>16} {'ratio':>7} {'quick':>6}")
         for level in options.levels:
             print(compress(files, level).line(), flush=True)
     except OSError as error:
-        print(f"compare-levels: {error}", file=sys.stderr)
-        return 1
+        return command.refuse(parser, error)
     return 0
 
 

@@ -1,6 +1,6 @@
 """`scripts/cron-rerun [TASK ARGUMENTS...]`: one run for cron or a timer, that never overlaps with another.
 
-Exit codes: 0 done; 10 already running; 20 waiting for a person; 30 failed, tried again by the next run; 143 stopped.
+What it prints is in `data_dir/logs`; `[cron]` in the configuration says whom it tells of a change for the worse.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ben_luigi import config
+from ben_luigi import command, config
 from ben_luigi.domain import files, notice
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.run import configure
@@ -47,9 +47,16 @@ class Outcome:
 
 def main() -> int:
     """Run unless a run is under way; tell of a change for the worse."""
-    if sys.argv[1:2] in (["-h"], ["--help"]):
-        print(f"usage: {__doc__}")
-        return DONE
+    codes = {
+        **_SAID,
+        ALREADY_RUNNING: "already running",
+        FAILED: "failed, tried again by the next run",
+        STOPPED: "stopped",
+    }
+    parser = command.parser("cron-rerun", __doc__, dict(sorted(codes.items())))
+    parser.usage = f"{parser.prog} [-h] [TASK ARGUMENTS...]"
+    parser.add_argument("task", nargs="?", metavar="TASK ARGUMENTS...", help="as scripts/run takes them")
+    parser.parse_known_args()
     configure()
     with _lock() as lock:
         if lock is None:

@@ -1,12 +1,15 @@
-"""`scripts/install-sen2cor`: fetch ESA's installer, verify it, run it, and say what to write into luigi.cfg."""
+"""`scripts/install-sen2cor FOLDER [FILE]`: fetch the installer of Sen2Cor 2.11, verify it by its hash, and run it.
+
+Then it says what to write into the configuration.
+"""
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
 
+from ben_luigi import command
 from ben_luigi.domain import inputs
 from ben_luigi.domain.errors import BadInput, PipelineError, Sen2CorError
 from ben_luigi.domain.products import sen2cor
@@ -40,15 +43,15 @@ def install(folder: Path, file: Path | None = None, pinned: inputs.PinnedFile = 
 
 def main() -> int:
     """Install, and say how to go on."""
-    parser = argparse.ArgumentParser(prog="scripts/install-sen2cor", description=f"Install Sen2Cor {sen2cor.VERSION}.")
-    parser.add_argument("folder", type=Path, help="where to install it")
-    parser.add_argument("file", type=Path, nargs="?", help="the installer, if you have it already")
+    codes = {0: "installed", command.CANNOT: "it cannot be installed, and why"}
+    parser = command.parser("install-sen2cor", __doc__, codes)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to install it; absent or empty")
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the installer, if you have it already")
     arguments = parser.parse_args()
     try:
         program = install(arguments.folder, arguments.file)
     except (PipelineError, OSError) as error:
-        print(f"install-sen2cor: {error}", file=sys.stderr)
-        return 1
+        return command.refuse(parser, error)
     print(f"Sen2Cor {sen2cor.version(str(program))} is installed. Write into your configuration:\n")
     print(f"[sen2cor]\nexecutable = {program}")
     return 0

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-from ben_luigi import config
+from ben_luigi import command, config
 from ben_luigi.domain.dataset import links
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.run import configure
 
 
 def main() -> int:
-    """Link them, and say how many there are; exit code 1 if some are not there, and then none is linked."""
-    parser = argparse.ArgumentParser(prog="scripts/link-patches", description=(__doc__ or "").partition(": ")[2])
+    """Link them, and say how many there are."""
+    codes = {0: "all are linked", command.CANNOT: "none is linked, and why"}
+    parser = command.parser("link-patches", __doc__, codes)
     parser.add_argument("list", type=Path, metavar="LIST", help="patch ids, one a line, or parquet with patch_id")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the links go")
     parser.add_argument(
@@ -29,8 +29,7 @@ def main() -> int:
     try:
         number = links.link(links.read_list(options.list), source, options.folder)
     except (PipelineError, OSError) as error:
-        print(f"link-patches: {error}", file=sys.stderr)
-        return 1
+        return command.refuse(parser, error)
     print(f"{number} patches of {source} are linked in {options.folder}")
     return 0
 

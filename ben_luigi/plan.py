@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 
-from ben_luigi import config, terminal
+from ben_luigi import command, config, terminal
 from ben_luigi.domain.dataset import estimate
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.run import configure
 from ben_luigi.stages import survey
 from ben_luigi.stages.resolve import known_tiles
 
-_WAITING = 20
+_WAITING, _CANNOT = 20, 35
 
 
 def report() -> tuple[str, list[PipelineError]]:
@@ -91,16 +90,16 @@ def _span(hours: float) -> str:
 
 
 def main() -> int:
-    """Print the plan; exit code 20 if anything is missing, 35 if there can be none."""
-    parser = argparse.ArgumentParser(prog="scripts/plan", description=(__doc__ or "").partition(": ")[2])
+    """Print the plan."""
+    codes = {0: "nothing is missing", _WAITING: "something is missing", _CANNOT: "there can be no plan, and why"}
+    parser = command.parser("plan", __doc__, codes)
     parser.parse_args()
     configure()
     config.set_defaults()
     try:
         said, missing = report()
     except PipelineError as error:
-        print(f"plan: {error}", file=sys.stderr)
-        return 35
+        return command.refuse(parser, error, _CANNOT)
     print(said)
     return _WAITING if missing else 0
 

@@ -1,4 +1,8 @@
-"""`scripts/run`: Luigi with this project's configuration and a log that people can read."""
+"""`scripts/run [TASK ARGUMENTS...]`: make the dataset, or what one task leaves behind, with all that it needs.
+
+Without configuration it runs on the sample world, which it makes itself. LUIGI_CONFIG_PATH names your own
+configuration. Whatever is there, and made from what is asked for now, is not made again.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +23,26 @@ from luigi.retcodes import run_with_retcodes
 from luigi.rpc import RemoteScheduler, RPCError
 from luigi.task_register import Register
 
-from ben_luigi import config, terminal
-from ben_luigi.domain.errors import PipelineError, some
+from ben_luigi import command, config, terminal, usage
+from ben_luigi.domain.errors import BadName, PipelineError, some
 from ben_luigi.stages.comparison import beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.state import failures, occupancy
 
 _DEFAULTS = Path(__file__).resolve().parent.parent / "luigi.cfg"
-_USAGE, _SCHEDULING_ERROR, _UNHANDLED, _TERMINATED = 2, 35, 40, 143
+_SCHEDULING_ERROR, _UNHANDLED, _TERMINATED = 35, 40, 143
+_CODES = {
+    0: "all is there",
+    command.CANNOT: "no such task, or not with these arguments",
+    10: "already running",
+    20: "an input is missing",
+    25: "not run",
+    30: "something failed, which the next run tries again",
+    _SCHEDULING_ERROR: "the graph cannot be made, and why",
+    _UNHANDLED: "no luigid, or an error that nobody expected",
+    _TERMINATED: "stopped",
+}
 _LEFT_TO_OTHERS = {10, 25}
 _LOOK_AGAIN_S = 60.0
 _log = logging.getLogger("ben_luigi")
@@ -39,9 +54,7 @@ def main() -> int:
     terminal.summary_follows = True
     signal.signal(signal.SIGTERM, _terminate)
     config.set_defaults()
-    arguments = sys.argv[1:]
-    if not arguments or arguments[0].startswith("-"):
-        arguments = ["FinalizeDataset", *arguments]
+    arguments = _asked()
     world = "the sample world" if config.is_sample() else "real sources"
     _log.info("%s on %s, in %s", arguments[0], world, config.data_dir())
     occupancy.sweep_if_alone(config.data_dir())
@@ -65,6 +78,22 @@ def main() -> int:
     occupancy.sweep_if_alone(config.data_dir())
     _say_result(arguments[0], code)
     return code
+
+
+def _asked() -> list[str]:
+    """The task and its arguments; ends here, in words, if help is wanted or they fit no task."""
+    arguments = sys.argv[1:]
+    used = usage.parser(arguments, __doc__, _CODES)
+    if usage.help_is_wanted(arguments):
+        used.print_help()
+        sys.exit()
+    if not arguments or arguments[0].startswith("-"):
+        arguments = ["FinalizeDataset", *arguments]
+    try:
+        usage.check(arguments)
+    except BadName as error:
+        sys.exit(command.refuse(used, error))
+    return arguments
 
 
 def _run(argv: list[str]) -> int:
@@ -143,8 +172,6 @@ def configure() -> None:
 
 def _say_result(task: str, code: int) -> None:
     folder = config.data_dir() / config.result_folder()
-    if code == _USAGE:
-        return
     if code:
         print(f"\n{task} is not complete (exit code {code}). Run the same command again: only what is missing is made.")
         return

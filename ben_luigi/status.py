@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from ben_luigi import config, terminal
+from ben_luigi import command, config, terminal
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.plan import table
 from ben_luigi.run import configure
 from ben_luigi.stages import survey
 from ben_luigi.stages.resolve import AskCatalogue, known_tiles, resolutions
 from ben_luigi.state import budget, database, failures
+
+_CANNOT = 35
 
 
 def report() -> str:
@@ -66,16 +67,15 @@ def _ids() -> dict[str, str]:
 
 
 def main() -> int:
-    """Print the state; exit code 35 if it cannot be told."""
-    parser = argparse.ArgumentParser(prog="scripts/status", description=(__doc__ or "").partition(": ")[2])
+    """Print the state."""
+    parser = command.parser("status", __doc__, {0: "told", _CANNOT: "it cannot be told, and why"})
     parser.parse_args()
     configure()
     config.set_defaults()
     try:
         print(report())
     except PipelineError as error:
-        print(f"status: {error}", file=sys.stderr)
-        return 35
+        return command.refuse(parser, error, _CANNOT)
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from ben_luigi import config
+from ben_luigi import command, config
 from ben_luigi.domain.dataset.verify import verify_dataset
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
@@ -19,9 +18,11 @@ from ben_luigi.terminal import bar_format
 
 
 def main() -> int:
-    """Print what is wrong, a line each; exit code 1 if anything is, 2 if it could not be told."""
-    parser = argparse.ArgumentParser(prog="scripts/verify", description=(__doc__ or "").partition(": ")[2])
-    parser.add_argument("folder", type=Path, nargs="?", help="folder of the dataset; by default that of the pipeline")
+    """Print what is wrong, a line each."""
+    codes = {0: "all is well", 1: "something is wrong, by name", command.CANNOT: "it cannot be told, and why"}
+    parser = command.parser("verify", __doc__, codes)
+    help_text = "folder of the dataset; by default the one that the pipeline makes"
+    parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
     folder = parser.parse_args().folder
     configure()
     folder = folder or config.data_dir() / config.result_folder()
@@ -32,8 +33,7 @@ def main() -> int:
         with tqdm(total=100, desc="verifying", unit="%", disable=None, bar_format=bar_format("%")) as bar:
             findings = verify_dataset(folder, limited, lambda part: _move(bar, part))
     except (PipelineError, OSError) as error:
-        print(f"verify: {error}", file=sys.stderr)
-        return 2
+        return command.refuse(parser, error)
     for finding in findings:
         print(finding)
     print(f"{folder}: {f'{len(findings)} findings' if findings else 'whole, and all of it fits together'}")

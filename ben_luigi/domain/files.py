@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from ben_luigi.domain.errors import DiskError
@@ -108,6 +109,17 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
     """Hexadecimal hash of a file, read as a stream."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def form(*sources: Path) -> str:
+    """One hash of files, and of all files in folders: of the code and the templates that give a result its form.
+
+    Taken once, since code does not change while it runs.
+    """
+    found = [path for source in sources for path in (sorted(source.rglob("*")) if source.is_dir() else [source])]
+    kept = [path for path in found if path.is_file() and path.suffix != ".pyc"]
+    return text_hash("\n".join(f"{path.name} {file_hash(path)}" for path in kept))
 
 
 def text_hash(text: str) -> str:

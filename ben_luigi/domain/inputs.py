@@ -49,7 +49,9 @@ def read_pinned(table: Path) -> dict[str, tuple[PinnedFile, ...]]:
         entries = tomllib.loads(table.read_text(encoding="utf-8"))
         return {name: tuple(PinnedFile(**file) for file in listed) for name, listed in entries.items()}
     except (OSError, ValueError, TypeError) as error:
-        raise BadInput(table, expected="the table of pinned inputs", found=str(error)) from error
+        raise BadInput(
+            table, expected="the table of pinned inputs", found=str(error), remedy="restore it from the repository"
+        ) from error
 
 
 def fetch(

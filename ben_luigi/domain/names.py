@@ -112,7 +112,12 @@ def _time(text: str, name: str) -> datetime:
     try:
         return datetime.strptime(text, _TIME)
     except ValueError as error:
-        raise BadName(f"name {name!r}", expected="a time YYYYMMDDThhmmss", found=text) from error
+        raise BadName(
+            f"name {name!r}",
+            expected="a time YYYYMMDDThhmmss",
+            found=text,
+            remedy="correct the list or folder that it comes from",
+        ) from error
 
 
 @dataclass(frozen=True, order=True)
@@ -144,7 +149,12 @@ def v1_sensing_time(name: str) -> datetime:
     """Sensing time, UTC, in a BigEarthNet v1 patch name; both of v1's bugs are understood."""
     match = _V1.fullmatch(name)
     if match is None:
-        raise BadName(f"v1 patch name {name!r}", expected="S2x_MSIL2A_<date>T<h>mmss_<x>_<y>")
+        raise BadName(
+            f"v1 patch name {name!r}",
+            expected="S2x_MSIL2A_<date>T<h>mmss_<x>_<y>",
+            found="another form",
+            remedy="correct the list that it comes from",
+        )
     second = min(int(match["second"]), 59)
     return _time(f"{match['date']}T{int(match['hour']):02d}{match['minute']}{second:02d}", name)
 
@@ -153,5 +163,10 @@ def s1_tile(s1_name: str) -> str:
     """The S1 acquisition of an S1 patch name: the name without its MGRS square, x and y."""
     match = _S1.fullmatch(s1_name)
     if match is None:
-        raise BadName(f"S1 patch name {s1_name!r}", expected="S1x_IW_GRDH_1SDV_<time>_<MGRS>_<x>_<y>")
+        raise BadName(
+            f"S1 patch name {s1_name!r}",
+            expected="S1x_IW_GRDH_1SDV_<time>_<MGRS>_<x>_<y>",
+            found="another form",
+            remedy="correct the list that it comes from",
+        )
     return match["tile"]

@@ -33,6 +33,9 @@ from ben_luigi.state.targets import MadeFile
 S1 = sentinel1.ARCHIVE
 S2 = patches.ARCHIVE
 MAPS = reference_maps.ARCHIVE
+_HASHES_FORM = 2
+"""Raised by one when the hashes of an archive are written in another form; they are then put together again."""
+_ARCHIVE = f"{S2}, {S1} or {MAPS}"
 _SHARDS = {S2: "patches", MAPS: "reference_maps", S1: "s1"}
 
 
@@ -124,8 +127,8 @@ class CompressPart(luigi.Task):
     It does not ask for the metadata, since its archive has, and the answer takes a look at every tile.
     """
 
-    archive = luigi.Parameter()
-    part = luigi.Parameter()
+    archive = luigi.Parameter(description=_ARCHIVE)
+    part = luigi.Parameter(description="tile key; of Sentinel-1 the acquisition and MGRS square, as in archives/")
     priority = PRIORITY["archive"]
 
     def requires(self) -> Any:
@@ -217,7 +220,7 @@ class HashTar(luigi.Task):
     not read again: then the tar comes from the parts.
     """
 
-    archive = luigi.Parameter()
+    archive = luigi.Parameter(description=_ARCHIVE)
     priority = PRIORITY["archive"] + 1
 
     def requires(self) -> Any:
@@ -298,7 +301,8 @@ class _Archive(Derived):
         """The archive, and its hashes."""
         joined = JoinParts(archive=self.name).output()["archive"]
         made_from = {**_made_from(self.name), "level": config.archive().level}
-        return {"archive": joined, "hashes": MadeFile(f"{config.parts_folder()}/{self.name}.json", made_from)}
+        hashes = MadeFile(f"{config.parts_folder()}/{self.name}.json", {**made_from, "form": _HASHES_FORM})
+        return {"archive": joined, "hashes": hashes}
 
     def make(self) -> Any:
         """Have the tar hashed, and the parts compressed and joined, side by side; and hold the two together."""

@@ -18,7 +18,7 @@ from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.prerequisites import FindSen2Cor, GivenInput, executable_name, input_path, sen2cor_version, side_m
 from ben_luigi.stages.progress import Progress
-from ben_luigi.stages.resolve import PRIORITY, source, tiles
+from ben_luigi.stages.resolve import PRIORITY, TILE, source, tiles
 from ben_luigi.state.schema import PRODUCT
 from ben_luigi.state.targets import MadeFile, TileRows
 
@@ -28,7 +28,7 @@ class ConvertToL2A(luigi.Task):
 
     resources = {"sen2cor": 1}  # noqa: RUF012 (as Luigi declares it)
 
-    tile = luigi.Parameter()
+    tile = luigi.Parameter(description=TILE)
     priority = PRIORITY["convert"]
 
     def requires(self) -> Any:
@@ -65,7 +65,7 @@ class ConvertToL2A(luigi.Task):
 class ReadProduct(Derived):
     """The row of a tile's L2A product: what its metadata say, once its bands have been found in order."""
 
-    tile = luigi.Parameter()
+    tile = luigi.Parameter(description=TILE)
     priority = PRIORITY["product"]
 
     def requires(self) -> Any:

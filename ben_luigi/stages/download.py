@@ -29,6 +29,7 @@ from ben_luigi.stages.prerequisites import (
 from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import (
     PRIORITY,
+    TILE,
     AskCatalogue,
     OverTiles,
     found_in,
@@ -45,7 +46,7 @@ from ben_luigi.state.targets import MadeFile
 class _L1C(luigi.Task):
     """An L1C product, verified; its report says where it is."""
 
-    tile = luigi.Parameter()
+    tile = luigi.Parameter(description=TILE)
     priority = PRIORITY["download"]
     option = "tile_names_csv"
 

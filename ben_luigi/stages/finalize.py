@@ -28,7 +28,7 @@ from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.report import WriteReport
-from ben_luigi.stages.resolve import source
+from ben_luigi.stages.resolve import TILE, source
 from ben_luigi.stages.tiles import ProcessTiles
 from ben_luigi.stages.version1 import CompareV1Labels
 from ben_luigi.state.targets import MadeFile
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 class ExportPatches(luigi.Task):
     """A tile's patches and reference maps as folders of TIFFs, in `export/`."""
 
-    tile = luigi.Parameter()
+    tile = luigi.Parameter(description=TILE)
 
     def requires(self) -> Any:
         """The shards."""
@@ -80,7 +80,12 @@ class VerifyDataset(Derived):
         progress = Progress(self, "verifying the dataset")
         found = verify_dataset(folder, partial(labels_of, unlabeled_limit=float(options.unlabeled_limit)), progress)
         if found:
-            raise BadArchive(folder, expected="a dataset that is whole and fits together", found=some(found))
+            raise BadArchive(
+                folder,
+                expected="a dataset that is whole and fits together",
+                found=some(found),
+                remedy="remove the files that are named from there, and run again",
+            )
         write_text(self.output().file, json.dumps({"findings": found}) + "\n")
         self.output().record("")
 

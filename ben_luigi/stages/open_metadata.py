@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -50,6 +51,7 @@ class WritePatches(Derived):
         ]
         rows = rows_made(GridPatches, MakeReferenceMaps)
         made_from = {"metadata": metadata_digests(), "indexes": files.text_hash(str(indexes)), "rows": rows}
+        made_from["form"] = files.form(Path(geoparquet.__file__))
         return MadeFile(f"{config.result_folder()}/{geoparquet.PATCHES}", made_from)
 
     def make(self) -> None:
@@ -98,6 +100,7 @@ class _Description(Derived):
     """A description of the whole dataset, with the hashes of its files."""
 
     file = ""
+    code = ""
 
     def requires(self) -> Any:
         """The files that are described."""
@@ -106,7 +109,8 @@ class _Description(Derived):
     def output(self) -> MadeFile:
         """The description."""
         hashes = {target.file.name: target.digest() for target in _described()}
-        return MadeFile(f"{config.result_folder()}/{self.file}", {"files": hashes, "title": _title()})
+        form = files.form(Path(self.code), Path(__file__))
+        return MadeFile(f"{config.result_folder()}/{self.file}", {"files": hashes, "title": _title(), "form": form})
 
     def facts(self) -> dict[str, tuple[int, str]]:
         """Length in bytes and sha256 of each file."""
@@ -127,6 +131,7 @@ class WriteStac(_Description):
     """`stac/`: a STAC collection with one item a tile."""
 
     file = f"stac/{stac.COLLECTION}"
+    code = stac.__file__
 
     def make(self) -> None:
         """Write all of it in one rename."""
@@ -141,6 +146,7 @@ class WriteCroissant(_Description):
     """`croissant.json`: the dataset as MLCommons' Croissant describes it."""
 
     file = croissant.CROISSANT
+    code = croissant.__file__
 
     def make(self) -> None:
         """Write it."""

@@ -17,7 +17,7 @@ from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.placement import AlignPatches, patch_grid
 from ben_luigi.stages.prerequisites import input_origin
 from ben_luigi.stages.progress import Progress, report_bytes
-from ben_luigi.stages.resolve import PRIORITY
+from ben_luigi.stages.resolve import PRIORITY, TILE
 from ben_luigi.state import database, schema
 from ben_luigi.state.targets import MadeFile, MadeFrom, TileValidity, rows_digest
 
@@ -39,7 +39,7 @@ def positions(tile: str, where: str, grid: PatchGrid) -> np.ndarray:
 class CutPatches(Derived):
     """The shard of a tile's patches: valid, aligned with v1, twelve files each. It may be empty."""
 
-    tile = luigi.Parameter()
+    tile = luigi.Parameter(description=TILE)
     priority = PRIORITY["cut"]
 
     def requires(self) -> Any:

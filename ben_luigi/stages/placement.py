@@ -15,7 +15,7 @@ from ben_luigi.domain.placement.grid import PatchGrid, Square
 from ben_luigi.stages.atmosphere import ReadProduct, tile_settings
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
-from ben_luigi.stages.resolve import PRIORITY
+from ben_luigi.stages.resolve import PRIORITY, TILE
 from ben_luigi.state import database, schema
 from ben_luigi.state.targets import TileRows
 
@@ -35,7 +35,7 @@ def patch_grid(tile: str) -> PatchGrid:
 class _Placement(Derived):
     """Rows of the patches of a tile, written from its grid and, if `option` names one, an input."""
 
-    tile = luigi.Parameter()
+    tile = luigi.Parameter(description=TILE)
     priority = PRIORITY["placement"]
     table = schema.PATCH
     option = ""

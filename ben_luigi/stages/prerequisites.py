@@ -60,7 +60,7 @@ class MakeSampleWorld(luigi.Task):
 class FetchInput(luigi.Task):
     """A pinned input, fetched and verified: `option` is its name in [inputs]."""
 
-    option = luigi.Parameter()
+    option = luigi.Parameter(description="name of the option in [inputs]")
 
     def output(self) -> list[MadeFile]:
         """The files of the input."""
@@ -80,7 +80,7 @@ class FetchInput(luigi.Task):
 class GivenInput(luigi.Task):
     """An input whose path the user gives in [inputs]; it fails with what to do while there is nothing there."""
 
-    option = luigi.Parameter()
+    option = luigi.Parameter(description="name of the option in [inputs]")
 
     def complete(self) -> bool:
         """Whether something is at the path given."""

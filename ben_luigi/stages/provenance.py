@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 from typing import Any
 
 import ben_luigi
@@ -38,7 +39,7 @@ class WriteProvenance(Derived):
 
     def output(self) -> MadeFile:
         """The file."""
-        made_from = {"rows": rows_made(*KEPT), "tiles": list(known_tiles())}
+        made_from = {"rows": rows_made(*KEPT), "tiles": list(known_tiles()), "form": files.form(Path(__file__))}
         subset = {"subset": config.selection()} if config.selection() else {}
         return MadeFile(f"{config.result_folder()}/provenance.json", {**made_from, **subset})
 

@@ -18,7 +18,7 @@ from ben_luigi.stages.patches import CutPatches, positions, shard_target
 from ben_luigi.stages.placement import patch_grid, product_row
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
 from ben_luigi.stages.progress import Progress, report_bytes
-from ben_luigi.stages.resolve import PRIORITY
+from ben_luigi.stages.resolve import PRIORITY, TILE
 from ben_luigi.state import database, schema
 from ben_luigi.state.targets import TileRows, rows_digest
 
@@ -26,7 +26,7 @@ from ben_luigi.state.targets import TileRows, rows_digest
 class MakeReferenceMaps(Derived):
     """The shard of a tile's reference maps, and the classes counted on each."""
 
-    tile = luigi.Parameter()
+    tile = luigi.Parameter(description=TILE)
     priority = PRIORITY["maps"]
 
     def requires(self) -> Any:
@@ -70,7 +70,7 @@ def maps_settings(tile: str) -> dict[str, Any]:
 class LabelPatches(Derived):
     """The labels of a tile's patches; none if its product fails a quality result."""
 
-    tile = luigi.Parameter()
+    tile = luigi.Parameter(description=TILE)
     priority = PRIORITY["labels"]
 
     def requires(self) -> Any:

@@ -12,20 +12,20 @@ import luigi
 import numpy as np
 
 from ben_luigi import config
+from ben_luigi.domain import files
 from ben_luigi.domain.dataset import metadata
 from ben_luigi.domain.errors import BadArchive, BadInput, BadName, some
-from ben_luigi.domain.files import file_hash, published, text_hash, write_text
 from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, Square
 from ben_luigi.domain.report import rendering
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.placement import patch_grid
+from ben_luigi.stages.placement import patch_grid, product_row
 from ben_luigi.stages.prerequisites import input_path, input_task
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
-from ben_luigi.stages.resolve import PRIORITY, source, tiles
+from ben_luigi.stages.resolve import PRIORITY, TILE, source, tiles
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
@@ -38,7 +38,7 @@ _FLAGGED = {"snow": ("snow_csv",), "cloud": ("cloud_csv",), "any": ("snow_csv", 
 class RenderTile(Derived):
     """An overview of a tile: its patches in true colour, and its reference maps in CORINE's colours."""
 
-    tile = luigi.Parameter(description="tile key, as in 33UUP_20170613")
+    tile = luigi.Parameter(description=TILE)
     format = luigi.ChoiceParameter(default="png", choices=_FORMATS, description="png, or tif for GeoTIFF")
     priority = PRIORITY["archive"]
 
@@ -50,7 +50,10 @@ class RenderTile(Derived):
         """The two pictures."""
         shards = {"rgb": "patches", "reference_map": "reference_maps"}
         return {
-            name: MadeFile(f"render/{self.tile}/{name}.{self.format}", {"shard": _digest(folder, str(self.tile))})
+            name: MadeFile(
+                f"render/{self.tile}/{name}.{self.format}",
+                {"shard": _digest(folder, str(self.tile)), "form": _form()},
+            )
             for name, folder in shards.items()
         }
 
@@ -58,7 +61,7 @@ class RenderTile(Derived):
         """Draw them."""
         grid = patch_grid(str(self.tile))
         with _shard("patches", str(self.tile)) as shard:
-            rgb = rendering.rgb_overview(shard, grid)
+            rgb = rendering.rgb_overview(shard, grid, boa_offset=_boa_offset(str(self.tile)))
         with _shard("reference_maps", str(self.tile)) as shard:
             codes = rendering.map_overview(shard, grid)
         colours = rendering.read_colours(COLOURS)
@@ -67,7 +70,7 @@ class RenderTile(Derived):
         for name, picture in {"rgb": rgb, "reference_map": rendering.map_picture(codes, colours)}.items():
             target = self.output()[name]
             _write(target.file, picture, square)
-            target.record(file_hash(target.file))
+            target.record(files.file_hash(target.file))
 
 
 class RenderPatches(luigi.Task):
@@ -90,7 +93,7 @@ class RenderPatches(luigi.Task):
         asked = {name: str(getattr(self, name)) for name in ("patches", "tile", "flagged", "format")}
         if self.patch_file:
             asked["patch_file"] = self._file_digest()
-        return MadeFile(f"render/{text_hash(json.dumps(asked))[:12]}.json", asked)
+        return MadeFile(f"render/{files.text_hash(json.dumps(asked))[:12]}.json", {**asked, "form": _form()})
 
     def complete(self) -> bool:
         """Whether all the pictures that were made are there still, and are those of the shards as they are now."""
@@ -114,8 +117,8 @@ class RenderPatches(luigi.Task):
             pictures += list(self._draw(tile, ids if named else self._of_tile(tile)))
         shards = {tile: _digest("patches", tile) for tile in chosen}
         target = self.output()
-        write_text(target.file, json.dumps({"pictures": pictures, "shards": shards}, indent=1) + "\n")
-        target.record(file_hash(target.file))
+        files.write_text(target.file, json.dumps({"pictures": pictures, "shards": shards}, indent=1) + "\n")
+        target.record(files.file_hash(target.file))
         _log.info("%d pictures in %s", len(pictures), target.file.parent)
 
     def _named(self) -> dict[str, list[str]]:
@@ -146,7 +149,7 @@ class RenderPatches(luigi.Task):
     def _file_digest(self) -> str:
         """What tells the content of the list; empty if it is not there, which `run` says."""
         path = Path(str(self.patch_file)).expanduser()
-        return file_hash(path) if path.is_file() else ""
+        return files.file_hash(path) if path.is_file() else ""
 
     def _listed(self) -> list[str]:
         try:
@@ -179,14 +182,16 @@ class RenderPatches(luigi.Task):
 
     def _draw(self, tile: str, ids: list[str]) -> Iterator[str]:
         """Draw patches of a tile; gives the names of the pictures."""
-        grid, progress = patch_grid(tile), Progress(self, f"pictures of {tile}", "%", 100)
+        grid, boa_offset = patch_grid(tile), _boa_offset(tile)
+        progress = Progress(self, f"pictures of {tile}", "%", 100)
         with _shard("patches", tile) as shard:
             missing = [patch_id for patch_id in ids if patch_id not in shard]
             if missing:
                 raise _not_written(tile, missing)
             for done, patch_id in enumerate(ids, start=1):
                 name = f"render/{tile}/{patch_id}.{self.format}"
-                picture = rendering.true_colour(rendering.read_rgb(shard, patch_id))
+                reflectance = rendering.read_rgb(shard, patch_id, boa_offset=boa_offset)
+                picture = rendering.true_colour(reflectance)
                 _write(config.data_dir() / name, picture, rendering.patch_square(PatchId.parse(patch_id), grid))
                 progress(done / len(ids))
                 yield name
@@ -209,6 +214,15 @@ def _not_written(tile: str, ids: list[str]) -> BadArchive:
     )
 
 
+def _form() -> str:
+    """What gives a picture its form: how it is drawn, and in which colours."""
+    return files.form(Path(rendering.__file__), COLOURS)
+
+
+def _boa_offset(tile: str) -> bool:
+    return bool(product_row(tile)["boa_offset"])
+
+
 def _shard(folder: str, tile: str) -> ShardReader:
     return ShardReader(config.data_dir() / folder / f"{tile}.tar")
 
@@ -219,5 +233,5 @@ def _digest(folder: str, tile: str) -> str:
 
 def _write(path: Path, picture: np.ndarray, square: Square) -> None:
     data = rendering.geotiff(picture, square) if path.suffix == ".tif" else rendering.png(picture)
-    with published(path) as work:
+    with files.published(path) as work:
         work.write_bytes(data)

@@ -73,6 +73,7 @@ class WriteReport(Derived):
             "provenance": WriteProvenance().output().digest(),
             "countries_geojson": input_origin("countries_geojson"),
             "tiles": list(known_tiles()),
+            "form": files.form(Path(report.__file__).parent, Path(__file__), COLOURS, FIGURES, _nomenclature()),
         }
         return MadeFile("dataset/report/index.html", made_from)
 
@@ -94,7 +95,7 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
     return Sources(
         tiles=_tiles(drawn, provenance["tiles"]),
         rows=pa.concat_tables([pq.read_table(folder / name) for name in (metadata.METADATA, metadata.FLAGGED)]),
-        nomenclature=read_nomenclature(Path(str(config.metadata().nomenclature))),
+        nomenclature=read_nomenclature(_nomenclature()),
         colours=rendering.read_colours(COLOURS),
         countries_geojson=input_path("countries_geojson"),
         published=comparison.read_published(FIGURES),
@@ -104,6 +105,10 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
         findings=_findings(),
         leakage=FindSplitLeakage().output()["list"].file,
     )
+
+
+def _nomenclature() -> Path:
+    return Path(str(config.metadata().nomenclature))
 
 
 def _tiles(drawn: dict[str, dict[str, MadeFile]], facts: dict[str, Any]) -> list[Tile]:

@@ -27,6 +27,9 @@ from ben_luigi.stages.service import client
 from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
+TILE = "tile key, MGRS square and sensing date, as in 33UUP_20170613"
+"""What the parameter `tile` of all tasks is."""
+
 PRIORITY = {
     name: number
     for number, name in enumerate(

@@ -123,6 +123,7 @@ class TileRows(PostgresTarget):
                 f"{self._tile}: rows of {self._task}",
                 expected=f"each {' and '.join(keys)} once",
                 found="more than once: " + some(" ".join(map(str, row)) for row in twice.itertuples(index=False)),
+                remedy=f"look at what {self._task} is made from: it says them twice",
             )
 
     def _check_pairs(self, rows: pd.DataFrame) -> None:

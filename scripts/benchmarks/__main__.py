@@ -1,13 +1,16 @@
-"""`scripts/bench NAME`: run the module of that name."""
+"""`scripts/bench NAME`: measure speed and memory beside reference work in the same run.
+
+`scripts/bench NAME --help` says how each is measured.
+"""
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import pkgutil
 import sys
 
 import benchmarks
+from ben_luigi import command
 
 _HELPERS = {"__main__", "synthetic_tile", "timing"}
 
@@ -15,7 +18,7 @@ _HELPERS = {"__main__", "synthetic_tile", "timing"}
 def main() -> int:
     """Run one benchmark; without a name, list them."""
     names = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in _HELPERS)
-    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure beside reference work in the same run.")
+    parser = command.parser("bench", __doc__, {0: "measured"})
     parser.add_argument("name", metavar="NAME", choices=names, help=f"one of {', '.join(names)}")
     name = parser.parse_args(sys.argv[1:2]).name
     return int(importlib.import_module(f"benchmarks.{name}").main(sys.argv[2:]))

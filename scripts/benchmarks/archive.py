@@ -5,7 +5,6 @@ Shards of synthetic tiles are made first (a minute) and kept: 104,000 members, w
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import multiprocessing
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import zstandard
 
+from ben_luigi import command
 from ben_luigi.domain.dataset import archive
 from ben_luigi.domain.files import unfinished
 from ben_luigi.domain.formats import shards
@@ -138,12 +138,28 @@ def _part(out: Path, shard: Path) -> Path:
 
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark and print it."""
-    parser = argparse.ArgumentParser("scripts/bench archive", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("build/bench/archive"), help="where the shards are kept")
-    parser.add_argument("--tiles", type=int, default=20, help="number of tiles, 1 to 20")
-    parser.add_argument("--patches-a-side", type=int, default=30, help="of each tile: its square is their number")
-    parser.add_argument("--level", type=int, default=LEVEL, help="of ours; the program's is 6")
-    parser.add_argument("--runs", type=int, default=5, help="of ours and of the program, in turn")
+    parser = command.parser("bench archive", __doc__, {0: "measured"})
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("build/bench/archive"),
+        metavar="FOLDER",
+        help="where the shards are kept; by default %(default)s",
+    )
+    parser.add_argument("--tiles", type=int, default=20, metavar="N", help="how many, 1 to 20; by default 20")
+    parser.add_argument(
+        "--patches-a-side",
+        type=int,
+        default=30,
+        metavar="N",
+        help="of each tile: its square is their number; by default 30",
+    )
+    parser.add_argument(
+        "--level", type=int, default=LEVEL, metavar="LEVEL", help="of ours, by default %(default)s; the program's is 6"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=5, metavar="N", help="of ours and of the program, in turn; by default 5"
+    )
     options = parser.parse_args(argv)
     sources = [write_shard(options.folder, number, options.patches_a_side) for number in range(options.tiles)]
     out = unfinished(options.folder / "out")

@@ -6,7 +6,6 @@ is without any key or check is printed too. Every tile is a transaction of its o
 
 from __future__ import annotations
 
-import argparse
 import io
 import statistics
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ import pyarrow.csv as pcsv
 import sqlalchemy as sa
 from luigi.configuration import get_config
 
+from ben_luigi import command
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.alignment import season
 from ben_luigi.domain.placement.country import COUNTRIES
@@ -135,9 +135,11 @@ def _measure(load: Load, runs: int) -> tuple[Ratio, dict[str, str]]:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="scripts/bench database", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--tiles", type=int, default=20)
-    parser.add_argument("--runs", type=int, default=5)
+    parser = command.parser("bench database", __doc__, {0: "measured"})
+    parser.add_argument("--tiles", type=int, default=20, metavar="N", help="how many; by default 20")
+    parser.add_argument(
+        "--runs", type=int, default=5, metavar="N", help="of ours and of the reference, in turn; by default 5"
+    )
     options = parser.parse_args(arguments)
     products = list(islice(made_up_products(), options.tiles))
     facts: dict[str, object] = {"tiles": options.tiles}

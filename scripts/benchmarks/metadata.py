@@ -6,7 +6,6 @@ them aligned and labelled. Borders are those given, else the sample world's. The
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
+from ben_luigi import command
 from ben_luigi.domain.dataset import metadata
 from ben_luigi.domain.errors import BadName
 from ben_luigi.domain.names import ProductName
@@ -232,11 +232,20 @@ def _figures(runs: Sequence[Spent], patches: int) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="scripts/bench metadata", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--tiles", type=int, default=125)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--times", type=int, default=10, help="also for so many times the tiles; 1: not")
-    parser.add_argument("--borders", type=Path, help="GeoJSON of Natural Earth's 1:110m countries")
+    parser = command.parser("bench metadata", __doc__, {0: "measured"})
+    parser.add_argument("--tiles", type=int, default=125, metavar="N", help="how many; by default 125")
+    parser.add_argument(
+        "--runs", type=int, default=5, metavar="N", help="of ours and of the reference, in turn; by default 5"
+    )
+    parser.add_argument(
+        "--times", type=int, default=10, metavar="N", help="also for so many times the tiles, by default 10; 1: not"
+    )
+    parser.add_argument(
+        "--borders",
+        type=Path,
+        metavar="FILE",
+        help="GeoJSON of Natural Earth's 1:110m countries; else the sample world's",
+    )
     options = parser.parse_args(arguments)
     with TemporaryDirectory() as folder:
         borders = options.borders or Path(folder) / "borders.geojson"

@@ -6,7 +6,6 @@ left out: each task does no more than touch what it would make. A second run wit
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ import pandas as pd
 from luigi.configuration import get_config
 from luigi.task import flatten
 
-from ben_luigi import config
+from ben_luigi import command, config, terminal
 from ben_luigi.domain import files
 from ben_luigi.domain.cdse.resolve import Resolution
 from ben_luigi.domain.names import ProductName
@@ -101,6 +100,7 @@ class Simulation:
         options["sen2cor", "executable"] = str(given / sen2cor.PROGRAM)
         for (section, name), value in options.items():
             get_config().set(section, name, value)  # type: ignore[no-untyped-call]
+        terminal.summary_follows = True  # and there is nothing to sum up
         os.environ |= {"CDSE_USER": "nobody", "CDSE_PASSWORD": "none"}
         config.set_defaults()
 
@@ -191,11 +191,22 @@ _WORK: dict[type[luigi.Task], Callable[[Any], object]] = {
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="scripts/bench schedule", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--tiles", type=int, default=125)
-    parser.add_argument("--times", type=int, default=10, help="how many times the tiles are compared with them")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--folder", type=Path, help="where to work; default: in memory, since disks are not measured")
+    parser = command.parser("bench schedule", __doc__, {0: "measured"})
+    parser.add_argument("--tiles", type=int, default=125, metavar="N", help="how many; by default 125")
+    parser.add_argument(
+        "--times",
+        type=int,
+        default=10,
+        metavar="N",
+        help="how many times the tiles are compared with them; by default 10",
+    )
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="tasks at once; by default 2")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="FOLDER",
+        help="where to work; by default in memory, since disks are not measured",
+    )
     options = parser.parse_args(arguments)
     folder = options.folder or (_MEMORY if _MEMORY.is_dir() else None)
     few, many = options.tiles, options.tiles * options.times

@@ -5,7 +5,6 @@ A full tile is made first (about 10 minutes) and kept. Five runs of everything t
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import multiprocessing
 import os
@@ -24,7 +23,7 @@ import rasterio
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
 
-from ben_luigi import config
+from ben_luigi import command, config
 from ben_luigi.domain.files import unfinished
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.placement.grid import PATCH_M, TILE_SIDE_M, PatchGrid
@@ -158,12 +157,26 @@ def _bench(folder: Path, side_m: int, threads: int, in_database: bool) -> Iterat
 
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark and print it."""
-    parser = argparse.ArgumentParser("scripts/bench tile", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="where the tile is kept")
-    parser.add_argument("--side-m", type=int, default=TILE_SIDE_M, help="side of the tile in metres")
-    parser.add_argument("--runs", type=int, default=5, help="of each work, and of the reference in turn with it")
-    parser.add_argument("--threads", type=int, default=1, help="threads that decode one tile")
-    parser.add_argument("--part", action="append", choices=PARTS, help="only this; may be given several times")
+    parser = command.parser("bench tile", __doc__, {0: "measured"})
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("build/bench"),
+        metavar="FOLDER",
+        help="where the tile is kept; by default %(default)s",
+    )
+    parser.add_argument(
+        "--side-m",
+        type=int,
+        default=TILE_SIDE_M,
+        metavar="M",
+        help="side of the tile in metres; by default %(default)s",
+    )
+    parser.add_argument(
+        "--runs", type=int, default=5, metavar="N", help="of each work and of its reference, in turn; by default 5"
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="that decode one tile; by default 1")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this part; may be given several times")
     parser.add_argument("--no-database", action="store_true", help="leave out the rows of CutPatches")
     options = parser.parse_args(argv)
     parts = options.part or PARTS

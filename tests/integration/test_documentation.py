@@ -18,8 +18,8 @@ TEXT = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"`\[(\w+)\] (\w+)(?:`| =)")
 SCRIPTS = sorted({name for text in TEXT.values() for name in re.findall(r"scripts/([a-z][a-z0-9-]*[a-z0-9])\b", text)})
-NOT_ASKED = {"benchmarks", "environment", "slurm-run"}
-"""Not a program; takes no arguments; asks Slurm, and has a test of its own."""
+NOT_ASKED = {"benchmarks"}
+"""Not a program."""
 INSTEAD = {"scripts/test ": "scripts/test --collect-only tests/unit/test_names.py "}
 """The test suite does not run itself."""
 ORDER = {name: number for number, name in enumerate(["README.md", "docs/dataset.md"])}
@@ -65,7 +65,8 @@ def test_every_script_that_is_named_says_how_it_is_used(name: str, checkout: Pat
         [script, "--help"], cwd=checkout, env=environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "usage" in done.stdout.lower()
+    assert done.stdout.startswith("usage: ") and f"scripts/{name}" in done.stdout.splitlines()[0]
+    assert not done.stderr
 
 
 def test_every_script_is_in_the_documentation() -> None:

@@ -89,6 +89,7 @@ def facts(product: ProductName, failed: bool) -> dict[str, Any]:
     """What provenance.json says of a tile."""
     checks = ("general", "geometric", "radiometric", "sensor")
     return {
+        "boa_offset": False,
         "l2a_name": str(product),
         "start_time": "2018-05-08 10:40:31.026",
         "baseline": "99.99",

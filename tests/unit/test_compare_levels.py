@@ -55,5 +55,5 @@ def test_without_content_there_is_nothing_to_compare(
     folder: Path, path: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["compare-levels", str(folder / path)])
-    assert compare_levels.main() == 1
+    assert compare_levels.main() == 2
     assert said in capsys.readouterr().err

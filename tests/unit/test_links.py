@@ -83,5 +83,5 @@ def test_the_command_says_what_it_did(
     assert link_patches.main() == 0
     assert capsys.readouterr().out == f"3 patches of {source} are linked in {tmp_path / 'some'}\n"
     monkeypatch.setattr("sys.argv", [*command, str(tmp_path)])
-    assert link_patches.main() == 1
+    assert link_patches.main() == 2
     assert "ExportPatches" in capsys.readouterr().err

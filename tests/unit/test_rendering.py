@@ -132,6 +132,18 @@ def test_overviews_show_each_patch_in_its_place(tmp_path: Path, monkeypatch: pyt
             assert codes[at] == expected
 
 
+def test_pixels_with_an_offset_show_the_same_ground(tmp_path: Path) -> None:
+    """Reflectance is (pixel + BOA_ADD_OFFSET) / 10,000, as ESA's product specification has it."""
+    grid = grid_of(PRODUCTS[0])
+    with ShardReader(write_shards(tmp_path, PRODUCTS[0], STATES[PRODUCTS[0].tile_key])[0]) as shard:
+        pixels = read_pixels(shard.read(f"{shard.patch_ids[0]}_B02")).astype(float)
+        shown = rendering.read_rgb(shard, shard.patch_ids[0], boa_offset=True)[:, :, 2]
+        overview = rendering.rgb_overview(shard, grid, boa_offset=True)
+    assert np.array_equal(shown / 10_000, (pixels - 1000) / 10_000)
+    blue = (np.clip((pixels - 1000) / 10_000, 0, 0.25) / 0.25) ** (2 / 3) * 255
+    assert np.array_equal(overview[:120, :120, 2], np.round(blue))
+
+
 def test_a_damaged_patch_is_named(tmp_path: Path) -> None:
     shard, _ = write_shards(tmp_path, PRODUCTS[0], STATES[PRODUCTS[0].tile_key])
     content = bytearray(shard.read_bytes())

@@ -52,14 +52,20 @@ def given_credentials(environment: Mapping[str, str], file: Path, host: str) -> 
 def _from_file(file: Path, host: str) -> Credentials | None:
     if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise CredentialsError(
-            str(file), expected="a file that only its owner can read", remedy=f"type: chmod 600 {file}"
+            str(file),
+            expected="a file that only its owner can read",
+            found="one that others can read",
+            remedy=f"type: chmod 600 {file}",
         )
     try:
         entry = netrc.netrc(str(file)).hosts.get(host)
     except (netrc.NetrcParseError, UnicodeDecodeError, PermissionError):
         # The parser's own message may quote the password.
         raise CredentialsError(
-            str(file), expected=f"lines 'machine {host} login NAME password PASSWORD'", found="something else"
+            str(file),
+            expected=f"lines 'machine {host} login NAME password PASSWORD'",
+            found="something else",
+            remedy="correct it; the password is not shown here",
         ) from None
     return Credentials(entry[0], entry[2]) if entry and entry[0] and entry[2] else None
 

@@ -151,7 +151,12 @@ class Download:
             if error.errno not in _NO_ROOM:
                 raise TransientError(self.target, expected="a disk that writes and reads", found=str(error)) from error
             self._part_path.unlink(missing_ok=True)
-            raise NoRoomError(self.target, found=str(error), remedy="make room on the disk, and run again") from error
+            raise NoRoomError(
+                self.target,
+                expected="room for the product",
+                found=str(error),
+                remedy="make room on the disk, and run again",
+            ) from error
 
     def _already_there(self) -> DownloadReport | None:
         """The report on a target that is whole: a process may have ended between the rename and its caller's note."""

@@ -65,7 +65,9 @@ def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes) 
         limited.retry_after_s = retry_after_s(headers.get("Retry-After", ""))
         return limited
     if status >= HTTPStatus.BAD_REQUEST and status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _MAY_PASS:
-        return PermanentError(subject, found=found, remedy="ask CDSE support, with this message")
+        return PermanentError(
+            subject, expected="what was asked for", found=found, remedy="ask CDSE support, with this message"
+        )
     passing = TransientError(subject, found=found)
     passing.retry_after_s = retry_after_s(headers.get("Retry-After", ""))
     return passing

@@ -248,7 +248,12 @@ def _check_unique(path: Path, rows: Sequence[tuple[str, str]]) -> None:
         values = sorted(row[column] for row in rows)
         twice = {value for value, following in pairwise(values) if value == following}
         if twice:
-            raise BadInput(path, expected=f"each {word} once", found=f"twice: {some(sorted(twice))}")
+            raise BadInput(
+                path,
+                expected=f"each {word} once",
+                found=f"twice: {some(sorted(twice))}",
+                remedy="remove the file, and run again: it is made anew",
+            )
 
 
 def write_states(path: Path, resolutions: Iterable[Resolution]) -> None:

@@ -149,6 +149,7 @@ class Tokens:
         if isinstance(error, PermanentError):
             return CredentialsError(
                 self._subject,
+                expected="a token for the account",
                 found=error.found,
                 remedy="log in once at https://dataspace.copernicus.eu with a browser, and complete the account",
             )

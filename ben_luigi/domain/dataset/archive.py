@@ -101,7 +101,12 @@ def _read_runs(shard: Path, runs: Iterable[tuple[int, int]]) -> Iterator[bytes]:
             while left:
                 chunk = file.read(min(left, frames.CHUNK_BYTES))
                 if not chunk:
-                    raise BadArchive(shard, expected=f"{size} bytes at {offset}", found="the end of the file")
+                    raise BadArchive(
+                        shard,
+                        expected=f"{size} bytes at {offset}",
+                        found="the end of the file",
+                        remedy="remove the shard, and run again",
+                    )
                 left -= len(chunk)
                 yield chunk
 

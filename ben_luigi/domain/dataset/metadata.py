@@ -84,7 +84,12 @@ def _batches(path: Path, columns: list[str], header: bool) -> Iterator[pa.Record
                 if batch.num_rows:
                     yield batch
     except (OSError, pa.ArrowException) as error:
-        raise BadInput(path, expected=f"a CSV with columns {', '.join(columns)}", found=str(error)) from error
+        raise BadInput(
+            path,
+            expected=f"a CSV with columns {', '.join(columns)}",
+            found=str(error),
+            remedy="make or fetch the file again",
+        ) from error
     if not rows:
         raise BadInput(path, expected="rows", found="none", remedy="make or fetch the file again")
 

@@ -103,7 +103,7 @@ def _block(member: str, path: Path, size: int, square: Square | None) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BadInput(f"S1 patch {path.stem}: {path}", found=str(error), remedy=remedy) from error
+        raise BadInput(f"S1 patch {path.stem}: {path}", expected="a file", found=str(error), remedy=remedy) from error
     if len(data) != size:
         raise BadInput(f"S1 patch {path.stem}: {path}", expected=f"{size} bytes", found=f"{len(data)}", remedy=remedy)
     if square is not None:

@@ -56,12 +56,19 @@ def parse(options: Mapping[str, str], tiles: Collection[str], classes: Collectio
         said = tuple(word.strip() for word in found if word.strip())
         unknown = [word for word in said if word not in known]
         if unknown:
-            raise BadInput(f"[subset] {option}", expected=f"of {some(known, 50)}", found=some(unknown))
+            raise BadInput(
+                f"[subset] {option}",
+                expected=f"of {some(known, 50)}",
+                found=some(unknown),
+                remedy="correct the words, or leave them out",
+            )
         return said
 
     sample = options.get("sample", "0")
     if not sample.isdecimal():
-        raise BadInput("[subset] sample", expected="a number of patches", found=sample)
+        raise BadInput(
+            "[subset] sample", expected="a number of patches", found=sample, remedy="correct it; 0 takes all"
+        )
     area = options.get("area", "")
     return Selection(
         words("tiles", tiles),
@@ -77,7 +84,12 @@ def parse(options: Mapping[str, str], tiles: Collection[str], classes: Collectio
 def check_name(name: str) -> None:
     """BadInput if the name of a subset is none that a folder can have."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
-        raise BadInput("[subset] name", expected="letters, digits, hyphens and underscores", found=repr(name))
+        raise BadInput(
+            "[subset] name",
+            expected="letters, digits, hyphens and underscores",
+            found=repr(name),
+            remedy="choose another name",
+        )
 
 
 def read_area(text: str) -> shapely.Geometry:
@@ -92,10 +104,15 @@ def read_area(text: str) -> shapely.Geometry:
             read = shapely.from_geojson(Path(text).expanduser().read_text(encoding="utf-8"))
             area = shapely.union_all(shapely.get_parts(read))
     except (OSError, ValueError, shapely.errors.ShapelyError) as error:
-        raise BadInput(f"[subset] area = {text}", expected=expected, found=str(error)) from error
+        raise BadInput(f"[subset] area = {text}", expected=expected, found=str(error), remedy="correct it") from error
     degrees = shapely.box(-180, -90, 180, 90)
     if not area.area or not degrees.covers(area):
-        raise BadInput(f"[subset] area = {text}", expected=expected, found=f"an area with bounds {area.bounds}")
+        raise BadInput(
+            f"[subset] area = {text}",
+            expected=expected,
+            found=f"an area with bounds {area.bounds}",
+            remedy="correct it",
+        )
     return area
 
 

@@ -134,7 +134,7 @@ def _read(folder: Path, name: str) -> V1Patch | BadInput:
             return _patch(name, json.load(file))
     except (OSError, ValueError, KeyError, TypeError, CRSError) as error:
         expected = "<name>_labels_metadata.json with labels, coordinates, projection, tile_source, acquisition_date"
-        return BadInput(name, expected=expected, found=f"{type(error).__name__}: {error}")
+        return BadInput(name, expected=expected, found=f"{type(error).__name__}: {error}", remedy=_REMEDY)
 
 
 def _patch(name: str, said: dict[str, Any]) -> V1Patch:

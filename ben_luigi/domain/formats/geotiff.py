@@ -99,7 +99,12 @@ def template(side_px: int, pixel_m: int, epsg: int, *, packed: bool = False) -> 
     offsets = _values(sample, tags[_STRIP_OFFSETS])
     lengths = _values(sample, tags[_STRIP_BYTES])
     if list(offsets) != np.cumsum([offsets[0], *lengths[:-1]]).tolist():
-        raise PipelineError("TIFF by GDAL", expected="strips that follow each other", found=f"offsets {offsets}")
+        raise PipelineError(
+            "TIFF by GDAL",
+            expected="strips that follow each other",
+            found=f"offsets {offsets}",
+            remedy="install the GDAL of requirements.lock",
+        )
     return Template(
         side_px=side_px,
         pixel_m=pixel_m,

@@ -25,7 +25,12 @@ def write_list(rows: Iterable[tuple[str, str]], path: Path) -> str:
     with files.published(path) as work, work.open("wb") as file:
         for name, sha256 in chain([("name", "hash-sha256")], rows):
             if last != "name" and not last < name:
-                raise BadArchive("hash list", expected="names in ascending order", found=f"{name} after {last}")
+                raise BadArchive(
+                    "hash list",
+                    expected="names in ascending order",
+                    found=f"{name} after {last}",
+                    remedy="remove the shard that it comes from, and run again",
+                )
             line = f"{name},{sha256}\n".encode()
             file.write(line)
             digest.update(line)
@@ -40,15 +45,22 @@ def of_folder(folder: Path, processes: int = 1) -> list[tuple[str, str]]:
     Memory: half a KB a file.
     """
     if not folder.is_dir():
-        raise BadInput(folder, expected="a folder of TIFFs", found="no folder there")
+        raise BadInput(folder, expected="a folder of TIFFs", found="no folder there", remedy="correct the path")
     fork = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, fork) as pool:
         rows = sorted(row for batch in pool.map(_hash_all, _batches(folder)) for row in batch)
     if not rows:
-        raise BadInput(folder, expected=f"at least one {_SUFFIX} below it", found="none")
+        raise BadInput(
+            folder, expected=f"at least one {_SUFFIX} below it", found="none", remedy="name a folder with TIFFs in it"
+        )
     for (name, _), (following, _) in pairwise(rows):
         if name == following:
-            raise BadInput(folder, expected="files with names of their own", found=f"{name}{_SUFFIX} more than once")
+            raise BadInput(
+                folder,
+                expected="files with names of their own",
+                found=f"{name}{_SUFFIX} more than once",
+                remedy="hash the folders of the two apart",
+            )
     return rows
 
 

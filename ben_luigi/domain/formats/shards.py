@@ -93,7 +93,12 @@ class ShardWriter:
         return _index(self._shard, columns, total + len(closing))
 
     def _bad(self, expected: str, found: str) -> BadArchive:
-        return BadArchive(f"shard {self._shard}", expected=expected, found=found)
+        return BadArchive(
+            f"shard {self._shard}",
+            expected=expected,
+            found=found,
+            remedy="report it, with this message: ours to correct",
+        )
 
 
 def _index(shard: Path, columns: Sequence[object], shard_bytes: int) -> pa.Table:

@@ -30,7 +30,12 @@ _MAGIC = slice(257, 262)
 def header(name: str, size: int) -> bytes:
     """What stands before the data of a regular file of `size` bytes. BadArchive from 8 GiB on."""
     if not 0 <= size < 8**11:
-        raise BadArchive(f"tar member {name}", expected="a file of less than 8 GiB", found=f"{size} bytes")
+        raise BadArchive(
+            f"tar member {name}",
+            expected="a file of less than 8 GiB",
+            found=f"{size} bytes",
+            remedy="leave it out: a ustar header has no room for its size",
+        )
     encoded = name.encode()
     if len(encoded) <= _NAME_BYTES:
         return _block(encoded, size, _FILE, _MTIME)
@@ -102,7 +107,12 @@ def entry(buffer: bytes | bytearray | memoryview, at: int = 0) -> Entry | None:
         if not exact:
             _check(first)
     except ValueError as error:
-        raise BadArchive("tar", expected=f"the header of a member at byte {at}", found=str(error)) from error
+        raise BadArchive(
+            "tar",
+            expected=f"the header of a member at byte {at}",
+            found=str(error),
+            remedy="remove the tar, and make or fetch it again",
+        ) from error
     return Entry(text, data, size, data + size + -size % BLOCK_BYTES, exact)
 
 

@@ -103,7 +103,12 @@ def read_pixels(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> np.nda
 
 
 def _bad(subject: str | os.PathLike[str], error: Exception) -> BadInput:
-    return BadInput(subject, expected="a GeoTIFF of one band in strips, north up", found=str(error) or repr(error))
+    return BadInput(
+        subject,
+        expected="a GeoTIFF of one band in strips, north up",
+        found=str(error) or repr(error),
+        remedy="fetch or make the file again",
+    )
 
 
 def _order(data: bytes) -> str:

@@ -71,13 +71,23 @@ def v1_sensing_times(names: pa.ChunkedArray | pa.Array, source: str) -> np.ndarr
     bad = parts.is_null()
     if pc.any(bad).as_py():
         wrong = pc.filter(names, bad).to_pylist()
-        raise BadName(source, expected="v1 patch names S2x_MSIL2A_<date>T<h>mmss_<x>_<y>", found=some(wrong))
+        raise BadName(
+            source,
+            expected="v1 patch names S2x_MSIL2A_<date>T<h>mmss_<x>_<y>",
+            found=some(wrong),
+            remedy="correct the file, or fetch it again",
+        )
     field = {name: pc.struct_field(parts, name) for name in ("date", "hour", "minute", "second")}
     days = pc.strptime(field["date"], "%Y%m%d", "s").to_numpy(zero_copy_only=False)
     number = {name: pc.cast(field[name], pa.int64()).to_numpy() for name in ("hour", "minute", "second")}
     if (number["hour"] > 23).any():
         wrong = pc.filter(names, pa.array(number["hour"] > 23)).to_pylist()
-        raise BadName(source, expected="v1 patch names with an hour below 24", found=some(wrong))
+        raise BadName(
+            source,
+            expected="v1 patch names with an hour below 24",
+            found=some(wrong),
+            remedy="correct the file, or fetch it again",
+        )
     seconds = number["hour"] * 3600 + number["minute"] * 60 + np.minimum(number["second"], 59)
     return np.asarray(days + seconds.astype("timedelta64[s]"))
 

@@ -61,13 +61,23 @@ def tile_square(name: ProductName, side_m: int = TILE_SIDE_M) -> Square:
     left = floor(E / 60) * 60, top = ceil((N + 100000) / 60) * 60: ESA's tiling, snapped to the 60 m pixel.
     """
     if not 32600 < name.epsg <= 32660:
-        raise BadName(f"product {name}", expected="a tile of the northern hemisphere", found=f"EPSG:{name.epsg}")
+        raise BadName(
+            f"product {name}",
+            expected="a tile of the northern hemisphere",
+            found=f"EPSG:{name.epsg}",
+            remedy="take the product out of the list or folder that it comes from",
+        )
     try:
         with warnings.catch_warnings():  # squares that begin just below their latitude band, as 33UUP does
             warnings.simplefilter("ignore", RuntimeWarning)
             _, _, easting, northing = MGRS().MGRSToUTM(f"{name.mgrs}0000000000")
     except Exception as error:  # mgrs raises plain exceptions of its own
-        raise BadName(f"product {name}", expected="an existing MGRS square", found=name.mgrs) from error
+        raise BadName(
+            f"product {name}",
+            expected="an existing MGRS square",
+            found=name.mgrs,
+            remedy="take the product out of the list or folder that it comes from",
+        ) from error
     left = math.floor(round(easting) / 60) * 60
     top = math.ceil((round(northing) + 100_000) / 60) * 60
     return Square(left, top, side_m, name.epsg)

@@ -167,7 +167,7 @@ def _complete(source: Path, work: Path) -> None:
         folders = sorted(path for path in (work / parent).glob("*") if path.is_dir())
         if len(folders) != 1:
             listed = some(folder.name for folder in folders) or "none"
-            raise BadProduct(source, expected=f"one folder under {parent}", found=listed)
+            raise BadProduct(source, expected=f"one folder under {parent}", found=listed, remedy=ANEW)
         if not (folders[0] / needed).is_dir():
             (folders[0] / needed).mkdir()
             _log.warning("%s: created %s/%s/%s, which is missing", source, parent, folders[0].name, needed)
@@ -202,5 +202,10 @@ def read_hashes(path: Path) -> dict[str, str]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     if rows[:1] != [["name", "hash-sha256"]] or any(len(row) != 2 for row in rows):
-        raise BadInput(path, expected="a CSV with the columns name and hash-sha256", found=str(rows[:1]))
+        raise BadInput(
+            path,
+            expected="a CSV with the columns name and hash-sha256",
+            found=str(rows[:1]),
+            remedy="make or fetch the file again",
+        )
     return {name.removesuffix(".out"): sha256 for name, sha256 in rows[1:]}

@@ -177,7 +177,7 @@ def _archive(path: Path, archive: zipfile.ZipFile, taken: Taken) -> Container:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & _ENCRYPTED:
             raise _refused(path, info.filename, "encrypted, or compressed in an unusual way")
     if sum(info.file_size for info in infos) > PRODUCT_BYTES:
-        raise BadProduct(path, expected=f"at most {PRODUCT_BYTES:,} bytes unpacked", found="more")
+        raise BadProduct(path, expected=f"at most {PRODUCT_BYTES:,} bytes unpacked", found="more", remedy=ANEW)
     names = [info.filename for info in infos]
     top = _only_top(path, names)
     files = {info.filename.removeprefix(f"{top}/"): info for info in infos if not info.is_dir()}
@@ -228,7 +228,7 @@ def _only_top(path: Path, names: Iterable[str]) -> str:
         raise _refused(path, some(sorted(twice)), "there twice")
     tops = sorted({name.split("/")[0] for name in names})
     if len(tops) != 1 or tops[0] in names:
-        raise BadProduct(path, expected="one folder at the top", found=some(tops) or "nothing")
+        raise BadProduct(path, expected="one folder at the top", found=some(tops) or "nothing", remedy=ANEW)
     return tops[0]
 
 
@@ -266,7 +266,7 @@ def _product_name(path: Path, top: str) -> ProductName:
     try:
         return ProductName.parse(top)
     except BadName as error:
-        raise BadProduct(path, expected="a folder with a product's name", found=top[:200]) from error
+        raise BadProduct(path, expected="a folder with a product's name", found=top[:200], remedy=ANEW) from error
 
 
 def _refused(path: Path, member: str, found: str) -> BadProduct:

@@ -43,6 +43,12 @@ BANDS = tuple(RESOLUTION_M)
 QUALITY_RESULTS = ("GENERAL_QUALITY", "GEOMETRIC_QUALITY", "RADIOMETRIC_QUALITY", "SENSOR_QUALITY")
 """The quality results that decide whether a product's patches get labels."""
 
+BOA_ADD_OFFSET = -1000
+"""Surface reflectance * 10,000 is a pixel's value plus this, in every band of a product with `boa_offsets`.
+
+Nothing forbids ESA to choose another one, but all baselines from 04.00 (25 January 2022) on have had this.
+"""
+
 _METADATA, _MANIFEST = "MTD_MSIL2A.xml", "manifest.safe"
 _ANEW = "remove the product, and convert or download the tile again"
 
@@ -95,7 +101,10 @@ def find_products(folder: Path) -> dict[str, Path]:
         key = ProductName.parse(path.name).tile_key
         if key in found:
             raise BadName(
-                f"tile {key}", expected=f"one L2A product in {folder}", found=some([found[key].name, path.name])
+                f"tile {key}",
+                expected=f"one L2A product in {folder}",
+                found=some([found[key].name, path.name]),
+                remedy="remove those that are not wanted",
             )
         found[key] = path
     return found

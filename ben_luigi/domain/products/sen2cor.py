@@ -55,10 +55,20 @@ def version(executable: str) -> str:
     try:
         said = subprocess.run([program, "-h"], capture_output=True, text=True, timeout=120, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Sen2CorError(program, expected="its help, with -h", found=str(error)) from error
+        raise Sen2CorError(
+            program,
+            expected="its help, with -h",
+            found=str(error),
+            remedy="check [sen2cor] executable; scripts/install-sen2cor installs it",
+        ) from error
     match = re.search(r"Sen2Cor\)\.\s+Version:\s+(\d+(?:\.\d+)+)", said.stdout + said.stderr)
     if match is None:
-        raise Sen2CorError(program, expected="help that begins with a version", found=(said.stdout + said.stderr)[:200])
+        raise Sen2CorError(
+            program,
+            expected="help that begins with a version",
+            found=(said.stdout + said.stderr)[:200],
+            remedy="check [sen2cor] executable; scripts/install-sen2cor installs it",
+        )
     return match[1]
 
 

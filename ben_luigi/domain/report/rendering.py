@@ -23,6 +23,7 @@ from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.formats.tiffheader import read_pixels
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
+from ben_luigi.domain.products.product import BOA_ADD_OFFSET
 from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
 
 RGB_BANDS = ("B04", "B03", "B02")
@@ -44,11 +45,19 @@ def read_colours(path: Path) -> dict[int, tuple[int, int, int]]:
         colours = {int(code): (int(red), int(green), int(blue)) for code, (red, green, blue) in entries.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(
-            path, expected="a table [colour] of red, green and blue by CLC code", found=repr(error)
+            path,
+            expected="a table [colour] of red, green and blue by CLC code",
+            found=repr(error),
+            remedy="restore it from the repository",
         ) from error
     if sorted(colours) != sorted(CLC_CODES):
         missing = sorted(set(CLC_CODES) ^ set(colours))
-        raise BadInput(path, expected="a colour for each of the 44 CLC codes", found=f"missing or unknown: {missing}")
+        raise BadInput(
+            path,
+            expected="a colour for each of the 44 CLC codes",
+            found=f"missing or unknown: {missing}",
+            remedy="restore it from the repository",
+        )
     return colours
 
 
@@ -58,9 +67,13 @@ def true_colour(reflectance: np.ndarray) -> np.ndarray:
     return np.asarray(np.round(255 * part).astype("uint8"))
 
 
-def read_rgb(shard: ShardReader, patch_id: str) -> np.ndarray:
-    """Reflectance * 10,000 of a patch in red, green, blue: (row, col, 3), uint16."""
-    return np.dstack([read_pixels(shard.read(f"{patch_id}_{band}"), f"{patch_id}_{band}") for band in RGB_BANDS])
+def read_rgb(shard: ShardReader, patch_id: str, *, boa_offset: bool = False) -> np.ndarray:
+    """Reflectance * 10,000 of a patch in red, green, blue: (row, col, 3), int32.
+
+    `boa_offset`: whether its product's pixels carry BOA_ADD_OFFSET, as `provenance.json` says.
+    """
+    bands = [read_pixels(shard.read(f"{patch_id}_{band}"), f"{patch_id}_{band}") for band in RGB_BANDS]
+    return np.dstack(bands).astype("int32") + (BOA_ADD_OFFSET if boa_offset else 0)
 
 
 def read_codes(shard: ShardReader, patch_id: str) -> np.ndarray:
@@ -68,12 +81,15 @@ def read_codes(shard: ShardReader, patch_id: str) -> np.ndarray:
     return read_pixels(shard.read(f"{patch_id}_reference_map"), patch_id)
 
 
-def rgb_overview(shard: ShardReader, grid: PatchGrid) -> np.ndarray:
-    """The picture of a tile from the patches in its shard, as means of pixels; transparent where there are none."""
+def rgb_overview(shard: ShardReader, grid: PatchGrid, *, boa_offset: bool = False) -> np.ndarray:
+    """The picture of a tile from the patches in its shard, as means of pixels; transparent where there are none.
+
+    `boa_offset` as for `read_rgb`.
+    """
     px = pixels_a_patch(grid)
     picture = np.zeros((grid.patches_a_side * px, grid.patches_a_side * px, 4), "uint8")
     for patch_id in shard.patch_ids:
-        pixels = read_rgb(shard, patch_id).reshape(px, _SIDE_PX // px, px, _SIDE_PX // px, 3)
+        pixels = read_rgb(shard, patch_id, boa_offset=boa_offset).reshape(px, _SIDE_PX // px, px, _SIDE_PX // px, 3)
         place = _on_overview(PatchId.parse(patch_id), px)
         picture[(*place, slice(3))] = true_colour(pixels.mean(axis=(1, 3)))
         picture[(*place, 3)] = 255

@@ -25,7 +25,12 @@ def read_leakage(path: Path) -> dict[str, Any]:
         if not {*COLUMNS} <= {*pairs.columns}:
             raise ValueError(f"columns {', '.join(map(str, pairs.columns))}")
     except (OSError, ValueError) as error:
-        raise BadInput(path, expected=f"a CSV with columns {', '.join(COLUMNS)}", found=str(error)) from error
+        raise BadInput(
+            path,
+            expected=f"a CSV with columns {', '.join(COLUMNS)}",
+            found=str(error),
+            remedy="remove the file, and run again",
+        ) from error
     both = pairs[["split_a", "split_b"]].to_numpy(dtype=str)
     pairs["splits"] = [" and ".join(sorted(row)) for row in both.tolist()]
     rows = pairs.groupby("splits")["overlap"].agg(pairs="size", mean="mean", largest="max").reset_index()

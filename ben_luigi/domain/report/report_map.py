@@ -50,7 +50,12 @@ def outlines(countries_geojson: Path) -> list[Outline]:
         features = json.loads(countries_geojson.read_bytes())["features"]
         named = {_name(feature["properties"]): shape(feature["geometry"]) for feature in features}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(countries_geojson, expected="GeoJSON features with a name", found=repr(error)) from error
+        raise BadInput(
+            countries_geojson,
+            expected="GeoJSON features with a name",
+            found=repr(error),
+            remedy="fetch the file again: [inputs] countries_geojson",
+        ) from error
     found = [Outline(name, _path(_projected(polygon)), name in COUNTRIES) for name, polygon in sorted(named.items())]
     return sorted((outline for outline in found if outline.path), key=lambda outline: outline.one_of_ten)
 

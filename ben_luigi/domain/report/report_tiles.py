@@ -175,7 +175,8 @@ def quicklooks(tile: Tile, chosen: Mapping[str, bool], colours: Mapping[int, Col
     with ShardReader(tile.patches) as shard, ShardReader(tile.maps) as maps:
         for patch_id, has_map in chosen.items():
             place = patch_id[-5:]
-            yield f"{place}.webp", rendering.webp(rendering.true_colour(rendering.read_rgb(shard, patch_id)))
+            reflectance = rendering.read_rgb(shard, patch_id, boa_offset=bool(tile.facts["boa_offset"]))
+            yield f"{place}.webp", rendering.webp(rendering.true_colour(reflectance))
             if has_map:
                 yield f"{place}.png", rendering.map_png(rendering.read_codes(maps, patch_id), colours)
 

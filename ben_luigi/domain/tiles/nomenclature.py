@@ -68,7 +68,12 @@ class Nomenclature:
     def _check(self, counts: pd.DataFrame) -> None:
         unknown = sorted(set(counts["code"]) - set(self.clc) - {NO_CLC})
         if unknown:
-            raise BadInput("CLC class counts", expected="codes of CLC 2018 or 999", found=some(unknown))
+            raise BadInput(
+                "CLC class counts",
+                expected="codes of CLC 2018 or 999",
+                found=some(unknown),
+                remedy="check [inputs] clc_gpkg, and the codes in [metadata] nomenclature",
+            )
 
     def labels_of(self, codes: np.ndarray, unlabeled_limit: float = UNLABELED_LIMIT) -> list[str]:
         """Labels of one reference map (an array of codes), sorted; empty if it keeps none."""
@@ -88,10 +93,20 @@ def read_nomenclature(path: Path) -> Nomenclature:
         classes = [(entry["name"], [int(code) for code in entry["codes"]]) for entry in data["class"]]
         clc = {int(code): str(name) for code, name in data["clc"].items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(path, expected="TOML with [[class]] name, codes and a table [clc]", found=repr(error)) from error
+        raise BadInput(
+            path,
+            expected="TOML with [[class]] name, codes and a table [clc]",
+            found=repr(error),
+            remedy="correct it: [metadata] nomenclature names the file",
+        ) from error
     pairs = [(code, name) for name, codes in classes for code in codes]
     twice = sorted({code for code, _ in pairs if sum(other == code for other, _ in pairs) > 1})
     stray = sorted({code for code, _ in pairs} - set(clc))
     if twice or stray:
-        raise BadInput(path, expected="each code once, and in [clc]", found=f"twice: {twice}; not in [clc]: {stray}")
+        raise BadInput(
+            path,
+            expected="each code once, and in [clc]",
+            found=f"twice: {twice}; not in [clc]: {stray}",
+            remedy="correct it: [metadata] nomenclature names the file",
+        )
     return Nomenclature(tuple(name for name, _ in classes), dict(pairs), clc)

@@ -136,7 +136,10 @@ def _block(grid: PatchGrid) -> tuple[bytes, list[_File]]:
         header, another = (tarball.header(member_name(each, band), kind.size) for each in (patch, other))
         if header.replace(str(patch).encode(), str(other).encode()) != another:
             raise PipelineError(
-                f"tar header of {patch}", expected="one that differs in the patch id only", found="other differences"
+                f"tar header of {patch}",
+                expected="one that differs in the patch id only",
+                found="other differences",
+                remedy="report it, with this message: ours to correct",
             )
         at = len(block) + len(header)
         block += header + kind.header.ljust(kind.size, b"\0") + tarball.padding(kind.size)

@@ -1,0 +1,97 @@
+"""The help of `scripts/run`, and of each task; what is said of a command line that asks for no task."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
+from difflib import get_close_matches
+from io import StringIO
+
+import luigi
+from luigi.cmdline_parser import CmdlineParser
+from luigi.parameter import ParameterException
+from luigi.task_register import Register
+
+import ben_luigi
+from ben_luigi import command
+from ben_luigi.domain.errors import BadName
+
+_STAGES = f"{ben_luigi.__name__}.stages."
+_HELP = {"-h", "--help"}
+_USAGE = """`scripts/run TASK --help` says which arguments a task has. Luigi's own work too, such as --workers N, and so
+does every option of the configuration, as in --dataset-tiles 33UUP_20170613; --help-all lists them. The tasks:"""
+
+
+def tasks() -> dict[str, type[luigi.Task]]:
+    """The tasks that can be asked for, by name."""
+    known = {name: Register.get_task_cls(name) for name in Register.task_names()}  # type: ignore[no-untyped-call]
+    return {
+        name: task
+        for name, task in sorted(known.items())
+        if task.__module__.startswith(_STAGES) and not name.startswith("_") and not task.__subclasses__()
+    }
+
+
+def parser(arguments: Sequence[str], text: str | None, codes: Mapping[int, str]) -> argparse.ArgumentParser:
+    """The parser that knows the help which `arguments` ask for: of the task in them, or of `scripts/run`."""
+    task = tasks().get(next(iter(arguments), ""))
+    if task is None:
+        used = command.parser("run", f"{text}\n\n{_USAGE}\n\n{_listed()}", codes)
+        used.usage = f"{used.prog} [-h] [TASK ARGUMENTS...]"
+        return used
+    name = task.__name__
+    used = command.parser(f"run {name}", f"{name}: {task.__doc__}", codes)
+    for option, parameter in task.get_params():  # type: ignore[no-untyped-call]
+        said, _, choices = str(parameter.description).partition(" Choices: ")  # which Luigi writes there, unsorted
+        default = parameter.task_value(name, option) if parameter.has_task_value(name, option) else None
+        used.add_argument(
+            f"--{option.replace('_', '-')}",
+            required=default is None,
+            metavar="|".join(sorted(choices.strip("{}").split(", "))) if choices else option.upper(),
+            help=f"{said}; by default {default}" if default else said,
+        )
+    return used
+
+
+def _listed() -> str:
+    """A line a task."""
+    return "\n".join(f"  {name:<22} {(task.__doc__ or '').splitlines()[0]}" for name, task in tasks().items())
+
+
+def help_is_wanted(arguments: Sequence[str]) -> bool:
+    """Whether the command line asks for help only."""
+    return bool(_HELP & set(arguments))
+
+
+def check(arguments: Sequence[str]) -> None:
+    """BadName if there is no such task, or it cannot be made of these arguments. Where help is wanted it is printed."""
+    name = arguments[0]
+    if name not in tasks():
+        near = get_close_matches(name, tasks(), n=1, cutoff=0.5)
+        found = f"none of that name; did you mean {near[0]}?" if near else "none of that name"
+        raise BadName(
+            f"task {name}", expected="a task", found=found, remedy="type: scripts/run --help, which lists them"
+        )
+    said = StringIO()
+    try:
+        with (
+            redirect_stderr(said),
+            CmdlineParser.global_instance(["--module", ben_luigi.__name__, *arguments]) as parsed,
+        ):
+            parsed.get_task_obj()
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise _unfit(arguments, said.getvalue().rpartition("error: ")[2].strip()) from end
+    except (ParameterException, ValueError) as error:
+        raise _unfit(arguments, str(error).rpartition("]: ")[2]) from error
+
+
+def _unfit(arguments: Sequence[str], found: str) -> BadName:
+    return BadName(
+        " ".join(arguments),
+        expected=f"arguments of {arguments[0]}",
+        found=found,
+        remedy=f"type: scripts/run {arguments[0]} --help",
+    )

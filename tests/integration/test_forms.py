@@ -1,0 +1,71 @@
+"""Results of an older checkout: what is cheap is made again in today's form, what took hours never is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.running import ROOT, Run, dataset_digests, environment
+
+MARK = "/* another checkout */"
+
+
+@pytest.fixture(scope="module")
+def checkout(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code in a folder of its own, with what the sample run made there."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("ben_luigi", "tracked_artifacts"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "luigi.cfg", folder)
+    subprocess.run(["cp", "-a", sample_run.data, folder / "data"], check=True)
+    return folder
+
+
+def _run(folder: Path, *task: str) -> Run:
+    """`scripts/run TASK` with the code in `folder`, which Python finds before any other."""
+    command = [sys.executable, "-m", "ben_luigi.run", *task]
+    done = subprocess.run(
+        command, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    return Run(done.returncode, done.stdout + done.stderr, folder / "data")
+
+
+def _families(run: Run) -> set[str]:
+    return {task.partition("(")[0] for task in run.tasks()}
+
+
+def test_another_template_makes_the_report_again_and_nothing_else(checkout: Path) -> None:
+    before = dataset_digests(checkout / "data")
+    with (checkout / "ben_luigi" / "domain" / "report" / "templates" / "report.css").open("a") as file:
+        file.write(MARK)
+    with (checkout / "ben_luigi" / "domain" / "tiles" / "patches.py").open("a") as file:
+        file.write("# another comment\n")
+    run = _run(checkout)
+    assert run.code == 0, run.said
+    assert _families(run) == {"WriteReport", "FinalizeDataset"}
+    assert (checkout / "data" / "dataset" / "report" / "assets" / "report.css").read_text().endswith(MARK)
+    after = dataset_digests(checkout / "data")
+    assert {name for name in after if after[name] != before.get(name)} == {"report/assets/report.css"}
+
+
+def test_what_has_no_form_yet_is_written_again_and_no_tile_is_cut(checkout: Path) -> None:
+    """As a checkout from before there were forms left it: the hashes of archives were one flat table."""
+    before = dataset_digests(checkout / "data")
+    for record in (checkout / "data" / "made_from").rglob("*.json"):
+        said = json.loads(record.read_text())
+        said["made_from"].pop("form", None)
+        record.write_text(json.dumps(said))
+    for name in ("BigEarthNet-S1", "BigEarthNet-S2", "Reference_Maps"):
+        path = checkout / "data" / "archives" / f"{name}.json"
+        path.write_text(json.dumps(json.loads(path.read_text())["compressed"]))
+    (checkout / "data" / "dataset" / "comparison.json").unlink()
+    run = _run(checkout, "CompareWithPublished")
+    assert run.code == 0, run.said
+    archives = {"ArchiveS1", "ArchiveS2", "ArchiveReferenceMaps"}
+    assert _families(run) == {*archives, "WritePatches", "CompareWithPublished"}
+    assert dataset_digests(checkout / "data") == before

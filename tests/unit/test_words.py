@@ -1,0 +1,125 @@
+"""What people read of the program: options, parameters, configuration and errors all say what they are."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from configparser import ConfigParser
+from pathlib import Path
+
+import luigi
+import pytest
+from luigi.task_register import Register
+
+from ben_luigi import config, run, usage
+from ben_luigi.domain import errors
+from ben_luigi.domain.cdse import errors as cdse_errors
+from ben_luigi.domain.errors import BadName, PipelineError
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = [*(ROOT / "ben_luigi").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]
+OURS = [path for path in CODE if "sample" not in path.parts]
+TAKES_CARE_OF_ITSELF = {"TransientError", "RateLimitError"}
+"""What is tried again by itself leaves a person nothing to do."""
+YET_TO_SAY = {"ben_luigi/domain/dataset/comparison.py"}
+
+
+def _calls(paths: list[Path]) -> Iterator[tuple[str, str, ast.Call]]:
+    """Place, name of the function, and call."""
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", name, node
+
+
+def test_every_option_of_a_command_says_what_it_is() -> None:
+    options = [(place, call) for place, name, call in _calls(OURS) if name == "add_argument"]
+    assert len(options) > 20
+    for place, call in options:
+        given = {keyword.arg for keyword in call.keywords}
+        assert "help" in given, place
+        assert given & {"metavar", "choices", "action"}, place
+
+
+def test_every_command_has_the_same_kind_of_help() -> None:
+    """Made by `command.parser`, but for L2A_Process, which the sample world stands in for."""
+    assert [place for place, name, _ in _calls(OURS) if name == "ArgumentParser"] == [
+        place for place, name, _ in _calls([ROOT / "ben_luigi" / "command.py"]) if name == "ArgumentParser"
+    ]
+
+
+def test_every_error_says_what_was_expected_and_found_and_what_to_do() -> None:
+    kinds = {
+        name
+        for module in (errors, cdse_errors)
+        for name, kind in vars(module).items()
+        if isinstance(kind, type) and issubclass(kind, PipelineError)
+    }
+    raised = [(place, call) for place, name, call in _calls(OURS) if name in kinds - TAKES_CARE_OF_ITSELF]
+    assert len(raised) > 100
+    for place, call in raised:
+        said = {keyword.arg for keyword in call.keywords}
+        assert {"expected", "found", "remedy"} <= said or place.partition(":")[0] in YET_TO_SAY, place
+
+
+@pytest.mark.parametrize("task", usage.tasks().values(), ids=usage.tasks())
+def test_every_parameter_of_a_task_says_what_it_is(task: type[luigi.Task]) -> None:
+    assert (task.__doc__ or "").splitlines()[0].endswith("."), "the line in `scripts/run --help`"
+    for name, parameter in task.get_params():
+        assert parameter.description, name
+
+
+def test_the_configuration_explains_every_option_and_no_other() -> None:
+    """`luigi.cfg` and `config.py` know the same ones; their defaults are the same."""
+    text = (ROOT / "luigi.cfg").read_text(encoding="utf-8")
+    written = ConfigParser(interpolation=None)
+    written.read_string(re.sub(r"^# (\w+ =)", r"\1", text, flags=re.MULTILINE))
+    luigis = {"core", "scheduler", "worker", "retcode", "execution_summary"}
+    in_file = {(section, name) for section in set(written.sections()) - luigis for name in written[section]}
+    known = {("tile", option): (json.loads, value) for option, value in vars(config.TileSettings()).items()}
+    for section in (Register.get_task_cls(name) for name in Register.task_names()):
+        if section.__module__ == config.__name__:
+            for option, parameter in section.get_params():
+                assert parameter.description, (section, option)
+                known[section.__name__, option] = parameter.parse, parameter._default
+    assert in_file == set(known)
+    set_there = ConfigParser(interpolation=None)
+    set_there.read_string(text)
+    for section in set(set_there.sections()) - luigis:
+        for option, value in set_there[section].items():
+            parse, default = known[section, option]
+            assert (parse(value) if value else value) == default, (section, option)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("Rendertile", "did you mean RenderTile?"),
+        ("Nonsense", "scripts/run --help"),
+        ("RenderTile", "requires the 'tile' parameter"),
+        ("RenderTile --tile", "expected one argument"),
+        ("RenderTile --tiles 33UUP_20170613", "unrecognized arguments: --tiles"),
+        ("RenderPatches --flagged rain", "rain is not a valid choice"),
+    ],
+)
+def test_a_command_line_that_asks_for_no_task_is_told_so(line: str, said: str) -> None:
+    with pytest.raises(BadName, match=re.escape(said)):
+        usage.check(line.split())
+
+
+def test_the_help_of_a_task_has_its_parameters_only(capsys: pytest.CaptureFixture[str]) -> None:
+    usage.check(["RenderTile", "--tile", "33UUP_20170613"])
+    usage.parser(["RenderTile", "--help"], run.__doc__, {0: "all is there"}).print_help()
+    said = capsys.readouterr().out
+    assert said.startswith("usage: scripts/run RenderTile")
+    assert set(re.findall(r"--[\w-]+", said)) == {"--help", "--tile", "--format"}
+
+
+def test_no_task_is_left_out_of_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    usage.parser([], run.__doc__, {0: "all is there"}).print_help()
+    said = capsys.readouterr().out
+    for name, task in usage.tasks().items():
+        assert f"  {name} " in said and (task.__doc__ or "").splitlines()[0] in said
