@@ -107,11 +107,11 @@ def test_the_configuration_explains_every_option_and_no_other() -> None:
 )
 def test_a_command_line_that_asks_for_no_task_is_told_so(line: str, said: str) -> None:
     with pytest.raises(BadName, match=re.escape(said)):
-        usage.check(line.split())
+        usage.task_of(line.split())
 
 
 def test_the_help_of_a_task_has_its_parameters_only(capsys: pytest.CaptureFixture[str]) -> None:
-    usage.check(["RenderTile", "--tile", "33UUP_20170613"])
+    usage.task_of(["RenderTile", "--tile", "33UUP_20170613"])
     usage.parser(["RenderTile", "--help"], run.__doc__, {0: "all is there"}).print_help()
     said = capsys.readouterr().out
     assert said.startswith("usage: scripts/run RenderTile")
