@@ -8,6 +8,8 @@ import sys
 import textwrap
 from collections.abc import Mapping
 
+from ben_luigi.domain.errors import BadInput
+
 CANNOT = 2
 """The exit code of a command that cannot do its work, as of one that does not understand its arguments."""
 
@@ -40,5 +42,8 @@ def _filled(text: str) -> str:
 
 def refuse(used: argparse.ArgumentParser, error: Exception | str, code: int = CANNOT) -> int:
     """Say why a command cannot do its work; gives the exit code."""
+    if isinstance(error, OSError) and error.filename:
+        path, found, remedy = error.filename, str(error.strerror), "correct the path, or who may read and write there"
+        error = BadInput(path, expected="a file or folder to work with", found=found, remedy=remedy)
     print(f"{used.prog}: {error}", file=sys.stderr)
     return code

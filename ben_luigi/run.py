@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -43,6 +44,9 @@ _CODES = {
     _UNHANDLED: "no luigid, or an error that nobody expected",
     _TERMINATED: "stopped",
 }
+_BROKEN = re.compile(
+    r"Will not run (?P<task>.*) or any dependencies due to error in \w+\(\) method:\n(?P<trace>.*)", re.DOTALL
+)
 _LEFT_TO_OTHERS = {10, 25}
 _LOOK_AGAIN_S = 60.0
 _log = logging.getLogger("ben_luigi")
@@ -54,7 +58,7 @@ def main() -> int:
     terminal.summary_follows = True
     signal.signal(signal.SIGTERM, _terminate)
     config.set_defaults()
-    arguments = _asked()
+    task, arguments = _asked()
     world = "the sample world" if config.is_sample() else "real sources"
     _log.info("%s on %s, in %s", arguments[0], world, config.data_dir())
     occupancy.sweep_if_alone(config.data_dir())
@@ -76,11 +80,11 @@ def main() -> int:
         failures.forget_all()
     occupancy.leave(config.data_dir())
     occupancy.sweep_if_alone(config.data_dir())
-    _say_result(arguments[0], code)
+    _say_result(task, code)
     return code
 
 
-def _asked() -> list[str]:
+def _asked() -> tuple[luigi.Task, list[str]]:
     """The task and its arguments; ends here, in words, if help is wanted or they fit no task."""
     arguments = sys.argv[1:]
     used = usage.parser(arguments, __doc__, _CODES)
@@ -90,10 +94,9 @@ def _asked() -> list[str]:
     if not arguments or arguments[0].startswith("-"):
         arguments = ["FinalizeDataset", *arguments]
     try:
-        usage.check(arguments)
+        return usage.task_of(arguments), arguments
     except BadName as error:
         sys.exit(command.refuse(used, error))
-    return arguments
 
 
 def _run(argv: list[str]) -> int:
@@ -166,17 +169,22 @@ def configure() -> None:
     if not settings.has_option("core", "no_configure_logging"):
         settings.set("core", "no_configure_logging", "true")
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-        logging.getLogger("luigi-interface").setLevel(logging.CRITICAL)  # we say it ourselves, below
+        logging.getLogger("luigi-interface").addFilter(_only_luigi_says_so)
         logging.getLogger("luigi").setLevel(logging.WARNING)
 
 
-def _say_result(task: str, code: int) -> None:
-    folder = config.data_dir() / config.result_folder()
+def _say_result(task: luigi.Task, code: int) -> None:
+    name, folder = task.task_family, config.data_dir() / config.result_folder()
     if code:
-        print(f"\n{task} is not complete (exit code {code}). Run the same command again: only what is missing is made.")
+        first = "Correct what is said above, and run" if code == _SCHEDULING_ERROR else "Run"
+        print(f"\n{name} is not complete (exit code {code}).")
+        print(f"{first} the same command again: only what is missing is made.")
         return
-    if task != "FinalizeDataset":
-        print(f"\n{task} is complete.")
+    if name != "FinalizeDataset":
+        print(f"\n{name} is complete.")
+        for target in luigi.task.flatten(task.output()):
+            if isinstance(target, luigi.LocalTarget):
+                print(f"  {target.path}")
         return
     print(f"\nThe dataset is complete: {folder}")
     for path in sorted(folder.iterdir()):
@@ -187,6 +195,18 @@ def _say_result(task: str, code: int) -> None:
     splits = ", ".join(f"{count} {name}" for name, count in result["counts"]["split"].items())
     print(f"Patches: {splits}; tiles: {', '.join(result['tiles'])}")
     print(beside_published(folder))
+
+
+def _only_luigi_says_so(record: logging.LogRecord) -> bool:
+    """Whether a line of Luigi's log is one that nobody else writes: what fails in a task is said below.
+
+    Of our own errors in `requires()` or `complete()`, of which Luigi has the traceback only, the message is left.
+    """
+    broken = _BROKEN.fullmatch(record.getMessage())
+    if broken:
+        said = broken["trace"].rpartition(f"\n{PipelineError.__module__.partition('.')[0]}.")[2].partition(": ")[2]
+        record.msg, record.args = "failed    %s: %s", (broken["task"], said.strip() or broken["trace"])
+    return bool(broken)
 
 
 def _failed(task: luigi.Task, error: Exception) -> None:

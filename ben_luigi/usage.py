@@ -64,8 +64,11 @@ def help_is_wanted(arguments: Sequence[str]) -> bool:
     return bool(_HELP & set(arguments))
 
 
-def check(arguments: Sequence[str]) -> None:
-    """BadName if there is no such task, or it cannot be made of these arguments. Where help is wanted it is printed."""
+def task_of(arguments: Sequence[str]) -> luigi.Task:
+    """The task that a command line asks for; BadName if there is none, or it has other arguments.
+
+    Ends here where Luigi's own help is asked for.
+    """
     name = arguments[0]
     if name not in tasks():
         near = get_close_matches(name, tasks(), n=1, cutoff=0.5)
@@ -79,13 +82,17 @@ def check(arguments: Sequence[str]) -> None:
             redirect_stderr(said),
             CmdlineParser.global_instance(["--module", ben_luigi.__name__, *arguments]) as parsed,
         ):
-            parsed.get_task_obj()
+            luigi.interface.core()  # type: ignore[no-untyped-call]
+            task: luigi.Task = parsed.get_task_obj()
+            return task
     except SystemExit as end:
         if not end.code:
             raise
         raise _unfit(arguments, said.getvalue().rpartition("error: ")[2].strip()) from end
     except (ParameterException, ValueError) as error:
-        raise _unfit(arguments, str(error).rpartition("]: ")[2]) from error
+        raise _unfit(
+            arguments, f"{str(error).rpartition('={}]: ')[2]}{f': {error.__cause__}' if error.__cause__ else ''}"
+        ) from error
 
 
 def _unfit(arguments: Sequence[str], found: str) -> BadName:

@@ -254,7 +254,7 @@ class HashTar(luigi.Task):
 class JoinParts(luigi.Task):
     """The parts of an archive in one file, once they are there; it does not wait for the hashes of the tar."""
 
-    archive = luigi.Parameter()
+    archive = luigi.Parameter(description=_ARCHIVE)
     priority = PRIORITY["archive"] + 1
 
     def requires(self) -> Any:

@@ -18,7 +18,7 @@ from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.prerequisites import FindSen2Cor, GivenInput, executable_name, input_path, sen2cor_version, side_m
 from ben_luigi.stages.progress import Progress
-from ben_luigi.stages.resolve import PRIORITY, TILE, source, tiles
+from ben_luigi.stages.resolve import PRIORITY, TILE, product_of, source
 from ben_luigi.state.schema import PRODUCT
 from ben_luigi.state.targets import MadeFile, TileRows
 
@@ -83,7 +83,7 @@ class ReadProduct(Derived):
 
 def tile_settings(tile: str) -> dict[str, Any]:
     """What everything of a tile is made from: the settings that its products are read by."""
-    return {"side_m": side_m(), "check_extent": config.tile().check_extent, "product": str(tiles()[tile])}
+    return {"side_m": side_m(), "check_extent": config.tile().check_extent, "product": str(product_of(tile))}
 
 
 def product_folder(tile: str) -> Path:

@@ -34,6 +34,7 @@ from ben_luigi.stages.resolve import (
     OverTiles,
     found_in,
     known_tiles,
+    product_of,
     resolutions,
     source,
     tiles,
@@ -130,7 +131,7 @@ class FindL1C(_L1C):
 
     def run(self) -> None:
         """Verify it."""
-        name = tiles()[str(self.tile)]
+        name = product_of(str(self.tile))
         path = found_in(input_path("l1c_dir"))[name]
         found = l1c.verify(path, name)
         sha256 = files.file_hash(path) if path.is_file() else ""
@@ -148,7 +149,7 @@ class FindL1C(_L1C):
 def l1c_task(tile: str) -> _L1C:
     """The task that provides a tile's L1C product: from the user's folder where it is there, else from CDSE."""
     folder = config.given_input("l1c_dir")
-    if folder is not None and (source() == "l1c_dir" or tiles()[tile] in found_in(folder)):
+    if folder is not None and (source() == "l1c_dir" or product_of(tile) in found_in(folder)):
         return FindL1C(tile=tile)
     return DownloadL1C(tile=tile)
 

@@ -28,7 +28,7 @@ from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.report import WriteReport
-from ben_luigi.stages.resolve import TILE, source
+from ben_luigi.stages.resolve import TILE, OverTiles, source
 from ben_luigi.stages.tiles import ProcessTiles
 from ben_luigi.stages.version1 import CompareV1Labels
 from ben_luigi.state.targets import MadeFile
@@ -36,12 +36,12 @@ from ben_luigi.state.targets import MadeFile
 _log = logging.getLogger(__name__)
 
 
-class ExportPatches(luigi.Task):
+class ExportPatches(OverTiles):
     """A tile's patches and reference maps as folders of TIFFs, in `export/`."""
 
     tile = luigi.Parameter(description=TILE)
 
-    def requires(self) -> Any:
+    def tile_tasks(self) -> list[luigi.Task]:
         """The shards."""
         return [CutPatches(tile=self.tile), MakeReferenceMaps(tile=self.tile)]
 
@@ -50,8 +50,9 @@ class ExportPatches(luigi.Task):
         digests = [MadeFile(f"{folder}/{self.tile}.tar").digest() for folder in ("patches", "reference_maps")]
         return MadeFile(f"export/{self.tile}.json", {"shards": digests})
 
-    def run(self) -> None:
-        """Unpack the shards."""
+    def run(self) -> Any:
+        """Have the shards made, and unpack them."""
+        yield self.tile_tasks()
         folder = config.data_dir() / "export"
         written = {}
         for kind in ("patches", "reference_maps"):

@@ -23,7 +23,7 @@ from ben_luigi.stages.metadata import WriteMetadata, metadata_digests
 from ben_luigi.stages.placement import GridPatches
 from ben_luigi.stages.provenance import products
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
-from ben_luigi.stages.resolve import PRIORITY, known_tiles, tiles
+from ben_luigi.stages.resolve import PRIORITY, known_tiles, product_of, tiles
 from ben_luigi.stages.tiles import rows_made
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
@@ -79,7 +79,7 @@ def _tile_rows() -> Iterator[pa.Table]:
 
 
 def _source(tile: str, name: str, start_time: datetime) -> geoparquet.TileSource:
-    product = tiles()[tile]
+    product = product_of(tile)
     l1c = products(tile).get("l1c", {})
     return geoparquet.TileSource(name, product.mgrs, l1c.get("name", str(product)), l1c.get("id"), start_time)
 

@@ -19,7 +19,7 @@ from ben_luigi.domain import files, inputs
 from ben_luigi.domain.cdse.account import Credentials, find_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.dataset import version1
-from ben_luigi.domain.errors import BadInput, Sen2CorError
+from ben_luigi.domain.errors import BadInput, BadName, Sen2CorError, some
 from ben_luigi.domain.products import sen2cor
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
@@ -74,7 +74,13 @@ class FetchInput(luigi.Task):
             target.record(file.sha256 or file.git_blob)
 
     def _pinned(self) -> tuple[inputs.PinnedFile, ...]:
-        return inputs.read_pinned(PINNED)[str(self.option)]
+        pinned = inputs.read_pinned(PINNED)
+        if self.option not in pinned:
+            known = some(pinned, 50)
+            raise BadName(
+                f"input {self.option}", expected=f"one of {known}", found="another", remedy="correct --option"
+            )
+        return pinned[str(self.option)]
 
 
 class GivenInput(luigi.Task):

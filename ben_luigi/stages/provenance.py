@@ -13,7 +13,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset.provenance import software
 from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import l1c_task
-from ben_luigi.stages.resolve import known_tiles, source, tiles
+from ben_luigi.stages.resolve import known_tiles, product_of, source, tiles
 from ben_luigi.stages.tiles import KEPT, ProcessTiles, rows_made
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
@@ -70,7 +70,7 @@ def products(tile: str) -> dict[str, Any]:
     report = l1c_task(tile).report()
     kept = ("id", "name", "sha256", "verified_by", "not_verified")
     said = {name: report[name] for name in kept if name in report}
-    return {"l1c": {**said, **_state(str(tiles()[tile]))}, "sen2cor": note["sen2cor"]}
+    return {"l1c": {**said, **_state(str(product_of(tile)))}, "sen2cor": note["sen2cor"]}
 
 
 def _state(name: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ from ben_luigi.stages.placement import patch_grid, product_row
 from ben_luigi.stages.prerequisites import input_path, input_task
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
-from ben_luigi.stages.resolve import PRIORITY, TILE, source, tiles
+from ben_luigi.stages.resolve import PRIORITY, TILE, OverTiles, product_of, source, tiles
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
@@ -35,14 +35,14 @@ _FORMATS = ("png", "tif")
 _FLAGGED = {"snow": ("snow_csv",), "cloud": ("cloud_csv",), "any": ("snow_csv", "cloud_csv")}
 
 
-class RenderTile(Derived):
+class RenderTile(OverTiles, Derived):
     """An overview of a tile: its patches in true colour, and its reference maps in CORINE's colours."""
 
     tile = luigi.Parameter(description=TILE)
     format = luigi.ChoiceParameter(default="png", choices=_FORMATS, description="png, or tif for GeoTIFF")
     priority = PRIORITY["archive"]
 
-    def requires(self) -> Any:
+    def tile_tasks(self) -> list[luigi.Task]:
         """The shards."""
         return [CutPatches(tile=self.tile), MakeReferenceMaps(tile=self.tile)]
 
@@ -57,8 +57,9 @@ class RenderTile(Derived):
             for name, folder in shards.items()
         }
 
-    def make(self) -> None:
-        """Draw them."""
+    def make(self) -> Any:
+        """Have the shards made, and draw them."""
+        yield self.tile_tasks()
         grid = patch_grid(str(self.tile))
         with _shard("patches", str(self.tile)) as shard:
             rgb = rendering.rgb_overview(shard, grid, boa_offset=_boa_offset(str(self.tile)))
@@ -107,9 +108,8 @@ class RenderPatches(luigi.Task):
     def run(self) -> Any:
         """Have the shards made, choose, and draw."""
         named = self._named()
-        if self.tile and self.tile not in tiles():
-            known = some(tiles())
-            raise BadName(f"tile {self.tile}", expected=f"one of {known}", found="none", remedy="correct --tile")
+        if self.tile:
+            product_of(str(self.tile))
         chosen = named or {tile: [] for tile in ([str(self.tile)] if self.tile else tiles())}
         yield [CutPatches(tile=tile) for tile in chosen]
         pictures = []

@@ -19,7 +19,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.resolve import Resolution
-from ben_luigi.domain.errors import BadInput, CdseError, some
+from ben_luigi.domain.errors import BadInput, BadName, CdseError, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import l1c, product
 from ben_luigi.stages.prerequisites import input_origin, input_path, input_task, optional_input
@@ -59,6 +59,9 @@ def tiles() -> dict[str, ProductName]:
     """The products to work on, by tile key, as far as `[dataset] tiles` selects them."""
     start = source()
     path = input_path(start)
+    if not path.exists():
+        remedy = "type: scripts/run, which makes or fetches it"
+        raise BadInput(path, expected="the list of products, or a folder of them", found="nothing there", remedy=remedy)
     if start == "tile_names_csv":
         return _listed(path, path.stat().st_mtime_ns, tuple(config.selected_tiles()))
     if start == "l1c_dir":
@@ -88,6 +91,16 @@ def _selected(path: Path, names: Sequence[ProductName], selected: Sequence[str])
     return {key: name for key, name in sorted(known.items()) if key in selected or not selected}
 
 
+def product_of(tile: str) -> ProductName:
+    """The product of a tile key; BadName if it is none of `tiles()`."""
+    known = tiles()
+    if tile not in known:
+        raise BadName(
+            f"tile {tile!r}", expected=f"one of {some(known)}", found="another", remedy="correct the tile key"
+        )
+    return known[tile]
+
+
 def known_tiles() -> dict[str, ProductName]:
     """`tiles()`, or none while the list of products is yet to come."""
     return tiles() if input_task(source()).complete() else {}
@@ -115,14 +128,14 @@ def _found_in(folder: Path, changed_ns: int) -> dict[ProductName, Path]:
 
 
 class OverTiles(luigi.Task):
-    """A task that needs all tiles. They are known when the list of products is; if it is yet to come, while running."""
+    """A task that needs tiles, which are known when the list of products is: if it is yet to come, while running."""
 
     def tile_tasks(self) -> list[luigi.Task]:
-        """The tasks that must be complete for all tiles."""
+        """The tasks of tiles that must be complete."""
         raise NotImplementedError
 
     def requires(self) -> Any:
-        """The list of products, and what is needed of each tile as far as that is known yet."""
+        """The list of products, and what is needed of tiles as far as that is known yet."""
         return [input_task(source()), *self._known]
 
     @cached_property

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,22 @@ from pystac.validation import validate_dict
 
 from ben_luigi.domain.dataset import geoparquet
 from tests.integration.running import Run
+
+EXTENSION = re.compile(r"https://stac-extensions\.github\.io/(\w+)/v(\d+)\.\d+\.\d+/schema\.json")
+PREFIXES = {"projection": "proj", "grid": "grid", "file": "file"}
+FIELDS: dict[tuple[str, int], dict[str, Callable[[Any], bool]]] = {
+    ("projection", 2): {
+        "proj:code": lambda code: code is None or bool(re.fullmatch(r"[A-Z_0-9]+:\w+", code)),
+        "proj:bbox": lambda box: len(box) in (4, 6) and all(type(edge) in (int, float) for edge in box),
+    },
+    ("grid", 1): {"grid:code": lambda code: bool(re.fullmatch(r"[A-Z0-9]+-[-_.A-Za-z0-9]+", code))},
+    ("file", 2): {
+        "file:size": lambda size: type(size) is int and size >= 0,
+        # A multihash in hexadecimal: 0x12 is sha2-256, 0x20 its length in bytes.
+        "file:checksum": lambda checksum: bool(re.fullmatch(r"1220[0-9a-f]{64}", checksum)),
+    },
+}
+"""What the specifications of the extensions say of the fields that we use, by their main version."""
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +119,7 @@ def test_time_and_product_are_those_of_the_provenance(dataset: Path, rows: list[
 
 
 def test_stac_is_valid_and_complete(dataset: Path, rows: list[dict[str, Any]]) -> None:
-    """By pystac's schemas of the core; those of extensions would be fetched, so pystac's classes read their fields."""
+    """By pystac's schemas of the core; its classes read the fields of extensions."""
     collection = pystac.Collection.from_file(str(dataset / "stac" / "collection.json"))
     items = list(collection.get_items())
     for document in (collection, *items):
@@ -121,6 +139,30 @@ def test_stac_is_valid_and_complete(dataset: Path, rows: list[dict[str, Any]]) -
         assert Path(asset.get_absolute_href() or "").read_bytes() == content
         assert asset.ext.file.size == len(content)
         assert asset.ext.file.checksum == f"1220{hashlib.sha256(content).hexdigest()}"
+
+
+def test_stac_has_the_fields_of_the_extensions_that_it_names(dataset: Path) -> None:
+    """Their schemas would have to be fetched, so their fields are held against what the specifications say of them."""
+    for path in sorted((dataset / "stac").rglob("*.json")):
+        document = json.loads(path.read_text())
+        named = [EXTENSION.fullmatch(url) for url in document["stac_extensions"]]
+        extensions = {(match[1], int(match[2])) for match in named if match}
+        assert len(extensions) == len(named)
+        found = list(_fields(document))
+        for extension in extensions:
+            own = [(name, value) for name, value in found if name.startswith(f"{PREFIXES[extension[0]]}:")]
+            assert own, f"{path.name} names {extension}, and has nothing of it"
+            for name, value in own:
+                assert FIELDS[extension][name](value), (path.name, name, value)
+        prefixes = {name.partition(":")[0] for name, _ in found} - {"bigearthnet"}
+        assert prefixes == {PREFIXES[name] for name, _ in extensions}
+        assert document["type"] == "Collection" or "grid:code" in document["properties"], "which grid requires"
+
+
+def _fields(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Fields with a prefix, where extensions may have theirs: properties and assets."""
+    for place in (document.get("properties", {}), *document.get("assets", {}).values()):
+        yield from ((name, value) for name, value in place.items() if ":" in name)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -11,11 +11,16 @@ import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
+from ben_luigi import config
 from ben_luigi.domain.errors import BadInput, BadName
 from ben_luigi.domain.formats.shards import read_index
 from ben_luigi.domain.names import ProductName
-from ben_luigi.stages import render
-from ben_luigi.stages.render import RenderPatches
+from ben_luigi.stages import render, resolve
+from ben_luigi.stages.finalize import ExportPatches
+from ben_luigi.stages.patches import CutPatches
+from ben_luigi.stages.prerequisites import MakeSampleWorld
+from ben_luigi.stages.reference_maps import MakeReferenceMaps
+from ben_luigi.stages.render import RenderPatches, RenderTile
 from tests.integration.running import Run, pipeline
 
 SNOWY, OTHER = "35VNJ_20180204", "31UGR_20180508"
@@ -133,13 +138,25 @@ def test_what_is_asked_for_must_be_clear(asked: dict[str, str], said: str) -> No
 
 def test_a_patch_of_another_tile_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     known = ProductName.parse(f"{HOLE.rsplit('_', 2)[0]}_20180204T115809.SAFE")
-    monkeypatch.setattr(render, "tiles", lambda: {known.tile_key: known})
+    for module in (render, resolve):
+        monkeypatch.setattr(module, "tiles", lambda: {known.tile_key: known})
     with pytest.raises(
         BadName, match=f"patch {FOREIGN}; expected: a patch of the tiles {SNOWY};.* next: correct the id"
     ):
         next(RenderPatches(patches=f"{HOLE}, {FOREIGN}").run())
     with pytest.raises(BadName, match=f"tile {OTHER}; expected: one of {SNOWY};"):
         next(RenderPatches(tile=OTHER).run())
+
+
+def test_a_tile_is_asked_for_before_the_list_of_products_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The list first, with the sample world; what else is needed follows while the task runs."""
+    monkeypatch.setattr(config, "data_dir", lambda: tmp_path)
+    for task in (RenderTile(tile=SNOWY), ExportPatches(tile=SNOWY)):
+        assert task.requires() == [MakeSampleWorld()]
+        assert not task.complete()
+        assert next(task.run()) == [CutPatches(tile=SNOWY), MakeReferenceMaps(tile=SNOWY)]
 
 
 def test_a_patch_that_is_not_written_is_named_and_why(rendered: dict[str, Run]) -> None:

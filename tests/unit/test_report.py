@@ -202,7 +202,7 @@ def test_overlaps_and_figures_that_are_equal_are_shown_where_there_are_any(
     published = replace(small.published, country={**small.published.country, "Luxembourg": [1, 1, 1]})
     write_report(tmp_path / "report", replace(small, published=published, leakage=tmp_path / "split_leakage.csv"))
     text = " ".join(Page(tmp_path / "report" / "index.html").text.split())
-    assert "3 pairs of patches of different splits overlap on the ground, 5 patches in all" in text
+    assert "3 pairs of patches of different splits overlap on the ground by more than 1 %, 5 patches in all" in text
     assert "Luxembourg 1 1 1 3 = 3" in text
     assert "test and train 2 50.0 % 75.0 %" in text
     assert "test and validation 1 10.0 % 10.0 %" in text

@@ -53,7 +53,9 @@ def read_published(path: Path) -> Published:
     try:
         return Published(**tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise BadInput(path, expected="the figures of the published run", found=str(error)) from error
+        raise BadInput(
+            path, expected="the figures of the published run", found=str(error), remedy="restore it from this project"
+        ) from error
 
 
 def compare(what: str, ours: str, published: str, *, excuse: str = "", note: str = "") -> Line:

@@ -24,6 +24,7 @@ KEY, *COLUMNS = SCHEMA.names
 
 _NAMED = 3
 _ROWS_AT_ONCE = 4096
+_REMEDY = "correct [inputs] compare_with_dir, or leave it out"
 
 
 def differences(columns: Sequence[str], ours: Iterable[Row], theirs: Iterable[Row]) -> str:
@@ -78,7 +79,9 @@ def _read_metadata(path: Path) -> pa.Table:
     try:
         return pq.read_table(path, columns=SCHEMA.names).cast(SCHEMA)
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise BadInput(path, expected=f"a parquet file with {', '.join(SCHEMA.names)}", found=str(error)) from error
+        raise BadInput(
+            path, expected=f"a parquet file with {', '.join(SCHEMA.names)}", found=str(error), remedy=_REMEDY
+        ) from error
 
 
 def hash_rows(path: Path, keep: Callable[[str], bool]) -> Iterator[Row]:
@@ -86,11 +89,13 @@ def hash_rows(path: Path, keep: Callable[[str], bool]) -> Iterator[Row]:
     with path.open(newline="", encoding="utf-8") as file:
         lines = csv.reader(file)
         if (header := next(lines, [])) != ["name", "hash-sha256"]:
-            raise BadInput(path, expected="name,hash-sha256 in its first line", found=",".join(header) or "nothing")
+            found = ",".join(header) or "nothing"
+            raise BadInput(path, expected="name,hash-sha256 in its first line", found=found, remedy=_REMEDY)
         last = ""
         for name, *values in lines:
             if not last < name:
-                raise BadInput(path, expected="names in ascending order", found=f"{name} after {last}")
+                found = f"{name} after {last}"
+                raise BadInput(path, expected="names in ascending order", found=found, remedy=_REMEDY)
             last = name
             if keep(name):
                 yield name, tuple(values)
