@@ -41,6 +41,9 @@ def main() -> int:
     arguments = sys.argv[1:]
     if not arguments or arguments[0].startswith("-"):
         arguments = ["FinalizeDataset", *arguments]
+    argv = ["--module", "ben_luigi", *arguments]
+    if {"-h", "--help", "--help-all"} & {*arguments}:
+        run_with_retcodes(argv)  # which says it, and exits
     world = "the sample world" if config.is_sample() else "real sources"
     _log.info("%s on %s, in %s", arguments[0], world, config.data_dir())
     occupancy.sweep_if_alone(config.data_dir())
@@ -52,7 +55,7 @@ def main() -> int:
             code = 0
         else:
             with terminal.opened():
-                code = _run(["--module", "ben_luigi", *arguments])
+                code = _run(argv)
     except PipelineError as error:
         _log.error("%s", error)
         code = _SCHEDULING_ERROR
