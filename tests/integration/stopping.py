@@ -8,6 +8,8 @@ A process imports the pipeline once, and forks for each run: so dozens of runs c
 
 A run stops within the next task of one of the families listed in FOLDER/stop, in the worst moment: all is made, and
 nothing has its final name or is committed. It writes which one to FOLDER/stopped, and waits for that file to go.
+
+With BEN_SAMPLE_WORLD in the environment the sample world is a copy of that one, since making it takes its time.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -192,6 +195,20 @@ def _set_clock() -> None:
     time.time = wrong
 
 
+def _copy_world() -> None:
+    """Make the sample world by copying."""
+    from ben_luigi.stages import prerequisites
+
+    source = os.environ.get("BEN_SAMPLE_WORLD", "")
+
+    def copy(folder: Path, progress: Callable[[float], None] = lambda part: None) -> None:
+        shutil.copytree(source, folder)
+
+    if source:
+        stage: Any = prerequisites
+        stage.make_world = copy
+
+
 def _run(folder: str, own: dict[str, str], arguments: list[str]) -> int:
     import luigi
 
@@ -208,6 +225,7 @@ def _run(folder: str, own: dict[str, str], arguments: list[str]) -> int:
     os.environ.update(own)
     _stop_in_tasks()
     _set_clock()
+    _copy_world()
     sys.argv = ["run", *arguments]
     return run.main()
 

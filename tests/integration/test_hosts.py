@@ -13,14 +13,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from luigi.rpc import RemoteScheduler
 
 from tests.integration.own_postgres import free_port, tcp_server
 from tests.integration.running import ROOT, Run, dataset_digests, environment
 from tests.integration.stopping import Launcher, StoppingRun, wait_for
 
 NETWORKS = {"north": "198.18.1", "south": "198.18.2"}
+LONG = {
+    *("MakeSampleWorld", "DownloadL1C", "ConvertToL2A", "CutPatches", "MakeReferenceMaps", "CompressPart", "HashTar"),
+    *("ArchiveS1", "ArchiveS2", "ArchiveReferenceMaps", "ListS1Hashes", "VerifyDataset", "WriteReport"),
+}
 LEAVE_NOTHING = {"ProcessTiles()", "FinalizeDataset()"}
 
 
@@ -79,17 +85,24 @@ def _answers(address: str, port: int) -> bool:
         return client.connect_ex((address, port)) == 0
 
 
+def _status_messages(url: str) -> dict[str, str]:
+    """What luigid was told last of a task of each family that is done."""
+    scheduler: Any = RemoteScheduler(url)
+    return {task["name"]: task["status_message"] or "" for task in scheduler.task_list("DONE", "").values()}
+
+
 class Host:
     """A host with a folder of its own, and with the shared one."""
 
-    def __init__(self, name: str, folder: Path, inside: tuple[str, ...]) -> None:
-        self.name, self.folder, self._inside = name, folder / name, inside
+    def __init__(self, name: str, folder: Path, inside: tuple[str, ...], world: Path) -> None:
+        self.name, self.folder, self._inside, self._world = name, folder / name, inside, world
         (self.folder / "tmp").mkdir(parents=True)
         self.boot()
 
     def boot(self) -> None:
         """Start it, or start it again after its death."""
-        self.launcher = Launcher(*self._inside, cwd=self.folder, TMPDIR=str(self.folder / "tmp"))
+        own = {"TMPDIR": str(self.folder / "tmp"), "BEN_SAMPLE_WORLD": str(self._world)}
+        self.launcher = Launcher(*self._inside, cwd=self.folder, **own)
 
     def run(self, config: Path, *stop: str) -> StoppingRun:
         """The command that is the same on all hosts."""
@@ -139,7 +152,8 @@ def test_hosts_that_begin_together_share_the_tiles_and_take_over_from_the_dead(
         url = stack.enter_context(tcp_server(tmp_path / "database", "from-host-to-host", *addresses))
         port = stack.enter_context(_luigid(tmp_path, data, addresses[0]))
         config = _config(tmp_path, data, url, (addresses[0], port))
-        north, south = (Host(name, tmp_path, inside) for name, (_, inside) in networks.items())
+        world = sample_run.data / "sample"
+        north, south = (Host(name, tmp_path, inside, world) for name, (_, inside) in networks.items())
         first, second = (host.run(config, "ConvertToL2A") for host in (north, south))
         assert first.stopped() == second.stopped() == "ConvertToL2A", first.said + second.said
         north.die()
@@ -151,10 +165,12 @@ def test_hosts_that_begin_together_share_the_tiles_and_take_over_from_the_dead(
         south.die()
         assert third.ended() == 0, third.said
         north.launcher.close()
+        shown = _status_messages(f"http://{addresses[0]}:{port}")
     by_host = [task for host in (north, south) for task in host.done() if task not in LEAVE_NOTHING]
     assert sorted(by_host) == sorted(set(sample_run.tasks()) - LEAVE_NOTHING)
     assert dataset_digests(data) == dataset_digests(sample_run.data)
     assert not list(data.rglob(".unfinished-*")) and not list(data.rglob(".work-*"))
+    assert {name for name in LONG if not shown[name]} == set(), "what it was doing is in the visualiser"
     kind = "of their own addresses" if len(addresses) == 2 else "of one address"
     with capsys.disabled():
         print(f"\ntwo hosts {kind}: {len(north.done())} tasks, {len(south.done())}, each killed; none twice, none lost")

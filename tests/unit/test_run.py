@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import luigi
 import pytest
@@ -39,6 +41,21 @@ def _script(monkeypatch: pytest.MonkeyPatch, codes: list[int], running: list[lis
     monkeypatch.setattr(run, "_luigi_run", luigi_run)
     monkeypatch.setattr(run, "_running", lambda settings: running.pop(0))
     return asked
+
+
+def test_help_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "configure", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["run", "--help"])
+    with pytest.raises(SystemExit) as end:
+        run.main()
+    assert not end.value.code
+    said = capsys.readouterr().out
+    assert said.startswith("usage")
+    assert "complete" not in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_host_stays_until_the_others_have_ended(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
