@@ -65,7 +65,7 @@ def _from_file(file: Path, host: str) -> Credentials | None:
             str(file),
             expected=f"lines 'machine {host} login NAME password PASSWORD'",
             found="something else",
-            remedy="correct it; the password is not shown here",
+            remedy="mend that line, which is not shown here",
         ) from None
     return Credentials(entry[0], entry[2]) if entry and entry[0] and entry[2] else None
 
