@@ -43,7 +43,7 @@ class dataset(luigi.Config):  # noqa: N801 (the name of the section)
 class inputs(luigi.Config):  # noqa: N801
     """Paths of the inputs. What is not given, and is pinned, is fetched."""
 
-    tile_names_csv = luigi.Parameter(default="", description="v1 patch name, L1C product name, link")
+    tile_names_csv = luigi.Parameter(default="", description="CSV of v1 patch name, L1C product name, link")
     l1c_dir = luigi.Parameter(default="", description="L1C zips or .SAFE folders: start there, with the tiles in it")
     l2a_dir = luigi.Parameter(default="", description="L2A .SAFE folders: start there, with the tiles in it")
     clc_gpkg = luigi.Parameter(default="", description="CORINE Land Cover 2018 GeoPackage")
@@ -52,9 +52,9 @@ class inputs(luigi.Config):  # noqa: N801
     v1_s2_dir = luigi.Parameter(default="", description="extracted BigEarthNet-S2 v1.0; v1_spatial_dir is made from it")
     s1_dir = luigi.Parameter(default="", description="BigEarthNet-S1-v1.0, extracted or as .tar.gz")
     s1_md5 = luigi.Parameter(default="", description="md5 of that .tar.gz; by default of the published one")
-    s1s2_mapping_csv = luigi.Parameter(default="", description="v1 S2 patch name, S1 patch name")
-    snow_csv = luigi.Parameter(default="", description="v1 names of patches with seasonal snow")
-    cloud_csv = luigi.Parameter(default="", description="v1 names of patches with cloud or shadow")
+    s1s2_mapping_csv = luigi.Parameter(default="", description="CSV of v1 S2 patch name, S1 patch name")
+    snow_csv = luigi.Parameter(default="", description="list of v1 names of patches with seasonal snow")
+    cloud_csv = luigi.Parameter(default="", description="list of v1 names of patches with cloud or shadow")
     published_tile_ids_csv = luigi.Parameter(default="", description="published tile ids, to compare with")
     compare_with_dir = luigi.Parameter(
         default="", description="dataset folder, such as the published one, to compare with row by row"
@@ -96,7 +96,9 @@ class sen2cor(luigi.Config):  # noqa: N801
         parsing=luigi.BoolParameter.EXPLICIT_PARSING,
         description="take another version than 2.11, which made the published data",
     )
-    parallel = luigi.IntParameter(default=0, description="conversions at once; 0: half of the cores")
+    parallel = luigi.IntParameter(
+        default=0, description="conversions at once; 0: half of the cores, as far as memory allows"
+    )
 
 
 class database(luigi.Config):  # noqa: N801
