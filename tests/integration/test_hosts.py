@@ -25,7 +25,7 @@ from tests.integration.stopping import Launcher, StoppingRun, wait_for
 NETWORKS = {"north": "198.18.1", "south": "198.18.2"}
 LONG = {
     *("MakeSampleWorld", "DownloadL1C", "ConvertToL2A", "CutPatches", "MakeReferenceMaps", "CompressPart", "HashTar"),
-    *("ArchiveS1", "ArchiveS2", "ArchiveReferenceMaps", "ListS1Hashes", "VerifyDataset", "WriteReport"),
+    *("JoinParts", "ListS1Hashes", "VerifyDataset", "WriteReport"),
 }
 LEAVE_NOTHING = {"ProcessTiles()", "FinalizeDataset()"}
 
