@@ -18,7 +18,7 @@ def main() -> int:
     configure()
     try:
         for tile in tiles:
-            print(f"{tile}: {budget.clear(tile)} failed tries cleared")
+            print(f"{tile}: {budget.clear(tile) or 'no'} failed tries cleared")
     except PipelineError as error:
         return command.refuse(parser, error)
     return 0

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ben_luigi import config
+from ben_luigi.domain import files
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.dataset import comparison, differences, metadata
 from ben_luigi.domain.dataset.comparison import Line
@@ -54,7 +55,8 @@ class CompareWithPublished(Derived):
     def output(self) -> MadeFile:
         """The comparison."""
         other = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in _others()]
-        made_from = {"made": digests_made(), "tiles": list(known_tiles()), "compared_with": other}
+        form = files.form(Path(comparison.__file__), Path(differences.__file__), Path(__file__), FIGURES)
+        made_from = {"made": digests_made(), "tiles": list(known_tiles()), "compared_with": other, "form": form}
         return MadeFile(f"{config.result_folder()}/comparison.json", made_from)
 
     def make(self) -> None:

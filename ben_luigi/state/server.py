@@ -15,13 +15,13 @@ To look into a database whose path is too long for a socket: `cd <folder>/cluste
 
 from __future__ import annotations
 
-import atexit
 import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from ben_luigi.domain.errors import DatabaseError
@@ -70,6 +70,8 @@ def open_server(folder: Path, again: bool = False) -> Address:
                 _start(folder)
             else:
                 _uses[folder] = _join(folder)
+                # Unlike what atexit is given, this is done at the end of a forked worker too.
+                Finalize(None, close_server, (folder,), exitpriority=0)
             return _uses[folder].address
 
 
@@ -84,12 +86,6 @@ def close_server(folder: Path) -> None:
     if folder.is_dir():
         with _explained(folder), _starting(folder):
             _stop_unused(folder)
-
-
-@atexit.register
-def _close_all() -> None:
-    for folder in list(_uses):
-        close_server(folder)
 
 
 def _join(folder: Path) -> _Use:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import importlib.util
+import multiprocessing
 import os
 import pwd
 import shutil
@@ -209,6 +210,15 @@ def test_a_forked_child_keeps_the_server(folder: Path) -> None:
     assert postmaster(folder)
     family.leave()  # the child ends, and stops the server as it was the last
     assert not processes(folder)
+
+
+def test_a_forked_worker_that_alone_used_the_server_stops_it(folder: Path) -> None:
+    """As where a run's first task fails before anything else has asked the database."""
+    worker = multiprocessing.get_context("fork").Process(target=lambda: ask(open_server(folder), "SELECT 1"))
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode == 0
+    assert processes(folder) == set()
 
 
 @pytest.mark.parametrize("name", ["long" * 30, "colon:comma,"])
