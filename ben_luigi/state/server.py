@@ -15,6 +15,7 @@ To look into a database whose path is too long for a socket: `cd <folder>/cluste
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import time
@@ -70,8 +71,7 @@ def open_server(folder: Path, again: bool = False) -> Address:
                 _start(folder)
             else:
                 _uses[folder] = _join(folder)
-                # Unlike what atexit is given, this is done at the end of a forked worker too.
-                Finalize(None, close_server, (folder,), exitpriority=0)
+                Finalize(None, close_server, (folder,), exitpriority=0)  # for a worker of Luigi's, which skips atexit
             return _uses[folder].address
 
 
@@ -86,6 +86,12 @@ def close_server(folder: Path) -> None:
     if folder.is_dir():
         with _explained(folder), _starting(folder):
             _stop_unused(folder)
+
+
+@atexit.register
+def _close_all() -> None:
+    for folder in list(_uses):
+        close_server(folder)
 
 
 def _join(folder: Path) -> _Use:
