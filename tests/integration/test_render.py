@@ -144,7 +144,7 @@ def test_a_patch_of_another_tile_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         BadName, match=f"patch {FOREIGN}; expected: a patch of the tiles {SNOWY};.* next: correct the id"
     ):
         next(RenderPatches(patches=f"{HOLE}, {FOREIGN}").run())
-    with pytest.raises(BadName, match=f"tile {OTHER}; expected: one of {SNOWY};"):
+    with pytest.raises(BadName, match=f"tile '{OTHER}'; expected: one of {SNOWY};"):
         next(RenderPatches(tile=OTHER).run())
 
 

@@ -54,7 +54,7 @@ def test_help_makes_nothing(
     assert not end.value.code
     said = capsys.readouterr().out
     assert said.startswith("usage")
-    assert "complete" not in said
+    assert "The dataset is complete" not in said
     assert list(tmp_path.iterdir()) == []
 
 

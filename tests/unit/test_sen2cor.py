@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,31 @@ def test_it_ends_with_all_its_processes(tmp_path: Path, how: str) -> None:
     while any(is_alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(is_alive(pid) for pid in pids)
+
+
+def test_a_signal_that_comes_while_it_starts_waits_until_it_can_be_ended(tmp_path: Path) -> None:
+    program(tmp_path, *BREED)
+    early = CONVERT.replace(
+        "sen2cor.convert(",
+        "guard = sen2cor._guarded\n"
+        "def late(process):\n    signal.raise_signal(signal.SIGTERM)\n    return guard(process)\n"
+        "sen2cor._guarded = late\nsen2cor.convert(",
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", early, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 143
+    left = [path for path in Path("/proc").glob("[0-9]*/cwd") if _leads_below(path, tmp_path)]
+    assert not left
+
+
+def _leads_below(link: Path, folder: Path) -> bool:
+    with suppress(OSError):
+        return link.readlink().is_relative_to(folder)
+    return False
 
 
 def wait_for_pids(path: Path) -> list[int]:

@@ -112,12 +112,13 @@ def _part_done(log: Path) -> float:
 
 def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None]) -> int:
     """Run a command in a session of its own, and leave none of its processes behind; `watch` it now and then."""
-    with _sigterm_raises():
+    with _sigterm_raises() as from_now_on:
         process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
         with _guarded(process):
             try:
+                from_now_on()
                 while True:
                     with suppress(subprocess.TimeoutExpired):
                         return process.wait(_WATCH_S)
@@ -135,18 +136,31 @@ def _guarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit, so that `finally` runs. Only the main thread may set a handler."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _sigterm_raises() -> Iterator[Callable[[], None]]:
+    """Turn SIGTERM into SystemExit, so that `finally` runs. Only the main thread may set a handler.
 
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+    One that comes before the function that is given was called waits for that: nothing is left half started.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    waits, came = True, False
+
+    def leave(number: int = signal.SIGTERM, frame: FrameType | None = None) -> None:
+        nonlocal came
+        came = True
+        if not waits:
+            raise SystemExit(128 + number)
+
+    def from_now_on() -> None:
+        nonlocal waits
+        waits = False
+        if came:
+            leave()
 
     before = signal.signal(signal.SIGTERM, leave)
     try:
-        yield
+        yield from_now_on
     finally:
         signal.signal(signal.SIGTERM, before)
 
