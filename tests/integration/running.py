@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ben_luigi.domain.files import file_hash
+from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
 
@@ -94,3 +95,20 @@ def configuration(folder: Path, world: World, **sections: dict[str, object]) -> 
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     path.chmod(0o600)
     return path
+
+
+def one_tile_of(server: CdseServer, tile: str, folder: Path, world: World, **sections: dict[str, object]) -> Path:
+    """`configuration` for one tile that comes from a service with the user's own account."""
+    return configuration(
+        folder,
+        world,
+        dataset={"tiles": tile},
+        inputs={"tile_names_csv": world.tile_names_csv, "published_tile_ids_csv": folder / "none.csv"},
+        cdse={
+            "catalogue_url": server.catalogue_url,
+            "token_url": server.token_url,
+            "download_url": server.download_url,
+            "pause_s": 0.1,
+        },
+        **sections,
+    )

@@ -15,7 +15,7 @@ from pathlib import Path
 from ben_luigi.sample.cdse_faults import Fault
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
-from tests.integration.running import command, configuration
+from tests.integration.running import command, one_tile_of
 
 TILE = "31UGR_20171015"
 
@@ -48,20 +48,7 @@ def test_cron_reruns_tell_once_rest_and_recover(sample_world: World, tmp_path: P
     catalogue = json.loads(sample_world.catalogue.read_text())
     logs = tmp_path / "data" / "logs"
     with _webhook() as (url, told), CdseServer(catalogue, sample_world.folder) as server:
-        config = configuration(
-            tmp_path,
-            sample_world,
-            dataset={"tiles": TILE},
-            inputs={"tile_names_csv": sample_world.tile_names_csv, "published_tile_ids_csv": tmp_path / "none.csv"},
-            cdse={
-                "catalogue_url": server.catalogue_url,
-                "token_url": server.token_url,
-                "download_url": server.download_url,
-                "pause_s": 0.1,
-            },
-            cron={"webhook": url, "keep_logs": 2},
-        )
-
+        config = one_tile_of(server, TILE, tmp_path, sample_world, cron={"webhook": url, "keep_logs": 2})
         account = {"CDSE_USER": "sample", "CDSE_PASSWORD": "sample"}
 
         def rerun() -> int:

@@ -14,7 +14,7 @@ from ben_luigi.domain.files import file_hash
 from ben_luigi.sample.cdse_faults import Record, another_id
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
-from tests.integration.running import Run, configuration, environment, pipeline
+from tests.integration.running import Run, configuration, environment, one_tile_of, pipeline
 
 TILE = "31UGR_20171015"
 
@@ -89,18 +89,7 @@ def test_from_l1c_zips_no_account_is_needed(sample_run: Run, sample_world: World
 def test_from_a_service_with_the_users_own_account(sample_world: World, tmp_path: Path) -> None:
     catalogue = json.loads(sample_world.catalogue.read_text())
     with CdseServer(catalogue, sample_world.folder) as server:
-        config = configuration(
-            tmp_path,
-            sample_world,
-            dataset={"tiles": TILE},
-            inputs={"tile_names_csv": sample_world.tile_names_csv, "published_tile_ids_csv": tmp_path / "none.csv"},
-            cdse={
-                "catalogue_url": server.catalogue_url,
-                "token_url": server.token_url,
-                "download_url": server.download_url,
-                "pause_s": 0.1,
-            },
-        )
+        config = one_tile_of(server, TILE, tmp_path, sample_world)
         account = {"CDSE_USER": "sample", "CDSE_PASSWORD": "sample"}
         run = pipeline(tmp_path, "DownloadL1C", "--tile", TILE, config=config, **account)
         assert run.code == 0, run.said
