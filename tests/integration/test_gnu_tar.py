@@ -107,7 +107,8 @@ def unpack_with_libarchive(archived: Path, folder: Path) -> None:
 
 def unpack_with_python(archived: Path, folder: Path) -> None:
     with zstandard.open(archived, "rb") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-        tar.extractall(folder, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.3 and older have none
+        tar.extractall(folder)
 
 
 @pytest.mark.parametrize("unpack", [unpack_with_tar, unpack_with_libarchive, unpack_with_python])
