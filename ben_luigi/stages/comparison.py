@@ -123,6 +123,8 @@ class CompareWithPublished(Derived):
 def _row_by_row() -> Iterator[Line]:
     """Metadata and hash lists beside another run's, where their folder is given: what it has of this run's tiles."""
     names = [path.name for path in _others()]
+    if not names:
+        return
     folders = config.data_dir() / config.result_folder(), config.given_input("compare_with_dir") or Path()
     rows = database.query("SELECT l2a_name FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(known_tiles()))
     tile_names = {name.rpartition("_")[0] for name in rows["l2a_name"]}
