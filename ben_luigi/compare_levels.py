@@ -1,7 +1,7 @@
 """`scripts/compare-levels FILE...`: what each zstd level makes of one's own files: time, size, ratio.
 
-They are compressed as the archives are, a frame a file, on one core; nothing is written. The last column is how many of
-them the quick search packs as well as the level's own, so that it was taken. The pipeline's level is `[archive] level`.
+They are compressed as the archives are, by one core, in frames of 8 MiB; nothing is written. The last column is how
+many of them a quick search packs as well as the level's own. The pipeline's level is `[archive] level`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ben_luigi import command
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.formats import frames, packing
+from ben_luigi.domain.formats import packing
 
 _LEVELS = (1, 3, 6, 9, 12)
 _MB = 1_000_000
@@ -45,11 +45,11 @@ def compress(files: Sequence[Path], level: int) -> Spent:
         size, sample = path.stat().st_size, _sample(path)
         before = time.perf_counter()
         chosen = packing.parameters(level, sample)
-        packer = packing.packer(chosen, size)
+        packer = packing.packer(chosen)
         seconds += time.perf_counter() - before
         for chunk in _chunks(path):
             before = time.perf_counter()
-            compressed += len(packer.compress(chunk) if chunk else packer.flush())
+            compressed += len(packer.compress(chunk))
             seconds += time.perf_counter() - before
         content += size
         quick += packing.is_quick(chosen)
@@ -62,11 +62,9 @@ def _sample(path: Path) -> bytes:
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    """The content of a file, and then nothing once."""
     with path.open("rb") as file:
-        while chunk := file.read(frames.CHUNK_BYTES):
+        while chunk := file.read(packing.FRAME_BYTES):
             yield chunk
-    yield b""
 
 
 def main() -> int:

@@ -276,6 +276,11 @@ def downloads_at_once() -> int:
     return min(max(1, int(cdse().parallel)), 4)
 
 
+def workers() -> int:
+    """How many tasks this process runs at once: `--workers`, or what `[core]` says."""
+    return int(luigi.interface.core().workers)
+
+
 def sen2cor_at_once() -> int:
     """How many conversions may run at once: half of the cores by default, and no more than memory allows.
 

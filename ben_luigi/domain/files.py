@@ -9,13 +9,16 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from ben_luigi.domain.errors import DiskError
 
+_SYNC_BYTES = 2**25
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNFINISHED = re.compile(r"\.unfinished-(\d+)-[0-9a-f]{8}-.+")
 
@@ -64,6 +67,30 @@ def write_text(path: Path, text: str) -> None:
     """Publish `text` at `path`, UTF-8, line ends as they are."""
     with published(path) as work:
         work.write_text(text, encoding="utf-8", newline="")
+
+
+@contextmanager
+def keeping_up(file: BinaryIO) -> Iterator[Callable[[], None]]:
+    """Give what is to be called after each write to `file`: it becomes durable while it grows, by a thread.
+
+    So nobody waits long for the disk at its end.
+    """
+    asked_bytes = 0
+    busy: Future[None] | None = None
+    with ThreadPoolExecutor(1, "sync") as thread:
+
+        def wrote() -> None:
+            nonlocal asked_bytes, busy
+            if file.tell() - asked_bytes < _SYNC_BYTES or (busy and not busy.done()):
+                return
+            if busy:
+                busy.result()
+            asked_bytes = file.tell()
+            busy = thread.submit(os.fdatasync, file.fileno())
+
+        yield wrote
+        if busy:
+            busy.result()
 
 
 def sync(path: Path) -> None:

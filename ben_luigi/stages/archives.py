@@ -35,7 +35,11 @@ S2 = patches.ARCHIVE
 MAPS = reference_maps.ARCHIVE
 _HASHES_FORM = 2
 """Raised by one when the hashes of an archive are written in another form; they are then put together again."""
+_PART_FORM = 2
+"""Raised by one when parts are cut into frames in another way; what was not yet joined is then compressed again."""
 _ARCHIVE = f"{S2}, {S1} or {MAPS}"
+_FEW_WORKERS = 3
+"""They compress no faster than one core hashes md5."""
 _SHARDS = {S2: "patches", MAPS: "reference_maps", S1: "s1"}
 
 
@@ -122,7 +126,7 @@ def from_folder(name: str) -> bool:
 
 
 class CompressPart(luigi.Task):
-    """One part of an archive as a zstd frame: a tile's, or an S1 acquisition's over one MGRS square.
+    """One part of an archive as zstd frames: a tile's, or an S1 acquisition's over one MGRS square.
 
     It does not ask for the metadata, since its archive has, and the answer takes a look at every tile.
     """
@@ -136,8 +140,12 @@ class CompressPart(luigi.Task):
         return _s1_source(str(self.archive))
 
     def output(self) -> MadeFile:
-        """The frame."""
-        made_from: dict[str, Any] = {"metadata": metadata_digests(), "level": config.archive().level}
+        """Its frames."""
+        made_from: dict[str, Any] = {
+            "metadata": metadata_digests(),
+            "level": config.archive().level,
+            "form": _PART_FORM,
+        }
         if self.archive == S1:
             made_from |= _s1_origin()
         else:
@@ -216,12 +224,16 @@ def _made_from(name: str) -> dict[str, Any]:
 class HashTar(luigi.Task):
     """Length, md5 and sha256 of an archive's tar, from end to end; and the tar itself, if it is to be kept.
 
-    It reads the shards while other workers compress them. The extracted BigEarthNet-S1, which is many small files, is
-    not read again: then the tar comes from the parts.
+    It reads the shards: with many workers while the others compress them, with few after that, beside the joining. The
+    extracted BigEarthNet-S1, which is many small files, is not read again: then the tar comes from the parts.
     """
 
     archive = luigi.Parameter(description=_ARCHIVE)
-    priority = PRIORITY["archive"] + 1
+
+    @property
+    def priority(self) -> int:  # type: ignore[override]  # Luigi takes both
+        """First where so many compress that it would be waited for; else last, when joining leaves half a core idle."""
+        return PRIORITY["archive"] + (1 if config.workers() > _FEW_WORKERS else -1)
 
     def requires(self) -> Any:
         """Which patches are kept, and for S1 its source."""

@@ -119,7 +119,7 @@ def work() -> Work:
         collects_s1=not from_folder(S1),
         downloads_at_once=config.downloads_at_once(),
         conversions_at_once=config.sen2cor_at_once(),
-        tasks_at_once=int(luigi.configuration.get_config().getint("core", "workers", 1)),
+        tasks_at_once=config.workers(),
         rate_bytes_s=float(config.cdse().bandwidth_mb_s) * 1e6,
     )
 

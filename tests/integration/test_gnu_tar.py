@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from ben_luigi.domain.dataset import archive, sentinel1
-from ben_luigi.domain.formats import shards, tarball
+from ben_luigi.domain.formats import packing, shards, tarball
 
 pytestmark = pytest.mark.skipif(shutil.which("tar") is None, reason="no tar")
 
@@ -111,8 +111,13 @@ def unpack_with_python(archived: Path, folder: Path) -> None:
         tar.extractall(folder)
 
 
+@pytest.mark.parametrize("frame_bytes", [2**23, 1])
 @pytest.mark.parametrize("unpack", [unpack_with_tar, unpack_with_libarchive, unpack_with_python])
-def test_an_archive_is_unpacked(tmp_path: Path, unpack: Callable[[Path, Path], None]) -> None:
+def test_an_archive_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unpack: Callable[[Path, Path], None], frame_bytes: int
+) -> None:
+    """Of one frame a part, and of one a patch and an empty one at the end of each part."""
+    monkeypatch.setattr(packing, "FRAME_BYTES", frame_bytes)
     parts = []
     for tile in TILES:
         shard, index = write_shard(tmp_path, tile)

@@ -16,7 +16,7 @@ import zstandard
 
 from ben_luigi.domain.dataset import archive
 from ben_luigi.domain.errors import BadArchive
-from ben_luigi.domain.formats import shards
+from ben_luigi.domain.formats import packing, shards
 from tests.unit.tars import names, unpacked
 
 TILES = ("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP", "S2B_MSIL2A_20180204T094159_N9999_R022_T34TEN")
@@ -33,21 +33,56 @@ def shard(folder: Path, tile: str, count: int = 4, bands: tuple[str, ...] = ("B0
     return paths
 
 
-def test_a_part_is_one_frame_with_the_kept_patches(tmp_path: Path) -> None:
-    tar, index = shard(tmp_path, TILES[0])
-    keep = {f"{TILES[0]}_00_{number:02d}" for number in (0, 2, 3)}
+@pytest.fixture(params=[2**23, 1, 8192, 14_336, 57_344])
+def frame_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Frames of a whole part, of one patch, of two, and such with which the part ends."""
+    monkeypatch.setattr(packing, "FRAME_BYTES", request.param)
+    return int(request.param)
+
+
+def contents(part: bytes) -> list[bytes]:
+    """What is in each frame."""
+    found = []
+    while part:
+        unpacker = zstandard.ZstdDecompressor().decompressobj()
+        found.append(unpacker.decompress(part))
+        assert zstandard.get_frame_parameters(part).has_checksum
+        assert zstandard.get_frame_parameters(part).content_size == len(found[-1])
+        part = unpacker.unused_data
+    return found
+
+
+def test_a_part_is_frames_of_whole_patches_that_are_kept(tmp_path: Path, frame_bytes: int) -> None:
+    tar, index = shard(tmp_path, TILES[0], count=10)
+    keep = {f"{TILES[0]}_00_{number:02d}" for number in (0, 2, 3, 4, 7, 8, 9)}
     part = archive.write_shard_part(tar, index, keep, tmp_path / "part.tar.zst", 6)
-    frame = (tmp_path / "part.tar.zst").read_bytes()
-    parameters = zstandard.get_frame_parameters(frame)
-    content = zstandard.ZstdDecompressor().decompress(frame)
-    assert (parameters.content_size, parameters.has_checksum) == (len(content), True)
-    assert part == archive.Part(6, len(content), len(frame), frame[-4:].hex())
+    packed = (tmp_path / "part.tar.zst").read_bytes()
+    *full, last = contents(packed)
+    content = b"".join((*full, last))
+    assert (part.members, part.tar_bytes, part.compressed_bytes) == (14, len(content), len(packed))
     assert [Path(name).parent.name for name in names(content)] == sorted([*keep] * 2)
+    patches = [[Path(name).parent.name for name in names(frame)] for frame in (*full, *[last] * bool(last))]
+    assert [patch for frame in patches for patch in frame] == sorted([*keep] * 2)
+    assert all(frame.count(patch) == 2 for frame in patches for patch in frame)
+    one_patch = len(content) // 7
+    assert all(frame_bytes <= len(frame) < frame_bytes + one_patch for frame in full)
+    assert len(last) < frame_bytes
     again = archive.write_shard_part(tar, index, sorted(keep), tmp_path / "again.tar.zst", 6)
     assert again == part
-    assert (tmp_path / "again.tar.zst").read_bytes() == frame
+    assert (tmp_path / "again.tar.zst").read_bytes() == packed
 
 
+def test_the_cases_are_there(tmp_path: Path, frame_bytes: int) -> None:
+    """A patch of these tests has 8,192 bytes, so that frames end where it is awkward."""
+    tar, index = shard(tmp_path, TILES[0], count=7)
+    keep = shards.read_index(index)["patch_id"].to_pylist()
+    archive.write_shard_part(tar, index, keep, tmp_path / "part.tar.zst", 6)
+    sizes = [len(frame) // 8192 for frame in contents((tmp_path / "part.tar.zst").read_bytes())]
+    expected = {2**23: [7], 1: [1] * 7 + [0], 8192: [1] * 7 + [0], 14_336: [2, 2, 2, 1], 57_344: [7, 0]}
+    assert sizes == expected[frame_bytes]
+
+
+@pytest.mark.usefixtures("frame_bytes")
 def test_progress_counts_the_bytes_up_to_the_last(tmp_path: Path) -> None:
     tar, index = shard(tmp_path, TILES[0], count=100)
     keep = {f"{TILES[0]}_00_{number:02d}" for number in range(0, 100, 3)}
@@ -55,7 +90,7 @@ def test_progress_counts_the_bytes_up_to_the_last(tmp_path: Path) -> None:
     size = archive.write_shard_part(tar, index, keep, part, 1, lambda *at: seen.append(at)).tar_bytes
     assert seen[-1] == (size, size)
     assert size == archive.shard_bytes(index, keep) == archive.part_bytes(part)
-    assert len({done for done, _ in seen}) == len(seen) > 1
+    assert seen == sorted(seen)
     assert {total for _, total in seen} == {size}
 
     seen.clear()
@@ -73,6 +108,7 @@ def test_a_patch_that_the_shard_lacks_is_an_error_and_leaves_nothing(tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("frame_bytes")
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_parts_join_to_one_tar(tmp_path: Path, count: int) -> None:
     parts = []
@@ -93,6 +129,7 @@ def test_parts_join_to_one_tar(tmp_path: Path, count: int) -> None:
         assert hashes == archive.Hashes(len(data), hashlib.md5(data).hexdigest(), hashlib.sha256(data).hexdigest())
 
 
+@pytest.mark.usefixtures("frame_bytes")
 def test_the_tar_of_the_shards_is_that_of_the_parts(tmp_path: Path) -> None:
     sources = [(*shard(tmp_path, tile), {f"{tile}_00_{number:02d}" for number in (0, 2, 3)}) for tile in TILES]
     parts = [tmp_path / f"{number}.tar.zst" for number in range(len(sources))]
@@ -103,15 +140,18 @@ def test_the_tar_of_the_shards_is_that_of_the_parts(tmp_path: Path) -> None:
     assert (tmp_path / "2.tar").read_bytes() == (tmp_path / "1.tar").read_bytes()
 
 
+@pytest.mark.usefixtures("frame_bytes")
 def test_a_part_of_other_members_is_named(tmp_path: Path) -> None:
     tar, index = shard(tmp_path, TILES[0])
     part = tmp_path / "part.tar.zst"
     keep = shards.read_index(index)["patch_id"].to_pylist()
     size = archive.write_shard_part(tar, index, keep, part, 3).tar_bytes
     good = part.read_bytes()
-    for content in (good[:-5], good + b"junk", good * 2, b""):
+    *full, _ = contents(good)
+    cut = b"".join(zstandard.ZstdCompressor(write_checksum=True).compress(frame) for frame in full)
+    for content in (good[:-5], good + b"junk", good * 2, cut):
         part.write_bytes(content)
-        with pytest.raises(BadArchive, match=r"part .*part\.tar\.zst; expected: one whole zstd frame"):
+        with pytest.raises(BadArchive, match=r"part .*part\.tar\.zst; expected: a whole part"):
             archive.join([part], tmp_path / "S2.tar.zst")
     archive.check_sizes([part], [size], [size])
     with pytest.raises(BadArchive, match=rf"part .*part\.tar\.zst; expected: .* of {size - 512} bytes"):
@@ -122,6 +162,7 @@ def test_a_part_of_other_members_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "S2.tar.zst").exists()
 
 
+@pytest.mark.usefixtures("frame_bytes")
 @pytest.mark.parametrize("damage", ["flip", "cut", "checksum", "twice", "junk", "empty", "gone"])
 def test_a_damaged_part_is_named_and_nothing_is_left(tmp_path: Path, damage: str) -> None:
     tar, index = shard(tmp_path, TILES[0])
@@ -140,7 +181,7 @@ def test_a_damaged_part_is_named_and_nothing_is_left(tmp_path: Path, damage: str
     }
     part.write_bytes(bad[damage]) if damage in bad else part.unlink()
     out = tmp_path / "out"
-    with pytest.raises(BadArchive, match=r"part .*part\.tar\.zst; expected: one whole zstd frame"):
+    with pytest.raises(BadArchive, match=r"part .*part\.tar\.zst; expected: a whole part"):
         archive.hash_tar([archive.part_members(part)], out / "S2.tar")
     assert list(out.iterdir()) == []
 

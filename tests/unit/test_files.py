@@ -48,6 +48,40 @@ def test_a_full_disk_is_said_in_words(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_becomes_durable_while_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / "a.tar", []
+    monkeypatch.setattr(files, "_SYNC_BYTES", 1000)
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    with path.open("wb", buffering=0) as file, files.keeping_up(file) as wrote:
+        for number in range(100):
+            file.write(bytes(99))
+            wrote()
+            if number == 10:
+                assert len(synced) <= 1
+    assert synced == sorted(synced)
+    assert 1 < len(synced) <= 9
+    assert path.stat().st_size == 9900
+
+
+def test_a_disk_that_is_full_behind_the_writer_is_said_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "_SYNC_BYTES", 10)
+    monkeypatch.setattr(os, "fdatasync", full)
+    with (
+        pytest.raises(DiskError, match="MB free"),
+        files.published(tmp_path / "a.tar") as work,
+        work.open("wb") as file,
+        files.keeping_up(file) as wrote,
+    ):
+        file.write(bytes(20))
+        wrote()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_only_old_leftovers_are_swept(tmp_path: Path) -> None:
     old, new, other = files.unfinished(tmp_path / "a"), files.unfinished(tmp_path / "b"), tmp_path / "c"
     for path in (old, new, other):

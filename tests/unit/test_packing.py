@@ -25,12 +25,11 @@ LAND, WATER = (3000, 100, 30), (40, 0, 3)
 
 def packed(content: bytes, level: int) -> tuple[bytes, bool]:
     chosen = packing.parameters(level, content)
-    packer = packing.packer(chosen, len(content))
-    return packer.compress(content) + packer.flush(), packing.is_quick(chosen)
+    return packing.packer(chosen).compress(content), packing.is_quick(chosen)
 
 
 def by_level(content: bytes, level: int) -> bytes:
-    return zstandard.ZstdCompressor(level=level, threads=1, write_checksum=True).compress(content)
+    return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(content)
 
 
 @pytest.mark.parametrize("level", [6, 9])
@@ -48,6 +47,15 @@ def test_land_is_packed_quickly_and_calm_water_by_the_level() -> None:
     land, water = pixels(*LAND), pixels(*WATER)
     assert packed(land, 6)[1]
     assert packed(water, 6) == (by_level(water, 6), False)
+
+
+def test_the_less_repeats_the_smaller_the_window() -> None:
+    noise, land = pixels(3000, 0, 30), pixels(3000, 30, 8)
+    windows = [packing.parameters(6, content).window_log for content in (noise, land)]
+    assert windows == sorted(windows)
+    assert len(set(windows)) == 2
+    for content, window in zip((noise, land), windows, strict=True):
+        assert zstandard.get_frame_parameters(packed(content, 6)[0]).window_size <= 2**window
 
 
 @pytest.mark.parametrize("level", [1, 3, 4])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.io import MemoryFile
@@ -22,7 +23,7 @@ from rasterio.transform import from_origin
 from ben_luigi.domain.dataset import archive, sentinel1
 from ben_luigi.domain.dataset.sentinel1_stream import collect
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.formats import shards
+from ben_luigi.domain.formats import packing, shards
 from ben_luigi.domain.placement.grid import Square
 from tests.unit.tars import names, unpacked
 
@@ -71,7 +72,7 @@ def test_an_s1_part_holds_both_files_of_each_patch(tmp_path: Path) -> None:
     out = tmp_path / f"{key}.tar.zst"
     part = sentinel1.write_folder_part(folder, ordered, out, 6, expected=dict.fromkeys(S1_NAMES, SQUARE))
     content = unpacked(out)
-    assert part == archive.Part(8, len(content), out.stat().st_size, out.read_bytes()[-4:].hex())
+    assert (part.members, part.tar_bytes, part.compressed_bytes) == (8, len(content), out.stat().st_size)
     assert names(content) == [
         f"BigEarthNet-S1/{ACQUISITION}/{name}/{name}_{band}.tif"
         for name in (f"{ACQUISITION}_33UUP_{xy}" for xy in ("0_9", "1_4", "1_45", "26_57"))
@@ -145,7 +146,21 @@ def on_square(names: Sequence[str]) -> dict[str, Square]:
     return dict.fromkeys(names, SQUARE)
 
 
-def test_the_stream_gives_the_bytes_of_the_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("frame_bytes", "piece_bytes"), [(2**23, 2**20), (150_000, 1000), (1, 20)])
+def test_the_stream_gives_the_bytes_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frame_bytes: int, piece_bytes: int
+) -> None:
+    """So does the sample that each takes, of some pieces, on which the packing depends."""
+    samples: list[bytes] = []
+    parameters = packing.parameters
+    monkeypatch.setattr(packing, "FRAME_BYTES", frame_bytes)
+    monkeypatch.setattr(packing, "_PIECE_BYTES", piece_bytes)
+
+    def spied(level: int, sample: bytes) -> zstandard.ZstdCompressionParameters:
+        samples.append(sample)
+        return parameters(level, sample)
+
+    monkeypatch.setattr(packing, "parameters", spied)
     files = s1_files()
     md5 = tar_gz(tmp_path / "s1.tar.gz", files)
     for name, data in files.items():
@@ -159,9 +174,12 @@ def test_the_stream_gives_the_bytes_of_the_folder(tmp_path: Path) -> None:
     assert done == sorted(done) and done[-1] == 1
     for key, ordered in PARTS:
         collected = tmp_path / "c" / f"{key}.tar"
-        sentinel1.write_folder_part(tmp_path / "s1", ordered, tmp_path / "1", 3, expected=on_square(ordered))
-        archive.write_shard_part(collected, collected.with_suffix(".parquet"), ordered, tmp_path / "2", 3)
+        sentinel1.write_folder_part(tmp_path / "s1", ordered, tmp_path / "1", 6, expected=on_square(ordered))
+        archive.write_shard_part(collected, collected.with_suffix(".parquet"), ordered, tmp_path / "2", 6)
         assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+        content = unpacked(tmp_path / "1")
+        pieces = [content[at : at + size] for at, size in packing.sampled(len(content))]
+        assert samples[-1] == samples[-2] == b"".join(pieces)
         of_index = dict(shards.hash_rows(shards.read_index(collected.with_suffix(".parquet"))))
         assert of_index == {
             name.split("/")[1].removesuffix(".tif"): hashlib.sha256(data).hexdigest()

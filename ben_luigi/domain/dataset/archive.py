@@ -1,28 +1,32 @@
 """From shards to the `.tar.zst` archives, part by part.
 
-A *part* holds the members of one tile (S2, reference maps), or of one S1 acquisition over one MGRS square (S1), as one
-zstd frame with its content size and a checksum. Frames may be joined end to end: an archive is its parts in order, and
-a last frame that ends the tar.
+A *part* holds the members of one tile (S2, reference maps), or of one S1 acquisition over one MGRS square (S1), as zstd
+frames with their content sizes and checksums. Frames may be joined end to end: an archive is its parts in order, and a
+last frame that ends the tar.
 
-md5 cannot be shared out: the tar of an archive is hashed from end to end by one core, at a speed of five to eight cores
+md5 cannot be shared out: the tar of an archive is hashed from end to end by one core, at a speed of three to five cores
 that compress. So it is hashed straight from the shards, while the parts are compressed and joined, and not behind them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
 import zstandard
 
 from ben_luigi.domain.errors import BadArchive
-from ben_luigi.domain.files import published
+from ben_luigi.domain.files import keeping_up, published
 from ben_luigi.domain.formats import frames, packing, shards, tarball
 
 Progress = Callable[[int, int | None], None]
@@ -36,7 +40,7 @@ _CHUNKS_AHEAD = 4
 class Part:
     """A part that was written: its number of members, and its length in bytes before and after compression.
 
-    `checksum` is the one of its frame, hexadecimal: of the content.
+    `checksum` is sha256, hexadecimal, of the checksums of its frames: it tells the content.
     """
 
     members: int
@@ -70,17 +74,33 @@ def write_shard_part(
     kept = set(keep)
     members = sum(patch_id in kept for patch_id in table["patch_id"].to_pylist())
     sample = b"".join(_read_runs(shard, _spread(runs)))
-    return write_part(_read_runs(shard, runs), members, sum(size for _, size in runs), out, level, sample, progress)
+    contents = _read_batches(shard, list(shards.batches(table, keep, packing.FRAME_BYTES)))
+    return write_part(contents, members, sum(size for _, size in runs), out, level, sample, progress)
+
+
+def _read_batches(shard: Path, batches: Sequence[Sequence[tuple[int, int]]]) -> Iterator[memoryview]:
+    """The content of each batch of runs; it is good until the next one is asked for."""
+    buffer = memoryview(bytearray(max(sum(size for _, size in runs) for runs in batches)))
+    with shard.open("rb") as file:
+        for runs in batches:
+            at = 0
+            for offset, size in runs:
+                file.seek(offset)
+                if file.readinto(buffer[at : at + size]) != size:
+                    raise _short(shard, offset, size)
+                at += size
+            yield buffer[:at]
 
 
 def _spread(runs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Where in the shard the pieces of a sample of `runs` are; each ends with its run at the latest."""
-    for at, most in packing.sampled(sum(size for _, size in runs)):
-        start = at
-        for offset, size in runs:
-            if 0 <= start < size:
-                yield offset + start, min(size - start, most)
-            start -= size
+    """Where in the shard the pieces of a sample of `runs` are; a piece goes on in the next run."""
+    stops = list(accumulate(size for _, size in runs))
+    for start, left in packing.sampled(stops[-1] if stops else 0):
+        run = bisect_right(stops, start)
+        while left:
+            count = min(left, stops[run] - start)
+            yield sum(runs[run]) - (stops[run] - start), count
+            start, left, run = start + count, left - count, run + 1
 
 
 def shard_members(shard: Path, index: Path, keep: Collection[str]) -> Iterator[bytes]:
@@ -101,18 +121,22 @@ def _read_runs(shard: Path, runs: Iterable[tuple[int, int]]) -> Iterator[bytes]:
             while left:
                 chunk = file.read(min(left, frames.CHUNK_BYTES))
                 if not chunk:
-                    raise BadArchive(
-                        shard,
-                        expected=f"{size} bytes at {offset}",
-                        found="the end of the file",
-                        remedy="remove the shard, and run again",
-                    )
+                    raise _short(shard, offset, size)
                 left -= len(chunk)
                 yield chunk
 
 
+def _short(shard: Path, offset: int, size: int) -> BadArchive:
+    return BadArchive(
+        shard,
+        expected=f"{size} bytes at {offset}",
+        found="the end of the file",
+        remedy="remove the shard, and run again",
+    )
+
+
 def write_part(
-    chunks: Iterable[bytes],
+    contents: Iterable[bytes | memoryview],
     members: int,
     tar_bytes: int,
     out: Path,
@@ -120,36 +144,50 @@ def write_part(
     sample: bytes,
     progress: Progress = unseen,
 ) -> Part:
-    """Compress `chunks`, which have `tar_bytes` bytes in all, to `out`. `sample` is of their content."""
-    packed = packing.packer(packing.parameters(level, sample), tar_bytes)
+    """Compress `contents`, that of each frame, to `out`: `tar_bytes` bytes in all. `sample` is of them."""
+    packer = packing.packer(packing.parameters(level, sample))
+    checksums = hashlib.sha256()
     done = 0
     with published(out) as work:
-        with work.open("wb") as file:
-            for chunk in chunks:
-                file.write(packed.compress(chunk))
-                done += len(chunk)
+        with work.open("wb") as file, keeping_up(file) as wrote:
+            for content in contents:
+                frame = packer.compress(content)
+                file.write(frame)
+                wrote()
+                checksums.update(frame[-frames.CHECKSUM_BYTES :])
+                done += len(content)
                 progress(done, tar_bytes)
-            end = packed.flush()
-            file.write(end)
-        return Part(members, tar_bytes, work.stat().st_size, end[-frames.CHECKSUM_BYTES :].hex())
+        return Part(members, tar_bytes, work.stat().st_size, checksums.hexdigest())
 
 
 def part_members(part: Path) -> Iterator[bytes]:
     """What was compressed to a part, in chunks of at most 1 MiB; BadArchive if it is damaged."""
-    try:
-        with part.open("rb") as file:
-            (frame,) = frames.find(file)
-            yield from frames.unpack(file, frame)
-    except (FileNotFoundError, ValueError, zstandard.ZstdError) as error:
-        raise _bad_part(part, str(error)) from error
+    with _whole(part) as (file, found):
+        try:
+            for frame in found:
+                yield from frames.unpack(file, frame)
+        except zstandard.ZstdError as error:
+            raise _bad_part(part, str(error)) from error
 
 
 def part_bytes(part: Path) -> int:
-    """The length of what `part_members` gives. BadArchive if the part is damaged."""
+    """The length of what `part_members` gives. BadArchive if the part is not whole; its content is not looked at."""
+    with _whole(part) as (_, found):
+        return sum(frame.content_bytes or 0 for frame in found)
+
+
+@contextmanager
+def _whole(part: Path) -> Iterator[tuple[BinaryIO, list[frames.Frame]]]:
+    """A part, and its frames. BadArchive if they are damaged, or not all of a part."""
     try:
         with part.open("rb") as file:
-            return sum(frame.content_bytes or 0 for frame in frames.find(file))
-    except (FileNotFoundError, ValueError) as error:
+            found = list(frames.find(file))
+            full = [frame.whole and (frame.content_bytes or 0) >= packing.FRAME_BYTES for frame in found]
+            if not found or not found[-1].whole or full != [True] * (len(found) - 1) + [False]:
+                raise _bad_part(part, f"{len(found)} frames that do not end it, or one that is not whole")
+            file.seek(0)
+            yield file, found
+    except FileNotFoundError as error:
         raise _bad_part(part, str(error)) from error
 
 
@@ -180,33 +218,27 @@ def hash_tar(
 def join(parts: Sequence[Path], out: Path, progress: Progress = unseen) -> tuple[Hashes, list[int]]:
     """Write the archive of `parts`, which are in order, to `out`; gives the length of each before compression too.
 
-    BadArchive names a part that is not one whole frame; its content is not looked at. Memory: a few chunks of 1 MiB.
+    What is written is read again by a thread for each hash, a part or two behind. BadArchive names a part that is not
+    whole; its content is not looked at. Memory: a few chunks of 1 MiB.
     """
+    total = sum(part.stat().st_size for part in parts if part.exists())
     with ExitStack() as stack:
-        flow = _Flow(stack, out)
+        work = stack.enter_context(published(out))
+        file = stack.enter_context(work.open("wb"))
+        behind = _Behind(stack, work)
         sizes = []
-        total = sum(part.stat().st_size for part in parts if part.exists())
         for part in parts:
-            with _whole(part) as (file, content_bytes):
-                sizes.append(content_bytes)
-                while chunk := file.read(frames.CHUNK_BYTES):
-                    flow.put(chunk)
-                    progress(flow.size, total)
-        flow.put(zstandard.ZstdCompressor(write_checksum=True).compress(tarball.end(sum(sizes))))
-        return flow.hashes(), sizes
-
-
-@contextmanager
-def _whole(part: Path) -> Iterator[tuple[BinaryIO, int]]:
-    try:
-        with part.open("rb") as file:
-            found = list(frames.find(file))
-            if len(found) != 1 or not found[0].whole or found[0].content_bytes is None:
-                raise _bad_part(part, f"{len(found)} frames, or one that is not whole")
-            file.seek(0)
-            yield file, found[0].content_bytes
-    except FileNotFoundError as error:
-        raise _bad_part(part, str(error)) from error
+            with _whole(part) as (source, found):
+                sizes.append(sum(frame.content_bytes or 0 for frame in found))
+                shutil.copyfileobj(source, file, frames.CHUNK_BYTES)
+            file.flush()
+            behind.go_to(file.tell())
+            progress(file.tell(), total)
+        file.write(zstandard.ZstdCompressor(write_checksum=True).compress(tarball.end(sum(sizes))))
+        file.flush()
+        behind.go_to(file.tell())
+        os.fsync(file.fileno())  # while the rest is hashed
+        return behind.hashes(), sizes
 
 
 def check_sizes(parts: Sequence[Path], joined: Sequence[int], hashed: Sequence[int]) -> None:
@@ -219,10 +251,46 @@ def check_sizes(parts: Sequence[Path], joined: Sequence[int], hashed: Sequence[i
 def _bad_part(part: Path, found: str, tar_bytes: int | None = None) -> BadArchive:
     return BadArchive(
         f"part {part}",
-        expected=f"one whole zstd frame{f' of {tar_bytes} bytes' if tar_bytes is not None else ''}",
+        expected=f"a whole part{f' of {tar_bytes} bytes' if tar_bytes is not None else ''}",
         found=found,
         remedy="remove the part and run again",
     )
+
+
+class _Behind:
+    """Hashes a file while it is written, by a thread a hash."""
+
+    def __init__(self, stack: ExitStack, path: Path) -> None:
+        self._size = 0
+        self._hashing = [
+            (stack.enter_context(ThreadPoolExecutor(1, "hash")), stack.enter_context(path.open("rb")), hashed)
+            for hashed in (hashlib.md5(usedforsecurity=False), hashlib.sha256())
+        ]
+        self._busy: deque[list[Future[None]]] = deque()
+
+    def go_to(self, size: int) -> None:
+        """Hash up to there, once what was asked for the time before the last is done."""
+        count, self._size = size - self._size, size
+        self._busy.append([thread.submit(_hash_next, file, count, hashed) for thread, file, hashed in self._hashing])
+        self._wait(2)
+
+    def hashes(self) -> Hashes:
+        """Those of the file, up to where it was asked for."""
+        self._wait(0)
+        (_, _, md5), (_, _, sha256) = self._hashing
+        return Hashes(self._size, md5.hexdigest(), sha256.hexdigest())
+
+    def _wait(self, most: int) -> None:
+        while len(self._busy) > most:
+            for future in self._busy.popleft():
+                future.result()
+
+
+def _hash_next(file: BinaryIO, count: int, hashed: hashlib._Hash) -> None:
+    while count:
+        chunk = file.read(min(count, frames.CHUNK_BYTES))
+        hashed.update(chunk)
+        count -= len(chunk)
 
 
 class _Flow:

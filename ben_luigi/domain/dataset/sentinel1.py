@@ -5,9 +5,10 @@ A *part* of S1 holds the patches of one acquisition over one MGRS square.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path, PurePosixPath
 
 from ben_luigi.domain.dataset.archive import Part, Progress, unseen, write_part
@@ -64,16 +65,25 @@ def write_folder_part(
     """
     files = [(member_name(name, band), s1_dir / name / f"{name}_{band}.tif", name) for name in names for band in BANDS]
     sizes = _sizes(s1_dir, [path for _, path, _ in files])
-    tar_bytes = sum(
+    lengths = [
         len(tarball.header(member, size)) + size + len(tarball.padding(size))
         for (member, _, _), size in zip(files, sizes, strict=True)
-    )
+    ]
     blocks = [
         partial(_block, member, path, size, expected[name] if expected is not None else None)
         for (member, path, name), size in zip(files, sizes, strict=True)
     ]
-    sample = b"".join(block() for block in blocks[:: packing.SAMPLE_PART])
-    return write_part((block() for block in blocks), len(files), tar_bytes, out, level, sample, progress)
+    sample = b"".join(_read(blocks, lengths, *piece) for piece in packing.sampled(sum(lengths)))
+    patches = (b"".join(block() for block in pair) for pair in zip(*[iter(blocks)] * len(BANDS), strict=True))
+    return write_part(packing.frames(patches), len(files), sum(lengths), out, level, sample, progress)
+
+
+def _read(blocks: Sequence[Callable[[], bytes]], lengths: Sequence[int], start: int, size: int) -> bytes:
+    """So much of the content that all `blocks` make up, from `start` on, in bytes; others are not read."""
+    stops = list(accumulate(lengths))
+    first, last = bisect_right(stops, start), bisect_left(stops, start + size)
+    before = stops[first - 1] if first else 0
+    return b"".join(block() for block in blocks[first : last + 1])[start - before :][:size]
 
 
 def _sizes(s1_dir: Path, paths: Sequence[Path]) -> list[int]:

@@ -209,7 +209,25 @@ def ranges(index: pa.Table, keep: Collection[str]) -> list[tuple[int, int]]:
 
     BadArchive names patches of `keep` that the shard lacks.
     """
+    return _runs(_kept(index, keep))
+
+
+def batches(index: pa.Table, keep: Collection[str], batch_bytes: int) -> Iterator[list[tuple[int, int]]]:
+    """The `ranges` of `keep` in batches of whole patches: each ends with the first with which it has `batch_bytes`.
+
+    The last has less, and may be empty. BadArchive as there.
+    """
     table = _kept(index, keep)
+    last = np.flatnonzero(np.r_[pc.not_equal(table["patch_id"][1:], table["patch_id"][:-1]), [True] * bool(len(table))])
+    stops = np.cumsum(table["size"].to_numpy())[last]
+    row = size = 0
+    while (at := int(np.searchsorted(stops, size + batch_bytes))) < len(stops):
+        yield _runs(table.slice(row, last[at] + 1 - row))
+        row, size = last[at] + 1, stops[at]
+    yield _runs(table.slice(row))
+
+
+def _runs(table: pa.Table) -> list[tuple[int, int]]:
     if not len(table):
         return []
     offset = table["offset"].to_numpy()
