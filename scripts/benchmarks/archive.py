@@ -31,8 +31,8 @@ from benchmarks.timing import Spent, pairs, report, rounds, spent
 
 LEVEL = 6
 WORKERS = 2
-CONTRAST = 0.3
-"""Of the tiles' texture: so they compress to about the same part as the published S2 archive."""
+CONTRAST = 0.75
+"""Of the tiles' texture: so zstd makes of their tar the same part as of the published S2, 63.25 of 102.4 GB: 1.62."""
 
 S2_OF_ALL = 102 / 168
 """GB of the tar of S2, of GB of the three tars, in the published dataset: it is the longest to hash."""
@@ -85,10 +85,11 @@ class Bench:
         return self.out / "archive.tar.zst"
 
     def make(self) -> None:
-        """What HashTar, CompressPart and JoinParts do, with two workers."""
+        """What CompressPart, HashTar and JoinParts do, in the order in which two workers take them."""
         with ProcessPoolExecutor(WORKERS, multiprocessing.get_context("fork")) as workers:
+            compressed = workers.map(partial(_compress, out=self.out, level=self.level), self.shards)
             hashed = workers.submit(_hash_tar, self.shards)
-            parts = list(workers.map(partial(_compress, out=self.out, level=self.level), self.shards))
+            parts = list(compressed)
             joined = workers.submit(archive.join, parts, self.archive)
         archive.check_sizes(parts, joined.result()[1], hashed.result()[1])
 
