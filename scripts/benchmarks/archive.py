@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import shutil
+import statistics
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -106,6 +107,7 @@ class Bench:
 
     def join(self) -> None:
         """The parts that `make` left, once more."""
+        self.archive.unlink()
         archive.join([_part(self.out, shard) for shard in self.shards], self.archive)
 
     def compress(self) -> None:
@@ -183,8 +185,9 @@ def _run(bench: Bench, runs: int) -> None:
     alone = rounds(bench.compress, {f"{name} / compression, a core": each for name, each in work.items()}, runs=runs)
     compressing, md5 = alone[0].reference, alone[0].ours
     bench.make()
-    ahead_s = md5.wall_s * tar.size_bytes / bench.shards[0].stat().st_size - spent(bench.join).wall_s
-    cores = ratio.ours.cpu_s / ahead_s
+    joining_s = statistics.median(spent(bench.join).wall_s for _ in range(runs))
+    ahead_s = md5.wall_s * tar.size_bytes / bench.shards[0].stat().st_size - joining_s
+    compressing_s = compressing.cpu_s * len(bench.shards)
     facts = {
         "tar, MB": round(tar.size_bytes / 1e6),
         "members": sum(len(shards.read_index(shard.with_suffix(".parquet"))) for shard in bench.shards),
@@ -195,11 +198,16 @@ def _run(bench: Bench, runs: int) -> None:
         "peak memory of a process, MB (aim: < 512)": round(ratio.ours.peak_mb),
         "peak memory with a fourth of the tiles, MB": round(_of_a_fourth(bench).peak_mb),
         "cores that compress as fast as one core hashes md5": round(compressing.cpu_s / md5.cpu_s, 1),
-        "s, md5 of the tar, less what joining takes meanwhile": round(ahead_s, 2),
-        "cores from which this archive alone waits for the md5 of its tar": round(cores, 1),
-        "cores from which all three archives together do": round(cores / S2_OF_ALL, 1),
+        "s, md5 of the tar, less what joining takes after the parts": round(ahead_s, 2),
+        "cores from which this archive alone waits for the md5 of its tar": _cores(compressing_s, ahead_s),
+        "cores from which all three archives together do": _cores(compressing_s / S2_OF_ALL, ahead_s),
     }
     report([ratio, *alone], facts, ("zstandard", "pyarrow"))
+
+
+def _cores(work_s: float, time_s: float) -> float | None:
+    """How many share work out so that it is done in that time; None if no number can."""
+    return round(work_s / time_s, 1) if time_s > 0 else None
 
 
 def _of_a_fourth(bench: Bench) -> Spent:

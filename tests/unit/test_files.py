@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -49,18 +50,34 @@ def test_a_full_disk_is_said_in_words(tmp_path: Path) -> None:
 
 
 def test_a_file_becomes_durable_while_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, synced = tmp_path / "a.tar", []
+    """Once there is enough of it; while the disk is busy, nobody asks again."""
+    asked: list[int] = []
+    begun, go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+    def slow(descriptor: int) -> None:
+        asked.append(os.fstat(descriptor).st_size)
+        begun.release()
+        assert go_on.acquire(timeout=60)
+
     monkeypatch.setattr(files, "_SYNC_BYTES", 1000)
-    monkeypatch.setattr(os, "fdatasync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
-    with path.open("wb", buffering=0) as file, files.keeping_up(file) as wrote:
-        for number in range(100):
-            file.write(bytes(99))
+    monkeypatch.setattr(os, "fdatasync", slow)
+    with (tmp_path / "a.tar").open("wb", buffering=0) as file, files.keeping_up(file) as wrote:
+
+        def write(size: int) -> None:
+            file.write(bytes(size))
             wrote()
-            if number == 10:
-                assert len(synced) <= 1
-    assert synced == sorted(synced)
-    assert 1 < len(synced) <= 9
-    assert path.stat().st_size == 9900
+
+        write(999)
+        write(1)
+        assert begun.acquire(timeout=60)
+        write(5000)
+        go_on.release()
+        deadline = time.monotonic() + 60
+        while not begun.acquire(blocking=False) and time.monotonic() < deadline:
+            write(1)
+        go_on.release()
+    assert asked[0] == 1000
+    assert len(asked) == 2 and 6000 < asked[1] <= (tmp_path / "a.tar").stat().st_size
 
 
 def test_a_disk_that_is_full_behind_the_writer_is_said_in_words(
