@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ben_luigi import command
+from ben_luigi import command, terminal
 from ben_luigi.config import TRACKED_ARTIFACTS
 from ben_luigi.domain import files
 from ben_luigi.domain.cdse.resolve import read_tile_names
@@ -234,4 +234,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    terminal.outlive_readers()
     sys.exit(main())

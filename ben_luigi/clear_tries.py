@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ben_luigi import command
+from ben_luigi import command, terminal
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.run import configure
 from ben_luigi.state import budget
@@ -25,4 +25,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    terminal.outlive_readers()
     sys.exit(main())

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ben_luigi import command
+from ben_luigi import command, terminal
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats import packing
 
@@ -102,4 +102,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    terminal.outlive_readers()
     sys.exit(main())

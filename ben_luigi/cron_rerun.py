@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ben_luigi import command, config
+from ben_luigi import command, config, terminal
 from ben_luigi.domain import files, notice
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.run import configure
@@ -165,4 +165,5 @@ def _last_lines(log: Path) -> str:
 
 
 if __name__ == "__main__":
+    terminal.outlive_readers()
     sys.exit(main())

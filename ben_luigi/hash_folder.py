@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from ben_luigi import command
+from ben_luigi import command, terminal
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.formats import hashes
 
@@ -35,4 +35,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    terminal.outlive_readers()
     sys.exit(main())

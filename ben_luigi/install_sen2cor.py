@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ben_luigi import command
+from ben_luigi import command, terminal
 from ben_luigi.domain import inputs
 from ben_luigi.domain.errors import BadInput, PipelineError, Sen2CorError
 from ben_luigi.domain.products import sen2cor
@@ -58,4 +58,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    terminal.outlive_readers()
     sys.exit(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ben_luigi import command, config
+from ben_luigi import command, config, terminal
 from ben_luigi.domain.dataset import links
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.run import configure
@@ -40,4 +40,5 @@ def _exported() -> Path:
 
 
 if __name__ == "__main__":
+    terminal.outlive_readers()
     sys.exit(main())

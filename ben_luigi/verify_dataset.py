@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from ben_luigi import command, config
+from ben_luigi import command, config, terminal
 from ben_luigi.domain.dataset.verify import verify_dataset
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
@@ -45,4 +45,5 @@ def _move(bar: tqdm[NoReturn], part: float) -> None:
 
 
 if __name__ == "__main__":
+    terminal.outlive_readers()
     sys.exit(main())

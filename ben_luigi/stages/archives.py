@@ -17,7 +17,7 @@ from ben_luigi.domain import files, inputs
 from ben_luigi.domain.dataset import archive, sentinel1
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
 from ben_luigi.domain.dataset.sentinel1_stream import collect
-from ben_luigi.domain.errors import BadArchive
+from ben_luigi.domain.errors import BadArchive, BadInput
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, Square
@@ -60,7 +60,15 @@ def s1_parts() -> list[tuple[str, list[str]]]:
 
 def _metadata_files() -> tuple[tuple[Path, ...], tuple[int, ...]]:
     paths = tuple(config.data_dir() / config.result_folder() / name for name in (METADATA, FLAGGED))
-    return paths, tuple(path.stat().st_mtime_ns for path in paths)
+    try:
+        return paths, tuple(path.stat().st_mtime_ns for path in paths)
+    except FileNotFoundError as error:
+        raise BadInput(
+            error.filename,
+            expected="the metadata of the patches that are kept",
+            found="no file",
+            remedy="run WriteMetadata first; the task of the whole archive does so by itself",
+        ) from error
 
 
 @lru_cache(maxsize=2)
@@ -131,13 +139,13 @@ class CompressPart(luigi.Task):
     It does not ask for the metadata, since its archive has, and the answer takes a look at every tile.
     """
 
-    archive = luigi.Parameter(description=_ARCHIVE)
+    archive_name = luigi.Parameter(description=_ARCHIVE)
     part = luigi.Parameter(description="tile key; of Sentinel-1 the acquisition and MGRS square, as in archives/")
     priority = PRIORITY["archive"]
 
     def requires(self) -> Any:
         """For S1 its source; the other shards are there."""
-        return _s1_source(str(self.archive))
+        return _s1_source(str(self.archive_name))
 
     def output(self) -> MadeFile:
         """Its frames."""
@@ -146,28 +154,40 @@ class CompressPart(luigi.Task):
             "level": config.archive().level,
             "form": _PART_FORM,
         }
-        if self.archive == S1:
+        if self.archive_name == S1:
             made_from |= _s1_origin()
         else:
-            made_from["shard"] = MadeFile(f"{shard_folder(str(self.archive))}/{self.part}.tar").digest()
-        return MadeFile(f"{config.parts_folder()}/{self.archive}/{self.part}.tar.zst", made_from)
+            made_from["shard"] = MadeFile(f"{shard_folder(str(self.archive_name))}/{self.part}.tar").digest()
+        return MadeFile(f"{config.parts_folder()}/{self.archive_name}/{self.part}.tar.zst", made_from)
 
     def run(self) -> None:
         """Compress it."""
         target = self.output()
         level = int(config.archive().level)
-        names = dict(s1_parts())[str(self.part)] if self.archive == S1 else list(kept())
-        progress = Progress(self, f"compressing {self.part} of {self.archive}", "B")
-        if from_folder(str(self.archive)):
+        names = _s1_names(str(self.part)) if self.archive_name == S1 else list(kept())
+        progress = Progress(self, f"compressing {self.part} of {self.archive_name}", "B")
+        if from_folder(str(self.archive_name)):
             s1_dir = input_path("s1_dir")
             part = sentinel1.write_folder_part(
                 s1_dir, names, target.file, level, expected=squares(names), progress=progress.at
             )
         else:
-            shard, index = shard_files(str(self.archive), str(self.part))
+            shard, index = shard_files(str(self.archive_name), str(self.part))
             keep = set(shards.read_index(index)["patch_id"].to_pylist()) & set(names)
             part = archive.write_shard_part(shard, index, keep, target.file, level, progress.at)
         target.record(part.checksum)
+
+
+def _s1_names(part: str) -> list[str]:
+    parts = dict(s1_parts())
+    if part not in parts:
+        raise BadInput(
+            f"part {part} of {S1}",
+            expected=f"one of {len(parts)}, an acquisition and MGRS square as {next(iter(parts), 'none')}",
+            found="none of this name with patches that are kept",
+            remedy="correct it, or run ArchiveS1, which makes them all",
+        )
+    return parts[part]
 
 
 def _s1_source(name: str) -> list[luigi.Task]:
@@ -209,7 +229,7 @@ def parts_of(name: str) -> list[tuple[str, list[str]]]:
 
 
 def _part_tasks(name: str) -> list[luigi.Task]:
-    return [CompressPart(archive=name, part=part) for part, _ in parts_of(name)]
+    return [CompressPart(archive_name=name, part=part) for part, _ in parts_of(name)]
 
 
 def _made_from(name: str) -> dict[str, Any]:
@@ -228,7 +248,7 @@ class HashTar(luigi.Task):
     extracted BigEarthNet-S1, which is many small files, is not read again: then the tar comes from the parts.
     """
 
-    archive = luigi.Parameter(description=_ARCHIVE)
+    archive_name = luigi.Parameter(description=_ARCHIVE)
 
     @property
     def priority(self) -> int:  # type: ignore[override]  # Luigi takes both
@@ -237,15 +257,15 @@ class HashTar(luigi.Task):
 
     def requires(self) -> Any:
         """Which patches are kept, and for S1 its source."""
-        return [WriteMetadata(), *_s1_source(str(self.archive))]
+        return [WriteMetadata(), *_s1_source(str(self.archive_name))]
 
     def output(self) -> MadeFile:
         """The hashes, and the length of each part before compression."""
-        return MadeFile(f"{config.parts_folder()}/{self.archive}.tar.json", _made_from(str(self.archive)))
+        return MadeFile(f"{config.parts_folder()}/{self.archive_name}.tar.json", _made_from(str(self.archive_name)))
 
     def run(self) -> Any:
         """Hash it."""
-        name = str(self.archive)
+        name = str(self.archive_name)
         if from_folder(name):
             tasks = _part_tasks(name)
             yield tasks
@@ -266,7 +286,7 @@ class HashTar(luigi.Task):
 class JoinParts(luigi.Task):
     """The parts of an archive in one file, once they are there; it does not wait for the hashes of the tar."""
 
-    archive = luigi.Parameter(description=_ARCHIVE)
+    archive_name = luigi.Parameter(description=_ARCHIVE)
     priority = PRIORITY["archive"] + 1
 
     def requires(self) -> Any:
@@ -275,7 +295,7 @@ class JoinParts(luigi.Task):
 
     def output(self) -> dict[str, MadeFile]:
         """The archive, and its hashes, with the length of each part before compression."""
-        name = str(self.archive)
+        name = str(self.archive_name)
         made_from = {**_made_from(name), "level": config.archive().level}
         return {
             "archive": MadeFile(f"{config.result_folder()}/{name}.tar.zst", made_from),
@@ -284,9 +304,9 @@ class JoinParts(luigi.Task):
 
     def run(self) -> Any:
         """Have the parts compressed, and join them."""
-        tasks, target = _part_tasks(str(self.archive)), self.output()
+        tasks, target = _part_tasks(str(self.archive_name)), self.output()
         yield tasks
-        progress = Progress(self, f"joining {self.archive}.tar.zst", "B")
+        progress = Progress(self, f"joining {self.archive_name}.tar.zst", "B")
         parts = [task.output().file for task in tasks]
         hashes, part_bytes = archive.join(parts, target["archive"].file, progress.at)
         _write_json(target["hashes"].file, {**asdict(hashes), "part_bytes": part_bytes})
@@ -311,14 +331,14 @@ class _Archive(Derived):
 
     def output(self) -> dict[str, MadeFile]:
         """The archive, and its hashes."""
-        joined = JoinParts(archive=self.name).output()["archive"]
+        joined = JoinParts(archive_name=self.name).output()["archive"]
         made_from = {**_made_from(self.name), "level": config.archive().level}
         hashes = MadeFile(f"{config.parts_folder()}/{self.name}.json", {**made_from, "form": _HASHES_FORM})
         return {"archive": joined, "hashes": hashes}
 
     def make(self) -> Any:
         """Have the tar hashed, and the parts compressed and joined, side by side; and hold the two together."""
-        tasks = HashTar(archive=self.name), JoinParts(archive=self.name)
+        tasks = HashTar(archive_name=self.name), JoinParts(archive_name=self.name)
         yield tasks
         outputs = tasks[0].output(), tasks[1].output()["hashes"]
         tar, packed = (json.loads(made.file.read_text(encoding="utf-8")) for made in outputs)

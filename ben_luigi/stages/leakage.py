@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from ben_luigi.domain import files
@@ -35,7 +36,8 @@ class FindSplitLeakage(Derived):
 
     def output(self) -> dict[str, Any]:
         """The rows, and the list."""
-        made_from = {"patches": WritePatches().output().digest()}
+        form = files.form(Path(leakage.__file__), Path(__file__))
+        made_from = {"patches": WritePatches().output().digest(), "form": form}
         return {
             "rows": WholeTable(schema.OVERLAP, self.get_task_family(), made_from),
             "list": MadeFile("metadata/split_leakage.csv", made_from),

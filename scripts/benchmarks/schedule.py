@@ -142,12 +142,12 @@ def _collect(task: download.HashL1C) -> Iterator[list[luigi.Task]]:
 
 def _join(task: archives.JoinParts) -> Iterator[list[luigi.Task]]:
     """A part for every tile."""
-    yield [archives.CompressPart(archive=task.archive, part=tile) for tile in resolve.tiles()]
+    yield [archives.CompressPart(archive_name=task.archive_name, part=tile) for tile in resolve.tiles()]
     _touch(task)
 
 
 def _archive(task: archives._Archive) -> Iterator[list[luigi.Task]]:
-    yield [archives.HashTar(archive=task.name), archives.JoinParts(archive=task.name)]
+    yield [archives.HashTar(archive_name=task.name), archives.JoinParts(archive_name=task.name)]
     _touch(task)
 
 

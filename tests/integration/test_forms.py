@@ -67,5 +67,5 @@ def test_what_has_no_form_yet_is_written_again_and_no_tile_is_cut(checkout: Path
     run = _run(checkout, "CompareWithPublished")
     assert run.code == 0, run.said
     archives = {"ArchiveS1", "ArchiveS2", "ArchiveReferenceMaps"}
-    assert _families(run) == {*archives, "WritePatches", "CompareWithPublished"}
+    assert _families(run) == {*archives, "WritePatches", "FindSplitLeakage", "CompareWithPublished"}
     assert dataset_digests(checkout / "data") == before

@@ -160,9 +160,11 @@ def test_stac_has_the_fields_of_the_extensions_that_it_names(dataset: Path) -> N
 
 
 def _fields(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Fields with a prefix, where extensions may have theirs: properties and assets."""
+    """Fields with a prefix, where extensions may have theirs: properties, assets, and what a collection sums up."""
     for place in (document.get("properties", {}), *document.get("assets", {}).values()):
         yield from ((name, value) for name, value in place.items() if ":" in name)
+    for name, values in document.get("summaries", {}).items():
+        yield from ((name, value) for value in values if ":" in name)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -50,6 +50,13 @@ def test_every_command_has_the_same_kind_of_help() -> None:
     ]
 
 
+def test_every_command_goes_on_though_nobody_reads_what_it_prints() -> None:
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "ben_luigi").glob("*.py")}
+    commands = {name for name, text in texts.items() if '__name__ == "__main__"' in text}
+    assert len(commands) > 8
+    assert {name for name in commands if "terminal.outlive_readers()" not in texts[name]} <= {"central_scheduler"}
+
+
 def test_every_error_says_what_was_expected_and_found_and_what_to_do() -> None:
     kinds = {
         name
@@ -69,6 +76,18 @@ def test_every_parameter_of_a_task_says_what_it_is(task: type[luigi.Task]) -> No
     assert (task.__doc__ or "").splitlines()[0].endswith("."), "the line in `scripts/run --help`"
     for name, parameter in task.get_params():
         assert parameter.description, name
+
+
+@pytest.mark.parametrize("task", usage.tasks().values(), ids=usage.tasks())
+def test_every_parameter_of_a_task_can_be_given(task: type[luigi.Task]) -> None:
+    """Luigi reads the line twice, first without the task: there it takes `--archive` for the beginning of an option."""
+    options = [
+        f"{section}-{name}".replace("_", "-")
+        for section in Register.task_names()
+        for name, _ in Register.get_task_cls(section).get_params()
+    ]
+    for name, _ in task.get_params():
+        assert not [option for option in options if option.startswith(name.replace("_", "-") + "-")], name
 
 
 def test_the_configuration_explains_every_option_and_no_other() -> None:

@@ -147,7 +147,7 @@ def _collection(
     return {
         "type": "Collection",
         "stac_version": _VERSION,
-        "stac_extensions": [_EXTENSIONS["file"]],
+        "stac_extensions": [_EXTENSIONS["file"], _EXTENSIONS["projection"]],
         "id": "bigearthnet-v2",
         "title": title,
         "description": description,
