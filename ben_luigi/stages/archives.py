@@ -37,7 +37,6 @@ _HASHES_FORM = 2
 """Raised by one when the hashes of an archive are written in another form; they are then put together again."""
 _PART_FORM = 2
 """Raised by one when parts are cut into frames in another way; what was not yet joined is then compressed again."""
-_ARCHIVE = f"{S2}, {S1} or {MAPS}"
 _FEW_WORKERS = 3
 """They compress no faster than one core hashes md5."""
 _SHARDS = {S2: "patches", MAPS: "reference_maps", S1: "s1"}
@@ -139,7 +138,7 @@ class CompressPart(luigi.Task):
     It does not ask for the metadata, since its archive has, and the answer takes a look at every tile.
     """
 
-    archive_name = luigi.Parameter(description=_ARCHIVE)
+    archive_name = luigi.ChoiceParameter(choices=list(_SHARDS), description="which archive")
     part = luigi.Parameter(description="tile key; of Sentinel-1 the acquisition and MGRS square, as in archives/")
     priority = PRIORITY["archive"]
 
@@ -248,7 +247,7 @@ class HashTar(luigi.Task):
     extracted BigEarthNet-S1, which is many small files, is not read again: then the tar comes from the parts.
     """
 
-    archive_name = luigi.Parameter(description=_ARCHIVE)
+    archive_name = luigi.ChoiceParameter(choices=list(_SHARDS), description="which archive")
 
     @property
     def priority(self) -> int:  # type: ignore[override]  # Luigi takes both
@@ -286,7 +285,7 @@ class HashTar(luigi.Task):
 class JoinParts(luigi.Task):
     """The parts of an archive in one file, once they are there; it does not wait for the hashes of the tar."""
 
-    archive_name = luigi.Parameter(description=_ARCHIVE)
+    archive_name = luigi.ChoiceParameter(choices=list(_SHARDS), description="which archive")
     priority = PRIORITY["archive"] + 1
 
     def requires(self) -> Any:
