@@ -10,6 +10,7 @@ that compress. So it is hashed straight from the shards, while the parts are com
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -70,11 +71,12 @@ def write_shard_part(
     BadArchive if the shard is damaged or lacks one of them.
     """
     table = shards.read_index(index)
-    runs = shards.ranges(table, keep)
+    batches = list(shards.batches(table, keep, packing.FRAME_BYTES))
+    runs = [run for batch in batches for run in batch]
     kept = set(keep)
     members = sum(patch_id in kept for patch_id in table["patch_id"].to_pylist())
     sample = b"".join(_read_runs(shard, _spread(runs)))
-    contents = _read_batches(shard, list(shards.batches(table, keep, packing.FRAME_BYTES)))
+    contents = _read_batches(shard, batches)
     return write_part(contents, members, sum(size for _, size in runs), out, level, sample, progress)
 
 
@@ -289,6 +291,8 @@ class _Behind:
 def _hash_next(file: BinaryIO, count: int, hashed: hashlib._Hash) -> None:
     while count:
         chunk = file.read(min(count, frames.CHUNK_BYTES))
+        if not chunk:
+            raise OSError(errno.EIO, "what was written just now cannot be read", file.name)
         hashed.update(chunk)
         count -= len(chunk)
 
