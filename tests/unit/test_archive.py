@@ -149,7 +149,8 @@ def test_a_part_of_other_members_is_named(tmp_path: Path) -> None:
     good = part.read_bytes()
     *full, _ = contents(good)
     cut = b"".join(zstandard.ZstdCompressor(write_checksum=True).compress(frame) for frame in full)
-    for content in (good[:-5], good + b"junk", good * 2, cut):
+    unsaid = zstandard.ZstdCompressor(write_checksum=True, write_content_size=False).compress(b"members")
+    for content in (good[:-5], good + b"junk", good * 2, cut, cut + unsaid):
         part.write_bytes(content)
         with pytest.raises(BadArchive, match=r"part .*part\.tar\.zst; expected: a whole part"):
             archive.join([part], tmp_path / "S2.tar.zst")

@@ -184,8 +184,9 @@ def _whole(part: Path) -> Iterator[tuple[BinaryIO, list[frames.Frame]]]:
     try:
         with part.open("rb") as file:
             found = list(frames.find(file))
-            full = [frame.whole and (frame.content_bytes or 0) >= packing.FRAME_BYTES for frame in found]
-            if not found or not found[-1].whole or full != [True] * (len(found) - 1) + [False]:
+            sizes = [frame.content_bytes for frame in found if frame.whole and frame.content_bytes is not None]
+            full = [size >= packing.FRAME_BYTES for size in sizes]
+            if not found or len(sizes) != len(found) or full != [True] * (len(found) - 1) + [False]:
                 raise _bad_part(part, f"{len(found)} frames that do not end it, or one that is not whole")
             file.seek(0)
             yield file, found
