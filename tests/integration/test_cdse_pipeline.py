@@ -197,8 +197,8 @@ def test_a_signal_in_the_middle_of_a_download_loses_nothing(world: World, tmp_pa
                     assert process.poll() is None
                     time.sleep(0.02)
                 send(process.pid, signal.SIGTERM if send is os.kill else signal.SIGINT)
-                process.communicate(timeout=60)
-            assert process.returncode != 0
+                _, said = process.communicate(timeout=60)
+            assert process.returncode != 0, f"after {send.__name__}: {said.decode()}"
             with pytest.raises(ProcessLookupError):
                 os.killpg(process.pid, 0)
             assert not part.with_name(f"{FIRST}.zip").exists()
