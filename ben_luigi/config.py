@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import luigi
 from luigi.parameter import ParameterVisibility
@@ -200,6 +201,12 @@ class cron(luigi.Config):  # noqa: N801
     )
 
 
+def value(option: str) -> Any:
+    """What an option says, by section and name: `archive.level`."""
+    section, _, name = option.partition(".")
+    return getattr(globals()[section](), name)
+
+
 def data_dir() -> Path:
     """The folder of everything that the pipeline makes, absolute."""
     return Path(dataset().data_dir).expanduser().absolute()
@@ -315,6 +322,7 @@ def set_defaults() -> None:
         ("resources", "cdse", str(downloads_at_once())),
         ("resources", "sen2cor", str(sen2cor_at_once())),
         ("worker", "task_process_context", "ben_luigi.state.turns.Turn"),
+        ("worker", "check_unfulfilled_deps", "false"),  # a task asks for what it lacks by itself
         ("core", "lock_pid_dir", str(Path(tempfile.gettempdir()) / f"ben_luigi-{os.getuid()}-{place}")),
     ):
         if (section, name) in _set_by_us or not settings.has_option(section, name):

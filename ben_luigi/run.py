@@ -29,6 +29,7 @@ from ben_luigi.domain.errors import BadName, PipelineError, some
 from ben_luigi.stages.comparison import beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.retention import retire_all
+from ben_luigi.state import code as own_code
 from ben_luigi.state import failures, occupancy
 
 _DEFAULTS = Path(__file__).resolve().parent.parent / "luigi.cfg"
@@ -58,6 +59,7 @@ def main() -> int:
     terminal.summary_follows = True
     signal.signal(signal.SIGTERM, _terminate)
     config.set_defaults()
+    own_code.versions()  # once, before workers are forked
     task, arguments = _asked()
     world = "the sample world" if config.is_sample() else "real sources"
     _log.info("%s on %s, in %s", arguments[0], world, config.data_dir())

@@ -61,7 +61,7 @@ def _tried() -> Iterator[str]:
 
 def _ids() -> dict[str, str]:
     """The product id of each tile at CDSE, as far as the catalogue has said it."""
-    if not Path(AskCatalogue().output().path).exists():
+    if not Path(AskCatalogue().output()["states"].path).exists():
         return {}
     return {tile: said.product.id for tile, said in resolutions().items() if said.product}
 

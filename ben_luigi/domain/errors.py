@@ -7,6 +7,7 @@
     ├── BadAlignment     patches and v1 patches that do not pair off
     ├── BadTable         rows that are missing, doubled or lost in a join
     ├── BadArchive       a shard or archive that does not hold what it must
+    │   └── DamagedFile  a result that is not what it was when it was made
     ├── CdseError        the Copernicus Data Space said no
     ├── Sen2CorError     Sen2Cor is missing or failed
     ├── DatabaseError    PostgreSQL cannot be started or reached
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class PipelineError(Exception):
@@ -67,6 +69,19 @@ class BadTable(PipelineError):
 
 class BadArchive(PipelineError):
     """A shard or archive that does not hold exactly what it must."""
+
+
+class DamagedFile(BadArchive):
+    """A file that was made whole, and is not what it was then; `file` is its path."""
+
+    def __init__(self, file: str | os.PathLike[str], *, expected: str, found: str, remedy: str = "") -> None:
+        self.file = Path(file)
+        super().__init__(
+            file,
+            expected=expected,
+            found=found,
+            remedy=remedy or "look at the disk; remove the file and run again, then it is made again",
+        )
 
 
 class CdseError(PipelineError):

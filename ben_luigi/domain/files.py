@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -12,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -67,6 +67,11 @@ def write_text(path: Path, text: str) -> None:
     """Publish `text` at `path`, UTF-8, line ends as they are."""
     with published(path) as work:
         work.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: Path, content: object) -> None:
+    """Publish `content` as JSON at `path`: keys in order, so that the same content gives the same bytes."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=True, default=str) + "\n")
 
 
 @contextmanager
@@ -136,17 +141,6 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
     """Hexadecimal hash of a file, read as a stream."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
-
-
-@lru_cache(maxsize=64)
-def form(*sources: Path) -> str:
-    """One hash of files, and of all files in folders: of the code and the templates that give a result its form.
-
-    Taken once, since code does not change while it runs.
-    """
-    found = [path for source in sources for path in (sorted(source.rglob("*")) if source.is_dir() else [source])]
-    kept = [path for path in found if path.is_file() and path.suffix != ".pyc"]
-    return text_hash("\n".join(f"{path.name} {file_hash(path)}" for path in kept))
 
 
 def text_hash(text: str) -> str:

@@ -17,26 +17,23 @@ from ben_luigi.domain import files, inputs
 from ben_luigi.domain.dataset import archive, sentinel1
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
 from ben_luigi.domain.dataset.sentinel1_stream import collect
-from ben_luigi.domain.errors import BadArchive, BadInput
-from ben_luigi.domain.formats import shards
+from ben_luigi.domain.errors import BadInput, DamagedFile
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, Square
 from ben_luigi.domain.tiles import patches, reference_maps
-from ben_luigi.stages.derived import Derived
-from ben_luigi.stages.metadata import WriteMetadata, metadata_digests
-from ben_luigi.stages.prerequisites import PINNED, input_origin, input_path, input_task
+from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.patches import CutPatches
+from ben_luigi.stages.prerequisites import PINNED, input_path, input_source, input_task
 from ben_luigi.stages.progress import Progress, report_bytes
+from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import PRIORITY, known_tiles
+from ben_luigi.stages.task import Digests, PipelineTask
 from ben_luigi.state import database
-from ben_luigi.state.targets import MadeFile
+from ben_luigi.state.targets import MadeFile, snapshot
 
 S1 = sentinel1.ARCHIVE
 S2 = patches.ARCHIVE
 MAPS = reference_maps.ARCHIVE
-_HASHES_FORM = 2
-"""Raised by one when the hashes of an archive are written in another form; they are then put together again."""
-_PART_FORM = 2
-"""Raised by one when parts are cut into frames in another way; what was not yet joined is then compressed again."""
 _FEW_WORKERS = 3
 """They compress no faster than one core hashes md5."""
 _SHARDS = {S2: "patches", MAPS: "reference_maps", S1: "s1"}
@@ -82,24 +79,28 @@ def _s1_parts(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> list[tupl
     return sentinel1.parts_of(list(_kept(paths, changed_ns).values()))
 
 
-class CollectS1(Derived):
+class CollectS1(PipelineTask):
     """The kept patches of Sentinel-1 in shards, one a part, where [inputs] s1_dir names the published `.tar.gz`."""
 
     priority = PRIORITY["archive"]
 
     def requires(self) -> Any:
         """Which patches are kept, and the `.tar.gz`."""
-        return [WriteMetadata(), input_task("s1_dir")]
+        return [WriteMetadata(), input_source("s1_dir")]
+
+    def settings(self) -> dict[str, Any]:
+        """What proves the `.tar.gz`, which is read once only."""
+        return _s1_origin()
 
     def output(self) -> MadeFile:
-        """The list of the shards."""
-        return MadeFile(f"{shard_folder(S1)}/collected.json", {"metadata": metadata_digests(), **_s1_origin()})
+        """The sha256 of the index of each shard."""
+        return self.file(f"{shard_folder(S1)}/collected.json")
 
     def is_there(self) -> bool:
         """Whether it was all collected, and no shard has gone since."""
         target = self.output()
-        return target.exists() and all(
-            shard_files(S1, part)[0].exists() for part in json.loads(target.file.read_text(encoding="utf-8"))
+        return super().is_there() and all(
+            _shard(S1, part).exists() for part in json.loads(target.file.read_text(encoding="utf-8"))
         )
 
     def make(self) -> None:
@@ -113,8 +114,8 @@ class CollectS1(Derived):
             squares=squares,
             progress=Progress(self, "patches of Sentinel-1", "patches", sum(len(names) for _, names in parts)),
         )
-        files.write_text(target.file, json.dumps([part for part, _ in parts], indent=1) + "\n")
-        target.record(_s1_md5())
+        indexes = {part: files.file_hash(_shard(S1, part).with_suffix(".parquet")) for part, _ in parts}
+        files.write_json(target.file, indexes)
 
 
 def _s1_md5() -> str:
@@ -123,8 +124,8 @@ def _s1_md5() -> str:
 
 
 def _s1_origin() -> dict[str, str]:
-    """What is recorded of where the S1 patches come from."""
-    return {"s1_dir": input_origin("s1_dir"), **({} if from_folder(S1) else {"md5": _s1_md5()})}
+    """What tells the S1 patches: the md5 of the `.tar.gz`, or the files of the folder as the file system tells."""
+    return {"md5": _s1_md5()} if not from_folder(S1) else {"folder": input_task("s1_dir").digest()}
 
 
 def from_folder(name: str) -> bool:
@@ -132,49 +133,63 @@ def from_folder(name: str) -> bool:
     return name == S1 and not input_path("s1_dir").is_file()
 
 
-class CompressPart(luigi.Task):
+class CompressPart(PipelineTask):
     """One part of an archive as zstd frames: a tile's, or an S1 acquisition's over one MGRS square.
 
     It does not ask for the metadata, since its archive has, and the answer takes a look at every tile.
     """
 
-    archive_name = luigi.ChoiceParameter(choices=list(_SHARDS), description="which archive")
-    part = luigi.Parameter(description="tile key; of Sentinel-1 the acquisition and MGRS square, as in archives/")
+    archive_name: str = luigi.ChoiceParameter(choices=list(_SHARDS), description="which archive")
+    part: str = luigi.Parameter(description="tile key; of Sentinel-1 the acquisition and MGRS square, as in archives/")
     priority = PRIORITY["archive"]
+    options = ("archive.level",)
+    revision = 3
 
     def requires(self) -> Any:
         """For S1 its source; the other shards are there."""
-        return _s1_source(str(self.archive_name))
+        return _s1_source(self.archive_name)
+
+    def made_of(self) -> list[PipelineTask]:
+        """Its shard."""
+        return [] if self.archive_name == S1 else [_shard_task(self.archive_name, self.part)]
+
+    def settings(self) -> dict[str, Any]:
+        """Which patches are kept, and the source of S1."""
+        kept = files.text_hash("\n".join(_names_in(self.archive_name, self.part)))
+        return {"kept": kept, **(_s1_origin() if self.archive_name == S1 else {})}
+
+    def is_true(self) -> bool:
+        """Whether it was made from the shard that is there: what that is made of is its own business."""
+        with snapshot():
+            return self.is_there()
 
     def output(self) -> MadeFile:
         """Its frames."""
-        made_from: dict[str, Any] = {
-            "metadata": metadata_digests(),
-            "level": config.archive().level,
-            "form": _PART_FORM,
-        }
-        if self.archive_name == S1:
-            made_from |= _s1_origin()
-        else:
-            made_from["shard"] = MadeFile(f"{shard_folder(str(self.archive_name))}/{self.part}.tar").digest()
-        return MadeFile(f"{config.parts_folder()}/{self.archive_name}/{self.part}.tar.zst", made_from)
+        return self.file(f"{config.parts_folder()}/{self.archive_name}/{self.part}.tar.zst")
 
-    def run(self) -> None:
+    def make(self) -> Digests:
         """Compress it."""
         target = self.output()
-        level = int(config.archive().level)
-        names = _s1_names(str(self.part)) if self.archive_name == S1 else list(kept())
+        level, names = int(config.archive().level), _names_in(self.archive_name, self.part)
         progress = Progress(self, f"compressing {self.part} of {self.archive_name}", "B")
-        if from_folder(str(self.archive_name)):
+        if from_folder(self.archive_name):
             s1_dir = input_path("s1_dir")
-            part = sentinel1.write_folder_part(
+            made = sentinel1.write_folder_part(
                 s1_dir, names, target.file, level, expected=squares(names), progress=progress.at
             )
         else:
-            shard, index = shard_files(str(self.archive_name), str(self.part))
-            keep = set(shards.read_index(index)["patch_id"].to_pylist()) & set(names)
-            part = archive.write_shard_part(shard, index, keep, target.file, level, progress.at)
-        target.record(part.checksum)
+            shard, index = shard_files(self.archive_name, self.part)
+            made = archive.write_shard_part(shard, index, set(names), target.file, level, progress.at)
+        return {"": made.crc32}
+
+
+def _names_in(name: str, part: str) -> list[str]:
+    """The patches that are kept of a part; of Sentinel-1 by their S1 names."""
+    return _s1_names(part) if name == S1 else dict(shard_parts()).get(part, [])
+
+
+def _shard_task(name: str, tile: str) -> CutPatches | MakeReferenceMaps:
+    return CutPatches(tile=tile) if name == S2 else MakeReferenceMaps(tile=tile)
 
 
 def _s1_names(part: str) -> list[str]:
@@ -189,25 +204,44 @@ def _s1_names(part: str) -> list[str]:
     return parts[part]
 
 
-def _s1_source(name: str) -> list[luigi.Task]:
+def _s1_source(name: str) -> list[PipelineTask]:
     if name != S1:
         return []
     return [input_task("s1_dir") if from_folder(S1) else CollectS1()]
 
 
-def shard_files(name: str, tile: str) -> tuple[Path, Path]:
-    """The shard of a tile that an archive is made from, and its index."""
-    shard = config.data_dir() / shard_folder(name) / f"{tile}.tar"
-    return shard, shard.with_suffix(".parquet")
+def shard_files(name: str, part: str) -> tuple[Path, Path]:
+    """The shard that a part of an archive is made from, and its index; DamagedFile if that is not what it was."""
+    shard = _shard(name, part)
+    index = shard.with_suffix(".parquet")
+    if name == S1:
+        expected = json.loads(CollectS1().output().check().read_text(encoding="utf-8"))[part]
+        found = files.file_hash(index) if index.exists() else "no file"
+        if found != expected:
+            files.remove(shard)  # what is collected again is what is not there
+            raise DamagedFile(
+                CollectS1().output().file, expected=f"an index {index} with sha256 {expected}", found=found
+            )
+    else:
+        _shard_task(name, part).output()["index"].check()
+    return shard, index
+
+
+def _shard(name: str, part: str) -> Path:
+    return config.data_dir() / shard_folder(name) / f"{part}.tar"
 
 
 def shard_parts() -> list[tuple[str, list[str]]]:
     """The tiles with patches that are kept, in the order of their names, and those patches."""
+    return _shard_parts(*_metadata_files())
+
+
+@lru_cache(maxsize=2)
+def _shard_parts(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> list[tuple[str, list[str]]]:
     by_name: dict[str, list[str]] = {}
-    for patch in kept():
+    for patch in _kept(paths, changed_ns):
         by_name.setdefault(PatchId.parse(patch).tile_name, []).append(patch)
-    rows = database.query("SELECT tile, l2a_name FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(known_tiles()))
-    keys = {str(name).rpartition("_")[0]: str(tile) for tile, name in zip(rows["tile"], rows["l2a_name"], strict=True)}
+    keys = {name.converted().tile_name: key for key, name in known_tiles().items()}
     return [(keys[name], by_name[name]) for name in sorted(by_name)]
 
 
@@ -227,48 +261,63 @@ def parts_of(name: str) -> list[tuple[str, list[str]]]:
     return s1_parts() if name == S1 else shard_parts()
 
 
-def _part_tasks(name: str) -> list[luigi.Task]:
+def _part_tasks(name: str) -> list[CompressPart]:
     return [CompressPart(archive_name=name, part=part) for part, _ in parts_of(name)]
 
 
-def _made_from(name: str) -> dict[str, Any]:
-    """What tells the content of an archive."""
-    folder = shard_folder(name)
-    contents: Any = _s1_origin()
-    if name != S1:
-        contents = {tile: MadeFile(f"{folder}/{tile}.tar").digest() for tile in known_tiles()}
-    return {"metadata": metadata_digests(), "keep_tar": config.archive().keep_tar, "contents": contents}
+class _OfParts(PipelineTask):
+    """A task over all parts of an archive."""
+
+    def requires(self) -> Any:
+        """Which patches are kept, and for S1 its source."""
+        return [WriteMetadata(), *_s1_source(self.which())]
+
+    def made_of(self) -> list[PipelineTask]:
+        """Which patches are kept, and the shards."""
+        tiles = [] if self.which() == S1 else known_tiles()
+        return [WriteMetadata(), *(_shard_task(self.which(), tile) for tile in tiles)]
+
+    def settings(self) -> dict[str, Any]:
+        """The source of S1."""
+        return _s1_origin() if self.which() == S1 else {}
+
+    def which(self) -> str:
+        """The archive."""
+        raise NotImplementedError
 
 
-class HashTar(luigi.Task):
+class HashTar(_OfParts):
     """Length, md5 and sha256 of an archive's tar, from end to end; and the tar itself, if it is to be kept.
 
     It reads the shards: with many workers while the others compress them, with few after that, beside the joining. The
     extracted BigEarthNet-S1, which is many small files, is not read again: then the tar comes from the parts.
     """
 
-    archive_name = luigi.ChoiceParameter(choices=list(_SHARDS), description="which archive")
+    archive_name: str = luigi.ChoiceParameter(choices=list(_SHARDS), description="which archive")
+    options = ("archive.keep_tar",)
+
+    def which(self) -> str:
+        """The archive."""
+        return self.archive_name
 
     @property
     def priority(self) -> int:  # type: ignore[override]  # Luigi takes both
         """First where so many compress that it would be waited for; else last, when joining leaves half a core idle."""
         return PRIORITY["archive"] + (1 if config.workers() > _FEW_WORKERS else -1)
 
-    def requires(self) -> Any:
-        """Which patches are kept, and for S1 its source."""
-        return [WriteMetadata(), *_s1_source(str(self.archive_name))]
+    def needs(self) -> list[luigi.Task]:
+        """The parts, where the tar comes from them."""
+        return [*_part_tasks(self.archive_name)] if from_folder(self.archive_name) else []
 
     def output(self) -> MadeFile:
         """The hashes, and the length of each part before compression."""
-        return MadeFile(f"{config.parts_folder()}/{self.archive_name}.tar.json", _made_from(str(self.archive_name)))
+        return self.file(f"{config.parts_folder()}/{self.archive_name}.tar.json")
 
-    def run(self) -> Any:
+    def make(self) -> None:
         """Hash it."""
-        name = str(self.archive_name)
+        name = self.archive_name
         if from_folder(name):
-            tasks = _part_tasks(name)
-            yield tasks
-            packed = [task.output().file for task in tasks]
+            packed = [task.output().file for task in _part_tasks(name)]
             parts = [archive.part_members(path) for path in packed]
             total = sum(archive.part_bytes(path) for path in packed)
         else:
@@ -277,79 +326,98 @@ class HashTar(luigi.Task):
             total = sum(archive.shard_bytes(index, keep) for _, index, keep in wanted)
         tar = config.data_dir() / config.parts_folder() / f"{name}.tar" if config.archive().keep_tar else None
         hashes, part_bytes = archive.hash_tar(parts, tar, total, Progress(self, f"hashing {name}.tar", "B").at)
-        target = self.output()
-        _write_json(target.file, {**asdict(hashes), "part_bytes": part_bytes})
-        target.record(hashes.sha256)
+        files.write_json(self.output().file, {**asdict(hashes), "part_bytes": part_bytes})
 
 
-class JoinParts(luigi.Task):
+class JoinParts(_OfParts):
     """The parts of an archive in one file, once they are there; it does not wait for the hashes of the tar."""
 
-    archive_name = luigi.ChoiceParameter(choices=list(_SHARDS), description="which archive")
+    archive_name: str = luigi.ChoiceParameter(choices=list(_SHARDS), description="which archive")
     priority = PRIORITY["archive"] + 1
+    options = ("archive.level",)
 
-    def requires(self) -> Any:
-        """Which patches are kept."""
-        return WriteMetadata()
+    def which(self) -> str:
+        """The archive."""
+        return self.archive_name
+
+    def needs(self) -> list[luigi.Task]:
+        """The parts."""
+        return [*_part_tasks(self.archive_name)]
 
     def output(self) -> dict[str, MadeFile]:
         """The archive, and its hashes, with the length of each part before compression."""
-        name = str(self.archive_name)
-        made_from = {**_made_from(name), "level": config.archive().level}
+        name = self.archive_name
         return {
-            "archive": MadeFile(f"{config.result_folder()}/{name}.tar.zst", made_from),
-            "hashes": MadeFile(f"{config.parts_folder()}/{name}.tar.zst.json", made_from),
+            "archive": self.file(f"{config.result_folder()}/{name}.tar.zst"),
+            "hashes": self.file(f"{config.parts_folder()}/{name}.tar.zst.json"),
         }
 
-    def run(self) -> Any:
-        """Have the parts compressed, and join them."""
-        tasks, target = _part_tasks(str(self.archive_name)), self.output()
-        yield tasks
+    def make(self) -> Digests:
+        """Join them."""
+        target = self.output()
         progress = Progress(self, f"joining {self.archive_name}.tar.zst", "B")
-        parts = [task.output().file for task in tasks]
+        parts = [(made.file, made.digest()) for made in (task.output() for task in _part_tasks(self.archive_name))]
         hashes, part_bytes = archive.join(parts, target["archive"].file, progress.at)
-        _write_json(target["hashes"].file, {**asdict(hashes), "part_bytes": part_bytes})
-        for made in target.values():
-            made.record(hashes.sha256)
+        files.write_json(target["hashes"].file, {**asdict(hashes), "part_bytes": part_bytes})
         report_bytes(self, hashes.size_bytes)
+        return {"archive": hashes.sha256}
 
 
-def _write_json(path: Path, content: object) -> None:
-    files.write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-
-class _Archive(Derived):
+class _Archive(_OfParts):
     """An archive of the dataset, with the hashes of its tar and of itself beside its parts."""
 
     priority = PRIORITY["archive"]
+    options = ("archive.level",)
     name = ""
+
+    def which(self) -> str:
+        """The archive."""
+        return self.name
 
     def requires(self) -> Any:
         """Which patches are kept."""
         return WriteMetadata()
 
-    def output(self) -> dict[str, MadeFile]:
-        """The archive, and its hashes."""
-        joined = JoinParts(archive_name=self.name).output()["archive"]
-        made_from = {**_made_from(self.name), "level": config.archive().level}
-        hashes = MadeFile(f"{config.parts_folder()}/{self.name}.json", {**made_from, "form": _HASHES_FORM})
-        return {"archive": joined, "hashes": hashes}
+    def needs(self) -> list[luigi.Task]:
+        """The hashes of the tar, and the parts joined, side by side."""
+        return [HashTar(archive_name=self.name), self.joined()]
 
-    def make(self) -> Any:
-        """Have the tar hashed, and the parts compressed and joined, side by side; and hold the two together."""
-        tasks = HashTar(archive_name=self.name), JoinParts(archive_name=self.name)
-        yield tasks
-        outputs = tasks[0].output(), tasks[1].output()["hashes"]
-        tar, packed = (json.loads(made.file.read_text(encoding="utf-8")) for made in outputs)
+    def joined(self) -> JoinParts:
+        """The task that leaves the archive itself."""
+        return JoinParts(archive_name=self.name)
+
+    def archive(self) -> MadeFile:
+        """The archive itself."""
+        return self.joined().output()["archive"]
+
+    def output(self) -> MadeFile:
+        """The hashes of both."""
+        return self.file(f"{config.parts_folder()}/{self.name}.json")
+
+    def content(self) -> str:
+        """What tells the archive."""
+        return self.archive().digest()
+
+    def is_true(self) -> bool:
+        """Whether the archive is there, too."""
+        with snapshot():
+            return super().is_true() and self.archive().exists()
+
+    def is_there(self) -> bool:
+        """Whether both are there."""
+        return super().is_there() and self.archive().exists()
+
+    def make(self) -> None:
+        """Hold the two together."""
+        outputs = HashTar(archive_name=self.name).output(), self.joined().output()["hashes"]
+        tar, packed = (json.loads(made.check().read_text(encoding="utf-8")) for made in outputs)
         parts = [task.output().file for task in _part_tasks(self.name)]
         try:
             archive.check_sizes(parts, packed.pop("part_bytes"), tar.pop("part_bytes"))
-        except BadArchive:
-            files.remove(tasks[1].output()["archive"].file)
+        except DamagedFile:
+            files.remove(self.archive().file)  # it was joined of that
             raise
-        target = self.output()["hashes"]
-        _write_json(target.file, {"tar": tar, "compressed": packed})
-        target.record(packed["sha256"])
+        files.write_json(self.output().file, {"tar": tar, "compressed": packed})
 
 
 class ArchiveS2(_Archive):
@@ -370,6 +438,5 @@ class ArchiveS1(_Archive):
     name = S1
 
 
-def archive_digests() -> list[str]:
-    """What tells the content of the three archives."""
-    return [task.output()["archive"].digest() for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
+ARCHIVES = {S2: ArchiveS2, S1: ArchiveS1, MAPS: ArchiveReferenceMaps}
+"""The task that makes each archive."""

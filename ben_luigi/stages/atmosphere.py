@@ -3,87 +3,135 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import luigi
 import pandas as pd
 
 from ben_luigi import config
 from ben_luigi.domain import files
+from ben_luigi.domain.errors import DamagedFile, Sen2CorError
 from ben_luigi.domain.placement import alignment
-from ben_luigi.domain.products import l1c, sen2cor
+from ben_luigi.domain.products import l1c, product, sen2cor
 from ben_luigi.domain.products.product import Product, find_products, read_product
-from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.prerequisites import FindSen2Cor, GivenInput, executable_name, input_path, sen2cor_version, side_m
 from ben_luigi.stages.progress import Progress
-from ben_luigi.stages.resolve import PRIORITY, TILE, product_of, source
+from ben_luigi.stages.resolve import PRIORITY, product_of, source
+from ben_luigi.stages.task import TileTask
+from ben_luigi.state import contents
 from ben_luigi.state.schema import PRODUCT
 from ben_luigi.state.targets import MadeFile, TileRows
 
 
-class ConvertToL2A(luigi.Task):
+class ConvertToL2A(TileTask):
     """A tile's L2A product, made by Sen2Cor, in a folder of its own with the log."""
 
     resources = {"sen2cor": 1}  # noqa: RUF012 (as Luigi declares it)
 
-    tile = luigi.Parameter(description=TILE)
     priority = PRIORITY["convert"]
+    adopts = True
 
     def requires(self) -> Any:
         """The L1C product, and Sen2Cor."""
-        return {"l1c": l1c_task(str(self.tile)), "sen2cor": FindSen2Cor()}
+        return {"l1c": l1c_task(self.tile), "sen2cor": FindSen2Cor()}
+
+    def settings(self) -> dict[str, Any]:
+        """The version of Sen2Cor; where there is none any more, that which made the product."""
+        try:
+            return {"sen2cor": sen2cor_version()}
+        except Sen2CorError:
+            return {"sen2cor": self.output().recorded().get("made_from", {}).get("sen2cor", "")}
 
     def output(self) -> MadeFile:
         """A note that says which folder the product is, published last."""
-        return MadeFile(f"l2a/{self.tile}/product.json")
+        return self.file(f"l2a/{self.tile}/product.json")
 
-    def complete(self) -> bool:
+    def is_there(self) -> bool:
         """Whether the product is there, not only the note, which stays when the product goes."""
-        return self.output().exists() and made_product(str(self.tile)).is_dir()
+        return super().is_there() and made_product(self.tile).is_dir()
 
-    def run(self) -> None:
+    def content(self) -> str:
+        """What tells the product: the content of its files."""
+        with suppress(OSError, ValueError, KeyError, DamagedFile):
+            return str(_note(self.tile)["content"])
+        return ""
+
+    def make(self) -> None:
         """Unpack, convert, and move the result into place in one rename. What a failure leaves is kept."""
-        target = self.output()
-        folder = target.file.parent
+        folder = self.output().file.parent
         work, log = folder.with_name(f".work-{self.tile}"), folder.with_name(f"{self.tile}.log")
         files.remove(work)
-        safe = l1c.unpack(l1c_task(str(self.tile)).product_path(), work / "l1c")
+        safe = l1c.unpack(l1c_task(self.tile).product_path(), work / "l1c")
         progress = Progress(self, f"Sen2Cor on {self.tile}")
         made = sen2cor.convert(safe, executable_name(), work / "sen2cor", log, progress)
         files.remove(folder)
         with files.published(folder) as whole:
             whole.mkdir()
+            content = contents.sha256(made)
             made.rename(whole / made.name)
-            note = {"folder": made.name, "l1c": safe.name, "sen2cor": sen2cor_version()}
+            note = {"folder": made.name, "l1c": safe.name, "sen2cor": sen2cor_version(), "content": content}
             (whole / "product.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
         files.remove(work)
-        target.record(made.name)
 
 
-class ReadProduct(Derived):
+class FindL2A(TileTask):
+    """A tile's L2A product in the folder that the user gives."""
+
+    priority = PRIORITY["convert"]
+
+    def requires(self) -> Any:
+        """The folder."""
+        return GivenInput(option="l2a_dir")
+
+    def settings(self) -> dict[str, Any]:
+        """The product, and its files as the file system tells."""
+        path = self._found()
+        return {"product": str(product_of(self.tile)), "files": contents.signature(path) if path else ""}
+
+    def output(self) -> MadeFile:
+        """A note of what tells its content."""
+        return self.file(f"l2a/{self.tile}.json")
+
+    def content(self) -> str:
+        """What tells the product: the content of its files."""
+        with suppress(OSError, ValueError, KeyError):
+            return str(json.loads(self.output().file.read_text(encoding="utf-8"))["content"])
+        return ""
+
+    def make(self) -> None:
+        """Take the hash of all its files."""
+        path = product_folder(self.tile)
+        content = contents.sha256(path, Progress(self, f"reading {path.name}", "B").at)
+        files.write_json(self.output().file, {"product": path.name, "content": content})
+
+    def _found(self) -> Path | None:
+        return find_products(input_path("l2a_dir")).get(self.tile)
+
+
+class ReadProduct(TileTask):
     """The row of a tile's L2A product: what its metadata say, once its bands have been found in order."""
 
-    tile = luigi.Parameter(description=TILE)
     priority = PRIORITY["product"]
+    options = ("tile.check_extent", "tile.accept_offset")
+    code = (alignment, product)
 
     def requires(self) -> Any:
         """The L2A product: converted, or in the folder that the user gives."""
-        return l2a_task(str(self.tile))
+        return l2a_task(self.tile)
+
+    def settings(self) -> dict[str, Any]:
+        """The product, and the side of its tile."""
+        return {"side_m": side_m(), "product": str(product_of(self.tile))}
 
     def output(self) -> TileRows:
         """One row of `product`."""
-        return TileRows(PRODUCT, self.get_task_family(), str(self.tile), {**tile_settings(str(self.tile))})
+        return self.rows(PRODUCT)
 
     def make(self) -> None:
         """Read the metadata and the headers of the bands."""
-        self.output().replace(_row(str(self.tile), read(str(self.tile))))
-
-
-def tile_settings(tile: str) -> dict[str, Any]:
-    """What everything of a tile is made from: the settings that its products are read by."""
-    return {"side_m": side_m(), "check_extent": config.tile().check_extent, "product": str(product_of(tile))}
+        self.output().replace(_row(self.tile, read(self.tile)))
 
 
 def product_folder(tile: str) -> Path:
@@ -95,14 +143,17 @@ def product_folder(tile: str) -> Path:
 
 def made_product(tile: str) -> Path:
     """The `.SAFE` folder that a tile was converted to; it may be gone since, the note that names it stays."""
-    folder = config.data_dir() / "l2a" / tile
-    note = json.loads((folder / "product.json").read_text(encoding="utf-8"))
-    return folder / str(note["folder"])
+    return config.data_dir() / "l2a" / tile / str(_note(tile)["folder"])
 
 
-def l2a_task(tile: str) -> luigi.Task:
+def _note(tile: str) -> dict[str, Any]:
+    note: dict[str, Any] = json.loads(ConvertToL2A(tile=tile).output().check().read_text(encoding="utf-8"))
+    return note
+
+
+def l2a_task(tile: str) -> TileTask:
     """The task that provides a tile's L2A product: from the user's folder, or converted."""
-    return GivenInput(option="l2a_dir") if source() == "l2a_dir" else ConvertToL2A(tile=tile)
+    return FindL2A(tile=tile) if source() == "l2a_dir" else ConvertToL2A(tile=tile)
 
 
 def read(tile: str) -> Product:

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ben_luigi import config
-from ben_luigi.domain import files
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.dataset import comparison, differences, metadata
 from ben_luigi.domain.dataset.comparison import Line
@@ -19,15 +18,15 @@ from ben_luigi.domain.dataset.verify import HASH_LISTS
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.files import file_hash, text_hash
 from ben_luigi.domain.products.l1c import read_hashes
-from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archive_digests, kept
-from ben_luigi.stages.derived import Derived
+from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, kept
 from ben_luigi.stages.download import HashL1C
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts
-from ben_luigi.stages.metadata import WriteMetadata, metadata_digests
-from ben_luigi.stages.prerequisites import optional_input
+from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.prerequisites import TryInput, optional_path
 from ben_luigi.stages.resolve import ResolveTileIds, known_tiles, source, tiles
-from ben_luigi.state import database
+from ben_luigi.stages.task import PipelineTask
+from ben_luigi.state import contents, database
 from ben_luigi.state.targets import MadeFile
 
 FIGURES = config.TRACKED_ARTIFACTS / "published.toml"
@@ -35,11 +34,14 @@ _METADATA = {metadata.METADATA, metadata.FLAGGED}
 _LISTS = {HASH_LISTS[S2], HASH_LISTS[MAPS]}
 
 
-class CompareWithPublished(Derived):
+class CompareWithPublished(PipelineTask):
     """`comparison.json`: ids, hashes, metadata and archives beside those of the published run."""
 
+    code = (comparison, differences, FIGURES)
+    options = ("metadata.writer", "cdse.accept_superseded")
+
     def requires(self) -> Any:
-        """All that is compared."""
+        """All that is compared, and the published lists, as far as they can be had."""
         return {
             "metadata": WriteMetadata(),
             "S1": ArchiveS1(),
@@ -47,23 +49,27 @@ class CompareWithPublished(Derived):
             "maps": ArchiveReferenceMaps(),
             "lists": ListHashes(),
             "S1 list": ListS1Hashes(),
+            **{option: TryInput(option=option) for option in ("published_tile_ids_csv", "published_l1c_hashes_csv")},
             **({} if config.selection() else {"leakage": FindSplitLeakage()}),
             **({"hashes": HashL1C()} if source() != "l2a_dir" else {}),
             **({"ids": ResolveTileIds()} if source() == "tile_names_csv" else {}),
         }
 
+    def settings(self) -> dict[str, Any]:
+        """Whose results are compared."""
+        others = {path.name: contents.signature(path) for path in _others()}
+        selected = {"tiles": list(known_tiles()), "subset": config.selection()}
+        return {"compared_with": others, "sample": config.is_sample(), **selected}
+
     def output(self) -> MadeFile:
         """The comparison."""
-        other = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in _others()]
-        form = files.form(Path(comparison.__file__), Path(differences.__file__), Path(__file__), FIGURES)
-        made_from = {"made": digests_made(), "tiles": list(known_tiles()), "compared_with": other, "form": form}
-        return MadeFile(f"{config.result_folder()}/comparison.json", made_from)
+        return self.file(f"{config.result_folder()}/comparison.json")
 
     def make(self) -> None:
         """Compare."""
         figures = comparison.read_published(FIGURES)
         excuse = _excuse(figures.counts["products"])
-        unflagged, flagged = (pq.read_table(target.path) for target in self.input()["metadata"].values())
+        unflagged, flagged = (pq.read_table(target.check()) for target in WriteMetadata().output().values())
         lines = [
             *self._sources(excuse),
             *self._lists(figures, excuse),
@@ -81,19 +87,18 @@ class CompareWithPublished(Derived):
             overlaps={} if config.selection() else leakage_counts(),
             counts=comparison.counted(pa.concat_tables([unflagged, flagged])),
         )
-        self.output().record("")
 
     def _sources(self, excuse: str) -> Iterator[Line]:
         """Tile ids and hashes of L1C products, tile by tile where the published lists are at hand."""
         if source() == "tile_names_csv":
             path = ResolveTileIds().output().file
-            yield _mapping("tile ids", read_tile_ids(path), optional_input("published_tile_ids_csv"), excuse)
+            yield _mapping("tile ids", read_tile_ids(path), optional_path("published_tile_ids_csv"), excuse)
         else:
             yield Line("tile ids", comparison.NOT_COMPARABLE, "", "", f"products come from [inputs] {source()}")
         if source() != "l2a_dir":
-            path = self.input()["hashes"]["hashes"].file
-            drift = json.loads(self.input()["hashes"]["drift"].file.read_text(encoding="utf-8"))
-            published = optional_input("published_l1c_hashes_csv")
+            path = HashL1C().output()["hashes"].check()
+            drift = json.loads(HashL1C().output()["drift"].check().read_text(encoding="utf-8"))
+            published = optional_path("published_l1c_hashes_csv")
             note = "; ".join(f"{tile}: {how}" for tile, how in drift.items() if how != "same")
             yield _mapping("L1C hashes", read_hashes(path), published, excuse, note)
         else:
@@ -101,7 +106,7 @@ class CompareWithPublished(Derived):
 
     def _lists(self, figures: comparison.Published, excuse: str) -> Iterator[Line]:
         """Hash lists of all patches and reference maps that were written."""
-        lists = {**self.input()["lists"], "s1_hashes.csv": self.input()["S1 list"]}
+        lists = {**ListHashes().output(), "s1_hashes.csv": ListS1Hashes().output()}
         for name, target in lists.items():
             what = name.removesuffix(".csv")
             yield comparison.compare(what, target.digest(), figures.sha256.get(what, ""), excuse=excuse)
@@ -112,8 +117,8 @@ class CompareWithPublished(Derived):
         for name in (metadata.METADATA, metadata.FLAGGED):
             path = config.data_dir() / config.result_folder() / name
             yield comparison.compare(name, file_hash(path, "md5"), figures.md5[name], excuse=bytes_differ)
-        for name, task in ((S1, "S1"), (S2, "S2"), (MAPS, "maps")):
-            hashes = json.loads(self.input()[task]["hashes"].file.read_text(encoding="utf-8"))
+        for name, task in ((S1, ArchiveS1()), (S2, ArchiveS2()), (MAPS, ArchiveReferenceMaps())):
+            hashes = json.loads(task.output().check().read_text(encoding="utf-8"))
             tar, packed = f"{name}.tar", f"{name}.tar.zst"
             yield comparison.compare(tar, hashes["tar"]["md5"], figures.md5[tar], excuse=excuse)
             other = excuse or "other zstd frames, other bytes: the .tar counts"
@@ -163,12 +168,6 @@ def beside_published(folder: Path) -> str:
     """The comparison of the finished dataset in `folder`, as a table for people."""
     compared = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["compared"]
     return f"Beside the published run:\n{comparison.table(compared)}"
-
-
-def digests_made() -> list[str]:
-    """Digests of metadata, archives and hash lists: other labels may leave the archives as they are."""
-    lists = [*ListHashes().output().values(), ListS1Hashes().output()]
-    return [*metadata_digests(), *archive_digests(), *(made.digest() for made in lists)]
 
 
 def _excuse(products: int) -> str:

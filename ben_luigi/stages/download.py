@@ -17,43 +17,42 @@ from ben_luigi.domain.cdse.download import Download
 from ben_luigi.domain.cdse.http import Client
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.cdse.token import Tokens
+from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.products import l1c
 from ben_luigi.stages.prerequisites import (
     FindAccount,
     GivenInput,
-    input_origin,
+    TryInput,
     input_path,
-    input_task,
-    optional_input,
+    optional_path,
 )
 from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import (
     PRIORITY,
-    TILE,
     AskCatalogue,
     OverTiles,
     found_in,
-    known_tiles,
     product_of,
     resolutions,
     source,
+    source_task,
     tiles,
 )
 from ben_luigi.stages.service import client, patience, tokens
-from ben_luigi.state import budget
-from ben_luigi.state.targets import MadeFile
+from ben_luigi.stages.task import Digests, PipelineTask, TileTask
+from ben_luigi.state import budget, contents
+from ben_luigi.state.targets import MadeFile, snapshot
 
 
-class _L1C(luigi.Task):
+class _L1C(TileTask):
     """An L1C product, verified; its report says where it is."""
 
-    tile = luigi.Parameter(description=TILE)
     priority = PRIORITY["download"]
     option = "tile_names_csv"
 
     def output(self) -> dict[str, MadeFile]:
         """The report on the product."""
-        return {"report": MadeFile(f"l1c/{self.tile}.json", {"source": input_origin(self.option)})}
+        return {"report": self.file(f"l1c/{self.tile}.json")}
 
     def product_path(self) -> Path:
         """The zip or `.SAFE` folder, once the task is complete."""
@@ -61,42 +60,62 @@ class _L1C(luigi.Task):
 
     def report(self) -> dict[str, Any]:
         """What was found out about the product."""
-        found: dict[str, Any] = json.loads(self.output()["report"].file.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(self.output()["report"].check().read_text(encoding="utf-8"))
         return found
 
+    def content(self) -> str:
+        """What tells the product: its own content, wherever it is."""
+        try:
+            report = self.report()
+            return str(report.get("content", report["sha256"]))
+        except (OSError, ValueError, KeyError, DamagedFile):
+            return ""
+
     def _write_report(self, report: dict[str, Any]) -> None:
-        target = self.output()["report"]
-        text = json.dumps(report, indent=1, sort_keys=True, default=str) + "\n"
-        files.write_text(target.file, text)
-        target.record(files.text_hash(text))
+        files.write_json(self.output()["report"].file, report)
 
 
 class DownloadL1C(_L1C):
     """The zip of a tile's L1C product from CDSE, whole and verified. A complete one is never fetched again."""
 
     resources = {"cdse": 1}  # noqa: RUF012 (as Luigi declares it)
+    may_go = ("zip",)
+    adopts = True
 
     def requires(self) -> Any:
         """What the catalogue says of it, and an account."""
         return [AskCatalogue(), FindAccount()]
 
+    def made_of(self) -> list[PipelineTask]:
+        """What proves it comes with it: another answer of the catalogue does not make a complete product less so."""
+        return []
+
+    def settings(self) -> dict[str, Any]:
+        """The product."""
+        return {"product": str(product_of(self.tile))}
+
+    def is_true(self) -> bool:
+        """Whether it came whole: whatever the catalogue says of other products by now."""
+        with snapshot():
+            return self._is_made(self.may_go)
+
     def output(self) -> dict[str, MadeFile]:
         """The zip, and the report on it."""
-        return {"zip": MadeFile(f"l1c/{self.tile}.zip"), **super().output()}
+        return {"zip": self.file(f"l1c/{self.tile}.zip"), **super().output()}
 
-    def run(self) -> None:
+    def make(self) -> Digests:
         """Download and verify, in one of the places that all workers and hosts share."""
-        tile, options = str(self.tile), config.cdse()
+        tile, options = self.tile, config.cdse()
         left = budget.tries_left(tile, int(options.tries), timedelta(hours=float(options.cool_down_h)))
         with client() as session, budget.place(config.downloads_at_once()):
             report = self._download(session, tokens(session), left).run()
         budget.clear(tile)
         report_bytes(self, report.length_bytes)
-        self.output()["zip"].record(report.sha256)
-        self._write_report({**asdict(report), "path": f"l1c/{tile}.zip"})
+        self._write_report({**asdict(report), "path": f"l1c/{tile}.zip", "content": report.sha256})
+        return {"zip": report.sha256}
 
     def _download(self, session: Client, access: Tokens, tries: int) -> Download:
-        tile, product, target = str(self.tile), self._product(), self.output()["zip"].file
+        tile, product, target = self.tile, self._product(), self.output()["zip"].file
         target.parent.mkdir(parents=True, exist_ok=True)
         progress = Progress(self, f"download of {tile}", "B")
         limit_mb_s = float(config.cdse().bandwidth_mb_s)
@@ -113,7 +132,7 @@ class DownloadL1C(_L1C):
         )
 
     def _product(self) -> CatalogueProduct:
-        found = resolutions()[str(self.tile)]
+        found = resolutions()[self.tile]
         if found.problem:
             raise found.problem
         assert found.product is not None
@@ -129,18 +148,25 @@ class FindL1C(_L1C):
         """The folder."""
         return GivenInput(option="l1c_dir")
 
-    def run(self) -> None:
+    def settings(self) -> dict[str, Any]:
+        """The product, and its files as the file system tells."""
+        name = product_of(self.tile)
+        path = found_in(input_path("l1c_dir")).get(name)
+        return {"product": str(name), "files": contents.signature(path) if path else ""}
+
+    def make(self) -> None:
         """Verify it."""
-        name = product_of(str(self.tile))
+        name = product_of(self.tile)
         path = found_in(input_path("l1c_dir"))[name]
         found = l1c.verify(path, name)
-        sha256 = files.file_hash(path) if path.is_file() else ""
+        sha256 = contents.sha256(path, Progress(self, f"reading {path.name}", "B").at)
         self._write_report(
             {
                 "path": str(path),
                 "name": str(name),
                 "id": path.stem,
-                "sha256": sha256,
+                "sha256": sha256 if path.is_file() else "",
+                "content": sha256,
                 "not_verified": [*found.unlisted, *found.left_out],
             }
         )
@@ -161,54 +187,56 @@ class HashL1C(OverTiles):
 
     def requires(self) -> Any:
         """The list of products, and those on which there is no report yet: a product may go, its report stays."""
-        return [input_task(source()), *_unreported(self._known)]
+        published = [TryInput(option=option) for option in ("published_tile_ids_csv", "published_l1c_hashes_csv")]
+        return [source_task(), *published, *_unreported(self._known)]
 
-    def tile_tasks(self) -> list[luigi.Task]:
+    def tile_tasks(self) -> list[PipelineTask]:
         """All L1C products."""
         return [l1c_task(tile) for tile in tiles()]
 
+    def made_of(self) -> list[PipelineTask]:
+        """The reports, and what they are compared with."""
+        return [*super().made_of(), *(task for task in self.deps() if isinstance(task, TryInput))]
+
+    def needs(self) -> list[luigi.Task]:
+        """Those on which there is no report yet."""
+        return [*_unreported(self.tile_tasks())]
+
     def output(self) -> dict[str, MadeFile]:
         """The list of hashes, and the differences."""
-        reports = {tile: l1c_task(tile).output()["report"].digest() for tile in known_tiles()}
-        made_from = {"source": input_origin(source()), "reports": reports}
-        return {
-            "hashes": MadeFile("tiles/ben_s2_l1c_hashes.csv", made_from),
-            "drift": MadeFile("tiles/l1c_drift.json", made_from),
-        }
+        return {"hashes": self.file("tiles/ben_s2_l1c_hashes.csv"), "drift": self.file("tiles/l1c_drift.json")}
 
-    def run(self) -> Any:
+    def make(self) -> None:
         """Collect the hashes that were taken while downloading."""
         tasks = [l1c_task(tile) for tile in tiles()]
-        yield _unreported(tasks)
         reports = [task.report() for task in tasks]
         rows = [(report["id"], report["sha256"]) for report in reports if report["sha256"]]
         l1c.write_hashes(self.output()["hashes"].file, rows)
         published = _published_hashes()
         drift = {
-            str(task.tile): _drift(task.product_path(), published[report["name"]], report["sha256"])
+            task.tile: _drift(task.product_path(), published[report["name"]], report["sha256"])
             if report["name"] in published
             else l1c.UNKNOWN
             for task, report in zip(tasks, reports, strict=True)
         }
-        files.write_text(self.output()["drift"].file, json.dumps(drift, indent=1, sort_keys=True) + "\n")
-        for target in self.output().values():
-            target.record(files.file_hash(target.file))
+        files.write_json(self.output()["drift"].file, drift)
 
 
 def _published_hashes() -> dict[str, str]:
     """sha256 of each published zip by the name of its product: its id at CDSE may have changed, and a file is called
     as its owner likes.
     """
-    ids, hashes = optional_input("published_tile_ids_csv"), optional_input("published_l1c_hashes_csv")
+    ids, hashes = optional_path("published_tile_ids_csv"), optional_path("published_l1c_hashes_csv")
     if not ids or not hashes:
         return {}
     by_id = l1c.read_hashes(hashes)
     return {name: by_id[key] for name, key in read_tile_ids(ids).items() if key in by_id}
 
 
-def _unreported(tasks: list[Any]) -> list[Any]:
+def _unreported(tasks: list[PipelineTask]) -> list[PipelineTask]:
     """The tasks whose L1C product has no report."""
-    return [task for task in tasks if not task.output()["report"].exists()]
+    with snapshot():
+        return [task for task in tasks if not task.is_true()]
 
 
 def _drift(path: Path, published_sha256: str, sha256: str) -> str:

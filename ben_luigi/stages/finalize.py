@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from functools import partial
 from pathlib import Path
@@ -11,24 +10,23 @@ from typing import Any
 import luigi
 
 from ben_luigi import config, terminal
+from ben_luigi.domain import files
 from ben_luigi.domain.dataset.verify import verify_dataset
 from ben_luigi.domain.errors import BadArchive, some
-from ben_luigi.domain.files import write_text
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
-from ben_luigi.stages.comparison import CompareWithPublished, beside_published, digests_made
-from ben_luigi.stages.derived import Derived
+from ben_luigi.stages.comparison import CompareWithPublished, beside_published
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.metadata import WriteMetadata, selection
 from ben_luigi.stages.open_metadata import WriteCroissant, WriteStac
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.prerequisites import input_task
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.report import WriteReport
-from ben_luigi.stages.resolve import TILE, OverTiles, source
+from ben_luigi.stages.resolve import OverTiles, source_task
+from ben_luigi.stages.task import PipelineTask, TileTask
 from ben_luigi.stages.tiles import ProcessTiles
 from ben_luigi.stages.version1 import CompareV1Labels
 from ben_luigi.state.targets import MadeFile
@@ -36,42 +34,44 @@ from ben_luigi.state.targets import MadeFile
 _log = logging.getLogger(__name__)
 
 
-class ExportPatches(OverTiles):
+class ExportPatches(OverTiles, TileTask):
     """A tile's patches and reference maps as folders of TIFFs, in `export/`."""
 
-    tile = luigi.Parameter(description=TILE)
-
-    def tile_tasks(self) -> list[luigi.Task]:
+    def tile_tasks(self) -> list[PipelineTask]:
         """The shards."""
         return [CutPatches(tile=self.tile), MakeReferenceMaps(tile=self.tile)]
 
     def output(self) -> MadeFile:
-        """The list of what was exported."""
-        digests = [MadeFile(f"{folder}/{self.tile}.tar").digest() for folder in ("patches", "reference_maps")]
-        return MadeFile(f"export/{self.tile}.json", {"shards": digests})
+        """How many patches were exported."""
+        return self.file(f"export/{self.tile}.json")
 
-    def run(self) -> Any:
-        """Have the shards made, and unpack them."""
-        yield self.tile_tasks()
+    def make(self) -> None:
+        """Unpack the shards."""
         folder = config.data_dir() / "export"
         written = {}
-        for kind in ("patches", "reference_maps"):
-            shard = config.data_dir() / kind / f"{self.tile}.tar"
-            written[kind] = shards.export(shard, shard.with_suffix(".parquet"), folder)
-        write_text(self.output().file, json.dumps(written) + "\n")
-        self.output().record("")
+        for task in (CutPatches(tile=self.tile), MakeReferenceMaps(tile=self.tile)):
+            target = task.output()
+            index = target["index"].check()
+            written[target["tar"].file.parent.name] = shards.export(target["tar"].file, index, folder)
+        files.write_json(self.output().file, written)
 
 
-class VerifyDataset(Derived):
+class VerifyDataset(PipelineTask):
     """That the archives hold exactly the patches of the metadata, each file in its place and as it must be."""
+
+    options = ("metadata.unlabeled_limit",)
 
     def requires(self) -> Any:
         """What is verified."""
         return [WriteMetadata(), ListHashes(), ListS1Hashes(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
 
+    def settings(self) -> dict[str, Any]:
+        """The classes."""
+        return {"nomenclature": files.file_hash(Path(str(config.metadata().nomenclature)))}
+
     def output(self) -> MadeFile:
         """A note that all is well."""
-        return MadeFile(f"{config.parts_folder()}/verified.json", {"made": digests_made()})
+        return self.file(f"{config.parts_folder()}/verified.json")
 
     def make(self) -> None:
         """Read all of it once; what is wrong is an error that names it."""
@@ -87,11 +87,10 @@ class VerifyDataset(Derived):
                 found=some(found),
                 remedy="remove the files that are named from there, and run again",
             )
-        write_text(self.output().file, json.dumps({"findings": found}) + "\n")
-        self.output().record("")
+        files.write_json(self.output().file, {"findings": found})
 
 
-class FinalizeDataset(Derived):
+class FinalizeDataset(PipelineTask):
     """The finished dataset in `dataset/`."""
 
     def requires(self) -> Any:
@@ -104,7 +103,7 @@ class FinalizeDataset(Derived):
             described.append(WriteReport())
         if config.given_input("v1_s2_dir") is not None:
             described.append(CompareV1Labels())
-        return [input_task(source()), *made, *described]
+        return [source_task(), *made, *described]
 
     def make(self) -> None:
         """Nothing is left to do when all of it is there."""

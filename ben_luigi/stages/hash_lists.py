@@ -10,54 +10,56 @@ from typing import Any
 from ben_luigi import config
 from ben_luigi.domain.dataset import members, sentinel1
 from ben_luigi.domain.dataset.verify import HASH_LISTS
-from ben_luigi.domain.errors import BadArchive
+from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import hashes, shards
-from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveS1, kept
-from ben_luigi.stages.derived import Derived
+from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveS1, kept, shard_files
+from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.progress import Progress
-from ben_luigi.stages.resolve import PRIORITY, known_tiles, tiles
-from ben_luigi.stages.tiles import ProcessTiles
+from ben_luigi.stages.reference_maps import MakeReferenceMaps
+from ben_luigi.stages.resolve import PRIORITY, tiles
+from ben_luigi.stages.task import Digests, PipelineTask
+from ben_luigi.stages.tiles import ProcessTiles, of_all_tiles
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
-_FOLDERS = {HASH_LISTS[S2]: "patches", HASH_LISTS[MAPS]: "reference_maps"}
+_OF = {HASH_LISTS[S2]: (S2, CutPatches), HASH_LISTS[MAPS]: (MAPS, MakeReferenceMaps)}
 
 
-class ListHashes(Derived):
+class ListHashes(PipelineTask):
     """`patch_hashes.csv` and `reference_map_hashes.csv`: every file of the shards, taken as they were written."""
 
     priority = PRIORITY["archive"]
+    code = (hashes,)
 
     def requires(self) -> Any:
         """All tiles."""
         return ProcessTiles()
 
+    def made_of(self) -> list[PipelineTask]:
+        """The shards."""
+        return of_all_tiles(*(task for _, task in _OF.values()))
+
     def output(self) -> dict[str, MadeFile]:
         """The two lists, by their names."""
+        return {name: self.file(f"{config.result_folder()}/{name}") for name in _OF}
 
-        def shards_of(folder: str) -> dict[str, str]:
-            return {tile: MadeFile(f"{folder}/{tile}.tar").digest() for tile in known_tiles()}
-
-        place = config.result_folder()
-        return {name: MadeFile(f"{place}/{name}", shards_of(folder)) for name, folder in _FOLDERS.items()}
-
-    def make(self) -> None:
+    def make(self) -> Digests:
         """Copy them from the indexes of the shards."""
-        for name, target in self.output().items():
-            target.record(hashes.write_list(_rows(_FOLDERS[name]), target.file))
+        return {name: hashes.write_list(_rows(_OF[name][0]), target.file) for name, target in self.output().items()}
 
 
-def _rows(folder: str) -> Iterator[tuple[str, str]]:
+def _rows(archive: str) -> Iterator[tuple[str, str]]:
     """Name and sha256 of every file in the shards, in the order of the tiles' names."""
     rows = database.query("SELECT tile, l2a_name FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(tiles()))
     for tile in rows.sort_values("l2a_name")["tile"]:
-        yield from shards.hash_rows(shards.read_index(config.data_dir() / folder / f"{tile}.parquet"))
+        yield from shards.hash_rows(shards.read_index(shard_files(archive, tile)[1]))
 
 
-class ListS1Hashes(Derived):
+class ListS1Hashes(PipelineTask):
     """`s1_hashes.csv`: every file of the S1 archive."""
 
     priority = PRIORITY["archive"]
+    code = (hashes, members)
 
     def requires(self) -> Any:
         """The archive."""
@@ -65,24 +67,22 @@ class ListS1Hashes(Derived):
 
     def output(self) -> MadeFile:
         """The list."""
-        return MadeFile(
-            f"{config.result_folder()}/{HASH_LISTS[S1]}", {"archive": ArchiveS1().output()["archive"].digest()}
-        )
+        return self.file(f"{config.result_folder()}/{HASH_LISTS[S1]}")
 
     def make(self) -> None:
         """Read the archive once."""
         total = len(sentinel1.BANDS) * len(kept())
         progress, rows = Progress(self, "hashing the patches of Sentinel-1", "files", total), []
-        for row in _hashed(ArchiveS1().output()["archive"].file):
+        for row in _hashed(ArchiveS1().archive().file):
             rows.append(row)
             progress.at(len(rows), total)
         rows.sort()
-        self.output().record(hashes.write_list(rows, self.output().file))
+        hashes.write_list(rows, self.output().file)
 
 
 def _hashed(path: Path) -> Iterator[tuple[str, str]]:
-    """Name and sha256 of every member of an archive; BadArchive where it is damaged."""
+    """Name and sha256 of every member of an archive; DamagedFile where it is damaged."""
     for found in members.read(path):
         if isinstance(found, members.Damage):
-            raise BadArchive(path, expected="a whole archive", found=found.what, remedy="remove it and run again")
+            raise DamagedFile(path, expected="a whole archive", found=found.what)
         yield Path(found.name).stem, hashlib.sha256(found.data).hexdigest()

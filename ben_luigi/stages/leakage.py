@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
-from ben_luigi.domain import files
 from ben_luigi.domain.dataset import leakage
-from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.open_metadata import WritePatches
 from ben_luigi.stages.resolve import PRIORITY
+from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import database, schema
-from ben_luigi.state.targets import MadeFile, WholeTable
+from ben_luigi.state.targets import WholeTable
 
 _log = logging.getLogger(__name__)
 LEAKS = """
@@ -22,13 +20,14 @@ ORDER BY patch_id_a COLLATE "C", patch_id_b COLLATE "C"
 """SQL: the pairs in different splits, as the CSV lists them."""
 
 
-class FindSplitLeakage(Derived):
+class FindSplitLeakage(PipelineTask):
     """`split_leakage.csv`: overlapping patches in different splits; in the database those of one season, too.
 
     Of the whole dataset: a subset has nothing of its own to say of it.
     """
 
     priority = PRIORITY["metadata"]
+    code = (leakage,)
 
     def requires(self) -> Any:
         """The patches of the dataset."""
@@ -36,20 +35,14 @@ class FindSplitLeakage(Derived):
 
     def output(self) -> dict[str, Any]:
         """The rows, and the list."""
-        form = files.form(Path(leakage.__file__), Path(__file__))
-        made_from = {"patches": WritePatches().output().digest(), "form": form}
-        return {
-            "rows": WholeTable(schema.OVERLAP, self.get_task_family(), made_from),
-            "list": MadeFile("metadata/split_leakage.csv", made_from),
-        }
+        return {"rows": WholeTable(schema.OVERLAP, self), "list": self.file("metadata/split_leakage.csv")}
 
     def make(self) -> None:
         """Find them, keep them, list them, and say how many there are."""
         target = self.output()
-        pairs = leakage.overlaps(leakage.read_patches(WritePatches().output().file))
+        pairs = leakage.overlaps(leakage.read_patches(WritePatches().output().check()))
         target["rows"].replace(pairs)
         database.copy_out(LEAKS, target["list"].file)
-        target["list"].record(files.file_hash(target["list"].file))
         said = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in leakage.counted(pairs).items())
         _log.info("split leakage: %s; leaks are listed in %s", said, target["list"].file)
 

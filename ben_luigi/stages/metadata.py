@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import luigi
 import pandas as pd
 import pyarrow as pa
 
@@ -16,52 +15,54 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset import metadata, subset
 from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
-from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits
-from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
+from ben_luigi.stages.prerequisites import input_path, input_task
 from ben_luigi.stages.reference_maps import LabelPatches
 from ben_luigi.stages.resolve import PRIORITY, known_tiles, tiles
-from ben_luigi.stages.tiles import ProcessTiles, rows_made
+from ben_luigi.stages.task import PipelineTask, TileTask
+from ben_luigi.stages.tiles import ProcessTiles, of_all_tiles
 from ben_luigi.state import database
-from ben_luigi.state.targets import MadeFile, MadeFrom
+from ben_luigi.state.code import code_version
+from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
 _VALUES = {"labels": "label", "s2v1": "s2v1_name", "split": "split", "country": "country"}
 _INPUTS = ("s1s2_mapping_csv", "snow_csv", "cloud_csv")
 
 
-class _Mapping(Derived):
+class _Mapping(PipelineTask):
     """A table of patch ids and one value each, as CSV, sorted."""
 
     priority = PRIORITY["metadata"]
-    file = ""
-    maker: type[luigi.Task] = luigi.Task
+    name = ""
+    maker: type[TileTask] = TileTask
     query = ""
 
     def requires(self) -> Any:
         """All tiles."""
         return ProcessTiles()
 
-    def output(self) -> MadeFile:
-        """The CSV: header, LF, sorted by byte order."""
-        return self.mapping({"rows": rows_made(self.maker), "tiles": list(known_tiles())})
+    def made_of(self) -> list[PipelineTask]:
+        """The rows."""
+        return of_all_tiles(self.maker)
 
-    @classmethod
-    def mapping(cls, made_from: MadeFrom | None = None) -> MadeFile:
-        """The CSV, whatever it was made from."""
-        return MadeFile(f"metadata/{cls.file}.csv", made_from)
+    def settings(self) -> dict[str, Any]:
+        """The query."""
+        return {"query": self.query}
+
+    def output(self) -> dict[str, MadeFile]:
+        """The CSV: header, LF, sorted by byte order."""
+        return {"mapping": self.file(f"metadata/{self.name}.csv")}
 
     def make(self) -> None:
         """Copy the rows out of the database."""
-        target = self.output()
-        database.copy_out(self.query, target.file, tiles=list(tiles()))
-        target.record(files.file_hash(target.file))
+        database.copy_out(self.query, self.output()["mapping"].file, tiles=list(tiles()))
 
 
 class MapLabels(_Mapping):
     """Patch and label, one row a label."""
 
-    file = "patch_id_label_mapping"
+    name = "patch_id_label_mapping"
     maker = LabelPatches
     query = (
         'SELECT patch_id COLLATE "C" AS patch_id, label FROM label JOIN patch USING (patch_id) '
@@ -72,22 +73,35 @@ class MapLabels(_Mapping):
 class MapV1Names(_Mapping):
     """Patch and its v1 name; beside it, in `alignment_findings.csv`, what is remarkable about the v1 names."""
 
-    file = "patch_id_s2v1_mapping"
+    name = "patch_id_s2v1_mapping"
     maker = AlignPatches
     query = (
         'SELECT patch_id COLLATE "C" AS patch_id, v1_name AS s2v1_name FROM alignment JOIN patch USING (patch_id) '
         "WHERE tile = ANY(%(tiles)s) ORDER BY 1"
     )
 
+    def requires(self) -> Any:
+        """All tiles, and v1."""
+        return [ProcessTiles(), input_task("v1_spatial_dir")]
+
+    def made_of(self) -> list[PipelineTask]:
+        """The rows, and v1."""
+        return [*super().made_of(), input_task("v1_spatial_dir")]
+
+    def output(self) -> dict[str, MadeFile]:
+        """The mapping, and what is remarkable."""
+        return {**super().output(), "findings": self.file("metadata/alignment_findings.csv")}
+
     def make(self) -> None:
         """Copy the rows out of the database, and look at the v1 names of their zones."""
         super().make()
-        aligned = metadata.read_csv(self.output().file, ["patch_id", "s2v1_name"], header=True)["s2v1_name"]
+        target = self.output()
+        aligned = metadata.read_csv(target["mapping"].file, ["patch_id", "s2v1_name"], header=True)["s2v1_name"]
         zones = {name.epsg for name in tiles().values()}
         spatial = alignment.spatial_files(input_path("v1_spatial_dir"))
         v1 = pd.concat([alignment.read_v1(path) for epsg, path in spatial.items() if epsg in zones])
         found = alignment.findings(v1, aligned.to_pylist())
-        files.write_text(self.output().file.with_name("alignment_findings.csv"), found.to_csv(index=False))
+        files.write_text(target["findings"].file, found.to_csv(index=False))
         for finding, names in found.groupby("finding")["v1_name"]:
             _log.info("%s: %d, listed in metadata/alignment_findings.csv", finding, len(names))
 
@@ -95,7 +109,7 @@ class MapV1Names(_Mapping):
 class MapSplits(_Mapping):
     """Patch and split."""
 
-    file = "patch_id_split_mapping"
+    name = "patch_id_split_mapping"
     maker = AssignSplits
     query = (
         'SELECT patch_id COLLATE "C" AS patch_id, split FROM split JOIN patch USING (patch_id) '
@@ -106,7 +120,7 @@ class MapSplits(_Mapping):
 class MapCountries(_Mapping):
     """Patch and country."""
 
-    file = "patch_id_country_mapping"
+    name = "patch_id_country_mapping"
     maker = AssignCountries
     query = (
         'SELECT patch_id COLLATE "C" AS patch_id, country FROM country JOIN patch USING (patch_id) '
@@ -114,33 +128,32 @@ class MapCountries(_Mapping):
     )
 
 
-class WriteMetadata(Derived):
+class WriteMetadata(PipelineTask):
     """`metadata.parquet`, and the file of the patches with snow, cloud or shadow."""
 
     priority = PRIORITY["metadata"]
+    options = ("metadata.writer",)
 
     def requires(self) -> Any:
         """The mappings and the lists."""
         mappings = {"labels": MapLabels(), "s2v1": MapV1Names(), "split": MapSplits(), "country": MapCountries()}
         return {**mappings, **{option: input_task(option) for option in _INPUTS}}
 
+    def settings(self) -> dict[str, Any]:
+        """The subset, if one is asked for."""
+        return {"subset": _selected(), **({"subset code": code_version(subset)} if config.selection() else {})}
+
     def output(self) -> dict[str, MadeFile]:
         """The two files."""
-        made_from: dict[str, Any] = {
-            "writer": config.metadata().writer,
-            "mappings": [task.mapping().digest() for task in (MapLabels, MapV1Names, MapSplits, MapCountries)],
-            **{option: input_origin(option) for option in _INPUTS},
-        }
-        if config.selection():
-            made_from["subset"] = _selected()
         folder = config.result_folder()
-        return {name: MadeFile(f"{folder}/{name}", made_from) for name in (metadata.METADATA, metadata.FLAGGED)}
+        return {name: self.file(f"{folder}/{name}") for name in (metadata.METADATA, metadata.FLAGGED)}
 
     def make(self) -> None:
         """Join and divide."""
 
         def mapping(name: str) -> Any:
-            return metadata.open_csv(Path(self.input()[name].path), ["patch_id", _VALUES[name]], header=True)
+            path = self.requires()[name].output()["mapping"].check()
+            return metadata.open_csv(path, ["patch_id", _VALUES[name]], header=True)
 
         def given(option: str, *columns: str) -> Any:
             return metadata.read_csv(input_path(option), columns, header=False)
@@ -159,14 +172,7 @@ class WriteMetadata(Derived):
         if config.selection():
             blocks = iter([subset.select(pa.concat_tables(blocks), _places(), selection())])
         folder = config.data_dir() / config.result_folder()
-        written = metadata.write(blocks, folder, str(config.metadata().writer))
-        for name, target in self.output().items():
-            target.record(files.file_hash(written[name]))
-
-
-def metadata_digests() -> list[str]:
-    """What the rows of the dataset are, as digests of both files; asked for by every part, so without its task."""
-    return [MadeFile(f"{config.result_folder()}/{name}").digest() for name in (metadata.METADATA, metadata.FLAGGED)]
+        metadata.write(blocks, folder, str(config.metadata().writer))
 
 
 def _selected() -> dict[str, str]:

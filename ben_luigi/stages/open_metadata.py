@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,20 +12,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ben_luigi import config
-from ben_luigi.domain import files
 from ben_luigi.domain.dataset import croissant, geoparquet, stac
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.placement.footprints import EDGES
 from ben_luigi.stages.archives import MAPS, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, shard_files
-from ben_luigi.stages.derived import Derived
-from ben_luigi.stages.metadata import WriteMetadata, metadata_digests
+from ben_luigi.stages.atmosphere import ReadProduct
+from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import GridPatches
 from ben_luigi.stages.provenance import products
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
-from ben_luigi.stages.resolve import PRIORITY, known_tiles, product_of, tiles
-from ben_luigi.stages.tiles import rows_made
+from ben_luigi.stages.resolve import PRIORITY, product_of, tiles
+from ben_luigi.stages.task import PipelineTask
+from ben_luigi.stages.tiles import of_all_tiles
 from ben_luigi.state import database
-from ben_luigi.state.targets import MadeFile
+from ben_luigi.state.targets import MadeFile, MadeFolder
 
 _DESCRIPTION = (
     "Pairs of Sentinel-1 and Sentinel-2 patches, 1200 m a side, with reference maps of CORINE Land Cover 2018 and "
@@ -34,36 +34,32 @@ _DESCRIPTION = (
 )
 
 
-class WritePatches(Derived):
+class WritePatches(PipelineTask):
     """`patches.parquet`: one row a patch of the dataset, with its place, time, product, land cover and hashes."""
 
     priority = PRIORITY["metadata"]
+    code = (geoparquet,)
 
     def requires(self) -> Any:
         """Which patches there are; what else is said of them has been made by then."""
         return WriteMetadata()
 
+    def made_of(self) -> list[PipelineTask]:
+        """Which patches there are, and what is said of them."""
+        return [WriteMetadata(), *of_all_tiles(ReadProduct, GridPatches, CutPatches, MakeReferenceMaps)]
+
     def output(self) -> MadeFile:
         """The file."""
-        indexes = [
-            [MadeFile(f"{folder}/{tile}.parquet").digest() for tile in known_tiles()]
-            for folder in ("patches", "reference_maps")
-        ]
-        rows = rows_made(GridPatches, MakeReferenceMaps)
-        made_from = {"metadata": metadata_digests(), "indexes": files.text_hash(str(indexes)), "rows": rows}
-        made_from["form"] = files.form(Path(geoparquet.__file__))
-        return MadeFile(f"{config.result_folder()}/{geoparquet.PATCHES}", made_from)
+        return self.file(f"{config.result_folder()}/{geoparquet.PATCHES}")
 
     def make(self) -> None:
         """Gather it, tile by tile."""
-        target = self.output()
-        geoparquet.write(_tile_rows(), target.file)
-        target.record(files.file_hash(target.file))
+        geoparquet.write(_tile_rows(), self.output().file)
 
 
 def _tile_rows() -> Iterator[pa.Table]:
     """The rows of each tile that has patches in the dataset, in the order of the tiles' names."""
-    written = [pq.read_table(target.file) for target in WriteMetadata().output().values()]
+    written = [pq.read_table(target.check()) for target in WriteMetadata().output().values()]
     rows = pa.concat_tables(written).sort_by("patch_id").combine_chunks()
     ids = rows["patch_id"].combine_chunks()
     found = database.query(
@@ -96,30 +92,22 @@ def _counts(tile: str) -> pd.DataFrame:
     )
 
 
-class _Description(Derived):
+class _Description(PipelineTask):
     """A description of the whole dataset, with the hashes of its files."""
-
-    file = ""
-    code = ""
 
     def requires(self) -> Any:
         """The files that are described."""
         return [WriteMetadata(), WritePatches(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
 
-    def output(self) -> MadeFile:
-        """The description."""
-        hashes = {target.file.name: target.digest() for target in _described()}
-        form = files.form(Path(self.code), Path(__file__))
-        return MadeFile(f"{config.result_folder()}/{self.file}", {"files": hashes, "title": _title(), "form": form})
+    def settings(self) -> dict[str, Any]:
+        """Its title."""
+        return {"title": _title()}
 
     def facts(self) -> dict[str, tuple[int, str]]:
         """Length in bytes and sha256 of each file."""
-        return {target.file.name: (target.file.stat().st_size, target.digest()) for target in _described()}
-
-
-def _described() -> list[MadeFile]:
-    archives = [task.output()["archive"] for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
-    return [*WriteMetadata().output().values(), WritePatches().output(), *archives]
+        archives = [task.archive() for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
+        described = [*WriteMetadata().output().values(), WritePatches().output(), *archives]
+        return {target.file.name: (target.file.stat().st_size, target.digest()) for target in described}
 
 
 def _title() -> str:
@@ -130,26 +118,27 @@ def _title() -> str:
 class WriteStac(_Description):
     """`stac/`: a STAC collection with one item a tile."""
 
-    file = f"stac/{stac.COLLECTION}"
-    code = stac.__file__
+    code = (stac,)
+
+    def output(self) -> MadeFolder:
+        """The folder."""
+        return self.folder(f"{config.result_folder()}/stac")
 
     def make(self) -> None:
         """Write all of it in one rename."""
-        target = self.output()
-        patches = pq.read_table(WritePatches().output().file, columns=list(stac.COLUMNS))
-        documents = stac.describe(patches, self.facts(), _title(), _DESCRIPTION)
-        stac.write(documents, target.file.parent)
-        target.record(files.file_hash(target.file))
+        patches = pq.read_table(WritePatches().output().check(), columns=list(stac.COLUMNS))
+        stac.write(stac.describe(patches, self.facts(), _title(), _DESCRIPTION), self.output().file)
 
 
 class WriteCroissant(_Description):
     """`croissant.json`: the dataset as MLCommons' Croissant describes it."""
 
-    file = croissant.CROISSANT
-    code = croissant.__file__
+    code = (croissant,)
+
+    def output(self) -> MadeFile:
+        """The file."""
+        return self.file(f"{config.result_folder()}/{croissant.CROISSANT}")
 
     def make(self) -> None:
         """Write it."""
-        target = self.output()
-        croissant.write(croissant.describe(self.facts(), _title(), _DESCRIPTION), target.file)
-        target.record(files.file_hash(target.file))
+        croissant.write(croissant.describe(self.facts(), _title(), _DESCRIPTION), self.output().file)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import luigi
 import pandas as pd
 
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.placement import alignment
+from ben_luigi.domain.placement import alignment, country
+from ben_luigi.domain.placement import grid as grids
 from ben_luigi.domain.placement.country import countries
 from ben_luigi.domain.placement.grid import PatchGrid, Square
-from ben_luigi.stages.atmosphere import ReadProduct, tile_settings
-from ben_luigi.stages.derived import Derived
-from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
-from ben_luigi.stages.resolve import PRIORITY, TILE
+from ben_luigi.stages.atmosphere import ReadProduct
+from ben_luigi.stages.prerequisites import input_path, input_task
+from ben_luigi.stages.resolve import PRIORITY
+from ben_luigi.stages.task import TileTask
 from ben_luigi.state import database, schema
 from ben_luigi.state.targets import TileRows
 
@@ -32,10 +32,9 @@ def patch_grid(tile: str) -> PatchGrid:
     return PatchGrid(ProductName.parse(row["l2a_name"]).tile_name, square)
 
 
-class _Placement(Derived):
-    """Rows of the patches of a tile, written from its grid and, if `option` names one, an input."""
+class _Placement(TileTask):
+    """Rows of the patches of a tile, computed from its grid and, if `option` names one, an input."""
 
-    tile = luigi.Parameter(description=TILE)
     priority = PRIORITY["placement"]
     table = schema.PATCH
     option = ""
@@ -46,16 +45,13 @@ class _Placement(Derived):
 
     def output(self) -> TileRows:
         """The rows."""
-        made_from = tile_settings(str(self.tile))
-        if self.option:
-            made_from[self.option] = input_origin(self.option)
-        return TileRows(self.table, self.get_task_family(), str(self.tile), made_from)
+        return self.rows(self.table)
 
     def make(self) -> None:
         """Compute the rows and put them in place."""
-        self.output().replace(self.rows(patch_grid(str(self.tile))))
+        self.output().replace(self.compute(patch_grid(self.tile)))
 
-    def rows(self, grid: PatchGrid) -> pd.DataFrame:
+    def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """The rows of the table."""
         raise NotImplementedError
 
@@ -63,21 +59,24 @@ class _Placement(Derived):
 class GridPatches(_Placement):
     """The patches of a tile: position, bounds, CRS, season."""
 
+    code = (grids,)
+
     def requires(self) -> Any:
         """The product."""
         return ReadProduct(tile=self.tile)
 
-    def rows(self, grid: PatchGrid) -> pd.DataFrame:
+    def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """One row a patch of the grid, valid or not."""
-        return grid.table().assign(tile=str(self.tile), season=str(product_row(str(self.tile))["season"]))
+        return grid.table().assign(tile=self.tile, season=str(product_row(self.tile)["season"]))
 
 
 class AssignSplits(_Placement):
     """The split of each patch of a tile."""
 
     table = schema.SPLIT
+    code = (grids,)
 
-    def rows(self, grid: PatchGrid) -> pd.DataFrame:
+    def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """One row a patch."""
         return pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "split": grid.splits()})
 
@@ -87,8 +86,9 @@ class AssignCountries(_Placement):
 
     table = schema.COUNTRY
     option = "countries_geojson"
+    code = (country,)
 
-    def rows(self, grid: PatchGrid) -> pd.DataFrame:
+    def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """One row a patch."""
         nearest = countries(grid, input_path(self.option))
         return pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "country": nearest})
@@ -99,8 +99,9 @@ class AlignPatches(_Placement):
 
     table = schema.ALIGNMENT
     option = "v1_spatial_dir"
+    code = (alignment,)
 
-    def rows(self, grid: PatchGrid) -> pd.DataFrame:
+    def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """One row a pair."""
         spatial = alignment.spatial_files(input_path(self.option))
         epsg = grid.square.epsg
@@ -111,5 +112,5 @@ class AlignPatches(_Placement):
                 found=f"files for EPSG codes {sorted(spatial)}",
                 remedy="add the file of that zone to [inputs] v1_spatial_dir",
             )
-        sensed = ProductName.parse(product_row(str(self.tile))["l2a_name"]).sensing_time
+        sensed = ProductName.parse(product_row(self.tile)["l2a_name"]).sensing_time
         return alignment.align(grid, sensed, alignment.read_v1(spatial[epsg]))

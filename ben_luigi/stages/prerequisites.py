@@ -6,7 +6,11 @@ fetch, from where, and where to put it.
 
 from __future__ import annotations
 
+import json
 import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,9 +29,14 @@ from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
 from ben_luigi.sample.world import make_world
 from ben_luigi.stages.progress import Progress
-from ben_luigi.state.targets import MadeFile
+from ben_luigi.stages.task import Digests, PipelineTask
+from ben_luigi.state import contents
+from ben_luigi.state.targets import MadeFile, MadeFolder
 
 _log = logging.getLogger(__name__)
+NEEDED = ("clc_gpkg", "countries_geojson", "v1_spatial_dir", "s1_dir", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
+"""The options of [inputs] that every run takes, whatever it starts from."""
+_TRY_AGAIN_S = 86_400.0
 PINNED = config.TRACKED_ARTIFACTS / "inputs.toml"
 SAMPLE_ACCOUNT = Credentials("sample", "sample")
 
@@ -42,36 +51,37 @@ def sample_world() -> World:
     return World(config.data_dir() / "sample")
 
 
-class MakeSampleWorld(luigi.Task):
+class MakeSampleWorld(PipelineTask):
     """The small world on which the pipeline runs by default."""
 
     def output(self) -> MadeFile:
-        """The folder of the world."""
-        return MadeFile("sample", {"layout": 1})
+        """What its catalogue knows: it stands in the folder of the world, which appears as a whole."""
+        return self.file("sample/products.json")
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Make it, in one rename."""
-        folder = self.output().file
+        folder = sample_world().folder
         files.remove(folder)
         make_world(folder, Progress(self, "the sample world"))
-        self.output().record(files.file_hash(sample_world().catalogue))
 
 
-class FetchInput(luigi.Task):
+class FetchInput(PipelineTask):
     """A pinned input, fetched and verified: `option` is its name in [inputs]."""
 
-    option = luigi.Parameter(description="name of the option in [inputs]")
+    option: str = luigi.Parameter(description="name of the option in [inputs]")
 
-    def output(self) -> list[MadeFile]:
+    def settings(self) -> dict[str, Any]:
+        """The pins."""
+        return {"pinned": [asdict(file) for file in self._pinned()]}
+
+    def output(self) -> dict[str, MadeFile]:
         """The files of the input."""
-        folder = _folder(str(self.option))
-        return [MadeFile(f"{folder}/{file.file}", {"url": file.url}) for file in self._pinned()]
+        return {file.file: self.file(f"{_folder(self.option)}/{file.file}") for file in self._pinned()}
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Fetch what is missing."""
-        for target, file in zip(self.output(), self._pinned(), strict=True):
-            inputs.fetch(file, target.file.parent, Progress(self, f"fetching {file.file}", "B").at)
-            target.record(file.sha256 or file.git_blob)
+        for file in self._pinned():
+            inputs.fetch(file, self.output()[file.file].file.parent, Progress(self, f"fetching {file.file}", "B").at)
 
     def _pinned(self) -> tuple[inputs.PinnedFile, ...]:
         pinned = inputs.read_pinned(PINNED)
@@ -80,45 +90,183 @@ class FetchInput(luigi.Task):
             raise BadName(
                 f"input {self.option}", expected=f"one of {known}", found="another", remedy="correct --option"
             )
-        return pinned[str(self.option)]
+        return pinned[self.option]
 
 
 class GivenInput(luigi.Task):
     """An input whose path the user gives in [inputs]; it fails with what to do while there is nothing there."""
 
-    option = luigi.Parameter(description="name of the option in [inputs]")
+    option: str = luigi.Parameter(description="name of the option in [inputs]")
 
     def complete(self) -> bool:
         """Whether something is at the path given."""
-        path = config.given_input(str(self.option))
+        path = config.given_input(self.option)
         return path is not None and path.exists()
 
     def run(self) -> None:
         """Say what is missing."""
-        pinned = inputs.read_pinned(PINNED).get(str(self.option), (None,))
-        inputs.require(str(self.option), config.given_input(str(self.option)) or Path(), pinned[0])
+        require_given(self.option)
 
 
-class ExtractV1Metadata(luigi.Task):
+def require_given(option: str) -> None:
+    """BadInput with what to do if nothing is at the path that [inputs] gives."""
+    pinned = inputs.read_pinned(PINNED).get(option, (None,))
+    inputs.require(option, config.given_input(option) or Path(), pinned[0])
+
+
+class ExtractV1Metadata(PipelineTask):
     """Geometries and labels of BigEarthNet v1, from the patches in `[inputs] v1_s2_dir`."""
 
     def requires(self) -> Any:
         """The patches."""
-        return GivenInput(option="v1_s2_dir")
+        return HashInput(option="v1_s2_dir")
 
-    def output(self) -> MadeFile:
+    def output(self) -> MadeFolder:
         """The folder of the files."""
-        return MadeFile("inputs/v1_metadata", {"v1_s2_dir": str(config.given_input("v1_s2_dir"))})
+        return self.folder("inputs/v1_metadata")
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Read each patch's JSON."""
-        target = self.output()
-        files.remove(target.file)
-        with files.published(target.file) as work:
+        folder = self.output().file
+        files.remove(folder)
+        with files.published(folder) as work:
             work.mkdir()
             patches = version1.extract(input_path("v1_s2_dir"), work, Progress(self, "metadata of BigEarthNet v1"))
-        _log.info("geometries and labels of %d patches of BigEarthNet v1 are in %s", patches, target.file)
-        target.record(files.file_hash(target.file / version1.LABELS))
+        _log.info("geometries and labels of %d patches of BigEarthNet v1 are in %s", patches, folder)
+
+
+class HashInput(PipelineTask):
+    """What tells the content of an input, taken once and again when its files have changed; and how far it is proven.
+
+    An input that is no longer there contradicts nothing: what was made of it stays true.
+    """
+
+    option: str = luigi.Parameter(description="name of the option in [inputs]")
+
+    def requires(self) -> Any:
+        """What brings the input."""
+        return input_source(self.option)
+
+    def made_of(self) -> list[PipelineTask]:
+        """Nothing: it looks at what is there."""
+        return []
+
+    def settings(self) -> dict[str, Any]:
+        """Which files there are, as the file system tells."""
+        if not self._is_gone():
+            return {"files": contents.signature(input_path(self.option))}
+        return {"files": self._before().get("files", "")}
+
+    def is_there(self) -> bool:
+        """Whether the input is there, and was looked at."""
+        return not self._is_gone() and super().is_there()
+
+    def output(self) -> MadeFile:
+        """The hash, and how far it is proven."""
+        return self.file(f"inputs/{self.option}.hash.json")
+
+    def make(self) -> Digests:
+        """Take the hash of all its files, and hold it against the pinned one."""
+        path = input_path(self.option)
+        sha256 = contents.sha256(path, Progress(self, f"reading {path.name}", "B").at)
+        said = {"name": path.name, "sha256": sha256, **_proof(self.option, path, sha256)}
+        if contents.is_too_large(path):
+            said |= {"sha256": "", "proof": "too many files to hash; those that are taken are in the hash list"}
+        if said["proof"] == DIFFERS:
+            _log.warning(
+                "input %s at %s is not the pinned file; expected: sha256 %s; found: %s; next: nothing, if you mean it: "
+                "provenance, comparison and report say so",
+                *(self.option, path, said["pinned"], sha256),
+            )
+        files.write_json(self.output().file, said)
+        return {"": sha256}
+
+    def _is_gone(self) -> bool:
+        return not input_path(self.option).exists()
+
+    def _before(self) -> dict[str, Any]:
+        return dict(self.output().recorded().get("made_from", {}))
+
+
+PROVEN, DIFFERS, UNPROVEN = "equal to the pinned file", "not the pinned file", "there is nothing to compare it with"
+
+
+def _proof(option: str, path: Path, sha256: str) -> dict[str, str]:
+    """How far the content of an input is proven."""
+    source = input_source(option)
+    if not isinstance(source, GivenInput):
+        return {"proof": "made by the sample world" if isinstance(source, MakeSampleWorld) else PROVEN}
+    pinned = [file.sha256 for file in inputs.read_pinned(PINNED).get(option, ()) if file.sha256]
+    if len(pinned) != 1 or not path.is_file():
+        return {"proof": UNPROVEN}
+    return {"proof": PROVEN if sha256 == pinned[0] else DIFFERS, "pinned": pinned[0]}
+
+
+def input_facts(options: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What was found out about the content of inputs: name, sha256, and how far it is proven."""
+    tasks = {option: HashInput(option=option) for option in options}
+    return {name: json.loads(task.output().check().read_text(encoding="utf-8")) for name, task in tasks.items()}
+
+
+class TryInput(PipelineTask):
+    """A pinned input that the work can do without: fetched if it can be had, and tried again after a day if not."""
+
+    option: str = luigi.Parameter(description="name of the option in [inputs]")
+
+    def requires(self) -> Any:
+        """What is given, if it is there."""
+        return [HashInput(option=self.option)] if self._is_at_hand() else []
+
+    def settings(self) -> dict[str, Any]:
+        """Whether there is one."""
+        return {"at_hand": self._is_at_hand()}
+
+    def output(self) -> MadeFile:
+        """Whether it could be had, and why not."""
+        return self.file(f"inputs/{self.option}.tried.json")
+
+    def is_there(self) -> bool:
+        """Whether it is there, or could not be had today."""
+        if not super().is_there():
+            return False
+        said = json.loads(self.output().file.read_text(encoding="utf-8"))
+        return input_path(self.option).exists() if said["found"] else abs(time.time() - said["at"]) < _TRY_AGAIN_S
+
+    def make(self) -> Digests:
+        """Fetch it, if it is not at hand and can be fetched."""
+        why = ""
+        if not self._is_at_hand():
+            why = self._fetched()
+        found = input_path(self.option) if self._has_path() and not why else None
+        sha256 = contents.sha256(found) if found is not None and found.exists() else ""
+        files.write_json(self.output().file, {"found": bool(sha256), "why": why, "at": time.time()})
+        return {"": files.text_hash(sha256)}
+
+    def _fetched(self) -> str:
+        """Empty if it was fetched, else why not."""
+        source = input_source(self.option)
+        if not isinstance(source, FetchInput):
+            return "nothing is at the path given" if config.given_input(self.option) else "the sample world has none"
+        try:
+            for file in inputs.read_pinned(PINNED)[self.option]:
+                inputs.fetch(file, config.data_dir() / _folder(self.option))
+        except BadInput as error:
+            return str(error)
+        return ""
+
+    def _has_path(self) -> bool:
+        return config.given_input(self.option) is not None or not config.is_sample()
+
+    def _is_at_hand(self) -> bool:
+        return self._has_path() and config.given_input(self.option) is not None and input_path(self.option).exists()
+
+
+def optional_path(option: str) -> Path | None:
+    """Where the input of a `TryInput` that is complete is; None if it cannot be had."""
+    note = TryInput(option=option).output().file
+    if not note.exists() or not json.loads(note.read_text(encoding="utf-8"))["found"]:
+        return None
+    return input_path(option)
 
 
 def _from_v1(option: str) -> bool:
@@ -126,8 +274,8 @@ def _from_v1(option: str) -> bool:
     return option == "v1_spatial_dir" and config.given_input("v1_s2_dir") is not None
 
 
-def input_task(option: str) -> luigi.Task:
-    """The task that provides the input `option` of [inputs]."""
+def input_source(option: str) -> luigi.Task:
+    """The task that brings the input `option` of [inputs]."""
     if _from_v1(option):
         return ExtractV1Metadata()
     if config.given_input(option) is not None:
@@ -136,6 +284,11 @@ def input_task(option: str) -> luigi.Task:
         return MakeSampleWorld()
     pinned = inputs.read_pinned(PINNED).get(option)
     return GivenInput(option=option) if not pinned or pinned[0].by_hand else FetchInput(option=option)
+
+
+def input_task(option: str) -> HashInput:
+    """The task that stands for the content of the input `option` of [inputs]."""
+    return HashInput(option=option)
 
 
 def input_path(option: str) -> Path:
@@ -149,26 +302,8 @@ def input_path(option: str) -> Path:
         path: Path = getattr(sample_world(), option)
         return path
     folder = config.data_dir() / _folder(option)
-    return folder if option.endswith("_dir") else folder / inputs.read_pinned(PINNED)[option][0].file
-
-
-def input_origin(option: str) -> str:
-    """What a target that is made from the input records of it: the path given, or that it is the sample's or pinned."""
-    given = config.given_input("v1_s2_dir" if _from_v1(option) else option)
-    return str(given) if given is not None else "sample" if config.is_sample() else "pinned"
-
-
-def optional_input(option: str) -> Path | None:
-    """A pinned input that the work can do without: fetched now if need be, None if it cannot be had."""
-    if config.is_sample() and config.given_input(option) is None:
-        return None
-    task = input_task(option)
-    try:
-        if not task.complete():
-            task.run()
-    except BadInput:
-        return None
-    return input_path(option)
+    pinned = inputs.read_pinned(PINNED).get(option)
+    return folder if option.endswith("_dir") or not pinned else folder / pinned[0].file
 
 
 def _folder(option: str) -> str:
@@ -185,23 +320,28 @@ class FindSen2Cor(luigi.Task):
     def complete(self) -> bool:
         """Whether it is found and says the right version."""
         try:
-            self.run()
+            require_sen2cor()
         except Sen2CorError:
             return False
         return True
 
     def run(self) -> None:
         """Say what to fetch and where to put it."""
-        program = sen2cor.find_executable(executable_name())
-        found = _version(program, program.stat().st_mtime_ns)
-        if found in ("", sen2cor.VERSION) or config.sen2cor().any_version:
-            return
-        raise Sen2CorError(
-            program,
-            expected=f"Sen2Cor {sen2cor.VERSION}, which made the published data",
-            found=f"version {found}",
-            remedy="scripts/install-sen2cor installs it; [sen2cor] any_version = true takes this one all the same",
-        )
+        require_sen2cor()
+
+
+def require_sen2cor() -> None:
+    """Sen2CorError with what to do if the program is not there, or is of another version."""
+    program = sen2cor.find_executable(executable_name())
+    found = _version(program, program.stat().st_mtime_ns)
+    if found in ("", sen2cor.VERSION) or config.sen2cor().any_version:
+        return
+    raise Sen2CorError(
+        program,
+        expected=f"Sen2Cor {sen2cor.VERSION}, which made the published data",
+        found=f"version {found}",
+        remedy="scripts/install-sen2cor installs it; [sen2cor] any_version = true takes this one all the same",
+    )
 
 
 @lru_cache(maxsize=4)
@@ -239,16 +379,21 @@ class FindAccount(luigi.Task):
 
     def run(self) -> None:
         """Say how to get and to give an account."""
-        try:
-            account()
-        except CredentialsError as error:
-            raise CredentialsError(
-                error.subject,
-                expected=error.expected,
-                found=error.found,
-                remedy=f"register at https://dataspace.copernicus.eu; {error.remedy}; or give the products in "
-                "[inputs] l1c_dir or l2a_dir, for which no account is needed",
-            ) from error
+        require_account()
+
+
+def require_account() -> None:
+    """CredentialsError with what to do if there is no account."""
+    try:
+        account()
+    except CredentialsError as error:
+        raise CredentialsError(
+            error.subject,
+            expected=error.expected,
+            found=error.found,
+            remedy=f"register at https://dataspace.copernicus.eu; {error.remedy}; or give the products in "
+            "[inputs] l1c_dir or l2a_dir, for which no account is needed",
+        ) from error
 
 
 def account() -> Credentials:

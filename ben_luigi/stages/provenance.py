@@ -7,16 +7,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-import ben_luigi
+from luigi.task import flatten
+
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.dataset.provenance import software
-from ben_luigi.stages.derived import Derived
+from ben_luigi.stages.atmosphere import l2a_task
 from ben_luigi.stages.download import l1c_task
-from ben_luigi.stages.resolve import known_tiles, product_of, source, tiles
-from ben_luigi.stages.tiles import KEPT, ProcessTiles, rows_made
-from ben_luigi.state import database
-from ben_luigi.state.targets import MadeFile
+from ben_luigi.stages.prerequisites import NEEDED, HashInput, input_facts, input_task
+from ben_luigi.stages.resolve import product_of, source, tiles
+from ben_luigi.stages.task import PipelineTask
+from ben_luigi.stages.tiles import KEPT, ProcessTiles, of_all_tiles
+from ben_luigi.state import code, database
+from ben_luigi.state.targets import MadeFile, snapshot
 
 _ROWS = """
 SELECT tile, l2a_name, baseline, start_time::text AS start_time, boa_offset,
@@ -30,36 +32,70 @@ FROM product WHERE tile = ANY(%(tiles)s) ORDER BY tile
 """
 
 
-class WriteProvenance(Derived):
-    """`provenance.json`: for each tile its products, hashes and counts; versions of all software."""
+class WriteProvenance(PipelineTask):
+    """`provenance.json`: for each tile its products, hashes, counts, and what it was made with; all inputs."""
+
+    code = (Path(__file__),)
+    options = ("cdse.accept_superseded", "tile.accept_offset")
 
     def requires(self) -> Any:
-        """All tiles."""
-        return ProcessTiles()
+        """All tiles, and the inputs."""
+        return [ProcessTiles(), *used_inputs()]
+
+    def made_of(self) -> list[PipelineTask]:
+        """What was made of each tile, and the inputs."""
+        return [*of_all_tiles(*KEPT), *used_inputs()]
+
+    def settings(self) -> dict[str, Any]:
+        """What they were made with, and the subset, if one is asked for."""
+        made_with = [str(_recorded(task)) for task in self.made_of()]
+        return {"made_with": files.text_hash("\n".join(made_with)), "subset": config.selection()}
 
     def output(self) -> MadeFile:
         """The file."""
-        made_from = {"rows": rows_made(*KEPT), "tiles": list(known_tiles()), "form": files.form(Path(__file__))}
-        subset = {"subset": config.selection()} if config.selection() else {}
-        return MadeFile(f"{config.result_folder()}/provenance.json", {**made_from, **subset})
+        return self.file(f"{config.result_folder()}/provenance.json")
 
     def make(self) -> None:
         """Collect what was noted on the way."""
         rows = database.query(_ROWS, tiles=list(tiles())).to_dict("records")
-        by_tile = {str(row["tile"]): {**row, **products(str(row["tile"]))} for row in rows}
+        by_tile = {str(row["tile"]): {**row, **products(str(row["tile"])), **_made_with(row["tile"])} for row in rows}
         content = {
-            "software": software(ben_luigi.__version__),
+            "software": code.versions(),
             "settings": {
                 "source": source(),
                 "accept_superseded": bool(config.cdse().accept_superseded),
                 "accept_offset": config.tile().accept_offset,
                 "subset": config.selection(),
             },
+            "inputs": input_facts([task.option for task in used_inputs()]),
             "tiles": by_tile,
         }
-        target = self.output()
-        files.write_text(target.file, json.dumps(content, indent=1, sort_keys=True) + "\n")
-        target.record(files.file_hash(target.file))
+        files.write_json(self.output().file, content)
+
+
+def used_inputs() -> list[HashInput]:
+    """The inputs that every run takes, whatever it starts from."""
+    start = [source()] if source() == "tile_names_csv" else []
+    return [input_task(option) for option in (*start, *NEEDED)]
+
+
+def _recorded(task: PipelineTask) -> dict[str, Any]:
+    """The versions of software and code that made the results of a task."""
+    found = [target.recorded().get("made_with", {}) for target in flatten(task.output())]
+    return next((made_with for made_with in found if made_with), {})
+
+
+def _made_with(tile: str) -> dict[str, Any]:
+    """What made a tile, for each step: a list, as most have been made with the same."""
+    by_version: dict[str, dict[str, Any]] = {}
+    with snapshot():
+        tasks: list[PipelineTask] = [task(tile=tile) for task in KEPT]
+        tasks += [l2a_task(tile), *([l1c_task(tile)] if source() != "l2a_dir" else [])]
+        for task in tasks:
+            made_with = _recorded(task)
+            said = by_version.setdefault(str(made_with), {"software": made_with, "steps": []})
+            said["steps"] = sorted([*said["steps"], task.task_family])
+    return {"made_with": list(by_version.values())}
 
 
 def products(tile: str) -> dict[str, Any]:

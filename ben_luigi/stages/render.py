@@ -19,13 +19,13 @@ from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, Square
 from ben_luigi.domain.report import rendering
-from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import patch_grid, product_row
-from ben_luigi.stages.prerequisites import input_path, input_task
+from ben_luigi.stages.prerequisites import HashInput, input_path, input_task
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
-from ben_luigi.stages.resolve import PRIORITY, TILE, OverTiles, product_of, source, tiles
+from ben_luigi.stages.resolve import PRIORITY, OverTiles, product_of, source_task, tiles
+from ben_luigi.stages.task import PipelineTask, TileTask
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
@@ -35,91 +35,92 @@ _FORMATS = ("png", "tif")
 _FLAGGED = {"snow": ("snow_csv",), "cloud": ("cloud_csv",), "any": ("snow_csv", "cloud_csv")}
 
 
-class RenderTile(OverTiles, Derived):
+class RenderTile(OverTiles, TileTask):
     """An overview of a tile: its patches in true colour, and its reference maps in CORINE's colours."""
 
-    tile = luigi.Parameter(description=TILE)
-    format = luigi.ChoiceParameter(default="png", choices=_FORMATS, description="png, or tif for GeoTIFF")
+    format: str = luigi.ChoiceParameter(default="png", choices=_FORMATS, description="png, or tif for GeoTIFF")
     priority = PRIORITY["archive"]
+    code = (rendering, COLOURS)
 
-    def tile_tasks(self) -> list[luigi.Task]:
+    def tile_tasks(self) -> list[PipelineTask]:
         """The shards."""
         return [CutPatches(tile=self.tile), MakeReferenceMaps(tile=self.tile)]
 
     def output(self) -> dict[str, MadeFile]:
         """The two pictures."""
-        shards = {"rgb": "patches", "reference_map": "reference_maps"}
-        return {
-            name: MadeFile(
-                f"render/{self.tile}/{name}.{self.format}",
-                {"shard": _digest(folder, str(self.tile)), "form": _form()},
-            )
-            for name, folder in shards.items()
-        }
+        return {name: self.file(f"render/{self.tile}/{name}.{self.format}") for name in ("rgb", "reference_map")}
 
-    def make(self) -> Any:
-        """Have the shards made, and draw them."""
-        yield self.tile_tasks()
-        grid = patch_grid(str(self.tile))
-        with _shard("patches", str(self.tile)) as shard:
-            rgb = rendering.rgb_overview(shard, grid, boa_offset=_boa_offset(str(self.tile)))
-        with _shard("reference_maps", str(self.tile)) as shard:
+    def make(self) -> None:
+        """Draw them."""
+        grid = patch_grid(self.tile)
+        with _shard(CutPatches(tile=self.tile)) as shard:
+            rgb = rendering.rgb_overview(shard, grid, boa_offset=_boa_offset(self.tile))
+        with _shard(MakeReferenceMaps(tile=self.tile)) as shard:
             codes = rendering.map_overview(shard, grid)
         colours = rendering.read_colours(COLOURS)
         side_m = grid.patches_a_side * PATCH_M
         square = Square(grid.square.left, grid.square.top, side_m, grid.square.epsg)
         for name, picture in {"rgb": rgb, "reference_map": rendering.map_picture(codes, colours)}.items():
-            target = self.output()[name]
-            _write(target.file, picture, square)
-            target.record(files.file_hash(target.file))
+            _write(self.output()[name].file, picture, square)
 
 
-class RenderPatches(luigi.Task):
+class RenderPatches(OverTiles):
     """True-colour pictures of patches: of those named, of a file's list, of a tile, or of those flagged."""
 
-    patches = luigi.Parameter(default="", description="patch ids, separated by commas or spaces")
-    patch_file = luigi.Parameter(default="", description="a file with a patch id in each line")
-    tile = luigi.Parameter(default="", description="all patches of this tile key, as in 33UUP_20170613")
-    flagged = luigi.ChoiceParameter(
+    patches: str = luigi.Parameter(default="", description="patch ids, separated by commas or spaces")
+    patch_file: str = luigi.Parameter(default="", description="a file with a patch id in each line")
+    tile: str = luigi.Parameter(default="", description="all patches of this tile key, as in 33UUP_20170613")
+    flagged: str = luigi.ChoiceParameter(
         default="no", choices=("no", *_FLAGGED), description="those with snow, cloud or any, of --tile or of all tiles"
     )
-    format = luigi.ChoiceParameter(default="png", choices=_FORMATS, description="png, or tif for GeoTIFF")
+    format: str = luigi.ChoiceParameter(default="png", choices=_FORMATS, description="png, or tif for GeoTIFF")
+    code = (rendering,)
 
     def requires(self) -> Any:
         """The list of products, and the lists of flagged patches."""
-        return [input_task(option) for option in (source(), *_FLAGGED.get(str(self.flagged), ()))]
+        return [source_task(), *(input_task(option) for option in _FLAGGED.get(self.flagged, ()))]
+
+    def tile_tasks(self) -> list[PipelineTask]:
+        """The shards."""
+        return [CutPatches(tile=tile) for tile in self._chosen()]
+
+    def made_of(self) -> list[PipelineTask]:
+        """The shards, and the lists."""
+        return [*super().made_of(), *(task for task in self.deps() if isinstance(task, HashInput))]
+
+    def settings(self) -> dict[str, Any]:
+        """Which patches are asked for."""
+        return self._asked()
+
+    def _asked(self) -> dict[str, Any]:
+        asked = {name: getattr(self, name) for name in ("patches", "tile", "flagged", "format")}
+        return {**asked, **({"patch_file": self._file_digest()} if self.patch_file else {})}
 
     def output(self) -> MadeFile:
         """The list of the pictures that were made."""
-        asked = {name: str(getattr(self, name)) for name in ("patches", "tile", "flagged", "format")}
-        if self.patch_file:
-            asked["patch_file"] = self._file_digest()
-        return MadeFile(f"render/{files.text_hash(json.dumps(asked))[:12]}.json", {**asked, "form": _form()})
+        return self.file(f"render/{files.text_hash(json.dumps(self._asked()))[:12]}.json")
 
-    def complete(self) -> bool:
-        """Whether all the pictures that were made are there still, and are those of the shards as they are now."""
-        target = self.output()
-        if not target.exists():
+    def is_there(self) -> bool:
+        """Whether all the pictures that were made are there still."""
+        if not super().is_there():
             return False
-        made = json.loads(target.file.read_text(encoding="utf-8"))
-        there = all((config.data_dir() / name).exists() for name in made["pictures"])
-        return there and made["shards"] == {tile: _digest("patches", tile) for tile in made["shards"]}
+        pictures = json.loads(self.output().file.read_text(encoding="utf-8"))
+        return all((config.data_dir() / name).exists() for name in pictures)
 
-    def run(self) -> Any:
-        """Have the shards made, choose, and draw."""
+    def make(self) -> None:
+        """Choose, and draw."""
+        named, pictures = self._named(), []
+        for tile, ids in self._chosen().items():
+            pictures += list(self._draw(tile, ids if named else self._of_tile(tile)))
+        files.write_json(self.output().file, pictures)
+        _log.info("%d pictures in %s", len(pictures), self.output().file.parent)
+
+    def _chosen(self) -> dict[str, list[str]]:
+        """The tiles, each with the patches that were named."""
         named = self._named()
         if self.tile:
-            product_of(str(self.tile))
-        chosen = named or {tile: [] for tile in ([str(self.tile)] if self.tile else tiles())}
-        yield [CutPatches(tile=tile) for tile in chosen]
-        pictures = []
-        for tile, ids in chosen.items():
-            pictures += list(self._draw(tile, ids if named else self._of_tile(tile)))
-        shards = {tile: _digest("patches", tile) for tile in chosen}
-        target = self.output()
-        files.write_text(target.file, json.dumps({"pictures": pictures, "shards": shards}, indent=1) + "\n")
-        target.record(files.file_hash(target.file))
-        _log.info("%d pictures in %s", len(pictures), target.file.parent)
+            product_of(self.tile)
+        return named or {tile: [] for tile in ([self.tile] if self.tile else tiles())}
 
     def _named(self) -> dict[str, list[str]]:
         """The patches that were named, by tile; none if a tile or flagged ones are asked for. BadName, BadInput."""
@@ -131,7 +132,7 @@ class RenderPatches(luigi.Task):
                 found="none" if not any(ways) else "more than one",
                 remedy="for example: scripts/run RenderPatches --tile 33UUP_20170613 --flagged snow",
             )
-        ids = self._listed() if self.patch_file else str(self.patches).replace(",", " ").split()
+        ids = self._listed() if self.patch_file else self.patches.replace(",", " ").split()
         key_of = {name.converted().tile_name: key for key, name in tiles().items()}
         by_tile: dict[str, list[str]] = {}
         for patch_id in dict.fromkeys(ids):
@@ -148,21 +149,21 @@ class RenderPatches(luigi.Task):
 
     def _file_digest(self) -> str:
         """What tells the content of the list; empty if it is not there, which `run` says."""
-        path = Path(str(self.patch_file)).expanduser()
+        path = Path(self.patch_file).expanduser()
         return files.file_hash(path) if path.is_file() else ""
 
     def _listed(self) -> list[str]:
         try:
-            ids = Path(str(self.patch_file)).expanduser().read_text(encoding="utf-8").split()
+            ids = Path(self.patch_file).expanduser().read_text(encoding="utf-8").split()
         except (OSError, ValueError) as error:
             raise BadInput(
-                str(self.patch_file),
+                self.patch_file,
                 expected="a file with a patch id in each line",
                 found=str(error),
                 remedy="correct --patch-file",
             ) from error
         if not ids:
-            raise BadInput(str(self.patch_file), expected="a patch id in each line", found="none", remedy="write some")
+            raise BadInput(self.patch_file, expected="a patch id in each line", found="none", remedy="write some")
         return ids
 
     def _of_tile(self, tile: str) -> list[str]:
@@ -175,7 +176,7 @@ class RenderPatches(luigi.Task):
         if self.flagged != "no":
             lists = [
                 metadata.read_csv(input_path(option), ["s2v1_name"], header=False)["s2v1_name"].to_pylist()
-                for option in _FLAGGED[str(self.flagged)]
+                for option in _FLAGGED[self.flagged]
             ]
             rows = rows[rows["v1_name"].isin(np.concatenate(lists))]
         return [str(patch_id) for patch_id in rows["patch_id"]]
@@ -184,7 +185,7 @@ class RenderPatches(luigi.Task):
         """Draw patches of a tile; gives the names of the pictures."""
         grid, boa_offset = patch_grid(tile), _boa_offset(tile)
         progress = Progress(self, f"pictures of {tile}", "%", 100)
-        with _shard("patches", tile) as shard:
+        with _shard(CutPatches(tile=tile)) as shard:
             missing = [patch_id for patch_id in ids if patch_id not in shard]
             if missing:
                 raise _not_written(tile, missing)
@@ -214,21 +215,14 @@ def _not_written(tile: str, ids: list[str]) -> BadArchive:
     )
 
 
-def _form() -> str:
-    """What gives a picture its form: how it is drawn, and in which colours."""
-    return files.form(Path(rendering.__file__), COLOURS)
-
-
 def _boa_offset(tile: str) -> bool:
     return bool(product_row(tile)["boa_offset"])
 
 
-def _shard(folder: str, tile: str) -> ShardReader:
-    return ShardReader(config.data_dir() / folder / f"{tile}.tar")
-
-
-def _digest(folder: str, tile: str) -> str:
-    return MadeFile(f"{folder}/{tile}.tar").digest()
+def _shard(task: CutPatches | MakeReferenceMaps) -> ShardReader:
+    target = task.output()
+    target["index"].check()
+    return ShardReader(target["tar"].file)
 
 
 def _write(path: Path, picture: np.ndarray, square: Square) -> None:

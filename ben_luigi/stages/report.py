@@ -20,19 +20,19 @@ from ben_luigi.domain.report import rendering, report
 from ben_luigi.domain.report.report_tiles import IN_SPLIT, Tile
 from ben_luigi.domain.report.report_words import File, Sources
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
-from ben_luigi.stages.archives import MAPS, S1, S2, archive_digests
+from ben_luigi.stages.archives import ARCHIVES, MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.comparison import FIGURES, CompareWithPublished
-from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.leakage import FindSplitLeakage
-from ben_luigi.stages.metadata import WriteMetadata, metadata_digests
+from ben_luigi.stages.metadata import MapV1Names, WriteMetadata
 from ben_luigi.stages.open_metadata import WritePatches
-from ben_luigi.stages.prerequisites import input_origin, input_path, input_task
+from ben_luigi.stages.prerequisites import input_path, input_task
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.render import COLOURS, RenderTile
-from ben_luigi.stages.resolve import PRIORITY, known_tiles, tiles
+from ben_luigi.stages.resolve import PRIORITY, OverTiles, tiles
+from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import database
-from ben_luigi.state.targets import MadeFile
+from ben_luigi.state.targets import MadeFile, MadeFolder
 
 # Of each tile one text: what became of its patches, as `report_tiles.STATES` says, x first, then y.
 _STATES = """
@@ -54,39 +54,44 @@ WHERE tile = ANY(%(tiles)s) GROUP BY tile, code ORDER BY tile, code
 """
 
 
-class WriteReport(Derived):
+class WriteReport(OverTiles):
     """`dataset/report/index.html`: the finished dataset, to look at. It tells of the whole: a subset has none."""
 
     priority = PRIORITY["archive"]
+    code = (Path(report.__file__).parent, Path(__file__), COLOURS, FIGURES)
+
+    def tile_tasks(self) -> list[PipelineTask]:
+        """The pictures of the tiles."""
+        return [RenderTile(tile=tile) for tile in tiles()]
 
     def requires(self) -> Any:
-        """What it tells of."""
+        """What it tells of; the tiles are drawn when that is there."""
+        return [*self._told(), input_task("countries_geojson")]
+
+    def made_of(self) -> list[PipelineTask]:
+        """What it tells of; the pictures are of the same shards, and may go."""
+        return [*self._told(), input_task("countries_geojson")]
+
+    def _told(self) -> list[PipelineTask]:
+        archives = [ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
         made = [WriteMetadata(), WritePatches(), WriteProvenance(), CompareWithPublished(), FindSplitLeakage()]
-        return [*made, input_task("countries_geojson")]
+        return [*archives, *made, MapV1Names()]
 
-    def output(self) -> MadeFile:
-        """The first page; the folder with all others is published as a whole."""
-        made_from = {
-            "archives": archive_digests(),
-            "metadata": metadata_digests(),
-            "leakage": FindSplitLeakage().output()["list"].digest(),
-            "provenance": WriteProvenance().output().digest(),
-            "countries_geojson": input_origin("countries_geojson"),
-            "tiles": list(known_tiles()),
-            "form": files.form(Path(report.__file__).parent, Path(__file__), COLOURS, FIGURES, _nomenclature()),
-        }
-        return MadeFile("dataset/report/index.html", made_from)
+    def settings(self) -> dict[str, Any]:
+        """The classes."""
+        return {"nomenclature": files.file_hash(_nomenclature())}
 
-    def make(self) -> Any:
-        """Have the tiles drawn, and write it."""
-        drawn = {tile: RenderTile(tile=tile) for tile in tiles()}
-        yield list(drawn.values())
-        target = self.output()
-        sources = _sources({tile: task.output() for tile, task in drawn.items()})
-        with files.published(target.file.parent) as work:
+    def output(self) -> MadeFolder:
+        """The folder, published as a whole."""
+        return self.folder("dataset/report")
+
+    def make(self) -> None:
+        """Write it."""
+        folder = self.output().file
+        sources = _sources({tile: RenderTile(tile=tile).output() for tile in tiles()})
+        with files.published(folder) as work:
             report.write_report(work, sources, Progress(self, "report", "tiles", len(sources.tiles)))
-            files.remove(target.file.parent)
-        target.record(files.file_hash(target.file))
+            files.remove(folder)
 
 
 def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
@@ -136,7 +141,7 @@ def _files(folder: Path) -> list[File]:
     """The files of the dataset; the hashes of the archives were taken when they were made."""
     found = []
     for name in (S2, S1, MAPS):
-        said = json.loads((config.data_dir() / "archives" / f"{name}.json").read_text(encoding="utf-8"))
+        said = json.loads(ARCHIVES[name]().output().check().read_text(encoding="utf-8"))
         for file, hashes in ((f"{name}.tar.zst", said["compressed"]), (f"{name}.tar", said["tar"])):
             found.append(File(file, hashes["size_bytes"], hashes["sha256"], hashes["md5"]))
     for name in (metadata.METADATA, metadata.FLAGGED, PATCHES, "provenance.json", "comparison.json"):
@@ -148,6 +153,5 @@ def _files(folder: Path) -> list[File]:
 
 def _findings() -> dict[str, int]:
     """What is remarkable about v1 patches, counted."""
-    path = config.data_dir() / "metadata" / "alignment_findings.csv"
-    with path.open(encoding="utf-8", newline="") as file:
+    with MapV1Names().output()["findings"].check().open(encoding="utf-8", newline="") as file:
         return dict(sorted(Counter(row["finding"] for row in csv.DictReader(file)).items()))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -22,14 +20,12 @@ from ben_luigi.domain.cdse.resolve import Resolution
 from ben_luigi.domain.errors import BadInput, BadName, CdseError, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import l1c, product
-from ben_luigi.stages.prerequisites import input_origin, input_path, input_task, optional_input
+from ben_luigi.stages.prerequisites import GivenInput, TryInput, input_path, input_task, optional_path
 from ben_luigi.stages.service import client
+from ben_luigi.stages.task import RUN, STARTED, Digests, PipelineTask
 from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
-TILE = "tile key, MGRS square and sensing date, as in 33UUP_20170613"
-"""What the parameter `tile` of all tasks is."""
-
 PRIORITY = {
     name: number
     for number, name in enumerate(
@@ -37,10 +33,6 @@ PRIORITY = {
     )
 }
 """Later stages first, so that tiles flow to the end."""
-
-
-_STARTED, _RUN = time.time(), secrets.token_hex(8)
-"""When this run began, and its name; workers, which are forked, know them too."""
 
 
 def source() -> str:
@@ -53,6 +45,11 @@ def source() -> str:
     if config.given_input("l1c_dir") is not None and config.given_input("tile_names_csv") is None:
         return "l1c_dir"
     return "tile_names_csv"
+
+
+def source_task() -> luigi.Task:
+    """The task that brings the list of products, or the folder with them."""
+    return input_task(source()) if source() == "tile_names_csv" else GivenInput(option=source())
 
 
 def tiles() -> dict[str, ProductName]:
@@ -103,7 +100,7 @@ def product_of(tile: str) -> ProductName:
 
 def known_tiles() -> dict[str, ProductName]:
     """`tiles()`, or none while the list of products is yet to come."""
-    return tiles() if input_task(source()).complete() else {}
+    return tiles() if source_task().complete() else {}
 
 
 def _check(names: Sequence[ProductName], known: dict[str, ProductName], path: Path) -> None:
@@ -127,23 +124,31 @@ def _found_in(folder: Path, changed_ns: int) -> dict[ProductName, Path]:
     return l1c.find_products(folder)
 
 
-class OverTiles(luigi.Task):
+class OverTiles(PipelineTask):
     """A task that needs tiles, which are known when the list of products is: if it is yet to come, while running."""
 
-    def tile_tasks(self) -> list[luigi.Task]:
+    def tile_tasks(self) -> list[PipelineTask]:
         """The tasks of tiles that must be complete."""
         raise NotImplementedError
 
     def requires(self) -> Any:
         """The list of products, and what is needed of tiles as far as that is known yet."""
-        return [input_task(source()), *self._known]
+        return [source_task(), *self._known]
+
+    def made_of(self) -> list[PipelineTask]:
+        """What is needed of tiles."""
+        return self.tile_tasks() if known_tiles() else []
+
+    def needs(self) -> list[luigi.Task]:
+        """What is needed of tiles, now that they are known."""
+        return [*self.tile_tasks()]
 
     @cached_property
-    def _known(self) -> list[luigi.Task]:
+    def _known(self) -> list[PipelineTask]:
         return self.tile_tasks() if known_tiles() else []
 
 
-class AskCatalogue(luigi.Task):
+class AskCatalogue(PipelineTask):
     """What CDSE's catalogue says of each product, good or bad; `tiles/states.csv` is the table that people read.
 
     The next run asks again where it has said of a product that it cannot be had, or where a download has failed since:
@@ -151,44 +156,51 @@ class AskCatalogue(luigi.Task):
     """
 
     priority = PRIORITY["resolve"]
+    options = ("dataset.tiles", "cdse.catalogue_url", "cdse.accept_superseded")
 
     def requires(self) -> Any:
-        """The list of products."""
-        return input_task("tile_names_csv")
+        """The list of products, and the ids that were published, if they can be had."""
+        return [input_task("tile_names_csv"), TryInput(option="published_tile_ids_csv")]
 
-    def output(self) -> MadeFile:
-        """Products with id, length and checksums, as JSON."""
-        return MadeFile("tiles/products.json", _asked())
+    def output(self) -> dict[str, MadeFile]:
+        """Products with id, length and checksums, as JSON; and the table for people."""
+        return {"products": self.file("tiles/products.json"), "states": self.file("tiles/states.csv")}
 
-    def complete(self) -> bool:
+    def is_there(self) -> bool:
         """Whether the catalogue was asked, in this run or with answers that have proved good."""
-        target = self.output()
-        if not target.exists():
+        if not super().is_there():
             return False
+        target = self.output()["products"]
         asked = target.file.stat().st_mtime
         # By the name too, since clocks are set back, and those of other hosts differ.
-        asked_now = asked >= _STARTED or target.made_by() == _RUN
+        asked_now = asked >= STARTED or target.recorded().get("by") == RUN
         return asked_now or not any(_doubtful(found, asked) for found in resolutions().values())
 
-    def run(self) -> None:
+    def remake(self, before: Mapping[str, Mapping[str, Any]]) -> Digests | None:
         """Ask; where it does not answer, earlier answers are as good as any."""
-        published = optional_input("published_tile_ids_csv")
-        known = resolve.read_tile_ids(published) if published else None
+        path = optional_path("published_tile_ids_csv")
+        known = resolve.read_tile_ids(path) if path else None
         accept = bool(config.cdse().accept_superseded)
         target = self.output()
         try:
             with client() as session:
                 found = resolve.resolve(tiles().values(), session, known, accept_superseded=accept)
         except CdseError as error:
-            if not target.exists():
+            if not all(self._is_as_before(target[name], before[name]) for name in target):
                 raise
             _log.warning("what the catalogue said before is gone on with: %s", error)
-            target.file.touch()
-            return
-        resolve.write_states(target.file.with_name("states.csv"), found)
+            target["products"].file.touch()
+            return None
+        resolve.write_states(target["states"].file, found)
         content = {one.name.tile_key: {**asdict(one), "name": str(one.name)} for one in found}
-        files.write_text(target.file, json.dumps(content, indent=1, sort_keys=True, default=str) + "\n")
-        target.record(files.file_hash(target.file), by=_RUN)
+        files.write_json(target["products"].file, content)
+        return None
+
+    def _is_as_before(self, target: MadeFile, recorded: Mapping[str, Any]) -> bool:
+        """Whether a file is that which was recorded, and an answer to the question of now."""
+        asked = json.loads(json.dumps(self.fingerprint(), default=str))
+        made = recorded.get("made_from") == asked and target.file.exists()
+        return made and target.content() == recorded.get("digest")
 
 
 def _doubtful(found: Resolution, asked: float) -> bool:
@@ -197,18 +209,9 @@ def _doubtful(found: Resolution, asked: float) -> bool:
     return found.problem is not None or (err is not None and err.exists() and err.stat().st_mtime > asked)
 
 
-def _asked() -> dict[str, Any]:
-    return {
-        "tile_names_csv": input_origin("tile_names_csv"),
-        "tiles": config.selected_tiles(),
-        "catalogue_url": config.cdse().catalogue_url,
-        "accept_superseded": config.cdse().accept_superseded,
-    }
-
-
 def resolutions() -> dict[str, Resolution]:
     """What the catalogue said, by tile key."""
-    file = AskCatalogue().output().file
+    file = AskCatalogue().output()["products"].file
     return _said(file, file.stat().st_mtime_ns)
 
 
@@ -224,7 +227,7 @@ def _resolution(said: dict[str, Any]) -> Resolution:
     return Resolution(ProductName.parse(said["name"]), said["state"], product, said["note"], said["accept_superseded"])
 
 
-class ResolveTileIds(luigi.Task):
+class ResolveTileIds(PipelineTask):
     """`bigearthnet_s2_tile_ids.csv`: the CDSE id of each product, if all of them can be had."""
 
     priority = PRIORITY["resolve"]
@@ -235,12 +238,10 @@ class ResolveTileIds(luigi.Task):
 
     def output(self) -> MadeFile:
         """The ids."""
-        return MadeFile("tiles/bigearthnet_s2_tile_ids.csv", {**_asked(), "products": AskCatalogue().output().digest()})
+        return self.file("tiles/bigearthnet_s2_tile_ids.csv")
 
-    def run(self) -> None:
+    def make(self) -> None:
         """Every product that cannot be had is named, with every candidate."""
         found = resolutions().values()
         resolve.require(found)
-        target = self.output()
-        resolve.write_tile_ids(target.file, found)
-        target.record(files.file_hash(target.file))
+        resolve.write_tile_ids(self.output().file, found)

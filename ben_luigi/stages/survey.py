@@ -29,15 +29,21 @@ from ben_luigi.stages.leakage import FindSplitLeakage
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteStac
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.prerequisites import FindAccount, FindSen2Cor, GivenInput, input_task, side_m
+from ben_luigi.stages.prerequisites import (
+    NEEDED,
+    GivenInput,
+    input_source,
+    require_account,
+    require_given,
+    require_sen2cor,
+    side_m,
+)
 from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.report import WriteReport
 from ben_luigi.stages.resolve import AskCatalogue, ResolveTileIds, known_tiles, resolutions, source
 from ben_luigi.stages.tiles import KEPT
 from ben_luigi.state import database
 from ben_luigi.state.targets import snapshot
-
-_NEEDED = ("clc_gpkg", "countries_geojson", "v1_spatial_dir", "s1_dir", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
 
 
 @contextmanager
@@ -66,8 +72,8 @@ def stages() -> list[Stage]:
         if source() == "tile_names_csv":
             found.append(_of(AskCatalogue()))
         if source() != "l2a_dir":
-            reports = [l1c_task(tile).output()["report"].exists() for tile in tiles]
-            notes = [ConvertToL2A(tile=tile).output().exists() for tile in tiles]
+            reports = [l1c_task(tile).is_true() for tile in tiles]
+            notes = [ConvertToL2A(tile=tile).is_true() for tile in tiles]
             found += [Stage("L1C products", sum(reports), len(tiles)), Stage("L2A products", sum(notes), len(tiles))]
         for task in reversed(KEPT):
             done = [task(tile=tile).complete() for tile in tiles]
@@ -132,11 +138,9 @@ def _downloads(tiles: list[str], convert: list[str]) -> list[int | None]:
     needed = [
         tile
         for tile, task in tasks.items()
-        if task.option == "tile_names_csv"
-        and not task.complete()
-        and (tile in convert or not task.output()["report"].exists())
+        if task.option == "tile_names_csv" and not task.complete() and (tile in convert or not task.is_true())
     ]
-    if not needed or not AskCatalogue().output().exists():
+    if not needed or not AskCatalogue().output()["products"].file.exists():
         return [None] * len(needed)
     said = resolutions()
     return [product.length_bytes if tile in said and (product := said[tile].product) else None for tile in needed]
@@ -159,22 +163,21 @@ def missing(planned: Work) -> list[PipelineError]:
 
 
 def _missing_inputs() -> Iterator[PipelineError]:
-    for option in (source(), *_NEEDED):
-        task = input_task(option)
-        if isinstance(task, GivenInput) and not task.complete():
+    for option in dict.fromkeys((source(), *NEEDED)):
+        if isinstance(input_source(option), GivenInput):
             try:
-                task.run()
+                require_given(option)
             except BadInput as error:
                 yield error
 
 
 def _missing_programs(planned: Work) -> Iterator[PipelineError]:
-    tasks: list[luigi.Task] = [FindSen2Cor()] if planned.conversions and not config.is_sample() else []
+    required = [require_sen2cor] if planned.conversions and not config.is_sample() else []
     if planned.downloads_bytes and not config.is_sample() and not _is_account_given():
-        tasks.append(FindAccount())
-    for task in tasks:
+        required.append(require_account)
+    for require in required:
         try:
-            task.run()
+            require()
         except PipelineError as error:
             yield error
 

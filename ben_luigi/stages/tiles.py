@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import luigi
-
 from ben_luigi.stages.atmosphere import ReadProduct
-from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits, GridPatches
 from ben_luigi.stages.reference_maps import LabelPatches, MakeReferenceMaps
 from ben_luigi.stages.resolve import OverTiles, known_tiles, tiles
-from ben_luigi.state.targets import rows_digest
+from ben_luigi.stages.task import PipelineTask, TileTask
 
-KEPT = (
+KEPT: tuple[type[TileTask], ...] = (
     LabelPatches,
     MakeReferenceMaps,
     CutPatches,
@@ -27,10 +22,10 @@ KEPT = (
 """What is made of each tile and kept to the end. Products may go once they have been cut."""
 
 
-class ProcessTiles(OverTiles, Derived):
+class ProcessTiles(OverTiles):
     """Every tile's rows and shards. It leaves nothing of its own: it is complete when each of them is."""
 
-    def tile_tasks(self) -> list[luigi.Task]:
+    def tile_tasks(self) -> list[PipelineTask]:
         """What is needed of every tile, though a later result may be there without it."""
         return [task(tile=tile) for tile in tiles() for task in KEPT]
 
@@ -38,11 +33,10 @@ class ProcessTiles(OverTiles, Derived):
         """Whether nothing of any tile is missing."""
         return bool(known_tiles()) and all(task.complete() for task in self.tile_tasks())
 
-    def make(self) -> Any:
-        """Ask for all tiles at once."""
-        yield self.tile_tasks()
+    def make(self) -> None:
+        """Nothing is left to do."""
 
 
-def rows_made(*tasks: type[luigi.Task]) -> str:
-    """Digest of the rows that these tasks wrote for the tiles."""
-    return rows_digest([task.get_task_family() for task in tasks], list(known_tiles()))
+def of_all_tiles(*tasks: type[TileTask]) -> list[PipelineTask]:
+    """These tasks for all tiles; none while the list of products is yet to come."""
+    return [task(tile=tile) for tile in known_tiles() for task in tasks]

@@ -11,38 +11,40 @@ from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import version1
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
-from ben_luigi.stages.derived import Derived
 from ben_luigi.stages.placement import AlignPatches
 from ben_luigi.stages.prerequisites import ExtractV1Metadata
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
-from ben_luigi.stages.resolve import PRIORITY, known_tiles, tiles
-from ben_luigi.stages.tiles import ProcessTiles, rows_made
+from ben_luigi.stages.resolve import PRIORITY, tiles
+from ben_luigi.stages.task import PipelineTask
+from ben_luigi.stages.tiles import ProcessTiles, of_all_tiles
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
 
-class CompareV1Labels(Derived):
+class CompareV1Labels(PipelineTask):
     """`v1_label_comparison.csv`: on how many patches v1 and the reference maps have each of CLC's classes."""
 
     priority = PRIORITY["metadata"]
+    code = (version1,)
 
     def requires(self) -> Any:
         """All tiles, and what v1 says."""
         return [ProcessTiles(), ExtractV1Metadata()]
 
+    def made_of(self) -> list[PipelineTask]:
+        """The pairs, the counts, and what v1 says."""
+        return [*of_all_tiles(AlignPatches, MakeReferenceMaps), ExtractV1Metadata()]
+
+    def settings(self) -> dict[str, Any]:
+        """The classes."""
+        return {"nomenclature": files.file_hash(_nomenclature())}
+
     def output(self) -> MadeFile:
         """The table."""
-        made_from = {
-            "rows": rows_made(AlignPatches, MakeReferenceMaps),
-            "tiles": list(known_tiles()),
-            "v1": ExtractV1Metadata().output().digest(),
-            "nomenclature": files.file_hash(_nomenclature()),
-        }
-        return MadeFile("metadata/v1_label_comparison.csv", made_from)
+        return self.file("metadata/v1_label_comparison.csv")
 
     def make(self) -> None:
         """Count."""
-        target = self.output()
         ours = database.query(
             "SELECT v1_name, code, pixels FROM clc_count JOIN alignment USING (patch_id) JOIN patch USING (patch_id) "
             "WHERE tile = ANY(%(tiles)s)",
@@ -50,8 +52,7 @@ class CompareV1Labels(Derived):
         )
         v1 = pq.read_table(ExtractV1Metadata().output().file / version1.LABELS)
         table = version1.compare_labels(v1, ours, read_nomenclature(_nomenclature()))
-        files.write_text(target.file, table.to_csv(index=False, lineterminator="\n"))
-        target.record(files.file_hash(target.file))
+        files.write_text(self.output().file, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _nomenclature() -> Path:

@@ -24,8 +24,8 @@ from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.state import cluster
-from ben_luigi.state.schema import SCHEMA
-from ben_luigi.state.server import open_server
+from ben_luigi.state.schema import ADDED_SINCE, SCHEMA
+from ben_luigi.state.server import Address, open_server
 
 _Result = TypeVar("_Result")
 _SCHEMA_LOCK = 20180501
@@ -83,12 +83,25 @@ def check() -> None:
         )
 
 
+def address() -> Address:
+    """Where the database is, as Luigi's targets name it; our own server is started for it, if need be."""
+    url = _url()
+    host = url.host or str(url.query.get("host", ""))
+    return Address(host, url.port or 5432, url.username or "", url.database or "", url.password or "")
+
+
+def connect() -> Any:
+    """A connection as the driver gives it, which the caller closes."""
+    return _reached(lambda: engine().raw_connection().detach_self())
+
+
 def _new_engine(place: str) -> sa.Engine:
     new = sa.create_engine(_url(), pool_pre_ping=True)
     if place not in _with_tables:
         with new.begin() as connection:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
             SCHEMA.create_all(connection)
+            connection.execute(sa.text(ADDED_SINCE))
         _with_tables.add(place)
     return new
 

@@ -75,6 +75,7 @@ MARKER = Table(
     Column("made_from", Text, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("digest", Text, nullable=False),
+    Column("made_with", Text, nullable=False, server_default="{}"),
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     CheckConstraint("rows >= 0", name="rows_counted"),
     CheckConstraint("digest ~ '^[0-9a-f]{64}$'", name="digest_is_a_sha256"),
@@ -203,6 +204,9 @@ FAILED_TRY = Table(
     Column("host", Text, nullable=False),
     Column("error", Text, nullable=False),
 )
+
+ADDED_SINCE = "ALTER TABLE marker ADD COLUMN IF NOT EXISTS made_with text NOT NULL DEFAULT '{}'"
+"""SQL: what the tables of an older checkout lack."""
 
 
 def written_behind(table: Table) -> set[str]:

@@ -1,19 +1,20 @@
 """Luigi targets that exist only if they were made from what is asked for now.
 
-`MadeFile` is a file with a record beside the data, in `<data_dir>/made_from/`, of what it was made from. `TileRows` are
-the rows of one tile in one table, with a marker that is committed together with them. Both keep a digest of what they
-hold, from which later targets tell whether they are still true. So another setting, another input or another content
-makes again what depends on it, and nothing else.
+`MadeFile` is a file with a record beside the data, in `<data_dir>/made_from/`, of what it was made from, its size and
+its content. `TileRows` are the rows of one tile in one table, with a marker that is committed together with them. Both
+keep a digest of what they hold, from which later targets tell whether they are still true. So another setting, another
+input or another content makes again what depends on it, and nothing else.
+
+Records and markers are written by `stages/task.py` alone.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import product
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import luigi
 import pandas as pd
@@ -21,13 +22,36 @@ import psycopg2
 import psycopg2.extensions
 import sqlalchemy as sa
 from luigi.contrib.postgres import PostgresTarget
+from luigi.task_register import load_task
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.errors import BadAlignment, BadTable, some
-from ben_luigi.state import database, schema
+from ben_luigi.domain.errors import BadAlignment, BadTable, DamagedFile, some
+from ben_luigi.state import code, database, schema
+from ben_luigi.state.server import Address
 
 MadeFrom = Mapping[str, Any]
+_RECORDS = "made_from"
+_MOST_DAMAGED = 2
+"""So often a result that was damaged on the disk is made again by itself; after that a person looks at the disk."""
+
+
+class Maker(Protocol):
+    """The task that makes a target."""
+
+    @property
+    def task_family(self) -> str:
+        """Its name."""
+
+    @property
+    def adopts(self) -> bool:
+        """Whether what an older checkout made counts, of which less was recorded."""
+
+    def to_str_params(self) -> dict[str, str]:
+        """Its parameters."""
+
+    def fingerprint(self) -> MadeFrom:
+        """All that its result is made from, as it is asked for now."""
 
 
 def _text(made_from: MadeFrom) -> str:
@@ -35,12 +59,12 @@ def _text(made_from: MadeFrom) -> str:
 
 
 class MadeFile(luigi.LocalTarget):
-    """A file in the data folder, and the record of what it was made from."""
+    """A file in the data folder, and the record of what it was made from; without a `maker` only to look it up."""
 
-    def __init__(self, relative: str, made_from: MadeFrom | None = None) -> None:
+    def __init__(self, relative: str, maker: Maker | None = None) -> None:
         super().__init__(str(config.data_dir() / relative))
-        self._record = config.data_dir() / "made_from" / f"{relative}.json"
-        self._made_from = made_from or {}
+        self._record = _record_of(relative)
+        self._maker = maker
 
     @property
     def file(self) -> Path:
@@ -48,52 +72,189 @@ class MadeFile(luigi.LocalTarget):
         return Path(self.path)
 
     def exists(self) -> bool:
-        """Whether the file is there, made from what is asked for now."""
-        return self.file.exists() and self._recorded().get("made_from") == json.loads(_text(self._made_from))
+        """Whether the file is there, of the size that was recorded, and made from what is asked for now."""
+        size = self._size()
+        return size is not None and size == self.recorded().get("bytes", size) and self.is_recorded()
 
-    def record(self, digest: str, by: str = "") -> None:
-        """Say that the file, published just now, was made from what is asked for; `digest` tells its content.
+    def is_recorded(self) -> bool:
+        """Whether it was made from what is asked for now; the file itself may have gone since."""
+        recorded = self.recorded()
+        if recorded and "task" not in recorded:  # by an older checkout
+            return self._maker is not None and self._maker.adopts
+        made_from = recorded.get("made_from")
+        return (
+            made_from is not None
+            and self._maker is not None
+            and made_from == json.loads(_text(self._maker.fingerprint()))
+        )
 
-        `by` names the run that made it, where that matters.
+    def withdraw(self) -> dict[str, Any]:
+        """Take the record away, durably, before the file is made anew; gives what was recorded."""
+        recorded = self.recorded()
+        if self._record.exists():
+            with suppress(FileNotFoundError):
+                self._record.unlink()
+            files.sync(self._record.parent)
+        return recorded
+
+    def record(self, digest: str = "", **more: Any) -> None:
+        """Say that the file, put in place just now, was made from what its maker is asked for.
+
+        `digest` tells its content; without one it is the sha256 of the file, which a reader can `check`.
         """
-        note = {"made_from": dict(self._made_from), "digest": digest} | ({"by": by} if by else {})
+        assert self._maker is not None, f"{self.path} has no maker"
+        by_content = {"digest": digest} if digest else {"digest": self.content(), "checked": "sha256"}
+        note = {
+            "made_from": self._maker.fingerprint(),
+            "bytes": self._size(),
+            "task": self._maker.task_family,
+            "parameters": self._maker.to_str_params(),
+            **by_content,
+            **more,
+        }
         files.write_text(self._record, json.dumps(note, indent=1, sort_keys=True, default=str) + "\n")
+
+    def check(self) -> Path:
+        """The file, once its content is that which was recorded; DamagedFile if it is not."""
+        recorded = self.recorded()
+        if recorded.get("checked") == "sha256":
+            try:
+                found = self.content()
+            except OSError as error:
+                found = str(error)
+            if found != recorded["digest"]:
+                raise DamagedFile(self.file, expected=f"sha256 {recorded['digest']}, as when it was made", found=found)
+        return self.file
+
+    def content(self) -> str:
+        """What tells the content: the sha256 of the file."""
+        return files.file_hash(self.file)
 
     def digest(self) -> str:
         """Digest of the content, as recorded; empty if there is none."""
-        return str(self._recorded().get("digest", ""))
+        return str(self.recorded().get("digest", ""))
 
-    def made_by(self) -> str:
-        """The run that made the file, as recorded; empty if it was not."""
-        return str(self._recorded().get("by", ""))
+    def recorded(self) -> dict[str, Any]:
+        """What the record says; nothing if there is none that can be read."""
+        with snapshot() as seen:
+            if self._record not in seen.records:
+                seen.records[self._record] = _read(self._record)
+            return seen.records[self._record]
 
-    def _recorded(self) -> dict[str, Any]:
-        try:
-            recorded: dict[str, Any] = json.loads(self._record.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return {}
-        return recorded
+    def _size(self) -> int | None:
+        """Length in bytes of a regular file; None if there is none."""
+        return self.file.stat().st_size if self.file.is_file() else None
+
+
+class MadeFolder(MadeFile):
+    """A folder in the data folder that appears as a whole."""
+
+    def content(self) -> str:
+        """What tells the content: the names of all files in it, and their sha256."""
+        return files.text_hash(
+            "\n".join(f"{path.relative_to(self.file)} {files.file_hash(path)}" for path in self._files())
+        )
+
+    def _size(self) -> int | None:
+        """Length in bytes of all files in it; None if there is no folder."""
+        return sum(path.stat().st_size for path in self._files()) if self.file.is_dir() else None
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self.file.rglob("*") if path.is_file())
+
+
+def _record_of(relative: str) -> Path:
+    return config.data_dir() / _RECORDS / f"{relative}.json"
+
+
+def _read(record: Path) -> dict[str, Any]:
+    try:
+        recorded = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return recorded if isinstance(recorded, dict) else {}
+
+
+def withdraw_damaged(error: DamagedFile) -> luigi.Task | None:
+    """Take the record of a damaged file away; gives the task that makes it again, None if that has not helped before.
+
+    What is not a result of the pipeline is nobody's to make again.
+    """
+    try:
+        relative = error.file.relative_to(config.data_dir())
+    except ValueError:
+        return None
+    recorded = MadeFile(str(relative)).withdraw()
+    times = _record_of(str(relative)).with_suffix(".damaged")
+    before = times.read_text(encoding="utf-8") if times.exists() else ""
+    files.write_text(times, f"{before}{error.found}\n")
+    if "task" not in recorded or before.count("\n") >= _MOST_DAMAGED:
+        return None
+    task: luigi.Task = load_task("ben_luigi", recorded["task"], recorded["parameters"])
+    return task
 
 
 class TileRows(PostgresTarget):
     """The rows of a tile in a table, written by one task."""
 
-    def __init__(self, table: sa.Table, task: str, tile: str, made_from: MadeFrom) -> None:
-        super().__init__(host="", database="", user="", password="", table=table.name, update_id=f"{task}({tile})")
+    marker_table = schema.MARKER.name
+
+    def __init__(self, table: sa.Table, tile: str, maker: Maker) -> None:
+        # Not PostgresTarget's own constructor: the address of our own server is known only once it has been started.
+        self.table = table.name
+        self.update_id = f"{maker.task_family}({tile})"
         self._table = table
-        self._task = task
+        self._task = maker.task_family
         self._tile = tile
-        self._made_from = made_from
+        self._maker = maker
+        self._written: tuple[int, str] | None = None
 
-    def exists(self, connection: object = None) -> bool:
-        """Whether the rows are there, made from what is asked for now."""
+    def __getattr__(self, name: str) -> Any:
+        """The address of the database: `host`, `port`, `user`, `password`, `database`."""
+        if name in Address.__dataclass_fields__:
+            return getattr(database.address(), name)
+        raise AttributeError(name)
+
+    def connect(self) -> Any:
+        """A connection of its own, as Luigi's, to be closed by the caller."""
+        return database.connect()
+
+    def exists(self, connection: Any = None) -> bool:
+        """Whether the rows are there, made from what is asked for now; as `connection` sees it, if one is given."""
+        marker = _marker(connection, self._task, self._tile) if connection else self._seen()
+        return marker is not None and json.loads(marker.made_from) == json.loads(_text(self._maker.fingerprint()))
+
+    def is_recorded(self) -> bool:
+        """The same: rows do not go without their marker."""
+        return self.exists()
+
+    def digest(self) -> str:
+        """Digest of the rows, as recorded; empty if there are none."""
+        marker = self._seen()
+        return marker.digest if marker else ""
+
+    def recorded(self) -> dict[str, Any]:
+        """What the marker says; nothing if there is none."""
+        marker = self._seen()
+        return {} if marker is None else {"digest": marker.digest, "made_with": json.loads(marker.made_with)}
+
+    def _seen(self) -> Marker | None:
         with snapshot() as seen:
-            marker = seen.markers([self._tile]).get((self._task, self._tile))
-        return marker is not None and marker.made_from == _text(self._made_from)
+            return seen.markers([self._tile]).get((self._task, self._tile))
 
-    def touch(self, connection: object = None) -> None:
-        """Refused: a marker without its rows would lie. Use `replace`."""
-        raise NotImplementedError("rows and marker are written together, by replace()")
+    def touch(self, connection: Any = None) -> None:
+        """Mark the rows that `replace` has written as made, in the caller's transaction."""
+        if connection is None or self._written is None:
+            raise BadTable(
+                f"{self._tile}: rows of {self._task}",
+                expected="a marker in the transaction that writes the rows",
+                found="a marker alone, which would lie",
+                remedy="call replace(), which writes both",
+            )
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _MARK, (self._task, self._tile, _text(self._maker.fingerprint()), *self._written, _made_with())
+            )
 
     def replace(self, rows: pd.DataFrame) -> None:
         """Put `rows` in the place of the tile's rows, and mark them as made, in one transaction.
@@ -104,7 +265,8 @@ class TileRows(PostgresTarget):
         try:
             with database.transaction() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"{self.table} {self._tile}",))
-                self._mark(cursor, len(rows), self._load(cursor, rows))
+                self._written = len(rows), self._load(cursor, rows)
+                self.touch(cursor.connection)
         except (psycopg2.IntegrityError, psycopg2.DataError) as error:
             if self._table is schema.ALIGNMENT:
                 self._check_pairs(rows)
@@ -185,20 +347,12 @@ class TileRows(PostgresTarget):
             return "t.tile = %s"
         return "t.patch_id IN (SELECT patch_id FROM patch WHERE tile = %s)"
 
-    def _mark(self, cursor: psycopg2.extensions.cursor, rows: int, digest: str) -> None:
-        cursor.execute(
-            "INSERT INTO marker (task, tile, made_from, rows, digest) VALUES (%s, %s, %s, %s, %s) "
-            "ON CONFLICT (task, tile) DO UPDATE SET made_from = excluded.made_from, rows = excluded.rows, "
-            "digest = excluded.digest, at = now()",
-            (self._task, self._tile, _text(self._made_from), rows, digest),
-        )
-
 
 class WholeTable(TileRows):
     """All rows of a table that is about all tiles together, written by one task; its marker has no tile."""
 
-    def __init__(self, table: sa.Table, task: str, made_from: MadeFrom) -> None:
-        super().__init__(table, task, "", made_from)
+    def __init__(self, table: sa.Table, maker: Maker) -> None:
+        super().__init__(table, "", maker)
 
     def _belongs(self) -> str:
         return "%s = ''"
@@ -217,17 +371,37 @@ class Marker(NamedTuple):
 
     made_from: str
     digest: str
+    made_with: str
+
+
+_MARK = """
+INSERT INTO marker (task, tile, made_from, rows, digest, made_with) VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT (task, tile) DO UPDATE SET made_from = excluded.made_from, rows = excluded.rows,
+digest = excluded.digest, made_with = excluded.made_with, at = now()
+"""
+_MARKERS = "SELECT task, tile, made_from, digest, made_with FROM marker WHERE tile = ANY(%(tiles)s)"
+
+
+def _made_with() -> str:
+    return json.dumps(code.versions(), sort_keys=True)
+
+
+def _marker(connection: Any, task: str, tile: str) -> Marker | None:
+    with connection.cursor() as cursor:
+        cursor.execute(_MARKERS, {"tiles": [tile]})
+        return next((Marker(*said) for name, _, *said in cursor.fetchall() if name == task), None)
 
 
 class Snapshot:
-    """The markers as they were when their tiles were first asked for, and answers that were found from them.
+    """Markers and records as they were when they were first asked for, and answers that were found from them.
 
-    With `no_database` there are none, and nobody is asked.
+    With `no_database` there are no markers, and nobody is asked.
     """
 
     def __init__(self) -> None:
         self.no_database = False
-        self.answers: dict[str, bool] = {}
+        self.answers: dict[Any, Any] = {}
+        self.records: dict[Path, dict[str, Any]] = {}
         self._seen: set[str] = set()
         self._markers: dict[tuple[str, str], Marker] = {}
 
@@ -235,8 +409,7 @@ class Snapshot:
         """Markers by task and tile, those of `tiles` among them: one query for all that were not asked for before."""
         new = [tile for tile in tiles if tile not in self._seen]
         if new and not self.no_database:
-            rows = database.query("SELECT task, tile, made_from, digest FROM marker WHERE tile = ANY(%(new)s)", new=new)
-            for task, tile, *said in rows.itertuples(index=False, name=None):
+            for task, tile, *said in database.query(_MARKERS, tiles=new).itertuples(index=False, name=None):
                 self._markers[task, tile] = Marker(*said)
             self._seen.update(new)
         return self._markers
@@ -247,17 +420,9 @@ _snapshots: list[Snapshot] = []
 
 @contextmanager
 def snapshot() -> Iterator[Snapshot]:
-    """What is seen of the markers; the same within, so that a question about a tile costs one query."""
+    """What is seen of the markers and records; the same within, so that a question about a tile costs one query."""
     _snapshots.append(_snapshots[-1] if _snapshots else Snapshot())
     try:
         yield _snapshots[-1]
     finally:
         _snapshots.pop()
-
-
-def rows_digest(tasks: Sequence[str], tiles: Sequence[str]) -> str:
-    """One digest of the rows that these tasks wrote for these tiles: what later steps are made from."""
-    with snapshot() as seen:
-        markers = seen.markers(tiles)
-        found = [(*key, markers[key].digest) for key in sorted(product(tasks, tiles)) if key in markers]
-    return files.text_hash("\n".join(" ".join(row) for row in found))

@@ -1,8 +1,8 @@
-"""What surrounds each task while it runs: nobody else runs it, on whatever host, and it ends with its worker.
+"""What surrounds each task while it runs: it ends with its worker, and nobody else makes its result, on whatever host.
 
 Luigi's scheduler gives a task to one worker. But two runs with a scheduler of their own may share a data folder, and a
-worker that has lost its connection is taken for dead while it goes on. So who runs a task holds a lock, and who had to
-wait for it finds the task done. The lock is the database's, and goes with the connection of a process that dies.
+worker that has lost its connection is taken for dead while it goes on. So who makes a result holds a lock, and who had
+to wait for it finds the result there. The lock is the database's, and goes with the connection of a process that dies.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from types import TracebackType
 from typing import Any
 
 import sqlalchemy as sa
-from luigi.task import flatten
 
 from ben_luigi import config
-from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.state import database, occupancy
 
 _log = logging.getLogger(__name__)
@@ -35,22 +33,15 @@ class Turn:
     """The context in which Luigi runs a task (`[worker] task_process_context`)."""
 
     def __init__(self, process: Any) -> None:
-        self._task = process.task
-        self._stack = ExitStack()
+        pass
 
     def __enter__(self) -> None:
-        """Wait until nobody else runs the task; if it is done by then, nothing is left to do."""
+        """Be seen in the data folder, and end with the worker."""
         _end_with_parent()
         occupancy.enter(config.data_dir())
-        # Without a database the task may still be possible; if it is not, it says so itself.
-        with suppress(PipelineError):
-            self._stack.enter_context(alone_with(self._task.task_id))
-            if flatten(self._task.output()) and self._task.complete():
-                self._task.unchanged, self._task.run = True, lambda: None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Let others have their turn."""
-        self._stack.close()
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left to do."""
 
 
 def _end_with_parent() -> None:
@@ -66,7 +57,18 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def alone_with(task_id: str) -> Iterator[None]:
-    """Hold the lock of a task, waiting until it is free."""
+    """Hold the lock of a task, waiting until it is free.
+
+    Without a database there is no lock, and the work may still be possible; if it is not, it says so itself.
+    """
+    with ExitStack() as stack:
+        with suppress(DatabaseError):
+            stack.enter_context(_lock(task_id))
+        yield
+
+
+@contextmanager
+def _lock(task_id: str) -> Iterator[None]:
     key = sa.func.hashtext(task_id)
     with database.lock_connection() as connection:
         while not connection.execute(sa.select(sa.func.pg_try_advisory_lock(_TASKS, key))).scalar_one():

@@ -92,7 +92,7 @@ class Bench:
             hashed = workers.submit(_hash_tar, self.shards)
             parts = list(compressed)
             joined = workers.submit(archive.join, parts, self.archive)
-        archive.check_sizes(parts, joined.result()[1], hashed.result()[1])
+        archive.check_sizes([part for part, _ in parts], joined.result()[1], hashed.result()[1])
 
     def program(self) -> None:
         """The program, which takes no hashes."""
@@ -108,7 +108,8 @@ class Bench:
     def join(self) -> None:
         """The parts that `make` left, once more."""
         self.archive.unlink()
-        archive.join([_part(self.out, shard) for shard in self.shards], self.archive)
+        parts = [_part(self.out, shard) for shard in self.shards]
+        archive.join([(part, _crc32(part).read_text()) for part in parts], self.archive)
 
     def compress(self) -> None:
         """One part, by one core."""
@@ -129,10 +130,16 @@ def _hash_tar(sources: Sequence[Path], tar: Path | None = None) -> tuple[archive
     return archive.hash_tar((archive.shard_members(*_members(shard)) for shard in sources), tar)
 
 
-def _compress(shard: Path, out: Path, level: int) -> Path:
+def _compress(shard: Path, out: Path, level: int) -> tuple[Path, str]:
     part = _part(out, shard)
-    archive.write_shard_part(*_members(shard), part, level)
-    return part
+    crc32 = archive.write_shard_part(*_members(shard), part, level).crc32
+    _crc32(part).write_text(crc32)
+    return part, crc32
+
+
+def _crc32(part: Path) -> Path:
+    """Where the CRC-32 of a part is kept."""
+    return part.with_suffix(".crc32")
 
 
 def _part(out: Path, shard: Path) -> Path:

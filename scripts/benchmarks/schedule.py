@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import luigi
 import pandas as pd
 from luigi.configuration import get_config
-from luigi.task import flatten
 
 from ben_luigi import command, config, terminal
 from ben_luigi.domain import files
@@ -45,9 +43,9 @@ from ben_luigi.stages import (
     report,
     resolve,
 )
-from ben_luigi.stages.derived import Derived
+from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import database, server
-from ben_luigi.state.targets import MadeFile
+from ben_luigi.state.targets import MadeFile, MadeFolder
 from benchmarks.metadata import made_up_products
 from benchmarks.timing import Spent, Work, machine, spent
 
@@ -81,8 +79,12 @@ class Simulation:
     def run(self, workers: int) -> None:
         """Make everything that is missing, by Luigi with so many workers; RuntimeError if a task fails."""
         self._configure()
-        for task, work in _WORK.items():
-            setattr(task, "make" if issubclass(task, Derived) else "run", work)
+        for task in _WORK:
+            task.make = _touch  # type: ignore[method-assign]
+        resolve.AskCatalogue.remake = _answer  # type: ignore[method-assign,assignment]
+        download.DownloadL1C.make = _download  # type: ignore[method-assign,assignment]
+        atmosphere.ConvertToL2A.make = _convert  # type: ignore[method-assign]
+        archives.shard_parts = archives.s1_parts = _parts
         whole = finalize.FinalizeDataset()
         try:
             if not whole.complete() and not luigi.build([whole], workers=workers, local_scheduler=True):
@@ -109,84 +111,72 @@ def _l1c(name: ProductName) -> ProductName:
     return ProductName.parse(str(name).replace("MSIL2A", "MSIL1C").replace("N9999", "N0205"))
 
 
-def _touch(task: luigi.Task) -> None:
-    """Leave empty files and no rows, with the records and markers that make them count."""
-    for target in flatten(task.output()):
-        if isinstance(target, MadeFile):
+def _touch(task: PipelineTask) -> dict[str, str]:
+    """Leave empty files and no rows; the base of all tasks records them."""
+    for target in task.targets().values():
+        if isinstance(target, MadeFolder):
+            target.file.mkdir(parents=True, exist_ok=True)
+        elif isinstance(target, MadeFile):
             target.file.parent.mkdir(parents=True, exist_ok=True)
             target.file.touch()
-            target.record(files.text_hash(task.task_id))
         else:
             target.replace(pd.DataFrame(columns=[column.name for column in target._table.columns]))
+    return {}
 
 
-def _answer(task: resolve.AskCatalogue) -> None:
+def _answer(task: resolve.AskCatalogue, before: object) -> None:
     """As if the catalogue had every product."""
     found = {tile: asdict(Resolution(name, "found")) | {"name": str(name)} for tile, name in resolve.tiles().items()}
-    files.write_text(task.output().file, json.dumps(found))
     _touch(task)
+    files.write_json(task.output()["products"].file, found)
+
+
+def _download(task: download.DownloadL1C) -> None:
+    """A report without a product."""
+    _touch(task)
+    files.write_json(task.output()["report"].file, {"content": task.tile})
 
 
 def _convert(task: atmosphere.ConvertToL2A) -> None:
     """A product's note, and its folder."""
-    _touch(task)
     folder = task.output().file.parent
-    task.output().file.write_text(json.dumps({"folder": "product.SAFE"}))
-    (folder / "product.SAFE").mkdir()
+    (folder / "product.SAFE").mkdir(parents=True, exist_ok=True)
+    files.write_json(task.output().file, {"folder": "product.SAFE", "content": task.tile})
 
 
-def _collect(task: download.HashL1C) -> Iterator[list[luigi.Task]]:
-    yield task.tile_tasks()
-    _touch(task)
-
-
-def _join(task: archives.JoinParts) -> Iterator[list[luigi.Task]]:
+def _parts() -> list[tuple[str, list[str]]]:
     """A part for every tile."""
-    yield [archives.CompressPart(archive_name=task.archive_name, part=tile) for tile in resolve.tiles()]
-    _touch(task)
+    return [(tile, []) for tile in resolve.tiles()]
 
 
-def _archive(task: archives._Archive) -> Iterator[list[luigi.Task]]:
-    yield [archives.HashTar(archive_name=task.name), archives.JoinParts(archive_name=task.name)]
-    _touch(task)
-
-
-def _report(task: luigi.Task) -> Iterator[list[luigi.Task]]:
-    yield [render.RenderTile(tile=tile) for tile in resolve.tiles()]
-    _touch(task)
-
-
-_WORK: dict[type[luigi.Task], Callable[[Any], object]] = {
-    resolve.AskCatalogue: _answer,
-    resolve.ResolveTileIds: _touch,
-    download.DownloadL1C: _touch,
-    download.HashL1C: _collect,
-    atmosphere.ConvertToL2A: _convert,
-    atmosphere.ReadProduct: _touch,
-    placement._Placement: _touch,
-    patches.CutPatches: _touch,
-    reference_maps.MakeReferenceMaps: _touch,
-    reference_maps.LabelPatches: _touch,
-    provenance.WriteProvenance: _touch,
-    metadata._Mapping: _touch,
-    metadata.MapV1Names: _touch,
-    metadata.WriteMetadata: _touch,
-    archives.CompressPart: _touch,
-    archives.HashTar: _touch,
-    archives.JoinParts: _join,
-    archives._Archive: _archive,
-    hash_lists.ListHashes: _touch,
-    hash_lists.ListS1Hashes: _touch,
-    open_metadata.WritePatches: _touch,
-    open_metadata.WriteStac: _touch,
-    open_metadata.WriteCroissant: _touch,
-    leakage.FindSplitLeakage: _touch,
-    comparison.CompareWithPublished: _touch,
-    render.RenderTile: _touch,
-    report.WriteReport: _report,
-    finalize.VerifyDataset: _touch,
-}
-"""What is done in the place of each task's work."""
+_WORK: tuple[type[PipelineTask], ...] = (
+    resolve.ResolveTileIds,
+    download.HashL1C,
+    atmosphere.ReadProduct,
+    placement._Placement,
+    patches.CutPatches,
+    reference_maps.MakeReferenceMaps,
+    reference_maps.LabelPatches,
+    provenance.WriteProvenance,
+    metadata._Mapping,
+    metadata.MapV1Names,
+    metadata.WriteMetadata,
+    archives.CompressPart,
+    archives.HashTar,
+    archives.JoinParts,
+    archives._Archive,
+    hash_lists.ListHashes,
+    hash_lists.ListS1Hashes,
+    open_metadata.WritePatches,
+    open_metadata.WriteStac,
+    open_metadata.WriteCroissant,
+    leakage.FindSplitLeakage,
+    comparison.CompareWithPublished,
+    render.RenderTile,
+    report.WriteReport,
+    finalize.VerifyDataset,
+)
+"""The tasks whose work is left out."""
 
 
 def main(arguments: Sequence[str]) -> int:

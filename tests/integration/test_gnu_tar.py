@@ -13,6 +13,7 @@ import zstandard
 
 from ben_luigi.domain.dataset import archive, sentinel1
 from ben_luigi.domain.formats import packing, shards, tarball
+from tests.unit.tars import checked
 
 pytestmark = pytest.mark.skipif(shutil.which("tar") is None, reason="no tar")
 
@@ -124,7 +125,7 @@ def test_an_archive_is_unpacked(
         shards.export(shard, index, tmp_path / "files")
         parts.append(tmp_path / f"{tile}.tar.zst")
         archive.write_shard_part(shard, index, set(shards.read_index(index)["patch_id"].to_pylist()), parts[-1], 6)
-    archive.join(parts, tmp_path / "S2.tar.zst")
+    archive.join(checked(*parts), tmp_path / "S2.tar.zst")
     (tmp_path / "unpacked").mkdir()
     unpack(tmp_path / "S2.tar.zst", tmp_path / "unpacked")
     assert sorted_files(tmp_path / "unpacked") == sorted_files(tmp_path / "files")

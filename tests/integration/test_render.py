@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,7 +131,8 @@ def test_a_tile_as_geotiff_shows_each_patch_in_its_place(rendered: dict[str, Run
     ],
 )
 def test_what_is_asked_for_must_be_clear(asked: dict[str, str], said: str) -> None:
-    task = RenderPatches(**asked)
+    task: Any = RenderPatches
+    task = task(**asked)
     assert not task.complete()
     with pytest.raises(BadInput, match=said):
         next(task.run())

@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "ben_luigi"
 STAGES = (
+    "task",
     "progress",
     "prerequisites",
-    "derived",
     "service",
     "resolve",
     "download",

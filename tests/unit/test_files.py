@@ -123,23 +123,3 @@ def test_text_keeps_its_line_ends_and_has_a_hash(tmp_path: Path) -> None:
     files.write_text(path, "a\r\nü\n")
     assert path.read_bytes() == "a\r\nü\n".encode()
     assert files.file_hash(path) == hashlib.sha256(path.read_bytes()).hexdigest() == files.text_hash("a\r\nü\n")
-
-
-def test_the_form_tells_other_code_and_templates_but_nothing_that_is_compiled(tmp_path: Path) -> None:
-    def form() -> str:
-        files.form.cache_clear()
-        return files.form(tmp_path / "report", tmp_path / "colours.toml")
-
-    page, compiled = tmp_path / "report" / "templates" / "page.html", tmp_path / "report" / "__pycache__" / "page.pyc"
-    for path in (page, compiled, tmp_path / "colours.toml"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("one")
-    first = form()
-    compiled.write_text("two")
-    assert form() == first
-    page.write_text("two")
-    assert form() != first
-    page.write_text("one")
-    assert form() == first
-    (tmp_path / "colours.toml").write_text("two")
-    assert form() != first

@@ -76,9 +76,10 @@ def test_ranges_are_the_unbroken_runs_of_kept_members(kept: set[str]) -> None:
         rows.append((patch, at, size))
         at += size
     table = shards.SCHEMA.empty_table().from_pylist(
-        [{"patch_id": p, "name": "", "offset": o, "size": s, "sha256": ""} for p, o, s in rows], schema=shards.SCHEMA
+        [{"patch_id": p, "name": "", "offset": o, "size": s, "sha256": "", "crc32": 0} for p, o, s in rows],
+        schema=shards.SCHEMA,
     )
-    runs = shards.ranges(table, kept)
+    runs = shards.runs(shards.kept_rows(table, kept))
     covered = {byte for offset, size in runs for byte in range(offset, offset + size)}
     assert covered == {byte for patch, o, s in rows if patch in kept for byte in range(o, o + s)}
     assert all(before[0] + before[1] < after[0] for before, after in pairwise(runs))
@@ -87,7 +88,7 @@ def test_ranges_are_the_unbroken_runs_of_kept_members(kept: set[str]) -> None:
 def test_a_kept_patch_that_the_shard_lacks_is_named(tmp_path: Path) -> None:
     _, index = write(tmp_path, PATCHES[1:])
     with pytest.raises(BadArchive, match=f"33UUP_20170613.tar.*lacks {PATCHES[0]}"):
-        shards.ranges(shards.read_index(index), PATCHES)
+        shards.kept_rows(shards.read_index(index), PATCHES)
 
 
 def test_an_empty_shard_is_a_shard(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_an_empty_shard_is_a_shard(tmp_path: Path) -> None:
     assert shard.read_bytes() == bytes(10_240)
     table = shards.read_index(index)
     assert table.num_rows == 0
-    assert shards.ranges(table, set()) == []
+    assert shards.runs(shards.kept_rows(table, set())) == []
     assert shards.export(shard, index, tmp_path / "out") == 0
 
 
@@ -143,7 +144,7 @@ def test_a_shard_that_does_not_fit_its_index_is_refused(tmp_path: Path, damage: 
             index.write_bytes(index.read_bytes()[:-100])
         case _:
             pq.write_table(pq.read_table(index).replace_schema_metadata({"bytes": str(shard.stat().st_size)}), index)
-    with pytest.raises(BadArchive, match=r"33UUP_20170613\.(tar|parquet).*next: remove .*33UUP_20170613\.tar"):
+    with pytest.raises(BadArchive, match=r"33UUP_20170613\.(tar|parquet).*next: .*remove the file and run again"):
         shards.read_index(index)
 
 

@@ -21,8 +21,8 @@ from ben_luigi.domain.errors import BadName, PipelineError
 ROOT = Path(__file__).resolve().parents[2]
 CODE = [*(ROOT / "ben_luigi").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]
 OURS = [path for path in CODE if "sample" not in path.parts]
-TAKES_CARE_OF_ITSELF = {"TransientError", "RateLimitError"}
-"""What is tried again by itself leaves a person nothing to do."""
+TAKES_CARE_OF_ITSELF = {"TransientError", "RateLimitError", "DamagedFile"}
+"""What is tried or made again by itself leaves a person nothing to do, or always the same."""
 
 
 def _calls(paths: list[Path]) -> Iterator[tuple[str, str, ast.Call]]:

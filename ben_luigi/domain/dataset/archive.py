@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -24,9 +23,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
+import deflate
 import zstandard
 
-from ben_luigi.domain.errors import BadArchive
+from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.files import keeping_up, published
 from ben_luigi.domain.formats import frames, packing, shards, tarball
 
@@ -41,13 +41,13 @@ _CHUNKS_AHEAD = 4
 class Part:
     """A part that was written: its number of members, and its length in bytes before and after compression.
 
-    `checksum` is sha256, hexadecimal, of the checksums of its frames: it tells the content.
+    `crc32`, hexadecimal, is that of the compressed part: who joins it holds it against that.
     """
 
     members: int
     tar_bytes: int
     compressed_bytes: int
-    checksum: str
+    crc32: str
 
 
 @dataclass(frozen=True)
@@ -68,30 +68,13 @@ def write_shard_part(
 ) -> Part:
     """Compress the members of the patches `keep` of a shard to `out`.
 
-    BadArchive if the shard is damaged or lacks one of them.
+    DamagedFile if the shard is damaged or lacks one of them.
     """
-    table = shards.read_index(index)
-    batches = list(shards.batches(table, keep, packing.FRAME_BYTES))
-    runs = [run for batch in batches for run in batch]
-    kept = set(keep)
-    members = sum(patch_id in kept for patch_id in table["patch_id"].to_pylist())
+    rows = shards.kept_rows(shards.read_index(index), keep)
+    runs = shards.runs(rows)
     sample = b"".join(_read_runs(shard, _spread(runs)))
-    contents = _read_batches(shard, batches)
-    return write_part(contents, members, sum(size for _, size in runs), out, level, sample, progress)
-
-
-def _read_batches(shard: Path, batches: Sequence[Sequence[tuple[int, int]]]) -> Iterator[memoryview]:
-    """The content of each batch of runs; it is good until the next one is asked for."""
-    buffer = memoryview(bytearray(max(sum(size for _, size in runs) for runs in batches)))
-    with shard.open("rb") as file:
-        for runs in batches:
-            at = 0
-            for offset, size in runs:
-                file.seek(offset)
-                if file.readinto(buffer[at : at + size]) != size:
-                    raise _short(shard, offset, size)
-                at += size
-            yield buffer[:at]
+    contents = shards.read_batches(shard, list(shards.batches(rows, packing.FRAME_BYTES)))
+    return write_part(contents, len(rows), sum(size for _, size in runs), out, level, sample, progress)
 
 
 def _spread(runs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -107,12 +90,15 @@ def _spread(runs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 def shard_members(shard: Path, index: Path, keep: Collection[str]) -> Iterator[bytes]:
     """What `write_shard_part` compresses, in chunks of at most 1 MiB. BadArchive as there."""
-    yield from _read_runs(shard, shards.ranges(shards.read_index(index), keep))
+    rows = shards.kept_rows(shards.read_index(index), keep)
+    for block in shards.read_batches(shard, list(shards.batches(rows, packing.FRAME_BYTES))):
+        for at in range(0, len(block), frames.CHUNK_BYTES):
+            yield block[at : at + frames.CHUNK_BYTES].tobytes()
 
 
 def shard_bytes(index: Path, keep: Collection[str]) -> int:
     """The length of what `shard_members` gives. BadArchive as there."""
-    return sum(size for _, size in shards.ranges(shards.read_index(index), keep))
+    return sum(size for _, size in shards.runs(shards.kept_rows(shards.read_index(index), keep)))
 
 
 def _read_runs(shard: Path, runs: Iterable[tuple[int, int]]) -> Iterator[bytes]:
@@ -123,18 +109,9 @@ def _read_runs(shard: Path, runs: Iterable[tuple[int, int]]) -> Iterator[bytes]:
             while left:
                 chunk = file.read(min(left, frames.CHUNK_BYTES))
                 if not chunk:
-                    raise _short(shard, offset, size)
+                    raise DamagedFile(shard, expected=f"{size} bytes at {offset}", found="the end of the file")
                 left -= len(chunk)
                 yield chunk
-
-
-def _short(shard: Path, offset: int, size: int) -> BadArchive:
-    return BadArchive(
-        shard,
-        expected=f"{size} bytes at {offset}",
-        found="the end of the file",
-        remedy="remove the shard, and run again",
-    )
 
 
 def write_part(
@@ -148,22 +125,21 @@ def write_part(
 ) -> Part:
     """Compress `contents`, that of each frame, to `out`: `tar_bytes` bytes in all. `sample` is of them."""
     packer = packing.packer(packing.parameters(level, sample))
-    checksums = hashlib.sha256()
-    done = 0
+    crc32 = done = 0
     with published(out) as work:
         with work.open("wb") as file, keeping_up(file) as wrote:
             for content in contents:
                 frame = packer.compress(content)
                 file.write(frame)
                 wrote()
-                checksums.update(frame[-frames.CHECKSUM_BYTES :])
+                crc32 = deflate.crc32(frame, crc32)
                 done += len(content)
                 progress(done, tar_bytes)
-        return Part(members, tar_bytes, work.stat().st_size, checksums.hexdigest())
+        return Part(members, tar_bytes, work.stat().st_size, f"{crc32:08x}")
 
 
 def part_members(part: Path) -> Iterator[bytes]:
-    """What was compressed to a part, in chunks of at most 1 MiB; BadArchive if it is damaged."""
+    """What was compressed to a part, in chunks of at most 1 MiB; DamagedFile if it is damaged."""
     with _whole(part) as (file, found):
         try:
             for frame in found:
@@ -173,14 +149,14 @@ def part_members(part: Path) -> Iterator[bytes]:
 
 
 def part_bytes(part: Path) -> int:
-    """The length of what `part_members` gives. BadArchive if the part is not whole; its content is not looked at."""
+    """The length of what `part_members` gives. DamagedFile if the part is not whole; its content is not looked at."""
     with _whole(part) as (_, found):
         return sum(frame.content_bytes or 0 for frame in found)
 
 
 @contextmanager
 def _whole(part: Path) -> Iterator[tuple[BinaryIO, list[frames.Frame]]]:
-    """A part, and its frames. BadArchive if they are damaged, or not all of a part."""
+    """A part, and its frames. DamagedFile if they are damaged, or not all of a part."""
     try:
         with part.open("rb") as file:
             found = list(frames.find(file))
@@ -218,22 +194,24 @@ def hash_tar(
         return flow.hashes(), sizes
 
 
-def join(parts: Sequence[Path], out: Path, progress: Progress = unseen) -> tuple[Hashes, list[int]]:
+def join(parts: Sequence[tuple[Path, str]], out: Path, progress: Progress = unseen) -> tuple[Hashes, list[int]]:
     """Write the archive of `parts`, which are in order, to `out`; gives the length of each before compression too.
 
-    What is written is read again by a thread for each hash, a part or two behind. BadArchive names a part that is not
-    whole; its content is not looked at. Memory: a few chunks of 1 MiB.
+    Each part has its CRC-32, as `Part` tells it: DamagedFile names one that is not what it was, or not whole. What is
+    written is read again by a thread for each hash, a part or two behind. Memory: a few chunks of 1 MiB.
     """
-    total = sum(part.stat().st_size for part in parts if part.exists())
+    total = sum(part.stat().st_size for part, _ in parts if part.exists())
     with ExitStack() as stack:
         work = stack.enter_context(published(out))
         file = stack.enter_context(work.open("wb"))
         behind = _Behind(stack, work)
         sizes = []
-        for part in parts:
+        for part, expected in parts:
             with _whole(part) as (source, found):
                 sizes.append(sum(frame.content_bytes or 0 for frame in found))
-                shutil.copyfileobj(source, file, frames.CHUNK_BYTES)
+                crc32 = _copy(source, file)
+            if crc32 != expected:
+                raise DamagedFile(part, expected=f"a part with CRC-32 {expected}", found=crc32)
             file.flush()
             behind.go_to(file.tell())
             progress(file.tell(), total)
@@ -244,20 +222,25 @@ def join(parts: Sequence[Path], out: Path, progress: Progress = unseen) -> tuple
         return behind.hashes(), sizes
 
 
+def _copy(source: BinaryIO, file: BinaryIO) -> str:
+    """Append the rest of `source` to `file`; gives its CRC-32."""
+    crc32 = 0
+    while chunk := source.read(frames.CHUNK_BYTES):
+        crc32 = deflate.crc32(chunk, crc32)
+        file.write(chunk)
+    return f"{crc32:08x}"
+
+
 def check_sizes(parts: Sequence[Path], joined: Sequence[int], hashed: Sequence[int]) -> None:
-    """BadArchive names the first part whose content has another length than the tar that was hashed has there."""
+    """DamagedFile names the first part whose content has another length than the tar that was hashed has there."""
     for part, size, expected in zip(parts, joined, hashed, strict=True):
         if size != expected:
             raise _bad_part(part, f"one of {size} bytes", expected)
 
 
-def _bad_part(part: Path, found: str, tar_bytes: int | None = None) -> BadArchive:
-    return BadArchive(
-        f"part {part}",
-        expected=f"a whole part{f' of {tar_bytes} bytes' if tar_bytes is not None else ''}",
-        found=found,
-        remedy="remove the part and run again",
-    )
+def _bad_part(part: Path, found: str, tar_bytes: int | None = None) -> DamagedFile:
+    expected = f"a whole part{f' of {tar_bytes} bytes' if tar_bytes is not None else ''}"
+    return DamagedFile(part, expected=expected, found=found)
 
 
 class _Behind:

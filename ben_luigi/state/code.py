@@ -1,0 +1,55 @@
+"""What results are made with: the version of the code that makes them, and of the software below it."""
+
+from __future__ import annotations
+
+import ast
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+import ben_luigi
+from ben_luigi.domain import files
+from ben_luigi.domain.dataset.provenance import software
+
+_PACKAGE = Path(ben_luigi.__file__).parent
+_DOMAIN = f"{_PACKAGE.name}.domain"
+
+
+def code_version(*sources: ModuleType | Path) -> str:
+    """One hash of modules with all of `domain/` that they import, and of other files or folders, such as templates."""
+    return _version(
+        tuple(Path(source.__file__ or "") if isinstance(source, ModuleType) else source for source in sources)
+    )
+
+
+@lru_cache(maxsize=64)
+def _version(sources: tuple[Path, ...]) -> str:
+    """Taken once, since code does not change while it runs."""
+    found = {
+        path for source in sources for path in (source.rglob("*") if source.is_dir() else [source]) if path.is_file()
+    }
+    todo = [path for path in found if path.suffix == ".py"]
+    while todo:
+        new = set(_imported(todo.pop())) - found
+        found |= new
+        todo += new
+    return files.text_hash(
+        "\n".join(sorted(f"{path.name} {files.file_hash(path)}" for path in found if path.suffix != ".pyc"))
+    )
+
+
+@lru_cache(maxsize=256)
+def _imported(path: Path) -> tuple[Path, ...]:
+    """The files of `domain/` that a Python file imports by name."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_DOMAIN):
+            names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    candidates = (_PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in names)
+    return tuple(candidate for candidate in candidates if candidate.is_file())
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """What this process makes results with: all software, and a hash of all our code."""
+    return {**software(ben_luigi.__version__), "code": _version((_PACKAGE,))[:16]}

@@ -1,0 +1,85 @@
+"""What tells the content of files that are not ours: a signature that costs no reading, and the sha256 of all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ben_luigi.domain import files
+
+_CHUNK_BYTES = 1 << 20
+_MOST_ENTRIES = 50_000
+"""A folder with more files, as the extracted BigEarthNet-S1 with its million, is told by its upper folders alone."""
+
+Progress = Callable[[int, int | None], None]
+
+
+def unseen(done_bytes: int, total_bytes: int | None) -> None:
+    """The `Progress` of work that nobody follows."""
+
+
+def signature(path: Path) -> str:
+    """Changes when a file at `path`, or below it, is replaced or written to: from size, inode and time of each."""
+    return files.text_hash("\n".join(f"{name} {_signed(found)}" for name, found in _listed(path)))
+
+
+def is_too_large(path: Path) -> bool:
+    """Whether a folder has so many files that nobody can wait for their hashes."""
+    return path.is_dir() and any(found.is_dir() for _, found in _listed(path))
+
+
+def sha256(path: Path, progress: Progress = unseen) -> str:
+    """sha256 of a file; of a folder, of the names in it and the sha256 of each file.
+
+    Of a folder with very many files only what `signature` looks at: nobody can wait for more.
+    """
+    if path.is_file():
+        return _file_sha256(path, progress)
+    if is_too_large(path):
+        return signature(path)
+    return files.text_hash("\n".join(f"{name} {_file_sha256(found, progress)}" for name, found in _listed(path)))
+
+
+def _file_sha256(path: Path, progress: Progress) -> str:
+    hashed, total = hashlib.sha256(), path.stat().st_size
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            hashed.update(chunk)
+            progress(file.tell(), total)
+    return hashed.hexdigest()
+
+
+def _listed(path: Path) -> list[tuple[str, Path]]:
+    """The file, or the files below a folder by their names there; of very many only the upper folders."""
+    if not path.is_dir():
+        return [("", path)]
+    found = []
+    for name in _below(path):
+        found.append((name, path / name))
+        if len(found) > _MOST_ENTRIES:
+            return [("", path), *_upper(path)]
+    return sorted(found)
+
+
+def _below(path: Path) -> Iterator[str]:
+    for folder, folders, names in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if not name.startswith("."):
+                yield os.path.relpath(Path(folder) / name, path)
+
+
+def _upper(path: Path) -> list[tuple[str, Path]]:
+    with os.scandir(path) as entries:
+        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    return [(name, path / name) for name in names[:_MOST_ENTRIES]]
+
+
+def _signed(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:  # a link that leads nowhere
+        found = path.lstat()
+    return f"{found.st_size} {found.st_ino} {found.st_mtime_ns}"
