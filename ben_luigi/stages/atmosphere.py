@@ -31,7 +31,6 @@ class ConvertToL2A(TileTask):
     resources = {"sen2cor": 1}  # noqa: RUF012 (as Luigi declares it)
 
     priority = PRIORITY["convert"]
-    adopts = True
 
     def requires(self) -> Any:
         """The L1C product, and Sen2Cor."""
@@ -43,6 +42,13 @@ class ConvertToL2A(TileTask):
             return {"sen2cor": sen2cor_version()}
         except Sen2CorError:
             return {"sen2cor": self.output().recorded().get("made_from", {}).get("sen2cor", "")}
+
+    def adopts(self) -> bool:
+        """If the Sen2Cor of now made it."""
+        with suppress(OSError, ValueError, Sen2CorError):
+            note = json.loads(self.output().file.read_text(encoding="utf-8"))
+            return bool(note.get("sen2cor") == sen2cor_version())
+        return False
 
     def output(self) -> MadeFile:
         """A note that says which folder the product is, published last."""

@@ -80,7 +80,6 @@ class DownloadL1C(_L1C):
 
     resources = {"cdse": 1}  # noqa: RUF012 (as Luigi declares it)
     may_go = ("zip",)
-    adopts = True
 
     def requires(self) -> Any:
         """What the catalogue says of it, and an account."""
@@ -93,6 +92,11 @@ class DownloadL1C(_L1C):
     def settings(self) -> dict[str, Any]:
         """The product."""
         return {"product": str(product_of(self.tile))}
+
+    def adopts(self) -> bool:
+        """If it is this product: it was verified when it came."""
+        file = super().output()["report"].file
+        return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("name") == str(product_of(self.tile))
 
     def is_true(self) -> bool:
         """Whether it came whole: whatever the catalogue says of other products by now."""

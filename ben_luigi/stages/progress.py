@@ -10,11 +10,10 @@ from contextlib import suppress
 from typing import Any
 
 import luigi
-from luigi.rpc import RPCError
-from luigi.worker import TaskProcess
 from tqdm import tqdm
 
 from ben_luigi import terminal
+from ben_luigi.state.luigi_internals import RPCError, lend_statistics
 
 _log = logging.getLogger(__name__)
 _SCHEDULER_S = 3.0
@@ -24,8 +23,7 @@ _BAR_S = 0.3
 _RATE_S = 60.0
 """The rate is that of the last minute, so that it tells of now."""
 
-TaskProcess.forward_reporter_attributes["report_task_statistics"] = "report_task_statistics"
-"""Luigi's way to the metrics of its scheduler, which it does not lend to tasks by itself."""
+lend_statistics()
 
 
 def report_bytes(task: luigi.Task, number: int) -> None:

@@ -48,7 +48,7 @@ class WriteProvenance(PipelineTask):
 
     def settings(self) -> dict[str, Any]:
         """What they were made with, and the subset, if one is asked for."""
-        made_with = [str(_recorded(task)) for task in self.made_of()]
+        made_with = [str(_recorded(task)) for task in of_all_tiles(*KEPT)]
         return {"made_with": files.text_hash("\n".join(made_with)), "subset": config.selection()}
 
     def output(self) -> MadeFile:

@@ -198,8 +198,7 @@ class AskCatalogue(PipelineTask):
 
     def _is_as_before(self, target: MadeFile, recorded: Mapping[str, Any]) -> bool:
         """Whether a file is that which was recorded, and an answer to the question of now."""
-        asked = json.loads(json.dumps(self.fingerprint(), default=str))
-        made = recorded.get("made_from") == asked and target.file.exists()
+        made = recorded.get("made_from") == self.fingerprint() and target.file.exists()
         return made and target.content() == recorded.get("digest")
 
 

@@ -12,6 +12,7 @@ it is made of has changed by then.
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import time
@@ -49,9 +50,6 @@ class PipelineTask(luigi.Task):
     may_go: ClassVar[tuple[str, ...]] = ()
     """Names in `output()` of what need not stay when it has been used: what was made of it stays true."""
 
-    adopts: ClassVar[bool] = False
-    """Whether what an older checkout made counts, of which less was recorded: where making it again takes hours."""
-
     unchanged = False
     """Whether the last run found its result true still."""
     _taken: Mapping[str, Any] | None = None
@@ -63,6 +61,10 @@ class PipelineTask(luigi.Task):
     def settings(self) -> dict[str, Any]:
         """What else goes into the result."""
         return {}
+
+    def adopts(self) -> bool:
+        """Whether what an older checkout has made counts, of which less was recorded: where making it takes hours."""
+        return False
 
     def needs(self) -> list[luigi.Task]:
         """Tasks that can be told only when all that is required is there."""
@@ -100,13 +102,14 @@ class PipelineTask(luigi.Task):
         of: dict[str, list[str]] = {}
         for task in self.made_of():
             of.setdefault(task.task_family, []).append(f"{task.task_id} {task.digest()}")
-        return {
+        made_from = {
             "revision": self.revision,
             "made_of": {family: files.text_hash("\n".join(sorted(set(each)))) for family, each in of.items()},
             **{option: config.value(option) for option in self.options},
             **({"code": code.code_version(*self.code)} if self.code else {}),
             **self.settings(),
         }
+        return dict(json.loads(json.dumps(made_from, default=str)))
 
     def digest(self) -> str:
         """What tells the content of its results; for a task that leaves none, of those that it is made of."""

@@ -22,12 +22,12 @@ import psycopg2
 import psycopg2.extensions
 import sqlalchemy as sa
 from luigi.contrib.postgres import PostgresTarget
-from luigi.task_register import load_task
 
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadAlignment, BadTable, DamagedFile, some
 from ben_luigi.state import code, database, schema
+from ben_luigi.state.luigi_internals import load_task
 from ben_luigi.state.server import Address
 
 MadeFrom = Mapping[str, Any]
@@ -43,15 +43,14 @@ class Maker(Protocol):
     def task_family(self) -> str:
         """Its name."""
 
-    @property
     def adopts(self) -> bool:
-        """Whether what an older checkout made counts, of which less was recorded."""
+        """Whether what an older checkout has made counts, of which less was recorded."""
 
     def to_str_params(self) -> dict[str, str]:
         """Its parameters."""
 
     def fingerprint(self) -> MadeFrom:
-        """All that its result is made from, as it is asked for now."""
+        """All that its result is made from, as it is asked for now, in the types that JSON gives back."""
 
 
 def _text(made_from: MadeFrom) -> str:
@@ -80,13 +79,9 @@ class MadeFile(luigi.LocalTarget):
         """Whether it was made from what is asked for now; the file itself may have gone since."""
         recorded = self.recorded()
         if recorded and "task" not in recorded:  # by an older checkout
-            return self._maker is not None and self._maker.adopts
+            return self._maker is not None and self._maker.adopts()
         made_from = recorded.get("made_from")
-        return (
-            made_from is not None
-            and self._maker is not None
-            and made_from == json.loads(_text(self._maker.fingerprint()))
-        )
+        return made_from is not None and self._maker is not None and made_from == self._maker.fingerprint()
 
     def withdraw(self) -> dict[str, Any]:
         """Take the record away, durably, before the file is made anew; gives what was recorded."""
@@ -222,7 +217,7 @@ class TileRows(PostgresTarget):
     def exists(self, connection: Any = None) -> bool:
         """Whether the rows are there, made from what is asked for now; as `connection` sees it, if one is given."""
         marker = _marker(connection, self._task, self._tile) if connection else self._seen()
-        return marker is not None and json.loads(marker.made_from) == json.loads(_text(self._maker.fingerprint()))
+        return marker is not None and json.loads(marker.made_from) == self._maker.fingerprint()
 
     def is_recorded(self) -> bool:
         """The same: rows do not go without their marker."""
@@ -379,7 +374,8 @@ INSERT INTO marker (task, tile, made_from, rows, digest, made_with) VALUES (%s, 
 ON CONFLICT (task, tile) DO UPDATE SET made_from = excluded.made_from, rows = excluded.rows,
 digest = excluded.digest, made_with = excluded.made_with, at = now()
 """
-_MARKERS = "SELECT task, tile, made_from, digest, made_with FROM marker WHERE tile = ANY(%(tiles)s)"
+_ALL_MARKERS = "SELECT task, tile, made_from, digest, made_with FROM marker"
+_MARKERS = f"{_ALL_MARKERS} WHERE tile = ANY(%(tiles)s)"
 
 
 def _made_with() -> str:
@@ -402,16 +398,20 @@ class Snapshot:
         self.no_database = False
         self.answers: dict[Any, Any] = {}
         self.records: dict[Path, dict[str, Any]] = {}
-        self._seen: set[str] = set()
+        self._seen: set[str] | None = set()  # None: all
         self._markers: dict[tuple[str, str], Marker] = {}
 
     def markers(self, tiles: Sequence[str]) -> dict[tuple[str, str], Marker]:
-        """Markers by task and tile, those of `tiles` among them: one query for all that were not asked for before."""
-        new = [tile for tile in tiles if tile not in self._seen]
+        """Markers by task and tile, those of `tiles` among them.
+
+        One query for the tiles that are asked for first, since that is often all; a second one for all others.
+        """
+        new = [] if self._seen is None else [tile for tile in tiles if tile not in self._seen]
         if new and not self.no_database:
-            for task, tile, *said in database.query(_MARKERS, tiles=new).itertuples(index=False, name=None):
+            rows = database.query(_MARKERS, tiles=new) if not self._seen else database.query(_ALL_MARKERS)
+            for task, tile, *said in rows.itertuples(index=False, name=None):
                 self._markers[task, tile] = Marker(*said)
-            self._seen.update(new)
+            self._seen = None if self._seen else {*new}
         return self._markers
 
 

@@ -25,9 +25,10 @@ class Run:
     data: Path
 
     def tasks(self) -> list[str]:
-        """The tasks that ran to their end, in that order."""
+        """The tasks that made something, in that order; not the hashes of inputs, taken anew where they were copied."""
         lines = [line.split(" s  ", 1) for line in self.said.splitlines()]
-        return [parts[1] for parts in lines if len(parts) == 2 and parts[1].endswith(")")]
+        ran = [parts[1] for parts in lines if len(parts) == 2 and parts[1].endswith(")")]
+        return [task for task in ran if not task.startswith("HashInput(")]
 
 
 def environment(**more: str) -> dict[str, str]:

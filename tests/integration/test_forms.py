@@ -13,6 +13,8 @@ import pytest
 from tests.integration.running import ROOT, Run, dataset_digests, environment
 
 MARK = "/* another checkout */"
+ALWAYS = {"ProcessTiles", "FinalizeDataset"}
+"""They leave nothing of their own."""
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,7 @@ def _families(run: Run) -> set[str]:
 
 
 def test_another_template_makes_the_report_again_and_nothing_else(checkout: Path) -> None:
+    """And another comment in what cuts patches makes nothing again."""
     before = dataset_digests(checkout / "data")
     with (checkout / "ben_luigi" / "domain" / "report" / "templates" / "report.css").open("a") as file:
         file.write(MARK)
@@ -47,25 +50,33 @@ def test_another_template_makes_the_report_again_and_nothing_else(checkout: Path
         file.write("# another comment\n")
     run = _run(checkout)
     assert run.code == 0, run.said
-    assert _families(run) == {"WriteReport", "FinalizeDataset"}
+    assert _families(run) == {"WriteReport", *ALWAYS}
     assert (checkout / "data" / "dataset" / "report" / "assets" / "report.css").read_text().endswith(MARK)
     after = dataset_digests(checkout / "data")
     assert {name for name in after if after[name] != before.get(name)} == {"report/assets/report.css"}
 
 
-def test_what_has_no_form_yet_is_written_again_and_no_tile_is_cut(checkout: Path) -> None:
-    """As a checkout from before there were forms left it: the hashes of archives were one flat table."""
+def test_other_code_of_a_task_of_seconds_makes_its_rows_again_and_no_tile_is_cut(checkout: Path) -> None:
+    before = dataset_digests(checkout / "data")
+    with (checkout / "ben_luigi" / "domain" / "tiles" / "nomenclature.py").open("a") as file:
+        file.write("# another comment\n")
+    run = _run(checkout)
+    assert run.code == 0, run.said
+    assert "LabelPatches" in _families(run)
+    assert not {"CutPatches", "MakeReferenceMaps", "CompressPart", "WriteMetadata"} & _families(run)
+    after = dataset_digests(checkout / "data")
+    assert {name for name in after if after[name] != before[name]} <= {"provenance.json", "report/index.html"}
+
+
+def test_what_an_older_checkout_has_converted_counts_and_the_rest_is_made_again(checkout: Path) -> None:
+    """Its records say less: neither which task made a file, nor how long it is."""
     before = dataset_digests(checkout / "data")
     for record in (checkout / "data" / "made_from").rglob("*.json"):
         said = json.loads(record.read_text())
-        said["made_from"].pop("form", None)
-        record.write_text(json.dumps(said))
-    for name in ("BigEarthNet-S1", "BigEarthNet-S2", "Reference_Maps"):
-        path = checkout / "data" / "archives" / f"{name}.json"
-        path.write_text(json.dumps(json.loads(path.read_text())["compressed"]))
-    (checkout / "data" / "dataset" / "comparison.json").unlink()
-    run = _run(checkout, "CompareWithPublished")
+        record.write_text(json.dumps({"made_from": {"side_m": 6000}, "digest": said["digest"]}))
+    run = _run(checkout)
     assert run.code == 0, run.said
-    archives = {"ArchiveS1", "ArchiveS2", "ArchiveReferenceMaps"}
-    assert _families(run) == {*archives, "WritePatches", "FindSplitLeakage", "CompareWithPublished"}
-    assert dataset_digests(checkout / "data") == before
+    assert {"CutPatches", "MakeReferenceMaps", "WriteMetadata", "JoinParts"} <= _families(run)
+    assert not {"DownloadL1C", "ConvertToL2A"} & _families(run)
+    after = dataset_digests(checkout / "data")
+    assert {name for name in after if after[name] != before[name]} <= {"provenance.json", "report/index.html"}

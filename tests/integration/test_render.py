@@ -19,7 +19,7 @@ from ben_luigi.domain.names import ProductName
 from ben_luigi.stages import render, resolve
 from ben_luigi.stages.finalize import ExportPatches
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.prerequisites import MakeSampleWorld
+from ben_luigi.stages.prerequisites import HashInput, MakeSampleWorld
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.render import RenderPatches, RenderTile
 from tests.integration.running import Run, pipeline
@@ -135,7 +135,7 @@ def test_what_is_asked_for_must_be_clear(asked: dict[str, str], said: str) -> No
     task = task(**asked)
     assert not task.complete()
     with pytest.raises(BadInput, match=said):
-        next(task.run())
+        task.needs()
 
 
 def test_a_patch_of_another_tile_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,9 +145,9 @@ def test_a_patch_of_another_tile_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(
         BadName, match=f"patch {FOREIGN}; expected: a patch of the tiles {SNOWY};.* next: correct the id"
     ):
-        next(RenderPatches(patches=f"{HOLE}, {FOREIGN}").run())
+        RenderPatches(patches=f"{HOLE}, {FOREIGN}").needs()
     with pytest.raises(BadName, match=f"tile '{OTHER}'; expected: one of {SNOWY};"):
-        next(RenderPatches(tile=OTHER).run())
+        RenderPatches(tile=OTHER).needs()
 
 
 def test_a_tile_is_asked_for_before_the_list_of_products_is_there(
@@ -156,9 +156,11 @@ def test_a_tile_is_asked_for_before_the_list_of_products_is_there(
     """The list first, with the sample world; what else is needed follows while the task runs."""
     monkeypatch.setattr(config, "data_dir", lambda: tmp_path)
     for task in (RenderTile(tile=SNOWY), ExportPatches(tile=SNOWY)):
-        assert task.requires() == [MakeSampleWorld()]
+        assert task.requires() == [HashInput(option="tile_names_csv")]
+        assert task.requires()[0].requires() == MakeSampleWorld()
         assert not task.complete()
-        assert next(task.run()) == [CutPatches(tile=SNOWY), MakeReferenceMaps(tile=SNOWY)]
+        assert next(task.run()) == task.requires()
+        assert task.needs() == [CutPatches(tile=SNOWY), MakeReferenceMaps(tile=SNOWY)]
 
 
 def test_a_patch_that_is_not_written_is_named_and_why(rendered: dict[str, Run]) -> None:

@@ -46,6 +46,7 @@ def test_nothing_is_cut_again_and_the_whole_stays(sample_run: Run, subset_run: R
         "WriteCroissant",
         "VerifyDataset",
         "CompareWithPublished",
+        "ProcessTiles",
         "FinalizeDataset",
     }
     for path in (sample_run.data / "dataset").glob("*.*"):

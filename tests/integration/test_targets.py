@@ -98,7 +98,9 @@ class By:
 
     task_family: str
     made_from: dict[str, Any]
-    adopts: bool = False
+
+    def adopts(self) -> bool:
+        return False
 
     def to_str_params(self) -> dict[str, str]:
         return {}

@@ -1,0 +1,63 @@
+"""What is relied on of Luigi 3.8.1 beyond its documented interface, all in one place.
+
+`setup.cfg` pins that version. `tests/unit/test_luigi_internals.py` holds each of these: run it when the pin is raised.
+
+    [worker] task_process_context     entered around each task, in the process that runs it
+    [worker] check_unfulfilled_deps   false: a task then asks itself for what it lacks
+    [core] lock_pid_dir               where Luigi keeps a command from running twice
+    TaskProcess                       which functions of the scheduler it lends to a task
+    PidLockAlreadyTakenExit           how a run ends whose command runs already: as the cause of SystemExit
+    CmdlineParser                     the task that a command line asks for
+    Register                          tasks remember what they require; that is forgotten between two runs
+    RemoteScheduler                   what a central scheduler runs
+    Scheduler                         which class `luigid` serves; its memory of running and failed tasks
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import luigi.server
+from luigi.cmdline_parser import CmdlineParser
+from luigi.interface import PidLockAlreadyTakenExit
+from luigi.rpc import RemoteScheduler, RPCError
+from luigi.scheduler import Scheduler
+from luigi.task_register import Register, load_task
+from luigi.task_status import FAILED, RUNNING
+from luigi.worker import TaskProcess
+
+__all__ = [
+    "FAILED",
+    "RUNNING",
+    "CmdlineParser",
+    "PidLockAlreadyTakenExit",
+    "RPCError",
+    "RemoteScheduler",
+    "Scheduler",
+    "forget_instances",
+    "lend_statistics",
+    "load_task",
+    "running",
+    "serve",
+]
+
+
+def lend_statistics() -> None:
+    """Lend tasks the way to the metrics of the scheduler, as they are lent others."""
+    TaskProcess.forward_reporter_attributes["report_task_statistics"] = "report_task_statistics"
+
+
+def forget_instances() -> None:
+    """Forget what tasks remember of each other, since it may have changed."""
+    Register.clear_instance_cache()
+
+
+def running(url: str) -> list[str]:
+    """The tasks that a central scheduler has given to anybody and that run now; RPCError if it does not answer."""
+    scheduler: Any = RemoteScheduler(url)
+    return sorted(task["display_name"] for task in scheduler.task_list(RUNNING, "").values())
+
+
+def serve(scheduler: type[Scheduler]) -> None:
+    """Have `luigid` serve this scheduler: it has no option for it."""
+    luigi.server.Scheduler = scheduler  # type: ignore[attr-defined]

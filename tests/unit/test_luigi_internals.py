@@ -1,0 +1,115 @@
+"""Luigi as it is relied on beyond its documented interface: to be run when its version is raised."""
+
+from __future__ import annotations
+
+import collections.abc
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+import luigi
+import luigi.server
+import luigi.worker
+import pytest
+from luigi.configuration import get_config
+from luigi.scheduler import Scheduler
+
+from ben_luigi.state import luigi_internals
+
+PINNED = (Path(__file__).parents[2] / "setup.cfg").read_text(encoding="utf-8")
+SEEN: list[str] = []
+
+
+class Context:
+    """As `[worker] task_process_context`."""
+
+    def __init__(self, process: Any) -> None:
+        self.task = process.task
+
+    def __enter__(self) -> None:
+        SEEN.append(f"enter {self.task.task_family}")
+
+    def __exit__(self, *_: object) -> None:
+        SEEN.append("exit")
+
+
+class Late(luigi.Task):
+    """Complete once it has run."""
+
+    done = False
+
+    def complete(self) -> bool:
+        return type(self).done
+
+    def run(self) -> None:
+        type(self).done = True
+        SEEN.append("Late")
+
+
+class Asks(luigi.Task):
+    """Finds while running that what it requires is missing, and asks for it."""
+
+    done = False
+
+    def complete(self) -> bool:
+        return type(self).done
+
+    def run(self) -> collections.abc.Iterator[luigi.Task]:
+        if not Late.done:
+            yield Late()
+        type(self).done = True
+
+
+@pytest.fixture
+def options() -> collections.abc.Iterator[Any]:
+    parser, set_before = get_config(), []
+
+    def change(section: str, name: str, value: str) -> None:
+        set_before.append((section, name))
+        parser.set(section, name, value)
+
+    yield change
+    for section, name in set_before:
+        parser.remove_option(section, name)
+
+
+def test_the_pinned_version_is_the_one_that_is_installed() -> None:
+    assert f"luigi=={importlib.metadata.version('luigi')}\n" in PINNED
+
+
+def test_a_task_runs_within_its_context_and_asks_for_what_it_lacks(options: Any) -> None:
+    SEEN.clear()
+    options("worker", "task_process_context", f"{__name__}.Context")
+    options("worker", "check_unfulfilled_deps", "false")
+    assert luigi.build([Asks()], local_scheduler=True, no_lock=True)
+    assert SEEN == ["enter Asks", "exit", "enter Late", "Late", "exit", "enter Asks", "exit"]
+
+
+def test_tasks_are_lent_the_statistics_of_the_scheduler() -> None:
+    luigi_internals.lend_statistics()
+    assert hasattr(luigi.worker.TaskStatusReporter, "report_task_statistics")
+    assert luigi.worker.TaskProcess.forward_reporter_attributes["report_task_statistics"] == "report_task_statistics"
+
+
+def test_luigid_serves_the_class_that_it_finds_in_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(Scheduler):
+        """Ours."""
+
+    monkeypatch.setattr(luigi.server, "Scheduler", Scheduler)
+    luigi_internals.serve(Own)
+    assert luigi.server.Scheduler is Own  # type: ignore[attr-defined]
+    assert {"prune", "forgive_failures", "_state"} <= {*dir(Own), *vars(Own())}
+
+
+def test_a_command_line_asks_for_a_task() -> None:
+    with luigi_internals.CmdlineParser.global_instance(["--module", "ben_luigi", "FinalizeDataset"]) as parser:
+        assert parser.get_task_obj().task_family == "FinalizeDataset"
+
+
+def test_a_task_is_made_again_from_what_a_record_says() -> None:
+    task = luigi_internals.load_task("ben_luigi", "CompressPart", {"archive_name": "BigEarthNet-S2", "part": "x"})
+    assert task.part == "x"
+    before = luigi_internals.load_task("ben_luigi", "FinalizeDataset", {})
+    assert luigi_internals.load_task("ben_luigi", "FinalizeDataset", {}) is before
+    luigi_internals.forget_instances()
+    assert luigi_internals.load_task("ben_luigi", "FinalizeDataset", {}) is not before
