@@ -22,6 +22,9 @@ _KEPT = re.compile(
 _REMOVED = re.compile(
     "(GDAL|PROJ|PYPROJ|GEOS|AWS|AZURE|OSS|SWIFT|NPY|NUMPY|PANDAS|ARROW|TQDM)_.*|LUIGI_PGSQL_DRIVER|LUIGI_CONFIG_PARSER|SSLKEYLOGFILE"
 )
+_FIXED = {"GDAL_CONFIG_FILE": os.devnull, "PROJ_SKIP_READ_USER_WRITABLE_DIRECTORY": "YES"}
+"""GDAL and PROJ read files in the user's home too, unless they are told not to."""
+
 _LOOPBACK = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")
 _ISOLATED = ["-I", "-X", "utf8"]
 
@@ -33,6 +36,7 @@ def shut_out() -> None:
             del os.environ[name]
         elif not _KEPT.fullmatch(name):
             os.unsetenv(name)  # for C libraries and children; `os.environ` keeps it
+    os.environ.update(_FIXED)
     never_proxied(*_LOOPBACK)
     if "SSL_CERT_FILE" in os.environ and not {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"} & {*os.environ}:
         os.environ["REQUESTS_CA_BUNDLE"] = os.environ["SSL_CERT_FILE"]  # which requests does not know
