@@ -42,7 +42,8 @@ print([(path.name, file_hash(path)) for path in sorted(made.iterdir())])
 QUERY = """
 import ben_luigi
 from ben_luigi.state import database
-print(database.query("SELECT 'M\u00e4rz' AS month, current_user AS who, date '2018-05-08'::text AS day").to_dict("list"))
+found = database.query("SELECT 'M\u00e4rz' AS month, current_user AS who, date '2018-05-08'::text AS day")
+print(found.to_dict("list"))
 """
 
 
