@@ -7,11 +7,12 @@ itself is asked directly (`surroundings`).
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
-from requests.utils import get_auth_from_url
+from requests.utils import get_auth_from_url, select_proxy
 
 from ben_luigi.domain.errors import BadInput
 
@@ -27,7 +28,21 @@ class _AsItIs(AuthBase):
 
 
 class _Adapter(HTTPAdapter):
-    """The usual one, but for certificates that are not there, of which requests says no more than their path."""
+    """The usual one, but that it says what is wrong with the environment, and quotes no proxy's password."""
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        """BadInput if the environment names a proxy by something else than a URL."""
+        try:
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        except (requests.exceptions.InvalidSchema, ValueError) as error:
+            if not select_proxy(request.url, proxies):
+                raise
+            raise BadInput(
+                f"proxy for {urlsplit(request.url).hostname}",
+                expected="http://user:password@host:port in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY",
+                found=f"something else ({type(error).__name__})",
+                remedy="correct that variable, or unset it; special characters of a password are written as %40",
+            ) from None
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """BadInput if the environment names certificates that are not there."""
@@ -35,7 +50,7 @@ class _Adapter(HTTPAdapter):
             super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
         except OSError:
             raise BadInput(
-                f"certificates for {url.split('/')[2]}",
+                f"certificates for {urlsplit(url).hostname}",
                 expected=f"the file or folder that {_VARIABLES} names",
                 found=f"nothing at {verify}",
                 remedy="correct that variable, or unset it",
@@ -43,8 +58,9 @@ class _Adapter(HTTPAdapter):
 
 
 def session() -> requests.Session:
-    """A new session; BadInput comes from requests by https if the environment names certificates that are not there."""
+    """A new session. Its requests raise BadInput if the environment names a proxy or certificates that are none."""
     made = requests.Session()
     made.auth = _AsItIs()
     made.mount("https://", _Adapter())
+    made.mount("http://", _Adapter())
     return made
