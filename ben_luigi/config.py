@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import warnings
 from configparser import InterpolationError
 from dataclasses import dataclass
 from functools import lru_cache
@@ -44,11 +43,18 @@ class _FromEnvironment(EnvironmentInterpolation):
 
 LuigiConfigParser._DEFAULT_INTERPOLATION = _FromEnvironment()  # type: ignore[assignment]
 LuigiConfigParser.instance()._interpolation = _FromEnvironment()  # which Luigi makes as it is imported
-warnings.filterwarnings("ignore", category=luigi.parameter.UnconsumedParameterWarning)  # it quotes the value
+
+
+class _Everything:
+    def __contains__(self, name: str) -> bool:
+        return True
 
 
 class _Section(luigi.Config):
     """A section that shows what is secret in it to nobody who prints it."""
+
+    ignore_unconsumed = _Everything()
+    """Luigi would warn of an option that is none and quote its value; `unknown_options` does not quote it."""
 
     def __repr__(self) -> str:
         said = self.to_str_params()  # which leaves out what is private

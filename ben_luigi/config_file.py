@@ -13,7 +13,7 @@ from ben_luigi.domain.errors import BadInput
 _FROM_ENVIRONMENT = re.compile(r"\$\{([^}]+)\}")
 _SECRETS = {("cdse", "password"), ("cron", "webhook")}
 _URLS = {("database", "url"), ("core", "scheduler_url")}
-_PASSWORD_IN_URL = re.compile(r"\w[\w+.-]*://[^/?#]*:.*@|.*[?&](ssl)?password=", re.IGNORECASE)
+_PASSWORD_IN_URL = re.compile(r"\w[\w+.-]*://[^/?#]*:.+@|.*[?&](ssl)?password=", re.IGNORECASE)
 
 
 def own() -> Path | None:
