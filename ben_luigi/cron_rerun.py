@@ -77,8 +77,7 @@ def main() -> int:
 def _lock() -> Iterator[int | None]:
     """A lock of this host on the data folder, or None while another run holds it."""
     path = _folder() / f"{socket.gethostname()}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with private.open_anew(path) as file:  # which nobody else can lock either
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -94,7 +93,7 @@ def _folder() -> Path:
 def _run(arguments: list[str], lock: int) -> tuple[Path, int]:
     """The log of a run, and its exit code. SIGTERM is passed on; the run holds the lock even if this process dies."""
     log = config.data_dir() / "logs" / f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}.log"
-    with private.open_new(log) as file:
+    with private.open_anew(log) as file:
         command = [*surroundings.own_python(), "-m", "ben_luigi.run", *arguments]
         process = subprocess.Popen(
             command, env=os.environ, stdin=subprocess.DEVNULL, stdout=file, stderr=file, pass_fds=[lock]

@@ -21,10 +21,12 @@ def write_text(path: Path, text: str) -> None:
         work.write_text(text, encoding="utf-8", newline="")
 
 
-def open_new(path: Path) -> BinaryIO:
-    """A new file to write to, for its owner alone; FileExistsError if there is one, be it a link."""
+def open_anew(path: Path) -> BinaryIO:
+    """An empty file to write to, for its owner alone, in the place of an older one; OSError if that is a link."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _ONLY_OWNER), "wb")
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _ONLY_OWNER), "wb")
+    os.fchmod(file.fileno(), _ONLY_OWNER)
+    return file
 
 
 def make_folder(path: Path) -> None:
