@@ -11,8 +11,18 @@ CompareWithPublished, RenderTile > WriteReport > FinalizeDataset
 
 __version__ = "0.1.0"
 
-from ben_luigi import config
-from ben_luigi.stages import finalize as finalize
-from ben_luigi.stages import outcomes as outcomes
+from ben_luigi import config_file
+from ben_luigi.domain import surroundings
+from ben_luigi.domain.errors import BadInput
+
+surroundings.shut_out()  # before anything loads a C library
+try:
+    config_file.own()  # before Luigi reads it
+except BadInput as error:
+    raise SystemExit(str(error)) from None
+
+from ben_luigi import config  # noqa: E402
+from ben_luigi.stages import finalize as finalize  # noqa: E402
+from ben_luigi.stages import outcomes as outcomes  # noqa: E402
 
 config.set_defaults()

@@ -7,8 +7,12 @@ Other arguments are luigid's own: --background, --pidfile FILE, --logdir FOLDER,
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import luigi
@@ -16,8 +20,13 @@ import luigi.server
 from luigi.cmdline import luigid
 from luigi.scheduler import Scheduler
 from luigi.task_status import FAILED, RUNNING
+from tornado.routing import RuleRouter
+from tornado.web import Application
 
 from ben_luigi import command, config
+from ben_luigi.domain import private
+from ben_luigi.domain.errors import PipelineError
+from ben_luigi.luigid_requests import Guard, own_names
 from ben_luigi.run import configure
 
 ADDRESS, PORT = "127.0.0.1", "8082"
@@ -32,6 +41,14 @@ _REMEMBER_S = 14 * 86_400
 class CentralScheduler(Scheduler):
     """Luigi's scheduler, but for tasks whose worker has gone: Luigi lets them rest as if they had failed."""
 
+    def load(self) -> None:
+        """Read what was left at the last end. PipelineError if others could have written it: it is a pickle."""
+        state = Path(self._config.state_path)
+        if state.exists():
+            private.check(state.parent, state)
+            state.chmod(0o600)
+        super().load()
+
     def prune(self) -> None:
         """Forget workers that are silent; what they were running is there for others at once."""
         running = list(self._state.get_active_tasks_by_status(RUNNING))
@@ -41,9 +58,9 @@ class CentralScheduler(Scheduler):
                 self.forgive_failures(task.id)
 
 
-def main() -> None:
+def main() -> int:
     """Serve until stopped."""
-    parser = command.parser("luigid", __doc__, {0: "stopped"})
+    parser = command.parser("luigid", __doc__, {0: "stopped", command.CANNOT: "it cannot be started, and why"})
     parser.add_argument("--address", metavar="HOST", default=ADDRESS, help=f"where to listen; by default {ADDRESS}")
     parser.add_argument("--port", metavar="N", default=PORT, help=f"by default {PORT}")
     listens, others = parser.parse_known_args()
@@ -61,10 +78,24 @@ def main() -> None:
             settings.set("scheduler", name, value)
     if settings.get("scheduler", "metrics_collector", "none") == "prometheus":
         _count_bytes_too(settings)
-    state.parent.mkdir(parents=True, exist_ok=True)
+    private.make_folder(state.parent)
+    os.umask(0o077)  # for state, log and pidfile
     logging.getLogger("luigi.scheduler").setLevel(logging.WARNING)  # it says each word of each worker
     luigi.server.Scheduler = CentralScheduler  # type: ignore[attr-defined]  # luigid has no option for it
-    luigid(["--address", listens.address, "--port", listens.port, *others])
+    luigi.server.app = partial(_guarded, luigi.server.app, listens.address)
+    try:
+        luigid(["--address", listens.address, "--port", listens.port, *others])
+    except (PipelineError, OSError) as error:
+        return command.refuse(parser, error)
+    return 0
+
+
+def _guarded(application: Callable[[Scheduler], Application], address: str, scheduler: Scheduler) -> RuleRouter:
+    """Luigi's server for those who may ask it."""
+    core, cors = luigi.interface.core(), luigi.server.cors()
+    origins = frozenset({"*"} if cors.allow_any_origin else cors.allowed_origins) if cors.enabled else frozenset()
+    guard = Guard(own_names(address, str(core.scheduler_host), str(core.scheduler_url)), origins)
+    return guard.router(application(scheduler))
 
 
 def _count_bytes_too(settings: Any) -> None:
@@ -79,4 +110,4 @@ def _count_bytes_too(settings: Any) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

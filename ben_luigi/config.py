@@ -5,19 +5,20 @@ Paths are taken as they are written, relative ones from the current folder.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-import stat
-import tempfile
+import socket
+from configparser import InterpolationError
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import luigi
+from luigi.configuration.cfg_parser import EnvironmentInterpolation, InterpolationMissingEnvvarError, LuigiConfigParser
 from luigi.parameter import ParameterVisibility
 
+from ben_luigi.domain import machine, private, surroundings
 from ben_luigi.domain.placement.grid import TILE_SIDE_M
 
 TRACKED_ARTIFACTS = Path(__file__).resolve().parent.parent / "tracked_artifacts"
@@ -26,10 +27,43 @@ _SEN2COR_GB = 6
 """Memory that one conversion may need."""
 
 _CDSE = "dataspace.copernicus.eu"
-_SECRET = re.compile(r"\s*(password\s*[=:]\s*[^\s$]|url\s*[=:]\s*\w+://[^/@\s]*:[^/@\s$]+@)")
+_ACCOUNT = ("CDSE_USER", "CDSE_PASSWORD")
 
 
-class dataset(luigi.Config):  # noqa: N801 (the name of the section)
+class _FromEnvironment(EnvironmentInterpolation):
+    """`${NAME}` is taken from the environment, and nothing else means anything, as `%` does for Luigi."""
+
+    def before_get(self, parser: Any, section: str, option: str, value: str, defaults: Any) -> str:
+        """InterpolationError for a variable that is not there; Luigi's own quotes the value, which may be a secret."""
+        try:
+            return str(super().before_get(parser, section, option, value, defaults))
+        except InterpolationMissingEnvvarError:
+            raise InterpolationError(option, section, f"[{section}] {option}: no such variable") from None
+
+
+LuigiConfigParser._DEFAULT_INTERPOLATION = _FromEnvironment()  # type: ignore[assignment]
+LuigiConfigParser.instance()._interpolation = _FromEnvironment()  # which Luigi makes as it is imported
+
+
+class _Everything:
+    def __contains__(self, name: str) -> bool:
+        return True
+
+
+class _Section(luigi.Config):
+    """A section that shows what is secret in it to nobody who prints it."""
+
+    ignore_unconsumed = _Everything()
+    """Luigi would warn of an option that is none and quote its value; `unknown_options` does not quote it."""
+
+    def __repr__(self) -> str:
+        said = self.to_str_params()  # which leaves out what is private
+        return f"{self.get_task_family()}({', '.join(f'{name}={value}' for name, value in said.items())})"
+
+    __str__ = __repr__
+
+
+class dataset(_Section):  # noqa: N801 (the name of the section)
     """What to make, and where."""
 
     data_dir = luigi.Parameter(default="data", description="folder of everything that the pipeline makes")
@@ -41,7 +75,7 @@ class dataset(luigi.Config):  # noqa: N801 (the name of the section)
     )
 
 
-class inputs(luigi.Config):  # noqa: N801
+class inputs(_Section):  # noqa: N801
     """Paths of the inputs. What is not given, and is pinned, is fetched."""
 
     tile_names_csv = luigi.Parameter(default="", description="CSV of v1 patch name, L1C product name, link")
@@ -63,7 +97,7 @@ class inputs(luigi.Config):  # noqa: N801
     published_l1c_hashes_csv = luigi.Parameter(default="", description="published L1C hashes, to compare with")
 
 
-class cdse(luigi.Config):  # noqa: N801
+class cdse(_Section):  # noqa: N801
     """The Copernicus Data Space Ecosystem."""
 
     catalogue_url = luigi.Parameter(default="", description="OData root of the catalogue")
@@ -88,7 +122,7 @@ class cdse(luigi.Config):  # noqa: N801
     )
 
 
-class sen2cor(luigi.Config):  # noqa: N801
+class sen2cor(_Section):  # noqa: N801
     """The external program that converts L1C to L2A."""
 
     executable = luigi.Parameter(default="", description="path of L2A_Process; else from PATH")
@@ -102,7 +136,7 @@ class sen2cor(luigi.Config):  # noqa: N801
     )
 
 
-class database(luigi.Config):  # noqa: N801
+class database(_Section):  # noqa: N801
     """PostgreSQL."""
 
     url = luigi.Parameter(
@@ -136,7 +170,7 @@ def tile() -> TileSettings:
     )
 
 
-class archive(luigi.Config):  # noqa: N801
+class archive(_Section):  # noqa: N801
     """The archives."""
 
     level = luigi.IntParameter(default=6, description="zstd level")
@@ -147,7 +181,7 @@ class archive(luigi.Config):  # noqa: N801
     )
 
 
-class subset(luigi.Config):  # noqa: N801
+class subset(_Section):  # noqa: N801
     """Which patches of the tiles to take; all, into `dataset/`, if nothing is said."""
 
     name = luigi.Parameter(default="subset", description="the result is in subsets/<name>/")
@@ -160,7 +194,7 @@ class subset(luigi.Config):  # noqa: N801
     sample = luigi.IntParameter(default=0, description="how many patches to take of these, so that each class occurs")
 
 
-class metadata(luigi.Config):  # noqa: N801
+class metadata(_Section):  # noqa: N801
     """The parquet files and the labels in them."""
 
     writer = luigi.ChoiceParameter(
@@ -174,7 +208,7 @@ class metadata(luigi.Config):  # noqa: N801
     )
 
 
-class retention(luigi.Config):  # noqa: N801
+class retention(_Section):  # noqa: N801
     """What is kept of that from which nothing more has to be made."""
 
     l1c = luigi.ChoiceParameter(
@@ -190,7 +224,7 @@ class retention(luigi.Config):  # noqa: N801
     )
 
 
-class cron(luigi.Config):  # noqa: N801
+class cron(_Section):  # noqa: N801
     """What `scripts/cron-rerun` keeps, and whom it tells of a change for the worse."""
 
     keep_logs = luigi.IntParameter(default=100, description="logs of so many runs are kept")
@@ -205,6 +239,16 @@ def value(option: str) -> Any:
     """What an option says, by section and name: `archive.level`."""
     section, _, name = option.partition(".")
     return getattr(globals()[section](), name)
+
+
+def unknown_options() -> list[str]:
+    """What stands in our sections and is no option of theirs, as `[section] option`: a slip of the pen."""
+    settings, found = LuigiConfigParser.instance(), []
+    for section in _Section.__subclasses__():
+        name, known = section.get_task_family(), {option.replace("_", "-") for option, _ in section.get_params()}
+        said = settings.options(name) if settings.has_section(name) else []
+        found += [f"[{name}] {option}" for option in said if option.replace("_", "-") not in known]
+    return found
 
 
 def data_dir() -> Path:
@@ -274,8 +318,8 @@ def download_url() -> str:
 
 def account_environment() -> dict[str, str]:
     """User and password at CDSE by the names of their environment variables; the configuration's come first."""
-    given = {"CDSE_USER": str(cdse().user), "CDSE_PASSWORD": str(cdse().password)}
-    return {**os.environ, **{name: value for name, value in given.items() if value}}
+    given = dict(zip(_ACCOUNT, (str(cdse().user), str(cdse().password)), strict=True))
+    return {name: value or os.environ.get(name, "") for name, value in given.items()}
 
 
 def downloads_at_once() -> int:
@@ -293,18 +337,29 @@ def sen2cor_at_once() -> int:
 
     On the sample world one a core: its stand-in is light.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = machine.cores()
     if _names_nothing_real():
-        return cores
-    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return int(sen2cor().parallel) or max(1, min(cores // 2, int(memory_gb // _SEN2COR_GB)))
+        return max(1, int(cores))
+    memory_gb = machine.memory_bytes() / 2**30
+    return int(sen2cor().parallel) or max(1, min(int(cores / 2), int(memory_gb / _SEN2COR_GB)))
 
 
-def tells_secrets(file: Path) -> bool:
-    """Whether a configuration file has a password in it that others can read; `${NAME}` of the environment is none."""
-    if not file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        return False
-    return any(_SECRET.match(line) for line in file.read_text(encoding="utf-8").splitlines())
+def lock_folder() -> Path:
+    """Where Luigi notes which commands run on this host."""
+    return data_dir() / "locks" / socket.gethostname()
+
+
+def lock_this_command() -> None:
+    """Have Luigi refuse to run the same command twice on this host, unless `[core] no_lock` says otherwise.
+
+    Its lock is a file that it makes writable for everybody, so nobody else may enter the folder. PipelineError if it is
+    somebody else's, and neither ours nor of whom the data folder belongs to.
+    """
+    if ("core", "no_lock") in _set_by_us:
+        folder = lock_folder()
+        private.make_folder(folder)
+        private.check(folder, owners=frozenset({os.geteuid(), data_dir().stat().st_uid}))
+        luigi.configuration.get_config().set("core", "no_lock", "false")
 
 
 _set_by_us: set[tuple[str, str]] = set()
@@ -313,17 +368,19 @@ _set_by_us: set[tuple[str, str]] = set()
 def set_defaults() -> None:
     """Tell Luigi what follows from our options, unless its own sections say otherwise.
 
-    The local scheduler's resources: how many downloads and conversions may run at once. The folder of the lock that
-    keeps a command from running twice: one for each user and data folder. And what surrounds each task.
+    The local scheduler's resources: how many downloads and conversions may run at once. What surrounds each task. And
+    where Luigi's lock of a command is, which only `scripts/run` takes: the folder must be there. luigid is asked
+    directly.
     """
-    settings = luigi.configuration.get_config()
-    place = hashlib.sha256(str(data_dir()).encode()).hexdigest()[:12]
+    settings, core = luigi.configuration.get_config(), luigi.interface.core()
+    surroundings.never_proxied(str(core.scheduler_host), urlsplit(str(core.scheduler_url)).hostname or "localhost")
     for section, name, value in (
         ("resources", "cdse", str(downloads_at_once())),
         ("resources", "sen2cor", str(sen2cor_at_once())),
         ("worker", "task_process_context", "ben_luigi.state.turns.Turn"),
         ("worker", "check_unfulfilled_deps", "false"),  # a task asks for what it lacks by itself
-        ("core", "lock_pid_dir", str(Path(tempfile.gettempdir()) / f"ben_luigi-{os.getuid()}-{place}")),
+        ("core", "lock_pid_dir", str(lock_folder())),
+        ("core", "no_lock", "true"),
     ):
         if (section, name) in _set_by_us or not settings.has_option(section, name):
             _set_by_us.add((section, name))

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ben_luigi import command, config, terminal
-from ben_luigi.domain import files, notice
+from ben_luigi.domain import notice, private, surroundings
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.run import configure
 from ben_luigi.state import failures
@@ -77,8 +77,7 @@ def main() -> int:
 def _lock() -> Iterator[int | None]:
     """A lock of this host on the data folder, or None while another run holds it."""
     path = _folder() / f"{socket.gethostname()}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with private.open_anew(path) as file:  # which nobody else can lock either
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -94,10 +93,11 @@ def _folder() -> Path:
 def _run(arguments: list[str], lock: int) -> tuple[Path, int]:
     """The log of a run, and its exit code. SIGTERM is passed on; the run holds the lock even if this process dies."""
     log = config.data_dir() / "logs" / f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as file:
-        command = [sys.executable, "-m", "ben_luigi.run", *arguments]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, pass_fds=[lock])
+    with private.open_anew(log) as file:
+        command = [*surroundings.own_python(), "-m", "ben_luigi.run", *arguments]
+        process = subprocess.Popen(
+            command, env=os.environ, stdin=subprocess.DEVNULL, stdout=file, stderr=file, pass_fds=[lock]
+        )
         before = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
         try:
             code = process.wait()
@@ -137,7 +137,7 @@ def _tell(code: int, known: list[failures.Failure], new: list[failures.Failure],
         except PipelineError as error:
             print(f"cron-rerun: {error}", file=sys.stderr)
             return
-    files.write_text(path, json.dumps(asdict(outcome)) + "\n")
+    private.write_text(path, json.dumps(asdict(outcome)) + "\n")
 
 
 def _read(path: Path) -> Outcome:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from ben_luigi import command, terminal
+from ben_luigi.domain import machine
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.formats import hashes
 
@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument(
         "list", type=Path, nargs="?", metavar="LIST", help="CSV file to write; by default FOLDER.csv beside it"
     )
-    cores = len(os.sched_getaffinity(0))
+    cores = max(1, int(machine.cores()))
     parser.add_argument(
         "--processes", type=int, default=cores, metavar="N", help="that hash at once; by default one a core"
     )

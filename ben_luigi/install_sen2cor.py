@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ben_luigi import command, terminal
-from ben_luigi.domain import inputs
+from ben_luigi.domain import inputs, surroundings
 from ben_luigi.domain.errors import BadInput, PipelineError, Sen2CorError
 from ben_luigi.domain.products import sen2cor
 
@@ -29,7 +29,8 @@ def install(folder: Path, file: Path | None = None, pinned: inputs.PinnedFile = 
     expected, found = pinned.matches(file)
     if found != expected:
         raise BadInput(file, expected=f"sha256 {expected}", found=found, remedy=f"fetch it again from {pinned.url}")
-    done = subprocess.run(["bash", file, "--target", folder.absolute()], stdin=subprocess.DEVNULL, check=False)
+    command = ["bash", str(file), "--target", str(folder.absolute())]
+    done = subprocess.run(command, env=surroundings.of_child(), stdin=subprocess.DEVNULL, check=False)
     program = folder.absolute() / "bin" / sen2cor.PROGRAM
     if done.returncode or not program.is_file():
         raise Sen2CorError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import signal
 import sys
@@ -24,7 +23,7 @@ from luigi.retcodes import run_with_retcodes
 from luigi.rpc import RemoteScheduler, RPCError
 from luigi.task_register import Register
 
-from ben_luigi import command, config, terminal, usage
+from ben_luigi import command, config, config_file, terminal, usage
 from ben_luigi.domain.errors import BadName, PipelineError, some
 from ben_luigi.stages.comparison import beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
@@ -66,6 +65,7 @@ def main() -> int:
     occupancy.sweep_if_alone(config.data_dir())
     try:
         occupancy.enter(config.data_dir())
+        config.lock_this_command()
         retire_all()
         if arguments == ["FinalizeDataset"] and FinalizeDataset().complete():
             print("Nothing to do: everything is there.")
@@ -160,13 +160,13 @@ def _terminate(*_: object) -> None:
 
 def configure() -> None:
     """This project's luigi.cfg first, whichever the current folder; then the user's own, if there is one."""
-    own = os.environ.get("LUIGI_CONFIG_PATH")
-    if own and not Path(own).is_file():
-        sys.exit(f"LUIGI_CONFIG_PATH: expected: a configuration file; found: nothing at {own}")
-    if own and config.tells_secrets(Path(own)):
+    own = config_file.own()
+    if own and config_file.tells_secrets(own):
         print(f"warning: {own} has a password in it, and others can read it; type: chmod 600 {own}", file=sys.stderr)
-    for path in (_DEFAULTS, *([Path(own)] if own else [])):
+    for path in (_DEFAULTS, *([own] if own else [])):
         LuigiConfigParser.add_config_path(str(path))
+    for unknown in config.unknown_options():
+        print(f"warning: {unknown} is no option, and is passed over", file=sys.stderr)
     settings = LuigiConfigParser.instance()
     if not settings.has_option("core", "no_configure_logging"):
         settings.set("core", "no_configure_logging", "true")

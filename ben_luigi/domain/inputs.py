@@ -12,7 +12,7 @@ from pathlib import Path
 
 import requests
 
-from ben_luigi.domain import files
+from ben_luigi.domain import files, network
 from ben_luigi.domain.errors import BadInput
 
 _log = logging.getLogger(__name__)
@@ -84,7 +84,11 @@ def fetch(
 
 def _download(pinned: PinnedFile, work: Path, progress: Callable[[int, int | None], None]) -> None:
     try:
-        with requests.get(pinned.url, stream=True, timeout=_TIMEOUT_S) as answer, work.open("wb") as file:
+        with (
+            network.session() as session,
+            session.get(pinned.url, stream=True, timeout=_TIMEOUT_S) as answer,
+            work.open("wb") as file,
+        ):
             answer.raise_for_status()
             length = answer.headers.get("Content-Length", "")
             packed = "Content-Encoding" in answer.headers  # then it is the length of something else

@@ -11,9 +11,11 @@ from email.message import EmailMessage
 
 import requests
 
+from ben_luigi.domain import network, surroundings
 from ben_luigi.domain.errors import PipelineError
 
 _TIMEOUT_S = 60
+_FAILED = (OSError, smtplib.SMTPException, requests.RequestException, subprocess.SubprocessError, PipelineError)
 _SENDMAIL_FOLDERS = "/usr/sbin:/usr/lib:/sbin"
 
 
@@ -34,7 +36,7 @@ def send(ways: Ways, subject: str, text: str) -> None:
         try:
             if way:
                 way(ways, subject, text)
-        except (OSError, smtplib.SMTPException, requests.RequestException, subprocess.SubprocessError) as error:
+        except _FAILED as error:
             # The error's own words may quote the URL of a webhook, which is a secret.
             failed.append(f"{name}: {type(error).__name__}" + ("" if name == "webhook" else f" ({error})"))
     if failed:
@@ -57,9 +59,16 @@ def _mail(ways: Ways, subject: str, text: str) -> None:
     program = shutil.which("sendmail") or shutil.which("sendmail", path=_SENDMAIL_FOLDERS)
     if program is None:
         raise FileNotFoundError("no program sendmail; [cron] smtp names a server that takes mail")
-    subprocess.run([program, "-t", "-i"], input=bytes(message), check=True, timeout=_TIMEOUT_S, capture_output=True)
+    subprocess.run(
+        [program, "-t", "-i"],
+        env=surroundings.of_child(),
+        input=bytes(message),
+        check=True,
+        timeout=_TIMEOUT_S,
+        capture_output=True,
+    )
 
 
 def _post(ways: Ways, subject: str, text: str) -> None:
-    answer = requests.post(ways.webhook, json={"text": f"{subject}\n{text}"}, timeout=_TIMEOUT_S)
-    answer.raise_for_status()
+    with network.session() as session:
+        session.post(ways.webhook, json={"text": f"{subject}\n{text}"}, timeout=_TIMEOUT_S).raise_for_status()

@@ -24,6 +24,7 @@ from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.state import cluster
+from ben_luigi.state.database_url import DatabaseUrl
 from ben_luigi.state.schema import ADDED_SINCE, SCHEMA
 from ben_luigi.state.server import Address, open_server
 
@@ -54,7 +55,7 @@ def is_there() -> bool:
     if not _given():
         return (config.data_dir() / "database" / "cluster").is_dir()
     try:
-        with sa.create_engine(_url()).connect() as connection:
+        with _made_engine().connect() as connection:
             return bool(sa.inspect(connection).has_table("marker"))
     except _FAILED as error:
         raise _unreachable(error) from error
@@ -69,14 +70,14 @@ def check() -> None:
         cluster.check(config.data_dir() / "database" / "cluster")
         return
     try:
-        with sa.create_engine(_url()).connect() as connection:
+        with _made_engine().connect() as connection:
             answer = connection.execute(sa.text(_CAPABLE)).mappings().one()
     except _FAILED as error:
         raise _unreachable(error) from error
     lacking = [str(what) for what, holds in answer.items() if not holds]
     if lacking:
         raise DatabaseError(
-            f"PostgreSQL at {_own_url(_given()).render_as_string(hide_password=True)}",
+            f"PostgreSQL at {DatabaseUrl.parse(_given()).place()}",
             expected="a database of our own, to write to",
             found=f"not so: {', '.join(lacking)}",
             remedy="CREATE DATABASE ben_luigi ENCODING 'UTF8' OWNER <the url's user>, and name it in [database] url",
@@ -85,9 +86,11 @@ def check() -> None:
 
 def address() -> Address:
     """Where the database is, as Luigi's targets name it; our own server is started for it, if need be."""
-    url = _url()
-    host = url.host or str(url.query.get("host", ""))
-    return Address(host, url.port or 5432, url.username or "", url.database or "", url.password or "")
+    if not _given():
+        return open_server(config.data_dir() / "database")
+    own = DatabaseUrl.parse(_given())
+    host, port = own.url.host or own.url.query.get("host") or "localhost", own.url.port or 5432
+    return Address(str(host), port, own.url.username or "", own.url.database or "")
 
 
 def connect() -> Any:
@@ -96,7 +99,7 @@ def connect() -> Any:
 
 
 def _new_engine(place: str) -> sa.Engine:
-    new = sa.create_engine(_url(), pool_pre_ping=True)
+    new = _made_engine(pool_pre_ping=True)
     if place not in _with_tables:
         with new.begin() as connection:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
@@ -120,18 +123,20 @@ def _reached(work: Callable[[], _Result]) -> _Result:
         raise _unreachable(error) from error
 
 
-def _url() -> sa.URL:
+def _made_engine(**options: Any) -> sa.Engine:
+    """An engine whose URL has nothing secret in it, so that nobody shows it."""
     if _given():
-        return _own_url(_given())
+        own = DatabaseUrl.parse(_given())
+        return sa.create_engine(own.url, connect_args=own.secrets, **options)
     address = open_server(config.data_dir() / "database")
-    return sa.URL.create(
+    url = sa.URL.create(
         "postgresql+psycopg2",
         username=address.user,
-        password=address.password or None,
         port=address.port,
         database=address.database,
         query={"host": address.host},
     )
+    return sa.create_engine(url, **options)
 
 
 def _given() -> str:
@@ -139,21 +144,9 @@ def _given() -> str:
     return str(config.database().url)  # type: ignore[no-untyped-call]
 
 
-def _own_url(text: str) -> sa.URL:
-    try:
-        return sa.make_url(text).set(drivername="postgresql+psycopg2")
-    except (sa.exc.ArgumentError, ValueError):  # which may quote the password
-        raise DatabaseError(
-            "[database] url",
-            expected="postgresql://user:password@host:port/name",
-            found="something else",
-            remedy="correct it; a password's special characters are written as %40 and the like",
-        ) from None
-
-
 def _unreachable(error: Exception) -> DatabaseError:
     url = _given()
-    place = _own_url(url).render_as_string(hide_password=True) if url else str(config.data_dir() / "database")
+    place = DatabaseUrl.parse(url).place() if url else str(config.data_dir() / "database")
     return DatabaseError(
         f"PostgreSQL at {place}",
         expected="a server that answers",

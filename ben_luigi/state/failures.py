@@ -16,7 +16,7 @@ from pathlib import Path
 import luigi
 
 from ben_luigi import config
-from ben_luigi.domain import files
+from ben_luigi.domain import private
 from ben_luigi.domain.cdse.errors import PermanentError, RestingError
 from ben_luigi.domain.errors import DiskError, PipelineError
 
@@ -53,7 +53,7 @@ def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> 
         host=socket.gethostname(),
     )
     with suppress(OSError, DiskError):
-        files.write_text(_path(task), json.dumps(asdict(failure), indent=1) + "\n")
+        private.write_text(_path(task), json.dumps(asdict(failure), indent=1) + "\n")
 
 
 def forget(task: luigi.Task) -> None:

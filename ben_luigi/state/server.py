@@ -43,7 +43,6 @@ class Address:
     port: int
     user: str
     database: str
-    password: str = ""
 
 
 @dataclass(frozen=True)

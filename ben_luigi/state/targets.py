@@ -205,7 +205,7 @@ class TileRows(PostgresTarget):
         self._written: tuple[int, str] | None = None
 
     def __getattr__(self, name: str) -> Any:
-        """The address of the database: `host`, `port`, `user`, `password`, `database`."""
+        """The address of the database: `host`, `port`, `user`, `database`; its password nobody is shown."""
         if name in Address.__dataclass_fields__:
             return getattr(database.address(), name)
         raise AttributeError(name)

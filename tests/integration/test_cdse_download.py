@@ -443,7 +443,7 @@ def test_allowed_hosts(url: str, allowed: bool) -> None:
     assert Service(download_url="http://127.0.0.1:8001/download").allows(url) == allowed
 
 
-def test_proxies_and_netrc_of_the_machine_are_ignored(
+def test_netrc_is_ignored_and_loopback_is_asked_directly(
     server: CdseServer, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """requests would put an entry of .netrc in the token's place."""

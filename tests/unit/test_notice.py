@@ -58,11 +58,13 @@ def test_mail_through_an_smtp_server() -> None:
 
 def test_mail_through_sendmail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "sendmail"
-    program.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/arguments\ncat >{tmp_path}/mail\n')
+    program.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/arguments\ncat >{tmp_path}/mail\nenv >{tmp_path}/told\n')
     program.chmod(0o755)
+    monkeypatch.setenv("CDSE_PASSWORD", "secret-part")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     notice.send(notice.Ways(mail_to="who@example.org"), "ben_luigi: failed", TEXT)
     assert (tmp_path / "arguments").read_text() == "-t -i\n"
+    assert "secret-part" not in (tmp_path / "told").read_text()
     assert _read((tmp_path / "mail").read_bytes()) == ("who@example.org", "ben_luigi: failed", TEXT)
 
 

@@ -11,7 +11,7 @@ import luigi
 import pytest
 from luigi.rpc import RPCError
 
-from ben_luigi import run
+from ben_luigi import config, run
 from ben_luigi.stages.finalize import FinalizeDataset
 
 ARGV = ["--module", "ben_luigi", "FinalizeDataset"]
@@ -109,10 +109,15 @@ def test_why_luigi_has_ended_early_is_in_the_log(
 
 
 def test_the_same_command_on_the_same_host_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(luigi.lock, "acquire_for", lambda *_: False)
-    with pytest.raises(SystemExit) as end:
-        run._run(ARGV)
+    config.lock_this_command()
+    try:
+        with pytest.raises(SystemExit) as end:
+            run._run(ARGV)
+    finally:
+        luigi.configuration.get_config().set("core", "no_lock", "true")
     assert end.value.code == luigi.retcodes.retcode().already_running
     assert pauses == []

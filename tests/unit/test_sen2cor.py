@@ -54,6 +54,23 @@ def test_a_good_run_gives_the_product_and_keeps_the_log(tmp_path: Path) -> None:
     assert log.startswith(f"called: --output_dir {tmp_path / L1C}")
 
 
+def test_it_is_told_nothing_of_accounts_and_of_other_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in what it inherits nor by its command line; what Sen2Cor's settings are it is told."""
+    secret = "s3cret"
+    for name in ("CDSE_PASSWORD", "LUIGI_CONFIG_PATH", "BEN_DATABASE_URL", "PGPASSWORD", "PYTHONPATH", "GDAL_DATA"):
+        monkeypatch.setenv(name, secret)
+    monkeypatch.setenv("SEN2COR_HOME", "/sen2cor")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    proc = "tr '\\0' '\\n' < /proc/$$/{0} >> {1}"
+    record = [proc.format(name, tmp_path / "told") for name in ("environ", "cmdline")]
+    executable = program(tmp_path, *record, make(), CLOSE, "echo 'Sentinel-2 (Sen2Cor). Version: 02.11.00'")
+    convert(tmp_path, executable)
+    sen2cor.version(executable)
+    told = (tmp_path / "told").read_text(encoding="utf-8")
+    assert secret not in told
+    assert told.count("SEN2COR_HOME=/sen2cor\n") == told.count("LC_ALL=C.UTF-8\n") == told.count("\nPATH=") == 2
+
+
 @pytest.mark.parametrize(
     ("lines", "found"),
     [

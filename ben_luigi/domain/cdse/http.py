@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
+from ben_luigi.domain import network
 from ben_luigi.domain.cdse.errors import RateLimitError, TransientError, one_line, refusal
 
 _log = logging.getLogger(__name__)
@@ -90,14 +91,11 @@ def again(patience: Patience, action: Callable[[], T], failed: Callable[[Transie
 
 @dataclass(frozen=True)
 class Client:
-    """A session with CDSE that ignores the machine's proxies and .netrc: the latter would replace the token."""
+    """A session with CDSE, through the proxy of the environment if that names one."""
 
     service: Service = field(default_factory=Service)
     patience: Patience = field(default_factory=Patience)
-    session: requests.Session = field(default_factory=requests.Session, repr=False)
-
-    def __post_init__(self) -> None:
-        self.session.trust_env = False
+    session: requests.Session = field(default_factory=network.session, repr=False)
 
     def __enter__(self) -> Client:
         return self

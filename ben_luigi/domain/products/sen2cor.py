@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from ben_luigi.domain import surroundings
 from ben_luigi.domain.errors import BadName, Sen2CorError, some
 from ben_luigi.domain.files import remove
 from ben_luigi.domain.names import ProductName
@@ -33,6 +34,8 @@ _TAIL_BYTES = 2**14
 _WATCH_S = 1.0
 _LAST_LINES = 8
 _GRACE_S = 10.0
+_OWN_VARIABLES = "SEN2COR_[A-Z0-9_]+|L2A_[A-Z0-9_]+|GIPP[A-Z0-9_]*"
+"""Where Sen2Cor looks for its settings. Its other variables are set by its own script."""
 
 
 def find_executable(executable: str) -> Path:
@@ -53,7 +56,9 @@ def version(executable: str) -> str:
     """The version that the program says of itself in its help, such as `02.11.00`; Sen2CorError if it says none."""
     program = find_executable(executable)
     try:
-        said = subprocess.run([program, "-h"], capture_output=True, text=True, timeout=120, check=False)
+        said = subprocess.run(
+            [program, "-h"], env=_environment(), capture_output=True, text=True, timeout=120, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Sen2CorError(
             program,
@@ -102,6 +107,11 @@ def convert(
     return _products(output)[0]
 
 
+def _environment() -> dict[str, str]:
+    """What Sen2Cor is given of ours: nothing of accounts, and nothing that is meant for another GDAL or Python."""
+    return surroundings.of_child(_OWN_VARIABLES)
+
+
 def _part_done(log: Path) -> float:
     """The last of the lines `Progress[%]: 12.50 : ...` in what the program has printed so far, as a part."""
     with log.open("rb") as file:
@@ -114,7 +124,13 @@ def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None
     """Run a command in a session of its own, and leave none of its processes behind; `watch` it now and then."""
     with _sigterm_raises() as from_now_on:
         process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command,
+            cwd=folder,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
         with _guarded(process):
             try:
@@ -131,7 +147,9 @@ def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None
 def _guarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Have what is left of its session killed in the end, and when we are killed: a shell waits at a pipe of ours."""
     command = ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(process.pid)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True):
+    with subprocess.Popen(
+        command, env=surroundings.of_child(), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ):
         yield
 
 

@@ -1,0 +1,66 @@
+"""Sessions with servers elsewhere: through the proxy, and with the certificates, that the user's environment names.
+
+As for every other program: HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE. This machine
+itself is asked directly (`surroundings`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase, HTTPBasicAuth
+from requests.utils import get_auth_from_url, select_proxy
+
+from ben_luigi.domain.errors import BadInput
+
+_VARIABLES = "REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE"
+
+
+class _AsItIs(AuthBase):
+    """Who asks is said by the request and its URL alone: an entry of ~/.netrc would take the place of a token."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        named = get_auth_from_url(request.url or "")
+        return HTTPBasicAuth(*named)(request) if any(named) else request
+
+
+class _Adapter(HTTPAdapter):
+    """The usual one, but that it says what is wrong with the environment, and quotes no proxy's password."""
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        """BadInput if the environment names a proxy by something else than a URL."""
+        try:
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        except (requests.exceptions.InvalidSchema, ValueError) as error:
+            if not select_proxy(request.url, proxies):
+                raise
+            raise BadInput(
+                f"proxy for {urlsplit(request.url).hostname}",
+                expected="http://user:password@host:port in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY",
+                found=f"something else ({type(error).__name__})",
+                remedy="correct that variable, or unset it; special characters of a password are written as %40",
+            ) from None
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """BadInput if the environment names certificates that are not there."""
+        try:
+            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
+        except OSError:
+            raise BadInput(
+                f"certificates for {urlsplit(url).hostname}",
+                expected=f"the file or folder that {_VARIABLES} names",
+                found=f"nothing at {verify}",
+                remedy="correct that variable, or unset it",
+            ) from None
+
+
+def session() -> requests.Session:
+    """A new session. Its requests raise BadInput if the environment names a proxy or certificates that are none."""
+    made = requests.Session()
+    made.auth = _AsItIs()
+    made.mount("https://", _Adapter())
+    made.mount("http://", _Adapter())
+    return made

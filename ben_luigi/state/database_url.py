@@ -1,0 +1,72 @@
+"""`[database] url`: what it says of the server, what of it may be shown, and what is secret in it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import sqlalchemy as sa
+
+from ben_luigi.domain.errors import DatabaseError
+
+_FORM = "postgresql://user:password@host:port/name"
+_URL = re.compile(
+    r"""
+    postgres(?:ql)?(?:\+\w+)?://
+    (?:(?P<user>[^:/?\#]*?)(?::(?P<password>.*?))?@)?  # up to the first @ after which the rest has its form
+    (?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\[\]@/?:\s]*))
+    (?::(?P<port>\d{1,5}))?
+    (?:/(?P<name>[^/?@]*))?
+    (?:\?(?P<query>(?:\w+=[^&]*(?:&\w+=[^&]*)*)?))?
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_SECRET = ("password", "sslpassword")
+
+
+class DatabaseUrl(NamedTuple):
+    """A database: its URL for SQLAlchemy, without what is secret, and that, as libpq names it."""
+
+    url: sa.URL
+    secrets: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"DatabaseUrl({self.place()})"
+
+    @classmethod
+    def parse(cls, text: str) -> DatabaseUrl:
+        """What `[database] url` says; special characters may stand as they are or as %40 and the like.
+
+        DatabaseError if it is no such URL.
+        """
+        found = _URL.fullmatch(text.strip())
+        if found is None:
+            raise DatabaseError(
+                "[database] url",
+                expected=_FORM,
+                found="something else",
+                remedy="correct it; special characters of a password may be written as %40 and the like",
+            )
+        said = {name: unquote(part) for name, part in found.groupdict(default="").items() if name != "query"}
+        options: dict[str, Any] = {}
+        for option in filter(None, (found["query"] or "").split("&")):
+            name, _, value = option.partition("=")
+            options[name] = (*options[name], unquote(value)) if name in options else (unquote(value),)
+        secrets = {name: options.pop(name)[-1] for name in _SECRET if name in options}
+        url = sa.URL.create(
+            "postgresql+psycopg2",
+            username=said["user"] or None,
+            host=said["ipv6"] or said["host"] or None,
+            port=int(found["port"]) if found["port"] else None,
+            database=said["name"] or None,
+            query={name: values if len(values) > 1 else values[0] for name, values in options.items()},
+        )
+        return cls(url, secrets | ({"password": said["password"]} if said["password"] else {}))
+
+    def place(self) -> str:
+        """Host, port and name, and nothing else of it."""
+        options = self.url.query
+        host = self.url.host or options.get("host") or "localhost"
+        port = self.url.port or options.get("port") or 5432
+        return f"{host}:{port}/{self.url.database or options.get('dbname') or self.url.username or ''}"

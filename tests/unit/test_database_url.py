@@ -1,0 +1,91 @@
+"""`[database] url`: whatever a password holds, the right server is asked, and the password is shown to nobody."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+import sqlalchemy as sa
+
+from ben_luigi.domain.errors import DatabaseError
+from ben_luigi.state.database_url import DatabaseUrl
+
+PASSWORDS = [
+    "plain",
+    "p@ss",
+    "50%off",
+    "a%zz",
+    "it's",
+    'say "no"',
+    "$HOME",
+    "two words",
+    "a/b",
+    "a:b",
+    "a?b",
+    "a#b",
+    "a+b",
+    "@",
+]
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_a_password_may_hold_anything(password: str) -> None:
+    said = DatabaseUrl.parse(f"postgresql://ben:{password}@db.example.org:5433/patches")
+    assert said.secrets == {"password": password}
+    assert (said.url.username, said.url.host, said.url.port) == ("ben", "db.example.org", 5433)
+    assert said.place() == "db.example.org:5433/patches"
+
+
+@pytest.mark.parametrize("password", [*PASSWORDS, "a&b", "a=b", "100%25"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://ben:{}@h/n", "postgresql://ben@h/n?password={}", "postgres://h/n?user=ben&sslpassword={}"]
+)
+def test_or_be_encoded(url: str, password: str) -> None:
+    said = DatabaseUrl.parse(url.format(quote(password, safe="")))
+    assert [*said.secrets.values()] == [password]
+    assert said.place() == "h:5432/n"
+    shown = [repr(said), str(said), repr(said.url), str(said.url), said.url.render_as_string(hide_password=False)]
+    shown += [f"{said}", repr(sa.create_engine(said.url))]
+    assert not any(
+        password in text.removeprefix("postgres") or quote(password, safe="") in text
+        for text in shown
+        if len(password) > 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "password"),
+    [
+        ("postgresql://h", "h:5432/", ""),
+        ("postgresql+psycopg2://me@corp:pw@h:1/n", "h:1/n", "pw"),
+        ("postgresql://ben:pw@[::1]:5433/n?sslmode=require", "::1:5433/n", "pw"),
+        ("postgresql:///n?host=/run/postgresql&port=5434", "/run/postgresql:5434/n", ""),
+        ("postgresql://ben:pw@h/n?options=-c%20x%3Da@b", "h:5432/n", "pw"),
+        ("postgresql://ben:p@ss/w@h/n?application_name=x", "h:5432/n", "p@ss/w"),
+        (" postgresql://ben:pw@h/n?password=other ", "h:5432/n", "pw"),
+    ],
+)
+def test_forms_of_it(text: str, place: str, password: str) -> None:
+    said = DatabaseUrl.parse(text)
+    assert (said.place(), said.secrets.get("password", "")) == (place, password)
+
+
+def test_options_reach_libpq() -> None:
+    url = DatabaseUrl.parse("postgresql://ben@/n?host=a:1&host=b:2&sslmode=verify-full").url
+    assert url.query == {"host": ("a:1", "b:2"), "sslmode": "verify-full"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ben:s3cret@h/n",
+        "mysql://ben:s3cret@h/n",
+        "postgresql://ben:s3cret@h:port/n",
+        "postgresql://ben:s3cret@h/n?x",
+        "postgresql:/ben:s3cret@h",
+    ],
+)
+def test_what_is_no_such_url_is_not_quoted(text: str) -> None:
+    with pytest.raises(DatabaseError) as caught:
+        DatabaseUrl.parse(text)
+    assert "s3cret" not in str(caught.value)
