@@ -80,6 +80,31 @@ def entries(folder: Path, expected: str = "a folder that can be listed") -> list
         ) from error
 
 
+def products(folder: Path, what: str) -> list[Path]:
+    """Return the entries of a folder of products; BadInput also if it is a product itself. `what` is expected in it."""
+    if folder.suffix == ".SAFE" or kind(folder / "manifest.safe") == FILE:
+        remedy = f"name the folder that it lies in: {folder.absolute().parent}"
+        raise BadInput(folder, expected=f"a folder of {what}", found="a product itself", remedy=remedy)
+    return entries(folder, f"a folder of {what}")
+
+
+def products_within(folder: Path, suffixes: Sequence[str] = (".SAFE",)) -> list[str]:
+    """Return the names of the products in a folder that lies around them; none if it cannot be listed."""
+    try:
+        return [path.name for path in listed(folder) if path.suffix in suffixes]
+    except OSError:
+        return []
+
+
+def product_within(path: Path) -> Path:
+    """Return the `.SAFE` folder that is alone in a folder around it, as `unzip -d` makes one; else the path itself."""
+    try:
+        inner = listed(path) if kind(path) == FOLDER else []
+    except OSError:
+        return path
+    return inner[0] if len(inner) == 1 and inner[0].suffix == ".SAFE" and kind(inner[0]) == FOLDER else path
+
+
 def find(folder: Path, *patterns: str) -> list[Path]:
     """Return the paths below a folder whose names fit the patterns, one per level; hidden ones do not. OSError."""
     found = [folder]
@@ -124,9 +149,9 @@ def lines(path: Path) -> Iterator[str]:
 
     OSError if it cannot be read or unpacked; ValueError for a NUL, another encoding, a line or a text without end.
     """
-    with open_file(path) as file, io.TextIOWrapper(_unpacked(path, file), encoding="utf-8-sig") as text:
+    with open_file(path) as file:
         try:
-            yield from _lines(text)
+            yield from _lines(io.TextIOWrapper(_unpacked(path, file), "utf-8-sig", "surrogateescape"))
         except (EOFError, zlib.error) as error:
             raise OSError(str(error)) from error
 
@@ -141,13 +166,22 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
     characters = 0
     for number, line in enumerate(iter(lambda: text.readline(_LINE_CHARACTERS), ""), start=1):
         characters += len(line)
-        if "\0" in line:
-            raise ValueError(f"a NUL in line {number}, so it is no text in UTF-8")
         if len(line) == _LINE_CHARACTERS:
-            raise ValueError(f"{_LINE_CHARACTERS:,} characters or more in line {number}")
+            raise ValueError(f"line {number} has {_LINE_CHARACTERS:,} characters or more")
         if characters > _TEXT_CHARACTERS:
             raise ValueError(f"more than {_TEXT_CHARACTERS:,} characters")
+        if "\0" in line or not (line.isascii() or _is_text(line)):
+            raise ValueError(f"line {number} is no text in UTF-8: {line[:_SHOWN]!r}")
         yield line.rstrip("\n")
+
+
+def _is_text(line: str) -> bool:
+    """Whether a line was decoded without bytes being left over."""
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def rows(path: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
@@ -155,7 +189,7 @@ def rows(path: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(lines(path))
     try:
         if (first := next(reader, [])) != list(header):
-            raise ValueError(f"{','.join(first)[:_SHOWN]!r} in line 1")
+            raise ValueError(f"{','.join(first)[:_SHOWN]!r} in line 1, where {','.join(header)} is the header")
         for row in reader:
             if len(row) != len(header):
                 raise ValueError(f"{','.join(row)[:_SHOWN]!r} in line {reader.line_num}")
@@ -188,11 +222,3 @@ class PassedOver:
 @lru_cache(maxsize=4096)
 def _warn_once(text: str) -> None:
     _log.warning("%s", text)
-
-
-def products_within(folder: Path, suffixes: Sequence[str] = (".SAFE",)) -> list[str]:
-    """Return the names of products in a folder that lies around them; none if it cannot be listed."""
-    try:
-        return [path.name for path in listed(folder) if path.suffix in suffixes]
-    except OSError:
-        return []

@@ -132,16 +132,16 @@ def find_products(folder: Path) -> dict[ProductName, Path]:
     """
     found: dict[ProductName, Path] = {}
     passed = given.PassedOver(folder)
-    for path in given.entries(folder, "a folder of L1C products, zips or .SAFE folders"):
-        if path.suffix not in _SUFFIXES:
-            if inside := given.products_within(path, _SUFFIXES):
-                passed.note(path, f"what holds products and is none ({some(inside, 3)}), move them up to take them")
+    for path in given.products(folder, "L1C products, zips or .SAFE folders"):
+        if given.product_within(path).suffix not in _SUFFIXES:
+            if given.products_within(path, _SUFFIXES):
+                passed.note(path, f"folders around several products, type: mv {folder}/FOLDER/* {folder}")
             continue
         try:
             with opened(path) as product:
                 name = product.name
         except BadProduct as error:
-            passed.note(path, f"what is no product that can be read ({error.found})")
+            passed.note(path, f"what is no product that can be read ({error.expected}: {error.found})")
             continue
         if name.level != "L1C":
             passed.note(path, "what is no L1C product; L2A products belong in [inputs] l2a_dir")

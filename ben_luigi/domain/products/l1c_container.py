@@ -149,7 +149,7 @@ def opened(path: Path, taken: Taken | None = None) -> Iterator[Container]:
     """Open a zip or `.SAFE` folder; `taken` are digests of members that a MemberDigests has. Raises BadProduct."""
     if given.kind(path) == given.FOLDER:
         with _readable(path):
-            container = _folder(within(path))
+            container = _folder(given.product_within(path))
         yield container
         return
     with ExitStack() as stack:
@@ -159,13 +159,6 @@ def opened(path: Path, taken: Taken | None = None) -> Iterator[Container]:
             _check_end(path, archive, stream)
             container = _archive(path, archive, stream, taken or {})
         yield container
-
-
-def within(path: Path) -> Path:
-    """Return the product folder in a folder of a product's name that holds nothing else, as `unzip -d` makes it."""
-    inner = given.listed(path)
-    around = path.suffix == ".SAFE" and len(inner) == 1 and inner[0].suffix == ".SAFE" and inner[0].is_dir()
-    return inner[0] if around else path
 
 
 class _Bounded(io.BufferedReader):
