@@ -39,7 +39,7 @@ _KINDS = {
 }
 _SHOWN = 120
 _LINE_CHARACTERS = 2**16
-_TEXT_CHARACTERS = 2**30
+_TEXT_CHARACTERS = 2**33
 
 
 def kind(path: Path) -> str:
@@ -54,6 +54,16 @@ def kind(path: Path) -> str:
         return f"no path ({error})"
 
 
+class _Unfit(OSError):
+    """What lies at a path is of another kind than what is expected there."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(errno.EINVAL, what, str(path))
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
 def is_hidden(name: str) -> bool:
     """Return whether a name begins with a dot, so that what bears it is not data."""
     return name.startswith(".")
@@ -65,9 +75,9 @@ def listed(folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
     except OSError as error:
         what = kind(folder)
-        raise OSError(str(error.strerror) if what == FOLDER else f"{what}, not a folder") from error
+        raise _Unfit(folder, str(error.strerror) if what == FOLDER else f"{what}, not a folder") from error
     except ValueError as error:
-        raise OSError(str(error)) from error
+        raise _Unfit(folder, str(error)) from error
 
 
 def entries(folder: Path, expected: str = "a folder that can be listed") -> list[Path]:
@@ -117,15 +127,15 @@ def find(folder: Path, *patterns: str) -> list[Path]:
 def open_file(path: Path) -> io.BufferedReader:
     """Open a regular file for reading. OSError says what else is there, without waiting for it."""
     what = kind(path)
-    if what in (NOTHING, "a link to nothing"):
-        raise FileNotFoundError(errno.ENOENT, what, str(path))
+    if what == NOTHING:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if what != FILE:
-        raise OSError(f"{what}, not a file")
+        raise _Unfit(path, f"{what}, not a file")
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     file = os.fdopen(descriptor, "rb")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it has been replaced meanwhile
         file.close()
-        raise OSError("something else, not a file")
+        raise _Unfit(path, "something else, not a file")
     return file
 
 
@@ -189,7 +199,8 @@ def rows(path: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(lines(path))
     try:
         if (first := next(reader, [])) != list(header):
-            raise ValueError(f"{','.join(first)[:_SHOWN]!r} in line 1, where {','.join(header)} is the header")
+            found = ",".join(first)[:_SHOWN] or "nothing"
+            raise ValueError(f"{found} in line 1, where {','.join(header)} is the header")
         for row in reader:
             if len(row) != len(header):
                 raise ValueError(f"{','.join(row)[:_SHOWN]!r} in line {reader.line_num}")

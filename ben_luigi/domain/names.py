@@ -158,6 +158,11 @@ class PatchId:
         return f"{self.tile_name}_{self.x:02d}_{self.y:02d}"
 
 
+def is_v1_name(name: str) -> bool:
+    """Return whether a name is that of a BigEarthNet v1 patch; its time may be none."""
+    return _V1.fullmatch(name) is not None
+
+
 def v1_sensing_time(name: str) -> datetime:
     """Sensing time, UTC, in a BigEarthNet v1 patch name; both of v1's bugs are understood."""
     match = _V1.fullmatch(name)

@@ -184,8 +184,7 @@ def _readable(path: Path, file: str = "") -> Iterator[None]:
             raise UnreadableProduct(
                 subject, expected="a file that can be read", found=str(error), remedy=remedy
             ) from error
-        plain = type(error) in (OSError, ValueError)
-        found = str(error) if plain else f"{type(error).__name__}: {error}"
+        found = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         raise BadProduct(subject, expected="a readable zip or .SAFE folder", found=found, remedy=ANEW) from error
 
 
