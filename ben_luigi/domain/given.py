@@ -10,6 +10,7 @@ import bz2
 import csv
 import errno
 import gzip
+import hashlib
 import io
 import logging
 import os
@@ -38,6 +39,7 @@ _KINDS = {
     stat.S_IFCHR: "a device",
 }
 _SHOWN = 120
+_CHUNK_BYTES = 2**20
 _LINE_CHARACTERS = 2**16
 _TEXT_CHARACTERS = 2**33
 
@@ -164,6 +166,19 @@ def lines(path: Path) -> Iterator[str]:
             yield from _lines(io.TextIOWrapper(_unpacked(path, file), "utf-8-sig", "surrogateescape"))
         except (EOFError, zlib.error) as error:
             raise OSError(str(error)) from error
+
+
+def file_hash_unpacked(path: Path, algorithm: str) -> str:
+    """Return the hexadecimal hash of a file, of a `.bz2` or `.gz` that of what is in it. OSError."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with open_file(path) as file:
+        stream = _unpacked(path, file)
+        try:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+        except (EOFError, zlib.error) as error:
+            raise OSError(str(error)) from error
+    return digest.hexdigest()
 
 
 def _unpacked(path: Path, file: io.BufferedReader) -> IO[bytes]:
