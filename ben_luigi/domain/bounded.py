@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ben_luigi.domain.given import check_file, read_bytes
+from ben_luigi.domain.errors import some
+from ben_luigi.domain.given import open_file, read_bytes
 
 _TOML_BYTES, _TOML_DOTS = 2**20, 100
 _XML_BYTES, _XML_PIECE_BYTES = 2**23, 2**20
 _XML_DEPTH, _XML_ELEMENTS = 100, 200_000
-_PARQUET_BYTES = 2**30
+_PARQUET_BYTES, _FOOTER_BYTES = 2**30, 2**25
 _VALUE_BYTES = 8
 
 
@@ -87,18 +89,20 @@ class _Bounded(ElementTree.TreeBuilder):
         raise ValueError("a document type")
 
 
-def read_parquet(path: Path, columns: Sequence[str], most_bytes: int = _PARQUET_BYTES) -> pa.Table:
-    """Read columns of a Parquet file, in this order, of at most `most_bytes` when decoded. OSError, ValueError.
+def read_parquet(path: Path, columns: Sequence[str] = (), most_bytes: int = _PARQUET_BYTES) -> pa.Table:
+    """Read columns of a Parquet file (all by default) in this order, of at most `most_bytes` when decoded.
 
-    Text stays dictionary-coded until its length is known: a few bytes may stand for any number of long values.
+    OSError, ValueError. Text stays dictionary-coded until its length is known: a few bytes may stand for any number of
+    long values.
     """
-    check_file(path)
+    _check_footer(path)
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
+            columns = columns or schema.names
             missing = [column for column in columns if column not in schema.names]
             if missing:
-                raise ValueError(f"columns {', '.join(schema.names)}")
+                raise ValueError(f"columns {some(schema.names)}")
             coded = _check_size(file.metadata, columns, most_bytes)
         with pq.ParquetFile(path, read_dictionary=coded) as file:
             table = file.read(columns=list(columns)).select(columns)
@@ -110,6 +114,16 @@ def read_parquet(path: Path, columns: Sequence[str], most_bytes: int = _PARQUET_
         return table.cast(pa.schema(fields, schema.metadata))
     except pa.ArrowException as error:
         raise ValueError(str(error)) from error
+
+
+def _check_footer(path: Path) -> None:
+    """Check the length of a file's description of itself, which is read whole: the last bytes but four say it."""
+    with open_file(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 8))
+        length = int.from_bytes(file.read(4), "little")
+    if length > _FOOTER_BYTES and length < size:
+        raise ValueError(f"{length:,} bytes that describe the file, where there are {_FOOTER_BYTES:,} at most")
 
 
 def _castable(kind: pa.DataType) -> pa.DataType:

@@ -130,6 +130,15 @@ def find_products(folder: Path) -> dict[str, Path]:
     return found
 
 
+def find_product(folder: Path, tile: str) -> Path:
+    """The L2A product of a tile in a folder, as `find_products` finds it; BadProduct if it is not there any more."""
+    found = find_products(folder)
+    if tile not in found:
+        remedy = "put it back, or run again to go on without it"
+        raise BadProduct(f"{tile}: {folder}", expected="the tile's L2A product", found=some(found, 3), remedy=remedy)
+    return found[tile]
+
+
 def _no_product(path: Path) -> str:
     """Why what looks like an L2A product is none; empty if it is one, or if it does not look like one."""
     what, plain = given.kind(path), path.name.removesuffix(".zip").removesuffix(".SAFE")
