@@ -23,11 +23,11 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ben_luigi import command, terminal
 from ben_luigi.config import TRACKED_ARTIFACTS
-from ben_luigi.domain import files
+from ben_luigi.domain import files, given
+from ben_luigi.domain.bounded import read_parquet
 from ben_luigi.domain.cdse.resolve import read_tile_names
 from ben_luigi.domain.dataset import comparison, metadata
 from ben_luigi.domain.errors import BadInput, PipelineError, some
@@ -153,25 +153,30 @@ def _md5(rebuilt: dict[str, pa.Table]) -> Iterator[tuple[bool, str]]:
 
 def _published(folder: Path) -> dict[str, pa.Table]:
     """The published rows of each file, sorted."""
-    found = sorted(folder.glob("metadata*.parquet"))
+    found = [path for path in given.entries(folder) if path.match("metadata*.parquet")]
     if not found:
         raise BadInput(folder, expected="published metadata*.parquet", found="none", remedy="put them there")
     stem = metadata.FLAGGED.removesuffix(".parquet")
     of = {name: [path for path in found if path.name.startswith(stem) == (name == metadata.FLAGGED)] for name in _NAMES}
     return {
-        name: pa.concat_tables([pq.read_table(path) for path in paths])
-        .sort_by("patch_id")
-        .replace_schema_metadata(None)
+        name: pa.concat_tables([_read(path) for path in paths]).sort_by("patch_id").replace_schema_metadata(None)
         for name, paths in of.items()
         if paths
     }
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise BadInput(path, expected="published metadata", found=str(error), remedy="fetch it again") from error
 
 
 _NAMES = (metadata.METADATA, metadata.FLAGGED)
 
 
 def _one(folder: Path, name: str) -> Path:
-    found = sorted(path for path in folder.iterdir() if path.name == name or path.name.startswith(f"{name}."))
+    found = sorted(path for path in given.entries(folder) if path.name == name or path.name.startswith(f"{name}."))
     if not found:
         raise BadInput(folder, expected=f"{name}, plain or compressed", found="none", remedy="put it there")
     return found[0]

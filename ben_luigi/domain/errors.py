@@ -26,17 +26,15 @@ from pathlib import Path
 class PipelineError(Exception):
     """An error that a person has to read: subject, expectation, finding and next step in one message.
 
-    `subject` names the tile and the file; the other three are sentences without a full stop.
+    `subject` names the tile and the file; the other three are sentences without a full stop. What cannot be printed in
+    them, since it comes from a file or a file's name, is escaped: it must neither forge lines nor break the log.
     """
 
     def __init__(
         self, subject: str | os.PathLike[str], *, expected: str = "", found: str = "", remedy: str = ""
     ) -> None:
-        self.subject = str(subject)
-        self.expected = expected
-        self.found = found
-        self.remedy = remedy
-        said = (("expected", expected), ("found", found), ("next", remedy))
+        self.subject, self.expected, self.found, self.remedy = map(printable, (str(subject), expected, found, remedy))
+        said = (("expected", self.expected), ("found", self.found), ("next", self.remedy))
         super().__init__("; ".join([self.subject, *(f"{word}: {text}" for word, text in said if text)]))
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -98,6 +96,15 @@ class DatabaseError(PipelineError):
 
 class DiskError(PipelineError):
     """There is no room to write a file."""
+
+
+def printable(text: str) -> str:
+    """Return a text on one line: white space as spaces, and what is not printable in escapes, as `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else " " if one.isspace() else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 def some(names: Iterable[object], most: int = 10) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ben_luigi.domain.errors import DiskError
+from ben_luigi.domain.given import open_file
 
 _SYNC_BYTES = 2**25
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -138,8 +139,8 @@ def sweep(folder: Path, older_than_s: float = 86_400) -> list[Path]:
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """Hexadecimal hash of a file, read as a stream."""
-    with path.open("rb") as file:
+    """Hexadecimal hash of a file, read as a stream. OSError, at once, if something else is there, as a FIFO."""
+    with open_file(path) as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 

@@ -36,13 +36,21 @@ from ben_luigi.domain.errors import BadName
 _TIME = "%Y%m%dT%H%M%S"
 _PRODUCT = re.compile(
     r"(?P<mission>S2[A-D])_MSI(?P<level>L1C|L2A)_(?P<sensing>\d{8}T\d{6})_(?P<baseline>N\d{4})"
-    r"_(?P<orbit>R\d{3})_T(?P<mgrs>\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])_(?P<discriminator>\d{8}T\d{6})\.SAFE"
+    r"_(?P<orbit>R\d{3})_T(?P<mgrs>\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])_(?P<discriminator>\d{8}T\d{6})\.SAFE",
+    re.ASCII,
 )
-_PATCH = re.compile(r"(?P<tile>S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3})_(?P<x>\d{2,})_(?P<y>\d{2,})")
-_V1 = re.compile(
-    r"S2[AB]_MSIL2A_(?P<date>\d{8})T(?P<hour>\d{1,2})(?P<minute>[0-5]\d)(?P<second>\d\d)_(?P<x>\d+)_(?P<y>\d+)"
+_OLD_PRODUCT = re.compile(r"S2[A-D]_(OPER|USER)_PRD_MSIL(1C|2A)_.+")
+_PATCH = re.compile(
+    r"(?P<tile>S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3})_(?P<x>\d{2,5})_(?P<y>\d{2,5})", re.ASCII
 )
-_S1 = re.compile(r"(?P<tile>S1[A-D]_IW_GRDH_1S(?:DV|DH)_\d{8}T\d{5,6})_(?P<mgrs>\d{2}[A-Z]{3})_(?P<x>\d+)_(?P<y>\d+)")
+V1_FORM = (
+    r"S2[AB]_MSIL2A_(?P<date>\d{8})T(?P<hour>\d{1,2})(?P<minute>[0-5]\d)(?P<second>\d\d)"
+    r"_(?P<x>\d{1,5})_(?P<y>\d{1,5})"
+)
+S1_FORM = r"(?P<tile>S1[A-D]_IW_GRDH_1S(?:DV|DH)_\d{8}T\d{5,6})_(?P<mgrs>\d{2}[A-Z]{3})_(?P<x>\d{1,5})_(?P<y>\d{1,5})"
+"""What the names of v1 patches and of S1 patches look like, as regular expressions."""
+
+_V1, _S1 = re.compile(V1_FORM, re.ASCII), re.compile(S1_FORM, re.ASCII)
 
 SEN2COR_BASELINE = "N9999"
 """The baseline that Sen2Cor gives to what a user converts."""
@@ -108,6 +116,11 @@ class ProductName:
         return replace(self, level="L2A", baseline=SEN2COR_BASELINE) if self.level == "L1C" else self
 
 
+def is_old_format(name: str) -> bool:
+    """Return whether a product's name is of before December 2016, as `S2A_OPER_PRD_MSIL1C_PDMC_..._V....SAFE`."""
+    return _OLD_PRODUCT.match(name) is not None
+
+
 def _time(text: str, name: str) -> datetime:
     try:
         return datetime.strptime(text, _TIME)
@@ -143,6 +156,11 @@ class PatchId:
 
     def __str__(self) -> str:
         return f"{self.tile_name}_{self.x:02d}_{self.y:02d}"
+
+
+def is_v1_name(name: str) -> bool:
+    """Return whether a name is that of a BigEarthNet v1 patch; its time may be none."""
+    return _V1.fullmatch(name) is not None
 
 
 def v1_sensing_time(name: str) -> datetime:

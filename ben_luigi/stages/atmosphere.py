@@ -14,7 +14,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.errors import DamagedFile, Sen2CorError
 from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.products import l1c, product, sen2cor
-from ben_luigi.domain.products.product import Product, find_products, read_product
+from ben_luigi.domain.products.product import Product, find_product, find_products, read_product
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.prerequisites import FindSen2Cor, GivenInput, executable_name, input_path, sen2cor_version, side_m
 from ben_luigi.stages.progress import Progress
@@ -143,7 +143,7 @@ class ReadProduct(TileTask):
 def product_folder(tile: str) -> Path:
     """The `.SAFE` folder of a tile's L2A product, once it is there."""
     if source() == "l2a_dir":
-        return find_products(input_path("l2a_dir"))[tile]
+        return find_product(input_path("l2a_dir"), tile)
     return made_product(tile)
 
 

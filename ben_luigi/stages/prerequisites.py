@@ -172,12 +172,6 @@ class HashInput(PipelineTask):
         said = {"name": path.name, "sha256": sha256, **_proof(self.option, path, sha256)}
         if contents.is_too_large(path):
             said |= {"sha256": "", "proof": "too many files to hash; those that are taken are in the hash list"}
-        if said["proof"] == DIFFERS:
-            _log.warning(
-                "input %s at %s is not the pinned file; expected: sha256 %s; found: %s; next: nothing, if you mean it: "
-                "provenance, comparison and report say so",
-                *(self.option, path, said["pinned"], sha256),
-            )
         files.write_json(self.output().file, said)
         return {"": sha256}
 
@@ -188,18 +182,20 @@ class HashInput(PipelineTask):
         return dict(self.output().recorded().get("made_from", {}))
 
 
-PROVEN, DIFFERS, UNPROVEN = "equal to the pinned file", "not the pinned file", "there is nothing to compare it with"
-
-
 def _proof(option: str, path: Path, sha256: str) -> dict[str, str]:
     """How far the content of an input is proven."""
     source = input_source(option)
     if not isinstance(source, GivenInput):
-        return {"proof": "made by the sample world" if isinstance(source, MakeSampleWorld) else PROVEN}
-    pinned = [file.sha256 for file in inputs.read_pinned(PINNED).get(option, ()) if file.sha256]
-    if len(pinned) != 1 or not path.is_file():
-        return {"proof": UNPROVEN}
-    return {"proof": PROVEN if sha256 == pinned[0] else DIFFERS, "pinned": pinned[0]}
+        return {"proof": "made by the sample world" if isinstance(source, MakeSampleWorld) else inputs.EQUAL}
+    pinned = inputs.read_pinned(PINNED).get(option, ())
+    if path.is_file() and len(pinned) == 1 and pinned[0].sha256:
+        proof = inputs.Proof({pinned[0].file: (pinned[0].sha256, sha256)})
+    else:
+        proof = inputs.compare_with_pin(option, path, PINNED)
+    if problem := proof.problem(option, path):
+        _log.warning("%s; it is taken all the same: provenance and report say so", problem)
+        return {"proof": proof.state, "expected": problem.expected}
+    return {"proof": proof.state, **({"unproven": proof.unproven} if proof.unproven else {})}
 
 
 def input_facts(options: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -116,7 +116,7 @@ def _check(names: Sequence[ProductName], known: dict[str, ProductName], path: Pa
 
 def found_in(folder: Path) -> dict[ProductName, Path]:
     """The L1C products in the user's folder, looked for again when something has come or gone there."""
-    return _found_in(folder, folder.stat().st_mtime_ns)
+    return _found_in(folder, folder.stat().st_mtime_ns if folder.is_dir() else 0)
 
 
 @lru_cache(maxsize=4)

@@ -279,11 +279,32 @@ def test_a_body_without_end_is_cut(
     """Where neither the catalogue nor the answer states a length; and a length that no product has is none."""
     monkeypatch.setattr("ben_luigi.domain.cdse.download.PRODUCT_BYTES", 1_000_000)
     bare = {**record, "ContentLength": 0, "Checksum": []}
-    for kind, says in (("no length", "expected: 1,000,000 bytes"), ("range ignored", "Content-Length 3,")):
+    for kind, says in (
+        ("no length", "expected: at most 1,000,000 bytes; found: .* bytes received and more"),
+        ("range ignored", "found: 3,.*, the Content-Length of the answer"),
+    ):
         server.script = Script([Fault("download", kind, None)])
         with pytest.raises(TransientError, match=says):
             download(server.service, bare, tmp_path).run()
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{ID}.err", "state"]
+
+
+@pytest.mark.parametrize("more_bytes", [-1, 1])
+def test_a_catalogue_that_states_another_length_is_told_from_what_is_sent(
+    server: CdseServer, record: Record, tmp_path: Path, more_bytes: int
+) -> None:
+    """By the answer's Content-Length where there is one, else by what is received; each length with whose it is."""
+    whole: int = record["ContentLength"]
+    wrong = {**record, "ContentLength": whole + more_bytes}
+    received = f"{whole:,} bytes received" if more_bytes > 0 else "bytes received and more"
+    announced = f"{whole:,}, the Content-Length of the answer, of which nothing was received"
+    for kind, found in (("", announced), ("no length", received)):
+        server.script = Script([Fault("download", kind, None)] if kind else [])
+        with pytest.raises(TransientError, match=r"the ContentLength of the catalogue; .*l1c_dir") as caught:
+            download(server.service, wrong, tmp_path).run()
+        assert caught.value.expected == f"{whole + more_bytes:,} bytes, the ContentLength of the catalogue"
+        assert caught.value.found.endswith(found)
+    assert not (tmp_path / "t.zip").exists()
 
 
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: application/zip\r\n"

@@ -190,16 +190,18 @@ def test_changed_bit_is_seen_by_the_manifest_alone(folder: Path) -> None:
     read_product(folder, SIDE_M).verify("B03")
 
 
-@pytest.mark.parametrize("stated", ["SHA3-256", "CRC-7"])
-def test_other_checksums(folder: Path, stated: str) -> None:
-    """ESA's products state SHA3-256 from baseline 04.00; what nobody knows is not held against the product."""
+def test_other_checksums(folder: Path) -> None:
+    """ESA's products state SHA3-256 from baseline 04.00."""
+    change(folder / "manifest.safe", 'checksumName="MD5"', 'checksumName="SHA3-256"')
+    with pytest.raises(BadProduct, match="expected: sha3_256"):
+        read_product(folder, SIDE_M).verify("B03")
+
+
+@pytest.mark.parametrize("stated", ["CRC-7", "SHAKE-128", ""])
+def test_a_checksum_of_an_unknown_algorithm_is_named(folder: Path, stated: str) -> None:
     change(folder / "manifest.safe", 'checksumName="MD5"', f'checksumName="{stated}"')
-    product = read_product(folder, SIDE_M)
-    if stated == "CRC-7":
-        product.verify("B03")
-    else:
-        with pytest.raises(BadProduct, match="expected: sha3_256"):
-            product.verify("B03")
+    with pytest.raises(BadProduct, match=f"manifest.safe; .*found: a checksum '{stated}' of .*only MD5, SHA1"):
+        read_product(folder, SIDE_M)
 
 
 def test_damaged_manifest(folder: Path) -> None:

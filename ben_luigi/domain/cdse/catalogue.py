@@ -20,6 +20,7 @@ _DIGEST = {"MD5": re.compile(r"[0-9a-f]{32}"), "BLAKE3": re.compile(r"[0-9a-f]{6
 _NAMES_A_REQUEST = 200
 _PAGE = 1000
 _MOST_PAGES = 100
+_SHOWN = 200
 _REPROCESSED = "N0500"
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,8 +48,8 @@ class CatalogueProduct:
         said = record if isinstance(record, dict) else {}
         key, name, length = str(said.get("Id")).lower(), said.get("Name"), said.get("ContentLength")
         if not is_id(key) or not isinstance(name, str):
-            raise TransientError("CDSE catalogue", expected="products with Id and Name", found=repr(record)[:200])
-        cause = ", ".join(str(said[word]) for word in ("DeletionDate", "DeletionCause") if said.get(word))
+            raise TransientError("CDSE catalogue", expected="products with Id and Name", found=repr(record)[:_SHOWN])
+        cause = ", ".join(str(said[word])[:_SHOWN] for word in ("DeletionDate", "DeletionCause") if said.get(word))
         return cls(
             id=key,
             name=name,

@@ -42,7 +42,7 @@ from ben_luigi.domain.errors import BadProduct, CdseError, some
 from ben_luigi.domain.files import sync
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import l1c
-from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES
+from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES, UnreadableProduct
 
 _log = logging.getLogger(__name__)
 _OVERLAP_BYTES = 2**16
@@ -50,6 +50,11 @@ USUAL_BYTES = 10**9
 """What an L1C zip is taken to have while the catalogue does not say."""
 _ZIP_START = b"PK\3\4"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_BY_CATALOGUE = "the ContentLength of the catalogue"
+_WRONG_LENGTH = (
+    "run again later; if it stays so, the catalogue is wrong about the product: report it to CDSE support, or give the "
+    "product in [inputs] l1c_dir"
+)
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
@@ -93,11 +98,12 @@ class Download:
     failed: Callable[[CdseError], None] = lambda error: None
     _number: int = field(default=1, init=False)
     _total_bytes: int | None = field(default=None, init=False)
+    _total_from: str = field(default=_BY_CATALOGUE, init=False)
     _refused: set[str] = field(default_factory=set, init=False)
 
     def run(self) -> DownloadReport:
         """Fetch and verify, unless it is there already. Raises CdseError when tries are used up, or useless."""
-        self._total_bytes = self.product.length_bytes
+        self._total_bytes, self._total_from = self.product.length_bytes, _BY_CATALOGUE
         try:
             report = again(self.patience, self._try, self._failed)
         except PermanentError as error:
@@ -140,11 +146,11 @@ class Download:
         self._number += not isinstance(error, RateLimitError)
 
     def _try(self) -> DownloadReport:
-        if self.target.exists() and (report := self._already_there()):
-            return report
-        self.starting(self._number)
-        self._check_room()
         try:
+            if self.target.exists() and (report := self._already_there()):
+                return report
+            self.starting(self._number)
+            self._check_room()
             with part_file.opened(self._part_path) as part:
                 return self._fetch(part)
         except OSError as error:
@@ -241,7 +247,7 @@ class Download:
         head = _head(chunks, _OVERLAP_BYTES)
         if head[:_OVERLAP_BYTES] != part.read():
             return None
-        self._total_bytes = int(whole[3])
+        self._total_bytes, self._total_from = int(whole[3]), "the Content-Range of the answer"
         return chain([head], chunks)
 
     def _check_length(self, response: requests.Response) -> None:
@@ -249,13 +255,13 @@ class Download:
         stated = response.headers.get("Content-Length", "")
         if not _LENGTH.fullmatch(stated):
             return
+        found = f"{int(stated):,}, the Content-Length of the answer, of which nothing was received"
         if self.product.length_bytes not in (None, int(stated)):
-            catalogue = f"{self.product.length_bytes:,} bytes, as the catalogue has it"
-            raise TransientError(self._subject, expected=catalogue, found=f"Content-Length {int(stated):,}")
+            expected = f"{self.product.length_bytes:,} bytes, {_BY_CATALOGUE}"
+            raise TransientError(self._subject, expected=expected, found=found, remedy=_WRONG_LENGTH)
         if int(stated) > PRODUCT_BYTES:
-            most = f"at most {PRODUCT_BYTES:,} bytes"
-            raise TransientError(self._subject, expected=most, found=f"Content-Length {int(stated):,}")
-        self._total_bytes = int(stated)
+            raise TransientError(self._subject, expected=f"at most {PRODUCT_BYTES:,} bytes", found=found)
+        self._total_bytes, self._total_from = int(stated), "the Content-Length of the answer"
 
     def _receive(self, chunks: Iterator[bytes], part: IO[bytes], start: int, digests: Digests) -> None:
         """Write the body to the part from `start` on, with all of the part hashed in passing."""
@@ -277,8 +283,11 @@ class Download:
                 if self.rate_bytes_s:
                     time.sleep(max(0, (done - start) / self.rate_bytes_s - (time.monotonic() - begun_s)))
         if done != (self._total_bytes or min(done, PRODUCT_BYTES)):
-            expected = f"{self._total_bytes or PRODUCT_BYTES:,} bytes"
-            raise TransientError(self._subject, expected=expected, found=f"{done:,} bytes")
+            known = f"{self._total_bytes:,} bytes, {self._total_from}" if self._total_bytes else ""
+            expected = known or f"at most {PRODUCT_BYTES:,} bytes"
+            more = " and more" if done > (self._total_bytes or PRODUCT_BYTES) else ""
+            found = f"{done:,} bytes received{more}"
+            raise TransientError(self._subject, expected=expected, found=found, remedy=_WRONG_LENGTH)
 
     def _digests(self) -> Digests:
         return Digests(["SHA256", *self._checksum])
@@ -313,7 +322,8 @@ class Download:
         if product.length_bytes is None:
             not_by.append("length: the catalogue has none")
         elif length != product.length_bytes:
-            raise TransientError(path, expected=f"{product.length_bytes:,} bytes", found=f"{length:,} bytes")
+            expected = f"{product.length_bytes:,} bytes, {_BY_CATALOGUE}"
+            raise TransientError(path, expected=expected, found=f"{length:,} bytes received", remedy=_WRONG_LENGTH)
         else:
             by.append("length")
         for algorithm in self._checksum:
@@ -324,7 +334,10 @@ class Download:
         if not self._checksum:
             stated = f"only {some(product.checksums)}, whose Python package is not installed"
             not_by.append(f"checksum: the catalogue has {stated if product.checksums else 'none'}")
-        checked = l1c.verify(path, ProductName.parse(product.name), digests.members.taken)
+        try:
+            checked = l1c.verify(path, ProductName.parse(product.name), digests.members.taken)
+        except UnreadableProduct as error:
+            raise OSError(error.found) from error  # the disk is to blame, and not what has come
         if checked.unlisted:
             not_by.append(f"members without a checksum in the manifest: {some(checked.unlisted)}")
         if checked.left_out:

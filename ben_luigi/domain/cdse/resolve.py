@@ -15,7 +15,6 @@ What the catalogue says of a name is its *state*; people read the table of them:
 
 from __future__ import annotations
 
-import bz2
 import csv
 import io
 import logging
@@ -26,6 +25,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+from ben_luigi.domain import given
 from ben_luigi.domain.cdse.catalogue import Catalogue, CatalogueProduct, is_id
 from ben_luigi.domain.cdse.errors import PermanentError
 from ben_luigi.domain.cdse.http import Client
@@ -74,36 +74,30 @@ class Resolution:
 
 
 def read_tile_names(path: Path) -> list[ProductName]:
-    """Distinct L1C product names, sorted, of a list of rows `v1 patch name,product name,URL` (CSV or .bz2, no header).
+    """Distinct L1C product names, sorted, of a list of rows `v1 patch name,product name,URL` (CSV, no header).
 
-    Raises BadInput, naming file and line.
+    The list is plain, `.bz2` or `.gz`. Raises BadInput, naming file and line.
     """
-    seen: dict[bytes, ProductName] = {}
-    for number, row in enumerate(_lines(path), start=1):
-        fields = row.split(b",")
-        if len(fields) != 3:
-            raise _bad_line(path, number, "v1 patch name,product name,URL", repr(row[:120]))
-        if fields[1] not in seen:
-            seen[fields[1]] = _l1c(path, number, fields[1])
+    seen: dict[str, ProductName] = {}
+    try:
+        for number, row in enumerate(given.lines(path), start=1):
+            fields = row.split(",")
+            if len(fields) != 3:
+                raise _bad_line(path, number, "v1 patch name,product name,URL", repr(row[:120]))
+            if fields[1] not in seen:
+                seen[fields[1]] = _l1c(path, number, fields[1])
+    except (OSError, ValueError) as error:
+        raise BadInput(path, expected="a text that can be read", found=str(error), remedy="fetch it again") from error
     if not seen:
         raise BadInput(path, expected="a row for each v1 patch", found="an empty file", remedy="fetch it again")
     return sorted(seen.values())
 
 
-def _lines(path: Path) -> list[bytes]:
+def _l1c(path: Path, number: int, text: str) -> ProductName:
     try:
-        data = path.read_bytes()
-        data = bz2.decompress(data) if path.suffix == ".bz2" else data
-    except (OSError, ValueError, EOFError) as error:
-        raise BadInput(path, expected="a readable file", found=str(error), remedy="fetch it again") from error
-    return data.splitlines()
-
-
-def _l1c(path: Path, number: int, text: bytes) -> ProductName:
-    try:
-        name = ProductName.parse(text.decode("utf-8", "replace"))
+        name = ProductName.parse(text)
     except BadName as error:
-        raise _bad_line(path, number, "the name of an L1C product", error.subject) from error
+        raise _bad_line(path, number, "the name of an L1C product", error.subject[:200]) from error
     if name.level != "L1C":
         raise _bad_line(path, number, "the name of an L1C product", str(name))
     return name
@@ -229,18 +223,18 @@ def write_tile_ids(path: Path, resolutions: Iterable[Resolution]) -> None:
 
 def read_tile_ids(path: Path) -> dict[str, str]:
     """Id of each product name, from `bigearthnet_s2_tile_ids.csv`. Raises BadInput, naming file and line."""
+    rows: list[tuple[str, str]] = []
     try:
-        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
-    except (OSError, ValueError, csv.Error) as error:
-        raise BadInput(path, expected="a CSV file", found=str(error), remedy="make or fetch it again") from error
-    if not rows or rows[0] != _HEADER:
-        raise BadInput(path, expected="the header tile,id", found=repr(rows[:1]), remedy="make or fetch it again")
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != 2 or not is_id(row[1]):
-            raise _bad_line(path, number, "a product name and a UUID in lower case", repr(row))
-        _l1c(path, number, row[0].encode())
-    _check_unique(path, [(row[0], row[1]) for row in rows[1:]])
-    return {row[0]: row[1] for row in rows[1:]}
+        for number, (name, key) in given.rows(path, _HEADER):
+            if not is_id(key):
+                raise _bad_line(path, number, "a product name and a UUID in lower case", repr([name[:100], key[:100]]))
+            _l1c(path, number, name)
+            rows.append((name, key))
+    except (OSError, ValueError) as error:
+        expected = f"a CSV with the header {','.join(_HEADER)}"
+        raise BadInput(path, expected=expected, found=str(error), remedy="make or fetch it again") from error
+    _check_unique(path, rows)
+    return dict(rows)
 
 
 def _check_unique(path: Path, rows: Sequence[tuple[str, str]]) -> None:

@@ -6,7 +6,6 @@ Each line of the comparison is *equal*, *different* (and how) or *not comparable
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ben_luigi.domain import files
+from ben_luigi.domain.bounded import read_toml
 from ben_luigi.domain.dataset.metadata import FLAGGED, FLAGS, METADATA
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.names import PatchId
@@ -51,7 +51,7 @@ class Published:
 def read_published(path: Path) -> Published:
     """Read `tracked_artifacts/published.toml`."""
     try:
-        return Published(**tomllib.loads(path.read_text(encoding="utf-8")))
+        return Published(**read_toml(path))
     except (OSError, ValueError, TypeError) as error:
         raise BadInput(
             path, expected="the figures of the published run", found=str(error), remedy="restore it from this project"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,8 +10,9 @@ from operator import itemgetter
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from ben_luigi.domain import given
+from ben_luigi.domain.bounded import read_parquet
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA, SCHEMA
 from ben_luigi.domain.errors import BadInput
 
@@ -22,7 +22,7 @@ Row = tuple[str, tuple[object, ...]]
 KEY, *COLUMNS = SCHEMA.names
 """Of the metadata."""
 
-_NAMED = 3
+_NAMED, _SHOWN = 3, 120
 _ROWS_AT_ONCE = 4096
 _REMEDY = "correct [inputs] compare_with_dir, or leave it out"
 
@@ -77,7 +77,10 @@ def metadata_rows(folder: Path, keep: Callable[[str], bool]) -> Iterator[Row]:
 
 def _read_metadata(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, columns=SCHEMA.names).cast(SCHEMA)
+        table = read_parquet(path, SCHEMA.names).cast(SCHEMA)
+        if table[KEY].null_count:
+            raise ValueError(f"rows without {KEY}")
+        return table
     except (OSError, pa.ArrowException, ValueError) as error:
         raise BadInput(
             path, expected=f"a parquet file with {', '.join(SCHEMA.names)}", found=str(error), remedy=_REMEDY
@@ -86,16 +89,20 @@ def _read_metadata(path: Path) -> pa.Table:
 
 def hash_rows(path: Path, keep: Callable[[str], bool]) -> Iterator[Row]:
     """Name and sha256 in a hash list, of the names that `keep` lets pass; BadInput if they are not in order."""
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = csv.reader(file)
-        if (header := next(lines, [])) != ["name", "hash-sha256"]:
-            found = ",".join(header) or "nothing"
-            raise BadInput(path, expected="name,hash-sha256 in its first line", found=found, remedy=_REMEDY)
-        last = ""
-        for name, *values in lines:
-            if not last < name:
-                found = f"{name} after {last}"
-                raise BadInput(path, expected="names in ascending order", found=found, remedy=_REMEDY)
-            last = name
-            if keep(name):
-                yield name, tuple(values)
+    last = ""
+    for name, sha256 in _hash_rows(path):
+        if not last < name:
+            found = f"{name[:_SHOWN]} after {last[:_SHOWN]}"
+            raise BadInput(path, expected="names in ascending order", found=found, remedy=_REMEDY)
+        last = name
+        if keep(name):
+            yield name, (sha256,)
+
+
+def _hash_rows(path: Path) -> Iterator[tuple[str, str]]:
+    try:
+        for _, (name, sha256) in given.rows(path, ("name", "hash-sha256")):
+            yield name, sha256
+    except (OSError, ValueError) as error:
+        expected = "name,hash-sha256 in its first line, and a row per file"
+        raise BadInput(path, expected=expected, found=str(error), remedy=_REMEDY) from error

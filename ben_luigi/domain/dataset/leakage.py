@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import shapely
 
+from ben_luigi.domain.bounded import read_parquet
+from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.placement.footprints import EDGES, EQUAL_AREA, polygons
 
 LEAST_OVERLAP = 0.01
@@ -26,7 +27,11 @@ _COLUMNS = ["patch_id", "tile", "split", "season", "epsg", *EDGES]
 
 def read_patches(path: Path) -> pd.DataFrame:
     """What counts of `patches.parquet`: patch_id, tile, split, season, epsg, left_m, bottom_m, right_m, top_m."""
-    return pd.DataFrame(pq.read_table(path, columns=_COLUMNS).to_pandas())
+    try:
+        return pd.DataFrame(read_parquet(path, _COLUMNS).to_pandas())
+    except (OSError, ValueError) as error:
+        remedy = "remove the file and run again"
+        raise BadInput(path, expected="a table of patches", found=str(error), remedy=remedy) from error
 
 
 def overlaps(patches: pd.DataFrame) -> pd.DataFrame:

@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
+from ben_luigi.domain import given
+from ben_luigi.domain.bounded import read_parquet
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.names import PatchId, ProductName
 from ben_luigi.domain.tiles import patches, reference_maps
 
 
 def read_list(path: Path) -> list[PatchId]:
-    """Patch ids: the column `patch_id` of a parquet file, or the first one of a text file, with or without header."""
-    if path.suffix == ".parquet":
-        names = pq.read_table(path, columns=["patch_id"])["patch_id"].to_pylist()
-    else:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        names = [line.partition(",")[0].strip().strip('"') for line in lines if line.strip()]
-        names = names[1:] if names[:1] == ["patch_id"] else names
-    return [PatchId.parse(name) for name in dict.fromkeys(names)]
+    """Patch ids: the column `patch_id` of a parquet file, or the first one of a text file, with or without header.
+
+    BadInput if it cannot be read, BadName if one is none.
+    """
+    try:
+        if path.suffix == ".parquet":
+            names = read_parquet(path, ["patch_id"])["patch_id"].to_pylist()
+        else:
+            names = [line.partition(",")[0].strip().strip('"') for line in given.lines(path) if line.strip()]
+            names = names[1:] if names[:1] == ["patch_id"] else names
+    except (OSError, ValueError) as error:
+        expected = "a text, or a parquet file with a column patch_id"
+        raise BadInput(path, expected=expected, found=str(error), remedy="correct the list") from error
+    return [PatchId.parse(str(name)) for name in dict.fromkeys(names)]
 
 
 def link(wanted: Iterable[PatchId], source: Path, folder: Path) -> int:

@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
-from ben_luigi.domain import files
+from ben_luigi.domain import files, given
 from ben_luigi.domain.errors import BadInput, BadTable, some
+from ben_luigi.domain.names import S1_FORM, V1_FORM
 
 METADATA = "metadata.parquet"
 FLAGGED = "metadata_for_patches_with_snow_cloud_or_shadow.parquet"
@@ -40,6 +41,10 @@ SCHEMA = pa.schema(
 )
 _ROWS_A_GROUP = 122_880
 _BLOCK_B = 4 * 2**20
+_CSV_BYTES = 2**28
+_CONTROL = r"[\x00-\x1f\x7f]"
+_FORMS = {"s2v1_name": V1_FORM, "s1_name": S1_FORM}
+_SHOWN = 120
 _ROWS_A_BLOCK = 65_536
 
 Rows: TypeAlias = pa.Table | pa.RecordBatchReader
@@ -59,39 +64,79 @@ class Mappings:
 
 
 def read_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.Table:
-    """Read a CSV of strings (plain or compressed, LF or CRLF) with exactly these columns; BadInput if it is not so."""
-    return open_csv(path, columns, header=header).read_all().combine_chunks()
+    """Read a CSV of strings (plain or compressed, LF or CRLF) with exactly these columns, of 256 MiB at most.
+
+    BadInput if it is not so, or if a v1 or S1 name is none: a flag or a partner would be lost without a word.
+    """
+    return _open_csv(path, columns, header, _CSV_BYTES).read_all().combine_chunks()
 
 
 def open_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.RecordBatchReader:
-    """The same, in blocks."""
-    batches = _batches(path, list(columns), header)
+    """The same, in blocks, and of any size."""
+    return _open_csv(path, columns, header, None)
+
+
+def _open_csv(path: Path, columns: Sequence[str], header: bool, most_bytes: int | None) -> pa.RecordBatchReader:
+    batches = _batches(path, list(columns), header, most_bytes)
     schema = pa.schema([(column, pa.string()) for column in columns])
     return pa.RecordBatchReader.from_batches(schema, chain([next(batches)], batches))
 
 
-def _batches(path: Path, columns: list[str], header: bool) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path, columns: list[str], header: bool, most_bytes: int | None) -> Iterator[pa.RecordBatch]:
     options = pcsv.ReadOptions(column_names=None if header else columns, block_size=_BLOCK_B)
     convert = pcsv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False)
     rows = 0
     try:
+        given.check_file(path)
         with pa.input_stream(str(path), compression="detect") as stream:
-            reader = pcsv.open_csv(stream, read_options=options, convert_options=convert)
+            reader = pcsv.open_csv(_Bounded(stream, most_bytes), read_options=options, convert_options=convert)
             if reader.schema.names != columns:
-                raise pa.ArrowInvalid(f"columns {', '.join(reader.schema.names)}")
+                raise ValueError(f"columns {some(reader.schema.names)}")
             for batch in reader:
+                _check_values(batch, rows)
                 rows += batch.num_rows
                 if batch.num_rows:
                     yield batch
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
+        straddles = "straddl" in str(error)  # so Arrow says that a row does not end within a block
         raise BadInput(
             path,
             expected=f"a CSV with columns {', '.join(columns)}",
-            found=str(error),
+            found=f"a row of more than {_BLOCK_B:,} bytes" if straddles else str(error),
             remedy="make or fetch the file again",
         ) from error
     if not rows:
         raise BadInput(path, expected="rows", found="none", remedy="make or fetch the file again")
+
+
+class _Bounded:
+    """A stream that ends in an error when it gives more than so many bytes: a small file may unpack to any size."""
+
+    closed = False
+
+    def __init__(self, stream: pa.NativeFile, most_bytes: int | None) -> None:
+        self._stream = stream
+        self._most_bytes = most_bytes
+        self._read_bytes = 0
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        data = bytes(self._stream.read(size))
+        self._read_bytes += len(data)
+        if self._most_bytes is not None and self._read_bytes > self._most_bytes:
+            raise ValueError(f"more than {self._most_bytes:,} bytes")
+        return data
+
+
+def _check_values(batch: pa.RecordBatch, before: int) -> None:
+    """ValueError for line ends in values, as behind a quote that does not close, NULs, and names that are none."""
+    for column in batch.schema.names:
+        bad = pc.match_substring_regex(batch[column], _CONTROL)
+        if column in _FORMS:
+            bad = pc.or_(bad, pc.invert(pc.match_substring_regex(batch[column], f"^(?:{_FORMS[column]})$")))
+        row = pc.index(bad, True).as_py()
+        if row >= 0:
+            raise ValueError(f"{batch[column][row].as_py()[:_SHOWN]!r} as {column} in row {before + row + 1}")
 
 
 def join(mappings: Mappings) -> Iterator[pa.Table]:

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import accumulate, groupby
 from pathlib import Path, PurePosixPath
 
+from ben_luigi.domain import given
 from ben_luigi.domain.dataset.archive import Part, Progress, unseen, write_part
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.formats import packing, tarball
@@ -23,6 +24,9 @@ BANDS = ("VH", "VV")
 """The files of an S1 patch, in the order of the archive."""
 
 SOURCE = "BigEarthNet-S1 v1.0, zenodo.org/records/12687186/files/BigEarthNet-S1-v1.0.tar.gz"
+
+FILE_BYTES = 2**24
+"""More than any file of a patch has."""
 
 SAME_PLACE_M = 0.01
 """Corners closer than this are the same."""
@@ -89,10 +93,12 @@ def _read(blocks: Sequence[Callable[[], bytes]], lengths: Sequence[int], start: 
 def _sizes(s1_dir: Path, paths: Sequence[Path]) -> list[int]:
     sizes, missing = [], []
     for path in paths:
-        try:
+        what = given.kind(path)
+        if what == given.FILE:
             sizes.append(path.stat().st_size)
-        except OSError:
-            missing.append(path.relative_to(s1_dir))
+        else:
+            relative = path.relative_to(s1_dir)
+            missing.append(relative if what == given.NOTHING else f"{relative} (it is {what})")
     if missing:
         raise lacking(s1_dir, missing, f"extract {SOURCE} there, or set the folder that holds its patches")
     return sizes
@@ -111,8 +117,8 @@ def lacking(source: Path, missing: Sequence[object], remedy: str) -> BadInput:
 def _block(member: str, path: Path, size: int, square: Square | None) -> bytes:
     remedy = f"restore it from {SOURCE}"
     try:
-        data = path.read_bytes()
-    except OSError as error:
+        data = given.read_bytes(path, FILE_BYTES)
+    except (OSError, ValueError) as error:
         raise BadInput(f"S1 patch {path.stem}: {path}", expected="a file", found=str(error), remedy=remedy) from error
     if len(data) != size:
         raise BadInput(f"S1 patch {path.stem}: {path}", expected=f"{size} bytes", found=f"{len(data)}", remedy=remedy)

@@ -9,17 +9,28 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import tarfile
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
-from ben_luigi.domain.dataset.sentinel1 import BANDS, SOURCE, archive_order, check_place, lacking, member_name, part_of
+from ben_luigi.domain import given
+from ben_luigi.domain.dataset.sentinel1 import (
+    BANDS,
+    FILE_BYTES,
+    SOURCE,
+    archive_order,
+    check_place,
+    lacking,
+    member_name,
+    part_of,
+)
 from ben_luigi.domain.errors import BadArchive, BadInput
 from ben_luigi.domain.files import remove, sweep
 from ben_luigi.domain.formats import shards
@@ -30,6 +41,10 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _CHUNK_BYTES = 2**20
+_MEMBER_BYTES = 2**28
+"""More than any file has that is passed over."""
+
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError)
 _BAND = {f"{band}.tif": band for band in BANDS}
 _REMEDY = f"fetch it again: {SOURCE}"
 
@@ -116,12 +131,16 @@ class _Collection:
 
     def read(self, md5: str, progress: Callable[[float], None]) -> None:
         """Read all of it, if only for its md5."""
-        with self._source.open("rb") as file:
-            stream = _Hashed(file, progress)
+        try:
+            file = given.open_file(self._source)
+        except OSError as error:
+            raise self._bad(md5, str(error)) from error
+        with file:
+            stream = _Hashed(file, self._source, progress)
             try:
                 if self._open:
-                    self._unpack(stream)
-            except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
+                    self._take(stream)
+            except _DAMAGED as error:
                 raise self._bad(md5, f"damage before byte {stream.at}: {error}") from error
             while stream.read(_CHUNK_BYTES):
                 pass
@@ -131,37 +150,100 @@ class _Collection:
         if missing:
             raise lacking(self._source, missing, _REMEDY)
 
-    def _unpack(self, stream: _Hashed) -> None:
+    def _take(self, stream: _Hashed) -> None:
         """Take the files of what is kept, up to the last of them."""
-        unzipped = io.BufferedReader(gzip.GzipFile(fileobj=io.BufferedReader(stream, _CHUNK_BYTES)), _CHUNK_BYTES)
-        with tarfile.open(fileobj=unzipped, mode="r|", bufsize=_CHUNK_BYTES) as tar:
-            for member in tar:
-                tar.members.clear()  # type: ignore[attr-defined]  # else it remembers all 1.8 million
-                path = PurePosixPath(member.name)
-                name, _, kind = path.name.rpartition("_")
-                part = self._parts.get(part_of(name))
-                rank = part.rank(name) if part is not None else None
-                if part is None or rank is None or kind not in _BAND or not member.isreg():
-                    continue
-                content = tar.extractfile(member)
-                assert content is not None
-                part.take(path, rank, _BAND[kind], content.read())
-                self._open -= not part.collector.missing
-                if not self._open:
-                    return
+        packed = io.BufferedReader(stream, _CHUNK_BYTES)
+        unzipped = cast(BinaryIO, io.BufferedReader(gzip.GzipFile(fileobj=packed), _CHUNK_BYTES))
+        for path, data in _members(_Tar(unzipped), self._place):
+            part, rank, band = self._place(path) or (None, 0, "")
+            assert part is not None
+            part.take(path, rank, band, data)
+            self._open -= not part.collector.missing
+            if not self._open:
+                return
+
+    def _place(self, path: PurePosixPath) -> tuple[_Part, int, str] | None:
+        """The part, the rank and the band of a member; None if it is not kept."""
+        name, _, kind = path.name.rpartition("_")
+        part = self._parts.get(part_of(name)) if kind in _BAND else None
+        rank = part.rank(name) if part is not None else None
+        return (part, rank, _BAND[kind]) if part is not None and rank is not None else None
 
     def _bad(self, md5: str, found: str) -> BadInput:
         return BadInput(self._source, expected=f"a whole .tar.gz with md5 {md5}", found=found, remedy=_REMEDY)
 
 
+def _members(tar: _Tar, is_kept: Callable[[PurePosixPath], object]) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """The names and data of the files that are kept. TarError and what else a damaged tar makes tarfile raise."""
+    try:
+        with tarfile.open(fileobj=cast(IO[bytes], tar), mode="r:") as file:
+            while (member := file.next()) is not None:
+                file.members.clear()  # type: ignore[attr-defined]  # else it remembers all 1.8 million
+                tar.begin_member()
+                path = PurePosixPath(member.name)
+                if member.isreg() and is_kept(path):
+                    if member.issparse():
+                        raise tarfile.ReadError(f"{path.name} is a sparse file")
+                    yield path, tar.data(member.offset_data, member.size)
+                    tar.begin_member()
+    except (ValueError, RecursionError) as error:  # of numbers and records that tarfile believes
+        raise tarfile.ReadError(f"a damaged header ({error})") from error
+
+
+class _Tar:
+    """A tar as tarfile reads it: forward only, and a bounded number of bytes per member.
+
+    The headers of a member may claim any length: names, pax records, maps of sparse files. A negative length, by which
+    it would go back, makes tarfile read without end.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._at = 0
+        self._left = FILE_BYTES
+
+    def begin_member(self) -> None:
+        """Allow as many bytes again."""
+        self._left = FILE_BYTES
+
+    def data(self, at: int, size: int) -> bytes:
+        """The data of a member."""
+        self.seek(at)
+        data = self.read(size)
+        if len(data) < size:
+            raise EOFError("the end, in the middle of a file")
+        return data
+
+    def tell(self) -> int:
+        """Where it is, in bytes."""
+        return self._at
+
+    def seek(self, at: int) -> None:
+        """Go on to that byte."""
+        if not 0 <= at - self._at <= _MEMBER_BYTES:
+            raise tarfile.ReadError(f"a member of {at - self._at:,} bytes")
+        while self._at < at and (chunk := self._stream.read(min(at - self._at, _CHUNK_BYTES))):
+            self._at += len(chunk)
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        self._left -= size
+        if size < 0 or self._left < 0:
+            raise tarfile.ReadError(f"a header or file of more than {FILE_BYTES:,} bytes")
+        data = self._stream.read(size)
+        self._at += len(data)
+        return data
+
+
 class _Hashed(io.RawIOBase):
     """A file that is hashed as it is read, in order."""
 
-    def __init__(self, file: io.BufferedReader, progress: Callable[[float], None]) -> None:
+    def __init__(self, file: io.BufferedReader, path: Path, progress: Callable[[float], None]) -> None:
         self.md5 = hashlib.md5(usedforsecurity=False)
         self.at = 0
         self._file = file
-        self._size = Path(file.name).stat().st_size
+        self._path = path
+        self._size = os.fstat(file.fileno()).st_size
         self._progress = progress
 
     def readable(self) -> bool:
@@ -169,9 +251,13 @@ class _Hashed(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """The next bytes."""
+        """The next bytes; BadInput if the disk does not give them."""
         view = memoryview(buffer)
-        count = self._file.readinto(view)
+        try:
+            count = self._file.readinto(view)
+        except OSError as error:
+            remedy = "check the disk, or fetch it again"
+            raise BadInput(self._path, expected="a file that can be read", found=str(error), remedy=remedy) from error
         self.md5.update(view[:count])
         self.at += count
         self._progress(self.at / max(self._size, 1))

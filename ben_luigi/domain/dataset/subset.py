@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
+from ben_luigi.domain import given
 from ben_luigi.domain.dataset.metadata import FLAGS
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.placement.alignment import SEASONS
@@ -25,6 +26,7 @@ from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, pol
 from ben_luigi.domain.placement.grid import SPLITS
 
 _NUMBER = r"[-+]?\d+(?:\.\d*)?"
+_AREA_BYTES = 2**26
 _BOX = re.compile(rf"\s*({_NUMBER})[,\s]+({_NUMBER})[,\s]+({_NUMBER})[,\s]+({_NUMBER})\s*")
 
 
@@ -101,9 +103,9 @@ def read_area(text: str) -> shapely.Geometry:
             west, south, east, north = map(float, box.groups())
             area = shapely.box(west, south, east, north) if west < east and south < north else shapely.Polygon()
         else:
-            read = shapely.from_geojson(Path(text).expanduser().read_text(encoding="utf-8"))
+            read = shapely.from_geojson(given.read_bytes(Path(text).expanduser(), _AREA_BYTES).decode("utf-8"))
             area = shapely.union_all(shapely.get_parts(read))
-    except (OSError, ValueError, shapely.errors.ShapelyError) as error:
+    except (OSError, ValueError, RuntimeError, shapely.errors.ShapelyError) as error:  # RuntimeError: of another's ~
         raise BadInput(f"[subset] area = {text}", expected=expected, found=str(error), remedy="correct it") from error
     degrees = shapely.box(-180, -90, 180, 90)
     if not area.area or not degrees.covers(area):

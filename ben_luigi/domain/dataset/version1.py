@@ -8,7 +8,6 @@ which patches are aligned with, and `bigearthnet_v1_labels.parquet`.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -24,9 +23,12 @@ import shapely
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from ben_luigi.domain import given
+from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.dataset.sentinel1 import SAME_PLACE_M
 from ben_luigi.domain.errors import BadInput, some
-from ben_luigi.domain.formats.tiffheader import read_header
+from ben_luigi.domain.formats.tiffheader import TiffHeader, read_header
+from ben_luigi.domain.names import is_v1_name
 from ben_luigi.domain.placement.alignment import v1_sensing_times
 from ben_luigi.domain.placement.grid import PATCH_M
 from ben_luigi.domain.tiles.nomenclature import Nomenclature
@@ -47,6 +49,7 @@ SPATIAL_SCHEMA = pa.schema(
         pa.field("geom", pa.binary()),
     ]
 )
+_JSON_BYTES, _TIFF_BYTES = 2**20, 2**24
 _CORNERS = ("ulx", "uly", "lrx", "lry")
 _THREADS = 8
 _AT_ONCE = 1000
@@ -71,7 +74,15 @@ def extract(folder: Path, out: Path, progress: Callable[[float], None] = lambda 
     BadInput names patches whose JSON is missing or not what it must be, or that lie elsewhere by their TIFF; of each
     product, one TIFF is looked at. `progress` is called with the part that is read, from 0 to 1.
     """
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name.startswith("S2"))
+    names = [path.name for path in given.entries(folder) if path.name.startswith("S2") and path.is_dir()]
+    wrong = [name for name in names if not is_v1_name(name)]
+    if wrong:
+        raise BadInput(
+            folder,
+            expected="folders with names of v1 patches",
+            found=some(wrong),
+            remedy="take these folders out of it",
+        )
     if not names:
         raise BadInput(folder, expected="folders of v1 patches, S2x_MSIL2A_...", found="none", remedy=_REMEDY)
     patches = _read_all(folder, names, progress)
@@ -130,9 +141,8 @@ def _read_all(folder: Path, names: list[str], progress: Callable[[float], None])
 def _read(folder: Path, name: str) -> V1Patch | BadInput:
     path = folder / name / f"{name}_labels_metadata.json"
     try:
-        with path.open("rb") as file:
-            return _patch(name, json.load(file))
-    except (OSError, ValueError, KeyError, TypeError, CRSError) as error:
+        return _patch(name, read_json(path, _JSON_BYTES))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, CRSError) as error:
         expected = "<name>_labels_metadata.json with labels, coordinates, projection, tile_source, acquisition_date"
         return BadInput(name, expected=expected, found=f"{type(error).__name__}: {error}", remedy=_REMEDY)
 
@@ -141,9 +151,13 @@ def _patch(name: str, said: dict[str, Any]) -> V1Patch:
     left, top, right, bottom = (float(said["coordinates"][corner]) for corner in _CORNERS)
     if (right - left, top - bottom) != (PATCH_M, PATCH_M):
         raise ValueError(f"a patch of {right - left:g} m x {top - bottom:g} m")
-    labels = [str(label) for label in said["labels"]]
+    labels, product = said["labels"], said["tile_source"]
+    if not isinstance(labels, list) or not all(isinstance(text, str) for text in (product, *labels)):
+        raise TypeError("labels and tile_source that are no texts")
+    for text in (product, *labels):
+        text.encode()  # a surrogate that is alone, which JSON can spell, is no text
     acquired = datetime.fromisoformat(said["acquisition_date"])
-    return V1Patch(name, _epsg(said["projection"]), left, top, labels, str(said["tile_source"]), acquired)
+    return V1Patch(name, _epsg(said["projection"]), left, top, labels, product, acquired)
 
 
 @lru_cache(maxsize=256)
@@ -159,16 +173,24 @@ def _check_tiffs(folder: Path, patches: list[V1Patch]) -> None:
     """BadInput if the first patch of a product lies elsewhere by its TIFF, if that is there, than by its JSON."""
     for patch in {patch.product: patch for patch in reversed(patches)}.values():
         path = folder / patch.name / f"{patch.name}_B02.tif"
-        if path.exists():
-            header = read_header(path.read_bytes(), path)
+        if given.kind(path) != given.NOTHING:
+            header = _read_header(path)
             apart_m = max(abs(header.left - patch.left), abs(header.top - patch.top))
-            if header.epsg != patch.epsg or apart_m > SAME_PLACE_M:
+            if header.epsg != patch.epsg or not apart_m <= SAME_PLACE_M:
                 raise BadInput(
                     path,
                     expected=f"the corner that its JSON says: {patch.left:g}, {patch.top:g} in EPSG:{patch.epsg}",
                     found=f"{header.left:g}, {header.top:g} in EPSG:{header.epsg}",
                     remedy=_REMEDY,
                 )
+
+
+def _read_header(path: Path) -> TiffHeader:
+    try:
+        data = given.read_bytes(path, _TIFF_BYTES)
+    except (OSError, ValueError) as error:
+        raise BadInput(path, expected="a GeoTIFF of a patch", found=str(error), remedy=_REMEDY) from error
+    return read_header(data, path)
 
 
 def compare_labels(v1: pa.Table, ours: pd.DataFrame, nomenclature: Nomenclature) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadArchive, BadInput
+from ben_luigi.domain.given import is_hidden
 
 _SUFFIX = ".tif"
 _AT_ONCE = 512
@@ -39,9 +40,10 @@ def write_list(rows: Iterable[tuple[str, str]], path: Path) -> str:
 
 
 def of_folder(folder: Path, processes: int = 1) -> list[tuple[str, str]]:
-    """Name and sha256 of every `.tif` below a folder, ascending by name; `processes` hash at once.
+    """Name and sha256 of every `.tif` below a folder, but hidden ones, ascending by name; `processes` hash at once.
 
-    BadInput if there is none, or if two have one name. Processes, since threads are slower than one with small files.
+    BadInput if there is none, or if two have one name; OSError if one cannot be read. Processes, since threads are
+    slower than one with small files.
     Memory: half a KB a file.
     """
     if not folder.is_dir():
@@ -66,13 +68,17 @@ def of_folder(folder: Path, processes: int = 1) -> list[tuple[str, str]]:
 
 def _batches(folder: Path) -> Iterator[list[str]]:
     batch: list[str] = []
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        batch += [f"{place}/{name}" for name in names if name.endswith(_SUFFIX)]
+    for place, folders, names in os.walk(folder, onerror=_unreadable):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        batch += [f"{place}/{name}" for name in names if name.endswith(_SUFFIX) and not is_hidden(name)]
         while len(batch) >= _AT_ONCE:
             yield batch[:_AT_ONCE]
             del batch[:_AT_ONCE]
     yield batch
+
+
+def _unreadable(error: OSError) -> None:
+    raise error
 
 
 def _hash_all(paths: list[str]) -> list[tuple[str, str]]:

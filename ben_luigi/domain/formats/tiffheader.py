@@ -6,6 +6,7 @@ Understood are classic TIFFs of one band in strips, north up, uncompressed or de
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import zlib
@@ -19,12 +20,25 @@ from ben_luigi.domain.errors import BadInput
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLE_FORMAT, _PREDICTOR = 256, 257, 258, 259, 339, 317
 _STRIP_OFFSETS, _STRIP_BYTES, _ROWS_PER_STRIP = 273, 279, 278
 _PIXEL_SCALE, _TIE_POINT, _TRANSFORMATION, _GEO_KEYS, _NODATA = 33550, 33922, 34264, 34735, 42113
+_TILE_OFFSETS, _TILE_BYTES = 324, 325
+_PLACES = ((_STRIP_OFFSETS, _STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES))
+_KNOWN = {
+    *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLE_FORMAT, _PREDICTOR, _ROWS_PER_STRIP, _NODATA),
+    *(_STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES),
+    *(_PIXEL_SCALE, _TIE_POINT, _TRANSFORMATION, _GEO_KEYS),
+}
+_MOST_VALUES = 2**16
+"""Of a tag: more than any file has here."""
+_MOST_PIXELS = 2**26
+
 _PROJECTED_CRS, _RASTER_TYPE, _PIXEL_IS_POINT = 3072, 1025, 2
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 11: "f", 12: "d"}
 _KINDS = {1: "u", 2: "i", 3: "f"}
 _BITS_OF = {"u": (8, 16, 32, 64), "i": (8, 16, 32, 64), "f": (32, 64)}
 _UNCOMPRESSED, _DEFLATED = 1, (8, 32946)
 _NONE, _HORIZONTAL = 1, 2
+
+_DAMAGED = (struct.error, ValueError, KeyError, IndexError, OverflowError, TypeError)
 
 Value = bytes | tuple[int | float, ...]
 
@@ -53,9 +67,10 @@ class TiffHeader:
 
 
 def read_header(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> TiffHeader:
-    """Read the header of a GeoTIFF; BadInput about `subject` if it is none, or of another kind than above."""
+    """Read the header of a whole GeoTIFF; BadInput about `subject` if it is none, of another kind, or cut short."""
     try:
         tags = _tags(data)
+        _check_whole(data, tags)
         left, top, pixel_m = _place(tags)
         keys = _geo_keys(tags)
         if keys.get(_RASTER_TYPE) == _PIXEL_IS_POINT:
@@ -73,7 +88,7 @@ def read_header(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> TiffHe
             epsg=keys.get(_PROJECTED_CRS),
             nodata=float(nodata.rstrip(b"\0 ")) if isinstance(nodata, bytes) else None,
         )
-    except (struct.error, ValueError, KeyError, IndexError) as error:
+    except _DAMAGED as error:
         raise _bad(subject, error) from error
 
 
@@ -82,14 +97,14 @@ def read_pixels(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> np.nda
     try:
         tags = _tags(data)
         compression = _whole(tags, _COMPRESSION, _UNCOMPRESSED)
-        offsets, lengths = tags[_STRIP_OFFSETS], tags[_STRIP_BYTES]
-        strips = [data[int(at) : int(at) + int(length)] for at, length in zip(offsets, lengths, strict=True)]
-        if compression in _DEFLATED:
-            strips = [zlib.decompress(strip) for strip in strips]
-        elif compression != _UNCOMPRESSED:
-            raise ValueError(f"compression {compression}")
         shape = _whole(tags, _HEIGHT), _whole(tags, _WIDTH)
         sample_format, bits = _pixel_type(tags)
+        left = _checked_bytes(*shape, bits)
+        strips = []
+        for at, length in zip(tags[_STRIP_OFFSETS], tags[_STRIP_BYTES], strict=True):
+            strip = data[int(at) : int(at) + int(length)]
+            strips.append(_unpacked(strip, compression, left))
+            left -= len(strips[-1])
         kind = f"{_order(data)}{sample_format}{bits // 8}"
         pixels: np.ndarray = np.frombuffer(b"".join(strips), dtype=kind).reshape(shape)
         predictor = _whole(tags, _PREDICTOR, 1)
@@ -97,9 +112,43 @@ def read_pixels(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> np.nda
             raise ValueError(f"predictor {predictor}")
         if predictor == _HORIZONTAL:
             pixels = np.cumsum(pixels, axis=1, dtype=pixels.dtype)
-    except (struct.error, ValueError, KeyError, IndexError, zlib.error) as error:
+    except (*_DAMAGED, zlib.error) as error:
         raise _bad(subject, error) from error
     return pixels
+
+
+def _unpacked(strip: bytes, compression: int, most_bytes: int) -> bytes:
+    """A strip's pixels; ValueError if they are more than are left."""
+    if compression in _DEFLATED:
+        unpacker = zlib.decompressobj()
+        strip = unpacker.decompress(strip, most_bytes + 1)
+        if not unpacker.eof and len(strip) <= most_bytes:
+            raise ValueError("a strip that is cut short")
+    elif compression != _UNCOMPRESSED:
+        raise ValueError(f"compression {compression}")
+    if len(strip) > most_bytes:
+        raise ValueError("more pixels than the header says")
+    return strip
+
+
+def _checked_bytes(height: int, width: int, bits: int) -> int:
+    """Length in bytes of the pixels, if it is one that occurs here."""
+    if not 0 < height * width <= _MOST_PIXELS:
+        raise ValueError(f"{width} x {height} pixels")
+    return height * width * bits // 8
+
+
+def _check_whole(data: bytes, tags: dict[int, Value]) -> None:
+    """ValueError if pixels lie outside of the file, as where it was cut short, or if there are too few of them."""
+    size = _checked_bytes(_whole(tags, _HEIGHT), _whole(tags, _WIDTH), _pixel_type(tags)[1])
+    for offsets, lengths in _PLACES:
+        if offsets in tags:
+            places = [(int(at), int(length)) for at, length in zip(tags[offsets], tags[lengths], strict=True)]
+            stop = max(at + length for at, length in places)
+            if stop > len(data):
+                raise ValueError(f"a file of {len(data):,} bytes, where its pixels end at byte {stop:,}")
+            if _whole(tags, _COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED and sum(n for _, n in places) < size:
+                raise ValueError(f"fewer than {size:,} bytes of pixels")
 
 
 def _bad(subject: str | os.PathLike[str], error: Exception) -> BadInput:
@@ -125,8 +174,10 @@ def _tags(data: bytes) -> dict[int, Value]:
     (count,) = struct.unpack_from(order + "H", data, at)
     tags: dict[int, Value] = {}
     for tag, kind, length, value_at in struct.iter_unpack(order + "HHI4s", data[at + 2 : at + 2 + 12 * count]):
-        if kind not in _TYPES:
+        if kind not in _TYPES or tag not in _KNOWN:
             continue
+        if length > _MOST_VALUES:
+            raise ValueError(f"{length:,} values of tag {tag}")
         layout = _layout(order, kind, length)
         source, start = (value_at, 0) if layout.size <= 4 else (data, struct.unpack(order + "I", value_at)[0])
         values = layout.unpack_from(source, start)
@@ -170,6 +221,8 @@ def _place(tags: dict[int, Value]) -> tuple[float, float, float]:
             raise ValueError("a rotated raster")
     else:
         raise ValueError("no georeference")
+    if not all(map(math.isfinite, (left, top, scale_x))):
+        raise ValueError(f"a place that is none: {left}, {top}")
     if scale_x != scale_y:
         raise ValueError(f"pixels of {scale_x} by {scale_y}")
     return left, top, scale_x

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import shapely
 
+from ben_luigi.domain import given
+from ben_luigi.domain.bounded import read_parquet
 from ben_luigi.domain.errors import BadAlignment, BadInput, BadName, some
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
 
@@ -94,7 +95,7 @@ def v1_sensing_times(names: pa.ChunkedArray | pa.Array, source: str) -> np.ndarr
 
 def spatial_files(folder: Path) -> dict[int, Path]:
     """The v1 geometry files in a folder, by EPSG code."""
-    found = {int(match[1]): path for path in sorted(folder.iterdir()) if (match := _SPATIAL.fullmatch(path.name))}
+    found = {int(match[1]): path for path in given.entries(folder) if (match := _SPATIAL.fullmatch(path.name))}
     if not found:
         raise BadInput(
             folder,
@@ -112,9 +113,9 @@ def read_v1(path: Path) -> pd.DataFrame:
     lie in another zone than its name does.
     """
     try:
-        table = pq.read_table(path, columns=["patch_name", "geom"]).combine_chunks()
+        table = read_parquet(path, ["patch_name", "geom"]).combine_chunks()
         bounds = shapely.bounds(shapely.from_wkb(table["geom"].to_numpy()))
-    except (pa.ArrowException, KeyError, ValueError, shapely.errors.ShapelyError) as error:
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, shapely.errors.ShapelyError) as error:
         raise BadInput(
             path, expected="GeoParquet with patch_name and geom", found=str(error), remedy="fetch the file again"
         ) from error

@@ -8,30 +8,32 @@ zip's own hash does.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
+from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadInput, BadProduct, some
 from ben_luigi.domain.files import file_hash, published, write_text
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.products.l1c_container import ANEW, Container, Taken, opened
+from ben_luigi.domain.products import manifest
+from ben_luigi.domain.products.l1c_container import ANEW, Container, Taken, UnreadableProduct, opened
 
 _log = logging.getLogger(__name__)
 
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 SAME, REPACKED, CHANGED = "same", "repacked, imagery intact", "imagery changed or damaged"
 UNKNOWN = "no published hash"
-_MANIFEST = "manifest.safe"
-_MANIFEST_BYTES = 2**24
+_SUFFIXES = (".zip", ".out", ".SAFE")
+_HASHES = ("name", "hash-sha256")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _IMAGE = re.compile(r"GRANULE/[^/]+/IMG_DATA/[^/]+_(B\d\d|B8A)\.jp2")
 _TO_LOOK_AT = re.compile(r"(HTML|preview)/.+|[^/]+\.html|[^/]+-ql\.jpg")
-_ALGORITHMS = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512", "SHA3256": "sha3_256"}
 _NEEDED_BY_SEN2COR = (("DATASTRIP", "QI_DATA"), ("GRANULE", "AUX_DATA"))
 
 
@@ -62,7 +64,7 @@ def verify(path: Path, name: ProductName, taken: Taken | None = None) -> Verific
     said = [f"{word} {some(members)}" for word, members in (("damaged", found.damaged), ("missing", found.missing))]
     if found.damaged or found.missing:
         listed = "; ".join(text for text in said if not text.endswith(" "))
-        raise BadProduct(path, expected=f"every member as {_MANIFEST} states it", found=listed, remedy=ANEW)
+        raise BadProduct(path, expected=f"every member as {manifest.NAME} states it", found=listed, remedy=ANEW)
     return found
 
 
@@ -72,13 +74,25 @@ def inspect(path: Path, taken: Taken | None = None) -> Verification:
         listed = _manifest(product)
         files = product.files
         damaged = [file for file in files if not _intact(product, file, listed.get(file))]
-        bands = Counter(match[1] for file in files if (match := _IMAGE.fullmatch(file)) and file in listed)
-        absent = [file for file in listed if file not in set(files)]
-        left_out = [file for file in absent if _TO_LOOK_AT.fullmatch(file)]
-        missing = [file for file in absent if file not in left_out]
-        missing += [f"band {band} (found {bands[band]} times)" for band in BANDS if bands[band] != 1]
-        unlisted = [file for file in files if not listed.get(file) and file != _MANIFEST]
+        missing, left_out = _lacking(files, listed)
+        unlisted = [file for file in files if not listed.get(file) and file != manifest.NAME]
         return Verification(product.name, len(files), tuple(damaged), tuple(missing), tuple(unlisted), tuple(left_out))
+
+
+def _lacking(files: Sequence[str], listed: Mapping[str, object]) -> tuple[list[str], list[str]]:
+    """What of the manifest is missing, bands among it, and what is left out that is only there to be looked at."""
+    bands = Counter(match[1] for file in files if (match := _IMAGE.fullmatch(file)) and file in listed)
+    absent = sorted(set(listed).difference(files))
+    left_out = [file for file in absent if _TO_LOOK_AT.fullmatch(file)]
+    missing = [file for file in absent if not _TO_LOOK_AT.fullmatch(file)]
+    return missing + [f"band {band} (found {bands[band]} times)" for band in BANDS if bands[band] != 1], left_out
+
+
+def _check_complete(path: Path, files: Sequence[str], listed: Mapping[str, object]) -> None:
+    missing, _ = _lacking(files, listed)
+    if missing:
+        expected = f"every member as {manifest.NAME} states it"
+        raise BadProduct(path, expected=expected, found=f"missing {some(missing, 3)}", remedy=ANEW)
 
 
 def _intact(product: Container, file: str, checksum: tuple[str, str] | None) -> bool:
@@ -86,78 +100,79 @@ def _intact(product: Container, file: str, checksum: tuple[str, str] | None) -> 
     algorithm, expected = checksum or ("md5", "")
     try:
         found = product.digest(file, algorithm)
+    except UnreadableProduct:
+        raise
     except BadProduct as error:
         _log.warning("%s", error)
         return False
     return found == expected or not expected
 
 
-def _manifest(product: Container) -> dict[str, tuple[str, str] | None]:
-    """Algorithm and checksum of each member that the manifest lists; None where it states none that is known."""
-    subject = f"{product.path}, {_MANIFEST}"
-    if _MANIFEST not in product.files:
-        raise BadProduct(product.path, expected=f"a {_MANIFEST}", found="none", remedy=ANEW)
+def _manifest(product: Container) -> dict[str, manifest.Checksum | None]:
+    """What the manifest in a product says of its members; BadProduct if there is none that can be read."""
+    subject = f"{product.path}, {manifest.NAME}"
+    if manifest.NAME not in product.files:
+        raise BadProduct(product.path, expected=f"a {manifest.NAME}", found="none", remedy=ANEW)
     text = bytearray()
-    for chunk in product.chunks(_MANIFEST):
+    for chunk in product.chunks(manifest.NAME):
         text += chunk
-        if len(text) > _MANIFEST_BYTES:
-            raise BadProduct(subject, expected=f"at most {_MANIFEST_BYTES:,} bytes", found="more", remedy=ANEW)
+        if len(text) > manifest.MOST_BYTES:
+            raise BadProduct(subject, expected=f"at most {manifest.MOST_BYTES:,} bytes", found="more", remedy=ANEW)
     try:
-        root = ElementTree.fromstring(bytes(text), ElementTree.XMLParser(target=_WithoutDoctype()))
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise BadProduct(subject, expected="XML", found=str(error), remedy=ANEW) from error
-    return dict(_listed(stream) for stream in root.findall(".//{*}byteStream"))
-
-
-class _WithoutDoctype(ElementTree.TreeBuilder):
-    """Builds the tree of an XML file, and refuses a document type, with which entities without end could come."""
-
-    def doctype(self, name: str, public_id: str | None, system_id: str | None) -> None:
-        raise ValueError("a document type")
-
-
-def _listed(stream: ElementTree.Element) -> tuple[str, tuple[str, str] | None]:
-    location, checksum = stream.find("{*}fileLocation"), stream.find("{*}checksum")
-    file = (location.get("href", "") if location is not None else "").removeprefix("./")
-    if checksum is None:
-        return file, None
-    algorithm = _ALGORITHMS.get(re.sub(r"[^A-Z0-9]", "", checksum.get("checksumName", "").upper()))
-    value = (checksum.text or "").strip().lower()
-    return file, (algorithm, value) if algorithm and value else None
+        return manifest.checksums(bytes(text))
+    except ValueError as error:
+        raise BadProduct(subject, expected="XML with a checksum per file", found=str(error), remedy=ANEW) from error
 
 
 def find_products(folder: Path) -> dict[ProductName, Path]:
     """Products in `folder`: zips (`*.zip`, `*.out`, whatever their name) and `.SAFE` folders; not looked at closely.
 
-    What is no product is passed over with a warning; of two files of one product, the first by name counts.
+    What is no L1C product is passed over with a warning, as is what lies in a folder around it; of two files of one
+    product, the first by name counts. BadInput if the folder cannot be listed.
     """
     found: dict[ProductName, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix not in (".zip", ".out", ".SAFE"):
+    passed = given.PassedOver(folder)
+    for path in given.products(folder, "L1C products, zips or .SAFE folders"):
+        if given.product_within(path).suffix not in _SUFFIXES:
+            if given.products_within(path, _SUFFIXES):
+                passed.note(path, f"folders around several products, type: mv {folder}/FOLDER/* {folder}")
             continue
         try:
             with opened(path) as product:
-                first = found.setdefault(product.name, path)
-        except (BadProduct, OSError) as error:
-            _log.warning("passed over: %s", error)
+                name = product.name
+        except BadProduct as error:
+            passed.note(path, f"what is no product that can be read ({error.expected}: {error.found})")
             continue
-        if first != path:
-            _log.warning("%s is passed over: %s is the same product", path, first)
+        if name.level != "L1C":
+            passed.note(path, "what is no L1C product; L2A products belong in [inputs] l2a_dir")
+        elif (first := found.setdefault(name, path)) != path:
+            passed.note(path, f"the same product as {first.name}")
+    passed.say()
     return found
 
 
 def unpack(source: Path, into: Path) -> Path:
     """Give a product as a `.SAFE` folder in `into`, under its name, with the empty folders that Sen2Cor needs.
 
-    `source` is a zip, or a folder, which is copied. Raises BadProduct.
+    `source` is a zip, or a folder, which is copied. What is written is verified against the manifest on the way: the
+    source may have been replaced since it was found in order. Raises BadProduct.
     """
     with opened(source) as product, published(into / str(product.name)) as work:
+        listed = _manifest(product)
         for folder in product.folders:
             (work / folder).mkdir(parents=True, exist_ok=True)
         for file in product.files:
+            algorithm, expected = listed.get(file) or ("md5", "")
+            digest = hashlib.new(algorithm, usedforsecurity=False)
             with (work / file).open("xb") as copy:
-                copy.writelines(product.chunks(file))
+                for chunk in product.chunks(file):
+                    digest.update(chunk)
+                    copy.write(chunk)
+            if expected not in ("", digest.hexdigest()):
+                stated = f"{algorithm} {expected}, as {manifest.NAME} states it"
+                raise BadProduct(f"{source}, {file}", expected=stated, found=digest.hexdigest(), remedy=ANEW)
         _complete(source, work)
+        _check_complete(source, product.files, listed)
     return into / str(product.name)
 
 
@@ -192,20 +207,19 @@ def write_hashes(path: Path, rows: Iterable[tuple[str, str]]) -> None:
     """Publish `ben_s2_l1c_hashes.csv` from pairs of product id and sha256: `name,hash-sha256`, sorted by name."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "hash-sha256"])
+    writer.writerow(_HASHES)
     writer.writerows(sorted((f"{product_id}.out", sha256) for product_id, sha256 in rows))
     write_text(path, text.getvalue())
 
 
 def read_hashes(path: Path) -> dict[str, str]:
-    """Read `ben_s2_l1c_hashes.csv`: sha256 by product id."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
-    if rows[:1] != [["name", "hash-sha256"]] or any(len(row) != 2 for row in rows):
-        raise BadInput(
-            path,
-            expected="a CSV with the columns name and hash-sha256",
-            found=str(rows[:1]),
-            remedy="make or fetch the file again",
-        )
-    return {name.removesuffix(".out"): sha256 for name, sha256 in rows[1:]}
+    """Read `ben_s2_l1c_hashes.csv`: sha256 by product id. BadInput, naming file and line."""
+    found: dict[str, str] = {}
+    try:
+        for number, (name, sha256) in given.rows(path, _HASHES):
+            if not _SHA256.fullmatch(sha256) or found.setdefault(name.removesuffix(".out"), sha256) != sha256:
+                raise ValueError(f"{name[:100]},{sha256[:100]} in line {number}")
+    except (OSError, ValueError) as error:
+        expected = f"a CSV with the columns {' and '.join(_HASHES)}, each name once"
+        raise BadInput(path, expected=expected, found=str(error), remedy="make or fetch the file again") from error
+    return found

@@ -1,7 +1,8 @@
 """The files of an L1C product, whether they lie in a zip or in a `.SAFE` folder, and nothing outside of it.
 
 What comes from the network is not trusted: a container is refused if it has more than one folder at its top, or a
-member that is absolute, leaves the folder, is a link, occurs twice, or cannot be a file's name.
+member that is absolute, leaves the folder, is a link, occurs twice, or cannot be a file's name. Hidden files, and the
+`__MACOSX` that macOS adds to a zip, are not part of the product.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO
 
+from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadName, BadProduct, some
-from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.names import ProductName, is_old_format
 
 PRODUCT_BYTES = 2**35
 """More than any product has, packed or unpacked."""
@@ -32,6 +34,11 @@ ANEW = "remove the file and run again, so that it is fetched anew"
 
 _CHUNK_BYTES = 2**20
 _NAME_BYTES = 255
+_DIRECTORY_BYTES, _MEMBERS = 2**22, 20_000
+"""More than any product has: of a zip's directory, and of files and folders."""
+_RATIO, _SPARED_BYTES = 4, 2**28
+"""No product unpacks to more than so many times its zip, and this."""
+_MACOS = "__MACOSX"
 _ENCRYPTED, _LENGTH_FOLLOWS = 0x01, 0x08
 _END_BYTES = 22
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -133,52 +140,74 @@ class Container:
         return digest.hexdigest()
 
 
+class UnreadableProduct(BadProduct):
+    """A product that may be in order, but cannot be read where it lies: the disk, or who may read it."""
+
+
 @contextmanager
 def opened(path: Path, taken: Taken | None = None) -> Iterator[Container]:
     """Open a zip or `.SAFE` folder; `taken` are digests of members that a MemberDigests has. Raises BadProduct."""
-    if path.is_dir():
-        yield _folder(path)
+    if given.kind(path) == given.FOLDER:
+        with _readable(path):
+            container = _folder(given.product_within(path))
+        yield container
         return
-    with _readable(path):
-        archive = zipfile.ZipFile(path)
-    with archive:
-        _check_end(path, archive)
-        yield _archive(path, archive, taken or {})
+    with ExitStack() as stack:
+        with _readable(path):
+            stream = stack.enter_context(_Bounded(given.open_file(path).detach()))
+            archive = stack.enter_context(zipfile.ZipFile(stream))
+            _check_end(path, archive, stream)
+            container = _archive(path, archive, stream, taken or {})
+        yield container
+
+
+class _Bounded(io.BufferedReader):
+    """A file of which no more is read at once than a zip's directory may have: the zip says how long it is."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            size = os.fstat(self.fileno()).st_size - self.tell()
+        if size > _DIRECTORY_BYTES:
+            raise zipfile.BadZipFile(f"a directory of {size:,} bytes, where there are {_DIRECTORY_BYTES:,} at most")
+        return super().read(size)
 
 
 @contextmanager
 def _readable(path: Path, file: str = "") -> Iterator[None]:
-    """BadProduct for whatever a damaged zip makes the reader raise; an error of the disk stays what it is."""
+    """BadProduct for whatever a damaged zip makes the reader raise; UnreadableProduct for an error of the disk."""
     try:
         yield
     except (*_UNREADABLE, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise
         subject = f"{path}, member {file}" if file else str(path)
-        found = f"{type(error).__name__}: {error}"
-        raise BadProduct(subject, expected="a readable zip", found=found, remedy=ANEW) from error
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            remedy = "check the path, the disk, and who may read it"
+            raise UnreadableProduct(
+                subject, expected="a file that can be read", found=str(error), remedy=remedy
+            ) from error
+        found = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        raise BadProduct(subject, expected="a readable zip or .SAFE folder", found=found, remedy=ANEW) from error
 
 
-def _check_end(path: Path, archive: zipfile.ZipFile) -> None:
+def _check_end(path: Path, archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
     """BadProduct if something follows the zip, which the reader would pass over."""
     end_bytes = len(archive.comment) + _END_BYTES
-    with path.open("rb") as stream:
-        stream.seek(-end_bytes, io.SEEK_END)
-        if not stream.read().startswith(b"PK\5\6"):
-            raise BadProduct(path, expected="nothing after the end of the zip", found="more bytes", remedy=ANEW)
+    stream.seek(-end_bytes, io.SEEK_END)
+    if not stream.read().startswith(b"PK\5\6"):
+        raise BadProduct(path, expected="nothing after the end of the zip", found="more bytes", remedy=ANEW)
 
 
-def _archive(path: Path, archive: zipfile.ZipFile, taken: Taken) -> Container:
-    infos = archive.infolist()
-    for info in infos:
+def _archive(path: Path, archive: zipfile.ZipFile, stream: IO[bytes], taken: Taken) -> Container:
+    listed = archive.infolist()
+    infos = [info for info in listed if _is_data(info.filename)]
+    for info in listed:
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _refused(path, info.filename, "a link or device")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & _ENCRYPTED:
             raise _refused(path, info.filename, "encrypted, or compressed in an unusual way")
-    if sum(info.file_size for info in infos) > PRODUCT_BYTES:
-        raise BadProduct(path, expected=f"at most {PRODUCT_BYTES:,} bytes unpacked", found="more", remedy=ANEW)
+    _check_size(path, sum(info.file_size for info in listed), len(listed), os.fstat(stream.fileno()).st_size)
     names = [info.filename for info in infos]
+    _check_names(path, [info.filename for info in listed])
     top = _only_top(path, names)
     files = {info.filename.removeprefix(f"{top}/"): info for info in infos if not info.is_dir()}
     return Container(
@@ -186,23 +215,41 @@ def _archive(path: Path, archive: zipfile.ZipFile, taken: Taken) -> Container:
         name=_product_name(path, top),
         folders=_folders(path, names, top),
         _openers={file: partial(archive.open, info) for file, info in files.items()},
-        _md5=dict(_known(archive, files, taken)),
+        _md5=dict(_known(archive, stream, files, taken)),
     )
 
 
-def _known(archive: zipfile.ZipFile, files: Mapping[str, zipfile.ZipInfo], taken: Taken) -> Iterator[tuple[str, str]]:
+def _is_data(member: str) -> bool:
+    """Whether a member is part of a product: neither hidden nor added by macOS. Names out of the folder are judged."""
+    parts = [part for part in member.split("/") if part not in (".", "..")]
+    return parts[:1] != [_MACOS] and not any(map(given.is_hidden, parts))
+
+
+def _check_size(path: Path, unpacked_bytes: int, members: int, packed_bytes: int) -> None:
+    most_bytes = min(PRODUCT_BYTES, _RATIO * packed_bytes + _SPARED_BYTES)
+    if unpacked_bytes > most_bytes or members > _MEMBERS:
+        raise BadProduct(
+            path,
+            expected=f"at most {_MEMBERS:,} members and {most_bytes:,} bytes unpacked",
+            found=f"{members:,} members and {unpacked_bytes:,} bytes",
+            remedy=ANEW,
+        )
+
+
+def _known(
+    archive: zipfile.ZipFile, stream: IO[bytes], files: Mapping[str, zipfile.ZipInfo], taken: Taken
+) -> Iterator[tuple[str, str]]:
     """MD5 of the members whose bytes have been taken already, and fit their CRC."""
     if not taken:
         return
-    with Path(str(archive.filename)).open("rb") as stream:
-        for file, info in files.items():
-            if not _fits(archive, info):
-                continue
-            stream.seek(info.header_offset)
-            header = stream.read(_LOCAL.size)
-            crc, md5 = taken.get((info.header_offset + _local_length(header), info.file_size), (None, ""))
-            if crc == info.CRC:
-                yield file, md5
+    for file, info in files.items():
+        if not _fits(archive, info):
+            continue
+        stream.seek(info.header_offset)
+        header = stream.read(_LOCAL.size)
+        crc, md5 = taken.get((info.header_offset + _local_length(header), info.file_size), (None, ""))
+        if crc == info.CRC:
+            yield file, md5
 
 
 def _fits(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
@@ -214,9 +261,8 @@ def _fits(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
     return info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
 
 
-def _only_top(path: Path, names: Iterable[str]) -> str:
-    """The one folder at the top that all members lie in. BadProduct for that, and for every name that is not safe."""
-    names = list(names)
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    """BadProduct for every name that is not safe, or there twice."""
     for name in names:
         parts = name.removesuffix("/").split("/")
         if any(part in ("", ".", "..") or len(part.encode()) > _NAME_BYTES for part in parts):
@@ -226,15 +272,18 @@ def _only_top(path: Path, names: Iterable[str]) -> str:
     twice = [name for name, times in Counter(name.removesuffix("/") for name in names).items() if times > 1]
     if twice:
         raise _refused(path, some(sorted(twice)), "there twice")
+
+
+def _only_top(path: Path, names: Sequence[str]) -> str:
+    """The one folder at the top that all members lie in. BadProduct if there are others, or files."""
     tops = sorted({name.split("/")[0] for name in names})
     if len(tops) != 1 or tops[0] in names:
         raise BadProduct(path, expected="one folder at the top", found=some(tops) or "nothing", remedy=ANEW)
     return tops[0]
 
 
-def _folders(path: Path, names: Iterable[str], top: str) -> frozenset[str]:
+def _folders(path: Path, names: Sequence[str], top: str) -> frozenset[str]:
     """Folders that are listed or implied; BadProduct if one of them is a file as well."""
-    names = list(names)
     folders = {name.removesuffix("/") for name in names if name.endswith("/")}
     for name in names:
         parts = name.removesuffix("/").split("/")
@@ -246,27 +295,37 @@ def _folders(path: Path, names: Iterable[str], top: str) -> frozenset[str]:
 
 
 def _folder(path: Path) -> Container:
-    """A `.SAFE` folder, which may itself be a link; links in it are refused."""
+    """A `.SAFE` folder, which may itself be a link; links in it are refused. OSError if it cannot be listed."""
+    name = _product_name(path, path.name)
     files: dict[str, Callable[[], IO[bytes]]] = {}
-    folders = set()
-    for parent, subfolders, names in os.walk(path):
-        for name in [*subfolders, *names]:
-            entry = Path(parent, name)
+    folders, waiting = set(), [path]
+    while waiting:
+        for entry in given.listed(waiting.pop()):
             relative = entry.relative_to(path).as_posix()
-            if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):
-                raise _refused(path, relative, "a link or device")
-            if entry.is_dir():
+            what = given.kind(entry)
+            if entry.is_symlink() or what not in (given.FOLDER, given.FILE):
+                raise _refused(path, relative, "a link" if entry.is_symlink() else what)
+            if what == given.FOLDER:
                 folders.add(relative)
+                waiting.append(entry)
             else:
-                files[relative] = partial(io.FileIO, entry)
-    return Container(path, _product_name(path, path.name), frozenset(folders), files)
+                files[relative] = partial(given.open_file, entry)
+        if len(files) + len(folders) > _MEMBERS:
+            raise BadProduct(path, expected=f"at most {_MEMBERS:,} files and folders", found="more", remedy=ANEW)
+    return Container(path, name, frozenset(folders), files)
 
 
 def _product_name(path: Path, top: str) -> ProductName:
     try:
         return ProductName.parse(top)
     except BadName as error:
-        raise BadProduct(path, expected="a folder with a product's name", found=top[:200], remedy=ANEW) from error
+        old = "; this is the format of before December 2016, of several tiles" if is_old_format(top) else ""
+        raise BadProduct(
+            path,
+            expected="a folder with a product's name, S2x_MSIL1C_..._Txxxxx_....SAFE",
+            found=f"{top[:200]}{old}",
+            remedy="take it out of the folder, or replace it by the product of the name expected",
+        ) from error
 
 
 def _refused(path: Path, member: str, found: str) -> BadProduct:

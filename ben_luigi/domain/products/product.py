@@ -6,21 +6,22 @@ not say so.
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
 import rasterio
-from rasterio.errors import RasterioIOError
+from rasterio.errors import RasterioError
 
-from ben_luigi.domain.errors import BadName, BadProduct, some
+from ben_luigi.domain import bounded, given
+from ben_luigi.domain.errors import BadInput, BadName, BadProduct, some
 from ben_luigi.domain.files import file_hash
-from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.names import ProductName, is_old_format
 from ben_luigi.domain.placement.grid import Square, tile_square
-from ben_luigi.domain.products import jpeg2000
+from ben_luigi.domain.products import jpeg2000, manifest
 
 RESOLUTION_M = {
     "B01": 60,
@@ -49,7 +50,12 @@ BOA_ADD_OFFSET = -1000
 Nothing forbids ESA to choose another one, but all baselines from 04.00 (25 January 2022) on have had this.
 """
 
-_METADATA, _MANIFEST = "MTD_MSIL2A.xml", "manifest.safe"
+_Description = tuple[int, int, str, int | None, float, float, float, float, float, float]
+"""Width, height, type of the bands, EPSG code, and the six numbers of the transform."""
+
+_METADATA = "MTD_MSIL2A.xml"
+_BASELINE = re.compile(r"\d\d\.\d\d", re.ASCII)
+_RESULT_CHARACTERS = 40
 _ANEW = "remove the product, and convert or download the tile again"
 
 
@@ -68,7 +74,7 @@ class Product:
     quality: Mapping[str, str]
     boa_offsets: Mapping[str, int]
     bands: Mapping[str, Path]
-    checksums: Mapping[str, tuple[str, str]]
+    checksums: Mapping[str, manifest.Checksum]
     square: Square
 
     @property
@@ -88,26 +94,69 @@ class Product:
         if found != expected:
             raise BadProduct(
                 f"{self.name.tile_key}: {path}",
-                expected=f"{algorithm} {expected}, as {_MANIFEST} says",
+                expected=f"{algorithm} {expected}, as {manifest.NAME} says",
                 found=found,
-                remedy=f"{_ANEW}; without a {_MANIFEST} bands are taken as they are",
+                remedy=f"{_ANEW}; without a {manifest.NAME} bands are taken as they are",
             )
 
 
 def find_products(folder: Path) -> dict[str, Path]:
-    """The L2A products (`*_MSIL2A_*.SAFE`) in a folder, by tile key."""
+    """The L2A products (`*_MSIL2A_*.SAFE`) in a folder, by tile key; one that is alone in a folder around it counts.
+
+    What looks like one and is none, as a zip, is passed over with a warning. BadInput if there are no products, or if
+    the folder cannot be listed; BadName if two are of one tile.
+    """
     found: dict[str, Path] = {}
-    for path in sorted(folder.glob("*_MSIL2A_*.SAFE")):
-        key = ProductName.parse(path.name).tile_key
-        if key in found:
-            raise BadName(
-                f"tile {key}",
-                expected=f"one L2A product in {folder}",
-                found=some([found[key].name, path.name]),
-                remedy="remove those that are not wanted",
-            )
-        found[key] = path
+    passed = given.PassedOver(folder)
+    listed = given.products(folder, "L2A products, *_MSIL2A_*.SAFE")
+    for path in listed:
+        product = given.product_within(path)
+        if reason := _no_product(product):
+            passed.note(path, reason)
+        elif product.suffix == ".SAFE" and "_MSIL2A_" in product.name:
+            key = ProductName.parse(product.name).tile_key
+            if found.setdefault(key, product) != product:
+                raise BadName(
+                    f"tile {key}",
+                    expected=f"one L2A product in {folder}",
+                    found=some([found[key].name, product.name]),
+                    remedy="remove those that are not wanted",
+                )
+    if not found:
+        reasons = "; ".join(passed.reasons()) or some((path.name for path in listed), 3) or "nothing"
+        remedy = "put the folders of L2A products there, or correct [inputs] l2a_dir"
+        raise BadInput(folder, expected="folders *_MSIL2A_*.SAFE", found=reasons, remedy=remedy)
+    passed.say()
     return found
+
+
+def find_product(folder: Path, tile: str) -> Path:
+    """The L2A product of a tile in a folder, as `find_products` finds it; BadProduct if it is not there any more."""
+    found = find_products(folder)
+    if tile not in found:
+        remedy = "put it back, or run again to go on without it"
+        raise BadProduct(f"{tile}: {folder}", expected="the tile's L2A product", found=some(found, 3), remedy=remedy)
+    return found[tile]
+
+
+def _no_product(path: Path) -> str:
+    """Why what looks like an L2A product is none; empty if it is one, or if it does not look like one."""
+    what, plain = given.kind(path), path.name.removesuffix(".zip").removesuffix(".SAFE")
+    if "_MSIL2A_" not in path.name:
+        around = any("_MSIL2A_" in name for name in given.products_within(path))
+        return f"folders around several products, type: mv {path.parent}/FOLDER/*.SAFE {path.parent}" if around else ""
+    if is_old_format(path.name):
+        return "products in the format of before December 2016, of several tiles, which are not read"
+    if path.suffix == ".zip":
+        unzipped = path.with_name(f"{plain}.SAFE").exists() or path.with_name(plain).exists()
+        return "" if unzipped else f"zipped products, type: unzip -d {path.parent} {path.parent}/FILE"
+    if ".SAFE" not in path.name:
+        return ""
+    try:
+        ProductName.parse(path.name)
+    except BadName as error:
+        return f"what has no product's name, {error.expected}"
+    return "" if what == given.FOLDER else f"what is {what}, not a folder"
 
 
 def read_product(folder: Path, side_m: int, *, check_extent: bool = True, accept_offset: bool = False) -> Product:
@@ -123,11 +172,11 @@ def read_product(folder: Path, side_m: int, *, check_extent: bool = True, accept
     bands = _bands(folder, name)
     square = tile_square(name, side_m)
     if not check_extent:
-        with _opened(bands["B02"], name) as raster:
-            square = Square(raster.transform.c, raster.transform.f, side_m, name.epsg)
+        place = _described(bands["B02"], name)
+        square = Square(place[6], place[9], side_m, name.epsg)
     for band, path in bands.items():
         _check_raster(path, name, square, RESOLUTION_M[band])
-    offsets = _offsets(root)
+    offsets = _offsets(root, folder)
     if offsets and not accept_offset:
         raise BadProduct(
             f"{name.tile_key}: {folder.name}",
@@ -139,7 +188,7 @@ def read_product(folder: Path, side_m: int, *, check_extent: bool = True, accept
         folder=folder,
         name=name,
         start_time=_start_time(root, folder),
-        baseline=_text(root, "PROCESSING_BASELINE", folder),
+        baseline=_baseline(root, folder),
         quality=_quality(root, folder),
         boa_offsets=offsets,
         bands=bands,
@@ -151,8 +200,8 @@ def read_product(folder: Path, side_m: int, *, check_extent: bool = True, accept
 def _metadata(folder: Path) -> ElementTree.Element:
     path = folder / _METADATA
     try:
-        return ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
+        return bounded.read_xml(path)
+    except (OSError, ValueError) as error:
         raise BadProduct(path, expected="the metadata of an L2A product", found=str(error), remedy=_ANEW) from error
 
 
@@ -160,20 +209,22 @@ def _local(element: ElementTree.Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _text(root: ElementTree.Element, tag: str, folder: Path) -> str:
-    for element in root.iter():
-        if _local(element) == tag and element.text:
-            return element.text.strip()
-    raise BadProduct(folder / _METADATA, expected=f"an element {tag}", found="none", remedy=_ANEW)
+def _text(root: ElementTree.Element, folder: Path, *tags: str) -> str:
+    """The text of the first of these elements that there is; the first tag is asked for first."""
+    for tag in tags:
+        for element in root.iter():
+            if _local(element) == tag and element.text:
+                return element.text.strip()
+    raise BadProduct(folder / _METADATA, expected=f"an element {tags[0]}", found="none", remedy=_ANEW)
 
 
 def _name(folder: Path, root: ElementTree.Element) -> ProductName:
     name = ProductName.parse(folder.name)
-    uri = _text(root, "PRODUCT_URI", folder)
+    uri = _text(root, folder, "PRODUCT_URI", "PRODUCT_URI_2A")  # the latter in baseline 02.05
     if uri != folder.name or name.level != "L2A":
         raise BadProduct(
             folder,
-            expected=f"the L2A product {uri}, as its metadata say",
+            expected=f"the L2A product {uri[:200]}, as its metadata say",
             found=f"a folder {folder.name}",
             remedy="give the folder its product's name",
         )
@@ -181,11 +232,21 @@ def _name(folder: Path, root: ElementTree.Element) -> ProductName:
 
 
 def _start_time(root: ElementTree.Element, folder: Path) -> datetime:
-    text = _text(root, "PRODUCT_START_TIME", folder)
+    text = _text(root, folder, "PRODUCT_START_TIME")
     try:
-        return datetime.fromisoformat(text.rstrip("Z"))
-    except ValueError as error:
-        raise BadProduct(folder / _METADATA, expected="a time PRODUCT_START_TIME", found=text, remedy=_ANEW) from error
+        time = datetime.fromisoformat(text)
+        return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    except (ValueError, OverflowError) as error:
+        raise BadProduct(
+            folder / _METADATA, expected="a time PRODUCT_START_TIME", found=text[:100], remedy=_ANEW
+        ) from error
+
+
+def _baseline(root: ElementTree.Element, folder: Path) -> str:
+    text = _text(root, folder, "PROCESSING_BASELINE")
+    if not _BASELINE.fullmatch(text):
+        raise BadProduct(folder / _METADATA, expected="a PROCESSING_BASELINE as 02.05", found=text[:100], remedy=_ANEW)
+    return text
 
 
 def _quality(root: ElementTree.Element, folder: Path) -> dict[str, str]:
@@ -193,7 +254,7 @@ def _quality(root: ElementTree.Element, folder: Path) -> dict[str, str]:
     results: dict[str, str] = {}
     for element in root.iter():
         check = element.get("checkType") or _local(element).removesuffix("_FLAG")
-        text = (element.text or "").strip()
+        text = (element.text or "").strip()[:_RESULT_CHARACTERS]
         if check in QUALITY_RESULTS and text and results.get(check, "PASSED") == "PASSED":
             results[check] = text
     missing = [check for check in QUALITY_RESULTS if check not in results]
@@ -202,16 +263,20 @@ def _quality(root: ElementTree.Element, folder: Path) -> dict[str, str]:
     return results
 
 
-def _offsets(root: ElementTree.Element) -> dict[str, int]:
+def _offsets(root: ElementTree.Element, folder: Path) -> dict[str, int]:
     elements = [element for element in root.iter() if _local(element) == "BOA_ADD_OFFSET"]
-    values = {element.get("band_id", "?"): int(element.text or 0) for element in elements}
+    try:
+        values = {element.get("band_id", "?"): int(element.text or 0) for element in elements}
+    except ValueError as error:
+        expected = "a whole number as BOA_ADD_OFFSET"
+        raise BadProduct(folder / _METADATA, expected=expected, found=str(error), remedy=_ANEW) from error
     return {band: value for band, value in values.items() if value}
 
 
 def _bands(folder: Path, name: ProductName) -> dict[str, Path]:
     bands = {}
     for band, resolution_m in RESOLUTION_M.items():
-        found = sorted(folder.glob(f"GRANULE/*/IMG_DATA/R{resolution_m}m/*_{band}_{resolution_m}m.jp2"))
+        found = band_files(folder, band)
         if len(found) != 1:
             raise BadProduct(
                 f"{name.tile_key}: {folder.name}",
@@ -223,33 +288,28 @@ def _bands(folder: Path, name: ProductName) -> dict[str, Path]:
     return bands
 
 
-def _checksums(folder: Path, bands: Mapping[str, Path]) -> dict[str, tuple[str, str]]:
-    """What `manifest.safe` says of the bands' files: algorithm, as hashlib calls it, and hexadecimal value."""
-    manifest = folder / _MANIFEST
-    if not manifest.is_file():
+def band_files(folder: Path, band: str) -> list[Path]:
+    """The files of a band at its own resolution in an L2A product. BadProduct if a folder of it cannot be listed."""
+    resolution_m = RESOLUTION_M[band]
+    try:
+        return given.find(folder, "GRANULE", "*", "IMG_DATA", f"R{resolution_m}m", f"*_{band}_{resolution_m}m.jp2")
+    except OSError as error:
+        raise BadProduct(folder, expected="a folder that can be read", found=str(error), remedy=_ANEW) from error
+
+
+def _checksums(folder: Path, bands: Mapping[str, Path]) -> dict[str, manifest.Checksum]:
+    """What `manifest.safe` says of the bands' files."""
+    path = folder / manifest.NAME
+    if given.kind(path) == given.NOTHING:
         return {}
     try:
-        streams = ElementTree.parse(manifest).getroot().findall(".//{*}byteStream")
-    except ElementTree.ParseError as error:
-        raise BadProduct(manifest, expected="a manifest in XML", found=str(error), remedy=_ANEW) from error
-    stated = {}
-    for stream in streams:
-        location, checksum = stream.find("{*}fileLocation"), stream.find("{*}checksum")
-        if location is not None and checksum is not None and checksum.text:
-            algorithm = checksum.get("checksumName", "").lower().replace("-", "_")
-            if algorithm in hashlib.algorithms_guaranteed:
-                stated[location.get("href", "").removeprefix("./")] = algorithm, checksum.text.strip().lower()
-    names = {band: path.relative_to(folder).as_posix() for band, path in bands.items()}
-    return {band: stated[name] for band, name in names.items() if name in stated}
-
-
-def _opened(path: Path, name: ProductName) -> rasterio.DatasetReader:
-    try:
-        return rasterio.open(path)
-    except RasterioIOError as error:
-        raise BadProduct(
-            f"{name.tile_key}: {path}", expected="a JPEG 2000 file", found=str(error), remedy=_ANEW
-        ) from error
+        stated = manifest.checksums(given.read_bytes(path, manifest.MOST_BYTES))
+    except (OSError, ValueError) as error:
+        remedy = f"{_ANEW}; without a {manifest.NAME} bands are taken as they are"
+        expected = "a manifest in XML with a checksum per file"
+        raise BadProduct(path, expected=expected, found=str(error), remedy=remedy) from error
+    found = {band: stated.get(file.relative_to(folder).as_posix()) for band, file in bands.items()}
+    return {band: checksum for band, checksum in found.items() if checksum}
 
 
 def _check_whole(path: Path, name: ProductName) -> None:
@@ -261,11 +321,23 @@ def _check_whole(path: Path, name: ProductName) -> None:
         ) from error
 
 
-def _check_raster(path: Path, name: ProductName, square: Square, resolution_m: int) -> None:
+def _described(path: Path, name: ProductName) -> _Description:
+    """What a whole JPEG 2000 file says of itself; no other format, as a VRT that names other files, is opened."""
     _check_whole(path, name)
-    with _opened(path, name) as raster:
-        epsg = raster.crs.to_epsg() if raster.crs else None
-        found = (raster.width, raster.height, raster.dtypes[0], epsg, *tuple(raster.transform)[:6])
+    try:
+        with rasterio.open(path) as raster:
+            epsg = raster.crs.to_epsg() if raster.crs else None
+            types = ", ".join(raster.dtypes[:2])
+            a, b, left, d, e, top = (float(number) for number in raster.transform[:6])
+            return raster.width, raster.height, types, epsg, a, b, left, d, e, top
+    except (RasterioError, ValueError) as error:
+        raise BadProduct(
+            f"{name.tile_key}: {path}", expected="a JPEG 2000 file with its place", found=str(error), remedy=_ANEW
+        ) from error
+
+
+def _check_raster(path: Path, name: ProductName, square: Square, resolution_m: int) -> None:
+    found = _described(path, name)
     side_px = int(square.side_m) // resolution_m
     expected = (side_px, side_px, "uint16", square.epsg, resolution_m, 0, square.left, 0, -resolution_m, square.top)
     if found != expected:

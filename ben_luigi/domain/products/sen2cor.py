@@ -17,11 +17,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from ben_luigi.domain import surroundings
+from ben_luigi.domain import given, surroundings
 from ben_luigi.domain.errors import BadName, Sen2CorError, some
 from ben_luigi.domain.files import remove
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.products.product import RESOLUTION_M
+from ben_luigi.domain.products.product import BANDS, band_files
 
 PROGRAM = "L2A_Process"
 VERSION = "2.11"
@@ -30,7 +30,7 @@ SHA256 = "8c4aad32549d191cf57e5349dc9785bf807de07c93ea182d711ac89e0d086f75"
 
 _CLOSING_LINE = b"Application terminated successfully."
 _PROGRESS = re.compile(rb"Progress\[%\]:\s+(\d+(?:\.\d+)?)")
-_TAIL_BYTES = 2**14
+_TAIL_BYTES, _JUDGED_BYTES = 2**14, 2**20
 _WATCH_S = 1.0
 _LAST_LINES = 8
 _GRACE_S = 10.0
@@ -57,7 +57,13 @@ def version(executable: str) -> str:
     program = find_executable(executable)
     try:
         said = subprocess.run(
-            [program, "-h"], env=_environment(), capture_output=True, text=True, timeout=120, check=False
+            [program, "-h"],
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=120,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Sen2CorError(
@@ -94,8 +100,16 @@ def convert(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
         command = [str(program), "--output_dir", str(output), str(safe.absolute())]
-        code = _run(command, work, file.fileno(), lambda: progress(_part_done(log)))
-    said = log.read_bytes()
+        try:
+            code = _run(command, work, file.fileno(), lambda: progress(_part_done(log)))
+        except OSError as error:
+            raise Sen2CorError(
+                f"{name.tile_key}: {program}",
+                expected="a program that can be started",
+                found=str(error),
+                remedy="check [sen2cor] executable; scripts/install-sen2cor installs it",
+            ) from error
+    said = _end_of(log, _JUDGED_BYTES)
     failure = _judge(code, said, output, name)
     if failure:
         raise Sen2CorError(
@@ -114,10 +128,14 @@ def _environment() -> dict[str, str]:
 
 def _part_done(log: Path) -> float:
     """The last of the lines `Progress[%]: 12.50 : ...` in what the program has printed so far, as a part."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-        said = _PROGRESS.findall(file.read())
+    said = _PROGRESS.findall(_end_of(log, _TAIL_BYTES))
     return min(float(said[-1]) / 100, 1.0) if said else 0.0
+
+
+def _end_of(log: Path, most_bytes: int) -> bytes:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - most_bytes))
+        return file.read(most_bytes)
 
 
 def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None]) -> int:
@@ -214,14 +232,14 @@ def _judge(code: int, said: bytes, output: Path, name: ProductName) -> str:
 
 
 def _products(output: Path) -> list[Path]:
-    return sorted(path for path in output.glob("*_MSIL2A_*.SAFE") if path.is_dir())
+    return [path for path in given.find(output, "*_MSIL2A_*.SAFE") if path.is_dir()]
 
 
 def _missing_bands(product: Path) -> list[str]:
     """Bands without exactly one file of some length at their own resolution."""
     missing = []
-    for band, pixel_m in RESOLUTION_M.items():
-        images = list(product.glob(f"GRANULE/*/IMG_DATA/R{pixel_m}m/*_{band}_{pixel_m}m.jp2"))
+    for band in BANDS:
+        images = band_files(product, band)
         if len(images) != 1 or not images[0].stat().st_size:
             missing.append(band)
     return missing

@@ -6,7 +6,6 @@ follows one fixed curve, so that pictures of different tiles and seasons can be 
 
 from __future__ import annotations
 
-import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -18,6 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
+from ben_luigi.domain.bounded import read_toml
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.formats.tiffheader import read_pixels
@@ -41,9 +41,9 @@ _CLEAR = (255, 255, 255)
 def read_colours(path: Path) -> dict[int, tuple[int, int, int]]:
     """Red, green and blue of each CLC code, as in `tracked_artifacts/clc_colours.toml`; BadInput if one is missing."""
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))["colour"]
+        entries = read_toml(path)["colour"]
         colours = {int(code): (int(red), int(green), int(blue)) for code, (red, green, blue) in entries.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise BadInput(
             path,
             expected="a table [colour] of red, green and blue by CLC code",

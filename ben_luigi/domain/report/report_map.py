@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +12,7 @@ import shapely
 from pyproj import Transformer
 from shapely.geometry import shape
 
+from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.placement.grid import Square
@@ -21,6 +21,7 @@ _EPSG = 3035
 _WEST, _SOUTH, _EAST, _NORTH = 2500, 1450, 5850, 5450
 _NEAR = (-32.0, 30.0, 62.0, 74.0)  # longitude and latitude: what may reach into the map, and can be projected
 _SMALLEST_KM = 70
+_GEOJSON_BYTES = 2**26
 
 WIDTH, HEIGHT = _EAST - _WEST, _NORTH - _SOUTH
 """The map's size in kilometres."""
@@ -47,7 +48,7 @@ class Mark:
 def outlines(countries_geojson: Path) -> list[Outline]:
     """The countries that reach into the map, the ten of BigEarthNet last, so that their borders are on top."""
     try:
-        features = json.loads(countries_geojson.read_bytes())["features"]
+        features = read_json(countries_geojson, _GEOJSON_BYTES)["features"]
         named = {_name(feature["properties"]): shape(feature["geometry"]) for feature in features}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(

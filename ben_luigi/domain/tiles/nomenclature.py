@@ -6,7 +6,6 @@ no class (`UNLABELED`). The nomenclature is data: `tracked_artifacts/nomenclatur
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ben_luigi.domain.bounded import read_toml
 from ben_luigi.domain.errors import BadInput, some
 
 NO_CLC = 999
@@ -89,10 +89,10 @@ class Nomenclature:
 def read_nomenclature(path: Path) -> Nomenclature:
     """Read a nomenclature file; BadInput if a code is in two classes or unknown to CLC."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = read_toml(path)
         classes = [(entry["name"], [int(code) for code in entry["codes"]]) for entry in data["class"]]
         clc = {int(code): str(name) for code, name in data["clc"].items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise BadInput(
             path,
             expected="TOML with [[class]] name, codes and a table [clc]",

@@ -1,0 +1,250 @@
+"""Files and folders that a user gives: listed, opened and read within bounds.
+
+A name that begins with a dot is not data: `._S2A_....SAFE` and `.DS_Store` come from macOS, `.nfs0123` from a network
+disk. What is no regular file is never opened, since a FIFO or a device would be waited for.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import errno
+import gzip
+import hashlib
+import io
+import logging
+import os
+import stat
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, cast
+
+from ben_luigi.domain.errors import BadInput, some
+
+_log = logging.getLogger(__name__)
+
+FILE, FOLDER, NOTHING = "a file", "a folder", "nothing"
+"""The usual answers of `kind`."""
+
+_KINDS = {
+    stat.S_IFREG: FILE,
+    stat.S_IFDIR: FOLDER,
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
+_SHOWN = 120
+_CHUNK_BYTES = 2**20
+_LINE_CHARACTERS = 2**16
+_TEXT_CHARACTERS = 2**33
+
+
+def kind(path: Path) -> str:
+    """Say what lies at a path, links followed: FILE, FOLDER, NOTHING, "a FIFO", "a link to nothing" and the like."""
+    try:
+        return _KINDS.get(stat.S_IFMT(path.stat().st_mode), "something else")
+    except FileNotFoundError:
+        return "a link to nothing" if path.is_symlink() else NOTHING
+    except OSError as error:
+        return "a link that leads in a circle" if error.errno == errno.ELOOP else str(error.strerror)
+    except ValueError as error:
+        return f"no path ({error})"
+
+
+class _Unfit(OSError):
+    """What lies at a path is of another kind than what is expected there."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(errno.EINVAL, what, str(path))
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a name begins with a dot, so that what bears it is not data."""
+    return name.startswith(".")
+
+
+def listed(folder: Path) -> list[Path]:
+    """Return what lies in a folder, sorted by name, without hidden entries. OSError says what is no folder."""
+    try:
+        return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+    except OSError as error:
+        what = kind(folder)
+        raise _Unfit(folder, str(error.strerror) if what == FOLDER else f"{what}, not a folder") from error
+    except ValueError as error:
+        raise _Unfit(folder, str(error)) from error
+
+
+def entries(folder: Path, expected: str = "a folder that can be listed") -> list[Path]:
+    """Return what lies in a folder that the user gives, as `listed` does; BadInput if it cannot be listed."""
+    try:
+        return listed(folder)
+    except OSError as error:
+        raise BadInput(
+            folder, expected=expected, found=str(error), remedy="correct the path, or who may read it"
+        ) from error
+
+
+def products(folder: Path, what: str) -> list[Path]:
+    """Return the entries of a folder of products; BadInput also if it is a product itself. `what` is expected in it."""
+    if folder.suffix == ".SAFE" or kind(folder / "manifest.safe") == FILE:
+        remedy = f"name the folder that it lies in: {folder.absolute().parent}"
+        raise BadInput(folder, expected=f"a folder of {what}", found="a product itself", remedy=remedy)
+    return entries(folder, f"a folder of {what}")
+
+
+def products_within(folder: Path, suffixes: Sequence[str] = (".SAFE",)) -> list[str]:
+    """Return the names of the products in a folder that lies around them; none if it cannot be listed."""
+    try:
+        return [path.name for path in listed(folder) if path.suffix in suffixes]
+    except OSError:
+        return []
+
+
+def product_within(path: Path) -> Path:
+    """Return the `.SAFE` folder that is alone in a folder around it, as `unzip -d` makes one; else the path itself."""
+    try:
+        inner = listed(path) if kind(path) == FOLDER else []
+    except OSError:
+        return path
+    return inner[0] if len(inner) == 1 and inner[0].suffix == ".SAFE" and kind(inner[0]) == FOLDER else path
+
+
+def find(folder: Path, *patterns: str) -> list[Path]:
+    """Return the paths below a folder whose names fit the patterns, one per level; hidden ones do not. OSError."""
+    found = [folder]
+    for pattern in patterns:
+        folders = [path for path in found if path.is_dir()]
+        found = [path for parent in folders for path in listed(parent) if fnmatchcase(path.name, pattern)]
+    return found
+
+
+def open_file(path: Path) -> io.BufferedReader:
+    """Open a regular file for reading. OSError says what else is there, without waiting for it."""
+    what = kind(path)
+    if what == NOTHING:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    if what != FILE:
+        raise _Unfit(path, f"{what}, not a file")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    file = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it has been replaced meanwhile
+        file.close()
+        raise _Unfit(path, "something else, not a file")
+    return file
+
+
+def check_file(path: Path) -> None:
+    """Raise OSError unless a regular file that can be read is at a path, for what opens it by itself."""
+    open_file(path).close()
+
+
+def read_bytes(path: Path, most_bytes: int) -> bytes:
+    """Read a whole file. OSError as for `open_file`; ValueError if it has more than `most_bytes`."""
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(size + 1) if size <= most_bytes else b""
+    if size > most_bytes or len(data) > most_bytes:
+        raise ValueError(f"{max(size, len(data)):,} bytes, where there are {most_bytes:,} at most")
+    return data
+
+
+def lines(path: Path) -> Iterator[str]:
+    """Read the lines of a text in UTF-8, plain, `.bz2` or `.gz`, without their ends.
+
+    OSError if it cannot be read or unpacked; ValueError for a NUL, another encoding, a line or a text without end.
+    """
+    with open_file(path) as file:
+        try:
+            yield from _lines(io.TextIOWrapper(_unpacked(path, file), "utf-8-sig", "surrogateescape"))
+        except (EOFError, zlib.error) as error:
+            raise OSError(str(error)) from error
+
+
+def file_hash_unpacked(path: Path, algorithm: str) -> str:
+    """Return the hexadecimal hash of a file, of a `.bz2` or `.gz` that of what is in it. OSError."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with open_file(path) as file:
+        stream = _unpacked(path, file)
+        try:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+        except (EOFError, zlib.error) as error:
+            raise OSError(str(error)) from error
+    return digest.hexdigest()
+
+
+def _unpacked(path: Path, file: io.BufferedReader) -> IO[bytes]:
+    if path.suffix == ".bz2":
+        return cast(IO[bytes], bz2.BZ2File(file))
+    return cast(IO[bytes], gzip.GzipFile(fileobj=file)) if path.suffix == ".gz" else file
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    characters = 0
+    for number, line in enumerate(iter(lambda: text.readline(_LINE_CHARACTERS), ""), start=1):
+        characters += len(line)
+        if len(line) == _LINE_CHARACTERS:
+            raise ValueError(f"line {number} has {_LINE_CHARACTERS:,} characters or more")
+        if characters > _TEXT_CHARACTERS:
+            raise ValueError(f"more than {_TEXT_CHARACTERS:,} characters")
+        if "\0" in line or not (line.isascii() or _is_text(line)):
+            raise ValueError(f"line {number} is no text in UTF-8: {line[:_SHOWN]!r}")
+        yield line.rstrip("\n")
+
+
+def _is_text(line: str) -> bool:
+    """Whether a line was decoded without bytes being left over."""
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def rows(path: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Read a CSV with this header: the number of each line, and its values. OSError, ValueError, as for `lines`."""
+    reader = csv.reader(lines(path))
+    try:
+        if (first := next(reader, [])) != list(header):
+            found = ",".join(first)[:_SHOWN] or "nothing"
+            raise ValueError(f"{found} in line 1, where {','.join(header)} is the header")
+        for row in reader:
+            if len(row) != len(header):
+                raise ValueError(f"{','.join(row)[:_SHOWN]!r} in line {reader.line_num}")
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise ValueError(f"{error} in line {reader.line_num}") from error
+
+
+class PassedOver:
+    """What is passed over in a folder of the user, and why: said once, all of a kind in one warning."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names: dict[str, list[str]] = defaultdict(list)
+
+    def note(self, path: Path, reason: str) -> None:
+        """Remember an entry, and what it is."""
+        self._names[reason].append(path.name)
+
+    def reasons(self) -> list[str]:
+        """Return what was noted, a sentence per kind."""
+        return [f"{reason}: {some(names)}" for reason, names in self._names.items()]
+
+    def say(self) -> None:
+        """Warn of what was noted, unless it has been said before."""
+        for reason in self.reasons():
+            _warn_once(f"{self._folder}: passed over {reason}")
+
+
+@lru_cache(maxsize=4096)
+def _warn_once(text: str) -> None:
+    _log.warning("%s", text)

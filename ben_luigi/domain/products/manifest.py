@@ -1,0 +1,43 @@
+"""What a product's `manifest.safe` says of its files: which there are, and the checksum of each."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from ben_luigi.domain.bounded import parse_xml
+
+NAME = "manifest.safe"
+MOST_BYTES = 2**23
+"""More than any manifest has."""
+
+Checksum = tuple[str, str]
+"""Algorithm, as hashlib calls it, and hexadecimal value in lower case."""
+
+_ALGORITHMS = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512", "SHA3256": "sha3_256"}
+
+
+def checksums(manifest: bytes) -> dict[str, Checksum | None]:
+    """Return the checksum of each file that a manifest lists, by its path from the `.SAFE`; None where it states none.
+
+    ValueError if it is no XML, states checksums of an unknown algorithm, or different ones of one file.
+    """
+    found: dict[str, Checksum | None] = {}
+    for stream in parse_xml(manifest).findall(".//{*}byteStream"):
+        location = stream.find("{*}fileLocation")
+        file = (location.get("href", "") if location is not None else "").removeprefix("./")
+        checksum = _checksum(stream.find("{*}checksum"), file)
+        if found.setdefault(file, checksum) != checksum:
+            raise ValueError(f"different checksums of {file[:200]}")
+    return found
+
+
+def _checksum(element: ElementTree.Element | None, file: str) -> Checksum | None:
+    value = (element.text or "").strip().lower() if element is not None else ""
+    if element is None or not value:
+        return None
+    name = element.get("checksumName", "")
+    algorithm = _ALGORITHMS.get(re.sub(r"[^A-Z0-9]", "", name.upper()))
+    if algorithm is None:
+        raise ValueError(f"a checksum {name[:40]!r} of {file[:200]}, where only {', '.join(_ALGORITHMS)} are known")
+    return algorithm, value
