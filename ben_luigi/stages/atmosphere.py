@@ -29,8 +29,8 @@ class ConvertToL2A(TileTask):
     """A tile's L2A product, made by Sen2Cor, in a folder of its own with the log."""
 
     resources = {"sen2cor": 1}  # noqa: RUF012 (as Luigi declares it)
-
     priority = PRIORITY["convert"]
+    product = "L2A"
 
     def requires(self) -> Any:
         """The L1C product, and Sen2Cor."""
@@ -86,6 +86,7 @@ class FindL2A(TileTask):
     """A tile's L2A product in the folder that the user gives."""
 
     priority = PRIORITY["convert"]
+    product = "L2A"
 
     def requires(self) -> Any:
         """The folder."""

@@ -48,6 +48,7 @@ class _L1C(TileTask):
     """An L1C product, verified; its report says where it is."""
 
     priority = PRIORITY["download"]
+    product = "L1C"
     option = "tile_names_csv"
 
     def output(self) -> dict[str, MadeFile]:

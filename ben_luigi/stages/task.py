@@ -47,6 +47,8 @@ class PipelineTask(luigi.Task):
     """Modules, templates and tables whose content goes into the result: where it is made again within minutes."""
     revision: ClassVar[int] = 1
     """Raised by one when a result that takes long is to be made again, since the code makes it otherwise."""
+    product: ClassVar[str] = ""
+    """What it brings, where another task may bring the same: what is made of it does not tell them apart."""
     may_go: ClassVar[tuple[str, ...]] = ()
     """Names in `output()` of what need not stay when it has been used: what was made of it stays true."""
 
@@ -101,7 +103,8 @@ class PipelineTask(luigi.Task):
     def _fingerprint(self) -> dict[str, Any]:
         of: dict[str, list[str]] = {}
         for task in self.made_of():
-            of.setdefault(task.task_family, []).append(f"{task.task_id} {task.digest()}")
+            which = " ".join(task.to_str_params().values())
+            of.setdefault(task.product or task.task_family, []).append(f"{which} {task.digest()}")
         made_from = {
             "revision": self.revision,
             "made_of": {family: files.text_hash("\n".join(sorted(set(each)))) for family, each in of.items()},
