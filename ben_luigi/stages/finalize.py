@@ -11,16 +11,18 @@ import luigi
 
 from ben_luigi import config, terminal
 from ben_luigi.domain import files
-from ben_luigi.domain.dataset.verify import verify_dataset
-from ben_luigi.domain.errors import BadArchive, some
+from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
+from ben_luigi.domain.dataset.verify_rules import References
+from ben_luigi.domain.errors import BadArchive, DamagedFile, some
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.comparison import CompareWithPublished, beside_published
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.metadata import WriteMetadata, selection
-from ben_luigi.stages.open_metadata import WriteCroissant, WriteStac
+from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteStac
 from ben_luigi.stages.patches import CutPatches
+from ben_luigi.stages.prerequisites import input_path, input_task, side_m
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
@@ -32,6 +34,9 @@ from ben_luigi.stages.version1 import CompareV1Labels
 from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
+REFERENCES = ("countries_geojson", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
+"""The inputs that rows of the metadata are held against, in the order of `References`."""
+_SHOWN = 300
 
 
 class ExportPatches(OverTiles, TileTask):
@@ -56,14 +61,32 @@ class ExportPatches(OverTiles, TileTask):
         files.write_json(self.output().file, written)
 
 
+def finished_files() -> list[MadeFile]:
+    """What is in the folder of the finished dataset, but for the archives."""
+    tables = [*WriteMetadata().output().values(), WritePatches().output()]
+    lists = [*ListHashes().output().values(), ListS1Hashes().output()]
+    tasks = [WriteStac(), WriteCroissant(), WriteProvenance(), CompareWithPublished()]
+    report = [] if config.selection() else [WriteReport().output()]
+    return [*tables, *lists, *(task.output() for task in tasks), *report]
+
+
+def finished_archives() -> dict[str, MadeFile]:
+    """The archives of the finished dataset, by their file's name."""
+    return {task.archive().file.name: task.archive() for task in (ArchiveS2(), ArchiveReferenceMaps(), ArchiveS1())}
+
+
 class VerifyDataset(PipelineTask):
-    """That the archives hold exactly the patches of the metadata, each file in its place and as it must be."""
+    """That all of the finished dataset is there and fits together, each file in its place and as it must be."""
 
     options = ("metadata.unlabeled_limit",)
+    revision = 2
 
     def requires(self) -> Any:
-        """What is verified."""
-        return [WriteMetadata(), ListHashes(), ListS1Hashes(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
+        """What is verified, and what it is held against."""
+        made = [WriteMetadata(), ListHashes(), ListS1Hashes(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
+        described = [WritePatches(), WriteStac(), WriteCroissant(), WriteProvenance(), CompareWithPublished()]
+        report = [] if config.selection() else [WriteReport()]
+        return [*made, *described, *report, *map(input_task, REFERENCES)]
 
     def settings(self) -> dict[str, Any]:
         """The classes."""
@@ -75,19 +98,39 @@ class VerifyDataset(PipelineTask):
 
     def make(self) -> None:
         """Read all of it once; what is wrong is an error that names it."""
+        for made in finished_files():
+            made.check()
+        archives = finished_archives()
+        verdict = self._verdict({name: made.digest() for name, made in archives.items()})
+        for name, made in archives.items():
+            if verdict.sha256.get(name, made.digest()) != made.digest():
+                expected = f"sha256 {made.digest()}, as when it was made"
+                raise DamagedFile(made.file, expected=expected, found=verdict.sha256[name])
+        if verdict.wrong:
+            raise BadArchive(
+                config.data_dir() / config.result_folder(),
+                expected="a dataset that is whole and fits together",
+                found=some((_short(finding) for finding in verdict.wrong), 3),
+                remedy="remove the files that are named from there, and run again; scripts/verify names all",
+            )
+        files.write_json(self.output().file, {"findings": verdict.wrong})
+
+    def _verdict(self, recorded: dict[str, str]) -> Verdict:
         options = config.metadata()
         labels_of = read_nomenclature(Path(str(options.nomenclature))).labels_of
-        folder = config.data_dir() / config.result_folder()
-        progress = Progress(self, "verifying the dataset")
-        found = verify_dataset(folder, partial(labels_of, unlabeled_limit=float(options.unlabeled_limit)), progress)
-        if found:
-            raise BadArchive(
-                folder,
-                expected="a dataset that is whole and fits together",
-                found=some(found),
-                remedy="remove the files that are named from there, and run again",
-            )
-        files.write_json(self.output().file, {"findings": found})
+        return verify_dataset(
+            config.data_dir() / config.result_folder(),
+            partial(labels_of, unlabeled_limit=float(options.unlabeled_limit)),
+            Progress(self, "verifying the dataset"),
+            side_m=side_m(),
+            references=References(*map(input_path, REFERENCES)),
+            require_all=True,
+            recorded=recorded,
+        )
+
+
+def _short(finding: str) -> str:
+    return finding if len(finding) <= _SHOWN else f"{finding[:_SHOWN]}..."
 
 
 class FinalizeDataset(PipelineTask):

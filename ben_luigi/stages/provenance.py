@@ -21,7 +21,7 @@ from ben_luigi.state import code, database
 from ben_luigi.state.targets import MadeFile, snapshot
 
 _ROWS = """
-SELECT tile, l2a_name, baseline, start_time::text AS start_time, boa_offset,
+SELECT tile, l2a_name, baseline, start_time::text AS start_time, boa_offset, left_m, top_m, side_m,
        general_quality, geometric_quality, radiometric_quality, sensor_quality,
        (SELECT count(*) FROM patch p WHERE p.tile = product.tile AND valid) AS patches,
        (SELECT count(DISTINCT patch_id) FROM clc_count JOIN patch p USING (patch_id) WHERE p.tile = product.tile)

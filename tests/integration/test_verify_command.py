@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 
 from ben_luigi.domain.formats import tarball
+from ben_luigi.sample.layout import World
+from ben_luigi.stages.finalize import REFERENCES
 from tests.integration.running import ROOT, Run
+from tests.integration.running import command as run
 
 pytestmark = pytest.mark.skipif(shutil.which("zstd") is None, reason="no zstd")
 
 
-def verify(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ben_luigi.verify_dataset", str(folder)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def verify(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "ben_luigi.verify_dataset", str(folder), *options]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def damage(path: Path) -> list[str]:
@@ -52,13 +55,45 @@ def damage(path: Path) -> list[str]:
 
 
 def test_the_sample_dataset_whole_and_damaged(sample_run: Run, tmp_path: Path) -> None:
+    """A copy of it elsewhere, as one that was downloaded."""
     folder = tmp_path / "dataset"
     shutil.copytree(sample_run.data / "dataset", folder)
     whole = verify(folder)
     assert (whole.returncode, whole.stderr) == (0, "")
-    assert "whole, and all of it fits together" in whole.stdout
+    *skipped, last = whole.stdout.splitlines()
+    assert [line.partition(": ")[0] for line in skipped] == ["not looked at"] * 4
+    assert last.endswith("whole, and all of it fits together")
+    world = World(sample_run.data / "sample")
+    given = [f"--{option.replace('_', '-')}={getattr(world, option)}" for option in REFERENCES]
+    assert verify(folder, *given).stdout == f"{folder}: whole, and all of it fits together\n"
     expected = damage(folder / "BigEarthNet-S2.tar.zst")
-    damaged = verify(folder)
+    damaged = verify(folder, *given)
     assert damaged.returncode == 1
-    assert sorted(damaged.stdout.splitlines()[:-1]) == sorted(f"BigEarthNet-S2.tar.zst: {what}" for what in expected)
-    assert verify(tmp_path / "none").returncode == 1
+    *found, described, remedy, last = damaged.stdout.splitlines()
+    assert sorted(found) == sorted(f"BigEarthNet-S2.tar.zst: {what}" for what in expected)
+    assert described.startswith("BigEarthNet-S2.tar.zst: not the file that is meant in stac/collection.json, ")
+    assert remedy.startswith("next: remove what is named there, and run again")
+    assert last == f"{folder}: 5 findings"
+    assert verify(tmp_path / "none").stdout.splitlines()[0] == "no such folder"
+
+
+def test_the_pipelines_own_dataset_is_held_against_its_inputs_and_must_have_everything(
+    sample_run: Run, tmp_path: Path
+) -> None:
+    """A data folder of links, but for the dataset."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in sample_run.data.iterdir():
+        if path.name != "dataset":
+            (data / path.name).symlink_to(path)
+    folder = Path(shutil.copytree(sample_run.data / "dataset", data / "dataset"))
+    whole = run("verify_dataset", tmp_path, None)
+    assert whole == (0, f"{folder}: whole, and all of it fits together\n")
+    (folder / "provenance.json").rename(folder / "stac" / "provenance.json")
+    (folder / "report" / "index.html").write_text("")
+    code, said = run("verify_dataset", tmp_path, None)
+    assert code == 1
+    lines = said.splitlines()
+    assert lines[:2] == ["provenance.json: missing", "stac: surplus: provenance.json"]
+    assert [line.partition(": expected sha256 ")[0] for line in lines[2:4]] == ["stac", "report"]
+    assert lines[-1] == f"{folder}: 4 findings"

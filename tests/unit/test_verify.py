@@ -1,147 +1,31 @@
-"""A whole dataset has no findings; every kind of damage is found, by name, and alone."""
+"""A whole dataset has no findings; every kind of damage of an archive is found, by name, and alone."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rasterio.io import MemoryFile
-from rasterio.transform import from_origin
 
-from ben_luigi.domain.dataset import verify
-from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA, SCHEMA
-from ben_luigi.domain.dataset.verify import HASH_LISTS, out_of_order, verify_dataset
-from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.formats import frames, geotiff, tarball
-from ben_luigi.domain.formats.hashes import write_list
-from ben_luigi.domain.names import s1_tile
+from ben_luigi.domain.dataset import verify, verify_archives
+from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
+from ben_luigi.domain.dataset.verify import HASH_LISTS
+from ben_luigi.domain.dataset.verify_archives import out_of_order
+from ben_luigi.domain.formats import frames, tarball
 from ben_luigi.domain.placement.grid import Square
-from ben_luigi.domain.products.product import RESOLUTION_M
-
-TILES = {"S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP": 32633, "S2B_MSIL2A_20180204T094159_N9999_R022_T34TEN": 32634}
-S2, MAPS, S1 = "BigEarthNet-S2", "Reference_Maps", "BigEarthNet-S1"
-CODES = {"Arable land": 211, "Pastures": 231}
-Files = dict[str, bytes]
+from tests.unit.small_dataset import MAPS, S1, S2, TILES, Dataset, labels_of, map_file, member, s1_tiff, square_of
 
 
-def labels_of(codes: np.ndarray) -> list[str]:
-    if not set(codes.flat) <= {*CODES.values(), 999}:
-        raise BadInput("codes", found="no code of CLC")
-    return [label for label, code in CODES.items() if code in codes]
-
-
-def corner(patch: str) -> tuple[float, float]:
-    x, y = patch.split("_")[-2:]
-    return 300_000 + 1200.0 * int(x), 5_000_040 - 1200.0 * int(y)
-
-
-def s2_files(tile: str, patch: str) -> Iterator[tuple[str, bytes]]:
-    rng = np.random.default_rng(sum(corner(patch)).__trunc__())
-    for band, pixel_m in RESOLUTION_M.items():
-        kind = geotiff.template(1200 // pixel_m, pixel_m, TILES[tile])
-        place = slice(kind.tie_point_at, kind.tie_point_at + 16)
-        header = bytearray(kind.header)
-        header[place] = np.array(corner(patch), "<f8").tobytes()
-        pixels = rng.integers(1, 65_536, kind.side_px**2).astype("<u2").tobytes()
-        yield f"{S2}/{tile}/{patch}/{patch}_{band}.tif", bytes(header) + pixels
-
-
-def map_file(tile: str, patch: str, *values: int) -> tuple[str, bytes]:
-    codes = np.full((120, 120), 999, "uint16")
-    codes[0, : len(values)] = values
-    return (
-        f"{MAPS}/{tile}/{patch}/{patch}_reference_map.tif",
-        geotiff.template(120, 10, TILES[tile], packed=True).pack(codes, *corner(patch)),
-    )
-
-
-def s1_tiff(square: Square) -> bytes:
-    with MemoryFile() as file:
-        with file.open(
-            driver="GTiff",
-            width=120,
-            height=120,
-            count=1,
-            dtype="float32",
-            crs=f"EPSG:{square.epsg}",
-            transform=from_origin(square.left, square.top, 10, 10),
-        ) as raster:
-            raster.write(np.full((1, 120, 120), -12.5, dtype="float32"))
-        return bytes(file.read())
-
-
-class Dataset:
-    """The files of each archive by part, and the rows of the metadata: three patches a tile."""
-
-    def __init__(self) -> None:
-        self.parts: dict[str, list[Files]] = {S2: [], MAPS: [], S1: []}
-        self.rows: list[dict[str, object]] = []
-        for tile, epsg in TILES.items():
-            patches = [f"{tile}_00_{y:02d}" for y in (1, 4, 45)]
-            names = {patch: f"S1A_IW_GRDH_1SDV_20170613T165043_{tile[-5:]}_0_{int(patch[-2:])}" for patch in patches}
-            self.parts[S2].append(dict(file for patch in patches for file in s2_files(tile, patch)))
-            self.parts[MAPS].append(dict(map_file(tile, patch, 211, 231) for patch in patches))
-            self.parts[S1].append(
-                {
-                    f"{S1}/{s1_tile(name)}/{name}/{name}_{band}.tif": s1_tiff(Square(*corner(patch), 1200, epsg))
-                    for patch, name in sorted(names.items(), key=lambda item: item[1] + "/")
-                    for band in ("VH", "VV")
-                }
-            )
-            self.rows += [
-                {
-                    "patch_id": patch,
-                    "labels": list(CODES),
-                    "split": "train",
-                    "country": "Austria",
-                    "s1_name": name,
-                    "s2v1_name": f"v1 of {patch}",
-                    "contains_seasonal_snow": patch.endswith("_45"),
-                    "contains_cloud_or_shadow": False,
-                }
-                for patch, name in names.items()
-            ]
-
-    def write(self, folder: Path) -> Path:
-        folder.mkdir(exist_ok=True)
-        for archive, parts in self.parts.items():
-            blocks = [b"".join(member(name, data) for name, data in files.items()) for files in parts]
-            blocks.append(tarball.end(sum(map(len, blocks))))
-            packer = zstandard.ZstdCompressor(level=1, write_checksum=True)
-            (folder / f"{archive}.tar.zst").write_bytes(b"".join(packer.compress(block) for block in blocks))
-        for file, flagged in ((METADATA, False), (FLAGGED, True)):
-            rows = [row for row in self.rows if row["contains_seasonal_snow"] is flagged]
-            pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / file)
-        return folder
-
-    def rename(self, archive: str, change: Callable[[str], str], name: str) -> None:
-        """Rename a member where it stands."""
-        self.parts[archive] = [
-            {change(key) if key == name else key: data for key, data in files.items()} for files in self.parts[archive]
-        ]
-
-    def names(self, archive: str) -> list[str]:
-        return [name for files in self.parts[archive] for name in files]
-
-    def replace(self, name: str, data: bytes) -> None:
-        (files,) = (files for parts in self.parts.values() for files in parts if name in files)
-        files[name] = data
-
-
-def member(name: str, data: bytes) -> bytes:
-    return tarball.header(name, len(data)) + data + tarball.padding(len(data))
+def verify_dataset(folder: Path) -> list[str]:
+    return verify.verify_dataset(folder, labels_of).wrong
 
 
 @pytest.fixture
@@ -150,7 +34,7 @@ def dataset() -> Dataset:
 
 
 def findings(dataset: Dataset, folder: Path) -> list[str]:
-    return verify_dataset(dataset.write(folder), labels_of)
+    return verify_dataset(dataset.write(folder))
 
 
 def test_a_whole_dataset_has_no_findings(dataset: Dataset, tmp_path: Path) -> None:
@@ -158,9 +42,9 @@ def test_a_whole_dataset_has_no_findings(dataset: Dataset, tmp_path: Path) -> No
 
 
 def test_it_tells_how_far_it_is(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "_TELL_EVERY", 10)
+    monkeypatch.setattr(verify_archives, "_TELL_EVERY", 10)
     told: list[float] = []
-    verify_dataset(dataset.write(tmp_path), labels_of, told.append)
+    verify.verify_dataset(dataset.write(tmp_path), labels_of, told.append)
     assert told == sorted(told)
     assert told[-1] == 1
     files = sum(len(dataset.names(archive)) for archive in (S1, S2, MAPS))
@@ -176,19 +60,12 @@ def test_flipped_missing_surplus_and_misplaced_are_all_named(dataset: Dataset, t
     misplaced = moved.replace("T34TEN/", "T33UUP/", 1)
     dataset.rename(S2, lambda name: misplaced, moved)
     flip(dataset.write(tmp_path) / f"{MAPS}.tar.zst", frame=0, at=0.5)
-    said = "\n".join(verify_dataset(tmp_path, labels_of))
+    said = "\n".join(verify_dataset(tmp_path))
     assert f"{S2}.tar.zst: missing: {lost}\n" in said
     assert f"{S2}.tar.zst: surplus: {surplus}\n" in said
     assert f"{S2}.tar.zst: misplaced: {misplaced} (belongs at {moved})\n" in said
     maps = dataset.names(MAPS)
     assert f"{MAPS}.tar.zst: wrong checksum, so one of these 3 is damaged: {maps[0]} to {maps[2]}" in said
-
-
-def write_lists(dataset: Dataset, folder: Path) -> None:
-    for archive, file in HASH_LISTS.items():
-        found = {name: data for files in dataset.parts[archive] for name, data in files.items()}
-        rows = {Path(name).stem: hashlib.sha256(data).hexdigest() for name, data in found.items()}
-        write_list(sorted({**rows, "zzz_more_than_the_archive_B01": "0" * 64}.items()), folder / file)
 
 
 @pytest.mark.parametrize("archive", [S2, MAPS, S1])
@@ -197,8 +74,8 @@ def test_where_the_hash_lists_lie_a_flipped_byte_is_named_to_the_file(
 ) -> None:
     """One whose content no other check looks at: before compression, and in the compressed file."""
     dataset.write(tmp_path)
-    write_lists(dataset, tmp_path)
-    assert verify_dataset(tmp_path, labels_of) == []
+    dataset.write_lists(tmp_path)
+    assert verify_dataset(tmp_path) == []
     name = dataset.names(archive)[1]
     before = next(files[name] for files in dataset.parts[archive] if name in files)
     flipped = bytearray(before)
@@ -208,7 +85,7 @@ def test_where_the_hash_lists_lie_a_flipped_byte_is_named_to_the_file(
     assert expected in findings(dataset, tmp_path)
     dataset.replace(name, before)
     flip_content(dataset.write(tmp_path) / f"{archive}.tar.zst", name, before)
-    said = verify_dataset(tmp_path, labels_of)
+    said = verify_dataset(tmp_path)
     assert any("wrong checksum" in line for line in said)
     assert expected in said
 
@@ -230,13 +107,13 @@ def flip_content(path: Path, name: str, data: bytes) -> None:
 
 def test_a_hash_list_that_lacks_a_file_or_is_none_is_named(dataset: Dataset, tmp_path: Path) -> None:
     dataset.write(tmp_path)
-    write_lists(dataset, tmp_path)
+    dataset.write_lists(tmp_path)
     name = dataset.names(S2)[5]
     path = tmp_path / HASH_LISTS[S2]
     path.write_text("".join(line for line in path.open() if Path(name).stem not in line))
-    assert verify_dataset(tmp_path, labels_of) == [f"{S2}.tar.zst: without a hash in {path.name}: {name}"]
+    assert verify_dataset(tmp_path) == [f"{S2}.tar.zst: without a hash in {path.name}: {name}"]
     path.write_text("name,hash-sha256\na,b,c\n")
-    (said,) = verify_dataset(tmp_path, labels_of)
+    (said,) = verify_dataset(tmp_path)
     assert said.startswith(f"{path.name}: cannot be read (")
 
 
@@ -260,7 +137,7 @@ def test_any_changed_byte_is_found_and_costs_only_its_frame(whole: Path, frame: 
     good = path.read_bytes()
     try:
         flip(path, frame, at, mask)
-        said = verify_dataset(whole, labels_of)
+        said = verify_dataset(whole)
         unharmed = not said and unpacked(path.read_bytes()) == unpacked(good)
     finally:
         path.write_bytes(good)
@@ -306,18 +183,19 @@ def unknown_code(dataset: Dataset) -> str:
 def map_elsewhere(dataset: Dataset) -> str:
     name, other = first(dataset, MAPS), first(dataset, MAPS, 1)
     dataset.replace(name, map_of(other, 211, 231)[1])
-    return f"{MAPS}.tar.zst: not on the square of its S2 patch: {name}"
+    return f"{MAPS}.tar.zst: not on the square that the patch's name says: {name}"
 
 
 def s1_elsewhere(dataset: Dataset) -> str:
     name = first(dataset, S1, 3)
     dataset.replace(name, s1_tiff(Square(0, 0, 1200, 32633)))
-    return f"{S1}.tar.zst: not on the square of its S2 patch: {name}"
+    return f"{S1}.tar.zst: not on the square that the patch's name says: {name}"
 
 
 def s1_other_crs(dataset: Dataset) -> str:
     name = first(dataset, S1)
-    dataset.replace(name, s1_tiff(Square(300_000, 4_998_840, 1200, 32634)))
+    square = square_of(str(dataset.rows[0]["patch_id"]))
+    dataset.replace(name, s1_tiff(Square(square.left, square.top, 1200, 32634)))
     return (
         f"{S1}.tar.zst: a TIFF of 120 x 120 px of 10 m, float32, no-data None, EPSG:32634 "
         f"instead of 120 x 120 px of 10 m, float32, no-data None, EPSG:32633: {name}"
@@ -328,7 +206,7 @@ def band_elsewhere(dataset: Dataset) -> str:
     name, other = first(dataset, S2, 4), first(dataset, S2, 16)
     (files,) = (files for files in dataset.parts[S2] if other in files)
     dataset.replace(name, files[other])
-    return f"{S2}.tar.zst: not on the square of the patch's other bands: {name}"
+    return f"{S2}.tar.zst: not on the square that the patch's name says: {name}"
 
 
 def no_data(dataset: Dataset) -> str:
@@ -364,18 +242,19 @@ def no_row(dataset: Dataset) -> str:
 
 
 def in_two_rows(dataset: Dataset) -> str:
-    dataset.rows.append(dataset.rows[0])
+    dataset.rows.insert(0, dataset.rows[0])
     return f"metadata: patch_id in more than one row: {dataset.rows[0]['patch_id']}"
 
 
 def wrong_file(dataset: Dataset) -> str:
-    dataset.rows[0]["contains_cloud_or_shadow"] = True
-    return f"{METADATA}: in the wrong file, by their flags: {dataset.rows[0]['patch_id']}"
+    """As a file of the others is taken for it."""
+    dataset.names_of = {METADATA: FLAGGED, FLAGGED: METADATA}
+    return f"{FLAGGED}: in the wrong file, by their flags: {dataset.rows[0]['patch_id']}"
 
 
 def no_name(dataset: Dataset) -> str:
     dataset.rows[0]["s1_name"] = "nothing"
-    return "metadata: S1 patch name 'nothing'"
+    return f"{METADATA}: s1_name: another name than it must be: nothing (expected "
 
 
 @pytest.mark.parametrize(
@@ -390,7 +269,7 @@ def test_each_kind_of_damage_is_named(dataset: Dataset, tmp_path: Path, damage: 
     expected = re.escape(damage(dataset)).replace(r"\.\*", ".*")
     said = findings(dataset, tmp_path)
     assert any(re.match(expected, line) for line in said), said
-    assert len(said) == {"no_row": 3, "other_resolution": 2, "in_two_rows": 2}.get(damage.__name__, 1)
+    assert len(said) == {"no_row": 3, "other_resolution": 2, "wrong_file": 2}.get(damage.__name__, 1)
 
 
 def test_a_member_twice_and_a_header_of_another_tar(dataset: Dataset, tmp_path: Path) -> None:
@@ -405,10 +284,22 @@ def test_a_member_twice_and_a_header_of_another_tar(dataset: Dataset, tmp_path: 
     blocks += [blocks[0], *(bytearray(member(name, dataset.parts[S1][1][name])) for name in names[6:])]
     blocks.append(bytearray(tarball.end(sum(map(len, blocks)))))
     (tmp_path / f"{S1}.tar.zst").write_bytes(zstandard.ZstdCompressor().compress(b"".join(blocks)))
-    assert verify_dataset(tmp_path, labels_of) == [
-        f"{S1}.tar.zst: with another header than GNU tar's: {names[1]}",
+    assert verify_dataset(tmp_path) == [
+        f"{S1}.tar.zst: with another header or padding than GNU tar's: {names[1]}",
         f"{S1}.tar.zst: twice: {names[0]}",
     ]
+
+
+def test_a_byte_in_the_padding_of_a_member_is_noticed(dataset: Dataset, tmp_path: Path) -> None:
+    """No hash of a file tells it, and tar reads over it."""
+    path = dataset.write(tmp_path) / f"{S1}.tar.zst"
+    tar = bytearray(unpacked(path.read_bytes()))
+    name = dataset.names(S1)[0]
+    entry = tarball.entry(tar)
+    assert entry is not None
+    tar[entry.stop - 1] = 1
+    path.write_bytes(zstandard.ZstdCompressor().compress(bytes(tar)))
+    assert verify_dataset(tmp_path) == [f"{S1}.tar.zst: with another header or padding than GNU tar's: {name}"]
 
 
 @pytest.mark.parametrize("end", ["no end", "short end", "more", "cut"])
@@ -425,7 +316,7 @@ def test_an_archive_that_does_not_end_as_it_must(dataset: Dataset, tmp_path: Pat
             "cut": content[: last.start - 5],
         }[end]
     )
-    said = verify_dataset(tmp_path, labels_of)
+    said = verify_dataset(tmp_path)
     expected = {
         "no end": ["cut short: the end of the tar is missing"],
         "short end": ["the tar does not end with a whole record of 10240 bytes"],
@@ -436,12 +327,27 @@ def test_an_archive_that_does_not_end_as_it_must(dataset: Dataset, tmp_path: Pat
 
 
 def test_missing_files_are_findings(dataset: Dataset, tmp_path: Path) -> None:
-    assert verify_dataset(tmp_path, labels_of) == [f"{METADATA}: missing", f"{FLAGGED}: missing"]
+    assert verify_dataset(tmp_path / "none") == ["no such folder"]
+    archives = [f"{name}.tar.zst" for name in HASH_LISTS]
+    assert verify_dataset(tmp_path) == [f"{name}: missing" for name in (METADATA, FLAGGED, *archives)]
     dataset.write(tmp_path)
     (tmp_path / f"{S2}.tar.zst").unlink()
-    assert verify_dataset(tmp_path, labels_of) == [f"{S2}.tar.zst: missing"]
-    (tmp_path / METADATA).write_bytes(b"nonsense")
-    assert any(line.startswith(f"{METADATA}: cannot be read (") for line in verify_dataset(tmp_path, labels_of))
+    assert verify_dataset(tmp_path) == [f"{S2}.tar.zst: missing"]
+
+
+@pytest.mark.parametrize("name", [METADATA, FLAGGED])
+@pytest.mark.parametrize("content", [None, b"nonsense", b""])
+def test_a_table_that_is_lost_is_said_once_and_not_by_every_member(
+    dataset: Dataset, tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    path = dataset.write(tmp_path) / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    verdict = verify.verify_dataset(tmp_path, labels_of)
+    (said,) = verdict.wrong
+    assert said.startswith(f"{name}: {'missing' if content is None else 'cannot be read ('}")
+    assert "surplus members: there are rows that are missing or cannot be used" in verdict.not_looked_at
 
 
 @given(st.lists(st.integers(0, 9), unique=True, max_size=8))

@@ -204,7 +204,7 @@ def join(parts: Sequence[tuple[Path, str]], out: Path, progress: Progress = unse
     with ExitStack() as stack:
         work = stack.enter_context(published(out))
         file = stack.enter_context(work.open("wb"))
-        behind = _Behind(stack, work)
+        behind = Behind(stack, work)
         sizes = []
         for part, expected in parts:
             with _whole(part) as (source, found):
@@ -243,8 +243,8 @@ def _bad_part(part: Path, found: str, tar_bytes: int | None = None) -> DamagedFi
     return DamagedFile(part, expected=expected, found=found)
 
 
-class _Behind:
-    """Hashes a file while it is written, by a thread a hash."""
+class Behind:
+    """Hashes a file while it is written, or read by others, by a thread a hash: what is near is not fetched again."""
 
     def __init__(self, stack: ExitStack, path: Path) -> None:
         self._size = 0

@@ -19,6 +19,7 @@ from ben_luigi.domain.dataset.metadata import FLAGGED, FLAGS, METADATA
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.names import PatchId
 
+COMPARISON = "comparison.json"
 EQUAL, DIFFERENT, NOT_COMPARABLE = "equal", "different", "not comparable"
 
 

@@ -94,7 +94,12 @@ def describe(found: Mapping[str, tuple[int, str]], title: str, description: str)
 
 def write(document: Json, path: Path) -> None:
     """Publish the document."""
-    files.write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    files.write_text(path, text(document))
+
+
+def text(document: Json) -> str:
+    """The document as it is written."""
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def _file(name: str, size_bytes: int, sha256: str) -> Json:

@@ -181,11 +181,11 @@ def write(tiles: Iterable[pa.Table], path: Path) -> None:
             low, high = ([box.field(name) for name in BBOX[half : half + 2]] for half in (0, 2))
             whole[:2] = np.minimum(whole[:2], [pc.min(edge).as_py() for edge in low])
             whole[2:] = np.maximum(whole[2:], [pc.max(edge).as_py() for edge in high])
-        writer.add_key_value_metadata({"geo": json.dumps(_geo(whole.tolist()))})
+        writer.add_key_value_metadata({"geo": json.dumps(geo(whole.tolist()))})
 
 
-def _geo(bounds: list[float]) -> dict[str, object]:
-    """The metadata that make a Parquet file GeoParquet."""
+def geo(bounds: list[float]) -> dict[str, object]:
+    """The metadata that make a Parquet file GeoParquet; `bounds` of all geometries: west, south, east, north."""
     geometry = {
         "encoding": "WKB",
         "geometry_types": ["Polygon"],

@@ -5,7 +5,7 @@ Damage costs the rest of its zstd frame, and in an archive of ours a frame is on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ _CHUNK_BYTES = 2**16
 
 @dataclass(frozen=True)
 class Member:
-    """A member: its name, its data, and whether its header has the bytes that GNU tar writes."""
+    """A member: its name, its data, and whether the bytes around it are those that GNU tar writes."""
 
     name: str
     data: bytes
@@ -34,15 +34,23 @@ class Damage:
     what: str
 
 
-def read(path: Path) -> Iterator[Member | Damage]:
-    """The members of a `.tar.zst` in order, and between them what damage there is. Memory: one member, and 64 KiB."""
+def unseen(position: int) -> None:
+    """What `read` calls where nobody follows it."""
+
+
+def read(path: Path, reached: Callable[[int], None] = unseen) -> Iterator[Member | Damage]:
+    """The members of a `.tar.zst` in order, and between them what damage there is. Memory: one member, and 64 KiB.
+
+    `reached` is called with the position in the file up to which it was read.
+    """
     tar = _Tar()
     with path.open("rb") as file:
         for frame in frames.find(file):
             first = last = ""
             count = 0
+            seen = _Seen(frame.start, reached)
             try:
-                for chunk in frames.unpack(file, frame, chunk_bytes=_CHUNK_BYTES):
+                for chunk in frames.unpack(file, frame, seen.take, chunk_bytes=_CHUNK_BYTES):
                     for found in tar.feed(chunk):
                         if isinstance(found, Member):
                             first, last, count = first or found.name, found.name, count + 1
@@ -51,6 +59,19 @@ def read(path: Path) -> Iterator[Member | Damage]:
                 yield Damage(_said(error, tar.pending(), first, last, count))
                 tar.restart()
     yield from tar.finish()
+
+
+class _Seen:
+    """Counts the bytes of a frame as they are read."""
+
+    def __init__(self, start: int, reached: Callable[[int], None]) -> None:
+        self._at = start
+        self._reached = reached
+
+    def take(self, packed: bytes) -> None:
+        """Count the next bytes."""
+        self._at += len(packed)
+        self._reached(self._at)
 
 
 def _said(error: zstandard.ZstdError, pending: str, first: str, last: str, count: int) -> str:
@@ -93,7 +114,9 @@ class _Tar:
             if entry is None or entry.stop > len(self._buffer):
                 break
             self._lost = False
-            yield Member(entry.name, bytes(self._buffer[entry.data : entry.data + entry.size]), entry.exact)
+            data_stop = entry.data + entry.size
+            exact = entry.exact and not any(self._buffer[data_stop : entry.stop])
+            yield Member(entry.name, bytes(self._buffer[entry.data : data_stop]), exact)
             at = entry.stop
         if self._ended and any(self._buffer[at:]):
             yield Damage("more after the end of the tar")

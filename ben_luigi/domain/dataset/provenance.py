@@ -10,6 +10,9 @@ import rasterio
 import shapely
 import zstandard
 
+PROVENANCE = "provenance.json"
+"""The file of the dataset that tells it, with each tile's products and counts."""
+
 _PACKAGES = ("deflate", "fiona", "luigi", "numpy", "pandas", "pyarrow", "pyproj", "rasterio", "shapely", "zstandard")
 
 

@@ -66,8 +66,13 @@ def write(documents: Mapping[str, Json], folder: Path) -> None:
         for name, document in documents.items():
             path = work / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+            path.write_text(text(document), encoding="utf-8")
         remove(folder)
+
+
+def text(document: Json) -> str:
+    """A document as it is written."""
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _items(patches: pa.Table) -> Iterator[Json]:

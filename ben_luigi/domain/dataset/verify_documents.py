@@ -1,0 +1,162 @@
+"""Whether STAC, Croissant and `comparison.json` describe this dataset: each as it is written of what they tell of.
+
+STAC and Croissant follow from the files and from `patches.parquet` but for title and description, so they are described
+anew and compared; what they say of the files' length and hashes are claims, held against the files once for all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ben_luigi.domain.dataset import croissant, stac
+from ben_luigi.domain.dataset.comparison import COMPARISON
+from ben_luigi.domain.dataset.croissant import CROISSANT
+from ben_luigi.domain.dataset.geoparquet import PATCHES
+from ben_luigi.domain.dataset.metadata import FLAGGED, FLAGS, METADATA
+from ben_luigi.domain.dataset.verify_claims import SIZE, Claims
+from ben_luigi.domain.dataset.verify_findings import Findings
+from ben_luigi.domain.dataset.verify_json import Json, differences, entry, read_json
+from ben_luigi.domain.dataset.verify_patches import SAME_DEGREES
+from ben_luigi.domain.dataset.verify_provenance import Provenance
+from ben_luigi.domain.dataset.verify_rows import Rows
+
+STAC = f"stac/{stac.COLLECTION}"
+_SHA256 = "1220"
+"""Code and length of sha256, with which a multihash of it begins."""
+
+Facts = dict[str, tuple[int, str]]
+"""Length in bytes and sha256 of files, by name."""
+
+
+def check_stac(folder: Path, described: list[str], claims: Claims, findings: Findings) -> Json | None:
+    """Add what is wrong in `stac/`, and what its collection says of the files `described`; gives the collection."""
+    collection = read_json(folder, STAC, findings)
+    if collection is None:
+        return None
+    facts: Facts = {}
+    for name in described:
+        asset = entry(collection, "assets", name)
+        facts[name] = entry(asset, "file:size"), str(entry(asset, "file:checksum"))[len(_SHA256) :]
+        if asset is not None:
+            claims.add(name, STAC, {SIZE: facts[name][0], "sha256": facts[name][1]})
+    if findings.has(PATCHES) or not (folder / PATCHES).is_file():
+        findings.skip(f"stac/: whether it follows from {PATCHES}, which cannot be used as it is")
+        return collection
+    patches = pq.read_table(folder / PATCHES, columns=list(stac.COLUMNS))
+    if not len(patches):
+        return collection
+    title, description = (str(collection.get(name)) for name in ("title", "description"))
+    documents = stac.describe(patches, facts, title, description)
+    there = {path.relative_to(folder / "stac").as_posix() for path in (folder / "stac").rglob("*") if path.is_file()}
+    findings.add_all("stac", "surplus", sorted(there - documents.keys()))
+    findings.add_all("stac", "missing", sorted(documents.keys() - there))
+    for name in sorted(documents.keys() & there):
+        _compare(folder, f"stac/{name}", documents[name], stac.text, findings)
+    return collection
+
+
+def check_croissant(
+    folder: Path, described: list[str], collection: Json | None, claims: Claims, findings: Findings
+) -> None:
+    """Add what is wrong in `croissant.json`, and what it says of files; its title and description are STAC's."""
+    document = read_json(folder, CROISSANT, findings)
+    if document is None:
+        return
+    entries = document.get("distribution")
+    by_id = {str(entry(part, "@id")): part for part in entries} if isinstance(entries, list) else {}
+    facts: Facts = {}
+    for name in described:
+        size = str(entry(by_id.get(name), "contentSize")).removesuffix(" B")
+        facts[name] = int(size) if re.fullmatch(r"[0-9]{1,18}", size) else -1, str(entry(by_id.get(name), "sha256"))
+        if name in by_id:
+            claims.add(name, CROISSANT, {SIZE: facts[name][0], "sha256": facts[name][1]})
+    texts = {"title": document.get("alternateName"), "description": document.get("description")}
+    for name, text in texts.items():
+        if collection is not None and text != collection.get(name):
+            findings.differ(CROISSANT, f"another {name} than in {STAC}", name, collection.get(name), text)
+    expected = croissant.describe(facts, *map(str, texts.values()))
+    _compare(folder, CROISSANT, expected, croissant.text, findings)
+
+
+def _compare(folder: Path, file: str, expected: Json, text: Callable[[Json], str], findings: Findings) -> None:
+    """Hold a document against what it must be: value by value, and at last its bytes."""
+    found = read_json(folder, file, findings)
+    if found is None:
+        return
+    expected = json.loads(text(expected))
+    wrong = list(differences(expected, found, SAME_DEGREES))
+    for at, mine, other in wrong:
+        findings.differ(file, "not what follows from the files", at, mine, other)
+    if (
+        not wrong
+        and found == expected
+        and (folder / file).read_bytes() != text(expected).encode(errors="surrogatepass")
+    ):
+        findings.add(file, "other white space, or another order, than it is written with")
+
+
+def check_comparison(
+    folder: Path,
+    rows: Rows,
+    provenance: Provenance | None,
+    hashed: Mapping[str, str],
+    claims: Claims,
+    findings: Findings,
+) -> None:
+    """Add what is wrong in `comparison.json`, and what it says of files.
+
+    `hashed` has the files whose hash it gives: the algorithm by name. What it compares with lies elsewhere.
+    """
+    document = read_json(folder, COMPARISON, findings)
+    if document is None:
+        return
+    lines = document.get("compared")
+    ours = {str(entry(line, "what")): entry(line, "ours") for line in lines} if isinstance(lines, list) else {}
+    for file, algorithm in hashed.items():
+        said = ours.get(file.removesuffix(".csv"))
+        if not isinstance(said, str) or not said:
+            findings.add(COMPARISON, "without a line of", file)
+        else:
+            claims.add(file, COMPARISON, {algorithm: said})
+    keys = document.get("tiles")
+    if provenance is not None and keys != provenance.keys:
+        findings.differ(COMPARISON, "other tiles than in provenance.json", "tiles", provenance.keys, keys)
+    if not rows.complete:
+        return
+    for at, mine, other in differences(_counts(rows), document.get("counts"), 0):
+        findings.differ(COMPARISON, "counts: not those of the metadata", at, mine, other)
+    for what, count in _numbers(rows).items():
+        if ours.get(what) != f"{count:,}":
+            findings.differ(COMPARISON, "not the number in the metadata", what, f"{count:,}", ours.get(what))
+
+
+def _counts(rows: Rows) -> dict[str, dict[str, int]]:
+    """Patches by split, country and label."""
+    by_label = Counter(label for labels in rows.labels for label in labels)
+    columns = {name: Counter(rows.others[name].to_pylist()) for name in ("split", "country")}
+    return {**{name: dict(count) for name, count in columns.items()}, "label": dict(by_label)}
+
+
+def _numbers(rows: Rows) -> dict[str, int]:
+    """What is counted in lines of their own."""
+    counts, flagged = _counts(rows), int(rows.flagged.sum())
+    splits = Counter(rows.others["split"].filter(pa.array(~rows.flagged)).to_pylist())
+    flags: dict[str, Any] = {flag: pc.sum(rows.others[flag]).as_py() or 0 for flag in FLAGS}
+    return {
+        "patches": len(rows),
+        f"rows of {METADATA}": len(rows) - flagged,
+        f"rows of {FLAGGED}": flagged,
+        **flags,
+        "tiles": len(rows.tiles),
+        **{f"{split} in {METADATA}": count for split, count in splits.items()},
+        **{f"{kind} {name}": count for kind in ("country", "label") for name, count in counts[kind].items()},
+    }

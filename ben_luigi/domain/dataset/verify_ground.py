@@ -1,0 +1,155 @@
+"""Whether single files are as they must be: of the published kind, on the patch's square, as `patches.parquet` says."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ben_luigi.domain.dataset import sentinel1
+from ben_luigi.domain.dataset.geoparquet import CODES, PATCHES
+from ben_luigi.domain.dataset.verify_findings import Findings
+from ben_luigi.domain.dataset.verify_patches import Said
+from ben_luigi.domain.dataset.verify_rows import Rows
+from ben_luigi.domain.formats import geotiff
+from ben_luigi.domain.formats.tiffheader import TiffHeader, read_header, read_pixels
+from ben_luigi.domain.names import PatchId
+from ben_luigi.domain.placement.grid import PATCH_M, Square
+from ben_luigi.domain.products.product import BANDS, RESOLUTION_M
+from ben_luigi.domain.tiles import reference_maps
+
+_S1_PIXEL_M = 10
+_TIE_POINT = struct.Struct("<2d")
+
+LabelsOf = Callable[[np.ndarray], list[str]]
+
+
+@lru_cache(maxsize=16)  # a patch's files follow each other
+def s2_tile(patch_id: str) -> str:
+    """The tile that a patch is of: its folder in the archives."""
+    return PatchId.parse(patch_id).tile_name
+
+
+class Ground:
+    """Checks of single files, which share where each patch lies, and what is said of its files."""
+
+    def __init__(
+        self, rows: Rows, squares: Mapping[str, Square], labels_of: LabelsOf, said: Said | None, findings: Findings
+    ) -> None:
+        self._rows = rows
+        self._squares = squares
+        self._labels_of = labels_of
+        self._said = said
+        self._findings = findings
+        self._patch = _Patch(-1, "", Square(0, 0, 0, 0), [])
+
+    @property
+    def wants_hashes(self) -> bool:
+        """Whether it holds the sha256 of files against anything."""
+        return self._said is not None
+
+    def check_s2(self, row: int, band: str, data: bytes, sha256: bytes) -> Iterator[str]:
+        """What is wrong with a file of S2 reflectance."""
+        patch, pixel_m = self._at(row), RESOLUTION_M[band]
+        square = patch.square
+        self._note_s2(patch, band, sha256)
+        kind = geotiff.template(PATCH_M // pixel_m, pixel_m, square.epsg)
+        start, stop = kind.tie_point_at, kind.tie_point_at + _TIE_POINT.size
+        if len(data) == kind.size and data[:start] + data[stop : len(kind.header)] == _around_tie_point(kind):
+            left, top = _TIE_POINT.unpack_from(data, start)
+            pixels = np.frombuffer(data, dtype="<u2", offset=len(kind.header))
+        else:
+            header, pixels = read_header(data), read_pixels(data)
+            if len(data) != kind.size:
+                yield f"of {len(data)} bytes instead of {kind.size}"
+            yield from _unlike(header, kind.side_px, "uint16", 0.0, square.epsg)
+            left, top = header.left, header.top
+        if not pixels.all():
+            yield "with no-data pixels"
+        yield from _elsewhere(square, left, top)
+
+    def check_s1(self, row: int, band: str, data: bytes, sha256: bytes) -> Iterator[str]:
+        """What is wrong with a file of S1 backscatter."""
+        header, square = read_header(data), self._at(row).square
+        yield from _unlike(header, PATCH_M // _S1_PIXEL_M, "float32", header.nodata, square.epsg)
+        yield from _elsewhere(square, header.left, header.top)
+
+    def check_map(self, row: int, kind: str, data: bytes, sha256: bytes) -> Iterator[str]:
+        """What is wrong with a reference map, and whether the labels are not its labels."""
+        header, codes, square = read_header(data), read_pixels(data), self._at(row).square
+        yield from _unlike(header, reference_maps.SIDE_PX, "uint16", 0.0, square.epsg)
+        yield from _elsewhere(square, header.left, header.top)
+        if sorted(self._labels_of(codes)) != sorted(self._rows.labels[row]):
+            yield "with other classes than the labels in the metadata"
+        if self._said is not None and self._said.known[row]:
+            if sha256:
+                self._check_hash(row, "reference_map_sha256", self._said.map_sha256[row], sha256)
+            self._check_land_cover(row, codes, self._said.pixels[row])
+
+    def _note_s2(self, patch: _Patch, band: str, sha256: bytes) -> None:
+        """Gather the hashes of a patch's files, and compare them once they are all there."""
+        if self._said is None or not self._said.known[patch.row] or not sha256:
+            return
+        patch.hashes.append(f"{sha256.hex()}  {patch.name}_{band}.tif\n")
+        if len(patch.hashes) == len(BANDS):
+            found = hashlib.sha256("".join(patch.hashes).encode()).digest()
+            self._check_hash(patch.row, "s2_sha256", self._said.s2_sha256[patch.row], found)
+
+    def _check_hash(self, row: int, column: str, said: np.ndarray, found: bytes) -> None:
+        if said.tobytes() != found:
+            what = f"{column}: not that of the files in the archive"
+            self._findings.differ(PATCHES, what, self._rows.patch_id(row), found.hex(), said.tobytes().hex())
+
+    def _check_land_cover(self, row: int, codes: np.ndarray, said: np.ndarray) -> None:
+        found = np.bincount(codes.reshape(-1), minlength=_CODES[-1] + 1)[_CODES]
+        for at in np.flatnonzero(found != said).tolist():
+            what = f"clc_{CODES[at]}: not the part of the reference map"
+            numbers = (f"{int(pixels)} pixels" for pixels in (found[at], said[at]))
+            self._findings.differ(PATCHES, what, self._rows.patch_id(row), *numbers)
+
+    def _at(self, row: int) -> _Patch:
+        """The patch of a row, whose files follow each other."""
+        if row != self._patch.row:
+            name = self._rows.patch_id(row)
+            tile = self._squares[s2_tile(name)]
+            left, top = tile.left + PATCH_M * int(self._rows.x[row]), tile.top - PATCH_M * int(self._rows.y[row])
+            self._patch = _Patch(row, name, Square(left, top, PATCH_M, tile.epsg), [])
+        return self._patch
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """The patch whose files are looked at: its row, name and square, and what sha256sum says of its S2 files so far."""
+
+    row: int
+    name: str
+    square: Square
+    hashes: list[str]
+
+
+_CODES = np.array(CODES)
+
+
+@lru_cache(maxsize=64)
+def _around_tie_point(kind: geotiff.Template) -> bytes:
+    return kind.header[: kind.tie_point_at] + kind.header[kind.tie_point_at + _TIE_POINT.size :]
+
+
+def _elsewhere(square: Square, left: float, top: float) -> Iterator[str]:
+    if max(abs(square.left - left), abs(square.top - top)) > sentinel1.SAME_PLACE_M:
+        yield "not on the square that the patch's name says"
+
+
+def _unlike(header: TiffHeader, side_px: int, dtype: str, nodata: float | None, epsg: int) -> Iterator[str]:
+    expected = _described(side_px, side_px, PATCH_M / side_px, dtype, nodata, epsg)
+    found = _described(header.width, header.height, header.pixel_m, header.dtype, header.nodata, header.epsg)
+    if found != expected:
+        yield f"a TIFF of {found} instead of {expected}"
+
+
+def _described(width: int, height: int, pixel_m: float, dtype: str, nodata: float | None, epsg: int | None) -> str:
+    return f"{width} x {height} px of {pixel_m:g} m, {dtype}, no-data {nodata}, EPSG:{epsg}"

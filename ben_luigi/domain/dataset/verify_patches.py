@@ -1,0 +1,236 @@
+"""Whether `patches.parquet` says of each patch what the metadata, its name, its place and its products say.
+
+Its hashes and parts of land cover are kept, to be held against the files in the archives.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import shapely
+
+from ben_luigi.domain.dataset import geoparquet, metadata
+from ben_luigi.domain.dataset.geoparquet import BBOX, CODES, PATCHES, SCHEMA
+from ben_luigi.domain.dataset.verify_findings import Findings
+from ben_luigi.domain.dataset.verify_json import entry
+from ben_luigi.domain.dataset.verify_provenance import is_of, start_time
+from ben_luigi.domain.dataset.verify_rows import Rows, product_of
+from ben_luigi.domain.errors import some
+from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.placement.alignment import season
+from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
+from ben_luigi.domain.placement.grid import PATCH_M, Square
+from ben_luigi.domain.tiles.reference_maps import SIDE_PX
+
+SAME_DEGREES = 1e-9
+"""Degrees closer than this are the same: a tenth of a millimetre, where another PROJ may give another last digit."""
+
+_ROWS_AT_ONCE = 8192
+_SHA256_BYTES = 32
+_CLC = [f"clc_{code}" for code in CODES]
+_SOURCES = {
+    **dict.fromkeys(SCHEMA.names, "the patch's name and place say"),
+    **dict.fromkeys(metadata.SCHEMA.names, "the metadata say"),
+    **dict.fromkeys(("product", "product_id", "sensing_time"), "provenance.json or the tile's name says"),
+    **dict.fromkeys(("s2_sha256", "reference_map_sha256", *_CLC), "the column must be"),
+}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What `patches.parquet` says of the files of each row.
+
+    sha256 as bytes (row, 32), uint8; pixels of each of CODES (row, code), uint16. `known` tells of which rows it says
+    anything that can be used.
+    """
+
+    s2_sha256: np.ndarray
+    map_sha256: np.ndarray
+    pixels: np.ndarray
+    known: np.ndarray
+
+    @classmethod
+    def nothing(cls, rows: int) -> Said:
+        """Of no row anything."""
+        s2, maps = (np.zeros((rows, _SHA256_BYTES), dtype="uint8") for _ in range(2))
+        return cls(s2, maps, np.zeros((rows, len(CODES)), dtype="uint16"), np.zeros(rows, dtype=bool))
+
+
+def check_patches(
+    folder: Path, rows: Rows, squares: Mapping[str, Square], facts: Mapping[str, Any] | None, findings: Findings
+) -> Said | None:
+    """Add what is wrong in `patches.parquet`; None if it cannot be read.
+
+    `squares` has the square of each tile, `facts` its entry in `provenance.json`, if there is one.
+    """
+    check = _Check(rows, squares, facts, findings)
+    try:
+        file = pq.ParquetFile(folder / PATCHES)
+        if not file.schema_arrow.equals(SCHEMA, check_metadata=False):
+            raise ValueError(f"columns {some(f'{field.name}: {field.type}' for field in file.schema_arrow)}")
+        for batch in file.iter_batches(_ROWS_AT_ONCE):
+            batch.validate(full=True)  # text may be no UTF-8, which Arrow does not ask unasked
+            check.take(pa.Table.from_batches([batch]).combine_chunks())
+        check.finish(file.schema_arrow.metadata or {})
+    except (OSError, ValueError, TypeError, pa.ArrowException, shapely.errors.ShapelyError) as error:
+        findings.add(PATCHES, f"cannot be read ({error})")
+        return None
+    return check.said
+
+
+class _Check:
+    """Takes the rows batch by batch."""
+
+    def __init__(
+        self, rows: Rows, squares: Mapping[str, Square], facts: Mapping[str, Any] | None, findings: Findings
+    ) -> None:
+        self.said = Said.nothing(len(rows))
+        self._rows = rows
+        self._squares = squares
+        self._facts = facts
+        self._findings = findings
+        self._seen = np.zeros(len(rows), dtype=bool)
+        self._last = b""
+        self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
+
+    def take(self, table: pa.Table) -> None:
+        """Judge the next rows; there is one at least."""
+        boxes = table["bbox"].combine_chunks()
+        edges = np.array([boxes.field(name).to_numpy(zero_copy_only=False) for name in BBOX])
+        self._bounds[:2] = np.fmin(self._bounds[:2], np.fmin.reduce(edges[:2], axis=1))
+        self._bounds[2:] = np.fmax(self._bounds[2:], np.fmax.reduce(edges[2:], axis=1))
+        ids = np.asarray(table["patch_id"].fill_null("").to_numpy(), dtype="S")
+        at, known = self._place(ids)
+        for tile, of_tile in self._rows.tiles.items():
+            mine = known & (at >= of_tile.start) & (at < of_tile.stop)
+            if mine.any():
+                self._judge(tile, at[mine], table.filter(pa.array(mine)).combine_chunks())
+
+    def _place(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The row of the metadata of each patch, and whether there is one."""
+        keys = self._rows.patch_ids
+        at = np.searchsorted(keys, ids)
+        known = np.zeros(len(ids), dtype=bool)
+        inside = at < len(keys)
+        known[inside] = keys[at[inside]] == ids[inside]
+        if self._rows.complete:
+            self._findings_of("patch_id: without a row in the metadata", ids[~known])
+        again = known & np.r_[False, ids[1:] == ids[:-1]][: len(ids)]
+        again[known] |= self._seen[at[known]]
+        self._findings_of("patch_id: in more than one row", ids[again])
+        before = np.r_[[self._last], ids[:-1]]
+        self._findings_of("rows not ascending by patch_id", ids[ids < before])
+        self._last = ids[-1] if len(ids) else self._last
+        self._seen[at[known]] = True
+        return at, known & ~again
+
+    def _findings_of(self, what: str, names: np.ndarray) -> None:
+        if len(names):
+            self._findings.add(PATCHES, what, *(name.decode(errors="replace") for name in names))
+
+    def _judge(self, tile: str, at: np.ndarray, table: pa.Table) -> None:
+        """Hold rows of one tile against what is expected, column by column, and keep what the archives will tell."""
+        expected = {**self._metadata(at), **self._constant(tile, table), **self._edges(tile, at)}
+        for column, values in expected.items():
+            found = table[column].to_pylist()
+            for row, (mine, other) in enumerate(zip(values, found, strict=True)):
+                if mine != other:
+                    self._differ(column, at[row], mine, other)
+        self._check_geometry(tile, at, table)
+        self._keep(at, table)
+
+    def _differ(self, column: str, row: int, expected: object, found: object) -> None:
+        self._findings.differ(
+            PATCHES, f"{column}: not as {_SOURCES[column]}", self._rows.patch_id(row), expected, found
+        )
+
+    def _metadata(self, at: np.ndarray) -> dict[str, list[Any]]:
+        """The columns of the metadata."""
+        rows = self._rows
+        others = rows.others.take(pa.array(at))
+        return {
+            "labels": [list(rows.labels[row]) for row in at.tolist()],
+            **{name: others[name].to_pylist() for name in others.column_names},
+            "s1_name": [name.decode() for name in rows.s1_names[at]],
+        }
+
+    def _constant(self, tile: str, table: pa.Table) -> dict[str, list[Any]]:
+        """The columns that are the same for a whole tile."""
+        product = product_of(tile)
+        first = table.slice(0, 1).to_pylist()[0]
+        facts = (self._facts or {}).get(tile, {})
+        values = {"tile": tile, "mgrs": product.mgrs, "epsg": product.epsg, **_of_product(product, first, facts)}
+        return {name: [value] * len(table) for name, value in values.items()}
+
+    def _edges(self, tile: str, at: np.ndarray) -> dict[str, list[Any]]:
+        return {name: edge.tolist() for name, edge in zip(EDGES, self._squares_of(tile, at).T, strict=True)}
+
+    def _squares_of(self, tile: str, at: np.ndarray) -> np.ndarray:
+        """Edges (row, edge) of patches, in the order of EDGES."""
+        square = self._squares[tile]
+        left = square.left + self._rows.x[at] * float(PATCH_M)
+        top = square.top - self._rows.y[at] * float(PATCH_M)
+        return np.stack([left, top - PATCH_M, left + PATCH_M, top], axis=1)
+
+    def _check_geometry(self, tile: str, at: np.ndarray, table: pa.Table) -> None:
+        expected = polygons(np.full(len(at), product_of(tile).epsg), self._squares_of(tile, at), LONGITUDE_LATITUDE)
+        found = shapely.from_wkb(table["geometry"].to_numpy(), on_invalid="ignore")
+        bounds = shapely.bounds(found)
+        boxes = table["bbox"].combine_chunks()
+        said = np.array([boxes.field(name).to_numpy(zero_copy_only=False) for name in BBOX]).T
+        same = shapely.equals_exact(expected, found, SAME_DEGREES)
+        for row in np.flatnonzero(~same).tolist():
+            self._differ("geometry", at[row], expected[row], found[row])
+        for row in np.flatnonzero(~(np.abs(bounds - said) <= SAME_DEGREES).all(axis=1) & same).tolist():
+            self._differ("bbox", at[row], bounds[row].tolist(), said[row].tolist())
+
+    def _keep(self, at: np.ndarray, table: pa.Table) -> None:
+        """Keep hashes and land cover, if they have the form that they must have."""
+        good = np.ones(len(at), dtype=bool)
+        for column, place in (("s2_sha256", self.said.s2_sha256), ("reference_map_sha256", self.said.map_sha256)):
+            whole = pc.fill_null(pc.match_substring_regex(table[column], "^[0-9a-f]{64}$"), False).to_numpy()
+            texts = table[column].filter(pa.array(whole)).to_pylist()
+            place[at[whole]] = np.frombuffer(bytes.fromhex("".join(texts)), "uint8").reshape(-1, _SHA256_BYTES)
+            for row in np.flatnonzero(~whole).tolist():
+                self._differ(column, at[row], "64 hexadecimal digits", table[column][row].as_py())
+            good &= whole
+        parts = np.array([table[name].to_numpy() for name in _CLC], dtype="float32").T
+        pixels = np.nan_to_num(np.rint(parts * np.float32(SIDE_PX**2)), nan=0, posinf=0).clip(0, SIDE_PX**2)
+        exact = (pixels.astype("float32") / np.float32(SIDE_PX**2) == parts).all(axis=1)
+        for row in np.flatnonzero(~exact).tolist():
+            self._differ(_CLC[-1], at[row], f"all clc_ columns parts of {SIDE_PX**2} pixels", parts[row].tolist())
+        self.said.pixels[at] = pixels
+        self.said.known[at] = good & exact
+
+    def finish(self, metadata: Mapping[bytes, bytes]) -> None:
+        """Say what is missing, and hold the whole's bounds against those of the rows."""
+        self._findings_of("patch_id: no row of", self._rows.patch_ids[~self._seen])
+        expected = geoparquet.geo(self._bounds.tolist())
+        found = json.loads(metadata.get(b"geo", b"null"))
+        if found != expected:
+            self._findings.differ(PATCHES, "not the metadata of GeoParquet", "geo", expected, found)
+
+
+def _of_product(product: ProductName, row: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row says of its tile's product, as it must be; what cannot be known is taken from the row."""
+    name = entry(facts, "l1c", "name") or (None if facts.get("l1c") else facts.get("l2a_name"))
+    start, time = start_time(facts), row["sensing_time"]
+    if start is not None:
+        time = start.replace(microsecond=start.microsecond // 1000 * 1000, tzinfo=UTC)
+    elif time is None or time.date() != product.sensing_time.date():
+        time = product.sensing_time.replace(tzinfo=UTC)
+    return {
+        "product": name or (row["product"] if is_of(product, row["product"]) else f"a product of {product.tile_name}"),
+        "product_id": entry(facts, "l1c", "id") if facts else row["product_id"],
+        "sensing_time": time,
+        "season": season(time.replace(tzinfo=None)),
+    }

@@ -1,0 +1,133 @@
+"""Whether `provenance.json` fits the dataset: tiles, counts, products; and the squares of the tiles that it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ben_luigi.domain.dataset.provenance import PROVENANCE
+from ben_luigi.domain.dataset.verify_findings import Findings
+from ben_luigi.domain.dataset.verify_json import entry, read_json
+from ben_luigi.domain.dataset.verify_rows import Rows, product_of, rule_square
+from ben_luigi.domain.errors import BadName
+from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.placement.grid import PATCH_M, TILE_SIDE_M, Square
+
+_COUNTS = ("patches", "reference_maps", "labelled")
+"""Each a part of the one before it."""
+
+_FARTHEST_M = 20_000_000
+"""No coordinate of a UTM zone is farther from its origin."""
+
+_QUALITY = ("general_quality", "geometric_quality", "radiometric_quality", "sensor_quality")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What it says: facts of each tile by its name, the tiles' keys, and whether the dataset is a subset."""
+
+    tiles: Mapping[str, Mapping[str, Any]]
+    keys: list[str]
+    is_subset: bool
+
+    def count(self, what: str) -> int:
+        """Of all tiles: `patches`, `reference_maps` or `labelled`."""
+        return sum(max(_count(facts, what), 0) for facts in self.tiles.values())
+
+
+def read_provenance(folder: Path, findings: Findings) -> Provenance | None:
+    """Read it, and judge each tile's facts by themselves; None, and findings, if they cannot be used."""
+    document = read_json(folder, PROVENANCE, findings)
+    if document is None:
+        return None
+    of_key = document.get("tiles")
+    wrong = {name for name in ("software", "settings", "tiles") if not isinstance(document.get(name), dict)}
+    if wrong or not of_key:
+        findings.add(PROVENANCE, f"without {', '.join(sorted(wrong)) or 'tiles'}")
+        return None
+    tiles = {}
+    for key, facts in of_key.items():
+        for what, expected, found in _wrong(key, facts):
+            findings.differ(PROVENANCE, what, key, expected, found)
+        if (product := _product(entry(facts, "l2a_name"))) is not None:
+            tiles[product.tile_name] = facts
+    return Provenance(tiles, sorted(of_key), bool(entry(document, "settings", "subset")))
+
+
+def _wrong(key: str, facts: Any) -> Iterator[tuple[str, Any, Any]]:
+    """What is wrong in the facts of a tile."""
+    product = _product(entry(facts, "l2a_name"))
+    if product is None:
+        yield "l2a_name: none of a product", "the name of an L2A product", entry(facts, "l2a_name")
+        return
+    if not key == entry(facts, "tile") == product.tile_key:
+        yield "tile: not the key of its product", product.tile_key, entry(facts, "tile")
+    start = start_time(facts)
+    if start is None or start.date() != product.sensing_time.date():
+        yield "start_time: not of its product's day", product.sensing_time.date(), entry(facts, "start_time")
+    counts = [_count(facts, what) for what in _COUNTS]
+    if counts != sorted(counts, reverse=True) or counts[-1] < 0:
+        yield "counts: more of a part than of the whole", " >= ".join(_COUNTS), counts
+    elif counts[-1] and any(entry(facts, check) != "PASSED" for check in _QUALITY):
+        yield "labelled: of a product that has not passed", 0, counts[-1]
+    l1c = entry(facts, "l1c", "name")
+    if l1c is not None and not is_of(product, l1c):
+        yield "l1c: not what the tile's product was made of", f"a product of {product.tile_name}", l1c
+
+
+def _count(facts: Any, what: str) -> int:
+    """A count of a tile; -1 if it is none."""
+    count = entry(facts, what)
+    return count if type(count) is int else -1
+
+
+def start_time(facts: Any) -> datetime | None:
+    """When the sensing of a tile began, UTC, without tzinfo; None if its facts do not tell."""
+    try:
+        return datetime.fromisoformat(str(entry(facts, "start_time"))).replace(tzinfo=None)
+    except ValueError:
+        return None
+
+
+def is_of(product: ProductName, name: Any) -> bool:
+    """Whether a name is that of the tile's product, before or after Sen2Cor."""
+    other = _product(name)
+    return other is not None and other.converted().tile_name == product.tile_name
+
+
+def _product(name: Any) -> ProductName | None:
+    try:
+        return ProductName.parse(str(name))
+    except BadName:
+        return None
+
+
+def squares_of(rows: Rows, provenance: Provenance | None, side_m: int) -> dict[str, Square]:
+    """The square of each tile: where the provenance says, if it does, else as its MGRS name says, `side_m` metres."""
+    return {tile: _square(tile, provenance, side_m) for tile in rows.tiles}
+
+
+def _square(tile: str, provenance: Provenance | None, side_m: int) -> Square:
+    facts = provenance.tiles.get(tile) if provenance else None
+    left, top, side = (entry(facts, name) for name in ("left_m", "top_m", "side_m"))
+    known = all(type(value) in (float, int) and abs(value) < _FARTHEST_M for value in (left, top, side))
+    if known and PATCH_M <= side <= TILE_SIDE_M:
+        return Square(float(left), float(top), float(side), product_of(tile).epsg)
+    return rule_square(tile, side_m)
+
+
+def check_provenance(rows: Rows, provenance: Provenance, findings: Findings) -> None:
+    """Add the tiles of which provenance and rows say different things."""
+    for tile in rows.tiles.keys() - provenance.tiles.keys():
+        findings.add(PROVENANCE, "tiles: without one of the metadata", tile)
+    if not rows.complete:
+        return
+    for tile, facts in provenance.tiles.items():
+        of_tile = rows.tiles.get(tile, slice(0, 0))
+        count = of_tile.stop - of_tile.start
+        said = _count(facts, "labelled")
+        if count > said or (count < said and not provenance.is_subset):
+            findings.differ(PROVENANCE, "labelled: not the rows of the tile in the metadata", tile, count, said)

@@ -1,0 +1,206 @@
+"""The rows of both metadata files, as far as they can be used: with a value in each column, and names that are names.
+
+What cannot be used is a finding, and is left out of what follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ben_luigi.domain.dataset.metadata import FLAGGED, FLAGS, METADATA, SCHEMA
+from ben_luigi.domain.dataset.verify_findings import Findings
+from ben_luigi.domain.errors import BadName, some
+from ben_luigi.domain.names import PatchId, ProductName, s1_tile
+from ben_luigi.domain.placement.grid import Square, tile_square
+
+OTHERS = ("split", "country", "s2v1_name", *FLAGS)
+_ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of both files together, ascending by patch id, each once.
+
+    Names are arrays of bytes, which take a fifth of the memory of strings. `x` and `y` are the patch's position in its
+    tile, `others` has the columns OTHERS, `flagged` tells which file a row is of, `tiles` the rows of each tile by its
+    name. `complete` is False if there are rows that could not be used.
+    """
+
+    patch_ids: np.ndarray
+    s1_names: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    labels: Sequence[tuple[str, ...]]
+    others: pa.Table
+    flagged: np.ndarray
+    tiles: Mapping[str, slice]
+    complete: bool
+
+    def __len__(self) -> int:
+        return len(self.patch_ids)
+
+    def patch_id(self, row: int) -> str:
+        """The patch of a row."""
+        return str(self.patch_ids[row].decode())
+
+    def file(self, row: int) -> str:
+        """The file that a row is of."""
+        return FLAGGED if self.flagged[row] else METADATA
+
+
+@lru_cache(maxsize=256)
+def product_of(tile_name: str) -> ProductName:
+    """The product that a tile is named after, with its sensing time as time of processing; BadName if it is none."""
+    return ProductName.parse(f"{tile_name}_{tile_name[11:26]}.SAFE")
+
+
+@lru_cache(maxsize=256)
+def rule_square(tile_name: str, side_m: int) -> Square:
+    """The square of a tile as its MGRS name says; BadName if there is no such square."""
+    return tile_square(product_of(tile_name), side_m)
+
+
+def read_rows(folder: Path, findings: Findings) -> Rows:
+    """The rows of `metadata.parquet` and of the flagged patches' file in `folder`."""
+    gathered = _Gathered(findings)
+    for file in (METADATA, FLAGGED):
+        try:
+            for batch in _batches(folder / file):
+                gathered.add(file, batch)
+        except FileNotFoundError:
+            findings.add(file, "missing")
+            gathered.complete = False
+        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+            findings.add(file, f"cannot be read ({error})")
+            gathered.complete = False
+    if gathered.complete and not gathered.labels:
+        findings.add("metadata", "no rows")
+    return gathered.rows()
+
+
+def _batches(path: Path) -> Iterator[pa.Table]:
+    parquet = pq.ParquetFile(path)
+    if parquet.schema_arrow.names != SCHEMA.names:
+        raise ValueError(f"columns {some(parquet.schema_arrow.names)}")
+    for batch in parquet.iter_batches(_ROWS_AT_ONCE):
+        batch.validate(full=True)  # text may be no UTF-8, which Arrow does not ask unasked
+        yield pa.Table.from_batches([batch]).cast(SCHEMA)
+
+
+class _Gathered:
+    """Takes the rows batch by batch, and judges each by itself."""
+
+    def __init__(self, findings: Findings) -> None:
+        self.complete = True
+        self.labels: list[tuple[str, ...]] = []
+        self._findings = findings
+        self._known: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._names: dict[str, list[np.ndarray]] = {name: [np.empty(0, "S1")] for name in ("patch_id", "s1_name")}
+        self._others = [pa.schema([SCHEMA.field(name) for name in OTHERS]).empty_table()]
+        self._flagged = [np.empty(0, dtype=bool)]
+        self._last: dict[str, str] = {}
+
+    def add(self, file: str, batch: pa.Table) -> None:
+        """Take the next rows of a file."""
+        usable = self._with_values(file, batch)
+        for column, check in (("patch_id", _check_patch_id), ("s1_name", s1_tile)):
+            usable &= self._named(file, column, batch[column].to_pylist(), check)
+        self.complete &= bool(usable.all())
+        rows = batch.filter(pa.array(usable))
+        ids = rows["patch_id"].to_pylist()
+        self._check_order(file, ids)
+        odd = pc.not_equal(pc.or_(rows[FLAGS[0]], rows[FLAGS[1]]), file == FLAGGED).to_pylist()
+        if any(odd):
+            wrong = [name for name, is_odd in zip(ids, odd, strict=True) if is_odd]
+            self._findings.add(file, "in the wrong file, by their flags", *wrong)
+        for column, parts in self._names.items():
+            parts.append(np.asarray(rows[column].to_numpy(), dtype="S"))
+        self.labels += (self._known.setdefault(row, row) for row in map(tuple, rows["labels"].to_pylist()))
+        self._others.append(rows.select(OTHERS))
+        self._flagged.append(np.full(len(rows), file == FLAGGED))
+
+    def _with_values(self, file: str, batch: pa.Table) -> np.ndarray:
+        usable = np.ones(len(batch), dtype=bool)
+        for column in SCHEMA.names:
+            without = batch[column].is_null().to_numpy()
+            if without.any():
+                names = batch["patch_id"].filter(pa.array(without)).to_pylist()
+                self._findings.add(file, f"{column}: without a value", *map(str, names))
+                usable &= ~without
+        return usable
+
+    def _named(self, file: str, column: str, names: Sequence[str | None], check: Callable[[str], object]) -> np.ndarray:
+        usable = np.ones(len(names), dtype=bool)
+        for row, name in enumerate(names):
+            try:
+                check(name or "")
+            except BadName as error:
+                usable[row] = False
+                if name is not None:
+                    self._findings.differ(file, f"{column}: another name than it must be", name, error.expected, name)
+        return usable
+
+    def _check_order(self, file: str, ids: Sequence[str]) -> None:
+        last = self._last.get(file, "")
+        for name in ids:
+            if name < last:
+                self._findings.add(file, "rows not ascending by patch_id", name)
+            last = name
+        self._last[file] = last
+
+    def rows(self) -> Rows:
+        """All that were taken and can be used."""
+        ids, s1_names = (np.concatenate(parts) for parts in self._names.values())
+        others, flagged = pa.concat_tables(self._others), np.concatenate(self._flagged)
+        order = np.argsort(ids, kind="stable")
+        order = order[self._first_ones("patch_id", ids[order])]
+        by_s1 = np.argsort(s1_names[order], kind="stable")
+        order = order[np.sort(by_s1[self._first_ones("s1_name", s1_names[order][by_s1])])]
+        x, y, tiles = _places(ids[order])
+        return Rows(
+            patch_ids=ids[order],
+            s1_names=s1_names[order],
+            x=x,
+            y=y,
+            labels=[self.labels[row] for row in order.tolist()],
+            others=others.take(pa.array(order)).combine_chunks(),
+            flagged=flagged[order],
+            tiles=tiles,
+            complete=self.complete,
+        )
+
+    def _first_ones(self, column: str, ordered: np.ndarray) -> np.ndarray:
+        """Which of the ascending names are the first of their kind; what is there more than once is a finding."""
+        again = np.r_[False, ordered[1:] == ordered[:-1]][: len(ordered)]
+        for name in np.unique(ordered[again]).tolist():
+            self._findings.add("metadata", f"{column} in more than one row", name.decode())
+            self.complete = False
+        return np.asarray(~again)
+
+
+def _check_patch_id(name: str) -> None:
+    patch = PatchId.parse(name)
+    rule_square(patch.tile_name, 0)
+    if str(patch) != name:
+        raise BadName(f"patch id {name!r}", expected=str(patch), found=name, remedy="correct the file")
+
+
+def _places(patch_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, slice]]:
+    """Position of each patch in its tile, and where the rows of each tile are: one after the other, as ids ascend."""
+    x, y = (np.empty(len(patch_ids), dtype="int32") for _ in range(2))
+    first: dict[str, int] = {}
+    for row, name in enumerate(patch_ids):
+        patch = PatchId.parse(name.decode())
+        x[row], y[row] = patch.x, patch.y
+        first.setdefault(patch.tile_name, row)
+    bounds = pairwise([*first.values(), len(patch_ids)])
+    return x, y, {tile: slice(*pair) for tile, pair in zip(first, bounds, strict=True)}

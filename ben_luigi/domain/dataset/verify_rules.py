@@ -1,0 +1,180 @@
+"""Whether the values of each row are those that the rules give: where the patch lies, and how its names go together.
+
+All 65,716 published rows of UTM zones 31, 32 and 33 keep these rules, and so do all 590,326 patches of v1 with their
+products and S1 patches, as far as the published lists of both tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ben_luigi.domain.dataset.metadata import FLAGS, read_csv
+from ben_luigi.domain.dataset.verify_findings import Findings
+from ben_luigi.domain.dataset.verify_rows import OTHERS, Rows, product_of
+from ben_luigi.domain.errors import BadName
+from ben_luigi.domain.names import ProductName, v1_sensing_time
+from ben_luigi.domain.placement.country import COUNTRIES, countries
+from ben_luigi.domain.placement.grid import PatchGrid, Square
+
+V1_APART = timedelta(seconds=8)
+"""A v1 name's time is no farther from the sensing time of its product, in all 590,326 published pairs."""
+
+S1_APART = timedelta(days=6)
+"""An S1 patch was taken within this time of its v1 patch, in all 590,326 published pairs."""
+
+
+@dataclass(frozen=True)
+class References:
+    """Inputs that a dataset was made from, which its rows are held against where they are at hand.
+
+    Borders of the countries (GeoJSON), and lists (CSV): pairs of v1 and S1 patch, v1 patches with snow, with cloud.
+    """
+
+    borders: Path | None = None
+    s1s2: Path | None = None
+    snow: Path | None = None
+    cloud: Path | None = None
+
+    def missing(self) -> list[str]:
+        """What is not looked at for want of these, a sentence each."""
+        lacking = {
+            "country: whether it is the nearest of the ten, for want of the borders": self.borders,
+            "s1_name: whether it is the partner of the v1 patch, for want of the pairs": self.s1s2,
+            f"{FLAGS[0]}: whether it is so listed, for want of the list": self.snow,
+            f"{FLAGS[1]}: whether it is so listed, for want of the list": self.cloud,
+        }
+        return [what for what, path in lacking.items() if path is None]
+
+
+NO_REFERENCES = References()
+
+Wrong = Iterator[tuple[str, object, object]]
+"""What is wrong with a row: column and rule, what is expected, what was found."""
+
+
+def check_rows(rows: Rows, squares: Mapping[str, Square], references: References, findings: Findings) -> None:
+    """Add each value that breaks a rule, by row. `squares` has the square of each tile."""
+    for name, of_tile in rows.tiles.items():
+        tile = _Tile(product_of(name), squares[name], references.borders)
+        columns = [rows.others[column][of_tile.start : of_tile.stop].to_pylist() for column in OTHERS[:3]]
+        values = zip(*columns, rows.labels[of_tile], rows.s1_names[of_tile], strict=True)
+        for row, (split, country, s2v1_name, labels, s1_name) in enumerate(values, start=of_tile.start):
+            x, y = int(rows.x[row]), int(rows.y[row])
+            for what, expected, found in (
+                *tile.place(x, y, split, country),
+                *tile.v1_name(x, y, s2v1_name),
+                *tile.s1_name(x, y, s1_name.decode()),
+                *_order(labels),
+            ):
+                findings.differ(rows.file(row), what, rows.patch_id(row), expected, found)
+    _check_v1_names(rows, findings)
+    _check_lists(rows, references, findings)
+
+
+class _Tile:
+    """What the rules say of the patches of one tile."""
+
+    def __init__(self, product: ProductName, square: Square, borders: Path | None) -> None:
+        grid = PatchGrid(product.tile_name, square)
+        self._product = product
+        self._sensed = product.sensing_time
+        self._side = grid.patches_a_side
+        self._splits = grid.splits()
+        self._countries = countries(grid, borders) if borders is not None else None
+
+    def place(self, x: int, y: int, split: str, country: str) -> Wrong:
+        """Of position, split and country."""
+        if max(x, y) >= self._side:
+            yield "patch_id: a position outside of the tile", f"both below {self._side}", f"{x}, {y}"
+            return
+        at = x * self._side + y
+        if split != self._splits[at]:
+            yield "split: not that of the patch's place in its tile", self._splits[at], split
+        if self._countries is not None:
+            if country != self._countries[at]:
+                yield "country: not the nearest one", self._countries[at], country
+        elif country not in COUNTRIES:
+            yield "country: none of the ten", f"one of {', '.join(COUNTRIES)}", country
+
+    def v1_name(self, x: int, y: int, name: str) -> Wrong:
+        """Of the v1 name: of the same satellite, time and position as the patch."""
+        product = self._product
+        start, *position = name.rsplit("_", 2)
+        time = _v1_time(start)
+        near = time is not None and abs(time - self._sensed) <= V1_APART
+        if not near or start[:3] != product.mission or position != [str(x), str(y)]:
+            expected = f"{product.mission}_MSIL2A_{product.sensing}_{x}_{y}, up to {V1_APART.seconds} s off"
+            yield "s2v1_name: not of the patch's satellite, time and position", expected, name
+
+    def s1_name(self, x: int, y: int, name: str) -> Wrong:
+        """Of the S1 name: of the same MGRS square and position, and about the same time."""
+        product = self._product
+        acquisition, *place = name.rsplit("_", 3)
+        time = _s1_time(acquisition)
+        near = time is not None and abs(time - self._sensed) <= S1_APART
+        if not near or place != [product.mgrs, str(x), str(y)]:
+            expected = f"..._{product.mgrs}_{x}_{y}, within {S1_APART.days} days of {product.sensing}"
+            yield "s1_name: not of the patch's MGRS square, position and time", expected, name
+
+
+@lru_cache(maxsize=4096)
+def _v1_time(start: str) -> datetime | None:
+    """Time in a v1 name, UTC, given what is before its position; None if it is no such name."""
+    try:
+        return v1_sensing_time(f"{start}_0_0")
+    except BadName:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _s1_time(acquisition: str) -> datetime | None:
+    """Time of an acquisition, UTC; None if its name has none. As in v1, an hour may lack its leading zero."""
+    day, _, clock = acquisition.rpartition("_")[2].partition("T")
+    try:
+        return datetime.strptime(f"{day}{clock.zfill(6)}", "%Y%m%d%H%M%S")
+    except ValueError:
+        return None
+
+
+def _order(labels: tuple[str, ...]) -> Wrong:
+    if list(labels) != sorted(set(labels)):
+        yield "labels: not ascending, each once", sorted(set(labels)), list(labels)
+
+
+def _check_v1_names(rows: Rows, findings: Findings) -> None:
+    """Each v1 name stands once; it is no key of anything else, so rows that share one stay in use."""
+    names = np.sort(rows.others["s2v1_name"].to_numpy().astype("S"))
+    again = np.unique(names[1:][names[1:] == names[:-1]])
+    findings.add_all("metadata", "s2v1_name in more than one row", [name.decode() for name in again])
+
+
+def _check_lists(rows: Rows, references: References, findings: Findings) -> None:
+    """Hold S1 names and flags against the lists that they come from."""
+    names = rows.others["s2v1_name"].combine_chunks()
+    if references.s1s2 is not None:
+        pairs = read_csv(references.s1s2, ["s2v1_name", "s1_name"], header=False)
+        found = pc.index_in(names, value_set=pairs["s2v1_name"].combine_chunks())
+        expected = pairs["s1_name"].combine_chunks().take(found)
+        _differ(
+            rows, "s1_name: not the partner of the v1 patch", expected, pa.array(rows.s1_names).cast("utf8"), findings
+        )
+    for flag, path in zip(FLAGS, (references.snow, references.cloud), strict=True):
+        if path is not None:
+            listed = read_csv(path, ["s2v1_name"], header=False)["s2v1_name"].combine_chunks()
+            found = rows.others[flag].combine_chunks()
+            _differ(rows, f"{flag}: not as listed", pc.is_in(names, value_set=listed), found, findings)
+
+
+def _differ(rows: Rows, what: str, expected: pa.Array, found: pa.Array, findings: Findings) -> None:
+    same: Any = pc.fill_null(pc.equal(expected, found), False)
+    for row in np.flatnonzero(~same.to_numpy(zero_copy_only=False)).tolist():
+        findings.differ(rows.file(row), what, rows.patch_id(row), expected[row].as_py(), found[row].as_py())

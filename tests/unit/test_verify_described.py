@@ -1,0 +1,390 @@
+"""What describes a dataset is held against it: each thing damaged alone is named, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from ben_luigi.domain.dataset.comparison import COMPARISON
+from ben_luigi.domain.dataset.croissant import CROISSANT
+from ben_luigi.domain.dataset.geoparquet import PATCHES
+from ben_luigi.domain.dataset.metadata import METADATA
+from ben_luigi.domain.dataset.provenance import PROVENANCE
+from ben_luigi.domain.dataset.verify import HASH_LISTS, OURS, REPORT, verify_dataset
+from ben_luigi.domain.dataset.verify_documents import STAC
+from ben_luigi.domain.dataset.verify_rules import References
+from tests.unit.small_dataset import PRODUCTS, S1, S2, TILES, Dataset, labels_of, look, said
+
+TILE = next(iter(TILES))
+PATCH = f"{TILE}_00_01"
+KEY = PRODUCTS[0].tile_key
+ITEM = f"stac/{TILE}/{TILE}.json"
+NOT_FOLLOWING = "not what follows from the files"
+
+
+def change_json(path: Path, change: Callable[[Any], None], **form: Any) -> None:
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document, indent=1, **{"sort_keys": True, "ensure_ascii": False, **form}) + "\n")
+
+
+@pytest.mark.parametrize("file", OURS)
+def test_what_the_pipeline_makes_must_be_there_and_else_is_not_looked_at(
+    folder: Path, references: References, file: str
+) -> None:
+    (folder / file).unlink()
+    assert look(folder, references).wrong == [f"{file}: missing"]
+    verdict = look(folder, references, require_all=False)
+    claimed = {PATCHES: f"{STAC}, {CROISSANT}", **dict.fromkeys(HASH_LISTS.values(), COMPARISON)}
+    expected = [f"{file}: missing, though there is one in {claimed[file]}"] if file in claimed else []
+    assert verdict.wrong == expected
+    assert f"{file}: it is not there" in verdict.not_looked_at
+
+
+def test_of_a_downloaded_dataset_is_said_what_was_not_looked_at(tmp_path: Path) -> None:
+    verdict = verify_dataset(Dataset().write(tmp_path), labels_of)
+    assert verdict.wrong == []
+    assert verdict.not_looked_at[: len(OURS)] == [f"{file}: it is not there" for file in sorted(OURS, key=ORDER.index)]
+    assert len(verdict.not_looked_at) == len(OURS) + 4
+    missing = verify_dataset(tmp_path, labels_of, require_all=True)
+    assert sorted(missing.wrong) == sorted(f"{file}: missing" for file in OURS)
+
+
+ORDER = [PROVENANCE, PATCHES, STAC, CROISSANT, COMPARISON, *HASH_LISTS.values(), REPORT]
+
+
+def test_a_subset_has_no_report(folder: Path, references: References) -> None:
+    shutil.rmtree(folder / "report")
+    change_json(folder / PROVENANCE, lambda it: it["settings"].update(subset={"splits": "train"}))
+    verdict = look(folder, references)
+    assert (verdict.wrong, verdict.not_looked_at) == ([], [])
+
+
+@pytest.mark.parametrize("file", [PATCHES, STAC, ITEM, CROISSANT, PROVENANCE, COMPARISON])
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe", b"[]", b"[" * 100_000, b"{}", b"null"])
+def test_whatever_stands_in_a_files_place_is_a_finding(
+    folder: Path, references: References, file: str, content: bytes
+) -> None:
+    (folder / file).write_bytes(content)
+    wrong = look(folder, references).wrong
+    assert wrong
+    assert all(line.startswith((f"{file}: ", f"{CROISSANT}: another ")) for line in wrong), wrong
+
+
+def stac_checksum(collection: Any) -> list[str]:
+    asset = collection["assets"][METADATA]
+    good = asset["file:checksum"]
+    asset["file:checksum"] = good[:-1] + ("0" if good[-1] != "0" else "1")
+    return [said(STAC, "another sha256 than the file has", METADATA, good[4:], asset["file:checksum"][4:])]
+
+
+def stac_size(collection: Any) -> list[str]:
+    asset = collection["assets"][f"{S2}.tar.zst"]
+    asset["file:size"] += 1
+    good = asset["file:size"] - 1
+    return [said(STAC, "another size than the file has", f"{S2}.tar.zst", good, good + 1)]
+
+
+def stac_hash_function(collection: Any) -> list[str]:
+    """1220 is the code of sha256."""
+    asset = collection["assets"][METADATA]
+    good = asset["file:checksum"]
+    asset["file:checksum"] = f"1320{good[4:]}"
+    return [said(STAC, NOT_FOLLOWING, f"assets.{METADATA}.file:checksum", good, f"1320{good[4:]}")]
+
+
+def stac_asset(collection: Any) -> list[str]:
+    asset = collection["assets"].pop(METADATA)
+    expected = {**asset, "file:checksum": "1220", "file:size": None}
+    return [said(STAC, NOT_FOLLOWING, f"assets.{METADATA}", expected, "nothing")]
+
+
+def stac_link(collection: Any) -> list[str]:
+    link = next(link for link in collection["links"] if link["rel"] == "item")
+    good, link["href"] = link["href"], "./elsewhere.json"
+    return [said(STAC, NOT_FOLLOWING, "links[2].href", good, "./elsewhere.json")]
+
+
+def stac_extent(collection: Any) -> list[str]:
+    box = collection["extent"]["spatial"]["bbox"][0]
+    good, box[0] = box[0], 0.5
+    return [said(STAC, NOT_FOLLOWING, "extent.spatial.bbox[0][0]", good, 0.5)]
+
+
+def stac_title(collection: Any) -> list[str]:
+    collection["title"] = "Another"
+    return [said(CROISSANT, f"another title than in {STAC}", "title", "Another", "A small dataset")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [stac_checksum, stac_size, stac_hash_function, stac_asset, stac_link, stac_extent, stac_title],
+    ids=lambda change: change.__name__,
+)
+def test_a_collection_that_is_not_of_this_dataset_is_named(
+    folder: Path, references: References, change: Callable[[Any], list[str]]
+) -> None:
+    expected: list[str] = []
+    change_json(folder / STAC, lambda it: expected.extend(change(it)))
+    assert look(folder, references).wrong == expected
+
+
+def item_box(item: Any) -> tuple[str, object, object]:
+    good, item["bbox"][2] = item["bbox"][2], 17.5
+    return "bbox[2]", good, 17.5
+
+
+def item_geometry(item: Any) -> tuple[str, object, object]:
+    corner = item["geometry"]["coordinates"][0][1]
+    good = corner[0]
+    corner[0] += 1e-6
+    return "geometry.coordinates[0][1][0]", good, corner[0]
+
+
+def item_count(item: Any) -> tuple[str, object, object]:
+    item["properties"]["bigearthnet:patches"] = 4
+    return "properties.bigearthnet:patches", 3, 4
+
+
+def item_time(item: Any) -> tuple[str, object, object]:
+    good, item["properties"]["datetime"] = item["properties"]["datetime"], "2023-06-13T10:10:31.026Z"
+    return "properties.datetime", good, "2023-06-13T10:10:31.026Z"
+
+
+def item_link(item: Any) -> tuple[str, object, object]:
+    item["links"][1]["href"] = "../../collection.json"
+    return "links[1].href", "../collection.json", "../../collection.json"
+
+
+def item_asset(item: Any) -> tuple[str, object, object]:
+    item["assets"][S2]["href"] = f"../{S2}.tar.zst"
+    return f"assets.{S2}.href", f"../../{S2}.tar.zst", f"../{S2}.tar.zst"
+
+
+def item_of_more(item: Any) -> tuple[str, object, object]:
+    item["properties"]["cloud"] = True
+    return "properties.cloud", "nothing", True
+
+
+@pytest.mark.parametrize(
+    "change",
+    [item_box, item_geometry, item_count, item_time, item_link, item_asset, item_of_more],
+    ids=lambda change: change.__name__,
+)
+def test_an_item_that_is_not_of_its_tile_is_named(
+    folder: Path, references: References, change: Callable[[Any], tuple[str, object, object]]
+) -> None:
+    expected: list[str] = []
+    change_json(folder / ITEM, lambda it: expected.append(said(ITEM, NOT_FOLLOWING, *change(it))))
+    assert look(folder, references).wrong == expected
+
+
+def test_items_that_are_missing_surplus_or_written_otherwise_are_named(folder: Path, references: References) -> None:
+    other = list(TILES)[1]
+    (folder / ITEM).rename(folder / "stac" / "more.json")
+    change_json(folder / "stac" / other / f"{other}.json", lambda it: None, separators=(",", ": "), sort_keys=False)
+    path = folder / "stac" / other / f"{other}.json"
+    path.write_text(path.read_text().replace(": ", ":  ", 1))
+    assert look(folder, references).wrong == [
+        "stac: surplus: more.json",
+        f"stac: missing: {TILE}/{TILE}.json",
+        f"stac/{other}/{other}.json: other white space, or another order, than it is written with",
+    ]
+
+
+def croissant_size(document: Any) -> list[str]:
+    part = document["distribution"][0]
+    good, part["contentSize"] = part["contentSize"].removesuffix(" B"), "7 B"
+    return [said(CROISSANT, "another size than the file has", part["name"], good, 7)]
+
+
+def croissant_sha256(document: Any) -> list[str]:
+    part = document["distribution"][5]
+    good, part["sha256"] = part["sha256"], "0" * 64
+    return [said(CROISSANT, "another sha256 than the file has", PATCHES, good, "0" * 64)]
+
+
+def croissant_column(document: Any) -> list[str]:
+    document["recordSet"][0]["field"][0]["source"]["extract"]["column"] = "no_column"
+    at = "recordSet[0].field[0].source.extract.column"
+    return [said(CROISSANT, NOT_FOLLOWING, at, "patch_id", "no_column")]
+
+
+def croissant_description(document: Any) -> list[str]:
+    document["description"] = "Of three."
+    return [said(CROISSANT, f"another description than in {STAC}", "description", "Of two tiles.", "Of three.")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [croissant_size, croissant_sha256, croissant_column, croissant_description],
+    ids=lambda change: change.__name__,
+)
+def test_a_croissant_that_is_not_of_this_dataset_is_named(
+    folder: Path, references: References, change: Callable[[Any], list[str]]
+) -> None:
+    expected: list[str] = []
+    change_json(folder / CROISSANT, lambda it: expected.extend(change(it)), sort_keys=False)
+    assert look(folder, references).wrong == expected
+
+
+def no_tile(it: Any) -> list[str]:
+    del it["tiles"][KEY]
+    return [f"{PROVENANCE}: tiles: without one of the metadata: {TILE}"]
+
+
+def labelled(it: Any) -> list[str]:
+    it["tiles"][KEY]["labelled"] = 2
+    return [said(PROVENANCE, "labelled: not the rows of the tile in the metadata", TILE, 3, 2)]
+
+
+def more_labelled(it: Any) -> list[str]:
+    it["tiles"][KEY]["labelled"] = 4
+    return [said(PROVENANCE, "labelled: not the rows of the tile in the metadata", TILE, 3, 4)]
+
+
+def counts(it: Any) -> list[str]:
+    it["tiles"][KEY]["reference_maps"] = 5
+    return [
+        said(
+            PROVENANCE,
+            "counts: more of a part than of the whole",
+            KEY,
+            "patches >= reference_maps >= labelled",
+            [4, 5, 3],
+        ),
+        said("reference_map_hashes.csv", "not the files that provenance.json counts", "rows", 9, 8),
+    ]
+
+
+def failed(it: Any) -> list[str]:
+    it["tiles"][KEY]["sensor_quality"] = "FAILED"
+    return [said(PROVENANCE, "labelled: of a product that has not passed", KEY, 0, 3)]
+
+
+def other_key(it: Any) -> list[str]:
+    it["tiles"]["33UUQ_20170613"] = it["tiles"].pop(KEY)
+    return [
+        said(PROVENANCE, "tile: not the key of its product", "33UUQ_20170613", KEY, KEY),
+        said(
+            COMPARISON,
+            f"other tiles than in {PROVENANCE}",
+            "tiles",
+            sorted(it["tiles"]),
+            sorted([KEY, PRODUCTS[1].tile_key]),
+        ),
+    ]
+
+
+def other_source(it: Any) -> list[str]:
+    name = str(PRODUCTS[1])
+    it["tiles"][KEY]["l1c"]["name"] = name
+    return [
+        said(PROVENANCE, "l1c: not what the tile's product was made of", KEY, f"a product of {TILE}", name),
+        *(f"{PATCHES}: product: not as provenance.json or the tile's name says: {patches_expected(name)}",),
+    ]
+
+
+def patches_expected(name: str) -> str:
+    return ", ".join(f"{TILE}_00_{y} (expected {name}, found {PRODUCTS[0]})" for y in ("01", "04", "45"))
+
+
+def other_day(it: Any) -> list[str]:
+    it["tiles"][KEY]["start_time"] = "2023-06-13 10:10:31.026"
+    times = "(expected 2023-06-13 10:10:31.026000+00:00, found 2017-06-13 10:10:31.026000+00:00)"
+    rows = ", ".join(f"{TILE}_00_{y} {times}" for y in ("01", "04", "45"))
+    return [
+        said(PROVENANCE, "start_time: not of its product's day", KEY, "2017-06-13", "2023-06-13 10:10:31.026"),
+        f"{PATCHES}: sensing_time: not as provenance.json or the tile's name says: {rows}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [no_tile, labelled, more_labelled, counts, failed, other_key, other_source, other_day],
+    ids=lambda change: change.__name__,
+)
+def test_a_provenance_that_does_not_fit_is_named(
+    folder: Path, references: References, change: Callable[[Any], list[str]]
+) -> None:
+    expected: list[str] = []
+    change_json(folder / PROVENANCE, lambda it: expected.extend(change(it)))
+    wrong = look(folder, references).wrong
+    if change is no_tile:  # whose files are still listed, and which the comparison still names
+        wrong = [line for line in wrong if not line.startswith((COMPARISON, "patch_hashes", "reference_map_hashes"))]
+    assert wrong == expected
+
+
+def test_squares_are_where_the_provenance_says(folder: Path, references: References) -> None:
+    """So it can be told of products that lie elsewhere than their MGRS names say; here, 60 m to the east."""
+    change_json(folder / PROVENANCE, lambda it: it["tiles"][KEY].update(left_m=it["tiles"][KEY]["left_m"] + 60))
+    elsewhere = (
+        "left_m: not as",
+        "right_m: not as",
+        "geometry: not as",
+        "not on the square that the patch's name says",
+    )
+    wrong = look(folder, references).wrong
+    files = [PATCHES, PATCHES, PATCHES, *(f"{archive}.tar.zst" for archive in HASH_LISTS)]
+    for line, file, what in zip(wrong, files, [*elsewhere[:3], *[elsewhere[3]] * 3], strict=True):
+        assert line.startswith(f"{file}: {what}")
+
+
+def comparison_count(it: Any) -> list[str]:
+    it["counts"]["split"]["train"] = 7
+    return [said(COMPARISON, "counts: not those of the metadata", "split.train", 6, 7)]
+
+
+def comparison_line(it: Any) -> list[str]:
+    next(line for line in it["compared"] if line["what"] == "label Pastures")["ours"] = "5"
+    return [said(COMPARISON, "not the number in the metadata", "label Pastures", 6, 5)]
+
+
+def comparison_md5(it: Any) -> list[str]:
+    line = next(line for line in it["compared"] if line["what"] == METADATA)
+    good, line["ours"] = line["ours"], "0" * 32
+    return [said(COMPARISON, "another md5 than the file has", METADATA, good, "0" * 32)]
+
+
+def comparison_of_an_archive(it: Any) -> list[str]:
+    line = next(line for line in it["compared"] if line["what"] == f"{S1}.tar.zst")
+    good, line["ours"] = line["ours"], "0" * 32
+    return [said(COMPARISON, "another md5 than the file has", f"{S1}.tar.zst", good, "0" * 32)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [comparison_count, comparison_line, comparison_md5, comparison_of_an_archive],
+    ids=lambda change: change.__name__,
+)
+def test_a_comparison_that_is_not_of_this_dataset_is_named(
+    folder: Path, references: References, change: Callable[[Any], list[str]]
+) -> None:
+    expected: list[str] = []
+    change_json(folder / COMPARISON, lambda it: expected.extend(change(it)))
+    assert look(folder, references).wrong == expected
+
+
+def test_a_file_that_was_changed_after_it_was_described_is_named_and_not_those_who_describe_it(
+    folder: Path, references: References
+) -> None:
+    table = pq.read_table(folder / METADATA)
+    pq.write_table(table, folder / METADATA, compression="none")
+    (line,) = look(folder, references).wrong
+    assert line.startswith(
+        f"{METADATA}: not the file that is meant in {STAC}, {CROISSANT}, {COMPARISON}: size (expected "
+    )
+
+
+def test_what_zstd_and_tar_read_over_is_noticed_too(folder: Path, references: References) -> None:
+    """A skippable frame, which has no content: only the hash of the whole archive tells it."""
+    with (folder / f"{S1}.tar.zst").open("ab") as file:
+        file.write(b"\x50\x2a\x4d\x18\x04\x00\x00\x00more")
+    (line,) = look(folder, references).wrong
+    assert line.startswith(f"{S1}.tar.zst: not the file that is meant in {STAC}, {CROISSANT}, {COMPARISON}: size (")
