@@ -162,13 +162,14 @@ def test_no_secret_is_told(way: Way, sample_world: World, database: str, tmp_pat
     """Not by cron-rerun, whose child is a run, plan, status and luigid: in what they print, in any file but the token's
     own, in the database, the visualiser, or to Sen2Cor.
     """
-    account, port = Account(USER, CDSE_PASSWORD), free_port()
+    account, port, shared = Account(USER, CDSE_PASSWORD), free_port(), tmp_path / "shared"
+    shared.mkdir()
     catalogue = json.loads(sample_world.catalogue.read_text())
     with CdseServer(catalogue, sample_world.folder, list(way.faults), account=account) as server:
         config = _configured(tmp_path, sample_world, way, database, server, port)
         with _luigid(tmp_path, config, port, **way.environment) as luigid:
             said = [
-                command(name, tmp_path, config, *arguments, **way.environment)
+                command(name, tmp_path, config, *arguments, **way.environment, TMPDIR=str(shared))
                 for name, *arguments in (
                     ("plan",),
                     ("cron_rerun", "ConvertToL2A", "--tile", TILE),
@@ -178,6 +179,7 @@ def test_no_secret_is_told(way: Way, sample_world: World, database: str, tmp_pat
             places = {"visualiser": _visualiser(port), "luigid": Path(f"/proc/{luigid}/cmdline").read_text()}
     assert [code for code, _ in said] == [0, 30, 0], said
     assert account.counts["sessions"] == 1, "it did not log in"
+    assert not [*shared.iterdir()], "where others could have laid a link"
     assert all(way.ends in text for text in (said[1][1], said[2][1], places["visualiser"])), said
     places |= {"output": "".join(text for _, text in said), "database": _tables(database)}
     data, token = tmp_path / "data", tmp_path / "data" / "session" / "cdse-token.json"
