@@ -24,6 +24,7 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.task_register import Register
 
 from ben_luigi import command, config, config_file, terminal, usage
+from ben_luigi.domain import network
 from ben_luigi.domain.errors import BadName, PipelineError, some
 from ben_luigi.stages.comparison import beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
@@ -134,8 +135,9 @@ def _luigi_run(argv: list[str]) -> int:
         if isinstance(cause, PidLockAlreadyTakenExit):
             raise  # the same command runs on this host
         if code == _UNHANDLED and isinstance(cause, RPCError):
+            said = network.without_userinfo(str(cause))
             _log.error(
-                "luigid does not answer: %s; start it with scripts/luigid, or correct [core] scheduler_host", cause
+                "luigid does not answer: %s; start it with scripts/luigid, or correct [core] scheduler_host", said
             )
         elif code == _UNHANDLED:
             _log.error("Luigi has ended early", exc_info=cause)  # which it says nowhere

@@ -6,6 +6,7 @@ itself is asked directly (`surroundings`).
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from requests.utils import get_auth_from_url, select_proxy
 
 from ben_luigi.domain.errors import BadInput
 
+_USERINFO = re.compile(r"//[^/\s]*@")  # RFC 3986
 _VARIABLES = "REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE"
 
 
@@ -55,6 +57,15 @@ class _Adapter(HTTPAdapter):
                 found=f"nothing at {verify}",
                 remedy="correct that variable, or unset it",
             ) from None
+
+
+def without_userinfo(text: str) -> str:
+    """A text, such as an error's, without user names and passwords of the URLs in it.
+
+    >>> without_userinfo("no answer of http://me:p@ss@10.0.0.1:8082/api; start it")
+    'no answer of http://10.0.0.1:8082/api; start it'
+    """
+    return _USERINFO.sub("//", text)
 
 
 def session() -> requests.Session:

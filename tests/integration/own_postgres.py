@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg2
 
@@ -38,7 +39,7 @@ def tcp_server(folder: Path, password: str, *addresses: str) -> Iterator[str]:
     user = postgres._user(cluster)
     command = [str(postgres._programs(cluster, user) / "postgres"), "-D", postgres._HERE, f"--port={port}"]
     command += [f"--listen_addresses={','.join(addresses)}", "--unix_socket_directories="]
-    url = f"postgresql://{at.user}:{password}@{addresses[0]}:{port}/{at.database}"
+    url = f"postgresql://{at.user}:{quote(password, safe='')}@{addresses[0]}:{port}/{at.database}"
     with (folder / "own.log").open("ab") as said:
         server = subprocess.Popen(
             command, cwd=cluster, env=postgres._ENVIRONMENT, stdout=said, stderr=said, start_new_session=True, **user

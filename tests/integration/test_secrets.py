@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg2
@@ -23,32 +23,69 @@ from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
 from ben_luigi.state.schema import SCHEMA
 from tests.integration.own_postgres import free_port, tcp_server
-from tests.integration.running import Run, configuration, environment, pipeline
+from tests.integration.running import ROOT, command, configuration, environment, pipeline
 from tests.integration.stopping import Launcher, StoppingRun, wait_for
+from tests.integration.test_luigid_requests import connects
 
 TILE = "31UGR_20171015"
-CDSE_PASSWORD, DATABASE_PASSWORD = "correct+horse/battery", "staple-and-more"
+PARTS = ["qzjxwvk", "mxzzlrt", "tgvbpnw", "lpqdfjs", "hhkwzyx", "vvbqxks", "jwqzrrm"]
+CDSE_PASSWORD = "qzjxwvk@mxzzlrt %tgvbpnw'lpqdfjs\"hhkwzyx$vvbqxks/jwqzrrm"
+DATABASE_PARTS = [part[::-1] for part in PARTS]
+DATABASE_PASSWORD = "kvwxjzq@trlzzxm %wnpbvgt'sjfdqpl\"xyzwkhh$skxqbvv/mrrzqwj"
+"""With what means something in a URL, a configuration, a netrc file or a shell. No part of them may be told."""
+
+STOPS = """#!/bin/sh
+# A Sen2Cor that notes what it is told, and fails.
+cat /proc/$$/environ /proc/$$/cmdline >>{told}
+case "$*" in *-h*) echo "Sentinel-2 Level 2A Processor (Sen2Cor). Version: 2.11.0"; exit 0;; esac
+echo "OSError: broken data stream when reading image file"
+exit 7
+"""
 
 
-@contextmanager
-def _luigid(folder: Path) -> Iterator[int]:
-    """A scheduler that logs all there is to log, to `luigid.log`."""
-    port, log = free_port(), folder / "luigid.log"
-    program, given = Path(sys.executable).with_name("luigid"), ("--address", "127.0.0.1", "--port", str(port))
-    with log.open("wb") as said:
-        command = [str(program), *given, "--state-path", str(folder / "state.pickle")]
-        luigid = subprocess.Popen(command, stdout=said, stderr=said, env=environment())
-    try:
-        wait_for(lambda: _connects(port), lambda: log.read_text())
-        yield port
-    finally:
-        luigid.terminate()
-        luigid.wait()
+def _encoded(text: str) -> str:
+    return urllib.parse.quote(text, safe="")
 
 
-def _connects(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+@dataclass(frozen=True)
+class Way:
+    """A way to give both passwords: options of the configuration, variables of the environment, a netrc file."""
+
+    cdse: dict[str, str]
+    url: str
+    environment: dict[str, str] = field(default_factory=dict)
+    netrc: str = ""
+    faults: tuple[Fault, ...] = ()
+    ends: str = "broken data stream"
+
+
+USER = "me@example.org"
+_NETRC = CDSE_PASSWORD.replace('"', '\\"')
+_FAILS = (Fault("token", "500"), Fault("download", "401"), Fault("download", "503", None))
+WAYS = {
+    "environment, and a URL as it is": Way(
+        {}, f"postgresql://{{user}}:{DATABASE_PASSWORD}@{{place}}", {"CDSE_USER": USER, "CDSE_PASSWORD": CDSE_PASSWORD}
+    ),
+    "configuration, and ?password=": Way(
+        {"user": USER, "password": CDSE_PASSWORD},
+        f"postgresql://{{user}}@{{place}}?password={_encoded(DATABASE_PASSWORD)}",
+        faults=_FAILS,
+        ends="503",
+    ),
+    "${NAME}, and a URL encoded": Way(
+        {"user": "${WHO}", "password": "${SECRET}"},
+        "postgresql://{user}:${ENCODED}@{place}",
+        {"WHO": USER, "SECRET": CDSE_PASSWORD, "ENCODED": _encoded(DATABASE_PASSWORD)},
+    ),
+    "netrc, and ${NAME} in a URL": Way(
+        {},
+        "postgresql://{user}:${DATABASE_PASSWORD}@{place}",
+        {"DATABASE_PASSWORD": DATABASE_PASSWORD},
+        netrc=f'machine 127.0.0.1 login {USER} password "{_NETRC}"\n',
+        faults=_FAILS,
+        ends="503",
+    ),
+}
 
 
 def _visualiser(port: int) -> str:
@@ -79,52 +116,114 @@ def _tables(url: str) -> str:
     return "\n".join(str(row) for row in rows)
 
 
-def _fail(folder: Path, world: World, port: int, url: str, server: CdseServer) -> Run:
-    """A run with the account in a file and the database's URL in the environment, in which one tile cannot be had."""
-    netrc = folder / "netrc"
-    netrc.write_text(f"machine 127.0.0.1 login me@example.org password {CDSE_PASSWORD}\n")
-    netrc.chmod(0o600)
+@pytest.fixture(scope="module")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database server with a password."""
+    with tcp_server(tmp_path_factory.mktemp("database"), DATABASE_PASSWORD, "127.0.0.1") as url:
+        yield url
+
+
+@pytest.fixture
+def database(server_url: str, request: pytest.FixtureRequest) -> str:
+    """A database of its own there."""
+    name = f"way_{list(WAYS).index(request.node.callspec.id)}"
+    connection = psycopg2.connect(server_url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    connection.close()
+    return f"{server_url.rpartition('/')[0]}/{name}"
+
+
+def _configured(folder: Path, world: World, way: Way, database: str, server: CdseServer, port: int) -> Path:
+    """The configuration of a run with luigid at `port`, in which one tile cannot be had or converted."""
+    (folder / "netrc").write_text(way.netrc)
+    (folder / "netrc").chmod(0o600)
+    program = folder / "L2A_Process"
+    program.write_text(STOPS.format(told=folder / "told"))
+    program.chmod(0o755)
+    parts = urllib.parse.urlsplit(database)
+    place = f"{parts.hostname}:{parts.port}{parts.path}"
     service = {name: getattr(server, name) for name in ("catalogue_url", "token_url", "download_url")}
-    config = configuration(
+    return configuration(
         folder,
         world,
         dataset={"tiles": TILE},
         inputs={"tile_names_csv": world.tile_names_csv, "published_tile_ids_csv": folder / "none.csv"},
-        cdse={**service, "credentials": netrc, "pause_s": 0.1},
-        sen2cor={"executable": world.l2a_process},
+        cdse={**service, "credentials": folder / "netrc", "pause_s": 0.1, **way.cdse},
+        sen2cor={"executable": program},
         core={"local_scheduler": "false", "scheduler_host": "127.0.0.1", "scheduler_port": port, "log_level": "DEBUG"},
-        database={"url": "${BEN_DATABASE_URL}"},
+        database={"url": way.url.replace("{user}", str(parts.username)).replace("{place}", place)},
     )
-    return pipeline(folder, "ConvertToL2A", "--tile", TILE, config=config, BEN_DATABASE_URL=url)
 
 
-def test_no_secret_is_told_by_a_run_that_fails(sample_world: World, tmp_path: Path) -> None:
-    """Not in what it prints, the visualiser, the database, luigid's log and state, or any file but the token's own."""
-    faults = [Fault("token", "500"), Fault("download", "401"), Fault("download", "503", None)]
-    account = Account("me@example.org", CDSE_PASSWORD)
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_no_secret_is_told(way: Way, sample_world: World, database: str, tmp_path: Path) -> None:
+    """Not by cron-rerun, whose child is a run, plan, status and luigid: in what they print, in any file but the token's
+    own, in the database, the visualiser, or to Sen2Cor.
+    """
+    account, port, shared = Account(USER, CDSE_PASSWORD), free_port(), tmp_path / "shared"
+    shared.mkdir()
     catalogue = json.loads(sample_world.catalogue.read_text())
-    places: dict[str, str] = {}
-    with (
-        tcp_server(tmp_path / "database", DATABASE_PASSWORD, "127.0.0.1") as url,
-        _luigid(tmp_path) as port,
-        CdseServer(catalogue, sample_world.folder, faults, account=account) as server,
-    ):
-        run = _fail(tmp_path, sample_world, port, url, server)
-        assert run.code == 30, run.said
-        assert account.counts["sessions"] == 1, "it did not log in"
-        places |= {"output": run.said, "visualiser": _visualiser(port), "database": _tables(url)}
-    assert "503" in places["database"] and list(run.data.rglob("*.err"))
-    token = run.data / "session" / "cdse-token.json"
-    assert stat.S_IMODE(token.stat().st_mode) == 0o600
-    said = json.loads(token.read_text())
-    secrets = [CDSE_PASSWORD, DATABASE_PASSWORD, said["access_token"], said["refresh_token"]]
-    assert all(secrets)
-    secrets += [urllib.parse.quote(secret, safe="") for secret in secrets]
-    given = {tmp_path / "netrc", token}
+    with CdseServer(catalogue, sample_world.folder, list(way.faults), account=account) as server:
+        config = _configured(tmp_path, sample_world, way, database, server, port)
+        with _luigid(tmp_path, config, port, **way.environment) as luigid:
+            said = [
+                command(name, tmp_path, config, *arguments, **way.environment, TMPDIR=str(shared))
+                for name, *arguments in (
+                    ("plan",),
+                    ("cron_rerun", "ConvertToL2A", "--tile", TILE),
+                    ("status",),
+                )
+            ]
+            places = {"visualiser": _visualiser(port), "luigid": Path(f"/proc/{luigid}/cmdline").read_text()}
+    assert [code for code, _ in said] == [0, 30, 0], said
+    assert account.counts["sessions"] == 1, "it did not log in"
+    assert not [*shared.iterdir()], "where others could have laid a link"
+    assert all(way.ends in text for text in (said[1][1], said[2][1], places["visualiser"])), said
+    places |= {"output": "".join(text for _, text in said), "database": _tables(database)}
+    data, token = tmp_path / "data", tmp_path / "data" / "session" / "cdse-token.json"
+    tokens = [
+        value for name, value in json.loads(token.read_text()).items() if name in ("access_token", "refresh_token")
+    ]
+    given = {config, tmp_path / "netrc", token}
     for path in (path for path in tmp_path.rglob("*") if path.is_file() and path not in given):
         places[str(path)] = path.read_bytes().decode("latin-1")
-    assert f"{run.data}/l1c" in " ".join(places) and str(tmp_path / "state.pickle") in places
-    assert not [(place, secret) for place, text in places.items() for secret in secrets if secret in text]
+    assert {f"{data}/luigid/state.pickle", f"{tmp_path}/told", f"{tmp_path}/luigid.log"} <= places.keys()
+    assert any(f"{data}/{folder}/" in place for place in places for folder in ("l1c", "logs"))
+    secret = [*PARTS, *DATABASE_PARTS, *tokens]
+    assert len(secret) == 16 and all(secret)
+    assert not [(place, part) for place, text in places.items() for part in secret if part in text]
+    private = [path for name in ("failed", "logs", "cron", "luigid", "session") for path in (data / name).iterdir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+
+
+@contextmanager
+def _luigid(folder: Path, config: Path, port: int, **more: str) -> Iterator[int]:
+    """Our scheduler; gives its process id."""
+    words = [sys.executable, "-m", "ben_luigi.central_scheduler", "--port", str(port)]
+    own = environment(LUIGI_CONFIG_PATH=str(config), PYTHONPATH=str(ROOT), **more)
+    log = folder / "luigid.log"
+    with log.open("wb") as said, subprocess.Popen(words, cwd=folder, env=own, stdout=said, stderr=said) as luigid:
+        try:
+            wait_for(lambda: connects(port), lambda: log.read_text())
+            yield luigid.pid
+        finally:
+            luigid.terminate()
+
+
+@pytest.mark.parametrize("name", ["plan", "status", "clear_tries"])
+@pytest.mark.parametrize("where", ["?password=", ":"])
+def test_of_a_database_that_does_not_answer_only_the_place_is_told(name: str, where: str, tmp_path: Path) -> None:
+    place = f"127.0.0.1:{free_port()}/patches"
+    secret = f":{DATABASE_PASSWORD}@{place}" if where == ":" else f"@{place}?password={_encoded(DATABASE_PASSWORD)}"
+    config = tmp_path / "own.cfg"
+    config.write_text(f"[dataset]\nworld = sample\n[database]\nurl = postgresql://ben{secret}\n")
+    code, said = command(name, tmp_path, config, *([TILE] if name == "clear_tries" else []))
+    assert code in (2, 20, 35)
+    assert f"PostgreSQL at {place}; expected: a server that answers" in said
+    assert not [part for part in DATABASE_PARTS if part in said]
+    assert "Traceback" not in said
 
 
 def _listening(process: int) -> set[str]:

@@ -85,7 +85,13 @@ def test_a_run_that_has_left_nothing_to_others_ends(
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(RPCError("no answer", sub_exception=None), "luigid does not answer: no answer"), (KeyError("oops"), "oops")],
+    [
+        (
+            RPCError("no answer of http://me:s3cret@h/", sub_exception=None),
+            "luigid does not answer: no answer of http://h/",
+        ),
+        (KeyError("oops"), "oops"),
+    ],
 )
 def test_why_luigi_has_ended_early_is_in_the_log(
     monkeypatch: pytest.MonkeyPatch,

@@ -180,8 +180,8 @@ def log_failure(error: TransientError, pause_s: float | None) -> None:
 
 
 def plain(url: str) -> str:
-    """`url` without its query, which may be long or hold what is not for logs."""
-    return one_line(url.partition("?")[0])
+    """`url` without its query, which may be long or hold what is not for logs, as a user's name and password."""
+    return one_line(network.without_userinfo(url.partition("?")[0]))
 
 
 def _reason(error: BaseException) -> str:
