@@ -24,10 +24,17 @@ _PARQUET_BYTES, _FOOTER_BYTES = 2**30, 2**25
 _VALUE_BYTES = 8
 
 
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"no text in UTF-8: {error.reason} at byte {error.start:,}") from None
+
+
 def parse_json(data: bytes) -> Any:
     """Parse JSON; ValueError also for what is nested too deep."""
     try:
-        return json.loads(data)
+        return json.loads(_decoded(data))
     except RecursionError as error:
         raise ValueError("JSON that is nested too deep") from error
 
@@ -39,7 +46,7 @@ def read_json(path: Path, most_bytes: int = 2**24) -> Any:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file of at most 1 MiB. OSError, ValueError."""
-    text = read_bytes(path, _TOML_BYTES).decode("utf-8")
+    text = _decoded(read_bytes(path, _TOML_BYTES))
     if any(line.count(".") > _TOML_DOTS for line in text.split("\n")):  # tomllib's memory grows with their square
         raise ValueError(f"TOML with more than {_TOML_DOTS} dots in a line")
     try:

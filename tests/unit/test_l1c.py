@@ -15,12 +15,12 @@ from random import Random
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
-from ben_luigi.domain.errors import BadProduct
+from ben_luigi.domain.errors import BadInput, BadProduct
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import l1c
 from ben_luigi.domain.products.l1c_container import MemberDigests, opened
+from tests.unit.mangling import MANGLINGS, mangled
 
 NAME = ProductName.parse("S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE")
 OTHER = ProductName.parse("S2A_MSIL1C_20170613T101031_N0205_R022_T33UUQ_20170613T101608.SAFE")
@@ -222,7 +222,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a manifest of nothing": (
         lambda safe: (safe / "manifest.safe").write_text(FRAME.format("")),
-        r"band B01.*13 in all",
+        "found: no files in it",
     ),
     "a manifest with entities": (
         lambda safe: (safe / "manifest.safe").write_text('<!DOCTYPE x [<!ENTITY a "a">]><x>&a;</x>'),
@@ -412,6 +412,86 @@ def test_products_are_found_whatever_their_files_are_called(
     assert "notes.txt" not in caplog.text
 
 
+def test_hidden_files_are_no_products_and_no_members(
+    safe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As macOS leaves them beside each file, and in the zips that it makes."""
+    whole = l1c.verify(safe, NAME)
+    for path in [path for path in safe.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"of macOS")
+    (safe / "GRANULE" / ".DS_Store").write_bytes(b"of macOS")
+    folder = tmp_path / "l1c"
+    folder.mkdir()
+    zipped(safe, folder / "product.zip")
+    with zipfile.ZipFile(folder / "product.zip", "a") as archive:
+        archive.writestr(f"__MACOSX/{NAME}/._manifest.safe", b"of macOS")
+    for name in ("._product.zip", f"._{NAME}", ".DS_Store", ".nfs0001.SAFE"):
+        (folder / name).write_bytes(b"of macOS")
+    assert l1c.find_products(folder) == {NAME: folder / "product.zip"}
+    for path in (safe, folder / "product.zip"):
+        assert l1c.verify(path, NAME) == whole
+        unpacked = l1c.unpack(path, tmp_path / path.name)
+        assert not [path for path in unpacked.rglob("*") if path.name.startswith((".", "__"))]
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("around", [str(NAME), "T33UUP"])
+def test_a_product_alone_in_a_folder_around_it_is_found(safe: Path, tmp_path: Path, around: str) -> None:
+    folder = tmp_path / "l1c"
+    shutil.copytree(safe, folder / around / str(NAME))
+    assert l1c.find_products(folder) == {NAME: folder / around}
+    assert l1c.verify(folder / around, NAME) == l1c.verify(safe, NAME)
+
+
+def test_what_is_no_l1c_product_is_said_once_and_the_others_go_on(
+    safe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "l1c"
+    shutil.copytree(safe, folder / str(NAME))
+    old = "S2A_OPER_PRD_MSIL1C_PDMC_20160101T000000_R022_V20160101T101031.SAFE"
+    l2a = str(NAME).replace("L1C", "L2A")
+    for name in (old, l2a, f"around/{NAME}", f"around/{OTHER}"):
+        (folder / name).mkdir(parents=True)
+    os.mkfifo(folder / "a.zip")
+    (folder / "b.zip").symlink_to("gone")
+    (folder / "c.zip").symlink_to("c.zip")
+    for _ in range(3):
+        assert l1c.find_products(folder) == {NAME: folder / str(NAME)}
+    said = {
+        "a.zip": "a FIFO, not a file",
+        "b.zip": "a link to nothing, not a file",
+        "c.zip": "a link that leads in a circle, not a file",
+        old: "the format of before December 2016",
+        l2a: r"belong in \[inputs\] l2a_dir",
+        "around": "folders around several products, type: mv ",
+    }
+    assert len(caplog.records) == len(said)
+    for name, reason in said.items():
+        assert re.search(f"passed over .*{reason}.*: {name}", caplog.text), name
+
+
+def test_what_was_replaced_since_it_was_verified_is_not_unpacked(safe: Path, tmp_path: Path) -> None:
+    """The manifest in it decides, whatever the zip's own checksums say."""
+    l1c.verify(safe, NAME)
+    (safe / BAND.format("B03")).write_bytes(b"other pixels")
+    for source in (safe, zipped(safe, tmp_path / "t.zip")):
+        with pytest.raises(BadProduct, match=r"_B03.jp2; expected: md5 .*, as manifest.safe states it"):
+            l1c.unpack(source, tmp_path / "out")
+    (safe / BAND.format("B03")).unlink()
+    with pytest.raises(BadProduct, match=r"found: missing .*_B03.jp2, band B03"):
+        l1c.unpack(safe, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "name\n", "name,hash-sha256\na,b\n", "name,hash-sha256\na\n", f"name,hash-sha256\n,{'0' * 64}\n"]
+)
+def test_a_list_of_hashes_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "hashes.csv").write_text(text)
+    with pytest.raises(BadInput, match=r"hashes\.csv; expected: a CSV with the columns name and hash-sha256"):
+        l1c.read_hashes(tmp_path / "hashes.csv")
+
+
 def test_drift_tells_repacking_from_damage(product: Path, safe: Path, tmp_path: Path) -> None:
     published = hashlib.sha256(product.read_bytes()).hexdigest()
     assert l1c.drift(product, published) == "same"
@@ -441,31 +521,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield zipped(make_safe(folder / str(NAME), image_bytes=3), folder / "t.zip")
-
-
-MANGLINGS = st.lists(
-    st.tuples(st.floats(0, 1), st.sampled_from(["flip", "cut", "double", "insert", "zero"]), st.binary(max_size=6)),
-    min_size=1,
-    max_size=4,
-)
-
-
-def mangled(content: bytes, manglings: list[tuple[float, str, bytes]]) -> bytes:
-    """The content after some accidents at places that are given as a part of the whole."""
-    changed = bytearray(content)
-    for part, kind, junk in manglings:
-        place, end = int(part * (len(changed) - 1)), int(part * (len(changed) - 1)) + len(junk)
-        if kind == "flip" and changed:
-            changed[place] ^= 1 << (len(junk) % 8)
-        elif kind == "cut":
-            del changed[place:]
-        elif kind == "double":
-            changed[place:place] = changed[place : place + 300]
-        elif kind == "insert":
-            changed[place:place] = junk
-        else:
-            changed[place:end] = bytes(len(junk))
-    return bytes(changed)
 
 
 @settings(deadline=None, max_examples=2_500, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from ben_luigi.domain.errors import BadName, BadProduct
+from ben_luigi.domain.errors import BadInput, BadName, BadProduct
 from ben_luigi.domain.placement.grid import Square
-from ben_luigi.domain.products.product import BANDS, QUALITY_RESULTS, RESOLUTION_M, find_products, read_product
+from ben_luigi.domain.products.product import (
+    BANDS,
+    QUALITY_RESULTS,
+    RESOLUTION_M,
+    find_product,
+    find_products,
+    read_product,
+)
 from tests.unit.products import NAME, SIDE_M, SmallProduct, jpeg2000, noise
 
 SMALL = SmallProduct()
@@ -222,3 +232,110 @@ def test_products_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / names[0].replace("20260101", "20260102")).mkdir()
     with pytest.raises(BadName, match="one L2A product"):
         find_products(tmp_path)
+
+
+GOOD = "S2B_MSIL2A_20180204T094159_N9999_R036_T35VPK_20260101T000000.SAFE"
+
+
+@pytest.fixture
+def products(tmp_path: Path) -> Path:
+    """A folder of L2A products with a good one in it."""
+    (tmp_path / "l2a" / GOOD).mkdir(parents=True)
+    return tmp_path / "l2a"
+
+
+def folder_around(products: Path) -> None:
+    for name in (NAME, "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUQ_20260101T000000.SAFE"):
+        (products / "around" / str(name)).mkdir(parents=True)
+
+
+BESIDE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a zip": (lambda folder: (folder / f"{NAME}.zip").touch(), f"zipped products, type: unzip -d .*: {NAME}.zip"),
+    "a zip of another name": (
+        lambda folder: (folder / f"{NAME}.zip".replace(".SAFE", "")).touch(),
+        "zipped products, type: unzip -d ",
+    ),
+    "an old format": (
+        lambda folder: (folder / "S2A_OPER_PRD_MSIL2A_PDMC_20160101T000000_R022_V20160101T101031.SAFE").mkdir(),
+        "the format of before December 2016",
+    ),
+    "an old format of a user": (
+        lambda folder: (folder / "S2A_USER_PRD_MSIL2A_PDMC_20160101T000000_R022_V20160101T101031.SAFE").mkdir(),
+        "the format of before December 2016",
+    ),
+    "another name": (lambda folder: (folder / f"{NAME}.SAFE copy").mkdir(), "has no product's name"),
+    "a file": (lambda folder: (folder / str(NAME)).touch(), "a file, not a folder"),
+    "a FIFO": (lambda folder: os.mkfifo(folder / str(NAME)), "a FIFO, not a folder"),
+    "a link to nothing": (lambda folder: (folder / str(NAME)).symlink_to("gone"), "a link to nothing, not a folder"),
+    "a link in a circle": (lambda folder: (folder / str(NAME)).symlink_to(str(NAME)), "in a circle, not a folder"),
+    "a folder around products": (folder_around, "folders around several products, type: mv .*: around"),
+}
+
+
+@pytest.mark.parametrize(("beside", "said"), BESIDE.values(), ids=BESIDE)
+def test_what_is_no_product_is_said_once_and_the_others_go_on(
+    beside: Callable[[Path], object], said: str, products: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    beside(products)
+    for _ in range(3):
+        assert find_products(products) == {"35VPK_20180204": products / GOOD}
+    (record,) = caplog.records
+    assert re.search(f"{products}: passed over .*{said}", record.getMessage())
+    (products / GOOD).rmdir()
+    with pytest.raises(BadInput, match=f"{products}; .*found: .*{said}.*next: "):
+        find_products(products)
+
+
+@pytest.mark.parametrize("name", [f"._{NAME}", ".DS_Store", f".{NAME}.zip", "readme.txt", "notes", f"{GOOD}.zip"])
+def test_hidden_files_and_what_does_not_look_like_a_product_are_not_even_mentioned(
+    name: str, products: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (products / name).touch()
+    assert find_products(products) == {"35VPK_20180204": products / GOOD}
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("around", [str(NAME), str(NAME).removesuffix(".SAFE"), "T33UUP"])
+def test_a_product_alone_in_a_folder_around_it_is_found(
+    around: str, members: dict[str, bytes], products: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    safe = SMALL.write(products / around, members)
+    (products / around / ".DS_Store").touch()
+    assert find_products(products)["33UUP_20170613"] == safe == find_product(products, "33UUP_20170613")
+    assert read_product(safe, SIDE_M).name == NAME
+    assert not caplog.text
+    shutil.rmtree(products / around)
+    with pytest.raises(BadProduct, match=r"33UUP_20170613: .*expected: the tile's L2A product"):
+        find_product(products, "33UUP_20170613")
+
+
+def test_a_product_in_the_place_of_the_folder_of_products_is_said(folder: Path) -> None:
+    with pytest.raises(
+        BadInput, match=f"found: a product itself; next: name the folder that it lies in: {folder.parent}"
+    ):
+        find_products(folder)
+
+
+def test_hidden_files_in_a_product_are_not_its_bands(folder: Path) -> None:
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"of macOS")
+    (folder / "GRANULE" / "._L2A").mkdir()
+    product = read_product(folder, SIDE_M)
+    for band in BANDS:
+        product.verify(band)
+
+
+def test_the_uri_as_older_products_spell_it(folder: Path) -> None:
+    uri = "<PRODUCT_URI_1C>S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE</PRODUCT_URI_1C>"
+    change(
+        folder / "MTD_MSIL2A.xml", f"<PRODUCT_URI>{NAME}</PRODUCT_URI>", f"{uri}<PRODUCT_URI_2A>{NAME}</PRODUCT_URI_2A>"
+    )
+    assert read_product(folder, SIDE_M).name == NAME
+    change(folder / "MTD_MSIL2A.xml", f"_2A>{NAME}", f"_2A>{GOOD}")
+    with pytest.raises(BadProduct, match=f"expected: the L2A product {GOOD}, as its metadata say"):
+        read_product(folder, SIDE_M)
+
+
+def test_a_time_in_another_zone_is_in_utc(folder: Path) -> None:
+    change(folder / "MTD_MSIL2A.xml", "T10:10:31.026Z</PRODUCT_START", "T12:10:31.026+02:00</PRODUCT_START")
+    assert read_product(folder, SIDE_M).start_time == datetime(2017, 6, 13, 10, 10, 31, 26_000)

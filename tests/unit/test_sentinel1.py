@@ -17,34 +17,17 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
-from rasterio.io import MemoryFile
-from rasterio.transform import from_origin
 
 from ben_luigi.domain.dataset import archive, sentinel1
 from ben_luigi.domain.dataset.sentinel1_stream import collect
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats import packing, shards
 from ben_luigi.domain.placement.grid import Square
+from tests.unit.s1_patches import SQUARE, s1_tiff
 from tests.unit.tars import names, unpacked
 
 ACQUISITION = "S1B_IW_GRDH_1SDV_20170612T165809"
 S1_NAMES = [f"{ACQUISITION}_33UUP_{xy}" for xy in ("1_45", "1_4", "0_9", "26_57")]
-SQUARE = Square(300_000, 5_000_040, 1200, 32633)
-
-
-def s1_tiff(square: Square = SQUARE, side_px: int = 120) -> bytes:
-    with MemoryFile() as file:
-        with file.open(
-            driver="GTiff",
-            width=side_px,
-            height=side_px,
-            count=1,
-            dtype="float32",
-            crs=f"EPSG:{square.epsg}",
-            transform=from_origin(square.left, square.top, 10, 10),
-        ) as raster:
-            raster.write(np.full((1, side_px, side_px), -12.5, dtype="float32"))
-        return bytes(file.read())
 
 
 def s1_folder(folder: Path, data: bytes) -> Path:

@@ -67,7 +67,7 @@ def metadata_rows(folder: Path, keep: Callable[[str], bool]) -> Iterator[Row]:
 
     BadInput names a file that has not the eight columns. Memory: the two files as Arrow tables, 150 MB.
     """
-    paths = [path for path in (folder / METADATA, folder / FLAGGED) if path.is_file()]
+    paths = [path for path in (folder / METADATA, folder / FLAGGED) if given.kind(path) != given.NOTHING]
     table = pa.concat_tables([SCHEMA.empty_table(), *map(_read_metadata, paths)]).sort_by(KEY)
     for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
         for key, *values in zip(*(column.to_pylist() for column in batch.columns), strict=True):

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from ben_luigi.domain import given
 from ben_luigi.domain.bounded import read_parquet
-from ben_luigi.domain.errors import BadInput, some
+from ben_luigi.domain.errors import BadInput, BadName, some
 from ben_luigi.domain.names import PatchId, ProductName
 from ben_luigi.domain.tiles import patches, reference_maps
+
+_SHOWN = 120
 
 
 def read_list(path: Path) -> list[PatchId]:
@@ -26,7 +28,15 @@ def read_list(path: Path) -> list[PatchId]:
     except (OSError, ValueError) as error:
         expected = "a text, or a parquet file with a column patch_id"
         raise BadInput(path, expected=expected, found=str(error), remedy="correct the list") from error
-    return [PatchId.parse(str(name)) for name in dict.fromkeys(names)]
+    return [_patch_id(path, str(name)) for name in dict.fromkeys(names)]
+
+
+def _patch_id(path: Path, name: str) -> PatchId:
+    try:
+        return PatchId.parse(name)
+    except BadName as error:
+        subject = f"{path}: {error.subject[:_SHOWN]}"
+        raise BadName(subject, expected=error.expected, found=error.found, remedy="correct the list") from error
 
 
 def link(wanted: Iterable[PatchId], source: Path, folder: Path) -> int:

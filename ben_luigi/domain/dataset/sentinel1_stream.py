@@ -182,8 +182,8 @@ def _members(tar: _Tar, is_kept: Callable[[PurePosixPath], object]) -> Iterator[
                 tar.begin_member()
                 path = PurePosixPath(member.name)
                 if member.isreg() and is_kept(path):
-                    if member.issparse():
-                        raise tarfile.ReadError(f"{path.name} is a sparse file")
+                    if member.issparse() or path.is_absolute() or ".." in path.parts:
+                        raise tarfile.ReadError(f"{path} is a sparse file, or lies outside of the archive's folder")
                     yield path, tar.data(member.offset_data, member.size)
                     tar.begin_member()
     except (ValueError, RecursionError) as error:  # of numbers and records that tarfile believes

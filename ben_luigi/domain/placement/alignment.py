@@ -115,6 +115,8 @@ def read_v1(path: Path) -> pd.DataFrame:
     try:
         table = read_parquet(path, ["patch_name", "geom"]).combine_chunks()
         bounds = shapely.bounds(shapely.from_wkb(table["geom"].to_numpy()))
+        if not np.isfinite(bounds).all():
+            raise ValueError("geometries without a place")
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, shapely.errors.ShapelyError) as error:
         raise BadInput(
             path, expected="GeoParquet with patch_name and geom", found=str(error), remedy="fetch the file again"

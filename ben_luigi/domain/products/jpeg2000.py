@@ -15,6 +15,7 @@ from ben_luigi.domain.given import open_file
 _SIGNATURE, _CODESTREAM = b"jP  ", b"jp2c"
 _START, _TILE_PART, _END = b"\xff\x4f", b"\xff\x90", b"\xff\xd9"
 _SHORTEST_TILE_PART = 14
+_MOST_BYTES = 2**30
 _MOST_PIECES = 100_000
 """More boxes, segments and tile-parts than a band has, which has hundreds."""
 
@@ -23,7 +24,10 @@ def check_whole(path: Path) -> None:
     """ValueError, which says what is missing, unless the file has its codestream from start to end. OSError."""
     with open_file(path) as file:
         try:
-            at, stop = _codestream(file, os.fstat(file.fileno()).st_size)
+            size = os.fstat(file.fileno()).st_size
+            if size > _MOST_BYTES:
+                raise ValueError(f"a file of {size:,} bytes, where a band has {_MOST_BYTES:,} at most")
+            at, stop = _codestream(file, size)
             at = _first_tile_part(file, at)
             at = _after_tile_parts(file, at, stop)
         except struct.error as error:

@@ -217,7 +217,11 @@ def read_hashes(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     try:
         for number, (name, sha256) in given.rows(path, _HASHES):
-            if not _SHA256.fullmatch(sha256) or found.setdefault(name.removesuffix(".out"), sha256) != sha256:
+            if (
+                not name
+                or not _SHA256.fullmatch(sha256)
+                or found.setdefault(name.removesuffix(".out"), sha256) != sha256
+            ):
                 raise ValueError(f"{name[:100]},{sha256[:100]} in line {number}")
     except (OSError, ValueError) as error:
         expected = f"a CSV with the columns {' and '.join(_HASHES)}, each name once"

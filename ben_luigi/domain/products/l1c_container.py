@@ -33,7 +33,7 @@ PRODUCT_BYTES = 2**35
 ANEW = "remove the file and run again, so that it is fetched anew"
 
 _CHUNK_BYTES = 2**20
-_NAME_BYTES = 255
+_NAME_BYTES, _PATH_BYTES = 255, 1000
 _DIRECTORY_BYTES, _MEMBERS = 2**22, 20_000
 """More than any product has: of a zip's directory, and of files and folders."""
 _RATIO, _SPARED_BYTES = 4, 2**28
@@ -267,6 +267,8 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
         parts = name.removesuffix("/").split("/")
         if any(part in ("", ".", "..") or len(part.encode()) > _NAME_BYTES for part in parts):
             raise _refused(path, name, "a path out of its folder, or none at all")
+        if len(name.encode()) > _PATH_BYTES:
+            raise _refused(path, name, f"a path of more than {_PATH_BYTES:,} bytes")
         if "\\" in name or not name.isprintable():
             raise _refused(path, name, "a name with a backslash or control character")
     twice = [name for name, times in Counter(name.removesuffix("/") for name in names).items() if times > 1]

@@ -20,7 +20,7 @@ _ALGORITHMS = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha5
 def checksums(manifest: bytes) -> dict[str, Checksum | None]:
     """Return the checksum of each file that a manifest lists, by its path from the `.SAFE`; None where it states none.
 
-    ValueError if it is no XML, states checksums of an unknown algorithm, or different ones of one file.
+    ValueError if it is no XML, lists no files, states checksums of an unknown algorithm, or different ones of one file.
     """
     found: dict[str, Checksum | None] = {}
     for stream in parse_xml(manifest).findall(".//{*}byteStream"):
@@ -29,6 +29,8 @@ def checksums(manifest: bytes) -> dict[str, Checksum | None]:
         checksum = _checksum(stream.find("{*}checksum"), file)
         if found.setdefault(file, checksum) != checksum:
             raise ValueError(f"different checksums of {file[:200]}")
+    if not found:
+        raise ValueError("no files in it")
     return found
 
 
