@@ -95,7 +95,10 @@ def address() -> Address:
 
 def connect() -> Any:
     """A connection as the driver gives it, which the caller closes."""
-    return _reached(lambda: engine().raw_connection().detach_self())
+    pooled = _reached(lambda: engine().raw_connection())
+    connection = pooled.driver_connection
+    pooled.detach()
+    return connection
 
 
 def _new_engine(place: str) -> sa.Engine:

@@ -7,7 +7,9 @@ A process imports the pipeline once, and forks for each run: so dozens of runs c
     poll PROCESS                        tells the exit code of either, if it has ended
 
 A run stops within the next task of one of the families listed in FOLDER/stop, in the worst moment: all is made, and
-nothing has its final name or is committed. It writes which one to FOLDER/stopped, and waits for that file to go.
+nothing has its final name or is committed; or, for `<family>/record`, all is in place, and nothing is recorded. It
+writes which one to FOLDER/stopped, and waits for that file to go. Of what FOLDER/die lists in the same way it waits for
+nobody: the task's process kills itself.
 
 With BEN_SAMPLE_WORLD in the environment the sample world is a copy of that one, since making it takes its time.
 """
@@ -18,6 +20,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +33,7 @@ from tests.integration.running import ROOT, environment
 
 POLL_S = 0.01
 PATIENCE_S = 300.0
+RECORD = "/record"
 
 
 class Launcher:
@@ -132,34 +136,41 @@ def living(folder: Path) -> list[str]:
 
 def _stop_in_tasks() -> None:
     """Have tasks stop when what they make is all there, but not yet under its name, or not committed."""
-    import luigi
-
     from ben_luigi.domain import files
     from ben_luigi.domain.cdse.download import Download
     from ben_luigi.domain.products import sen2cor
-    from ben_luigi.state.targets import TileRows
+    from ben_luigi.stages.task import PipelineTask
+    from ben_luigi.state.targets import MadeFile, TileRows
 
-    running: list[luigi.Task] = []
+    running: list[PipelineTask] = []
 
-    def before(holder: Any, name: str) -> None:
+    def before(holder: Any, name: str, moment: str = "") -> None:
         original = getattr(holder, name)
 
         def stopping(*arguments: Any, **options: Any) -> Any:
             if running:
-                _stop(running[-1].task_family)
+                _stop(running[-1].task_family + moment)
             return original(*arguments, **options)
 
         setattr(holder, name, stopping)
 
-    @luigi.Task.event_handler(luigi.Event.START)  # type: ignore[untyped-decorator]
-    def started(task: luigi.Task) -> None:
-        running[:] = [task]
-        if not luigi.task.flatten(task.output()):
-            _stop(task.task_family)
+    publish = PipelineTask.publish
 
+    def publishing(task: PipelineTask) -> None:
+        if not task.targets():
+            _stop(task.task_family)
+        running.append(task)
+        try:
+            publish(task)
+        finally:
+            running.pop()
+
+    pipeline_task: Any = PipelineTask
+    pipeline_task.publish = publishing
     before(files, "_sync_all")
-    before(TileRows, "_mark")
+    before(TileRows, "touch")
     before(Download, "_publish")
+    before(MadeFile, "record", RECORD)
 
     guarded = sen2cor._guarded
 
@@ -173,6 +184,10 @@ def _stop_in_tasks() -> None:
 
 
 def _stop(family: str) -> None:
+    die = Path("die")
+    if die.exists() and family in (left := die.read_text(encoding="utf-8").split()):
+        die.write_text(" ".join(name for name in left if name != family), encoding="utf-8")
+        os.kill(os.getpid(), signal.SIGKILL)
     if family not in Path("stop").read_text(encoding="utf-8").split():
         return
     Path("stop").write_text("", encoding="utf-8")

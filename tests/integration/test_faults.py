@@ -17,10 +17,15 @@ from pathlib import Path
 import pytest
 
 from tests.integration.running import Run, dataset_digests
-from tests.integration.stopping import Launcher, StoppingRun, living, wait_for
+from tests.integration.stopping import RECORD, Launcher, StoppingRun, living, wait_for
 
 TILE = "31UGR_20180508"
 YEAR_S = 365 * 86_400
+WITHOUT_FILES = {
+    *("ProcessTiles", "FinalizeDataset", "ReadProduct"),
+    *("GridPatches", "AlignPatches", "AssignSplits", "AssignCountries", "LabelPatches"),
+}
+"""Stages that leave rows, which are recorded in the same transaction, or nothing of their own."""
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +88,8 @@ class Undisturbed:
     def give_world(self, data: Path) -> None:
         """The sample world, so that a run begins with it."""
         (data / "made_from").mkdir(parents=True)
-        subprocess.run(["cp", "-a", self.data / "sample", data], check=True)
-        subprocess.run(["cp", self.data / "made_from" / "sample.json", data / "made_from"], check=True)
+        for place in ("sample", "made_from/sample"):
+            subprocess.run(["cp", "-a", self.data / place, data / place], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -166,13 +171,33 @@ def kill_at_each_stage(
     return fate
 
 
+def die_at_each_record(launcher: Launcher, folder: Path, config: Path, stages: list[str]) -> dict[str, str]:
+    """The process of a task of each stage kills itself when its files are in place, and nothing is recorded yet.
+
+    The run goes on with what does not need that task; the next one makes it again.
+    """
+    die, fate = folder / "die", dict.fromkeys(stages, "no file")
+    die.write_text(" ".join(f"{stage}{RECORD}" for stage in stages))
+    for _ in stages:
+        before = set(die.read_text().split())
+        run = StoppingRun(launcher, folder, config=config)
+        code, killed = run.ended(), before - set(die.read_text().split())
+        assert (code == 0) == (not killed), run.said
+        fate |= dict.fromkeys((name.removesuffix(RECORD) for name in killed), "run again")
+        if not killed:
+            break
+    return fate
+
+
 def test_kills_at_each_stage(undisturbed: Undisturbed, tmp_path: Path, say: Callable[[str], None]) -> None:
-    """Three data folders side by side: in one the worker is killed at each stage, in one PostgreSQL, in one luigid."""
+    """Four data folders side by side, for the worker, PostgreSQL, luigid, and tasks that have not recorded yet."""
 
     def disturbed(victim: str) -> dict[str, str]:
         launcher, folder = Launcher(), tmp_path / victim
         config = settings(folder)
-        if victim == "luigid":
+        if victim == "its record":
+            fate = die_at_each_record(launcher, folder, config, undisturbed.stages)
+        elif victim == "luigid":
             luigid = Luigid(launcher, folder)
             config = settings(folder, local_scheduler="false", scheduler_port=luigid.port, rpc_retry_wait=1)
             fate = kill_at_each_stage(launcher, folder, config, undisturbed.stages, luigid.kill)
@@ -184,12 +209,14 @@ def test_kills_at_each_stage(undisturbed: Undisturbed, tmp_path: Path, say: Call
         assert_whole(folder / "data", undisturbed)
         return fate
 
-    victims = ("worker", "PostgreSQL", "luigid")
+    victims = ("worker", "its record", "PostgreSQL", "luigid")
     with ThreadPoolExecutor(len(victims)) as pool:
         fates = dict(zip(victims, pool.map(disturbed, victims), strict=True))
     say(f"{'kill -9 at':<24}" + "".join(f"{victim:<14}" for victim in victims) + "survived")
     for stage in undisturbed.stages:
         say(f"{stage:<24}" + "".join(f"{fates[victim][stage]:<14}" for victim in victims) + "yes")
+    unrecorded = {stage for stage, fate in fates["its record"].items() if fate == "no file"}
+    assert unrecorded == WITHOUT_FILES & {*undisturbed.stages}
 
 
 def test_sigterm_undoes_the_step_and_ends_everything(
