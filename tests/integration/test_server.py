@@ -31,6 +31,7 @@ USER = """
 import os, sys
 from pathlib import Path
 from ben_luigi.state.server import open_server
+sys.path[:0] = os.environ.get("PACKAGES", "").split()
 open_server(Path(sys.argv[1]))
 {then}
 print(os.getpid(), flush=True)
@@ -43,12 +44,12 @@ class User:
     """Another process that uses the server until it leaves or is killed."""
 
     def __init__(self, folder: Path, then: str = "", **environment: str) -> None:
-        path = [*environment.pop("PYTHONPATH", "").split(), str(Path(ben_luigi.__file__).parents[1])]
+        path = str(Path(ben_luigi.__file__).parents[1])
         self.process = subprocess.Popen(
             [sys.executable, "-c", USER.format(then=then), str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **environment, "PYTHONPATH": ":".join(path)},
+            env={**os.environ, **environment, "PYTHONPATH": path},
             text=True,
         )
 
@@ -254,7 +255,7 @@ def test_root_runs_it_as_the_folders_owner_below_closed_folders(tmp_path: Path) 
         shutil.copytree(Path(wheel.origin).parents[1] / package, closed / package)
     with tempfile.TemporaryDirectory() as temporary:
         Path(temporary).chmod(0o711)
-        user = User(folder, PYTHONPATH=str(closed), TMPDIR=temporary).arrived()
+        user = User(folder, PACKAGES=str(closed), TMPDIR=temporary).arrived()
         assert {Path(f"/proc/{process}").stat().st_uid for process in processes(folder)} == {owner.pw_uid}
         assert Path(f"/proc/{postmaster(folder)}/exe").readlink().is_relative_to(temporary)
         assert closed.stat().st_mode & 0o777 == 0o700 and closed.stat().st_uid == 0
