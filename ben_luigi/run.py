@@ -160,8 +160,10 @@ def _terminate(*_: object) -> None:
     sys.exit(_TERMINATED)
 
 
-def configure() -> None:
-    """Log in our words, and warn of passwords that others can read."""
+def configure(*, writes: bool = True) -> None:
+    """Log in our words, and warn of passwords that others can read; ends here if the data folder cannot be written."""
+    if writes:
+        loading.require_data_dir()
     for path in loading.files_that_tell_secrets():
         print(f"warning: {path} has a password in it, and others can read it; type: chmod 600 {path}", file=sys.stderr)
     settings = LuigiConfigParser.instance()

@@ -37,7 +37,7 @@ def _of_file(file: ConfigFile, environment: Mapping[str, str]) -> list[Finding]:
         near = nearest(name, (*config.SECTIONS, *luigi_options.SECTIONS))
         if not _known(name) and (near or not file.shared):
             allowed = ", ".join(config.SECTIONS) + ", and Luigi's own"
-            found.append(Finding(place, "", f"section [{name}]", f"[{near}] and others" if near else allowed, near))
+            found.append(Finding(place, "", f"no such section, [{name}]", allowed, f"[{near}]" if near else ""))
     for entry in file.entries:
         if _known(entry.section):
             found += _of_entry(entry, environment)
@@ -71,7 +71,11 @@ def _of_entry(entry: Entry, environment: Mapping[str, str]) -> Iterator[Finding]
     except NotAllowed as error:
         found = error.found if quoted or wrong or error.allowed else _NOT_SHOWN
         yield Finding(
-            entry.place, subject, found, error.allowed or luigi_options.allowed(option), error.near if quoted else ""
+            entry.place,
+            subject,
+            found,
+            error.allowed or luigi_options.allowed(option),
+            error.near if quoted or error.allowed else "",
         )
 
 
@@ -82,7 +86,7 @@ def _others(entry: Entry, options: Collection[str]) -> tuple[str, str]:
     if elsewhere and not near:
         near = f"[{elsewhere[0]}] {entry.option}"
     listed = sorted(options)
-    return ", ".join(listed[:8]) + (", ... (docs/configuration.md)" if len(listed) > 8 else ""), near
+    return ", ".join(listed[:4]) + (", ... (docs/configuration.md)" if len(listed) > 4 else ""), near
 
 
 def _is_quoted(name: str, option: Any) -> bool:
@@ -119,16 +123,29 @@ def _check(option: Any, text: str) -> None:
     """NotAllowed if an option does not take this value."""
     if "\ufffd" in text:
         return
+    if isinstance(option, PathName) and option.folder and not text:
+        raise NotAllowed("nothing")
     try:
-        said = option.parse(text)
+        option.parse(text)
     except NotAllowed as error:
         raise NotAllowed(shown(text) if error.found == repr(text) else error.found, error.near, error.allowed) from None
     except Exception:
         raise NotAllowed(shown(text)) from None
-    if isinstance(option, PathName) and option.folder:
-        wrong = cannot_be_written(Path(said)) if said else "nothing"
-        if wrong:
-            raise NotAllowed(wrong, allowed="a folder that can be made and written to")
+
+
+def data_dir(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.environ) -> list[Finding]:
+    """Whether the folder of everything cannot be made or written to: the one that counts, be it the default."""
+    subject, allowed = "[dataset] data_dir", "a folder that can be made and written to"
+    parameter = config.options_of(config.dataset)["data_dir"]
+    place, text = subject, parameter._default
+    for entry in (entry for file in files for entry in file.entries):
+        if (entry.section, entry.option) == ("dataset", "data_dir"):
+            place, text = f"{entry.place}: {subject}", entry.text
+    try:
+        wrong = cannot_be_written(Path(parameter.parse(interpolated(text, environment))))
+    except NotAllowed:
+        return []  # found already
+    return [Finding(place, "", wrong, allowed)] if wrong else []
 
 
 def cannot_be_written(folder: Path) -> str:

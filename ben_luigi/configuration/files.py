@@ -103,15 +103,15 @@ def _decoded(content: bytes) -> tuple[str, list[tuple[int, str]]]:
     for mark, (encoding, found) in _BYTE_ORDER_MARKS.items():
         if content.startswith(mark):
             return content.decode(encoding, "replace"), [(1, found)]
-    wrong = []
     if b"\0" in content:
-        wrong.append((content.count(b"\n", 0, content.index(b"\0")) + 1, "zero bytes, as of UTF-16"))
-        content = content.replace(b"\0", b"")
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be" if content[:1] == b"\0" else "utf-8"
+        return content.decode(encoding, "replace").replace("\0", ""), [(line, "zero bytes, as of UTF-16")]
     try:
-        return content.decode("utf-8"), wrong
+        return content.decode("utf-8"), []
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        return content.decode("utf-8", "replace"), [*wrong, (line, "another encoding, as of Latin-1")]
+        return content.decode("utf-8", "replace"), [(line, "another encoding, as of Latin-1")]
 
 
 class _Scanner:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from configparser import InterpolationError
 from pathlib import Path
 from typing import Any
 
 from luigi.configuration.cfg_parser import EnvironmentInterpolation, InterpolationMissingEnvvarError, LuigiConfigParser
+from luigi.parameter import UnconsumedParameterWarning
 
 from ben_luigi.configuration import check, luigi_options
 from ben_luigi.configuration.files import ConfigFile, Finding, read
@@ -88,11 +90,35 @@ def report(findings: Sequence[Finding]) -> str:
 def load() -> None:
     """Give the configuration to Luigi. Ends here, with what is wrong, if anything in it is."""
     files = found()
-    wrong = check.findings(files)
+    users = [file for file in files if file.name != _name(_CHECKOUT)]
+    writes = _is_luigi() or any(_says_where(file) for file in users)
+    _end_if(check.findings(files) + (check.data_dir(files) if writes and not _asked_elsewhere() else []))
+    give(files)
+
+
+def require_data_dir() -> None:
+    """Ends here if there is nowhere to work: for commands that need it, since the default is in the current folder."""
+    _end_if([] if _asked_elsewhere() else check.data_dir(found()))
+
+
+def _end_if(wrong: Sequence[Finding]) -> None:
     if wrong:
         print(report(wrong), file=sys.stderr)
         raise SystemExit(WAITS_FOR_PERSON)
-    give(files)
+
+
+def _is_luigi() -> bool:
+    """Whether this is plain `luigi`, which asks nothing of us once it has loaded us."""
+    return Path(sys.argv[0]).name == "luigi"
+
+
+def _says_where(file: ConfigFile) -> bool:
+    return "data_dir" in file.values().get("dataset", {})
+
+
+def _asked_elsewhere() -> bool:
+    """Whether the command line names another folder to work in."""
+    return any(word.startswith("--dataset-data-dir") for word in sys.argv)
 
 
 def give(files: Sequence[ConfigFile]) -> None:
@@ -101,6 +127,7 @@ def give(files: Sequence[ConfigFile]) -> None:
     LuigiConfigParser._DEFAULT_INTERPOLATION = interpolation
     settings = LuigiConfigParser.instance()
     settings._interpolation = interpolation  # it is made as Luigi is imported
+    warnings.simplefilter("ignore", UnconsumedParameterWarning)  # which quotes a value; `check` knows what is none
     settings.read_dict(luigi_options.DEFAULTS)
     for file in files:
         settings.read_dict(file.values())
