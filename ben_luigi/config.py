@@ -1,6 +1,7 @@
 """The sections of `luigi.cfg`, and the few things that follow from several options together.
 
-Paths are taken as they are written, relative ones from the current folder.
+Relative paths are from the current folder. Ranges stand here and nowhere else: the checks of the configuration and the
+table of `docs/configuration.md` come from these declarations.
 """
 
 from __future__ import annotations
@@ -202,8 +203,11 @@ class cron(_Section):  # noqa: N801
     webhook: str = WebAddress(secret=True, description='URL that takes a POST of {"text": ...}')
 
 
-SECTIONS: dict[str, type] = {**{section.__name__: section for section in _Section.__subclasses__()}, "tile": tile}
-"""All of ours, by name."""
+SECTIONS: dict[str, type] = {
+    section.__name__: section
+    for section in (dataset, inputs, cdse, sen2cor, database, tile, archive, subset, metadata, retention, cron)
+}
+"""All of ours, by name, in the order of `luigi.cfg`."""
 
 
 def options_of(section: type) -> dict[str, Any]:

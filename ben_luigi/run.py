@@ -37,7 +37,7 @@ _CODES = {
     0: "all is there",
     command.CANNOT: "no such task, or not with these arguments",
     10: "already running",
-    20: "an input is missing",
+    20: "an input is missing, or the configuration has to be corrected",
     25: "not run",
     30: "something failed, which the next run tries again",
     _SCHEDULING_ERROR: "the graph cannot be made, and why",

@@ -187,6 +187,7 @@ class Choice(luigi.ChoiceParameter[str]):
 
     def __init__(self, *, choices: tuple[str, ...], description: str) -> None:
         super().__init__(default=choices[0], choices=choices, description=description)
+        self.description = description  # to which Luigi has added the choices, in any order
         self.known, self.allowed = choices, ", ".join(choices)
 
     def parse(self, x: str) -> str:

@@ -27,6 +27,21 @@ DEFAULTS = {
 }
 """What is set of them here, unless the user's configuration says otherwise."""
 
+MEANINGS = {
+    "local_scheduler": "run without luigid; false, and scheduler_host: with a central one",
+    "workers": "tasks at once",
+    "metrics_collector": "for scripts/luigid; prometheus: counters of tasks, bytes and failures at /metrics",
+    "check_complete_on_run": "a task that leaves no output has failed",
+    "already_running": "exit code: the same command runs already",
+    "missing_data": "exit code: an input is missing",
+    "not_run": "exit code: another host's task was waited for",
+    "task_failed": "exit code: something failed, which the next run tries again",
+    "scheduling_error": "exit code: the graph cannot be made",
+    "unhandled_exception": "exit code: no luigid, or an error that nobody expected",
+    "summary_length": "tasks of a kind that the summary shows; 0: all",
+}
+"""What these are for."""
+
 _NOT_DECLARED: dict[str, dict[str, Any]] = {
     "core": {
         "autoload_range": Switch(True, description=""),
@@ -70,6 +85,8 @@ def allowed(parameter: Any) -> str:
         return str(parameter.allowed)
     if isinstance(parameter, luigi.BoolParameter):
         return "true, false"
+    if isinstance(parameter, luigi.EnumParameter):
+        return ", ".join(parameter._enum.__members__)
     if isinstance(parameter, luigi.ChoiceParameter):
         return ", ".join(sorted(map(str, parameter._choices)))
     if isinstance(parameter, luigi.IntParameter):

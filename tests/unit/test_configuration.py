@@ -13,7 +13,7 @@ import luigi
 import pytest
 
 from ben_luigi import config
-from ben_luigi.configuration import check, loading, luigi_options
+from ben_luigi.configuration import check, loading, luigi_options, table
 from ben_luigi.configuration.files import ConfigFile, read
 from tests.unit.wrong_configurations import SECRET, WRONG
 
@@ -226,3 +226,11 @@ def test_plain_luigi_has_our_defaults_in_any_folder(tmp_path: Path, monkeypatch:
     done = _run(luigis, "--module", "ben_luigi", "GivenInput", "--option", "clc_gpkg")
     assert done.returncode == 30, done.stderr
     assert "Traceback" not in done.stderr.partition("===== Luigi Execution Summary")[2]
+
+
+def test_the_page_has_the_table_that_the_code_makes() -> None:
+    """`python -m ben_luigi.configuration.table` prints it."""
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert page.endswith("\n" + table.text())
+    for name in config.SECTIONS:
+        assert f"### [{name}]" in page
