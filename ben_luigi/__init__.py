@@ -11,15 +11,13 @@ CompareWithPublished, RenderTile > WriteReport > FinalizeDataset
 
 __version__ = "0.1.0"
 
-from ben_luigi import config_file
 from ben_luigi.domain import surroundings
-from ben_luigi.domain.errors import BadInput
 
 surroundings.shut_out()  # before anything loads a C library
-try:
-    config_file.own()  # before Luigi reads it
-except BadInput as error:
-    raise SystemExit(str(error)) from None
+
+from ben_luigi.configuration import loading  # noqa: E402
+
+loading.load()  # before all that takes seconds to load
 
 from ben_luigi import config  # noqa: E402
 from ben_luigi.stages import finalize as finalize  # noqa: E402

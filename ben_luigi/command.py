@@ -14,13 +14,18 @@ CANNOT = 2
 """The exit code of a command that cannot do its work, as of one that does not understand its arguments."""
 
 
+_WRONG_CONFIGURATION = 20
+"""The exit code of every command that finds the configuration wrong, before it looks at its arguments."""
+
+
 def parser(command: str, text: str | None, codes: Mapping[int, str]) -> argparse.ArgumentParser:
     """The parser of `scripts/<command>`, whose help is the docstring of its module, and what its exit codes mean.
 
     The docstring begins with how the command is used, and a colon.
     """
     said = (text or "").partition(": ")[2]
-    meanings = "; ".join(f"{code} {meaning}" for code, meaning in codes.items())
+    everywhere = {_WRONG_CONFIGURATION: "the configuration has to be corrected"} | dict(codes)
+    meanings = "; ".join(f"{code} {meaning}" for code, meaning in sorted(everywhere.items()))
     return argparse.ArgumentParser(
         prog=f"scripts/{command}",
         description=_filled(said[:1].upper() + said[1:]),

@@ -1,60 +1,37 @@
 """The sections of `luigi.cfg`, and the few things that follow from several options together.
 
-Paths are taken as they are written, relative ones from the current folder.
+Relative paths are from the current folder. Ranges stand here and nowhere else: the checks of the configuration and the
+table of `docs/configuration.md` come from these declarations.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from configparser import InterpolationError
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import luigi
-from luigi.configuration.cfg_parser import EnvironmentInterpolation, InterpolationMissingEnvvarError, LuigiConfigParser
-from luigi.parameter import ParameterVisibility
 
+from ben_luigi.configuration.kinds import Area, Choice, PathName, Real, Switch, Text, WebAddress, Whole, Words
 from ben_luigi.domain import machine, private, surroundings
-from ben_luigi.domain.placement.grid import TILE_SIDE_M
+from ben_luigi.domain.names import is_tile_key
+from ben_luigi.domain.vocabulary import COUNTRIES, PATCH_M, SEASONS, SPLITS, SUBSET_NAME, TILE_SIDE_M
 
 TRACKED_ARTIFACTS = Path(__file__).resolve().parent.parent / "tracked_artifacts"
 
 _SEN2COR_GB = 6
 """Memory that one conversion may need."""
 
+_TILES = "keys as 33UUP_20170613"
 _CDSE = "dataspace.copernicus.eu"
 _ACCOUNT = ("CDSE_USER", "CDSE_PASSWORD")
 
 
-class _FromEnvironment(EnvironmentInterpolation):
-    """`${NAME}` is taken from the environment, and nothing else means anything, as `%` does for Luigi."""
-
-    def before_get(self, parser: Any, section: str, option: str, value: str, defaults: Any) -> str:
-        """InterpolationError for a variable that is not there; Luigi's own quotes the value, which may be a secret."""
-        try:
-            return str(super().before_get(parser, section, option, value, defaults))
-        except InterpolationMissingEnvvarError:
-            raise InterpolationError(option, section, f"[{section}] {option}: no such variable") from None
-
-
-LuigiConfigParser._DEFAULT_INTERPOLATION = _FromEnvironment()  # type: ignore[assignment]
-LuigiConfigParser.instance()._interpolation = _FromEnvironment()  # which Luigi makes as it is imported
-
-
-class _Everything:
-    def __contains__(self, name: str) -> bool:
-        return True
-
-
 class _Section(luigi.Config):
     """A section that shows what is secret in it to nobody who prints it."""
-
-    ignore_unconsumed = _Everything()
-    """Luigi would warn of an option that is none and quote its value; `unknown_options` does not quote it."""
 
     def __repr__(self) -> str:
         said = self.to_str_params()  # which leaves out what is private
@@ -66,11 +43,10 @@ class _Section(luigi.Config):
 class dataset(_Section):  # noqa: N801 (the name of the section)
     """What to make, and where."""
 
-    data_dir = luigi.Parameter(default="data", description="folder of everything that the pipeline makes")
-    tiles = luigi.Parameter(default="", description="tile keys, separated by commas or spaces; all by default")
-    world = luigi.ChoiceParameter(
-        default="auto",
-        choices=["auto", "sample", "real"],
+    data_dir: str = PathName(default="data", folder=True, description="folder of everything that the pipeline makes")
+    tiles: str = Words(fits=is_tile_key, allowed=_TILES, description="tile keys; all by default")
+    world: str = Choice(
+        choices=("auto", "sample", "real"),
         description="auto: the sample world, unless [inputs], [cdse] or [sen2cor] name anything of the real one",
     )
 
@@ -78,148 +54,136 @@ class dataset(_Section):  # noqa: N801 (the name of the section)
 class inputs(_Section):  # noqa: N801
     """Paths of the inputs. What is not given, and is pinned, is fetched."""
 
-    tile_names_csv = luigi.Parameter(default="", description="CSV of v1 patch name, L1C product name, link")
-    l1c_dir = luigi.Parameter(default="", description="L1C zips or .SAFE folders: start there, with the tiles in it")
-    l2a_dir = luigi.Parameter(default="", description="L2A .SAFE folders: start there, with the tiles in it")
-    clc_gpkg = luigi.Parameter(default="", description="CORINE Land Cover 2018 GeoPackage")
-    countries_geojson = luigi.Parameter(default="", description="Natural Earth 1:110m admin-0 countries")
-    v1_spatial_dir = luigi.Parameter(default="", description="folder of bigearthnet_v1_spatial_<epsg>.parquet")
-    v1_s2_dir = luigi.Parameter(default="", description="extracted BigEarthNet-S2 v1.0; v1_spatial_dir is made from it")
-    s1_dir = luigi.Parameter(default="", description="BigEarthNet-S1-v1.0, extracted or as .tar.gz")
-    s1_md5 = luigi.Parameter(default="", description="md5 of that .tar.gz; by default of the published one")
-    s1s2_mapping_csv = luigi.Parameter(default="", description="CSV of v1 S2 patch name, S1 patch name")
-    snow_csv = luigi.Parameter(default="", description="list of v1 names of patches with seasonal snow")
-    cloud_csv = luigi.Parameter(default="", description="list of v1 names of patches with cloud or shadow")
-    published_tile_ids_csv = luigi.Parameter(default="", description="published tile ids, to compare with")
-    compare_with_dir = luigi.Parameter(
-        default="", description="dataset folder, such as the published one, to compare with row by row"
+    tile_names_csv: str = PathName(description="CSV of v1 patch name, L1C product name, link")
+    l1c_dir: str = PathName(description="L1C zips or .SAFE folders: start there, with the tiles in it")
+    l2a_dir: str = PathName(description="L2A .SAFE folders: start there, with the tiles in it")
+    clc_gpkg: str = PathName(description="CORINE Land Cover 2018 GeoPackage")
+    countries_geojson: str = PathName(description="Natural Earth 1:110m admin-0 countries")
+    v1_spatial_dir: str = PathName(description="folder of bigearthnet_v1_spatial_<epsg>.parquet")
+    v1_s2_dir: str = PathName(description="extracted BigEarthNet-S2 v1.0; v1_spatial_dir is made from it")
+    s1_dir: str = PathName(description="BigEarthNet-S1-v1.0, extracted or as .tar.gz")
+    s1_md5: str = Text(
+        form="[0-9a-fA-F]{32}",
+        allowed="32 hexadecimal digits",
+        description="md5 of that .tar.gz; by default of the published one",
     )
-    published_l1c_hashes_csv = luigi.Parameter(default="", description="published L1C hashes, to compare with")
+    s1s2_mapping_csv: str = PathName(description="CSV of v1 S2 patch name, S1 patch name")
+    snow_csv: str = PathName(description="list of v1 names of patches with seasonal snow")
+    cloud_csv: str = PathName(description="list of v1 names of patches with cloud or shadow")
+    published_tile_ids_csv: str = PathName(description="published tile ids, to compare with")
+    compare_with_dir: str = PathName(
+        description="dataset folder, such as the published one, to compare with row by row"
+    )
+    published_l1c_hashes_csv: str = PathName(description="published L1C hashes, to compare with")
 
 
 class cdse(_Section):  # noqa: N801
     """The Copernicus Data Space Ecosystem."""
 
-    catalogue_url = luigi.Parameter(default="", description="OData root of the catalogue")
-    token_url = luigi.Parameter(default="", description="OpenID Connect token endpoint")
-    download_url = luigi.Parameter(default="", description="OData root of the downloads")
-    user = luigi.Parameter(default="", description="account; else from the environment, CDSE_USER")
-    password = luigi.Parameter(
-        default="", visibility=ParameterVisibility.PRIVATE, description="else from the environment, CDSE_PASSWORD"
-    )
-    parallel = luigi.IntParameter(default=1, description="downloads at once, 1 to 4")
-    credentials = luigi.Parameter(
+    catalogue_url: str = WebAddress(description="OData root of the catalogue")
+    token_url: str = WebAddress(description="OpenID Connect token endpoint")
+    download_url: str = WebAddress(description="OData root of the downloads")
+    user: str = Text(description="account; else from the environment, CDSE_USER")
+    password: str = Text(secret=True, description="else from the environment, CDSE_PASSWORD")
+    parallel: int = Whole(default=1, least=1, most=4, description="downloads at once over all workers and hosts")
+    credentials: str = PathName(
         default="~/.config/ben_luigi/netrc", description="netrc-style file, mode 0600, with the account by host"
     )
-    tries = luigi.IntParameter(default=3, description="tries a tile, over reruns and hosts, before it rests")
-    pause_s = luigi.FloatParameter(default=30.0, description="pause after the first failed try; doubles each time")
-    cool_down_h = luigi.FloatParameter(default=6.0, description="hours that a tile rests after its tries")
-    bandwidth_mb_s = luigi.FloatParameter(default=0.0, description="MB/s of all downloads together; 0: no limit")
-    accept_superseded = luigi.BoolParameter(
-        default=False,
-        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
-        description="take a reprocessed product where the original is gone",
-    )
+    tries: int = Whole(default=3, least=1, description="tries a tile, over reruns and hosts, before it rests")
+    pause_s: float = Real(default=30.0, description="pause after the first failed try in seconds; doubles each time")
+    cool_down_h: float = Real(default=6.0, description="hours that a tile rests after its tries")
+    bandwidth_mb_s: float = Real(default=0.0, description="MB/s of all downloads together; 0: no limit")
+    accept_superseded: bool = Switch(default=False, description="take a reprocessed product where the original is gone")
 
 
 class sen2cor(_Section):  # noqa: N801
     """The external program that converts L1C to L2A."""
 
-    executable = luigi.Parameter(default="", description="path of L2A_Process; else from PATH")
-    any_version = luigi.BoolParameter(
-        default=False,
-        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
-        description="take another version than 2.11, which made the published data",
+    executable: str = PathName(description="path of L2A_Process; else from PATH")
+    any_version: bool = Switch(
+        default=False, description="take another version than 2.11, which made the published data"
     )
-    parallel = luigi.IntParameter(
-        default=0, description="conversions at once; 0: half of the cores, as far as memory allows"
-    )
+    parallel: int = Whole(default=0, description="conversions at once; 0: half of the cores, as far as memory allows")
 
 
 class database(_Section):  # noqa: N801
     """PostgreSQL."""
 
-    url = luigi.Parameter(
-        default="",
-        visibility=ParameterVisibility.PRIVATE,
-        description="postgresql://user:password@host:port/name; else the pipeline's own server in data_dir",
+    url: str = Text(
+        secret=True,
+        form="postgres(ql)?([+][a-z0-9]+)?://.*",
+        allowed="postgresql://user:password@host:port/name",
+        description="the user's own server; else the pipeline's own one in data_dir",
     )
 
 
-@dataclass(frozen=True)
-class TileSettings:
-    """What a tile must look like: section [tile].
+class tile:  # noqa: N801
+    """What a tile must look like.
 
     Not a luigi.Config, whose options `--tile-...` would make the `--tile` of the tasks ambiguous.
     """
 
-    side_m: int = TILE_SIDE_M
-    check_extent: bool = True
-    accept_offset: bool = False
-    threads: int = 1
-
-
-def tile() -> TileSettings:
-    """The section [tile]."""
-    settings, default = luigi.configuration.get_config(), TileSettings()
-    return TileSettings(
-        side_m=settings.getint("tile", "side_m", default.side_m),
-        check_extent=settings.getboolean("tile", "check_extent", default.check_extent),
-        accept_offset=settings.getboolean("tile", "accept_offset", default.accept_offset),
-        threads=settings.getint("tile", "threads", default.threads),
+    side_m: int = Whole(default=TILE_SIDE_M, least=PATCH_M, description="side of a tile in metres")
+    check_extent: bool = Switch(default=True, description="whether the raster must lie where its MGRS name says")
+    accept_offset: bool = Switch(
+        default=False,
+        description="take L2A products whose pixels carry an offset (BOA_ADD_OFFSET; baselines from 04.00)",
     )
+    threads: int = Whole(default=1, least=1, description="threads that decode one tile")
+
+    def __init__(self) -> None:
+        for name, parameter in options_of(type(self)).items():
+            setattr(self, name, parameter.task_value("tile", name))
 
 
 class archive(_Section):  # noqa: N801
     """The archives."""
 
-    level = luigi.IntParameter(default=6, description="zstd level")
-    keep_tar = luigi.BoolParameter(
-        default=False,
-        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
-        description="write the uncompressed .tar too, into archives/",
-    )
+    level: int = Whole(default=6, least=1, most=22, description="zstd level")
+    keep_tar: bool = Switch(default=False, description="write the uncompressed .tar too, into archives/")
 
 
 class subset(_Section):  # noqa: N801
     """Which patches of the tiles to take; all, into `dataset/`, if nothing is said."""
 
-    name = luigi.Parameter(default="subset", description="the result is in subsets/<name>/")
-    tiles = luigi.Parameter(default="", description="tile keys, separated by commas or spaces")
-    countries = luigi.Parameter(default="", description="countries, separated by commas or spaces")
-    seasons = luigi.Parameter(default="", description="seasons, separated by commas or spaces")
-    splits = luigi.Parameter(default="", description="splits, separated by commas or spaces")
-    labels = luigi.Parameter(default="", description="labels, of which a patch has one at least, separated by ;")
-    area = luigi.Parameter(default="", description="west, south, east, north in degrees; or path of a GeoJSON file")
-    sample = luigi.IntParameter(default=0, description="how many patches to take of these, so that each class occurs")
+    name: str = Text(
+        default="subset",
+        form=SUBSET_NAME,
+        allowed="letters, digits, dots, hyphens and underscores",
+        description="the result is in subsets/<name>/",
+    )
+    tiles: str = Words(fits=is_tile_key, allowed=_TILES, description="tile keys")
+    countries: str = Words(known=COUNTRIES, description="countries")
+    seasons: str = Words(known=SEASONS, description="seasons")
+    splits: str = Words(known=SPLITS, description="splits")
+    labels: str = Words(
+        separator=";",
+        allowed="classes of the nomenclature, separated by ;",
+        description="labels, of which a patch has one at least",
+    )
+    area: str = Area(description="the area that a patch has to meet")
+    sample: int = Whole(default=0, description="how many patches to take of these, so that each class occurs; 0: all")
 
 
 class metadata(_Section):  # noqa: N801
     """The parquet files and the labels in them."""
 
-    writer = luigi.ChoiceParameter(
-        default="default", choices=["default", "published"], description="published: DuckDB's bytes"
-    )
-    nomenclature = luigi.Parameter(
+    writer: str = Choice(choices=("default", "published"), description="published: DuckDB's bytes")
+    nomenclature: str = PathName(
         default=str(TRACKED_ARTIFACTS / "nomenclature.toml"), description="classes and their CLC codes"
     )
-    unlabeled_limit = luigi.FloatParameter(
-        default=0.25, description="a patch keeps its labels if less than this part of it is unlabelled"
+    unlabeled_limit: float = Real(
+        default=0.25, most=1, description="a patch keeps its labels if less than this part of it is unlabelled"
     )
 
 
 class retention(_Section):  # noqa: N801
     """What is kept of that from which nothing more has to be made."""
 
-    l1c = luigi.ChoiceParameter(
-        default="keep", choices=["keep", "delete-after-l2a"], description="the downloaded L1C zips"
-    )
-    l2a = luigi.ChoiceParameter(
-        default="keep", choices=["keep", "delete-after-cut"], description="the L2A products that Sen2Cor made"
-    )
-    parts = luigi.ChoiceParameter(
-        default="keep",
-        choices=["keep", "delete-after-archive"],
+    l1c: str = Choice(choices=("keep", "delete-after-l2a"), description="the downloaded L1C zips")
+    l2a: str = Choice(choices=("keep", "delete-after-cut"), description="the L2A products that Sen2Cor made")
+    parts: str = Choice(
+        choices=("keep", "delete-after-archive"),
         description="what an archive was joined of, and the S1 patches collected from the .tar.gz",
     )
 
@@ -227,28 +191,34 @@ class retention(_Section):  # noqa: N801
 class cron(_Section):  # noqa: N801
     """What `scripts/cron-rerun` keeps, and whom it tells of a change for the worse."""
 
-    keep_logs = luigi.IntParameter(default=100, description="logs of so many runs are kept")
-    mail_to = luigi.Parameter(default="", description="address of the mail; else what is said goes to cron's own mail")
-    smtp = luigi.Parameter(default="", description="host:port that takes the mail; else the program sendmail")
-    webhook = luigi.Parameter(
-        default="", visibility=ParameterVisibility.PRIVATE, description='URL that takes a POST of {"text": ...}'
+    keep_logs: int = Whole(default=100, least=1, description="logs of so many runs are kept")
+    mail_to: str = Text(
+        form=r"\S+@\S+",
+        allowed="an address, name@host",
+        description="address of the mail; else what is said goes to cron's own mail",
     )
+    smtp: str = Text(
+        form=r"\S+:\d{1,5}", allowed="host:port", description="server that takes the mail; else the program sendmail"
+    )
+    webhook: str = WebAddress(secret=True, description='URL that takes a POST of {"text": ...}')
+
+
+SECTIONS: dict[str, type] = {
+    section.__name__: section
+    for section in (dataset, inputs, cdse, sen2cor, database, tile, archive, subset, metadata, retention, cron)
+}
+"""All of ours, by name, in the order of `luigi.cfg`."""
+
+
+def options_of(section: type) -> dict[str, Any]:
+    """The options of a section, by name: parameters of Luigi's."""
+    return {name: value for name, value in vars(section).items() if isinstance(value, luigi.Parameter)}
 
 
 def value(option: str) -> Any:
     """What an option says, by section and name: `archive.level`."""
     section, _, name = option.partition(".")
     return getattr(globals()[section](), name)
-
-
-def unknown_options() -> list[str]:
-    """What stands in our sections and is no option of theirs, as `[section] option`: a slip of the pen."""
-    settings, found = LuigiConfigParser.instance(), []
-    for section in _Section.__subclasses__():
-        name, known = section.get_task_family(), {option.replace("_", "-") for option, _ in section.get_params()}
-        said = settings.options(name) if settings.has_section(name) else []
-        found += [f"[{name}] {option}" for option in said if option.replace("_", "-") not in known]
-    return found
 
 
 def data_dir() -> Path:
@@ -323,8 +293,8 @@ def account_environment() -> dict[str, str]:
 
 
 def downloads_at_once() -> int:
-    """How many downloads may run at once, over all hosts: 1 to 4, as CDSE allows."""
-    return min(max(1, int(cdse().parallel)), 4)
+    """How many downloads may run at once, over all hosts."""
+    return int(cdse().parallel)
 
 
 def workers() -> int:

@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def _exported() -> Path:
-    configure()
+    configure(writes=False)
     return config.data_dir() / "export"
 
 

@@ -12,7 +12,6 @@ import re
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import luigi
@@ -23,7 +22,8 @@ from luigi.retcodes import run_with_retcodes
 from luigi.rpc import RemoteScheduler, RPCError
 from luigi.task_register import Register
 
-from ben_luigi import command, config, config_file, terminal, usage
+from ben_luigi import command, config, terminal, usage
+from ben_luigi.configuration import loading
 from ben_luigi.domain import network
 from ben_luigi.domain.errors import BadName, PipelineError, some
 from ben_luigi.stages.comparison import beside_published
@@ -32,13 +32,12 @@ from ben_luigi.stages.retention import retire_all
 from ben_luigi.state import code as own_code
 from ben_luigi.state import failures, occupancy
 
-_DEFAULTS = Path(__file__).resolve().parent.parent / "luigi.cfg"
 _SCHEDULING_ERROR, _UNHANDLED, _TERMINATED = 35, 40, 143
 _CODES = {
     0: "all is there",
     command.CANNOT: "no such task, or not with these arguments",
     10: "already running",
-    20: "an input is missing",
+    20: "an input is missing, or the configuration has to be corrected",
     25: "not run",
     30: "something failed, which the next run tries again",
     _SCHEDULING_ERROR: "the graph cannot be made, and why",
@@ -161,15 +160,12 @@ def _terminate(*_: object) -> None:
     sys.exit(_TERMINATED)
 
 
-def configure() -> None:
-    """This project's luigi.cfg first, whichever the current folder; then the user's own, if there is one."""
-    own = config_file.own()
-    if own and config_file.tells_secrets(own):
-        print(f"warning: {own} has a password in it, and others can read it; type: chmod 600 {own}", file=sys.stderr)
-    for path in (_DEFAULTS, *([own] if own else [])):
-        LuigiConfigParser.add_config_path(str(path))
-    for unknown in config.unknown_options():
-        print(f"warning: {unknown} is no option, and is passed over", file=sys.stderr)
+def configure(*, writes: bool = True) -> None:
+    """Log in our words, and warn of passwords that others can read; ends here if the data folder cannot be written."""
+    if writes:
+        loading.require_data_dir()
+    for path in loading.files_that_tell_secrets():
+        print(f"warning: {path} has a password in it, and others can read it; type: chmod 600 {path}", file=sys.stderr)
     settings = LuigiConfigParser.instance()
     if not settings.has_option("core", "no_configure_logging"):
         settings.set("core", "no_configure_logging", "true")

@@ -48,7 +48,7 @@ def main() -> int:
     for option in REFERENCES:
         parser.add_argument(f"--{option.replace('_', '-')}", type=Path, metavar="FILE", help=_WORDS[option])
     given = parser.parse_args()
-    configure()
+    configure(writes=False)
     own = config.data_dir() / config.result_folder()
     folder = given.folder or own
     try:

@@ -39,6 +39,7 @@ _PRODUCT = re.compile(
     r"_(?P<orbit>R\d{3})_T(?P<mgrs>\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])_(?P<discriminator>\d{8}T\d{6})\.SAFE",
     re.ASCII,
 )
+_TILE_KEY = re.compile(r"(0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]_(?P<date>\d{8})", re.ASCII)
 _OLD_PRODUCT = re.compile(r"S2[A-D]_(OPER|USER)_PRD_MSIL(1C|2A)_.+")
 _PATCH = re.compile(
     r"(?P<tile>S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3})_(?P<x>\d{2,5})_(?P<y>\d{2,5})", re.ASCII
@@ -114,6 +115,15 @@ class ProductName:
     def converted(self) -> ProductName:
         """The L2A product that Sen2Cor makes of it (its processing time is not known beforehand)."""
         return replace(self, level="L2A", baseline=SEN2COR_BASELINE) if self.level == "L1C" else self
+
+
+def is_tile_key(text: str) -> bool:
+    """Return whether a text has the form of a tile key, `33UUP_20170613`, with a date that there is."""
+    match = _TILE_KEY.fullmatch(text)
+    try:
+        return match is not None and datetime.strptime(match["date"], "%Y%m%d").year > 0
+    except ValueError:
+        return False
 
 
 def is_old_format(name: str) -> bool:

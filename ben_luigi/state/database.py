@@ -144,7 +144,7 @@ def _made_engine(**options: Any) -> sa.Engine:
 
 def _given() -> str:
     """What `[database] url` says; empty for our own server."""
-    return str(config.database().url)  # type: ignore[no-untyped-call]
+    return str(config.database().url)
 
 
 def _unreachable(error: Exception) -> DatabaseError:

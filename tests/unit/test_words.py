@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Iterator
 from configparser import ConfigParser
@@ -14,6 +13,7 @@ import pytest
 from luigi.task_register import Register
 
 from ben_luigi import config, run, usage
+from ben_luigi.configuration import luigi_options
 from ben_luigi.domain import errors
 from ben_luigi.domain.cdse import errors as cdse_errors
 from ben_luigi.domain.errors import BadName, PipelineError
@@ -95,21 +95,21 @@ def test_the_configuration_explains_every_option_and_no_other() -> None:
     text = (ROOT / "luigi.cfg").read_text(encoding="utf-8")
     written = ConfigParser(interpolation=None)
     written.read_string(re.sub(r"^# (\w+ =)", r"\1", text, flags=re.MULTILINE))
-    luigis = {"core", "scheduler", "worker", "retcode", "execution_summary"}
+    luigis = set(luigi_options.DEFAULTS)
     in_file = {(section, name) for section in set(written.sections()) - luigis for name in written[section]}
-    known = {("tile", option): (json.loads, value) for option, value in vars(config.TileSettings()).items()}
-    for section in (Register.get_task_cls(name) for name in Register.task_names()):
-        if section.__module__ == config.__name__:
-            for option, parameter in section.get_params():
-                assert parameter.description, (section, option)
-                known[section.__name__, option] = parameter.parse, parameter._default
+    known = {}
+    for section, declared in config.SECTIONS.items():
+        for option, parameter in config.options_of(declared).items():
+            assert parameter.description, (section, option)
+            known[section, option] = parameter.parse, parameter._default
     assert in_file == set(known)
     set_there = ConfigParser(interpolation=None)
     set_there.read_string(text)
     for section in set(set_there.sections()) - luigis:
         for option, value in set_there[section].items():
             parse, default = known[section, option]
-            assert (parse(value) if value else value) == default, (section, option)
+            assert (parse(value) if value else value) == (parse(str(default)) if value else default), (section, option)
+    assert {section: dict(set_there[section]) for section in luigis} == luigi_options.DEFAULTS
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from ben_luigi.domain.placement.alignment import SEASONS
 from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
 from ben_luigi.domain.placement.grid import SPLITS
+from ben_luigi.domain.vocabulary import SUBSET_NAME
 
 _NUMBER = r"[-+]?\d+(?:\.\d*)?"
 _AREA_BYTES = 2**26
@@ -85,7 +86,7 @@ def parse(options: Mapping[str, str], tiles: Collection[str], classes: Collectio
 
 def check_name(name: str) -> None:
     """BadInput if the name of a subset is none that a folder can have."""
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+    if not re.fullmatch(SUBSET_NAME, name):
         raise BadInput(
             "[subset] name",
             expected="letters, digits, hyphens and underscores",

@@ -23,8 +23,7 @@ from ben_luigi.domain import given
 from ben_luigi.domain.bounded import read_parquet
 from ben_luigi.domain.errors import BadAlignment, BadInput, BadName, some
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
-
-SEASONS = ("spring", "summer", "fall", "winter")
+from ben_luigi.domain.vocabulary import SEASONS as SEASONS
 
 NO_TILE = "v1 name in no tile"
 LATE_HOUR = "v1 name with an hour of 13 or more"

@@ -18,19 +18,7 @@ from shapely.geometry import shape
 
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
-
-COUNTRIES = (
-    "Austria",
-    "Belgium",
-    "Finland",
-    "Ireland",
-    "Kosovo",
-    "Lithuania",
-    "Luxembourg",
-    "Portugal",
-    "Serbia",
-    "Switzerland",
-)
+from ben_luigi.domain.vocabulary import COUNTRIES as COUNTRIES
 
 
 @lru_cache(maxsize=4)

@@ -20,14 +20,9 @@ from mgrs import MGRS
 
 from ben_luigi.domain.errors import BadName
 from ben_luigi.domain.names import ProductName
-
-PATCH_M = 1200
-"""Side of a patch in metres."""
-
-TILE_SIDE_M = 109_800
-"""Side of a real tile in metres."""
-
-SPLITS = ("train", "validation", "test")
+from ben_luigi.domain.vocabulary import PATCH_M as PATCH_M
+from ben_luigi.domain.vocabulary import SPLITS as SPLITS
+from ben_luigi.domain.vocabulary import TILE_SIDE_M as TILE_SIDE_M
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,187 @@
+"""What stands in the configuration's files, held against what the options are declared to take."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ben_luigi import config
+from ben_luigi.configuration import luigi_options
+from ben_luigi.configuration.files import MOST_BYTES, ConfigFile, Entry, Finding, shown
+from ben_luigi.configuration.kinds import NotAllowed, PathName, nearest
+from ben_luigi.domain import given
+
+_FROM_ENVIRONMENT = re.compile(r"\$\{([^}]+)\}")
+_QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
+_COMMENT = re.compile(r"\s[#;]")
+_NOT_SHOWN = "a value that is not shown"
+
+
+def findings(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.environ) -> list[Finding]:
+    """All that is wrong in the files, by file and line; a later file's option counts more than an earlier one's."""
+    found: list[Finding] = []
+    labels = [*_labels(files, environment)]
+    for file in files:
+        of_labels = [one for one in labels if one.place.startswith(f"{file.name}:")]
+        found += sorted([*_of_file(file, environment), *of_labels], key=lambda finding: _line(finding.place))
+    return found
+
+
+def _of_file(file: ConfigFile, environment: Mapping[str, str]) -> list[Finding]:
+    found = [*file.findings]
+    for name, place in file.sections:
+        near = nearest(name, (*config.SECTIONS, *luigi_options.SECTIONS))
+        if not _known(name) and (near or not file.shared):
+            allowed = ", ".join(config.SECTIONS) + ", and Luigi's own"
+            found.append(Finding(place, "", f"no such section, [{name}]", allowed, f"[{near}]" if near else ""))
+    for entry in file.entries:
+        if _known(entry.section):
+            found += _of_entry(entry, environment)
+    return found
+
+
+def _line(place: str) -> int:
+    number = place.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def _known(section: str) -> bool:
+    return section in config.SECTIONS or luigi_options.is_section(section)
+
+
+def _of_entry(entry: Entry, environment: Mapping[str, str]) -> Iterator[Finding]:
+    subject = f"[{entry.section}] {entry.option}"
+    ours = config.options_of(config.SECTIONS[entry.section]) if entry.section in config.SECTIONS else None
+    options = luigi_options.of(entry.section) if ours is None else ours
+    if options is None:
+        return
+    if entry.option not in options:
+        yield Finding(entry.place, subject, "no such option", *_others(entry, options))
+        return
+    option, quoted = options[entry.option], _is_quoted(entry.option, options[entry.option])
+    wrong = _of_form(entry, option) if ours else None
+    try:
+        if wrong:
+            raise wrong
+        _check(option, interpolated(entry.text, environment))
+    except NotAllowed as error:
+        found = error.found if quoted or wrong or error.allowed else _NOT_SHOWN
+        yield Finding(
+            entry.place,
+            subject,
+            found,
+            error.allowed or luigi_options.allowed(option),
+            error.near if quoted or error.allowed else "",
+        )
+
+
+def _others(entry: Entry, options: Collection[str]) -> tuple[str, str]:
+    """Which options there are instead, and the nearest one: of the same section first."""
+    near = nearest(entry.option, options)
+    elsewhere = [name for name, section in config.SECTIONS.items() if entry.option in config.options_of(section)]
+    if elsewhere and not near:
+        near = f"[{elsewhere[0]}] {entry.option}"
+    listed = sorted(options)
+    return ", ".join(listed[:4]) + (", ... (docs/configuration.md)" if len(listed) > 4 else ""), near
+
+
+def _is_quoted(name: str, option: Any) -> bool:
+    return bool(getattr(option, "is_quoted", not re.search("url|password|key|connection|token", name)))
+
+
+def _of_form(entry: Entry, option: Any) -> NotAllowed | None:
+    """What is wrong with how a value is written, before it is looked at; nothing of it is quoted."""
+    text = entry.text
+    if "\ufffd" in text:
+        return None  # a finding of its own already
+    if entry.more and not option.several_lines:
+        return NotAllowed("a value of several lines", allowed=f"one line; {entry.more[0]} begins with a blank")
+    if _QUOTED.fullmatch(text) and len(text) > 1:
+        return NotAllowed("quotes around the value", allowed="the value as it is, without quotes")
+    if option.is_quoted and _COMMENT.search(text.replace(";", "") if getattr(option, "separator", "") else text):
+        return NotAllowed("a comment behind the value", allowed="comments on lines of their own")
+    return None
+
+
+def interpolated(text: str, environment: Mapping[str, str]) -> str:
+    """A value with what `${NAME}` in it stands for; NotAllowed if that is not there."""
+    for name in _FROM_ENVIRONMENT.findall(text):
+        if name not in environment:
+            raise NotAllowed(
+                f"no variable {name} in the environment",
+                nearest(name, environment),
+                "variables that are set; export it, or write the value",
+            )
+    return _FROM_ENVIRONMENT.sub(lambda found: environment[found[1]], text)
+
+
+def _check(option: Any, text: str) -> None:
+    """NotAllowed if an option does not take this value."""
+    if "\ufffd" in text:
+        return
+    if isinstance(option, PathName) and option.folder and not text:
+        raise NotAllowed("nothing")
+    try:
+        option.parse(text)
+    except NotAllowed as error:
+        raise NotAllowed(shown(text) if error.found == repr(text) else error.found, error.near, error.allowed) from None
+    except Exception:
+        raise NotAllowed(shown(text)) from None
+
+
+def data_dir(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.environ) -> list[Finding]:
+    """Whether the folder of everything cannot be made or written to: the one that counts, be it the default."""
+    subject, allowed = "[dataset] data_dir", "a folder that can be made and written to"
+    parameter = config.options_of(config.dataset)["data_dir"]
+    place, text = subject, parameter._default
+    for entry in (entry for file in files for entry in file.entries):
+        if (entry.section, entry.option) == ("dataset", "data_dir"):
+            place, text = f"{entry.place}: {subject}", entry.text
+    try:
+        wrong = cannot_be_written(Path(parameter.parse(interpolated(text, environment))))
+    except NotAllowed:
+        return []  # found already
+    return [Finding(place, "", wrong, allowed)] if wrong else []
+
+
+def cannot_be_written(folder: Path) -> str:
+    """Why a folder can neither be written to nor made; empty if it can."""
+    try:
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    except (OSError, ValueError) as error:
+        return f"no path: {error}"
+    if given.kind(there) != given.FOLDER:
+        return f"{there}, which is {given.kind(there)}"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{there}, which cannot be written to"
+    return ""
+
+
+def _labels(files: Sequence[ConfigFile], environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Labels that the nomenclature, which another option names, does not have."""
+    said = {(entry.section, entry.option): entry for file in files for entry in file.entries}
+    labels, named = said.get(("subset", "labels")), said.get(("metadata", "nomenclature"))
+    parameters = config.options_of(config.metadata), config.options_of(config.subset)
+    nomenclature, option = parameters[0]["nomenclature"], parameters[1]["labels"]
+    try:
+        path = (
+            nomenclature.parse(interpolated(named.text, environment)) if named and named.text else nomenclature._default
+        )
+        content = tomllib.loads(given.read_bytes(Path(path), MOST_BYTES).decode("utf-8"))
+        classes = [str(one["name"]) for one in content["class"]]
+    except NotAllowed:
+        return
+    except (OSError, ValueError, KeyError, TypeError):
+        if named:
+            yield Finding(named.place, "[metadata] nomenclature", shown(named.text), "a TOML file of classes")
+        return
+    if not labels or _of_form(labels, option):
+        return
+    wrong = [word for word in option.words(labels.text) if word not in classes]
+    if wrong:
+        found = ", ".join(map(shown, wrong[:3]))
+        yield Finding(labels.place, "[subset] labels", found, option.allowed, nearest(wrong[0], classes))

@@ -1,0 +1,215 @@
+"""The kinds of options, as Luigi's parameters: each checks a value and says, in `allowed`, which ones it takes.
+
+A value that is not taken is a ValueError. An option that is `secret` is never quoted.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import re
+import sys
+from collections.abc import Callable, Collection, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import luigi
+from luigi.parameter import ParameterVisibility
+
+_VARIABLE = re.compile(r"\$([A-Za-z_]\w*)")
+
+
+class NotAllowed(ValueError):
+    """A value that an option does not take: what of it, if that may be said, and the nearest one that it does."""
+
+    def __init__(self, found: str, near: str = "", allowed: str = "") -> None:
+        super().__init__(f"found {found}" + (f"; did you mean {near}?" if near else ""))
+        self.found, self.near, self.allowed = found, near, allowed
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """The known word that is most like this one; empty if none is."""
+    by_lower = {name.lower(): name for name in known}
+    return next((by_lower[name] for name in get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)), "")
+
+
+class Text(luigi.Parameter[str]):
+    """Text, of a form if `form` says one; the empty one says nothing."""
+
+    several_lines = False
+
+    def __init__(
+        self,
+        default: str = "",
+        *,
+        description: str,
+        allowed: str = "text",
+        form: str = "",
+        secret: bool = False,
+        hidden: bool = False,
+    ) -> None:
+        visibility = ParameterVisibility.PRIVATE if secret else ParameterVisibility.PUBLIC
+        super().__init__(default=default, description=description, visibility=visibility)
+        self.allowed, self.form, self.is_quoted = allowed, form, not (secret or hidden)
+
+    def parse(self, x: str) -> str:
+        """The text; NotAllowed if it has another form."""
+        if x and self.form and not re.fullmatch(self.form, x):
+            raise NotAllowed(repr(x) if self.is_quoted else "another form")
+        return x
+
+
+class WebAddress(Text):
+    """A URL, which may have a password in it."""
+
+    def __init__(self, *, description: str, secret: bool = False) -> None:
+        form, allowed = "https?://[^/].*", "a URL, https://..."
+        super().__init__(description=description, allowed=allowed, form=form, secret=secret, hidden=True)
+
+
+class PathName(Text):
+    """A path; `~` and `$NAME` in it are expanded. `folder`: one that is made if need be, and written to."""
+
+    def __init__(self, default: str = "", *, description: str, allowed: str = "a path", folder: bool = False) -> None:
+        super().__init__(default, description=description, allowed=allowed)
+        self.folder = folder
+
+    def parse(self, x: str) -> str:
+        """The path, expanded; NotAllowed if a variable or a home in it is not there."""
+        missing = [name for name in _VARIABLE.findall(x) if name not in os.environ]
+        if missing:
+            raise NotAllowed(
+                f"no variable {missing[0]} in the environment",
+                nearest(missing[0], os.environ),
+                "variables that are set",
+            )
+        try:
+            return str(Path(_VARIABLE.sub(lambda found: os.environ[found[1]], x)).expanduser()) if x else x
+        except RuntimeError:
+            raise NotAllowed(f"{x.partition('/')[0]}, a home that is not known") from None
+
+
+class Area(PathName):
+    """`west, south, east, north` in degrees, or the path of a GeoJSON file."""
+
+    def __init__(self, *, description: str) -> None:
+        allowed = "west, south, east, north in degrees, or the path of a GeoJSON file"
+        super().__init__(description=description, allowed=allowed)
+
+    def parse(self, x: str) -> str:
+        """The text; NotAllowed for a box that is none, or a file that is not there."""
+        words = x.replace(",", " ").split()
+        try:
+            edges = [float(word) for word in words]
+        except ValueError:
+            path = super().parse(x)
+            if path and not Path(path).is_file():
+                raise NotAllowed(f"{x!r}, which is no file") from None
+            return path
+        if words and not (len(edges) == 4 and -180 <= edges[0] < edges[2] <= 180 and -90 <= edges[1] < edges[3] <= 90):
+            raise NotAllowed(repr(x))
+        return x
+
+
+class Words(Text):
+    """Words, separated by commas or white space, or by `separator`; each of the known ones, or as `fits` says."""
+
+    several_lines = True
+
+    def __init__(
+        self,
+        *,
+        description: str,
+        known: Sequence[str] = (),
+        fits: Callable[[str], bool] | None = None,
+        allowed: str = "",
+        separator: str = "",
+    ) -> None:
+        super().__init__("", description=description, allowed=allowed or ", ".join(known))
+        self.known, self.fits, self.separator = tuple(known), fits, separator
+
+    def words(self, text: str) -> list[str]:
+        """The words that a value has."""
+        found = text.split(self.separator) if self.separator else text.replace(",", " ").split()
+        return [" ".join(word.split()) for word in found if word.strip()]
+
+    def parse(self, x: str) -> str:
+        """The text; NotAllowed for a word that is none."""
+        fits = self.fits or (self.known.__contains__ if self.known else None)
+        wrong = [word for word in self.words(x) if fits and not fits(word)]
+        if wrong:
+            raise NotAllowed(", ".join(map(repr, wrong[:3])), nearest(wrong[0], self.known))
+        return x
+
+
+class _Number(luigi.NumericalParameter[Any]):
+    """A number in a range, both ends included."""
+
+    several_lines, is_quoted = False, True
+
+    def __init__(self, kind: type, default: Any, least: Any, most: Any, word: str, description: str) -> None:
+        super().__init__(default=default, var_type=kind, min_value=least, max_value=most, right_op=operator.le)
+        self.description = description
+        endless = most in (sys.maxsize, math.inf)
+        self.allowed = f"{word} of {least} or more" if endless else f"{word} from {least} to {most}"
+
+    def parse(self, x: str) -> Any:
+        """The number; NotAllowed if it is none, or out of range."""
+        try:
+            number = super().parse(x)
+        except (ValueError, OverflowError):
+            raise NotAllowed(repr(x)) from None
+        if number in (math.inf, -math.inf):
+            raise NotAllowed(repr(x))
+        return number
+
+
+class Whole(_Number):
+    """A whole number."""
+
+    def __init__(self, default: int, *, description: str, least: int = 0, most: int = sys.maxsize) -> None:
+        super().__init__(int, default, least, most, "a whole number", description)
+
+
+class Real(_Number):
+    """A number."""
+
+    def __init__(self, default: float, *, description: str, least: float = 0, most: float = math.inf) -> None:
+        super().__init__(float, default, least, most, "a number", description)
+
+
+class Choice(luigi.ChoiceParameter[str]):
+    """One of a few words, the first of which is the default."""
+
+    several_lines, is_quoted = False, True
+
+    def __init__(self, *, choices: tuple[str, ...], description: str) -> None:
+        super().__init__(default=choices[0], choices=choices, description=description)
+        self.description = description  # to which Luigi has added the choices, in any order
+        self.known, self.allowed = choices, ", ".join(choices)
+
+    def parse(self, x: str) -> str:
+        """The word; NotAllowed if it is none of them."""
+        if x not in self.known:
+            raise NotAllowed(repr(x), nearest(x, self.known))
+        return x
+
+
+class Switch(luigi.BoolParameter):
+    """On or off."""
+
+    several_lines, is_quoted, allowed = False, True, "true, false"
+
+    def __init__(self, default: bool, *, description: str) -> None:
+        super().__init__(default=default, parsing=luigi.BoolParameter.EXPLICIT_PARSING, description=description)
+
+    def parse(self, x: object) -> bool:
+        """Whether it is on; NotAllowed if it is neither."""
+        text = str(x).lower()
+        if text not in ("true", "false"):
+            raise NotAllowed(
+                repr(x), {"yes": "true", "on": "true", "1": "true"}.get(text, nearest(text, ("true", "false")))
+            )
+        return text == "true"

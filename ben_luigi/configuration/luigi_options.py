@@ -1,0 +1,118 @@
+"""Luigi's own sections and options, taken from its classes; what it has none for is taken from its documentation."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import luigi
+import luigi.retcodes
+import luigi.server  # which declares [cors]
+
+from ben_luigi.configuration.kinds import Real, Switch, Text, Whole
+
+DEFAULTS = {
+    "core": {"local_scheduler": "true", "workers": "2"},
+    "scheduler": {"metrics_collector": "none"},
+    "worker": {"check_complete_on_run": "true"},
+    "retcode": {
+        "already_running": "10",
+        "missing_data": "20",
+        "not_run": "25",
+        "task_failed": "30",
+        "scheduling_error": "35",
+        "unhandled_exception": "40",
+    },
+    "execution_summary": {"summary_length": "0"},
+}
+"""What is set of them here, unless the user's configuration says otherwise."""
+
+MEANINGS = {
+    "local_scheduler": "run without luigid; false, and scheduler_host: with a central one",
+    "workers": "tasks at once",
+    "metrics_collector": "for scripts/luigid; prometheus: counters of tasks, bytes and failures at /metrics",
+    "check_complete_on_run": "a task that leaves no output has failed",
+    "already_running": "exit code: the same command runs already",
+    "missing_data": "exit code: an input is missing",
+    "not_run": "exit code: another host's task was waited for",
+    "task_failed": "exit code: something failed, which the next run tries again",
+    "scheduling_error": "exit code: the graph cannot be made",
+    "unhandled_exception": "exit code: no luigid, or an error that nobody expected",
+    "summary_length": "tasks of a kind that the summary shows; 0: all",
+}
+"""What these are for."""
+
+_NOT_DECLARED: dict[str, dict[str, Any]] = {
+    "core": {
+        "autoload_range": Switch(True, description=""),
+        "no_configure_logging": Switch(False, description=""),
+        "rpc_connect_timeout": Real(10.0, description=""),
+        "rpc_retry_attempts": Whole(3, description=""),
+        "rpc_retry_wait": Whole(30, description=""),
+        "rpc_log_retries": Switch(True, description=""),
+        "workers": Whole(1, least=1, description=""),
+        "scheduler_port": Whole(8082, least=1, most=65535, description=""),
+    },
+    "task_history": {"db_connection": Text(secret=True, description="")},
+}
+"""What Luigi reads without a declaration, or declares without the range that it has."""
+
+_FREE = (
+    *("batch_notifier", "datadog", "elasticsearch", "hadoop", "hdfs", "hive", "kubernetes", "logging", "mysql"),
+    *("postgres", "prometheus", "redshift", "spark", "webhdfs"),
+)
+"""Sections that Luigi documents and that no task here reads."""
+
+
+@lru_cache(maxsize=1)
+def _declared() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for section in luigi.Config.__subclasses__():
+        if section.__module__.partition(".")[0] == "luigi":
+            options = found.setdefault(section.get_task_family(), {})
+            for name, parameter in section.get_params():
+                options[name] = parameter
+                if parameter._config_path:  # its older name
+                    options[parameter._config_path["name"].replace("-", "_")] = parameter
+    for name, more in _NOT_DECLARED.items():
+        found.setdefault(name, {}).update(more)
+    return found
+
+
+def allowed(parameter: Any) -> str:
+    """Which values a parameter takes, ours or Luigi's own."""
+    if hasattr(parameter, "allowed"):
+        return str(parameter.allowed)
+    if isinstance(parameter, luigi.BoolParameter):
+        return "true, false"
+    if isinstance(parameter, luigi.EnumParameter):
+        return ", ".join(parameter._enum.__members__)
+    if isinstance(parameter, luigi.ChoiceParameter):
+        return ", ".join(sorted(map(str, parameter._choices)))
+    if isinstance(parameter, luigi.IntParameter):
+        return "a whole number"
+    return "a number" if isinstance(parameter, luigi.FloatParameter) else "as Luigi's documentation says"
+
+
+SECTIONS = (*_declared(), "resources")
+"""All but those that are not read here."""
+
+
+def is_section(name: str) -> bool:
+    """Whether a section is Luigi's."""
+    return name in SECTIONS or name in _FREE
+
+
+class _AnyResource(dict[str, Any]):
+    """`[resources]` has whatever names a user gives them, and counts."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> Any:
+        return Whole(1, description="how many there are")
+
+
+def of(section: str) -> dict[str, Any] | None:
+    """The options of a section of Luigi's, by name; None if it may say anything."""
+    return _AnyResource() if section == "resources" else _declared().get(section)

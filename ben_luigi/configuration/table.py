@@ -1,0 +1,48 @@
+"""The table of all options in `docs/configuration.md`: `python -m ben_luigi.configuration.table` prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ben_luigi import config
+from ben_luigi.configuration import luigi_options
+
+
+def rows() -> Iterator[str]:
+    """The lines of the table, in Markdown: every section of ours, then what is set of Luigi's own."""
+    for name, section in config.SECTIONS.items():
+        yield from _head(f"[{name}]", " ".join((section.__doc__ or "").partition("\n")[0].split()))
+        for option, parameter in config.options_of(section).items():
+            yield _row(option, luigi_options.allowed(parameter), _default(parameter), parameter.description)
+    for name, defaults in luigi_options.DEFAULTS.items():
+        yield from _head(f"[{name}]", "Luigi's own: what is set here.")
+        declared = luigi_options.of(name) or {}
+        for option, default in defaults.items():
+            yield _row(option, luigi_options.allowed(declared[option]), default, luigi_options.MEANINGS[option])
+
+
+def _head(title: str, text: str) -> Iterator[str]:
+    yield from (f"### {title}", "", text, "", "| Option | Value | Default | Meaning |", "| --- | --- | --- | --- |")
+
+
+def _row(*cells: str) -> str:
+    option, allowed, default, meaning = (cell.replace("|", r"\|").replace("<", r"\<") for cell in cells)
+    return f"| `{option}` | {allowed} | {f'`{default}`' if default else ''} | {meaning} |"
+
+
+def _default(parameter: Any) -> str:
+    value = parameter._default
+    tracked = str(config.TRACKED_ARTIFACTS.parent) + "/"
+    return str(value).lower() if isinstance(value, bool) else str(value).removeprefix(tracked)
+
+
+def text() -> str:
+    """The table."""
+    lines = list(rows())
+    spaced = [("\n" if line.startswith("###") and number else "") + line for number, line in enumerate(lines)]
+    return "\n".join(spaced) + "\n"
+
+
+if __name__ == "__main__":
+    print(text(), end="")

@@ -1,0 +1,32 @@
+"""Words and numbers of the dataset that need nothing else.
+
+The configuration is checked by them before what works with them is loaded, which takes seconds.
+"""
+
+from __future__ import annotations
+
+PATCH_M = 1200
+"""Side of a patch in metres."""
+
+TILE_SIDE_M = 109_800
+"""Side of a real tile in metres."""
+
+SPLITS = ("train", "validation", "test")
+
+SEASONS = ("spring", "summer", "fall", "winter")
+
+COUNTRIES = (
+    "Austria",
+    "Belgium",
+    "Finland",
+    "Ireland",
+    "Kosovo",
+    "Lithuania",
+    "Luxembourg",
+    "Portugal",
+    "Serbia",
+    "Switzerland",
+)
+
+SUBSET_NAME = r"[A-Za-z0-9][\w.-]*"
+"""What the name of a subset, which a folder has, looks like, as a regular expression."""
