@@ -11,6 +11,9 @@ CompareWithPublished, RenderTile > WriteReport > FinalizeDataset
 
 __version__ = "0.1.0"
 
+from ben_luigi import signals as signals  # first, for Ctrl-C while all the rest is loaded
+
+# isort: split
 from ben_luigi import config
 from ben_luigi.stages import finalize as finalize
 from ben_luigi.stages import outcomes as outcomes

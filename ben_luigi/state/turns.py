@@ -12,7 +12,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
@@ -22,12 +21,12 @@ import sqlalchemy as sa
 from luigi.task import flatten
 
 from ben_luigi import config
+from ben_luigi.domain import waiting
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.state import database, occupancy
 
 _log = logging.getLogger(__name__)
 _TASKS = 20180503
-_POLL_S = 0.5
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
@@ -41,6 +40,7 @@ class Turn:
     def __enter__(self) -> None:
         """Wait until nobody else runs the task; if it is done by then, nothing is left to do."""
         _end_with_parent()
+        waiting.at_work_on(str(self._task))
         occupancy.enter(config.data_dir())
         # Without a database the task may still be possible; if it is not, it says so itself.
         with suppress(PipelineError):
@@ -67,8 +67,7 @@ def _end_with_parent() -> None:
 @contextmanager
 def alone_with(task_id: str) -> Iterator[None]:
     """Hold the lock of a task, waiting until it is free."""
-    key = sa.func.hashtext(task_id)
     with database.lock_connection() as connection:
-        while not connection.execute(sa.select(sa.func.pg_try_advisory_lock(_TASKS, key))).scalar_one():
-            time.sleep(_POLL_S)
+        key = connection.execute(sa.select(sa.func.hashtext(task_id))).scalar_one()
+        database.wait_for_lock(connection, f"the turn of {task_id}", _TASKS, key)
         yield
