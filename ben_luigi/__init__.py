@@ -15,6 +15,7 @@ from ben_luigi.domain import surroundings
 
 surroundings.shut_out()  # before anything loads a C library
 
+from ben_luigi import signals as signals  # noqa: E402  # for Ctrl-C while all the rest is loaded
 from ben_luigi.configuration import loading  # noqa: E402
 
 loading.load()  # before all that takes seconds to load

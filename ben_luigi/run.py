@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
+import os
 import re
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import luigi
+import psutil
 from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import LuigiConfigParser
 from luigi.interface import PidLockAlreadyTakenExit
 from luigi.retcodes import run_with_retcodes
 from luigi.rpc import RemoteScheduler, RPCError
 from luigi.task_register import Register
+from luigi.worker import fork_lock
 
-from ben_luigi import command, config, terminal, usage
+from ben_luigi import command, config, signals, terminal, usage
 from ben_luigi.configuration import loading
 from ben_luigi.domain import network
 from ben_luigi.domain.errors import BadName, PipelineError, some
@@ -30,9 +35,9 @@ from ben_luigi.stages.comparison import beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.state import code as own_code
-from ben_luigi.state import failures, occupancy
+from ben_luigi.state import database, failures, occupancy, server
 
-_SCHEDULING_ERROR, _UNHANDLED, _TERMINATED = 35, 40, 143
+_SCHEDULING_ERROR, _UNHANDLED = 35, 40
 _CODES = {
     0: "all is there",
     command.CANNOT: "no such task, or not with these arguments",
@@ -42,48 +47,63 @@ _CODES = {
     30: "something failed, which the next run tries again",
     _SCHEDULING_ERROR: "the graph cannot be made, and why",
     _UNHANDLED: "no luigid, or an error that nobody expected",
-    _TERMINATED: "stopped",
+    129: "its terminal was closed",
+    130: "stopped by Ctrl-C",
+    143: "stopped by SIGTERM",
 }
 _BROKEN = re.compile(
     r"Will not run (?P<task>.*) or any dependencies due to error in \w+\(\) method:\n(?P<trace>.*)", re.DOTALL
 )
 _LEFT_TO_OTHERS = {10, 25}
 _LOOK_AGAIN_S = 60.0
+_GRACE_S = 5.0
 _log = logging.getLogger("ben_luigi")
 
 
 def main() -> int:
     """Run `FinalizeDataset`, or the task given, and say where the result is; the exit code is Luigi's."""
+    signals.catch()
     configure()
     terminal.summary_follows = True
-    signal.signal(signal.SIGTERM, _terminate)
     config.set_defaults()
     own_code.versions()  # once, before workers are forked
     task, arguments = _asked()
+    signals.consequence = (
+        f": {task.task_family} is not complete; run the same command again: only what is missing is made"
+    )
     world = "the sample world" if config.is_sample() else "real sources"
     _log.info("%s on %s, in %s", arguments[0], world, config.data_dir())
     occupancy.sweep_if_alone(config.data_dir())
     try:
-        occupancy.enter(config.data_dir())
-        config.lock_this_command()
-        retire_all()
-        if arguments == ["FinalizeDataset"] and FinalizeDataset().complete():
-            print("Nothing to do: everything is there.")
-            code = 0
-        else:
-            with terminal.opened():
-                code = _run(["--module", "ben_luigi", *arguments])
-            retire_all()  # what was found true by a task that had nothing to make
+        code = _made(arguments)
     except PipelineError as error:
         _log.error("%s", error)
         code = _SCHEDULING_ERROR
     except SystemExit as end:
         code = int(end.code or 0)
+    code = signals.undo() or code
+    _end_workers(_GRACE_S)
     if arguments[0] == "FinalizeDataset" and not code:
         failures.forget_all()
     occupancy.leave(config.data_dir())
     occupancy.sweep_if_alone(config.data_dir())
-    _say_result(task, code)
+    if not signals.came:
+        _say_result(task, code)
+    return code
+
+
+def _made(arguments: list[str]) -> int:
+    """Exit code of what is made, be it that nothing is to be done."""
+    occupancy.enter(config.data_dir())
+    config.lock_this_command()
+    database.check_locks()
+    retire_all()
+    if arguments == ["FinalizeDataset"] and FinalizeDataset().complete():
+        print("Nothing to do: everything is there.")
+        return 0
+    with terminal.opened():
+        code = _run(["--module", "ben_luigi", *arguments])
+    retire_all()  # what was found true by a task that had nothing to make
     return code
 
 
@@ -154,14 +174,35 @@ def _running(settings: luigi.interface.core) -> list[str]:
         return []
 
 
-def _terminate(*_: object) -> None:
-    """So that steps are undone and the server stops; another signal does not come in between."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(_TERMINATED)
+def _end_workers(grace_s: float) -> None:
+    """Have tasks end that still run though Luigi has ended: by SIGTERM, and by force after a while."""
+    workers = multiprocessing.active_children()
+    for worker in workers:
+        with suppress(ProcessLookupError):
+            os.kill(worker.pid or 0, signal.SIGTERM)
+    deadline = time.monotonic() + grace_s
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(worker.pid)
+            # What has a session of its own is not killed here: the database server, and Sen2Cor, which has a guard.
+            started = [child for child in process.children(recursive=True) if os.getsid(child.pid) == os.getsid(0)]
+            for each in (process, *started):
+                each.kill()
+            worker.join()
+
+
+def _end_all() -> None:
+    """When the main thread does not: no task begins any more, all end, and so does the server that nobody uses."""
+    fork_lock.acquire(timeout=_GRACE_S)
+    _end_workers(0)
+    server.close_all()
 
 
 def configure(*, writes: bool = True) -> None:
     """Log in our words, and warn of passwords that others can read; ends here if the data folder cannot be written."""
+    signals.last_resort = _end_all
     if writes:
         loading.require_data_dir()
     for path in loading.files_that_tell_secrets():
@@ -210,8 +251,9 @@ def _only_luigi_says_so(record: logging.LogRecord) -> bool:
     return bool(broken)
 
 
-def _failed(task: luigi.Task, error: Exception) -> None:
-    _log.error("failed    %s: %s", task, error, exc_info=None if isinstance(error, PipelineError) else error)
+def _failed(task: luigi.Task, error: BaseException) -> None:
+    if not isinstance(error, SystemExit):  # which only stops it
+        _log.error("failed    %s: %s", task, error, exc_info=None if isinstance(error, PipelineError) else error)
 
 
 def _done(task: luigi.Task, seconds: float) -> None:
@@ -226,5 +268,6 @@ if __name__ == "__main__":
     terminal.outlive_readers()
     started = time.monotonic()
     ended = main()
-    print(f"({time.monotonic() - started:.0f} s)")
+    if not signals.came:
+        print(f"({time.monotonic() - started:.0f} s)")
     sys.exit(ended)

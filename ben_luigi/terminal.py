@@ -1,8 +1,8 @@
 """Bars and log lines on one terminal, from any number of processes.
 
-Only the process that opened the terminal writes to it: the others, which are forked from it, send it each line and how
-far they are, in packets, which arrive whole. So nothing garbles anything, and a process that is killed blocks no other.
-Where standard error is no terminal nothing is opened, and nothing is drawn.
+Only one process writes to the terminal, a program of its own (`screen.py`): the others send it each line and how far
+they are, in packets, which arrive whole. So nothing garbles anything, a process that is killed blocks no other, and
+none writes while it forks. Where standard error is no terminal nothing is started, and nothing is drawn.
 """
 
 from __future__ import annotations
@@ -11,21 +11,17 @@ import io
 import json
 import logging
 import os
+import select
 import socket
-import stat
+import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-_PACKET_BYTES = 2**16
 _LINE_LETTERS = 8_000
-_LOOK_S = 1.0
-_COLUMNS = 100
+_LAST_S = 5.0
 _PERCENT = "{desc} {percentage:3.0f} %|{bar}| {remaining} left"
 _AMOUNT = "{desc} {percentage:3.0f} %|{bar}| {n_fmt}/{total_fmt}{unit} {rate_fmt}, {remaining} left"
 
@@ -36,27 +32,36 @@ _sender: socket.socket | None = None
 
 
 class _Outliving(io.FileIO):
-    """A pipe; what is written after its reader has gone goes nowhere."""
+    """Standard output or error, written at once and as a whole; what is written after its reader has gone is lost.
+
+    It has no buffer and so no lock, which a thread might hold while its process forks.
+    """
 
     def write(self, data: Any, /) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
-            return len(data)
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(self.fileno(), rest) :]
+            except BlockingIOError:  # another program has made it so
+                select.select([], [self.fileno()], [])
+            except OSError:  # a pipe without a reader, a terminal that was closed, a full disk
+                break
+        return len(data)
 
 
 def outlive_readers() -> None:
     """Go on to the end, and to the usual exit code, though whoever reads what is printed stops before: `| head`."""
-    for name in ("stdout", "stderr"):
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        if stream is not None and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
-            pipe = io.BufferedWriter(_Outliving(stream.fileno(), "w", closefd=False))
-            line_buffering = stream.line_buffering
-            text = io.TextIOWrapper(pipe, stream.encoding, stream.errors, line_buffering=line_buffering)
-            setattr(sys, name, text)
+        if stream is not None:
+            stream.flush()
+        text = io.TextIOWrapper(
+            _Outliving(descriptor, "w", closefd=False),
+            stream.encoding if stream else "utf-8",
+            stream.errors if stream else "backslashreplace",
+            line_buffering=stream.line_buffering if stream else True,
+        )
+        setattr(sys, name, text)
 
 
 @contextmanager
@@ -67,19 +72,31 @@ def opened() -> Iterator[None]:
         yield
         return
     receiver, _sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    screen = _Screen(receiver)
-    screen.start()
+    with receiver:
+        command = [sys.executable, "-P", str(Path(__file__).with_name("screen.py"))]
+        screen = subprocess.Popen(command, stdin=receiver.fileno(), stdout=subprocess.DEVNULL)
     root, before = logging.getLogger(), logging.getLogger().handlers[:]
-    sending = _Sending()
-    sending.setFormatter(before[0].formatter if before else None)
-    root.handlers[:] = [sending]
+    root.handlers[:] = [_Sending(before)]
     try:
         yield
     finally:
         root.handlers[:] = before
-        _send({"end": True})
-        screen.join()
-        _sender.close()
+        _end(screen)
+
+
+def _end(screen: subprocess.Popen[bytes]) -> None:
+    """Let what was sent be shown, as long as the terminal takes; for a moment only when the run is stopped."""
+    global _sender
+    stopped = sys.exc_info()[0] is not None
+    try:
+        _send({"end": True}, wait=not stopped)
+        if _sender is not None:
+            _sender.close()
+        with suppress(subprocess.TimeoutExpired):
+            screen.wait(_LAST_S if stopped else None)
+    finally:
+        screen.kill()
+        screen.wait()
         _sender = None
 
 
@@ -90,7 +107,8 @@ def is_open() -> bool:
 
 def show(key: str, name: str, done: float, total: float | None, unit: str) -> None:
     """Draw the bar `key`, or move it: `done` of `total` in `unit`. Left out where the terminal does not keep up."""
-    _send({"bar": key, "name": name, "pid": os.getpid(), "done": round(done), "total": total, "unit": unit}, wait=False)
+    said = {"bar": key, "name": name, "pid": os.getpid(), "done": round(done), "total": total, "unit": unit}
+    _send({**said, "form": bar_format(unit)}, wait=False)
 
 
 def end(key: str) -> None:
@@ -98,104 +116,33 @@ def end(key: str) -> None:
     _send({"gone": key})
 
 
-def _send(said: dict[str, Any], wait: bool = True) -> None:
-    if _sender is not None:
-        with suppress(OSError):  # the terminal is gone, the work goes on
-            _sender.send(json.dumps(said).encode(), 0 if wait else socket.MSG_DONTWAIT)
+def _send(said: dict[str, Any], wait: bool = True) -> bool:
+    """Whether it could be sent: not where nothing is drawn, or not any more."""
+    if _sender is None:
+        return False
+    with suppress(OSError):
+        _sender.send(json.dumps(said).encode(), 0 if wait else socket.MSG_DONTWAIT)
+        return True
+    return False
 
 
 class _Sending(logging.Handler):
-    """Sends each line to the process that writes; one that is too long for a packet is cut."""
+    """Sends each line to the process that writes; one that is too long for a packet is cut.
+
+    If that process has ended, lines are written as before.
+    """
+
+    def __init__(self, before: list[logging.Handler]) -> None:
+        super().__init__()
+        self._before = before
+        self.setFormatter(before[0].formatter if before else None)
 
     def emit(self, record: logging.LogRecord) -> None:
-        _send({"line": self.format(record)[:_LINE_LETTERS]})
-
-
-class _Screen(threading.Thread):
-    """The one that writes: lines, and below them the bars of all processes."""
-
-    def __init__(self, receiver: socket.socket) -> None:
-        super().__init__(name="terminal", daemon=True)
-        self._receiver = receiver
-        self._bars: dict[str, tuple[int, tqdm[Any]]] = {}
-        self._looked_s = time.monotonic()
-        tqdm.monitor_interval = 0  # it would be another thread
-
-    def run(self) -> None:
-        self._receiver.settimeout(_LOOK_S)
-        with self._receiver:
-            said: dict[str, Any] = {}
-            while "end" not in said:
-                said = self._received()
-                self._do(said)
-                self._drop_dead()
-        for key in list(self._bars):
-            self._drop(key)
-        print(end="\r", file=sys.stderr, flush=True)
-
-    def _received(self) -> dict[str, Any]:
-        try:
-            packet = self._receiver.recv(_PACKET_BYTES)
-        except TimeoutError:
-            return {}
-        return dict(json.loads(packet)) if packet else {"end": True}
-
-    def _do(self, said: dict[str, Any]) -> None:
-        if "line" in said:
-            tqdm.write(said["line"], file=sys.stderr)
-        elif "bar" in said:
-            self._move(said["bar"], said["pid"], said["name"], said["done"], said["total"], said["unit"])
-        elif "gone" in said:
-            self._drop(said["gone"])
-
-    def _move(self, key: str, pid: int, name: str, done: float, total: float | None, unit: str) -> None:
-        bar = self._bars[key][1] if key in self._bars else None
-        if bar is None or done < bar.n:  # begun, or begun again
-            self._drop(key)
-            bar = tqdm(
-                desc=name,
-                initial=done,
-                total=total,
-                unit=unit if len(unit) == 1 else f" {unit}",
-                unit_scale=unit == "B",
-                leave=False,
-                dynamic_ncols=bool(_columns()),
-                ncols=None if _columns() else _COLUMNS,
-                file=sys.stderr,
-                bar_format=bar_format(unit) if total else None,
-                miniters=0,
-                mininterval=0,
-            )
-            self._bars[key] = (pid, bar)
-        bar.update(done - bar.n)
-
-    def _drop(self, key: str) -> None:
-        if key in self._bars:
-            self._bars.pop(key)[1].close()
-
-    def _drop_dead(self) -> None:
-        """A process that was killed takes no bar away."""
-        if time.monotonic() - self._looked_s < _LOOK_S:
-            return
-        self._looked_s = time.monotonic()
-        for key in [key for key, (pid, _) in self._bars.items() if not _lives(pid)]:
-            self._drop(key)
+        if not _send({"line": self.format(record)[:_LINE_LETTERS]}):
+            for handler in self._before:
+                handler.handle(record)
 
 
 def bar_format(unit: str) -> str:
     """What a bar shows: of a percentage no more than that and the time left."""
     return _PERCENT if unit == "%" else _AMOUNT
-
-
-def _columns() -> int:
-    """Width of the terminal; 0 where it does not say."""
-    return os.get_terminal_size(sys.stderr.fileno()).columns
-
-
-def _lives(pid: int) -> bool:
-    with suppress(PermissionError):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-    return True

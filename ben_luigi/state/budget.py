@@ -7,7 +7,6 @@ process that dies; failed tries as rows, which go when the tile has come, or whe
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -20,21 +19,14 @@ from ben_luigi.state import database
 from ben_luigi.state.schema import FAILED_TRY
 
 _PLACES = 20180502
-_POLL_S = 1.0
 
 
 @contextmanager
 def place(at_once: int) -> Iterator[None]:
     """Hold one of `at_once` places, waiting until one is free."""
     with database.lock_connection() as connection:
-        while not _taken(connection, at_once):
-            time.sleep(_POLL_S)
+        database.wait_for_lock(connection, f"one of {at_once} places for downloads", _PLACES, *range(at_once))
         yield
-
-
-def _taken(connection: sa.Connection, at_once: int) -> bool:
-    tries = (sa.select(sa.func.pg_try_advisory_lock(_PLACES, number)) for number in range(at_once))
-    return any(connection.execute(one).scalar_one() for one in tries)
 
 
 def note_failure(tile: str, error: str) -> None:

@@ -17,10 +17,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ben_luigi.domain import children
 from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.domain.files import published, remove
 
@@ -37,8 +39,10 @@ OWN_SERVER = "set `[database] url` to a PostgreSQL server of your own"
 """The way out when the embedded server cannot run here."""
 
 _HERE = "/proc/self/cwd"
+_MEMORY = Path("/dev/shm")
 _ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC"}
 _SHARED_MEMORY_B = 2**28
+_GRACE_S = 1.0
 _PIPE = subprocess.PIPE
 
 _servers: dict[Path, subprocess.Popen[Any]] = {}  # what this process has launched and has to wait for
@@ -62,7 +66,7 @@ def launch(cluster: Path, lock: int, log: Path) -> None:
         "port": PORT,
         "unix_socket_directories": _HERE,
         "unix_socket_permissions": "0700",
-        "dynamic_shared_memory_type": _shared_memory(),
+        "dynamic_shared_memory_type": _shared_memory(user),
     }
     command = [str(programs / "postgres"), "-D", _HERE, *(f"--{name}={value}" for name, value in settings.items())]
     with log.open("ab") as said:
@@ -95,7 +99,7 @@ def check(cluster: Path) -> None:
         raise _cannot(_HERE, expected="/proc, through which the server finds its folder", found="nothing there")
     if not user and not _has_name(os.geteuid()):
         raise _cannot(f"user {os.geteuid()}", expected="a name in /etc/passwd, which PostgreSQL asks for", found="none")
-    if user and not _reaches(programs, user) and not _enters(Path(tempfile.gettempdir()), user):
+    if user and not _reaches(programs, user) and not _allows(Path(tempfile.gettempdir()), "-x", user):
         raise _unreachable(Path(tempfile.gettempdir()), user)
     if cluster.exists():
         _check_made(cluster, said, user.get("user", os.geteuid()))
@@ -121,8 +125,9 @@ def _has_name(user: int) -> bool:
     return False
 
 
-def _enters(folder: Path, user: dict[str, Any]) -> bool:
-    command = ["/bin/sh", "-c", 'test -x "$0"', str(folder)]
+def _allows(folder: Path, what: str, user: dict[str, Any]) -> bool:
+    """Whether a user may enter a folder (`-x`), or make something in it (`-w`)."""
+    command = ["/bin/sh", "-c", f'test {what} "$0"', str(folder)]
     return subprocess.run(command, capture_output=True, check=False, **user).returncode == 0
 
 
@@ -149,13 +154,22 @@ def _cannot(subject: object, expected: str, found: str) -> DatabaseError:
     return DatabaseError(f"PostgreSQL of our own: {subject}", expected=expected, found=found, remedy=remedy)
 
 
+def process(cluster: Path) -> int | None:
+    """The server of `cluster`, or None if its process cannot be found."""
+    with suppress(FileNotFoundError, ProcessLookupError, IndexError, ValueError):
+        found = int((cluster / "postmaster.pid").read_text().split()[0])
+        # The file may be a dead server's, or name a process of another container.
+        if os.fsencode(_HERE) in Path(f"/proc/{found}/cmdline").read_bytes().split(b"\0"):
+            return found
+    return None
+
+
 def interrupt(cluster: Path) -> None:
     """Ask the server of `cluster` to end its sessions and stop; nothing if its process cannot be found."""
-    with suppress(FileNotFoundError, ProcessLookupError, IndexError):
-        process = int((cluster / "postmaster.pid").read_text().split()[0])
-        # The file may be a dead server's, or name a process of another container.
-        if os.fsencode(_HERE) in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0"):
-            os.kill(process, signal.SIGINT)
+    found = process(cluster)
+    if found is not None:
+        with suppress(ProcessLookupError):
+            os.kill(found, signal.SIGINT)
 
 
 def clear_up(cluster: Path) -> None:
@@ -173,22 +187,17 @@ def _make(cluster: Path, programs: Path, user: dict[str, Any]) -> None:
         if user:
             os.chown(work, user["user"], user["group"])
         # Trust, because the socket lies in the cluster's folder, which is closed to everybody else.
-        _run([str(programs / "initdb"), "-D", _HERE, "--auth=trust", *initdb], work, user)
+        left = (work, *([_copy(cluster)] if user else []))
+        _run([str(programs / "initdb"), "-D", _HERE, "--auth=trust", *initdb], work, user, left)
         single = [str(programs / "postgres"), "--single", "-D", _HERE, "--exit_on_error=true", "postgres"]
-        _run(single, work, user, typed=f"CREATE DATABASE {NAME}\n")
+        _run(single, work, user, left, typed=f"CREATE DATABASE {NAME}\n")
 
 
-def _run(command: list[str], folder: Path, user: dict[str, Any], typed: str = "") -> None:
-    # A session of its own, for two reasons: Ctrl-C reaches us only, and all that it started can be killed at once.
-    process = subprocess.Popen(
-        command, cwd=folder, env=_ENVIRONMENT, stdin=_PIPE, stdout=_PIPE, stderr=_PIPE, start_new_session=True, **user
-    )
-    with process:
-        try:
-            said = process.communicate(typed.encode())[1].decode(errors="replace")
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
+def _run(command: list[str], folder: Path, user: dict[str, Any], left: Sequence[Path], typed: str = "") -> None:
+    """Run a program that makes a cluster in `folder`; what it has `left` is removed when this process is killed."""
+    how = {"cwd": folder, "env": _ENVIRONMENT, "stdin": _PIPE, "stdout": _PIPE, "stderr": _PIPE, **user}
+    with children.running(command, grace_s=_GRACE_S, unfinished=left, **how) as process:
+        said = process.communicate(typed.encode())[1].decode(errors="replace")
     if process.returncode != 0:
         raise DatabaseError(
             f"{Path(command[0]).name} in {folder.parent}",
@@ -291,9 +300,12 @@ def _copy(cluster: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"ben-luigi-postgresql-{digest}"
 
 
-def _shared_memory() -> str:
-    """`posix` takes its memory from /dev/shm, which is 64 MB in many a container: too little for a parallel query."""
+def _shared_memory(user: dict[str, Any]) -> str:
+    """`posix` takes its memory from /dev/shm, which is 64 MB in many a container: too little for a parallel query.
+
+    And which may be read-only, or closed to whoever runs the server.
+    """
     with suppress(OSError):
-        if shutil.disk_usage("/dev/shm").free >= _SHARED_MEMORY_B:
+        if shutil.disk_usage(_MEMORY).free >= _SHARED_MEMORY_B and _allows(_MEMORY, "-w", user):
             return "posix"
     return "mmap"

@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ import pyarrow.csv as pcsv
 import sqlalchemy as sa
 
 from ben_luigi import config
-from ben_luigi.domain import files
+from ben_luigi.domain import files, waiting
 from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.state import cluster
 from ben_luigi.state.database_url import DatabaseUrl
@@ -36,6 +36,24 @@ SELECT current_setting('server_encoding') = 'UTF8' AS "encoding UTF8",
        coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS "the right to create tables",
        has_database_privilege(current_database(), 'TEMPORARY') AS "the right to create temporary tables"
 """
+_HOLDERS = """
+SELECT coalesce(nullif(application_name, ''), 'session ' || pid || ' of ' || usename) FROM pg_stat_activity
+WHERE pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND classid = %(first)s AND objid = ANY (%(seconds)s)) ORDER BY pid
+"""
+_SESSION = sa.text("SELECT pg_backend_pid()")
+_SET = "SELECT set_config(name, :value, false) FROM pg_settings WHERE name = :name"
+_LOCK_SETTINGS = {
+    # A host that goes without a word keeps its locks until its silence is noticed; by default that takes hours.
+    "tcp_keepalives_idle": "60",
+    "tcp_keepalives_interval": "15",
+    "tcp_keepalives_count": "4",
+    # A session that holds a lock says nothing for hours.
+    "idle_session_timeout": "0",
+}
+_KEEPALIVES = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4, "tcp_user_timeout": 120_000}
+_CONNECT_S = 60
 _FAILED = (sa.exc.DBAPIError, psycopg2.Error)  # SQLAlchemy's pool passes the driver's own errors on
 _engines: dict[tuple[int, str], sa.Engine] = {}
 _with_tables: set[str] = set()  # known to forked workers too, of which there is one a task
@@ -55,7 +73,7 @@ def is_there() -> bool:
     if not _given():
         return (config.data_dir() / "database" / "cluster").is_dir()
     try:
-        with _made_engine().connect() as connection:
+        with _engine().connect() as connection:
             return bool(sa.inspect(connection).has_table("marker"))
     except _FAILED as error:
         raise _unreachable(error) from error
@@ -70,10 +88,13 @@ def check() -> None:
         cluster.check(config.data_dir() / "database" / "cluster")
         return
     try:
-        with _made_engine().connect() as connection:
+        with _engine().connect() as connection:
             answer = connection.execute(sa.text(_CAPABLE)).mappings().one()
+        pooled = _changes_sessions()
     except _FAILED as error:
         raise _unreachable(error) from error
+    if pooled:
+        raise _pooled()
     lacking = [str(what) for what, holds in answer.items() if not holds]
     if lacking:
         raise DatabaseError(
@@ -101,15 +122,58 @@ def connect() -> Any:
     return connection
 
 
+def check_locks() -> None:
+    """DatabaseError if locks do not stay with a connection to the user's server, since a pooler shares its sessions.
+
+    Nobody could be waited for, and what a process has locked would stay locked without it. A server that does not
+    answer is left to what needs it.
+    """
+    with suppress(*_FAILED):
+        if _given() and _changes_sessions():
+            raise _pooled()
+
+
+def _changes_sessions() -> bool:
+    """Whether a connection has another session of the server in each transaction.
+
+    A pooler gives a process id of its own for the session's. It may be one that keeps sessions apart: then nobody else
+    gets the session of a connection that is open.
+    """
+    pooled = _engine()
+    with pooled.connect().execution_options(isolation_level="AUTOCOMMIT") as one, pooled.connect() as other:
+        told = one.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
+        first, *more = [one.execute(_SESSION).scalar_one() for _ in range(3)]
+        return first != told and (other.execute(_SESSION).scalar_one() == first or {*more} != {first})
+
+
+def _pooled() -> DatabaseError:
+    return DatabaseError(
+        f"PostgreSQL at {DatabaseUrl.parse(_given()).place()}",
+        expected="a session for each connection, since locks are a session's",
+        found="a pooler that shares sessions, as PgBouncer does with pool_mode = transaction",
+        remedy="set pool_mode = session for this database, or name the server itself in [database] url",
+    )
+
+
 def _new_engine(place: str) -> sa.Engine:
-    new = _made_engine(pool_pre_ping=True)
+    new = _engine()
     if place not in _with_tables:
         with new.begin() as connection:
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
+            cursor: Any = connection.connection.cursor()
+            wait_for_lock(cursor, "another process to make the tables of the database", _SCHEMA_LOCK, 0)
             SCHEMA.create_all(connection)
             connection.execute(sa.text(ADDED_SINCE))
         _with_tables.add(place)
     return new
+
+
+def _engine() -> sa.Engine:
+    """Transactions see what is committed, whatever the server's default: tasks do not begin anew when others commit."""
+    given = {"application_name": waiting.name(), "connect_timeout": _CONNECT_S, **(_KEEPALIVES if _given() else {})}
+    url, secrets = _url()
+    arguments = {name: value for name, value in given.items() if name not in url.query}
+    arguments |= secrets
+    return sa.create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args=arguments)
 
 
 def _reached(work: Callable[[], _Result]) -> _Result:
@@ -126,11 +190,10 @@ def _reached(work: Callable[[], _Result]) -> _Result:
         raise _unreachable(error) from error
 
 
-def _made_engine(**options: Any) -> sa.Engine:
-    """An engine whose URL has nothing secret in it, so that nobody shows it."""
+def _url() -> tuple[sa.URL, dict[str, str]]:
+    """A URL with nothing secret in it, so that nobody shows it, and what is secret."""
     if _given():
-        own = DatabaseUrl.parse(_given())
-        return sa.create_engine(own.url, connect_args=own.secrets, **options)
+        return DatabaseUrl.parse(_given())
     address = open_server(config.data_dir() / "database")
     url = sa.URL.create(
         "postgresql+psycopg2",
@@ -139,7 +202,7 @@ def _made_engine(**options: Any) -> sa.Engine:
         database=address.database,
         query={"host": address.host},
     )
-    return sa.create_engine(url, **options)
+    return url, {}
 
 
 def _given() -> str:
@@ -163,15 +226,38 @@ def lock_connection() -> Iterator[sa.Connection]:
     """A connection of its own for advisory locks, which are free again when it ends, or the process, or its host."""
     connection = _reached(lambda: engine().connect().execution_options(isolation_level="AUTOCOMMIT"))
     try:
-        # A host that goes without a word keeps its locks until its silence is noticed; by default that takes hours.
-        for option, value in (("idle", 60), ("interval", 15), ("count", 4)):
-            connection.execute(sa.text(f"SET tcp_keepalives_{option} = {value}"))
+        connection.execute(sa.text(_SET), [{"name": name, "value": value} for name, value in _LOCK_SETTINGS.items()])
         yield connection
     except _FAILED as error:
         raise _unreachable(error) from error
     finally:
         connection.invalidate()  # closed, not returned to the pool; if the server has died meanwhile, that is no matter
         connection.close()
+
+
+def wait_for_lock(holder: sa.Connection | psycopg2.extensions.cursor, what: str, first: int, *seconds: int) -> int:
+    """Take one of the advisory locks (`first`, second), waiting until one is free; gives the second number of it.
+
+    A `lock_connection` has it until it ends, the cursor of a transaction until that ends. Who waits says so.
+    """
+    cursor: Any = holder.connection.cursor() if isinstance(holder, sa.Connection) else holder
+    function = "pg_try_advisory_lock" if cursor.connection.autocommit else "pg_try_advisory_xact_lock"
+    taken: list[int] = []
+
+    def one_is_free() -> bool:
+        for second in seconds:
+            cursor.execute(f"SELECT {function}(%s, %s)", (first, second))
+            if cursor.fetchone()[0]:
+                taken.append(second)
+                break
+        return bool(taken)
+
+    def holders() -> list[str]:
+        cursor.execute(_HOLDERS, {"first": first, "seconds": [second % 2**32 for second in seconds]})
+        return [str(name) for (name,) in cursor.fetchall()]
+
+    waiting.wait_for(one_is_free, what, holders)
+    return taken[0]
 
 
 @contextmanager

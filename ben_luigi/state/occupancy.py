@@ -6,12 +6,13 @@ loses its lock. So whoever is alone in the folder may remove what dead processes
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from ben_luigi.domain import files
+from ben_luigi.domain import files, locks
+from ben_luigi.domain.errors import BadInput
 
 LOCK = "in-use.lock"
 _OTHERS = {"database", "export", "sample"}  # the server sweeps its own; the others appear as a whole
@@ -19,10 +20,14 @@ _held: dict[Path, int] = {}
 
 
 def enter(folder: Path) -> None:
-    """Be seen in `folder` until this process and all that it forks have ended."""
+    """Be seen in `folder` until this process and all that it forks have ended.
+
+    Whoever is alone there and removes something is waited for. On a file system without locks nobody is seen.
+    """
     if folder not in _held:
         _held[folder] = _opened(folder)
-        fcntl.flock(_held[folder], fcntl.LOCK_SH)
+        with suppress(OSError):
+            locks.take(_held[folder], locks.SHARED, f"another process to tidy up {folder}")
 
 
 def sweep_if_alone(folder: Path) -> list[Path]:
@@ -31,12 +36,13 @@ def sweep_if_alone(folder: Path) -> list[Path]:
         return []
     descriptor = _opened(folder)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return [path for place in _folders(folder) for path in files.sweep(place, older_than_s=0)]
-    except OSError:  # somebody else works there; or the file system cannot tell
-        return []
+        if locks.try_take(descriptor, locks.ALONE):
+            return [path for place in _folders(folder) for path in files.sweep(place, older_than_s=0)]
+    except OSError:  # the file system has no locks, or something cannot be removed
+        pass
     finally:
         os.close(descriptor)
+    return []
 
 
 def leave(folder: Path) -> None:
@@ -46,8 +52,16 @@ def leave(folder: Path) -> None:
 
 
 def _opened(folder: Path) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
-    return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return locks.opened(folder / LOCK)
+    except OSError as error:
+        raise BadInput(
+            folder / LOCK,
+            expected="a lock file that this user can open, in a folder to write to",
+            found=str(error.strerror),
+            remedy="run as the user who made the folder, or name another [dataset] data_dir",
+        ) from error
 
 
 def _folders(folder: Path) -> Iterator[Path]:

@@ -1,6 +1,6 @@
 """The embedded PostgreSQL server: one for each database folder, started by its first user and stopped by its last.
 
-Locks (flock) say who lives, never process ids, which are used again. The folder holds
+Locks (flock) say who lives, never process ids, which are used again. Who waits for one says so. The folder holds
 
     start.lock    held while somebody starts or stops the server
     users.lock    shared by every process that uses the server and, through fork, by its children
@@ -16,7 +16,6 @@ To look into a database whose path is too long for a socket: `cd <folder>/cluste
 from __future__ import annotations
 
 import atexit
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from pathlib import Path
 
+from ben_luigi.domain import locks, waiting
 from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.domain.files import sweep
 from ben_luigi.state import cluster as postgres
@@ -88,14 +88,16 @@ def close_server(folder: Path) -> None:
 
 
 @atexit.register
-def _close_all() -> None:
+def close_all() -> None:
+    """Stop using each server that this process uses."""
     for folder in list(_uses):
         close_server(folder)
 
 
 def _join(folder: Path) -> _Use:
-    users = _lock(folder / "users.lock", fcntl.LOCK_SH)
+    users = locks.opened(folder / "users.lock")
     try:
+        locks.take(users, locks.SHARED, f"the lock {folder / 'users.lock'}")
         _start(folder)
         return _use(folder / "cluster", users)
     except BaseException:
@@ -115,23 +117,27 @@ def _use(cluster: Path, users: int) -> _Use:
 
 def _start(folder: Path) -> None:
     """Start the server unless one lives, and return when it answers."""
-    cluster, log = folder / "cluster", folder / "server.log"
+    log = folder / "server.log"
     said = log.stat().st_size if log.exists() else 0
     launched, deadline = False, time.monotonic() + _START_S
-    while not postgres.answers(cluster):
-        server = _try_lock(folder / "server.lock")
-        if server is not None:
-            try:
+
+    def answers() -> bool:
+        nonlocal launched
+        if postgres.answers(folder / "cluster"):
+            return True
+        with _tried(folder / "server.lock") as server:
+            if server is not None:
                 if launched:
                     raise _failure(folder, found=f"it ended at once; {_said_since(log, said)}")
-                sweep(folder)
-                postgres.launch(cluster, server, log)
+                sweep(folder, older_than_s=0)
+                postgres.launch(folder / "cluster", server, log)
                 launched = True
-            finally:
-                os.close(server)
-        elif time.monotonic() > deadline:
-            raise _failure(folder, found=f"no answer in {_START_S:.0f} s; {_said_since(log, said)}")
-        time.sleep(_POLL_S)
+            elif time.monotonic() > deadline:
+                raise _failure(folder, found=f"no answer in {_START_S:.0f} s; {_said_since(log, said)}")
+        return False
+
+    what = f"an answer of the PostgreSQL server in {folder}"
+    waiting.wait_for(answers, what, lambda: _holders(folder), _POLL_S)
 
 
 def _stop_unused(folder: Path) -> None:
@@ -139,46 +145,55 @@ def _stop_unused(folder: Path) -> None:
     if not _is_free(folder / "users.lock"):
         return
     deadline = time.monotonic() + _STOP_S
-    while not _is_free(folder / "server.lock"):
-        if time.monotonic() > deadline:
-            return
+
+    def stopped() -> bool:
+        if _is_free(folder / "server.lock"):
+            return True
         postgres.interrupt(folder / "cluster")
-        time.sleep(_POLL_S)
-    postgres.clear_up(folder / "cluster")
+        return time.monotonic() > deadline
+
+    what = f"the end of the PostgreSQL server in {folder}"
+    waiting.wait_for(stopped, what, lambda: _holders(folder), _POLL_S)
+    if _is_free(folder / "server.lock"):
+        postgres.clear_up(folder / "cluster")
 
 
-def _lock(path: Path, kind: int) -> int:
-    """A descriptor that holds a lock on `path`; its forked copies hold it too, and the last to close frees it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+@contextmanager
+def _tried(path: Path) -> Iterator[int | None]:
+    """A descriptor that holds the lock at `path`, as do its forked copies, or None if the lock is not free."""
+    descriptor = locks.opened(path)
     try:
-        fcntl.flock(descriptor, kind)
-    except BaseException:
+        yield descriptor if locks.try_take(descriptor, locks.ALONE) else None
+    finally:
         os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _try_lock(path: Path) -> int | None:
-    try:
-        return _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
 
 
 def _is_free(path: Path) -> bool:
-    descriptor = _try_lock(path)
-    if descriptor is not None:
+    with _tried(path) as descriptor:
+        return descriptor is not None
+
+
+def _holders(folder: Path) -> list[str]:
+    """The server, or who has started or is making it."""
+    server = postgres.process(folder / "cluster")
+    if server is not None:
+        return [locks.told(server)]
+    descriptor = locks.opened(folder / "server.lock")
+    try:
+        return locks.holders(descriptor)
+    finally:
         os.close(descriptor)
-    return descriptor is not None
 
 
 @contextmanager
 def _starting(folder: Path) -> Iterator[None]:
-    descriptor = _lock(folder / "start.lock", fcntl.LOCK_EX)
+    descriptor = locks.opened(folder / "start.lock")
     try:
+        what = f"another process to start or stop the PostgreSQL server in {folder}"
+        locks.take(descriptor, locks.ALONE, what, _POLL_S)
         yield
     finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # not only closed: another thread may just have forked a copy
+        locks.free(descriptor)  # not only closed: another thread may just have forked a copy
         os.close(descriptor)
 
 

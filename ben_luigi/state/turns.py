@@ -12,7 +12,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -20,12 +19,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from ben_luigi import config
+from ben_luigi.domain import waiting
 from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.state import database, occupancy
 
 _log = logging.getLogger(__name__)
 _TASKS = 20180503
-_POLL_S = 0.5
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
@@ -33,11 +32,12 @@ class Turn:
     """The context in which Luigi runs a task (`[worker] task_process_context`)."""
 
     def __init__(self, process: Any) -> None:
-        pass
+        self._task = process.task
 
     def __enter__(self) -> None:
         """Be seen in the data folder, and end with the worker."""
         _end_with_parent()
+        waiting.at_work_on(str(self._task))
         occupancy.enter(config.data_dir())
 
     def __exit__(self, *_: object) -> None:
@@ -69,8 +69,7 @@ def alone_with(task_id: str) -> Iterator[None]:
 
 @contextmanager
 def _lock(task_id: str) -> Iterator[None]:
-    key = sa.func.hashtext(task_id)
     with database.lock_connection() as connection:
-        while not connection.execute(sa.select(sa.func.pg_try_advisory_lock(_TASKS, key))).scalar_one():
-            time.sleep(_POLL_S)
+        key = connection.execute(sa.select(sa.func.hashtext(task_id))).scalar_one()
+        database.wait_for_lock(connection, f"the turn of {task_id}", _TASKS, key)
         yield

@@ -24,7 +24,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -136,9 +136,8 @@ def living(folder: Path) -> list[str]:
 
 def _stop_in_tasks() -> None:
     """Have tasks stop when what they make is all there, but not yet under its name, or not committed."""
-    from ben_luigi.domain import files
+    from ben_luigi.domain import children, files
     from ben_luigi.domain.cdse.download import Download
-    from ben_luigi.domain.products import sen2cor
     from ben_luigi.stages.task import PipelineTask
     from ben_luigi.state.targets import MadeFile, TileRows
 
@@ -172,15 +171,16 @@ def _stop_in_tasks() -> None:
     before(Download, "_publish")
     before(MadeFile, "record", RECORD)
 
-    guarded = sen2cor._guarded
+    guarded: Any = children.guarded
 
     @contextmanager
-    def stopping_while_guarded(process: Any) -> Iterator[None]:
-        with guarded(process):
-            _stop("ConvertToL2A")
+    def stopping_while_guarded(process: Any, unfinished: Sequence[Path] = ()) -> Iterator[None]:
+        with guarded(process, unfinished):
+            if not unfinished:  # Sen2Cor, and not the database that is being made
+                _stop("ConvertToL2A")
             yield
 
-    sen2cor._guarded = stopping_while_guarded
+    children.guarded = stopping_while_guarded
 
 
 def _stop(family: str) -> None:

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import logging
 import multiprocessing
+import os
+import signal
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import luigi
 import pytest
 import sqlalchemy as sa
 
+from ben_luigi.domain import waiting
 from ben_luigi.domain.cdse.errors import PermanentError
 from ben_luigi.state import budget, database, server
 from ben_luigi.state.schema import FAILED_TRY
+from tests.unit.test_waiting import on_message
 
 HOUR = timedelta(hours=1)
 
@@ -69,8 +75,7 @@ def _work(now: Synchronized[int], most: Synchronized[int]) -> None:
             now.value -= 1
 
 
-def test_never_more_than_the_places_are_taken_over_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "_POLL_S", 0.02)
+def test_never_more_than_the_places_are_taken_over_all_processes() -> None:
     context = multiprocessing.get_context("fork")
     now, most = context.Value("i", 0), context.Value("i", 0)
     processes = [context.Process(target=_work, args=(now, most)) for _ in range(6)]
@@ -82,18 +87,30 @@ def test_never_more_than_the_places_are_taken_over_all_processes(monkeypatch: py
     assert most.value == 2
 
 
-def _hang() -> None:
-    with budget.place(1):
-        time.sleep(60)
+def _hold(taken: Event) -> None:
+    waiting.at_work_on("DownloadL1C(tile=33UUP_20170613)")
+    database.engine().dispose()
+    with budget.place(2), budget.place(2):
+        taken.set()
+        signal.pause()
 
 
-def test_a_process_that_is_killed_gives_its_place_back() -> None:
-    holder = multiprocessing.get_context("fork").Process(target=_hang)
+def test_a_process_that_is_stopped_is_named_to_who_waits_and_gives_its_places_back_when_it_is_killed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fork = multiprocessing.get_context("fork")
+    taken = fork.Event()
+    holder = fork.Process(target=_hold, args=(taken,))
     holder.start()
-    time.sleep(1.5)
-    with database.engine().connect() as connection:
-        assert not budget._taken(connection, 1)
-    holder.kill()
-    holder.join()
-    with budget.place(1):
-        pass
+    assert holder.pid and taken.wait(60)
+    os.kill(holder.pid, signal.SIGSTOP)
+    monkeypatch.setattr(waiting, "_FIRST_S", 0.0)
+    log = logging.getLogger(waiting.__name__)
+    try:
+        with on_message(log, holder.kill), budget.place(2):
+            pass
+    finally:
+        holder.kill()
+        holder.join()
+    assert "waiting for one of 2 places for downloads, 0:00:00 by now" in caplog.text
+    assert f"DownloadL1C(tile=33UUP_20170613) (process {holder.pid} on {waiting._host()}, which is stop" in caplog.text

@@ -122,6 +122,7 @@ BREED = ('(trap "" TERM; sleep 600) & echo $! >> "$2/../../pids"', 'echo $$ >> "
 CONVERT = f"""
 import signal, sys
 from pathlib import Path
+from ben_luigi.domain import children
 from ben_luigi.domain.products import sen2cor
 sen2cor._GRACE_S = 0.3
 folder = Path(sys.argv[1])
@@ -153,21 +154,23 @@ def test_it_ends_with_all_its_processes(tmp_path: Path, how: str) -> None:
     assert not any(is_alive(pid) for pid in pids)
 
 
-def test_a_signal_that_comes_while_it_starts_waits_until_it_can_be_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", -signal.SIGINT)])
+def test_a_signal_that_comes_while_it_starts_waits_until_it_can_be_ended(tmp_path: Path, name: str, code: int) -> None:
     program(tmp_path, *BREED)
     early = CONVERT.replace(
         "sen2cor.convert(",
-        "guard = sen2cor._guarded\n"
-        "def late(process):\n    signal.raise_signal(signal.SIGTERM)\n    return guard(process)\n"
-        "sen2cor._guarded = late\nsen2cor.convert(",
+        "guard = children.guarded\n"
+        f"def late(*what):\n    signal.raise_signal(signal.{name})\n    return guard(*what)\n"
+        "children.guarded = late\nsen2cor.convert(",
     )
     run = subprocess.run(
         [sys.executable, "-c", early, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         timeout=60,
         check=False,
+        stderr=subprocess.DEVNULL,
     )
-    assert run.returncode == 143
+    assert run.returncode == code
     left = [path for path in Path("/proc").glob("[0-9]*/cwd") if _leads_below(path, tmp_path)]
     assert not left
 

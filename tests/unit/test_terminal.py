@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COLUMNS, PROCESSES, STEPS = 100, 3, 20
 
 WORKERS = f"""
-import logging, multiprocessing, os, signal, time
+import logging, multiprocessing, os, signal, sys, time
 import terminal  # the module alone, without all that the package imports
 
 log = logging.getLogger()
@@ -34,6 +35,7 @@ def work(number):
     for step in range({STEPS} + 1):
         terminal.show(f"key {{number}}", f"download of tile {{number}}", step * 5e6, {STEPS} * 5e6, "B")
         log.info("line %d of process %d", step, number)
+        drawn.wait()
         time.sleep(0.01)
     if number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -41,9 +43,12 @@ def work(number):
 
 with terminal.opened():
     context = multiprocessing.get_context("fork")
+    drawn = context.Event()
     processes = [context.Process(target=work, args=(number,)) for number in range({PROCESSES})]
     for process in processes:
         process.start()
+    sys.stdin.readline()
+    drawn.set()
     for process in processes:
         process.join()
     log.info("the last line")
@@ -54,22 +59,27 @@ BAR = re.compile(r"download of tile (\d) +\d+ %\|.*\| [\d.]+M?/100MB ([\d.]+[kMG
 LINE = re.compile(r"line \d+ of process \d|the last line|the end")
 
 
-def _on_a_terminal(program: str, columns: int) -> str:
-    """All that the program writes to a terminal that is so wide."""
+def _on_a_terminal(
+    program: str, columns: int, at_once: int = 2**16, then: Callable[[str, int], None] = lambda said, terminal: None
+) -> str:
+    """All that the program writes to a terminal that is so wide, and slow if it takes few bytes `at_once`.
+
+    After each piece `then` is given what was written so far, and the terminal.
+    """
     ours, its = pty.openpty()
     termios.tcsetwinsize(its, (30, columns))
-    process = subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdin=its,
-        stdout=its,
-        stderr=its,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "ben_luigi")},
-    )
+    attributes = termios.tcgetattr(its)
+    attributes[3] &= ~termios.ECHO
+    termios.tcsetattr(its, termios.TCSANOW, attributes)
+    process = _started(program, its, its)
     os.close(its)
     said = b""
     try:
-        while chunk := os.read(ours, 2**16):
+        while chunk := os.read(ours, at_once):
             said += chunk
+            then(said.decode(errors="replace"), ours)
+            if at_once < 2**12:
+                time.sleep(0.0005)
     except OSError:  # the last process has closed it
         pass
     finally:
@@ -78,13 +88,27 @@ def _on_a_terminal(program: str, columns: int) -> str:
     return said.decode()
 
 
+def _started(program: str, stdin: int, output: int) -> subprocess.Popen[bytes]:
+    # A standard error without a buffer has no lock, and nothing to be tested.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=stdin,
+        stdout=output,
+        stderr=output,
+        env={**buffered, "PYTHONPATH": str(ROOT / "ben_luigi")},
+    )
+
+
 def _screen(said: str) -> list[str]:
-    """What stands on an endless screen at the end: carriage return, line feed, and cursor up are obeyed."""
+    """What stands on an endless screen at the end: carriage return, line feed, cursor up and clearing are obeyed."""
     rows: list[list[str]] = [[]]
     row = column = 0
-    for token in re.findall(r"\x1b\[A|\r|\n|[^\x1b\r\n]+", said):
+    for token in re.findall(r"\x1b\[[AJ]|\r|\n|[^\x1b\r\n]+", said):
         if token == "\x1b[A":
             row -= 1
+        elif token == "\x1b[J":
+            rows[row:] = [rows[row][:column]]
         elif token == "\r":
             column = 0
         elif token == "\n":
@@ -100,8 +124,15 @@ def _screen(said: str) -> list[str]:
 
 @pytest.mark.parametrize("columns", [COLUMNS, 0])
 def test_bars_of_several_processes_garble_neither_each_other_nor_the_lines(columns: int) -> None:
-    said = _on_a_terminal(WORKERS, columns)
-    pieces = [piece.strip() for piece in re.split(r"\x1b\[A|\r|\n", said) if piece.strip()]
+    seen: set[str] = set()
+
+    def then(said: str, terminal: int) -> None:
+        if not seen and all(f"download of tile {number}" in said for number in range(PROCESSES)):
+            seen.add("all")
+            os.write(terminal, b"\n")
+
+    said = _on_a_terminal(WORKERS, columns, then=then)
+    pieces = [piece.strip() for piece in re.split(r"\x1b\[[AJ]|\r|\n", said) if piece.strip()]
     assert [piece for piece in pieces if not BAR.fullmatch(piece) and not LINE.fullmatch(piece)] == []
     drawn = {match[1] for piece in pieces if (match := BAR.fullmatch(piece))}
     assert drawn == {"0", "1", "2"}
@@ -112,6 +143,123 @@ def test_bars_of_several_processes_garble_neither_each_other_nor_the_lines(colum
     assert set(left) == {*expected, "the last line", "the end"}
     assert len(left) == len(expected) + 2
     assert left[-2:] == ["the last line", "the end"]
+
+
+FORKS = """
+import logging, multiprocessing, sys, threading, time
+import terminal
+
+log = logging.getLogger()
+fork = multiprocessing.get_context("fork")
+
+def write(stop):
+    number = 0
+    while not stop.is_set():
+        number += 1
+        for bar in range(4):
+            terminal.show(f"key {bar}", f"bar {bar}", number % 1000, 1000, "B")
+        log.info("line %d", number)
+        time.sleep(0.002)
+
+def fork_and_fork():
+    for number in range(200):
+        child = fork.Process(target=int)
+        child.start()
+        child.join(60)
+        if child.exitcode is None:
+            child.kill()
+            sys.exit(f"child {number} does not end")
+"""
+
+BARS = f"""{FORKS}
+logging.basicConfig(level=logging.INFO, force=True)
+with terminal.opened():
+    stop = fork.Event()
+    other = fork.Process(target=write, args=(stop,))
+    other.start()
+    try:
+        fork_and_fork()
+    finally:
+        stop.set()
+        other.join()
+"""
+
+THREAD = f"""{FORKS}
+terminal.outlive_readers()
+logging.basicConfig(level=logging.INFO, force=True)
+stop = threading.Event()
+thread = threading.Thread(target=write, args=(stop,))
+thread.start()
+try:
+    fork_and_fork()
+finally:
+    stop.set()
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("program", [BARS, THREAD], ids=["bars", "a thread that logs"])
+def test_a_child_ends_though_it_was_forked_while_a_slow_terminal_was_written_to(program: str) -> None:
+    """Two hundred of them: a lock that the one that writes held when they were forked is never free again in them."""
+    _on_a_terminal(program, COLUMNS, at_once=64)
+
+
+WIDTHS = """
+import sys
+import terminal
+
+with terminal.opened():
+    terminal.show("a", "a bar with a name", 30, 100, "B")
+    terminal.show("b", "a bar with a long name, of which nobody knows how long it will take", 3, None, "patches")
+    sys.stdin.readline()
+    terminal.show("a", "a bar with a name", 60, 100, "B")
+    sys.stdin.readline()
+"""
+
+
+def test_no_bar_breaks_in_two_where_a_terminal_becomes_narrower_or_shows_what_is_typed() -> None:
+    """A terminal that is 60 letters wide, then 40. Its cursor rests where a `^C` fits in."""
+    told: list[int] = []
+
+    def then(said: str, terminal: int) -> None:
+        if not told and "long name" in said:
+            termios.tcsetwinsize(terminal, (30, 40))
+            told.append(len(said))
+            os.write(terminal, b"\n")
+        if len(told) == 1 and "60.0/100B" in said[told[0] :]:
+            told.append(len(said))
+            os.write(terminal, b"\n")
+
+    said = _on_a_terminal(WIDTHS, 60, then=then)
+    frames = [frame for frame in said.split("\r\x1b[J") if "bar" in frame]
+    assert len(told) == 2 and len(frames) >= 2, said
+    for frame, columns in ((frames[0], 60), (frames[-1], 40)):
+        rows = re.split(r"\r\n|\x1b\[A|\r", frame)
+        assert rows[0].startswith("a bar with a name") and rows[1].startswith("a bar with a long"), frame
+        assert max(map(len, rows)) < columns, frame
+        assert frame.replace("\r\n", "").endswith("\x1b[A\r"), frame
+
+
+def test_lines_are_written_though_the_process_that_draws_was_killed() -> None:
+    said = _on_a_terminal(
+        """
+import logging, subprocess
+import terminal
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+started = []
+popen = subprocess.Popen
+subprocess.Popen = lambda *what, **how: started.append(popen(*what, **how)) or started[-1]
+with terminal.opened():
+    logging.info("before")
+    started[0].kill()
+    started[0].wait()
+    logging.info("after")
+    terminal.show("a", "a bar", 1, 2, "B")
+""",
+        COLUMNS,
+    )
+    assert "after" in _screen(said)
 
 
 class _Told(luigi.Task):

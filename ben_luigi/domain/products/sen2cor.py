@@ -6,18 +6,16 @@ output that exists (`AttributeError: 'bool' object has no attribute 'SPACECRAFT_
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
-from ben_luigi.domain import given, surroundings
+from ben_luigi.domain import children, given, surroundings
 from ben_luigi.domain.errors import BadName, Sen2CorError, some
 from ben_luigi.domain.files import remove
 from ben_luigi.domain.names import ProductName
@@ -89,8 +87,8 @@ def convert(
     """Convert the L1C `.SAFE` folder `safe` and give the L2A `.SAFE` folder, below `work`, which is emptied first.
 
     What the program prints is in `log`; `progress` is called with the part that it says is done, from 0 to 1.
-    Sen2CorError if it fails or what it leaves is not complete. On any exception and on SIGTERM the program ends with
-    all processes that it has started.
+    Sen2CorError if it fails or what it leaves is not complete. On any exception and on signals that stop this process
+    the program ends with all processes that it has started.
     """
     name = ProductName.parse(safe.name)
     program = find_executable(executable)
@@ -139,77 +137,19 @@ def _end_of(log: Path, most_bytes: int) -> bytes:
 
 
 def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None]) -> int:
-    """Run a command in a session of its own, and leave none of its processes behind; `watch` it now and then."""
-    with _sigterm_raises() as from_now_on:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        with _guarded(process):
-            try:
-                from_now_on()
-                while True:
-                    with suppress(subprocess.TimeoutExpired):
-                        return process.wait(_WATCH_S)
-                    watch()
-            finally:
-                _end(process)
-
-
-@contextmanager
-def _guarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Have what is left of its session killed in the end, and when we are killed: a shell waits at a pipe of ours."""
-    command = ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(process.pid)]
-    with subprocess.Popen(
-        command, env=surroundings.of_child(), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
-    ):
-        yield
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[Callable[[], None]]:
-    """Turn SIGTERM into SystemExit, so that `finally` runs. Only the main thread may set a handler.
-
-    One that comes before the function that is given was called waits for that: nothing is left half started.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    waits, came = True, False
-
-    def leave(number: int = signal.SIGTERM, frame: FrameType | None = None) -> None:
-        nonlocal came
-        came = True
-        if not waits:
-            raise SystemExit(128 + number)
-
-    def from_now_on() -> None:
-        nonlocal waits
-        waits = False
-        if came:
-            leave()
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield from_now_on
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the process, then kill it and whatever else lives in its session."""
-    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(_GRACE_S)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    """Run a command, and leave none of its processes behind; `watch` it now and then."""
+    how: dict[str, Any] = {
+        "cwd": folder,
+        "env": _environment(),
+        "stdin": subprocess.DEVNULL,
+        "stdout": output,
+        "stderr": output,
+    }
+    with children.running(command, grace_s=_GRACE_S, **how) as process:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(_WATCH_S)
+            watch()
 
 
 def _judge(code: int, said: bytes, output: Path, name: ProductName) -> str:

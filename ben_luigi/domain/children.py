@@ -1,0 +1,98 @@
+"""Programs that end with the process that has started them, with all that they have started, however that ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+_GUARD = 'read -r _ && exit; kill -s KILL -- "-$0"; rm -rf -- "$@"'
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@contextmanager
+def running(
+    command: list[str], *, grace_s: float, unfinished: Sequence[Path] = (), **how: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command in a session of its own; at the end of the block none of its processes is left.
+
+    What is still there is asked to end, and killed after `grace_s` seconds; when this process is killed, at once, and
+    what the command leaves `unfinished` is removed. SIGTERM, Ctrl-C and SIGHUP raise in this process, so that the block
+    ends. `how` is for Popen.
+    """
+    with _signals_raise() as from_now_on:
+        process = subprocess.Popen(command, start_new_session=True, **how)
+        with guarded(process, unfinished):
+            try:
+                from_now_on()
+                yield process
+            finally:
+                _end(process, grace_s)
+
+
+@contextmanager
+def guarded(process: subprocess.Popen[bytes], unfinished: Sequence[Path] = ()) -> Iterator[None]:
+    """Have all of a process's session killed, and `unfinished` removed, when this process is killed.
+
+    A shell waits at a pipe of ours.
+    """
+    command = ["/bin/sh", "-c", _GUARD, str(process.pid), *map(str, unfinished)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as guard:
+        try:
+            yield
+        finally:
+            guard.communicate(b"\n")
+
+
+@contextmanager
+def _signals_raise() -> Iterator[Callable[[], None]]:
+    """Turn the signals that stop a process into exceptions, so that `finally` runs; only a main thread can.
+
+    One that comes before the function that is given was called waits for that: nothing is left half started.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    waiting: list[int] | None = []
+    found = {number: signal.getsignal(number) for number in _STOPPING}
+    before = {number: handler for number, handler in found.items() if handler not in (None, signal.SIG_IGN)}
+
+    def leave(number: int, frame: FrameType | None = None) -> None:
+        handler = before[signal.Signals(number)]
+        if waiting is not None:
+            waiting.append(number)
+        elif callable(handler):
+            handler(number, frame)
+        else:
+            raise SystemExit(128 + number)
+
+    def from_now_on() -> None:
+        nonlocal waiting
+        came, waiting = waiting or [], None
+        for number in came:
+            leave(number)
+
+    for number in before:
+        signal.signal(number, leave)
+    try:
+        yield from_now_on
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Ask the process, then kill it and whatever else lives in its session."""
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(grace_s)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,76 @@
+"""Waiting for others, but not in silence: what for, and which process of which task on which host has it.
+
+A process names itself as `123@host ConvertToL2A(tile=33UUP_20170613)`: in the locks that it holds, and to the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+import psutil
+
+_log = logging.getLogger(__name__)
+_FIRST_S, _AGAIN_S = 10.0, 60.0
+_NAME_LETTERS = 63  # of PostgreSQL's application_name, which takes ASCII alone
+_HOST_LETTERS = 24
+_NAME = re.compile(r"(?P<process>\d+)@(?P<host>\S+) ?(?P<task>.*)")
+
+_task = ""
+
+
+def at_work_on(task: str) -> None:
+    """What this process names as its task from now on."""
+    global _task
+    _task = task
+
+
+def name() -> str:
+    """This process's name: process id, host, task."""
+    said = f"{os.getpid()}@{_host()} {_task}".rstrip()[:_NAME_LETTERS]
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in said)
+
+
+def wait_for(holds: Callable[[], bool], what: str, holder: Callable[[], Iterable[str]], poll_s: float = 0.5) -> None:
+    """Return when `holds` does, asked every `poll_s` seconds.
+
+    After ten seconds, and again each minute, the log says that `what` is waited for, and who has it: `holder` gives the
+    names of processes, or other words.
+    """
+    began = time.monotonic()
+    due = began + _FIRST_S
+    while not holds():
+        now = time.monotonic()
+        if now >= due:
+            due = now + _AGAIN_S
+            found = ", and ".join(described(name) for name in holder()) or "nobody who can be seen from here"
+            _log.warning("waiting for %s, %s by now; it is with %s", what, timedelta(seconds=round(now - began)), found)
+        time.sleep(poll_s)
+
+
+def described(name: str) -> str:
+    """A process's name in words, with its state where it is one of this host's; other words as they are."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return name
+    process, host, task = int(match["process"]), match["host"], match["task"]
+    state = local(process) if host == _host() else ""
+    return f"{task or 'a process without a task'} (process {process} on {host}{state and ', '}{state})"
+
+
+def local(process: int) -> str:
+    """The state of a process of this host, and what to do about one that somebody has stopped."""
+    try:
+        stopped = psutil.Process(process).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.NoSuchProcess:
+        return "which has ended, but not what it started"
+    return f"which is stopped: `kill -CONT {process}` lets it go on, `kill -KILL {process}` ends it" if stopped else ""
+
+
+def _host() -> str:
+    return socket.gethostname().partition(".")[0][:_HOST_LETTERS]
