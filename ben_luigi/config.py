@@ -221,6 +221,14 @@ def value(option: str) -> Any:
     return getattr(globals()[section](), name)
 
 
+def result_options() -> dict[str, Any]:
+    """The options that results are made from, or removed by, with their values: `archive.level` and so on."""
+    sections = (dataset, inputs, tile, archive, subset, metadata, retention)
+    options = [f"{section.__name__}.{name}" for section in sections for name in options_of(section)]
+    options += ["sen2cor.any_version", "cdse.catalogue_url", "cdse.accept_superseded"]
+    return {option: value(option) for option in options if option != "dataset.data_dir"}
+
+
 def data_dir() -> Path:
     """The folder of everything that the pipeline makes, absolute."""
     return Path(dataset().data_dir).expanduser().absolute()

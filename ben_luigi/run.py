@@ -35,7 +35,7 @@ from ben_luigi.stages.comparison import beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.state import code as own_code
-from ben_luigi.state import database, failures, occupancy, server
+from ben_luigi.state import database, failures, identity, occupancy, server
 
 _SCHEDULING_ERROR, _UNHANDLED = 35, 40
 _CODES = {
@@ -96,6 +96,7 @@ def _made(arguments: list[str]) -> int:
     """Exit code of what is made, be it that nothing is to be done."""
     occupancy.enter(config.data_dir())
     config.lock_this_command()
+    identity.enter(config.data_dir(), config.result_options())
     database.check_locks()
     retire_all()
     if arguments == ["FinalizeDataset"] and FinalizeDataset().complete():

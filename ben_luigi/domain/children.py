@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from ben_luigi.domain import surroundings
+
 _GUARD = 'read -r _ && exit; kill -s KILL -- "-$0"; rm -rf -- "$@"'
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -43,7 +45,8 @@ def guarded(process: subprocess.Popen[bytes], unfinished: Sequence[Path] = ()) -
     A shell waits at a pipe of ours.
     """
     command = ["/bin/sh", "-c", _GUARD, str(process.pid), *map(str, unfinished)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as guard:
+    how: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    with subprocess.Popen(command, env=surroundings.of_child(), **how) as guard:
         try:
             yield
         finally:

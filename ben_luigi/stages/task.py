@@ -28,7 +28,7 @@ from luigi.task import flatten
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadInput, DamagedFile
-from ben_luigi.state import code, turns
+from ben_luigi.state import code, identity, turns
 from ben_luigi.state.targets import MadeFile, MadeFolder, TileRows, snapshot, withdraw_damaged
 
 _log = logging.getLogger(__name__)
@@ -151,6 +151,7 @@ class PipelineTask(luigi.Task):
 
     def run(self) -> Iterator[Any]:
         """Make the result, unless it turns out to be true still: what is missing for it first, alone with it."""
+        identity.enter(config.data_dir(), config.result_options())
         yield from self._missing(self.deps())
         yield from self._missing(self.needs())
         try:

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from ben_luigi import config
 from ben_luigi.domain import files, waiting
 from ben_luigi.domain.errors import DatabaseError
-from ben_luigi.state import cluster
+from ben_luigi.state import cluster, identity
 from ben_luigi.state.database_url import DatabaseUrl
 from ben_luigi.state.schema import ADDED_SINCE, SCHEMA
 from ben_luigi.state.server import Address, open_server
@@ -163,6 +163,8 @@ def _new_engine(place: str) -> sa.Engine:
             wait_for_lock(cursor, "another process to make the tables of the database", _SCHEMA_LOCK, 0)
             SCHEMA.create_all(connection)
             connection.execute(sa.text(ADDED_SINCE))
+            if _given():
+                identity.own(connection, config.data_dir(), DatabaseUrl.parse(_given()).place())
         _with_tables.add(place)
     return new
 

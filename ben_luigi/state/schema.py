@@ -205,6 +205,13 @@ FAILED_TRY = Table(
     Column("error", Text, nullable=False),
 )
 
+DATA_FOLDER = Table(
+    "data_folder",
+    SCHEMA,
+    Column("id", Text, primary_key=True),
+    Column("path", Text, nullable=False),
+)
+
 ADDED_SINCE = "ALTER TABLE marker ADD COLUMN IF NOT EXISTS made_with text NOT NULL DEFAULT '{}'"
 """SQL: what the tables of an older checkout lack."""
 
