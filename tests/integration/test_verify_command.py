@@ -12,7 +12,7 @@ import pytest
 from ben_luigi.domain.formats import tarball
 from ben_luigi.sample.layout import World
 from ben_luigi.stages.finalize import REFERENCES
-from tests.integration.running import ROOT, Run
+from tests.integration.running import ROOT, Run, dataset_digests, pipeline
 from tests.integration.running import command as run
 
 pytestmark = pytest.mark.skipif(shutil.which("zstd") is None, reason="no zstd")
@@ -97,3 +97,20 @@ def test_the_pipelines_own_dataset_is_held_against_its_inputs_and_must_have_ever
     assert lines[:2] == ["provenance.json: missing", "stac: surplus: provenance.json"]
     assert [line.partition(": expected sha256 ")[0] for line in lines[2:4]] == ["stac", "report"]
     assert lines[-1] == f"{folder}: 4 findings"
+
+
+def test_what_is_damaged_when_it_is_looked_at_is_made_again_by_itself(sample_run: Run, tmp_path: Path) -> None:
+    """A bit of an archive, of a STAC item and of the provenance: each in its size, as a failing disk does it."""
+    subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
+    data = tmp_path / "data"
+    good = dataset_digests(data)
+    (item,) = (data / "dataset" / "stac").glob("*35VNJ/*.json")
+    for path in (data / "dataset" / "BigEarthNet-S2.tar.zst", data / "dataset" / "provenance.json", item):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    (data / "archives" / "verified.json").unlink()
+    again = pipeline(tmp_path)
+    assert again.code == 0, again.said
+    assert again.said.count("; it is made again by ") == 3, again.said
+    assert dataset_digests(data) == good
