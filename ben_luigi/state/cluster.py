@@ -123,7 +123,7 @@ def _has_name(user: int) -> bool:
 
 def _enters(folder: Path, user: dict[str, Any]) -> bool:
     command = ["/bin/sh", "-c", 'test -x "$0"', str(folder)]
-    return subprocess.run(command, capture_output=True, check=False, **user).returncode == 0
+    return subprocess.run(command, env=_ENVIRONMENT, capture_output=True, check=False, **user).returncode == 0
 
 
 def _check_made(cluster: Path, version: str, user: int) -> None:
