@@ -128,7 +128,7 @@ def _has_name(user: int) -> bool:
 def _allows(folder: Path, what: str, user: dict[str, Any]) -> bool:
     """Whether a user may enter a folder (`-x`), or make something in it (`-w`)."""
     command = ["/bin/sh", "-c", f'test {what} "$0"', str(folder)]
-    return subprocess.run(command, capture_output=True, check=False, **user).returncode == 0
+    return subprocess.run(command, env=_ENVIRONMENT, capture_output=True, check=False, **user).returncode == 0
 
 
 def _check_made(cluster: Path, version: str, user: int) -> None:

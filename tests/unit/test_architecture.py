@@ -123,3 +123,11 @@ def test_the_picture_is_made_from_the_imports() -> None:
     picture = "\n".join(["```mermaid", *lines, "```"])
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert picture in page, picture
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_each_program_that_is_started_is_given_its_environment(path: Path) -> None:
+    """Named where it is started, so that none is given ours by default."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("subprocess.run", "subprocess.Popen"):
+            assert "env" in [word.arg for word in node.keywords], f"{path}:{node.lineno}"
