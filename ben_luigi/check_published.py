@@ -27,10 +27,10 @@ import pyarrow.compute as pc
 from ben_luigi import command, terminal
 from ben_luigi.config import TRACKED_ARTIFACTS
 from ben_luigi.domain import files, given
-from ben_luigi.domain.bounded import read_parquet
 from ben_luigi.domain.cdse.resolve import read_tile_names
 from ben_luigi.domain.dataset import comparison, metadata
 from ben_luigi.domain.errors import BadInput, PipelineError, some
+from ben_luigi.domain.formats.tables import read_parquet
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.placement.country import countries

@@ -1,27 +1,18 @@
-"""JSON, TOML, XML and Parquet of a user's file, read in bounded memory: ValueError for whatever is wrong with it."""
+"""JSON, TOML and XML of a user's file, read in bounded memory: ValueError for whatever is wrong with it."""
 
 from __future__ import annotations
 
 import json
-import os
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from ben_luigi.domain.errors import some
-from ben_luigi.domain.given import open_file, read_bytes
+from ben_luigi.domain.given import read_bytes
 
 _TOML_BYTES, _TOML_DOTS = 2**20, 100
 _XML_BYTES, _XML_PIECE_BYTES = 2**23, 2**20
 _XML_DEPTH, _XML_ELEMENTS = 100, 200_000
-_PARQUET_BYTES, _FOOTER_BYTES = 2**30, 2**25
-_VALUE_BYTES = 8
 
 
 def _decoded(data: bytes) -> str:
@@ -94,70 +85,3 @@ class _Bounded(ElementTree.TreeBuilder):
 
     def doctype(self, name: str, public_id: str | None, system_id: str | None) -> None:
         raise ValueError("a document type")
-
-
-def read_parquet(path: Path, columns: Sequence[str] = (), most_bytes: int = _PARQUET_BYTES) -> pa.Table:
-    """Read columns of a Parquet file (all by default) in this order, of at most `most_bytes` when decoded.
-
-    OSError, ValueError. Text stays dictionary-coded until its length is known: a few bytes may stand for any number of
-    long values.
-    """
-    _check_footer(path)
-    try:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            columns = columns or schema.names
-            missing = [column for column in columns if column not in schema.names]
-            if missing:
-                raise ValueError(f"columns {some(schema.names)}")
-            coded = _check_size(file.metadata, columns, most_bytes)
-        with pq.ParquetFile(path, read_dictionary=coded) as file:
-            table = file.read(columns=list(columns)).select(columns)
-        size = sum(_decoded_bytes(chunk) for column in table.columns for chunk in column.chunks)
-        if size > most_bytes:
-            raise ValueError(f"{size:,} bytes when decoded, where there are {most_bytes:,} at most")
-        fields = [schema.field(column) for column in columns]
-        fields = [field.with_type(_castable(field.type)) for field in fields]
-        return table.cast(pa.schema(fields, schema.metadata))
-    except pa.ArrowException as error:
-        raise ValueError(str(error)) from error
-
-
-def _check_footer(path: Path) -> None:
-    """Check the length of a file's description of itself, which is read whole: the last bytes but four say it."""
-    with open_file(path) as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 8))
-        length = int.from_bytes(file.read(4), "little")
-    if length > _FOOTER_BYTES and length < size:
-        raise ValueError(f"{length:,} bytes that describe the file, where there are {_FOOTER_BYTES:,} at most")
-
-
-def _castable(kind: pa.DataType) -> pa.DataType:
-    """Return the type that a column is decoded to: pyarrow 26 has no cast from dictionaries to views."""
-    return {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(kind, kind)
-
-
-def _check_size(metadata: pq.FileMetaData, columns: Sequence[str], most_bytes: int) -> list[str]:
-    """Check what a file says of its own size; give the paths of the columns of text in it."""
-    size, texts = 0, set()
-    for group in range(metadata.num_row_groups):
-        for number in range(metadata.num_columns):
-            column = metadata.row_group(group).column(number)
-            if column.path_in_schema.split(".")[0] in columns:
-                size += column.total_uncompressed_size + _VALUE_BYTES * column.num_values
-                texts |= {column.path_in_schema} if column.physical_type == "BYTE_ARRAY" else set()
-    size += _VALUE_BYTES * len(columns) * metadata.num_rows
-    if size > most_bytes:
-        raise ValueError(f"{size:,} bytes, by its own account, where there are {most_bytes:,} at most")
-    return sorted(texts)
-
-
-def _decoded_bytes(values: pa.Array) -> int:
-    """Return the length of an array with its dictionaries decoded, in bytes."""
-    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-        return int(values.nbytes) + _decoded_bytes(values.flatten())
-    if pa.types.is_dictionary(values.type):
-        lengths = pc.binary_length(values.dictionary).take(values.indices)
-        return int(pc.sum(lengths).as_py() or 0)
-    return int(values.nbytes)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from ben_luigi.domain import given
-from ben_luigi.domain.bounded import read_parquet
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA, SCHEMA
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.formats.tables import read_parquet
 
 Row = tuple[str, tuple[object, ...]]
 """The key, which sorts the rows, and the values of the other columns."""

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from ben_luigi.domain.bounded import read_parquet
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.formats.tables import read_parquet
 from ben_luigi.domain.placement.footprints import EDGES, EQUAL_AREA, polygons
 
 LEAST_OVERLAP = 0.01

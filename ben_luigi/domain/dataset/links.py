@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ben_luigi.domain import given
-from ben_luigi.domain.bounded import read_parquet
 from ben_luigi.domain.errors import BadInput, BadName, some
+from ben_luigi.domain.formats.tables import read_parquet
 from ben_luigi.domain.names import PatchId, ProductName
 from ben_luigi.domain.tiles import patches, reference_maps
 

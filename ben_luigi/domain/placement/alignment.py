@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 import shapely
 
 from ben_luigi.domain import given
-from ben_luigi.domain.bounded import read_parquet
 from ben_luigi.domain.errors import BadAlignment, BadInput, BadName, some
+from ben_luigi.domain.formats.tables import read_parquet
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
 from ben_luigi.domain.vocabulary import SEASONS as SEASONS
 

@@ -50,14 +50,14 @@ def outlines(countries_geojson: Path) -> list[Outline]:
     try:
         features = read_json(countries_geojson, _GEOJSON_BYTES)["features"]
         named = {_name(feature["properties"]): shape(feature["geometry"]) for feature in features}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        found = [Outline(name, _path(_projected(one)), name in COUNTRIES) for name, one in sorted(named.items())]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
         raise BadInput(
             countries_geojson,
             expected="GeoJSON features with a name",
             found=repr(error),
             remedy="fetch the file again: [inputs] countries_geojson",
         ) from error
-    found = [Outline(name, _path(_projected(polygon)), name in COUNTRIES) for name, polygon in sorted(named.items())]
     return sorted((outline for outline in found if outline.path), key=lambda outline: outline.one_of_ten)
 
 

@@ -1,0 +1,168 @@
+"""What a Parquet file says of its own size: in its footer, and in the header of each page. Read without Arrow.
+
+Arrow allocates what these say, whatever the file's length, and pyarrow 26 ends the process over a damaged footer when
+asked for the description of a column. Both are structs in Thrift's compact protocol, with the field numbers of
+parquet.thrift (apache/parquet-format).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, NamedTuple
+
+_MAGIC = b"PAR1"
+_FOOTER_BYTES = 2**22
+"""More than any footer has here."""
+
+_PAGE_HEADER_BYTES = 2**16
+_MOST_PAGES = 100_000
+_MOST_LEVELS = 16
+_DICTIONARY_PAGE = 2
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
+_WHOLE_NUMBERS = (4, 5, 6)
+_VALUE_BYTES = 8
+
+Struct = dict[int, Any]
+"""The values of a struct by field number: numbers, bytes, lists and structs."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What columns of a file need when read, in bytes: their pages unpacked, and 8 bytes per value and row.
+
+    That is without the values of dictionaries being repeated, by which a row may have `row_bytes` on the average.
+    """
+
+    needed_bytes: int
+    row_bytes: int
+
+
+def read_size(file: BinaryIO, columns: Collection[str]) -> Size:
+    """Read what the footer and the pages of these columns say. ValueError if it makes no sense."""
+    try:
+        footer = _footer(file)
+        chunks = [chunk[3] for group in footer.get(4, []) for chunk in group[1]]
+        wanted = [column for column in chunks if column[3][0].decode() in columns]
+        pages = [_of_page(page) for column in wanted for page in _pages(file, column)]
+        rows = max(0, footer[3])
+    except (struct.error, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"a damaged footer or page ({type(error).__name__}: {error})") from error
+    values = sum(page.values for page in pages)
+    longest = max((page.size_bytes for page in pages if page.is_dictionary), default=0)
+    needed = sum(page.size_bytes for page in pages) + _VALUE_BYTES * (values + len(columns) * rows)
+    return Size(needed, longest * -(-values // max(1, rows)))
+
+
+class _Page(NamedTuple):
+    """A page: its length when unpacked, its number of values, and whether it is a dictionary."""
+
+    size_bytes: int
+    values: int
+    is_dictionary: bool
+
+
+def _footer(file: BinaryIO) -> Struct:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 8))
+    length, magic = struct.unpack("<I4s", file.read(8))
+    if magic != _MAGIC or length > size - 8:
+        raise ValueError("no Parquet file, or the beginning of one")
+    if length > _FOOTER_BYTES:
+        raise ValueError(f"a footer of {length:,} bytes, where there are {_FOOTER_BYTES:,} at most")
+    file.seek(size - 8 - length)
+    return _Reader(file.read(length)).struct()
+
+
+def _pages(file: BinaryIO, column: Struct) -> Iterator[Struct]:
+    """The headers of the pages of a column in a row group."""
+    at = min(column[9], column.get(11) or column[9])
+    stop = at + column[7]
+    for _ in range(_MOST_PAGES):
+        if at >= stop:
+            return
+        file.seek(at)
+        reader = _Reader(file.read(_PAGE_HEADER_BYTES))
+        page = reader.struct()
+        if min(page[2], page[3]) < 0:
+            raise ValueError("a page of a length below 0")
+        yield page
+        at += reader.at + page[3]
+    raise ValueError(f"more than {_MOST_PAGES:,} pages")
+
+
+def _of_page(page: Struct) -> _Page:
+    described = page.get(5) or page.get(8) or page.get(7) or {}
+    return _Page(int(page[2]), max(0, int(described.get(1, 0))), page[1] == _DICTIONARY_PAGE)
+
+
+class _Reader:
+    """Reads a struct in Thrift's compact protocol. IndexError where the bytes end; ValueError if it is nested deep."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.at = 0
+
+    def struct(self, level: int = 0) -> Struct:
+        """The next struct."""
+        if level > _MOST_LEVELS:
+            raise ValueError("structs that are nested too deep")
+        found: Struct = {}
+        number = 0
+        while head := self._byte():
+            number = number + (head >> 4) if head >> 4 else self._whole_number()
+            found[number] = self._value(head & 15, level, in_list=False)
+        return found
+
+    def _value(self, kind: int, level: int, *, in_list: bool) -> Any:
+        if kind in (_TRUE, _FALSE):
+            return self._byte() == _TRUE if in_list else kind == _TRUE
+        if kind in _WHOLE_NUMBERS:
+            return self._whole_number()
+        if kind in (_BYTE, _DOUBLE, _BINARY):
+            return self._take({_BYTE: 1, _DOUBLE: 8}.get(kind) or self._length())
+        if kind in (_LIST, _SET):
+            head = self._byte()
+            count = self._length() if head >> 4 == 15 else head >> 4
+            return [self._value(head & 15, level + 1, in_list=True) for _ in range(count)]
+        if kind == _MAP:
+            return self._map(level + 1)
+        if kind == _STRUCT:
+            return self.struct(level + 1)
+        raise ValueError(f"a value of kind {kind}")
+
+    def _map(self, level: int) -> list[Any]:
+        count = self._length()
+        kinds = self._byte() if count else 0
+        return [
+            (self._value(kinds >> 4, level, in_list=True), self._value(kinds & 15, level, in_list=True))
+            for _ in range(count)
+        ]
+
+    def _byte(self) -> int:
+        self.at += 1
+        return self._data[self.at - 1]
+
+    def _take(self, count: int) -> bytes:
+        if count > len(self._data) - self.at:
+            raise IndexError("the end, in the middle of a value")
+        self.at += count
+        return self._data[self.at - count : self.at]
+
+    def _varint(self) -> int:
+        found = shift = 0
+        while (byte := self._byte()) & 0x80:
+            found |= (byte & 0x7F) << shift
+            shift += 7
+            if shift > 63:
+                raise ValueError("a number without end")
+        return found | byte << shift
+
+    def _whole_number(self) -> int:
+        zigzag = self._varint()
+        return zigzag >> 1 ^ -(zigzag & 1)
+
+    def _length(self) -> int:
+        return self._varint()

@@ -1,0 +1,66 @@
+"""Parquet tables of a user, read in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ben_luigi.domain.errors import some
+from ben_luigi.domain.formats.parquetheader import Size, read_size
+from ben_luigi.domain.given import open_file
+
+_MOST_BYTES = 2**30
+_BATCH_BYTES, _BATCH_ROWS = 2**28, 2**16
+_TEXTS = {pa.string(), pa.binary(), pa.large_string(), pa.large_binary()}
+
+
+def read_parquet(path: Path, columns: Sequence[str] = (), most_bytes: int = _MOST_BYTES) -> pa.Table:
+    """Read columns of a Parquet file (all by default) in this order, of at most `most_bytes` when decoded.
+
+    OSError, ValueError. Values of a dictionary are repeated when decoded, so a few bytes may stand for any number of
+    long ones: they are read in batches so small that each fits into memory whatever it holds.
+    """
+    with open_file(path) as file:
+        read_size(file, ())  # before Arrow believes the footer
+        try:
+            with pq.ParquetFile(path) as parquet:
+                names = parquet.schema_arrow.names
+                columns = columns or names
+                if missing := [column for column in columns if column not in names]:
+                    raise ValueError(f"no column {some(missing)}, but {some(names)}")
+                size = read_size(file, columns)
+                _check(size.needed_bytes, most_bytes)
+                return _read(parquet, columns, size, most_bytes)
+        except (pa.ArrowException, LookupError, OverflowError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _read(parquet: pq.ParquetFile, columns: Sequence[str], size: Size, most_bytes: int) -> pa.Table:
+    rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, size.row_bytes)))
+    batches, decoded_bytes = [], 0
+    for batch in parquet.iter_batches(rows, columns=list(columns)):
+        decoded_bytes += sum(map(_decoded_bytes, batch.columns))
+        _check(decoded_bytes, most_bytes)
+        batches.append(batch.select(columns))
+    whole = parquet.schema_arrow
+    schema = pa.schema([whole.field(column) for column in columns], whole.metadata)
+    return pa.Table.from_batches(batches, schema).combine_chunks()
+
+
+def _check(size_bytes: int, most_bytes: int) -> None:
+    if size_bytes > most_bytes:
+        raise ValueError(f"{size_bytes:,} bytes when decoded, where there are {most_bytes:,} at most")
+
+
+def _decoded_bytes(values: pa.Array) -> int:
+    """Return the length of an array in bytes, with dictionaries that it still has decoded."""
+    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        return int(values.nbytes) + _decoded_bytes(values.flatten())
+    if pa.types.is_dictionary(values.type) and values.type.value_type in _TEXTS:
+        lengths = pc.binary_length(values.dictionary).take(values.indices)
+        return int(pc.sum(lengths).as_py() or 0)
+    return int(values.nbytes)
