@@ -15,6 +15,7 @@ from luigi.task_register import Register
 
 import ben_luigi
 from ben_luigi import command
+from ben_luigi.configuration import check
 from ben_luigi.domain.errors import BadName
 
 _STAGES = f"{ben_luigi.__name__}.stages."
@@ -83,6 +84,9 @@ def task_of(arguments: Sequence[str]) -> luigi.Task:
             CmdlineParser.global_instance(["--module", ben_luigi.__name__, *arguments]) as parsed,
         ):
             luigi.interface.core()  # type: ignore[no-untyped-call]
+            wrong = check.command_line(parsed.known_args)
+            if wrong:
+                raise _unfit(arguments, "; ".join(map(str, wrong)))
             task: luigi.Task = parsed.get_task_obj()
             return task
     except SystemExit as end:

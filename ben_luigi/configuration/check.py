@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import tomllib
@@ -62,21 +63,37 @@ def _of_entry(entry: Entry, environment: Mapping[str, str]) -> Iterator[Finding]
     if entry.option not in options:
         yield Finding(entry.place, subject, "no such option", *_others(entry, options))
         return
-    option, quoted = options[entry.option], _is_quoted(entry.option, options[entry.option])
+    option = options[entry.option]
     wrong = _of_form(entry, option) if ours else None
     try:
         if wrong:
             raise wrong
         _check(option, interpolated(entry.text, environment))
     except NotAllowed as error:
-        found = error.found if quoted or wrong or error.allowed else _NOT_SHOWN
-        yield Finding(
-            entry.place,
-            subject,
-            found,
-            error.allowed or luigi_options.allowed(option),
-            error.near if quoted or error.allowed else "",
-        )
+        yield _finding(entry.place, subject, option, error, _is_quoted(entry.option, option))
+
+
+def _finding(place: str, subject: str, option: Any, error: NotAllowed, quoted: bool) -> Finding:
+    """What is said of a value; one that is secret is neither quoted nor likened to another."""
+    of_the_kind = bool(error.allowed)  # and then nothing of the value is in it
+    found = error.found if quoted or of_the_kind else _NOT_SHOWN
+    near = error.near if quoted or of_the_kind else ""
+    return Finding(place, subject, found, error.allowed or luigi_options.allowed(option), near)
+
+
+def command_line(arguments: argparse.Namespace) -> list[Finding]:
+    """All that is wrong in the options of ours that a command line gives, as `--archive-level 99`."""
+    found = []
+    for section, declared in config.SECTIONS.items():
+        for name, option in config.options_of(declared).items():
+            text = getattr(arguments, f"{section}_{name}", None)
+            try:
+                if isinstance(text, str):
+                    _check(option, text)
+            except NotAllowed as error:
+                place = f"--{section}-{name}".replace("_", "-")
+                found.append(_finding(place, "", option, error, _is_quoted(name, option)))
+    return found
 
 
 def _others(entry: Entry, options: Collection[str]) -> tuple[str, str]:

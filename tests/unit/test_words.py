@@ -121,6 +121,8 @@ def test_the_configuration_explains_every_option_and_no_other() -> None:
         ("RenderTile --tile", "expected one argument"),
         ("RenderTile --tiles 33UUP_20170613", "unrecognized arguments: --tiles"),
         ("RenderPatches --flagged rain", "rain is not a valid choice"),
+        ("FinalizeDataset --archive-level 99", "--archive-level: found '99'; allowed: a whole number from 1 to 22"),
+        ("FinalizeDataset --subset-seasons sumer --cdse-tries 0", "--cdse-tries: found '0'"),
     ],
 )
 def test_a_command_line_that_asks_for_no_task_is_told_so(line: str, said: str) -> None:
