@@ -307,7 +307,8 @@ def set_defaults() -> None:
     """Tell Luigi what follows from our options, unless its own sections say otherwise.
 
     The local scheduler's resources: how many downloads and conversions may run at once. The folder of the lock that
-    keeps a command from running twice: one for each user and data folder. And what surrounds each task.
+    keeps a command from running twice: one for each user and data folder. What surrounds each task, and that it has a
+    process of its own even with one worker: so the main process can be stopped at any moment.
     """
     settings = luigi.configuration.get_config()
     place = hashlib.sha256(str(data_dir()).encode()).hexdigest()[:12]
@@ -315,6 +316,7 @@ def set_defaults() -> None:
         ("resources", "cdse", str(downloads_at_once())),
         ("resources", "sen2cor", str(sen2cor_at_once())),
         ("worker", "task_process_context", "ben_luigi.state.turns.Turn"),
+        ("worker", "force_multiprocessing", "true"),
         ("core", "lock_pid_dir", str(Path(tempfile.gettempdir()) / f"ben_luigi-{os.getuid()}-{place}")),
     ):
         if (section, name) in _set_by_us or not settings.has_option(section, name):
