@@ -346,9 +346,9 @@ _set_by_us: set[tuple[str, str]] = set()
 def set_defaults() -> None:
     """Tell Luigi what follows from our options, unless its own sections say otherwise.
 
-    The local scheduler's resources: how many downloads and conversions may run at once. What surrounds each task. And
-    where Luigi's lock of a command is, which only `scripts/run` takes: the folder must be there. luigid is asked
-    directly.
+    The local scheduler's resources: how many downloads and conversions may run at once. What surrounds each task, and
+    that it has a process of its own even with one worker: so the main process can be stopped at any moment. And where
+    Luigi's lock of a command is, which only `scripts/run` takes: the folder must be there. luigid is asked directly.
     """
     settings, core = luigi.configuration.get_config(), luigi.interface.core()
     surroundings.never_proxied(str(core.scheduler_host), urlsplit(str(core.scheduler_url)).hostname or "localhost")
@@ -357,6 +357,7 @@ def set_defaults() -> None:
         ("resources", "sen2cor", str(sen2cor_at_once())),
         ("worker", "task_process_context", "ben_luigi.state.turns.Turn"),
         ("worker", "check_unfulfilled_deps", "false"),  # a task asks for what it lacks by itself
+        ("worker", "force_multiprocessing", "true"),
         ("core", "lock_pid_dir", str(lock_folder())),
         ("core", "no_lock", "true"),
     ):

@@ -5,10 +5,8 @@ What it prints is in `data_dir/logs`; `[cron]` in the configuration says whom it
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,13 +16,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ben_luigi import command, config, terminal
-from ben_luigi.domain import notice, private, surroundings
+from ben_luigi import command, config, signals, terminal
+from ben_luigi.domain import locks, notice, private, surroundings
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.run import configure
 from ben_luigi.state import failures
 
-DONE, ALREADY_RUNNING, WAITING, FAILED, STOPPED = 0, 10, 20, 30, 143
+DONE, ALREADY_RUNNING, WAITING, FAILED = 0, 10, 20, 30
+STOPPED = (129, 130, 143)
 _BY_GRAVITY = (DONE, FAILED, WAITING)
 _SAID = {DONE: "done", WAITING: "waiting for a person", FAILED: "failed"}
 _CANNOT_BE_MADE = 35
@@ -51,7 +50,7 @@ def main() -> int:
         **_SAID,
         ALREADY_RUNNING: "already running",
         FAILED: "failed, tried again by the next run",
-        STOPPED: "stopped",
+        **dict.fromkeys(STOPPED, "stopped"),
     }
     parser = command.parser("cron-rerun", __doc__, dict(sorted(codes.items())))
     parser.usage = f"{parser.prog} [-h] [TASK ARGUMENTS...]"
@@ -64,7 +63,9 @@ def main() -> int:
         before = set(failures.noted())
         log, ended = _run(sys.argv[1:], lock)
         _rotate(log.parent, int(config.cron().keep_logs))
-        if ended in (ALREADY_RUNNING, STOPPED):
+        if ended in (ALREADY_RUNNING, *STOPPED):
+            if ended in STOPPED and sys.stderr.isatty():
+                print(f"the run was stopped, as its log says: {log}", file=sys.stderr)
             return ended
         known = [] if ended == DONE else failures.noted()
         new = [failure for failure in known if failure not in before]  # not by its time: clocks jump, and hosts' differ
@@ -77,13 +78,12 @@ def main() -> int:
 def _lock() -> Iterator[int | None]:
     """A lock of this host on the data folder, or None while another run holds it."""
     path = _folder() / f"{socket.gethostname()}.lock"
-    with private.open_anew(path) as file:  # which nobody else can lock either
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-            return
-        yield file.fileno()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = locks.opened(path)
+    try:
+        yield descriptor if locks.try_take(descriptor, locks.ALONE) else None
+    finally:
+        os.close(descriptor)
 
 
 def _folder() -> Path:
@@ -91,18 +91,15 @@ def _folder() -> Path:
 
 
 def _run(arguments: list[str], lock: int) -> tuple[Path, int]:
-    """The log of a run, and its exit code. SIGTERM is passed on; the run holds the lock even if this process dies."""
+    """The log of a run, and its exit code. What stops this process is passed on to it; it holds the lock as well."""
     log = config.data_dir() / "logs" / f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}.log"
     with private.open_anew(log) as file:
         command = [*surroundings.own_python(), "-m", "ben_luigi.run", *arguments]
         process = subprocess.Popen(
             command, env=os.environ, stdin=subprocess.DEVNULL, stdout=file, stderr=file, pass_fds=[lock]
         )
-        before = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
-        try:
+        with signals.passed_on(process):
             code = process.wait()
-        finally:
-            signal.signal(signal.SIGTERM, before)
     return log, code if code >= 0 else 128 - code
 
 

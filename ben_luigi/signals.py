@@ -1,9 +1,10 @@
 """Ctrl-C, a closed terminal, SIGTERM: a command says in one line that it was stopped, and exits with 128 + the signal.
 
 The first of these signals raises SystemExit in the main thread, so that what was begun is undone; others that follow
-do not come in between. Code that catches everything may swallow that, and a library may not return for minutes: so a
-thread, which the kernel's byte in a pipe wakes whatever the main thread does, ends the process in the end. A forked
-process has no such thread: whoever forked it ends it.
+do not come in between. Where Python cannot pass that on, as out of what it calls at a fork, it is raised again. Other
+code that catches everything may swallow it, and a library may not return for minutes: so a thread, which the kernel
+wakes by a byte in a pipe whatever the main thread does, ends the process in the end. A forked process has no such
+thread: whoever forked it ends it.
 
 This comes before all else that a command loads, and so loads nothing but the standard library.
 """
@@ -15,11 +16,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
 
 _SAID = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "its terminal, which was closed", signal.SIGTERM: "SIGTERM"}
+_AGAIN_S = 0.05
 _PATIENCE_S = 10.0
 
 came = 0
@@ -47,6 +53,8 @@ def catch() -> None:
         signal.set_wakeup_fd(_pipe[1], warn_on_full_buffer=False)
         threading.Thread(target=_watch, args=(_pipe[0],), name="signals", daemon=True).start()
         atexit.register(_say)
+        signal.signal(signal.SIGALRM, _stop_again)
+        sys.unraisablehook = _ignored
 
 
 def undo() -> int:
@@ -56,11 +64,38 @@ def undo() -> int:
     return 128 + came if came else 0
 
 
+@contextmanager
+def passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Have another process stopped in place of this one, which waits for it."""
+    before = {number: signal.getsignal(number) for number in _SAID}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda came, _: process.send_signal(came))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _stop(number: int, _: FrameType | None) -> None:
     global came
     if not came:
         came = number
         sys.exit(128 + number)
+
+
+def _ignored(unraisable: sys.UnraisableHookArgs) -> None:
+    """An exception that Python cannot pass on. While a process ends there may be others, which help nobody."""
+    if not came:
+        sys.__unraisablehook__(unraisable)
+    elif unraisable.exc_type is SystemExit:
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+
+
+def _stop_again(*_: object) -> None:
+    if came and not _undoing.is_set():
+        sys.exit(128 + came)
 
 
 def _watch(reading: int) -> None:

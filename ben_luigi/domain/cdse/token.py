@@ -13,7 +13,6 @@ a token that has expired is refused, and renewed then.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -25,6 +24,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ben_luigi.domain import locks
 from ben_luigi.domain.cdse.account import Credentials
 from ben_luigi.domain.cdse.errors import (
     CredentialsError,
@@ -199,24 +199,29 @@ class Tokens:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._file.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            _lock(descriptor, self._file)
+            descriptor = locks.opened(self._file.with_suffix(".lock"))
+        except OSError as error:
+            raise self._no_lock(error) from error
+        try:
+            self._take(descriptor)
             yield
         finally:
             os.close(descriptor)
 
+    def _take(self, descriptor: int) -> None:
+        try:
+            locks.take(descriptor, locks.ALONE, f"the access token of {self._subject}")
+        except OSError as error:
+            raise self._no_lock(error) from error
 
-def _lock(descriptor: int, file: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError as error:
-        raise PermanentError(
-            file.parent,
-            expected="a file system with locks, so that one worker at a time asks for a token",
+    def _no_lock(self, error: OSError) -> PermanentError:
+        return PermanentError(
+            self._file.parent,
+            expected="a file system with locks, and a lock that is ours, so that one worker at a time asks for a token",
             found=str(error),
             remedy="mount it with locks (flock), or name another [dataset] data_dir",
-        ) from error
+        )
 
 
 def _json(body: bytes) -> dict[str, Any]:

@@ -1,0 +1,185 @@
+"""Ctrl-C at a terminal, and the end of that terminal: at any moment one line, an exit code, and nothing left running."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import sys
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.integration.running import ROOT, environment
+from tests.integration.stopping import living, wait_for
+
+LOGGED = re.compile(r"\d\d:\d\d:\d\d .*")
+DRAWN = re.compile(r"\r?\x1b\[J.*\r")
+STOPPED = "stopped by Ctrl-C: FinalizeDataset is not complete; run the same command again: only what is missing is made"
+
+
+class OnTerminal:
+    """A command in the foreground of a terminal of its own, as a user has it."""
+
+    def __init__(self, folder: Path, *arguments: str, **more: str) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder, self.mark = folder, uuid.uuid4().hex
+        command = [sys.executable, *arguments]
+        own = {**environment(**more), "PYTHONPATH": str(ROOT), "MARK": self.mark}
+        own.pop("PYTHONUNBUFFERED", None)
+        self.process, self.terminal = pty.fork()
+        if not self.process:
+            os.chdir(folder)
+            os.execve(command[0], command, own)
+        self._said = b""
+
+    @property
+    def said(self) -> str:
+        """What it has written to the terminal."""
+        return self._said.decode(errors="replace").replace("\r\n", "\n")
+
+    def read(self) -> bool:
+        """Read what it writes; False after its end."""
+        if select.select([self.terminal], [], [], 0.01)[0]:
+            try:
+                self._said += os.read(self.terminal, 2**16)
+            except OSError:
+                return False
+        return True
+
+    def reach(self, moment: Callable[[OnTerminal], bool]) -> None:
+        """Wait until a moment."""
+        reached: list[bool] = []
+
+        def is_there() -> bool:
+            goes_on = self.read()
+            reached.append(moment(self))
+            return reached[-1] or not goes_on
+
+        wait_for(is_there, lambda: self.said[-3000:])
+        assert reached[-1], self.said[-3000:]
+
+    def press(self, key: bytes) -> None:
+        os.write(self.terminal, key)
+
+    def close_terminal(self) -> None:
+        os.close(self.terminal)
+
+    def code(self) -> int:
+        """Wait for the end, which takes what it has to write."""
+        with suppress(OSError):
+            while self.read():
+                pass
+        return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+
+    def left(self) -> list[str]:
+        """Processes that it has started and not ended."""
+        found = set(living(self.folder))
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if f"MARK={self.mark}".encode() in (process / "environ").read_bytes():
+                    found.add(f"{process.name} {(process / 'cmdline').read_bytes()!r}")
+        return sorted(found)
+
+
+def _says(text: str) -> Callable[[OnTerminal], bool]:
+    return lambda run: text in run.said
+
+
+def _runs(program: str) -> Callable[[OnTerminal], bool]:
+    """A process of this program, or with it among its arguments, works in the folder."""
+
+    def moment(run: OnTerminal) -> bool:
+        return any(program in words for words in living(run.folder))
+
+    return moment
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stopped")
+
+
+MOMENTS: dict[str, Callable[[OnTerminal], bool]] = {
+    "it begins": _says("FinalizeDataset on the sample world"),
+    "initdb runs": _runs("initdb"),
+    "a task is done": lambda run: re.search(r" s  \w+\(", run.said) is not None,
+    "Sen2Cor runs": _runs("sen2cor_stand_in"),
+    "bars are drawn": _says("%|"),
+}
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "its terminal is closed"])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_ends_at_once_when(folder: Path, moment: str, how: str) -> None:
+    """One run after another in one folder; each goes on where the one before was stopped."""
+    if moment == "initdb runs" and (folder / "data" / "database" / "cluster").exists():
+        (folder / "data").rename(folder / f"data-{uuid.uuid4().hex}")
+    run = OnTerminal(folder, "-m", "ben_luigi.run")
+    run.reach(MOMENTS[moment])
+    before = len(run.said)
+    if how == "Ctrl-C":
+        run.press(b"\x03")
+        assert run.code() == 130, run.said
+        after = DRAWN.sub("", run.said[before:]).replace("^C", "")
+        lines = [line.strip() for line in re.split(r"\n|\r?\x1b\[J", after)]
+        assert [line for line in lines if line and not LOGGED.fullmatch(line) and "%|" not in line] == [STOPPED]
+    else:
+        run.close_terminal()
+        assert run.code() == 129
+    assert run.left() == []
+    assert [path for path in (folder / "data").rglob(".unfinished-*") if "sample" not in path.parts] == []
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "status", "verify_dataset", "cron_rerun", "central_scheduler"])
+def test_a_command_that_is_still_being_loaded(tmp_path: Path, command: str) -> None:
+    run = OnTerminal(tmp_path, "-X", "importtime", "-m", f"ben_luigi.{command}")
+    run.reach(_says("pandas._libs.tslibs"))
+    run.press(b"\x03")
+    assert run.code() == 130, run.said
+    lines = [line.removeprefix("^C") for line in run.said.splitlines() if "import time:" not in line]
+    assert lines == ["stopped by Ctrl-C"]
+    assert run.left() == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "[core]\nlocal_scheduler = false\nscheduler_host = 127.0.0.1\nscheduler_port = {port}\n",
+        "[database]\nurl = postgresql://me:secret@127.0.0.1:{port}/none\n",
+    ],
+    ids=["luigid", "PostgreSQL"],
+)
+def test_while_a_server_is_asked_and_does_not_answer(tmp_path: Path, options: str) -> None:
+    """PostgreSQL's library does not return to Python while it waits; so another thread ends the run."""
+    own = tmp_path / "own.cfg"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        own.write_text(f"[dataset]\nworld = sample\n{options.format(port=listening.getsockname()[1])}")
+        own.chmod(0o600)
+        run = OnTerminal(tmp_path, "-m", "ben_luigi.run", LUIGI_CONFIG_PATH=str(own))
+        run.reach(lambda _: bool(select.select([listening], [], [], 0)[0]))
+        with listening.accept()[0]:
+            run.press(b"\x03")
+            assert run.code() == 130, run.said
+    assert run.said.splitlines()[-1].endswith(STOPPED)
+    assert "Traceback" not in run.said
+    assert run.left() == []
+
+
+def test_nohup_goes_on_without_its_terminal(tmp_path: Path) -> None:
+    """What was ignored from the start stays ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run = OnTerminal(tmp_path, "-X", "importtime", "-m", "ben_luigi.status")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    run.reach(_says("pandas._libs.tslibs"))
+    run.close_terminal()
+    assert run.code() == 0
+    assert run.left() == []
