@@ -62,9 +62,11 @@ def test_names_that_are_none_are_named(name: str) -> None:
         alignment.v1_sensing_times(pa.array(["S2A_MSIL2A_20170613T101031_0_1", name]), "v1.parquet")
 
 
-def _v1(squares: Sequence[tuple[str, float, float, float]], season: str = "summer") -> pd.DataFrame:
-    rows = [(name, season, left, top - side, left + side, top) for name, left, top, side in squares]
-    return pd.DataFrame(rows, columns=["v1_name", "season", "left_m", "bottom_m", "right_m", "top_m"])
+def _v1(
+    squares: Sequence[tuple[str, float, float, float]], season: str = "summer", sensed: datetime = SENSED
+) -> pd.DataFrame:
+    rows = [(name, sensed, season, left, top - side, left + side, top) for name, left, top, side in squares]
+    return pd.DataFrame(rows, columns=["v1_name", "sensed", "season", "left_m", "bottom_m", "right_m", "top_m"])
 
 
 @given(st.lists(st.tuples(st.integers(-3, 13), st.integers(-3, 13), st.integers(0, 3)), unique=True, max_size=12))
