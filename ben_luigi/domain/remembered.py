@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -17,11 +18,16 @@ def state(*paths: Path) -> State:
     """Name, device, inode, size and time of change (ns) of each file that is there, and of the files in each folder."""
     found = []
     for path in paths:
-        for file in (path, *(sorted(path.iterdir()) if path.is_dir() else ())):
-            if file.exists():
-                stat = file.stat()
-                found.append((str(file), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        try:
+            files = (path, *(sorted(path.iterdir()) if path.is_dir() else ()))
+            found += [(str(file), *_identity(file.stat())) for file in files]
+        except (OSError, ValueError):
+            continue  # whoever reads it will say so
     return tuple(found)
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int, int, int]:
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def remembered(*beside: str) -> Callable[[Callable[[Path], T]], Callable[[Path], T]]:
@@ -35,7 +41,7 @@ def remembered(*beside: str) -> Callable[[Callable[[Path], T]], Callable[[Path],
 
         @wraps(read)
         def look(path: Path) -> T:
-            file = path.resolve()
+            file = Path(os.path.realpath(path))
             now = state(file, *(file.with_name(file.name + ending) for ending in beside))
             if not last or not now or last[0][0] != now:
                 last[:] = [(now, _result(read, path))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -75,7 +76,13 @@ def test_what_is_no_geopackage_is_said(tmp_path: Path, sound_gpkg: Path) -> None
         assert found in (said := refused(gpkg)) and "[inputs] clc_gpkg" in said
     gpkg.unlink()
     gpkg.symlink_to(tmp_path / "nowhere")
-    assert "No such file" in refused(gpkg)
+    assert "a link to nothing" in refused(gpkg)
+    gpkg.unlink()
+    gpkg.symlink_to(gpkg)
+    assert "a link that leads in a circle" in refused(gpkg)
+    gpkg.unlink()
+    os.mkfifo(gpkg)
+    assert "a FIFO" in refused(gpkg)
 
 
 def test_a_plain_database_is_said_to_be_none(tmp_path: Path) -> None:

@@ -82,26 +82,23 @@ def test_a_dictionary_of_one_long_value_takes_no_memory(tmp_path: Path, kind: st
         "check_v1(Path(sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert "BadInput" in done.stderr and "found: one of 1,000,000 bytes" in done.stderr
+    assert "BadInput" in done.stderr and "bytes when decoded" in done.stderr
 
 
-def test_more_rows_than_version_1_has_are_refused(tmp_path: Path) -> None:
-    many = pa.DictionaryArray.from_arrays(pa.array(np.zeros(5_000_001, "int8")), pa.array(["x"]))
-    assert "5,000,001 rows" in _refused(_file(tmp_path, pa.table({"patch_name": many, "geom": many})))
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
     assert "0 rows" in _refused(_file(tmp_path, TABLE[:0]))
 
 
 @pytest.mark.parametrize(
     ("table", "found"),
     [
-        (TABLE.drop_columns("geom"), "no column geom among patch_name"),
-        (TABLE.rename_columns(["name", "geometry"]), "no column patch_name, geom among name, geometry"),
-        (_with("patch_name", pa.array([*NAMES[:3], None])), "rows without"),
-        (_with("patch_name", pa.array([None] * 4, pa.null())), "rows without"),
-        (_with("geom", pa.array([None, *shapely.to_wkb(SQUARES[1:])])), "rows without"),
-        (_with("patch_name", pa.array(range(4))), "cast"),
-        (_with("patch_name", pa.array([{"a": name} for name in NAMES])), "no column patch_name"),
-        (_with("geom", pa.array([[1.0, 2.0]] * 4)), "no column geom"),
+        (TABLE.drop_columns("geom"), "found: columns patch_name"),
+        (TABLE.rename_columns(["name", "geometry"]), "found: columns name, geometry"),
+        (_with("patch_name", pa.array([*NAMES[:3], None])), "4 rows, 1 without"),
+        (_with("patch_name", pa.array([None] * 4, pa.null())), "4 rows, 4 without"),
+        (_with("geom", pa.array([None, *shapely.to_wkb(SQUARES[1:])])), "4 rows, 1 without"),
+        (_with("patch_name", pa.array([{"a": name} for name in NAMES])), "cast"),
+        (_with("geom", pa.array([[1.0, 2.0]] * 4)), "cast"),
         (_with("patch_name", pa.array([*NAMES[:3], NAMES[0]])), f"more than once: {NAMES[0]}"),
         (_with("geom", pa.array([b"nonsense"] * 4)), f"not so of {NAMES[0]}"),
         (_with("geom", shapely.to_wkb([*SQUARES[:3], shapely.Point(300_000, 5_400_000)])), f"not so of {NAMES[3]}"),
@@ -128,7 +125,7 @@ def test_squares_that_lie_in_no_utm_zone_are_named(tmp_path: Path, move: Callabl
     assert f"not so of {NAMES[0]}" in _refused(_file(tmp_path, _with("geom", moved)))
 
 
-@pytest.mark.parametrize("name", ["S2A_MSIL2A_20171399T101031_0_0", "S2A_MSIL2A_20170613T251031_0_0", "nonsense"])
+@pytest.mark.parametrize("name", ["7", "S2A_MSIL2A_20171399T101031_0_0", "S2A_MSIL2A_20170613T251031_0_0", "nonsense"])
 def test_names_of_no_time_are_named(tmp_path: Path, name: str) -> None:
     assert name in _refused(_file(tmp_path, _with("patch_name", pa.array([*NAMES[:3], name]))), BadName)
 
@@ -178,9 +175,9 @@ def test_files_that_are_none_are_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for path, found in ((tmp_path / "file", "no folder"), (tmp_path / "none", "no folder"), (tmp_path, "none")):
-        with pytest.raises(BadInput, match=rf"found: {found}.*\[inputs\] v1_spatial_dir"):
-            alignment.check_v1(path)
+    for name, found in (("file", "a file, not a folder"), ("none", "nothing, not a folder"), (".", "none")):
+        with pytest.raises(BadInput, match=f"found: {found}; next: "):
+            alignment.check_v1(tmp_path / name)
 
 
 def test_files_that_begin_with_a_dot_are_none(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from shapely import is_valid_reason
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
+from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
 from ben_luigi.domain.remembered import State, remembered, state
@@ -45,7 +46,7 @@ NEAR_M = 50_000
 """A tile farther from all ten countries is of another one. Of the published tiles, those off Finland's coast lie up to
 31 km from it: its islands are too small for these borders."""
 
-_LARGEST_BYTES = 100_000_000
+_MOST_BYTES = 100_000_000
 _DEGREES = ('CRS84"', 'EPSG::4326"', 'EPSG:4326"')
 _REMEDY = "use Natural Earth's 1:110m admin-0 countries, or leave [inputs] countries_geojson empty: they are fetched"
 
@@ -74,12 +75,10 @@ def read_borders(path: Path) -> dict[str, shapely.Geometry]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _LARGEST_BYTES:
-            raise ValueError(f"a file of {path.stat().st_size / 1e6:.0f} MB")
-        collection = json.loads(path.read_bytes())
+        collection = read_json(path, _MOST_BYTES)
         if not isinstance(collection, dict) or not isinstance(collection.get("features"), list):
             raise ValueError("no list of features")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BadInput(path, expected="GeoJSON features of countries", found=str(error), remedy=_REMEDY) from error
     return collection
 

@@ -18,7 +18,7 @@ from pyproj.exceptions import CRSError
 from ben_luigi.domain.bounded import parse_json, read_parquet
 from ben_luigi.domain.errors import BadAlignment, BadInput, some
 
-_COLUMNS = ("patch_name", "geom")
+_KINDS = {"patch_name": pa.string(), "geom": pa.binary()}
 _WITHIN_M = (50_000.0, 0.0, 950_000.0, 10_000_000.0)
 """West, south, east, north: a UTM zone of the northern hemisphere, with what reaches into its neighbours."""
 
@@ -28,14 +28,14 @@ _REMEDY = "fetch the file again, or leave [inputs] v1_spatial_dir empty: it is f
 def read(path: Path, epsg: int | None) -> tuple[pa.Array, np.ndarray]:
     """Names (string), and boxes (patch; west, south, east, north) in metres of the zone, in the order of the file.
 
-    BadInput names what is missing, no square or doubled; BadAlignment if the geometries lie in another zone than `epsg`.
+    BadInput names what is missing, no square or doubled; BadAlignment if they lie in another zone than `epsg`.
     """
     try:
-        table = read_parquet(path, _COLUMNS)
-        names, geometries = (_plain(table[column], kind) for column, kind in zip(_COLUMNS, _KINDS, strict=True))
+        table = read_parquet(path, list(_KINDS))
+        names, geometries = (_plain(table[column], kind) for column, kind in _KINDS.items())
     except (OSError, ValueError, pa.ArrowException) as error:
         raise _bad(path, "GeoParquet with patch_name and geom", str(error).splitlines()[0][:300]) from error
-    for column, values in zip(_COLUMNS, (names, geometries), strict=True):
+    for column, values in zip(_KINDS, (names, geometries), strict=True):
         if values.null_count or not len(values):
             raise _bad(path, f"a {column} for each v1 patch", f"{len(values)} rows, {values.null_count} without")
     _check_zone(path, table.schema.metadata or {}, epsg)
@@ -48,9 +48,6 @@ def read(path: Path, epsg: int | None) -> tuple[pa.Array, np.ndarray]:
 
 def _bad(path: Path, expected: str, found: str) -> BadInput:
     return BadInput(path, expected=expected, found=found, remedy=_REMEDY)
-
-
-_KINDS = (pa.string(), pa.binary())
 
 
 def _plain(values: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:

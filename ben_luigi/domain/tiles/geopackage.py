@@ -6,6 +6,7 @@ index of every layer above 100,000 rows.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -18,6 +19,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.given import open_file
 
 _MAGIC = b"SQLite format 3\0"
 _WAL = b"\2\2"
@@ -60,7 +62,7 @@ def quoted(name: str) -> str:
 @contextmanager
 def opened(path: Path, remedy: str) -> Iterator[sqlite3.Connection]:
     """The database, for reading; whatever SQLite says against it is BadInput with this remedy."""
-    file = path.resolve()
+    file = Path(os.path.realpath(path))
     unsaved = [beside for end in ("-wal", "-journal") if _size(beside := file.with_name(file.name + end))]
     try:
         # A WAL database without unsaved pages is whole in itself; SQLite would want to make files beside it.
@@ -85,11 +87,10 @@ def _size(path: Path) -> int:
 def _is_wal(path: Path, remedy: str) -> bool:
     """Whether the file is a database in WAL mode; BadInput if it is no database."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head = file.read(20)
     except OSError as error:
-        found = "a folder" if path.is_dir() else str(error.strerror or error)
-        raise BadInput(path, expected="a readable GeoPackage", found=found, remedy=remedy) from error
+        raise BadInput(path, expected="a readable GeoPackage", found=str(error), remedy=remedy) from error
     if not head.startswith(_MAGIC):
         found = f"not a database: it begins with {head[:16]!r}" if head else "an empty file"
         raise BadInput(path, expected="a readable GeoPackage", found=found, remedy=remedy)
