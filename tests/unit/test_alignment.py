@@ -242,12 +242,30 @@ def test_no_published_v1_name_is_more_than_8_s_from_its_product(published: Path)
     assert np.abs(times - sensed).max() == np.timedelta64(8, "s") <= alignment.SAME_TIME
 
 
-def test_no_partner_for_any_tile_is_an_error_that_names_them(tmp_path: Path) -> None:
-    """By the tiles' names alone, so that it is known as soon as one has none."""
+@pytest.fixture
+def one_square(tmp_path: Path) -> Path:
+    """A folder whose one v1 patch lies in GRID."""
     _file(tmp_path, "bigearthnet_v1_spatial_32633.parquet", 32633, ["S2A_MSIL2A_20170613T101031_0_0"])
-    elsewhere = PatchGrid(f"{TILE[:-5]}33UVP", Square(400_000, 5_400_000, 12_180, 32633))
-    another_zone = PatchGrid(f"{TILE[:-5]}34UCU", Square(300_000, 5_400_000, 12_180, 32634))
-    winter = datetime(2018, 1, 3)
-    alignment.check_any_partner([(elsewhere, SENSED), (another_zone, SENSED), (GRID, SENSED)], tmp_path)
-    with pytest.raises(BadAlignment, match=rf"{elsewhere.tile_name}, {another_zone.tile_name}, {TILE}.*would be empty"):
-        alignment.check_any_partner([(elsewhere, SENSED), (another_zone, SENSED), (GRID, winter)], tmp_path)
+    return tmp_path
+
+
+ELSEWHERE = PatchGrid(f"{TILE[:-5]}33UVP", Square(400_000, 5_400_000, 12_180, 32633))
+ANOTHER_ZONE = PatchGrid(f"{TILE[:-5]}34UCU", Square(300_000, 5_400_000, 12_180, 32634))
+
+
+def test_no_partner_for_any_tile_is_an_error_that_names_them(one_square: Path) -> None:
+    """By the tiles' names alone, so that it is known as soon as one has none."""
+    without = {"one": (ELSEWHERE, SENSED), "two": (ANOTHER_ZONE, SENSED), "three": (GRID, datetime(2018, 1, 3))}
+    with pytest.raises(BadAlignment, match=r"one, two, three; found: none for any of them.* empty"):
+        alignment.check_any_partner(without, one_square)
+    alignment.check_any_partner({**without, "four": (GRID, SENSED)}, one_square)
+
+
+def test_what_would_stop_the_alignment_is_told_all_at_once(one_square: Path) -> None:
+    tiles = {"right": (GRID, SENSED), "wrong": (GRID, datetime(2023, 6, 13)), "other": (ANOTHER_ZONE, SENSED)}
+    said = [str(problem) for problem in alignment.problems(tiles, one_square)]
+    assert len(said) == 2
+    assert "sensed 2023-06-13" in said[0] and "other: " in said[1] and "spatial_32634.parquet" in said[1]
+    (alone,) = alignment.problems({"elsewhere": (ELSEWHERE, SENSED)}, one_square)
+    assert "would be empty" in str(alone)
+    assert not alignment.problems({"right": tiles["right"], "elsewhere": (ELSEWHERE, SENSED)}, one_square)

@@ -8,7 +8,7 @@ worth knowing, is a finding: see `FINDINGS`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ben_luigi.domain import given
-from ben_luigi.domain.errors import BadAlignment, BadInput, BadName, some
+from ben_luigi.domain.errors import BadAlignment, BadInput, BadName, PipelineError, some
 from ben_luigi.domain.placement import v1_geometry
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
 from ben_luigi.domain.remembered import remembered
@@ -33,6 +33,9 @@ FINDINGS = (NO_TILE, LATE_HOUR, QUIRK)
 
 SAME_TIME = np.timedelta64(60, "s")
 """Times in v1 names and in products' names are up to 8 s apart; the next orbit comes 100 minutes later."""
+
+Tiles = Mapping[str, tuple[PatchGrid, datetime]]
+"""Patch grid and sensing time (UTC) of products, by tile key."""
 
 _SPATIAL = re.compile(r"bigearthnet_v1_spatial_(326\d\d)\.parquet")
 _V1_NAME = r"^S2[AB]_MSIL2A_(?P<date>\d{8})T(?P<hour>\d{1,2})(?P<minute>[0-5]\d)(?P<second>\d\d)_\d+_\d+$"
@@ -106,6 +109,19 @@ def spatial_files(folder: Path) -> dict[int, Path]:
             remedy="point [inputs] v1_spatial_dir at the folder that holds them",
         )
     return found
+
+
+def zone_file(folder: Path, epsg: int, tile: str) -> Path:
+    """The v1 geometry file of a tile's UTM zone; BadInput if there is none."""
+    found = spatial_files(folder)
+    if epsg not in found:
+        raise BadInput(
+            f"{tile}: {folder}",
+            expected=f"bigearthnet_v1_spatial_{epsg}.parquet, v1 patches in the tile's UTM zone",
+            found=f"files for EPSG codes {sorted(found)}",
+            remedy="add the file of that zone to [inputs] v1_spatial_dir",
+        )
+    return found[epsg]
 
 
 def read_v1(path: Path) -> pd.DataFrame:
@@ -193,19 +209,47 @@ def _check_times(tile_name: str, sensed: datetime, v1: pd.DataFrame) -> None:
         )
 
 
-def check_any_partner(grids: Iterable[tuple[PatchGrid, datetime]], folder: Path) -> None:
-    """BadAlignment if no patch of any tile, with its sensing time, has a v1 patch in the files of the folder."""
-    grids, spatial = list(grids), spatial_files(folder)
-    for epsg in sorted({grid.square.epsg for grid, _ in grids} & set(spatial)):
-        v1 = read_v1(spatial[epsg])
-        if any(len(_covered(grid, time, v1)[1]) for grid, time in grids if grid.square.epsg == epsg):
-            return
+def check_any_partner(tiles: Tiles, folder: Path) -> None:
+    """BadAlignment if no patch of any tile has a v1 patch of its square and season in the files of the folder."""
+    spatial = spatial_files(folder)
+    for epsg, of_zone in _by_zone(tiles):
+        if epsg in spatial:
+            v1 = read_v1(spatial[epsg])
+            if any(len(_covered(grid, sensed, v1)[1]) for grid, sensed in of_zone.values()):
+                return
     raise BadAlignment(
         folder,
-        expected=f"v1 patches of square and season of some patch of {some(grid.tile_name for grid, _ in grids)}",
-        found="none for any of these tiles: the dataset would be empty",
+        expected=f"v1 patches of square and season of some patch of the tiles {some(tiles)}",
+        found="none for any of them: the dataset would be empty",
         remedy="take products of BigEarthNet's list, or point [inputs] v1_spatial_dir at the v1 geometries of these",
     )
+
+
+def problems(tiles: Tiles, folder: Path) -> list[PipelineError]:
+    """What would stop the alignment of tiles: a zone without its file, other times than v1's, no partner at all."""
+    found: list[PipelineError] = []
+    for epsg, of_zone in _by_zone(tiles):
+        try:
+            v1 = read_v1(zone_file(folder, epsg, some(of_zone)))
+        except PipelineError as error:
+            found.append(error)
+            continue
+        for grid, sensed in of_zone.values():
+            try:
+                _check_times(grid.tile_name, sensed, _covered(grid, sensed, v1)[0])
+            except BadAlignment as error:
+                found.append(error)
+    try:
+        if not found:
+            check_any_partner(tiles, folder)
+    except BadAlignment as error:
+        found.append(error)
+    return found
+
+
+def _by_zone(tiles: Tiles) -> Iterator[tuple[int, Tiles]]:
+    for epsg in sorted({grid.square.epsg for grid, _ in tiles.values()}):
+        yield epsg, {tile: (grid, sensed) for tile, (grid, sensed) in tiles.items() if grid.square.epsg == epsg}
 
 
 def _inside(square: Square, v1: pd.DataFrame) -> pd.DataFrame:
