@@ -177,7 +177,7 @@ def _missing_inputs() -> Iterator[PipelineError]:
 
 def _misplaced() -> Iterator[PipelineError]:
     """Tiles that lie in none of the ten countries, or go with no v1 geometries, as far as their names tell."""
-    tiles = listed_grids() if known_tiles() and config.tile().check_extent else {}
+    tiles = listed_grids() if input_path(source()).exists() and config.tile().check_extent else {}
     if _is_usable(country.read_borders, borders := input_path("countries_geojson")):
         for tile, (grid, _) in tiles.items():
             try:

@@ -175,6 +175,11 @@ def countries(grid: PatchGrid, borders: Path) -> np.ndarray:
     BadInput if the tile lies in none of the ten; see `check_tile`.
     """
     check_tile(grid.tile_name, grid.square, borders)
+    return nearest(grid, borders)
+
+
+def nearest(grid: PatchGrid, borders: Path) -> np.ndarray:
+    """The same, however far the country is."""
     names, polygons = _projected(borders, state(borders), grid.square.epsg)
     near = _near(polygons, grid.square)
     names, polygons = names[near], polygons[near]

@@ -79,7 +79,7 @@ def check_squares(names: Iterable[ProductName], source: Path) -> None:
         )
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def tile_square(name: ProductName, side_m: int = TILE_SIDE_M) -> Square:
     """The square of a product's tile, from its MGRS square with south-west corner (E, N).
 
