@@ -159,6 +159,9 @@ def _luigi_run(argv: list[str]) -> int:
             _log.error(
                 "luigid does not answer: %s; start it with scripts/luigid, or correct [core] scheduler_host", said
             )
+        elif code == _UNHANDLED and isinstance(cause, PipelineError):
+            _log.error("%s", cause)  # a list of products that is found wrong while it is known already
+            return _SCHEDULING_ERROR
         elif code == _UNHANDLED:
             _log.error("Luigi has ended early", exc_info=cause)  # which it says nowhere
         return code

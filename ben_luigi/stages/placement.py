@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pandas as pd
 
-from ben_luigi.domain.errors import BadInput
+from ben_luigi import config
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.placement import alignment, country
+from ben_luigi.domain.placement import alignment, country, v1_geometry
 from ben_luigi.domain.placement import grid as grids
 from ben_luigi.domain.placement.country import countries
-from ben_luigi.domain.placement.grid import PatchGrid, Square
+from ben_luigi.domain.placement.grid import PatchGrid, Square, tile_square
 from ben_luigi.stages.atmosphere import ReadProduct
-from ben_luigi.stages.prerequisites import input_path, input_task
-from ben_luigi.stages.resolve import PRIORITY
+from ben_luigi.stages.prerequisites import input_path, input_task, side_m
+from ben_luigi.stages.resolve import PRIORITY, tiles
 from ben_luigi.stages.task import TileTask
 from ben_luigi.state import database, schema
 from ben_luigi.state.targets import TileRows
+
+_log = logging.getLogger(__name__)
 
 
 def product_row(tile: str) -> pd.Series:
     """The row of a tile's product in the database."""
     return database.query("SELECT * FROM product WHERE tile = %(tile)s", tile=tile).iloc[0]
+
+
+def listed_grids() -> alignment.Tiles:
+    """By tile key, the patch grid and sensing time of each product that is listed, as far as its name tells."""
+    return {
+        tile: (PatchGrid(name.converted().tile_name, tile_square(name, side_m())), name.sensing_time)
+        for tile, name in tiles().items()
+    }
 
 
 def patch_grid(tile: str) -> PatchGrid:
@@ -99,18 +110,16 @@ class AlignPatches(_Placement):
 
     table = schema.ALIGNMENT
     option = "v1_spatial_dir"
-    code = (alignment,)
+    code = (alignment, v1_geometry)
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """One row a pair."""
-        spatial = alignment.spatial_files(input_path(self.option))
-        epsg = grid.square.epsg
-        if epsg not in spatial:
-            raise BadInput(
-                f"{self.tile}: {input_path(self.option)}",
-                expected=f"bigearthnet_v1_spatial_{epsg}.parquet, v1 patches in the tile's UTM zone",
-                found=f"files for EPSG codes {sorted(spatial)}",
-                remedy="add the file of that zone to [inputs] v1_spatial_dir",
-            )
+        folder = input_path(self.option)
+        v1 = alignment.read_v1(alignment.zone_file(folder, grid.square.epsg, self.tile))
         sensed = ProductName.parse(product_row(self.tile)["l2a_name"]).sensing_time
-        return alignment.align(grid, sensed, alignment.read_v1(spatial[epsg]))
+        pairs = alignment.align(grid, sensed, v1)
+        if pairs.empty:
+            _log.warning("tile %s has no patch that is in v1: nothing of it comes into the dataset", self.tile)
+            if config.tile().check_extent:
+                alignment.check_any_partner(listed_grids(), folder)
+        return pairs

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +23,10 @@ from ben_luigi.domain import files, inputs
 from ben_luigi.domain.cdse.account import Credentials, find_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.dataset import version1
-from ben_luigi.domain.errors import BadInput, BadName, Sen2CorError, some
+from ben_luigi.domain.errors import BadInput, BadName, PipelineError, Sen2CorError, some
+from ben_luigi.domain.placement import alignment, country
 from ben_luigi.domain.products import sen2cor
+from ben_luigi.domain.tiles import clc
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
 from ben_luigi.sample.world import make_world
@@ -36,6 +38,13 @@ from ben_luigi.state.targets import MadeFile, MadeFolder
 _log = logging.getLogger(__name__)
 NEEDED = ("clc_gpkg", "countries_geojson", "v1_spatial_dir", "s1_dir", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
 """The options of [inputs] that every run takes, whatever it starts from."""
+_CHECKS: dict[str, Callable[[Path], object]] = {
+    "clc_gpkg": clc.check_layer,
+    "countries_geojson": country.read_borders,
+    "v1_spatial_dir": alignment.check_v1,
+}
+"""What looks through an input that is given, before the run; each remembers in this process what it has found."""
+
 _TRY_AGAIN_S = 86_400.0
 PINNED = config.TRACKED_ARTIFACTS / "inputs.toml"
 SAMPLE_ACCOUNT = Credentials("sample", "sample")
@@ -94,24 +103,29 @@ class FetchInput(PipelineTask):
 
 
 class GivenInput(luigi.Task):
-    """An input whose path the user gives in [inputs]; it fails with what to do while there is nothing there."""
+    """An input whose path the user gives in [inputs]; while nothing that can be used is there, it says what to do."""
 
     option: str = luigi.Parameter(description="name of the option in [inputs]")
 
     def complete(self) -> bool:
-        """Whether something is at the path given."""
-        path = config.given_input(self.option)
-        return path is not None and path.exists()
+        """Whether something is at the path given, and can be used as far as can be told in seconds."""
+        try:
+            require_given(self.option)
+        except PipelineError:
+            return False
+        return True
 
     def run(self) -> None:
-        """Say what is missing."""
+        """Say what is missing or wrong."""
         require_given(self.option)
 
 
 def require_given(option: str) -> None:
-    """BadInput with what to do if nothing is at the path that [inputs] gives."""
+    """PipelineError with what to do if nothing that can be used is at the path that [inputs] gives."""
     pinned = inputs.read_pinned(PINNED).get(option, (None,))
-    inputs.require(option, config.given_input(option) or Path(), pinned[0])
+    path = inputs.require(option, config.given_input(option) or Path(), pinned[0])
+    if option in _CHECKS:
+        _CHECKS[option](path)
 
 
 class ExtractV1Metadata(PipelineTask):

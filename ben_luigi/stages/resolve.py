@@ -19,6 +19,7 @@ from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.resolve import Resolution
 from ben_luigi.domain.errors import BadInput, BadName, CdseError, some
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.placement.grid import check_squares
 from ben_luigi.domain.products import l1c, product
 from ben_luigi.stages.prerequisites import GivenInput, TryInput, input_path, input_task, optional_path
 from ben_luigi.stages.service import client
@@ -85,7 +86,9 @@ def _selected(path: Path, names: Sequence[ProductName], selected: Sequence[str])
             found=f"none of {some(missing)}" if missing else "none",
             remedy="correct [dataset] tiles: its keys are <MGRS square>_<date>, as in 33UUP_20170613",
         )
-    return {key: name for key, name in sorted(known.items()) if key in selected or not selected}
+    chosen = {key: name for key, name in sorted(known.items()) if key in selected or not selected}
+    check_squares(chosen.values(), path)
+    return chosen
 
 
 def product_of(tile: str) -> ProductName:

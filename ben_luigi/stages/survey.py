@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,8 @@ from ben_luigi import config
 from ben_luigi.domain.cdse.account import given_credentials, has_terminal
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.dataset.estimate import TILES, Retention, Work
-from ben_luigi.domain.errors import BadInput, DatabaseError, PipelineError
+from ben_luigi.domain.errors import DatabaseError, PipelineError
+from ben_luigi.domain.placement import alignment, country
 from ben_luigi.sample.scenes import SCENES
 from ben_luigi.stages.archives import S1, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, from_folder
 from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, l2a_task
@@ -29,9 +30,11 @@ from ben_luigi.stages.leakage import FindSplitLeakage
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteStac
 from ben_luigi.stages.patches import CutPatches
+from ben_luigi.stages.placement import listed_grids
 from ben_luigi.stages.prerequisites import (
     NEEDED,
     GivenInput,
+    input_path,
     input_source,
     require_account,
     require_given,
@@ -154,7 +157,8 @@ def retention() -> Retention:
 
 def missing(planned: Work) -> list[PipelineError]:
     """Every prerequisite that is not there: what was expected, what was found, what to do. Empty if all are."""
-    found = [*_missing_inputs(), *_missing_programs(planned), *_missing_scheduler(), *_missing_room(planned)]
+    found = [*_missing_inputs(), *_misplaced(), *_missing_programs(planned), *_missing_scheduler()]
+    found += _missing_room(planned)
     try:
         database.check()
     except PipelineError as error:
@@ -167,8 +171,30 @@ def _missing_inputs() -> Iterator[PipelineError]:
         if isinstance(input_source(option), GivenInput):
             try:
                 require_given(option)
-            except BadInput as error:
+            except PipelineError as error:
                 yield error
+
+
+def _misplaced() -> Iterator[PipelineError]:
+    """Tiles that lie in none of the ten countries, or go with no v1 geometries, as far as their names tell."""
+    tiles = listed_grids() if input_path(source()).exists() and config.tile().check_extent else {}
+    if _is_usable(country.read_borders, borders := input_path("countries_geojson")):
+        for tile, (grid, _) in tiles.items():
+            try:
+                country.check_tile(tile, grid.square, borders)
+            except PipelineError as error:
+                yield error
+    if tiles and _is_usable(alignment.check_v1, v1 := input_path("v1_spatial_dir")):
+        yield from alignment.problems(tiles, v1)
+
+
+def _is_usable(check: Callable[[Path], object], path: Path) -> bool:
+    """Whether an input is there, and such that something can be told by it; if not, that is told elsewhere."""
+    try:
+        check(path)
+    except PipelineError:
+        return False
+    return True
 
 
 def _missing_programs(planned: Work) -> Iterator[PipelineError]:

@@ -29,7 +29,7 @@ from ben_luigi.domain.dataset import metadata
 from ben_luigi.domain.errors import BadName
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement import alignment
-from ben_luigi.domain.placement.country import countries
+from ben_luigi.domain.placement.country import nearest
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, tile_square
 from ben_luigi.sample.countries import write_countries
 from benchmarks.timing import Spent, pairs, report, rounds, spent
@@ -138,7 +138,7 @@ def locate(world: Continent) -> None:
     with world.csv("country").open("wb") as file:
         file.write(b"patch_id,country\n")
         for _, grid in world.grids():
-            file.write(_lines(grid.ids(), pa.array(countries(grid, world.borders))))
+            file.write(_lines(grid.ids(), pa.array(nearest(grid, world.borders))))
 
 
 def align(world: Continent) -> None:

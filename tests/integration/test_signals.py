@@ -1,4 +1,4 @@
-"""Ctrl-C at a terminal, and the end of that terminal: at any moment one line, an exit code, and nothing left running."""
+"""Ctrl-C at a terminal, and the end of that terminal: one line, an exit code, nothing left running."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.running import ROOT
+from tests.unit.geopackages import write as write_clc
 from tests.unit.products import SmallProduct
-from tests.unit.test_clc import write as write_clc
 
 WORK = """
 import ben_luigi  # first, as `luigi --module ben_luigi` does

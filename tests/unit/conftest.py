@@ -1,4 +1,4 @@
-"""A small finished dataset, and the inputs that it comes from, made once."""
+"""Files that several unit tests change, and a small finished dataset: made once, and copied for each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ben_luigi.domain.dataset.verify_rules import References
+from tests.unit.geopackages import write
 from tests.unit.small_dataset import Dataset, write_references
 
 
@@ -27,3 +28,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(whole: Path, tmp_path: Path) -> Path:
     """A copy of it, to be changed."""
     return Path(shutil.copytree(whole, tmp_path / "dataset"))
+
+
+@pytest.fixture(scope="session")
+def sound_gpkg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CORINE GeoPackage; not to be changed."""
+    return write(tmp_path_factory.mktemp("clc") / "sound.gpkg")
+
+
+@pytest.fixture
+def gpkg(sound_gpkg: Path, tmp_path: Path) -> Path:
+    """A copy of it that may be changed."""
+    return Path(shutil.copy(sound_gpkg, tmp_path / "clc.gpkg"))

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import bz2
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +63,11 @@ def test_names_that_are_none_are_named(name: str) -> None:
         alignment.v1_sensing_times(pa.array(["S2A_MSIL2A_20170613T101031_0_1", name]), "v1.parquet")
 
 
-def _v1(squares: Sequence[tuple[str, float, float, float]], season: str = "summer") -> pd.DataFrame:
-    rows = [(name, season, left, top - side, left + side, top) for name, left, top, side in squares]
-    return pd.DataFrame(rows, columns=["v1_name", "season", "left_m", "bottom_m", "right_m", "top_m"])
+def _v1(
+    squares: Sequence[tuple[str, float, float, float]], season: str = "summer", sensed: datetime = SENSED
+) -> pd.DataFrame:
+    rows = [(name, sensed, season, left, top - side, left + side, top) for name, left, top, side in squares]
+    return pd.DataFrame(rows, columns=["v1_name", "sensed", "season", "left_m", "bottom_m", "right_m", "top_m"])
 
 
 @given(st.lists(st.tuples(st.integers(-3, 13), st.integers(-3, 13), st.integers(0, 3)), unique=True, max_size=12))
@@ -188,3 +191,81 @@ def test_every_published_v1_patch_lies_in_a_tile_and_only_those_of_one_day_need_
         found = alignment.findings(v1, pd.concat(pairs)["v1_name"])
         assert set(found["finding"]) <= {alignment.QUIRK}
         assert found["v1_name"].str.startswith("S2B_MSIL2A_20170831T").all()
+
+
+@pytest.mark.parametrize(
+    ("sensed", "v1_name"),
+    [
+        (datetime(2023, 6, 14, 10, 10, 31), "S2A_MSIL2A_20170613T101031_0_0"),
+        (datetime(2017, 6, 14, 10, 10, 31), "S2A_MSIL2A_20170613T101031_0_0"),
+        (datetime(2017, 6, 13, 11, 50, 31), "S2A_MSIL2A_20170613T101031_0_0"),
+        (datetime(2017, 6, 13, 10, 11, 32), "S2A_MSIL2A_20170613T101031_0_0"),
+    ],
+)
+def test_imagery_of_another_time_than_that_of_its_v1_name_is_an_error(sensed: datetime, v1_name: str) -> None:
+    """Flags of snow and cloud, and Sentinel-1 scenes, go with the day: 2023 is not 2017, if of the same season."""
+    v1 = _v1([(v1_name, 300_000, 5_400_000, 1200), ("another", 301_200, 5_400_000, 1200)])
+    with pytest.raises(BadAlignment) as error:
+        alignment.align(GRID, sensed, v1)
+    said = str(error.value)
+    assert TILE in said and str(sensed) in said and f"{v1_name}: 2017-06-13 10:10:31" in said
+    assert "2 of 2 v1 patches" in said and "next: give the product of the v1 patches' day" in said
+
+
+def test_one_v1_patch_of_another_day_is_an_error_too() -> None:
+    v1 = pd.concat(
+        [
+            _v1([("right", 300_000, 5_400_000, 1200)]),
+            _v1([("wrong", 301_200, 5_400_000, 1200)], sensed=datetime(2017, 7, 3)),
+            _v1([("winter", 302_400, 5_400_000, 1200)], "winter", sensed=datetime(2018, 1, 3)),
+            _v1([("outside", 400_000, 5_400_000, 1200)], sensed=datetime(2017, 7, 3)),
+        ]
+    )
+    with pytest.raises(BadAlignment, match=r"wrong: 2017-07-03 .*1 of 2 v1 patches"):
+        alignment.align(GRID, SENSED, v1)
+
+
+@pytest.mark.parametrize("seconds", [-60, -8, 0, 3, 60])
+def test_v1_names_may_be_some_seconds_off(seconds: int) -> None:
+    v1 = _v1([("a", 300_000, 5_400_000, 1200)], sensed=SENSED + timedelta(seconds=seconds))
+    assert alignment.align(GRID, SENSED, v1)["v1_name"].tolist() == ["a"]
+
+
+def test_no_published_v1_name_is_more_than_8_s_from_its_product(published: Path) -> None:
+    """All 590,326 pairs, of those zones too whose geometries are not at hand."""
+    with bz2.open(published / "tile_names_and_links.csv.bz2", "rt") as file:
+        rows = [line.split(",")[:2] for line in file]
+    of_product = {name: ProductName.parse(name).sensing_time for name in {product for _, product in rows}}
+    sensed = np.array([of_product[product] for _, product in rows], dtype="datetime64[s]")
+    times = alignment.v1_sensing_times(pa.array([name for name, _ in rows]), "list")
+    assert len(rows) == 590_326
+    assert np.abs(times - sensed).max() == np.timedelta64(8, "s") <= alignment.SAME_TIME
+
+
+@pytest.fixture
+def one_square(tmp_path: Path) -> Path:
+    """A folder whose one v1 patch lies in GRID."""
+    _file(tmp_path, "bigearthnet_v1_spatial_32633.parquet", 32633, ["S2A_MSIL2A_20170613T101031_0_0"])
+    return tmp_path
+
+
+ELSEWHERE = PatchGrid(f"{TILE[:-5]}33UVP", Square(400_000, 5_400_000, 12_180, 32633))
+ANOTHER_ZONE = PatchGrid(f"{TILE[:-5]}34UCU", Square(300_000, 5_400_000, 12_180, 32634))
+
+
+def test_no_partner_for_any_tile_is_an_error_that_names_them(one_square: Path) -> None:
+    """By the tiles' names alone, so that it is known as soon as one has none."""
+    without = {"one": (ELSEWHERE, SENSED), "two": (ANOTHER_ZONE, SENSED), "three": (GRID, datetime(2018, 1, 3))}
+    with pytest.raises(BadAlignment, match=r"one, two, three; found: none for any of them.* empty"):
+        alignment.check_any_partner(without, one_square)
+    alignment.check_any_partner({**without, "four": (GRID, SENSED)}, one_square)
+
+
+def test_what_would_stop_the_alignment_is_told_all_at_once(one_square: Path) -> None:
+    tiles = {"right": (GRID, SENSED), "wrong": (GRID, datetime(2023, 6, 13)), "other": (ANOTHER_ZONE, SENSED)}
+    said = [str(problem) for problem in alignment.problems(tiles, one_square)]
+    assert len(said) == 2
+    assert "sensed 2023-06-13" in said[0] and "other: " in said[1] and "spatial_32634.parquet" in said[1]
+    (alone,) = alignment.problems({"elsewhere": (ELSEWHERE, SENSED)}, one_square)
+    assert "would be empty" in str(alone)
+    assert not alignment.problems({"right": tiles["right"], "elsewhere": (ELSEWHERE, SENSED)}, one_square)

@@ -153,7 +153,7 @@ def test_a_v1_name_in_no_tile_is_said_and_no_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = folder / "v1_spatial" / "bigearthnet_v1_spatial_32633.parquet"
-    stray = pa.table({"patch_name": [f"{V1}_99_99"], "geom": shapely.to_wkb([shapely.box(0, 0, 1200, 1200)])})
+    stray = pa.table({"patch_name": [f"{V1}_99_99"], "geom": shapely.to_wkb([shapely.box(500_000, 0, 501_200, 1200)])})
     pq.write_table(pa.concat_tables([pq.read_table(path), stray]), path)
     _, columns, said = _run(folder, monkeypatch, capsys)
     assert columns == {key: {"rows": len(PLACES), "equal": len(PLACES)} for key in KEYS}

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ben_luigi.domain.cdse.resolve import read_tile_ids
-from ben_luigi.domain.errors import BadName
+from ben_luigi.domain.errors import BadInput, BadName
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.placement.grid import PatchGrid, Square, tile_square
+from ben_luigi.domain.placement.grid import PatchGrid, Square, check_squares, tile_square
 
 
 def _name(mgrs: str) -> ProductName:
@@ -39,6 +39,24 @@ def test_squares_lie_where_esa_puts_them(mgrs: str, left: int, top: int, epsg: i
 def test_squares_that_are_none_are_refused(mgrs: str) -> None:
     with pytest.raises(BadName, match=mgrs):
         tile_square(_name(mgrs))
+
+
+def test_all_squares_that_are_none_are_named_before_anything_is_downloaded(tmp_path: Path) -> None:
+    """Tile key and latitude band; squares that there are in the north do not disturb."""
+    check_squares([_name("33UUP"), _name("31UGR")], tmp_path)
+    wrong = [_name(mgrs) for mgrs in ("33MUP", "33UUP", "21HUB", "33UAA", "01CCV")]
+    with pytest.raises(BadInput) as error:
+        check_squares(wrong, tmp_path / "names.csv")
+    said = str(error.value)
+    assert "names.csv; expected: " in said and "latitude bands N to X" in said and "[dataset] tiles" in said
+    for found in (
+        "33MUP_20170613 (latitude band M, south",
+        "21HUB_20170613 (latitude band H",
+        "01CCV_20170613 (",
+        "33UAA",
+    ):
+        assert found in said
+    assert "33UUP" not in said
 
 
 def test_a_real_tile_has_91_patches_a_side_in_the_order_of_their_ids() -> None:

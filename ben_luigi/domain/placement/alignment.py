@@ -7,9 +7,8 @@ worth knowing, is a finding: see `FINDINGS`.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -17,12 +16,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import shapely
 
 from ben_luigi.domain import given
-from ben_luigi.domain.errors import BadAlignment, BadInput, BadName, some
-from ben_luigi.domain.formats.tables import read_parquet
+from ben_luigi.domain.errors import BadAlignment, BadInput, BadName, PipelineError, some
+from ben_luigi.domain.placement import v1_geometry
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
+from ben_luigi.domain.remembered import remembered
 from ben_luigi.domain.vocabulary import SEASONS as SEASONS
 
 NO_TILE = "v1 name in no tile"
@@ -30,6 +29,12 @@ LATE_HOUR = "v1 name with an hour of 13 or more"
 QUIRK = "v1 name whose season only the quirk explains"
 FINDINGS = (NO_TILE, LATE_HOUR, QUIRK)
 """What `findings` looks for. Sentinel-2 passes Europe before noon; the quirk is that of `seasons`."""
+
+SAME_TIME = np.timedelta64(60, "s")
+"""Times in v1 names and in products' names are up to 8 s apart; the next orbit comes 100 minutes later."""
+
+Tiles = Mapping[str, tuple[PatchGrid, datetime]]
+"""Patch grid and sensing time (UTC) of products, by tile key."""
 
 _SPATIAL = re.compile(r"bigearthnet_v1_spatial_(326\d\d)\.parquet")
 _V1_NAME = r"^S2[AB]_MSIL2A_(?P<date>\d{8})T(?P<hour>\d{1,2})(?P<minute>[0-5]\d)(?P<second>\d\d)_\d+_\d+$"
@@ -78,18 +83,18 @@ def v1_sensing_times(names: pa.ChunkedArray | pa.Array, source: str) -> np.ndarr
             remedy="correct the file, or fetch it again",
         )
     field = {name: pc.struct_field(parts, name) for name in ("date", "hour", "minute", "second")}
-    days = pc.strptime(field["date"], "%Y%m%d", "s").to_numpy(zero_copy_only=False)
+    days = pc.strptime(field["date"], "%Y%m%d", "s", error_is_null=True)
     number = {name: pc.cast(field[name], pa.int64()).to_numpy() for name in ("hour", "minute", "second")}
-    if (number["hour"] > 23).any():
-        wrong = pc.filter(names, pa.array(number["hour"] > 23)).to_pylist()
+    no_time = pc.or_(days.is_null(), pa.array(number["hour"] > 23))
+    if pc.any(no_time).as_py():
         raise BadName(
             source,
-            expected="v1 patch names with an hour below 24",
-            found=some(wrong),
+            expected="v1 patch names with a day of the calendar and an hour below 24",
+            found=some(pc.filter(names, no_time).to_pylist()),
             remedy="correct the file, or fetch it again",
         )
     seconds = number["hour"] * 3600 + number["minute"] * 60 + np.minimum(number["second"], 59)
-    return np.asarray(days + seconds.astype("timedelta64[s]"))
+    return np.asarray(days.to_numpy(zero_copy_only=False) + seconds.astype("timedelta64[s]"))
 
 
 def spatial_files(folder: Path) -> dict[int, Path]:
@@ -105,50 +110,57 @@ def spatial_files(folder: Path) -> dict[int, Path]:
     return found
 
 
+def zone_file(folder: Path, epsg: int, tile: str) -> Path:
+    """The v1 geometry file of a tile's UTM zone; BadInput if there is none."""
+    found = spatial_files(folder)
+    if epsg not in found:
+        raise BadInput(
+            f"{tile}: {folder}",
+            expected=f"bigearthnet_v1_spatial_{epsg}.parquet, v1 patches in the tile's UTM zone",
+            found=f"files for EPSG codes {sorted(found)}",
+            remedy="add the file of that zone to [inputs] v1_spatial_dir",
+        )
+    return found[epsg]
+
+
 def read_v1(path: Path) -> pd.DataFrame:
     """Read one v1 geometry file: v1_name, sensed (UTC), season, left_m, bottom_m, right_m, top_m in its UTM zone.
 
     By ascending left_m, so that what lies in a tile is found fast. BadAlignment if the file says that its geometries
-    lie in another zone than its name does.
+    lie in another zone than its name does; BadInput and BadName for what is wrong in it otherwise.
     """
-    try:
-        table = read_parquet(path, ["patch_name", "geom"]).combine_chunks()
-        bounds = shapely.bounds(shapely.from_wkb(table["geom"].to_numpy()))
-        if not np.isfinite(bounds).all():
-            raise ValueError("geometries without a place")
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, shapely.errors.ShapelyError) as error:
-        raise BadInput(
-            path, expected="GeoParquet with patch_name and geom", found=str(error), remedy="fetch the file again"
-        ) from error
-    _check_zone(path, table.schema.metadata or {})
-    times = v1_sensing_times(table["patch_name"], str(path))
-    order = np.argsort(bounds[:, 0], kind="stable")
-    edges = zip(("left_m", "bottom_m", "right_m", "top_m"), bounds[order].T.copy(), strict=True)
-    names = table["patch_name"].take(pa.array(order)).to_pandas()
+    named = _SPATIAL.fullmatch(path.name)
+    patches, boxes = v1_geometry.read(path, int(named[1]) if named else None)
+    times = v1_sensing_times(patches, str(path))
+    order = np.argsort(boxes[:, 0], kind="stable")
+    edges = zip(("left_m", "bottom_m", "right_m", "top_m"), boxes[order].T.copy(), strict=True)
+    names = patches.take(pa.array(order)).to_pandas()
     return pd.DataFrame({"v1_name": names, "sensed": times[order], "season": seasons(times[order]), **dict(edges)})
 
 
-def _check_zone(path: Path, metadata: dict[bytes, bytes]) -> None:
-    """GeoParquet tells the CRS as PROJJSON; a file that tells none is believed by its name."""
-    try:
-        identity = json.loads(metadata[b"geo"])["columns"]["geom"]["crs"]["id"]
-    except (KeyError, ValueError, TypeError):
-        return
-    named = _SPATIAL.fullmatch(path.name)
-    if named is not None and (identity.get("authority"), str(identity.get("code"))) != ("EPSG", named[1]):
-        raise BadAlignment(
-            path,
-            expected=f"geometries in EPSG:{named[1]}, as the file's name says",
-            found=f"{identity.get('authority')}:{identity.get('code')}",
-            remedy="fetch the file again, or give it the name of its zone",
-        )
+@remembered()
+def check_v1(folder: Path) -> None:
+    """BadInput, BadName or BadAlignment unless each v1 geometry file of a folder can be read; no patch is in two."""
+    zone_of: dict[str, int] = {}
+    for epsg, path in spatial_files(folder).items():
+        names = read_v1(path)["v1_name"].tolist()
+        twice = [name for name in names if name in zone_of]
+        if twice:
+            raise BadInput(
+                path,
+                expected="v1 patches that no file of another zone has",
+                found=f"{some(twice, 3)}: in that of EPSG:{zone_of[twice[0]]} too",
+                remedy="fetch both files again, or leave [inputs] v1_spatial_dir empty: they are fetched",
+            )
+        zone_of.update(dict.fromkeys(names, epsg))
 
 
 def align(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> pd.DataFrame:
     """Pair the patches of a tile with the v1 patches whose square they cover, in the same season.
 
     `v1` holds the v1 patches of the tile's UTM zone (`read_v1`). Gives patch_id, v1_name, by ascending patch_id.
-    BadAlignment when a patch or a v1 name has two candidates, or the tile lies in another zone than its name says.
+    BadAlignment when a patch or a v1 name has two candidates, when the tile lies in another zone than its name says, or
+    when v1 has imagery of another time there.
     """
     zone = f"_T{grid.square.epsg % 100:02d}"
     if zone not in grid.tile_name:
@@ -158,22 +170,85 @@ def align(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> pd.DataFrame:
             found=f"EPSG:{grid.square.epsg}",
             remedy="look at the product's metadata; if its name is right, fetch it again",
         )
+    near, index = _covered(grid, sensed, v1)
+    _check_times(grid.tile_name, sensed, near)
+    pairs = pd.DataFrame(
+        {
+            "patch_id": pd.array(grid.ids().take(pa.array(index)), dtype="str"),
+            "v1_name": near["v1_name"].to_numpy(),
+        }
+    )
+    check_pairs(pairs, grid.tile_name)
+    return pairs.sort_values("patch_id", ignore_index=True)
+
+
+def _covered(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """The v1 patches of the season that a patch covers, and the places of these patches in the grid."""
     near = _inside(grid.square, v1)
     near = near[(near["season"] == season(sensed)).to_numpy()]
     x = np.floor((near["left_m"].to_numpy() - grid.square.left) / PATCH_M).astype("int64")
     y = np.floor((grid.square.top - near["top_m"].to_numpy()) / PATCH_M).astype("int64")
     n = grid.patches_a_side
     right, bottom = grid.square.left + (x + 1) * PATCH_M, grid.square.top - (y + 1) * PATCH_M
-    covered = (near["right_m"] <= right) & (near["bottom_m"] >= bottom) & (x < n) & (y < n)
-    index = (x * n + y)[covered.to_numpy()]
-    pairs = pd.DataFrame(
-        {
-            "patch_id": pd.array(grid.ids().take(pa.array(index)), dtype="str"),
-            "v1_name": near.loc[covered, "v1_name"].to_numpy(),
-        }
+    covered = ((near["right_m"] <= right) & (near["bottom_m"] >= bottom) & (x < n) & (y < n)).to_numpy()
+    return near[covered], (x * n + y)[covered]
+
+
+def _check_times(tile_name: str, sensed: datetime, v1: pd.DataFrame) -> None:
+    """BadAlignment if a v1 patch shows another time: flags and Sentinel-1 scenes go with the time, not the season."""
+    apart = np.abs(v1["sensed"].to_numpy().astype("datetime64[s]") - np.datetime64(sensed, "s"))
+    off = v1[apart > SAME_TIME]
+    if not off.empty:
+        first = off.iloc[0]
+        raise BadAlignment(
+            f"tile {tile_name}",
+            expected=f"imagery of the time of its v1 patches, as {first['v1_name']}: {first['sensed']} UTC",
+            found=f"sensed {sensed} UTC; {len(off)} of {len(v1)} v1 patches of the season are of another time",
+            remedy="give the product of the v1 patches' day, as in the list of products, or take this one out",
+        )
+
+
+def check_any_partner(tiles: Tiles, folder: Path) -> None:
+    """BadAlignment if no patch of any tile has a v1 patch of its square and season in the files of the folder."""
+    spatial = spatial_files(folder)
+    for epsg, of_zone in _by_zone(tiles):
+        if epsg in spatial:
+            v1 = read_v1(spatial[epsg])
+            if any(len(_covered(grid, sensed, v1)[1]) for grid, sensed in of_zone.values()):
+                return
+    raise BadAlignment(
+        folder,
+        expected=f"v1 patches of square and season of some patch of the tiles {some(tiles)}",
+        found="none for any of them: the dataset would be empty",
+        remedy="take products of BigEarthNet's list, or point [inputs] v1_spatial_dir at the v1 geometries of these",
     )
-    check_pairs(pairs, grid.tile_name)
-    return pairs.sort_values("patch_id", ignore_index=True)
+
+
+def problems(tiles: Tiles, folder: Path) -> list[PipelineError]:
+    """What would stop the alignment of tiles: a zone without its file, other times than v1's, no partner at all."""
+    found: list[PipelineError] = []
+    for epsg, of_zone in _by_zone(tiles):
+        try:
+            v1 = read_v1(zone_file(folder, epsg, some(of_zone)))
+        except PipelineError as error:
+            found.append(error)
+            continue
+        for grid, sensed in of_zone.values():
+            try:
+                _check_times(grid.tile_name, sensed, _covered(grid, sensed, v1)[0])
+            except BadAlignment as error:
+                found.append(error)
+    try:
+        if not found:
+            check_any_partner(tiles, folder)
+    except BadAlignment as error:
+        found.append(error)
+    return found
+
+
+def _by_zone(tiles: Tiles) -> Iterator[tuple[int, Tiles]]:
+    for epsg in sorted({grid.square.epsg for grid, _ in tiles.values()}):
+        yield epsg, {tile: (grid, sensed) for tile, (grid, sensed) in tiles.items() if grid.square.epsg == epsg}
 
 
 def _inside(square: Square, v1: pd.DataFrame) -> pd.DataFrame:

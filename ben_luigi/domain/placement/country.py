@@ -8,47 +8,140 @@ equal distance, so where two countries touch one patch, the larger country wins.
 from __future__ import annotations
 
 import json
+import shlex
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
 from pyproj import Transformer
+from shapely import is_valid_reason
+from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
+from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
+from ben_luigi.domain.remembered import State, remembered, state
 from ben_luigi.domain.vocabulary import COUNTRIES as COUNTRIES
 
+BOXES = {
+    "Austria": (9, 46, 18, 50),
+    "Belgium": (2, 49, 7, 52),
+    "Finland": (19, 59, 32, 71),
+    "Ireland": (-11, 51, -5, 56),
+    "Kosovo": (20, 41, 22, 44),
+    "Lithuania": (20, 53, 27, 57),
+    "Luxembourg": (5, 49, 7, 51),
+    "Portugal": (-10, 36, -6, 43),
+    "Serbia": (18, 41, 24, 47),
+    "Switzerland": (5, 45, 11, 48),
+}
+"""The ten countries, and whole degrees around their mainland: west, south, east, north."""
 
-@lru_cache(maxsize=4)
+
+NEAR_M = 50_000
+"""A tile farther from all ten countries is of another one. Of the published tiles, those off Finland's coast lie up to
+31 km from it: its islands are too small for these borders."""
+
+_MOST_BYTES = 100_000_000
+_DEGREES = ('CRS84"', 'EPSG::4326"', 'EPSG:4326"')
+_REMEDY = "use Natural Earth's 1:110m admin-0 countries, or leave [inputs] countries_geojson empty: they are fetched"
+
+
+@remembered()
 def read_borders(path: Path) -> dict[str, shapely.Geometry]:
-    """Read the ten countries' polygons (longitude, latitude in EPSG:4326) from a GeoJSON with `name_long`."""
-    try:
-        features = json.loads(path.read_bytes())["features"]
-        named = {_name(feature["properties"]): feature for feature in features}
-        borders = {name: shape(named[name]["geometry"]) for name in COUNTRIES if name in named}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(
-            path, expected="GeoJSON features with a property name_long", found=repr(error), remedy="fetch it again"
-        ) from error
-    if len(borders) < len(COUNTRIES):
+    """Read the ten countries' polygons (longitude, latitude in EPSG:4326) from a GeoJSON with `name_long`.
+
+    BadInput names the country whose polygon is missing, not valid or elsewhere, and what to do.
+    """
+    collection = _json(path)
+    _check_crs(collection, path)
+    features = [feature for feature in collection["features"] if _name(feature) in BOXES]
+    names = [str(_name(feature)) for feature in features]
+    if sorted(names) != sorted(BOXES):
         raise BadInput(
             path,
-            expected="polygons of the ten BigEarthNet countries",
-            found=f"none for {some(sorted(set(COUNTRIES) - set(borders)))}",
-            remedy="use Natural Earth's 1:110m admin-0 countries",
+            expected="one feature for each of the ten BigEarthNet countries, by its property name_long",
+            found=f"none for {some(sorted(BOXES.keys() - names))}; {_columns(collection)}"
+            if BOXES.keys() - names
+            else f"more than one for {some(sorted({name for name in names if names.count(name) > 1}))}",
+            remedy=_REMEDY,
         )
-    return borders
+    return {name: _border(name, features[names.index(name)], path) for name in COUNTRIES}
 
 
-def _name(properties: dict[str, object]) -> object:
-    """`name_long`, whose case differs between releases of Natural Earth."""
-    return {key.lower(): value for key, value in properties.items()}["name_long"]
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        collection = read_json(path, _MOST_BYTES)
+        if not isinstance(collection, dict) or not isinstance(collection.get("features"), list):
+            raise ValueError("no list of features")
+    except (OSError, ValueError) as error:
+        raise BadInput(path, expected="GeoJSON features of countries", found=str(error), remedy=_REMEDY) from error
+    return collection
+
+
+def _check_crs(collection: dict[str, Any], path: Path) -> None:
+    """GeoJSON is in degrees (RFC 7946, 4); files from before that tell another CRS in `crs`."""
+    said = json.dumps(collection.get("crs"))
+    if collection.get("crs") is not None and not any(name in said for name in _DEGREES):
+        raise BadInput(
+            path,
+            expected="longitude and latitude (CRS84, EPSG:4326)",
+            found=f"crs {said[:200]}",
+            remedy=f"ogr2ogr -t_srs EPSG:4326 mended.geojson {shlex.quote(str(path))}, or {_REMEDY}",
+        )
+
+
+def _properties(feature: object) -> dict[str, object]:
+    """Properties by their names in lower case, which differs between releases of Natural Earth."""
+    found = feature.get("properties") if isinstance(feature, dict) else None
+    return {str(key).lower(): value for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _name(feature: object) -> object:
+    return str(_properties(feature).get("name_long"))
+
+
+def _columns(collection: dict[str, Any]) -> str:
+    """What the file has, for whom looks for what it has not."""
+    features = collection["features"]
+    if any("name_long" in _properties(feature) for feature in features):
+        return f"{len(features)} features"
+    return (
+        f"no name_long among {some(sorted({key for feature in features for key in _properties(feature)}), 5) or 'none'}"
+    )
+
+
+def _border(name: str, feature: dict[str, Any], path: Path) -> shapely.Geometry:
+    """The polygon of a country; BadInput if it is none, is not valid, or does not lie where the countries do."""
+    try:
+        with np.errstate(invalid="ignore"):  # no numbers are no valid coordinates
+            border = shape(feature["geometry"])
+        found = f"a {border.geom_type}" if border.geom_type not in ("Polygon", "MultiPolygon") else ""
+        found = found or ("an empty one" if border.is_empty else "" if border.is_valid else is_valid_reason(border))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ShapelyError) as error:
+        found = f"no geometry ({type(error).__name__}: {error})"
+    if found:
+        mend = f"ogr2ogr -makevalid mended.geojson {shlex.quote(str(path))}"
+        raise BadInput(f"{path}, {name}", expected="a valid polygon", found=found, remedy=f"{mend}, or {_REMEDY}")
+    west, south, east, north = np.array(list(BOXES.values())).T
+    place = shapely.box(west.min(), south.min(), east.max(), north.max())
+    if not border.intersects(place):
+        exchanged = shapely.transform(border, lambda points: points[:, ::-1]).intersects(place)
+        found = "latitude before longitude: " if exchanged else ""
+        raise BadInput(
+            f"{path}, {name}",
+            expected="longitude before latitude, in degrees, within " + some(f"{edge:g}" for edge in place.bounds),
+            found=found + some(f"{edge:.6g}" for edge in border.bounds),
+            remedy=_REMEDY,
+        )
+    return border
 
 
 @lru_cache(maxsize=32)
-def _projected(path: Path, epsg: int) -> tuple[np.ndarray, np.ndarray]:
+def _projected(path: Path, changed: State, epsg: int) -> tuple[np.ndarray, np.ndarray]:
     """Names, and polygons in the zone, largest country first."""
     borders = read_borders(path)
     to_zone = Transformer.from_crs(4326, epsg, always_xy=True)
@@ -62,9 +155,31 @@ def _projected(path: Path, epsg: int) -> tuple[np.ndarray, np.ndarray]:
     return names, polygons
 
 
+def check_tile(tile: str, square: Square, borders: Path) -> None:
+    """BadInput if a tile lies so far from the ten countries that it must be of another one, with the distance."""
+    names, polygons = _projected(borders, state(borders), square.epsg)
+    distance = shapely.distance(polygons, shapely.box(*square.bounds))
+    if distance.min() > NEAR_M:
+        raise BadInput(
+            f"tile {tile}",
+            expected="a tile in one of the ten BigEarthNet countries, or off their coasts",
+            found=f"{distance.min() / 1000:,.0f} km to {names[distance.argmin()]}, the nearest of them",
+            remedy="take the product out of the list or folder that it comes from, or name others in [dataset] tiles",
+        )
+
+
 def countries(grid: PatchGrid, borders: Path) -> np.ndarray:
-    """Country name of each patch of a tile, in the grid's order; `borders` is a GeoJSON as `read_borders` takes it."""
-    names, polygons = _projected(borders, grid.square.epsg)
+    """Country name of each patch of a tile, in the grid's order; `borders` is a GeoJSON as `read_borders` takes it.
+
+    BadInput if the tile lies in none of the ten; see `check_tile`.
+    """
+    check_tile(grid.tile_name, grid.square, borders)
+    return nearest(grid, borders)
+
+
+def nearest(grid: PatchGrid, borders: Path) -> np.ndarray:
+    """The same, however far the country is."""
+    names, polygons = _projected(borders, state(borders), grid.square.epsg)
     near = _near(polygons, grid.square)
     names, polygons = names[near], polygons[near]
     if len(names) == 1:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,11 +20,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from mgrs import MGRS
 
-from ben_luigi.domain.errors import BadName
+from ben_luigi.domain.errors import BadInput, BadName, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.vocabulary import PATCH_M as PATCH_M
 from ben_luigi.domain.vocabulary import SPLITS as SPLITS
 from ben_luigi.domain.vocabulary import TILE_SIDE_M as TILE_SIDE_M
+
+_NORTHERN = "of the northern hemisphere, of latitude bands N to X"
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,38 @@ class Square:
         return self.left, self.bottom, self.right, self.top
 
 
+def check_squares(names: Iterable[ProductName], source: Path) -> None:
+    """BadInput, naming each tile, unless all products are of MGRS squares that there are in the northern hemisphere.
+
+    `source` is the list or folder that they come from.
+    """
+    wrong = []
+    for name in names:
+        try:
+            tile_square(name)
+        except BadName as error:
+            wrong.append(f"{name.tile_key} ({error.found})")
+    if wrong:
+        raise BadInput(
+            source,
+            expected=f"tiles of existing MGRS squares {_NORTHERN}",
+            found=some(wrong),
+            remedy="take these products out of it, or name only others in [dataset] tiles",
+        )
+
+
+@lru_cache(maxsize=4096)
 def tile_square(name: ProductName, side_m: int = TILE_SIDE_M) -> Square:
     """The square of a product's tile, from its MGRS square with south-west corner (E, N).
 
-    left = floor(E / 60) * 60, top = ceil((N + 100000) / 60) * 60: ESA's tiling, snapped to the 60 m pixel.
+    left = floor(E / 60) * 60, top = ceil((N + 100000) / 60) * 60: ESA's tiling, snapped to the 60 m pixel. BadName if
+    there is no such square in the northern hemisphere.
     """
     if not 32600 < name.epsg <= 32660:
         raise BadName(
             f"product {name}",
-            expected="a tile of the northern hemisphere",
-            found=f"EPSG:{name.epsg}",
+            expected=f"a tile {_NORTHERN}",
+            found=f"latitude band {name.mgrs[2]}, south of the equator",
             remedy="take the product out of the list or folder that it comes from",
         )
     try:
@@ -70,7 +96,7 @@ def tile_square(name: ProductName, side_m: int = TILE_SIDE_M) -> Square:
         raise BadName(
             f"product {name}",
             expected="an existing MGRS square",
-            found=name.mgrs,
+            found=f"no square {name.mgrs}",
             remedy="take the product out of the list or folder that it comes from",
         ) from error
     left = math.floor(round(easting) / 60) * 60

@@ -1,27 +1,47 @@
 """CORINE Land Cover polygons, read for one tile.
 
-The file is a GeoPackage in EPSG:3035, MULTIPOLYGON, with the columns ID and Code_18 (names in any case). Its spatial
-index gives the polygons near a tile, so that the time to read does not grow with what lies outside.
+The file is a GeoPackage with one layer in EPSG:3035, polygons or multipolygons, with the columns ID and Code_18 (names
+in any case). It is looked through once, whole: the box of each polygon is taken from the polygon itself, and by these
+boxes those near a tile are found, so that the time to read does not grow with what lies outside. Whatever a reference
+map could not be burnt from is an error then, wherever it lies. What is invalid but says what it means, as a bow-tie
+does, is read as `ogr2ogr -makevalid` would mend it.
 """
 
 from __future__ import annotations
 
+import logging
+import reprlib
+import shlex
 import sqlite3
-import struct
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import shapely
 from pyproj import Transformer
 
 from ben_luigi.domain.errors import BadInput, some
+from ben_luigi.domain.placement.country import BOXES
+from ben_luigi.domain.placement.footprints import EQUAL_AREA, LONGITUDE_LATITUDE
 from ben_luigi.domain.placement.grid import Square
+from ben_luigi.domain.remembered import remembered
+from ben_luigi.domain.tiles import geopackage
+from ben_luigi.domain.tiles.geopackage import CURVED, Declared, quoted
+from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
 
-CLC_EPSG = 3035
+CLC_EPSG = EQUAL_AREA
+CODES = frozenset((*CLC_CODES, 990, 995, NO_CLC))
+"""What Code_18 may say: the 44 classes, and CLC's own codes for land, water and ground that is not classified."""
+
+_log = logging.getLogger(__name__)
 _REMEDY = "give the CLC 2018 GeoPackage (U2018_CLC2018_V2020_20u1.gpkg) as [inputs] clc_gpkg"
-_ENVELOPE_BYTES = (0, 32, 48, 48, 64)
+_AT_ONCE = 5000
+_LONG_BYTES = 1e9
+_MOST_FAULTS, _MOST_NAMED = 1000, 10
+_Row = tuple[int, object, object, object]
+"""Number, ID, code, geometry."""
 
 
 @dataclass(frozen=True)
@@ -33,82 +53,214 @@ class Polygons:
     epsg: int
 
 
+class _Part(NamedTuple):
+    """Of rows that were read, numbers and boxes of those with a polygon, and by number what none can be made of."""
+
+    rows: np.ndarray
+    boxes: np.ndarray
+    faults: dict[int, str]
+
+
 @dataclass(frozen=True)
 class _Layer:
-    table: str
-    geometry: str
-    identifier: str
-    code: str
-    key: str
-    indexed: bool
+    """The layer, and of each row with a polygon its number and box (west, south, east, north in EPSG:3035)."""
+
+    declared: Declared
+    rows: np.ndarray
+    boxes: np.ndarray
+
+    def near(self, square: Square) -> np.ndarray:
+        """The rows, ascending, whose polygons may reach into a tile's square."""
+        west, south, east, north = _bounds_in_clc(square)
+        of = self.boxes.T
+        return np.asarray(self.rows[(of[0] <= east) & (of[2] >= west) & (of[1] <= north) & (of[3] >= south)])
+
+
+def check_layer(path: Path) -> None:
+    """BadInput unless maps can be made from the file; looks at every polygon: 10 s for all of Europe.
+
+    It names layer, feature and what to do. Once looked at, the file is believed in this process until it changes.
+    """
+    _look_through(path)
 
 
 def read_polygons(path: Path, square: Square) -> Polygons:
     """Read the polygons that may reach into a tile's square, reprojected vertex by vertex to its CRS."""
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            layer = _layer(database, path)
-            rows = _rows(database, layer, _bounds_in_clc(square))
-    except sqlite3.Error as error:
-        raise BadInput(path, expected="a readable GeoPackage", found=str(error), remedy=_REMEDY) from error
-    try:
-        geometries = shapely.from_wkb(np.array([_wkb(blob) for _, _, blob in rows], dtype=object))
-        codes = np.array([int(str(code)) for _, code, _ in rows], dtype="uint16")
-    except (shapely.errors.ShapelyError, struct.error, IndexError, TypeError, ValueError) as error:
-        raise BadInput(path, expected="polygons with a numeric code", found=str(error), remedy=_REMEDY) from error
-    order = np.argsort(np.array([str(identifier) for identifier, _, _ in rows]), kind="stable")
+    layer = _look_through(path)
+    with geopackage.opened(path, _REMEDY) as database:
+        select = f"{_select(layer.declared)} WHERE {layer.declared.rowid} = ?"
+        rows = [row for number in layer.near(square).tolist() for row in database.execute(select, (number,))]
+    geometries, _ = geopackage.polygons([row[3] for row in rows])
+    codes = np.array([_code(row[2]) for row in rows], dtype="uint16")
+    order = np.argsort(np.array([str(row[1]) for row in rows]), kind="stable")
     to_zone = Transformer.from_crs(CLC_EPSG, square.epsg, always_xy=True)
     projected = shapely.transform(
-        geometries[order], lambda points: np.column_stack(to_zone.transform(points[:, 0], points[:, 1]))
+        _valid(shapely.force_2d(geometries[order])),
+        lambda points: np.column_stack(to_zone.transform(points[:, 0], points[:, 1])),
     )
     return Polygons(projected, codes[order], square.epsg)
 
 
-def _layer(database: sqlite3.Connection, path: Path) -> _Layer:
-    contents = "SELECT table_name, column_name, srs_id FROM gpkg_geometry_columns ORDER BY table_name"
-    found = []
-    for table, geometry, srs in database.execute(contents).fetchall():
-        info = database.execute(f'PRAGMA table_info("{table}")').fetchall()
-        columns = {str(row[1]).lower(): str(row[1]) for row in info}
-        found.append(f"{table} ({', '.join(columns.values())}; EPSG:{srs})")
-        if {"id", "code_18"} <= set(columns) and srs == CLC_EPSG:
-            keys = [str(row[1]) for row in info if row[5]]
-            index = f"rtree_{table}_{geometry}"
-            indexed = database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (index,)).fetchone() is not None
-            return _Layer(table, geometry, columns["id"], columns["code_18"], keys[0] if keys else "rowid", indexed)
+@remembered("-wal")
+def _look_through(path: Path) -> _Layer:
+    with geopackage.opened(path, _REMEDY) as database:
+        declared = _layer(database, path)
+        if path.stat().st_size > _LONG_BYTES:
+            _log.info("looking through %s, %.1f GB of polygons", path, path.stat().st_size / 1e9)
+        parts = [_Part(np.empty(0, "int64"), np.empty((0, 4), "float32"), {})]
+        faults: dict[int, str] = {}
+        for rows in _in_order(database.execute(f"{_select(declared)} ORDER BY {declared.rowid}"), declared, path):
+            parts.append(_part(rows, declared))
+            faults.update(parts[-1].faults)
+            if len(faults) > _MOST_FAULTS:
+                break
+    if faults:
+        raise _refused(path, declared, faults)
+    layer = _Layer(declared, *(np.concatenate(column) for column in list(zip(*parts, strict=True))[:2]))
+    _check_place(layer, path)
+    return layer
+
+
+def _in_order(cursor: sqlite3.Cursor, layer: Declared, path: Path) -> Iterator[list[_Row]]:
+    """The rows, some at once; BadInput if they do not ascend, as rows do unless the pages of a table are mixed up."""
+    last = None
+    while rows := cursor.fetchmany(_AT_ONCE):
+        numbers = [row[0] for row in rows]
+        if not (np.diff(numbers) > 0).all() or (last is not None and numbers[0] <= last):
+            raise BadInput(
+                f"{path}, layer {layer.table}",
+                expected=f"rows by ascending {layer.key}",
+                found="pages out of order: the file is damaged",
+                remedy=f"fetch it again; {_REMEDY}",
+            )
+        last = numbers[-1]
+        yield rows
+
+
+def _layer(database: sqlite3.Connection, path: Path) -> Declared:
+    """The one layer that is CORINE's by its CRS and columns."""
+    declared = geopackage.layers(database, path, _REMEDY)
+    fitting = [one for one in declared if {"id", "code_18"} <= set(one.columns) and one.epsg == CLC_EPSG]
+    if len(fitting) == 1 and fitting[0].is_table:
+        return fitting[0]
+    if len(fitting) > 1:
+        expected = "one layer in EPSG:3035 with columns ID and Code_18"
+        remedy = f"keep the right one: {_ogr2ogr(path, fitting[0].table)}"
+    elif fitting:
+        expected = "a table, since a view need not end"
+        remedy = f"if it ends, make it a table: {_ogr2ogr(path, fitting[0].table)}"
+    else:
+        expected = "a layer in EPSG:3035 with columns ID and Code_18"
+        remedy = _refit(path, declared)
+    raise BadInput(path, expected=expected, found=some(fitting or declared, 3) or "none", remedy=remedy)
+
+
+def _refit(path: Path, declared: Sequence[Declared]) -> str:
+    """How to make CORINE's layer of one that has everything but its CRS, or the names of its columns."""
+    complete = [one for one in declared if {"id", "code_18"} <= set(one.columns)]
+    if complete:
+        return f"reproject it: {_ogr2ogr(path, complete[0].table, '-t_srs EPSG:3035')}"
+    if not declared:
+        return _REMEDY
+    of = declared[0]
+    renamed = f"SELECT {of.geometry}, <its code> AS Code_18, <its id> AS ID FROM {quoted(of.table)}"
+    return f"if it has them by other names: {_ogr2ogr(path, '', f'-sql {shlex.quote(renamed)}')}; or {_REMEDY}"
+
+
+def _ogr2ogr(path: Path, table: str, options: str = "") -> str:
+    """The command that makes another file of a layer, which is then given as `[inputs] clc_gpkg`."""
+    return " ".join(
+        filter(None, ["ogr2ogr", options, "mended.gpkg", shlex.quote(str(path)), table and shlex.quote(table)])
+    )
+
+
+def _select(layer: Declared) -> str:
+    columns = (quoted(name) for name in (layer.columns["id"], layer.columns["code_18"], layer.geometry))
+    return f"SELECT {layer.rowid}, {', '.join(columns)} FROM {quoted(layer.table)}"
+
+
+def _part(rows: Sequence[_Row], layer: Declared) -> _Part:
+    geometries, faults = geopackage.polygons([row[3] for row in rows])
+    there = ~shapely.is_missing(geometries)
+    unknown = {code for code in {row[2] for row in rows} if _code(code) not in CODES}
+    for place in np.flatnonzero(there).tolist() if unknown or any(row[1] is None for row in rows) else ():
+        _, identifier, code, _ = rows[place]
+        if code in unknown:
+            faults[place] = f"{layer.columns['code_18']} = {reprlib.repr(code)}"
+        elif identifier is None:
+            faults[place] = f"no {layer.columns['id']}"
+    numbers = np.array([row[0] for row in rows], dtype="int64")
+    boxes = shapely.bounds(geometries[there]).astype("float32")
+    return _Part(numbers[there], boxes, {rows[place][0]: faults[place] for place in sorted(faults)})
+
+
+def _code(said: object) -> int | None:
+    """A code as a number, in whatever form the column has it; None if it is none."""
+    try:
+        number = float(str(said))
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None
+
+
+def _refused(path: Path, layer: Declared, faults: dict[int, str]) -> BadInput:
+    """The error about features that no map can be burnt from: all that are as the first is."""
+    what = next(iter(faults.values()))
+    alike = [number for number, fault in faults.items() if fault == what]
+    if what == CURVED:
+        remedy = _ogr2ogr(path, layer.table, "-nlt CONVERT_TO_LINEAR -nlt PROMOTE_TO_MULTI")
+    else:
+        without = f"{layer.key} NOT IN ({', '.join(map(str, alike[:_MOST_NAMED]))})"
+        leave_out = f", or leave it out: {_ogr2ogr(path, layer.table, f'-where {shlex.quote(without)}')}"
+        remedy = f"fetch the file again{leave_out if len(alike) <= _MOST_NAMED else ''}"
+    return BadInput(
+        f"{path}, layer {layer.table}, {layer.key} {some(alike, _MOST_NAMED)}",
+        expected="polygons of straight edges, each with an ID and a code of CLC 2018",
+        found=what,
+        remedy=remedy,
+    )
+
+
+def _check_place(layer: _Layer, path: Path) -> None:
+    """BadInput if the polygons are not where the ten countries are, or would be with x and y exchanged."""
+    to_clc = Transformer.from_crs(LONGITUDE_LATITUDE, CLC_EPSG, always_xy=True)
+    places = np.array([to_clc.transform_bounds(*box) for box in BOXES.values()])
+    as_given, exchanged = _meeting(layer.boxes, places), _meeting(layer.boxes[:, [1, 0, 3, 2]], places)
+    if as_given and as_given >= exchanged:
+        return
+    found, options = "none there", "-s_srs EPSG:<the right one> -t_srs EPSG:3035"
+    if exchanged:
+        found, options = "northing before easting: x and y are exchanged", "-ct '+proj=axisswap +order=2,1'"
+    elif not len(layer.boxes):
+        found, options = "no polygon at all", ""
+    elif (np.abs(layer.boxes) <= 360).all():
+        found, options = "degrees, though the layer says EPSG:3035", "-s_srs EPSG:4326 -t_srs EPSG:3035"
+    mend = _ogr2ogr(path, layer.declared.table, options)
     raise BadInput(
-        path, expected="a layer in EPSG:3035 with columns ID and Code_18", found=some(found) or "none", remedy=_REMEDY
+        f"{path}, layer {layer.declared.table}",
+        expected="polygons in the ten countries of BigEarthNet, x and y in metres of EPSG:3035",
+        found=found,
+        remedy=f"{mend}, or {_REMEDY}" if options else _REMEDY,
     )
 
 
-def _rows(
-    database: sqlite3.Connection, layer: _Layer, bounds: tuple[float, float, float, float]
-) -> list[tuple[object, object, bytes]]:
-    """ID, code and geometry of the polygons whose box meets `bounds` (west, south, east, north in EPSG:3035)."""
-    select = (
-        f'SELECT t."{layer.identifier}", t."{layer.code}", t."{layer.geometry}" FROM "{layer.table}" t '
-        f'WHERE t."{layer.geometry}" IS NOT NULL'
-    )
-    if layer.indexed:
-        near = (
-            f'SELECT id FROM "rtree_{layer.table}_{layer.geometry}" '
-            "WHERE minx <= ? AND maxx >= ? AND miny <= ? AND maxy >= ?"
-        )
-        west, south, east, north = bounds
-        select += f' AND t."{layer.key}" IN ({near}) ORDER BY t."{layer.key}"'
-        return database.execute(select, (east, west, north, south)).fetchall()
-    rows = database.execute(f'{select} ORDER BY t."{layer.key}"').fetchall()
-    boxes = shapely.bounds(shapely.from_wkb(np.array([_wkb(row[2]) for row in rows], dtype=object)))
-    west, south, east, north = bounds
-    meets = (boxes[:, 0] <= east) & (boxes[:, 2] >= west) & (boxes[:, 1] <= north) & (boxes[:, 3] >= south)
-    return [row for row, near_tile in zip(rows, meets, strict=True) if near_tile]
+def _meeting(boxes: np.ndarray, places: np.ndarray) -> int:
+    """How many boxes meet some place; both (box, edge): west, south, east, north."""
+    meets = np.zeros(len(boxes), dtype=bool)
+    for west, south, east, north in places:
+        meets |= (boxes[:, 0] <= east) & (boxes[:, 2] >= west) & (boxes[:, 1] <= north) & (boxes[:, 3] >= south)
+    return int(meets.sum())
 
 
-def _wkb(blob: bytes) -> bytes:
-    """The WKB inside a GeoPackage geometry (OGC 12-128r18, 2.1.3): behind a header of 8 bytes and an envelope."""
-    if blob[:2] != b"GP":
-        raise ValueError(f"a geometry that does not begin with GP: {blob[:8]!r}")
-    return blob[8 + _ENVELOPE_BYTES[(blob[3] >> 1) & 7] :]
+def _valid(polygons: np.ndarray) -> np.ndarray:
+    """Polygons, those that are not valid mended: GDAL would burn a hole where parts of a multipolygon overlap."""
+    wrong = np.flatnonzero(~shapely.is_valid(polygons))
+    for place in wrong.tolist():
+        parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(polygons[place])))
+        areal = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+        if len(areal):
+            polygons[place] = shapely.multipolygons(areal)
+    return polygons
 
 
 def _bounds_in_clc(square: Square) -> tuple[float, float, float, float]:

@@ -1,0 +1,62 @@
+"""What was read from a file, remembered in this process for as long as the file stays the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TypeVar
+
+from ben_luigi.domain.errors import PipelineError
+
+T = TypeVar("T")
+State = tuple[tuple[str, int, int, int, int], ...]
+
+
+def state(*paths: Path) -> State:
+    """Name, device, inode, size and time of change (ns) of each file that is there, and of the files in each folder."""
+    found = []
+    for path in paths:
+        try:
+            files = (path, *(sorted(path.iterdir()) if path.is_dir() else ()))
+            found += [(str(file), *_identity(file.stat())) for file in files]
+        except (OSError, ValueError):
+            continue  # whoever reads it will say so
+    return tuple(found)
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int, int, int]:
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def remembered(*beside: str) -> Callable[[Callable[[Path], T]], Callable[[Path], T]]:
+    """Decorate a function of a file, so that it is called again only when the file has changed; an error is kept too.
+
+    `beside` are endings of files beside it that count as well, as `-wal`. Only the latest file is remembered.
+    """
+
+    def decorate(read: Callable[[Path], T]) -> Callable[[Path], T]:
+        last: list[tuple[State, T | PipelineError]] = []
+
+        @wraps(read)
+        def look(path: Path) -> T:
+            file = Path(os.path.realpath(path))
+            now = state(file, *(file.with_name(file.name + ending) for ending in beside))
+            if not last or not now or last[0][0] != now:
+                last[:] = [(now, _result(read, path))]
+            result = last[0][1]
+            if isinstance(result, PipelineError):
+                raise result.with_traceback(None)
+            return result
+
+        return look
+
+    return decorate
+
+
+def _result(read: Callable[[Path], T], path: Path) -> T | PipelineError:
+    try:
+        return read(path)
+    except PipelineError as error:
+        return error.with_traceback(None)  # which would keep all that was read

@@ -1,0 +1,204 @@
+"""GeoPackages (OGC 12-128r18) as other people make them: SQLite databases of layers, read and never written.
+
+Only tables are read. A view need not end, and an index need not be complete: GDAL 3.6.0 left rows out of the spatial
+index of every layer above 100,000 rows.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import shapely
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.given import open_file
+
+_MAGIC = b"SQLite format 3\0"
+_WAL = b"\2\2"
+"""Bytes 18 and 19 of a database in WAL mode."""
+
+_NOWHERE = 2**31
+_ENVELOPE_BYTES = (0, 32, 48, 48, 64, _NOWHERE, _NOWHERE, _NOWHERE)
+_EXTENDED = 0x20
+_WKB_HEAD = np.dtype([("order", "u1"), ("kind", "<u4"), ("parts", "<u4"), ("part_order", "u1"), ("part", "<u4")])
+_POLYGON, _MULTIPOLYGON = 3, 6
+_KINDS = ("geometry", "point", "line", "polygon", "multipoint", "multiline", "multipolygon", "collection")
+CURVED = "a curve"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A layer as `gpkg_geometry_columns` tells of it; `columns` by their names in lower case.
+
+    `rowid` is what SQLite knows a row by, `key` the column that people know it by: the feature id, mostly the same.
+    """
+
+    table: str
+    geometry: str
+    epsg: object
+    columns: dict[str, str]
+    rowid: str
+    key: str
+    is_table: bool
+
+    def __str__(self) -> str:
+        kind = "" if self.is_table else "a view; "
+        return f"{self.table} ({kind}{', '.join(self.columns.values())}; EPSG:{self.epsg})"
+
+
+def quoted(name: str) -> str:
+    """A name of a table or column, for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+@contextmanager
+def opened(path: Path, remedy: str) -> Iterator[sqlite3.Connection]:
+    """The database, for reading; whatever SQLite says against it is BadInput with this remedy."""
+    file = Path(os.path.realpath(path))
+    unsaved = [beside for end in ("-wal", "-journal") if _size(beside := file.with_name(file.name + end))]
+    try:
+        # A WAL database without unsaved pages is whole in itself; SQLite would want to make files beside it.
+        mode = "immutable=1" if _is_wal(path, remedy) and not unsaved else "mode=ro"
+        with closing(sqlite3.connect(f"{file.as_uri()}?{mode}", uri=True)) as database:
+            database.execute("PRAGMA trusted_schema = OFF")
+            database.execute("PRAGMA cell_size_check = ON")
+            yield database
+    except sqlite3.Error as error:
+        if unsaved and "malformed" not in str(error):
+            remedy = (
+                f"copy it and {unsaved[0].name} into a folder that you can write to, and there run: "
+                f"sqlite3 {file.name} 'PRAGMA journal_mode=DELETE'"
+            )
+        raise BadInput(path, expected="a readable GeoPackage", found=str(error), remedy=remedy) from error
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _is_wal(path: Path, remedy: str) -> bool:
+    """Whether the file is a database in WAL mode; BadInput if it is no database."""
+    try:
+        with open_file(path) as file:
+            head = file.read(20)
+    except OSError as error:
+        raise BadInput(path, expected="a readable GeoPackage", found=str(error), remedy=remedy) from error
+    if not head.startswith(_MAGIC):
+        found = f"not a database: it begins with {head[:16]!r}" if head else "an empty file"
+        raise BadInput(path, expected="a readable GeoPackage", found=found, remedy=remedy)
+    return head[18:20] == _WAL
+
+
+def layers(database: sqlite3.Connection, path: Path, remedy: str) -> list[Declared]:
+    """The layers that have geometries, by name."""
+    kinds = {
+        str(name): kind == "table" and not str(sql).upper().startswith("CREATE VIRTUAL")
+        for name, kind, sql in database.execute("SELECT name, type, sql FROM sqlite_master")
+        if kind in ("table", "view")
+    }
+    for needed in ("gpkg_geometry_columns", "gpkg_spatial_ref_sys"):
+        if not kinds.get(needed):
+            found = "a view" if needed in kinds else "none"
+            raise BadInput(path, expected=f"a GeoPackage with a table {needed}", found=found, remedy=remedy)
+    listed = (
+        "SELECT table_name, column_name, l.srs_id, organization, organization_coordsys_id, definition "
+        "FROM gpkg_geometry_columns l LEFT JOIN gpkg_spatial_ref_sys s ON s.srs_id = l.srs_id ORDER BY 1, 2"
+    )
+    return [
+        _declared(database, str(table), str(geometry), _epsg(*srs), kinds[table])
+        for table, geometry, *srs in database.execute(listed).fetchall()
+        if table in kinds
+    ]
+
+
+def _epsg(srs: object, organization: object, code: object, definition: object) -> object:
+    """EPSG code of a CRS; its number in this file, if nothing tells the code."""
+    if str(organization).upper() == "EPSG":
+        return code
+    try:
+        return CRS.from_user_input(definition).to_epsg() or srs
+    except CRSError:
+        return srs
+
+
+def _declared(database: sqlite3.Connection, table: str, geometry: str, epsg: object, is_table: bool) -> Declared:
+    info = database.execute("SELECT name, type, pk FROM pragma_table_info(?)", (table,)).fetchall()
+    columns = {str(name).lower(): str(name) for name, _, _ in info}
+    keys = [str(name) for name, kind, key in info if key and str(kind).upper() == "INTEGER"]
+    rowid = next((name for name in ("rowid", "_rowid_", "oid") if name not in columns), "rowid")
+    return Declared(table, geometry, epsg, columns, rowid, keys[0] if len(keys) == 1 else rowid, is_table)
+
+
+def polygons(blobs: Sequence[object]) -> tuple[np.ndarray, dict[int, str]]:
+    """Polygons and multipolygons (x, y) of GeoPackage geometries; None where there is none, or an empty one.
+
+    And, by place, what is there instead of a polygon with finite coordinates.
+    """
+    wkb = _wkb(blobs)
+    faults = {place: "what is no GeoPackage geometry" for place, one in enumerate(wkb) if one == b""}
+    wkb[list(faults)] = None
+    there = np.array([place for place, one in enumerate(wkb) if one is not None], dtype="int64")
+    for place, what in _wrong_kinds(wkb[there]).items():
+        faults[int(there[place])], wkb[there[place]] = what, None
+    with np.errstate(invalid="ignore"):  # GEOS notices infinity, and so do we
+        found = shapely.from_wkb(wkb, on_invalid="ignore")
+        finite = np.isfinite(shapely.area(found))
+    for place in there[~finite[there]].tolist():
+        faults.setdefault(place, _why(wkb[place], found[place]))
+    found[[*faults, *np.flatnonzero(shapely.is_empty(found))]] = None
+    return found, faults
+
+
+def _wkb(blobs: Sequence[object]) -> np.ndarray:
+    """The WKB behind the header (2.1.3) of each; None where there is none, b"" where there is no such header."""
+    wkb = np.full(len(blobs), None, dtype=object)
+    there = [place for place, blob in enumerate(blobs) if blob is not None]
+    with_header = [blob if isinstance(blob, bytes) else b"" for blob in (blobs[place] for place in there)]
+    heads = np.frombuffer(b"".join([blob[:8].ljust(8, b"\0") for blob in with_header]), "u1").reshape(-1, 8)
+    flags = heads[:, 3]
+    start = 8 + np.array(_ENVELOPE_BYTES)[(flags >> 1) & 7]
+    start[(heads[:, 0] != ord("G")) | (heads[:, 1] != ord("P")) | (flags & _EXTENDED > 0)] = _NOWHERE
+    wkb[there] = np.fromiter(
+        (blob[at:] for blob, at in zip(with_header, start.tolist(), strict=True)), object, len(there)
+    )
+    return wkb
+
+
+def _wrong_kinds(wkb: np.ndarray) -> dict[int, str]:
+    """What is no polygon, by place. Of a multipolygon the first part counts: a reader could drown in nested ones."""
+    size = _WKB_HEAD.itemsize
+    heads = np.frombuffer(b"".join([one[:size].ljust(size, b"\0") for one in wkb]), _WKB_HEAD)
+
+    def read(number: str, order: str) -> np.ndarray:
+        return np.where(heads[order] == 1, heads[number], heads[number].byteswap())
+
+    kind, part = read("kind", "order"), read("part", "part_order")
+    flat = kind % 1000
+    of_polygons = (read("parts", "order") == 0) | (part % 1000 == _POLYGON)
+    right = (kind < 4000) & ((flat == _POLYGON) | ((flat == _MULTIPOLYGON) & of_polygons))
+    return {place: _kind(int(kind[place]), int(part[place])) for place in np.flatnonzero(~right).tolist()}
+
+
+def _kind(kind: int, part: int) -> str:
+    flat = (part if kind % 1000 == _MULTIPOLYGON else kind) % 1000
+    if 8 <= flat <= 14:
+        return CURVED
+    return f"a {_KINDS[flat]}" if flat < len(_KINDS) else f"geometry of type {kind}"
+
+
+def _why(wkb: bytes | None, geometry: object) -> str:
+    if geometry is not None:
+        return "coordinates that are no finite numbers"
+    try:
+        shapely.from_wkb(wkb)
+    except (shapely.errors.ShapelyError, NotImplementedError) as error:
+        return CURVED if "Curve" in str(error) else f"a polygon that cannot be read ({error})"
+    return "a polygon that cannot be read"
