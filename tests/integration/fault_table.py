@@ -28,3 +28,7 @@ class FaultTable:
         total = ", ".join(f"{ended[outcome]} {outcome}" for outcome in (SURVIVED, GIVEN_UP, LOST))
         lines = [f"{fault:66} {tries:5}  {outcome}" for fault, (tries, outcome) in self.rows.items()]
         return "\n".join(["", f"{'fault':66} tries  outcome", *lines, f"{len(lines)} faults: {total}", ""])
+
+
+class DamageTable:
+    pass

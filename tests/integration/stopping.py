@@ -11,7 +11,8 @@ nothing has its final name or is committed; or, for `<family>/record`, all is in
 writes which one to FOLDER/stopped, and waits for that file to go. Of what FOLDER/die lists in the same way it waits for
 nobody: the task's process kills itself.
 
-With BEN_SAMPLE_WORLD in the environment the sample world is a copy of that one, since making it takes its time.
+With BEN_SAMPLE_WORLD in the environment the sample world is a copy of that one, since making it takes its time. With
+BEN_PINNED the table of pinned inputs is that one.
 """
 
 from __future__ import annotations
@@ -224,6 +225,16 @@ def _copy_world() -> None:
         stage.make_world = copy
 
 
+def _pin() -> None:
+    """Take another table of pinned inputs."""
+    from ben_luigi.domain import inputs
+
+    table, read = os.environ.get("BEN_PINNED", ""), inputs.read_pinned
+    domain: Any = inputs
+    if table:
+        domain.read_pinned = lambda _: read(Path(table))
+
+
 def _run(folder: str, own: dict[str, str], arguments: list[str]) -> int:
     import luigi
 
@@ -241,6 +252,7 @@ def _run(folder: str, own: dict[str, str], arguments: list[str]) -> int:
     _stop_in_tasks()
     _set_clock()
     _copy_world()
+    _pin()
     sys.argv = ["run", *arguments]
     return run.main()
 
