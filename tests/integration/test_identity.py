@@ -1,0 +1,37 @@
+"""A database of the user's belongs to one data folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from ben_luigi.domain.errors import DatabaseError
+from ben_luigi.state import identity, schema
+from ben_luigi.state.server import close_server, open_server
+
+
+def test_a_database_belongs_to_one_data_folder_wherever_that_is_moved(tmp_path: Path) -> None:
+    address = open_server(tmp_path / "server")
+    url = sa.URL.create("postgresql+psycopg2", address.user, database=address.database, query={"host": address.host})
+    engine = sa.create_engine(url)
+    schema.SCHEMA.create_all(engine)
+
+    def use(folder: Path) -> None:
+        with engine.begin() as connection:
+            identity.own(connection, folder, "127.0.0.1:5432/ben")
+
+    use(tmp_path / "one")
+    use(tmp_path / "one")
+    with pytest.raises(DatabaseError, match=rf"found: that of the data folder {tmp_path}/one; next: name another"):
+        use(tmp_path / "other")
+    (tmp_path / "one").rename(tmp_path / "moved")
+    use(tmp_path / "moved")
+    shutil.copytree(tmp_path / "moved", tmp_path / "copy")
+    with pytest.raises(DatabaseError, match=rf"found: that of the data folder {tmp_path}/moved"):
+        use(tmp_path / "copy")
+    use(tmp_path / "moved")
+    engine.dispose()
+    close_server(tmp_path / "server")
