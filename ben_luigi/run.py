@@ -6,7 +6,6 @@ configuration. Whatever is there, and made from what is asked for now, is not ma
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import os
@@ -31,13 +30,13 @@ from ben_luigi import command, config, signals, terminal, usage
 from ben_luigi.configuration import loading
 from ben_luigi.domain import network
 from ben_luigi.domain.errors import BadName, PipelineError, some
-from ben_luigi.stages.comparison import beside_published
+from ben_luigi.stages.comparison import CompareWithPublished, beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.state import code as own_code
 from ben_luigi.state import database, failures, identity, occupancy, server
 
-_SCHEDULING_ERROR, _UNHANDLED = 35, 40
+_DAMAGED, _SCHEDULING_ERROR, _UNHANDLED = 30, 35, 40
 _CODES = {
     0: "all is there",
     command.CANNOT: "no such task, or not with these arguments",
@@ -87,8 +86,12 @@ def main() -> int:
         failures.forget_all()
     occupancy.leave(config.data_dir())
     occupancy.sweep_if_alone(config.data_dir())
-    if not signals.came:
-        _say_result(task, code)
+    try:
+        if not signals.came:
+            _say_result(task, code)
+    except PipelineError as error:
+        _log.error("%s", error)
+        code = code or _DAMAGED
     return code
 
 
@@ -237,10 +240,10 @@ def _say_result(task: luigi.Task, code: int) -> None:
         if path.is_file():
             print(f"  {path.name:<56} {path.stat().st_size:>14,} bytes")
     print(f"To look at it, open {folder / 'report' / 'index.html'} in a browser.")
-    result = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    result = CompareWithPublished().output().read_json()
     splits = ", ".join(f"{count} {name}" for name, count in result["counts"]["split"].items())
     print(f"Patches: {splits}; tiles: {', '.join(result['tiles'])}")
-    print(beside_published(folder))
+    print(beside_published())
 
 
 def _only_luigi_says_so(record: logging.LogRecord) -> bool:

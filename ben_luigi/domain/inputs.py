@@ -64,11 +64,15 @@ def fetch(
 ) -> Path:
     """Fetch a pinned file into `folder` and verify it; a file with another hash is kept aside as `<name>.bad`.
 
-    `progress` is called with the bytes that have come, and those expected (None: unknown).
+    One that is there is verified too, and replaced if it has been damaged since. `progress` is called with the bytes
+    that have come, and those expected (None: unknown).
     """
     path = folder / pinned.file
     if path.exists():
-        return path
+        expected, found = pinned.matches(path)
+        if found == expected:
+            return path
+        _log.warning("%s; expected: hash %s; found: %s; it is fetched again", path, expected, found)
     _log.info("fetching %s from %s", pinned.file, pinned.url)
     with files.published(path) as work:
         _download(pinned, work, progress)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,7 @@ from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import PRIORITY, known_tiles
 from ben_luigi.stages.task import Digests, PipelineTask
-from ben_luigi.state import database
+from ben_luigi.state import database, records
 from ben_luigi.state.targets import MadeFile, snapshot
 
 S1 = sentinel1.ARCHIVE
@@ -98,14 +98,17 @@ class CollectS1(PipelineTask):
 
     def is_there(self) -> bool:
         """Whether it was all collected, and no shard has gone since."""
-        target = self.output()
-        return super().is_there() and all(
-            _shard(S1, part).exists() for part in json.loads(target.file.read_text(encoding="utf-8"))
-        )
+        try:
+            return super().is_there() and all(_shard(S1, part).is_file() for part in self.output().read_json())
+        except DamagedFile:
+            return False
 
     def make(self) -> None:
         """Read the `.tar.gz` once."""
         target, parts = self.output(), s1_parts()
+        for part, _ in parts:
+            for path in (_shard(S1, part), _shard(S1, part).with_suffix(".parquet")):
+                records.make_way(path)
         collect(
             input_path("s1_dir"),
             parts,
@@ -178,8 +181,9 @@ class CompressPart(PipelineTask):
                 s1_dir, names, target.file, level, expected=squares(names), progress=progress.at
             )
         else:
-            shard, index = shard_files(self.archive_name, self.part)
-            made = archive.write_shard_part(shard, index, set(names), target.file, level, progress.at)
+            with _collected_again(self.archive_name):
+                shard, index = shard_files(self.archive_name, self.part)
+                made = archive.write_shard_part(shard, index, set(names), target.file, level, progress.at)
         return {"": made.crc32}
 
 
@@ -215,16 +219,33 @@ def shard_files(name: str, part: str) -> tuple[Path, Path]:
     shard = _shard(name, part)
     index = shard.with_suffix(".parquet")
     if name == S1:
-        expected = json.loads(CollectS1().output().check().read_text(encoding="utf-8"))[part]
-        found = files.file_hash(index) if index.exists() else "no file"
+        expected = CollectS1().output().read_json()[part]
+        try:
+            found = files.file_hash(index)
+        except OSError as error:
+            found = str(error)
         if found != expected:
-            files.remove(shard)  # what is collected again is what is not there
-            raise DamagedFile(
-                CollectS1().output().file, expected=f"an index {index} with sha256 {expected}", found=found
-            )
+            raise DamagedFile(index, expected=f"sha256 {expected}, as when it was made", found=found)
     else:
         _shard_task(name, part).output()["index"].check()
     return shard, index
+
+
+@contextmanager
+def _collected_again(name: str) -> Iterator[None]:
+    """Around what reads shards: a damaged one of S1, which has no record of its own, is withdrawn with all of them.
+
+    What is collected again is only what is not there.
+    """
+    try:
+        yield
+    except DamagedFile as error:
+        if name != S1 or from_folder(S1):
+            raise
+        records.make_way(error.file.with_suffix(".tar"))
+        files.remove(error.file.with_suffix(".tar"))
+        note = CollectS1().output().file
+        raise DamagedFile(note, expected=f"{error.file.name} beside it: {error.expected}", found=error.found) from error
 
 
 def _shard(name: str, part: str) -> Path:
@@ -315,6 +336,10 @@ class HashTar(_OfParts):
 
     def make(self) -> None:
         """Hash it."""
+        with _collected_again(self.archive_name):
+            self._hash()
+
+    def _hash(self) -> None:
         name = self.archive_name
         if from_folder(name):
             packed = [task.output().file for task in _part_tasks(name)]
@@ -410,7 +435,7 @@ class _Archive(_OfParts):
     def make(self) -> None:
         """Hold the two together."""
         outputs = HashTar(archive_name=self.name).output(), self.joined().output()["hashes"]
-        tar, packed = (json.loads(made.check().read_text(encoding="utf-8")) for made in outputs)
+        tar, packed = (made.read_json() for made in outputs)
         parts = [task.output().file for task in _part_tasks(self.name)]
         try:
             archive.check_sizes(parts, packed.pop("part_bytes"), tar.pop("part_bytes"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.errors import DamagedFile, Sen2CorError
+from ben_luigi.domain.errors import BadProduct, DamagedFile, Sen2CorError
 from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.products import l1c, product, sen2cor
 from ben_luigi.domain.products.product import Product, find_product, find_products, read_product
@@ -56,20 +57,44 @@ class ConvertToL2A(TileTask):
 
     def is_there(self) -> bool:
         """Whether the product is there, not only the note, which stays when the product goes."""
-        return super().is_there() and made_product(self.tile).is_dir()
+        try:
+            return super().is_there() and made_product(self.tile).is_dir()
+        except DamagedFile:
+            return False
 
     def content(self) -> str:
         """What tells the product: the content of its files."""
-        with suppress(OSError, ValueError, KeyError, DamagedFile):
+        with suppress(DamagedFile, KeyError):
             return str(_note(self.tile)["content"])
         return ""
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around what reads the product: DamagedFile if it is not what was made, so that it is made again."""
+        try:
+            yield
+        except BadProduct as error:
+            self.verify()
+            raise error
+
+    def verify(self) -> None:
+        """DamagedFile if the product is not what was made."""
+        expected = self.content()
+        try:
+            found = contents.sha256(made_product(self.tile)) if expected else ""
+        except OSError as error:
+            found = str(error)
+        if found != expected:
+            note = self.output().file
+            raise DamagedFile(note, expected=f"a product beside it with the sha256 {expected} in all", found=found)
 
     def make(self) -> None:
         """Unpack, convert, and move the result into place in one rename. What a failure leaves is kept."""
         folder = self.output().file.parent
         work, log = folder.with_name(f".work-{self.tile}"), folder.with_name(f"{self.tile}.log")
         files.remove(work)
-        safe = l1c.unpack(l1c_task(self.tile).product_path(), work / "l1c")
+        with (source := l1c_task(self.tile)).reading():
+            safe = l1c.unpack(source.product_path(), work / "l1c")
         progress = Progress(self, f"Sen2Cor on {self.tile}")
         made = sen2cor.convert(safe, executable_name(), work / "sen2cor", log, progress)
         files.remove(folder)
@@ -103,9 +128,17 @@ class FindL2A(TileTask):
 
     def content(self) -> str:
         """What tells the product: the content of its files."""
-        with suppress(OSError, ValueError, KeyError):
-            return str(json.loads(self.output().file.read_text(encoding="utf-8"))["content"])
+        with suppress(DamagedFile, KeyError):
+            return str(self.output().read_json()["content"])
         return ""
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around what reads the product."""
+        yield
+
+    def verify(self) -> None:
+        """A user's own product is what it is."""
 
     def make(self) -> None:
         """Take the hash of all its files."""
@@ -138,6 +171,7 @@ class ReadProduct(TileTask):
 
     def make(self) -> None:
         """Read the metadata and the headers of the bands."""
+        l2a_task(self.tile).verify()
         self.output().replace(_row(self.tile, read(self.tile)))
 
 
@@ -154,11 +188,11 @@ def made_product(tile: str) -> Path:
 
 
 def _note(tile: str) -> dict[str, Any]:
-    note: dict[str, Any] = json.loads(ConvertToL2A(tile=tile).output().check().read_text(encoding="utf-8"))
+    note: dict[str, Any] = ConvertToL2A(tile=tile).output().read_json()
     return note
 
 
-def l2a_task(tile: str) -> TileTask:
+def l2a_task(tile: str) -> ConvertToL2A | FindL2A:
     """The task that provides a tile's L2A product: from the user's folder, or converted."""
     return FindL2A(tile=tile) if source() == "l2a_dir" else ConvertToL2A(tile=tile)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,7 @@ class CompareWithPublished(PipelineTask):
             yield Line("tile ids", comparison.NOT_COMPARABLE, "", "", f"products come from [inputs] {source()}")
         if source() != "l2a_dir":
             path = HashL1C().output()["hashes"].check()
-            drift = json.loads(HashL1C().output()["drift"].check().read_text(encoding="utf-8"))
+            drift = HashL1C().output()["drift"].read_json()
             published = optional_path("published_l1c_hashes_csv")
             note = "; ".join(f"{tile}: {how}" for tile, how in drift.items() if how != "same")
             yield _mapping("L1C hashes", read_hashes(path), published, excuse, note)
@@ -118,7 +117,7 @@ class CompareWithPublished(PipelineTask):
             path = config.data_dir() / config.result_folder() / name
             yield comparison.compare(name, file_hash(path, "md5"), figures.md5[name], excuse=bytes_differ)
         for name, task in ((S1, ArchiveS1()), (S2, ArchiveS2()), (MAPS, ArchiveReferenceMaps())):
-            hashes = json.loads(task.output().check().read_text(encoding="utf-8"))
+            hashes = task.output().read_json()
             tar, packed = f"{name}.tar", f"{name}.tar.zst"
             yield comparison.compare(tar, hashes["tar"]["md5"], figures.md5[tar], excuse=excuse)
             other = excuse or "other zstd frames, other bytes: the .tar counts"
@@ -164,9 +163,9 @@ def _others() -> list[Path]:
     return found
 
 
-def beside_published(folder: Path) -> str:
-    """The comparison of the finished dataset in `folder`, as a table for people."""
-    compared = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))["compared"]
+def beside_published() -> str:
+    """The comparison of the finished dataset, as a table for people."""
+    compared = CompareWithPublished().output().read_json()["compared"]
     return f"Beside the published run:\n{comparison.table(compared)}"
 
 

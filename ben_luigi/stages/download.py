@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +19,7 @@ from ben_luigi.domain.cdse.download import Download
 from ben_luigi.domain.cdse.http import Client
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.cdse.token import Tokens
-from ben_luigi.domain.errors import DamagedFile
+from ben_luigi.domain.errors import BadProduct, DamagedFile
 from ben_luigi.domain.products import l1c
 from ben_luigi.stages.prerequisites import (
     FindAccount,
@@ -61,7 +63,7 @@ class _L1C(TileTask):
 
     def report(self) -> dict[str, Any]:
         """What was found out about the product."""
-        found: dict[str, Any] = json.loads(self.output()["report"].check().read_text(encoding="utf-8"))
+        found: dict[str, Any] = self.output()["report"].read_json()
         return found
 
     def content(self) -> str:
@@ -69,8 +71,13 @@ class _L1C(TileTask):
         try:
             report = self.report()
             return str(report.get("content", report["sha256"]))
-        except (OSError, ValueError, KeyError, DamagedFile):
+        except (KeyError, DamagedFile):
             return ""
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around what reads the product."""
+        yield
 
     def _write_report(self, report: dict[str, Any]) -> None:
         files.write_json(self.output()["report"].file, report)
@@ -107,6 +114,15 @@ class DownloadL1C(_L1C):
     def output(self) -> dict[str, MadeFile]:
         """The zip, and the report on it."""
         return {"zip": self.file(f"l1c/{self.tile}.zip"), **super().output()}
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around what reads the product: DamagedFile if it is not what came, so that it comes again."""
+        try:
+            yield
+        except BadProduct as error:
+            expected = "the product as it came"
+            raise DamagedFile(self.output()["zip"].file, expected=expected, found=error.found) from error
 
     def make(self) -> Digests:
         """Download and verify, in one of the places that all workers and hosts share."""

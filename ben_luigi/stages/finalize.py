@@ -153,4 +153,4 @@ class FinalizeDataset(PipelineTask):
         folder = config.data_dir() / config.result_folder()
         _log.info("the dataset is complete in %s", folder)
         if not terminal.summary_follows:
-            print(f"\nThe dataset is complete: {folder}\n{beside_published(folder)}")
+            print(f"\nThe dataset is complete: {folder}\n{beside_published()}")

@@ -17,7 +17,7 @@ from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import PRIORITY, tiles
-from ben_luigi.stages.task import Digests, PipelineTask
+from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import ProcessTiles, of_all_tiles
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
@@ -43,9 +43,10 @@ class ListHashes(PipelineTask):
         """The two lists, by their names."""
         return {name: self.file(f"{config.result_folder()}/{name}") for name in _OF}
 
-    def make(self) -> Digests:
+    def make(self) -> None:
         """Copy them from the indexes of the shards."""
-        return {name: hashes.write_list(_rows(_OF[name][0]), target.file) for name, target in self.output().items()}
+        for name, target in self.output().items():
+            hashes.write_list(_rows(_OF[name][0]), target.file)
 
 
 def _rows(archive: str) -> Iterator[tuple[str, str]]:

@@ -50,15 +50,16 @@ class CutPatches(TileTask):
         target = self.output()
         grid = patch_grid(self.tile)
         wanted = positions(self.tile, "true", grid)
-        valid = patches.cut(
-            read(self.tile),
-            grid,
-            wanted,
-            target["tar"].file,
-            target["index"].file,
-            threads=int(config.tile().threads),
-            progress=Progress(self, f"patches of {self.tile}", "patches", len(wanted)),
-        )
+        with l2a_task(self.tile).reading():
+            valid = patches.cut(
+                read(self.tile),
+                grid,
+                wanted,
+                target["tar"].file,
+                target["index"].file,
+                threads=int(config.tile().threads),
+                progress=Progress(self, f"patches of {self.tile}", "patches", len(wanted)),
+            )
         report_bytes(self, target["tar"].file.stat().st_size)
         ids = pd.array(grid.ids(), dtype="str")[wanted]
         target["valid"].replace(pd.DataFrame({"patch_id": ids, "valid": valid}))

@@ -6,7 +6,6 @@ fetch, from where, and where to put it.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from ben_luigi.domain import files, inputs
 from ben_luigi.domain.cdse.account import Credentials, find_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.dataset import version1
-from ben_luigi.domain.errors import BadInput, BadName, PipelineError, Sen2CorError, some
+from ben_luigi.domain.errors import BadInput, BadName, DamagedFile, PipelineError, Sen2CorError, some
 from ben_luigi.domain.placement import alignment, country
 from ben_luigi.domain.products import sen2cor
 from ben_luigi.domain.tiles import clc
@@ -63,15 +62,24 @@ def sample_world() -> World:
 class MakeSampleWorld(PipelineTask):
     """The small world on which the pipeline runs by default."""
 
-    def output(self) -> MadeFile:
-        """What its catalogue knows: it stands in the folder of the world, which appears as a whole."""
-        return self.file("sample/products.json")
+    def output(self) -> dict[str, MadeFile]:
+        """What its catalogue knows, in the folder of the world, which appears as a whole; and what tells its inputs."""
+        return {"catalogue": self.file("sample/products.json"), "inputs": self.file("inputs/sample.json")}
 
     def make(self) -> None:
         """Make it, in one rename."""
-        folder = sample_world().folder
-        files.remove(folder)
-        make_world(folder, Progress(self, "the sample world"))
+        world = sample_world()
+        files.remove(world.folder)
+        make_world(world.folder, Progress(self, "the sample world"))
+        digests = {option: contents.sha256(getattr(world, option)) for option in ("tile_names_csv", *NEEDED)}
+        files.write_json(self.output()["inputs"].file, digests)
+
+    def check(self, option: str, sha256: str) -> None:
+        """DamagedFile if an input is not what was made: then all is made again."""
+        expected = self.output()["inputs"].read_json()[option]
+        if sha256 != expected:
+            made = self.output()["catalogue"].file
+            raise DamagedFile(made, expected=f"an input {option} beside it with sha256 {expected}", found=sha256)
 
 
 class FetchInput(PipelineTask):
@@ -183,6 +191,8 @@ class HashInput(PipelineTask):
         """Take the hash of all its files, and hold it against the pinned one."""
         path = input_path(self.option)
         sha256 = contents.sha256(path, Progress(self, f"reading {path.name}", "B").at)
+        if isinstance(source := input_source(self.option), MakeSampleWorld):
+            source.check(self.option, sha256)
         said = {"name": path.name, "sha256": sha256, **_proof(self.option, path, sha256)}
         if contents.is_too_large(path):
             said |= {"sha256": "", "proof": "too many files to hash; those that are taken are in the hash list"}
@@ -215,7 +225,7 @@ def _proof(option: str, path: Path, sha256: str) -> dict[str, str]:
 def input_facts(options: Sequence[str]) -> dict[str, dict[str, str]]:
     """What was found out about the content of inputs: name, sha256, and how far it is proven."""
     tasks = {option: HashInput(option=option) for option in options}
-    return {name: json.loads(task.output().check().read_text(encoding="utf-8")) for name, task in tasks.items()}
+    return {name: task.output().read_json() for name, task in tasks.items()}
 
 
 class TryInput(PipelineTask):
@@ -237,9 +247,12 @@ class TryInput(PipelineTask):
 
     def is_there(self) -> bool:
         """Whether it is there, or could not be had today."""
-        if not super().is_there():
+        try:
+            said = self.output().read_json() if super().is_there() else None
+        except DamagedFile:
             return False
-        said = json.loads(self.output().file.read_text(encoding="utf-8"))
+        if said is None:
+            return False
         return input_path(self.option).exists() if said["found"] else abs(time.time() - said["at"]) < _TRY_AGAIN_S
 
     def make(self) -> Digests:
@@ -273,10 +286,8 @@ class TryInput(PipelineTask):
 
 def optional_path(option: str) -> Path | None:
     """Where the input of a `TryInput` that is complete is; None if it cannot be had."""
-    note = TryInput(option=option).output().file
-    if not note.exists() or not json.loads(note.read_text(encoding="utf-8"))["found"]:
-        return None
-    return input_path(option)
+    note = TryInput(option=option).output()
+    return input_path(option) if note.file.exists() and note.read_json()["found"] else None
 
 
 def _from_v1(option: str) -> bool:

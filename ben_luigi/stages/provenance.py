@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from luigi.task import flatten
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.stages.atmosphere import l2a_task
+from ben_luigi.stages.atmosphere import ConvertToL2A, l2a_task
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.prerequisites import NEEDED, HashInput, input_facts, input_task
 from ben_luigi.stages.resolve import product_of, source, tiles
@@ -102,7 +101,7 @@ def products(tile: str) -> dict[str, Any]:
     """What was noted of a tile's products: none of it, if the user's own L2A products were taken."""
     if source() == "l2a_dir":
         return {}
-    note = json.loads((config.data_dir() / "l2a" / tile / "product.json").read_text(encoding="utf-8"))
+    note = ConvertToL2A(tile=tile).output().read_json()
     report = l1c_task(tile).report()
     kept = ("id", "name", "sha256", "verified_by", "not_verified")
     said = {name: report[name] for name in kept if name in report}

@@ -14,7 +14,7 @@ import numpy as np
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import metadata
-from ben_luigi.domain.errors import BadArchive, BadInput, BadName, some
+from ben_luigi.domain.errors import BadArchive, BadInput, BadName, DamagedFile, some
 from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, Square
@@ -102,10 +102,11 @@ class RenderPatches(OverTiles):
 
     def is_there(self) -> bool:
         """Whether all the pictures that were made are there still."""
-        if not super().is_there():
+        try:
+            pictures = self.output().read_json() if super().is_there() else [""]
+        except DamagedFile:
             return False
-        pictures = json.loads(self.output().file.read_text(encoding="utf-8"))
-        return all((config.data_dir() / name).exists() for name in pictures)
+        return all((config.data_dir() / name).is_file() for name in pictures)
 
     def make(self) -> None:
         """Choose, and draw."""

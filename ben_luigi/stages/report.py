@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -96,7 +95,7 @@ class WriteReport(OverTiles):
 
 def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
     folder = config.data_dir() / "dataset"
-    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    provenance = WriteProvenance().output().read_json()
     return Sources(
         tiles=_tiles(drawn, provenance["tiles"]),
         rows=pa.concat_tables([pq.read_table(folder / name) for name in (metadata.METADATA, metadata.FLAGGED)]),
@@ -104,7 +103,7 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
         colours=rendering.read_colours(COLOURS),
         countries_geojson=input_path("countries_geojson"),
         published=comparison.read_published(FIGURES),
-        comparison=json.loads((folder / "comparison.json").read_text(encoding="utf-8")),
+        comparison=CompareWithPublished().output().read_json(),
         provenance=provenance,
         files=_files(folder),
         findings=_findings(),
@@ -141,7 +140,7 @@ def _files(folder: Path) -> list[File]:
     """The files of the dataset; the hashes of the archives were taken when they were made."""
     found = []
     for name in (S2, S1, MAPS):
-        said = json.loads(ARCHIVES[name]().output().check().read_text(encoding="utf-8"))
+        said = ARCHIVES[name]().output().read_json()
         for file, hashes in ((f"{name}.tar.zst", said["compressed"]), (f"{name}.tar", said["tar"])):
             found.append(File(file, hashes["size_bytes"], hashes["sha256"], hashes["md5"]))
     for name in (metadata.METADATA, metadata.FLAGGED, PATCHES, "provenance.json", "comparison.json"):

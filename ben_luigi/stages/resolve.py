@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.resolve import Resolution
-from ben_luigi.domain.errors import BadInput, BadName, CdseError, some
+from ben_luigi.domain.errors import BadInput, BadName, CdseError, DamagedFile, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.grid import check_squares
 from ben_luigi.domain.products import l1c, product
@@ -177,7 +176,10 @@ class AskCatalogue(PipelineTask):
         asked = target.file.stat().st_mtime
         # By the name too, since clocks are set back, and those of other hosts differ.
         asked_now = asked >= STARTED or target.recorded().get("by") == RUN
-        return asked_now or not any(_doubtful(found, asked) for found in resolutions().values())
+        try:
+            return asked_now or not any(_doubtful(found, asked) for found in resolutions().values())
+        except DamagedFile:
+            return False
 
     def remake(self, before: Mapping[str, Mapping[str, Any]]) -> Digests | None:
         """Ask; where it does not answer, earlier answers are as good as any."""
@@ -219,7 +221,7 @@ def resolutions() -> dict[str, Resolution]:
 
 @lru_cache(maxsize=1)
 def _said(file: Path, changed_ns: int) -> dict[str, Resolution]:
-    said = json.loads(file.read_text(encoding="utf-8"))
+    said = AskCatalogue().output()["products"].read_json()
     return {tile: _resolution(one) for tile, one in said.items()}
 
 

@@ -162,7 +162,8 @@ class PipelineTask(luigi.Task):
             again = withdraw_damaged(error)
             if again is None:
                 raise
-            _log.warning("%s; it is made again by %s", error, again)
+            found = f"{error.file}; expected: {error.expected}; found: {error.found}"
+            _log.warning("%s; it is made again by %s", found, again)
         yield again
 
     @staticmethod
@@ -179,6 +180,7 @@ class PipelineTask(luigi.Task):
             self.unchanged = bool(targets) and self.is_there()
             if self.unchanged:
                 return
+            self._check_sources()
             made = {name: target for name, target in targets.items() if isinstance(target, MadeFile)}
             before = {name: target.withdraw() for name, target in made.items()}
             digests = self.remake(before) or {}
@@ -187,6 +189,17 @@ class PipelineTask(luigi.Task):
         finally:
             taken, self._taken = self._taken, None
         self._require_same(taken)
+
+    def _check_sources(self) -> None:
+        """DamagedFile if a file that the work may read is not what was recorded of it.
+
+        Files too large for that are held against something else while they are read.
+        """
+        for task in {task.task_id: task for task in [*self.deps(), *self.made_of(), *self.needs()]}.values():
+            if isinstance(task, PipelineTask):
+                for name, target in task.targets().items():
+                    if isinstance(target, MadeFile) and name not in task.may_go:
+                        target.check()
 
     def _require_same(self, taken: Mapping[str, Any]) -> None:
         """What has changed meanwhile may have gone in, or not: nobody can tell."""

@@ -19,6 +19,7 @@ from ben_luigi import config
 from ben_luigi.domain import private
 from ben_luigi.domain.cdse.errors import PermanentError, RestingError
 from ben_luigi.domain.errors import DiskError, PipelineError
+from ben_luigi.state import records
 
 _log = logging.getLogger(__name__)
 
@@ -53,18 +54,19 @@ def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> 
         host=socket.gethostname(),
     )
     with suppress(OSError, DiskError):
+        records.make_way(_path(task))
         private.write_text(_path(task), json.dumps(asdict(failure), indent=1) + "\n")
 
 
 def forget(task: luigi.Task) -> None:
     """The task has succeeded."""
-    _path(task).unlink(missing_ok=True)
+    _remove(_path(task))
 
 
 def forget_all() -> None:
     """Everything is complete: what failed of tasks that are not asked for any more is of no interest."""
     for path in _folder().glob("*.json"):
-        path.unlink(missing_ok=True)
+        _remove(path)
 
 
 def noted() -> list[Failure]:
@@ -75,9 +77,14 @@ def noted() -> list[Failure]:
             found.append(Failure(**json.loads(path.read_text(encoding="utf-8"))))
         except FileNotFoundError:
             continue  # the task has just succeeded
-        except (ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             _log.warning("%s cannot be read, and is passed over: %s", path, error)
     return sorted(found, key=lambda failure: (failure.at, failure.task))
+
+
+def _remove(path: Path) -> None:
+    records.make_way(path)
+    path.unlink(missing_ok=True)
 
 
 def _path(task: luigi.Task) -> Path:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -26,12 +26,12 @@ from luigi.contrib.postgres import PostgresTarget
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadAlignment, BadTable, DamagedFile, some
-from ben_luigi.state import code, database, schema
+from ben_luigi.state import code, database, records, schema
 from ben_luigi.state.luigi_internals import load_task
 from ben_luigi.state.server import Address
 
 MadeFrom = Mapping[str, Any]
-_RECORDS = "made_from"
+_SMALL_BYTES = 2**20
 _MOST_DAMAGED = 2
 """So often a result that was damaged on the disk is made again by itself; after that a person looks at the disk."""
 
@@ -62,7 +62,7 @@ class MadeFile(luigi.LocalTarget):
 
     def __init__(self, relative: str, maker: Maker | None = None) -> None:
         super().__init__(str(config.data_dir() / relative))
-        self._record = _record_of(relative)
+        self._record = records.place(relative)
         self._maker = maker
 
     @property
@@ -84,41 +84,51 @@ class MadeFile(luigi.LocalTarget):
         return made_from is not None and self._maker is not None and made_from == self._maker.fingerprint()
 
     def withdraw(self) -> dict[str, Any]:
-        """Take the record away, durably, before the file is made anew; gives what was recorded."""
+        """Take the record away, durably, before the file is made anew; gives what was recorded.
+
+        What is no file, or no folder for a `MadeFolder`, is moved out of the way.
+        """
         recorded = self.recorded()
-        if self._record.exists():
-            with suppress(FileNotFoundError):
-                self._record.unlink()
-            files.sync(self._record.parent)
+        records.remove(self._record)
+        records.make_way(self.file, for_folder=isinstance(self, MadeFolder))
         return recorded
 
     def record(self, digest: str = "", **more: Any) -> None:
         """Say that the file, put in place just now, was made from what its maker is asked for.
 
-        `digest` tells its content; without one it is the sha256 of the file, which a reader can `check`.
+        `digest` tells its content; without one it is its sha256. A large file that has a digest has no sha256 beside
+        it, since reading it takes long: who reads such a file holds its parts against something else.
         """
         assert self._maker is not None, f"{self.path} has no maker"
-        by_content = {"digest": digest} if digest else {"digest": self.content(), "checked": "sha256"}
+        size = self._size()
+        sha256 = self.content() if not digest or (size or 0) <= _SMALL_BYTES else ""
         note = {
             "made_from": self._maker.fingerprint(),
-            "bytes": self._size(),
+            "bytes": size,
             "task": self._maker.task_family,
             "parameters": self._maker.to_str_params(),
-            **by_content,
+            "digest": digest or sha256,
+            "sha256": sha256,
             **more,
         }
-        files.write_text(self._record, json.dumps(note, indent=1, sort_keys=True, default=str) + "\n")
+        records.write(self._record, note)
+
+    def read_json(self) -> Any:
+        """The JSON in the file, once checked; DamagedFile if it is none."""
+        try:
+            return json.loads(self.check().read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DamagedFile(self.file, expected="JSON, as when it was made", found=str(error)) from error
 
     def check(self) -> Path:
         """The file, once its content is that which was recorded; DamagedFile if it is not."""
-        recorded = self.recorded()
-        if recorded.get("checked") == "sha256":
+        if expected := self.recorded().get("sha256"):
             try:
                 found = self.content()
             except OSError as error:
                 found = str(error)
-            if found != recorded["digest"]:
-                raise DamagedFile(self.file, expected=f"sha256 {recorded['digest']}, as when it was made", found=found)
+            if found != expected:
+                raise DamagedFile(self.file, expected=f"sha256 {expected}, as when it was made", found=found)
         return self.file
 
     def content(self) -> str:
@@ -133,7 +143,7 @@ class MadeFile(luigi.LocalTarget):
         """What the record says; nothing if there is none that can be read."""
         with snapshot() as seen:
             if self._record not in seen.records:
-                seen.records[self._record] = _read(self._record)
+                seen.records[self._record] = records.read(self._record)
             return seen.records[self._record]
 
     def _size(self) -> int | None:
@@ -158,32 +168,18 @@ class MadeFolder(MadeFile):
         return sorted(path for path in self.file.rglob("*") if path.is_file())
 
 
-def _record_of(relative: str) -> Path:
-    return config.data_dir() / _RECORDS / f"{relative}.json"
-
-
-def _read(record: Path) -> dict[str, Any]:
-    try:
-        recorded = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return recorded if isinstance(recorded, dict) else {}
-
-
 def withdraw_damaged(error: DamagedFile) -> luigi.Task | None:
     """Take the record of a damaged file away; gives the task that makes it again, None if that has not helped before.
 
     What is not a result of the pipeline is nobody's to make again.
     """
     try:
-        relative = error.file.relative_to(config.data_dir())
+        relative = str(error.file.relative_to(config.data_dir()))
     except ValueError:
         return None
-    recorded = MadeFile(str(relative)).withdraw()
-    times = _record_of(str(relative)).with_suffix(".damaged")
-    before = times.read_text(encoding="utf-8") if times.exists() else ""
-    files.write_text(times, f"{before}{error.found}\n")
-    if "task" not in recorded or before.count("\n") >= _MOST_DAMAGED:
+    recorded = records.read(records.place(relative))
+    records.remove(records.place(relative))
+    if records.note_damage(relative, error.found) >= _MOST_DAMAGED or "task" not in recorded:
         return None
     task: luigi.Task = load_task("ben_luigi", recorded["task"], recorded["parameters"])
     return task

@@ -13,7 +13,7 @@ from typing import Any
 REPAIRED, NAMED, UNREAD, PASSED_ON = "repaired", "named", "not read", "PASSED ON"
 """What became of it. What is not read stays as it is, and nothing was made of it since."""
 
-_VOLATILE = {"at", "by", "tries"}
+_VOLATILE = {"at", "by", "tries", "record_sha256"}
 """Keys of our own JSON that tell of a run, and not of the content."""
 
 
@@ -92,7 +92,7 @@ KINDS = (
     Kind("input that was tried", 1, "inputs/published_tile_ids_csv.tried.json", (_COMPARISON,)),
     Kind("catalogue's answers", 1, "tiles/products.json", ("tiles/bigearthnet_s2_tile_ids.csv",)),
     Kind("catalogue's table", 1, "tiles/states.csv", (_PROVENANCE,)),
-    Kind("ids of tiles", 2, "tiles/bigearthnet_s2_tile_ids.csv", (_COMPARISON,)),
+    Kind("ids of tiles", 1, "tiles/bigearthnet_s2_tile_ids.csv", (_COMPARISON,)),
     Kind("L1C zip", 1, "l1c/*.zip", ("l2a/*/product.json",), may_go=True),
     Kind("report on L1C", 2, "l1c/*.json", ("tiles/l1c_drift.json",)),
     Kind("hashes of L1C", 1, "tiles/ben_s2_l1c_hashes.csv", (_COMPARISON,)),
@@ -119,7 +119,7 @@ KINDS = (
     Kind("part of maps", 1, _PARTS["Reference_Maps"], ("dataset/Reference_Maps.tar.zst",), may_go=True),
     Kind("hashes of a tar", 1, "archives/BigEarthNet-S2.tar.json", ("archives/BigEarthNet-S2.json",)),
     Kind("hashes of what was joined", 1, "archives/BigEarthNet-S2.tar.zst.json", ("archives/BigEarthNet-S2.json",)),
-    Kind("hashes of both", 2, "archives/Reference_Maps.json", (_COMPARISON,)),
+    Kind("hashes of both", 1, "archives/Reference_Maps.json", (_COMPARISON,)),
     Kind("verified", 2, "archives/verified.json"),
     Kind("metadata", 2, "dataset/metadata.parquet", ("dataset/patches.parquet",)),
     Kind("metadata of flagged patches", 2, "dataset/metadata_for_patches_with_*.parquet", ("dataset/patches.parquet",)),
@@ -131,7 +131,7 @@ KINDS = (
     Kind("list of hashes of maps", 1, "dataset/reference_map_hashes.csv"),
     Kind("list of hashes of S1", 2, "dataset/s1_hashes.csv"),
     Kind("provenance", 2, _PROVENANCE, (_REPORT,)),
-    Kind("comparison", 1, _COMPARISON, (_REPORT,)),
+    Kind("comparison", 2, _COMPARISON, (_REPORT,)),
     Kind("Croissant", 1, "dataset/croissant.json"),
     Kind("STAC", 2, "dataset/stac/collection.json"),
     Kind("picture of a tile", 1, "render/*/rgb.png", (_REPORT,)),
@@ -139,8 +139,8 @@ KINDS = (
     Kind("record of a shard", 1, "made_from/patches/*.tar.json", (_PARTS["BigEarthNet-S2"],)),
     Kind("record of an index", 2, "made_from/reference_maps/*.parquet.json", (_PARTS["Reference_Maps"],)),
     Kind("record of a note", 2, "made_from/l2a/*/product.json.json", ("patches/*.parquet",)),
-    Kind("record of metadata", 1, "made_from/dataset/metadata.parquet.json", ("dataset/patches.parquet",)),
-    Kind("record of an archive", 2, "made_from/dataset/BigEarthNet-S2.tar.zst.json", ("archives/BigEarthNet-S2.json",)),
+    Kind("record of metadata", 2, "made_from/dataset/metadata.parquet.json", ("dataset/patches.parquet",)),
+    Kind("record of an archive", 1, "made_from/dataset/BigEarthNet-S2.tar.zst.json", ("archives/BigEarthNet-S2.json",)),
     Kind("record of the report", 1, "made_from/dataset/report.json"),
 )
 

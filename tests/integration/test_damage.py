@@ -7,7 +7,6 @@ must be that of an undisturbed run. Each kind is damaged while what was made of 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tarfile
 import threading
@@ -26,8 +25,7 @@ from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
 from ben_luigi.state.server import close_server, open_server
-from tests.integration.damaging import DAMAGES, KINDS, NAMED, PASSED_ON, REPAIRED, UNREAD, Damaged, Kind, drop, outcomes
-from tests.integration.fault_table import DamageTable
+from tests.integration.damaging import DAMAGES, Damaged, Kind, drop, outcomes
 from tests.integration.running import dataset_digests
 from tests.integration.stopping import Launcher, StoppingRun
 
@@ -145,5 +143,3 @@ def patient(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         assert code == 0, said
         patient.whole = dataset_digests(patient.data)
         yield patient
-
-

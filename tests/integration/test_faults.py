@@ -87,8 +87,8 @@ class Undisturbed:
 
     def give_world(self, data: Path) -> None:
         """The sample world, so that a run begins with it."""
-        (data / "made_from").mkdir(parents=True)
-        for place in ("sample", "made_from/sample"):
+        for place in ("sample", "made_from/sample", "inputs/sample.json", "made_from/inputs/sample.json.json"):
+            (data / place).parent.mkdir(parents=True, exist_ok=True)
             subprocess.run(["cp", "-a", self.data / place, data / place], check=True)
 
 

@@ -1,0 +1,84 @@
+"""Records of what files in the data folder were made from, in `<data_dir>/made_from/` under the paths of the files.
+
+A record that is damaged is none: what it would say of a result could be of another one. And what stands in the way of a
+result, a folder where a file goes, is kept in `<data_dir>/aside/`, since it may be somebody's.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from ben_luigi import config
+from ben_luigi.domain import files
+
+_log = logging.getLogger(__name__)
+_FOLDER, _ASIDE = "made_from", "aside"
+_SUM = "record_sha256"
+"""Of the rest of a record. Those of an older checkout, which did not say either which task made a file, have none."""
+
+
+def place(relative: str) -> Path:
+    """Where the record of a file is, given its path in the data folder."""
+    return config.data_dir() / _FOLDER / f"{relative}.json"
+
+
+def read(record: Path) -> dict[str, Any]:
+    """What a record says; nothing if there is none, or a damaged one."""
+    try:
+        said = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(said, dict):
+        return {}
+    stated = said.pop(_SUM, None)
+    return said if stated == _sum(said) or (stated is None and "task" not in said) else {}
+
+
+def write(record: Path, said: Mapping[str, Any]) -> None:
+    """Publish a record."""
+    plain = json.loads(json.dumps(said, default=str))
+    make_way(record)
+    files.write_json(record, {**plain, _SUM: _sum(plain)})
+
+
+def remove(record: Path) -> None:
+    """Remove a record, durably."""
+    if record.is_symlink() or record.exists():
+        make_way(record)
+        record.unlink(missing_ok=True)
+        files.sync(record.parent)
+
+
+def note_damage(relative: str, found: str) -> int:
+    """Note beside the record of a file that it was found damaged; gives how often that was before."""
+    path = place(relative).with_suffix(".damaged")
+    make_way(path)
+    before = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    files.write_text(path, f"{before}{' '.join(found.split())}\n")
+    return before.count("\n")
+
+
+def make_way(path: Path, *, for_folder: bool = False) -> None:
+    """Have nothing of another kind than a file, or a folder, at the path of a result: it is moved aside."""
+    if path.is_symlink():
+        if for_folder or not path.exists():
+            path.unlink()
+    elif path.exists() and path.is_dir() != for_folder:
+        aside = _unused(config.data_dir() / _ASIDE / path.relative_to(config.data_dir()))
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(aside)
+        _log.warning("what was in the way of %s is kept as %s", path, aside)
+
+
+def _unused(path: Path) -> Path:
+    numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return next(one for one in chain([path], numbered) if not one.exists())
+
+
+def _sum(said: Mapping[str, Any]) -> str:
+    return files.text_hash(json.dumps(said, sort_keys=True))
