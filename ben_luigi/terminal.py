@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ben_luigi.domain import surroundings
+
 _LINE_LETTERS = 8_000
 _LAST_S = 5.0
 _PERCENT = "{desc} {percentage:3.0f} %|{bar}| {remaining} left"
@@ -74,7 +76,8 @@ def opened() -> Iterator[None]:
     receiver, _sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with receiver:
         command = [sys.executable, "-P", str(Path(__file__).with_name("screen.py"))]
-        screen = subprocess.Popen(command, stdin=receiver.fileno(), stdout=subprocess.DEVNULL)
+        environment = surroundings.of_child()
+        screen = subprocess.Popen(command, env=environment, stdin=receiver.fileno(), stdout=subprocess.DEVNULL)
     root, before = logging.getLogger(), logging.getLogger().handlers[:]
     root.handlers[:] = [_Sending(before)]
     try:

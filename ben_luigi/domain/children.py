@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -20,7 +20,7 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @contextmanager
 def running(
-    command: list[str], *, grace_s: float, unfinished: Sequence[Path] = (), **how: Any
+    command: list[str], *, env: Mapping[str, str], grace_s: float, unfinished: Sequence[Path] = (), **how: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command in a session of its own; at the end of the block none of its processes is left.
 
@@ -29,7 +29,7 @@ def running(
     ends. `how` is for Popen.
     """
     with _signals_raise() as from_now_on:
-        process = subprocess.Popen(command, start_new_session=True, **how)
+        process = subprocess.Popen(command, env=env, start_new_session=True, **how)
         with guarded(process, unfinished):
             try:
                 from_now_on()

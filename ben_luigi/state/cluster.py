@@ -195,8 +195,8 @@ def _make(cluster: Path, programs: Path, user: dict[str, Any]) -> None:
 
 def _run(command: list[str], folder: Path, user: dict[str, Any], left: Sequence[Path], typed: str = "") -> None:
     """Run a program that makes a cluster in `folder`; what it has `left` is removed when this process is killed."""
-    how = {"cwd": folder, "env": _ENVIRONMENT, "stdin": _PIPE, "stdout": _PIPE, "stderr": _PIPE, **user}
-    with children.running(command, grace_s=_GRACE_S, unfinished=left, **how) as process:
+    how = {"cwd": folder, "stdin": _PIPE, "stdout": _PIPE, "stderr": _PIPE, **user}
+    with children.running(command, env=_ENVIRONMENT, grace_s=_GRACE_S, unfinished=left, **how) as process:
         said = process.communicate(typed.encode())[1].decode(errors="replace")
     if process.returncode != 0:
         raise DatabaseError(

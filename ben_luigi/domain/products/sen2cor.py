@@ -145,7 +145,7 @@ def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None
         "stdout": output,
         "stderr": output,
     }
-    with children.running(command, grace_s=_GRACE_S, **how) as process:
+    with children.running(command, env=_environment(), grace_s=_GRACE_S, **how) as process:
         while True:
             with suppress(subprocess.TimeoutExpired):
                 return process.wait(_WATCH_S)
