@@ -140,7 +140,6 @@ def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None
     """Run a command, and leave none of its processes behind; `watch` it now and then."""
     how: dict[str, Any] = {
         "cwd": folder,
-        "env": _environment(),
         "stdin": subprocess.DEVNULL,
         "stdout": output,
         "stderr": output,
