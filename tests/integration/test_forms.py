@@ -50,7 +50,7 @@ def test_another_template_makes_the_report_again_and_nothing_else(checkout: Path
         file.write("# another comment\n")
     run = _run(checkout)
     assert run.code == 0, run.said
-    assert _families(run) == {"WriteReport", *ALWAYS}
+    assert _families(run) == {"WriteReport", "VerifyDataset", *ALWAYS}
     assert (checkout / "data" / "dataset" / "report" / "assets" / "report.css").read_text().endswith(MARK)
     after = dataset_digests(checkout / "data")
     assert {name for name in after if after[name] != before.get(name)} == {"report/assets/report.css"}
