@@ -92,8 +92,8 @@ def test_an_empty_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "found"),
     [
-        (TABLE.drop_columns("geom"), "found: columns patch_name"),
-        (TABLE.rename_columns(["name", "geometry"]), "found: columns name, geometry"),
+        (TABLE.drop_columns("geom"), "found: no column geom, but patch_name"),
+        (TABLE.rename_columns(["name", "geometry"]), "but name, geometry"),
         (_with("patch_name", pa.array([*NAMES[:3], None])), "4 rows, 1 without"),
         (_with("patch_name", pa.array([None] * 4, pa.null())), "4 rows, 4 without"),
         (_with("geom", pa.array([None, *shapely.to_wkb(SQUARES[1:])])), "4 rows, 1 without"),

@@ -78,8 +78,9 @@ def _footer(file: BinaryIO) -> Struct:
 
 def _pages(file: BinaryIO, column: Struct) -> Iterator[Struct]:
     """The headers of the pages of a column in a row group."""
-    at = min(column[9], column.get(11) or column[9])
-    stop = at + column[7]
+    offsets = [offset for offset in (column[9], column.get(11)) if offset]  # 0 for data pages where there are no rows
+    at = min(offsets, default=0)
+    stop = at + column[7] if offsets else at
     for _ in range(_MOST_PAGES):
         if at >= stop:
             return
