@@ -61,7 +61,7 @@ def test_the_plan_names_all_that_is_wrong_with_the_files_given(world: World, tmp
     missing = said.partition("Missing before")[2]
     assert re.search(r"clc\.gpkg, layer U2018\w+, OBJECTID 12; .*found: Code_18 = '7'; next: .*ogr2ogr", missing)
     assert re.search(r"borders\.geojson; .*found: none for Kosovo", missing)
-    assert re.search(r"32631\.parquet; .*found: columns patch_name", missing)
+    assert re.search(r"32631\.parquet; .*found: no column geom, but patch_name", missing)
     assert "Traceback" not in said
 
 
