@@ -385,12 +385,11 @@ def test_the_user_s_own_server(settings: Set, tmp_path_factory: pytest.TempPathF
     with pytest.raises(DatabaseError, match=r"start it, or correct \[database\] url") as gone:
         target().exists()
     assert "secret" not in str(gone.value)
-    assert "***" in str(gone.value)
+    assert f"PostgreSQL at {address.host}:{address.port}/{address.database};" in str(gone.value)
 
 
-@pytest.mark.parametrize(
-    "url", ["postgresql://user:secret@127.0.0.1:1/name", "user:secret@host", "http://a:secret/x:y"]
-)
+# Other forms are found by the check of the configuration.
+@pytest.mark.parametrize("url", ["postgresql://user:secret@127.0.0.1:1/name"])
 def test_a_database_that_cannot_be_reached(settings: Set, tmp_path: Path, url: str) -> None:
     settings("dataset", "data_dir", str(tmp_path))
     settings("database", "url", url)
@@ -497,7 +496,7 @@ def test_the_mapping_tables_are_what_the_csv_module_writes(tables: Path, setting
         )
         rows["label"] += labelled if wanted else []
     names = [name for _, name in rows["s2v1_name"]] + ["S2A_MSIL2A_20170613T131031_9_9"]
-    squares = [shapely.box(0, 0, 1200, 1200).wkb] * len(names)
+    squares = [shapely.box(400_000, 5_300_000, 401_200, 5_301_200).wkb] * len(names)
     pq.write_table(pa.table({"patch_name": names, "geom": squares}), v1 / "bigearthnet_v1_spatial_32633.parquet")
     for task, header in (
         (MapSplits, "split"),

@@ -54,7 +54,10 @@ def test_every_command_goes_on_though_nobody_reads_what_it_prints() -> None:
     texts = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "ben_luigi").glob("*.py")}
     commands = {name for name, text in texts.items() if '__name__ == "__main__"' in text}
     assert len(commands) > 8
-    assert {name for name in commands if "terminal.outlive_readers()" not in texts[name]} <= {"central_scheduler", "screen"}
+    assert {name for name in commands if "terminal.outlive_readers()" not in texts[name]} <= {
+        "central_scheduler",
+        "screen",
+    }
 
 
 def test_every_error_says_what_was_expected_and_found_and_what_to_do() -> None:
