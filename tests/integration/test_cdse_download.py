@@ -30,6 +30,7 @@ from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.domain.errors import CdseError
 from ben_luigi.domain.products.l1c import BANDS
+from ben_luigi.domain.products.l1c_container import UnreadableProduct
 from ben_luigi.sample import safe
 from ben_luigi.sample.cdse_faults import Fault, Record, Script, another_id, sample_faults
 from ben_luigi.sample.cdse_server import CdseServer
@@ -245,6 +246,21 @@ def test_a_disk_that_fails_once_costs_a_try(
     assert download(server.service, record, tmp_path).run().tries == 2
     assert server.counts["resumed"] == 1
     assert (tmp_path / "t.zip").read_bytes() == (server.root / "product.zip").read_bytes()
+
+
+def test_a_disk_that_does_not_give_back_what_came_is_not_held_against_the_product(
+    server: CdseServer, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it fails: the product is not called damaged, and what has come stays."""
+
+    def unreadable(*_: object) -> None:
+        raise UnreadableProduct("t.zip", expected="a file", found="Input/output error", remedy="check the disk")
+
+    monkeypatch.setattr("ben_luigi.domain.products.l1c.verify", unreadable)
+    with pytest.raises(TransientError, match="expected: a disk that writes and reads; found: Input/output error"):
+        download(server.service, record, tmp_path).run()
+    (part,) = tmp_path.glob("t.zip.*.part")
+    assert part.stat().st_size == record["ContentLength"]
 
 
 def test_without_enough_free_space_nothing_is_asked_for(server: CdseServer, record: Record, tmp_path: Path) -> None:

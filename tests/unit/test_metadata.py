@@ -209,6 +209,21 @@ def test_a_csv_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
         metadata.open_csv(path, ["patch_id", "label"], header=True).read_all()
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("S2A_MSIL2A_20170613T101031_0_45 ", "'S2A_MSIL2A_20170613T101031_0_45 ' as s2v1_name in row 3"),
+        ("patch_name", "'patch_name' as s2v1_name in row 3"),
+        ('"S2A_MSIL2A_20170613T101031_0_45', "as s2v1_name in row 3"),
+    ],
+)
+def test_a_name_by_which_a_flag_would_be_lost_is_an_error(tmp_path: Path, row: str, said: str) -> None:
+    path = tmp_path / "snow.csv"
+    path.write_text(f"S2A_MSIL2A_20170613T101031_0_46\nS2A_MSIL2A_20170613T94160_0_47\n{row}\n")
+    with pytest.raises(BadInput, match=rf"snow\.csv; .*found: .*{said}"):
+        metadata.read_csv(path, ["s2v1_name"], header=False)
+
+
 def test_the_published_writer_says_which_duckdb_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(duckdb, "__version__", "1.3.0")
     with pytest.raises(BadInput, match=r"1\.0\.0; found: 1\.3\.0; next: pip install"):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ben_luigi.domain.errors import BadName, some
-from ben_luigi.domain.names import PatchId, ProductName, s1_tile, v1_sensing_time
+from ben_luigi.domain.names import PatchId, ProductName, is_old_format, s1_tile, v1_sensing_time
 
 TIMES = st.datetimes(datetime(2015, 6, 23), datetime(2030, 1, 1)).map(lambda time: time.replace(microsecond=0))
 
@@ -44,12 +44,30 @@ def test_a_product_name_survives_parsing(
         "S2A_MSIL1C_20171313T101031_N0205_R022_T33UUP_20170613T101608.SAFE",
         "S2A_MSIL3C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE",
         "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE\n",
+        "S2A_MSIL1C_２０１７0613T101031_N0205_R022_T33UUP_20170613T101608.SAFE",
     ],
 )
 def test_what_is_no_product_name_is_refused_by_name(name: str) -> None:
     with pytest.raises(BadName) as caught:
         ProductName.parse(name)
     assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_old"),
+    [
+        ("S2A_OPER_PRD_MSIL1C_PDMC_20160101T000000_R022_V20160101T101031_20160101T101031.SAFE", True),
+        ("S2A_USER_PRD_MSIL2A_PDMC_20160101T000000_R022_V20160101T101031_20160101T101031.SAFE", True),
+        ("S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE", False),
+    ],
+)
+def test_names_of_the_old_format_are_told(name: str, is_old: bool) -> None:
+    assert is_old_format(name) == is_old
+
+
+def test_a_position_of_thousands_of_digits_is_none() -> None:
+    with pytest.raises(BadName):
+        PatchId.parse(f"S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_{'1' * 5000}_00")
 
 
 def test_southern_squares_are_told_apart() -> None:

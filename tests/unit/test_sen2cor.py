@@ -197,3 +197,31 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_program_that_cannot_be_started_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "L2A_Process"
+    path.write_bytes(b"\x7fELF and nothing else")
+    path.chmod(0o755)
+    with pytest.raises(Sen2CorError, match=f"33UUP_20170613: {path}; .*found: .*Exec format error"):
+        convert(tmp_path, str(path))
+
+
+def test_a_version_beside_bytes_that_are_no_text(tmp_path: Path) -> None:
+    said = "printf 'Sen2Cor). Version: 02.11.00 \\377\\n'"
+    assert sen2cor.version(program(tmp_path, said)) == "02.11.00"
+
+
+def test_of_a_long_log_only_the_end_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sen2cor, "_JUDGED_BYTES", 1000)
+    long = "head -c 100000 /dev/zero"
+    assert convert(tmp_path, program(tmp_path, long, make(), CLOSE)).name == L2A
+    with pytest.raises(Sen2CorError, match="without its closing line"):
+        convert(tmp_path, program(tmp_path, CLOSE, make(), long))
+
+
+def test_hidden_files_beside_the_bands_do_not_count(tmp_path: Path) -> None:
+    hidden = make(images=[f"{path.rpartition('/')[0]}/._{path.rpartition('/')[2]}" for path in IMAGES])
+    assert convert(tmp_path, program(tmp_path, make(), hidden, f'mkdir "$2/._{L2A}"', CLOSE)).name == L2A
+    with pytest.raises(Sen2CorError, match="lacks B01"):
+        convert(tmp_path, program(tmp_path, hidden, CLOSE))

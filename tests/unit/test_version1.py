@@ -110,6 +110,21 @@ def test_a_patch_without_json_and_a_folder_without_patches_are_named(tmp_path: P
         version1.extract(tmp_path / "v1", tmp_path)
 
 
+def test_hidden_entries_and_files_are_no_patches(tmp_path: Path) -> None:
+    write_all(PATCHES, tmp_path / "v1")
+    (tmp_path / "v1" / f"._{PATCHES[0].name}").write_bytes(b"of macOS")
+    (tmp_path / "v1" / f".{PATCHES[0].name}").mkdir()
+    (tmp_path / "v1" / "S2_readme.txt").touch()
+    assert version1.extract(tmp_path / "v1", tmp_path) == len(PATCHES)
+
+
+def test_a_folder_whose_name_is_no_patch_s_is_named(tmp_path: Path) -> None:
+    write_all(PATCHES, tmp_path / "v1")
+    (tmp_path / "v1" / f"{PATCHES[0].name} copy").mkdir()
+    with pytest.raises(BadInput, match=f"{tmp_path / 'v1'}; .*names of v1 patches; found: {PATCHES[0].name} copy"):
+        version1.extract(tmp_path / "v1", tmp_path)
+
+
 def test_a_patch_that_lies_elsewhere_by_its_tiff_is_named(tmp_path: Path) -> None:
     write_all([PATCHES[0]], tmp_path / "v1")
     moved = replace(PATCHES[0], left=PATCHES[0].left + 1200)
