@@ -31,8 +31,9 @@ def _identity(stat: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def remembered(*beside: str) -> Callable[[Callable[[Path], T]], Callable[[Path], T]]:
-    """Decorate a function of a file, so that it is called again only when the file has changed; an error is kept too.
+    """Decorate a function of a file, so that it is called again only when the file has changed.
 
+    Errors about what is in the file are kept too; those with a cause, as a lock, are not, since it may have gone.
     `beside` are endings of files beside it that count as well, as `-wal`. Only the latest file is remembered.
     """
 
@@ -47,6 +48,8 @@ def remembered(*beside: str) -> Callable[[Callable[[Path], T]], Callable[[Path],
                 last[:] = [(now, _result(read, path))]
             result = last[0][1]
             if isinstance(result, PipelineError):
+                if result.__cause__ is not None:
+                    last.clear()
                 raise result.with_traceback(None)
             return result
 

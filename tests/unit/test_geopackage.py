@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from ben_luigi.domain.tiles import geopackage
 from ben_luigi.domain.tiles.clc import read_polygons
-from tests.unit.geopackages import ENDLESS, SQUARE, change, read, refused, write
+from tests.unit.geopackages import ENDLESS, INSIDE, SQUARE, change, read, refused, write
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,6 +43,21 @@ def test_what_is_no_table_of_polygons_is_said(gpkg: Path, statements: list[str],
 def test_names_may_be_any(tmp_path: Path, sound_gpkg: Path) -> None:
     gpkg = write(tmp_path / "it's 100 % ? #1.gpkg", layer='a "strange" name')
     assert read(gpkg) == read(sound_gpkg)
+
+
+def test_names_may_be_of_another_case_than_those_of_the_tables(gpkg: Path, sound_gpkg: Path) -> None:
+    change(
+        gpkg, "PRAGMA foreign_keys = OFF", "UPDATE gpkg_geometry_columns SET table_name = 'CLC', column_name = 'GEOM'"
+    )
+    assert read(gpkg) == read(sound_gpkg)
+
+
+def test_a_file_that_another_program_writes_is_said(gpkg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(geopackage, "_WAIT_S", 0)
+    with closing(sqlite3.connect(gpkg)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        assert "close the program that writes it" in refused(gpkg)
+    assert len(read(gpkg)) == len(INSIDE), "once it has ended"
 
 
 def test_the_crs_counts_not_its_number_in_the_file(gpkg: Path, sound_gpkg: Path) -> None:

@@ -90,7 +90,9 @@ def read_polygons(path: Path, square: Square) -> Polygons:
     with geopackage.opened(path, _REMEDY) as database:
         select = f"{_select(layer.declared)} WHERE {layer.declared.rowid} = ?"
         rows = [row for number in layer.near(square).tolist() for row in database.execute(select, (number,))]
-    geometries, _ = geopackage.polygons([row[3] for row in rows])
+    geometries, faults = _checked(rows, layer.declared)
+    if faults:
+        raise _refused(path, layer.declared, faults)
     codes = np.array([_code(row[2]) for row in rows], dtype="uint16")
     order = np.argsort(np.array([str(row[1]) for row in rows]), kind="stable")
     to_zone = Transformer.from_crs(CLC_EPSG, square.epsg, always_xy=True)
@@ -180,18 +182,24 @@ def _select(layer: Declared) -> str:
 
 
 def _part(rows: Sequence[_Row], layer: Declared) -> _Part:
-    geometries, faults = geopackage.polygons([row[3] for row in rows])
+    geometries, faults = _checked(rows, layer)
     there = ~shapely.is_missing(geometries)
-    unknown = {code for code in {row[2] for row in rows} if _code(code) not in CODES}
-    for place in np.flatnonzero(there).tolist() if unknown or any(row[1] is None for row in rows) else ():
-        _, identifier, code, _ = rows[place]
-        if code in unknown:
-            faults[place] = f"{layer.columns['code_18']} = {reprlib.repr(code)}"
-        elif identifier is None:
-            faults[place] = f"no {layer.columns['id']}"
-    numbers = np.array([row[0] for row in rows], dtype="int64")
     boxes = shapely.bounds(geometries[there]).astype("float32")
-    return _Part(numbers[there], boxes, {rows[place][0]: faults[place] for place in sorted(faults)})
+    return _Part(np.array([row[0] for row in rows], dtype="int64")[there], boxes, faults)
+
+
+def _checked(rows: Sequence[_Row], layer: Declared) -> tuple[np.ndarray, dict[int, str]]:
+    """The polygons of rows, None where there is none; and by number of the row what no map can be burnt from."""
+    geometries, faults = geopackage.polygons([row[3] for row in rows])
+    unknown = {code for code in {row[2] for row in rows} if _code(code) not in CODES}
+    if unknown or any(row[1] is None for row in rows):
+        for place in np.flatnonzero(~shapely.is_missing(geometries)).tolist():
+            _, identifier, code, _ = rows[place]
+            if code in unknown:
+                faults[place] = f"{layer.columns['code_18']} = {reprlib.repr(code)}"
+            elif identifier is None:
+                faults[place] = f"no {layer.columns['id']}"
+    return geometries, {rows[place][0]: faults[place] for place in sorted(faults)}
 
 
 def _code(said: object) -> int | None:

@@ -26,6 +26,9 @@ _WAL = b"\2\2"
 """Bytes 18 and 19 of a database in WAL mode."""
 
 _NOWHERE = 2**31
+_WAIT_S = 5.0
+"""How long to wait for a program that has locked the file."""
+
 _ENVELOPE_BYTES = (0, 32, 48, 48, 64, _NOWHERE, _NOWHERE, _NOWHERE)
 _EXTENDED = 0x20
 _WKB_HEAD = np.dtype([("order", "u1"), ("kind", "<u4"), ("parts", "<u4"), ("part_order", "u1"), ("part", "<u4")])
@@ -67,12 +70,14 @@ def opened(path: Path, remedy: str) -> Iterator[sqlite3.Connection]:
     try:
         # A WAL database without unsaved pages is whole in itself; SQLite would want to make files beside it.
         mode = "immutable=1" if _is_wal(path, remedy) and not unsaved else "mode=ro"
-        with closing(sqlite3.connect(f"{file.as_uri()}?{mode}", uri=True)) as database:
+        with closing(sqlite3.connect(f"{file.as_uri()}?{mode}", _WAIT_S, uri=True)) as database:
             database.execute("PRAGMA trusted_schema = OFF")
             database.execute("PRAGMA cell_size_check = ON")
             yield database
     except sqlite3.Error as error:
-        if unsaved and "malformed" not in str(error):
+        if "locked" in str(error):
+            remedy = "close the program that writes it, and run again"
+        elif unsaved and "malformed" not in str(error):
             remedy = (
                 f"copy it and {unsaved[0].name} into a folder that you can write to, and there run: "
                 f"sqlite3 {file.name} 'PRAGMA journal_mode=DELETE'"
@@ -100,7 +105,7 @@ def _is_wal(path: Path, remedy: str) -> bool:
 def layers(database: sqlite3.Connection, path: Path, remedy: str) -> list[Declared]:
     """The layers that have geometries, by name."""
     kinds = {
-        str(name): kind == "table" and not str(sql).upper().startswith("CREATE VIRTUAL")
+        str(name).lower(): kind == "table" and not str(sql).upper().startswith("CREATE VIRTUAL")
         for name, kind, sql in database.execute("SELECT name, type, sql FROM sqlite_master")
         if kind in ("table", "view")
     }
@@ -113,9 +118,9 @@ def layers(database: sqlite3.Connection, path: Path, remedy: str) -> list[Declar
         "FROM gpkg_geometry_columns l LEFT JOIN gpkg_spatial_ref_sys s ON s.srs_id = l.srs_id ORDER BY 1, 2"
     )
     return [
-        _declared(database, str(table), str(geometry), _epsg(*srs), kinds[table])
+        _declared(database, str(table), str(geometry), _epsg(*srs), kinds[str(table).lower()])
         for table, geometry, *srs in database.execute(listed).fetchall()
-        if table in kinds
+        if str(table).lower() in kinds
     ]
 
 
