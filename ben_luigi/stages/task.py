@@ -55,6 +55,7 @@ class PipelineTask(luigi.Task):
     unchanged = False
     """Whether the last run found its result true still."""
     _taken: Mapping[str, Any] | None = None
+    _just_published = False
 
     def made_of(self) -> list[PipelineTask]:
         """The tasks whose results go into this one: by default all that it requires."""
@@ -145,7 +146,14 @@ class PipelineTask(luigi.Task):
         return all(target.is_recorded() if name in may_go else target.exists() for name, target in targets)
 
     def complete(self) -> bool:
-        """Whether its result is there, made from what is asked for now, and so was all that it is made of."""
+        """Whether its result is there, made from what is asked for now, and so was all that it is made of.
+
+        Luigi looks right after a run, too: then it is, though what it was made of may just be being made anew. Whoever
+        needs it looks once more.
+        """
+        if self._just_published:
+            self._just_published = False
+            return True
         with snapshot():
             return self.is_true() and self.is_there()
 
@@ -179,6 +187,7 @@ class PipelineTask(luigi.Task):
         try:
             self.unchanged = bool(targets) and self.is_there()
             if self.unchanged:
+                self._just_published = True
                 return
             self._check_sources()
             made = {name: target for name, target in targets.items() if isinstance(target, MadeFile)}
@@ -186,6 +195,7 @@ class PipelineTask(luigi.Task):
             digests = self.remake(before) or {}
             for name, target in made.items():
                 target.record(digests.get(name, ""), by=RUN, made_with=code.versions())
+            self._just_published = bool(targets) and self.is_there()
         finally:
             taken, self._taken = self._taken, None
         self._require_same(taken)
@@ -202,9 +212,12 @@ class PipelineTask(luigi.Task):
                         target.check()
 
     def _require_same(self, taken: Mapping[str, Any]) -> None:
-        """What has changed meanwhile may have gone in, or not: nobody can tell."""
+        """What a person has changed meanwhile may have gone in, or not: nobody can tell.
+
+        What other tasks have made anew meanwhile went in as it was recorded: who looks next finds it out.
+        """
         now = self.fingerprint()
-        changed = sorted(name for name in {*taken, *now} if taken.get(name) != now.get(name))
+        changed = sorted(name for name in {*taken, *now} - {"made_of"} if taken.get(name) != now.get(name))
         if changed:
             raise BadInput(
                 str(self),
