@@ -53,6 +53,7 @@ _CODES = {
 _BROKEN = re.compile(
     r"Will not run (?P<task>.*) or any dependencies due to error in \w+\(\) method:\n(?P<trace>.*)", re.DOTALL
 )
+_NO_SCHEDULER = "Failed connecting to remote scheduler %r"
 _LEFT_TO_OTHERS = {10, 25}
 _LOOK_AGAIN_S = 60.0
 _GRACE_S = 5.0
@@ -97,6 +98,7 @@ def main() -> int:
 
 def _made(arguments: list[str]) -> int:
     """Exit code of what is made, be it that nothing is to be done."""
+    _check_semaphores()
     occupancy.enter(config.data_dir())
     config.lock_this_command()
     identity.enter(config.data_dir(), config.result_options())
@@ -109,6 +111,19 @@ def _made(arguments: list[str]) -> int:
         code = _run(["--module", "ben_luigi", *arguments])
     retire_all()  # what was found true by a task that had nothing to make
     return code
+
+
+def _check_semaphores() -> None:
+    """PipelineError if processes cannot speak with each other, as Luigi's do: semaphores are files in /dev/shm."""
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        raise PipelineError(
+            "/dev/shm",
+            expected="a file system to write to, by which processes speak with each other",
+            found=str(error.strerror),
+            remedy="mount it as others do: mount -t tmpfs tmpfs /dev/shm; in a read-only container: --tmpfs /dev/shm",
+        ) from error
 
 
 def _asked() -> tuple[luigi.Task, list[str]]:
@@ -249,8 +264,12 @@ def _say_result(task: luigi.Task, code: int) -> None:
 def _only_luigi_says_so(record: logging.LogRecord) -> bool:
     """Whether a line of Luigi's log is one that nobody else writes: what fails in a task is said below.
 
+    While luigid does not answer, it is asked again, half a minute later.
     Of our own errors in `requires()` or `complete()`, of which Luigi has the traceback only, the message is left.
     """
+    if record.msg == _NO_SCHEDULER:
+        record.msg, record.exc_info = "luigid at %s does not answer, and is asked again", None
+        return True
     broken = _BROKEN.fullmatch(record.getMessage())
     if broken:
         said = broken["trace"].rpartition(f"\n{PipelineError.__module__.partition('.')[0]}.")[2].partition(": ")[2]

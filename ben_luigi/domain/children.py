@@ -8,13 +8,20 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from ben_luigi.domain import surroundings
 
-_GUARD = 'read -r _ && exit; kill -s KILL -- "-$0"; rm -rf -- "$@"'
+_DONE = b"done\n"
+_GUARD = """
+read -r group; [ "$group" != done ] || exit
+read -r _ && exit
+[ -z "$group" ] || kill -s KILL -- "-$group"
+rm -rf -- "$@"
+"""
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -28,29 +35,36 @@ def running(
     what the command leaves `unfinished` is removed. SIGTERM, Ctrl-C and SIGHUP raise in this process, so that the block
     ends. `how` is for Popen.
     """
-    with _signals_raise() as from_now_on:
-        process = subprocess.Popen(command, env=env, start_new_session=True, **how)
-        with guarded(process, unfinished):
-            try:
-                from_now_on()
-                yield process
-            finally:
-                _end(process, grace_s)
+    with _signals_raise() as from_now_on, _guard(unfinished) as tell:
+        # Also when this process is killed before it can tell the guard of another, that one does so itself.
+        process = subprocess.Popen(command, env=env, start_new_session=True, preexec_fn=tell, **how)
+        try:
+            from_now_on()
+            yield process
+        finally:
+            _end(process, grace_s)
 
 
 @contextmanager
-def guarded(process: subprocess.Popen[bytes], unfinished: Sequence[Path] = ()) -> Iterator[None]:
-    """Have all of a process's session killed, and `unfinished` removed, when this process is killed.
+def _guard(unfinished: Sequence[Path]) -> Iterator[Callable[[], None]]:
+    """Have a session killed, and `unfinished` removed, when this process is killed.
 
-    A shell waits at a pipe of ours.
+    The session's first process calls the function that is given.
+    A shell waits at a pipe of ours, which that process closes with all others when it loads its program.
     """
-    command = ["/bin/sh", "-c", _GUARD, str(process.pid), *map(str, unfinished)]
+    command = ["/bin/sh", "-c", _GUARD, "guard", *map(str, unfinished)]
     how: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL, "start_new_session": True}
     with subprocess.Popen(command, env=surroundings.of_child(), **how) as guard:
+        assert guard.stdin
+        pipe = guard.stdin.fileno()
         try:
-            yield
+            yield partial(_tell, pipe)
         finally:
-            guard.communicate(b"\n")
+            guard.communicate(_DONE)
+
+
+def _tell(pipe: int) -> None:
+    os.write(pipe, b"%d\n" % os.getpid())
 
 
 @contextmanager

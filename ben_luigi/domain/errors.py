@@ -11,7 +11,7 @@
     ├── CdseError        the Copernicus Data Space said no
     ├── Sen2CorError     Sen2Cor is missing or failed
     ├── DatabaseError    PostgreSQL cannot be started or reached
-    └── DiskError        no room to write a file
+    └── DiskError        no room to write a file, or a disk that does not keep it
 
 Every error says what it is about, what was expected, what was found, and what to do next.
 """
@@ -95,7 +95,7 @@ class DatabaseError(PipelineError):
 
 
 class DiskError(PipelineError):
-    """There is no room to write a file."""
+    """There is no room to write a file, or its disk does not keep it."""
 
 
 def printable(text: str) -> str:

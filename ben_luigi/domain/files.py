@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,7 @@ from ben_luigi.domain.given import open_file
 
 _SYNC_BYTES = 2**25
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_FOR_FOLDERS = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS}
 _UNFINISHED = re.compile(r"\.unfinished-(\d+)-[0-9a-f]{8}-.+")
 
 
@@ -92,7 +94,7 @@ def keeping_up(file: BinaryIO) -> Iterator[Callable[[], None]]:
             if busy:
                 busy.result()
             asked_bytes = file.tell()
-            busy = thread.submit(os.fdatasync, file.fileno())
+            busy = thread.submit(_sync, file.fileno(), Path(file.name), os.fdatasync)
 
         yield wrote
         if busy:
@@ -100,20 +102,39 @@ def keeping_up(file: BinaryIO) -> Iterator[Callable[[], None]]:
 
 
 def sync(path: Path) -> None:
-    """Make the content of a file, or the entries of a folder, durable."""
+    """Make the content of a file, or the entries of a folder, durable. DiskError if the disk says that they are not."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        _sync(descriptor, path, os.fsync)
     finally:
         os.close(descriptor)
 
 
+def _sync(descriptor: int, path: Path, by: Callable[[int], None]) -> None:
+    try:
+        by(descriptor)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
+        # Some network file systems cannot do that with folders, whose entries are then with the server, as PostgreSQL
+        # takes it too.
+        if error.errno not in _NOT_FOR_FOLDERS or not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise DiskError(
+                path,
+                expected="a disk that keeps what is written",
+                found=f"{error.strerror} (fsync)",
+                remedy="look after that disk, or move [dataset] data_dir, and run again: what is complete stays",
+            ) from error
+
+
 def _sync_all(path: Path) -> None:
-    for folder, _, names in os.walk(path):
+    for folder, _, names in os.walk(path, topdown=False):
         for name in names:
             if not (Path(folder) / name).is_symlink():
                 sync(Path(folder) / name)
-    sync(path)
+        sync(Path(folder))
+    if not path.is_dir():
+        sync(path)
 
 
 def remove(path: Path) -> None:

@@ -10,13 +10,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import requests
+import urllib3
 
-from ben_luigi.domain import files, given, network
+from ben_luigi.domain import files, given, network, web
 from ben_luigi.domain.bounded import read_toml
 from ben_luigi.domain.errors import BadInput, some
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_S = (20, 60)
+_PACE = web.Pace(floor_bytes_s=1000)
 _CHUNK_BYTES = 1 << 20
 
 
@@ -91,19 +93,16 @@ def fetch(
 
 def _download(pinned: PinnedFile, work: Path, progress: Callable[[int, int | None], None]) -> None:
     try:
-        with (
-            network.session() as session,
-            session.get(pinned.url, stream=True, timeout=_TIMEOUT_S) as answer,
-            work.open("wb") as file,
-        ):
+        with network.session() as session, session.get(pinned.url, stream=True, timeout=_TIMEOUT_S) as answer:
             answer.raise_for_status()
             length = answer.headers.get("Content-Length", "")
             packed = "Content-Encoding" in answer.headers  # then it is the length of something else
             total = int(length) if length.isdecimal() and not packed else None
-            for chunk in answer.iter_content(_CHUNK_BYTES):
-                file.write(chunk)
-                progress(file.tell(), total)
-    except requests.RequestException as error:
+            with work.open("wb") as file:
+                for chunk in web.chunks(answer, _PACE, decode=True):
+                    file.write(chunk)
+                    progress(file.tell(), total)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, web.TooSlow) as error:
         raise BadInput(
             f"input {pinned.file}",
             expected=f"to fetch it from {pinned.url}",

@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import get_auth_from_url, select_proxy
 
+from ben_luigi.domain import web
 from ben_luigi.domain.errors import BadInput
 
 _USERINFO = re.compile(r"//[^/\s]*@")  # RFC 3986
@@ -29,8 +29,8 @@ class _AsItIs(AuthBase):
         return HTTPBasicAuth(*named)(request) if any(named) else request
 
 
-class _Adapter(HTTPAdapter):
-    """The usual one, but that it says what is wrong with the environment, and quotes no proxy's password."""
+class _Adapter(web.Adapter):
+    """One with a deadline, and that it says what is wrong with the environment, and quotes no proxy's password."""
 
     def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
         """BadInput if the environment names a proxy by something else than a URL."""
@@ -68,10 +68,13 @@ def without_userinfo(text: str) -> str:
     return _USERINFO.sub("//", text)
 
 
-def session() -> requests.Session:
-    """A new session. Its requests raise BadInput if the environment names a proxy or certificates that are none."""
+def session(head_s: float | None = None) -> requests.Session:
+    """A new session, whose answers begin within `head_s` seconds, by default web.HEAD_S.
+
+    Its requests raise BadInput if the environment names a proxy or certificates that are none.
+    """
     made = requests.Session()
     made.auth = _AsItIs()
-    made.mount("https://", _Adapter())
-    made.mount("http://", _Adapter())
+    for scheme in ("https://", "http://"):
+        made.mount(scheme, _Adapter(web.HEAD_S if head_s is None else head_s))
     return made

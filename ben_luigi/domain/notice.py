@@ -70,5 +70,8 @@ def _mail(ways: Ways, subject: str, text: str) -> None:
 
 
 def _post(ways: Ways, subject: str, text: str) -> None:
-    with network.session() as session:
-        session.post(ways.webhook, json={"text": f"{subject}\n{text}"}, timeout=_TIMEOUT_S).raise_for_status()
+    said = {"text": f"{subject}\n{text}"}
+    session = network.session(_TIMEOUT_S)
+    # Streamed: of the answer only the head is read.
+    with session, session.post(ways.webhook, json=said, timeout=_TIMEOUT_S, stream=True) as answer:
+        answer.raise_for_status()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -175,6 +176,8 @@ def _engine() -> sa.Engine:
     url, secrets = _url()
     arguments = {name: value for name, value in given.items() if name not in url.query}
     arguments |= secrets
+    # Of a connection that has broken, or that was being closed when a run was stopped, it logs the traceback.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     return sa.create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args=arguments)
 
 

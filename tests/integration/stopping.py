@@ -25,7 +25,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -172,16 +172,16 @@ def _stop_in_tasks() -> None:
     before(Download, "_publish")
     before(MadeFile, "record", RECORD)
 
-    guarded: Any = children.guarded
+    run: Any = children.running
 
     @contextmanager
-    def stopping_while_guarded(process: Any, unfinished: Sequence[Path] = ()) -> Iterator[None]:
-        with guarded(process, unfinished):
-            if not unfinished:  # Sen2Cor, and not the database that is being made
+    def stopping_while_running(command: list[str], **how: Any) -> Iterator[Any]:
+        with run(command, **how) as process:
+            if "unfinished" not in how:  # Sen2Cor, and not the database that is being made
                 _stop("ConvertToL2A")
-            yield
+            yield process
 
-    children.guarded = stopping_while_guarded
+    children.running = stopping_while_running
 
 
 def _stop(family: str) -> None:

@@ -5,7 +5,8 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 
 from ben_luigi.domain import waiting
 from ben_luigi.domain.cdse.errors import PermanentError
-from ben_luigi.state import budget, database, server
+from ben_luigi.state import budget, database, server, turns
 from ben_luigi.state.schema import FAILED_TRY
 from tests.unit.test_waiting import on_message
 
@@ -87,30 +88,79 @@ def test_never_more_than_the_places_are_taken_over_all_processes() -> None:
     assert most.value == 2
 
 
-def _hold(taken: Event) -> None:
+def _hold(work: Callable[[], AbstractContextManager[None]], taken: Event) -> None:
     waiting.at_work_on("DownloadL1C(tile=33UUP_20170613)")
-    database.engine().dispose()
-    with budget.place(2), budget.place(2):
+    with work():
         taken.set()
         signal.pause()
 
 
-def test_a_process_that_is_stopped_is_named_to_who_waits_and_gives_its_places_back_when_it_is_killed(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@contextmanager
+def _making_tables() -> Iterator[None]:
+    """Who waits makes an engine, which makes the tables; who holds the lock is about to."""
+    if not waiting._task:
+        database._new_engine("another place").dispose()
+        yield
+        return
+    with database.transaction() as cursor:
+        database.wait_for_lock(cursor, "nobody", database._SCHEMA_LOCK, 0)
+        yield
+
+
+WAITS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "one of 1 places for downloads": lambda: budget.place(1),
+    "the turn of DownloadL1C_33UUP": lambda: turns.alone_with("DownloadL1C_33UUP"),
+    # of which PostgreSQL gives a number below 0
+    "the turn of DownloadL1C_0": lambda: turns.alone_with("DownloadL1C_0"),
+    "another process to make the tables of the database": _making_tables,
+}
+
+
+@pytest.mark.parametrize("what", WAITS)
+def test_a_process_that_is_stopped_is_named_to_who_waits_and_what_it_held_is_free_when_it_is_killed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     fork = multiprocessing.get_context("fork")
     taken = fork.Event()
-    holder = fork.Process(target=_hold, args=(taken,))
+    holder = fork.Process(target=_hold, args=(WAITS[what], taken))
     holder.start()
     assert holder.pid and taken.wait(60)
     os.kill(holder.pid, signal.SIGSTOP)
     monkeypatch.setattr(waiting, "_FIRST_S", 0.0)
     log = logging.getLogger(waiting.__name__)
     try:
-        with on_message(log, holder.kill), budget.place(2):
+        with on_message(log, holder.kill), WAITS[what]():
             pass
     finally:
         holder.kill()
         holder.join()
-    assert "waiting for one of 2 places for downloads, 0:00:00 by now" in caplog.text
+    assert f"waiting for {what}, 0:00:00 by now" in caplog.text
     assert f"DownloadL1C(tile=33UUP_20170613) (process {holder.pid} on {waiting._host()}, which is stop" in caplog.text
+
+
+def test_transactions_see_what_is_committed_whatever_the_server_s_default() -> None:
+    """`serializable` would end one of two tasks that write at once."""
+    with database.transaction() as cursor:
+        cursor.execute("ALTER DATABASE ben_luigi SET default_transaction_isolation = serializable")
+    database.engine().dispose()
+    try:
+        assert database.query("SHOW transaction_isolation").squeeze() == "read committed"
+    finally:
+        with database.transaction() as cursor:
+            cursor.execute("ALTER DATABASE ben_luigi RESET default_transaction_isolation")
+        database.engine().dispose()
+
+
+def test_a_session_that_holds_a_lock_may_be_idle() -> None:
+    with database.transaction() as cursor:
+        cursor.execute("ALTER DATABASE ben_luigi SET idle_session_timeout = '100ms'")
+    database.engine().dispose()
+    try:
+        with budget.place(1):
+            time.sleep(0.3)
+            with database.lock_connection() as other:
+                assert other.execute(sa.text(f"SELECT pg_try_advisory_lock({budget._PLACES}, 0)")).scalar_one() is False
+    finally:
+        with database.transaction() as cursor:
+            cursor.execute("ALTER DATABASE ben_luigi RESET idle_session_timeout")
+        database.engine().dispose()

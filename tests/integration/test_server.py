@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import importlib.util
+import logging
 import multiprocessing
 import os
 import pwd
@@ -14,16 +15,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg2
 import pytest
 
 import ben_luigi
+from ben_luigi.domain import waiting
 from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.state import cluster, database, server
 from ben_luigi.state.server import Address, close_server, open_server
+from tests.integration.stopping import wait_for
+from tests.unit.test_waiting import on_message
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else")
 
@@ -43,10 +48,10 @@ FORK = "if os.fork(): os.dup2(os.open(os.devnull, os.O_RDONLY), 0)"  # the paren
 class User:
     """Another process that uses the server until it leaves or is killed."""
 
-    def __init__(self, folder: Path, then: str = "", **environment: str) -> None:
+    def __init__(self, folder: Path, then: str = "", inside: Sequence[str] = (), **environment: str) -> None:
         path = str(Path(ben_luigi.__file__).parents[1])
         self.process = subprocess.Popen(
-            [sys.executable, "-c", USER.format(then=then), str(folder)],
+            [*inside, sys.executable, "-c", USER.format(then=then), str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **environment, "PYTHONPATH": path},
@@ -75,6 +80,17 @@ def processes(folder: Path) -> set[int]:
                 found.add(int(entry.name))
         except OSError:
             continue
+    return found
+
+
+def working_below(folder: Path, program: str = "") -> list[int]:
+    """Processes whose working directory is below `folder`, of one program."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            below = (entry / "cwd").readlink().is_relative_to(folder)
+            if below and (not program or (entry / "exe").readlink().name == program):
+                found.append(int(entry.name))
     return found
 
 
@@ -139,7 +155,7 @@ def test_the_first_user_starts_the_server_and_the_last_stops_it(folder: Path) ->
 def test_a_second_call_makes_no_system_call(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = open_server(folder)
     monkeypatch.setattr(server, "os", None)
-    monkeypatch.setattr(server, "fcntl", None)
+    monkeypatch.setattr(server, "locks", None)
     assert open_server(folder) is address
     monkeypatch.undo()
 
@@ -220,6 +236,82 @@ def test_a_forked_worker_that_alone_used_the_server_stops_it(folder: Path) -> No
     worker.join(60)
     assert worker.exitcode == 0
     assert processes(folder) == set()
+
+
+@pytest.mark.parametrize("whose", ["the user", "initdb"])
+def test_an_initdb_that_is_killed_leaves_nothing(tmp_path: Path, whose: str) -> None:
+    """No process, no unfinished folder, no copy of the programs: with the process that started it, or alone."""
+    folder, temporary = tmp_path / "database", tmp_path / "tmp"
+    temporary.mkdir(mode=0o711)
+    tmp_path.chmod(0o711)
+    user = User(folder, TMPDIR=str(temporary))
+    wait_for(lambda: bool(working_below(folder, "initdb")), lambda: "no initdb")
+    os.kill(user.process.pid if whose == "the user" else working_below(folder, "initdb")[0], signal.SIGKILL)
+    user.process.communicate()
+    wait_for(lambda: not working_below(folder), lambda: str(working_below(folder)))
+    wait_for(lambda: not list(folder.glob(".unfinished-*")), lambda: str(list(folder.iterdir())))
+    wait_for(lambda: not list(temporary.iterdir()), lambda: str(list(temporary.iterdir())))
+    User(folder).arrived().leave()
+    assert not processes(folder)
+
+
+def test_a_server_that_is_stopped_is_named_to_who_waits_for_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    user = User(folder).arrived()
+    stopped = postmaster(folder)
+    os.kill(stopped, signal.SIGSTOP)
+    monkeypatch.setattr(waiting, "_FIRST_S", 0.0)
+    try:
+        with on_message(logging.getLogger(waiting.__name__), lambda: os.kill(stopped, signal.SIGCONT)):
+            assert ask(open_server(folder), "SELECT value FROM kept") == 42
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    assert f"waiting for an answer of the PostgreSQL server in {folder}" in caplog.text
+    assert f"`kill -CONT {stopped}` lets it go on" in caplog.text
+    close_server(folder)
+    user.leave()
+
+
+@pytest.mark.parametrize("name", ["start.lock", "users.lock"])
+def test_who_keeps_a_lock_is_named_to_who_waits_for_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """Whichever program it is."""
+    other = subprocess.Popen(["flock", folder / name, "sleep", "1000"], start_new_session=True)
+    try:
+        wait_for(lambda: not server._is_free(folder / name), lambda: "no lock")
+        monkeypatch.setattr(waiting, "_FIRST_S", 0.0)
+        with on_message(logging.getLogger(waiting.__name__), lambda: os.killpg(other.pid, signal.SIGKILL)):
+            open_server(folder)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(other.pid, signal.SIGKILL)
+        other.wait()
+    assert f"process {other.pid} of this host" in caplog.text
+    assert f"{folder / name} sleep 1000)" in caplog.text
+
+
+def test_locks_are_for_their_owner_alone_and_cannot_be_links(folder: Path, tmp_path: Path) -> None:
+    (folder / "start.lock").chmod(0o644)
+    open_server(folder)
+    assert {path.stat().st_mode & 0o777 for path in folder.glob("*.lock")} == {0o600}
+    close_server(folder)
+    (tmp_path / "users.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DatabaseError, match="symbolic links"):
+        open_server(tmp_path)
+
+
+@needs_root
+def test_a_read_only_dev_shm_will_do(tmp_path: Path) -> None:
+    """As in a container whose root is read-only; there may be room enough in it."""
+    inside = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o ro,size=1g tmpfs /dev/shm && exec "$@"', "sh"]
+    if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no right to mount")
+    user = User(tmp_path / "database", inside=inside).arrived()
+    assert postmaster(tmp_path / "database")
+    user.leave()
+    assert not processes(tmp_path / "database")
 
 
 @pytest.mark.parametrize("name", ["long" * 30, "colon:comma,"])

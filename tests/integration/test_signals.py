@@ -1,9 +1,7 @@
-"""Ctrl-C at a terminal, and the end of that terminal: one line, an exit code, nothing left running."""
+"""Ctrl-C at a terminal, and the end of that terminal, at any moment: one line, the exit code, and nothing left."""
 
 from __future__ import annotations
 
-import os
-import pty
 import re
 import select
 import signal
@@ -11,81 +9,16 @@ import socket
 import sys
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.integration.running import ROOT, environment
-from tests.integration.stopping import living, wait_for
+from tests.integration.on_terminal import OnTerminal
+from tests.integration.stopping import living
 
 LOGGED = re.compile(r"\d\d:\d\d:\d\d .*")
 DRAWN = re.compile(r"\r?\x1b\[J.*\r")
 STOPPED = "stopped by Ctrl-C: FinalizeDataset is not complete; run the same command again: only what is missing is made"
-
-
-class OnTerminal:
-    """A command in the foreground of a terminal of its own, as a user has it."""
-
-    def __init__(self, folder: Path, *arguments: str, **more: str) -> None:
-        folder.mkdir(exist_ok=True)
-        self.folder, self.mark = folder, uuid.uuid4().hex
-        command = [sys.executable, *arguments]
-        own = {**environment(**more), "PYTHONPATH": str(ROOT), "MARK": self.mark}
-        own.pop("PYTHONUNBUFFERED", None)
-        self.process, self.terminal = pty.fork()
-        if not self.process:
-            os.chdir(folder)
-            os.execve(command[0], command, own)
-        self._said = b""
-
-    @property
-    def said(self) -> str:
-        """What it has written to the terminal."""
-        return self._said.decode(errors="replace").replace("\r\n", "\n")
-
-    def read(self) -> bool:
-        """Read what it writes; False after its end."""
-        if select.select([self.terminal], [], [], 0.01)[0]:
-            try:
-                self._said += os.read(self.terminal, 2**16)
-            except OSError:
-                return False
-        return True
-
-    def reach(self, moment: Callable[[OnTerminal], bool]) -> None:
-        """Wait until a moment."""
-        reached: list[bool] = []
-
-        def is_there() -> bool:
-            goes_on = self.read()
-            reached.append(moment(self))
-            return reached[-1] or not goes_on
-
-        wait_for(is_there, lambda: self.said[-3000:])
-        assert reached[-1], self.said[-3000:]
-
-    def press(self, key: bytes) -> None:
-        os.write(self.terminal, key)
-
-    def close_terminal(self) -> None:
-        os.close(self.terminal)
-
-    def code(self) -> int:
-        """Wait for the end, which takes what it has to write."""
-        with suppress(OSError):
-            while self.read():
-                pass
-        return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
-
-    def left(self) -> list[str]:
-        """Processes that it has started and not ended."""
-        found = set(living(self.folder))
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if f"MARK={self.mark}".encode() in (process / "environ").read_bytes():
-                    found.add(f"{process.name} {(process / 'cmdline').read_bytes()!r}")
-        return sorted(found)
 
 
 def _says(text: str) -> Callable[[OnTerminal], bool]:
@@ -121,7 +54,7 @@ def test_a_run_ends_at_once_when(folder: Path, moment: str, how: str) -> None:
     """One run after another in one folder; each goes on where the one before was stopped."""
     if moment == "initdb runs" and (folder / "data" / "database" / "cluster").exists():
         (folder / "data").rename(folder / f"data-{uuid.uuid4().hex}")
-    run = OnTerminal(folder, "-m", "ben_luigi.run")
+    run = OnTerminal(folder, sys.executable, "-m", "ben_luigi.run")
     run.reach(MOMENTS[moment])
     before = len(run.said)
     if how == "Ctrl-C":
@@ -139,7 +72,7 @@ def test_a_run_ends_at_once_when(folder: Path, moment: str, how: str) -> None:
 
 @pytest.mark.parametrize("command", ["run", "plan", "status", "verify_dataset", "cron_rerun", "central_scheduler"])
 def test_a_command_that_is_still_being_loaded(tmp_path: Path, command: str) -> None:
-    run = OnTerminal(tmp_path, "-X", "importtime", "-m", f"ben_luigi.{command}")
+    run = OnTerminal(tmp_path, sys.executable, "-X", "importtime", "-m", f"ben_luigi.{command}")
     run.reach(_says("pandas._libs.tslibs"))
     run.press(b"\x03")
     assert run.code() == 130, run.said
@@ -162,7 +95,7 @@ def test_while_a_server_is_asked_and_does_not_answer(tmp_path: Path, options: st
     with socket.create_server(("127.0.0.1", 0)) as listening:
         own.write_text(f"[dataset]\nworld = sample\n{options.format(port=listening.getsockname()[1])}")
         own.chmod(0o600)
-        run = OnTerminal(tmp_path, "-m", "ben_luigi.run", LUIGI_CONFIG_PATH=str(own))
+        run = OnTerminal(tmp_path, sys.executable, "-m", "ben_luigi.run", LUIGI_CONFIG_PATH=str(own))
         run.reach(lambda _: bool(select.select([listening], [], [], 0)[0]))
         with listening.accept()[0]:
             run.press(b"\x03")
@@ -176,7 +109,7 @@ def test_nohup_goes_on_without_its_terminal(tmp_path: Path) -> None:
     """What was ignored from the start stays ignored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        run = OnTerminal(tmp_path, "-X", "importtime", "-m", "ben_luigi.status")
+        run = OnTerminal(tmp_path, sys.executable, "-X", "importtime", "-m", "ben_luigi.status")
     finally:
         signal.signal(signal.SIGHUP, before)
     run.reach(_says("pandas._libs.tslibs"))

@@ -3,8 +3,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,80 @@ def test_a_full_disk_is_said_in_words(tmp_path: Path) -> None:
         work.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert str(path) in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str]]:
+    """What is asked of the system, in order: paths below the test's folder, unfinished names without numbers."""
+    asked: list[tuple[str, str]] = []
+
+    def plain(path: object) -> str:
+        return re.sub(r"\.unfinished-\d+-[0-9a-f]+-", "unfinished ", os.path.relpath(str(path), tmp_path))
+
+    def noting(name: str, place: Callable[..., object]) -> None:
+        original = getattr(os, name)
+
+        def call(*arguments: object) -> object:
+            asked.append((name, plain(place(*arguments))))
+            return original(*arguments)
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in ("fsync", "fdatasync"):
+        noting(name, lambda descriptor: Path(f"/proc/self/fd/{descriptor}").readlink())
+    for name in ("rename", "replace", "link"):
+        noting(name, lambda source, target: target)
+    return asked
+
+
+def test_a_file_is_durable_before_it_has_its_name_and_so_is_the_name_then(
+    tmp_path: Path, calls: list[tuple[str, str]]
+) -> None:
+    files.write_text(tmp_path / "a.csv", "text")
+    assert calls == [("fsync", "unfinished a.csv"), ("rename", "a.csv"), ("fsync", ".")]
+
+
+def test_a_folder_is_durable_with_all_in_it_before_it_has_its_name(
+    tmp_path: Path, calls: list[tuple[str, str]]
+) -> None:
+    with files.published(tmp_path / "a.SAFE") as work:
+        (work / "deep").mkdir(parents=True)
+        (work / "deep" / "file").touch()
+    assert calls == [
+        ("fsync", "unfinished a.SAFE/deep/file"),
+        ("fsync", "unfinished a.SAFE/deep"),
+        ("fsync", "unfinished a.SAFE"),
+        ("rename", "a.SAFE"),
+        ("fsync", "."),
+    ]
+
+
+def test_a_file_system_that_cannot_sync_folders_will_do() -> None:
+    """As some on a network; /proc says EINVAL to both."""
+    files.sync(Path("/proc/self/fd"))
+    with pytest.raises(DiskError, match=r"/proc/self/stat.*Invalid argument \(fsync\)"):
+        files.sync(Path("/proc/self/stat"))
+
+
+@pytest.mark.parametrize("what", ["fsync", "fdatasync"])
+def test_a_disk_that_does_not_keep_what_is_written_is_said_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, what, fail)
+    monkeypatch.setattr(files, "_SYNC_BYTES", 1)
+    path = tmp_path / "a.tar"
+    with (
+        pytest.raises(DiskError, match="Input/output error"),
+        files.published(path) as work,
+        work.open("wb") as file,
+        files.keeping_up(file) as wrote,
+    ):
+        file.write(b"whole")
+        wrote()
     assert list(tmp_path.iterdir()) == []
 
 

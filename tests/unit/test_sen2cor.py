@@ -159,9 +159,10 @@ def test_a_signal_that_comes_while_it_starts_waits_until_it_can_be_ended(tmp_pat
     program(tmp_path, *BREED)
     early = CONVERT.replace(
         "sen2cor.convert(",
-        "guard = children.guarded\n"
-        f"def late(*what):\n    signal.raise_signal(signal.{name})\n    return guard(*what)\n"
-        "children.guarded = late\nsen2cor.convert(",
+        "start = children.subprocess.Popen\n"
+        "def late(command, **how):\n    process = start(command, **how)\n"
+        f"    command[0] == '/bin/sh' or signal.raise_signal(signal.{name})\n    return process\n"
+        "children.subprocess.Popen = late\nsen2cor.convert(",
     )
     run = subprocess.run(
         [sys.executable, "-c", early, str(tmp_path)],

@@ -13,11 +13,10 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from ben_luigi.domain import network
+from ben_luigi.domain import network, web
 from ben_luigi.domain.cdse.errors import RateLimitError, TransientError, one_line, refusal
 
 _log = logging.getLogger(__name__)
-_CHUNK_BYTES = 2**20
 _ANSWER_BYTES = 2**26
 _REDIRECTS = 5
 _REDIRECTED = {301, 302, 303, 307, 308}
@@ -132,26 +131,15 @@ class Client:
 
     def chunks(self, response: requests.Response) -> Iterator[bytes]:
         """The body as it comes; TransientError when it breaks off, stalls, or crawls below the floor."""
-        subject, waited_s, got = f"answer of {plain(response.url)}", 0.0, 0
-        while True:
-            asked_s = time.monotonic()
-            try:
-                chunk = response.raw.read1(_CHUNK_BYTES, decode_content=False)
-            except _BROKEN as error:
-                raise TransientError(subject, expected="the whole body", found=_reason(error)) from error
-            if not chunk:
-                return
-            # Only the time that CDSE takes: our own limit on bandwidth may be lower than the floor.
-            waited_s, got = waited_s + time.monotonic() - asked_s, got + len(chunk)
-            yield chunk
-            if waited_s > self.patience.floor_window_s:
-                self._check_speed(subject, got / waited_s)
-                waited_s, got = 0.0, 0
-
-    def _check_speed(self, subject: str, bytes_s: float) -> None:
-        if bytes_s < self.patience.floor_bytes_s:
-            floor = f"at least {self.patience.floor_bytes_s:,.0f} bytes a second"
-            raise TransientError(subject, expected=floor, found=f"a crawl of {bytes_s:,.0f} bytes a second")
+        subject = f"answer of {plain(response.url)}"
+        pace = web.Pace(self.patience.floor_bytes_s, self.patience.floor_window_s)
+        try:
+            yield from web.chunks(response, pace)
+        except web.TooSlow as error:
+            floor = f"at least {pace.floor_bytes_s:,.0f} bytes a second"
+            raise TransientError(subject, expected=floor, found=str(error)) from error
+        except _BROKEN as error:
+            raise TransientError(subject, expected="the whole body", found=_reason(error)) from error
 
     def body(self, response: requests.Response) -> bytes:
         """A small body, whole. Raises TransientError."""

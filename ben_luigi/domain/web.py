@@ -1,0 +1,112 @@
+"""Requests to servers that have to answer in time: the timeouts of `requests` are those of a single read.
+
+A server that sends a byte a minute keeps within them for ever. So the head of an answer has a deadline as a whole, and
+its body a speed.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connectionpool import HTTPConnectionPool
+
+HEAD_S = 120.0
+"""How long the head of an answer may take, from the end of the request on."""
+
+_CHUNK_BYTES = 2**20
+
+
+class TooSlow(OSError):
+    """A server answers, but not in time."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Below `floor_bytes_s`, measured over `window_s` of waiting, a body counts as stalled."""
+
+    floor_bytes_s: float = 20_000
+    window_s: float = 60
+
+
+def chunks(response: requests.Response, pace: Pace, decode: bool = False) -> Iterator[bytes]:
+    """The body as it comes, unpacked if it is to `decode`. TooSlow if it crawls, or what urllib3 raises."""
+    waited_s, got = 0.0, 0
+    while True:
+        asked_s = time.monotonic()
+        chunk = response.raw.read1(_CHUNK_BYTES, decode_content=decode)
+        if not chunk:
+            return
+        # Only the time that the server takes: our own limit on bandwidth may be lower than the floor.
+        waited_s, got = waited_s + time.monotonic() - asked_s, got + len(chunk)
+        yield chunk
+        if waited_s > pace.window_s:
+            if got < pace.floor_bytes_s * waited_s:
+                raise TooSlow(f"a crawl of {got / waited_s:,.0f} bytes a second")
+            waited_s, got = 0.0, 0
+
+
+class Adapter(HTTPAdapter):
+    """Gives each connection answers whose head has come within `head_s` seconds, through proxies too.
+
+    What comes too late is a requests.RequestException.
+    """
+
+    def __init__(self, head_s: float = HEAD_S) -> None:
+        self._head_s = head_s
+        super().__init__()
+
+    def get_connection_with_tls_context(self, *given: Any, **more: Any) -> HTTPConnectionPool:
+        """The pool of connections to a host."""
+        pool: Any = super().get_connection_with_tls_context(*given, **more)
+        if not hasattr(pool.ConnectionCls, "head_s"):
+            own = {"head_s": self._head_s, "response_class": staticmethod(partial(_Answer, self._head_s))}
+            pool.ConnectionCls = type("Connection", (pool.ConnectionCls,), own)
+        return pool  # type: ignore[no-any-return]
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer whose head is read until a deadline."""
+
+    def __init__(self, head_s: float, sock: socket.socket, *given: Any, **more: Any) -> None:
+        super().__init__(sock, *given, **more)
+        self.fp.close()
+        self._reader = _Reader(sock, head_s)
+        self.fp = io.BufferedReader(self._reader)
+
+    def begin(self) -> None:
+        """Read the head."""
+        super().begin()
+        self._reader.until_s = None
+
+
+class _Reader(socket.SocketIO):
+    """What comes from a socket, until a deadline as long as there is one."""
+
+    def __init__(self, sock: socket.socket, within_s: float) -> None:
+        super().__init__(sock, "r")
+        sock._io_refs += 1  # type: ignore[attr-defined]  # as `makefile` does: the socket stays open for its readers
+        self.until_s: float | None = time.monotonic() + within_s
+        self._within_s = within_s
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read what has come."""
+        if self.until_s is None:
+            return super().readinto(buffer)
+        left_s = self.until_s - time.monotonic()
+        if left_s <= 0:
+            raise TooSlow(f"no whole head of an answer within {self._within_s:g} s")
+        usual_s = self._sock.gettimeout()  # type: ignore[attr-defined]
+        self._sock.settimeout(left_s if usual_s is None else min(left_s, usual_s))  # type: ignore[attr-defined]
+        try:
+            return super().readinto(buffer)
+        finally:
+            self._sock.settimeout(usual_s)  # type: ignore[attr-defined]

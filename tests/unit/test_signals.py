@@ -1,0 +1,113 @@
+"""What stops a process does so wherever it comes; commands of ours are in `tests/integration/test_signals.py`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ben_luigi import signals
+
+ROOT = Path(__file__).resolve().parents[2]
+UNDONE = """
+import atexit, os, signal, sys, threading, time
+import signals  # the module alone
+
+signals.catch()
+def undo():
+    os.kill(os.getpid(), signal.SIGTERM)  # which does not come in between
+    print("undone", flush=True)
+"""
+
+
+def _run(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", UNDONE + program],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "ben_luigi")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP", "SIGTERM"])
+def test_what_was_begun_is_undone_and_one_line_says_why(name: str) -> None:
+    run = _run(f"""
+signals.consequence = ": it is not done"
+try:
+    signal.raise_signal(signal.{name})
+finally:
+    undo()
+""")
+    number = signal.Signals[name]
+    assert run.returncode == 128 + number
+    assert run.stdout == "undone\n"
+    assert run.stderr == f"stopped by {signals._SAID[number]}: it is not done\n"
+
+
+SWALLOWED = {
+    "at a fork": "os.register_at_fork(before=come)\nif os.fork() == 0: os._exit(0)",
+    "at the end of an object": "Deleted()",
+}
+
+
+@pytest.mark.parametrize("where", SWALLOWED)
+def test_it_comes_again_where_python_cannot_pass_it_on(where: str) -> None:
+    """As `Exception ignored in ...`, after which the run went on, and no other signal stopped it."""
+    run = _run(f"""
+come = lambda: signal.raise_signal(signal.SIGINT)
+class Deleted:
+    def __del__(self): come()
+try:
+    {SWALLOWED[where].replace(chr(10), chr(10) + "    ")}
+    time.sleep(100)
+finally:
+    undo()
+""")
+    assert (run.returncode, run.stdout, run.stderr) == (130, "undone\n", "stopped by Ctrl-C\n")
+
+
+def test_another_thread_ends_the_process_where_the_main_thread_does_not() -> None:
+    """It waits in C, where no Python code of its own runs."""
+    run = _run("""
+import ctypes
+signals._PATIENCE_S = 0.1
+signals.last_resort = lambda: print("the last resort", flush=True)
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+c = ctypes.CDLL(None)
+mutex = ctypes.create_string_buffer(64)
+c.pthread_mutex_lock(mutex)
+c.pthread_mutex_lock(mutex)  # which waits for itself
+""")
+    assert (run.returncode, run.stdout, run.stderr) == (130, "the last resort\n", "stopped by Ctrl-C\n")
+
+
+def test_a_forked_process_is_stopped_by_itself_alone() -> None:
+    run = _run("""
+child = os.fork()
+if not child:
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except SystemExit as end:
+        os._exit(end.code)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), signals.came)
+""")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "143 0\n", "")
+
+
+@pytest.mark.parametrize("closed", [(0,), (1, 2), (0, 1, 2)])
+def test_no_file_takes_the_place_of_a_descriptor_that_is_closed(closed: tuple[int, ...], tmp_path: Path) -> None:
+    program = f"""
+for number in {closed}: os.close(number)
+signals.fill_descriptors()
+taken = os.open({str(tmp_path / "file")!r}, os.O_WRONLY | os.O_CREAT)
+os.write(1, b"standard output"); os.write(2, b"standard error")
+os._exit(taken < 3)
+"""
+    assert _run(program).returncode == 0
+    assert (tmp_path / "file").read_bytes() == b""
