@@ -278,8 +278,12 @@ def _only_luigi_says_so(record: logging.LogRecord) -> bool:
 
 
 def _failed(task: luigi.Task, error: BaseException) -> None:
-    if not isinstance(error, SystemExit):  # which only stops it
-        _log.error("failed    %s: %s", task, error, exc_info=None if isinstance(error, PipelineError) else error)
+    if isinstance(error, SystemExit):  # which only stops it
+        return
+    said: object = error
+    if isinstance(error, OSError) and error.strerror:
+        said = f"{error.filename or 'a file'}; found: {error.strerror}; next: correct that, and run again"
+    _log.error("failed    %s: %s", task, said, exc_info=None if isinstance(error, (PipelineError, OSError)) else error)
 
 
 def _done(task: luigi.Task, seconds: float) -> None:

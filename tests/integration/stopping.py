@@ -9,7 +9,7 @@ A process imports the pipeline once, and forks for each run: so dozens of runs c
 A run stops within the next task of one of the families listed in FOLDER/stop, in the worst moment: all is made, and
 nothing has its final name or is committed; or, for `<family>/record`, all is in place, and nothing is recorded. It
 writes which one to FOLDER/stopped, and waits for that file to go. Of what FOLDER/die lists in the same way it waits for
-nobody: the task's process kills itself.
+nobody: the task's process kills itself; and of what FOLDER/full lists, where it finds no space on the disk.
 
 With BEN_SAMPLE_WORLD in the environment the sample world is a copy of that one, since making it takes its time. With
 BEN_PINNED the table of pinned inputs is that one.
@@ -17,6 +17,7 @@ BEN_PINNED the table of pinned inputs is that one.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -185,10 +186,11 @@ def _stop_in_tasks() -> None:
 
 
 def _stop(family: str) -> None:
-    die = Path("die")
-    if die.exists() and family in (left := die.read_text(encoding="utf-8").split()):
-        die.write_text(" ".join(name for name in left if name != family), encoding="utf-8")
-        os.kill(os.getpid(), signal.SIGKILL)
+    for mishap, happens in (("die", _die), ("full", _fill)):
+        place = Path(mishap)
+        if place.exists() and family in (left := place.read_text(encoding="utf-8").split()):
+            place.write_text(" ".join(name for name in left if name != family), encoding="utf-8")
+            happens()
     if family not in Path("stop").read_text(encoding="utf-8").split():
         return
     Path("stop").write_text("", encoding="utf-8")
@@ -197,6 +199,16 @@ def _stop(family: str) -> None:
     work.rename("stopped")
     while Path("stopped").exists():
         time.sleep(POLL_S)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fill() -> None:
+    from ben_luigi.domain import files
+
+    files.raise_if_full(Path("its record"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 def _set_clock() -> None:
@@ -239,16 +251,19 @@ def _run(folder: str, own: dict[str, str], arguments: list[str]) -> int:
     import luigi
 
     from ben_luigi import config, run
+    from ben_luigi.configuration import loading
 
-    for section, name in config._set_by_us:  # for the launcher, whose folder and configuration are others
-        luigi.configuration.get_config().remove_option(section, name)
-    config._set_by_us.clear()
     os.chdir(folder)
     said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(said, 1)
     os.dup2(said, 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.environ.update(own)
+    settings = luigi.configuration.get_config()
+    for section in settings.sections():  # the launcher's
+        settings.remove_section(section)
+    loading.load()
+    config.set_defaults()
     _stop_in_tasks()
     _set_clock()
     _copy_world()
