@@ -262,6 +262,7 @@ def _run(folder: str, own: dict[str, str], arguments: list[str]) -> int:
     settings = luigi.configuration.get_config()
     for section in settings.sections():  # the launcher's
         settings.remove_section(section)
+    config._set_by_us.clear()
     loading.load()
     config.set_defaults()
     _stop_in_tasks()

@@ -22,7 +22,8 @@ from tests.integration.own_postgres import free_port, tcp_server
 from tests.integration.running import ROOT, Run, dataset_digests, environment
 from tests.integration.stopping import Launcher, StoppingRun, wait_for
 
-NETWORKS = {"north": "198.18.1", "south": "198.18.2"}
+_OWN = os.getpid() % 128  # two runs of the tests at once do not meet
+NETWORKS = {"north": f"198.18.{_OWN}", "south": f"198.19.{_OWN}"}
 LONG = {
     *("MakeSampleWorld", "DownloadL1C", "ConvertToL2A", "CutPatches", "MakeReferenceMaps", "CompressPart", "HashTar"),
     *("JoinParts", "ListS1Hashes", "VerifyDataset", "WriteReport"),
