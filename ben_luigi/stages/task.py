@@ -17,6 +17,7 @@ import logging
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -27,8 +28,8 @@ from luigi.task import flatten
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.errors import BadInput, DamagedFile
-from ben_luigi.state import code, identity, turns
+from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
+from ben_luigi.state import code, database, identity, turns
 from ben_luigi.state.targets import MadeFile, MadeFolder, TileRows, snapshot, withdraw_damaged
 
 _log = logging.getLogger(__name__)
@@ -229,6 +230,15 @@ class PipelineTask(luigi.Task):
     def remake(self, before: Mapping[str, Mapping[str, Any]]) -> Digests | None:
         """`make()`, knowing what was recorded of earlier results, by their names."""
         return self.make()
+
+
+def _share_database(*_: luigi.Task) -> None:
+    """Once something is to be made, by the process that schedules it; what cannot be had, the tasks say."""
+    with suppress(PipelineError):
+        database.share()
+
+
+PipelineTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)(_share_database)
 
 
 class TileTask(PipelineTask):

@@ -69,6 +69,15 @@ def engine() -> sa.Engine:
     return _engines[key]
 
 
+def share() -> None:
+    """Have this process use the server, and its tables made: what is forked from it then uses both as they are.
+
+    Else each task of a first run would start a server, and stop it. DatabaseError as of `engine()`.
+    """
+    if os.getpid() not in {process for process, _ in _engines}:
+        engine().dispose()
+
+
 def is_there() -> bool:
     """Whether there is a database with our tables; none is made. DatabaseError if the user's own does not answer."""
     if not _given():

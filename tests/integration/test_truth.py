@@ -9,10 +9,11 @@ import json
 import shutil
 import sqlite3
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,7 @@ class Folder:
     world: World
     cdse: CdseServer
     whole: dict[str, str] = field(default_factory=dict)
+    provenance: str = ""
 
     @property
     def data(self) -> Path:
@@ -45,12 +47,12 @@ class Folder:
         """Where an optional input will be."""
         return self.folder / "published_tile_ids.csv"
 
-    def begin(self, folder: Path | None = None, *stop: str, **options: Mapping[str, object]) -> StoppingRun:
+    def begin(self, folder: Path | None = None, *stop: str, **options: Any) -> StoppingRun:
         """Begin a run with some options changed, by section; in a fresh folder, if one is given."""
         folder = folder or self.folder
         cdse: dict[str, object] = {name: getattr(self.cdse, name) for name in ("catalogue_url", "token_url")}
         cdse |= {"download_url": self.cdse.download_url, "pause_s": 0.1, "user": "sample", "password": "sample"}
-        given = {
+        given: dict[str, dict[str, object]] = {
             "core": {"workers": 1},
             "dataset": {"data_dir": folder / "data", "tiles": TILE},
             "inputs": {"tile_names_csv": self.world.tile_names_csv, "published_tile_ids_csv": self.later},
@@ -62,14 +64,14 @@ class Folder:
         (folder / "said").unlink(missing_ok=True)
         return StoppingRun(self.launcher, folder, *stop, config=config)
 
-    def run(self, folder: Path | None = None, code: int = 0, **options: Mapping[str, object]) -> Run:
+    def run(self, folder: Any = None, code: Any = 0, **options: Any) -> Run:
         """The same, to its end."""
         run = self.begin(folder, **options)
         assert run.ended() == code, run.said
         assert "Traceback" not in run.said, run.said
         return Run(code, run.said, (folder or self.folder) / "data")
 
-    def ran(self, **options: Mapping[str, object]) -> set[str]:
+    def ran(self, **options: Any) -> set[str]:
         """Run to the end, and give the families of what made something."""
         return {task.partition("(")[0] for task in self.run(**options).tasks()}
 
@@ -88,6 +90,7 @@ def truth(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fo
         stack.callback(launcher.close)
         truth = Folder(launcher, folder, own, cdse)
         truth.run()
+        truth.provenance = (truth.data / "dataset" / "provenance.json").read_text()
         truth.whole = dataset_digests(truth.data)
         yield truth
 
@@ -96,6 +99,7 @@ def truth(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fo
 def _whole_again(truth: Folder) -> Iterator[None]:
     yield
     truth.run()
+    assert (truth.data / "dataset" / "provenance.json").read_text() == truth.provenance
     assert dataset_digests(truth.data) == truth.whole
 
 
@@ -184,7 +188,7 @@ def test_another_version_of_sen2cor_converts_anew(truth: Folder) -> None:
     other = truth.folder / "Sen2Cor-02.10.01"
     other.write_text(f'#!/bin/sh\nexec {program} "$@" | sed -u s/02.11.00/02.10.01/\n')
     other.chmod(0o755)
-    options: dict[str, dict[str, object]] = {"sen2cor": {"executable": other, "any_version": "true"}}
+    options = {"sen2cor": {"executable": other, "any_version": "true"}}
     assert "ConvertToL2A" in truth.ran(**options)
     made_with = json.loads((truth.data / "dataset" / "provenance.json").read_text())["tiles"][TILE]
     assert "2.10" in json.dumps(made_with)
@@ -219,14 +223,12 @@ def test_mappings_whose_values_were_changed_are_not_taken(truth: Folder) -> None
         _change_three_values(path)
     assert all(path.read_text() != text for path, text in zip(paths, before, strict=True))
     (truth.data / "dataset" / "metadata.parquet").unlink()
-    run = truth.run()
+    truth.run()
     assert [path.read_text() for path in paths] == before
-    for path in paths:
-        assert path.name in run.said
 
 
-def test_an_input_that_changes_while_it_is_used_is_named(truth: Folder) -> None:
-    """Nobody can tell what went in: what was made does not count."""
+def test_what_an_input_that_changes_while_it_is_used_went_into_is_made_once_more(truth: Folder) -> None:
+    """Nobody can tell what went in: what was made does not count, in the same run."""
     clc = truth.world.clc_gpkg
     kept = shutil.copy(clc, truth.folder / "kept")
     for path in truth.data.glob(f"reference_maps/{TILE}*"):
@@ -235,6 +237,6 @@ def test_an_input_that_changes_while_it_is_used_is_named(truth: Folder) -> None:
     assert run.stopped() == "MakeReferenceMaps"
     _swap_land_cover(clc)
     run.go_on()
-    assert run.ended() == 30, run.said
-    assert "that what it is made from stays as it is while it is made" in run.said
+    assert run.ended() == 0, run.said
+    assert run.said.count("s  MakeReferenceMaps(") == 2
     shutil.copy(kept, clc)
