@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from luigi.task import flatten
 
 from ben_luigi import config
 from ben_luigi.domain import files
+from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.stages.atmosphere import ConvertToL2A, l2a_task
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.prerequisites import NEEDED, HashInput, input_facts, input_task
@@ -46,9 +48,12 @@ class WriteProvenance(PipelineTask):
         return [*of_all_tiles(*KEPT), *used_inputs()]
 
     def settings(self) -> dict[str, Any]:
-        """What they were made with, and the subset, if one is asked for."""
-        made_with = [str(_recorded(task)) for task in of_all_tiles(*KEPT)]
-        return {"made_with": files.text_hash("\n".join(made_with)), "subset": config.selection()}
+        """What was noted of their products and of what they were made with; and the subset, if one is asked for."""
+        noted = []
+        for tile in tiles():
+            with suppress(DamagedFile):  # which `make()` says
+                noted.append(f"{tile} {_noted(tile)}")
+        return {"noted": files.text_hash("\n".join(noted)), "subset": config.selection()}
 
     def output(self) -> MadeFile:
         """The file."""
@@ -57,7 +62,7 @@ class WriteProvenance(PipelineTask):
     def make(self) -> None:
         """Collect what was noted on the way."""
         rows = database.query(_ROWS, tiles=list(tiles())).to_dict("records")
-        by_tile = {str(row["tile"]): {**row, **products(str(row["tile"])), **_made_with(row["tile"])} for row in rows}
+        by_tile = {str(row["tile"]): {**row, **_noted(str(row["tile"]))} for row in rows}
         content = {
             "software": code.versions(),
             "settings": {
@@ -78,6 +83,12 @@ def used_inputs() -> list[HashInput]:
     return [input_task(option) for option in (*start, *NEEDED)]
 
 
+def _noted(tile: str) -> dict[str, Any]:
+    """What was noted while a tile was made."""
+    with snapshot():
+        return {**products(tile), **_made_with(tile)}
+
+
 def _recorded(task: PipelineTask) -> dict[str, Any]:
     """The versions of software and code that made the results of a task."""
     found = [target.recorded().get("made_with", {}) for target in flatten(task.output())]
@@ -87,22 +98,21 @@ def _recorded(task: PipelineTask) -> dict[str, Any]:
 def _made_with(tile: str) -> dict[str, Any]:
     """What made a tile, for each step: a list, as most have been made with the same."""
     by_version: dict[str, dict[str, Any]] = {}
-    with snapshot():
-        tasks: list[PipelineTask] = [task(tile=tile) for task in KEPT]
-        tasks += [l2a_task(tile), *([l1c_task(tile)] if source() != "l2a_dir" else [])]
-        for task in tasks:
-            made_with = _recorded(task)
-            said = by_version.setdefault(str(made_with), {"software": made_with, "steps": []})
-            said["steps"] = sorted([*said["steps"], task.task_family])
+    tasks: list[PipelineTask] = [task(tile=tile) for task in KEPT]
+    tasks += [l2a_task(tile), *([l1c_task(tile)] if source() != "l2a_dir" else [])]
+    for task in tasks:
+        made_with = _recorded(task)
+        said = by_version.setdefault(str(made_with), {"software": made_with, "steps": []})
+        said["steps"] = sorted([*said["steps"], task.task_family])
     return {"made_with": list(by_version.values())}
 
 
 def products(tile: str) -> dict[str, Any]:
-    """What was noted of a tile's products: none of it, if the user's own L2A products were taken."""
-    if source() == "l2a_dir":
+    """What was noted of a tile's products, if they are there: none of it, if the user's own L2A products were taken."""
+    convert, find = ConvertToL2A(tile=tile), l1c_task(tile) if source() != "l2a_dir" else None
+    if find is None or not (convert.output().file.exists() and find.output()["report"].file.exists()):
         return {}
-    note = ConvertToL2A(tile=tile).output().read_json()
-    report = l1c_task(tile).report()
+    note, report = convert.output().read_json(), find.report()
     kept = ("id", "name", "sha256", "verified_by", "not_verified")
     said = {name: report[name] for name in kept if name in report}
     return {"l1c": {**said, **_state(str(product_of(tile)))}, "sen2cor": note["sen2cor"]}
