@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ben_luigi import config
+from ben_luigi.domain import files
 from ben_luigi.domain.dataset import croissant, geoparquet, stac
+from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.placement.footprints import EDGES
 from ben_luigi.stages.archives import MAPS, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, shard_files
@@ -48,6 +51,14 @@ class WritePatches(PipelineTask):
         """Which patches there are, and what is said of them."""
         return [WriteMetadata(), *of_all_tiles(ReadProduct, GridPatches, CutPatches, MakeReferenceMaps)]
 
+    def settings(self) -> dict[str, Any]:
+        """The products' own ids, which another place that they come from may tell otherwise."""
+        found = []
+        for tile in tiles():
+            with suppress(DamagedFile):  # which `make()` says
+                found.append(f"{tile} {_l1c(tile)}")
+        return {"l1c": files.text_hash("\n".join(found))}
+
     def output(self) -> MadeFile:
         """The file."""
         return self.file(f"{config.result_folder()}/{geoparquet.PATCHES}")
@@ -75,9 +86,13 @@ def _tile_rows() -> Iterator[pa.Table]:
 
 
 def _source(tile: str, name: str, start_time: datetime) -> geoparquet.TileSource:
-    product = product_of(tile)
-    l1c = products(tile).get("l1c", {})
-    return geoparquet.TileSource(name, product.mgrs, l1c.get("name", str(product)), l1c.get("id"), start_time)
+    return geoparquet.TileSource(name, product_of(tile).mgrs, *_l1c(tile), start_time)
+
+
+def _l1c(tile: str) -> tuple[str, str | None]:
+    """Name and id of a tile's L1C product."""
+    found = products(tile).get("l1c", {})
+    return found.get("name", str(product_of(tile))), found.get("id")
 
 
 def _places(tile: str) -> pd.DataFrame:
