@@ -143,7 +143,7 @@ def _convert(task: atmosphere.ConvertToL2A) -> None:
     """A product's note, and its folder."""
     folder = task.output().file.parent
     (folder / "product.SAFE").mkdir(parents=True, exist_ok=True)
-    files.write_json(task.output().file, {"folder": "product.SAFE", "content": task.tile})
+    files.write_json(task.output().file, {"folder": "product.SAFE", "sen2cor": sen2cor.VERSION, "content": task.tile})
 
 
 def _nothing(option: str) -> None:
