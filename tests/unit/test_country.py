@@ -67,6 +67,17 @@ def test_brute_force_agrees(tmp_path: Path) -> None:
         assert country == best
 
 
+def test_a_country_far_off_the_tile_is_the_nearest_of_its_patches_beside_it(tmp_path: Path) -> None:
+    """All lie off the tile: one near its northwest corner, one as far east as the tile is wide."""
+    austria = shapely.box(480_000, 5_401_000, 499_000, 5_410_000)
+    serbia = shapely.box(516_000, 5_380_000, 530_000, 5_410_000)
+    found = countries(GRID, _write(tmp_path / "borders.geojson", {"Austria": austria, "Serbia": serbia})).reshape(
+        10, 10
+    )
+    assert found[0, 0] == "Austria"
+    assert set(found[9]) == {"Serbia"}
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import DiskError
+from ben_luigi.domain.formats import shards
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -95,6 +97,40 @@ def test_a_folder_is_durable_with_all_in_it_before_it_has_its_name(
         ("rename", "a.SAFE"),
         ("fsync", "."),
     ]
+
+
+def _shard(folder: Path) -> tuple[Path, Path]:
+    tile = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
+    patch, shard, index = f"{tile}_07_00", folder / "a.tar", folder / "a.parquet"
+    with shards.writing(shard, index) as writer:
+        writer.add(patch, f"BigEarthNet-S2/{tile}/{patch}/{patch}_B01.tif", b"pixels")
+    return shard, index
+
+
+def test_a_shard_is_durable_before_its_index_has_its_name(tmp_path: Path, calls: list[tuple[str, str]]) -> None:
+    """An index without its shard is noticed; one beside the shard of an earlier run would not be."""
+    _shard(tmp_path)
+    index = calls.index(("rename", "a.parquet"))
+    assert ("fsync", "unfinished a.tar") in calls[:index]
+    assert calls.index(("rename", "a.tar")) > index
+    assert calls[-1] == ("fsync", ".")
+
+
+def test_the_shard_of_an_earlier_run_goes_before_the_new_index_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard, index = _shard(tmp_path)
+    index.unlink()
+    there: list[bool] = []
+    write = pq.write_table
+
+    def writing(*arguments: object, **options: object) -> None:
+        there.append(shard.exists())
+        write(*arguments, **options)
+
+    monkeypatch.setattr(pq, "write_table", writing)
+    _shard(tmp_path)
+    assert there == [False]
 
 
 def test_a_file_system_that_cannot_sync_folders_will_do() -> None:

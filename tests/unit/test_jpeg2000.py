@@ -62,6 +62,14 @@ def test_other_spellings_of_the_length(file: Path, header: bytes) -> None:
         check_whole(file)
 
 
+def test_an_end_marker_behind_its_box_does_not_count(file: Path) -> None:
+    """The box of the codestream says that it is shorter by the two bytes of the marker."""
+    header = struct.pack(">I4s", len(WHOLE) - CODESTREAM + 8 - 2, b"jp2c")
+    file.write_bytes(WHOLE[: CODESTREAM - 8] + header + WHOLE[CODESTREAM:])
+    with pytest.raises(ValueError, match="no end of the image"):
+        check_whole(file)
+
+
 def test_last_tile_part_up_to_the_end(file: Path) -> None:
     last = WHOLE.rindex(b"\xff\x90\x00\x0a")
     file.write_bytes(WHOLE[: last + 6] + bytes(4) + WHOLE[last + 10 :])
