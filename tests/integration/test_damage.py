@@ -8,6 +8,7 @@ must be that of an undisturbed run. Each kind is damaged while what was made of 
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
 from ben_luigi.state.server import close_server, open_server
-from tests.integration.damaging import DAMAGES, Damaged, Kind, drop, outcomes
+from tests.integration.damaging import DAMAGES, KINDS, NAMED, PASSED_ON, REPAIRED, UNREAD, Damaged, Kind, drop, outcomes
 from tests.integration.running import dataset_digests
 from tests.integration.stopping import Launcher, StoppingRun
 
@@ -111,11 +112,12 @@ class Patient:
         own.close()
         close_server(self.data / "database")
 
-    def survive(self, damage: str, kinds: list[Kind], *, drops: bool) -> dict[str, str]:
+    def survive(self, ways: dict[str, str], kinds: list[Kind], *, drops: bool) -> dict[str, str]:
         """Damage the kinds, run, and tell what became of each; what was not read is then made whole by us."""
         rows = drop(self.data, kinds) if drops else set()
         self.forget_rows(rows)
-        damaged = [Damaged.by(DAMAGES[damage], kind, self.data) for kind in kinds]
+        left = [kind for kind in kinds if not drops or any(self.data.glob(kind.pattern))]
+        damaged = [Damaged.by(DAMAGES[ways[kind.name]], kind, self.data) for kind in left]
         code, said = self.run()
         assert code == 0, said
         found = outcomes(damaged, dataset_digests(self.data) == self.whole, said)
@@ -143,3 +145,29 @@ def patient(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         assert code == 0, said
         patient.whole = dataset_digests(patient.data)
         yield patient
+
+
+@pytest.mark.parametrize("first", range(len(DAMAGES) if os.environ.get("BEN_ALL_DAMAGES") else 1))
+def test_each_kind_of_file_is_repaired_or_named_and_never_passed_on(
+    patient: Patient, first: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each kind is damaged in one way with what was made of it, and in another without.
+
+    With BEN_ALL_DAMAGES in the environment each is damaged in all ways, which takes ten minutes.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for drops in (False, True):
+        for turn in (1, 2):
+            kinds = [kind for kind in KINDS if kind.turn == turn]
+            ways = {kind.name: [*DAMAGES][(at + first + drops) % len(DAMAGES)] for at, kind in enumerate(kinds)}
+            outcome = patient.survive(ways, kinds, drops=drops)
+            found |= {(ways[name], f"{name}{' alone' * drops}"): what for name, what in outcome.items()}
+            unread = {name for name, what in outcome.items() if what == UNREAD}
+            assert not drops or unread <= {kind.name for kind in kinds if kind.may_go}
+    with capsys.disabled():
+        print(f"\n{'damage':<11}{REPAIRED:>10}{NAMED:>10}{UNREAD:>10}{PASSED_ON:>11}", end="")
+        for way in DAMAGES:
+            ended = [what for (damage, _), what in found.items() if damage == way]
+            told = "".join(f"{ended.count(what):>10}" for what in (REPAIRED, NAMED, UNREAD, PASSED_ON))
+            print(f"\n{way:<11}{told}", end="")
+    assert not [where for where, what in found.items() if what == PASSED_ON]
