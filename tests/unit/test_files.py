@@ -133,6 +133,17 @@ def test_the_shard_of_an_earlier_run_goes_before_the_new_index_comes(
     assert there == [False]
 
 
+def test_a_shard_that_is_collected_is_durable_as_one_that_is_written(
+    tmp_path: Path, calls: list[tuple[str, str]]
+) -> None:
+    collector = shards.ShardCollector(tmp_path / "a.tar", ["S1_31UGR_0_0"], ("VH",))
+    collector.add(0, "BigEarthNet-S1/S1/S1_31UGR_0_0/S1_31UGR_0_0_VH.tif", b"pixels")
+    names = [(name, path) for name, path in calls if path in ("a.parquet", "a.tar", ".")]
+    assert names[-3:] == [("fsync", "."), ("rename", "a.tar"), ("fsync", ".")]
+    assert ("rename", "a.parquet") in names[:-3]
+    assert calls.index(("fsync", "unfinished a.tar")) < calls.index(("rename", "a.parquet"))
+
+
 def test_a_file_system_that_cannot_sync_folders_will_do() -> None:
     """As some on a network; /proc says EINVAL to both."""
     files.sync(Path("/proc/self/fd"))
