@@ -48,6 +48,7 @@ class Screen:
         self._receiver = receiver
         self._lines: list[str] = []
         self._bars: dict[str, tuple[int, tqdm[Any]]] = {}
+        self._is_drawn = False
         self._looked_s = time.monotonic()
         self._open = True
         tqdm.monitor_interval = 0  # it would be a thread
@@ -116,6 +117,9 @@ class Screen:
         for bar in bars:
             bar.ncols = width
         shown = [disp_trim(str(bar), width) for bar in bars]
+        if not (self._lines or shown or self._is_drawn):
+            return  # what others write there is left alone
+        self._is_drawn = bool(shown)
         back = "\x1b[A" * (len(shown) - 1) + "\r" if shown else ""
         _write(_CLEAR + "".join(f"{line}\n" for line in self._lines) + "\n".join(shown) + back)
         self._lines.clear()
