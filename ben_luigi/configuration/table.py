@@ -1,4 +1,4 @@
-"""The table of all options in `docs/configuration.md`: `python -m ben_luigi.configuration.table` prints it."""
+"""The table of all options in `docs/configuration.md`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,3 @@ def text() -> str:
     lines = list(rows())
     spaced = [("\n" if line.startswith("###") and number else "") + line for number, line in enumerate(lines)]
     return "\n".join(spaced) + "\n"
-
-
-if __name__ == "__main__":
-    print(text(), end="")

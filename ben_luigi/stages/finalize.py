@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import luigi
-
 from ben_luigi import config, terminal
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
@@ -19,8 +17,9 @@ from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.comparison import CompareWithPublished, beside_published
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
+from ben_luigi.stages.leakage import FindSplitLeakage
 from ben_luigi.stages.metadata import WriteMetadata, selection
-from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteStac
+from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteReadme, WriteStac
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.prerequisites import input_path, input_task, side_m
 from ben_luigi.stages.progress import Progress
@@ -61,18 +60,39 @@ class ExportPatches(OverTiles, TileTask):
         files.write_json(self.output().file, written)
 
 
+ARCHIVING = (ArchiveS2, ArchiveReferenceMaps, ArchiveS1)
+IN_DATASET: tuple[type[PipelineTask], ...] = (
+    WriteMetadata,
+    *ARCHIVING,
+    ListHashes,
+    ListS1Hashes,
+    WritePatches,
+    WriteStac,
+    WriteCroissant,
+    WriteReadme,
+    WriteProvenance,
+    CompareWithPublished,
+)
+"""The tasks whose results are the finished dataset, in the order in which they are listed."""
+OF_THE_WHOLE: tuple[type[PipelineTask], ...] = (FindSplitLeakage, WriteReport)
+"""What is made with the whole dataset, and not with a subset."""
+
+
+def dataset_tasks() -> list[PipelineTask]:
+    """What makes the finished dataset: all of `IN_DATASET`, and what a subset has none of."""
+    return [task() for task in (*IN_DATASET, *(() if config.selection() else OF_THE_WHOLE))]
+
+
 def finished_files() -> list[MadeFile]:
     """What is in the folder of the finished dataset, but for the archives."""
-    tables = [*WriteMetadata().output().values(), WritePatches().output()]
-    lists = [*ListHashes().output().values(), ListS1Hashes().output()]
-    tasks = [WriteStac(), WriteCroissant(), WriteProvenance(), CompareWithPublished()]
-    report = [] if config.selection() else [WriteReport().output()]
-    return [*tables, *lists, *(task.output() for task in tasks), *report]
+    folder = config.data_dir() / config.result_folder()
+    made = [target for task in dataset_tasks() for target in task.targets().values() if isinstance(target, MadeFile)]
+    return [target for target in made if target.file.parent == folder]
 
 
 def finished_archives() -> dict[str, MadeFile]:
     """The archives of the finished dataset, by their file's name."""
-    return {task.archive().file.name: task.archive() for task in (ArchiveS2(), ArchiveReferenceMaps(), ArchiveS1())}
+    return {task().archive().file.name: task().archive() for task in ARCHIVING}
 
 
 class VerifyDataset(PipelineTask):
@@ -83,10 +103,7 @@ class VerifyDataset(PipelineTask):
 
     def requires(self) -> Any:
         """What is verified, and what it is held against."""
-        made = [WriteMetadata(), ListHashes(), ListS1Hashes(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
-        described = [WritePatches(), WriteStac(), WriteCroissant(), WriteProvenance(), CompareWithPublished()]
-        report = [] if config.selection() else [WriteReport()]
-        return [*made, *described, *report, *map(input_task, REFERENCES)]
+        return [*dataset_tasks(), *map(input_task, REFERENCES)]
 
     def settings(self) -> dict[str, Any]:
         """The classes."""
@@ -139,14 +156,9 @@ class FinalizeDataset(PipelineTask):
     def requires(self) -> Any:
         """Everything; a subset that cannot be had is refused here, before anything is made."""
         selection()
-        compared = CompareWithPublished()
-        made = [ProcessTiles(), WriteProvenance(), VerifyDataset(), compared, *compared.deps()]
-        described: list[luigi.Task] = [WriteStac(), WriteCroissant()]
-        if not config.selection():
-            described.append(WriteReport())
-        if config.given_input("v1_s2_dir") is not None:
-            described.append(CompareV1Labels())
-        return [source_task(), *made, *described]
+        own_v1 = [] if config.given_input("v1_s2_dir") is None else [CompareV1Labels()]
+        compared = CompareWithPublished().deps()
+        return [source_task(), ProcessTiles(), VerifyDataset(), *dataset_tasks(), *compared, *own_v1]
 
     def make(self) -> None:
         """Nothing is left to do when all of it is there."""

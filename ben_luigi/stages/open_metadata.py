@@ -1,4 +1,4 @@
-"""The dataset in the forms that others read: GeoParquet, a STAC collection, Croissant."""
+"""The dataset in the forms that others read: GeoParquet, a STAC collection, Croissant; its README and LICENSE."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.dataset import croissant, geoparquet, stac
+from ben_luigi.domain.dataset import croissant, geoparquet, metadata, readme, stac
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.placement.footprints import EDGES
@@ -157,3 +157,28 @@ class WriteCroissant(_Description):
     def make(self) -> None:
         """Write it."""
         croissant.write(croissant.describe(self.facts(), _title(), _DESCRIPTION), self.output().file)
+
+
+class WriteReadme(PipelineTask):
+    """`README.md` and `LICENSE` of the dataset, which is uploaded with them."""
+
+    priority = PRIORITY["metadata"]
+    code = (readme,)
+
+    def requires(self) -> Any:
+        """The patches that it counts."""
+        return WriteMetadata()
+
+    def settings(self) -> dict[str, Any]:
+        """Its title, and whether there is a report."""
+        return {"title": _title(), "has_report": not config.selection()}
+
+    def output(self) -> dict[str, MadeFile]:
+        """The two files."""
+        return {name: self.file(f"{config.result_folder()}/{name}") for name in (readme.README, readme.LICENSE)}
+
+    def make(self) -> None:
+        """Count the patches, and write the texts."""
+        rows = {path.file.name: pq.read_metadata(path.check()).num_rows for path in WriteMetadata().output().values()}
+        texts = readme.describe(_title(), sum(rows.values()), rows[metadata.FLAGGED], has_report=not config.selection())
+        readme.write(texts, config.data_dir() / config.result_folder())

@@ -20,15 +20,10 @@ from ben_luigi.domain.dataset.estimate import TILES, Retention, Work
 from ben_luigi.domain.errors import DatabaseError, PipelineError
 from ben_luigi.domain.placement import alignment, country
 from ben_luigi.sample.scenes import SCENES
-from ben_luigi.stages.archives import S1, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, from_folder
+from ben_luigi.stages.archives import S1, from_folder
 from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, l2a_task
-from ben_luigi.stages.comparison import CompareWithPublished
 from ben_luigi.stages.download import HashL1C, l1c_task
-from ben_luigi.stages.finalize import FinalizeDataset, VerifyDataset
-from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
-from ben_luigi.stages.leakage import FindSplitLeakage
-from ben_luigi.stages.metadata import WriteMetadata
-from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteStac
+from ben_luigi.stages.finalize import ARCHIVING, FinalizeDataset, VerifyDataset, dataset_tasks
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import listed_grids
 from ben_luigi.stages.prerequisites import (
@@ -41,8 +36,6 @@ from ben_luigi.stages.prerequisites import (
     require_sen2cor,
     side_m,
 )
-from ben_luigi.stages.provenance import WriteProvenance
-from ben_luigi.stages.report import WriteReport
 from ben_luigi.stages.resolve import AskCatalogue, ResolveTileIds, known_tiles, resolutions, source
 from ben_luigi.stages.tiles import KEPT
 from ben_luigi.state import database
@@ -89,11 +82,7 @@ def _whole() -> list[luigi.Task]:
     """The tasks that are one for the whole dataset."""
     first = [ResolveTileIds()] if source() == "tile_names_csv" else []
     hashes = [HashL1C()] if source() != "l2a_dir" else []
-    archives = [ArchiveS2(), ArchiveReferenceMaps(), ArchiveS1()]
-    described = [WritePatches(), WriteStac(), WriteCroissant(), WriteProvenance(), CompareWithPublished()]
-    seen = [] if config.selection() else [FindSplitLeakage(), WriteReport()]
-    lists = [ListHashes(), ListS1Hashes()]
-    return [*first, *hashes, WriteMetadata(), *archives, *lists, VerifyDataset(), *described, *seen]
+    return [*first, *hashes, *dataset_tasks(), VerifyDataset()]
 
 
 def _of(task: luigi.Task) -> Stage:
@@ -113,7 +102,7 @@ def work() -> Work:
     with at_rest():
         cut = [tile for tile in tiles if not (ReadProduct(tile=tile).complete() and CutPatches(tile=tile).complete())]
         mapped = [tile for tile in tiles if not all(task(tile=tile).complete() for task in KEPT)]
-        archives = not all(task().complete() for task in (ArchiveS1, ArchiveS2, ArchiveReferenceMaps))
+        archives = not all(task().complete() for task in ARCHIVING)
     convert = [tile for tile in cut if from_l1c and not l2a_task(tile).complete()]
     unknown = 0 if tiles else len(SCENES) if config.is_sample() else TILES
     return Work(

@@ -133,6 +133,8 @@ KINDS = (
     Kind("provenance", 2, _PROVENANCE, (_REPORT,)),
     Kind("comparison", 2, _COMPARISON, (_REPORT,)),
     Kind("Croissant", 1, "dataset/croissant.json"),
+    Kind("README", 1, "dataset/README.md"),
+    Kind("LICENSE", 2, "dataset/LICENSE"),
     Kind("STAC", 2, "dataset/stac/collection.json"),
     Kind("picture of a tile", 1, "render/*/rgb.png", (_REPORT,)),
     Kind("report", 1, "dataset/report/index.html"),

@@ -18,6 +18,7 @@ import shapely
 
 import ben_luigi
 from ben_luigi.domain.cdse.resolve import read_tile_ids
+from ben_luigi.domain.dataset import stac
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products.product import RESOLUTION_M
 from ben_luigi.sample.layout import World
@@ -36,6 +37,8 @@ def test_the_dataset_is_there_and_nothing_else(sample_run: Run) -> None:
     assert sorted(path.name for path in (sample_run.data / "dataset").iterdir()) == [
         "BigEarthNet-S1.tar.zst",
         "BigEarthNet-S2.tar.zst",
+        "LICENSE",
+        "README.md",
         "Reference_Maps.tar.zst",
         "comparison.json",
         "croissant.json",
@@ -52,6 +55,19 @@ def test_the_dataset_is_there_and_nothing_else(sample_run: Run) -> None:
     assert not list(sample_run.data.rglob(".unfinished-*"))
     assert "The dataset is complete" in sample_run.said
     assert f"open {sample_run.data}/dataset/report/index.html in a browser" in sample_run.said
+
+
+def test_the_readme_counts_the_patches_and_names_every_file(sample_run: Run) -> None:
+    folder = sample_run.data / "dataset"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# Sample world of ben_luigi\n")
+    flagged = pq.read_table(folder / "metadata_for_patches_with_snow_cloud_or_shadow.parquet").num_rows
+    assert f"There are {LABELLED} patches. {flagged} of them have seasonal snow" in text
+    for path in folder.iterdir():
+        assert f"`{path.name}" in text or path.name == "README.md", path.name
+    licence = (folder / "LICENSE").read_text(encoding="utf-8")
+    assert licence.startswith(f"SPDX-License-Identifier: {stac.LICENSE}\n")
+    assert "modified Copernicus Sentinel data" in licence and "Copernicus Land Monitoring Service" in licence
 
 
 def test_the_pipeline_is_seen_to_recover(sample_run: Run) -> None:

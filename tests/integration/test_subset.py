@@ -44,6 +44,7 @@ def test_nothing_is_cut_again_and_the_whole_stays(sample_run: Run, subset_run: R
         "ArchiveReferenceMaps",
         "WriteStac",
         "WriteCroissant",
+        "WriteReadme",
         "VerifyDataset",
         "CompareWithPublished",
         "ProcessTiles",
@@ -91,6 +92,9 @@ def test_provenance_comparison_and_descriptions_say_what_it_is(subset_run: Run) 
     }
     assert "subset small" in json.loads((folder / "croissant.json").read_text())["alternateName"]
     assert "subset small" in json.loads((folder / "stac" / "collection.json").read_text())["title"]
+    readme = (folder / "README.md").read_text()
+    assert "subset small" in readme.splitlines()[0] and f"There are {SIZE} patches" in readme
+    assert "report" not in readme
     assert str(folder) in subset_run.said
 
 

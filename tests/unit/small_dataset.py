@@ -19,7 +19,7 @@ from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
 from ben_luigi import config
-from ben_luigi.domain.dataset import comparison, croissant, geoparquet, metadata, stac
+from ben_luigi.domain.dataset import comparison, croissant, geoparquet, metadata, readme, stac
 from ben_luigi.domain.dataset.geoparquet import PATCHES, TileSource
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA, SCHEMA
 from ben_luigi.domain.dataset.verify import DESCRIBED, HASH_LISTS, Verdict, verify_dataset
@@ -257,11 +257,13 @@ def member(name: str, data: bytes) -> bytes:
 
 
 def describe(folder: Path) -> None:
-    """STAC and Croissant of what is there."""
+    """STAC, Croissant, README and LICENSE of what is there."""
     facts = {name: ((folder / name).stat().st_size, file_hash(folder / name)) for name in DESCRIBED}
     patches = pq.read_table(folder / PATCHES, columns=list(stac.COLUMNS))
     stac.write(stac.describe(patches, facts, TITLE, DESCRIPTION), folder / "stac")
     croissant.write(croissant.describe(facts, TITLE, DESCRIPTION), folder / croissant.CROISSANT)
+    unflagged, flagged = (pq.read_metadata(folder / name).num_rows for name in (METADATA, FLAGGED))
+    readme.write(readme.describe(TITLE, unflagged + flagged, flagged, has_report=True), folder)
 
 
 def compare(folder: Path) -> None:

@@ -16,6 +16,7 @@ from ben_luigi.domain.dataset.croissant import CROISSANT
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.dataset.metadata import METADATA
 from ben_luigi.domain.dataset.provenance import PROVENANCE
+from ben_luigi.domain.dataset.readme import LICENSE, README
 from ben_luigi.domain.dataset.verify import HASH_LISTS, OURS, REPORT, verify_dataset
 from ben_luigi.domain.dataset.verify_documents import STAC
 from ben_luigi.domain.dataset.verify_rules import References
@@ -26,6 +27,7 @@ PATCH = f"{TILE}_00_01"
 KEY = PRODUCTS[0].tile_key
 ITEM = f"stac/{TILE}/{TILE}.json"
 NOT_FOLLOWING = "not what follows from the files"
+SMALL = "A small dataset"
 
 
 def change_json(path: Path, change: Callable[[Any], None], **form: Any) -> None:
@@ -56,17 +58,19 @@ def test_of_a_downloaded_dataset_is_said_what_was_not_looked_at(tmp_path: Path) 
     assert sorted(missing.wrong) == sorted(f"{file}: missing" for file in OURS)
 
 
-ORDER = [PROVENANCE, PATCHES, STAC, CROISSANT, COMPARISON, *HASH_LISTS.values(), REPORT]
+ORDER = [PROVENANCE, PATCHES, STAC, CROISSANT, README, LICENSE, COMPARISON, *HASH_LISTS.values(), REPORT]
 
 
 def test_a_subset_has_no_report(folder: Path, references: References) -> None:
     shutil.rmtree(folder / "report")
     change_json(folder / PROVENANCE, lambda it: it["settings"].update(subset={"splits": "train"}))
+    readme = folder / README
+    readme.write_text("".join(line for line in readme.read_text().splitlines(True) if "`report/" not in line))
     verdict = look(folder, references)
     assert (verdict.wrong, verdict.not_looked_at) == ([], [])
 
 
-@pytest.mark.parametrize("file", [PATCHES, STAC, ITEM, CROISSANT, PROVENANCE, COMPARISON])
+@pytest.mark.parametrize("file", [PATCHES, STAC, ITEM, CROISSANT, PROVENANCE, COMPARISON, README, LICENSE])
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe", b"[]", b"[" * 100_000, b"{}", b"null"])
 def test_whatever_stands_in_a_files_place_is_a_finding(
     folder: Path, references: References, file: str, content: bytes
@@ -74,7 +78,7 @@ def test_whatever_stands_in_a_files_place_is_a_finding(
     (folder / file).write_bytes(content)
     wrong = look(folder, references).wrong
     assert wrong
-    assert all(line.startswith((f"{file}: ", f"{CROISSANT}: another ")) for line in wrong), wrong
+    assert all(line.startswith((f"{file}: ", f"{CROISSANT}: another ", f"{README}: another ")) for line in wrong), wrong
 
 
 def stac_checksum(collection: Any) -> list[str]:
@@ -119,7 +123,8 @@ def stac_extent(collection: Any) -> list[str]:
 
 def stac_title(collection: Any) -> list[str]:
     collection["title"] = "Another"
-    return [said(CROISSANT, f"another title than in {STAC}", "title", "Another", "A small dataset")]
+    other = f"another title than in {STAC}", "title", "Another", SMALL
+    return [said(CROISSANT, *other), said(README, *other)]
 
 
 @pytest.mark.parametrize(
@@ -388,3 +393,28 @@ def test_what_zstd_and_tar_read_over_is_noticed_too(folder: Path, references: Re
         file.write(b"\x50\x2a\x4d\x18\x04\x00\x00\x00more")
     (line,) = look(folder, references).wrong
     assert line.startswith(f"{S1}.tar.zst: not the file that is meant in {STAC}, {CROISSANT}, {COMPARISON}: size (")
+
+
+@pytest.mark.parametrize(
+    ("file", "written", "instead", "wrong"),
+    [
+        (README, "# A", "# The", f"another title than in {STAC}: title (expected {SMALL}, found The small dataset)"),
+        (README, "There are 6 ", "There are 7 ", f"{NOT_FOLLOWING}: line 4"),
+        (LICENSE, "Permissive-1.0", "Permissive-2.0", f"{NOT_FOLLOWING}: line 1"),
+        (LICENSE, "\n", "\r\n", f"{NOT_FOLLOWING}: its line ends"),
+    ],
+)
+def test_a_readme_or_licence_that_is_not_of_this_dataset_is_named(
+    folder: Path, references: References, file: str, written: str, instead: str, wrong: str
+) -> None:
+    path = folder / file
+    text = path.read_bytes().decode()
+    assert written in text
+    path.write_bytes(text.replace(written, instead).encode())
+    assert look(folder, references).wrong == [f"{file}: {wrong}"]
+
+
+def test_a_tile_far_from_all_countries_is_a_finding_and_no_error(folder: Path, references: References) -> None:
+    change_json(folder / PROVENANCE, lambda it: it["tiles"][KEY].update(top_m=0))
+    wrong = look(folder, references).wrong
+    assert any(f"{METADATA}: tile: far from all of the ten countries: {TILE} (" in line for line in wrong)

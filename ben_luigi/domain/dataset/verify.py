@@ -2,7 +2,8 @@
 
 - Rows of the metadata against the rules: split, country, v1 and S1 name (`verify_rules`).
 - `patches.parquet` against rows, places and products (`verify_patches`), and against the files in the archives.
-- STAC, Croissant, `comparison.json` and `provenance.json` against rows and files (`verify_documents` and others).
+- STAC, Croissant, `comparison.json`, `provenance.json`, README and LICENSE against rows and files (`verify_documents`
+  and others).
 - The archives, each read once, as a stream: are its members exactly the files of the patches of both metadata files, in
   order (`verify_archives`)? Is each TIFF of the published kind, on the patch's square, are the labels those of the
   reference map (`verify_ground`)? Is every file the one that the hash lists name?
@@ -22,9 +23,17 @@ from ben_luigi.domain.dataset.croissant import CROISSANT
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
 from ben_luigi.domain.dataset.provenance import PROVENANCE
+from ben_luigi.domain.dataset.readme import LICENSE, README
 from ben_luigi.domain.dataset.verify_archives import Archive, Contents, Count
 from ben_luigi.domain.dataset.verify_claims import SIZE, Claims, Values
-from ben_luigi.domain.dataset.verify_documents import STAC, check_comparison, check_croissant, check_stac
+from ben_luigi.domain.dataset.verify_documents import (
+    STAC,
+    check_comparison,
+    check_croissant,
+    check_license,
+    check_readme,
+    check_stac,
+)
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_ground import Ground, LabelsOf, s2_tile
 from ben_luigi.domain.dataset.verify_patches import check_patches
@@ -44,7 +53,7 @@ HASH_LISTS = {
 """The lists of sha256 that lie beside the archives, by archive; they may hold more files than it."""
 
 REPORT = "report/index.html"
-OURS = (PATCHES, *HASH_LISTS.values(), STAC, CROISSANT, PROVENANCE, COMPARISON, REPORT)
+OURS = (PATCHES, *HASH_LISTS.values(), STAC, CROISSANT, PROVENANCE, COMPARISON, README, LICENSE, REPORT)
 """What the published dataset does not have, and ours has. A subset has no report."""
 
 _ARCHIVES = [f"{name}.tar.zst" for name in HASH_LISTS]
@@ -127,12 +136,17 @@ class _Look:
         return False
 
     def at_documents(self, rows: Rows, provenance: Provenance | None) -> None:
-        """STAC, Croissant and the comparison."""
+        """STAC, Croissant, README, LICENSE and the comparison."""
         collection = None
         if self.has(STAC):
             collection = check_stac(self._folder, DESCRIBED, self.claims, self.findings)
         if self.has(CROISSANT):
             check_croissant(self._folder, DESCRIBED, collection, self.claims, self.findings)
+        if self.has(README):
+            has_report = provenance is None or not provenance.is_subset
+            check_readme(self._folder, rows, collection, has_report, self.findings)
+        if self.has(LICENSE):
+            check_license(self._folder, self.findings)
         if self.has(COMPARISON):
             hashed = dict.fromkeys((METADATA, FLAGGED, *_ARCHIVES), "md5")
             hashed |= dict.fromkeys(HASH_LISTS.values(), "sha256")

@@ -1,4 +1,4 @@
-"""Whether STAC, Croissant and `comparison.json` describe this dataset: each as it is written of what they tell of.
+"""Whether STAC, Croissant, `comparison.json`, README and LICENSE describe this dataset, each as its writer writes it.
 
 STAC and Croissant follow from the files and from `patches.parquet` but for title and description, so they are described
 anew and compared; what they say of the files' length and hashes are claims, held against the files once for all.
@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ben_luigi.domain.dataset import croissant, stac
+from ben_luigi.domain.dataset import croissant, readme, stac
 from ben_luigi.domain.dataset.comparison import COMPARISON
 from ben_luigi.domain.dataset.croissant import CROISSANT
 from ben_luigi.domain.dataset.geoparquet import PATCHES
@@ -102,6 +103,41 @@ def _compare(folder: Path, file: str, expected: Json, text: Callable[[Json], str
         and (folder / file).read_bytes() != text(expected).encode(errors="surrogatepass")
     ):
         findings.add(file, "other white space, or another order, than it is written with")
+
+
+def check_readme(folder: Path, rows: Rows, collection: Json | None, has_report: bool, findings: Findings) -> None:
+    """Add what is wrong in `README.md`; its title is the one of STAC, its counts are those of the metadata."""
+    try:
+        found = (folder / readme.README).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        findings.add(readme.README, f"cannot be read ({error})")
+        return
+    title = readme.title_of(found)
+    if collection is not None and title != collection.get("title"):
+        findings.differ(readme.README, f"another title than in {STAC}", "title", collection.get("title"), title)
+    if not rows.complete:
+        findings.skip(f"{readme.README}: its counts, since there are rows that are missing or cannot be used")
+        return
+    expected = readme.describe(title, len(rows), int(rows.flagged.sum()), has_report=has_report)
+    _compare_text(folder, readme.README, expected[readme.README], findings)
+
+
+def check_license(folder: Path, findings: Findings) -> None:
+    """Add a finding if `LICENSE` is not the licence of the dataset."""
+    _compare_text(folder, readme.LICENSE, readme.describe("", 0, 0, has_report=False)[readme.LICENSE], findings)
+
+
+def _compare_text(folder: Path, file: str, expected: str, findings: Findings) -> None:
+    """Hold a text against what it must be, and name the first line that differs."""
+    try:
+        found = (folder / file).read_bytes()
+    except OSError as error:
+        findings.add(file, f"cannot be read ({error})")
+        return
+    if found != expected.encode():
+        lines = zip_longest(expected.splitlines(), found.decode(errors="replace").splitlines())
+        at = next((at for at, (mine, other) in enumerate(lines, 1) if mine != other), 0)
+        findings.add(file, "not what follows from the files", f"line {at}" if at else "its line ends")
 
 
 def check_comparison(

@@ -20,9 +20,9 @@ import pyarrow.compute as pc
 from ben_luigi.domain.dataset.metadata import FLAGS, read_csv
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_rows import OTHERS, Rows, product_of
-from ben_luigi.domain.errors import BadName
+from ben_luigi.domain.errors import BadInput, BadName
 from ben_luigi.domain.names import ProductName, v1_sensing_time
-from ben_luigi.domain.placement.country import COUNTRIES, countries
+from ben_luigi.domain.placement.country import COUNTRIES, check_tile, countries, read_borders
 from ben_luigi.domain.placement.grid import PatchGrid, Square
 
 V1_APART = timedelta(seconds=8)
@@ -63,8 +63,11 @@ Wrong = Iterator[tuple[str, object, object]]
 
 def check_rows(rows: Rows, squares: Mapping[str, Square], references: References, findings: Findings) -> None:
     """Add each value that breaks a rule, by row. `squares` has the square of each tile."""
+    if references.borders is not None:
+        read_borders(references.borders)  # an error of the file itself is not one of the dataset
     for name, of_tile in rows.tiles.items():
-        tile = _Tile(product_of(name), squares[name], references.borders)
+        borders = _borders_near(name, squares[name], references.borders, rows.file(of_tile.start), findings)
+        tile = _Tile(product_of(name), squares[name], borders)
         columns = [rows.others[column][of_tile.start : of_tile.stop].to_pylist() for column in OTHERS[:3]]
         values = zip(*columns, rows.labels[of_tile], rows.s1_names[of_tile], strict=True)
         for row, (split, country, s2v1_name, labels, s1_name) in enumerate(values, start=of_tile.start):
@@ -78,6 +81,18 @@ def check_rows(rows: Rows, squares: Mapping[str, Square], references: References
                 findings.differ(rows.file(row), what, rows.patch_id(row), expected, found)
     _check_v1_names(rows, findings)
     _check_lists(rows, references, findings)
+
+
+def _borders_near(tile: str, square: Square, borders: Path | None, file: str, findings: Findings) -> Path | None:
+    """The borders; None, and a finding, if the tile's square lies far from all of the ten countries."""
+    if borders is None:
+        return None
+    try:
+        check_tile(tile, square, borders)
+    except BadInput as error:
+        findings.differ(file, "tile: far from all of the ten countries", tile, error.expected, error.found)
+        return None
+    return borders
 
 
 class _Tile:

@@ -1,0 +1,11 @@
+"""`python -m ben_luigi.documentation`: write those parts of `docs/` anew that are made from the code."""
+
+from __future__ import annotations
+
+from ben_luigi.configuration import table
+from ben_luigi.documentation import architecture, parts
+
+if __name__ == "__main__":
+    for page, made in (("architecture.md", architecture.text()), ("configuration.md", {"options": table.text()})):
+        path = architecture.ROOT / "docs" / page
+        path.write_text(parts.replaced(path.read_text(encoding="utf-8"), made), encoding="utf-8")

@@ -1,0 +1,88 @@
+"""`README.md` and `LICENSE` of the finished dataset, for whoever has only its folder.
+
+The texts follow from the title, from how many patches there are, and from whether there is a report. The licence is
+named and linked, as section 3.1 (a) of CDLA-Permissive-1.0 allows in place of its text.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ben_luigi.domain import files
+from ben_luigi.domain.dataset.stac import LICENSE as LICENSE_ID
+
+README = "README.md"
+LICENSE = "LICENSE"
+
+_REPORT_ROW = "| `report/index.html` | the dataset to look at, in any browser |\n"
+_README = """\
+# {title}
+
+Pairs of Sentinel-1 and Sentinel-2 patches of 1,200 m by 1,200 m over ten European countries, with reference maps of
+CORINE Land Cover 2018 and labels of 19 classes. There are {patches:,} patches. {flagged:,} of them have seasonal snow,
+cloud or cloud shadow.
+
+## Files
+
+| File | Content |
+| --- | --- |
+| `BigEarthNet-S2.tar.zst` | Sentinel-2: 12 bands per patch, uint16, surface reflectance times 10,000 |
+| `BigEarthNet-S1.tar.zst` | Sentinel-1: VV and VH per patch, float32, dB |
+| `Reference_Maps.tar.zst` | one map per patch, uint16: CORINE Land Cover 2018 codes, 999 where there is none |
+| `metadata.parquet` | one row per patch: labels, split, country, names, flags |
+| `metadata_for_patches_with_snow_cloud_or_shadow.parquet` | the same for the {flagged:,} flagged patches |
+| `patches.parquet` | GeoParquet: both tables, with place, time, product, land cover and hashes |
+| `patch_hashes.csv`, `reference_map_hashes.csv`, `s1_hashes.csv` | name and sha256 of every TIFF |
+| `stac/`, `croissant.json` | the dataset as a STAC collection and in Croissant |
+| `provenance.json` | the products of each tile, and the versions of all software |
+| `comparison.json` | this dataset beside the published one |
+{report}
+## How to unpack and read it
+
+```sh
+for archive in BigEarthNet-S1 BigEarthNet-S2 Reference_Maps; do tar --zstd -xf $archive.tar.zst; done
+```
+
+A patch is in `BigEarthNet-S2/<tile>/<patch id>/`, one TIFF per band. `<tile>` is the patch id without its last two
+fields. Its Sentinel-1 patch has the name in column `s1_name`, and is in `BigEarthNet-S1/<S1 tile>/<s1_name>/`. Its map
+is in `Reference_Maps/<tile>/<patch id>/`. The coordinate reference system of each file is the UTM zone of its tile.
+The column `split` says which patches are for training, validation and test.
+
+## Licence, attribution and citation
+
+`LICENSE` has the licence, and the attribution that has to stay with the data. Cite this paper:
+
+> K. N. Clasen, L. Hackel, T. Burgert, G. Sumbul, B. Demir, V. Markl: reBEN: Refined BigEarthNet Dataset for Remote
+> Sensing Image Analysis. 2024. <https://doi.org/10.48550/arXiv.2407.03653>
+"""
+_LICENSE = f"""\
+SPDX-License-Identifier: {LICENSE_ID}
+
+This dataset is provided under the Community Data License Agreement - Permissive, Version 1.0.
+The text of the agreement: https://cdla.dev/permissive-1-0/
+
+Whoever publishes the data or a part of them passes on this licence or the link to it, marks the files that were
+changed, and keeps this attribution:
+
+- BigEarthNet v2 (reBEN): BigEarthNet, https://bigearth.net
+- Contains modified Copernicus Sentinel data 2017 and 2018.
+- Reference maps and labels are made from CORINE Land Cover 2018: European Union, Copernicus Land Monitoring Service,
+  European Environment Agency (EEA), https://land.copernicus.eu/en/products/corine-land-cover/clc2018
+"""
+
+
+def describe(title: str, patches: int, flagged: int, *, has_report: bool) -> dict[str, str]:
+    """The two texts by file name; `patches` counts the rows of both tables, `flagged` those of the second."""
+    report = _REPORT_ROW if has_report else ""
+    return {README: _README.format(title=title, patches=patches, flagged=flagged, report=report), LICENSE: _LICENSE}
+
+
+def title_of(text: str) -> str:
+    """The title in the first line of a README."""
+    return text.partition("\n")[0].removeprefix("# ")
+
+
+def write(texts: dict[str, str], folder: Path) -> None:
+    """Publish the texts in `folder`."""
+    for name, text in texts.items():
+        files.write_text(folder / name, text)
