@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import subprocess
 import sys
 from configparser import ConfigParser
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ben_luigi.sample.layout import World
+from tests.integration import report_picture
 from tests.integration.running import ROOT, Run, configuration, environment
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -93,7 +95,42 @@ def test_every_option_that_is_named_is_one() -> None:
 
 
 @pytest.mark.parametrize("page", sorted(TEXT))
-def test_links_within_the_project_resolve(page: str) -> None:
-    folder = (ROOT / page).parent
-    for link in re.findall(r"\]\(([^)#\s]+)\)", TEXT[page]):
-        assert link.startswith("http") or (folder / link).exists(), link
+def test_every_relative_link_leads_to_a_file_and_to_a_heading_of_it(page: str) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", BLOCK.sub("", TEXT[page])):
+        if not link.startswith(("http://", "https://", "mailto:")):
+            path, _, heading = link.partition("#")
+            target = (ROOT / page).parent / path if path else ROOT / page
+            assert target.exists(), link
+            assert not heading or heading in _anchors(target.read_text(encoding="utf-8")), link
+
+
+def _anchors(text: str) -> list[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", text), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    assert len(TEXT["README.md"].splitlines()) <= 150
+    assert not [page for page in TEXT if page != "README.md" and f"]({page})" not in TEXT["README.md"]]
+
+
+def test_the_picture_of_the_report_is_one_of_the_sample_run(sample_run: Run, tmp_path: Path) -> None:
+    """Of the same size; fonts differ between machines. It is small, and nothing but pixels is in it."""
+    made = report_picture.picture(sample_run.data / "dataset" / "report", tmp_path)
+    committed = (ROOT / "docs" / "report.png").read_bytes()
+    assert len(committed) < 200_000
+    for png in (made, committed):
+        chunks = _chunks(png)
+        assert struct.unpack(">II", chunks[0][1][:8]) == (report_picture.WIDTH_PX, report_picture.HEIGHT_PX)
+        assert {kind for kind, _ in chunks} <= {b"IHDR", b"sRGB", b"sBIT", b"IDAT", b"IEND"}
+
+
+def _chunks(png: bytes) -> list[tuple[bytes, bytes]]:
+    """Kind and content of each chunk of a PNG."""
+    found, at = [], 8
+    while at < len(png):
+        (size,) = struct.unpack_from(">I", png, at)
+        found.append((png[at + 4 : at + 8], png[at + 8 : at + 8 + size]))
+        at += size + 12
+    return found
