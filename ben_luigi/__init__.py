@@ -1,12 +1,6 @@
 """Rebuild BigEarthNet v2 from its sources: `luigi --module ben_luigi FinalizeDataset`.
 
-AskCatalogue > ResolveTileIds, DownloadL1C > HashL1C
-DownloadL1C > ConvertToL2A > ReadProduct > GridPatches > AssignSplits, AssignCountries, AlignPatches
-AlignPatches > CutPatches > MakeReferenceMaps > LabelPatches
-all of a tile > ProcessTiles > MapLabels, MapV1Names, MapSplits, MapCountries > WriteMetadata
-WriteMetadata > CompressPart > JoinParts, HashTar > ArchiveS1, ArchiveS2, ArchiveReferenceMaps > CompareWithPublished
-WriteMetadata > WritePatches > FindSplitLeakage, WriteStac, WriteCroissant
-CompareWithPublished, RenderTile > WriteReport > FinalizeDataset
+`docs/architecture.md` lists all tasks, and shows how the data of a tile flow through them.
 """
 
 __version__ = "0.1.0"

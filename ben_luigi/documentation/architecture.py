@@ -30,11 +30,11 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def _folder(name: str) -> str:
-    """The box of the picture that a module is in: a folder of `domain`, its own files, or another folder."""
+    """The box of the picture that a module is in: a folder of `domain`, its own files, another folder, or none."""
     words = name.split(".")
     if words[1:2] == ["domain"]:
         return words[2] if len(words) > 2 and (PACKAGE / "domain" / words[2]).is_dir() else "domain"
-    return words[1] if len(words) > 1 and (PACKAGE / words[1]).is_dir() else "commands"
+    return words[1] if len(words) > 1 and (PACKAGE / words[1]).is_dir() else "beside"
 
 
 def _arrows() -> set[tuple[str, str]]:
@@ -44,7 +44,7 @@ def _arrows() -> set[tuple[str, str]]:
         for name in imports(path):
             if name.startswith("ben_luigi.") and not name.startswith("ben_luigi.config"):
                 found.add((own, _folder(name)))
-    return {(own, other) for own, other in found if own != other and other not in ("domain", "commands")}
+    return {(own, other) for own, other in found if own != other and not {own, other} & {"domain", "beside"}}
 
 
 def reached() -> set[tuple[str, str]]:
