@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from graphlib import TopologicalSorter
@@ -122,12 +123,12 @@ def _stage_table() -> str:
 
 
 def _folders() -> list[Path]:
-    """The folders with files of their own, those of `domain` first, as a tile passes them as far as imports tell."""
-    parts = sorted(path for path in (PACKAGE / "domain").iterdir() if (path / "__init__.py").exists())
-    known = reached()
-    parts.sort(key=lambda path: sum((path.name, other.name) in known for other in parts))
-    others = sorted(path for path in PACKAGE.iterdir() if (path / "__init__.py").exists() and path.name != "domain")
-    return [PACKAGE / "domain", *parts, *(path for path in others if path.name != "stages")]
+    """All folders but `stages`: first those of `domain`, each below all that it imports."""
+    depth = Counter(own for own, _ in reached())
+    parts = sorted((PACKAGE / "domain").glob("*/__init__.py"), key=lambda path: (depth[path.parent.name], path))
+    others = sorted(PACKAGE.glob("*/__init__.py"))
+    folders = [PACKAGE / "domain", *(path.parent for path in (*parts, *others))]
+    return [path for at, path in enumerate(folders) if path not in (*folders[:at], PACKAGE / "stages")]
 
 
 def text() -> dict[str, str]:
