@@ -221,7 +221,7 @@ def _missing_scheduler() -> Iterator[PipelineError]:
             f"luigid at {address[0]}:{address[1]}",
             expected="an answer, since [core] local_scheduler is false",
             found=str(error),
-            remedy="start it with scripts/luigid, or correct [core] scheduler_host",
+            remedy="start it with ben-luigi luigid, or correct [core] scheduler_host",
         )
 
 

@@ -132,7 +132,7 @@ def at_a_terminal(folder: Path, *arguments: str, config: Path, answers: Mapping[
     """The pipeline at a terminal of its own, where each question gets its answer once."""
     ours, theirs = pty.openpty()
     own = {name: value for name, value in os.environ.items() if not name.startswith(("LUIGI_", "CDSE_"))}
-    command = ["setsid", "--ctty", "--wait", sys.executable, "-m", "ben_luigi.run", *arguments]
+    command = ["setsid", "--ctty", "--wait", sys.executable, "-m", "ben_luigi", "run", *arguments]
     environment = {**own, "LUIGI_CONFIG_PATH": str(config), "PYTHONPATH": str(ROOT)}
     said, asked = "", dict(answers)
     with subprocess.Popen(command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as running:
@@ -171,7 +171,7 @@ def test_an_account_with_two_factors_is_asked_for_at_the_terminal(world: World, 
 def running(folder: Path, config: Path, tile: str) -> Iterator[subprocess.Popen[bytes]]:
     """A download by the pipeline, in a process group of its own, as a shell starts it."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("LUIGI_", "CDSE_"))}
-    command = [sys.executable, "-m", "ben_luigi.run", "DownloadL1C", "--tile", tile]
+    command = [sys.executable, "-m", "ben_luigi", "run", "DownloadL1C", "--tile", tile]
     environment = {**own, **ACCOUNT, "LUIGI_CONFIG_PATH": str(config), "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, cwd=folder, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

@@ -1,4 +1,4 @@
-"""`scripts/luigid`: a real one, asked through its API, looked at in a browser, and read as Prometheus reads it."""
+"""`ben-luigi luigid`: a real one, asked through its API, looked at in a browser, and read as Prometheus reads it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ exit 7
 def _luigid(folder: Path, config: Path, port: int) -> Iterator[str]:
     """Its address, once it answers."""
     environment = {**os.environ, "LUIGI_CONFIG_PATH": str(config), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "ben_luigi.central_scheduler", "--port", str(port)]
+    command = [sys.executable, "-m", "ben_luigi", "luigid", "--port", str(port)]
     with (folder / "luigid.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
@@ -126,7 +126,7 @@ def test_luigid_shows_what_a_tile_is_doing_how_far_it_is_and_why_it_failed(sampl
     )
     with _luigid(tmp_path, config, port) as address:
         run = subprocess.Popen(
-            [sys.executable, "-m", "ben_luigi.cron_rerun", "ConvertToL2A", "--tile", TILE],
+            [sys.executable, "-m", "ben_luigi", "cron-rerun", "ConvertToL2A", "--tile", TILE],
             cwd=tmp_path,
             env={**os.environ, "LUIGI_CONFIG_PATH": str(config), "PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,

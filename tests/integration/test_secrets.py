@@ -201,7 +201,7 @@ def test_no_secret_is_told(way: Way, sample_world: World, database: str, tmp_pat
 @contextmanager
 def _luigid(folder: Path, config: Path, port: int, **more: str) -> Iterator[int]:
     """Our scheduler; gives its process id."""
-    words = [sys.executable, "-m", "ben_luigi.central_scheduler", "--port", str(port)]
+    words = [sys.executable, "-m", "ben_luigi", "luigid", "--port", str(port)]
     own = environment(LUIGI_CONFIG_PATH=str(config), PYTHONPATH=str(ROOT), **more)
     log = folder / "luigid.log"
     with log.open("wb") as said, subprocess.Popen(words, cwd=folder, env=own, stdout=said, stderr=said) as luigid:

@@ -1,4 +1,4 @@
-"""`scripts/verify` on the sample dataset, whole and damaged: what is wrong is named, and the exit code tells."""
+"""`ben-luigi verify` on the sample dataset, whole and damaged: what is wrong is named, and the exit code tells."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(shutil.which("zstd") is None, reason="no zstd")
 
 
 def verify(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "ben_luigi.verify_dataset", str(folder), *options]
+    words = [sys.executable, "-m", "ben_luigi", "verify", str(folder), *options]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
