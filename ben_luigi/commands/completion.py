@@ -17,7 +17,7 @@ _TAKE_TASKS = ("run", "cron-rerun")
 _SCRIPT = """\
 _ben_luigi() {{
   local current=${{COMP_WORDS[COMP_CWORD]}} words=""
-  case "$COMP_CWORD ${{COMP_WORDS[1]-}} ${{COMP_WORDS[2]-}}" in
+  case "$COMP_CWORD:${{COMP_WORDS[1]-}}:${{COMP_WORDS[2]-}}" in
 {cases}
   esac
   COMPREPLY=($(compgen -W "$words" -- "$current"))
@@ -38,20 +38,20 @@ def main(arguments: Sequence[str]) -> int:
     shell = parser().parse_args(arguments).shell
     if shell == "zsh":
         print("autoload -U +X bashcompinit && bashcompinit")
-    cases = "\n".join(f'    "{pattern}) words="{" ".join(words)}" ;;' for pattern, words in _words())
+    cases = "\n".join(f'    {pattern}) words="{" ".join(words)}" ;;' for pattern, words in _words())
     print(_SCRIPT.format(cases=cases, program=command.PROGRAM), end="")
     return 0
 
 
 def _words() -> Iterator[tuple[str, list[str]]]:
     """What can stand after a beginning of the line, as a pattern of the shell: the most special one first."""
-    yield '1 "*', ["--help", "--version", *COMMANDS]
+    yield "1:*", ["--help", "--version", *COMMANDS]
     for name in _TAKE_TASKS:
-        yield f'2 {name} "*', ["--help", *usage.tasks()]
+        yield f"2:{name}:*", ["--help", *usage.tasks()]
         for task in usage.tasks():
-            yield f'*" {name} {task}"', _options(run.parser([task]))
+            yield f"*:{name}:{task}", _options(run.parser([task]))
     for name in COMMANDS:
-        yield f'*" {name} "*', _options(program.load(name).parser())
+        yield f"*:{name}:*", _options(program.load(name).parser())
 
 
 def _options(used: argparse.ArgumentParser) -> list[str]:

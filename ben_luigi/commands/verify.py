@@ -20,7 +20,7 @@ from ben_luigi.commands import command
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
-from ben_luigi.domain.errors import DamagedFile, PipelineError
+from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
 from ben_luigi.domain.placement.grid import TILE_SIDE_M
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.exit_codes import ExitCode
@@ -53,6 +53,10 @@ def main(arguments: Sequence[str]) -> int:
     configure(writes=False)
     own = config.data_dir() / config.result_folder()
     folder = given.folder or own
+    if not folder.is_dir():
+        remedy = "name the folder of a dataset" if given.folder else "make it first, by ben-luigi run, or name another"
+        nothing = BadInput(folder, expected="the folder of a dataset", found="no folder", remedy=remedy)
+        return command.refuse(used, nothing, ExitCode.WRONG_ARGUMENTS if given.folder else ExitCode.WAITS_FOR_PERSON)
     try:
         is_own = folder.absolute() == own
         verdict = _verdict(folder, given, is_own)
