@@ -26,7 +26,8 @@ TOO_NEW = """#!/bin/sh
 [ "$1" = --version ] && echo "Python 3.14.0" && exit
 exit 1
 """
-TOOLS = ["bash", "cat", "chmod", "cut", "dirname", "env", "flock", "grep", "ln", "mkdir", "readlink", "setsid", "sh", "sha256sum", "uname"]
+TOOLS = ("bash", "cat", "chmod", "cut", "dirname", "env", "flock", "grep", "ln", "mkdir", "readlink", "setsid")
+MORE_TOOLS = ("sh", "sha256sum", "uname")
 MAKES = "making the environment in .venv from requirements.lock\n"
 
 
@@ -88,7 +89,7 @@ def test_who_waits_for_another_that_makes_it_says_so(copy: Path) -> None:
 def _only(folder: Path) -> Path:
     """A folder for PATH with the tools that the script needs, and no Python."""
     folder.mkdir()
-    for tool in TOOLS:
+    for tool in TOOLS + MORE_TOOLS:
         (folder / tool).symlink_to(str(shutil.which(tool)))
     return folder
 
