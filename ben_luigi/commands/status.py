@@ -15,7 +15,7 @@ from ben_luigi.domain.errors import PipelineError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import survey
 from ben_luigi.stages.resolve import AskCatalogue, known_tiles, resolutions
-from ben_luigi.state import budget, database, failures
+from ben_luigi.state import budget, database
 
 
 def report() -> str:
@@ -30,7 +30,7 @@ def report() -> str:
 
 def _failed() -> Iterator[str]:
     """What failed last, and has not succeeded since."""
-    found = failures.noted()
+    found = survey.open_failures()
     yield "Failed:" if found else "Nothing has failed that has not succeeded since."
     for failure in found:
         mark = ", waits for a person" if failure.needs_person else ""

@@ -89,7 +89,7 @@ def test_wrong_credentials_stop_all_tiles_and_a_product_that_moves_is_followed(w
 
         # Two tiles, two workers: one request, and it was no try of either tile.
         refused = pipeline(tmp_path, "HashL1C", config=config, CDSE_USER="sample", CDSE_PASSWORD="nonsense")
-        assert refused.code == 30
+        assert refused.code == 20
         assert "a user name and password (and two-factor code) that CDSE accepts" in refused.said
         assert "nonsense" not in refused.said
         assert (server.counts["token"], server.account.counts) == (1, {"refused": 1})

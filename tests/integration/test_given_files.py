@@ -76,6 +76,24 @@ def test_a_run_says_it_before_its_work(world: World, tmp_path: Path, option: str
     assert command("run", tmp_path, config, "GivenInput", "--option", option)[0] == 0
 
 
+def test_status_forgets_an_input_that_has_been_given_since(world: World, tmp_path: Path) -> None:
+    config = configuration(tmp_path, world, inputs={"clc_gpkg": _bad_clc(world, tmp_path)})
+    assert command("run", tmp_path, config, "GivenInput", "--option", "clc_gpkg")[0] == 20
+    assert "GivenInput(option=clc_gpkg)" in command("status", tmp_path, config)[1]
+    config = configuration(tmp_path, world)
+    assert "Nothing has failed" in command("status", tmp_path, config)[1]
+
+
+def test_a_tile_that_turns_out_to_be_none_is_a_wrong_argument(world: World, tmp_path: Path) -> None:
+    """Known only once the run has read the list; nothing of it is left in `status`."""
+    names = _names(tmp_path, NAME)
+    config = configuration(tmp_path, world, inputs={"tile_names_csv": names})
+    code, said = command("run", tmp_path, config, "ExportPatches", "--tile", "33UUP_20170613")
+    assert code == 2, said
+    assert "correct the tile key" in said and "same command again" not in said
+    assert not list((tmp_path / "data" / "failed").glob("*.json"))
+
+
 @pytest.mark.parametrize(
     ("mgrs", "day", "said"),
     [

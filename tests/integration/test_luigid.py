@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -40,9 +41,9 @@ exit 7
 
 @contextmanager
 def _luigid(folder: Path, config: Path, port: int) -> Iterator[str]:
-    """Its address, once it answers."""
+    """Its address, as `[core] scheduler_port` says, once it answers; no request is in its log."""
     environment = {**os.environ, "LUIGI_CONFIG_PATH": str(config), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "ben_luigi", "luigid", "--port", str(port)]
+    command = [sys.executable, "-m", "ben_luigi", "luigid"]
     with (folder / "luigid.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
@@ -52,6 +53,8 @@ def _luigid(folder: Path, config: Path, port: int) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+    listens = rf"\d\d:\d\d:\d\d luigid listens at {re.escape(address)}\n"
+    assert re.fullmatch(listens, (folder / "luigid.log").read_text())
 
 
 def _free_port() -> int:
