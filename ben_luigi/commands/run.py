@@ -130,6 +130,11 @@ def meaning(code: int, task: luigi.Task, before: Sequence[failures.Failure]) -> 
 
     They are compared whole, and not by their time: clocks jump, and those of hosts differ.
     """
+    if code in (ExitCode.FAILED, _SCHEDULING_ERROR):
+        try:
+            _check_arguments(task)  # the list of products may have come in the meantime
+        except (BadName, BadArgument):
+            return ExitCode.WRONG_ARGUMENTS
     if code != ExitCode.FAILED:
         return _LUIGIS.get(code, code)
     new = [failure for failure in failures.noted() if failure not in before]
