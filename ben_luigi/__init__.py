@@ -9,13 +9,7 @@ from ben_luigi.domain import surroundings
 
 surroundings.shut_out()  # before anything loads a C library
 
-from ben_luigi import signals as signals  # noqa: E402  # for Ctrl-C while all the rest is loaded
-from ben_luigi.configuration import loading  # noqa: E402
+from ben_luigi import signals  # noqa: E402  # for Ctrl-C while all the rest is loaded
 
-loading.load()  # before all that takes seconds to load
-
-from ben_luigi import config  # noqa: E402
-from ben_luigi.stages import finalize as finalize  # noqa: E402
-from ben_luigi.stages import outcomes as outcomes  # noqa: E402
-
-config.set_defaults()
+if not signals.STARTS_PROGRAM:  # which loads it when a command needs it
+    from ben_luigi import pipeline as pipeline

@@ -20,7 +20,12 @@ from ben_luigi.domain import machine, private, surroundings
 from ben_luigi.domain.names import is_tile_key
 from ben_luigi.domain.vocabulary import COUNTRIES, PATCH_M, SEASONS, SPLITS, SUBSET_NAME, TILE_SIDE_M
 
-TRACKED_ARTIFACTS = Path(__file__).resolve().parent.parent / "tracked_artifacts"
+_PACKAGE = Path(__file__).resolve().parent
+TRACKED_ARTIFACTS = next(
+    folder / "tracked_artifacts"
+    for folder in (_PACKAGE, _PACKAGE.parent)  # as the wheel has it; as a checkout has it
+    if (folder / "tracked_artifacts").is_dir()
+)
 
 _SEN2COR_GB = 6
 """Memory that one conversion may need."""
@@ -189,7 +194,7 @@ class retention(_Section):  # noqa: N801
 
 
 class cron(_Section):  # noqa: N801
-    """What `scripts/cron-rerun` keeps, and whom it tells of a change for the worse."""
+    """What `ben-luigi cron-rerun` keeps, and whom it tells of a change for the worse."""
 
     keep_logs: int = Whole(default=100, least=1, description="logs of so many runs are kept")
     mail_to: str = Text(
@@ -348,7 +353,7 @@ def set_defaults() -> None:
 
     The local scheduler's resources: how many downloads and conversions may run at once. What surrounds each task, and
     that it has a process of its own even with one worker: so the main process can be stopped at any moment. And where
-    Luigi's lock of a command is, which only `scripts/run` takes: the folder must be there. luigid is asked directly.
+    Luigi's lock of a command is, which only `ben-luigi run` takes: the folder must be there. luigid is asked directly.
     """
     settings, core = luigi.configuration.get_config(), luigi.interface.core()
     surroundings.never_proxied(str(core.scheduler_host), urlsplit(str(core.scheduler_url)).hostname or "localhost")

@@ -157,6 +157,18 @@ def fill_descriptors() -> None:
 
 os.register_at_fork(after_in_child=_fork)
 
-if sys.argv[:1] == ["-m"]:  # a command of ours is being loaded
+PROGRAM = "ben-luigi"
+
+
+def _starts_program() -> bool:
+    words = sys.orig_argv
+    as_module = sys.argv[:1] == ["-m"] and words[words.index("-m") + 1 :][:1] == ["ben_luigi"]
+    return as_module or os.path.basename(sys.argv[0]) == PROGRAM  # noqa: PTH119 (pathlib is slow to load)
+
+
+STARTS_PROGRAM = _starts_program()
+"""Whether `python -m ben_luigi` or `ben-luigi` is being started, and not a program that imports this package."""
+
+if STARTS_PROGRAM:
     fill_descriptors()
     catch()

@@ -28,7 +28,7 @@ _PERCENT = "{desc} {percentage:3.0f} %|{bar}| {remaining} left"
 _AMOUNT = "{desc} {percentage:3.0f} %|{bar}| {n_fmt}/{total_fmt}{unit} {rate_fmt}, {remaining} left"
 
 summary_follows = False
-"""Whether what started Luigi says itself, at the end, what there is: so `scripts/run` does."""
+"""Whether what started Luigi says itself, at the end, what there is: so `ben-luigi run` does."""
 
 _sender: socket.socket | None = None
 

@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def published() -> Path:
-    """Published data of BigEarthNet v2, laid out as `scripts/check-published` takes it."""
+    """Published data of BigEarthNet v2, laid out as `ben-luigi check-published` takes it."""
     folder = Path(os.environ.get("BEN_PUBLISHED", ROOT.parent / "shared" / "published"))
     if not folder.is_dir():
-        pytest.skip("no published data: set BEN_PUBLISHED to a folder as scripts/check-published takes it")
+        pytest.skip("no published data: set BEN_PUBLISHED to a folder as ben-luigi check-published takes it")
     return folder
 
 

@@ -30,7 +30,7 @@ DEFAULTS = {
 MEANINGS = {
     "local_scheduler": "run without luigid; false, and scheduler_host: with a central one",
     "workers": "tasks at once",
-    "metrics_collector": "for scripts/luigid; prometheus: counters of tasks, bytes and failures at /metrics",
+    "metrics_collector": "for ben-luigi luigid; prometheus: counters of tasks, bytes and failures at /metrics",
     "check_complete_on_run": "a task that leaves no output has failed",
     "already_running": "exit code: the same command runs already",
     "missing_data": "exit code: an input is missing",

@@ -2,6 +2,7 @@
 
     PipelineError
     ├── BadName          a name that does not follow its naming rule
+    ├── BadArgument      an argument of a task that does not fit
     ├── BadInput         an input file that is missing, malformed or not the pinned one
     ├── BadProduct       an L1C or L2A product that is damaged or contradicts its name
     ├── BadAlignment     patches and v1 patches that do not pair off
@@ -47,6 +48,10 @@ def _rebuild(kind: type[PipelineError], subject: str, expected: str, found: str,
 
 class BadName(PipelineError):
     """A product, patch or v1 name that does not follow its naming rule."""
+
+
+class BadArgument(PipelineError):
+    """An argument of a task that cannot be: what it names is not there, or it does not fit the others."""
 
 
 class BadInput(PipelineError):

@@ -26,7 +26,7 @@ _FIXED = {"GDAL_CONFIG_FILE": os.devnull, "PROJ_SKIP_READ_USER_WRITABLE_DIRECTOR
 """GDAL and PROJ read files in the user's home too, unless they are told not to."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")
-_ISOLATED = ["-I", "-X", "utf8"]
+ISOLATED = ["-I", "-X", "utf8"]
 
 
 def shut_out() -> None:
@@ -52,7 +52,7 @@ def of_child(more: str = "") -> dict[str, str]:
 
 def own_python() -> list[str]:
     """How to start this Python once more: isolated if this one is, as the commands in `scripts/` are."""
-    return [sys.executable, *(_ISOLATED if sys.flags.isolated else [])]
+    return [sys.executable, *(ISOLATED if sys.flags.isolated else [])]
 
 
 def never_proxied(*hosts: str) -> None:

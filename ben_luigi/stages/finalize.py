@@ -128,7 +128,7 @@ class VerifyDataset(PipelineTask):
                 config.data_dir() / config.result_folder(),
                 expected="a dataset that is whole and fits together",
                 found=some((_short(finding) for finding in verdict.wrong), 3),
-                remedy="remove the files that are named from there, and run again; scripts/verify names all",
+                remedy="remove the files that are named from there, and run again; ben-luigi verify names all",
             )
         files.write_json(self.output().file, {"findings": verdict.wrong})
 

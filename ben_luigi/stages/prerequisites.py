@@ -361,7 +361,7 @@ def require_sen2cor() -> None:
         program,
         expected=f"Sen2Cor {sen2cor.VERSION}, which made the published data",
         found=f"version {found}",
-        remedy="scripts/install-sen2cor installs it; [sen2cor] any_version = true takes this one all the same",
+        remedy="ben-luigi install-sen2cor installs it; [sen2cor] any_version = true takes this one all the same",
     )
 
 

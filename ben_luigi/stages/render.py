@@ -14,7 +14,7 @@ import numpy as np
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import metadata
-from ben_luigi.domain.errors import BadArchive, BadInput, BadName, DamagedFile, some
+from ben_luigi.domain.errors import BadArgument, DamagedFile, some
 from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, Square
@@ -24,7 +24,7 @@ from ben_luigi.stages.placement import patch_grid, product_row
 from ben_luigi.stages.prerequisites import HashInput, input_path, input_task
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
-from ben_luigi.stages.resolve import PRIORITY, OverTiles, product_of, source_task, tiles
+from ben_luigi.stages.resolve import PRIORITY, OverTiles, known_tiles, product_of, source_task, tiles
 from ben_luigi.stages.task import PipelineTask, TileTask
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
@@ -76,6 +76,12 @@ class RenderPatches(OverTiles):
     format: str = luigi.ChoiceParameter(default="png", choices=_FORMATS, description="png, or tif for GeoTIFF")
     code = (rendering,)
 
+    def check_arguments(self) -> None:
+        """Whether these patches can be, as far as the tiles are known already."""
+        self._ids()
+        if known_tiles():
+            self._chosen()
+
     def requires(self) -> Any:
         """The list of products, and the lists of flagged patches."""
         return [source_task(), *(input_task(option) for option in _FLAGGED.get(self.flagged, ()))]
@@ -123,23 +129,30 @@ class RenderPatches(OverTiles):
             product_of(self.tile)
         return named or {tile: [] for tile in ([self.tile] if self.tile else tiles())}
 
-    def _named(self) -> dict[str, list[str]]:
-        """The patches that were named, by tile; none if a tile or flagged ones are asked for. BadName, BadInput."""
+    def _ids(self) -> list[str]:
+        """The patches that were named; none if a tile or flagged ones are asked for. BadName, BadArgument."""
         ways = [bool(self.patches), bool(self.patch_file), bool(self.tile) or self.flagged != "no"]
         if sum(ways) != 1:
-            raise BadInput(
+            raise BadArgument(
                 "RenderPatches",
                 expected="one of --patches, --patch-file, and --tile or --flagged",
                 found="none" if not any(ways) else "more than one",
-                remedy="for example: scripts/run RenderPatches --tile 33UUP_20170613 --flagged snow",
+                remedy="for example: ben-luigi render --tile 33UUP_20170613 --flagged snow",
             )
         ids = self._listed() if self.patch_file else self.patches.replace(",", " ").split()
+        for patch_id in ids:
+            PatchId.parse(patch_id)
+        return ids
+
+    def _named(self) -> dict[str, list[str]]:
+        """The patches that were named, by tile. BadName, BadArgument."""
+        ids = self._ids()
         key_of = {name.converted().tile_name: key for key, name in tiles().items()}
         by_tile: dict[str, list[str]] = {}
         for patch_id in dict.fromkeys(ids):
             name = PatchId.parse(patch_id).tile_name
             if name not in key_of:
-                raise BadName(
+                raise BadArgument(
                     f"patch {patch_id}",
                     expected=f"a patch of the tiles {some(tiles())}",
                     found="a patch of none of them",
@@ -157,14 +170,14 @@ class RenderPatches(OverTiles):
         try:
             ids = Path(self.patch_file).expanduser().read_text(encoding="utf-8").split()
         except (OSError, ValueError) as error:
-            raise BadInput(
+            raise BadArgument(
                 self.patch_file,
                 expected="a file with a patch id in each line",
                 found=str(error),
                 remedy="correct --patch-file",
             ) from error
         if not ids:
-            raise BadInput(self.patch_file, expected="a patch id in each line", found="none", remedy="write some")
+            raise BadArgument(self.patch_file, expected="a patch id in each line", found="none", remedy="write some")
         return ids
 
     def _of_tile(self, tile: str) -> list[str]:
@@ -199,7 +212,7 @@ class RenderPatches(OverTiles):
                 yield name
 
 
-def _not_written(tile: str, ids: list[str]) -> BadArchive:
+def _not_written(tile: str, ids: list[str]) -> BadArgument:
     rows = database.query("SELECT patch_id, valid FROM patch WHERE patch_id = ANY(%(ids)s)", ids=ids)
     valid = dict(zip(rows["patch_id"], rows["valid"], strict=True))
 
@@ -208,11 +221,11 @@ def _not_written(tile: str, ids: list[str]) -> BadArchive:
             return "lies outside of the tile"
         return "holds pixels without data" if valid[patch_id] is False else "has no v1 patch on its square"
 
-    return BadArchive(
+    return BadArgument(
         f"{tile}: patch {ids[0]}",
         expected="a patch that is written",
         found="; ".join(f"{patch_id} {why(patch_id)}" for patch_id in ids[:10]),
-        remedy=f"leave it out; `scripts/run RenderTile --tile {tile}` shows which patches there are",
+        remedy=f"leave it out; `ben-luigi run RenderTile --tile {tile}` shows which patches there are",
     )
 
 

@@ -17,7 +17,7 @@ from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.resolve import Resolution
 from ben_luigi.domain.errors import BadInput, BadName, CdseError, DamagedFile, some
-from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.names import ProductName, is_tile_key
 from ben_luigi.domain.placement.grid import check_squares
 from ben_luigi.domain.products import l1c, product
 from ben_luigi.stages.prerequisites import GivenInput, TryInput, input_path, input_task, optional_path
@@ -57,7 +57,7 @@ def tiles() -> dict[str, ProductName]:
     start = source()
     path = input_path(start)
     if not path.exists():
-        remedy = "type: scripts/run, which makes or fetches it"
+        remedy = "type: ben-luigi run, which makes or fetches it"
         raise BadInput(path, expected="the list of products, or a folder of them", found="nothing there", remedy=remedy)
     if start == "tile_names_csv":
         return _listed(path, path.stat().st_mtime_ns, tuple(config.selected_tiles()))
@@ -98,6 +98,19 @@ def product_of(tile: str) -> ProductName:
             f"tile {tile!r}", expected=f"one of {some(known)}", found="another", remedy="correct the tile key"
         )
     return known[tile]
+
+
+def check_tile(tile: str) -> None:
+    """BadName if it is no tile key of `tiles()`, or, while the list of products is yet to come, no tile key at all."""
+    if known_tiles():
+        product_of(tile)
+    elif not is_tile_key(tile):
+        raise BadName(
+            f"tile {tile!r}",
+            expected="a tile key, as 33UUP_20170613",
+            found="a text of another form",
+            remedy="correct the tile key",
+        )
 
 
 def known_tiles() -> dict[str, ProductName]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -17,7 +18,7 @@ from ben_luigi import config
 from ben_luigi.domain.cdse.account import given_credentials, has_terminal
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.dataset.estimate import TILES, Retention, Work
-from ben_luigi.domain.errors import DatabaseError, PipelineError
+from ben_luigi.domain.errors import BadArgument, DatabaseError, PipelineError
 from ben_luigi.domain.placement import alignment, country
 from ben_luigi.sample.scenes import SCENES
 from ben_luigi.stages.archives import S1, from_folder
@@ -28,6 +29,8 @@ from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import listed_grids
 from ben_luigi.stages.prerequisites import (
     NEEDED,
+    FindAccount,
+    FindSen2Cor,
     GivenInput,
     input_path,
     input_source,
@@ -38,7 +41,7 @@ from ben_luigi.stages.prerequisites import (
 )
 from ben_luigi.stages.resolve import AskCatalogue, ResolveTileIds, known_tiles, resolutions, source
 from ben_luigi.stages.tiles import KEPT
-from ben_luigi.state import database
+from ben_luigi.state import database, failures
 from ben_luigi.state.targets import snapshot
 
 
@@ -210,7 +213,7 @@ def _missing_scheduler() -> Iterator[PipelineError]:
             f"luigid at {address[0]}:{address[1]}",
             expected="an answer, since [core] local_scheduler is false",
             found=str(error),
-            remedy="start it with scripts/luigid, or correct [core] scheduler_host",
+            remedy="start it with ben-luigi luigid, or correct [core] scheduler_host",
         )
 
 
@@ -222,6 +225,26 @@ def _is_account_given() -> bool:
     except CredentialsError:
         return False
     return given is not None or has_terminal()
+
+
+def open_failures() -> list[failures.Failure]:
+    """The failures, oldest first, of tasks that are still asked for, and still lack what they wait for."""
+    return [failure for failure in failures.noted() if not _is_past(failure)]
+
+
+def _is_past(failure: failures.Failure) -> bool:
+    """Whether its arguments were wrong, its tile is none of those asked for, or what was missing has been given."""
+    try:
+        tiles = known_tiles()
+    except PipelineError:
+        tiles = {}
+    if failure.kind == BadArgument.__name__ or (failure.tile and tiles and failure.tile not in tiles):
+        return True
+    family = failure.task.partition("(")[0]
+    waits = {task.get_task_family(): task for task in (GivenInput, FindSen2Cor, FindAccount)}
+    with suppress(ValueError, luigi.parameter.ParameterException):  # noted by another version
+        return family in waits and waits[family].from_str_params(json.loads(failure.parameters)).complete()
+    return False
 
 
 def free_bytes() -> int:

@@ -53,6 +53,9 @@ class PipelineTask(luigi.Task):
     may_go: ClassVar[tuple[str, ...]] = ()
     """Names in `output()` of what need not stay when it has been used: what was made of it stays true."""
 
+    def check_arguments(self) -> None:
+        """BadName, BadArgument if this task cannot have its arguments; asked before anything is started."""
+
     unchanged = False
     """Whether the last run found its result true still."""
     _taken: Mapping[str, Any] | None = None

@@ -58,7 +58,7 @@ def tries_left(tile: str, tries: int, cool_down: timedelta) -> int:
         f"tile {tile}",
         expected=f"fewer than {tries} failed tries within {cool_down}",
         found=f"{len(failed)}, the last one at {last.at:%Y-%m-%d %H:%M %Z}: {last.error}",
-        remedy=f"run again after {last.at + cool_down:%Y-%m-%d %H:%M %Z}, or clear them: scripts/clear-tries {tile}",
+        remedy=f"run again after {last.at + cool_down:%Y-%m-%d %H:%M %Z}, or clear them: ben-luigi clear-tries {tile}",
     )
 
 

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 class Failure:
     """The last failure of a task. `task` is its name as Luigi shows it, `tile` a tile key or empty, `at` in UTC.
 
-    `needs_person` tells whether it stays as it is until somebody does something.
+    `needs_person` tells whether it stays as it is until somebody does something, `parameters` are the task's as JSON.
     """
 
     task: str
@@ -38,6 +38,7 @@ class Failure:
     needs_person: bool
     at: str
     host: str
+    parameters: str = "{}"
 
 
 def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> None:
@@ -52,6 +53,7 @@ def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> 
         needs_person=needs_person or lasting,
         at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         host=socket.gethostname(),
+        parameters=json.dumps(task.to_str_params()),  # type: ignore[no-untyped-call]
     )
     with suppress(OSError, DiskError):
         records.make_way(_path(task))

@@ -10,7 +10,7 @@ import pkgutil
 import sys
 
 import benchmarks
-from ben_luigi import command
+from ben_luigi.commands import command
 
 _HELPERS = {"__main__", "synthetic_tile", "timing"}
 
@@ -18,7 +18,7 @@ _HELPERS = {"__main__", "synthetic_tile", "timing"}
 def main() -> int:
     """Run one benchmark; without a name, list them."""
     names = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name not in _HELPERS)
-    parser = command.parser("bench", __doc__, {0: "measured"})
+    parser = command.parser("scripts/bench", __doc__)
     parser.add_argument("name", metavar="NAME", choices=names, help=f"one of {', '.join(names)}")
     name = parser.parse_args(sys.argv[1:2]).name
     return int(importlib.import_module(f"benchmarks.{name}").main(sys.argv[2:]))

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import zstandard
 
-from ben_luigi import command
+from ben_luigi.commands import command
 from ben_luigi.domain.dataset import archive
 from ben_luigi.domain.files import unfinished
 from ben_luigi.domain.formats import shards
@@ -148,7 +148,7 @@ def _part(out: Path, shard: Path) -> Path:
 
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark and print it."""
-    parser = command.parser("bench archive", __doc__, {0: "measured"})
+    parser = command.parser("scripts/bench archive", __doc__)
     parser.add_argument(
         "--folder",
         type=Path,

@@ -22,7 +22,7 @@ import pyarrow.csv as pcsv
 import sqlalchemy as sa
 from luigi.configuration import get_config
 
-from ben_luigi import command
+from ben_luigi.commands import command
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.alignment import season
 from ben_luigi.domain.placement.country import COUNTRIES
@@ -135,7 +135,7 @@ def _measure(load: Load, runs: int) -> tuple[Ratio, dict[str, str]]:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    parser = command.parser("bench database", __doc__, {0: "measured"})
+    parser = command.parser("scripts/bench database", __doc__)
     parser.add_argument("--tiles", type=int, default=20, metavar="N", help="how many; by default 20")
     parser.add_argument(
         "--runs", type=int, default=5, metavar="N", help="of ours and of the reference, in turn; by default 5"

@@ -22,7 +22,7 @@ import numpy as np
 from blake3 import blake3
 
 import ben_luigi
-from ben_luigi import command
+from ben_luigi.commands import command
 from ben_luigi.domain.cdse.account import Credentials
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.download import Download
@@ -106,7 +106,7 @@ def _alone_mb(record: dict[str, object], folder: Path, service: Service) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    parser = command.parser("bench download", __doc__, {0: "measured"})
+    parser = command.parser("scripts/bench download", __doc__)
     parser.add_argument("--megabytes", type=int, default=780, metavar="MB", help="size of the product; by default 780")
     parser.add_argument(
         "--runs", type=int, default=5, metavar="N", help="of ours and of the reference, in turn; by default 5"

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
-from ben_luigi import command
+from ben_luigi.commands import command
 from ben_luigi.domain.dataset import metadata
 from ben_luigi.domain.errors import BadName
 from ben_luigi.domain.names import ProductName
@@ -232,7 +232,7 @@ def _figures(runs: Sequence[Spent], patches: int) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    parser = command.parser("bench metadata", __doc__, {0: "measured"})
+    parser = command.parser("scripts/bench metadata", __doc__)
     parser.add_argument("--tiles", type=int, default=125, metavar="N", help="how many; by default 125")
     parser.add_argument(
         "--runs", type=int, default=5, metavar="N", help="of ours and of the reference, in turn; by default 5"

@@ -19,12 +19,13 @@ import luigi
 import pandas as pd
 from luigi.configuration import get_config
 
-from ben_luigi import command, config, terminal
+from ben_luigi import config, terminal
+from ben_luigi.commands import command
+from ben_luigi.commands.run import configure
 from ben_luigi.domain import files
 from ben_luigi.domain.cdse.resolve import Resolution
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import sen2cor
-from ben_luigi.run import configure
 from ben_luigi.stages import (
     archives,
     atmosphere,
@@ -187,7 +188,7 @@ _WORK: tuple[type[PipelineTask], ...] = (
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    parser = command.parser("bench schedule", __doc__, {0: "measured"})
+    parser = command.parser("scripts/bench schedule", __doc__)
     parser.add_argument("--tiles", type=int, default=125, metavar="N", help="how many; by default 125")
     parser.add_argument(
         "--times",

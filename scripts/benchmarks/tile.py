@@ -23,7 +23,8 @@ import rasterio
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
 
-from ben_luigi import command, config
+from ben_luigi import config
+from ben_luigi.commands import command
 from ben_luigi.domain.files import unfinished
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.placement.grid import PATCH_M, TILE_SIDE_M, PatchGrid
@@ -157,7 +158,7 @@ def _bench(folder: Path, side_m: int, threads: int, in_database: bool) -> Iterat
 
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark and print it."""
-    parser = command.parser("bench tile", __doc__, {0: "measured"})
+    parser = command.parser("scripts/bench tile", __doc__)
     parser.add_argument(
         "--folder",
         type=Path,

@@ -38,16 +38,16 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def pipeline(folder: Path, *arguments: str, config: Path | None = None, **more: str) -> Run:
-    """`scripts/run ARGUMENTS` in `folder`, with this Python."""
+    """`ben-luigi run ARGUMENTS` in `folder`, with this Python."""
     code, said = command("run", folder, config, *arguments, **more)
     return Run(code, said, folder / "data")
 
 
-def command(module: str, folder: Path, config: Path | None, *arguments: str, **more: str) -> tuple[int, str]:
-    """Exit code and output of one of our programs, in `folder`, without a terminal to ask at."""
+def command(name: str, folder: Path, config: Path | None, *arguments: str, **more: str) -> tuple[int, str]:
+    """Exit code and output of `ben-luigi NAME`, in `folder`, without a terminal to ask at."""
     own = {} if config is None else {"LUIGI_CONFIG_PATH": str(config)}
     done = subprocess.run(
-        [sys.executable, "-m", f"ben_luigi.{module}", *arguments],
+        [sys.executable, "-m", "ben_luigi", name, *arguments],
         cwd=folder,
         env=environment(**own, PYTHONPATH=str(ROOT), **more),
         stdin=subprocess.DEVNULL,

@@ -2,7 +2,7 @@
 
 A process imports the pipeline once, and forks for each run: so dozens of runs cost no more than a few. It runs
 
-    run FOLDER ENVIRONMENT ARGUMENTS    the pipeline as `scripts/run` does; all it prints goes to FOLDER/said
+    run FOLDER ENVIRONMENT ARGUMENTS    the pipeline as `ben-luigi run` does; all it prints goes to FOLDER/said
     luigid PORT                         a central scheduler
     poll PROCESS                        tells the exit code of either, if it has ended
 
@@ -250,7 +250,8 @@ def _pin() -> None:
 def _run(folder: str, own: dict[str, str], arguments: list[str]) -> int:
     import luigi
 
-    from ben_luigi import config, run
+    from ben_luigi import config
+    from ben_luigi.commands import run
     from ben_luigi.configuration import loading
 
     os.chdir(folder)
@@ -269,8 +270,7 @@ def _run(folder: str, own: dict[str, str], arguments: list[str]) -> int:
     _set_clock()
     _copy_world()
     _pin()
-    sys.argv = ["run", *arguments]
-    return run.main()
+    return run.main(arguments)
 
 
 def _luigid(port: int, folder: str) -> int:
@@ -288,7 +288,7 @@ def _poll(process: int) -> int | None:
 
 
 def _main() -> None:
-    importlib.import_module("ben_luigi.run")
+    importlib.import_module("ben_luigi.commands.run")
     for line in iter(sys.stdin.readline, ""):
         what, *words = json.loads(line)
         if what == "poll":

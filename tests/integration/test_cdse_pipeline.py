@@ -89,7 +89,7 @@ def test_wrong_credentials_stop_all_tiles_and_a_product_that_moves_is_followed(w
 
         # Two tiles, two workers: one request, and it was no try of either tile.
         refused = pipeline(tmp_path, "HashL1C", config=config, CDSE_USER="sample", CDSE_PASSWORD="nonsense")
-        assert refused.code == 30
+        assert refused.code == 20
         assert "a user name and password (and two-factor code) that CDSE accepts" in refused.said
         assert "nonsense" not in refused.said
         assert (server.counts["token"], server.account.counts) == (1, {"refused": 1})
@@ -132,7 +132,7 @@ def at_a_terminal(folder: Path, *arguments: str, config: Path, answers: Mapping[
     """The pipeline at a terminal of its own, where each question gets its answer once."""
     ours, theirs = pty.openpty()
     own = {name: value for name, value in os.environ.items() if not name.startswith(("LUIGI_", "CDSE_"))}
-    command = ["setsid", "--ctty", "--wait", sys.executable, "-m", "ben_luigi.run", *arguments]
+    command = ["setsid", "--ctty", "--wait", sys.executable, "-m", "ben_luigi", "run", *arguments]
     environment = {**own, "LUIGI_CONFIG_PATH": str(config), "PYTHONPATH": str(ROOT)}
     said, asked = "", dict(answers)
     with subprocess.Popen(command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as running:
@@ -171,7 +171,7 @@ def test_an_account_with_two_factors_is_asked_for_at_the_terminal(world: World, 
 def running(folder: Path, config: Path, tile: str) -> Iterator[subprocess.Popen[bytes]]:
     """A download by the pipeline, in a process group of its own, as a shell starts it."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("LUIGI_", "CDSE_"))}
-    command = [sys.executable, "-m", "ben_luigi.run", "DownloadL1C", "--tile", tile]
+    command = [sys.executable, "-m", "ben_luigi", "run", "DownloadL1C", "--tile", tile]
     environment = {**own, **ACCOUNT, "LUIGI_CONFIG_PATH": str(config), "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, cwd=folder, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

@@ -11,15 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from ben_luigi import exit_codes
+from ben_luigi.commands import COMMANDS
+from ben_luigi.exit_codes import ExitCode
 from ben_luigi.sample.layout import World
 from tests.integration import report_picture
-from tests.integration.running import ROOT, Run, configuration, environment
+from tests.integration.running import ROOT, Run, command, configuration, environment
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXT = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"`\[(\w+)\] (\w+)(?:`| =)")
 SCRIPTS = sorted({name for text in TEXT.values() for name in re.findall(r"scripts/([a-z][a-z0-9-]*[a-z0-9])\b", text)})
+COMMANDS_NAMED = sorted(
+    {name for text in TEXT.values() for name in re.findall(r"ben-luigi ([a-z][a-z0-9-]*[a-z0-9])\b", text)}
+)
 NOT_ASKED = {"benchmarks"}
 """Not a program."""
 INSTEAD = {"scripts/test ": "scripts/test --collect-only tests/unit/test_names.py "}
@@ -51,11 +57,11 @@ def test_every_block_of_commands_runs(kind: str, code: str, checkout: Path) -> N
     for written, instead in INSTEAD.items():
         code = code.replace(written, instead)
     if kind == "sh":
-        command, folder = ["bash", "-euo", "pipefail", "-c", code], checkout
+        words, folder = ["bash", "-euo", "pipefail", "-c", code], checkout
     else:
-        command, folder = [sys.executable, "-c", code], checkout / "data" / "dataset"
+        words, folder = [sys.executable, "-c", code], checkout / "data" / "dataset"
     done = subprocess.run(
-        command, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        words, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -67,13 +73,27 @@ def test_every_script_that_is_named_says_how_it_is_used(name: str, checkout: Pat
         [script, "--help"], cwd=checkout, env=environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("usage: ") and f"scripts/{name}" in done.stdout.splitlines()[0]
+    assert re.match(rf"usage: .*(scripts/|ben-luigi ?)({name})?\b", done.stdout)
     assert not done.stderr
 
 
 def test_every_script_is_in_the_documentation() -> None:
     there = {path.name for path in (ROOT / "scripts").iterdir() if not path.name.startswith("_")}
     assert there - {"environment"} == set(SCRIPTS) - {"environment"}
+
+
+@pytest.mark.parametrize("name", sorted({*COMMANDS_NAMED, *COMMANDS}))
+def test_every_command_is_one_and_says_how_it_is_used(name: str, tmp_path: Path) -> None:
+    code, text = command(name, tmp_path, None, "--help")
+    assert code == 0, text
+    assert text.startswith(f"usage: ben-luigi {name}")
+    assert all(f"{code.value:>3}  {code.meaning}" in text for code in ExitCode), "one table for all"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_has_the_table_of_exit_codes_that_the_code_makes() -> None:
+    """`python -m ben_luigi.exit_codes` prints it."""
+    assert exit_codes.table() in TEXT["docs/troubleshooting.md"]
 
 
 def test_every_option_that_is_named_is_one() -> None:

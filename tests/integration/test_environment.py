@@ -15,11 +15,20 @@ from tests.integration.running import ROOT
 
 PYTHON = """#!/bin/sh
 case "$1 $2" in
+  *sysconfig*) echo .venv/lib ;;
   "-c "*) exit 0 ;;
-  "-m venv") mkdir -p .venv/bin; ln -sf "$0" .venv/bin/python ;;
+  "-m venv") mkdir -p .venv/bin .venv/lib; ln -sf "$0" .venv/bin/python ;;
   "-m pip") [ -e whole ] && exit; [ "$3" = --version ] && exit 1; echo installing; sleep 1000 & sleep 1000 ;;
 esac
 """
+
+TOO_NEW = """#!/bin/sh
+[ "$1" = --version ] && echo "Python 3.14.0" && exit
+exit 1
+"""
+TOOLS = ("bash", "cat", "chmod", "cut", "dirname", "env", "flock", "grep", "ln", "mkdir", "readlink", "setsid")
+MORE_TOOLS = ("sh", "sha256sum", "uname")
+MAKES = "making the environment in .venv from requirements.lock\n"
 
 
 @pytest.fixture
@@ -75,3 +84,90 @@ def test_who_waits_for_another_that_makes_it_says_so(copy: Path) -> None:
             waiting.communicate()
     assert lock.stat().st_mode & 0o777 == 0o600
     assert lock.read_text().startswith(f"process {waiting.pid} on ")
+
+
+def _only(folder: Path) -> Path:
+    """A folder for PATH with the tools that the script needs, and no Python."""
+    folder.mkdir()
+    for tool in TOOLS + MORE_TOOLS:
+        (folder / tool).symlink_to(str(shutil.which(tool)))
+    return folder
+
+
+def _python(folder: Path, name: str, text: str = PYTHON) -> Path:
+    (folder / name).write_text(text)
+    (folder / name).chmod(0o755)
+    return folder / name
+
+
+def _environment(copy: Path, path: Path) -> subprocess.CompletedProcess[str]:
+    (copy / "whole").touch()
+    return subprocess.run(
+        [copy / "scripts" / "environment"], env={"PATH": str(path)}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("name", ["python3.11", "python3.12", "python3.13", "python3", "python"])
+def test_a_python_is_found_under_any_of_its_names(copy: Path, tmp_path: Path, name: str) -> None:
+    """One that is too new, or does not start, is passed over; nothing is done when all is there."""
+    tools = _only(tmp_path / "tools")
+    for other in {"python3.11", "python3"} - {name}:
+        _python(tools, other, TOO_NEW)
+    there = _python(tools, name)
+    done = _environment(copy, tools)
+    assert (done.returncode, done.stderr) == (0, MAKES)
+    assert (copy / ".venv" / "bin" / "python").resolve() == there
+    assert (copy / ".venv" / "lib" / "ben_luigi.pth").read_text().splitlines()[0] == str(copy)
+    again = _environment(copy, tools)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+def test_a_python_that_is_too_new_is_refused_in_one_line(copy: Path, tmp_path: Path) -> None:
+    tools = _only(tmp_path / "tools")
+    _python(tools, "python3", TOO_NEW)
+    done = _environment(copy, tools)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "needed: Python 3.11, 3.12 or 3.13 in PATH; found: python3 is Python 3.14.0; next: install one, and run again\n"
+    )
+    assert not (copy / ".venv").exists()
+
+
+@pytest.mark.parametrize("how", ["copied", "renamed"])
+def test_an_environment_belongs_to_its_place(copy: Path, tmp_path: Path, how: str) -> None:
+    tools = _only(tmp_path / "tools")
+    _python(tools, "python3.12")
+    assert _environment(copy, tools).returncode == 0
+    other = tmp_path / "other"
+    if how == "copied":
+        shutil.copytree(copy, other, symlinks=True)
+    else:
+        copy.rename(other)
+    done = _environment(other, tools)
+    assert (done.returncode, done.stderr) == (0, MAKES)
+    assert (other / ".venv" / "lib" / "ben_luigi.pth").read_text().splitlines()[0] == str(other)
+    assert _environment(other, tools).stderr == ""
+
+
+def test_a_python_that_has_gone_is_noticed(copy: Path, tmp_path: Path) -> None:
+    tools = _only(tmp_path / "tools")
+    gone = _python(tools, "python3.12")
+    assert _environment(copy, tools).returncode == 0
+    gone.unlink()
+    there = _python(tools, "python3.13")
+    done = _environment(copy, tools)
+    assert (done.returncode, done.stderr) == (0, MAKES)
+    assert (copy / ".venv" / "bin" / "python").resolve() == there
+
+
+def test_the_program_of_the_environment_is_that_of_its_place(copy: Path, tmp_path: Path) -> None:
+    """Isolated, wherever it is called from, and through a link too."""
+    tools = _only(tmp_path / "tools")
+    _python(tools, "python3.12")
+    assert _environment(copy, tools).returncode == 0
+    python = copy / ".venv" / "bin" / "python"
+    python.unlink()
+    _python(python.parent, "python", '#!/bin/sh\necho "$@"\n')
+    (tmp_path / "ben-luigi").symlink_to(python.with_name("ben-luigi"))
+    done = subprocess.run([tmp_path / "ben-luigi", "plan", "a b"], cwd="/", capture_output=True, text=True, check=True)
+    assert done.stdout == "-I -X utf8 -m ben_luigi plan a b\n"

@@ -29,8 +29,8 @@ def checkout(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(folder: Path, *task: str) -> Run:
-    """`scripts/run TASK` with the code in `folder`, which Python finds before any other."""
-    command = [sys.executable, "-m", "ben_luigi.run", *task]
+    """`ben-luigi run TASK` with the code in `folder`, which Python finds before any other."""
+    command = [sys.executable, "-m", "ben_luigi", "run", *task]
     done = subprocess.run(
         command, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )

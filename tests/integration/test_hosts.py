@@ -1,4 +1,4 @@
-"""Two hosts on one data folder: the same command on each, `scripts/luigid`, one PostgreSQL on TCP.
+"""Two hosts on one data folder: the same command on each, `ben-luigi luigid`, one PostgreSQL on TCP.
 
 Each host has a network and a name of its own, where the kernel lets us make them; else it is a process among others.
 """
@@ -69,7 +69,7 @@ def _luigid(folder: Path, data: Path, address: str) -> Iterator[int]:
     scheduler = ["prune_on_get_work = true", "worker_disconnect_delay = 5"]
     own = ["[dataset]", f"data_dir = {data}", "[scheduler]", *scheduler, "[resources]", "sen2cor = 2", "cdse = 1", ""]
     config.write_text("\n".join(own))
-    command = [sys.executable, "-m", "ben_luigi.central_scheduler", "--address", address, "--port", str(port)]
+    command = [sys.executable, "-m", "ben_luigi", "luigid", "--address", address, "--port", str(port)]
     own_environment = environment(LUIGI_CONFIG_PATH=str(config), PYTHONPATH=str(ROOT))
     with (folder / "luigid.log").open("wb") as said:
         luigid = subprocess.Popen(command, stdout=said, stderr=said, env=own_environment)

@@ -1,9 +1,10 @@
-"""`scripts/luigid`: a real one, asked through its API, looked at in a browser, and read as Prometheus reads it."""
+"""`ben-luigi luigid`: a real one, asked through its API, looked at in a browser, and read as Prometheus reads it."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -40,9 +41,9 @@ exit 7
 
 @contextmanager
 def _luigid(folder: Path, config: Path, port: int) -> Iterator[str]:
-    """Its address, once it answers."""
+    """Its address, as `[core] scheduler_port` says, once it answers; no request is in its log."""
     environment = {**os.environ, "LUIGI_CONFIG_PATH": str(config), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "ben_luigi.central_scheduler", "--port", str(port)]
+    command = [sys.executable, "-m", "ben_luigi", "luigid"]
     with (folder / "luigid.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
@@ -52,6 +53,8 @@ def _luigid(folder: Path, config: Path, port: int) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+    listens = rf"\d\d:\d\d:\d\d luigid listens at {re.escape(address)}\n"
+    assert re.fullmatch(listens, (folder / "luigid.log").read_text())
 
 
 def _free_port() -> int:
@@ -126,7 +129,7 @@ def test_luigid_shows_what_a_tile_is_doing_how_far_it_is_and_why_it_failed(sampl
     )
     with _luigid(tmp_path, config, port) as address:
         run = subprocess.Popen(
-            [sys.executable, "-m", "ben_luigi.cron_rerun", "ConvertToL2A", "--tile", TILE],
+            [sys.executable, "-m", "ben_luigi", "cron-rerun", "ConvertToL2A", "--tile", TILE],
             cwd=tmp_path,
             env={**os.environ, "LUIGI_CONFIG_PATH": str(config), "PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,

@@ -32,7 +32,7 @@ def luigid(folder: Path, *arguments: str, **core: object) -> Iterator[int]:
     """A scheduler of ours; gives its port."""
     port, log, config = free_port(), folder / "luigid.log", folder / "own.cfg"
     config.write_text("\n".join(["[core]", *(f"{name} = {value}" for name, value in core.items())]) + "\n")
-    words = [sys.executable, "-m", "ben_luigi.central_scheduler", "--port", str(port), *arguments]
+    words = [sys.executable, "-m", "ben_luigi", "luigid", "--port", str(port), *arguments]
     own = environment(LUIGI_CONFIG_PATH=str(config), PYTHONPATH=str(ROOT))
     with log.open("wb") as said, subprocess.Popen(words, cwd=folder, env=own, stdout=said, stderr=said) as server:
         try:
@@ -168,10 +168,10 @@ def test_a_state_that_others_could_have_written_is_not_read(how: str, tmp_path: 
         os.chown(state, 65534, 65534)
     else:
         (state if how.startswith("file") else state.parent).chmod(int(how[-4:], 8))
-    code, said = command("central_scheduler", tmp_path, None, "--port", str(free_port()))
-    assert code == 2
+    code, said = command("luigid", tmp_path, None, "--port", str(free_port()))
+    assert code == 20
     assert not (tmp_path / "sprung").exists()
-    assert said.startswith(f"scripts/luigid: {state.parent if 'folder' in how else state}; expected: ")
+    assert said.startswith(f"ben-luigi luigid: {state.parent if 'folder' in how else state}; expected: ")
     assert found in said and "next: " in said and said.count("\n") == 1
 
 
@@ -197,6 +197,6 @@ def umask() -> int:
 
 def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        code, said = command("central_scheduler", tmp_path, None, "--port", str(taken.getsockname()[1]))
-    assert code == 2
+        code, said = command("luigid", tmp_path, None, "--port", str(taken.getsockname()[1]))
+    assert code == 20
     assert "Address already in use" in said and said.count("\n") == 1

@@ -52,7 +52,7 @@ def test_cron_reruns_tell_once_rest_and_recover(sample_world: World, tmp_path: P
         account = {"CDSE_USER": "sample", "CDSE_PASSWORD": "sample"}
 
         def rerun() -> int:
-            code, said = command("cron_rerun", tmp_path, config, "DownloadL1C", "--tile", TILE, **account)
+            code, said = command("cron-rerun", tmp_path, config, "DownloadL1C", "--tile", TILE, **account)
             assert said == "", "cron would mail this"
             return code
 
@@ -74,14 +74,14 @@ def test_cron_reruns_tell_once_rest_and_recover(sample_world: World, tmp_path: P
         assert f"{TILE}: 3 failed tries, rests until" in said
         assert "503" in said
         assert f"product id {err.stem}, and {err}" in said
-        assert f"scripts/clear-tries {TILE}" in said
+        assert f"ben-luigi clear-tries {TILE}" in said
         assert re.search(r"Failed:\n  DownloadL1C\(tile=31UGR_20171015\)", said)
 
         lock = tmp_path / "data" / "cron" / f"{socket.gethostname()}.lock"
         with lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             assert rerun() == 10
-        assert command("clear_tries", tmp_path, config, TILE)[0] == 0
+        assert command("clear-tries", tmp_path, config, TILE)[0] == 0
         server.script = type(server.script)([])
         assert rerun() == 0
         assert len(told) == 1

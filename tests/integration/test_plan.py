@@ -1,4 +1,4 @@
-"""`scripts/plan` before a run: on the sample, held against what the run took; on the real list of products."""
+"""`ben-luigi plan` before a run: on the sample, held against what the run took; on the real list of products."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_a_run_does_not_begin_where_locks_get_lost(url: str, place: Path, tmp_pa
         own.write_text(f"[dataset]\nworld = sample\n[database]\nurl = {through}\n")
         own.chmod(0o600)
         run = pipeline(tmp_path, config=own)
-        assert run.code == 35
+        assert run.code == 20
         assert run.said.count("a pooler that shares sessions") == 1
         assert run.tasks() == []
         with psycopg2.connect(url) as connection, connection.cursor() as cursor:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from ben_luigi import check_published
+from ben_luigi.commands import check_published
 from ben_luigi.domain.cdse.resolve import read_tile_names
 from ben_luigi.domain.dataset import metadata
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA

@@ -165,7 +165,7 @@ def test_a_tile_is_asked_for_before_the_list_of_products_is_there(
 
 def test_a_patch_that_is_not_written_is_named_and_why(rendered: dict[str, Run]) -> None:
     run = rendered["not written"]
-    assert run.code == 30
+    assert run.code == 2
     assert f"{HOLE} holds pixels without data" in run.said
-    assert f"scripts/run RenderTile --tile {SNOWY}" in run.said
+    assert f"ben-luigi run RenderTile --tile {SNOWY}" in run.said
     assert not list((run.data / "render").glob(f"*/{HOLE}*"))

@@ -60,7 +60,7 @@ def test_a_conversion_that_is_ended_leaves_its_work_and_no_process(world: World,
     own = configuration(
         tmp_path, world, dataset={"tiles": TILE}, inputs={"l1c_dir": world.products}, sen2cor={"executable": found}
     )
-    command = [sys.executable, "-m", "ben_luigi.run", "ConvertToL2A", "--tile", TILE]
+    command = [sys.executable, "-m", "ben_luigi", "run", "ConvertToL2A", "--tile", TILE]
     environment = {**os.environ, "LUIGI_CONFIG_PATH": str(own), "PYTHONPATH": str(ROOT)}
     l2a = tmp_path / "data" / "l2a"
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as running:

@@ -54,7 +54,7 @@ def test_a_run_ends_at_once_when(folder: Path, moment: str, how: str) -> None:
     """One run after another in one folder; each goes on where the one before was stopped."""
     if moment == "initdb runs" and (folder / "data" / "database" / "cluster").exists():
         (folder / "data").rename(folder / f"data-{uuid.uuid4().hex}")
-    run = OnTerminal(folder, sys.executable, "-m", "ben_luigi.run")
+    run = OnTerminal(folder, sys.executable, "-m", "ben_luigi", "run")
     run.reach(MOMENTS[moment])
     before = len(run.said)
     if how == "Ctrl-C":
@@ -70,9 +70,9 @@ def test_a_run_ends_at_once_when(folder: Path, moment: str, how: str) -> None:
     assert [path for path in (folder / "data").rglob(".unfinished-*") if "sample" not in path.parts] == []
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "verify_dataset", "cron_rerun", "central_scheduler"])
+@pytest.mark.parametrize("command", ["run", "plan", "status", "verify", "cron-rerun", "luigid"])
 def test_a_command_that_is_still_being_loaded(tmp_path: Path, command: str) -> None:
-    run = OnTerminal(tmp_path, sys.executable, "-X", "importtime", "-m", f"ben_luigi.{command}")
+    run = OnTerminal(tmp_path, sys.executable, "-X", "importtime", "-m", "ben_luigi", command)
     run.reach(_says("pandas._libs.tslibs"))
     run.press(b"\x03")
     assert run.code() == 130, run.said
@@ -95,7 +95,7 @@ def test_while_a_server_is_asked_and_does_not_answer(tmp_path: Path, options: st
     with socket.create_server(("127.0.0.1", 0)) as listening:
         own.write_text(f"[dataset]\nworld = sample\n{options.format(port=listening.getsockname()[1])}")
         own.chmod(0o600)
-        run = OnTerminal(tmp_path, sys.executable, "-m", "ben_luigi.run", LUIGI_CONFIG_PATH=str(own))
+        run = OnTerminal(tmp_path, sys.executable, "-m", "ben_luigi", "run", LUIGI_CONFIG_PATH=str(own))
         run.reach(lambda _: bool(select.select([listening], [], [], 0)[0]))
         with listening.accept()[0]:
             run.press(b"\x03")
@@ -109,7 +109,7 @@ def test_nohup_goes_on_without_its_terminal(tmp_path: Path) -> None:
     """What was ignored from the start stays ignored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        run = OnTerminal(tmp_path, sys.executable, "-X", "importtime", "-m", "ben_luigi.status")
+        run = OnTerminal(tmp_path, sys.executable, "-X", "importtime", "-m", "ben_luigi", "status")
     finally:
         signal.signal(signal.SIGHUP, before)
     run.reach(_says("pandas._libs.tslibs"))

@@ -1,4 +1,4 @@
-"""`scripts/verify` on the sample dataset, whole and damaged: what is wrong is named, and the exit code tells."""
+"""`ben-luigi verify` on the sample dataset, whole and damaged: what is wrong is named, and the exit code tells."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(shutil.which("zstd") is None, reason="no zstd")
 
 
 def verify(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "ben_luigi.verify_dataset", str(folder), *options]
+    words = [sys.executable, "-m", "ben_luigi", "verify", str(folder), *options]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -74,7 +74,9 @@ def test_the_sample_dataset_whole_and_damaged(sample_run: Run, tmp_path: Path) -
     assert described.startswith("BigEarthNet-S2.tar.zst: not the file that is meant in stac/collection.json, ")
     assert remedy.startswith("next: remove what is named there, and run again")
     assert last == f"{folder}: 5 findings"
-    assert verify(tmp_path / "none").stdout.splitlines()[0] == "no such folder"
+    none = verify(tmp_path / "none")
+    assert (none.returncode, none.stdout) == (2, "")
+    assert f"{tmp_path / 'none'}; expected: the folder of a dataset; found: no folder; next: " in none.stderr
 
 
 def test_the_pipelines_own_dataset_is_held_against_its_inputs_and_must_have_everything(
@@ -87,11 +89,11 @@ def test_the_pipelines_own_dataset_is_held_against_its_inputs_and_must_have_ever
         if path.name != "dataset":
             (data / path.name).symlink_to(path)
     folder = Path(shutil.copytree(sample_run.data / "dataset", data / "dataset"))
-    whole = run("verify_dataset", tmp_path, None)
+    whole = run("verify", tmp_path, None)
     assert whole == (0, f"{folder}: whole, and all of it fits together\n")
     (folder / "provenance.json").rename(folder / "stac" / "provenance.json")
     (folder / "report" / "index.html").write_text("")
-    code, said = run("verify_dataset", tmp_path, None)
+    code, said = run("verify", tmp_path, None)
     assert code == 1
     lines = said.splitlines()
     assert lines[:2] == ["provenance.json: missing", "stac: surplus: provenance.json"]

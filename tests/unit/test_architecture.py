@@ -34,6 +34,17 @@ def test_state_knows_nothing_of_stages(path: Path) -> None:
     assert not any(name.startswith(("ben_luigi.stages", "ben_luigi.sample")) for name in architecture.imports(path))
 
 
+def test_only_the_program_imports_commands() -> None:
+    """What they compute is in `domain`; one may build on another."""
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if path.parent.name != "commands"
+        and any(name.startswith("ben_luigi.commands") for name in architecture.imports(path))
+    }
+    assert found == {"program.py"}
+
+
 def test_no_two_stages_import_each_other() -> None:
     """So they have an order: the one of their table."""
     order = architecture.stages()

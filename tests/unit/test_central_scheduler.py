@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ben_luigi.central_scheduler import CentralScheduler
+from ben_luigi.commands.luigid import CentralScheduler
 
 HOUR_S = 3600.0
 DELAYS = {"worker_disconnect_delay": 120, "retry_delay": 6 * HOUR_S, "remove_delay": 14 * 24 * HOUR_S}

@@ -1,4 +1,4 @@
-"""`scripts/check-published` on a made-up publication of one tile, and on what goes wrong in it."""
+"""`ben-luigi check-published` on a made-up publication of one tile, and on what goes wrong in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from ben_luigi import check_published
+from ben_luigi.commands import check_published
 from ben_luigi.domain.dataset import metadata
 from ben_luigi.sample.countries import write_countries
 
@@ -70,8 +70,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, object, str]:
-    monkeypatch.setattr("sys.argv", ["check-published", str(folder)])
-    code = check_published.main()
+    code = check_published.main([str(folder)])
     said = capsys.readouterr()
     return code, json.loads(said.out) if said.out else None, said.err
 

@@ -1,4 +1,4 @@
-"""`scripts/compare-levels` beside the zstd program."""
+"""`ben-luigi compare-levels` beside the zstd program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ben_luigi import compare_levels
+from ben_luigi.commands import compare_levels
 
 
 @pytest.fixture
@@ -40,8 +40,7 @@ def test_sizes_are_those_of_the_zstd_program(folder: Path) -> None:
 def test_it_prints_a_row_a_level(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["compare-levels", str(folder), "--levels", "1", "9"])
-    assert compare_levels.main() == 0
+    assert compare_levels.main([str(folder), "--levels", "1", "9"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "3 files, 2,610,000 bytes"
     rows = [line.split() for line in lines[2:]]
@@ -54,6 +53,5 @@ def test_it_prints_a_row_a_level(
 def test_without_content_there_is_nothing_to_compare(
     folder: Path, path: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["compare-levels", str(folder / path)])
-    assert compare_levels.main() == 2
+    assert compare_levels.main([str(folder / path)]) == 2
     assert said in capsys.readouterr().err

@@ -198,8 +198,8 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "command",
     [
-        [sys.executable, "-m", "ben_luigi.status"],
-        [sys.executable, "-m", "ben_luigi.central_scheduler"],
+        [sys.executable, "-m", "ben_luigi", "status"],
+        [sys.executable, "-m", "ben_luigi", "luigid"],
         [str(Path(sys.executable).with_name("luigi")), "--module", "ben_luigi", "FinalizeDataset"],
     ],
     ids=["status", "luigid", "luigi"],

@@ -1,17 +1,17 @@
-"""What `scripts/cron-rerun` makes of the failures that a run leaves, whatever the clock says of them."""
+"""What `ben-luigi cron-rerun` makes of the failures that a run leaves, whatever the clock says of them."""
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import luigi
 import pytest
 
-from ben_luigi import cron_rerun
+from ben_luigi.commands import cron_rerun
 from ben_luigi.domain import files
+from ben_luigi.exit_codes import ExitCode
 from ben_luigi.state.failures import Failure
 
 BEFORE = Failure("CutPatches()", "", "BadProduct", "failed long ago", False, "2026-11-24T10:00:00Z", "north")
@@ -27,16 +27,15 @@ def test_what_fails_while_the_clock_is_set_back_waits_for_a_person_and_is_told(
     def run(arguments: list[str], lock: int) -> tuple[Path, int]:
         fail(AN_HOUR_BACK)
         files.write_text(tmp_path / "logs" / "run-1.log", "the log")
-        return tmp_path / "logs" / "run-1.log", 30
+        return tmp_path / "logs" / "run-1.log", 20
 
     settings = luigi.configuration.get_config()
     settings.set("dataset", "data_dir", str(tmp_path))
     monkeypatch.setattr(cron_rerun, "configure", lambda: None)
     monkeypatch.setattr(cron_rerun, "_run", run)
-    monkeypatch.setattr(sys, "argv", ["cron_rerun"])
     try:
         fail(BEFORE)
-        assert cron_rerun.main() == cron_rerun.WAITING
+        assert cron_rerun.main([]) == ExitCode.WAITS_FOR_PERSON
     finally:
         settings.remove_option("dataset", "data_dir")
     said = capsys.readouterr().out

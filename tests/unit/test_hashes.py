@@ -46,7 +46,7 @@ def fill(folder: Path, count: int) -> list[Path]:
 def test_a_folder_of_tiffs_is_listed_as_sha256sum_lists_it(tmp_path: Path) -> None:
     folder = tmp_path / "tiffs"
     paths = fill(folder, 1200)
-    module = [sys.executable, "-m", "ben_luigi.hash_folder", str(folder)]
+    module = [sys.executable, "-m", "ben_luigi", "hash-folder", str(folder)]
     done = subprocess.run(module, cwd=ROOT, capture_output=True, text=True, check=True)
     said = subprocess.run(["sha256sum", *paths], capture_output=True, text=True, check=True).stdout
     rows = sorted((Path(path).stem, sha256) for sha256, path in map(str.split, said.splitlines()))
@@ -56,7 +56,7 @@ def test_a_folder_of_tiffs_is_listed_as_sha256sum_lists_it(tmp_path: Path) -> No
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
-    module = [sys.executable, "-m", "ben_luigi.hash_folder", str(tmp_path / "none")]
+    module = [sys.executable, "-m", "ben_luigi", "hash-folder", str(tmp_path / "none")]
     refused = subprocess.run(module, cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 2 and str(tmp_path / "none") in refused.stderr
     with pytest.raises(BadInput, match="none"):

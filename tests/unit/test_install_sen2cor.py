@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ben_luigi.commands.install_sen2cor import INSTALLER, install
 from ben_luigi.domain.errors import BadInput, Sen2CorError
 from ben_luigi.domain.inputs import PinnedFile
-from ben_luigi.install_sen2cor import INSTALLER, install
 
 SCRIPT = '#!/bin/sh\n[ "$1" = --target ] || exit 2\nmkdir -p "$2/bin" && echo "#!/bin/sh" > "$2/bin/L2A_Process"\n'
 

@@ -1,4 +1,4 @@
-"""`scripts/link-patches`: what it links, and what it refuses."""
+"""`ben-luigi link-patches`: what it links, and what it refuses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ben_luigi import link_patches
+from ben_luigi.commands import link_patches
 from ben_luigi.domain.dataset import links
 from ben_luigi.domain.errors import BadInput, BadName
 from ben_luigi.domain.names import PatchId
@@ -74,14 +74,10 @@ def test_a_parquet_file_is_a_list_and_nonsense_is_none(tmp_path: Path) -> None:
         links.read_list(tmp_path / "list.txt")
 
 
-def test_the_command_says_what_it_did(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_says_what_it_did(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "list.txt").write_text("\n".join(map(str, PATCHES)))
-    command = ["link-patches", str(tmp_path / "list.txt"), str(tmp_path / "some"), "--from"]
-    monkeypatch.setattr("sys.argv", [*command, str(source)])
-    assert link_patches.main() == 0
+    arguments = [str(tmp_path / "list.txt"), str(tmp_path / "some"), "--from"]
+    assert link_patches.main([*arguments, str(source)]) == 0
     assert capsys.readouterr().out == f"3 patches of {source} are linked in {tmp_path / 'some'}\n"
-    monkeypatch.setattr("sys.argv", [*command, str(tmp_path)])
-    assert link_patches.main() == 2
-    assert "ExportPatches" in capsys.readouterr().err
+    assert link_patches.main([*arguments, str(tmp_path)]) == 2
+    assert "ben-luigi export" in capsys.readouterr().err

@@ -11,10 +11,12 @@ from pathlib import Path
 import luigi
 import pytest
 
-from ben_luigi.cron_rerun import DONE, FAILED, WAITING, Outcome, code_of
+from ben_luigi.commands import run
+from ben_luigi.commands.cron_rerun import Outcome
 from ben_luigi.domain import notice
 from ben_luigi.domain.cdse.errors import CredentialsError, RestingError
 from ben_luigi.domain.errors import BadInput, DiskError, PipelineError
+from ben_luigi.exit_codes import ExitCode
 from ben_luigi.state import failures
 
 TEXT = "CutPatches(tile=33UUP_20170613)\n  no room; 0 GB\n.\nÄnderung"
@@ -100,16 +102,16 @@ def test_only_a_change_for_the_worse_is_told(
 @pytest.mark.parametrize(
     ("error", "by_hand", "ended", "code"),
     [
-        (CredentialsError("CDSE account", found="Invalid user credentials"), False, 30, WAITING),
-        (DiskError("l1c", found="no space"), False, 30, WAITING),
-        (BadInput("input clc_gpkg", found="no path given"), True, 30, WAITING),
-        (BadInput("input countries_geojson", found="no route to host"), False, 30, FAILED),
-        (RestingError("tile 33UUP_20170613", found="3, the last one an hour ago"), False, 30, FAILED),
-        (ValueError("a bug"), False, 30, FAILED),
-        (None, False, 35, WAITING),
-        (None, False, 25, FAILED),
-        (None, False, 40, FAILED),
-        (None, False, 0, DONE),
+        (CredentialsError("CDSE account", found="Invalid user credentials"), False, 30, ExitCode.WAITS_FOR_PERSON),
+        (DiskError("l1c", found="no space"), False, 30, ExitCode.WAITS_FOR_PERSON),
+        (BadInput("input clc_gpkg", found="no path given"), True, 30, ExitCode.WAITS_FOR_PERSON),
+        (BadInput("input countries_geojson", found="no route to host"), False, 30, ExitCode.FAILED),
+        (RestingError("tile 33UUP_20170613", found="3, the last one an hour ago"), False, 30, ExitCode.FAILED),
+        (ValueError("a bug"), False, 30, ExitCode.FAILED),
+        (None, False, 35, ExitCode.WAITS_FOR_PERSON),
+        (None, False, 25, ExitCode.FAILED),
+        (None, False, 40, ExitCode.FAILED),
+        (None, False, 0, ExitCode.DONE),
     ],
 )
 def test_what_only_a_person_can_mend_is_waited_for(
@@ -120,7 +122,7 @@ def test_what_only_a_person_can_mend_is_waited_for(
         failures.note(task, error, needs_person=by_hand)
         (noted,) = failures.noted()
         assert (noted.task, noted.kind) == (str(task), type(error).__name__)
-    assert code_of(ended, failures.noted()) == code
+    assert run.meaning(ended, task, []) == code
     failures.forget(task)
     assert failures.noted() == []
 

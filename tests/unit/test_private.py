@@ -12,7 +12,8 @@ from pathlib import Path
 import luigi
 import pytest
 
-from ben_luigi import config, cron_rerun
+from ben_luigi import config
+from ben_luigi.commands import cron_rerun
 from ben_luigi.domain import private
 from ben_luigi.domain.errors import BadInput, PipelineError
 from ben_luigi.state import failures

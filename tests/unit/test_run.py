@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,8 @@ import luigi
 import pytest
 from luigi.rpc import RPCError
 
-from ben_luigi import config, run
+from ben_luigi import config
+from ben_luigi.commands import run
 from ben_luigi.stages.finalize import FinalizeDataset
 
 ARGV = ["--module", "ben_luigi", "FinalizeDataset"]
@@ -48,9 +48,8 @@ def test_help_makes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run, "configure", lambda: None)
-    monkeypatch.setattr(sys, "argv", ["run", "--help"])
     with pytest.raises(SystemExit) as end:
-        run.main()
+        run.main(["--help"])
     assert not end.value.code
     said = capsys.readouterr().out
     assert said.startswith("usage")

@@ -53,7 +53,7 @@ def link(wanted: Iterable[PatchId], source: Path, folder: Path) -> int:
             source,
             expected="folders of the patches in the list",
             found=f"none of {some(missing)}",
-            remedy=f"scripts/run ExportPatches --tile unpacks a tile; needed: {some(tiles)}",
+            remedy=f"ben-luigi export --tile unpacks a tile; needed: {some(tiles)}",
         )
     links = {
         _place(folder, archive, patch): _place(source, archive, patch)

@@ -44,7 +44,7 @@ def find_executable(executable: str) -> Path:
             f"Sen2Cor {VERSION}",
             expected=f"the program {executable or PROGRAM}",
             found="no such executable file" if executable else "none of that name on PATH",
-            remedy=f"scripts/install-sen2cor <folder> installs {SOURCE} (sha256 {SHA256}), by hand: with bash and "
+            remedy=f"ben-luigi install-sen2cor <folder> installs {SOURCE} (sha256 {SHA256}), by hand: with bash and "
             f"--target <folder>; then set [sen2cor] executable = <folder>/bin/{PROGRAM}",
         )
     return Path(found).absolute()
@@ -68,7 +68,7 @@ def version(executable: str) -> str:
             program,
             expected="its help, with -h",
             found=str(error),
-            remedy="check [sen2cor] executable; scripts/install-sen2cor installs it",
+            remedy="check [sen2cor] executable; ben-luigi install-sen2cor installs it",
         ) from error
     match = re.search(r"Sen2Cor\)\.\s+Version:\s+(\d+(?:\.\d+)+)", said.stdout + said.stderr)
     if match is None:
@@ -76,7 +76,7 @@ def version(executable: str) -> str:
             program,
             expected="help that begins with a version",
             found=(said.stdout + said.stderr)[:200],
-            remedy="check [sen2cor] executable; scripts/install-sen2cor installs it",
+            remedy="check [sen2cor] executable; ben-luigi install-sen2cor installs it",
         )
     return match[1]
 
@@ -105,7 +105,7 @@ def convert(
                 f"{name.tile_key}: {program}",
                 expected="a program that can be started",
                 found=str(error),
-                remedy="check [sen2cor] executable; scripts/install-sen2cor installs it",
+                remedy="check [sen2cor] executable; ben-luigi install-sen2cor installs it",
             ) from error
     said = _end_of(log, _JUDGED_BYTES)
     failure = _judge(code, said, output, name)

@@ -93,7 +93,7 @@ const report = (() => {
     made.append(listed([
       ...(here ? ofRow(tile, row, state) : []),
       ["upper-left corner", `${left} m E, ${top} m N, EPSG:${tile.epsg}`],
-      ...(here || "mu".includes(state) ? [["picture", `scripts/run RenderPatches --patches ${id}`]] : []),
+      ...(here || "mu".includes(state) ? [["picture", `ben-luigi render --patches ${id}`]] : []),
     ]));
     const link = element("p");
     link.append(element("a", `Tile ${tile.key}`, { href: `${root}tiles/${tile.key}.html` }));

@@ -1,4 +1,4 @@
-"""What the commands in `scripts/` have in common: their help, and what they say when they cannot do their work."""
+"""What the commands have in common: their help, and what they say when they cannot do their work."""
 
 from __future__ import annotations
 
@@ -6,33 +6,39 @@ import argparse
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.exit_codes import ExitCode
 
-CANNOT = 2
-"""The exit code of a command that cannot do its work, as of one that does not understand its arguments."""
-
-
-_WRONG_CONFIGURATION = 20
-"""The exit code of every command that finds the configuration wrong, before it looks at its arguments."""
+PROGRAM = "ben-luigi"
 
 
-def parser(command: str, text: str | None, codes: Mapping[int, str]) -> argparse.ArgumentParser:
-    """The parser of `scripts/<command>`, whose help is the docstring of its module, and what its exit codes mean.
+def parser(prog: str, text: str | None) -> argparse.ArgumentParser:
+    """The parser of `prog`, as `ben-luigi plan`, whose help is the docstring of its module, and what exit codes mean.
 
     The docstring begins with how the command is used, and a colon.
     """
-    said = (text or "").partition(": ")[2]
-    everywhere = {_WRONG_CONFIGURATION: "the configuration has to be corrected"} | dict(codes)
-    meanings = "; ".join(f"{code} {meaning}" for code, meaning in sorted(everywhere.items()))
+    description = (text or "").partition(": ")[2]
+    codes = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in ExitCode)
     return argparse.ArgumentParser(
-        prog=f"scripts/{command}",
-        description=_filled(said[:1].upper() + said[1:]),
-        epilog=_filled(f"Exit codes: {meanings}."),
+        prog=prog,
+        description=_filled(description[:1].upper() + description[1:]),
+        epilog=f"exit codes:\n{codes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """The type of an argument: a whole number of at least `least`."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}; found {text!r}")
+        return int(text)
+
+    return number
 
 
 def _filled(text: str) -> str:
@@ -45,7 +51,9 @@ def _filled(text: str) -> str:
     )
 
 
-def refuse(used: argparse.ArgumentParser, error: Exception | str, code: int = CANNOT) -> int:
+def refuse(
+    used: argparse.ArgumentParser, error: Exception | str, code: ExitCode = ExitCode.WRONG_ARGUMENTS
+) -> ExitCode:
     """Say why a command cannot do its work; gives the exit code."""
     if isinstance(error, OSError) and error.filename:
         path, found, remedy = error.filename, str(error.strerror), "correct the path, or who may read and write there"

@@ -1,33 +1,37 @@
-"""`scripts/cron-rerun [TASK ARGUMENTS...]`: one run for cron or a timer, that never overlaps with another.
+"""`ben-luigi cron-rerun [TASK ARGUMENTS...]`: one run for cron or a timer, that never overlaps with another.
 
 What it prints is in `data_dir/logs`; `[cron]` in the configuration says whom it tells of a change for the worse.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ben_luigi import command, config, signals, terminal
+from ben_luigi import config, signals
+from ben_luigi.commands import command
+from ben_luigi.commands.run import configure
 from ben_luigi.domain import locks, notice, private, surroundings
-from ben_luigi.domain.errors import PipelineError
-from ben_luigi.run import configure
+from ben_luigi.domain.errors import PipelineError, some
+from ben_luigi.exit_codes import STOPPED, ExitCode
 from ben_luigi.state import failures
 
-DONE, ALREADY_RUNNING, WAITING, FAILED = 0, 10, 20, 30
-STOPPED = (129, 130, 143)
-_BY_GRAVITY = (DONE, FAILED, WAITING)
-_SAID = {DONE: "done", WAITING: "waiting for a person", FAILED: "failed"}
-_CANNOT_BE_MADE = 35
-"""Luigi's code for a graph that cannot be made: options or inputs have to be corrected."""
+_BY_GRAVITY = (ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_ARGUMENTS, ExitCode.WAITS_FOR_PERSON)
+_SAID: dict[int, str] = {
+    ExitCode.DONE: "done",
+    ExitCode.FAILED: "failed",
+    ExitCode.WRONG_ARGUMENTS: "wrong arguments",
+    ExitCode.WAITS_FOR_PERSON: "waiting for a person",
+}
 
 
 @dataclass(frozen=True)
@@ -44,34 +48,39 @@ class Outcome:
         )
 
 
-def main() -> int:
+def parser() -> argparse.ArgumentParser:
+    """The parser of its help; the arguments are those of `ben-luigi run`."""
+    used = command.parser("ben-luigi cron-rerun", __doc__)
+    used.usage = f"{used.prog} [-h] [TASK ARGUMENTS...]"
+    used.add_argument("task", nargs="?", metavar="TASK ARGUMENTS...", help="as ben-luigi run takes them")
+    return used
+
+
+def main(arguments: Sequence[str]) -> int:
     """Run unless a run is under way; tell of a change for the worse."""
-    codes = {
-        **_SAID,
-        ALREADY_RUNNING: "already running",
-        FAILED: "failed, tried again by the next run",
-        **dict.fromkeys(STOPPED, "stopped"),
-    }
-    parser = command.parser("cron-rerun", __doc__, dict(sorted(codes.items())))
-    parser.usage = f"{parser.prog} [-h] [TASK ARGUMENTS...]"
-    parser.add_argument("task", nargs="?", metavar="TASK ARGUMENTS...", help="as scripts/run takes them")
-    parser.parse_known_args()
+    parser().parse_known_args(arguments)
     configure()
     with _lock() as lock:
         if lock is None:
-            return ALREADY_RUNNING
+            return ExitCode.ALREADY_RUNNING
         before = set(failures.noted())
-        log, ended = _run(sys.argv[1:], lock)
+        log, code = _run(list(arguments), lock)
         _rotate(log.parent, int(config.cron().keep_logs))
-        if ended in (ALREADY_RUNNING, *STOPPED):
-            if ended in STOPPED and sys.stderr.isatty():
-                print(f"the run was stopped, as its log says: {log}", file=sys.stderr)
-            return ended
-        known = [] if ended == DONE else failures.noted()
-        new = [failure for failure in known if failure not in before]  # not by its time: clocks jump, and hosts' differ
-        code = code_of(ended, new)
+        if code in (ExitCode.ALREADY_RUNNING, *STOPPED):
+            if code in STOPPED:
+                _say(f"the run was stopped, as its log says: {log}")
+            return code
+        code = code if code in _BY_GRAVITY else ExitCode.FAILED  # killed
+        known = [] if code == ExitCode.DONE else failures.noted()
+        new = [failure for failure in known if failure not in before]
         _tell(code, known, new, log)
         return code
+
+
+def _say(text: str) -> None:
+    """To whoever sits before it; cron would mail it each time."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
 
 
 @contextmanager
@@ -81,7 +90,10 @@ def _lock() -> Iterator[int | None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = locks.opened(path)
     try:
-        yield descriptor if locks.try_take(descriptor, locks.ALONE) else None
+        is_free = locks.try_take(descriptor, locks.ALONE)
+        if not is_free:
+            _say(f"already running: {some(locks.holders(descriptor))}; its log is in {config.data_dir() / 'logs'}")
+        yield descriptor if is_free else None
     finally:
         os.close(descriptor)
 
@@ -94,7 +106,7 @@ def _run(arguments: list[str], lock: int) -> tuple[Path, int]:
     """The log of a run, and its exit code. What stops this process is passed on to it; it holds the lock as well."""
     log = config.data_dir() / "logs" / f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}.log"
     with private.open_anew(log) as file:
-        command = [*surroundings.own_python(), "-m", "ben_luigi.run", *arguments]
+        command = [*surroundings.own_python(), "-m", "ben_luigi", "run", *arguments]
         process = subprocess.Popen(
             command, env=os.environ, stdin=subprocess.DEVNULL, stdout=file, stderr=file, pass_fds=[lock]
         )
@@ -108,15 +120,6 @@ def _rotate(folder: Path, keep: int) -> None:
         old.unlink(missing_ok=True)
 
 
-def code_of(ended: int, known: list[failures.Failure]) -> int:
-    """What the run's own exit code means to whoever looks after it."""
-    if ended == DONE:
-        return DONE
-    if ended == _CANNOT_BE_MADE or any(failure.needs_person for failure in known):
-        return WAITING
-    return FAILED
-
-
 def _tell(code: int, known: list[failures.Failure], new: list[failures.Failure], log: Path) -> None:
     """Send a notice on a change for the worse; what cannot be sent is sent by the next run. `new` are of this run."""
     path = _folder() / f"{socket.gethostname()}.json"
@@ -128,7 +131,7 @@ def _tell(code: int, known: list[failures.Failure], new: list[failures.Failure],
         subject = f"ben_luigi on {socket.gethostname()}: {_SAID[outcome.code]}"
         lines = [f"The run in {config.data_dir()} has ended: {_SAID[outcome.code]}.", ""]
         lines += [line for failure in worse for line in (failure.task, f"  {failure.error}", "")]
-        lines += [f"More of it: scripts/status, and {log}", _last_lines(log) if not worse else ""]
+        lines += [f"More of it: ben-luigi status, and {log}", _last_lines(log) if not worse else ""]
         try:
             _send(subject, "\n".join(lines))
         except PipelineError as error:
@@ -143,7 +146,7 @@ def _read(path: Path) -> Outcome:
         said = json.loads(path.read_text(encoding="utf-8"))
         return Outcome(_BY_GRAVITY[_BY_GRAVITY.index(said["code"])], tuple(said["failed"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return Outcome(DONE, ())
+        return Outcome(ExitCode.DONE, ())
 
 
 def _send(subject: str, text: str) -> None:
@@ -159,8 +162,3 @@ def _last_lines(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 2_000))
         return os.fsdecode(file.read()).strip()
-
-
-if __name__ == "__main__":
-    terminal.outlive_readers()
-    sys.exit(main())

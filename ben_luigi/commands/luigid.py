@@ -1,4 +1,4 @@
-"""`scripts/luigid`: Luigi's central scheduler with this project's settings, on loopback, its state in the data folder.
+"""`ben-luigi luigid`: Luigi's central scheduler with the settings of this project, its state in the data folder.
 
 It reads `[resources]` and `[scheduler]`, which the workers do not; what they leave open follows from our options.
 Other arguments are luigid's own: --background, --pidfile FILE, --logdir FOLDER, --state-path FILE, --unix-socket FILE.
@@ -6,10 +6,11 @@ Other arguments are luigid's own: --background, --pidfile FILE, --logdir FOLDER,
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,13 +24,16 @@ from luigi.task_status import FAILED, RUNNING
 from tornado.routing import RuleRouter
 from tornado.web import Application
 
-from ben_luigi import command, config
+from ben_luigi import config
+from ben_luigi.commands import command
+from ben_luigi.commands.luigid_requests import Guard, own_names
+from ben_luigi.commands.run import configure
 from ben_luigi.domain import private
 from ben_luigi.domain.errors import PipelineError
-from ben_luigi.luigid_requests import Guard, own_names
-from ben_luigi.run import configure
+from ben_luigi.exit_codes import ExitCode
 
-ADDRESS, PORT = "127.0.0.1", "8082"
+ADDRESS = "127.0.0.1"
+_log = logging.getLogger("ben_luigi")
 
 _DISCONNECT_S = 120
 """A worker pings every second, whatever its tasks do. One that is silent for so long is taken for dead, and its tasks
@@ -58,14 +62,39 @@ class CentralScheduler(Scheduler):
                 self.forgive_failures(task.id)
 
 
-def main() -> int:
+def parser() -> argparse.ArgumentParser:
+    """The parser of its arguments; luigid's own are left to it."""
+    used = command.parser("ben-luigi luigid", __doc__)
+    used.add_argument("--address", metavar="HOST", default=ADDRESS, help=f"where to listen; by default {ADDRESS}")
+    used.add_argument(
+        "--port", metavar="N", type=command.whole(1), help="by default what [core] scheduler_port says, 8082 if nothing"
+    )
+    return used
+
+
+def main(arguments: Sequence[str]) -> int:
     """Serve until stopped."""
-    parser = command.parser("luigid", __doc__, {0: "stopped", command.CANNOT: "it cannot be started, and why"})
-    parser.add_argument("--address", metavar="HOST", default=ADDRESS, help=f"where to listen; by default {ADDRESS}")
-    parser.add_argument("--port", metavar="N", default=PORT, help=f"by default {PORT}")
-    listens, others = parser.parse_known_args()
+    used = parser()
+    listens, others = used.parse_known_args(arguments)
     configure()
     config.set_defaults()
+    port = listens.port or int(luigi.interface.core().scheduler_port)
+    _configure_scheduler()
+    os.umask(0o077)  # for state, log and pidfile
+    logging.getLogger("luigi.scheduler").setLevel(logging.WARNING)  # it says each word of each worker
+    logging.getLogger("tornado.access").setLevel(logging.WARNING)  # a line per request, and each worker pings
+    luigi.server.Scheduler = CentralScheduler  # type: ignore[attr-defined]  # luigid has no option for it
+    luigi.server.app = partial(_guarded, luigi.server.app, listens.address)
+    luigi.server._init_api = partial(_listening, luigi.server._init_api)
+    try:
+        luigid(["--address", listens.address, "--port", str(port), *others])
+    except (PipelineError, OSError) as error:
+        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
+    return ExitCode.DONE
+
+
+def _configure_scheduler() -> None:
+    """Tell Luigi where its state goes and how long things count, unless `[scheduler]` says otherwise."""
     settings = luigi.configuration.get_config()
     state = config.data_dir() / "luigid" / "state.pickle"
     for name, value in (
@@ -79,15 +108,14 @@ def main() -> int:
     if settings.get("scheduler", "metrics_collector", "none") == "prometheus":
         _count_bytes_too(settings)
     private.make_folder(state.parent)
-    os.umask(0o077)  # for state, log and pidfile
-    logging.getLogger("luigi.scheduler").setLevel(logging.WARNING)  # it says each word of each worker
-    luigi.server.Scheduler = CentralScheduler  # type: ignore[attr-defined]  # luigid has no option for it
-    luigi.server.app = partial(_guarded, luigi.server.app, listens.address)
-    try:
-        luigid(["--address", listens.address, "--port", listens.port, *others])
-    except (PipelineError, OSError) as error:
-        return command.refuse(parser, error)
-    return 0
+
+
+def _listening(open_sockets: Callable[..., list[Any]], **where: Any) -> list[Any]:
+    """Open the sockets as Luigi does, and say where they are: `(host, port, ...)`, or the path of a UNIX socket."""
+    names = open_sockets(**where)
+    urls = (f"http://{name[0]}:{name[1]}" if isinstance(name, tuple) else f"socket {name}" for name in names)
+    _log.info("luigid listens at %s", ", ".join(urls))
+    return names
 
 
 def _guarded(application: Callable[[Scheduler], Application], address: str, scheduler: Scheduler) -> RuleRouter:
@@ -107,7 +135,3 @@ def _count_bytes_too(settings: Any) -> None:
         )
     settings.set("scheduler", "metrics_collector", "custom")
     settings.set("scheduler", "metrics_custom_import", "ben_luigi.metrics.Collector")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,21 +1,21 @@
-"""`scripts/status`: what is complete, which tiles rest or failed and why, and what to send to CDSE support."""
+"""`ben-luigi status`: what is complete, which tiles rest or failed and why, and what to send to CDSE support."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+import argparse
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from ben_luigi import command, config, terminal
+from ben_luigi import config
+from ben_luigi.commands import command
+from ben_luigi.commands.plan import table
+from ben_luigi.commands.run import configure
 from ben_luigi.domain.errors import PipelineError
-from ben_luigi.plan import table
-from ben_luigi.run import configure
+from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import survey
 from ben_luigi.stages.resolve import AskCatalogue, known_tiles, resolutions
-from ben_luigi.state import budget, database, failures
-
-_CANNOT = 35
+from ben_luigi.state import budget, database
 
 
 def report() -> str:
@@ -30,7 +30,7 @@ def report() -> str:
 
 def _failed() -> Iterator[str]:
     """What failed last, and has not succeeded since."""
-    found = failures.noted()
+    found = survey.open_failures()
     yield "Failed:" if found else "Nothing has failed that has not succeeded since."
     for failure in found:
         mark = ", waits for a person" if failure.needs_person else ""
@@ -56,7 +56,7 @@ def _tried() -> Iterator[str]:
         if err.exists():
             yield f"    to CDSE support: product id {ids[tile]}, and {err}"
         if tried.rests_until:
-            yield f"    to end its rest: scripts/clear-tries {tile}"
+            yield f"    to end its rest: ben-luigi clear-tries {tile}"
 
 
 def _ids() -> dict[str, str]:
@@ -66,19 +66,19 @@ def _ids() -> dict[str, str]:
     return {tile: said.product.id for tile, said in resolutions().items() if said.product}
 
 
-def main() -> int:
+def parser() -> argparse.ArgumentParser:
+    """The parser of its arguments: there are none."""
+    return command.parser("ben-luigi status", __doc__)
+
+
+def main(arguments: Sequence[str]) -> int:
     """Print the state."""
-    parser = command.parser("status", __doc__, {0: "told", _CANNOT: "it cannot be told, and why"})
-    parser.parse_args()
+    used = parser()
+    used.parse_args(arguments)
     configure()
     config.set_defaults()
     try:
         print(report())
     except PipelineError as error:
-        return command.refuse(parser, error, _CANNOT)
+        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
     return 0
-
-
-if __name__ == "__main__":
-    terminal.outlive_readers()
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""`scripts/verify [FOLDER]`: whether a finished dataset, ours or downloaded, is whole and fits together.
+"""`ben-luigi verify [FOLDER]`: whether a finished dataset, ours or downloaded, is whole and fits together.
 
 Of the dataset that the pipeline makes, which is looked at without FOLDER, everything must be there. Of another one, as
 the published dataset, what is not there is not looked at, and this is said. Its rows are held against the inputs that
@@ -8,21 +8,22 @@ the options name.
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from tqdm import tqdm
 
-from ben_luigi import command, config, terminal
+from ben_luigi import config
+from ben_luigi.commands import command
+from ben_luigi.commands.run import configure
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
-from ben_luigi.domain.errors import DamagedFile, PipelineError
+from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
 from ben_luigi.domain.placement.grid import TILE_SIDE_M
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
-from ben_luigi.run import configure
+from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.finalize import REFERENCES, finished_archives, finished_files
 from ben_luigi.stages.prerequisites import input_path, side_m
 from ben_luigi.terminal import bar_format
@@ -35,28 +36,33 @@ _WORDS = {
 }
 
 
-def main() -> int:
-    """Print what is wrong, a line each, and what was not looked at."""
-    codes = {
-        0: "all that is there is well",
-        1: "something is wrong, by name",
-        command.CANNOT: "it cannot be told, and why",
-    }
-    parser = command.parser("verify", __doc__, codes)
+def parser() -> argparse.ArgumentParser:
+    """The parser of its arguments."""
+    used = command.parser("ben-luigi verify", __doc__)
     help_text = "folder of the dataset; by default the one that the pipeline makes"
-    parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
+    used.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
     for option in REFERENCES:
-        parser.add_argument(f"--{option.replace('_', '-')}", type=Path, metavar="FILE", help=_WORDS[option])
-    given = parser.parse_args()
+        used.add_argument(f"--{option.replace('_', '-')}", type=Path, metavar="FILE", help=_WORDS[option])
+    return used
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print what is wrong, a line each, and what was not looked at."""
+    used = parser()
+    given = used.parse_args(arguments)
     configure(writes=False)
     own = config.data_dir() / config.result_folder()
     folder = given.folder or own
+    if not folder.is_dir():
+        remedy = "name the folder of a dataset" if given.folder else "make it first, by ben-luigi run, or name another"
+        nothing = BadInput(folder, expected="the folder of a dataset", found="no folder", remedy=remedy)
+        return command.refuse(used, nothing, ExitCode.WRONG_ARGUMENTS if given.folder else ExitCode.WAITS_FOR_PERSON)
     try:
         is_own = folder.absolute() == own
         verdict = _verdict(folder, given, is_own)
         wrong = [*verdict.wrong, *(_changed(folder) if is_own else ())]
     except (PipelineError, OSError) as error:
-        return command.refuse(parser, error)
+        return command.refuse(used, error)
     for what in verdict.not_looked_at:
         print(f"not looked at: {what}")
     for finding in wrong:
@@ -64,7 +70,7 @@ def main() -> int:
     if wrong:
         print("next: remove what is named there, and run again; or fetch it again, if the dataset was downloaded")
     print(f"{folder}: {f'{len(wrong)} findings' if wrong else 'whole, and all of it fits together'}")
-    return 1 if wrong else 0
+    return ExitCode.FINDINGS if wrong else ExitCode.DONE
 
 
 def _verdict(folder: Path, given: argparse.Namespace, is_own: bool) -> Verdict:
@@ -101,8 +107,3 @@ def _at_hand(option: str, is_own: bool) -> Path | None:
 
 def _move(bar: tqdm[NoReturn], part: float) -> None:
     bar.update(round(100 * part) - bar.n)
-
-
-if __name__ == "__main__":
-    terminal.outlive_readers()
-    sys.exit(main())

@@ -1,18 +1,18 @@
-"""`scripts/plan`: what a run would do and take, and what is missing for it; nothing is made or downloaded."""
+"""`ben-luigi plan`: what a run would do and take, and what is missing for it; nothing is made or downloaded."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+import argparse
+from collections.abc import Iterator, Sequence
 
-from ben_luigi import command, config, terminal
+from ben_luigi import config
+from ben_luigi.commands import command
+from ben_luigi.commands.run import configure
 from ben_luigi.domain.dataset import estimate
 from ben_luigi.domain.errors import PipelineError
-from ben_luigi.run import configure
+from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import survey
 from ben_luigi.stages.resolve import known_tiles
-
-_WAITING, _CANNOT = 20, 35
 
 
 def report() -> tuple[str, list[PipelineError]]:
@@ -89,21 +89,20 @@ def _span(hours: float) -> str:
     return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"
 
 
-def main() -> int:
+def parser() -> argparse.ArgumentParser:
+    """The parser of its arguments: there are none."""
+    return command.parser("ben-luigi plan", __doc__)
+
+
+def main(arguments: Sequence[str]) -> int:
     """Print the plan."""
-    codes = {0: "nothing is missing", _WAITING: "something is missing", _CANNOT: "there can be no plan, and why"}
-    parser = command.parser("plan", __doc__, codes)
-    parser.parse_args()
+    used = parser()
+    used.parse_args(arguments)
     configure()
     config.set_defaults()
     try:
         said, missing = report()
     except PipelineError as error:
-        return command.refuse(parser, error, _CANNOT)
+        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
     print(said)
-    return _WAITING if missing else 0
-
-
-if __name__ == "__main__":
-    terminal.outlive_readers()
-    sys.exit(main())
+    return ExitCode.WAITS_FOR_PERSON if missing else ExitCode.DONE

@@ -1,15 +1,16 @@
-"""`scripts/install-sen2cor FOLDER [FILE]`: fetch the installer of Sen2Cor 2.11, verify it by its hash, and run it.
+"""`ben-luigi install-sen2cor FOLDER [FILE]`: fetch the installer of Sen2Cor 2.11, verify it by its hash, and run it.
 
 Then it says what to write into the configuration.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from ben_luigi import command, terminal
+from ben_luigi.commands import command
 from ben_luigi.domain import inputs, surroundings
 from ben_luigi.domain.errors import BadInput, PipelineError, Sen2CorError
 from ben_luigi.domain.products import sen2cor
@@ -42,22 +43,22 @@ def install(folder: Path, file: Path | None = None, pinned: inputs.PinnedFile = 
     return program
 
 
-def main() -> int:
+def parser() -> argparse.ArgumentParser:
+    """The parser of its arguments."""
+    used = command.parser("ben-luigi install-sen2cor", __doc__)
+    used.add_argument("folder", type=Path, metavar="FOLDER", help="where to install it; absent or empty")
+    used.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the installer, if you have it already")
+    return used
+
+
+def main(arguments: Sequence[str]) -> int:
     """Install, and say how to go on."""
-    codes = {0: "installed", command.CANNOT: "it cannot be installed, and why"}
-    parser = command.parser("install-sen2cor", __doc__, codes)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to install it; absent or empty")
-    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the installer, if you have it already")
-    arguments = parser.parse_args()
+    used = parser()
+    options = used.parse_args(arguments)
     try:
-        program = install(arguments.folder, arguments.file)
+        program = install(options.folder, options.file)
     except (PipelineError, OSError) as error:
-        return command.refuse(parser, error)
+        return command.refuse(used, error)
     print(f"Sen2Cor {sen2cor.version(str(program))} is installed. Write into your configuration:\n")
     print(f"[sen2cor]\nexecutable = {program}")
     return 0
-
-
-if __name__ == "__main__":
-    terminal.outlive_readers()
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Which requests `scripts/luigid` obeys: those of workers, of its own pages and of people, not of any other page.
+"""Which requests `ben-luigi luigid` obeys: those of workers, of its own pages and of people, not of any other page.
 
 A browser sends requests to this machine for whatever page it has open: with `Origin` or `Sec-Fetch-Site`, or, as the
 address of an image, with neither. And a page whose name its owner has lead to this machine for a moment (DNS rebinding)

@@ -1,4 +1,4 @@
-"""`scripts/compare-levels FILE...`: what each zstd level makes of one's own files: time, size, ratio.
+"""`ben-luigi compare-levels FILE...`: what each zstd level makes of one's own files: time, size, ratio.
 
 They are compressed as the archives are, by one core, in frames of 8 MiB; nothing is written. The last column is how
 many of them a quick search packs as well as the level's own. The pipeline's level is `[archive] level`.
@@ -6,14 +6,14 @@ many of them a quick search packs as well as the level's own. The pipeline's lev
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ben_luigi import command, terminal
+from ben_luigi.commands import command
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats import packing
 
@@ -67,13 +67,11 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def main() -> int:
-    """Print a table, a row a level."""
-    parser = command.parser(
-        "compare-levels", __doc__, {0: "compared", command.CANNOT: "there is nothing to compare, and why"}
-    )
-    parser.add_argument("paths", type=Path, nargs="+", metavar="FILE", help="files, or folders of files")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The parser of its arguments."""
+    used = command.parser("ben-luigi compare-levels", __doc__)
+    used.add_argument("paths", type=Path, nargs="+", metavar="FILE", help="files, or folders of files")
+    used.add_argument(
         "--levels",
         type=int,
         nargs="+",
@@ -82,7 +80,13 @@ def main() -> int:
         metavar="LEVEL",
         help=f"1 to 22; by default {' '.join(map(str, _LEVELS))}",
     )
-    options = parser.parse_args()
+    return used
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print a table, one row per level."""
+    used = parser()
+    options = used.parse_args(arguments)
     try:
         found = [path for given in options.paths for path in (sorted(given.rglob("*")) if given.is_dir() else [given])]
         files = [path for path in found if not path.is_dir()]
@@ -90,17 +94,12 @@ def main() -> int:
         if not total:
             given = ", ".join(map(str, options.paths))
             return command.refuse(
-                parser, BadInput(given, expected="files with content", found="none", remedy="name others")
+                used, BadInput(given, expected="files with content", found="none", remedy="name others")
             )
         print(f"{len(files)} files, {total:,} bytes")
         print(f"{'level':>5} {'seconds':>9} {'MB/s':>9} {'bytes':>16} {'ratio':>7} {'quick':>6}")
         for level in options.levels:
             print(compress(files, level).line(), flush=True)
     except OSError as error:
-        return command.refuse(parser, error)
+        return command.refuse(used, error)
     return 0
-
-
-if __name__ == "__main__":
-    terminal.outlive_readers()
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""`scripts/run [TASK ARGUMENTS...]`: make the dataset, or what one task leaves behind, with all that it needs.
+"""`ben-luigi run [TASK ARGUMENTS...]`: make the dataset, or what one task leaves behind, with all that it needs.
 
 Without configuration it runs on the sample world, which it makes itself. LUIGI_CONFIG_PATH names your own
 configuration. Whatever is there, and made from what is asked for now, is not made again.
@@ -6,6 +6,7 @@ configuration. Whatever is there, and made from what is asked for now, is not ma
 
 from __future__ import annotations
 
+import argparse
 import logging
 import multiprocessing
 import os
@@ -13,10 +14,13 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import luigi
+import luigi.lock
 import psutil
 from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import LuigiConfigParser
@@ -26,29 +30,34 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.task_register import Register
 from luigi.worker import fork_lock
 
-from ben_luigi import command, config, signals, terminal, usage
-from ben_luigi.configuration import loading
-from ben_luigi.domain import network
-from ben_luigi.domain.errors import BadName, PipelineError, some
+from ben_luigi import config, signals, terminal
+from ben_luigi.commands import command, usage
+from ben_luigi.configuration import loading, luigi_options
+from ben_luigi.domain import locks, network
+from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
+from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.comparison import CompareWithPublished, beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
+from ben_luigi.stages.resolve import check_tile
 from ben_luigi.stages.retention import retire_all
+from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import code as own_code
 from ben_luigi.state import database, failures, identity, occupancy, server
 
-_DAMAGED, _SCHEDULING_ERROR, _UNHANDLED = 30, 35, 40
-_CODES = {
-    0: "all is there",
-    command.CANNOT: "no such task, or not with these arguments",
-    10: "already running",
-    20: "an input is missing, or the configuration has to be corrected",
-    25: "not run",
-    30: "something failed, which the next run tries again",
-    _SCHEDULING_ERROR: "the graph cannot be made, and why",
-    _UNHANDLED: "no luigid, or an error that nobody expected",
-    129: "its terminal was closed",
-    130: "stopped by Ctrl-C",
-    143: "stopped by SIGTERM",
+_SCHEDULING_ERROR, _UNHANDLED = 35, 40
+_LUIGIS = {
+    20: ExitCode.WAITS_FOR_PERSON,
+    25: ExitCode.FAILED,
+    _SCHEDULING_ERROR: ExitCode.WAITS_FOR_PERSON,
+    _UNHANDLED: ExitCode.FAILED,
+}
+"""What Luigi's own exit codes mean here."""
+_AGAIN = "un the same command again: only what is missing is made."
+_ADVICE: dict[int, str] = {
+    ExitCode.WRONG_ARGUMENTS: "Correct the arguments, as is said above.",
+    ExitCode.ALREADY_RUNNING: "The other run, which is named above, makes it.",
+    ExitCode.WAITS_FOR_PERSON: f"Correct what is said above, and r{_AGAIN}",
+    ExitCode.FAILED: f"R{_AGAIN}",
 }
 _BROKEN = re.compile(
     r"Will not run (?P<task>.*) or any dependencies due to error in \w+\(\) method:\n(?P<trace>.*)", re.DOTALL
@@ -60,29 +69,49 @@ _GRACE_S = 5.0
 _log = logging.getLogger("ben_luigi")
 
 
-def main() -> int:
-    """Run `FinalizeDataset`, or the task given, and say where the result is; the exit code is Luigi's."""
+def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser of its help, or of that of the task in `arguments`."""
+    return usage.parser(arguments, __doc__)
+
+
+def main(arguments: Sequence[str], prog: str = "") -> int:
+    """Run `FinalizeDataset`, or the task given, say where the result is and how long it took; gives the exit code."""
+    started = time.monotonic()
+    code = _main(list(arguments), prog)
+    if not signals.came:
+        print(f"({time.monotonic() - started:.0f} s)")
+    return code
+
+
+def _main(arguments: list[str], prog: str) -> int:
     signals.catch()
-    configure()
+    if not usage.help_is_wanted(arguments):
+        configure()
     terminal.summary_follows = True
     config.set_defaults()
+    luigi.configuration.get_config().read_dict(
+        {"retcode": luigi_options.DEFAULTS["retcode"]}
+    )  # ours are the same for all
     own_code.versions()  # once, before workers are forked
-    task, arguments = _asked()
+    task, arguments = _asked(arguments, prog)
     signals.consequence = (
         f": {task.task_family} is not complete; run the same command again: only what is missing is made"
     )
     world = "the sample world" if config.is_sample() else "real sources"
     _log.info("%s on %s, in %s", arguments[0], world, config.data_dir())
     occupancy.sweep_if_alone(config.data_dir())
+    before = failures.noted()
     try:
         code = _made(arguments)
     except PipelineError as error:
         _log.error("%s", error)
-        code = _SCHEDULING_ERROR
+        code = ExitCode.WAITS_FOR_PERSON
     except SystemExit as end:
         code = int(end.code or 0)
-    code = signals.undo() or code
+    code = signals.undo() or meaning(code, task, before)
     _end_workers(_GRACE_S)
+    if code == ExitCode.WRONG_ARGUMENTS:
+        failures.forget(task)
     if arguments[0] == "FinalizeDataset" and not code:
         failures.forget_all()
     occupancy.leave(config.data_dir())
@@ -92,8 +121,22 @@ def main() -> int:
             _say_result(task, code)
     except PipelineError as error:
         _log.error("%s", error)
-        code = code or _DAMAGED
+        code = code or ExitCode.FAILED
     return code
+
+
+def meaning(code: int, task: luigi.Task, before: Sequence[failures.Failure]) -> int:
+    """What the code that Luigi's run of `task` ended with means, by the failures that were not noted `before`.
+
+    They are compared whole, and not by their time: clocks jump, and those of hosts differ.
+    """
+    if code != ExitCode.FAILED:
+        return _LUIGIS.get(code, code)
+    new = [failure for failure in failures.noted() if failure not in before]
+    kinds = {failure.kind for failure in new if failure.task == str(task)}
+    if task.get_params() and kinds and kinds <= {BadArgument.__name__, BadName.__name__}:
+        return ExitCode.WRONG_ARGUMENTS
+    return ExitCode.WAITS_FOR_PERSON if any(failure.needs_person for failure in new) else ExitCode.FAILED
 
 
 def _made(arguments: list[str]) -> int:
@@ -126,19 +169,35 @@ def _check_semaphores() -> None:
         ) from error
 
 
-def _asked() -> tuple[luigi.Task, list[str]]:
+def _asked(arguments: list[str], prog: str) -> tuple[luigi.Task, list[str]]:
     """The task and its arguments; ends here, in words, if help is wanted or they fit no task."""
-    arguments = sys.argv[1:]
-    used = usage.parser(arguments, __doc__, _CODES)
+    used = parser(arguments)
+    used.prog = prog or used.prog
     if usage.help_is_wanted(arguments):
         used.print_help()
         sys.exit()
     if not arguments or arguments[0].startswith("-"):
         arguments = ["FinalizeDataset", *arguments]
     try:
-        return usage.task_of(arguments), arguments
-    except BadName as error:
+        task = usage.task_of(arguments)
+        _check_arguments(task)
+    except (BadName, BadArgument) as error:
         sys.exit(command.refuse(used, error))
+    return task, arguments
+
+
+def _check_arguments(task: luigi.Task) -> None:
+    """BadName, BadArgument if a task cannot have its arguments; what else is wrong is found when it runs."""
+    try:
+        tile = str(getattr(task, "tile", ""))
+        if tile:
+            check_tile(tile)
+        if isinstance(task, PipelineTask):
+            task.check_arguments()
+    except (BadName, BadArgument):
+        raise
+    except PipelineError:
+        return
 
 
 def _run(argv: list[str]) -> int:
@@ -171,11 +230,12 @@ def _luigi_run(argv: list[str]) -> int:
     except SystemExit as end:
         cause, code = end.__context__, int(end.code or 0)
         if isinstance(cause, PidLockAlreadyTakenExit):
-            raise  # the same command runs on this host
+            _say_who_runs()
+            raise
         if code == _UNHANDLED and isinstance(cause, RPCError):
             said = network.without_userinfo(str(cause))
             _log.error(
-                "luigid does not answer: %s; start it with scripts/luigid, or correct [core] scheduler_host", said
+                "luigid does not answer: %s; start it with ben-luigi luigid, or correct [core] scheduler_host", said
             )
         elif code == _UNHANDLED and isinstance(cause, PipelineError):
             _log.error("%s", cause)  # a list of products that is found wrong while it is known already
@@ -184,6 +244,14 @@ def _luigi_run(argv: list[str]) -> int:
             _log.error("Luigi has ended early", exc_info=cause)  # which it says nowhere
         return code
     return 0
+
+
+def _say_who_runs() -> None:
+    """Name the process of this host that runs the same command."""
+    pid_file = Path(luigi.lock.get_info(str(config.lock_folder()))[2])
+    noted = pid_file.read_text().split() if pid_file.is_file() else []
+    others = [locks.told(int(word)) for word in noted if int(word) != os.getpid()]
+    _log.error("already running: %s; wait for its end, or stop it", some(others) or "the same command")
 
 
 def _running(settings: luigi.interface.core) -> list[str]:
@@ -240,9 +308,8 @@ def configure(*, writes: bool = True) -> None:
 def _say_result(task: luigi.Task, code: int) -> None:
     name, folder = task.task_family, config.data_dir() / config.result_folder()
     if code:
-        first = "Correct what is said above, and run" if code == _SCHEDULING_ERROR else "Run"
         print(f"\n{name} is not complete (exit code {code}).")
-        print(f"{first} the same command again: only what is missing is made.")
+        print(_ADVICE.get(code, _ADVICE[ExitCode.FAILED]))
         return
     if name != "FinalizeDataset":
         print(f"\n{name} is complete.")
@@ -293,11 +360,3 @@ def _done(task: luigi.Task, seconds: float) -> None:
 
 luigi.Task.event_handler(luigi.Event.FAILURE)(_failed)
 luigi.Task.event_handler(luigi.Event.PROCESSING_TIME)(_done)
-
-if __name__ == "__main__":
-    terminal.outlive_readers()
-    started = time.monotonic()
-    ended = main()
-    if not signals.came:
-        print(f"({time.monotonic() - started:.0f} s)")
-    sys.exit(ended)

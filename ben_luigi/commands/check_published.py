@@ -1,4 +1,4 @@
-"""`scripts/check-published DIR`: hold ids, split, alignment and country of every patch against published metadata.
+"""`ben-luigi check-published DIR`: hold ids, split, alignment and country of every patch against published metadata.
 
 They are computed from the product names. DIR is a folder with `tile_names_and_links.csv`,
 `bigearthnet_s2_tile_ids.csv`, `s1s2_mapping.csv`, `patches_with_seasonal_snow.csv`, `patches_with_cloud_and_shadow.csv`
@@ -13,9 +13,10 @@ DuckDB and says the md5 of both. Findings about v1 names are said there too.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +25,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ben_luigi import command, terminal
+from ben_luigi.commands import command
 from ben_luigi.config import TRACKED_ARTIFACTS
 from ben_luigi.domain import files, given
 from ben_luigi.domain.cdse.resolve import read_tile_names
@@ -35,6 +36,7 @@ from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.placement.country import countries
 from ben_luigi.domain.placement.grid import PatchGrid, tile_square
+from ben_luigi.exit_codes import ExitCode
 
 
 @dataclass(frozen=True)
@@ -221,23 +223,25 @@ def _in_zones(rows: pa.Table, zones: frozenset[int]) -> pa.Array:
     return pa.array(_zones(rows["patch_id"].to_pandas()).isin(zones))
 
 
-def main() -> int:
-    """Print one JSON object."""
-    codes = {0: "all rows and files are equal", 1: "some are not", command.CANNOT: "it cannot be told, and why"}
-    parser = command.parser("check-published", __doc__, codes)
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The parser of its arguments."""
+    used = command.parser("ben-luigi check-published", __doc__)
+    used.add_argument(
         "folder", type=Path, metavar="DIR", help="folder of published metadata, and of what it is made from"
     )
+    return used
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print one JSON object."""
+    used = parser()
+    options = used.parse_args(arguments)
     try:
-        columns, said = check(parser.parse_args().folder)
+        columns, said = check(options.folder)
     except (PipelineError, OSError) as error:
-        return command.refuse(parser, error)
+        return command.refuse(used, error)
     for _, words in said:
         print(words, file=sys.stderr)
     print(json.dumps(columns))
-    return 0 if _all_equal(columns) and all(equal for equal, _ in said) else 1
-
-
-if __name__ == "__main__":
-    terminal.outlive_readers()
-    sys.exit(main())
+    is_equal = _all_equal(columns) and all(equal for equal, _ in said)
+    return ExitCode.DONE if is_equal else ExitCode.FINDINGS

@@ -1,9 +1,9 @@
-"""The help of `scripts/run`, and of each task; what is said of a command line that asks for no task."""
+"""The help of `ben-luigi run`, and of each task; what is said of a command line that asks for no task."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from difflib import get_close_matches
 from io import StringIO
@@ -14,19 +14,19 @@ from luigi.parameter import ParameterException
 from luigi.task_register import Register
 
 import ben_luigi
-from ben_luigi import command
+from ben_luigi.commands import command
 from ben_luigi.configuration import check
 from ben_luigi.domain.errors import BadName
 
 _STAGES = f"{ben_luigi.__name__}.stages."
 _HELP = {"-h", "--help"}
-_USAGE = """`scripts/run TASK --help` says which arguments a task has. Luigi's own work too, such as --workers N, and so
-does every option of the configuration, as in --dataset-tiles 33UUP_20170613; --help-all lists them. The tasks:"""
+_USAGE = """`ben-luigi run TASK --help` says which arguments a task has. Luigi's own work too, such as --workers N,
+and so does every option of the configuration, as in --dataset-tiles 33UUP_20170613; --help-all lists them. Tasks:"""
 
 
 def tasks() -> dict[str, type[luigi.Task]]:
     """The tasks that can be asked for, by name."""
-    known = {name: Register.get_task_cls(name) for name in Register.task_names()}  # type: ignore[no-untyped-call]
+    known = {name: Register.get_task_cls(name) for name in Register.task_names()}
     return {
         name: task
         for name, task in sorted(known.items())
@@ -34,16 +34,16 @@ def tasks() -> dict[str, type[luigi.Task]]:
     }
 
 
-def parser(arguments: Sequence[str], text: str | None, codes: Mapping[int, str]) -> argparse.ArgumentParser:
-    """The parser that knows the help which `arguments` ask for: of the task in them, or of `scripts/run`."""
+def parser(arguments: Sequence[str], text: str | None) -> argparse.ArgumentParser:
+    """The parser that knows the help which `arguments` ask for: of the task in them, or of `ben-luigi run`."""
     task = tasks().get(next(iter(arguments), ""))
     if task is None:
-        used = command.parser("run", f"{text}\n\n{_USAGE}\n\n{_listed()}", codes)
+        used = command.parser("ben-luigi run", f"{text}\n\n{_USAGE}\n\n{_listed()}")
         used.usage = f"{used.prog} [-h] [TASK ARGUMENTS...]"
         return used
     name = task.__name__
-    used = command.parser(f"run {name}", f"{name}: {task.__doc__}", codes)
-    for option, parameter in task.get_params():  # type: ignore[no-untyped-call]
+    used = command.parser(f"ben-luigi run {name}", f"{name}: {task.__doc__}")
+    for option, parameter in task.get_params():
         said, _, choices = str(parameter.description).partition(" Choices: ")  # which Luigi writes there, unsorted
         default = parameter.task_value(name, option) if parameter.has_task_value(name, option) else None
         used.add_argument(
@@ -75,7 +75,7 @@ def task_of(arguments: Sequence[str]) -> luigi.Task:
         near = get_close_matches(name, tasks(), n=1, cutoff=0.5)
         found = f"none of that name; did you mean {near[0]}?" if near else "none of that name"
         raise BadName(
-            f"task {name}", expected="a task", found=found, remedy="type: scripts/run --help, which lists them"
+            f"task {name}", expected="a task", found=found, remedy="type: ben-luigi run --help, which lists them"
         )
     said = StringIO()
     try:
@@ -83,7 +83,7 @@ def task_of(arguments: Sequence[str]) -> luigi.Task:
             redirect_stderr(said),
             CmdlineParser.global_instance(["--module", ben_luigi.__name__, *arguments]) as parsed,
         ):
-            luigi.interface.core()  # type: ignore[no-untyped-call]
+            luigi.interface.core()
             wrong = check.command_line(parsed.known_args)
             if wrong:
                 raise _unfit(arguments, "; ".join(map(str, wrong)))
@@ -104,5 +104,5 @@ def _unfit(arguments: Sequence[str], found: str) -> BadName:
         " ".join(arguments),
         expected=f"arguments of {arguments[0]}",
         found=found,
-        remedy=f"type: scripts/run {arguments[0]} --help",
+        remedy=f"type: ben-luigi run {arguments[0]} --help",
     )

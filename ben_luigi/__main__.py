@@ -1,0 +1,8 @@
+"""`python -m ben_luigi COMMAND`: the same as `ben-luigi COMMAND`."""
+
+import sys
+
+from ben_luigi.program import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,38 @@
+"""`ben-luigi clear-tries TILE...`: let tiles that rest after failed downloads be tried again at once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from ben_luigi.commands import command
+from ben_luigi.commands.run import configure
+from ben_luigi.domain.errors import BadName, PipelineError
+from ben_luigi.exit_codes import ExitCode
+from ben_luigi.stages.resolve import check_tile
+from ben_luigi.state import budget
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of its arguments."""
+    used = command.parser("ben-luigi clear-tries", __doc__)
+    used.add_argument("tiles", nargs="+", metavar="TILE", help="tile key, as in 33UUP_20170613")
+    return used
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Clear the failed tries of the tiles named, and say how many there were."""
+    used = parser()
+    tiles = used.parse_args(arguments).tiles
+    configure()
+    try:
+        for tile in tiles:
+            check_tile(tile)
+    except BadName as error:
+        return command.refuse(used, error)
+    try:
+        for tile in tiles:
+            print(f"{tile}: {budget.clear(tile) or 'no'} failed tries cleared")
+    except PipelineError as error:
+        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
+    return 0

@@ -1,0 +1,64 @@
+"""`ben-luigi completion SHELL`: print a script that completes commands, tasks and options in bash or zsh.
+
+For bash: ben-luigi completion bash > ~/.local/share/bash-completion/completions/ben-luigi; for zsh, in ~/.zshrc: source
+a file that it was printed into. The script has all words in it, so that completing starts nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+
+from ben_luigi import program
+from ben_luigi.commands import COMMANDS, command, run, usage
+
+_SHELLS = ("bash", "zsh")
+_TAKE_TASKS = ("run", "cron-rerun")
+_SCRIPT = """\
+_ben_luigi() {{
+  local current=${{COMP_WORDS[COMP_CWORD]}} words=""
+  case "$COMP_CWORD:${{COMP_WORDS[1]-}}:${{COMP_WORDS[2]-}}" in
+{cases}
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+}}
+complete -o default -F _ben_luigi {program}
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of its arguments."""
+    used = command.parser("ben-luigi completion", __doc__)
+    used.add_argument("shell", choices=_SHELLS, help="the shell that is to complete")
+    return used
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the script."""
+    shell = parser().parse_args(arguments).shell
+    if shell == "zsh":
+        print("autoload -U +X bashcompinit && bashcompinit")
+    cases = "\n".join(f'    {pattern}) words="{" ".join(words)}" ;;' for pattern, words in _words())
+    print(_SCRIPT.format(cases=cases, program=command.PROGRAM), end="")
+    return 0
+
+
+def _words() -> Iterator[tuple[str, list[str]]]:
+    """What can stand after a beginning of the line, as a pattern of the shell: the most special one first."""
+    yield "1:*", ["--help", "--version", *COMMANDS]
+    for name in _TAKE_TASKS:
+        yield f"2:{name}:*", ["--help", *usage.tasks()]
+        for task in usage.tasks():
+            yield f"*:{name}:{task}", _options(run.parser([task]))
+    for name in COMMANDS:
+        yield f"*:{name}:*", _options(program.load(name).parser())
+
+
+def _options(used: argparse.ArgumentParser) -> list[str]:
+    """Options by their long names, and the words of an argument that has choices."""
+    words: list[str] = []
+    for action in used._actions:
+        words += [option for option in action.option_strings if option.startswith("--")]
+        if not action.option_strings and action.choices:
+            words += map(str, action.choices)
+    return words

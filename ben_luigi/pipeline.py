@@ -1,0 +1,11 @@
+"""All of the pipeline: the configuration, checked and given to Luigi, then every task."""
+
+from ben_luigi.configuration import loading
+
+loading.load()  # before all that takes seconds to load
+
+from ben_luigi import config  # noqa: E402
+from ben_luigi.stages import finalize as finalize  # noqa: E402
+from ben_luigi.stages import outcomes as outcomes  # noqa: E402
+
+config.set_defaults()

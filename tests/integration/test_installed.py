@@ -1,0 +1,93 @@
+"""The package, installed by setuptools into an empty environment, where only the libraries are found besides it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from ben_luigi import __version__
+from tests.integration.running import ROOT, environment
+
+pytest.importorskip("setuptools", reason="an environment of Python 3.12 or newer comes without it")
+PROJECT = ("ben_luigi", "tracked_artifacts", "setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an environment; a path in a `.pth` file brings libraries, and not what their own files name."""
+    folder, source = tmp_path_factory.mktemp("installed"), tmp_path_factory.mktemp("source")
+    for name in PROJECT:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / name)
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    purelib = folder / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
+    (purelib / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    words = ["install", "--single-version-externally-managed", "--record", str(source / "record")]
+    subprocess.run(
+        [python, "-W", "ignore", "setup.py", "-q", *words],
+        cwd=source,
+        env=environment(),
+        check=True,
+        capture_output=True,
+    )
+    shutil.rmtree(source)
+    return folder
+
+
+def _run(installed: Path, folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words,
+        cwd=folder,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_it_holds_all_that_the_checkout_has(installed: Path) -> None:
+    (package,) = installed.glob("lib/python*/site-packages/ben_luigi")
+    ours = {path.relative_to(ROOT / "ben_luigi") for path in (ROOT / "ben_luigi").rglob("*") if path.is_file()}
+    ours |= {path.relative_to(ROOT) for path in (ROOT / "tracked_artifacts").iterdir()}
+    there = {path.relative_to(package) for path in package.rglob("*") if path.is_file()}
+    assert {path for path in there if path.suffix != ".pyc"} == {path for path in ours if path.suffix != ".pyc"}
+
+
+@pytest.mark.parametrize("locale", ["C", "de_DE.ISO-8859-1"])
+def test_it_plans_the_sample_world_in_another_folder(installed: Path, tmp_path: Path, locale: str) -> None:
+    """Neither modules of the current folder, nor of PYTHONPATH, nor another copy of this package get in."""
+    others = tmp_path / "others"
+    shutil.copytree(ROOT / "ben_luigi", others / "ben_luigi", ignore=shutil.ignore_patterns("__pycache__"))
+    (others / "ben_luigi" / "config.py").write_text("raise SystemExit('the package of others')")
+    for folder in (others, tmp_path):
+        (folder / "numpy.py").write_text("raise SystemExit('numpy of others')")
+    program = str(installed / "bin" / "ben-luigi")
+    done = _run(installed, tmp_path, program, "plan", LC_ALL=locale, PYTHONPATH=str(others))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"FinalizeDataset on the sample world, 4 tiles, in {tmp_path / 'data'}" in done.stdout
+    version = _run(installed, tmp_path, str(installed / "bin" / "python"), "-m", "ben_luigi", "--version")
+    assert version.stdout == f"ben-luigi {__version__}\n"
+
+
+def test_it_finds_what_it_tracks_and_its_stand_in_for_sen2cor(installed: Path, tmp_path: Path) -> None:
+    code = """
+from pathlib import Path
+from ben_luigi import config
+from ben_luigi.sample import world
+print(sorted(path.name for path in config.TRACKED_ARTIFACTS.iterdir()))
+world._write_l2a_process(Path("bin/L2A_Process"))
+"""
+    done = _run(installed, tmp_path, str(installed / "bin" / "python"), "-I", "-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{sorted(path.name for path in (ROOT / 'tracked_artifacts').iterdir())}\n"
+    stand_in = _run(installed, tmp_path, str(tmp_path / "bin" / "L2A_Process"), "--help", HOME=os.environ["HOME"])
+    assert stand_in.returncode == 0, stand_in.stderr
+    assert "Sen2Cor" in stand_in.stdout

@@ -1,0 +1,105 @@
+"""`ben-luigi`: which command is asked for, what is loaded for it, and what completes it in a shell."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ben_luigi import __version__
+from ben_luigi.commands import COMMANDS
+from tests.integration.running import ROOT, command, environment
+
+HEAVY = ("luigi", "numpy", "pandas", "pyarrow", "rasterio", "sqlalchemy", "requests", "tornado")
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_what_needs_nothing_loads_nothing(option: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "ben_luigi", option],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(ROOT), LUIGI_CONFIG_PATH=str(tmp_path / "none.cfg")),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stdout == f"ben-luigi {__version__}\n" or done.stdout.startswith("usage: ben-luigi ")
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "ben_luigi.program" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_the_help_lists_every_command(tmp_path: Path) -> None:
+    code, text = command("--help", tmp_path, None)
+    assert code == 0
+    for name, (_, line) in COMMANDS.items():
+        assert f"\n    {name}" in text and line.split()[0] in text
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["pln"], "did you mean plan?"),
+        (["--nonsense"], "--nonsense"),
+        (["plan", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["run", "Rendertile"], "did you mean RenderTile?"),
+        (["run", "RenderTile", "--tile", "nonsense"], "tile 'nonsense'; expected: a tile key, as 33UUP_20170613"),
+        (["render", "--tile", "33UUP"], "correct the tile key"),
+        (["render"], "expected: one of --patches, --patch-file, and --tile or --flagged; found: none"),
+        (["render", "--patches", "nonsense"], "nonsense"),
+        (["render", "--patch-file", "none.txt"], "none.txt; expected: a file with a patch id in each line"),
+        (["export", "--tile", "33UUP"], "correct the tile key"),
+        (["clear-tries", "33UUP"], "correct the tile key"),
+        (["verify", "none"], "none"),
+        (["hash-folder", ".", "--processes", "0"], "expected a whole number of at least 1; found '0'"),
+        (["subset"], "at least one of the options that select patches"),
+        (["subset", "--countries", "Finnland"], "--subset-countries: found 'Finnland'"),
+        (["luigid", "--port", "none"], "expected a whole number of at least 1; found 'none'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_arguments_are_answered_with_what_is_right(words: list[str], answer: str, tmp_path: Path) -> None:
+    """Exit code 2, before anything is made or started, and within three lines and the usage."""
+    code, text = command(words[0], tmp_path, None, *words[1:])
+    assert code == 2, text
+    assert answer in text
+    assert "Traceback" not in text and "same command again" not in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bash_completes_commands_tasks_and_options(tmp_path: Path) -> None:
+    code, script = command("completion", tmp_path, None, "bash")
+    assert code == 0
+    (tmp_path / "completion").write_text(script)
+
+    def completed(line: str) -> set[str]:
+        words = line.split(" ")
+        asked = (
+            f"COMP_WORDS=({line.rstrip() + (' ' + chr(39) * 2 if not words[-1] else '')}); COMP_CWORD={len(words) - 1}"
+        )
+        done = subprocess.run(
+            ["bash", "--norc", "-c", f'. ./completion; {asked}; _ben_luigi; printf "%s\\n" "${{COMPREPLY[@]}}"'],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert not done.stderr
+        return set(done.stdout.split())
+
+    assert completed("ben-luigi ") == {*COMMANDS, "--help", "--version"}
+    assert completed("ben-luigi st") == {"status"}
+    assert completed("ben-luigi run Render") == {"RenderPatches", "RenderTile"}
+    assert completed("ben-luigi run RenderTile --t") == {"--tile"}
+    assert completed("ben-luigi cron-rerun RenderTile --f") == {"--format"}
+    assert completed("ben-luigi verify --snow") == {"--snow-csv"}
+    assert completed("ben-luigi verify somewhere --cl") == {"--cloud-csv"}
+    assert completed("ben-luigi completion ") >= {"bash", "zsh"}
+
+
+def test_the_script_for_zsh_is_that_for_bash(tmp_path: Path) -> None:
+    bash, zsh = (command("completion", tmp_path, None, shell)[1] for shell in ("bash", "zsh"))
+    assert zsh == f"autoload -U +X bashcompinit && bashcompinit\n{bash}"
