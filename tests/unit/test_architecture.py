@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ben_luigi import usage
+from ben_luigi.commands import usage
 from ben_luigi.documentation import architecture, parts
 
 ROOT, PACKAGE = architecture.ROOT, architecture.PACKAGE
