@@ -32,7 +32,9 @@ from ben_luigi.domain import network
 from ben_luigi.domain.errors import BadName, PipelineError, some
 from ben_luigi.stages.comparison import CompareWithPublished, beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
+from ben_luigi.stages.metadata import shortage
 from ben_luigi.stages.retention import retire_all
+from ben_luigi.stages.task import STARTED, PipelineTask
 from ben_luigi.state import code as own_code
 from ben_luigi.state import database, failures, identity, occupancy, server
 
@@ -240,24 +242,28 @@ def configure(*, writes: bool = True) -> None:
 def _say_result(task: luigi.Task, code: int) -> None:
     name, folder = task.task_family, config.data_dir() / config.result_folder()
     if code:
-        first = "Correct what is said above, and run" if code == _SCHEDULING_ERROR else "Run"
+        needs_person = code == _SCHEDULING_ERROR or failures.need_person_since(STARTED)
+        first = "Correct what is said above, and run" if needs_person else "Run"
         print(f"\n{name} is not complete (exit code {code}).")
         print(f"{first} the same command again: only what is missing is made.")
         return
     if name != "FinalizeDataset":
         print(f"\n{name} is complete.")
-        for target in luigi.task.flatten(task.output()):
-            if isinstance(target, luigi.LocalTarget):
-                print(f"  {target.path}")
+        for line in task.result_lines() if isinstance(task, PipelineTask) else []:
+            print(f"  {line}")
         return
     print(f"\nThe dataset is complete: {folder}")
     for path in sorted(folder.iterdir()):
         if path.is_file():
             print(f"  {path.name:<56} {path.stat().st_size:>14,} bytes")
-    print(f"To look at it, open {folder / 'report' / 'index.html'} in a browser.")
+    report = folder / "report" / "index.html"
+    if report.is_file():  # a subset has none
+        print(f"To look at it, open {report} in a browser.")
     result = CompareWithPublished().output().read_json()
     splits = ", ".join(f"{count} {name}" for name, count in result["counts"]["split"].items())
     print(f"Patches: {splits}; tiles: {', '.join(result['tiles'])}")
+    if short := shortage(sum(result["counts"]["split"].values())):
+        print(short)
     print(beside_published())
 
 

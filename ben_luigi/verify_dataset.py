@@ -1,5 +1,6 @@
 """`scripts/verify [FOLDER]`: whether a finished dataset, ours or downloaded, is whole and fits together.
 
+The archives may be unpacked there, as tar does it: BigEarthNet-S2/ and so on, beside the metadata.
 Of the dataset that the pipeline makes, which is looked at without FOLDER, everything must be there. Of another one, as
 the published dataset, what is not there is not looked at, and this is said. Its rows are held against the inputs that
 the options name.

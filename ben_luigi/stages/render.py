@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,10 @@ from ben_luigi.stages.task import PipelineTask, TileTask
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
-_log = logging.getLogger(__name__)
 COLOURS = config.TRACKED_ARTIFACTS / "clc_colours.toml"
 _FORMATS = ("png", "tif")
+_SHOWN = 20
+"""So many pictures are named one by one."""
 _FLAGGED = {"snow": ("snow_csv",), "cloud": ("cloud_csv",), "any": ("snow_csv", "cloud_csv")}
 
 
@@ -100,6 +100,14 @@ class RenderPatches(OverTiles):
         """The list of the pictures that were made."""
         return self.file(f"render/{files.text_hash(json.dumps(self._asked()))[:12]}.json")
 
+    def result_lines(self) -> list[str]:
+        """The pictures: of many the first ones, and the folders of all."""
+        pictures = [config.data_dir() / name for name in self.output().read_json()]
+        folders = sorted({str(picture.parent) for picture in pictures})
+        more = len(pictures) - _SHOWN
+        rest = [f"and {more:,} more; all are in {', '.join(folders)}"] if more > 0 else []
+        return [*map(str, pictures[:_SHOWN]), *rest] or ["no patch is flagged so: there is no picture"]
+
     def is_there(self) -> bool:
         """Whether all the pictures that were made are there still."""
         try:
@@ -114,7 +122,6 @@ class RenderPatches(OverTiles):
         for tile, ids in self._chosen().items():
             pictures += list(self._draw(tile, ids if named else self._of_tile(tile)))
         files.write_json(self.output().file, pictures)
-        _log.info("%d pictures in %s", len(pictures), self.output().file.parent)
 
     def _chosen(self) -> dict[str, list[str]]:
         """The tiles, each with the patches that were named."""

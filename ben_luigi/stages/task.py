@@ -78,6 +78,10 @@ class PipelineTask(luigi.Task):
         """Do the work; give digests of results whose content something else tells than their own sha256."""
         raise NotImplementedError
 
+    def result_lines(self) -> list[str]:
+        """What a person is told of the result when the task was asked for: by default where it is."""
+        return [str(target.file) for target in self.targets().values() if isinstance(target, MadeFile)]
+
     def file(self, relative: str) -> MadeFile:
         """A file of this task's, at a path relative to the data folder."""
         return MadeFile(relative, self)

@@ -18,10 +18,11 @@ import luigi
 from ben_luigi import config
 from ben_luigi.domain import private
 from ben_luigi.domain.cdse.errors import PermanentError, RestingError
-from ben_luigi.domain.errors import DiskError, PipelineError
+from ben_luigi.domain.errors import BadOption, DiskError, PipelineError
 from ben_luigi.state import records
 
 _log = logging.getLogger(__name__)
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ class Failure:
 def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> None:
     """Remember that a task failed. On a full disk there is nothing to remember it by: only the log says it then."""
     said = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
-    lasting = isinstance(error, PermanentError | DiskError) and not isinstance(error, RestingError)
+    lasting = isinstance(error, PermanentError | DiskError | BadOption) and not isinstance(error, RestingError)
     failure = Failure(
         task=str(task),
         tile=str(getattr(task, "tile", "")),
         kind=type(error).__name__,
         error=said,
         needs_person=needs_person or lasting,
-        at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        at=f"{datetime.now(UTC):{_TIME}}",
         host=socket.gethostname(),
     )
     with suppress(OSError, DiskError):
@@ -80,6 +81,12 @@ def noted() -> list[Failure]:
         except (OSError, ValueError, TypeError) as error:
             _log.warning("%s cannot be read, and is passed over: %s", path, error)
     return sorted(found, key=lambda failure: (failure.at, failure.task))
+
+
+def need_person_since(time_s: float) -> bool:
+    """Whether a task has failed since then, in seconds since 1970, that fails until somebody does something."""
+    since = f"{datetime.fromtimestamp(time_s, UTC):{_TIME}}"
+    return any(failure.needs_person and failure.at >= since for failure in noted())
 
 
 def _remove(path: Path) -> None:

@@ -19,7 +19,8 @@ from ben_luigi.domain.dataset.provenance import PROVENANCE
 from ben_luigi.domain.dataset.verify import HASH_LISTS, OURS, REPORT, verify_dataset
 from ben_luigi.domain.dataset.verify_documents import STAC
 from ben_luigi.domain.dataset.verify_rules import References
-from tests.unit.small_dataset import PRODUCTS, S1, S2, TILES, Dataset, labels_of, look, said
+from ben_luigi.domain.files import file_hash
+from tests.unit.small_dataset import MAPS, PRODUCTS, S1, S2, TILES, Dataset, labels_of, look, said
 
 TILE = next(iter(TILES))
 PATCH = f"{TILE}_00_01"
@@ -62,8 +63,17 @@ ORDER = [PROVENANCE, PATCHES, STAC, CROISSANT, COMPARISON, *HASH_LISTS.values(),
 def test_a_subset_has_no_report(folder: Path, references: References) -> None:
     shutil.rmtree(folder / "report")
     change_json(folder / PROVENANCE, lambda it: it["settings"].update(subset={"splits": "train"}))
+    assert [line.partition(":")[0] for line in look(folder, references).wrong] == [HASH_LISTS[S2], HASH_LISTS[MAPS]]
+    for name in (HASH_LISTS[S2], HASH_LISTS[MAPS]):  # which list its own files only
+        path = folder / name
+        path.write_text("".join(line for line in path.open() if "_90_90_" not in line))
+        change_json(folder / COMPARISON, lambda it, of=path: _set_ours(it["compared"], of))  # type: ignore[misc]
     verdict = look(folder, references)
     assert (verdict.wrong, verdict.not_looked_at) == ([], [])
+
+
+def _set_ours(lines: list[dict[str, str]], path: Path) -> None:
+    next(line for line in lines if line["what"] == path.stem)["ours"] = file_hash(path)
 
 
 @pytest.mark.parametrize("file", [PATCHES, STAC, ITEM, CROISSANT, PROVENANCE, COMPARISON])
