@@ -9,6 +9,7 @@ the options name.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -48,6 +49,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
     for option in REFERENCES:
         parser.add_argument(f"--{option.replace('_', '-')}", type=Path, metavar="FILE", help=_WORDS[option])
+    parser.add_argument("--json", action="store_true", help="print the verdict as JSON, as docs/json.md says")
     given = parser.parse_args()
     configure(writes=False)
     own = config.data_dir() / config.result_folder()
@@ -58,6 +60,10 @@ def main() -> int:
         wrong = [*verdict.wrong, *(_changed(folder) if is_own else ())]
     except (PipelineError, OSError) as error:
         return command.refuse(parser, error)
+    if given.json:
+        told = {"version": 1, "folder": str(folder), "is_whole": not wrong}
+        print(json.dumps({**told, "findings": wrong, "not_looked_at": verdict.not_looked_at}, indent=1))
+        return 1 if wrong else 0
     for what in verdict.not_looked_at:
         print(f"not looked at: {what}")
     for finding in wrong:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -143,10 +143,15 @@ def _downloads(tiles: list[str], convert: list[str]) -> list[int | None]:
         for tile, task in tasks.items()
         if task.option == "tile_names_csv" and not task.complete() and (tile in convert or not task.is_true())
     ]
-    if not needed or not AskCatalogue().output()["products"].file.exists():
-        return [None] * len(needed)
+    return sizes(needed)
+
+
+def sizes(tiles: Sequence[str]) -> list[int | None]:
+    """The length in bytes of each tile's product at CDSE; None where the catalogue has not said it yet."""
+    if not tiles or not AskCatalogue().output()["products"].file.exists():
+        return [None] * len(tiles)
     said = resolutions()
-    return [product.length_bytes if tile in said and (product := said[tile].product) else None for tile in needed]
+    return [product.length_bytes if tile in said and (product := said[tile].product) else None for tile in tiles]
 
 
 def retention() -> Retention:
@@ -155,9 +160,14 @@ def retention() -> Retention:
     return Retention(options.l1c != "keep", options.l2a != "keep", options.parts != "keep")
 
 
-def missing(planned: Work) -> list[PipelineError]:
-    """Every prerequisite that is not there: what was expected, what was found, what to do. Empty if all are."""
-    found = [*_missing_inputs(), *_misplaced(), *_missing_programs(planned), *_missing_scheduler()]
+def missing(planned: Work, options: Collection[str] | None = None) -> list[PipelineError]:
+    """Every prerequisite that is not there: what was expected, what was found, what to do. Empty if all are.
+
+    `options` are those of `[inputs]` that count; None for all.
+    """
+    whole = options is None
+    of_inputs = _missing_inputs((source(), *NEEDED) if options is None else (source(), *options))
+    found = [*of_inputs, *(_misplaced() if whole else ()), *_missing_programs(planned), *_missing_scheduler()]
     found += _missing_room(planned)
     try:
         database.check()
@@ -166,8 +176,8 @@ def missing(planned: Work) -> list[PipelineError]:
     return found
 
 
-def _missing_inputs() -> Iterator[PipelineError]:
-    for option in dict.fromkeys((source(), *NEEDED)):
+def _missing_inputs(options: Sequence[str]) -> Iterator[PipelineError]:
+    for option in dict.fromkeys(options):
         if isinstance(input_source(option), GivenInput):
             try:
                 require_given(option)
@@ -255,7 +265,7 @@ def used_bytes() -> int:
 
 def _missing_room(planned: Work) -> Iterator[PipelineError]:
     peak, used, free = planned.peak_bytes(retention()), used_bytes(), free_bytes()
-    if peak - used > free and not is_complete():
+    if planned.tiles and peak - used > free and not is_complete():
         yield PipelineError(
             config.data_dir(),
             expected=f"{(peak - used) / 1e9:,.0f} GB of free space more",

@@ -1,0 +1,94 @@
+"""What a run of any one task would make: its tasks, walked without making anything, and the work in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+import luigi
+
+from ben_luigi.domain.dataset.estimate import Work
+from ben_luigi.domain.errors import PipelineError
+from ben_luigi.stages.archives import CompressPart, HashTar, JoinParts
+from ben_luigi.stages.atmosphere import ConvertToL2A
+from ben_luigi.stages.download import DownloadL1C
+from ben_luigi.stages.patches import CutPatches
+from ben_luigi.stages.prerequisites import FetchInput, GivenInput
+from ben_luigi.stages.reference_maps import MakeReferenceMaps
+from ben_luigi.stages.resolve import known_tiles
+from ben_luigi.stages.survey import Stage, at_rest, sizes, work
+from ben_luigi.stages.task import PipelineTask
+
+_ARCHIVE = (CompressPart, JoinParts, HashTar)
+
+
+def met(task: luigi.Task) -> dict[luigi.Task, bool]:
+    """The tasks that a run of `task` looks at, and whether each is complete, in the order in which they are made.
+
+    What a complete task was made of is not looked at. What a task needs is followed as far as it can be told yet.
+    """
+    found: dict[luigi.Task, bool] = {}
+    with at_rest():
+        _visit(task, found, set())
+    return found
+
+
+def _visit(task: luigi.Task, found: dict[luigi.Task, bool], seen: set[luigi.Task]) -> None:
+    if task in seen:
+        return
+    seen.add(task)
+    is_complete = bool(task.complete())
+    if not is_complete:
+        for before in _before(task):
+            _visit(before, found, seen)
+    found[task] = is_complete
+
+
+def _before(task: luigi.Task) -> Iterator[luigi.Task]:
+    yield from task.deps()
+    if isinstance(task, PipelineTask):
+        with suppress(PipelineError):  # the list of products, or which patches are kept, is yet to come
+            yield from task.needs()
+
+
+def stages(tasks: dict[luigi.Task, bool]) -> list[Stage]:
+    """How many tasks of each kind are complete; inputs are no stage."""
+    found: dict[str, Stage] = {}
+    for task, is_complete in tasks.items():
+        if isinstance(task, PipelineTask) and not hasattr(task, "option"):
+            before = found.get(task.task_family, Stage(task.task_family, 0, 0))
+            found[task.task_family] = Stage(before.name, before.complete + is_complete, before.of + 1)
+    return list(found.values())
+
+
+def inputs(tasks: Iterable[luigi.Task]) -> list[str]:
+    """The options of `[inputs]` whose inputs these tasks take."""
+    return [task.option for task in tasks if isinstance(task, GivenInput | FetchInput)]
+
+
+def work_of(task: luigi.Task, tasks: dict[luigi.Task, bool]) -> Work:
+    """The work in those of `tasks`, which `task` needs, that are not complete; an estimate until tiles are known."""
+    whole = work()
+    if not known_tiles():
+        return _of_one(whole) if getattr(task, "tile", "") else whole
+    to_do = [each for each, is_complete in tasks.items() if not is_complete]
+    cut = {each.tile for each in to_do if isinstance(each, CutPatches | MakeReferenceMaps)}
+    downloads = [each.tile for each in to_do if isinstance(each, DownloadL1C)]
+    return replace(
+        whole,
+        tiles=len({str(getattr(each, "tile", "")) for each in tasks} - {""}),
+        downloads_bytes=sizes(downloads),
+        conversions=sum(isinstance(each, ConvertToL2A) for each in to_do),
+        cuts=len(cut),
+        archives=any(isinstance(each, _ARCHIVE) for each in to_do),
+    )
+
+
+def _of_one(whole: Work) -> Work:
+    """Of the work on all tiles, that on one, without the archives."""
+    one = min(1, whole.tiles)
+    downloads = whole.downloads_bytes[:one]
+    return replace(
+        whole, tiles=one, downloads_bytes=downloads, conversions=min(one, whole.conversions), cuts=one, archives=False
+    )
