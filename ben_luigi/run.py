@@ -30,6 +30,7 @@ from ben_luigi import command, config, signals, terminal, usage
 from ben_luigi.configuration import loading
 from ben_luigi.domain import network
 from ben_luigi.domain.errors import BadName, PipelineError, some
+from ben_luigi.stages import planning
 from ben_luigi.stages.comparison import CompareWithPublished, beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.metadata import shortage
@@ -151,6 +152,8 @@ def _run(argv: list[str]) -> int:
     """
     with CmdlineParser.global_instance(argv) as parser:
         task, settings = parser.get_task_obj(), luigi.interface.core()
+        if terminal.is_open():
+            terminal.expect(planning.usual_seconds(), planning.at_once())
     code, pause_s, others = _luigi_run(argv), 1.0, ["not asked yet"]
     while code in _LEFT_TO_OTHERS and not settings.local_scheduler:
         if task.complete():

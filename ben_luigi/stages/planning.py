@@ -8,17 +8,20 @@ from dataclasses import replace
 
 import luigi
 
+from ben_luigi import config
 from ben_luigi.domain.dataset.estimate import Work
 from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain.report.report_times import read_times
 from ben_luigi.stages.archives import CompressPart, HashTar, JoinParts
 from ben_luigi.stages.atmosphere import ConvertToL2A
 from ben_luigi.stages.download import DownloadL1C
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.prerequisites import FetchInput, GivenInput
+from ben_luigi.stages.prerequisites import FetchInput, GivenInput, side_m
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import known_tiles
 from ben_luigi.stages.survey import Stage, at_rest, sizes, work
 from ben_luigi.stages.task import PipelineTask
+from ben_luigi.state import timing
 
 _ARCHIVE = (CompressPart, JoinParts, HashTar)
 
@@ -92,3 +95,20 @@ def _of_one(whole: Work) -> Work:
     return replace(
         whole, tiles=one, downloads_bytes=downloads, conversions=min(one, whole.conversions), cuts=one, archives=False
     )
+
+
+def usual_seconds() -> dict[str, float]:
+    """What a task of each kind takes: as it was noted in this data folder, else as estimated for the slow ones."""
+    alone = Work(tiles=1, downloads_bytes=[None], conversions=1, cuts=1, archives=False, side_m=side_m()).hours()
+    steps = {DownloadL1C: "download", ConvertToL2A: "Sen2Cor", CutPatches: "patches and maps"}
+    found = {task.get_task_family(): 3600 * sum(alone[step]) / 2 for task, step in steps.items()}
+    noted: dict[str, list[float]] = {}
+    for one in read_times(timing.folder()):
+        noted.setdefault(one.family, []).append(one.seconds)
+    return found | {family: sum(seconds) / len(seconds) for family, seconds in noted.items()}
+
+
+def at_once() -> dict[str, int]:
+    """How many tasks of a kind run at once; "" for all kinds together."""
+    limits = {DownloadL1C: config.downloads_at_once(), ConvertToL2A: config.sen2cor_at_once()}
+    return {"": config.workers(), **{task.get_task_family(): limit for task, limit in limits.items()}}

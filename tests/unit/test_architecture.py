@@ -37,6 +37,7 @@ STAGES = (
     "retention",
     "outcomes",
     "survey",
+    "planning",
 )
 
 
