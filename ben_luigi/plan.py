@@ -15,7 +15,7 @@ import luigi
 
 from ben_luigi import command, config, terminal, usage
 from ben_luigi.domain.dataset import estimate
-from ben_luigi.domain.errors import BadName, PipelineError
+from ben_luigi.domain.errors import BadInput, BadName, PipelineError
 from ben_luigi.run import configure
 from ben_luigi.stages import planning, survey
 from ben_luigi.stages.finalize import FinalizeDataset
@@ -180,7 +180,7 @@ def main() -> int:
     try:
         arguments = asked if asked and not asked[0].startswith("-") else ["FinalizeDataset", *asked]
         told = facts(usage.task_of(arguments))
-    except BadName as error:
+    except (BadName, BadInput) as error:
         return command.refuse(parser, error)
     except PipelineError as error:
         return command.refuse(parser, error, _CANNOT)

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import luigi
@@ -28,8 +29,8 @@ from luigi.worker import fork_lock
 
 from ben_luigi import command, config, signals, terminal, usage
 from ben_luigi.configuration import loading
-from ben_luigi.domain import network
-from ben_luigi.domain.errors import BadName, PipelineError, some
+from ben_luigi.domain import locks, network
+from ben_luigi.domain.errors import BadInput, BadName, PipelineError, some
 from ben_luigi.stages import planning
 from ben_luigi.stages.comparison import CompareWithPublished, beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
@@ -37,13 +38,13 @@ from ben_luigi.stages.metadata import shortage
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.stages.task import STARTED, PipelineTask
 from ben_luigi.state import code as own_code
-from ben_luigi.state import database, failures, identity, occupancy, server
+from ben_luigi.state import database, failures, identity, luigi_internals, occupancy, server
 
-_DAMAGED, _SCHEDULING_ERROR, _UNHANDLED = 30, 35, 40
+_ALREADY_RUNNING, _DAMAGED, _SCHEDULING_ERROR, _UNHANDLED = 10, 30, 35, 40
 _CODES = {
     0: "all is there",
     command.CANNOT: "no such task, or not with these arguments",
-    10: "already running",
+    _ALREADY_RUNNING: "already running",
     20: "an input is missing, or the configuration has to be corrected",
     25: "not run",
     30: "something failed, which the next run tries again",
@@ -76,9 +77,14 @@ def main() -> int:
     )
     world = "the sample world" if config.is_sample() else "real sources"
     _log.info("%s on %s, in %s", arguments[0], world, config.data_dir())
+    if not (config.data_dir() / "made_from").exists():
+        _log.info("%s", _begun())
     occupancy.sweep_if_alone(config.data_dir())
     try:
         code = _made(arguments)
+    except _AlreadyRunning as error:
+        _log.error("already running: %s", error)
+        code = _ALREADY_RUNNING
     except PipelineError as error:
         _log.error("%s", error)
         code = _SCHEDULING_ERROR
@@ -104,6 +110,7 @@ def _made(arguments: list[str]) -> int:
     _check_semaphores()
     occupancy.enter(config.data_dir())
     config.lock_this_command()
+    _check_same_command()
     identity.enter(config.data_dir(), config.result_options())
     database.check_locks()
     retire_all()
@@ -114,6 +121,35 @@ def _made(arguments: list[str]) -> int:
         code = _run(["--module", "ben_luigi", *arguments])
     retire_all()  # what was found true by a task that had nothing to make
     return code
+
+
+def _begun() -> str:
+    """That nothing has been made in the data folder yet, and how another one is gone on with."""
+    said = str(config.dataset().data_dir)
+    is_here = not Path(said).expanduser().is_absolute()
+    where = f" ([dataset] data_dir = {said}, below the current folder)" if is_here else ""
+    return (
+        f"a new data folder is begun there{where}: to go on with an earlier run, set [dataset] data_dir to its folder"
+    )
+
+
+def _check_same_command() -> None:
+    """_AlreadyRunning, which names the others, if the same command runs on this host, in the same data folder."""
+    if luigi.configuration.get_config().getboolean("core", "no_lock", False):
+        return
+    others = luigi_internals.same_command(config.lock_folder())
+    if others:
+        first = f"kill {others[0]}"
+        raise _AlreadyRunning(
+            config.data_dir(),
+            expected="one run of this command at a time",
+            found=", ".join(map(locks.told, others)),
+            remedy=f"wait for it: it makes the same; or stop it: {first}",
+        )
+
+
+class _AlreadyRunning(PipelineError):
+    """The same command runs already."""
 
 
 def _check_semaphores() -> None:
@@ -140,7 +176,7 @@ def _asked() -> tuple[luigi.Task, list[str]]:
         arguments = ["FinalizeDataset", *arguments]
     try:
         return usage.task_of(arguments), arguments
-    except BadName as error:
+    except (BadName, BadInput) as error:
         sys.exit(command.refuse(used, error))
 
 
@@ -244,6 +280,8 @@ def configure(*, writes: bool = True) -> None:
 
 def _say_result(task: luigi.Task, code: int) -> None:
     name, folder = task.task_family, config.data_dir() / config.result_folder()
+    if code == _ALREADY_RUNNING:
+        return
     if code:
         needs_person = code == _SCHEDULING_ERROR or failures.need_person_since(STARTED)
         first = "Correct what is said above, and run" if needs_person else "Run"

@@ -17,9 +17,9 @@ from ben_luigi import command, config, terminal
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.plan import count, table
 from ben_luigi.run import configure
-from ben_luigi.stages import survey
+from ben_luigi.stages import planning, survey
 from ben_luigi.stages.resolve import AskCatalogue, known_tiles, resolutions
-from ben_luigi.state import budget, database, failures
+from ben_luigi.state import budget, database
 
 _CANNOT = 35
 
@@ -32,7 +32,7 @@ def facts() -> dict[str, Any]:
         "data_dir": str(config.data_dir()),
         "tiles": len(tiles),
         "stages": [stage._asdict() for stage in (survey.stages() if tiles else [])],
-        "failed": [asdict(failure) for failure in failures.noted()],
+        "failed": [asdict(failure) for failure in planning.failed()],
         "downloads_that_failed": list(_tried()),
     }
 

@@ -1,27 +1,36 @@
-"""What a run of any one task would make: its tasks, walked without making anything, and the work in them."""
+"""What a run of any one task would make, walked without making anything: its tasks, the work in them, the time left.
+
+And what can be told of a task without running it: whether it can be meant so, and whether its failure is of interest.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
 
 import luigi
+from luigi.parameter import ParameterException
+from luigi.task_register import TaskClassException
 
 from ben_luigi import config
 from ben_luigi.domain.dataset.estimate import Work
-from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain.errors import BadInput, BadName, PipelineError, some
+from ben_luigi.domain.names import is_tile_key
 from ben_luigi.domain.report.report_times import read_times
 from ben_luigi.stages.archives import CompressPart, HashTar, JoinParts
 from ben_luigi.stages.atmosphere import ConvertToL2A
 from ben_luigi.stages.download import DownloadL1C
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.prerequisites import FetchInput, GivenInput, side_m
+from ben_luigi.stages.prerequisites import FetchInput, GivenInput, input_source, side_m
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import known_tiles
 from ben_luigi.stages.survey import Stage, at_rest, sizes, work
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.state import timing
+from ben_luigi.state import failures, timing
+from ben_luigi.state.failures import Failure
+from ben_luigi.state.luigi_internals import load_task
 
 _ARCHIVE = (CompressPart, JoinParts, HashTar)
 
@@ -112,3 +121,45 @@ def at_once() -> dict[str, int]:
     """How many tasks of a kind run at once; "" for all kinds together."""
     limits = {DownloadL1C: config.downloads_at_once(), ConvertToL2A: config.sen2cor_at_once()}
     return {"": config.workers(), **{task.get_task_family(): limit for task, limit in limits.items()}}
+
+
+def check_arguments(task: luigi.Task) -> None:
+    """BadName or BadInput, with what is right, if the arguments of a task cannot be meant: a tile that there is not."""
+    tile = str(getattr(task, "tile", ""))
+    if tile and not is_tile_key(tile):
+        expected = "a tile key, MGRS square and sensing date, as 33UUP_20170613"
+        raise BadName(f"--tile {tile}", expected=expected, found="another form", remedy="correct it")
+    known: dict[str, object] = {}
+    with suppress(PipelineError):  # the run says it
+        known.update(known_tiles())
+    if tile and known and tile not in known:
+        near = get_close_matches(tile, known, n=1)
+        raise BadName(
+            f"--tile {tile}",
+            expected=f"one of {some(known)}",
+            found=f"none of that name; did you mean {near[0]}?" if near else "none of that name",
+            remedy="correct it; [dataset] tiles says which tiles count",
+        )
+    if isinstance(task, PipelineTask):
+        task.check_arguments()
+
+
+def failed() -> list[Failure]:
+    """The failures that are of interest still: not those of mistyped arguments, nor of what is there by now."""
+    with at_rest():
+        return [failure for failure in failures.noted() if not _is_past(failure)]
+
+
+def _is_past(failure: Failure) -> bool:
+    if not failure.family:
+        return False
+    try:
+        task = load_task(None, failure.family, failure.arguments)
+        check_arguments(task)
+    except (BadName, BadInput, ParameterException, TaskClassException):
+        return True
+    try:
+        is_replaced = isinstance(task, GivenInput) and not isinstance(input_source(task.option), GivenInput)
+        return is_replaced or bool(task.complete())
+    except PipelineError:
+        return False

@@ -23,7 +23,7 @@ from ben_luigi.stages.placement import patch_grid, product_row
 from ben_luigi.stages.prerequisites import HashInput, input_path, input_task
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
-from ben_luigi.stages.resolve import PRIORITY, OverTiles, product_of, source_task, tiles
+from ben_luigi.stages.resolve import PRIORITY, OverTiles, known_tiles, product_of, source_task, tiles
 from ben_luigi.stages.task import PipelineTask, TileTask
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
@@ -75,6 +75,19 @@ class RenderPatches(OverTiles):
     )
     format: str = luigi.ChoiceParameter(default="png", choices=_FORMATS, description="png, or tif for GeoTIFF")
     code = (rendering,)
+
+    def check_arguments(self) -> None:
+        """One way of choosing, and ids that are ids, of tiles that there are."""
+        self._check_ways()
+        for number, patch_id in enumerate(self._ids(), start=1):
+            try:
+                PatchId.parse(patch_id)
+            except BadName as error:
+                where = f"{self.patch_file}, patch {number}" if self.patch_file else "--patches"
+                remedy = "correct it; ids are as S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"
+                raise BadName(where, expected=error.expected, found=patch_id, remedy=remedy) from error
+        if known_tiles():
+            self._named()
 
     def requires(self) -> Any:
         """The list of products, and the lists of flagged patches."""
@@ -132,18 +145,10 @@ class RenderPatches(OverTiles):
 
     def _named(self) -> dict[str, list[str]]:
         """The patches that were named, by tile; none if a tile or flagged ones are asked for. BadName, BadInput."""
-        ways = [bool(self.patches), bool(self.patch_file), bool(self.tile) or self.flagged != "no"]
-        if sum(ways) != 1:
-            raise BadInput(
-                "RenderPatches",
-                expected="one of --patches, --patch-file, and --tile or --flagged",
-                found="none" if not any(ways) else "more than one",
-                remedy="for example: scripts/run RenderPatches --tile 33UUP_20170613 --flagged snow",
-            )
-        ids = self._listed() if self.patch_file else self.patches.replace(",", " ").split()
+        self._check_ways()
         key_of = {name.converted().tile_name: key for key, name in tiles().items()}
         by_tile: dict[str, list[str]] = {}
-        for patch_id in dict.fromkeys(ids):
+        for patch_id in dict.fromkeys(self._ids()):
             name = PatchId.parse(patch_id).tile_name
             if name not in key_of:
                 raise BadName(
@@ -154,6 +159,19 @@ class RenderPatches(OverTiles):
                 )
             by_tile.setdefault(key_of[name], []).append(patch_id)
         return by_tile
+
+    def _check_ways(self) -> None:
+        ways = [bool(self.patches), bool(self.patch_file), bool(self.tile) or self.flagged != "no"]
+        if sum(ways) != 1:
+            raise BadInput(
+                "RenderPatches",
+                expected="one of --patches, --patch-file, and --tile or --flagged",
+                found="none" if not any(ways) else "more than one",
+                remedy="for example: scripts/run RenderPatches --tile 33UUP_20170613 --flagged snow",
+            )
+
+    def _ids(self) -> list[str]:
+        return self._listed() if self.patch_file else self.patches.replace(",", " ").split()
 
     def _file_digest(self) -> str:
         """What tells the content of the list; empty if it is not there, which `run` says."""

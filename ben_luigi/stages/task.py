@@ -78,6 +78,9 @@ class PipelineTask(luigi.Task):
         """Do the work; give digests of results whose content something else tells than their own sha256."""
         raise NotImplementedError
 
+    def check_arguments(self) -> None:
+        """BadName or BadInput if it cannot be asked for like this, as far as that can be told before anything runs."""
+
     def result_lines(self) -> list[str]:
         """What a person is told of the result when the task was asked for: by default where it is."""
         return [str(target.file) for target in self.targets().values() if isinstance(target, MadeFile)]

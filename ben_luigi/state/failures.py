@@ -9,7 +9,7 @@ import json
 import logging
 import socket
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +29,8 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 class Failure:
     """The last failure of a task. `task` is its name as Luigi shows it, `tile` a tile key or empty, `at` in UTC.
 
-    `needs_person` tells whether it stays as it is until somebody does something.
+    `needs_person` tells whether it stays as it is until somebody does something; `family` and `arguments` are what the
+    task can be had by again, empty in what older checkouts have noted.
     """
 
     task: str
@@ -39,6 +40,8 @@ class Failure:
     needs_person: bool
     at: str
     host: str
+    family: str = ""
+    arguments: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> None:
@@ -53,6 +56,8 @@ def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> 
         needs_person=needs_person or lasting,
         at=f"{datetime.now(UTC):{_TIME}}",
         host=socket.gethostname(),
+        family=task.task_family,
+        arguments=task.to_str_params(),  # type: ignore[no-untyped-call]
     )
     with suppress(OSError, DiskError):
         records.make_way(_path(task))

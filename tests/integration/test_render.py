@@ -23,7 +23,7 @@ from ben_luigi.stages.placement import AlignPatches
 from ben_luigi.stages.prerequisites import HashInput, MakeSampleWorld
 from ben_luigi.stages.reference_maps import LabelPatches, MakeReferenceMaps
 from ben_luigi.stages.render import RenderPatches, RenderTile
-from tests.integration.running import Run, pipeline
+from tests.integration.running import Run, command, pipeline
 
 SNOWY, OTHER = "35VNJ_20180204", "31UGR_20180508"
 LISTED = (
@@ -164,6 +164,32 @@ def test_a_tile_is_asked_for_before_the_list_of_products_is_there(
         assert not task.complete()
         assert next(task.run()) == task.requires()
         assert task.needs() == [CutPatches(tile=SNOWY), MakeReferenceMaps(tile=SNOWY), *more]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["RenderPatches"], "expected: one of --patches, --patch-file"),
+        (
+            ["RenderPatches", "--patches", "S2A_nonsense"],
+            "--patches; expected: <L2A product name without time>_<x>_<y>",
+        ),
+        (["RenderPatches", "--patches", FOREIGN], f"patch {FOREIGN}; expected: a patch of the tiles"),
+        (["RenderPatches", "--patch-file", "there/is/none.txt"], "next: correct --patch-file"),
+        (["RenderPatches", "--patch-file", "wrong.txt"], "wrong.txt, patch 2; expected: <L2A product name"),
+        (["RenderTile", "--tile", "31UGR_20180509"], f"did you mean {OTHER}?"),
+        (["ExportPatches", "--tile", "31UGR"], "expected: a tile key, MGRS square and sensing date, as 33UUP_20170613"),
+    ],
+)
+def test_wrong_arguments_are_refused_at_once_with_what_is_right(
+    rendered: dict[str, Run], asked: list[str], said: str
+) -> None:
+    folder = rendered["list"].data.parent
+    (folder / "wrong.txt").write_text(f"{LISTED[0]}\nnonsense\n")
+    for module in ("run", "plan"):
+        code, told = command(module, folder, None, *asked)
+        assert code == 2, told
+        assert said in told and "(tile=" not in told
 
 
 def test_a_patch_that_is_not_written_is_named_and_why(rendered: dict[str, Run]) -> None:
