@@ -34,6 +34,9 @@ from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import database, timing
 from ben_luigi.state.targets import MadeFile, MadeFolder
 
+_ASIDE = {"RenderPatches", "ExportPatches"}
+"""Tasks that a person asks for beside the dataset; paths of theirs stay out of it."""
+
 # Of each tile one text: what became of its patches, as `report_tiles.STATES` says, x first, then y.
 _STATES = """
 SELECT tile, epsg, left_m, top_m, side_m, (
@@ -110,7 +113,7 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
         files=_files(folder),
         findings=_findings(),
         leakage=FindSplitLeakage().output()["list"].file,
-        times=read_times(timing.folder()),
+        times=[one for one in read_times(timing.folder()) if one.family not in _ASIDE],
     )
 
 
