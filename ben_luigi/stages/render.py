@@ -146,9 +146,10 @@ class RenderPatches(OverTiles):
     def _named(self) -> dict[str, list[str]]:
         """The patches that were named, by tile; none if a tile or flagged ones are asked for. BadName, BadInput."""
         self._check_ways()
+        ids = self._ids()
         key_of = {name.converted().tile_name: key for key, name in tiles().items()}
         by_tile: dict[str, list[str]] = {}
-        for patch_id in dict.fromkeys(self._ids()):
+        for patch_id in dict.fromkeys(ids):
             name = PatchId.parse(patch_id).tile_name
             if name not in key_of:
                 raise BadName(
