@@ -12,6 +12,7 @@ This comes before all else that a command loads, and so loads nothing but the st
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import signal
 import sys
@@ -76,6 +77,21 @@ def passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def raised_again(callback: Callable[..., None]) -> Callable[..., None]:
+    """A callback of Luigi, which swallows what it raises: a signal that comes meanwhile stops the run afterwards."""
+
+    @functools.wraps(callback)
+    def outlasted(*given: object, **named: object) -> None:
+        try:
+            callback(*given, **named)
+        except SystemExit:
+            if came:
+                signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+            raise
+
+    return outlasted
 
 
 def _stop(number: int, _: FrameType | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import luigi
 
-from ben_luigi import screen, terminal
+from ben_luigi import screen, signals, terminal
 from ben_luigi.stages.prerequisites import FindAccount, FindSen2Cor, GivenInput
 from ben_luigi.stages.retention import retire_after
 from ben_luigi.state import failures, timing
@@ -48,11 +48,12 @@ def _timed(task: luigi.Task, seconds: float) -> None:
         timing.note(task, seconds)
 
 
-luigi.Task.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)(_discovered)
-luigi.Task.event_handler(luigi.Event.START)(_started)
-
-
-luigi.Task.event_handler(luigi.Event.PROCESSING_TIME)(_timed)
-luigi.Task.event_handler(luigi.Event.FAILURE)(_failed)
-luigi.Task.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_found_complete)
-luigi.Task.event_handler(luigi.Event.SUCCESS)(_succeeded)
+for _event, _callback in (
+    (luigi.Event.DEPENDENCY_DISCOVERED, _discovered),
+    (luigi.Event.START, _started),
+    (luigi.Event.PROCESSING_TIME, _timed),
+    (luigi.Event.FAILURE, _failed),
+    (luigi.Event.DEPENDENCY_PRESENT, _found_complete),
+    (luigi.Event.SUCCESS, _succeeded),
+):
+    luigi.Task.event_handler(_event)(signals.raised_again(_callback))

@@ -26,7 +26,7 @@ import luigi
 import sqlalchemy as sa
 from luigi.task import flatten
 
-from ben_luigi import config
+from ben_luigi import config, signals
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
 from ben_luigi.state import code, database, identity, turns
@@ -245,7 +245,7 @@ def _share_database(*_: luigi.Task) -> None:
         database.share()
 
 
-PipelineTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)(_share_database)
+PipelineTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)(signals.raised_again(_share_database))
 
 
 class TileTask(PipelineTask):

@@ -111,3 +111,33 @@ os._exit(taken < 3)
 """
     assert _run(program).returncode == 0
     assert (tmp_path / "file").read_bytes() == b""
+
+
+IN_A_CALLBACK = """
+import os, signal
+import luigi
+from ben_luigi import signals
+
+signals.catch()
+
+@luigi.Task.event_handler(luigi.Event.START)
+@signals.raised_again
+def started(task):
+    os.kill(os.getpid(), signal.SIGINT)
+
+task = luigi.Task()
+task.trigger_event(luigi.Event.START, task)
+try:
+    while True:
+        signal.pause()
+except SystemExit as end:
+    print("raised again", end.code)
+    signals.undo()
+"""
+
+
+def test_a_signal_within_a_callback_of_luigi_which_swallows_it_stops_the_run_all_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_CALLBACK], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout == "raised again 130\n", done.stderr
