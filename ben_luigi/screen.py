@@ -131,6 +131,7 @@ class Screen:
         self._lines: list[str] = []
         self._bars: dict[str, tuple[int, tqdm[Any]]] = {}
         self._overall = Overall()
+        self._is_drawn = False
         self._looked_s = time.monotonic()
         self._open = True
         tqdm.monitor_interval = 0  # it would be a thread
@@ -204,6 +205,9 @@ class Screen:
         room = max(0, size.lines - 1 - len(whole)) if size.lines else None
         shown = [disp_trim(line, width) for line in whole]
         shown += [_bar_line(bar, width) for _, bar in list(self._bars.values())[:room]]
+        if not (self._lines or shown or self._is_drawn):
+            return  # what others write there is left alone
+        self._is_drawn = bool(shown)
         back = "\x1b[A" * (len(shown) - 1) + "\r" if shown else ""
         _write(_CLEAR + "".join(f"{line}\n" for line in self._lines) + "\n".join(shown) + back)
         self._lines.clear()
