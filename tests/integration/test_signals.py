@@ -103,7 +103,7 @@ def test_while_a_server_is_asked_and_does_not_answer(tmp_path: Path, options: st
         with listening.accept()[0]:
             run.press(b"\x03")
             assert run.code() == 130, run.said
-    assert run.said.splitlines()[-1].endswith(STOPPED)
+    assert re.split(r"\n|\r?\x1b\[J", run.said.rstrip("\r\n\x1b[J"))[-1].endswith(STOPPED)
     assert "Traceback" not in run.said
     assert run.left() == []
 
