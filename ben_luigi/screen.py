@@ -4,8 +4,9 @@ It is a program of its own, `python screen.py`, started before anything forks: a
 hold the lock of standard error at that moment, for which its child would wait at its end, for ever. It reads packets
 (JSON) from the socket that is its standard input, until nobody can send any, and writes to standard error.
 
-What it shows is written whole, in one go. The cursor rests at the first letter of the bars, so that a `^C` that the
-terminal shows there breaks no line, and a terminal that has become narrower is cleared from there on.
+Above the bars stands one line for the whole run. What it shows is written whole, in one go. The cursor rests at the
+first letter of that, so that a `^C` that the terminal shows there breaks no line, and a terminal that has become
+narrower is cleared from there on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
@@ -26,6 +30,9 @@ _PACKET_BYTES = 2**16
 _AT_ONCE = 1000
 _LOOK_S = 1.0
 _COLUMNS = 100
+_LEAST_BAR = 10
+_NARROW = "{desc} {percentage:3.0f} %|{bar}| {remaining} left"
+"""The words of a bar where those of its own leave it no room."""
 _CLEAR = "\r\x1b[J"  # from here to the end of the screen
 
 
@@ -41,6 +48,81 @@ class _Nowhere:
         """Write nothing."""
 
 
+WAITS, RUNS, DONE, FAILED = "waits", "runs", "done", "failed"
+
+
+@dataclass
+class _Task:
+    """A task: its kind, its state, and the process that runs it."""
+
+    family: str
+    state: str
+    pid: int = 0
+
+
+class Overall:
+    """The one line for the whole run: how many of its tasks are done, how many run, and how long the rest will take."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, _Task] = {}
+        self._usual_s: Mapping[str, float] = {}
+        self._at_once: Mapping[str, int] = {}
+        self._took_s: dict[str, list[float]] = {}
+
+    def expect(self, usual_s: Mapping[str, float], at_once: Mapping[str, int]) -> None:
+        """Take what a task of each kind usually takes, in seconds, and how many of a kind run at once; "" for all."""
+        self._usual_s, self._at_once = usual_s, at_once
+
+    def note(self, key: str, family: str, state: str, pid: int = 0, seconds: float | None = None) -> None:
+        """Take that a task is in a state; that one waits is of no interest once more of it is known."""
+        known = self._tasks.setdefault(key, _Task(family, WAITS))
+        if state != WAITS:
+            known.state, known.pid = state, pid
+        if seconds is not None:
+            self._took_s.setdefault(family, []).append(seconds)
+
+    def drop_dead(self, lives: Callable[[int], bool]) -> None:
+        """A process that has ended without a word runs nothing: its task waits for another, or needs others first."""
+        for task in self._tasks.values():
+            if task.state == RUNS and not lives(task.pid):
+                task.state = WAITS
+
+    def line(self) -> str:
+        """As `31 of 85 tasks, 4 running, about 9 h left`; empty while no task is known."""
+        if not self._tasks:
+            return ""
+        states = Counter(task.state for task in self._tasks.values())
+        parts = [f"{states[DONE]:,} of {len(self._tasks):,} tasks", f"{states[RUNS]} running"]
+        parts += [f"{states[FAILED]} failed"] if states[FAILED] else []
+        left_s = self._left_s()
+        return ", ".join([*parts, *([f"{_about(left_s)} left"] if left_s else [])])
+
+    def _left_s(self) -> float:
+        """Seconds to the end: of the busiest kind alone, or of all together; 0 where nothing is known to tell it by."""
+        left = Counter(task.family for task in self._tasks.values() if task.state in (WAITS, RUNS))
+        means = {family: self._mean_s(family) for family in left}
+        by_family = {family: number * means[family] for family, number in left.items()}
+        together = sum(by_family.values()) / max(1, self._at_once.get("", 1))
+        alone = [
+            total_s / max(1, self._at_once.get(family, 1))
+            for family, total_s in by_family.items()
+            if family in self._at_once
+        ]
+        return max([together, *alone, *means.values()], default=0.0)
+
+    def _mean_s(self, family: str) -> float:
+        took = self._took_s.get(family, [])
+        return sum(took) / len(took) if took else self._usual_s.get(family, 0.0)
+
+
+def _about(seconds: float) -> str:
+    if seconds < 60:
+        return "less than a minute"
+    if seconds < 100 * 60:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.0f} h" if seconds < 72 * 3600 else f"about {seconds / 86400:.0f} days"
+
+
 class Screen:
     """Lines and bars, as the packets that come say."""
 
@@ -48,6 +130,7 @@ class Screen:
         self._receiver = receiver
         self._lines: list[str] = []
         self._bars: dict[str, tuple[int, tqdm[Any]]] = {}
+        self._overall = Overall()
         self._is_drawn = False
         self._looked_s = time.monotonic()
         self._open = True
@@ -80,6 +163,10 @@ class Screen:
             self._lines.append(said["line"])
         elif "bar" in said:
             self._move(**said)
+        elif "task" in said:
+            self._overall.note(said.pop("task"), **said)
+        elif "usual_s" in said:
+            self._overall.expect(**said)
         elif "gone" in said:
             self._bars.pop(said["gone"], None)
         elif "end" in said:
@@ -109,20 +196,46 @@ class Screen:
         self._looked_s = time.monotonic()
         for key in [key for key, (pid, _) in self._bars.items() if not _lives(pid)]:
             self._bars.pop(key)
+        self._overall.drop_dead(_lives)
 
     def _draw(self) -> None:
         size = os.get_terminal_size(2)
-        bars = [bar for _, bar in self._bars.values()][: size.lines - 1 if size.lines else None]
         width = size.columns - 1 if size.columns else _COLUMNS
-        for bar in bars:
-            bar.ncols = width
-        shown = [disp_trim(str(bar), width) for bar in bars]
+        whole = [self._overall.line()] if self._open and self._overall.line() else []
+        room = max(0, size.lines - 1 - len(whole)) if size.lines else None
+        shown = [disp_trim(line, width) for line in whole]
+        shown += [_bar_line(bar, width) for _, bar in list(self._bars.values())[:room]]
         if not (self._lines or shown or self._is_drawn):
             return  # what others write there is left alone
         self._is_drawn = bool(shown)
         back = "\x1b[A" * (len(shown) - 1) + "\r" if shown else ""
         _write(_CLEAR + "".join(f"{line}\n" for line in self._lines) + "\n".join(shown) + back)
         self._lines.clear()
+
+
+def _bar_line(bar: tqdm[Any], width: int) -> str:
+    """A bar that is so wide: where there is no room for all, its amounts go first, then the middle of its name."""
+    if not bar.total:
+        bar.ncols = width
+        return disp_trim(str(bar), width)
+    name = bar.desc or ""
+    for form in (bar.bar_format or _NARROW, _NARROW):
+        if len(_filled(bar, form.replace("{bar}", ""), name, width)) + _LEAST_BAR <= width:
+            return disp_trim(_filled(bar, form, name, width), width)
+    rest = len(_filled(bar, _NARROW.replace("{bar}", ""), "", width)) + _LEAST_BAR
+    return disp_trim(_filled(bar, _NARROW, _shortened(name, max(width - rest, _LEAST_BAR)), width), width)
+
+
+def _filled(bar: tqdm[Any], form: str, name: str, width: int) -> str:
+    return str(tqdm.format_meter(**{**bar.format_dict, "bar_format": form, "prefix": name, "ncols": width}))
+
+
+def _shortened(name: str, most: int) -> str:
+    """A name of up to `most` letters: the end tells of what it is as much as the beginning."""
+    if len(name) <= most:
+        return name
+    end = (most - 3) // 2
+    return f"{name[: most - 3 - end]}...{name[len(name) - end :]}"
 
 
 def _write(text: str) -> None:

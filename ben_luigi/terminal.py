@@ -15,7 +15,7 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,16 @@ def show(key: str, name: str, done: float, total: float | None, unit: str) -> No
 def end(key: str) -> None:
     """Take the bar `key` away."""
     _send({"gone": key})
+
+
+def expect(usual_s: Mapping[str, float], at_once: Mapping[str, int]) -> None:
+    """Say what a task of each kind usually takes, in seconds, and how many of a kind run at once; "" for all kinds."""
+    _send({"usual_s": dict(usual_s), "at_once": dict(at_once)})
+
+
+def task(key: str, family: str, state: str, seconds: float | None = None) -> None:
+    """Say that a task waits, runs, is done or has failed (the words of `screen.py`), for the line of the whole run."""
+    _send({"task": key, "family": family, "state": state, "pid": os.getpid(), "seconds": seconds})
 
 
 def _send(said: dict[str, Any], wait: bool = True) -> bool:

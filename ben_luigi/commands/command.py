@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 
-from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.errors import BadInput, PipelineError
 from ben_luigi.exit_codes import ExitCode
 
 PROGRAM = "ben-luigi"
@@ -49,6 +49,12 @@ def _filled(text: str) -> str:
         part if part.startswith(" ") else textwrap.fill(" ".join(part.split()), width, break_on_hyphens=False)
         for part in paragraphs
     )
+
+
+def as_json(error: PipelineError) -> dict[str, str]:
+    """What an error says, part by part, and as one text."""
+    parts = {"subject": error.subject, "expected": error.expected, "found": error.found, "next": error.remedy}
+    return {**parts, "text": str(error)}
 
 
 def refuse(

@@ -1,79 +1,149 @@
-"""`ben-luigi plan`: what a run would do and take, and what is missing for it; nothing is made or downloaded."""
+"""`ben-luigi plan [--json] [TASK ARGUMENTS...]`: what a run would do and take, and what is missing for it.
+
+Nothing is made or downloaded. Without TASK it is about the whole dataset, as `ben-luigi run` makes it; with one, about
+that task and all that it needs. --json prints the same as JSON, as docs/json.md says.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import luigi
 
 from ben_luigi import config
-from ben_luigi.commands import command
+from ben_luigi.commands import command, usage
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.dataset import estimate
-from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
 from ben_luigi.exit_codes import ExitCode
-from ben_luigi.stages import survey
+from ben_luigi.stages import planning, survey
+from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.resolve import known_tiles
 
-
-def report() -> tuple[str, list[PipelineError]]:
-    """The plan in words, and every prerequisite that is missing."""
-    planned = survey.work()
-    missing = survey.missing(planned)
-    world = "the sample world" if config.is_sample() else "real sources"
-    head = f"Plan: FinalizeDataset on {world}, {planned.tiles} tiles, in {config.data_dir()}"
-    lines = [head, "", *_complete()]
-    if survey.is_complete():
-        return "\n".join([*lines, "", "Nothing to do: everything is there."]), []
-    lines += ["", *_to_do(planned), "", *_disk(planned), "", *_time(planned), ""]
-    lines.append("Missing before it can come to its end:" if missing else "Nothing that it needs is missing.")
-    return "\n".join([*lines, *(f"  {number}. {error}" for number, error in enumerate(missing, 1))]), missing
+_STEP = 22
+_HALF_A_MINUTE_H = 0.5 / 60
+Facts = dict[str, Any]
 
 
-def _complete() -> Iterator[str]:
-    if not known_tiles():
-        yield "The list of products is yet to come: figures are for all of them."
-        return
-    yield "Complete:"
-    yield from table(survey.stages())
+def facts(task: luigi.Task) -> Facts:
+    """The plan, as `--json` prints it."""
+    if isinstance(task, FinalizeDataset):
+        planned, is_complete, stages = survey.work(), survey.is_complete(), survey.stages() if known_tiles() else []
+        missing = survey.missing(planned) if not is_complete else []
+    else:
+        met = planning.met(task)
+        planned, is_complete, stages = planning.work_of(task, met), met[task], planning.stages(met)
+        missing = survey.missing(planned, planning.inputs(met)) if not is_complete else []
+    return {
+        "version": 1,
+        "task": task.task_family,
+        "arguments": {name: str(getattr(task, name)) for name in task.param_kwargs if getattr(task, name)},
+        "world": "sample" if config.is_sample() else "real",
+        "data_dir": str(config.data_dir()),
+        "tiles": planned.tiles,
+        "is_complete": is_complete,
+        "tiles_are_known": bool(known_tiles()),
+        "stages": [stage._asdict() for stage in stages],
+        "to_do": _to_do(planned),
+        "disk": _disk(planned),
+        "at_once": {
+            "downloads": planned.downloads_at_once,
+            "conversions": planned.conversions_at_once,
+            "workers": planned.tasks_at_once,
+        },
+        "hours": {**planned.hours(), "in all": planned.total_hours()},
+        "missing": [command.as_json(error) for error in missing],
+    }
+
+
+def _to_do(planned: estimate.Work) -> Facts:
+    return {
+        "downloads": len(planned.downloads_bytes),
+        "download_bytes": round(planned.download_bytes()),
+        "downloads_of_unknown_size": planned.downloads_bytes.count(None),
+        "quota_fraction": round(planned.quota(), 4),
+        "conversions": planned.conversions,
+        "tiles_to_cut": planned.cuts,
+        "archives": planned.archives,
+    }
+
+
+def _disk(planned: estimate.Work) -> Facts:
+    peaks = {"as_configured": survey.retention(), "all_kept": estimate.Retention(), "least": estimate.EVERYTHING}
+    return {
+        "used_bytes": survey.used_bytes(),
+        "free_bytes": survey.free_bytes(),
+        "peak_bytes": {name: round(planned.peak_bytes(choice)) for name, choice in peaks.items()},
+    }
+
+
+def words(told: Facts) -> str:
+    """The same for people."""
+    world = "the sample world" if told["world"] == "sample" else "real sources"
+    asked = " ".join([told["task"], *(f"--{name} {text}" for name, text in told["arguments"].items())])
+    lines = [f"Plan: {asked} on {world}, {count(told['tiles'], 'tile')}, in {told['data_dir']}"]
+    if not told["tiles_are_known"]:
+        lines.append("The list of products is yet to come: figures are estimates.")
+    if told["stages"]:
+        lines += ["", "Complete:", *table([survey.Stage(**stage) for stage in told["stages"]])]
+    if told["is_complete"]:
+        return "\n".join([*lines, "", "Nothing to do: everything is there."])
+    for rows in map(list, (_to_do_words(told), _disk_words(told["disk"]), _time_words(told))):
+        lines += ["", *rows] if rows else []
+    lines.append("")
+    errors = [f"  {number}. {error['text']}" for number, error in enumerate(told["missing"], 1)]
+    lines.append("Missing before it can come to its end:" if errors else "Nothing that it needs is missing.")
+    return "\n".join([*lines, *errors])
+
+
+def count(number: int, what: str) -> str:
+    """As `1 tile`, `125 tiles`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def table(stages: list[survey.Stage]) -> Iterator[str]:
-    """A line for each stage."""
+    """A line for each stage, the numbers below each other."""
+    width = max((len(f"{stage.of:,}") for stage in stages), default=1)
     for stage in stages:
-        yield f"  {stage.name:<24} {stage.complete:>5,} of {stage.of:,}"
+        yield f"  {stage.name:<{_STEP}} {stage.complete:>{width},} of {stage.of:>{width},}"
 
 
-def _to_do(planned: estimate.Work) -> Iterator[str]:
-    unknown = planned.downloads_bytes.count(None)
-    note = f", {unknown} of them of a size not known yet" if unknown else ""
+def _to_do_words(told: Facts) -> Iterator[str]:
     yield "To do:"
-    yield f"  download        {len(planned.downloads_bytes):>5} products, {_size(planned.download_bytes())}{note}"
-    yield f"  Sen2Cor         {planned.conversions:>5} products"
-    yield f"  cut and map     {planned.cuts:>5} tiles"
-    yield f"  archives        {'to be made' if planned.archives else 'there':>5}"
-    if planned.downloads_bytes and not config.is_sample():
-        quota = f"{_size(estimate.QUOTA_BYTES)} in {estimate.QUOTA_DAYS} days"
-        yield f"  CDSE's quota    {planned.quota():>5.1%} of {quota}"
-
-
-def _disk(planned: estimate.Work) -> Iterator[str]:
-    yield f"Disk: {_size(survey.used_bytes())} used, {_size(survey.free_bytes())} free"
-    choices = {
-        "as configured": survey.retention(),
-        "all kept": estimate.Retention(),
-        "all of [retention] on": estimate.EVERYTHING,
+    to_do = told["to_do"]
+    unknown = to_do["downloads_of_unknown_size"]
+    note = f", {unknown:,} of them of a size not known yet" if unknown else ""
+    rows = {
+        "downloads": ("download", f"{count(to_do['downloads'], 'product')}, {_size(to_do['download_bytes'])}{note}"),
+        "conversions": ("Sen2Cor", count(to_do["conversions"], "product")),
+        "tiles_to_cut": ("cut and map", count(to_do["tiles_to_cut"], "tile")),
+        "archives": ("archives", "to be made"),
     }
-    for name, choice in choices.items():
-        yield f"  peak, {name:<22} {_size(planned.peak_bytes(choice)):>8}"
+    for key, (name, text) in rows.items():
+        if to_do[key]:
+            yield f"  {name:<{_STEP}} {text}"
+    if not any(to_do[key] for key in rows):
+        yield "  what takes seconds or minutes"
+    if to_do["downloads"] and told["world"] == "real":
+        quota = f"{_size(estimate.QUOTA_BYTES)} in {estimate.QUOTA_DAYS} days"
+        yield f"  {'quota of CDSE':<{_STEP}} {to_do['quota_fraction']:.1%} of {quota}"
 
 
-def _time(planned: estimate.Work) -> Iterator[str]:
-    tools = f"{planned.downloads_at_once} downloads, {planned.conversions_at_once} conversions"
-    yield f"Time ({tools}, {planned.tasks_at_once} workers):"
-    for step, (best, worst) in planned.hours().items():
-        yield f"  {step:<20} {_span(best)} to {_span(worst)}"
-    best, worst = planned.total_hours()
-    yield f"  {'in all':<20} {_span(best)} to {_span(worst)}"
+def _disk_words(disk: Mapping[str, Any]) -> Iterator[str]:
+    yield f"Disk: {_size(disk['used_bytes'])} used, {_size(disk['free_bytes'])} free"
+    names = {"as_configured": "as configured", "all_kept": "all kept", "least": "all of [retention] on"}
+    for name, number in disk["peak_bytes"].items():
+        yield f"  peak, {names[name]:<{_STEP}} {_size(number):>8}"
+
+
+def _time_words(told: Facts) -> Iterator[str]:
+    at_once = ", ".join(count(number, what.removesuffix("s")) for what, number in told["at_once"].items())
+    rows = [f"  {step:<{_STEP}} {_spans(best, worst)}" for step, (best, worst) in told["hours"].items() if worst]
+    if rows:
+        yield from (f"Time ({at_once} at once):", *rows)
 
 
 def _size(number: float) -> str:
@@ -83,6 +153,16 @@ def _size(number: float) -> str:
     return f"{number / 1e6:.0f} MB"
 
 
+def _spans(best: float, worst: float) -> str:
+    """A time from `best` to `worst` hours."""
+    if worst < _HALF_A_MINUTE_H:
+        return "less than a minute"
+    if best < _HALF_A_MINUTE_H:
+        return f"up to {_span(worst)}"
+    shortest, longest = _span(best), _span(worst)
+    return f"about {longest}" if shortest == longest else f"{shortest} to {longest}"
+
+
 def _span(hours: float) -> str:
     if hours >= 48:
         return f"{hours / 24:.1f} days"
@@ -90,19 +170,25 @@ def _span(hours: float) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments: there are none."""
-    return command.parser("ben-luigi plan", __doc__)
+    """The parser of its own arguments; what else is there names a task."""
+    used = command.parser("ben-luigi plan", __doc__)
+    used.usage = f"{used.prog} [-h] [--json] [TASK ARGUMENTS...]"
+    used.add_argument("--json", action="store_true", help="print the plan as JSON")
+    return used
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the plan."""
     used = parser()
-    used.parse_args(arguments)
+    given, asked = used.parse_known_args(arguments)
     configure()
     config.set_defaults()
     try:
-        said, missing = report()
+        wanted = asked if asked and not asked[0].startswith("-") else ["FinalizeDataset", *asked]
+        told = facts(usage.task_of(wanted))
+    except (BadName, BadArgument) as error:
+        return command.refuse(used, error)
     except PipelineError as error:
         return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
-    print(said)
-    return ExitCode.WAITS_FOR_PERSON if missing else ExitCode.DONE
+    print(json.dumps(told, indent=1) if given.json else words(told))
+    return ExitCode.WAITS_FOR_PERSON if told["missing"] else ExitCode.DONE

@@ -36,13 +36,14 @@ from ben_luigi.configuration import loading, luigi_options
 from ben_luigi.domain import locks, network
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
 from ben_luigi.exit_codes import ExitCode
+from ben_luigi.stages import planning
 from ben_luigi.stages.comparison import CompareWithPublished, beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
-from ben_luigi.stages.resolve import check_tile
+from ben_luigi.stages.metadata import shortage
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import code as own_code
-from ben_luigi.state import database, failures, identity, occupancy, server
+from ben_luigi.state import database, failures, identity, luigi_internals, occupancy, server
 
 _SCHEDULING_ERROR, _UNHANDLED = 35, 40
 _LUIGIS = {
@@ -99,10 +100,15 @@ def _main(arguments: list[str], prog: str) -> int:
     )
     world = "the sample world" if config.is_sample() else "real sources"
     _log.info("%s on %s, in %s", arguments[0], world, config.data_dir())
+    if not (config.data_dir() / "made_from").exists():
+        _log.info("%s", _begun())
     occupancy.sweep_if_alone(config.data_dir())
     before = failures.noted()
     try:
         code = _made(arguments)
+    except _AlreadyRunning as error:
+        _log.error("already running: %s", error)
+        code = ExitCode.ALREADY_RUNNING
     except PipelineError as error:
         _log.error("%s", error)
         code = ExitCode.WAITS_FOR_PERSON
@@ -144,6 +150,7 @@ def _made(arguments: list[str]) -> int:
     _check_semaphores()
     occupancy.enter(config.data_dir())
     config.lock_this_command()
+    _check_same_command()
     identity.enter(config.data_dir(), config.result_options())
     database.check_locks()
     retire_all()
@@ -154,6 +161,35 @@ def _made(arguments: list[str]) -> int:
         code = _run(["--module", "ben_luigi", *arguments])
     retire_all()  # what was found true by a task that had nothing to make
     return code
+
+
+def _begun() -> str:
+    """That nothing has been made in the data folder yet, and how another one is gone on with."""
+    said = str(config.dataset().data_dir)
+    is_here = not Path(said).expanduser().is_absolute()
+    where = f" ([dataset] data_dir = {said}, below the current folder)" if is_here else ""
+    return (
+        f"a new data folder is begun there{where}: to go on with an earlier run, set [dataset] data_dir to its folder"
+    )
+
+
+def _check_same_command() -> None:
+    """_AlreadyRunning, which names the others, if the same command runs on this host, in the same data folder."""
+    if luigi.configuration.get_config().getboolean("core", "no_lock", False):
+        return
+    others = luigi_internals.same_command(config.lock_folder())
+    if others:
+        first = f"kill {others[0]}"
+        raise _AlreadyRunning(
+            config.data_dir(),
+            expected="one run of this command at a time",
+            found=", ".join(map(locks.told, others)),
+            remedy=f"wait for it: it makes the same; or stop it: {first}",
+        )
+
+
+class _AlreadyRunning(PipelineError):
+    """The same command runs already."""
 
 
 def _check_semaphores() -> None:
@@ -179,25 +215,9 @@ def _asked(arguments: list[str], prog: str) -> tuple[luigi.Task, list[str]]:
     if not arguments or arguments[0].startswith("-"):
         arguments = ["FinalizeDataset", *arguments]
     try:
-        task = usage.task_of(arguments)
-        _check_arguments(task)
+        return usage.task_of(arguments), arguments
     except (BadName, BadArgument) as error:
         sys.exit(command.refuse(used, error))
-    return task, arguments
-
-
-def _check_arguments(task: luigi.Task) -> None:
-    """BadName, BadArgument if a task cannot have its arguments; what else is wrong is found when it runs."""
-    try:
-        tile = str(getattr(task, "tile", ""))
-        if tile:
-            check_tile(tile)
-        if isinstance(task, PipelineTask):
-            task.check_arguments()
-    except (BadName, BadArgument):
-        raise
-    except PipelineError:
-        return
 
 
 def _run(argv: list[str]) -> int:
@@ -208,6 +228,8 @@ def _run(argv: list[str]) -> int:
     """
     with CmdlineParser.global_instance(argv) as parser:
         task, settings = parser.get_task_obj(), luigi.interface.core()
+        if terminal.is_open():
+            terminal.expect(planning.usual_seconds(), planning.at_once())
     code, pause_s, others = _luigi_run(argv), 1.0, ["not asked yet"]
     while code in _LEFT_TO_OTHERS and not settings.local_scheduler:
         if task.complete():
@@ -230,8 +252,7 @@ def _luigi_run(argv: list[str]) -> int:
     except SystemExit as end:
         cause, code = end.__context__, int(end.code or 0)
         if isinstance(cause, PidLockAlreadyTakenExit):
-            _say_who_runs()
-            raise
+            raise  # the same command runs on this host
         if code == _UNHANDLED and isinstance(cause, RPCError):
             said = network.without_userinfo(str(cause))
             _log.error(
@@ -244,14 +265,6 @@ def _luigi_run(argv: list[str]) -> int:
             _log.error("Luigi has ended early", exc_info=cause)  # which it says nowhere
         return code
     return 0
-
-
-def _say_who_runs() -> None:
-    """Name the process of this host that runs the same command."""
-    pid_file = Path(luigi.lock.get_info(str(config.lock_folder()))[2])
-    noted = pid_file.read_text().split() if pid_file.is_file() else []
-    others = [locks.told(int(word)) for word in noted if int(word) != os.getpid()]
-    _log.error("already running: %s; wait for its end, or stop it", some(others) or "the same command")
 
 
 def _running(settings: luigi.interface.core) -> list[str]:
@@ -313,18 +326,21 @@ def _say_result(task: luigi.Task, code: int) -> None:
         return
     if name != "FinalizeDataset":
         print(f"\n{name} is complete.")
-        for target in luigi.task.flatten(task.output()):
-            if isinstance(target, luigi.LocalTarget):
-                print(f"  {target.path}")
+        for line in task.result_lines() if isinstance(task, PipelineTask) else []:
+            print(f"  {line}")
         return
     print(f"\nThe dataset is complete: {folder}")
     for path in sorted(folder.iterdir()):
         if path.is_file():
             print(f"  {path.name:<56} {path.stat().st_size:>14,} bytes")
-    print(f"To look at it, open {folder / 'report' / 'index.html'} in a browser.")
+    report = folder / "report" / "index.html"
+    if report.is_file():  # a subset has none
+        print(f"To look at it, open {report} in a browser.")
     result = CompareWithPublished().output().read_json()
     splits = ", ".join(f"{count} {name}" for name, count in result["counts"]["split"].items())
     print(f"Patches: {splits}; tiles: {', '.join(result['tiles'])}")
+    if short := shortage(sum(result["counts"]["split"].values())):
+        print(short)
     print(beside_published())
 
 

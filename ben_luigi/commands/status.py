@@ -1,62 +1,98 @@
-"""`ben-luigi status`: what is complete, which tiles rest or failed and why, and what to send to CDSE support."""
+"""`ben-luigi status [--json]`: what is complete, which tiles rest or failed and why, and what to send to CDSE support.
+
+--json prints the same as JSON, as docs/json.md says.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from ben_luigi import config
 from ben_luigi.commands import command
-from ben_luigi.commands.plan import table
+from ben_luigi.commands.plan import count, table
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.exit_codes import ExitCode
-from ben_luigi.stages import survey
+from ben_luigi.stages import planning, survey
 from ben_luigi.stages.resolve import AskCatalogue, known_tiles, resolutions
 from ben_luigi.state import budget, database
 
 
-def report() -> str:
-    """The state in words. Nothing is started but the database, and that only if there is one."""
+def facts() -> dict[str, Any]:
+    """The state, as `--json` prints it. Nothing is started but the database, and that only if there is one."""
     tiles = known_tiles()
-    lines = [f"{config.data_dir()}: {len(tiles)} tiles"]
-    if not tiles:
-        lines.append("The list of products is yet to come.")
-    lines += table(survey.stages() if tiles else [])
-    return "\n".join([*lines, "", *_failed(), *_tried()])
+    return {
+        "version": 1,
+        "data_dir": str(config.data_dir()),
+        "tiles": len(tiles),
+        "stages": [stage._asdict() for stage in (survey.stages() if tiles else [])],
+        "failed": [asdict(failure) for failure in planning.failed()],
+        "downloads_that_failed": list(_tried()),
+    }
 
 
-def _failed() -> Iterator[str]:
-    """What failed last, and has not succeeded since."""
-    found = survey.open_failures()
-    yield "Failed:" if found else "Nothing has failed that has not succeeded since."
-    for failure in found:
-        mark = ", waits for a person" if failure.needs_person else ""
-        yield f"  {failure.task}, {failure.at} on {failure.host}{mark}"
-        yield f"    {failure.error}"
-
-
-def _tried() -> Iterator[str]:
+def _tried() -> Iterator[dict[str, Any]]:
     """Tiles whose downloads failed: when they are tried again, and what to send to CDSE support."""
     options = config.cdse()
     cool_down = timedelta(hours=float(options.cool_down_h))
     found = budget.tried(int(options.tries), cool_down) if database.is_there() else {}
-    if not found:
-        return
-    yield ""
-    yield "Downloads that failed:"
-    ids = _ids()
+    ids = _ids() if found else {}
     for tile, tried in found.items():
-        again = f"rests until {tried.rests_until:%Y-%m-%d %H:%M %Z}" if tried.rests_until else "tried again by any run"
-        yield f"  {tile}: {tried.tries} failed tries, {again}"
-        yield f"    last, {tried.last_at:%Y-%m-%d %H:%M %Z}: {tried.last_error}"
         err = config.data_dir() / "l1c" / f"{ids.get(tile, '')}.err"
-        if err.exists():
-            yield f"    to CDSE support: product id {ids[tile]}, and {err}"
-        if tried.rests_until:
-            yield f"    to end its rest: ben-luigi clear-tries {tile}"
+        yield {
+            "tile": tile,
+            "tries": tried.tries,
+            "rests_until": tried.rests_until and _utc(tried.rests_until),
+            "last_at": _utc(tried.last_at),
+            "last_error": tried.last_error,
+            "product_id": ids.get(tile),
+            "error_file": str(err) if err.exists() else None,
+        }
+
+
+def _utc(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def words(told: Mapping[str, Any]) -> str:
+    """The same for people."""
+    lines = [f"{told['data_dir']}: {count(told['tiles'], 'tile')}"]
+    if not told["tiles"]:
+        lines.append("The list of products is yet to come.")
+    lines += table([survey.Stage(**stage) for stage in told["stages"]])
+    return "\n".join([*lines, "", *_failed_words(told["failed"]), *_tried_words(told["downloads_that_failed"])])
+
+
+def _failed_words(failed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "Failed:" if failed else "Nothing has failed that has not succeeded since."
+    for failure in failed:
+        mark = ", waits for a person" if failure["needs_person"] else ""
+        yield f"  {failure['task']}, {failure['at']} on {failure['host']}{mark}"
+        yield f"    {failure['error']}"
+
+
+def _tried_words(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if found:
+        yield from ("", "Downloads that failed:")
+    for tried in found:
+        rests = tried["rests_until"]
+        again = f"rests until {_minute(rests)}" if rests else "tried again by any run"
+        yield f"  {tried['tile']}: {count(tried['tries'], 'failed try').replace('trys', 'tries')}, {again}"
+        yield f"    last, {_minute(tried['last_at'])}: {tried['last_error']}"
+        if tried["error_file"]:
+            yield f"    to CDSE support: product id {tried['product_id']}, and {tried['error_file']}"
+        if rests:
+            yield f"    to end its rest: ben-luigi clear-tries {tried['tile']}"
+
+
+def _minute(time: str) -> str:
+    return f"{datetime.fromisoformat(time):%Y-%m-%d %H:%M %Z}"
 
 
 def _ids() -> dict[str, str]:
@@ -67,18 +103,21 @@ def _ids() -> dict[str, str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments: there are none."""
-    return command.parser("ben-luigi status", __doc__)
+    """The parser of its arguments."""
+    used = command.parser("ben-luigi status", __doc__)
+    used.add_argument("--json", action="store_true", help="print the state as JSON")
+    return used
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the state."""
     used = parser()
-    used.parse_args(arguments)
+    given = used.parse_args(arguments)
     configure()
     config.set_defaults()
     try:
-        print(report())
+        told = facts()
     except PipelineError as error:
         return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
+    print(json.dumps(told, indent=1) if given.json else words(told))
     return 0

@@ -17,6 +17,7 @@ import ben_luigi
 from ben_luigi.commands import command
 from ben_luigi.configuration import check
 from ben_luigi.domain.errors import BadName
+from ben_luigi.stages import planning
 
 _STAGES = f"{ben_luigi.__name__}.stages."
 _HELP = {"-h", "--help"}
@@ -66,7 +67,7 @@ def help_is_wanted(arguments: Sequence[str]) -> bool:
 
 
 def task_of(arguments: Sequence[str]) -> luigi.Task:
-    """The task that a command line asks for; BadName if there is none, or it has other arguments.
+    """The task that a command line asks for; BadName or BadArgument if there is none, or not with these arguments.
 
     Ends here where Luigi's own help is asked for.
     """
@@ -88,7 +89,6 @@ def task_of(arguments: Sequence[str]) -> luigi.Task:
             if wrong:
                 raise _unfit(arguments, "; ".join(map(str, wrong)))
             task: luigi.Task = parsed.get_task_obj()
-            return task
     except SystemExit as end:
         if not end.code:
             raise
@@ -97,6 +97,8 @@ def task_of(arguments: Sequence[str]) -> luigi.Task:
         raise _unfit(
             arguments, f"{str(error).rpartition('={}]: ')[2]}{f': {error.__cause__}' if error.__cause__ else ''}"
         ) from error
+    planning.check_arguments(task)
+    return task
 
 
 def _unfit(arguments: Sequence[str], found: str) -> BadName:

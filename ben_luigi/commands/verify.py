@@ -1,5 +1,6 @@
 """`ben-luigi verify [FOLDER]`: whether a finished dataset, ours or downloaded, is whole and fits together.
 
+The archives may be unpacked there, as tar does it: BigEarthNet-S2/ and so on, beside the metadata.
 Of the dataset that the pipeline makes, which is looked at without FOLDER, everything must be there. Of another one, as
 the published dataset, what is not there is not looked at, and this is said. Its rows are held against the inputs that
 the options name.
@@ -8,6 +9,7 @@ the options name.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -43,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     used.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
     for option in REFERENCES:
         used.add_argument(f"--{option.replace('_', '-')}", type=Path, metavar="FILE", help=_WORDS[option])
+    used.add_argument("--json", action="store_true", help="print the verdict as JSON, as docs/json.md says")
     return used
 
 
@@ -63,6 +66,10 @@ def main(arguments: Sequence[str]) -> int:
         wrong = [*verdict.wrong, *(_changed(folder) if is_own else ())]
     except (PipelineError, OSError) as error:
         return command.refuse(used, error)
+    if given.json:
+        told = {"version": 1, "folder": str(folder), "is_whole": not wrong}
+        print(json.dumps({**told, "findings": wrong, "not_looked_at": verdict.not_looked_at}, indent=1))
+        return ExitCode.FINDINGS if wrong else ExitCode.DONE
     for what in verdict.not_looked_at:
         print(f"not looked at: {what}")
     for finding in wrong:

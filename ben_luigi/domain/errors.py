@@ -4,6 +4,7 @@
     ├── BadName          a name that does not follow its naming rule
     ├── BadArgument      an argument of a task that does not fit
     ├── BadInput         an input file that is missing, malformed or not the pinned one
+    │   └── BadOption    an option that asks for what there is not, until a person changes it
     ├── BadProduct       an L1C or L2A product that is damaged or contradicts its name
     ├── BadAlignment     patches and v1 patches that do not pair off
     ├── BadTable         rows that are missing, doubled or lost in a join
@@ -56,6 +57,10 @@ class BadArgument(PipelineError):
 
 class BadInput(PipelineError):
     """An input file that is missing, malformed, or not the one that is pinned."""
+
+
+class BadOption(BadInput):
+    """An option of the configuration that asks for what there is not; it fails until a person changes it."""
 
 
 class BadProduct(PipelineError):

@@ -257,6 +257,11 @@ def shard_parts() -> list[tuple[str, list[str]]]:
     return _shard_parts(*_metadata_files())
 
 
+def dataset_tiles() -> list[str]:
+    """The tiles that the dataset is made of: all, or of a subset those with patches in it; ascending."""
+    return sorted(dict(shard_parts())) if config.selection() else sorted(known_tiles())
+
+
 @lru_cache(maxsize=2)
 def _shard_parts(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> list[tuple[str, list[str]]]:
     by_name: dict[str, list[str]] = {}

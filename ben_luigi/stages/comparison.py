@@ -17,7 +17,7 @@ from ben_luigi.domain.dataset.verify import HASH_LISTS
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.files import file_hash, text_hash
 from ben_luigi.domain.products.l1c import read_hashes
-from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, kept
+from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, dataset_tiles, kept
 from ben_luigi.stages.download import HashL1C
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts
@@ -80,7 +80,7 @@ class CompareWithPublished(PipelineTask):
             self.output().file,
             lines,
             world="sample" if config.is_sample() else "real",
-            tiles=sorted(tiles()),
+            tiles=dataset_tiles(),
             accept_superseded=bool(config.cdse().accept_superseded),
             subset=config.selection(),
             overlaps={} if config.selection() else leakage_counts(),
@@ -137,13 +137,18 @@ def _row_by_row() -> Iterator[Line]:
     def of_ours(name: str) -> bool:
         return name[:length] in tile_names
 
+    chosen = kept() if config.selection() else {}
+
+    def of_subset(name: str) -> bool:
+        return name in chosen or name.removesuffix("_reference_map") in chosen or name.rpartition("_")[0] in chosen
+
+    keep = of_subset if chosen else of_ours
     if {*names} & _METADATA:
-        keep = kept().__contains__ if config.selection() else of_ours
         both = (differences.metadata_rows(folder, keep) for folder in folders)
         yield comparison.compare_rows("metadata, row by row", differences.differences(differences.COLUMNS, *both))
     for name in names:
         if name not in _METADATA:
-            both = (differences.hash_rows(folder / name, of_ours) for folder in folders)
+            both = (differences.hash_rows(folder / name, keep) for folder in folders)
             yield comparison.compare_rows(f"{name}, row by row", differences.differences(["sha256"], *both))
 
 

@@ -1,4 +1,4 @@
-"""The end: the finished dataset, verified; and a tile's patches as files."""
+"""The end: the finished dataset, verified."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.errors import BadArchive, DamagedFile, some
-from ben_luigi.domain.formats import shards
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.comparison import CompareWithPublished, beside_published
@@ -20,14 +19,12 @@ from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.leakage import FindSplitLeakage
 from ben_luigi.stages.metadata import WriteMetadata, selection
 from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteReadme, WriteStac
-from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.prerequisites import input_path, input_task, side_m
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
-from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.report import WriteReport
-from ben_luigi.stages.resolve import OverTiles, source_task
-from ben_luigi.stages.task import PipelineTask, TileTask
+from ben_luigi.stages.resolve import source_task
+from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import ProcessTiles
 from ben_luigi.stages.version1 import CompareV1Labels
 from ben_luigi.state.targets import MadeFile
@@ -36,28 +33,6 @@ _log = logging.getLogger(__name__)
 REFERENCES = ("countries_geojson", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
 """The inputs that rows of the metadata are held against, in the order of `References`."""
 _SHOWN = 300
-
-
-class ExportPatches(OverTiles, TileTask):
-    """A tile's patches and reference maps as folders of TIFFs, in `export/`."""
-
-    def tile_tasks(self) -> list[PipelineTask]:
-        """The shards."""
-        return [CutPatches(tile=self.tile), MakeReferenceMaps(tile=self.tile)]
-
-    def output(self) -> MadeFile:
-        """How many patches were exported."""
-        return self.file(f"export/{self.tile}.json")
-
-    def make(self) -> None:
-        """Unpack the shards."""
-        folder = config.data_dir() / "export"
-        written = {}
-        for task in (CutPatches(tile=self.tile), MakeReferenceMaps(tile=self.tile)):
-            target = task.output()
-            index = target["index"].check()
-            written[target["tar"].file.parent.name] = shards.export(target["tar"].file, index, folder)
-        files.write_json(self.output().file, written)
 
 
 ARCHIVING = (ArchiveS2, ArchiveReferenceMaps, ArchiveS1)

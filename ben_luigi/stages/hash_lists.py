@@ -12,7 +12,8 @@ from ben_luigi.domain.dataset import members, sentinel1
 from ben_luigi.domain.dataset.verify import HASH_LISTS
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import hashes, shards
-from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveS1, kept, shard_files
+from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveS1, kept, shard_files, shard_parts
+from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
@@ -26,18 +27,22 @@ _OF = {HASH_LISTS[S2]: (S2, CutPatches), HASH_LISTS[MAPS]: (MAPS, MakeReferenceM
 
 
 class ListHashes(PipelineTask):
-    """`patch_hashes.csv` and `reference_map_hashes.csv`: every file of the shards, taken as they were written."""
+    """`patch_hashes.csv` and `reference_map_hashes.csv`: every file of the shards, taken as they were written.
+
+    Those of a subset list just its own files.
+    """
 
     priority = PRIORITY["archive"]
     code = (hashes,)
 
     def requires(self) -> Any:
-        """All tiles."""
-        return ProcessTiles()
+        """All tiles; of a subset, which patches are kept."""
+        return WriteMetadata() if config.selection() else ProcessTiles()
 
     def made_of(self) -> list[PipelineTask]:
-        """The shards."""
-        return of_all_tiles(*(task for _, task in _OF.values()))
+        """The shards; of a subset, which patches are kept."""
+        kept = [WriteMetadata()] if config.selection() else []
+        return [*kept, *of_all_tiles(*(task for _, task in _OF.values()))]
 
     def output(self) -> dict[str, MadeFile]:
         """The two lists, by their names."""
@@ -50,7 +55,11 @@ class ListHashes(PipelineTask):
 
 
 def _rows(archive: str) -> Iterator[tuple[str, str]]:
-    """Name and sha256 of every file in the shards, in the order of the tiles' names."""
+    """Name and sha256 of every file in the shards, in the order of the tiles' names; of a subset, of what is kept."""
+    if config.selection():
+        for tile, keep in shard_parts():
+            yield from shards.hash_rows(shards.kept_rows(shards.read_index(shard_files(archive, tile)[1]), keep))
+        return
     rows = database.query("SELECT tile, l2a_name FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(tiles()))
     for tile in rows.sort_values("l2a_name")["tile"]:
         yield from shards.hash_rows(shards.read_index(shard_files(archive, tile)[1]))

@@ -170,9 +170,22 @@ class WriteMetadata(PipelineTask):
             )
         )
         if config.selection():
-            blocks = iter([subset.select(pa.concat_tables(blocks), _places(), selection())])
+            chosen = subset.select(pa.concat_tables(blocks), _places(), selection())
+            if short := shortage(len(chosen)):
+                _log.warning("%s", short)
+            blocks = iter([chosen])
         folder = config.data_dir() / config.result_folder()
         metadata.write(blocks, folder, str(config.metadata().writer))
+
+
+def shortage(patches: int) -> str:
+    """Why a subset of so many patches has fewer than `[subset] sample` asks for; empty if it has them."""
+    asked = int(config.subset().sample)
+    rest = ", ".join(name for name in config.selection() if name != "sample")
+    of = f"that meet {rest}" if rest else "in all"
+    return (
+        f"[subset] sample = {asked:,} was asked for: there are only {patches:,} patches {of}" if patches < asked else ""
+    )
 
 
 def _selected() -> dict[str, str]:

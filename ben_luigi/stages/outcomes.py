@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import luigi
 
-from ben_luigi import terminal
+from ben_luigi import screen, signals, terminal
 from ben_luigi.stages.prerequisites import FindAccount, FindSen2Cor, GivenInput
 from ben_luigi.stages.retention import retire_after
-from ben_luigi.state import failures
+from ben_luigi.state import failures, timing
+
+_told: set[str] = set()
+
+
+def _discovered(task: luigi.Task, needed: luigi.Task) -> None:
+    for each in (task, needed):
+        if each.task_id not in _told:
+            _told.add(each.task_id)
+            terminal.task(each.task_id, each.task_family, screen.WAITS)
+
+
+def _started(task: luigi.Task) -> None:
+    terminal.task(task.task_id, task.task_family, screen.RUNS)
 
 
 def _failed(task: luigi.Task, error: BaseException) -> None:
     terminal.end(task.task_id)
+    terminal.task(task.task_id, task.task_family, screen.FAILED)
     if isinstance(error, Exception):  # not one that was only stopped
         failures.note(task, error, needs_person=isinstance(task, GivenInput | FindSen2Cor | FindAccount))
 
 
 def _found_complete(task: luigi.Task) -> None:
+    terminal.task(task.task_id, task.task_family, screen.DONE)
     failures.forget(task)
 
 
@@ -26,6 +41,19 @@ def _succeeded(task: luigi.Task) -> None:
     retire_after(task)
 
 
-luigi.Task.event_handler(luigi.Event.FAILURE)(_failed)
-luigi.Task.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_found_complete)
-luigi.Task.event_handler(luigi.Event.SUCCESS)(_succeeded)
+def _timed(task: luigi.Task, seconds: float) -> None:
+    is_made = not getattr(task, "unchanged", False)
+    terminal.task(task.task_id, task.task_family, screen.DONE, seconds if is_made else None)
+    if is_made:
+        timing.note(task, seconds)
+
+
+for _event, _callback in (
+    (luigi.Event.DEPENDENCY_DISCOVERED, _discovered),
+    (luigi.Event.START, _started),
+    (luigi.Event.PROCESSING_TIME, _timed),
+    (luigi.Event.FAILURE, _failed),
+    (luigi.Event.DEPENDENCY_PRESENT, _found_complete),
+    (luigi.Event.SUCCESS, _succeeded),
+):
+    luigi.Task.event_handler(_event)(signals.raised_again(_callback))

@@ -12,8 +12,10 @@ from luigi.task import flatten
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import DamagedFile
+from ben_luigi.stages.archives import dataset_tiles
 from ben_luigi.stages.atmosphere import ConvertToL2A, l2a_task
 from ben_luigi.stages.download import l1c_task
+from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.prerequisites import NEEDED, HashInput, input_facts, input_task
 from ben_luigi.stages.resolve import product_of, source, tiles
 from ben_luigi.stages.task import PipelineTask
@@ -40,12 +42,12 @@ class WriteProvenance(PipelineTask):
     options = ("cdse.accept_superseded", "tile.accept_offset")
 
     def requires(self) -> Any:
-        """All tiles, and the inputs."""
-        return [ProcessTiles(), *used_inputs()]
+        """All tiles, and the inputs; of a subset, which patches are kept."""
+        return [ProcessTiles(), *used_inputs(), *_chosen()]
 
     def made_of(self) -> list[PipelineTask]:
-        """What was made of each tile, and the inputs."""
-        return [*of_all_tiles(*KEPT), *used_inputs()]
+        """What was made of each tile, and the inputs; of a subset, which patches are kept."""
+        return [*of_all_tiles(*KEPT), *used_inputs(), *_chosen()]
 
     def settings(self) -> dict[str, Any]:
         """What was noted of their products and of what they were made with; and the subset, if one is asked for."""
@@ -61,7 +63,7 @@ class WriteProvenance(PipelineTask):
 
     def make(self) -> None:
         """Collect what was noted on the way."""
-        rows = database.query(_ROWS, tiles=list(tiles())).to_dict("records")
+        rows = database.query(_ROWS, tiles=dataset_tiles()).to_dict("records")
         by_tile = {str(row["tile"]): {**row, **_noted(str(row["tile"]))} for row in rows}
         content = {
             "software": code.versions(),
@@ -75,6 +77,11 @@ class WriteProvenance(PipelineTask):
             "tiles": by_tile,
         }
         files.write_json(self.output().file, content)
+
+
+def _chosen() -> list[PipelineTask]:
+    """What says which tiles a subset has patches of."""
+    return [WriteMetadata()] if config.selection() else []
 
 
 def used_inputs() -> list[HashInput]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import metadata
-from ben_luigi.domain.errors import BadArgument, DamagedFile, some
+from ben_luigi.domain.errors import BadArgument, BadName, DamagedFile, some
 from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, Square
@@ -29,9 +28,10 @@ from ben_luigi.stages.task import PipelineTask, TileTask
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
-_log = logging.getLogger(__name__)
 COLOURS = config.TRACKED_ARTIFACTS / "clc_colours.toml"
 _FORMATS = ("png", "tif")
+_SHOWN = 20
+"""So many pictures are named one by one."""
 _FLAGGED = {"snow": ("snow_csv",), "cloud": ("cloud_csv",), "any": ("snow_csv", "cloud_csv")}
 
 
@@ -77,10 +77,17 @@ class RenderPatches(OverTiles):
     code = (rendering,)
 
     def check_arguments(self) -> None:
-        """Whether these patches can be, as far as the tiles are known already."""
-        self._ids()
+        """One way of choosing, and ids that are ids, of tiles that there are."""
+        self._check_ways()
+        for number, patch_id in enumerate(self._ids(), start=1):
+            try:
+                PatchId.parse(patch_id)
+            except BadName as error:
+                where = f"{self.patch_file}, patch {number}" if self.patch_file else "--patches"
+                remedy = "correct it; ids are as S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"
+                raise BadName(where, expected=error.expected, found=patch_id, remedy=remedy) from error
         if known_tiles():
-            self._chosen()
+            self._named()
 
     def requires(self) -> Any:
         """The list of products, and the lists of flagged patches."""
@@ -106,6 +113,14 @@ class RenderPatches(OverTiles):
         """The list of the pictures that were made."""
         return self.file(f"render/{files.text_hash(json.dumps(self._asked()))[:12]}.json")
 
+    def result_lines(self) -> list[str]:
+        """The pictures: of many the first ones, and the folders of all."""
+        pictures = [config.data_dir() / name for name in self.output().read_json()]
+        folders = sorted({str(picture.parent) for picture in pictures})
+        more = len(pictures) - _SHOWN
+        rest = [f"and {more:,} more; all are in {', '.join(folders)}"] if more > 0 else []
+        return [*map(str, pictures[:_SHOWN]), *rest] or ["no patch is flagged so: there is no picture"]
+
     def is_there(self) -> bool:
         """Whether all the pictures that were made are there still."""
         try:
@@ -120,7 +135,6 @@ class RenderPatches(OverTiles):
         for tile, ids in self._chosen().items():
             pictures += list(self._draw(tile, ids if named else self._of_tile(tile)))
         files.write_json(self.output().file, pictures)
-        _log.info("%d pictures in %s", len(pictures), self.output().file.parent)
 
     def _chosen(self) -> dict[str, list[str]]:
         """The tiles, each with the patches that were named."""
@@ -129,23 +143,9 @@ class RenderPatches(OverTiles):
             product_of(self.tile)
         return named or {tile: [] for tile in ([self.tile] if self.tile else tiles())}
 
-    def _ids(self) -> list[str]:
-        """The patches that were named; none if a tile or flagged ones are asked for. BadName, BadArgument."""
-        ways = [bool(self.patches), bool(self.patch_file), bool(self.tile) or self.flagged != "no"]
-        if sum(ways) != 1:
-            raise BadArgument(
-                "RenderPatches",
-                expected="one of --patches, --patch-file, and --tile or --flagged",
-                found="none" if not any(ways) else "more than one",
-                remedy="for example: ben-luigi render --tile 33UUP_20170613 --flagged snow",
-            )
-        ids = self._listed() if self.patch_file else self.patches.replace(",", " ").split()
-        for patch_id in ids:
-            PatchId.parse(patch_id)
-        return ids
-
     def _named(self) -> dict[str, list[str]]:
-        """The patches that were named, by tile. BadName, BadArgument."""
+        """The patches that were named, by tile; none if a tile or flagged ones are asked for. BadName, BadArgument."""
+        self._check_ways()
         ids = self._ids()
         key_of = {name.converted().tile_name: key for key, name in tiles().items()}
         by_tile: dict[str, list[str]] = {}
@@ -160,6 +160,19 @@ class RenderPatches(OverTiles):
                 )
             by_tile.setdefault(key_of[name], []).append(patch_id)
         return by_tile
+
+    def _check_ways(self) -> None:
+        ways = [bool(self.patches), bool(self.patch_file), bool(self.tile) or self.flagged != "no"]
+        if sum(ways) != 1:
+            raise BadArgument(
+                "RenderPatches",
+                expected="one of --patches, --patch-file, and --tile or --flagged",
+                found="none" if not any(ways) else "more than one",
+                remedy="for example: ben-luigi render --tile 33UUP_20170613 --flagged snow",
+            )
+
+    def _ids(self) -> list[str]:
+        return self._listed() if self.patch_file else self.patches.replace(",", " ").split()
 
     def _file_digest(self) -> str:
         """What tells the content of the list; empty if it is not there, which `run` says."""

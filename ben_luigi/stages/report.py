@@ -13,25 +13,29 @@ import pyarrow.parquet as pq
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import comparison, metadata
-from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.placement.grid import SPLITS, Square
 from ben_luigi.domain.report import rendering, report
 from ben_luigi.domain.report.report_tiles import IN_SPLIT, Tile
+from ben_luigi.domain.report.report_times import read_times
 from ben_luigi.domain.report.report_words import File, Sources
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.archives import ARCHIVES, MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.comparison import FIGURES, CompareWithPublished
+from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.leakage import FindSplitLeakage
 from ben_luigi.stages.metadata import MapV1Names, WriteMetadata
-from ben_luigi.stages.open_metadata import WritePatches
+from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteReadme, WriteStac
 from ben_luigi.stages.prerequisites import input_path, input_task
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.render import COLOURS, RenderTile
 from ben_luigi.stages.resolve import PRIORITY, OverTiles, tiles
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.state import database
+from ben_luigi.state import database, timing
 from ben_luigi.state.targets import MadeFile, MadeFolder
+
+_ASIDE = {"RenderPatches", "ExportPatches"}
+"""Tasks that a person asks for beside the dataset; paths of theirs stay out of it."""
 
 # Of each tile one text: what became of its patches, as `report_tiles.STATES` says, x first, then y.
 _STATES = """
@@ -74,7 +78,8 @@ class WriteReport(OverTiles):
     def _told(self) -> list[PipelineTask]:
         archives = [ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
         made = [WriteMetadata(), WritePatches(), WriteProvenance(), CompareWithPublished(), FindSplitLeakage()]
-        return [*archives, *made, MapV1Names()]
+        listed = [ListHashes(), ListS1Hashes(), WriteStac(), WriteCroissant(), WriteReadme()]
+        return [*archives, *made, *listed, MapV1Names()]
 
     def settings(self) -> dict[str, Any]:
         """The classes."""
@@ -108,6 +113,7 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
         files=_files(folder),
         findings=_findings(),
         leakage=FindSplitLeakage().output()["list"].file,
+        times=[one for one in read_times(timing.folder()) if one.family not in _ASIDE],
     )
 
 
@@ -137,16 +143,18 @@ def _tiles(drawn: dict[str, dict[str, MadeFile]], facts: dict[str, Any]) -> list
 
 
 def _files(folder: Path) -> list[File]:
-    """The files of the dataset; the hashes of the archives were taken when they were made."""
+    """All files of the dataset but this report; the hashes of the archives were taken when they were made."""
     found = []
     for name in (S2, S1, MAPS):
         said = ARCHIVES[name]().output().read_json()
         for file, hashes in ((f"{name}.tar.zst", said["compressed"]), (f"{name}.tar", said["tar"])):
             found.append(File(file, hashes["size_bytes"], hashes["sha256"], hashes["md5"]))
-    for name in (metadata.METADATA, metadata.FLAGGED, PATCHES, "provenance.json", "comparison.json"):
-        path = folder / name
+    made = [*WriteMetadata().output().values(), WritePatches().output(), *ListHashes().output().values()]
+    made += WriteReadme().output().values()
+    made += [task.output() for task in (ListS1Hashes(), WriteCroissant(), WriteProvenance(), CompareWithPublished())]
+    for path in (*(target.file for target in made), *sorted(WriteStac().output().file.rglob("*.json"))):
         hashes = (files.file_hash(path, algorithm) for algorithm in ("sha256", "md5"))
-        found.append(File(name, path.stat().st_size, *hashes))
+        found.append(File(path.relative_to(folder).as_posix(), path.stat().st_size, *hashes))
     return found
 
 

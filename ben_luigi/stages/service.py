@@ -13,6 +13,7 @@ from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.sample.cdse_faults import sample_faults
 from ben_luigi.sample.cdse_server import CdseServer
+from ben_luigi.sample.cdse_shared import shared
 from ben_luigi.stages.prerequisites import account, sample_world
 
 _log = logging.getLogger(__name__)
@@ -37,15 +38,18 @@ def tokens(session: Client) -> Tokens:
 def _service() -> Service:
     if not config.is_sample():
         return Service(config.catalogue_url(), config.token_url(), config.download_url())
-    server = _sample_server(os.getpid())
-    return Service(server.catalogue_url, server.token_url, server.download_url)
+    return _sample_service(os.getpid())
 
 
 @lru_cache(maxsize=1)
-def _sample_server(process: int) -> CdseServer:
-    """One server a process, since threads do not live on in forked workers."""
+def _sample_service(process: int) -> Service:
+    """The server that all processes share, each of which holds it by itself: so this is asked once a process."""
+    service = shared(config.data_dir() / "session", _sample_server)
+    _log.debug("the sample world's CDSE server listens at %s", service.catalogue_url)
+    return service
+
+
+def _sample_server() -> CdseServer:
     world = sample_world()
     catalogue = json.loads(world.catalogue.read_text(encoding="utf-8"))
-    server = CdseServer(catalogue, world.folder, sample_faults(catalogue)).__enter__()
-    _log.debug("the sample world's CDSE server listens at %s", server.catalogue_url)
-    return server
+    return CdseServer(catalogue, world.folder, sample_faults(catalogue))

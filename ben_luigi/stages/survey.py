@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from ben_luigi import config
 from ben_luigi.domain.cdse.account import given_credentials, has_terminal
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.dataset.estimate import TILES, Retention, Work
-from ben_luigi.domain.errors import BadArgument, DatabaseError, PipelineError
+from ben_luigi.domain.errors import DatabaseError, PipelineError
 from ben_luigi.domain.placement import alignment, country
 from ben_luigi.sample.scenes import SCENES
 from ben_luigi.stages.archives import S1, from_folder
@@ -29,8 +28,6 @@ from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import listed_grids
 from ben_luigi.stages.prerequisites import (
     NEEDED,
-    FindAccount,
-    FindSen2Cor,
     GivenInput,
     input_path,
     input_source,
@@ -41,7 +38,7 @@ from ben_luigi.stages.prerequisites import (
 )
 from ben_luigi.stages.resolve import AskCatalogue, ResolveTileIds, known_tiles, resolutions, source
 from ben_luigi.stages.tiles import KEPT
-from ben_luigi.state import database, failures
+from ben_luigi.state import database
 from ben_luigi.state.targets import snapshot
 
 
@@ -135,10 +132,15 @@ def _downloads(tiles: list[str], convert: list[str]) -> list[int | None]:
         for tile, task in tasks.items()
         if task.option == "tile_names_csv" and not task.complete() and (tile in convert or not task.is_true())
     ]
-    if not needed or not AskCatalogue().output()["products"].file.exists():
-        return [None] * len(needed)
+    return sizes(needed)
+
+
+def sizes(tiles: Sequence[str]) -> list[int | None]:
+    """The length in bytes of each tile's product at CDSE; None where the catalogue has not said it yet."""
+    if not tiles or not AskCatalogue().output()["products"].file.exists():
+        return [None] * len(tiles)
     said = resolutions()
-    return [product.length_bytes if tile in said and (product := said[tile].product) else None for tile in needed]
+    return [product.length_bytes if tile in said and (product := said[tile].product) else None for tile in tiles]
 
 
 def retention() -> Retention:
@@ -147,9 +149,14 @@ def retention() -> Retention:
     return Retention(options.l1c != "keep", options.l2a != "keep", options.parts != "keep")
 
 
-def missing(planned: Work) -> list[PipelineError]:
-    """Every prerequisite that is not there: what was expected, what was found, what to do. Empty if all are."""
-    found = [*_missing_inputs(), *_misplaced(), *_missing_programs(planned), *_missing_scheduler()]
+def missing(planned: Work, options: Collection[str] | None = None) -> list[PipelineError]:
+    """Every prerequisite that is not there: what was expected, what was found, what to do. Empty if all are.
+
+    `options` are those of `[inputs]` that count; None for all.
+    """
+    whole = options is None
+    of_inputs = _missing_inputs((source(), *NEEDED) if options is None else (source(), *options))
+    found = [*of_inputs, *(_misplaced() if whole else ()), *_missing_programs(planned), *_missing_scheduler()]
     found += _missing_room(planned)
     try:
         database.check()
@@ -158,8 +165,8 @@ def missing(planned: Work) -> list[PipelineError]:
     return found
 
 
-def _missing_inputs() -> Iterator[PipelineError]:
-    for option in dict.fromkeys((source(), *NEEDED)):
+def _missing_inputs(options: Sequence[str]) -> Iterator[PipelineError]:
+    for option in dict.fromkeys(options):
         if isinstance(input_source(option), GivenInput):
             try:
                 require_given(option)
@@ -227,26 +234,6 @@ def _is_account_given() -> bool:
     return given is not None or has_terminal()
 
 
-def open_failures() -> list[failures.Failure]:
-    """The failures, oldest first, of tasks that are still asked for, and still lack what they wait for."""
-    return [failure for failure in failures.noted() if not _is_past(failure)]
-
-
-def _is_past(failure: failures.Failure) -> bool:
-    """Whether its arguments were wrong, its tile is none of those asked for, or what was missing has been given."""
-    try:
-        tiles = known_tiles()
-    except PipelineError:
-        tiles = {}
-    if failure.kind == BadArgument.__name__ or (failure.tile and tiles and failure.tile not in tiles):
-        return True
-    family = failure.task.partition("(")[0]
-    waits = {task.get_task_family(): task for task in (GivenInput, FindSen2Cor, FindAccount)}
-    with suppress(ValueError, luigi.parameter.ParameterException):  # noted by another version
-        return family in waits and waits[family].from_str_params(json.loads(failure.parameters)).complete()
-    return False
-
-
 def free_bytes() -> int:
     """What is free on the disk of the data folder, which may be yet to be made."""
     folder = config.data_dir()
@@ -267,7 +254,7 @@ def used_bytes() -> int:
 
 def _missing_room(planned: Work) -> Iterator[PipelineError]:
     peak, used, free = planned.peak_bytes(retention()), used_bytes(), free_bytes()
-    if peak - used > free and not is_complete():
+    if planned.tiles and peak - used > free and not is_complete():
         yield PipelineError(
             config.data_dir(),
             expected=f"{(peak - used) / 1e9:,.0f} GB of free space more",

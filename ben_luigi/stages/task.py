@@ -53,9 +53,6 @@ class PipelineTask(luigi.Task):
     may_go: ClassVar[tuple[str, ...]] = ()
     """Names in `output()` of what need not stay when it has been used: what was made of it stays true."""
 
-    def check_arguments(self) -> None:
-        """BadName, BadArgument if this task cannot have its arguments; asked before anything is started."""
-
     unchanged = False
     """Whether the last run found its result true still."""
     _taken: Mapping[str, Any] | None = None
@@ -80,6 +77,13 @@ class PipelineTask(luigi.Task):
     def make(self) -> Digests | None:
         """Do the work; give digests of results whose content something else tells than their own sha256."""
         raise NotImplementedError
+
+    def check_arguments(self) -> None:
+        """BadName or BadArgument if it cannot be asked for like this, as far as that can be told before."""
+
+    def result_lines(self) -> list[str]:
+        """What a person is told of the result when the task was asked for: by default where it is."""
+        return [str(target.file) for target in self.targets().values() if isinstance(target, MadeFile)]
 
     def file(self, relative: str) -> MadeFile:
         """A file of this task's, at a path relative to the data folder."""

@@ -9,7 +9,7 @@ import json
 import logging
 import socket
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,17 +18,19 @@ import luigi
 from ben_luigi import config
 from ben_luigi.domain import private
 from ben_luigi.domain.cdse.errors import PermanentError, RestingError
-from ben_luigi.domain.errors import DiskError, PipelineError
+from ben_luigi.domain.errors import BadOption, DiskError, PipelineError
 from ben_luigi.state import records
 
 _log = logging.getLogger(__name__)
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
 class Failure:
     """The last failure of a task. `task` is its name as Luigi shows it, `tile` a tile key or empty, `at` in UTC.
 
-    `needs_person` tells whether it stays as it is until somebody does something, `parameters` are the task's as JSON.
+    `needs_person` tells whether it stays as it is until somebody does something; `family` and `arguments` are what the
+    task can be had by again, empty in what older checkouts have noted.
     """
 
     task: str
@@ -38,22 +40,24 @@ class Failure:
     needs_person: bool
     at: str
     host: str
-    parameters: str = "{}"
+    family: str = ""
+    arguments: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> None:
     """Remember that a task failed. On a full disk there is nothing to remember it by: only the log says it then."""
     said = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
-    lasting = isinstance(error, PermanentError | DiskError) and not isinstance(error, RestingError)
+    lasting = isinstance(error, PermanentError | DiskError | BadOption) and not isinstance(error, RestingError)
     failure = Failure(
         task=str(task),
         tile=str(getattr(task, "tile", "")),
         kind=type(error).__name__,
         error=said,
         needs_person=needs_person or lasting,
-        at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        at=f"{datetime.now(UTC):{_TIME}}",
         host=socket.gethostname(),
-        parameters=json.dumps(task.to_str_params()),  # type: ignore[no-untyped-call]
+        family=task.task_family,
+        arguments=task.to_str_params(),  # type: ignore[no-untyped-call]
     )
     with suppress(OSError, DiskError):
         records.make_way(_path(task))

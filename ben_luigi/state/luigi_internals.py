@@ -6,6 +6,7 @@
     [worker] check_unfulfilled_deps   false: a task then asks itself for what it lacks
     [core] lock_pid_dir               where Luigi keeps a command from running twice
     TaskProcess                       which functions of the scheduler it lends to a task
+    lock                              which processes run a command, by the files in that folder
     PidLockAlreadyTakenExit           how a run ends whose command runs already: as the cause of SystemExit
     CmdlineParser                     the task that a command line asks for
     Register                          tasks remember what they require; that is forgotten between two runs
@@ -15,9 +16,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import luigi.server
+from luigi import lock
 from luigi.cmdline_parser import CmdlineParser
 from luigi.interface import PidLockAlreadyTakenExit
 from luigi.rpc import RemoteScheduler, RPCError
@@ -38,6 +41,7 @@ __all__ = [
     "lend_statistics",
     "load_task",
     "running",
+    "same_command",
     "serve",
 ]
 
@@ -56,6 +60,12 @@ def running(url: str) -> list[str]:
     """The tasks that a central scheduler has given to anybody and that run now; RPCError if it does not answer."""
     scheduler: Any = RemoteScheduler(url)
     return sorted(task["display_name"] for task in scheduler.task_list(RUNNING, "").values())
+
+
+def same_command(folder: Path) -> list[int]:
+    """The processes of this host that run the same command as this one, by Luigi's lock files in `folder`."""
+    own, command, path = lock.get_info(str(folder))
+    return sorted(pid for pid in lock._read_pids_file(path) if pid != own and lock.getpcmd(pid) == command)
 
 
 def serve(scheduler: type[Scheduler]) -> None:

@@ -60,11 +60,13 @@ def command(name: str, folder: Path, config: Path | None, *arguments: str, **mor
 
 
 def dataset_digests(data: Path) -> dict[str, str]:
-    """sha256 of each file of the finished dataset, by its path there: report and open metadata too."""
+    """sha256 of each file of the finished dataset, by its path there: report and open metadata too.
+
+    How long tasks took is left out, which is another time in each run.
+    """
     folder = data / "dataset"
-    return {
-        path.relative_to(folder).as_posix(): file_hash(path) for path in sorted(folder.rglob("*")) if path.is_file()
-    }
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "times.html"]
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in paths}
 
 
 def configuration(folder: Path, world: World, **sections: dict[str, object]) -> Path:

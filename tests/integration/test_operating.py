@@ -7,6 +7,8 @@ import http.server
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,8 @@ from pathlib import Path
 from ben_luigi.sample.cdse_faults import Fault
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
-from tests.integration.running import command, one_tile_of
+from tests.integration.running import ROOT, Run, command, environment, one_tile_of
+from tests.integration.stopping import wait_for
 
 TILE = "31UGR_20171015"
 
@@ -90,3 +93,54 @@ def test_cron_reruns_tell_once_rest_and_recover(sample_world: World, tmp_path: P
     for path in (tmp_path / "data").rglob("*"):
         if path.is_file():
             assert b"secret-part" not in path.read_bytes(), path
+
+
+def test_status_forgets_what_is_no_longer_asked_for(sample_run: Run, tmp_path: Path) -> None:
+    """A tile that there is not, an argument that is gone, an input that is there by now; the rest stays."""
+    own, failed = tmp_path / "own.cfg", tmp_path / "data" / "failed"
+    failed.mkdir(parents=True)
+    for path in sample_run.data.iterdir():
+        if path.name in ("database", "made_from"):
+            subprocess.run(["cp", "-a", path, tmp_path / "data"], check=True)
+        elif path.name not in ("failed", "in-use.lock"):
+            (tmp_path / "data" / path.name).symlink_to(path)
+    own.write_text(f"[dataset]\ndata_dir = {tmp_path}/data\n")
+    said = {"kind": "BadInput", "error": "why", "needs_person": True, "at": "2026-01-01T00:00:00Z", "host": "here"}
+    tasks = {
+        "a": ("ExportPatches", {"tile": "31UGR_20991231"}),
+        "b": ("RenderPatches", {"patches": "nonsense"}),
+        "c": ("RenderTile", {"tile": TILE, "colour": "red"}),
+        "d": ("GivenInput", {"option": "clc_gpkg"}),
+        "e": ("CutPatches", {"tile": TILE}),
+        "f": ("ExportPatches", {"tile": TILE}),
+        "g": ("NoSuchTask", {}),
+    }
+    for name, (family, arguments) in tasks.items():
+        tile = arguments.get("tile", "")
+        content = {**said, "task": f"{family} {name}", "tile": tile, "family": family, "arguments": arguments}
+        (failed / f"{name}.json").write_text(json.dumps(content))
+    old = {**said, "task": "of an older checkout", "tile": ""}
+    (failed / "old.json").write_text(json.dumps(old))
+    code, told = command("status", tmp_path, own, "--json")
+    assert code == 0, told
+    assert {one["task"] for one in json.loads(told)["failed"]} == {"ExportPatches f", "of an older checkout"}
+
+
+def test_already_running_names_the_other_run_and_a_new_data_folder_is_said(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "ben_luigi.run"]
+    own = environment(PYTHONPATH=str(ROOT))
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        first = subprocess.Popen(words, cwd=tmp_path, env=own, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        locks = tmp_path / "data" / "locks" / socket.gethostname()
+        wait_for(lambda: any(locks.glob("*.pid")) or first.poll() is not None, log.read_text)
+        code, said = command("run", tmp_path, None)
+        assert code == 10, said
+        assert f"process {first.pid} of this host ({' '.join(words)})" in said
+        assert f"next: wait for it: it makes the same; or stop it: kill {first.pid}" in said
+        assert "not complete" not in said and "a new data folder" not in said.partition("already running")[2]
+    finally:
+        first.terminate()
+        first.wait()
+    assert "a new data folder is begun there ([dataset] data_dir = data, below the current folder)" in log.read_text()

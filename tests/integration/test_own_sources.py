@@ -65,6 +65,15 @@ def test_from_l2a_products_come_the_same_bytes(
         for what, path in paths.items():
             expected = {"md5": file_hash(path, "md5"), "sha256": file_hash(path), "size_bytes": path.stat().st_size}
             assert hashes[what] == expected
+    kept = configuration(tmp_path, sample_world, inputs=inputs)
+    for wanted in (["CollectS1"], ["ExportPatches", "--tile", TILE]):
+        exported = pipeline(tmp_path, *wanted, config=kept)
+        assert exported.code == 0, exported.said
+    files = [path for path in (run.data / "export").glob("BigEarthNet-S1/*/*/*") if path.suffix == ".tif"]
+    assert f"{len(files) // 2} of Sentinel-1, from the patches collected for the archive" in exported.said
+    assert files and all(
+        path.read_bytes() == (sample_world.s1_dir / path.parent.name / path.name).read_bytes() for path in files
+    )
 
 
 def test_from_l1c_zips_no_account_is_needed(sample_run: Run, sample_world: World, tmp_path: Path) -> None:

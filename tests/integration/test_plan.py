@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
-from tests.integration.running import Run, command
+from ben_luigi.sample.layout import World
+from tests.integration.running import ROOT, Run, command
 
 
 def _bytes(folder: Path) -> int:
@@ -25,6 +27,70 @@ def test_the_peak_planned_for_the_sample_is_what_the_run_took(sample_run: Run, t
     assert _planned(said, r"peak, all of \[retention\] on") < _planned(said, "peak, all kept")
     assert command("status", tmp_path, None)[0] == 0
     assert list(tmp_path.iterdir()) == [], "neither plan nor status makes anything"
+
+
+def _keys_in_docs(heading: str) -> set[str]:
+    """The keys in the first column of a table of docs/json.md."""
+    text = (ROOT / "docs" / "json.md").read_text(encoding="utf-8").partition(f"`{heading}`:")[2]
+    table = text.strip().partition("\n\n")[0].splitlines()[2:]
+    return {key for line in table for key in re.findall(r"`(\w+)`", line.split("|")[1])}
+
+
+def test_the_json_of_plan_status_and_verify_is_as_the_page_says(sample_run: Run, tmp_path: Path) -> None:
+    asked = {
+        "scripts/plan --json": ("plan", "--json"),
+        "scripts/status --json": ("status", "--json"),
+        "scripts/verify --json FOLDER": ("verify_dataset", "--json", str(sample_run.data / "dataset")),
+    }
+    told = {}
+    for heading, (module, *arguments) in asked.items():
+        code, said = command(module, tmp_path, _of(sample_run, tmp_path), *arguments)
+        assert code == 0, said
+        told[module] = json.loads(said)
+        assert set(told[module]) == _keys_in_docs(heading)
+        assert told[module]["version"] == 1
+    assert told["plan"]["is_complete"] and not told["plan"]["missing"]
+    assert {"name": "CutPatches", "complete": 4, "of": 4} in told["plan"]["stages"] == told["status"]["stages"]
+    assert told["verify_dataset"]["is_whole"] and not told["verify_dataset"]["findings"]
+
+
+def _of(run: Run, folder: Path) -> Path:
+    """A configuration for the data of a run that is not to be changed."""
+    path = folder / "own.cfg"
+    path.write_text(f"[dataset]\ndata_dir = {run.data}\n")
+    return path
+
+
+def test_any_task_is_planned_and_what_it_does_not_need_is_not_missing(sample_run: Run, tmp_path: Path) -> None:
+    own = _of(sample_run, tmp_path)
+    arguments = ("ExportPatches", "--tile", "35VNJ_20180204")
+    code, said = command("plan", tmp_path, own, *arguments)
+    assert code == 0
+    assert said.splitlines()[0] == f"Plan: {' '.join(arguments)} on the sample world, 1 tile, in {sample_run.data}"
+    stages = [line.split() for line in said.partition("Complete:\n")[2].partition("\n\n")[0].splitlines()]
+    assert stages[-1] == ["ExportPatches", "0", "of", "1"] and ["CutPatches", "1", "of", "1"] in stages
+    assert "what takes seconds or minutes" in said
+    code, said = command("plan", tmp_path, own, "--json", *arguments)
+    assert json.loads(said)["arguments"] == {"tile": "35VNJ_20180204"}
+    for wrong in (("ExportPatch",), ("ExportPatches", "--tle", "35VNJ_20180204")):
+        code, said = command("plan", tmp_path, own, *wrong)
+        assert code == 2 and "next: type: scripts/run " in said
+    real, listed = tmp_path / "real.cfg", World(sample_run.data / "sample").tile_names_csv
+    real.write_text(f"[dataset]\ndata_dir = {tmp_path}/data\n[inputs]\ntile_names_csv = {listed}\n")
+    code, said = command("plan", tmp_path, real, "--json", "RenderTile", "--tile", "35VNJ_20180204")
+    assert code == 20
+    missing = " ".join(error["subject"] for error in json.loads(said)["missing"])
+    assert "clc_gpkg" in missing and "s1_dir" not in missing and "snow_csv" not in missing
+
+
+def test_a_plan_before_anything_is_there_has_straight_columns_and_no_empty_times(tmp_path: Path) -> None:
+    code, said = command("plan", tmp_path, None)
+    assert code == 0, said
+    assert "1 downloads" not in said and "0 min" not in said and "(1 download, " in said
+    to_do = said.partition("To do:\n")[2].partition("\n\n")[0].splitlines()
+    times = said.partition(" at once):\n")[2].partition("\n\n")[0].splitlines()
+    assert len(to_do) == 4 and len(times) == 5
+    assert {len(re.match(r"  \S.*?  +", line)[0]) for line in (*to_do, *times)} == {25}  # type: ignore[index]
 
 
 def test_the_plan_of_the_real_run_names_all_that_is_missing_at_once(published: Path, tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from ben_luigi.domain.errors import BadInput, BadName
 from ben_luigi.domain.formats.shards import read_index
 from ben_luigi.domain.names import ProductName
 from ben_luigi.stages import render, resolve
-from ben_luigi.stages.finalize import ExportPatches
+from ben_luigi.stages.export import ExportPatches
 from ben_luigi.stages.patches import CutPatches
+from ben_luigi.stages.placement import AlignPatches
 from ben_luigi.stages.prerequisites import HashInput, MakeSampleWorld
-from ben_luigi.stages.reference_maps import MakeReferenceMaps
+from ben_luigi.stages.reference_maps import LabelPatches, MakeReferenceMaps
 from ben_luigi.stages.render import RenderPatches, RenderTile
-from tests.integration.running import Run, pipeline
+from tests.integration.running import Run, command, pipeline
 
 SNOWY, OTHER = "35VNJ_20180204", "31UGR_20180508"
 LISTED = (
@@ -78,8 +79,9 @@ def _bands(extracted: Path, patch: str) -> np.ndarray:
 def test_patches_of_a_list_as_png(rendered: dict[str, Run], extracted: Path) -> None:
     run = rendered["list"]
     assert run.code == 0, run.said
-    for name in LISTED:
-        (picture,) = (run.data / "render").glob(f"*/{name}.png")
+    pictures = [next((run.data / "render").glob(f"*/{name}.png")) for name in LISTED]
+    assert run.said.splitlines()[1:4] == ["RenderPatches is complete.", *(f"  {path}" for path in pictures)]
+    for name, picture in zip(LISTED, pictures, strict=True):
         with rasterio.open(picture) as raster:
             found = raster.read()
         bright = np.clip(_bands(extracted, name).astype(float) / 2500, 0, 1)  # restated: full at 0.25, gamma 1.5
@@ -155,12 +157,39 @@ def test_a_tile_is_asked_for_before_the_list_of_products_is_there(
 ) -> None:
     """The list first, with the sample world; what else is needed follows while the task runs."""
     monkeypatch.setattr(config, "data_dir", lambda: tmp_path)
-    for task in (RenderTile(tile=SNOWY), ExportPatches(tile=SNOWY)):
+    labelled = [AlignPatches(tile=SNOWY), LabelPatches(tile=SNOWY)]
+    for task, more in ((RenderTile(tile=SNOWY), []), (ExportPatches(tile=SNOWY), labelled)):
         assert task.requires() == [HashInput(option="tile_names_csv")]
         assert task.requires()[0].requires() == MakeSampleWorld()
         assert not task.complete()
         assert next(task.run()) == task.requires()
-        assert task.needs() == [CutPatches(tile=SNOWY), MakeReferenceMaps(tile=SNOWY)]
+        assert task.needs() == [CutPatches(tile=SNOWY), MakeReferenceMaps(tile=SNOWY), *more]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["RenderPatches"], "expected: one of --patches, --patch-file"),
+        (
+            ["RenderPatches", "--patches", "S2A_nonsense"],
+            "--patches; expected: <L2A product name without time>_<x>_<y>",
+        ),
+        (["RenderPatches", "--patches", FOREIGN], f"patch {FOREIGN}; expected: a patch of the tiles"),
+        (["RenderPatches", "--patch-file", "there/is/none.txt"], "next: correct --patch-file"),
+        (["RenderPatches", "--patch-file", "wrong.txt"], "wrong.txt, patch 2; expected: <L2A product name"),
+        (["RenderTile", "--tile", "31UGR_20180509"], f"did you mean {OTHER}?"),
+        (["ExportPatches", "--tile", "31UGR"], "expected: a tile key, MGRS square and sensing date, as 33UUP_20170613"),
+    ],
+)
+def test_wrong_arguments_are_refused_at_once_with_what_is_right(
+    rendered: dict[str, Run], asked: list[str], said: str
+) -> None:
+    folder = rendered["list"].data.parent
+    (folder / "wrong.txt").write_text(f"{LISTED[0]}\nnonsense\n")
+    for module in ("run", "plan"):
+        code, told = command(module, folder, None, *asked)
+        assert code == 2, told
+        assert said in told and "(tile=" not in told
 
 
 def test_a_patch_that_is_not_written_is_named_and_why(rendered: dict[str, Run]) -> None:

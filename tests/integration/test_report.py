@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from ben_luigi.domain.files import file_hash
 from ben_luigi.domain.formats.shards import read_index
 from tests.integration.browser import chromium, console_errors
 from tests.integration.running import Run
@@ -202,6 +204,42 @@ def test_it_can_be_printed(browser: webdriver.Chrome, report: Path) -> None:
     assert _luminance(_colour(browser, "body", "backgroundColor")) == 1
     paper = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
     assert base64.b64decode(paper["data"]).startswith(b"%PDF")
+
+
+PARTED = """
+const main = document.querySelector('main');
+main.style.cssText =
+  `max-width: none; width: 700px; columns: 700px; column-gap: 50px; column-fill: auto; height: ${arguments[0]}px`;
+return [...main.querySelectorAll('h2, h3')].filter(heading => {
+  let next = heading.nextElementSibling;
+  while (next && next.matches('p, .key')) next = next.nextElementSibling;
+  const row = next && next.matches('.scroll') && next.querySelector('tbody tr');
+  return row && row.getBoundingClientRect().left - heading.getBoundingClientRect().left > 300;
+}).map(heading => heading.textContent);
+"""
+
+
+def test_a_heading_does_not_part_from_its_table_in_print(browser: webdriver.Chrome, report: Path) -> None:
+    """In columns as high as pages, which Chromium fills as it does these: the first row is where its heading is."""
+    for page in ("index.html", "times.html"):
+        for height in range(500, 1300, 25):
+            _open(browser, report / page, PAPER, media="print")
+            assert browser.execute_script(PARTED, height) == [], (page, height)
+
+
+def test_task_times_and_the_checksums_of_all_files_are_told(report: Path, sample_run: Run) -> None:
+    page = (report / "index.html").read_text(encoding="utf-8")
+    files = page.partition('id="files"')[2].partition("</section>")[0]
+    told = dict(re.findall(r'scope="row">([^<]+)</th>.*?data-name="sha256"><code>(\w+)<', files))
+    folder = sample_run.data / "dataset"
+    uploaded = [path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(report)]
+    assert {path.relative_to(folder).as_posix(): file_hash(path) for path in uploaded}.items() <= told.items()
+    published = page.partition('id="published"')[2].partition("</section>")[0]
+    assert published.count("not comparable</span>") == 1
+    times = (report / "times.html").read_text(encoding="utf-8")
+    for task in sample_run.tasks():
+        family = task.partition("(")[0]
+        assert f"{family}</th>" in times or family in ("WriteReport", "VerifyDataset", "FinalizeDataset"), family
 
 
 def test_counts_on_the_page_are_those_of_the_metadata(browser: webdriver.Chrome, report: Path, sample_run: Run) -> None:

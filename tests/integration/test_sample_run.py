@@ -222,6 +222,19 @@ def test_patches_can_be_had_as_folders(sample_run: Run, extracted: Path, tmp_pat
     assert len(list(exported.glob("BigEarthNet-S2/*/*/*.tif"))) == 90 * 12
     for path in (extracted / "Reference_Maps").glob("*20171015*/*/*.tif"):
         assert (exported / path.relative_to(extracted)).read_bytes() == path.read_bytes()
+    rows = pq.read_table(sample_run.data / "dataset" / "patches.parquet").to_pylist()
+    s1_names = sorted(row["s1_name"] for row in rows if row["patch_id"].split("_")[2].startswith("20171015"))
+    found = sorted(exported.glob("BigEarthNet-S1/*/*/*.tif"))
+    assert sorted({path.parent.name for path in found}) == s1_names and len(found) == 2 * len(s1_names)
+    assert all((extracted / path.relative_to(exported)).read_bytes() == path.read_bytes() for path in found)
+    maps = len(list(exported.glob("Reference_Maps/*/*/*.tif")))
+    assert run.said.splitlines()[1:6] == [
+        "ExportPatches is complete.",
+        f"  {exported}",
+        f"  90 patches of Sentinel-2, {len(s1_names)} of them in the dataset",
+        f"  {maps} reference maps",
+        f"  {len(s1_names)} of Sentinel-1, from the extracted BigEarthNet-S1",
+    ]
 
 
 def test_the_world_comes_with_the_run(sample_world: World) -> None:

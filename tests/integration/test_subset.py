@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
-from tests.integration.running import Run, pipeline
+from tests.integration.running import Run, command, pipeline
 
 SIZE = 12
 ASKED = {"seasons": "spring, winter", "labels": "Pastures; Arable land", "sample": str(SIZE)}
@@ -96,6 +97,46 @@ def test_provenance_comparison_and_descriptions_say_what_it_is(subset_run: Run) 
     assert "subset small" in readme.splitlines()[0] and f"There are {SIZE} patches" in readme
     assert "report" not in readme
     assert str(folder) in subset_run.said
+    assert str(folder) in subset_run.said and "report" not in subset_run.said
+    rows = pq.read_table(folder / "patches.parquet").to_pylist()
+    keys = {f"{row['patch_id'].split('_')[5][1:]}_{row['patch_id'].split('_')[2][:8]}" for row in rows}
+    assert comparison["tiles"] == sorted(keys)
+    assert sorted(json.loads((folder / "provenance.json").read_text())["tiles"]) == sorted(keys)
+    assert f"tiles: {', '.join(sorted(keys))}\n" in subset_run.said
+
+
+def test_its_hash_lists_are_its_own_and_fit(subset_run: Run, sample_run: Run, tmp_path: Path) -> None:
+    folder = subset_run.data / "subsets" / "small"
+    kept = {row["patch_id"] for row in pq.read_table(folder / "patches.parquet").to_pylist()}
+    for name, suffixes in (("patch_hashes.csv", 12), ("reference_map_hashes.csv", 1)):
+        header, *whole = (sample_run.data / "dataset" / name).read_text().splitlines()
+        own = [line for line in whole if any(line.startswith(f"{patch}_") for patch in kept)]
+        assert len(own) == SIZE * suffixes
+        assert (folder / name).read_text().splitlines() == [header, *own]
+    shutil.copytree(folder, tmp_path / "small")
+    code, said = command("verify_dataset", tmp_path, None, "small")
+    assert code == 0, said
+    listed = tmp_path / "small" / "patch_hashes.csv"
+    listed.write_text((sample_run.data / "dataset" / "patch_hashes.csv").read_text())
+    code, said = command("verify_dataset", tmp_path, None, "small")
+    assert code == 1 and f"rows (expected {12 * SIZE}, found" in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("tiles = 31UGR_20171015\nseasons = winter", "next: change tiles or seasons there, or leave it out"),
+        ("tiles = 31UGR_20171015\nsample = 1000", "[subset] sample = 1,000 was asked for: there are only "),
+    ],
+)
+def test_what_is_not_there_is_said_with_what_to_change(subset_run: Run, tmp_path: Path, asked: str, said: str) -> None:
+    """Of the rows alone: the archives do not matter."""
+    own = tmp_path / "own.cfg"
+    own.write_text(f"[dataset]\ndata_dir = {subset_run.data}\n[subset]\nname = other\n{asked}\n")
+    run = pipeline(tmp_path, "WriteMetadata", config=own)
+    assert said in run.said
+    assert run.code == (0 if "sample" in asked else 30)
+    assert ("Correct what is said above, and run the same command again" in run.said) == ("sample" not in asked)
 
 
 def test_what_there_is_not_cannot_be_asked_for(subset_run: Run, tmp_path: Path) -> None:

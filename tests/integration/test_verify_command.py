@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from ben_luigi.domain.formats import tarball
@@ -77,6 +79,56 @@ def test_the_sample_dataset_whole_and_damaged(sample_run: Run, tmp_path: Path) -
     none = verify(tmp_path / "none")
     assert (none.returncode, none.stdout) == (2, "")
     assert f"{tmp_path / 'none'}; expected: the folder of a dataset; found: no folder; next: " in none.stderr
+
+
+@pytest.fixture
+def unpacked(extracted: Path, sample_run: Run, tmp_path: Path) -> Path:
+    """Links to what was unpacked, and what says how large the tiles are."""
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    for path in (*extracted.iterdir(), sample_run.data / "dataset" / "provenance.json"):
+        (folder / path.name).symlink_to(path)
+    return folder
+
+
+def test_a_folder_that_was_unpacked_by_tar_is_looked_at(unpacked: Path, tmp_path: Path) -> None:
+    """Whole, and with a file of each kind lost, damaged, added, moved, and one that cannot be read."""
+    whole = verify(unpacked)
+    assert whole.returncode == 0, whole.stdout
+    assert "not looked at: BigEarthNet-S2.tar.zst: it is not there, and BigEarthNet-S2/ was looked at" in whole.stdout
+    folder = tmp_path / "damaged"
+    shutil.copytree(unpacked, folder)
+    s2, maps, s1 = (
+        sorted((folder / name).rglob("*.tif")) for name in ("BigEarthNet-S2", "Reference_Maps", "BigEarthNet-S1")
+    )
+    s2[5].unlink()
+    s2[17].write_bytes(s2[17].read_bytes()[:-1])
+    s2[31].unlink()
+    os.mkfifo(s2[31])
+    maps[3].with_name("notes.txt").write_text("mine")
+    maps[3].with_name("._hidden.tif").write_text("of macOS")
+    s1[4].rename(s1[4].parent.parent / s1[4].name)
+    found = [line for line in verify(folder).stdout.splitlines() if not line.startswith("not looked at")]
+    names = [path.relative_to(folder).as_posix() for path in (s2[5], s2[17], s2[31], maps[3], s1[4])]
+    assert f"BigEarthNet-S2/: missing: {names[0]}" in found
+    assert any(line.startswith("BigEarthNet-S2/: ") and line.endswith(f": {names[1]}") for line in found)
+    assert f"BigEarthNet-S2/: cannot be read (a FIFO, not a file): {names[2]}" in found
+    assert f"Reference_Maps/: surplus: {Path(names[3]).parent.as_posix()}/notes.txt" in found
+    moved = f"{Path(names[4]).parent.parent.as_posix()}/{Path(names[4]).name}"
+    assert f"BigEarthNet-S1/: misplaced: {moved} (belongs at {names[4]})" in found
+
+
+@pytest.mark.parametrize("table", ["metadata.parquet", "metadata_for_patches_with_snow_cloud_or_shadow.parquet"])
+def test_a_missing_or_shortened_table_does_not_list_every_member(unpacked: Path, table: str) -> None:
+    """Without a table, and with one of one row, beside which all the rest are surplus."""
+    rows = pq.read_table(unpacked / table)
+    (unpacked / table).unlink()
+    missing = verify(unpacked).stdout.splitlines()
+    assert [line for line in missing if not line.startswith("not looked at")][:-2] == [f"{table}: missing"]
+    pq.write_table(rows.slice(0, 1), unpacked / table)
+    found = verify(unpacked).stdout
+    assert "BigEarthNet-S2/: surplus: " in found and " in all)" in found
+    assert found.count(".tif") <= 3 * 10
 
 
 def test_the_pipelines_own_dataset_is_held_against_its_inputs_and_must_have_everything(

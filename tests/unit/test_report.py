@@ -22,6 +22,7 @@ from ben_luigi.domain.report import report_map
 from ben_luigi.domain.report.report import write_report
 from ben_luigi.domain.report.report_leakage import COLUMNS, read_leakage
 from ben_luigi.domain.report.report_tiles import grid_png, missing
+from ben_luigi.domain.report.report_times import read_times
 from ben_luigi.domain.report.report_words import Sources
 from ben_luigi.sample.countries import write_countries
 from tests.unit.report_sources import PRODUCTS, STATES, grid_of, rows, script, sources
@@ -271,3 +272,40 @@ def test_ground_keeps_its_size_on_the_map(tmp_path: Path) -> None:
         dense = shapely.segmentize(shapely.Polygon(ring), 0.1)
         km2 = shapely.transform(dense, lambda at: np.column_stack(equal_area.transform(at[:, 0], at[:, 1]))).area / 1e6
         assert _polygon(outlines[name].path).area == pytest.approx(km2, rel=0.02)
+
+
+def test_what_is_not_comparable_for_one_reason_is_one_row(small: Sources, tmp_path: Path) -> None:
+    many = [
+        {"what": f"label L{number}", "state": "not comparable", "ours": "5", "published": "7", "note": "a sample"}
+        for number in range(70)
+    ]
+    alone = {"what": "tile ids", "state": "not comparable", "ours": "", "published": "", "note": "no list"}
+    comparison = {**small.comparison, "compared": [*small.comparison["compared"], *many, alone]}
+    write_report(tmp_path, replace(small, comparison=comparison))
+    section = (tmp_path / "index.html").read_text().partition('id="published"')[2].partition("</section>")[0]
+    rows = section.partition("<tbody")[2].split("<tr ")[1:]
+    assert len(rows) == 4
+    assert section.count("a sample") == 1 and "70 values" in rows[-1] and "label L69" in rows[-1]
+    assert "no list" in rows[2]
+
+
+def test_the_slowest_tasks_come_first_and_the_timeline_has_all(small: Sources, tmp_path: Path) -> None:
+    folder = tmp_path / "times"
+    folder.mkdir()
+    lines = [
+        {"task": f"CutPatches(tile=T{number})", "family": "CutPatches", "began": 1000.0 + number, "seconds": number}
+        for number in range(30)
+    ]
+    lines.append({"task": "CutPatches(tile=T3)", "family": "CutPatches", "began": 2000.0, "seconds": 500.0})
+    lines.append({"task": "ListHashes()", "family": "ListHashes", "began": 1000.0, "seconds": 0.5})
+    (folder / "one.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"task": "cut sho')
+    times = read_times(folder)
+    assert len(times) == 31
+    write_report(tmp_path / "report", replace(small, times=times))
+    page = (tmp_path / "report" / "times.html").read_text()
+    slowest = re.findall(r'<th scope="row">(\S+)</th><td>([^<]+)</td><td>1970', page)
+    assert slowest[:2] == [("CutPatches(tile=T3)", "8 min"), ("CutPatches(tile=T29)", "29.0 s")]
+    assert len(slowest) == 25 and page.count("<rect ") == 31
+    bars = [(float(x), float(width)) for x, width in re.findall(r'<rect x="([\d.]+)" y="1" width="([\d.]+)"', page)]
+    assert max(x + width for x, width in bars) == pytest.approx(1000)
+    assert 'href="times.html"' in (tmp_path / "report" / "index.html").read_text()

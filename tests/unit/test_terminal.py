@@ -226,18 +226,69 @@ def test_no_bar_breaks_in_two_where_a_terminal_becomes_narrower_or_shows_what_is
             termios.tcsetwinsize(terminal, (30, 40))
             told.append(len(said))
             os.write(terminal, b"\n")
-        if len(told) == 1 and "60.0/100B" in said[told[0] :]:
+        if len(told) == 1 and "60 %" in said[told[0] :]:
             told.append(len(said))
             os.write(terminal, b"\n")
 
     said = _on_a_terminal(WIDTHS, 60, then=then)
     frames = [frame for frame in said.split("\r\x1b[J") if "bar" in frame]
     assert len(told) == 2 and len(frames) >= 2, said
-    for frame, columns in ((frames[0], 60), (frames[-1], 40)):
+    for frame, columns, name in ((frames[0], 60, "a bar with a name "), (frames[-1], 40, "a ba...ame ")):
         rows = re.split(r"\r\n|\x1b\[A|\r", frame)
-        assert rows[0].startswith("a bar with a name") and rows[1].startswith("a bar with a long"), frame
+        assert rows[0].startswith(name) and rows[1].startswith("a bar with a long"), frame
         assert max(map(len, rows)) < columns, frame
         assert frame.replace("\r\n", "").endswith("\x1b[A\r"), frame
+
+
+OVERALL = """
+import os, sys
+import terminal
+
+with terminal.opened():
+    terminal.expect({"CutPatches": 3600, "ConvertToL2A": 7200}, {"": 4, "ConvertToL2A": 1})
+    for number in range(85):
+        terminal.task(f"t{number}", "ConvertToL2A" if number < 5 else "CutPatches", "waits")
+    for number in range(49, 80):
+        terminal.task(f"t{number}", "CutPatches", "runs")
+        terminal.task(f"t{number}", "CutPatches", "done", 1800.0)
+        terminal.task(f"t{number}", "CutPatches", "waits")  # as another task that needs it finds it
+    for number in range(4):
+        terminal.task(f"t{number}", "ConvertToL2A", "runs")
+    terminal.task("t84", "CutPatches", "failed")
+    terminal.show("a", "download of 33UUP_20170613", 45e7, 1e9, "B")
+    terminal.show("b", "compressing S1A_IW_GRDH_1SDV_20170613T165043_33UUP of BigEarthNet-S1", 4e6, 8e6, "B")
+    sys.stdin.readline()
+    if not os.fork():
+        terminal.task("t4", "ConvertToL2A", "runs")  # and ends without a word
+        os._exit(0)
+    os.wait()
+    sys.stdin.readline()
+"""
+
+
+def test_one_line_tells_of_the_whole_run_and_bars_can_be_read_on_80_columns() -> None:
+    """Ten hours: five conversions of two hours, one at a time, while the other tasks take half an hour by now."""
+    whole = "31 of 85 tasks, 4 running, 1 failed, about 10 h left"
+    answered: list[int] = []
+
+    def then(said: str, terminal: int) -> None:
+        frames = said.split("\r\x1b[J")[:-1]
+        moments = [
+            bool(frames) and "compressing" in frames[-1] and whole in frames[-1],
+            bool(answered) and whole in said[answered[0] :].partition("5 running")[2],
+        ]
+        if any(moments[len(answered) :][:1]):
+            answered.append(len(said))
+            os.write(terminal, b"\n")
+
+    said = _on_a_terminal(OVERALL, 80, then=then)
+    frame = next(frame for frame in said.split("\r\x1b[J") if "compressing" in frame and whole in frame)
+    rows = re.split(r"\r\n|\x1b\[A|\r", frame)
+    assert rows[0] == whole
+    assert re.fullmatch(r"download of 33UUP_20170613 +45 %\|.{10,}\| .*left", rows[1])
+    assert re.fullmatch(r"compressing S1A_IW.*\.\.\..*BigEarthNet-S1 +50 %\|.{10,}\| .*left", rows[2])
+    assert max(map(len, rows)) < 80
+    assert whole not in "".join(_screen(said)), "it goes with the bars"
 
 
 def test_lines_are_written_though_the_process_that_draws_was_killed() -> None:

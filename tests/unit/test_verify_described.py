@@ -20,7 +20,8 @@ from ben_luigi.domain.dataset.readme import LICENSE, README
 from ben_luigi.domain.dataset.verify import HASH_LISTS, OURS, REPORT, verify_dataset
 from ben_luigi.domain.dataset.verify_documents import STAC
 from ben_luigi.domain.dataset.verify_rules import References
-from tests.unit.small_dataset import PRODUCTS, S1, S2, TILES, Dataset, labels_of, look, said
+from ben_luigi.domain.files import file_hash
+from tests.unit.small_dataset import MAPS, PRODUCTS, S1, S2, TILES, Dataset, labels_of, look, said
 
 TILE = next(iter(TILES))
 PATCH = f"{TILE}_00_01"
@@ -66,8 +67,17 @@ def test_a_subset_has_no_report(folder: Path, references: References) -> None:
     change_json(folder / PROVENANCE, lambda it: it["settings"].update(subset={"splits": "train"}))
     readme = folder / README
     readme.write_text("".join(line for line in readme.read_text().splitlines(True) if "`report/" not in line))
+    assert [line.partition(":")[0] for line in look(folder, references).wrong] == [HASH_LISTS[S2], HASH_LISTS[MAPS]]
+    for name in (HASH_LISTS[S2], HASH_LISTS[MAPS]):  # which list its own files only
+        path = folder / name
+        path.write_text("".join(line for line in path.open() if "_90_90_" not in line))
+        change_json(folder / COMPARISON, lambda it, of=path: _set_ours(it["compared"], of))  # type: ignore[misc]
     verdict = look(folder, references)
     assert (verdict.wrong, verdict.not_looked_at) == ([], [])
+
+
+def _set_ours(lines: list[dict[str, str]], path: Path) -> None:
+    next(line for line in lines if line["what"] == path.stem)["ours"] = file_hash(path)
 
 
 @pytest.mark.parametrize("file", [PATCHES, STAC, ITEM, CROISSANT, PROVENANCE, COMPARISON, README, LICENSE])

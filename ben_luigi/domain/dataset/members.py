@@ -1,6 +1,7 @@
-"""The members of a `.tar.zst`, read as a stream: what is damaged is told, and passed over.
+"""The members of a `.tar.zst`, read as a stream, or the files of the folder that was unpacked from it.
 
-Damage costs the rest of its zstd frame, and in an archive of ours a frame is one part: reading goes on with the next.
+What is damaged is told, and passed over. Damage costs the rest of its zstd frame, and in an archive of ours a frame is
+one part: reading goes on with the next.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from pathlib import Path
 
 import zstandard
 
+from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadArchive
 from ben_luigi.domain.formats import frames, tarball
 
+_FILE_BYTES = 2**24
+"""More than any file of a patch has."""
 _CHUNK_BYTES = 2**16
 """What is lost before the place of a damage, at most."""
 
@@ -32,6 +36,14 @@ class Damage:
     """What is wrong, and where: said for people."""
 
     what: str
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file of an unpacked archive that cannot be read, and why."""
+
+    name: str
+    why: str
 
 
 def unseen(position: int) -> None:
@@ -59,6 +71,27 @@ def read(path: Path, reached: Callable[[int], None] = unseen) -> Iterator[Member
                 yield Damage(_said(error, tar.pending(), first, last, count))
                 tar.restart()
     yield from tar.finish()
+
+
+def read_folder(folder: Path, below: Path) -> Iterator[Member | Unreadable]:
+    """The files below `folder`, under their names relative to `below`, in byte order; hidden ones are passed over.
+
+    Memory: one file, and the names in one folder.
+    """
+    try:
+        paths = sorted(given.listed(folder), key=lambda path: f"{path.name}/")
+    except OSError as error:
+        yield Unreadable(folder.relative_to(below).as_posix(), str(error))
+        return
+    for path in paths:
+        name = path.relative_to(below).as_posix()
+        if given.kind(path) == given.FOLDER:
+            yield from read_folder(path, below)
+            continue
+        try:
+            yield Member(name, given.read_bytes(path, _FILE_BYTES), True)
+        except (OSError, ValueError) as error:
+            yield Unreadable(name, str(error))
 
 
 class _Seen:

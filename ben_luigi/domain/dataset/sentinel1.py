@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from ben_luigi.domain import given
 from ben_luigi.domain.dataset.archive import Part, Progress, unseen, write_part
 from ben_luigi.domain.errors import BadInput, some
+from ben_luigi.domain.files import published, remove
 from ben_luigi.domain.formats import packing, tarball
 from ben_luigi.domain.formats.tiffheader import read_header
 from ben_luigi.domain.names import s1_tile
@@ -114,7 +115,29 @@ def lacking(source: Path, missing: Sequence[object], remedy: str) -> BadInput:
     )
 
 
+def export(s1_dir: Path, squares: Mapping[str, Square], folder: Path) -> int:
+    """Copy S1 patches from the extracted BigEarthNet-S1 to `folder`, as the archive has them; gives their number.
+
+    `squares` has the square of each S1 name's S2 patch. BadInput as in `write_folder_part`. A patch's folder appears
+    complete or not at all, and replaces one that is there.
+    """
+    paths = {name: [s1_dir / name / f"{name}_{band}.tif" for band in BANDS] for name in squares}
+    sizes = iter(_sizes(s1_dir, [path for pair in paths.values() for path in pair]))
+    for name, pair in paths.items():
+        target = (folder / member_name(name, BANDS[0])).parent
+        with published(target) as work:
+            work.mkdir()
+            for path in pair:
+                (work / path.name).write_bytes(_data(path, next(sizes), squares[name]))
+            remove(target)
+    return len(paths)
+
+
 def _block(member: str, path: Path, size: int, square: Square | None) -> bytes:
+    return b"".join((tarball.header(member, size), _data(path, size, square), tarball.padding(size)))
+
+
+def _data(path: Path, size: int, square: Square | None) -> bytes:
     remedy = f"restore it from {SOURCE}"
     try:
         data = given.read_bytes(path, FILE_BYTES)
@@ -124,7 +147,7 @@ def _block(member: str, path: Path, size: int, square: Square | None) -> bytes:
         raise BadInput(f"S1 patch {path.stem}: {path}", expected=f"{size} bytes", found=f"{len(data)}", remedy=remedy)
     if square is not None:
         check_place(data, path, square, remedy)
-    return b"".join((tarball.header(member, size), data, tarball.padding(size)))
+    return data
 
 
 def check_place(data: bytes, path: Path | PurePosixPath, square: Square, remedy: str) -> None:

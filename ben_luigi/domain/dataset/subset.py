@@ -19,7 +19,7 @@ import shapely
 
 from ben_luigi.domain import given
 from ben_luigi.domain.dataset.metadata import FLAGS
-from ben_luigi.domain.errors import BadInput, some
+from ben_luigi.domain.errors import BadInput, BadOption, some
 from ben_luigi.domain.placement.alignment import SEASONS
 from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
@@ -120,37 +120,61 @@ def read_area(text: str) -> shapely.Geometry:
 
 
 def select(rows: pa.Table, places: pd.DataFrame, selection: Selection) -> pa.Table:
-    """The rows of the metadata that meet the selection, in their order; BadInput if none does.
+    """The rows of the metadata that meet the selection, in their order; if none does, a BadOption that names options.
 
-    `places` has patch_id, tile, season, epsg, left_m, bottom_m, right_m, top_m of all of them, and may have more.
+    With a `sample`, so many of them: all if there are no more. `places` has patch_id, tile, season, epsg, left_m,
+    bottom_m, right_m, top_m of all of them, and may have more.
     """
     at = places.set_index("patch_id").reindex(rows["patch_id"].to_pandas())
-    kept = np.ones(len(rows), dtype=bool)
-    for column, values in (
-        (at["tile"], selection.tiles),
-        (at["season"], selection.seasons),
-        (rows["country"].to_pandas(), selection.countries),
-        (rows["split"].to_pandas(), selection.splits),
-    ):
-        if values:
-            kept &= column.isin(values).to_numpy()
+    met = _met(rows, at, selection)
+    kept = np.logical_and.reduce([np.ones(len(rows), dtype=bool), *met.values()])
+    if not kept.any():
+        raise _none_left(met, len(rows))
+    rows = rows.filter(pa.array(kept))
+    return sample(rows, at["season"].to_numpy()[kept], selection.sample) if selection.sample else rows
+
+
+def _met(rows: pa.Table, at: pd.DataFrame, selection: Selection) -> dict[str, np.ndarray]:
+    """Of each option that is given, whether each row meets it."""
+    met = {
+        option: column.isin(values).to_numpy()
+        for option, column, values in (
+            ("tiles", at["tile"], selection.tiles),
+            ("countries", rows["country"].to_pandas(), selection.countries),
+            ("seasons", at["season"], selection.seasons),
+            ("splits", rows["split"].to_pandas(), selection.splits),
+        )
+        if values
+    }
     if selection.labels:
-        kept &= _has(rows["labels"], selection.labels).any(axis=1)
+        met["labels"] = _has(rows["labels"], selection.labels).any(axis=1)
     if selection.area is not None:
         shapely.prepare(selection.area)
         shapes = polygons(at["epsg"].to_numpy(), at[list(EDGES)].to_numpy(), LONGITUDE_LATITUDE)
-        kept &= shapely.intersects(selection.area, shapes)
-    if not kept.any():
-        raise BadInput("[subset]", expected="patches that meet all that it says", found="none", remedy="ask for less")
-    rows = rows.filter(pa.array(kept))
-    return sample(rows, at["season"].to_numpy()[kept], selection.sample) if selection.sample else rows
+        met["area"] = shapely.intersects(selection.area, shapes)
+    return met
+
+
+def _none_left(met: Mapping[str, np.ndarray], number: int) -> BadOption:
+    """The error that no row of so many meets all options: how many meet each, and which one alone stands in the way."""
+    every = np.ones(number, dtype=bool)
+    alone = [
+        option for option in met if np.logical_and.reduce([every, *(met[name] for name in met if name != option)]).any()
+    ]
+    counts = ", ".join(f"{int(rows.sum()):,} meet {option}" for option, rows in met.items())
+    return BadOption(
+        "[subset]",
+        expected="patches that meet all that it says",
+        found=f"none of {number:,}: {counts}",
+        remedy=f"change {' or '.join(alone or met)} there, or leave it out",
+    )
 
 
 def sample(rows: pa.Table, seasons: np.ndarray, size: int) -> pa.Table:
     """`size` of the rows, in their order, always the same ones: every class of theirs occurs among them.
 
     If there is room, every class in every split, and every country, season and flag. Those that cover most come first,
-    the rest are as good as drawn by lot: by the hash of the patch id. BadInput if `size` is too small for the classes.
+    the rest are as good as drawn by lot: by the hash of the patch id. BadOption if `size` is too small for the classes.
     """
     hashes = [hashlib.sha256(patch.encode()).digest() for patch in rows["patch_id"].to_pylist()]
     lot = np.array(sorted(range(len(hashes)), key=hashes.__getitem__))
@@ -164,7 +188,7 @@ def sample(rows: pa.Table, seasons: np.ndarray, size: int) -> pa.Table:
     ]
     taken = _cover(labels[lot], [], size)
     if not labels[lot][taken].any(axis=0).all():
-        raise BadInput(
+        raise BadOption(
             f"[subset] sample = {size}",
             expected=f"so many patches that all {labels.shape[1]} classes occur",
             found="too few",

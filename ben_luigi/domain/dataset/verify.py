@@ -4,9 +4,9 @@
 - `patches.parquet` against rows, places and products (`verify_patches`), and against the files in the archives.
 - STAC, Croissant, `comparison.json`, `provenance.json`, README and LICENSE against rows and files (`verify_documents`
   and others).
-- The archives, each read once, as a stream: are its members exactly the files of the patches of both metadata files, in
-  order (`verify_archives`)? Is each TIFF of the published kind, on the patch's square, are the labels those of the
-  reference map (`verify_ground`)? Is every file the one that the hash lists name?
+- The archives, or the folders that were unpacked from them, each read once: are the members exactly the files of the
+  patches of both metadata files, in order (`verify_archives`)? Is each TIFF as published, on the square of its patch,
+  are the labels those of the reference map (`verify_ground`)? Is every file the one that the hash lists name?
 
 Memory: about 1 KB a patch.
 """
@@ -122,6 +122,7 @@ class _Look:
         self.findings = Findings()
         self.claims = Claims()
         self._folder = folder
+        self._require_all = require_all
         self._required = {METADATA, FLAGGED, *_ARCHIVES, *(OURS if require_all else ())}
         self.hashes: dict[str, Values] = {}
 
@@ -169,9 +170,22 @@ class _Look:
             archive = Archive(contents, HASH_LISTS[name], check, self.findings, hashing=ground.wants_hashes)
             if self.has(HASH_LISTS[name]):
                 archive.read_list(self._folder, listed.get(name))
+            if self._is_unpacked(contents):
+                archive.verify_folder(self._folder, count)
+                continue
             hashes = archive.verify(self._folder, count, hashed=contents.file in self.claims.files())
             if hashes is not None:
                 self.hashes[contents.file] = {SIZE: hashes.size_bytes, "md5": hashes.md5, "sha256": hashes.sha256}
+
+    def _is_unpacked(self, contents: Contents) -> bool:
+        """Whether the folder of an archive is looked at, since the archive itself is not there."""
+        is_archive, is_folder = ((self._folder / name).exists() for name in (contents.file, contents.name))
+        if is_archive and is_folder:
+            self.findings.skip(f"{contents.name}/: {contents.file} beside it was looked at")
+        if is_archive or not is_folder or self._require_all:
+            return False
+        self.findings.skip(f"{contents.file}: it is not there, and {contents.name}/ was looked at")
+        return True
 
     def at_files(self) -> None:
         """Length and hashes of all files of which anything is said."""
@@ -181,10 +195,13 @@ class _Look:
 def _files_listed(rows: Rows, provenance: Provenance | None) -> dict[str, int]:
     """How many files each list of hashes must have, by archive, as far as that is known.
 
-    Those of S2 patches and reference maps list all that were made, that of S1 what is in the archive.
+    Those of S2 patches and reference maps list all that were made, that of S1 what is in the archive; all those of a
+    subset list what is in its archives.
     """
     listed = {}
-    if provenance is not None:
+    if provenance is not None and provenance.is_subset and rows.complete:
+        listed = {patches.ARCHIVE: len(BANDS) * len(rows), reference_maps.ARCHIVE: len(rows)}
+    elif provenance is not None and not provenance.is_subset:
         listed[patches.ARCHIVE] = len(BANDS) * provenance.count("patches")
         listed[reference_maps.ARCHIVE] = provenance.count("reference_maps")
     if rows.complete:

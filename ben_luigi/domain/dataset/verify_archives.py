@@ -1,4 +1,7 @@
-"""Whether an archive holds exactly the files of the patches, each under its name, in its order, and as it must be."""
+"""Whether an archive holds exactly the files of the patches, each under its name, in its order, and as it must be.
+
+Or the folder that was unpacked from it, which has no order.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +28,8 @@ _SHOWN = 10
 _SHA256_BYTES = 32
 _HASH_AT_ONCE = 2**23
 
+_Found = TypeVar("_Found")
+
 Check = Callable[[int, str, bytes, bytes], Iterator[str]]
 """What is wrong with a file, given its patch's row, its kind, its data and their sha256. May raise PipelineError.
 
@@ -37,7 +43,7 @@ class Count:
     def __init__(self, total: int, progress: Callable[[float], None]) -> None:
         self._read, self._total, self._progress = 0, max(total, 1), progress
 
-    def each(self, found: Iterator[members.Member | members.Damage]) -> Iterator[members.Member | members.Damage]:
+    def each(self, found: Iterator[_Found]) -> Iterator[_Found]:
         """What is found, one by one."""
         for one in found:
             yield one
@@ -116,6 +122,19 @@ class Archive:
         self._add(file, "unreadable, for the damage", np.flatnonzero(self._lost & ~self._seen))
         self._add(file, "missing", np.flatnonzero(~self._lost & ~self._seen))
         return hashes
+
+    def verify_folder(self, folder: Path, count: Count) -> None:
+        """Read the folder that was unpacked from the archive, and add what is wrong with it."""
+        label = f"{self._contents.name}/"
+        for found in count.each(members.read_folder(folder / self._contents.name, folder)):
+            if isinstance(found, members.Unreadable):
+                self._findings.add(label, f"cannot be read ({found.why})", found.name)
+                position = self._position(found.name.rpartition("/")[2].removesuffix(".tif"))
+                self._seen[[] if position is None else position] = True
+                continue
+            for what, name in self._judge(found):
+                self._findings.add(label, what, name)
+        self._add(label, "missing", np.flatnonzero(~self._seen))
 
     def read_list(self, folder: Path, files: int | None) -> None:
         """Read the list of hashes, which may have more files than the archive: `files` in all, where that is known."""

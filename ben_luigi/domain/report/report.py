@@ -1,7 +1,8 @@
 """The report on a finished dataset: one folder of pages that need no network, and no server.
 
 `index.html` tells of the dataset, `tiles/<tile>.html` of each tile, with its pictures in `tiles/<tile>/`; `data/` is
-what the search reads. The same inputs give the same bytes.
+what the search reads. `times.html` tells how long the tasks took, where that was noted. The same inputs give the same
+bytes; those of `times.html` are other ones in each run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 from ben_luigi.domain.dataset.metadata import FLAGS
 from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.placement.grid import SPLITS
-from ben_luigi.domain.report import rendering, report_search, report_tiles
+from ben_luigi.domain.report import rendering, report_search, report_tiles, report_times
 from ben_luigi.domain.report import report_words as words
 from ben_luigi.domain.report.report_counts import Counts, examples
 from ben_luigi.domain.report.report_leakage import read_leakage
@@ -126,6 +127,8 @@ class _Pages:
         self._write("data/index.js", report_search.index_script(tiles, counts.classes).encode())
         for name in _ASSETS:
             self._write(f"assets/{name}", (_TEMPLATES / name).read_bytes())
+        if sources.times:
+            self._render("times.html", "times.html", root="", times=report_times.shown(sources.times))
         in_grids = sum(len(tile.states) for tile in tiles)
         self._render(
             "index.html",
@@ -203,6 +206,7 @@ class _Pages:
             "comparison": sources.comparison,
             "provenance": sources.provenance,
             "files": sources.files,
+            "has_times": bool(sources.times),
             "sample": sources.comparison["world"] == "sample",
         }
         self._write(name, self._templates.get_template(template).render(common | values).encode())

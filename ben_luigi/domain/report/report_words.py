@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ben_luigi.domain.dataset.comparison import Published
+from ben_luigi.domain.dataset.comparison import NOT_COMPARABLE, Published
 from ben_luigi.domain.dataset.metadata import FLAGS
 from ben_luigi.domain.products.product import QUALITY_RESULTS
 from ben_luigi.domain.report import report_map
 from ben_luigi.domain.report.report_tiles import Tile
+from ben_luigi.domain.report.report_times import TaskTime
 from ben_luigi.domain.tiles.nomenclature import Nomenclature
 
 
@@ -35,7 +36,8 @@ class Sources:
     """What the report is made from.
 
     `rows` are those of both metadata files; `comparison` and `provenance` the content of the files of these names;
-    `findings` counts what is remarkable about v1 patches; `leakage` is `split_leakage.csv`, where there is one.
+    `findings` counts what is remarkable about v1 patches; `leakage` is `split_leakage.csv`, where there is one; `times`
+    how long tasks took, as far as that was noted.
     """
 
     tiles: Sequence[Tile]
@@ -49,6 +51,7 @@ class Sources:
     files: Sequence[File]
     findings: Mapping[str, int]
     leakage: Path | None = None
+    times: Sequence[TaskTime] = ()
 
 
 def rows(
@@ -169,11 +172,19 @@ def notes(tiles: Sequence[Tile], sources: Sources) -> list[str]:
 
 
 def compared(comparison: Mapping[str, Any]) -> dict[str, Any]:
-    """How many lines of the comparison are equal, different and not comparable, and reasons that hold for several."""
+    """How many lines of the comparison are in each state; the lines, with those of one reason in one row.
+
+    A reason why several lines are not comparable stands in `compared_folded`, with what they compare.
+    """
     lines = comparison["compared"]
     states = [line["state"] for line in lines]
-    reasons = [line["note"] for line in lines if line["state"] == "not comparable" and line["note"]]
+    of_reason: dict[str, list[str]] = {}
+    for line in lines:
+        if line["state"] == NOT_COMPARABLE and line["note"]:
+            of_reason.setdefault(line["note"], []).append(line["what"])
+    folded = {note: names for note, names in of_reason.items() if len(names) > 1}
     return {
         "compared_states": [(state, states.count(state)) for state in dict.fromkeys(states)],
-        "compared_notes": [note for note in dict.fromkeys(reasons) if reasons.count(note) > 1],
+        "compared_lines": [line for line in lines if line["state"] != NOT_COMPARABLE or line["note"] not in folded],
+        "compared_folded": list(folded.items()),
     }

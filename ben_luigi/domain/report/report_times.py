@@ -1,0 +1,84 @@
+"""How long the tasks of a run took: read from what each host has noted, and as the report shows it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+_SHOWN = 25
+_WIDTH = 1000
+
+
+@dataclass(frozen=True)
+class TaskTime:
+    """When a task began, in seconds since 1970, and how many seconds it took, on which host.
+
+    `task` is its name with its arguments, `family` its name alone.
+    """
+
+    task: str
+    family: str
+    began: float
+    seconds: float
+    host: str
+
+
+def read_times(folder: Path) -> list[TaskTime]:
+    """The last time that each task ran, by begin, from the files `<host>.jsonl` in `folder`. Broken lines count not."""
+    found: dict[str, TaskTime] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                said = json.loads(line)
+                one = TaskTime(said["task"], said["family"], float(said["began"]), float(said["seconds"]), path.stem)
+            except (ValueError, KeyError, TypeError):
+                continue
+            if one.task not in found or found[one.task].began < one.began:
+                found[one.task] = one
+    return sorted(found.values(), key=lambda one: (one.began, one.task))
+
+
+def shown(times: Sequence[TaskTime]) -> dict[str, Any]:
+    """The slowest tasks, and a timeline: a lane for each kind of task, with places from 0 to `width`.
+
+    Hosts are numbered, since their names are nobody's business who has the dataset.
+    """
+    begin = min(one.began for one in times)
+    whole_s = max(max(one.began + one.seconds for one in times) - begin, 1e-3)
+    lanes: dict[str, list[dict[str, Any]]] = {}
+    for one in times:
+        bar = {
+            "x": round(_WIDTH * (one.began - begin) / whole_s, 2),
+            "width": round(max(_WIDTH * one.seconds / whole_s, 1.0), 2),
+            "title": f"{one.task}: {span(one.seconds)}",
+        }
+        lanes.setdefault(one.family, []).append(bar)
+    total_s = {family: sum(one.seconds for one in times if one.family == family) for family in lanes}
+    numbers = {host: number for number, host in enumerate(sorted({one.host for one in times}), start=1)}
+    slowest = sorted(times, key=lambda one: (-one.seconds, one.task))[:_SHOWN]
+    return {
+        "width": _WIDTH,
+        "begin": _utc(begin),
+        "whole": span(whole_s),
+        "tasks": len(times),
+        "lanes": [{"name": name, "bars": bars, "total": span(total_s[name])} for name, bars in lanes.items()],
+        "slowest": [
+            {"task": one.task, "seconds": span(one.seconds), "began": _utc(one.began), "host": numbers[one.host]}
+            for one in slowest
+        ],
+    }
+
+
+def span(seconds: float) -> str:
+    """A time in words: `0.4 s`, `12 min`, `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _utc(time: float) -> str:
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,98 @@
+"""One CDSE server for all processes that use a sample world, of whatever run, for as long as any of them lives.
+
+Users hold a shared lock on a file, and the server waits until it can have that alone: nothing has to be said at the
+end, and who is killed is a user no more. It is a process of its own, since its users are tasks, which come and go.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ben_luigi.domain import locks, private
+from ben_luigi.domain.cdse.http import Service
+from ben_luigi.domain.errors import PipelineError
+from ben_luigi.sample.cdse_server import CdseServer
+
+_ADDRESS, _USERS, _START = "cdse-server.json", "cdse-server.users", "cdse-server.start"
+_CONNECT_S = 10
+
+
+def shared(folder: Path, make: Callable[[], CdseServer]) -> Service:
+    """The server whose address is in `folder`, or one that is made and started now, until this process ends.
+
+    PipelineError if it cannot be started. On a file system without locks this process has a server of its own.
+    """
+    private.make_folder(folder)
+    users, start = locks.opened(folder / _USERS), locks.opened(folder / _START)
+    try:
+        locks.take(users, locks.SHARED, "the end of the sample's CDSE server")  # and is kept
+        locks.take(start, locks.ALONE, "another process that starts the sample's CDSE server")
+        return _running(folder) or _started(folder, make)
+    except OSError:
+        return make().__enter__().service
+    finally:
+        os.close(start)
+
+
+def _running(folder: Path) -> Service | None:
+    """The server that is there and answers."""
+    try:
+        service = Service(**json.loads((folder / _ADDRESS).read_text(encoding="utf-8")))
+        address = urlsplit(service.catalogue_url)
+        socket.create_connection((address.hostname or "", address.port or 0), _CONNECT_S).close()
+    except (OSError, ValueError, TypeError):
+        return None
+    return service
+
+
+def _started(folder: Path, make: Callable[[], CdseServer]) -> Service:
+    """Start it as nobody's child, since Luigi ends the children of a task with it."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        with suppress(BaseException):
+            os.setsid()
+            if not os.fork():
+                _serve(folder, make, writing)
+        os._exit(1)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        said = pipe.read()
+    if not said:
+        raise PipelineError(
+            "the CDSE server of the sample world",
+            expected="that it starts",
+            found="that it has ended",
+            remedy=f"look whether {folder} can be written to, and run again",
+        )
+    return Service(**json.loads(said))
+
+
+def _serve(folder: Path, make: Callable[[], CdseServer], writing: int) -> None:
+    """Serve until there are no users; of what was open here before, only `writing` is, to tell the address."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(nothing, descriptor)
+    os.closerange(3, writing)
+    os.closerange(writing + 1, os.sysconf("SC_OPEN_MAX"))
+    service = make().__enter__().service
+    os.chdir("/")  # what was made may come from a path relative to where the run is
+    address = {"catalogue_url": service.catalogue_url, "token_url": service.token_url}
+    said = json.dumps({**address, "download_url": service.download_url})
+    private.write_text(folder / _ADDRESS, said)
+    os.write(writing, said.encode())
+    os.close(writing)
+    fcntl.flock(locks.opened(folder / _USERS), fcntl.LOCK_EX)
+    (folder / _ADDRESS).unlink(missing_ok=True)
+    os._exit(0)

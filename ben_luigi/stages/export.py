@@ -1,0 +1,106 @@
+"""A tile's patches as files, before the end or after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ben_luigi import config
+from ben_luigi.domain import files
+from ben_luigi.domain.dataset import metadata, sentinel1
+from ben_luigi.domain.errors import BadInput, some
+from ben_luigi.domain.formats import shards
+from ben_luigi.domain.placement.grid import PATCH_M, Square
+from ben_luigi.stages.archives import S1, CollectS1, shard_files
+from ben_luigi.stages.patches import CutPatches
+from ben_luigi.stages.placement import AlignPatches
+from ben_luigi.stages.prerequisites import input_path, input_task
+from ben_luigi.stages.reference_maps import LabelPatches, MakeReferenceMaps
+from ben_luigi.stages.resolve import OverTiles
+from ben_luigi.stages.task import PipelineTask, TileTask
+from ben_luigi.state import database
+from ben_luigi.state.targets import MadeFile
+
+_FOLDER, _COLLECTED, _NONE = "the extracted BigEarthNet-S1", "the patches collected for the archive", "none"
+_IN_DATASET = """
+SELECT patch_id, v1_name, left_m, top_m, epsg FROM patch JOIN alignment USING (patch_id)
+WHERE tile = %(tile)s AND valid AND EXISTS (SELECT FROM label WHERE label.patch_id = patch.patch_id) ORDER BY patch_id
+"""
+
+
+class ExportPatches(OverTiles, TileTask):
+    """A tile's patches and reference maps as folders of TIFFs, in `export/`; and the patches of Sentinel-1 with them.
+
+    Those of Sentinel-1 come from the extracted folder, or from what the archive was made of: nobody reads 50 GB for a
+    tile.
+    """
+
+    def tile_tasks(self) -> list[PipelineTask]:
+        """The shards, which patches are in the dataset, and Sentinel-1 if it is at hand."""
+        made: list[PipelineTask] = [task(tile=self.tile) for task in (CutPatches, MakeReferenceMaps)]
+        sentinel1_tasks: dict[str, list[PipelineTask]] = {
+            _FOLDER: [input_task("s1s2_mapping_csv"), input_task("s1_dir")],
+            _COLLECTED: [input_task("s1s2_mapping_csv"), CollectS1()],
+        }
+        return [*made, AlignPatches(tile=self.tile), LabelPatches(tile=self.tile), *sentinel1_tasks.get(_s1_from(), [])]
+
+    def settings(self) -> dict[str, Any]:
+        """Where Sentinel-1 comes from."""
+        return {"s1": _s1_from()}
+
+    def output(self) -> MadeFile:
+        """How many patches were exported."""
+        return self.file(f"export/{self.tile}.json")
+
+    def make(self) -> None:
+        """Unpack the shards."""
+        folder = config.data_dir() / "export"
+        written: dict[str, int] = {}
+        for task in (CutPatches(tile=self.tile), MakeReferenceMaps(tile=self.tile)):
+            target = task.output()
+            index = target["index"].check()
+            written[target["tar"].file.parent.name] = shards.export(target["tar"].file, index, folder)
+        rows = database.query(_IN_DATASET, tile=self.tile)
+        written["in_dataset"] = len(rows)
+        written["s1"] = self._export_s1(rows) if _s1_from() != _NONE else 0
+        files.write_json(self.output().file, written)
+
+    def _export_s1(self, rows: Any) -> int:
+        pairs = metadata.read_csv(input_path("s1s2_mapping_csv"), ["s2v1_name", "s1_name"], header=False)
+        s1_of = dict(zip(pairs["s2v1_name"].to_pylist(), pairs["s1_name"].to_pylist(), strict=True))
+        missing = [name for name in rows["v1_name"] if name not in s1_of]
+        if missing:
+            raise BadInput(
+                input_path("s1s2_mapping_csv"),
+                expected=f"the S1 patch of every patch of {self.tile}",
+                found=f"none of {some(missing)}",
+                remedy="correct [inputs] s1s2_mapping_csv",
+            )
+        squares = {
+            s1_of[name]: Square(left, top, PATCH_M, epsg)
+            for _, name, left, top, epsg in rows.itertuples(index=False, name=None)
+        }
+        folder = config.data_dir() / "export"
+        if _s1_from() == _FOLDER:
+            return sentinel1.export(input_path("s1_dir"), squares, folder)
+        parts = sentinel1.parts_of(squares)
+        return sum(shards.export(*shard_files(S1, part), folder, names) for part, names in parts)
+
+    def result_lines(self) -> list[str]:
+        """The folder, and how many patches it has of each kind."""
+        written = self.output().read_json()
+        s1 = f"{written['s1']:,} of Sentinel-1, from {_s1_from()}"
+        if _s1_from() == _NONE:
+            s1 = "none of Sentinel-1: for them give [inputs] s1_dir as an extracted folder, or run ArchiveS1 first"
+        return [
+            str(config.data_dir() / "export"),
+            f"{written['patches']:,} patches of Sentinel-2, {written['in_dataset']:,} of them in the dataset",
+            f"{written['reference_maps']:,} reference maps",
+            s1,
+        ]
+
+
+def _s1_from() -> str:
+    """Where the patches of Sentinel-1 are taken from."""
+    if input_path("s1_dir").is_dir():
+        return _FOLDER
+    return _COLLECTED if input_path("s1_dir").is_file() and CollectS1().complete() else _NONE

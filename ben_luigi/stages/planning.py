@@ -1,0 +1,170 @@
+"""What a run of any one task would make, walked without making anything: its tasks, the work in them, the time left.
+
+And what can be told of a task without running it: whether it can be meant so, and whether its failure is of interest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from difflib import get_close_matches
+
+import luigi
+from luigi.parameter import ParameterException
+from luigi.task_register import TaskClassException
+
+from ben_luigi import config
+from ben_luigi.domain.dataset.estimate import Work
+from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
+from ben_luigi.domain.names import is_tile_key
+from ben_luigi.domain.report.report_times import read_times
+from ben_luigi.stages.archives import CompressPart, HashTar, JoinParts
+from ben_luigi.stages.atmosphere import ConvertToL2A
+from ben_luigi.stages.download import DownloadL1C
+from ben_luigi.stages.patches import CutPatches
+from ben_luigi.stages.prerequisites import FetchInput, GivenInput, input_source, side_m
+from ben_luigi.stages.reference_maps import MakeReferenceMaps
+from ben_luigi.stages.resolve import known_tiles
+from ben_luigi.stages.survey import Stage, at_rest, sizes, work
+from ben_luigi.stages.task import PipelineTask
+from ben_luigi.state import failures, timing
+from ben_luigi.state.failures import Failure
+from ben_luigi.state.luigi_internals import load_task
+
+_ARCHIVE = (CompressPart, JoinParts, HashTar)
+
+
+def met(task: luigi.Task) -> dict[luigi.Task, bool]:
+    """The tasks that a run of `task` looks at, and whether each is complete, in the order in which they are made.
+
+    What a complete task was made of is not looked at. What a task needs is followed as far as it can be told yet.
+    """
+    found: dict[luigi.Task, bool] = {}
+    with at_rest():
+        _visit(task, found, set())
+    return found
+
+
+def _visit(task: luigi.Task, found: dict[luigi.Task, bool], seen: set[luigi.Task]) -> None:
+    if task in seen:
+        return
+    seen.add(task)
+    is_complete = bool(task.complete())
+    if not is_complete:
+        for before in _before(task):
+            _visit(before, found, seen)
+    found[task] = is_complete
+
+
+def _before(task: luigi.Task) -> Iterator[luigi.Task]:
+    yield from task.deps()
+    if isinstance(task, PipelineTask):
+        with suppress(PipelineError):  # the list of products, or which patches are kept, is yet to come
+            yield from task.needs()
+
+
+def stages(tasks: dict[luigi.Task, bool]) -> list[Stage]:
+    """How many tasks of each kind are complete; inputs are no stage."""
+    found: dict[str, Stage] = {}
+    for task, is_complete in tasks.items():
+        if isinstance(task, PipelineTask) and not hasattr(task, "option"):
+            before = found.get(task.task_family, Stage(task.task_family, 0, 0))
+            found[task.task_family] = Stage(before.name, before.complete + is_complete, before.of + 1)
+    return list(found.values())
+
+
+def inputs(tasks: Iterable[luigi.Task]) -> list[str]:
+    """The options of `[inputs]` whose inputs these tasks take."""
+    return [task.option for task in tasks if isinstance(task, GivenInput | FetchInput)]
+
+
+def work_of(task: luigi.Task, tasks: dict[luigi.Task, bool]) -> Work:
+    """The work in those of `tasks`, which `task` needs, that are not complete; an estimate until tiles are known."""
+    whole = work()
+    if not known_tiles():
+        return _of_one(whole) if getattr(task, "tile", "") else whole
+    to_do = [each for each, is_complete in tasks.items() if not is_complete]
+    cut = {each.tile for each in to_do if isinstance(each, CutPatches | MakeReferenceMaps)}
+    downloads = [each.tile for each in to_do if isinstance(each, DownloadL1C)]
+    return replace(
+        whole,
+        tiles=len({str(getattr(each, "tile", "")) for each in tasks} - {""}),
+        downloads_bytes=sizes(downloads),
+        conversions=sum(isinstance(each, ConvertToL2A) for each in to_do),
+        cuts=len(cut),
+        archives=any(isinstance(each, _ARCHIVE) for each in to_do),
+    )
+
+
+def _of_one(whole: Work) -> Work:
+    """Of the work on all tiles, that on one, without the archives."""
+    one = min(1, whole.tiles)
+    downloads = whole.downloads_bytes[:one]
+    return replace(
+        whole, tiles=one, downloads_bytes=downloads, conversions=min(one, whole.conversions), cuts=one, archives=False
+    )
+
+
+def usual_seconds() -> dict[str, float]:
+    """What a task of each kind takes: as it was noted in this data folder, else as estimated for the slow ones."""
+    alone = Work(tiles=1, downloads_bytes=[None], conversions=1, cuts=1, archives=False, side_m=side_m()).hours()
+    steps = {DownloadL1C: "download", ConvertToL2A: "Sen2Cor", CutPatches: "patches and maps"}
+    found = {task.get_task_family(): 3600 * sum(alone[step]) / 2 for task, step in steps.items()}
+    noted: dict[str, list[float]] = {}
+    for one in read_times(timing.folder()):
+        noted.setdefault(one.family, []).append(one.seconds)
+    return found | {family: sum(seconds) / len(seconds) for family, seconds in noted.items()}
+
+
+def at_once() -> dict[str, int]:
+    """How many tasks of a kind run at once; "" for all kinds together."""
+    limits = {DownloadL1C: config.downloads_at_once(), ConvertToL2A: config.sen2cor_at_once()}
+    return {"": config.workers(), **{task.get_task_family(): limit for task, limit in limits.items()}}
+
+
+def check_arguments(task: luigi.Task) -> None:
+    """BadName or BadArgument, with what is right, if a task cannot have its arguments, as a tile that there is not."""
+    tile = str(getattr(task, "tile", ""))
+    if tile and not is_tile_key(tile):
+        expected = "a tile key, MGRS square and sensing date, as 33UUP_20170613"
+        raise BadName(f"--tile {tile}", expected=expected, found="another form", remedy="correct it")
+    known: dict[str, object] = {}
+    with suppress(PipelineError):  # the run says it
+        known.update(known_tiles())
+    if tile and known and tile not in known:
+        near = get_close_matches(tile, known, n=1)
+        raise BadName(
+            f"--tile {tile}",
+            expected=f"one of {some(known)}",
+            found=f"none of that name; did you mean {near[0]}?" if near else "none of that name",
+            remedy="correct it; [dataset] tiles says which tiles count",
+        )
+    if isinstance(task, PipelineTask):
+        try:
+            task.check_arguments()
+        except (BadName, BadArgument):
+            raise
+        except PipelineError:
+            return  # what else is wrong is found when it runs
+
+
+def failed() -> list[Failure]:
+    """The failures that are of interest still: not those of mistyped arguments, nor of what is there by now."""
+    with at_rest():
+        return [failure for failure in failures.noted() if not _is_past(failure)]
+
+
+def _is_past(failure: Failure) -> bool:
+    if not failure.family:
+        return False
+    try:
+        task = load_task(None, failure.family, failure.arguments)
+        check_arguments(task)
+    except (BadName, BadArgument, ParameterException, TaskClassException):
+        return True
+    try:
+        is_replaced = isinstance(task, GivenInput) and not isinstance(input_source(task.option), GivenInput)
+        return is_replaced or bool(task.complete())
+    except PipelineError:
+        return False

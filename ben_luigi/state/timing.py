@@ -1,0 +1,33 @@
+"""How long each task took: a line in `times/<host>.jsonl`, for the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import luigi
+
+from ben_luigi import config
+
+
+def folder() -> Path:
+    """Where the times are."""
+    return config.data_dir() / "times"
+
+
+def note(task: luigi.Task, seconds: float) -> None:
+    """Note that a task has just ended; nothing fails for want of it. One write a line, so that lines stay whole."""
+    said = {"task": str(task), "family": task.task_family, "began": time.time() - seconds, "seconds": seconds}
+    line = json.dumps({name: round(text, 3) if isinstance(text, float) else text for name, text in said.items()})
+    path = folder() / f"{socket.gethostname()}.jsonl"
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(file, f"{line}\n".encode())
+        finally:
+            os.close(file)
