@@ -127,7 +127,7 @@ def test_status_forgets_what_is_no_longer_asked_for(sample_run: Run, tmp_path: P
 
 
 def test_already_running_names_the_other_run_and_a_new_data_folder_is_said(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "ben_luigi.run"]
+    words = [sys.executable, "-m", "ben_luigi", "run"]
     own = environment(PYTHONPATH=str(ROOT))
     log = tmp_path / "log"
     with log.open("wb") as output:

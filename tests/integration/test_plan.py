@@ -40,7 +40,7 @@ def test_the_json_of_plan_status_and_verify_is_as_the_page_says(sample_run: Run,
     asked = {
         "scripts/plan --json": ("plan", "--json"),
         "scripts/status --json": ("status", "--json"),
-        "scripts/verify --json FOLDER": ("verify_dataset", "--json", str(sample_run.data / "dataset")),
+        "scripts/verify --json FOLDER": ("verify", "--json", str(sample_run.data / "dataset")),
     }
     told = {}
     for heading, (module, *arguments) in asked.items():
@@ -51,7 +51,7 @@ def test_the_json_of_plan_status_and_verify_is_as_the_page_says(sample_run: Run,
         assert told[module]["version"] == 1
     assert told["plan"]["is_complete"] and not told["plan"]["missing"]
     assert {"name": "CutPatches", "complete": 4, "of": 4} in told["plan"]["stages"] == told["status"]["stages"]
-    assert told["verify_dataset"]["is_whole"] and not told["verify_dataset"]["findings"]
+    assert told["verify"]["is_whole"] and not told["verify"]["findings"]
 
 
 def _of(run: Run, folder: Path) -> Path:
@@ -74,7 +74,7 @@ def test_any_task_is_planned_and_what_it_does_not_need_is_not_missing(sample_run
     assert json.loads(said)["arguments"] == {"tile": "35VNJ_20180204"}
     for wrong in (("ExportPatch",), ("ExportPatches", "--tle", "35VNJ_20180204")):
         code, said = command("plan", tmp_path, own, *wrong)
-        assert code == 2 and "next: type: scripts/run " in said
+        assert code == 2 and "next: type: ben-luigi run " in said
     real, listed = tmp_path / "real.cfg", World(sample_run.data / "sample").tile_names_csv
     real.write_text(f"[dataset]\ndata_dir = {tmp_path}/data\n[inputs]\ntile_names_csv = {listed}\n")
     code, said = command("plan", tmp_path, real, "--json", "RenderTile", "--tile", "35VNJ_20180204")
