@@ -42,7 +42,6 @@ from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.metadata import shortage
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.state import code as own_code
 from ben_luigi.state import database, failures, identity, luigi_internals, occupancy, server
 
 _SCHEDULING_ERROR, _UNHANDLED = 35, 40
@@ -93,7 +92,6 @@ def _main(arguments: list[str], prog: str) -> int:
     luigi.configuration.get_config().read_dict(
         {"retcode": luigi_options.DEFAULTS["retcode"]}
     )  # ours are the same for all
-    own_code.versions()  # once, before workers are forked
     task, arguments = _asked(arguments, prog)
     signals.consequence = (
         f": {task.task_family} is not complete; run the same command again: only what is missing is made"

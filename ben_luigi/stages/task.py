@@ -239,13 +239,14 @@ class PipelineTask(luigi.Task):
         return self.make()
 
 
-def _share_database(*_: luigi.Task) -> None:
-    """Once something is to be made, by the process that schedules it; what cannot be had, the tasks say."""
+def _share(*_: luigi.Task) -> None:
+    """What all tasks need is had once, by the process that schedules them; what cannot be had, the tasks say."""
+    code.versions()
     with suppress(PipelineError):
         database.share()
 
 
-PipelineTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)(signals.raised_again(_share_database))
+PipelineTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)(signals.raised_again(_share))
 
 
 class TileTask(PipelineTask):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -25,14 +26,23 @@ def code_version(*sources: ModuleType | Path) -> str:
 @lru_cache(maxsize=64)
 def _version(sources: tuple[Path, ...]) -> str:
     """Taken once, since code does not change while it runs."""
-    found = {
-        path for source in sources for path in (source.rglob("*") if source.is_dir() else [source]) if path.is_file()
-    }
+    found = _files(sources)
     todo = [path for path in found if path.suffix == ".py"]
     while todo:
         new = set(_imported(todo.pop())) - found
         found |= new
         todo += new
+    return _hash(found)
+
+
+def _files(sources: Iterable[Path]) -> set[Path]:
+    """These files, and all files of these folders."""
+    return {
+        path for source in sources for path in (source.rglob("*") if source.is_dir() else [source]) if path.is_file()
+    }
+
+
+def _hash(found: Iterable[Path]) -> str:
     return files.text_hash(
         "\n".join(sorted(f"{path.name} {files.file_hash(path)}" for path in found if path.suffix != ".pyc"))
     )
@@ -52,4 +62,4 @@ def _imported(path: Path) -> tuple[Path, ...]:
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """What this process makes results with: all software, and a hash of all our code."""
-    return {**software(ben_luigi.__version__), "code": _version((_PACKAGE,))[:16]}
+    return {**software(ben_luigi.__version__), "code": _hash(_files([_PACKAGE]))[:16]}

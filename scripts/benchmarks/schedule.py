@@ -177,6 +177,7 @@ _WORK: tuple[type[PipelineTask], ...] = (
     open_metadata.WritePatches,
     open_metadata.WriteStac,
     open_metadata.WriteCroissant,
+    open_metadata.WriteReadme,
     leakage.FindSplitLeakage,
     comparison.CompareWithPublished,
     render.RenderTile,
