@@ -39,8 +39,8 @@ class _Section(luigi.Config):
     """A section that shows what is secret in it to nobody who prints it."""
 
     def __repr__(self) -> str:
-        said = self.to_str_params()  # which leaves out what is private
-        return f"{self.get_task_family()}({', '.join(f'{name}={value}' for name, value in said.items())})"
+        values = self.to_str_params()  # which leaves out what is private
+        return f"{self.get_task_family()}({', '.join(f'{name}={value}' for name, value in values.items())})"
 
     __str__ = __repr__
 
@@ -68,7 +68,7 @@ class inputs(_Section):  # noqa: N801
     v1_s2_dir: str = PathName(description="extracted BigEarthNet-S2 v1.0; v1_spatial_dir is made from it")
     s1_dir: str = PathName(description="BigEarthNet-S1-v1.0, extracted or as .tar.gz")
     s1_md5: str = Text(
-        form="[0-9a-fA-F]{32}",
+        pattern="[0-9a-fA-F]{32}",
         allowed="32 hexadecimal digits",
         description="md5 of that .tar.gz; by default of the published one",
     )
@@ -116,7 +116,7 @@ class database(_Section):  # noqa: N801
 
     url: str = Text(
         secret=True,
-        form="postgres(ql)?([+][a-z0-9]+)?://.*",
+        pattern="postgres(ql)?([+][a-z0-9]+)?://.*",
         allowed="postgresql://user:password@host:port/name",
         description="the user's own server; else the pipeline's own one in data_dir",
     )
@@ -153,7 +153,7 @@ class subset(_Section):  # noqa: N801
 
     name: str = Text(
         default="subset",
-        form=SUBSET_NAME,
+        pattern=SUBSET_NAME,
         allowed="letters, digits, dots, hyphens and underscores",
         description="the result is in subsets/<name>/",
     )
@@ -198,12 +198,12 @@ class cron(_Section):  # noqa: N801
 
     keep_logs: int = Whole(default=100, least=1, description="logs of so many runs are kept")
     mail_to: str = Text(
-        form=r"\S+@\S+",
+        pattern=r"\S+@\S+",
         allowed="an address, name@host",
         description="address of the mail; else what is said goes to cron's own mail",
     )
     smtp: str = Text(
-        form=r"\S+:\d{1,5}", allowed="host:port", description="server that takes the mail; else the program sendmail"
+        pattern=r"\S+:\d{1,5}", allowed="host:port", description="server that takes the mail; else the program sendmail"
     )
     webhook: str = WebAddress(secret=True, description='URL that takes a POST of {"text": ...}')
 
@@ -242,8 +242,8 @@ def data_dir() -> Path:
 def selection() -> dict[str, str]:
     """What `[subset]` says, by option; empty for all patches."""
     options = subset()
-    said = {name: str(getattr(options, name) or "") for name, _ in subset.get_params() if name != "name"}
-    return {name: text for name, text in said.items() if text}
+    values = {name: str(getattr(options, name) or "") for name, _ in subset.get_params() if name != "name"}
+    return {name: text for name, text in values.items() if text}
 
 
 def result_folder() -> str:

@@ -139,8 +139,8 @@ class Screen:
     def run(self) -> None:
         """Show what comes, until the end of it."""
         while self._open:
-            for said in self._received():
-                self._do(said)
+            for message in self._received():
+                self._do(message)
             self._drop_dead()
             self._draw()
         self._bars.clear()
@@ -158,21 +158,23 @@ class Screen:
                 self._receiver.setblocking(False)
         return found
 
-    def _do(self, said: dict[str, Any]) -> None:
-        if "line" in said:
-            self._lines.append(said["line"])
-        elif "bar" in said:
-            self._move(**said)
-        elif "task" in said:
-            self._overall.note(said.pop("task"), **said)
-        elif "usual_s" in said:
-            self._overall.expect(**said)
-        elif "gone" in said:
-            self._bars.pop(said["gone"], None)
-        elif "end" in said:
+    def _do(self, message: dict[str, Any]) -> None:
+        if "line" in message:
+            self._lines.append(message["line"])
+        elif "bar" in message:
+            self._move(**message)
+        elif "task" in message:
+            self._overall.note(message.pop("task"), **message)
+        elif "usual_s" in message:
+            self._overall.expect(**message)
+        elif "gone" in message:
+            self._bars.pop(message["gone"], None)
+        elif "end" in message:
             self._open = False
 
-    def _move(self, bar: str, pid: int, name: str, done: float, total: float | None, unit: str, form: str) -> None:
+    def _move(
+        self, bar: str, pid: int, name: str, done: float, total: float | None, unit: str, bar_format: str
+    ) -> None:
         shown = self._bars[bar][1] if bar in self._bars else None
         if shown is None or done < shown.n:  # begun, or begun again
             shown = tqdm(
@@ -182,7 +184,7 @@ class Screen:
                 unit=unit if len(unit) == 1 else f" {unit}",
                 unit_scale=unit == "B",
                 file=_Nowhere(),
-                bar_format=form if total else None,
+                bar_format=bar_format if total else None,
                 miniters=0,
                 mininterval=0,
             )
@@ -219,15 +221,15 @@ def _bar_line(bar: tqdm[Any], width: int) -> str:
         bar.ncols = width
         return disp_trim(str(bar), width)
     name = bar.desc or ""
-    for form in (bar.bar_format or _NARROW, _NARROW):
-        if len(_filled(bar, form.replace("{bar}", ""), name, width)) + _LEAST_BAR <= width:
-            return disp_trim(_filled(bar, form, name, width), width)
+    for bar_format in (bar.bar_format or _NARROW, _NARROW):
+        if len(_filled(bar, bar_format.replace("{bar}", ""), name, width)) + _LEAST_BAR <= width:
+            return disp_trim(_filled(bar, bar_format, name, width), width)
     rest = len(_filled(bar, _NARROW.replace("{bar}", ""), "", width)) + _LEAST_BAR
     return disp_trim(_filled(bar, _NARROW, _shortened(name, max(width - rest, _LEAST_BAR)), width), width)
 
 
-def _filled(bar: tqdm[Any], form: str, name: str, width: int) -> str:
-    return str(tqdm.format_meter(**{**bar.format_dict, "bar_format": form, "prefix": name, "ncols": width}))
+def _filled(bar: tqdm[Any], bar_format: str, name: str, width: int) -> str:
+    return str(tqdm.format_meter(**{**bar.format_dict, "bar_format": bar_format, "prefix": name, "ncols": width}))
 
 
 def _shortened(name: str, most: int) -> str:

@@ -110,8 +110,8 @@ def is_open() -> bool:
 
 def show(key: str, name: str, done: float, total: float | None, unit: str) -> None:
     """Draw the bar `key`, or move it: `done` of `total` in `unit`. Left out where the terminal does not keep up."""
-    said = {"bar": key, "name": name, "pid": os.getpid(), "done": round(done), "total": total, "unit": unit}
-    _send({**said, "form": bar_format(unit)}, wait=False)
+    message = {"bar": key, "name": name, "pid": os.getpid(), "done": round(done), "total": total, "unit": unit}
+    _send({**message, "form": bar_format(unit)}, wait=False)
 
 
 def end(key: str) -> None:
@@ -129,12 +129,12 @@ def task(key: str, family: str, state: str, seconds: float | None = None) -> Non
     _send({"task": key, "family": family, "state": state, "pid": os.getpid(), "seconds": seconds})
 
 
-def _send(said: dict[str, Any], wait: bool = True) -> bool:
+def _send(message: dict[str, Any], wait: bool = True) -> bool:
     """Whether it could be sent: not where nothing is drawn, or not any more."""
     if _sender is None:
         return False
     with suppress(OSError):
-        _sender.send(json.dumps(said).encode(), 0 if wait else socket.MSG_DONTWAIT)
+        _sender.send(json.dumps(message).encode(), 0 if wait else socket.MSG_DONTWAIT)
         return True
     return False
 

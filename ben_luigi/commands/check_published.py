@@ -204,15 +204,15 @@ def check(folder: Path) -> tuple[Equal, list[tuple[bool, str]]]:
     frames = pd.concat([table.to_pandas() for table in published.values()], ignore_index=True)
     columns = compare(computed, frames, s1s2.rename_columns(["v1_name", "s1_name"]).to_pandas())
     comparable = {name: rows.filter(_in_zones(rows, computed.zones)) for name, rows in published.items()}
-    said = [(True, f"{finding}: {some(its)}") for finding, its in computed.findings.groupby("finding")["v1_name"]]
+    findings = [(True, f"{finding}: {some(its)}") for finding, its in computed.findings.groupby("finding")["v1_name"]]
     if not _all_equal(columns):
-        return columns, said
+        return columns, findings
     try:
         lists = {"s1s2": s1s2, **_flags(folder)}
     except BadInput as error:
-        return columns, [*said, (True, f"files not rebuilt: {error}")]
+        return columns, [*findings, (True, f"files not rebuilt: {error}")]
     rebuilt = metadata.divide(pa.concat_tables(rebuild(computed, pa.concat_tables(comparable.values()), lists)))
-    return columns, [*said, *_compare_rows(rebuilt, comparable), *(_md5(rebuilt) if computed.whole else [])]
+    return columns, [*findings, *_compare_rows(rebuilt, comparable), *(_md5(rebuilt) if computed.whole else [])]
 
 
 def _all_equal(columns: Equal) -> bool:
@@ -237,11 +237,11 @@ def main(arguments: Sequence[str]) -> int:
     used = parser()
     options = used.parse_args(arguments)
     try:
-        columns, said = check(options.folder)
+        columns, findings = check(options.folder)
     except (PipelineError, OSError) as error:
         return command.refuse(used, error)
-    for _, words in said:
+    for _, words in findings:
         print(words, file=sys.stderr)
     print(json.dumps(columns))
-    is_equal = _all_equal(columns) and all(equal for equal, _ in said)
+    is_equal = _all_equal(columns) and all(equal for equal, _ in findings)
     return ExitCode.DONE if is_equal else ExitCode.FINDINGS

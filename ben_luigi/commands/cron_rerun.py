@@ -143,8 +143,8 @@ def _tell(code: int, known: list[failures.Failure], new: list[failures.Failure],
 def _read(path: Path) -> Outcome:
     """How the last run ended; well, if there was none."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        return Outcome(_BY_GRAVITY[_BY_GRAVITY.index(said["code"])], tuple(said["failed"]))
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return Outcome(_BY_GRAVITY[_BY_GRAVITY.index(state["code"])], tuple(state["failed"]))
     except (OSError, ValueError, KeyError, TypeError):
         return Outcome(ExitCode.DONE, ())
 

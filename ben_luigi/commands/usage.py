@@ -45,13 +45,13 @@ def parser(arguments: Sequence[str], text: str | None) -> argparse.ArgumentParse
     name = task.__name__
     used = command.parser(f"ben-luigi run {name}", f"{name}: {task.__doc__}")
     for option, parameter in task.get_params():
-        said, _, choices = str(parameter.description).partition(" Choices: ")  # which Luigi writes there, unsorted
+        output, _, choices = str(parameter.description).partition(" Choices: ")  # which Luigi writes there, unsorted
         default = parameter.task_value(name, option) if parameter.has_task_value(name, option) else None
         used.add_argument(
             f"--{option.replace('_', '-')}",
             required=default is None,
             metavar="|".join(sorted(choices.strip("{}").split(", "))) if choices else option.upper(),
-            help=f"{said}; by default {default}" if default else said,
+            help=f"{output}; by default {default}" if default else output,
         )
     return used
 
@@ -78,10 +78,10 @@ def task_of(arguments: Sequence[str]) -> luigi.Task:
         raise BadName(
             f"task {name}", expected="a task", found=found, remedy="type: ben-luigi run --help, which lists them"
         )
-    said = StringIO()
+    output = StringIO()
     try:
         with (
-            redirect_stderr(said),
+            redirect_stderr(output),
             CmdlineParser.global_instance(["--module", ben_luigi.__name__, *arguments]) as parsed,
         ):
             luigi.interface.core()
@@ -92,7 +92,7 @@ def task_of(arguments: Sequence[str]) -> luigi.Task:
     except SystemExit as end:
         if not end.code:
             raise
-        raise _unfit(arguments, said.getvalue().rpartition("error: ")[2].strip()) from end
+        raise _unfit(arguments, output.getvalue().rpartition("error: ")[2].strip()) from end
     except (ParameterException, ValueError) as error:
         raise _unfit(
             arguments, f"{str(error).rpartition('={}]: ')[2]}{f': {error.__cause__}' if error.__cause__ else ''}"

@@ -88,7 +88,7 @@ def _verdict(folder: Path, given: argparse.Namespace, is_own: bool) -> Verdict:
         return verify_dataset(
             folder,
             partial(labels_of, unlabeled_limit=float(options.unlabeled_limit)),
-            lambda part: _move(bar, part),
+            lambda fraction: _move(bar, fraction),
             side_m=side_m() if is_own else TILE_SIDE_M,
             references=References(*(getattr(given, option) or _at_hand(option, is_own) for option in REFERENCES)),
             require_all=is_own,
@@ -112,5 +112,5 @@ def _at_hand(option: str, is_own: bool) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
-def _move(bar: tqdm[NoReturn], part: float) -> None:
-    bar.update(round(100 * part) - bar.n)
+def _move(bar: tqdm[NoReturn], fraction: float) -> None:
+    bar.update(round(100 * fraction) - bar.n)

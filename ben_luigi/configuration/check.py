@@ -27,26 +27,26 @@ def findings(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.en
     found: list[Finding] = []
     labels = [*_labels(files, environment)]
     for file in files:
-        of_labels = [one for one in labels if one.place.startswith(f"{file.name}:")]
-        found += sorted([*_of_file(file, environment), *of_labels], key=lambda finding: _line(finding.place))
+        of_labels = [one for one in labels if one.location.startswith(f"{file.name}:")]
+        found += sorted([*_of_file(file, environment), *of_labels], key=lambda finding: _line(finding.location))
     return found
 
 
 def _of_file(file: ConfigFile, environment: Mapping[str, str]) -> list[Finding]:
     found = [*file.findings]
-    for name, place in file.sections:
+    for name, location in file.sections:
         near = nearest(name, (*config.SECTIONS, *luigi_options.SECTIONS))
         if not _known(name) and (near or not file.shared):
             allowed = ", ".join(config.SECTIONS) + ", and Luigi's own"
-            found.append(Finding(place, "", f"no such section, [{name}]", allowed, f"[{near}]" if near else ""))
+            found.append(Finding(location, "", f"no such section, [{name}]", allowed, f"[{near}]" if near else ""))
     for entry in file.entries:
         if _known(entry.section):
             found += _of_entry(entry, environment)
     return found
 
 
-def _line(place: str) -> int:
-    number = place.rpartition(":")[2]
+def _line(location: str) -> int:
+    number = location.rpartition(":")[2]
     return int(number) if number.isdecimal() else 0
 
 
@@ -61,7 +61,7 @@ def _of_entry(entry: Entry, environment: Mapping[str, str]) -> Iterator[Finding]
     if options is None:
         return
     if entry.option not in options:
-        yield Finding(entry.place, subject, "no such option", *_others(entry, options))
+        yield Finding(entry.location, subject, "no such option", *_others(entry, options))
         return
     option = options[entry.option]
     wrong = _of_form(entry, option) if ours else None
@@ -70,15 +70,15 @@ def _of_entry(entry: Entry, environment: Mapping[str, str]) -> Iterator[Finding]
             raise wrong
         _check(option, interpolated(entry.text, environment))
     except NotAllowed as error:
-        yield _finding(entry.place, subject, option, error, _is_quoted(entry.option, option))
+        yield _finding(entry.location, subject, option, error, _is_quoted(entry.option, option))
 
 
-def _finding(place: str, subject: str, option: Any, error: NotAllowed, quoted: bool) -> Finding:
+def _finding(location: str, subject: str, option: Any, error: NotAllowed, quoted: bool) -> Finding:
     """What is said of a value; one that is secret is neither quoted nor likened to another."""
     of_the_kind = bool(error.allowed)  # and then nothing of the value is in it
     found = error.found if quoted or of_the_kind else _NOT_SHOWN
     near = error.near if quoted or of_the_kind else ""
-    return Finding(place, subject, found, error.allowed or luigi_options.allowed(option), near)
+    return Finding(location, subject, found, error.allowed or luigi_options.allowed(option), near)
 
 
 def command_line(arguments: argparse.Namespace) -> list[Finding]:
@@ -91,8 +91,8 @@ def command_line(arguments: argparse.Namespace) -> list[Finding]:
                 if isinstance(text, str):
                     _check(option, text)
             except NotAllowed as error:
-                place = f"--{section}-{name}".replace("_", "-")
-                found.append(_finding(place, "", option, error, _is_quoted(name, option)))
+                location = f"--{section}-{name}".replace("_", "-")
+                found.append(_finding(location, "", option, error, _is_quoted(name, option)))
     return found
 
 
@@ -154,15 +154,15 @@ def data_dir(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.en
     """Whether the folder of everything cannot be made or written to: the one that counts, be it the default."""
     subject, allowed = "[dataset] data_dir", "a folder that can be made and written to"
     parameter = config.options_of(config.dataset)["data_dir"]
-    place, text = subject, parameter._default
+    location, text = subject, parameter._default
     for entry in (entry for file in files for entry in file.entries):
         if (entry.section, entry.option) == ("dataset", "data_dir"):
-            place, text = f"{entry.place}: {subject}", entry.text
+            location, text = f"{entry.location}: {subject}", entry.text
     try:
         wrong = cannot_be_written(Path(parameter.parse(interpolated(text, environment))))
     except NotAllowed:
         return []  # found already
-    return [Finding(place, "", wrong, allowed)] if wrong else []
+    return [Finding(location, "", wrong, allowed)] if wrong else []
 
 
 def cannot_be_written(folder: Path) -> str:
@@ -180,8 +180,8 @@ def cannot_be_written(folder: Path) -> str:
 
 def _labels(files: Sequence[ConfigFile], environment: Mapping[str, str]) -> Iterator[Finding]:
     """Labels that the nomenclature, which another option names, does not have."""
-    said = {(entry.section, entry.option): entry for file in files for entry in file.entries}
-    labels, named = said.get(("subset", "labels")), said.get(("metadata", "nomenclature"))
+    entries = {(entry.section, entry.option): entry for file in files for entry in file.entries}
+    labels, named = entries.get(("subset", "labels")), entries.get(("metadata", "nomenclature"))
     parameters = config.options_of(config.metadata), config.options_of(config.subset)
     nomenclature, option = parameters[0]["nomenclature"], parameters[1]["labels"]
     try:
@@ -194,11 +194,11 @@ def _labels(files: Sequence[ConfigFile], environment: Mapping[str, str]) -> Iter
         return
     except (OSError, ValueError, KeyError, TypeError):
         if named:
-            yield Finding(named.place, "[metadata] nomenclature", shown(named.text), "a TOML file of classes")
+            yield Finding(named.location, "[metadata] nomenclature", shown(named.text), "a TOML file of classes")
         return
     if not labels or _of_form(labels, option):
         return
     wrong = [word for word in option.words(labels.text) if word not in classes]
     if wrong:
         found = ", ".join(map(shown, wrong[:3]))
-        yield Finding(labels.place, "[subset] labels", found, option.allowed, nearest(wrong[0], classes))
+        yield Finding(labels.location, "[subset] labels", found, option.allowed, nearest(wrong[0], classes))

@@ -33,7 +33,7 @@ _SHOWN = 40
 class Finding:
     """Something wrong in the configuration: where, in which option or line, what is there, and what may be there."""
 
-    place: str
+    location: str
     subject: str
     found: str
     allowed: str
@@ -42,14 +42,14 @@ class Finding:
     def __str__(self) -> str:
         near = f"; did you mean {self.near}?" if self.near else ""
         subject = f"{self.subject}: " if self.subject else ""
-        return f"{self.place}: {subject}found {self.found}; allowed: {self.allowed}{near}"
+        return f"{self.location}: {subject}found {self.found}; allowed: {self.allowed}{near}"
 
 
 @dataclass
 class Entry:
     """An option as it stands in a file, with its line; `more` are the lines that continue its value."""
 
-    place: str
+    location: str
     section: str
     option: str
     text: str
@@ -71,10 +71,10 @@ class ConfigFile:
 
     def values(self) -> dict[str, dict[str, str]]:
         """What it says, by section and option."""
-        said: dict[str, dict[str, str]] = {}
+        sections: dict[str, dict[str, str]] = {}
         for entry in self.entries:
-            said.setdefault(entry.section, {})[entry.option] = entry.text
-        return said
+            sections.setdefault(entry.section, {})[entry.option] = entry.text
+        return sections
 
 
 def read(path: Path, name: str, shared: bool = False) -> ConfigFile:
@@ -130,49 +130,49 @@ class _Scanner:
             if line.strip() and line.strip()[0] not in "#;":
                 self._line(f"{self.file.name}:{number}", line)
 
-    def _line(self, place: str, line: str) -> None:
+    def _line(self, location: str, line: str) -> None:
         text, indent = line.strip(), len(line) - len(line.lstrip())
         header, option = _SECTION.fullmatch(text), _OPTION.fullmatch(text)
         if self.entry is not None and indent > self.indent:
             if not header and not (option and _is_name(option[1])):
                 self.entry.text += f"\n{text}"
-                self.entry.more.append(place)
+                self.entry.more.append(location)
                 return
             where = f"[{self.entry.section}] {self.entry.option}"
-            self._wrong(place, f"an indented line, which continues {where}", "a section or option at the margin")
+            self._wrong(location, f"an indented line, which continues {where}", "a section or option at the margin")
         self.indent = indent
         if header:
-            self._header(place, header[1].strip())
+            self._header(location, header[1].strip())
         elif option and not text.startswith("["):
-            self._option(place, option[1], option[2])
+            self._option(location, option[1], option[2])
         else:
             self.entry = None
-            self._wrong(place, "a line that is neither (not shown)", "[section], or option = value")
+            self._wrong(location, "a line that is neither (not shown)", "[section], or option = value")
 
-    def _header(self, place: str, name: str) -> None:
+    def _header(self, location: str, name: str) -> None:
         before = dict(reversed(self.file.sections)).get(name)
         if before:
-            self._wrong(place, f"[{name}] again, as in {before}", "each section once")
+            self._wrong(location, f"[{name}] again, as in {before}", "each section once")
         else:
-            self.file.sections.append((name, place))
+            self.file.sections.append((name, location))
         self.section, self.entry = name, None
 
-    def _option(self, place: str, written: str, value: str) -> None:
+    def _option(self, location: str, written: str, value: str) -> None:
         option = written.replace("-", "_")  # which Luigi takes for the same
-        self.entry = Entry(place, self.section or "", option, value.strip())
+        self.entry = Entry(location, self.section or "", option, value.strip())
         if self.section is None:
             if not self.lost:
-                self._wrong(place, "an option before any section", "a [section] above it")
+                self._wrong(location, "an option before any section", "a [section] above it")
             self.lost = True
             return
-        before = self.seen.setdefault((self.section, option), place)
-        if before != place:
-            self._wrong(place, f"[{self.section}] {_short(option)} again, as in {before}", "each option once")
+        before = self.seen.setdefault((self.section, option), location)
+        if before != location:
+            self._wrong(location, f"[{self.section}] {_short(option)} again, as in {before}", "each option once")
             return
         self.file.entries.append(self.entry)
 
-    def _wrong(self, place: str, found: str, allowed: str) -> None:
-        self.file.findings.append(Finding(place, "", found, allowed))
+    def _wrong(self, location: str, found: str, allowed: str) -> None:
+        self.file.findings.append(Finding(location, "", found, allowed))
 
 
 def _is_name(text: str) -> bool:

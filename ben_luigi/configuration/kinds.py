@@ -36,7 +36,7 @@ def nearest(word: str, known: Collection[str]) -> str:
 
 
 class Text(luigi.Parameter[str]):
-    """Text, of a form if `form` says one; the empty one says nothing."""
+    """Text, of a form if `pattern` says one; the empty one says nothing."""
 
     several_lines = False
 
@@ -46,17 +46,17 @@ class Text(luigi.Parameter[str]):
         *,
         description: str,
         allowed: str = "text",
-        form: str = "",
+        pattern: str = "",
         secret: bool = False,
         hidden: bool = False,
     ) -> None:
         visibility = ParameterVisibility.PRIVATE if secret else ParameterVisibility.PUBLIC
         super().__init__(default=default, description=description, visibility=visibility)
-        self.allowed, self.form, self.is_quoted = allowed, form, not (secret or hidden)
+        self.allowed, self.pattern, self.is_quoted = allowed, pattern, not (secret or hidden)
 
     def parse(self, x: str) -> str:
         """The text; NotAllowed if it has another form."""
-        if x and self.form and not re.fullmatch(self.form, x):
+        if x and self.pattern and not re.fullmatch(self.pattern, x):
             raise NotAllowed(repr(x) if self.is_quoted else "another form")
         return x
 
@@ -65,8 +65,8 @@ class WebAddress(Text):
     """A URL, which may have a password in it."""
 
     def __init__(self, *, description: str, secret: bool = False) -> None:
-        form, allowed = "https?://[^/].*", "a URL, https://..."
-        super().__init__(description=description, allowed=allowed, form=form, secret=secret, hidden=True)
+        pattern, allowed = "https?://[^/].*", "a URL, https://..."
+        super().__init__(description=description, allowed=allowed, pattern=pattern, secret=secret, hidden=True)
 
 
 class PathName(Text):

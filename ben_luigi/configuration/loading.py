@@ -148,7 +148,7 @@ def files_that_tell_secrets() -> Iterator[Path]:
 
 def tells_secrets(file: ConfigFile) -> bool:
     """Whether a password stands in a file."""
-    said = {(entry.section, entry.option): _VARIABLE.sub("", entry.text) for entry in file.entries}
-    return any(said.get(where) for where in _SECRETS) or any(
-        _PASSWORD_IN_URL.match(said.get(where, "")) for where in _URLS
+    entries = {(entry.section, entry.option): _VARIABLE.sub("", entry.text) for entry in file.entries}
+    return any(entries.get(where) for where in _SECRETS) or any(
+        _PASSWORD_IN_URL.match(entries.get(where, "")) for where in _URLS
     )

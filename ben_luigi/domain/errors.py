@@ -36,8 +36,8 @@ class PipelineError(Exception):
         self, subject: str | os.PathLike[str], *, expected: str = "", found: str = "", remedy: str = ""
     ) -> None:
         self.subject, self.expected, self.found, self.remedy = map(printable, (str(subject), expected, found, remedy))
-        said = (("expected", self.expected), ("found", self.found), ("next", self.remedy))
-        super().__init__("; ".join([self.subject, *(f"{word}: {text}" for word, text in said if text)]))
+        parts = (("expected", self.expected), ("found", self.found), ("next", self.remedy))
+        super().__init__("; ".join([self.subject, *(f"{word}: {text}" for word, text in parts if text)]))
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.subject, self.expected, self.found, self.remedy)

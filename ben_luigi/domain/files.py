@@ -32,7 +32,7 @@ def unfinished(path: Path) -> Path:
 
 
 @contextmanager
-def published(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a path to write a file or folder to; on success fsync and rename it to `path`, else remove it.
 
     The folder of `path` is made. A file already at `path` is replaced; a folder there is an error.
@@ -68,7 +68,7 @@ def raise_if_full(path: Path, error: OSError) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Publish `text` at `path`, UTF-8, line ends as they are."""
-    with published(path) as work:
+    with atomic_write(path) as work:
         work.write_text(text, encoding="utf-8", newline="")
 
 

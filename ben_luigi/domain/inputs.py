@@ -76,7 +76,7 @@ def fetch(
             return path
         _log.warning("%s; expected: hash %s; found: %s; it is fetched again", path, expected, found)
     _log.info("fetching %s from %s", pinned.file, pinned.url)
-    with files.published(path) as work:
+    with files.atomic_write(path) as work:
         _download(pinned, work, progress)
         expected, found = pinned.matches(work)
         if found != expected:

@@ -60,16 +60,16 @@ class _Mount(NamedTuple):
     """A line of mountinfo: what of a file system is mounted, where, the system's kind and its options."""
 
     within: str
-    place: str
+    mounted_at: str
     kind: str
     options: list[str]
 
     @classmethod
     def of(cls, line: str) -> _Mount:
         mounted, _, system = line.partition(" - ")
-        within, place = (_OCTAL.sub(lambda found: chr(int(found[1], 8)), part) for part in mounted.split()[3:5])
+        within, mounted_at = (_OCTAL.sub(lambda found: chr(int(found[1], 8)), part) for part in mounted.split()[3:5])
         kind, *_, options = system.split()
-        return cls(within, place, kind, options.split(","))
+        return cls(within, mounted_at, kind, options.split(","))
 
     def holds(self, controllers: str) -> bool:
         """Whether it is the hierarchy of these controllers; version 2 names none."""
@@ -83,4 +83,4 @@ class _Mount(NamedTuple):
         below = Path(path).relative_to(self.within) if Path(path).is_relative_to(self.within) else Path()
         for part in (below, *below.parents):
             if ".." not in part.parts:
-                yield root / self.place.lstrip("/") / part
+                yield root / self.mounted_at.lstrip("/") / part

@@ -70,8 +70,8 @@ def _mail(ways: Ways, subject: str, text: str) -> None:
 
 
 def _post(ways: Ways, subject: str, text: str) -> None:
-    said = {"text": f"{subject}\n{text}"}
+    message = {"text": f"{subject}\n{text}"}
     session = network.session(_TIMEOUT_S)
     # Streamed: of the answer only the head is read.
-    with session, session.post(ways.webhook, json=said, timeout=_TIMEOUT_S, stream=True) as answer:
+    with session, session.post(ways.webhook, json=message, timeout=_TIMEOUT_S, stream=True) as answer:
         answer.raise_for_status()

@@ -16,7 +16,7 @@ _ONLY_OWNER = 0o600
 
 def write_text(path: Path, text: str) -> None:
     """Publish `text` at `path` for its owner alone, UTF-8; another file there is replaced."""
-    with files.published(path) as work:
+    with files.atomic_write(path) as work:
         work.touch(_ONLY_OWNER, exist_ok=False)
         work.write_text(text, encoding="utf-8", newline="")
 

@@ -32,8 +32,8 @@ def at_work_on(task: str) -> None:
 
 def name() -> str:
     """This process's name: process id, host, task."""
-    said = f"{os.getpid()}@{_host()} {_task}".rstrip()[:_NAME_LETTERS]
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in said)
+    name = f"{os.getpid()}@{_host()} {_task}".rstrip()[:_NAME_LETTERS]
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in name)
 
 
 def wait_for(holds: Callable[[], bool], what: str, holder: Callable[[], Iterable[str]], poll_s: float = 0.5) -> None:

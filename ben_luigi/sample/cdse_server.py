@@ -271,8 +271,8 @@ class _Handler(BaseHTTPRequestHandler):
             "redirect to http": f"http://download.dataspace.copernicus.eu{path}",
             "redirect to foreign host": f"https://dataspace.copernicus.eu.example.org{path}",
         }
-        place = places.get(fault.kind) if fault else None
-        return Refusal(302, headers=(("Location", place),)) if place else None
+        location = places.get(fault.kind) if fault else None
+        return Refusal(302, headers=(("Location", location),)) if location else None
 
     def _refusal(self, key: str, product: Record | None, free: bool) -> Refusal | None:
         """What the real one refuses."""

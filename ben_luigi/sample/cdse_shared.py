@@ -66,15 +66,15 @@ def _started(folder: Path, make: Callable[[], CdseServer]) -> Service:
     os.close(writing)
     os.waitpid(child, 0)
     with os.fdopen(reading, encoding="utf-8") as pipe:
-        said = pipe.read()
-    if not said:
+        address_json = pipe.read()
+    if not address_json:
         raise PipelineError(
             "the CDSE server of the sample world",
             expected="that it starts",
             found="that it has ended",
             remedy=f"look whether {folder} can be written to, and run again",
         )
-    return Service(**json.loads(said))
+    return Service(**json.loads(address_json))
 
 
 def _serve(folder: Path, make: Callable[[], CdseServer], writing: int) -> None:
@@ -89,9 +89,9 @@ def _serve(folder: Path, make: Callable[[], CdseServer], writing: int) -> None:
     service = make().__enter__().service
     os.chdir("/")  # what was made may come from a path relative to where the run is
     address = {"catalogue_url": service.catalogue_url, "token_url": service.token_url}
-    said = json.dumps({**address, "download_url": service.download_url})
-    private.write_text(folder / _ADDRESS, said)
-    os.write(writing, said.encode())
+    address_json = json.dumps({**address, "download_url": service.download_url})
+    private.write_text(folder / _ADDRESS, address_json)
+    os.write(writing, address_json.encode())
     os.close(writing)
     fcntl.flock(locks.opened(folder / _USERS), fcntl.LOCK_EX)
     (folder / _ADDRESS).unlink(missing_ok=True)

@@ -100,9 +100,9 @@ def _jagged(ends: np.ndarray, rng: np.random.Generator) -> shapely.LineString:
     """Break up a line (x, y in metres): a point each 90 m or so, off the line by up to a tenth of its length."""
     start, end = ends[0], ends[-1]
     along = end - start
-    place = np.linspace(0, 1, max(3, int(np.hypot(*along) / 90)))
-    off = rng.uniform(-0.4, 0.4, len(place)) * place * (1 - place)
-    points = start + place[:, None] * along + off[:, None] * np.array([-along[1], along[0]])
+    position = np.linspace(0, 1, max(3, int(np.hypot(*along) / 90)))
+    off = rng.uniform(-0.4, 0.4, len(position)) * position * (1 - position)
+    points = start + position[:, None] * along + off[:, None] * np.array([-along[1], along[0]])
     return shapely.LineString(points.round(2))
 
 

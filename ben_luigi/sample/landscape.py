@@ -115,15 +115,15 @@ def _cover(code: int) -> str:
 
 
 def _seasonal(cover: str, when: str) -> np.ndarray:
-    over, part = _SEASONS.get(when, {}).get(cover, (cover, 0.0))
-    return (1 - part) * np.array(_SPECTRA[cover]) + part * np.array(_SPECTRA[over])
+    over, fraction = _SEASONS.get(when, {}).get(cover, (cover, 0.0))
+    return (1 - fraction) * np.array(_SPECTRA[cover]) + fraction * np.array(_SPECTRA[over])
 
 
 def _smooth(size: int, cells: int, rng: np.random.Generator) -> np.ndarray:
     """Noise (row, col) of -1 to 1, linear between `cells` random values along a side."""
     values = rng.uniform(-1, 1, (cells + 1, cells + 1)).astype("float32")
-    place = np.linspace(0, cells, size, endpoint=False, dtype="float32")
-    low = place.astype(int)
-    part = place - low
-    rows = values[low] * (1 - part)[:, None] + values[low + 1] * part[:, None]
-    return np.asarray(rows[:, low] * (1 - part) + rows[:, low + 1] * part)
+    position = np.linspace(0, cells, size, endpoint=False, dtype="float32")
+    low = position.astype(int)
+    fraction = position - low
+    rows = values[low] * (1 - fraction)[:, None] + values[low + 1] * fraction[:, None]
+    return np.asarray(rows[:, low] * (1 - fraction) + rows[:, low + 1] * fraction)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from ben_luigi.domain.files import published
+from ben_luigi.domain.files import atomic_write
+from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.sample.catalogue import write_catalogue
 from ben_luigi.sample.countries import write_countries
 from ben_luigi.sample.l1c import write_l1c
@@ -25,12 +25,12 @@ from ben_luigi.sample.version1 import v1_patches, write_geometries, write_lists
 _PACKAGES = Path(__file__).resolve().parents[2]
 
 
-def make_world(folder: Path, progress: Callable[[float], None] = lambda part: None) -> None:
+def make_world(folder: Path, progress: OnFraction = ignore_fraction) -> None:
     """Make the sample world at `folder`, which must not exist; it appears whole, or not at all. See `World`.
 
     `progress` is called with the part that is done, from 0 to 1.
     """
-    with published(folder) as work:
+    with atomic_write(folder) as work:
         world = World(work)
         world.products.mkdir(parents=True)
         parcels, patches = land_cover(), v1_patches()

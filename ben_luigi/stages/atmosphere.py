@@ -98,7 +98,7 @@ class ConvertToL2A(TileTask):
         progress = Progress(self, f"Sen2Cor on {self.tile}")
         made = sen2cor.convert(safe, executable_name(), work / "sen2cor", log, progress)
         files.remove(folder)
-        with files.published(folder) as whole:
+        with files.atomic_write(folder) as whole:
             whole.mkdir()
             content = contents.sha256(made)
             made.rename(whole / made.name)

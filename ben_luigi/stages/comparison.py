@@ -67,14 +67,14 @@ class CompareWithPublished(PipelineTask):
     def make(self) -> None:
         """Compare."""
         figures = comparison.read_published(FIGURES)
-        excuse = _excuse(figures.counts["products"])
+        reason = _reason(figures.counts["products"])
         unflagged, flagged = (pq.read_table(target.check()) for target in WriteMetadata().output().values())
         lines = [
-            *self._sources(excuse),
-            *self._lists(figures, excuse),
-            *self._files(figures, excuse),
+            *self._sources(reason),
+            *self._lists(figures, reason),
+            *self._files(figures, reason),
             *_row_by_row(),
-            *comparison.compare_counts(unflagged, flagged, figures, excuse),
+            *comparison.compare_counts(unflagged, flagged, figures, reason),
         ]
         comparison.write(
             self.output().file,
@@ -87,41 +87,41 @@ class CompareWithPublished(PipelineTask):
             counts=comparison.counted(pa.concat_tables([unflagged, flagged])),
         )
 
-    def _sources(self, excuse: str) -> Iterator[Line]:
+    def _sources(self, reason: str) -> Iterator[Line]:
         """Tile ids and hashes of L1C products, tile by tile where the published lists are at hand."""
         if source() == "tile_names_csv":
             path = ResolveTileIds().output().file
-            yield _mapping("tile ids", read_tile_ids(path), optional_path("published_tile_ids_csv"), excuse)
+            yield _mapping("tile ids", read_tile_ids(path), optional_path("published_tile_ids_csv"), reason)
         else:
             yield Line("tile ids", comparison.NOT_COMPARABLE, "", "", f"products come from [inputs] {source()}")
         if source() != "l2a_dir":
             path = HashL1C().output()["hashes"].check()
-            drift = HashL1C().output()["drift"].read_json()
+            deviation = HashL1C().output()["drift"].read_json()
             published = optional_path("published_l1c_hashes_csv")
-            note = "; ".join(f"{tile}: {how}" for tile, how in drift.items() if how != "same")
-            yield _mapping("L1C hashes", read_hashes(path), published, excuse, note)
+            note = "; ".join(f"{tile}: {how}" for tile, how in deviation.items() if how != "same")
+            yield _mapping("L1C hashes", read_hashes(path), published, reason, note)
         else:
             yield Line("L1C hashes", comparison.NOT_COMPARABLE, "", "", "products come from [inputs] l2a_dir")
 
-    def _lists(self, figures: comparison.Published, excuse: str) -> Iterator[Line]:
+    def _lists(self, figures: comparison.Published, reason: str) -> Iterator[Line]:
         """Hash lists of all patches and reference maps that were written."""
         lists = {**ListHashes().output(), "s1_hashes.csv": ListS1Hashes().output()}
         for name, target in lists.items():
             what = name.removesuffix(".csv")
-            yield comparison.compare(what, target.digest(), figures.sha256.get(what, ""), excuse=excuse)
+            yield comparison.compare(what, target.digest(), figures.sha256.get(what, ""), reason=reason)
 
-    def _files(self, figures: comparison.Published, excuse: str) -> Iterator[Line]:
+    def _files(self, figures: comparison.Published, reason: str) -> Iterator[Line]:
         """The metadata files, and the archives before and after compression."""
-        bytes_differ = excuse or ("" if config.metadata().writer == "published" else "another writer, other bytes")
+        bytes_differ = reason or ("" if config.metadata().writer == "published" else "another writer, other bytes")
         for name in (metadata.METADATA, metadata.FLAGGED):
             path = config.data_dir() / config.result_folder() / name
-            yield comparison.compare(name, file_hash(path, "md5"), figures.md5[name], excuse=bytes_differ)
+            yield comparison.compare(name, file_hash(path, "md5"), figures.md5[name], reason=bytes_differ)
         for name, task in ((S1, ArchiveS1()), (S2, ArchiveS2()), (MAPS, ArchiveReferenceMaps())):
             hashes = task.output().read_json()
             tar, packed = f"{name}.tar", f"{name}.tar.zst"
-            yield comparison.compare(tar, hashes["tar"]["md5"], figures.md5[tar], excuse=excuse)
-            other = excuse or "other zstd frames, other bytes: the .tar counts"
-            yield comparison.compare(packed, hashes["compressed"]["md5"], figures.md5[packed], excuse=other)
+            yield comparison.compare(tar, hashes["tar"]["md5"], figures.md5[tar], reason=reason)
+            other = reason or "other zstd frames, other bytes: the .tar counts"
+            yield comparison.compare(packed, hashes["compressed"]["md5"], figures.md5[packed], reason=other)
 
 
 def _row_by_row() -> Iterator[Line]:
@@ -174,7 +174,7 @@ def beside_published() -> str:
     return f"Beside the published run:\n{comparison.table(compared)}"
 
 
-def _excuse(products: int) -> str:
+def _reason(products: int) -> str:
     """Why nothing of this run can be equal to the published one, made of so many products; empty if it can."""
     if config.selection():
         said = "; ".join(f"{name} = {text}" for name, text in config.selection().items())
@@ -184,11 +184,11 @@ def _excuse(products: int) -> str:
     return f"made of {len(tiles())} of {products} products" if len(tiles()) < products else ""
 
 
-def _mapping(what: str, ours: dict[str, str], published: Path | None, excuse: str, note: str = "") -> Line:
+def _mapping(what: str, ours: dict[str, str], published: Path | None, reason: str, note: str = "") -> Line:
     if published is None:
-        return Line(what, comparison.NOT_COMPARABLE, "", "", excuse or "the published list cannot be had")
+        return Line(what, comparison.NOT_COMPARABLE, "", "", reason or "the published list cannot be had")
     known = read_tile_ids(published) if what == "tile ids" else read_hashes(published)
     changed = comparison.changed_rows(ours, known)
     said = "; ".join(text for text in (changed, note) if text)
     digests = (text_hash(str(sorted(rows.items()))) for rows in (ours, known))
-    return comparison.compare(what, *digests, excuse=excuse, note=said)
+    return comparison.compare(what, *digests, reason=reason, note=said)

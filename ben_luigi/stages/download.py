@@ -128,7 +128,7 @@ class DownloadL1C(_L1C):
         """Download and verify, in one of the places that all workers and hosts share."""
         tile, options = self.tile, config.cdse()
         left = budget.tries_left(tile, int(options.tries), timedelta(hours=float(options.cool_down_h)))
-        with client() as session, budget.place(config.downloads_at_once()):
+        with client() as session, budget.slot(config.downloads_at_once()):
             report = self._download(session, tokens(session), left).run()
         budget.clear(tile)
         report_bytes(self, report.length_bytes)
@@ -234,13 +234,13 @@ class HashL1C(OverTiles):
         rows = [(report["id"], report["sha256"]) for report in reports if report["sha256"]]
         l1c.write_hashes(self.output()["hashes"].file, rows)
         published = _published_hashes()
-        drift = {
-            task.tile: _drift(task.product_path(), published[report["name"]], report["sha256"])
+        deviation = {
+            task.tile: _deviation(task.product_path(), published[report["name"]], report["sha256"])
             if report["name"] in published
             else l1c.UNKNOWN
             for task, report in zip(tasks, reports, strict=True)
         }
-        files.write_json(self.output()["drift"].file, drift)
+        files.write_json(self.output()["drift"].file, deviation)
 
 
 def _published_hashes() -> dict[str, str]:
@@ -260,8 +260,8 @@ def _unreported(tasks: list[PipelineTask]) -> list[PipelineTask]:
         return [task for task in tasks if not task.is_true()]
 
 
-def _drift(path: Path, published_sha256: str, sha256: str) -> str:
+def _deviation(path: Path, published_sha256: str, sha256: str) -> str:
     """As `l1c.drift`; a zip that is gone was intact by its own manifest when it came, or there were no report."""
     if path.exists():
-        return l1c.drift(path, published_sha256, sha256)
+        return l1c.deviation(path, published_sha256, sha256)
     return l1c.SAME if sha256 == published_sha256 else l1c.REPACKED

@@ -43,8 +43,8 @@ class FindSplitLeakage(PipelineTask):
         pairs = leakage.overlaps(leakage.read_patches(WritePatches().output().check()))
         target["rows"].replace(pairs)
         database.copy_out(LEAKS, target["list"].file)
-        said = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in leakage.counted(pairs).items())
-        _log.info("split leakage: %s; leaks are listed in %s", said, target["list"].file)
+        counts = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in leakage.counted(pairs).items())
+        _log.info("split leakage: %s; leaks are listed in %s", counts, target["list"].file)
 
 
 def leakage_counts() -> dict[str, int]:

@@ -190,22 +190,22 @@ def shortage(patches: int) -> str:
 
 def _selected() -> dict[str, str]:
     """What `[subset]` says, and the hash of the file that gives the area, if one does."""
-    said = config.selection()
-    path = Path(said.get("area", "")).expanduser()
-    return {**said, **({"area_sha256": files.file_hash(path)} if path.is_file() else {})}
+    options = config.selection()
+    path = Path(options.get("area", "")).expanduser()
+    return {**options, **({"area_sha256": files.file_hash(path)} if path.is_file() else {})}
 
 
 def selection() -> subset.Selection:
     """What `[subset]` asks for; BadInput if that is what there is not. Its tiles are believed until they are known."""
-    said = config.selection()
+    options = config.selection()
     subset.check_name(str(config.subset().name))
-    known = tuple(known_tiles()) or tuple(said.get("tiles", "").replace(",", " ").split())
-    return _parsed(tuple(said.items()), known, Path(str(config.metadata().nomenclature)))
+    known = tuple(known_tiles()) or tuple(options.get("tiles", "").replace(",", " ").split())
+    return _parsed(tuple(options.items()), known, Path(str(config.metadata().nomenclature)))
 
 
 @lru_cache(maxsize=2)
-def _parsed(said: tuple[tuple[str, str], ...], tiles: tuple[str, ...], nomenclature: Path) -> subset.Selection:
-    return subset.parse(dict(said), tiles, read_nomenclature(nomenclature).classes)
+def _parsed(options: tuple[tuple[str, str], ...], tiles: tuple[str, ...], nomenclature: Path) -> subset.Selection:
+    return subset.parse(dict(options), tiles, read_nomenclature(nomenclature).classes)
 
 
 def _places() -> pd.DataFrame:

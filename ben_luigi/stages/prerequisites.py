@@ -151,7 +151,7 @@ class ExtractV1Metadata(PipelineTask):
         """Read each patch's JSON."""
         folder = self.output().file
         files.remove(folder)
-        with files.published(folder) as work:
+        with files.atomic_write(folder) as work:
             work.mkdir()
             patches = version1.extract(input_path("v1_s2_dir"), work, Progress(self, "metadata of BigEarthNet v1"))
         _log.info("geometries and labels of %d patches of BigEarthNet v1 are in %s", patches, folder)
@@ -193,10 +193,10 @@ class HashInput(PipelineTask):
         sha256 = contents.sha256(path, Progress(self, f"reading {path.name}", "B").at)
         if isinstance(source := input_source(self.option), MakeSampleWorld):
             source.check(self.option, sha256)
-        said = {"name": path.name, "sha256": sha256, **_proof(self.option, path, sha256)}
+        facts = {"name": path.name, "sha256": sha256, **_proof(self.option, path, sha256)}
         if contents.is_too_large(path):
-            said |= {"sha256": "", "proof": "too many files to hash; those that are taken are in the hash list"}
-        files.write_json(self.output().file, said)
+            facts |= {"sha256": "", "proof": "too many files to hash; those that are taken are in the hash list"}
+        files.write_json(self.output().file, facts)
         return {"": sha256}
 
     def _is_gone(self) -> bool:
@@ -248,12 +248,12 @@ class TryInput(PipelineTask):
     def is_there(self) -> bool:
         """Whether it is there, or could not be had today."""
         try:
-            said = self.output().read_json() if super().is_there() else None
+            facts = self.output().read_json() if super().is_there() else None
         except DamagedFile:
             return False
-        if said is None:
+        if facts is None:
             return False
-        return input_path(self.option).exists() if said["found"] else abs(time.time() - said["at"]) < _TRY_AGAIN_S
+        return input_path(self.option).exists() if facts["found"] else abs(time.time() - facts["at"]) < _TRY_AGAIN_S
 
     def make(self) -> Digests:
         """Fetch it, if it is not at hand and can be fetched."""
@@ -369,11 +369,11 @@ def require_sen2cor() -> None:
 def _version(program: Path, changed_ns: int) -> str:
     """As `2.11`; empty, with a warning, if the program does not say."""
     try:
-        said = sen2cor.version(str(program))
+        facts = sen2cor.version(str(program))
     except Sen2CorError as error:
         _log.warning("the version of Sen2Cor is not known: %s", error)
         return ""
-    return ".".join(str(int(number)) for number in said.split(".")[:2])
+    return ".".join(str(int(number)) for number in facts.split(".")[:2])
 
 
 def sen2cor_version() -> str:

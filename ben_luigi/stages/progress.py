@@ -47,9 +47,9 @@ class Progress:
         self._due_s = {"scheduler": 0.0, "bar": 0.0, "log": time.monotonic() + _LOG_S}
         _tell(task.set_status_message, f"{what}: begun")
 
-    def __call__(self, part: float) -> None:
+    def __call__(self, fraction: float) -> None:
         """Say how far the task is, unless that was said a moment ago."""
-        self.at(part * self._total, self._total)
+        self.at(fraction * self._total, self._total)
 
     def at(self, done: float, total: float | None) -> None:
         """The same, by what is done so far; `total` is None where it is not known."""
@@ -60,11 +60,11 @@ class Progress:
             if self._is_due("bar", _BAR_S, now):
                 terminal.show(self._task.task_id, self._what, done, total, self._unit)
         elif self._is_due("log", _LOG_S, now):
-            _log.info("%s", self._said(done, total, now))
+            _log.info("%s", self._message(done, total, now))
         if self._is_due("scheduler", _SCHEDULER_S, now):
             if total:
                 _tell(self._task.set_progress_percentage, int(100 * done / total))
-            _tell(self._task.set_status_message, self._said(done, total, now))
+            _tell(self._task.set_status_message, self._message(done, total, now))
 
     def _is_due(self, where: str, every_s: float, now: float) -> bool:
         due = now >= self._due_s[where]
@@ -72,7 +72,7 @@ class Progress:
             self._due_s[where] = now + every_s
         return due
 
-    def _said(self, done: float, total: float | None, now: float) -> str:
+    def _message(self, done: float, total: float | None, now: float) -> str:
         """As `download of 33UUP_20170613: 45 %, 18.3 MB/s, 00:25 left`."""
         rate = self._rate(done, now)
         parts = [f"{done / total:.0%}".replace("%", " %") if total else _amount(done, self._unit)]

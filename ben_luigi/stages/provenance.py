@@ -109,8 +109,8 @@ def _made_with(tile: str) -> dict[str, Any]:
     tasks += [l2a_task(tile), *([l1c_task(tile)] if source() != "l2a_dir" else [])]
     for task in tasks:
         made_with = _recorded(task)
-        said = by_version.setdefault(str(made_with), {"software": made_with, "steps": []})
-        said["steps"] = sorted([*said["steps"], task.task_family])
+        known = by_version.setdefault(str(made_with), {"software": made_with, "steps": []})
+        known["steps"] = sorted([*known["steps"], task.task_family])
     return {"made_with": list(by_version.values())}
 
 
@@ -121,8 +121,8 @@ def products(tile: str) -> dict[str, Any]:
         return {}
     note, report = convert.output().read_json(), find.report()
     kept = ("id", "name", "sha256", "verified_by", "not_verified")
-    said = {name: report[name] for name in kept if name in report}
-    return {"l1c": {**said, **_state(str(product_of(tile)))}, "sen2cor": note["sen2cor"]}
+    known = {name: report[name] for name in kept if name in report}
+    return {"l1c": {**known, **_state(str(product_of(tile)))}, "sen2cor": note["sen2cor"]}
 
 
 def _state(name: str) -> dict[str, str]:

@@ -254,5 +254,5 @@ def _shard(task: CutPatches | MakeReferenceMaps) -> ShardReader:
 
 def _write(path: Path, picture: np.ndarray, square: Square) -> None:
     data = rendering.geotiff(picture, square) if path.suffix == ".tif" else rendering.png(picture)
-    with files.published(path) as work:
+    with files.atomic_write(path) as work:
         work.write_bytes(data)

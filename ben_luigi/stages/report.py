@@ -93,7 +93,7 @@ class WriteReport(OverTiles):
         """Write it."""
         folder = self.output().file
         sources = _sources({tile: RenderTile(tile=tile).output() for tile in tiles()})
-        with files.published(folder) as work:
+        with files.atomic_write(folder) as work:
             report.write_report(work, sources, Progress(self, "report", "tiles", len(sources.tiles)))
             files.remove(folder)
 
@@ -146,8 +146,8 @@ def _files(folder: Path) -> list[File]:
     """All files of the dataset but this report; the hashes of the archives were taken when they were made."""
     found = []
     for name in (S2, S1, MAPS):
-        said = ARCHIVES[name]().output().read_json()
-        for file, hashes in ((f"{name}.tar.zst", said["compressed"]), (f"{name}.tar", said["tar"])):
+        recorded = ARCHIVES[name]().output().read_json()
+        for file, hashes in ((f"{name}.tar.zst", recorded["compressed"]), (f"{name}.tar", recorded["tar"])):
             found.append(File(file, hashes["size_bytes"], hashes["sha256"], hashes["md5"]))
     made = [*WriteMetadata().output().values(), WritePatches().output(), *ListHashes().output().values()]
     made += WriteReadme().output().values()

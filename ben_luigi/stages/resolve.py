@@ -119,12 +119,12 @@ def known_tiles() -> dict[str, ProductName]:
 
 
 def _check(names: Sequence[ProductName], known: dict[str, ProductName], path: Path) -> None:
-    twice = sorted(str(name) for name in names if known[name.tile_key] != name)
-    if twice:
+    duplicates = sorted(str(name) for name in names if known[name.tile_key] != name)
+    if duplicates:
         raise BadInput(
             path,
             expected="one product a tile and day",
-            found=f"more than one: {some(twice)}",
+            found=f"more than one: {some(duplicates)}",
             remedy="remove the products that are not wanted",
         )
 
@@ -229,19 +229,21 @@ def _doubtful(found: Resolution, asked: float) -> bool:
 def resolutions() -> dict[str, Resolution]:
     """What the catalogue said, by tile key."""
     file = AskCatalogue().output()["products"].file
-    return _said(file, file.stat().st_mtime_ns)
+    return _read(file, file.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=1)
-def _said(file: Path, changed_ns: int) -> dict[str, Resolution]:
-    said = AskCatalogue().output()["products"].read_json()
-    return {tile: _resolution(one) for tile, one in said.items()}
+def _read(file: Path, changed_ns: int) -> dict[str, Resolution]:
+    answer = AskCatalogue().output()["products"].read_json()
+    return {tile: _resolution(one) for tile, one in answer.items()}
 
 
-def _resolution(said: dict[str, Any]) -> Resolution:
+def _resolution(answer: dict[str, Any]) -> Resolution:
     kept = ("id", "name", "online", "length_bytes", "checksums", "deleted")
-    product = said["product"] and CatalogueProduct(**{key: said["product"][key] for key in kept})
-    return Resolution(ProductName.parse(said["name"]), said["state"], product, said["note"], said["accept_superseded"])
+    product = answer["product"] and CatalogueProduct(**{key: answer["product"][key] for key in kept})
+    return Resolution(
+        ProductName.parse(answer["name"]), answer["state"], product, answer["note"], answer["accept_superseded"]
+    )
 
 
 class ResolveTileIds(PipelineTask):

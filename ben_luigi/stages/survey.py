@@ -139,8 +139,8 @@ def sizes(tiles: Sequence[str]) -> list[int | None]:
     """The length in bytes of each tile's product at CDSE; None where the catalogue has not said it yet."""
     if not tiles or not AskCatalogue().output()["products"].file.exists():
         return [None] * len(tiles)
-    said = resolutions()
-    return [product.length_bytes if tile in said and (product := said[tile].product) else None for tile in tiles]
+    answers = resolutions()
+    return [product.length_bytes if tile in answers and (product := answers[tile].product) else None for tile in tiles]
 
 
 def retention() -> Retention:

@@ -22,7 +22,7 @@ _PLACES = 20180502
 
 
 @contextmanager
-def place(at_once: int) -> Iterator[None]:
+def slot(at_once: int) -> Iterator[None]:
     """Hold one of `at_once` places, waiting until one is free."""
     with database.lock_connection() as connection:
         database.wait_for_lock(connection, f"one of {at_once} places for downloads", _PLACES, *range(at_once))

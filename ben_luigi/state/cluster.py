@@ -24,7 +24,7 @@ from typing import Any
 
 from ben_luigi.domain import children
 from ben_luigi.domain.errors import DatabaseError
-from ben_luigi.domain.files import published, remove
+from ben_luigi.domain.files import atomic_write, remove
 
 NAME = "ben_luigi"
 """The database in a cluster, and the role that owns it."""
@@ -69,13 +69,13 @@ def launch(cluster: Path, lock: int, log: Path) -> None:
         "dynamic_shared_memory_type": _shared_memory(user),
     }
     command = [str(programs / "postgres"), "-D", _HERE, *(f"--{name}={value}" for name, value in settings.items())]
-    with log.open("ab") as said:
+    with log.open("ab") as output:
         _servers[cluster] = subprocess.Popen(
             command,
             cwd=cluster,
             env=_ENVIRONMENT,
             stdin=subprocess.DEVNULL,
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
             pass_fds=(lock,),
             start_new_session=True,
@@ -94,7 +94,7 @@ def answers(cluster: Path) -> bool:
 def check(cluster: Path) -> None:
     """DatabaseError if no server of `cluster`, which may be yet to be made, can run here. Nothing is changed."""
     user, programs = _user(cluster), _original()
-    said = _version(programs)
+    output = _version(programs)
     if not Path(_HERE).exists():
         raise _cannot(_HERE, expected="/proc, through which the server finds its folder", found="nothing there")
     if not user and not _has_name(os.geteuid()):
@@ -102,7 +102,7 @@ def check(cluster: Path) -> None:
     if user and not _reaches(programs, user) and not _allows(Path(tempfile.gettempdir()), "-x", user):
         raise _unreachable(Path(tempfile.gettempdir()), user)
     if cluster.exists():
-        _check_made(cluster, said, user.get("user", os.geteuid()))
+        _check_made(cluster, output, user.get("user", os.geteuid()))
     else:
         _check_place(cluster)
 
@@ -111,10 +111,10 @@ def _version(programs: Path) -> str:
     """As `18`; DatabaseError if the programs do not run on this machine."""
     program = programs / "postgres"
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             [program, "--version"], env=_ENVIRONMENT, capture_output=True, text=True, check=True
         ).stdout
-        return said.rpartition(" ")[2].partition(".")[0]
+        return output.rpartition(" ")[2].partition(".")[0]
     except (OSError, subprocess.CalledProcessError) as error:
         raise _cannot(program, expected="a program that runs here", found=str(error)) from error
 
@@ -182,7 +182,7 @@ def clear_up(cluster: Path) -> None:
 
 def _make(cluster: Path, programs: Path, user: dict[str, Any]) -> None:
     initdb = ["-U", NAME, "--encoding=UTF8", "--locale=C", "--data-checksums", "--no-instructions"]
-    with published(cluster) as work:
+    with atomic_write(cluster) as work:
         work.mkdir(mode=0o700)
         if user:
             os.chown(work, user["user"], user["group"])
@@ -197,12 +197,12 @@ def _run(command: list[str], folder: Path, user: dict[str, Any], left: Sequence[
     """Run a program that makes a cluster in `folder`; what it has `left` is removed when this process is killed."""
     how = {"cwd": folder, "stdin": _PIPE, "stdout": _PIPE, "stderr": _PIPE, **user}
     with children.running(command, env=_ENVIRONMENT, grace_s=_GRACE_S, unfinished=left, **how) as process:
-        said = process.communicate(typed.encode())[1].decode(errors="replace")
+        output = process.communicate(typed.encode())[1].decode(errors="replace")
     if process.returncode != 0:
         raise DatabaseError(
             f"{Path(command[0]).name} in {folder.parent}",
             expected="a new PostgreSQL cluster",
-            found=last_words(said) or f"exit code {process.returncode}",
+            found=last_words(output) or f"exit code {process.returncode}",
             remedy=f"correct that, or {OWN_SERVER}",
         )
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from ben_luigi.domain import files
+from ben_luigi.domain.progress import OnBytes, ignore_bytes
 
 _CHUNK_BYTES = 1 << 20
 _MOST_ENTRIES = 50_000
 """A folder with more files, as the extracted BigEarthNet-S1 with its million, is told by its upper folders alone."""
-
-Progress = Callable[[int, int | None], None]
-
-
-def unseen(done_bytes: int, total_bytes: int | None) -> None:
-    """The `Progress` of work that nobody follows."""
 
 
 def signature(path: Path) -> str:
@@ -30,7 +25,7 @@ def is_too_large(path: Path) -> bool:
     return path.is_dir() and any(found.is_dir() for _, found in _listed(path))
 
 
-def sha256(path: Path, progress: Progress = unseen) -> str:
+def sha256(path: Path, progress: OnBytes = ignore_bytes) -> str:
     """sha256 of a file; of a folder, of the names in it and the sha256 of each file.
 
     Of a folder with very many files only what `signature` looks at: nobody can wait for more.
@@ -42,7 +37,7 @@ def sha256(path: Path, progress: Progress = unseen) -> str:
     return files.text_hash("\n".join(f"{name} {_file_sha256(found, progress)}" for name, found in _listed(path)))
 
 
-def _file_sha256(path: Path, progress: Progress) -> str:
+def _file_sha256(path: Path, progress: OnBytes) -> str:
     hashed, total = hashlib.sha256(), path.stat().st_size
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

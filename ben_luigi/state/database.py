@@ -62,10 +62,10 @@ _with_tables: set[str] = set()  # known to forked workers too, of which there is
 
 def engine() -> sa.Engine:
     """This process's engine; the first in a process starts the server if need be, and makes missing tables."""
-    place = _given() or str(config.data_dir())
-    key = (os.getpid(), place)
+    address = _given() or str(config.data_dir())
+    key = (os.getpid(), address)
     if key not in _engines:
-        _engines[key] = _reached(lambda: _new_engine(place))
+        _engines[key] = _reached(lambda: _new_engine(address))
     return _engines[key]
 
 
@@ -108,7 +108,7 @@ def check() -> None:
     lacking = [str(what) for what, holds in answer.items() if not holds]
     if lacking:
         raise DatabaseError(
-            f"PostgreSQL at {DatabaseUrl.parse(_given()).place()}",
+            f"PostgreSQL at {DatabaseUrl.parse(_given()).address()}",
             expected="a database of our own, to write to",
             found=f"not so: {', '.join(lacking)}",
             remedy="CREATE DATABASE ben_luigi ENCODING 'UTF8' OWNER <the url's user>, and name it in [database] url",
@@ -158,24 +158,24 @@ def _changes_sessions() -> bool:
 
 def _pooled() -> DatabaseError:
     return DatabaseError(
-        f"PostgreSQL at {DatabaseUrl.parse(_given()).place()}",
+        f"PostgreSQL at {DatabaseUrl.parse(_given()).address()}",
         expected="a session for each connection, since locks are a session's",
         found="a pooler that shares sessions, as PgBouncer does with pool_mode = transaction",
         remedy="set pool_mode = session for this database, or name the server itself in [database] url",
     )
 
 
-def _new_engine(place: str) -> sa.Engine:
+def _new_engine(address: str) -> sa.Engine:
     new = _engine()
-    if place not in _with_tables:
+    if address not in _with_tables:
         with new.begin() as connection:
             cursor: Any = connection.connection.cursor()
             wait_for_lock(cursor, "another process to make the tables of the database", _SCHEMA_LOCK, 0)
             SCHEMA.create_all(connection)
             connection.execute(sa.text(ADDED_SINCE))
             if _given():
-                identity.own(connection, config.data_dir(), DatabaseUrl.parse(_given()).place())
-        _with_tables.add(place)
+                identity.own(connection, config.data_dir(), DatabaseUrl.parse(_given()).address())
+        _with_tables.add(address)
     return new
 
 
@@ -226,9 +226,9 @@ def _given() -> str:
 
 def _unreachable(error: Exception) -> DatabaseError:
     url = _given()
-    place = DatabaseUrl.parse(url).place() if url else str(config.data_dir() / "database")
+    address = DatabaseUrl.parse(url).address() if url else str(config.data_dir() / "database")
     return DatabaseError(
-        f"PostgreSQL at {place}",
+        f"PostgreSQL at {address}",
         expected="a server that answers",
         found=str(error.__cause__ or error).strip(),
         remedy="start it, or correct [database] url, and run again" if url else "run again; server.log there says more",
@@ -312,6 +312,6 @@ def copy_in(cursor: psycopg2.extensions.cursor, table: str, rows: pd.DataFrame) 
 
 def copy_out(statement: str, path: Path, **values: Any) -> None:
     """Publish the rows of a SELECT as CSV: header, LF, quotes only where needed."""
-    with transaction() as cursor, files.published(path) as work, work.open("wb") as file:
+    with transaction() as cursor, files.atomic_write(path) as work, work.open("wb") as file:
         select = cursor.mogrify(statement, values).decode()
         cursor.copy_expert(f"COPY ({select}) TO STDOUT (FORMAT csv, HEADER)", file)

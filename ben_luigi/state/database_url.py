@@ -32,7 +32,7 @@ class DatabaseUrl(NamedTuple):
     secrets: dict[str, str]
 
     def __repr__(self) -> str:
-        return f"DatabaseUrl({self.place()})"
+        return f"DatabaseUrl({self.address()})"
 
     @classmethod
     def parse(cls, text: str) -> DatabaseUrl:
@@ -48,7 +48,7 @@ class DatabaseUrl(NamedTuple):
                 found="something else",
                 remedy="correct it; special characters of a password may be written as %40 and the like",
             )
-        said = {name: unquote(part) for name, part in found.groupdict(default="").items() if name != "query"}
+        parts = {name: unquote(part) for name, part in found.groupdict(default="").items() if name != "query"}
         options: dict[str, Any] = {}
         for option in filter(None, (found["query"] or "").split("&")):
             name, _, value = option.partition("=")
@@ -56,15 +56,15 @@ class DatabaseUrl(NamedTuple):
         secrets = {name: options.pop(name)[-1] for name in _SECRET if name in options}
         url = sa.URL.create(
             "postgresql+psycopg2",
-            username=said["user"] or None,
-            host=said["ipv6"] or said["host"] or None,
+            username=parts["user"] or None,
+            host=parts["ipv6"] or parts["host"] or None,
             port=int(found["port"]) if found["port"] else None,
-            database=said["name"] or None,
+            database=parts["name"] or None,
             query={name: values if len(values) > 1 else values[0] for name, values in options.items()},
         )
-        return cls(url, secrets | ({"password": said["password"]} if said["password"] else {}))
+        return cls(url, secrets | ({"password": parts["password"]} if parts["password"] else {}))
 
-    def place(self) -> str:
+    def address(self) -> str:
         """Host, port and name, and nothing else of it."""
         options = self.url.query
         host = self.url.host or options.get("host") or "localhost"

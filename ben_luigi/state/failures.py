@@ -46,13 +46,13 @@ class Failure:
 
 def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> None:
     """Remember that a task failed. On a full disk there is nothing to remember it by: only the log says it then."""
-    said = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
+    message = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
     lasting = isinstance(error, PermanentError | DiskError | BadOption) and not isinstance(error, RestingError)
     failure = Failure(
         task=str(task),
         tile=str(getattr(task, "tile", "")),
         kind=type(error).__name__,
-        error=said,
+        error=message,
         needs_person=needs_person or lasting,
         at=f"{datetime.now(UTC):{_TIME}}",
         host=socket.gethostname(),

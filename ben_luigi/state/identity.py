@@ -79,7 +79,7 @@ def _require_same(folder: Path, asked: Mapping[str, Any], others: Mapping[str, A
         )
 
 
-def own(connection: sa.Connection, folder: Path, place: str) -> None:
+def own(connection: sa.Connection, folder: Path, address: str) -> None:
     """Take the database of `connection` for the data folder; DatabaseError names the folder that has it already."""
     identity = _identity(folder)
     found = connection.execute(sa.select(schema.DATA_FOLDER)).mappings().first()
@@ -89,7 +89,7 @@ def own(connection: sa.Connection, folder: Path, place: str) -> None:
     moved = found["id"] == identity and not (found["path"] != str(folder) and _is_there(Path(found["path"]), identity))
     if not moved:
         raise DatabaseError(
-            f"PostgreSQL at {place}",
+            f"PostgreSQL at {address}",
             expected=f"a database for {folder} alone",
             found=f"that of the data folder {found['path']}",
             remedy="name another database in [database] url; if that folder is gone: DELETE FROM data_folder",

@@ -22,7 +22,7 @@ _SUM = "record_sha256"
 """Of the rest of a record. Those of an older checkout, which did not say either which task made a file, have none."""
 
 
-def place(relative: str) -> Path:
+def path_of(relative: str) -> Path:
     """Where the record of a file is, given its path in the data folder."""
     return config.data_dir() / _FOLDER / f"{relative}.json"
 
@@ -30,18 +30,18 @@ def place(relative: str) -> Path:
 def read(record: Path) -> dict[str, Any]:
     """What a record says; nothing if there is none, or a damaged one."""
     try:
-        said = json.loads(record.read_text(encoding="utf-8"))
+        content = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    if not isinstance(said, dict):
+    if not isinstance(content, dict):
         return {}
-    stated = said.pop(_SUM, None)
-    return said if stated == _sum(said) or (stated is None and "task" not in said) else {}
+    stated = content.pop(_SUM, None)
+    return content if stated == _sum(content) or (stated is None and "task" not in content) else {}
 
 
-def write(record: Path, said: Mapping[str, Any]) -> None:
+def write(record: Path, content: Mapping[str, Any]) -> None:
     """Publish a record."""
-    plain = json.loads(json.dumps(said, default=str))
+    plain = json.loads(json.dumps(content, default=str))
     make_way(record)
     files.write_json(record, {**plain, _SUM: _sum(plain)})
 
@@ -56,7 +56,7 @@ def remove(record: Path) -> None:
 
 def note_damage(relative: str, found: str) -> int:
     """Note beside the record of a file that it was found damaged; gives how often that was before."""
-    path = place(relative).with_suffix(".damaged")
+    path = path_of(relative).with_suffix(".damaged")
     make_way(path)
     before = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     files.write_text(path, f"{before}{' '.join(found.split())}\n")
@@ -80,5 +80,5 @@ def _unused(path: Path) -> Path:
     return next(one for one in chain([path], numbered) if not one.exists())
 
 
-def _sum(said: Mapping[str, Any]) -> str:
-    return files.text_hash(json.dumps(said, sort_keys=True))
+def _sum(content: Mapping[str, Any]) -> str:
+    return files.text_hash(json.dumps(content, sort_keys=True))

@@ -118,7 +118,7 @@ def _use(cluster: Path, users: int) -> _Use:
 def _start(folder: Path) -> None:
     """Start the server unless one lives, and return when it answers."""
     log = folder / "server.log"
-    said = log.stat().st_size if log.exists() else 0
+    log_bytes = log.stat().st_size if log.exists() else 0
     launched, deadline = False, time.monotonic() + _START_S
 
     def answers() -> bool:
@@ -128,12 +128,12 @@ def _start(folder: Path) -> None:
         with _tried(folder / "server.lock") as server:
             if server is not None:
                 if launched:
-                    raise _failure(folder, found=f"it ended at once; {_said_since(log, said)}")
+                    raise _failure(folder, found=f"it ended at once; {_logged_since(log, log_bytes)}")
                 sweep(folder, older_than_s=0)
                 postgres.launch(folder / "cluster", server, log)
                 launched = True
             elif time.monotonic() > deadline:
-                raise _failure(folder, found=f"no answer in {_START_S:.0f} s; {_said_since(log, said)}")
+                raise _failure(folder, found=f"no answer in {_START_S:.0f} s; {_logged_since(log, log_bytes)}")
         return False
 
     what = f"an answer of the PostgreSQL server in {folder}"
@@ -215,7 +215,7 @@ def _failure(folder: Path, found: str) -> DatabaseError:
     )
 
 
-def _said_since(log: Path, position: int) -> str:
+def _logged_since(log: Path, position: int) -> str:
     with log.open("rb") as file:
         file.seek(position)
         return postgres.last_words(file.read().decode(errors="replace")) or "it said nothing"

@@ -62,7 +62,7 @@ class MadeFile(luigi.LocalTarget):
 
     def __init__(self, relative: str, maker: Maker | None = None) -> None:
         super().__init__(str(config.data_dir() / relative))
-        self._record = records.place(relative)
+        self._record = records.path_of(relative)
         self._maker = maker
 
     @property
@@ -177,8 +177,8 @@ def withdraw_damaged(error: DamagedFile) -> luigi.Task | None:
         relative = str(error.file.relative_to(config.data_dir()))
     except ValueError:
         return None
-    recorded = records.read(records.place(relative))
-    records.remove(records.place(relative))
+    recorded = records.read(records.path_of(relative))
+    records.remove(records.path_of(relative))
     if records.note_damage(relative, error.found) >= _MOST_DAMAGED or "task" not in recorded:
         return None
     task: luigi.Task = load_task("ben_luigi", recorded["task"], recorded["parameters"])
@@ -270,12 +270,12 @@ class TileRows(PostgresTarget):
 
     def _check_keys(self, rows: pd.DataFrame) -> None:
         keys = [column.name for column in self._table.primary_key.columns]
-        twice = rows.loc[rows.duplicated(keys), keys].drop_duplicates()
-        if len(twice):
+        duplicates = rows.loc[rows.duplicated(keys), keys].drop_duplicates()
+        if len(duplicates):
             raise BadTable(
                 f"{self._tile}: rows of {self._task}",
                 expected=f"each {' and '.join(keys)} once",
-                found="more than once: " + some(" ".join(map(str, row)) for row in twice.itertuples(index=False)),
+                found="more than once: " + some(" ".join(map(str, row)) for row in duplicates.itertuples(index=False)),
                 remedy=f"look at what {self._task} is made from: it says them twice",
             )
 

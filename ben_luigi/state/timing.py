@@ -21,8 +21,8 @@ def folder() -> Path:
 
 def note(task: luigi.Task, seconds: float) -> None:
     """Note that a task has just ended; nothing fails for want of it. One write a line, so that lines stay whole."""
-    said = {"task": str(task), "family": task.task_family, "began": time.time() - seconds, "seconds": seconds}
-    line = json.dumps({name: round(text, 3) if isinstance(text, float) else text for name, text in said.items()})
+    record = {"task": str(task), "family": task.task_family, "began": time.time() - seconds, "seconds": seconds}
+    line = json.dumps({name: round(text, 3) if isinstance(text, float) else text for name, text in record.items()})
     path = folder() / f"{socket.gethostname()}.jsonl"
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

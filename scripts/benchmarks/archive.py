@@ -222,5 +222,5 @@ def _of_a_fourth(bench: Bench) -> Spent:
 
 
 def _version() -> str:
-    said = subprocess.run([_PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
-    return next((word.strip("v,") for word in said.split() if word.startswith("v1")), said.strip())
+    version = subprocess.run([_PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
+    return next((word.strip("v,") for word in version.split() if word.startswith("v1")), version.strip())

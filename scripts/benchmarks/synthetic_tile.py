@@ -18,7 +18,7 @@ from pyproj import Transformer
 from rasterio.transform import from_origin
 from shapely.geometry import mapping
 
-from ben_luigi.domain.files import published
+from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.grid import Square, tile_square
 from ben_luigi.domain.products.product import RESOLUTION_M
@@ -41,7 +41,7 @@ def product(folder: Path, side_m: int) -> Path:
     safe = folder / f"{side_m}m" / str(NAME)
     if not safe.is_dir():
         facts = Facts(NAME, tile_square(NAME, side_m), 10_000, dict.fromkeys(CHECKS, "PASSED"), "made up")
-        with published(safe) as work:
+        with atomic_write(safe) as work:
             images = work / facts.granule / "IMG_DATA"
             for number, (band, pixel_m) in enumerate(RESOLUTION_M.items()):
                 image = images / f"R{pixel_m}m" / f"T{NAME.mgrs}_{NAME.sensing}_{band}_{pixel_m}m.jp2"
@@ -102,7 +102,7 @@ def land_cover(folder: Path, side_m: int) -> Path:
     if not path.is_file():
         schema = {"geometry": "MultiPolygon", "properties": {"Code_18": "str:3", "ID": "str:18"}}
         layer = {"driver": "GPKG", "layer": "clc", "crs": f"EPSG:{_CLC_EPSG}", "schema": schema}
-        with published(path) as work, fiona.open(work, "w", **layer) as file:
+        with atomic_write(path) as work, fiona.open(work, "w", **layer) as file:
             file.writerecords(_records(tile_square(NAME, side_m)))
     return path
 

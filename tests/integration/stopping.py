@@ -229,7 +229,7 @@ def _copy_world() -> None:
 
     source = os.environ.get("BEN_SAMPLE_WORLD", "")
 
-    def copy(folder: Path, progress: Callable[[float], None] = lambda part: None) -> None:
+    def copy(folder: Path, progress: Callable[[float], None] = lambda fraction: None) -> None:
         shutil.copytree(source, folder)
 
     if source:

@@ -67,7 +67,7 @@ def test_failed_tries_from_the_future_hold_nobody_up() -> None:
 
 
 def _work(now: Synchronized[int], most: Synchronized[int]) -> None:
-    with budget.place(2):
+    with budget.slot(2):
         with now.get_lock():
             now.value += 1
             most.value = max(most.value, now.value)
@@ -108,7 +108,7 @@ def _making_tables() -> Iterator[None]:
 
 
 WAITS: dict[str, Callable[[], AbstractContextManager[None]]] = {
-    "one of 1 places for downloads": lambda: budget.place(1),
+    "one of 1 places for downloads": lambda: budget.slot(1),
     "the turn of DownloadL1C_33UUP": lambda: turns.alone_with("DownloadL1C_33UUP"),
     # of which PostgreSQL gives a number below 0
     "the turn of DownloadL1C_0": lambda: turns.alone_with("DownloadL1C_0"),
@@ -156,7 +156,7 @@ def test_a_session_that_holds_a_lock_may_be_idle() -> None:
         cursor.execute("ALTER DATABASE ben_luigi SET idle_session_timeout = '100ms'")
     database.engine().dispose()
     try:
-        with budget.place(1):
+        with budget.slot(1):
             time.sleep(0.3)
             with database.lock_connection() as other:
                 assert other.execute(sa.text(f"SELECT pg_try_advisory_lock({budget._PLACES}, 0)")).scalar_one() is False

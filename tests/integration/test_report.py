@@ -253,8 +253,8 @@ def test_counts_on_the_page_are_those_of_the_metadata(browser: webdriver.Chrome,
                 sum(name in row[key] and row["split"] == s for row in rows) for s in ("train", "validation", "test")
             ]
             assert shown[name] == [str(n) for n in (*of_split, sum(of_split))]
-    together = [row for row in rows if {"Pastures", "Arable land"} <= set(row["labels"])]
-    part = round(100 * len(together) / sum("Pastures" in row["labels"] for row in rows))
+    co_occurrence = [row for row in rows if {"Pastures", "Arable land"} <= set(row["labels"])]
+    part = round(100 * len(co_occurrence) / sum("Pastures" in row["labels"] for row in rows))
     matrix = {cells[0].split(" ", 1)[1].strip(): cells[2:] for cells in _cells(browser, ".matrix")}
     assert matrix["Pastures"][2] == str(part)  # Arable land is the third class
 

@@ -275,7 +275,7 @@ def compare(folder: Path) -> None:
     comparison.write(
         folder / comparison.COMPARISON,
         [
-            *(comparison.compare(what, ours, "", excuse="small") for what, ours in values.items()),
+            *(comparison.compare(what, ours, "", reason="small") for what, ours in values.items()),
             *comparison.compare_counts(unflagged, flagged, figures, "small"),
         ],
         tiles=sorted(product.tile_key for product in PRODUCTS),

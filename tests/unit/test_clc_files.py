@@ -290,7 +290,7 @@ def test_pages_out_of_order_are_said(gpkg: Path, monkeypatch: pytest.MonkeyPatch
     """A table whose pages were mixed up tells rows twice: here the table is one without order."""
     monkeypatch.setattr(clc, "_AT_ONCE", 2)
     select = clc._select
-    twice = lambda layer: f"SELECT * FROM ({select(layer)} UNION ALL {select(layer)}) ORDER BY 1 --"  # noqa: E731
-    monkeypatch.setattr(clc, "_select", twice)
+    duplicates = lambda layer: f"SELECT * FROM ({select(layer)} UNION ALL {select(layer)}) ORDER BY 1 --"  # noqa: E731
+    monkeypatch.setattr(clc, "_select", duplicates)
     with pytest.raises(BadInput, match="out of order"):
         check_layer(gpkg)

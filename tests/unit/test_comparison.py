@@ -15,7 +15,7 @@ from ben_luigi.domain.errors import BadInput
 
 
 @pytest.mark.parametrize(
-    ("ours", "published", "excuse", "state"),
+    ("ours", "published", "reason", "state"),
     [
         ("a", "a", "", EQUAL),
         ("a", "a", "another writer", EQUAL),
@@ -25,8 +25,8 @@ from ben_luigi.domain.errors import BadInput
         ("a", "", "no list", NOT_COMPARABLE),
     ],
 )
-def test_a_line_says_what_there_is_to_say(ours: str, published: str, excuse: str, state: str) -> None:
-    line = comparison.compare("x", ours, published, excuse=excuse)
+def test_a_line_says_what_there_is_to_say(ours: str, published: str, reason: str, state: str) -> None:
+    line = comparison.compare("x", ours, published, reason=reason)
     assert line.state == state
     assert line.note or state != NOT_COMPARABLE
 
@@ -142,7 +142,7 @@ def test_a_comparison_is_json_and_a_table(tmp_path: Path) -> None:
 
 
 def test_where_nothing_is_comparable_only_the_reason_is_said() -> None:
-    lines = [comparison.compare(what, "a", "b", excuse="made of 1 of 125 products") for what in ("ids", "hashes")]
+    lines = [comparison.compare(what, "a", "b", reason="made of 1 of 125 products") for what in ("ids", "hashes")]
     assert comparison.table([vars(line) for line in lines]).split() == f"{NOT_COMPARABLE}: {lines[0].note}".split()
 
 

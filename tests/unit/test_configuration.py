@@ -170,10 +170,10 @@ def test_only_the_data_folder_that_counts_has_to_be_one(tmp_path: Path) -> None:
     before = ConfigFile("a")
     before.entries += read(_written(tmp_path / "a", "[dataset]\ndata_dir = a/b\n"), "a").entries
     after = read(_written(tmp_path / "b", "[dataset]\ndata_dir = data\n"), "b")
-    assert [finding.place for finding in check.data_dir([after, before])] == ["a:2: [dataset] data_dir"]
+    assert [finding.location for finding in check.data_dir([after, before])] == ["a:2: [dataset] data_dir"]
     assert not check.data_dir([before, after])
     _written(tmp_path / "data", "")
-    assert [finding.place for finding in check.data_dir([])] == ["[dataset] data_dir"], "the default"
+    assert [finding.location for finding in check.data_dir([])] == ["[dataset] data_dir"], "the default"
 
 
 def _written(path: Path, text: str) -> Path:

@@ -30,10 +30,10 @@ PASSWORDS = [
 
 @pytest.mark.parametrize("password", PASSWORDS)
 def test_a_password_may_hold_anything(password: str) -> None:
-    said = DatabaseUrl.parse(f"postgresql://ben:{password}@db.example.org:5433/patches")
-    assert said.secrets == {"password": password}
-    assert (said.url.username, said.url.host, said.url.port) == ("ben", "db.example.org", 5433)
-    assert said.place() == "db.example.org:5433/patches"
+    parts = DatabaseUrl.parse(f"postgresql://ben:{password}@db.example.org:5433/patches")
+    assert parts.secrets == {"password": password}
+    assert (parts.url.username, parts.url.host, parts.url.port) == ("ben", "db.example.org", 5433)
+    assert parts.address() == "db.example.org:5433/patches"
 
 
 @pytest.mark.parametrize("password", [*PASSWORDS, "a&b", "a=b", "100%25"])
@@ -41,11 +41,11 @@ def test_a_password_may_hold_anything(password: str) -> None:
     "url", ["postgresql://ben:{}@h/n", "postgresql://ben@h/n?password={}", "postgres://h/n?user=ben&sslpassword={}"]
 )
 def test_or_be_encoded(url: str, password: str) -> None:
-    said = DatabaseUrl.parse(url.format(quote(password, safe="")))
-    assert [*said.secrets.values()] == [password]
-    assert said.place() == "h:5432/n"
-    shown = [repr(said), str(said), repr(said.url), str(said.url), said.url.render_as_string(hide_password=False)]
-    shown += [f"{said}", repr(sa.create_engine(said.url))]
+    parts = DatabaseUrl.parse(url.format(quote(password, safe="")))
+    assert [*parts.secrets.values()] == [password]
+    assert parts.address() == "h:5432/n"
+    shown = [repr(parts), str(parts), repr(parts.url), str(parts.url), parts.url.render_as_string(hide_password=False)]
+    shown += [f"{parts}", repr(sa.create_engine(parts.url))]
     assert not any(
         password in text.removeprefix("postgres") or quote(password, safe="") in text
         for text in shown
@@ -54,7 +54,7 @@ def test_or_be_encoded(url: str, password: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "password"),
+    ("text", "address", "password"),
     [
         ("postgresql://h", "h:5432/", ""),
         ("postgresql+psycopg2://me@corp:pw@h:1/n", "h:1/n", "pw"),
@@ -65,9 +65,9 @@ def test_or_be_encoded(url: str, password: str) -> None:
         (" postgresql://ben:pw@h/n?password=other ", "h:5432/n", "pw"),
     ],
 )
-def test_forms_of_it(text: str, place: str, password: str) -> None:
-    said = DatabaseUrl.parse(text)
-    assert (said.place(), said.secrets.get("password", "")) == (place, password)
+def test_forms_of_it(text: str, address: str, password: str) -> None:
+    parts = DatabaseUrl.parse(text)
+    assert (parts.address(), parts.secrets.get("password", "")) == (address, password)
 
 
 def test_options_reach_libpq() -> None:

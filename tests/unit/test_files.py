@@ -19,12 +19,12 @@ from ben_luigi.domain.formats import shards
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "a.tif"
-    with files.published(path) as work:
+    with files.atomic_write(path) as work:
         assert work.suffix == ".tif"
         work.write_bytes(b"one")
         assert not path.exists()
     assert path.read_bytes() == b"one"
-    with pytest.raises(KeyboardInterrupt), files.published(path) as work:
+    with pytest.raises(KeyboardInterrupt), files.atomic_write(path) as work:
         work.write_bytes(b"two")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"one"
@@ -33,12 +33,12 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "product.SAFE"
-    with pytest.raises(ValueError, match="x"), files.published(path) as work:
+    with pytest.raises(ValueError, match="x"), files.atomic_write(path) as work:
         work.mkdir()
         (work / "half").write_text("")
         raise ValueError("x")
     assert list(tmp_path.iterdir()) == []
-    with files.published(path) as work:
+    with files.atomic_write(path) as work:
         (work / "deep").mkdir(parents=True)
         (work / "deep" / "file").write_text("whole")
     assert (path / "deep" / "file").read_text() == "whole"
@@ -46,7 +46,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_in_words(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
-    with pytest.raises(DiskError, match="MB free") as caught, files.published(path) as work:
+    with pytest.raises(DiskError, match="MB free") as caught, files.atomic_write(path) as work:
         work.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert str(path) in str(caught.value)
@@ -87,7 +87,7 @@ def test_a_file_is_durable_before_it_has_its_name_and_so_is_the_name_then(
 def test_a_folder_is_durable_with_all_in_it_before_it_has_its_name(
     tmp_path: Path, calls: list[tuple[str, str]]
 ) -> None:
-    with files.published(tmp_path / "a.SAFE") as work:
+    with files.atomic_write(tmp_path / "a.SAFE") as work:
         (work / "deep").mkdir(parents=True)
         (work / "deep" / "file").touch()
     assert calls == [
@@ -163,7 +163,7 @@ def test_a_disk_that_does_not_keep_what_is_written_is_said_in_words(
     path = tmp_path / "a.tar"
     with (
         pytest.raises(DiskError, match="Input/output error"),
-        files.published(path) as work,
+        files.atomic_write(path) as work,
         work.open("wb") as file,
         files.keeping_up(file) as wrote,
     ):
@@ -213,7 +213,7 @@ def test_a_disk_that_is_full_behind_the_writer_is_said_in_words(
     monkeypatch.setattr(os, "fdatasync", full)
     with (
         pytest.raises(DiskError, match="MB free"),
-        files.published(tmp_path / "a.tar") as work,
+        files.atomic_write(tmp_path / "a.tar") as work,
         work.open("wb") as file,
         files.keeping_up(file) as wrote,
     ):

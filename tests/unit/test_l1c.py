@@ -195,7 +195,7 @@ def test_pages_that_are_left_out_are_recorded_and_stop_nobody(safe: Path, tmp_pa
         "S2A_OPER-ql.jpg",
         "preview/map-overlay.kml",
     ]
-    assert l1c.drift(tmp_path / "t.zip", "0" * 64) == "repacked, imagery intact"
+    assert l1c.deviation(tmp_path / "t.zip", "0" * 64) == "repacked, imagery intact"
     (safe / "rep_info/x.xsd").unlink()
     with pytest.raises(BadProduct, match=r"missing rep_info/x\.xsd$|missing rep_info/x\.xsd;"):
         l1c.verify(safe, NAME)
@@ -494,16 +494,16 @@ def test_a_list_of_hashes_that_is_none_is_refused(tmp_path: Path, text: str) -> 
 
 def test_drift_tells_repacking_from_damage(product: Path, safe: Path, tmp_path: Path) -> None:
     published = hashlib.sha256(product.read_bytes()).hexdigest()
-    assert l1c.drift(product, published) == "same"
-    assert l1c.drift(tmp_path / "not-even-read", published, published) == "same"
+    assert l1c.deviation(product, published) == "same"
+    assert l1c.deviation(tmp_path / "not-even-read", published, published) == "same"
     (safe / "preview.html").write_text("<html/>")
-    assert l1c.drift(zipped(safe, tmp_path / "t.zip"), published) == "repacked, imagery intact"
+    assert l1c.deviation(zipped(safe, tmp_path / "t.zip"), published) == "repacked, imagery intact"
     (safe / BAND.format("B03")).write_bytes(b"black")
-    changed = l1c.drift(zipped(safe, tmp_path / "t.zip"), published)
+    changed = l1c.deviation(zipped(safe, tmp_path / "t.zip"), published)
     assert changed == f"imagery changed or damaged: {BAND.format('B03')}"
     (tmp_path / "t.zip").write_bytes(b"")
-    assert l1c.drift(tmp_path / "t.zip", published).startswith("imagery changed or damaged: BadZipFile")
-    assert l1c.drift(safe, published) == f"imagery changed or damaged: {BAND.format('B03')}"
+    assert l1c.deviation(tmp_path / "t.zip", published).startswith("imagery changed or damaged: BadZipFile")
+    assert l1c.deviation(safe, published) == f"imagery changed or damaged: {BAND.format('B03')}"
 
 
 def test_hashes_are_as_published(published: Path, tmp_path: Path) -> None:

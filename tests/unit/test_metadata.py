@@ -144,13 +144,13 @@ def test_a_doubled_row_is_named(name: str, words: str, rows: int) -> None:
 
 def test_two_patches_of_one_v1_name_and_two_v1_names_of_one_s1_name_are_named() -> None:
     names = SOME.s2v1["s2v1_name"].to_pylist()
-    twice = SOME.s2v1.set_column(1, "s2v1_name", pa.array([names[1], *names[1:]]))
+    duplicates = SOME.s2v1.set_column(1, "s2v1_name", pa.array([names[1], *names[1:]]))
     with pytest.raises(BadTable, match=f"v1 mapping.*{names[1]}"):
-        list(metadata.join(replace(SOME, s2v1=twice)))
+        list(metadata.join(replace(SOME, s2v1=duplicates)))
     s1 = SOME.s1s2["s1_name"].to_pylist()
-    twice = SOME.s1s2.set_column(1, "s1_name", pa.array([*s1[:-1], s1[0]]))
+    duplicates = SOME.s1s2.set_column(1, "s1_name", pa.array([*s1[:-1], s1[0]]))
     with pytest.raises(BadTable, match=f"S1-S2 mapping.*{s1[0]}"):
-        list(metadata.join(replace(SOME, s1s2=twice)))
+        list(metadata.join(replace(SOME, s1s2=duplicates)))
 
 
 def test_a_table_out_of_order_is_an_error_even_after_the_last_label() -> None:

@@ -49,7 +49,7 @@ def test_all_tables_are_those_of_a_naive_count(rows: list[dict[str, object]]) ->
         (counts.country_by_split, "country", COUNTRIES, SPLITS),
         (counts.label_by_split, "label", CLASSES, SPLITS),
         (counts.label_by_country, "by country", CLASSES, COUNTRIES),
-        (counts.together, "together", CLASSES, CLASSES),
+        (counts.co_occurrence, "together", CLASSES, CLASSES),
     ):
         assert table.tolist() == [[naive[kind, name, other] for other in others] for name in names]
 

@@ -193,14 +193,14 @@ def elsewhere(files: dict[str, bytes]) -> str:
     return "found: 1200 m from (300000, 5000040) in EPSG:32634"
 
 
-def twice(files: dict[str, bytes]) -> str:
+def duplicates(files: dict[str, bytes]) -> str:
     files[f"again/{OTHER[0]}_VV.tif"] = files[f"{OTHER[0]}/{OTHER[0]}_VV.tif"]
     files.update({name: files.pop(name) for name in [f"{OTHER[1]}/{OTHER[1]}_VV.tif"]})
     return f"S1 patch {OTHER[0]}"
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda files: without(files, 0), elsewhere, twice], ids=["no VH", "other CRS", "twice"]
+    "damage", [lambda files: without(files, 0), elsewhere, duplicates], ids=["no VH", "other CRS", "twice"]
 )
 def test_a_patch_that_is_not_right_is_named_and_nothing_stays(
     tmp_path: Path, damage: Callable[[dict[str, bytes]], str]

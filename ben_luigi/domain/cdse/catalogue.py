@@ -45,19 +45,19 @@ class CatalogueProduct:
     @classmethod
     def parse(cls, record: object) -> CatalogueProduct:
         """Read one OData record. TransientError if it is no product; what is doubtful in it counts as unknown."""
-        said = record if isinstance(record, dict) else {}
-        key, name, length = str(said.get("Id")).lower(), said.get("Name"), said.get("ContentLength")
+        fields = record if isinstance(record, dict) else {}
+        key, name, length = str(fields.get("Id")).lower(), fields.get("Name"), fields.get("ContentLength")
         if not is_id(key) or not isinstance(name, str):
             raise TransientError("CDSE catalogue", expected="products with Id and Name", found=repr(record)[:_SHOWN])
-        cause = ", ".join(str(said[word])[:_SHOWN] for word in ("DeletionDate", "DeletionCause") if said.get(word))
+        cause = ", ".join(str(fields[word])[:_SHOWN] for word in ("DeletionDate", "DeletionCause") if fields.get(word))
         return cls(
             id=key,
             name=name,
-            online=said.get("Online") is not False,
+            online=fields.get("Online") is not False,
             # 0 occurs on online products, and means unknown.
             length_bytes=length if type(length) is int and 0 < length <= PRODUCT_BYTES else None,
-            checksums=dict(_checksums(said.get("Checksum"))),
-            published=_time(said.get("PublicationDate")),
+            checksums=dict(_checksums(fields.get("Checksum"))),
+            published=_time(fields.get("PublicationDate")),
             deleted=cause,
         )
 

@@ -23,7 +23,7 @@ from typing import IO
 
 import requests
 
-from ben_luigi.domain.cdse import part as part_file
+from ben_luigi.domain.cdse import partial_file
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.digests import Digests, available
 from ben_luigi.domain.cdse.errors import (
@@ -151,12 +151,12 @@ class Download:
                 return report
             self.starting(self._number)
             self._check_room()
-            with part_file.opened(self._part_path) as part:
-                return self._fetch(part)
+            with partial_file.opened(self._partial_path) as partial:
+                return self._fetch(partial)
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise TransientError(self.target, expected="a disk that writes and reads", found=str(error)) from error
-            self._part_path.unlink(missing_ok=True)
+            self._partial_path.unlink(missing_ok=True)
             raise NoRoomError(
                 self.target,
                 expected="room for the product",
@@ -167,7 +167,7 @@ class Download:
     def _already_there(self) -> DownloadReport | None:
         """The report on a target that is whole: a process may have ended between the rename and its caller's note."""
         with self.target.open("rb") as file, self._digests() as digests:
-            for chunk in part_file.read(file, self.target.stat().st_size):
+            for chunk in partial_file.read(file, self.target.stat().st_size):
                 digests.update(chunk)
         try:
             return self._verified(self.target, digests, tries=0)
@@ -177,7 +177,7 @@ class Download:
 
     def _check_room(self) -> None:
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        there = self._part_path.stat().st_size if self._part_path.exists() else 0
+        there = self._partial_path.stat().st_size if self._partial_path.exists() else 0
         needed = (self._total_bytes or USUAL_BYTES) - there + self.keep_free_bytes
         free = shutil.disk_usage(self.target.parent).free
         if free < needed:
@@ -189,21 +189,21 @@ class Download:
             )
 
     @property
-    def _part_path(self) -> Path:
+    def _partial_path(self) -> Path:
         return self.target.with_name(f"{self.target.name}.{self.product.id}.part")
 
-    def _fetch(self, part: IO[bytes]) -> DownloadReport:
+    def _fetch(self, partial: IO[bytes]) -> DownloadReport:
         """Go on with the part if the server lets us, else begin anew; verify and rename it."""
-        resume_at = part.seek(0, os.SEEK_END) - _OVERLAP_BYTES
+        resume_at = partial.seek(0, os.SEEK_END) - _OVERLAP_BYTES
         for start in [resume_at, 0] if resume_at > 0 else [0]:
             with self._request(start) as response:
-                chunks = self._beginning(response, part, start)
+                chunks = self._beginning(response, partial, start)
                 if chunks is None:
                     continue
                 begin = start if response.status_code == requests.codes.partial_content else 0
                 with self._digests() as digests:
-                    self._receive(chunks, part, begin, digests)
-                return self._publish(part, digests)
+                    self._receive(chunks, partial, begin, digests)
+                return self._publish(partial, digests)
         raise TransientError(self._subject, expected="the whole product", found="a part of it")
 
     def _request(self, start: int) -> requests.Response:
@@ -228,7 +228,7 @@ class Download:
         headers = {"Authorization": f"Bearer {token}"} | ({"Range": f"bytes={start}-"} if start else {})
         return self.client.open("GET", self._url, headers=headers)
 
-    def _beginning(self, response: requests.Response, part: IO[bytes], start: int) -> Iterator[bytes] | None:
+    def _beginning(self, response: requests.Response, partial: IO[bytes], start: int) -> Iterator[bytes] | None:
         """The body, if it is a zip from its start, or goes on with the part; None if it must be asked for anew."""
         chunks = self.client.chunks(response)
         if response.status_code == requests.codes.ok:
@@ -243,9 +243,9 @@ class Download:
             return None
         if self._total_bytes not in (None, int(whole[3])):
             return None
-        part.seek(start)
+        partial.seek(start)
         head = _head(chunks, _OVERLAP_BYTES)
-        if head[:_OVERLAP_BYTES] != part.read():
+        if head[:_OVERLAP_BYTES] != partial.read():
             return None
         self._total_bytes, self._total_from = int(whole[3]), "the Content-Range of the answer"
         return chain([head], chunks)
@@ -263,21 +263,21 @@ class Download:
             raise TransientError(self._subject, expected=f"at most {PRODUCT_BYTES:,} bytes", found=found)
         self._total_bytes, self._total_from = int(stated), "the Content-Length of the answer"
 
-    def _receive(self, chunks: Iterator[bytes], part: IO[bytes], start: int, digests: Digests) -> None:
+    def _receive(self, chunks: Iterator[bytes], partial: IO[bytes], start: int, digests: Digests) -> None:
         """Write the body to the part from `start` on, with all of the part hashed in passing."""
-        part.seek(0)
-        for chunk in part_file.read(part, start):
+        partial.seek(0)
+        for chunk in partial_file.read(partial, start):
             digests.update(chunk)
-        part.seek(start)
-        part.truncate()
+        partial.seek(start)
+        partial.truncate()
         done, begun_s = start, time.monotonic()
-        with part_file.Writer(part) as writer:
+        with partial_file.Writer(partial) as writer:
             for chunk in chunks:
                 writer.write(chunk)
                 digests.update(chunk)
                 done += len(chunk)
                 if done > (self._total_bytes or PRODUCT_BYTES):
-                    part.truncate(0)
+                    partial.truncate(0)
                     break
                 self.progress(done, self._total_bytes)
                 if self.rate_bytes_s:
@@ -292,14 +292,14 @@ class Download:
     def _digests(self) -> Digests:
         return Digests(["SHA256", *self._checksum])
 
-    def _publish(self, part: IO[bytes], digests: Digests) -> DownloadReport:
+    def _publish(self, partial: IO[bytes], digests: Digests) -> DownloadReport:
         """Give a part that is whole its final name. What is not is thrown away, and the second time for good."""
-        part.flush()
+        partial.flush()
         sha256 = digests.hexdigest("SHA256")
         try:
-            report = self._verified(self._part_path, digests, tries=self._number)
+            report = self._verified(self._partial_path, digests, tries=self._number)
         except (BadProduct, TransientError) as error:
-            part.truncate(0)
+            partial.truncate(0)
             if sha256 not in self._refused:
                 self._refused.add(sha256)
                 raise TransientError(self._subject, expected=error.expected, found=error.found) from error
@@ -309,8 +309,8 @@ class Download:
                 found=f"{error.found}; CDSE sends the same bytes again (sha256 {sha256})",
                 remedy="report it to CDSE support; give the product in [inputs] l1c_dir",
             ) from error
-        os.fsync(part.fileno())
-        self._part_path.rename(self.target)
+        os.fsync(partial.fileno())
+        self._partial_path.rename(self.target)
         for stale in self.target.parent.glob(f"{self.target.name}.*.part"):  # of an id that the product had before
             stale.unlink(missing_ok=True)
         sync(self.target.parent)

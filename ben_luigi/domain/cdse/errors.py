@@ -85,12 +85,12 @@ def snippet(body: bytes | str, most: int = 160) -> str:
     """The beginning of an answer's body on one line; of JSON, its code and message."""
     text = body if isinstance(body, str) else body[:4096].decode("utf-8", "replace")
     try:
-        said = json.loads(text)
+        answer = json.loads(text)
     except (ValueError, RecursionError):
-        said = None
-    if isinstance(said, dict):
+        answer = None
+    if isinstance(answer, dict):
         words = ("code", "error", "message", "error_description", "detail", "trace-id")
-        text = " ".join(str(said[word]) for word in words if word in said) or text
+        text = " ".join(str(answer[word]) for word in words if word in answer) or text
     text = one_line(text)
     return text if len(text) <= most else text[:most] + "..."
 

@@ -240,12 +240,12 @@ def read_tile_ids(path: Path) -> dict[str, str]:
 def _check_unique(path: Path, rows: Sequence[tuple[str, str]]) -> None:
     for column, word in enumerate(_HEADER):
         values = sorted(row[column] for row in rows)
-        twice = {value for value, following in pairwise(values) if value == following}
-        if twice:
+        duplicates = {value for value, following in pairwise(values) if value == following}
+        if duplicates:
             raise BadInput(
                 path,
                 expected=f"each {word} once",
-                found=f"twice: {some(sorted(twice))}",
+                found=f"twice: {some(sorted(duplicates))}",
                 remedy="remove the file, and run again: it is made anew",
             )
 

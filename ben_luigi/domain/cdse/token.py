@@ -226,10 +226,10 @@ class Tokens:
 
 def _json(body: bytes) -> dict[str, Any]:
     try:
-        said = json.loads(body)
+        answer = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def _granted(state: _State, answer: dict[str, Any], asked_at: float, url: str) -> _State:

@@ -27,10 +27,10 @@ import deflate
 import zstandard
 
 from ben_luigi.domain.errors import DamagedFile
-from ben_luigi.domain.files import keeping_up, published
+from ben_luigi.domain.files import atomic_write, keeping_up
 from ben_luigi.domain.formats import frames, packing, shards, tarball
+from ben_luigi.domain.progress import OnBytes, ignore_bytes
 
-Progress = Callable[[int, int | None], None]
 """Called with the bytes that are dealt with, and those in all; None where that is not known."""
 
 _CHUNKS_AHEAD = 4
@@ -59,12 +59,8 @@ class Hashes:
     sha256: str
 
 
-def unseen(done_bytes: int, total_bytes: int | None) -> None:
-    """The `Progress` of work that nobody follows."""
-
-
 def write_shard_part(
-    shard: Path, index: Path, keep: Collection[str], out: Path, level: int, progress: Progress = unseen
+    shard: Path, index: Path, keep: Collection[str], out: Path, level: int, progress: OnBytes = ignore_bytes
 ) -> Part:
     """Compress the members of the patches `keep` of a shard to `out`.
 
@@ -121,12 +117,12 @@ def write_part(
     out: Path,
     level: int,
     sample: bytes,
-    progress: Progress = unseen,
+    progress: OnBytes = ignore_bytes,
 ) -> Part:
     """Compress `contents`, that of each frame, to `out`: `tar_bytes` bytes in all. `sample` is of them."""
     packer = packing.packer(packing.parameters(level, sample))
     crc32 = done = 0
-    with published(out) as work:
+    with atomic_write(out) as work:
         with work.open("wb") as file, keeping_up(file) as wrote:
             for content in contents:
                 frame = packer.compress(content)
@@ -174,7 +170,7 @@ def hash_tar(
     parts: Iterable[Iterable[bytes]],
     tar: Path | None = None,
     total_bytes: int | None = None,
-    progress: Progress = unseen,
+    progress: OnBytes = ignore_bytes,
 ) -> tuple[Hashes, list[int]]:
     """Hash the tar of an archive, given the bytes of its parts in order, and write it to `tar` if that is given.
 
@@ -194,7 +190,7 @@ def hash_tar(
         return flow.hashes(), sizes
 
 
-def join(parts: Sequence[tuple[Path, str]], out: Path, progress: Progress = unseen) -> tuple[Hashes, list[int]]:
+def join(parts: Sequence[tuple[Path, str]], out: Path, progress: OnBytes = ignore_bytes) -> tuple[Hashes, list[int]]:
     """Write the archive of `parts`, which are in order, to `out`; gives the length of each before compression too.
 
     Each part has its CRC-32, as `Part` tells it: DamagedFile names one that is not what it was, or not whole. What is
@@ -202,7 +198,7 @@ def join(parts: Sequence[tuple[Path, str]], out: Path, progress: Progress = unse
     """
     total = sum(part.stat().st_size for part, _ in parts if part.exists())
     with ExitStack() as stack:
-        work = stack.enter_context(published(out))
+        work = stack.enter_context(atomic_write(out))
         file = stack.enter_context(work.open("wb"))
         behind = Behind(stack, work)
         sizes = []
@@ -314,5 +310,5 @@ class _Flow:
 
 
 def _open(stack: ExitStack, path: Path) -> BinaryIO:
-    work = stack.enter_context(published(path))
+    work = stack.enter_context(atomic_write(path))
     return stack.enter_context(work.open("wb"))

@@ -59,20 +59,20 @@ def read_published(path: Path) -> Published:
         ) from error
 
 
-def compare(what: str, ours: str, published: str, *, excuse: str = "", note: str = "") -> Line:
-    """Compare two values; `excuse` says why a difference means nothing."""
+def compare(what: str, ours: str, published: str, *, reason: str = "", note: str = "") -> Line:
+    """Compare two values; `reason` says why a difference means nothing."""
     if not ours or not published:
-        return Line(what, NOT_COMPARABLE, ours, published, excuse or "there is no such value")
+        return Line(what, NOT_COMPARABLE, ours, published, reason or "there is no such value")
     if ours == published:
         return Line(what, EQUAL, ours, published, note)
-    if excuse:
-        return Line(what, NOT_COMPARABLE, ours, published, excuse)
+    if reason:
+        return Line(what, NOT_COMPARABLE, ours, published, reason)
     return Line(what, DIFFERENT, ours, published, note or "other content; [inputs] compare_with_dir can tell which")
 
 
-def compare_rows(what: str, said: str) -> Line:
+def compare_rows(what: str, difference: str) -> Line:
     """What was held against another run's row by row, and in what it differs, if it does."""
-    return Line(what, DIFFERENT if said else EQUAL, "", "", said)
+    return Line(what, DIFFERENT if difference else EQUAL, "", "", difference)
 
 
 def changed_rows(ours: Mapping[str, str], published: Mapping[str, str]) -> str:
@@ -84,7 +84,7 @@ def changed_rows(ours: Mapping[str, str], published: Mapping[str, str]) -> str:
     return "; ".join(f"{word}: {some(keys)}" for word, keys in found if keys)
 
 
-def compare_counts(unflagged: pa.Table, flagged: pa.Table, figures: Published, excuse: str) -> Iterator[Line]:
+def compare_counts(unflagged: pa.Table, flagged: pa.Table, figures: Published, reason: str) -> Iterator[Line]:
     """Compare what both metadata files hold: rows, flags, tiles; patches by split, country and label."""
     both = pa.concat_tables([unflagged, flagged])
     ours = {
@@ -96,22 +96,22 @@ def compare_counts(unflagged: pa.Table, flagged: pa.Table, figures: Published, e
     }
     for what, count in ours.items():
         name = f"rows of {what}" if what.endswith(".parquet") else what
-        yield _compare_count(name, count, figures.counts[what], excuse)
+        yield _compare_count(name, count, figures.counts[what], reason)
     by_split = counted(unflagged)["split"]
     for split in sorted(by_split.keys() | figures.split):
-        yield _compare_count(f"{split} in {METADATA}", by_split.get(split, 0), figures.split.get(split, 0), excuse)
+        yield _compare_count(f"{split} in {METADATA}", by_split.get(split, 0), figures.split.get(split, 0), reason)
     for kind, published in (("country", figures.country), ("label", figures.label)):
         found = counted(both)[kind]
         for name in sorted(found.keys() | published):
             count = sum(published[name]) if name in published else None
-            yield _compare_count(f"{kind} {name}", found.get(name, 0), count, excuse)
+            yield _compare_count(f"{kind} {name}", found.get(name, 0), count, reason)
 
 
-def _compare_count(what: str, ours: int, published: int | None, excuse: str) -> Line:
+def _compare_count(what: str, ours: int, published: int | None, reason: str) -> Line:
     if published is None:
-        return compare(what, f"{ours:,}", "", excuse=excuse or "no published figure is known")
+        return compare(what, f"{ours:,}", "", reason=reason or "no published figure is known")
     note = f"{abs(ours - published):,} {'more' if ours > published else 'fewer'}"
-    return compare(what, f"{ours:,}", f"{published:,}", excuse=excuse, note="" if ours == published else note)
+    return compare(what, f"{ours:,}", f"{published:,}", reason=reason, note="" if ours == published else note)
 
 
 def counted(rows: pa.Table) -> dict[str, dict[str, int]]:

@@ -41,7 +41,7 @@ def differences(columns: Sequence[str], ours: Iterable[Row], theirs: Iterable[Ro
             if counts[kind] <= _NAMED:
                 first[kind].append(key)
     order = ("missing", "new", *(f"other {column}" for column in columns))
-    return "; ".join(_said(kind, counts[kind], first[kind]) for kind in order if counts[kind])
+    return "; ".join(_message(kind, counts[kind], first[kind]) for kind in order if counts[kind])
 
 
 def _side(side: int, rows: Iterable[Row]) -> Iterator[tuple[str, int, tuple[object, ...]]]:
@@ -57,7 +57,7 @@ def _kinds(columns: Sequence[str], rows: dict[int, tuple[object, ...]]) -> Itera
             yield f"other {column}"
 
 
-def _said(kind: str, count: int, first: Sequence[str]) -> str:
+def _message(kind: str, count: int, first: Sequence[str]) -> str:
     more = ", ..." if count > len(first) else ""
     return f"{count:,} {kind} ({', '.join(first)}{more})"
 

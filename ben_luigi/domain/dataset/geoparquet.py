@@ -26,7 +26,7 @@ import shapely
 
 from ben_luigi.domain.dataset import metadata
 from ben_luigi.domain.errors import BadTable, some
-from ben_luigi.domain.files import published
+from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
 from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
 from ben_luigi.domain.tiles.reference_maps import SIDE_PX
@@ -174,7 +174,7 @@ def _require(ids: pa.Array, has: np.ndarray, what: str) -> None:
 def write(tiles: Iterable[pa.Table], path: Path) -> None:
     """Publish the rows of all tiles, which come in the order of their names, as GeoParquet."""
     whole = np.array([np.inf, np.inf, -np.inf, -np.inf])
-    with published(path) as work, pq.ParquetWriter(work, SCHEMA, compression="zstd", store_schema=False) as writer:
+    with atomic_write(path) as work, pq.ParquetWriter(work, SCHEMA, compression="zstd", store_schema=False) as writer:
         for rows in tiles:
             writer.write_table(rows, row_group_size=max(len(rows), 1))
             box = rows["bbox"].combine_chunks()

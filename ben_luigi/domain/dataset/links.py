@@ -61,13 +61,13 @@ def link(wanted: Iterable[PatchId], source: Path, folder: Path) -> int:
         for archive in (patches.ARCHIVE, reference_maps.ARCHIVE)
         if _place(source, archive, patch).is_dir()
     }
-    occupied = [place for place in links if place.exists() and not place.is_symlink()]
+    occupied = [link for link in links if link.exists() and not link.is_symlink()]
     if occupied:
         raise BadInput(folder, expected="room for links", found=some(occupied), remedy="take another folder")
-    for place, target in links.items():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.unlink(missing_ok=True)
-        place.symlink_to(target.resolve(), target_is_directory=True)
+    for link, target in links.items():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(target.resolve(), target_is_directory=True)
     return len(wanted)
 
 

@@ -68,7 +68,7 @@ def read(path: Path, reached: Callable[[int], None] = unseen) -> Iterator[Member
                             first, last, count = first or found.name, found.name, count + 1
                         yield found
             except zstandard.ZstdError as error:
-                yield Damage(_said(error, tar.pending(), first, last, count))
+                yield Damage(_message(error, tar.pending(), first, last, count))
                 tar.restart()
     yield from tar.finish()
 
@@ -107,12 +107,12 @@ class _Seen:
         self._reached(self._at)
 
 
-def _said(error: zstandard.ZstdError, pending: str, first: str, last: str, count: int) -> str:
+def _message(error: zstandard.ZstdError, pending: str, first: str, last: str, count: int) -> str:
     """Where in a frame the damage is. A wrong checksum shows only after its last member."""
     if "checksum" in str(error) and count:
         return f"wrong checksum, so one of these {count} is damaged: {first} to {last}"
-    place = f"in {pending} or just after it" if pending else f"after {last}" if last else "at the start of a frame"
-    return f"damaged {place} ({error})"
+    where = f"in {pending} or just after it" if pending else f"after {last}" if last else "at the start of a frame"
+    return f"damaged {where} ({error})"
 
 
 class _Tar:

@@ -215,8 +215,8 @@ def _check_key(name: str, values: pa.ChunkedArray, wrong: _Wrong) -> None:
     if not len(values):
         raise BadTable(name, expected="rows", found="none", remedy=_REMEDY)
     ordered = values.take(pc.sort_indices(values))  # a hash table would need several times the memory
-    twice = ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1]))
-    wrong.note(f"each name once in the {name}", twice.combine_chunks())
+    duplicates = ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1]))
+    wrong.note(f"each name once in the {name}", duplicates.combine_chunks())
 
 
 def _ascending(name: str, rows: Rows, key: Sequence[str], wrong: _Wrong) -> Iterator[pa.RecordBatch]:
@@ -292,7 +292,7 @@ def write(blocks: Iterable[pa.Table], folder: Path, writer: str = "default") -> 
     """
     paths = {name: folder / name for name in (METADATA, FLAGGED)}
     with ExitStack() as stack:
-        work = {name: stack.enter_context(files.published(path)) for name, path in paths.items()}
+        work = {name: stack.enter_context(files.atomic_write(path)) for name, path in paths.items()}
         (_write_with_duckdb if writer == "published" else _write_with_pyarrow)(blocks, work)
     return paths
 

@@ -12,13 +12,14 @@ from itertools import accumulate, groupby
 from pathlib import Path, PurePosixPath
 
 from ben_luigi.domain import given
-from ben_luigi.domain.dataset.archive import Part, Progress, unseen, write_part
+from ben_luigi.domain.dataset.archive import Part, write_part
 from ben_luigi.domain.errors import BadInput, some
-from ben_luigi.domain.files import published, remove
+from ben_luigi.domain.files import atomic_write, remove
 from ben_luigi.domain.formats import packing, tarball
 from ben_luigi.domain.formats.tiffheader import read_header
 from ben_luigi.domain.names import s1_tile
 from ben_luigi.domain.placement.grid import Square
+from ben_luigi.domain.progress import OnBytes, ignore_bytes
 
 ARCHIVE = "BigEarthNet-S1"
 BANDS = ("VH", "VV")
@@ -61,7 +62,7 @@ def write_folder_part(
     level: int,
     *,
     expected: Mapping[str, Square] | None = None,
-    progress: Progress = unseen,
+    progress: OnBytes = ignore_bytes,
 ) -> Part:
     """Compress the files of S1 patches from the extracted BigEarthNet-S1 to `out`.
 
@@ -125,7 +126,7 @@ def export(s1_dir: Path, squares: Mapping[str, Square], folder: Path) -> int:
     sizes = iter(_sizes(s1_dir, [path for pair in paths.values() for path in pair]))
     for name, pair in paths.items():
         target = (folder / member_name(name, BANDS[0])).parent
-        with published(target) as work:
+        with atomic_write(target) as work:
             work.mkdir()
             for path in pair:
                 (work / path.name).write_bytes(_data(path, next(sizes), squares[name]))

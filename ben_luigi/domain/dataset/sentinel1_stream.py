@@ -36,6 +36,7 @@ from ben_luigi.domain.files import remove, sweep
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.formats.shards import ShardCollector
 from ben_luigi.domain.placement.grid import Square
+from ben_luigi.domain.progress import OnFraction, ignore_fraction
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -58,7 +59,7 @@ def collect(
     *,
     md5: str,
     squares: Squares | None = None,
-    progress: Callable[[float], None] = lambda part: None,
+    progress: OnFraction = ignore_fraction,
 ) -> None:
     """Collect the S1 patches of `parts` (key and names, in order) from a `.tar.gz`, each part to `<folder>/<key>.tar`.
 

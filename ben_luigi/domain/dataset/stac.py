@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import shapely
 
 from ben_luigi.domain.dataset.comparison import counted
-from ben_luigi.domain.files import published, remove
+from ben_luigi.domain.files import atomic_write, remove
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, outline
 from ben_luigi.domain.products.product import BANDS, RESOLUTION_M
 
@@ -62,7 +62,7 @@ def describe(patches: pa.Table, files: Mapping[str, tuple[int, str]], title: str
 
 def write(documents: Mapping[str, Json], folder: Path) -> None:
     """Publish the documents in `folder`, in the place of what is there."""
-    with published(folder) as work:
+    with atomic_write(folder) as work:
         for name, document in documents.items():
             path = work / name
             path.parent.mkdir(parents=True, exist_ok=True)

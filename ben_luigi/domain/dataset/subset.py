@@ -56,8 +56,8 @@ def parse(options: Mapping[str, str], tiles: Collection[str], classes: Collectio
     def words(option: str, known: Collection[str]) -> tuple[str, ...]:
         text = options.get(option, "")
         found = text.split(";") if option == "labels" else text.replace(",", " ").split()
-        said = tuple(word.strip() for word in found if word.strip())
-        unknown = [word for word in said if word not in known]
+        words = tuple(word.strip() for word in found if word.strip())
+        unknown = [word for word in words if word not in known]
         if unknown:
             raise BadInput(
                 f"[subset] {option}",
@@ -65,7 +65,7 @@ def parse(options: Mapping[str, str], tiles: Collection[str], classes: Collectio
                 found=some(unknown),
                 remedy="correct the words, or leave them out",
             )
-        return said
+        return words
 
     sample = options.get("sample", "0")
     if not sample.isdecimal():

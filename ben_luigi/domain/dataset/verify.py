@@ -43,6 +43,7 @@ from ben_luigi.domain.dataset.verify_rules import NO_REFERENCES, References, che
 from ben_luigi.domain.names import s1_tile
 from ben_luigi.domain.placement.grid import TILE_SIDE_M
 from ben_luigi.domain.products.product import BANDS
+from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.tiles import patches, reference_maps
 
 HASH_LISTS = {
@@ -76,7 +77,7 @@ class Verdict:
 def verify_dataset(
     folder: Path,
     labels_of: LabelsOf,
-    progress: Callable[[float], None] = lambda part: None,
+    progress: OnFraction = ignore_fraction,
     *,
     side_m: int = TILE_SIDE_M,
     references: References = NO_REFERENCES,
@@ -101,11 +102,11 @@ def verify_dataset(
     check_rows(rows, squares, references, look.findings)
     if provenance is not None:
         check_provenance(rows, provenance, look.findings)
-    said = None
+    described = None
     if look.has(PATCHES):
-        said = check_patches(folder, rows, squares, provenance.tiles if provenance else None, look.findings)
+        described = check_patches(folder, rows, squares, provenance.tiles if provenance else None, look.findings)
     look.at_documents(rows, provenance)
-    ground = Ground(rows, squares, labels_of, said, look.findings)
+    ground = Ground(rows, squares, labels_of, described, look.findings)
     look.at_archives(rows, provenance, ground, progress)
     look.at_files()
     if provenance is None or not provenance.is_subset:

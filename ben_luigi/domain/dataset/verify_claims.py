@@ -17,22 +17,22 @@ class Claims:
     """Who says what of each file."""
 
     def __init__(self) -> None:
-        self._said: dict[str, dict[str, Values]] = {}
+        self._claims: dict[str, dict[str, Values]] = {}
 
     def add(self, file: str, source: str, values: Values) -> None:
         """Note what `source` says of a file."""
-        self._said.setdefault(file, {})[source] = values
+        self._claims.setdefault(file, {})[source] = values
 
     def files(self) -> list[str]:
         """Those of which anything is said."""
-        return list(self._said)
+        return list(self._claims)
 
     def check(self, folder: Path, known: Mapping[str, Values], required: Collection[str], findings: Findings) -> None:
         """Add the files that are other than is said of them.
 
         `known` has what has been found of some files already; that one of `required` is missing has been said before.
         """
-        for file, sources in self._said.items():
+        for file, sources in self._claims.items():
             algorithms = {name for values in sources.values() for name in values}
             try:
                 found = known.get(file) or _measured(folder / file, algorithms)

@@ -158,11 +158,11 @@ def check_comparison(
     lines = document.get("compared")
     ours = {str(entry(line, "what")): entry(line, "ours") for line in lines} if isinstance(lines, list) else {}
     for file, algorithm in hashed.items():
-        said = ours.get(file.removesuffix(".csv"))
-        if not isinstance(said, str) or not said:
+        digest = ours.get(file.removesuffix(".csv"))
+        if not isinstance(digest, str) or not digest:
             findings.add(COMPARISON, "without a line of", file)
         else:
-            claims.add(file, COMPARISON, {algorithm: said})
+            claims.add(file, COMPARISON, {algorithm: digest})
     keys = document.get("tiles")
     if provenance is not None and keys != provenance.keys:
         findings.differ(COMPARISON, "other tiles than in provenance.json", "tiles", provenance.keys, keys)

@@ -13,7 +13,7 @@ import numpy as np
 from ben_luigi.domain.dataset import sentinel1
 from ben_luigi.domain.dataset.geoparquet import CODES, PATCHES
 from ben_luigi.domain.dataset.verify_findings import Findings
-from ben_luigi.domain.dataset.verify_patches import Said
+from ben_luigi.domain.dataset.verify_patches import Described
 from ben_luigi.domain.dataset.verify_rows import Rows
 from ben_luigi.domain.formats import geotiff
 from ben_luigi.domain.formats.tiffheader import TiffHeader, read_header, read_pixels
@@ -38,19 +38,24 @@ class Ground:
     """Checks of single files, which share where each patch lies, and what is said of its files."""
 
     def __init__(
-        self, rows: Rows, squares: Mapping[str, Square], labels_of: LabelsOf, said: Said | None, findings: Findings
+        self,
+        rows: Rows,
+        squares: Mapping[str, Square],
+        labels_of: LabelsOf,
+        described: Described | None,
+        findings: Findings,
     ) -> None:
         self._rows = rows
         self._squares = squares
         self._labels_of = labels_of
-        self._said = said
+        self._described = described
         self._findings = findings
         self._patch = _Patch(-1, "", Square(0, 0, 0, 0), [])
 
     @property
     def wants_hashes(self) -> bool:
         """Whether it holds the sha256 of files against anything."""
-        return self._said is not None
+        return self._described is not None
 
     def check_s2(self, row: int, band: str, data: bytes, sha256: bytes) -> Iterator[str]:
         """What is wrong with a file of S2 reflectance."""
@@ -85,30 +90,30 @@ class Ground:
         yield from _elsewhere(square, header.left, header.top)
         if sorted(self._labels_of(codes)) != sorted(self._rows.labels[row]):
             yield "with other classes than the labels in the metadata"
-        if self._said is not None and self._said.known[row]:
+        if self._described is not None and self._described.known[row]:
             if sha256:
-                self._check_hash(row, "reference_map_sha256", self._said.map_sha256[row], sha256)
-            self._check_land_cover(row, codes, self._said.pixels[row])
+                self._check_hash(row, "reference_map_sha256", self._described.map_sha256[row], sha256)
+            self._check_land_cover(row, codes, self._described.pixels[row])
 
     def _note_s2(self, patch: _Patch, band: str, sha256: bytes) -> None:
         """Gather the hashes of a patch's files, and compare them once they are all there."""
-        if self._said is None or not self._said.known[patch.row] or not sha256:
+        if self._described is None or not self._described.known[patch.row] or not sha256:
             return
         patch.hashes.append(f"{sha256.hex()}  {patch.name}_{band}.tif\n")
         if len(patch.hashes) == len(BANDS):
             found = hashlib.sha256("".join(patch.hashes).encode()).digest()
-            self._check_hash(patch.row, "s2_sha256", self._said.s2_sha256[patch.row], found)
+            self._check_hash(patch.row, "s2_sha256", self._described.s2_sha256[patch.row], found)
 
-    def _check_hash(self, row: int, column: str, said: np.ndarray, found: bytes) -> None:
-        if said.tobytes() != found:
+    def _check_hash(self, row: int, column: str, described: np.ndarray, found: bytes) -> None:
+        if described.tobytes() != found:
             what = f"{column}: not that of the files in the archive"
-            self._findings.differ(PATCHES, what, self._rows.patch_id(row), found.hex(), said.tobytes().hex())
+            self._findings.differ(PATCHES, what, self._rows.patch_id(row), found.hex(), described.tobytes().hex())
 
-    def _check_land_cover(self, row: int, codes: np.ndarray, said: np.ndarray) -> None:
+    def _check_land_cover(self, row: int, codes: np.ndarray, described: np.ndarray) -> None:
         found = np.bincount(codes.reshape(-1), minlength=_CODES[-1] + 1)[_CODES]
-        for at in np.flatnonzero(found != said).tolist():
+        for at in np.flatnonzero(found != described).tolist():
             what = f"clc_{CODES[at]}: not the part of the reference map"
-            numbers = (f"{int(pixels)} pixels" for pixels in (found[at], said[at]))
+            numbers = (f"{int(pixels)} pixels" for pixels in (found[at], described[at]))
             self._findings.differ(PATCHES, what, self._rows.patch_id(row), *numbers)
 
     def _at(self, row: int) -> _Patch:

@@ -46,7 +46,7 @@ _SOURCES = {
 
 
 @dataclass(frozen=True)
-class Said:
+class Described:
     """What `patches.parquet` says of the files of each row.
 
     sha256 as bytes (row, 32), uint8; pixels of each of CODES (row, code), uint16. `known` tells of which rows it says
@@ -59,7 +59,7 @@ class Said:
     known: np.ndarray
 
     @classmethod
-    def nothing(cls, rows: int) -> Said:
+    def nothing(cls, rows: int) -> Described:
         """Of no row anything."""
         s2, maps = (np.zeros((rows, _SHA256_BYTES), dtype="uint8") for _ in range(2))
         return cls(s2, maps, np.zeros((rows, len(CODES)), dtype="uint16"), np.zeros(rows, dtype=bool))
@@ -67,7 +67,7 @@ class Said:
 
 def check_patches(
     folder: Path, rows: Rows, squares: Mapping[str, Square], facts: Mapping[str, Any] | None, findings: Findings
-) -> Said | None:
+) -> Described | None:
     """Add what is wrong in `patches.parquet`; None if it cannot be read.
 
     `squares` has the square of each tile, `facts` its entry in `provenance.json`, if there is one.
@@ -84,7 +84,7 @@ def check_patches(
     except (OSError, ValueError, TypeError, pa.ArrowException, shapely.errors.ShapelyError) as error:
         findings.add(PATCHES, f"cannot be read ({error})")
         return None
-    return check.said
+    return check.described
 
 
 class _Check:
@@ -93,7 +93,7 @@ class _Check:
     def __init__(
         self, rows: Rows, squares: Mapping[str, Square], facts: Mapping[str, Any] | None, findings: Findings
     ) -> None:
-        self.said = Said.nothing(len(rows))
+        self.described = Described.nothing(len(rows))
         self._rows = rows
         self._squares = squares
         self._facts = facts
@@ -186,17 +186,20 @@ class _Check:
         found = shapely.from_wkb(table["geometry"].to_numpy(), on_invalid="ignore")
         bounds = shapely.bounds(found)
         boxes = table["bbox"].combine_chunks()
-        said = np.array([boxes.field(name).to_numpy(zero_copy_only=False) for name in BBOX]).T
+        described = np.array([boxes.field(name).to_numpy(zero_copy_only=False) for name in BBOX]).T
         same = shapely.equals_exact(expected, found, SAME_DEGREES)
         for row in np.flatnonzero(~same).tolist():
             self._differ("geometry", at[row], expected[row], found[row])
-        for row in np.flatnonzero(~(np.abs(bounds - said) <= SAME_DEGREES).all(axis=1) & same).tolist():
-            self._differ("bbox", at[row], bounds[row].tolist(), said[row].tolist())
+        for row in np.flatnonzero(~(np.abs(bounds - described) <= SAME_DEGREES).all(axis=1) & same).tolist():
+            self._differ("bbox", at[row], bounds[row].tolist(), described[row].tolist())
 
     def _keep(self, at: np.ndarray, table: pa.Table) -> None:
         """Keep hashes and land cover, if they have the form that they must have."""
         good = np.ones(len(at), dtype=bool)
-        for column, place in (("s2_sha256", self.said.s2_sha256), ("reference_map_sha256", self.said.map_sha256)):
+        for column, place in (
+            ("s2_sha256", self.described.s2_sha256),
+            ("reference_map_sha256", self.described.map_sha256),
+        ):
             whole = pc.fill_null(pc.match_substring_regex(table[column], "^[0-9a-f]{64}$"), False).to_numpy()
             texts = table[column].filter(pa.array(whole)).to_pylist()
             place[at[whole]] = np.frombuffer(bytes.fromhex("".join(texts)), "uint8").reshape(-1, _SHA256_BYTES)
@@ -208,8 +211,8 @@ class _Check:
         exact = (pixels.astype("float32") / np.float32(SIDE_PX**2) == parts).all(axis=1)
         for row in np.flatnonzero(~exact).tolist():
             self._differ(_CLC[-1], at[row], f"all clc_ columns parts of {SIDE_PX**2} pixels", parts[row].tolist())
-        self.said.pixels[at] = pixels
-        self.said.known[at] = good & exact
+        self.described.pixels[at] = pixels
+        self.described.known[at] = good & exact
 
     def finish(self, metadata: Mapping[bytes, bytes]) -> None:
         """Say what is missing, and hold the whole's bounds against those of the rows."""

@@ -31,6 +31,7 @@ from ben_luigi.domain.formats.tiffheader import TiffHeader, read_header
 from ben_luigi.domain.names import is_v1_name
 from ben_luigi.domain.placement.alignment import v1_sensing_times
 from ben_luigi.domain.placement.grid import PATCH_M
+from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.tiles.nomenclature import Nomenclature
 
 LABELS = "bigearthnet_v1_labels.parquet"
@@ -68,7 +69,7 @@ class V1Patch(NamedTuple):
     acquired: datetime
 
 
-def extract(folder: Path, out: Path, progress: Callable[[float], None] = lambda part: None) -> int:
+def extract(folder: Path, out: Path, progress: OnFraction = ignore_fraction) -> int:
     """Write the files named above from the patches in `folder` to the folder `out`; give the number of patches.
 
     BadInput names patches whose JSON is missing or not what it must be, or that lie elsewhere by their TIFF; of each
@@ -90,8 +91,8 @@ def extract(folder: Path, out: Path, progress: Callable[[float], None] = lambda 
     epsg = np.array([patch.epsg for patch in patches])
     for zone in np.unique(epsg).tolist():
         of_zone = [patches[row] for row in np.flatnonzero(epsg == zone)]
-        place = np.array([(patch.left, patch.top) for patch in of_zone])
-        write_spatial(out, zone, [patch.name for patch in of_zone], place)
+        corners = np.array([(patch.left, patch.top) for patch in of_zone])
+        write_spatial(out, zone, [patch.name for patch in of_zone], corners)
     columns = ([patch[field] for patch in patches] for field in (0, 4, 5, 6))
     table = pa.table([pa.array(c, f.type) for c, f in zip(columns, LABELS_SCHEMA, strict=True)], schema=LABELS_SCHEMA)
     pq.write_table(table, out / LABELS, compression="zstd")
@@ -147,17 +148,17 @@ def _read(folder: Path, name: str) -> V1Patch | BadInput:
         return BadInput(name, expected=expected, found=f"{type(error).__name__}: {error}", remedy=_REMEDY)
 
 
-def _patch(name: str, said: dict[str, Any]) -> V1Patch:
-    left, top, right, bottom = (float(said["coordinates"][corner]) for corner in _CORNERS)
+def _patch(name: str, fields: dict[str, Any]) -> V1Patch:
+    left, top, right, bottom = (float(fields["coordinates"][corner]) for corner in _CORNERS)
     if (right - left, top - bottom) != (PATCH_M, PATCH_M):
         raise ValueError(f"a patch of {right - left:g} m x {top - bottom:g} m")
-    labels, product = said["labels"], said["tile_source"]
+    labels, product = fields["labels"], fields["tile_source"]
     if not isinstance(labels, list) or not all(isinstance(text, str) for text in (product, *labels)):
         raise TypeError("labels and tile_source that are no texts")
     for text in (product, *labels):
         text.encode()  # a surrogate that is alone, which JSON can spell, is no text
-    acquired = datetime.fromisoformat(said["acquisition_date"])
-    return V1Patch(name, _epsg(said["projection"]), left, top, labels, product, acquired)
+    acquired = datetime.fromisoformat(fields["acquisition_date"])
+    return V1Patch(name, _epsg(fields["projection"]), left, top, labels, product, acquired)
 
 
 @lru_cache(maxsize=256)

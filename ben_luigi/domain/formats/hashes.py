@@ -23,7 +23,7 @@ def write_list(rows: Iterable[tuple[str, str]], path: Path) -> str:
     """Publish a list of names, ascending, and sha256; gives the sha256 of the list."""
     digest = hashlib.sha256()
     last = ""
-    with files.published(path) as work, work.open("wb") as file:
+    with files.atomic_write(path) as work, work.open("wb") as file:
         for name, sha256 in chain([("name", "hash-sha256")], rows):
             if last != "name" and not last < name:
                 raise BadArchive(
@@ -68,9 +68,9 @@ def of_folder(folder: Path, processes: int = 1) -> list[tuple[str, str]]:
 
 def _batches(folder: Path) -> Iterator[list[str]]:
     batch: list[str] = []
-    for place, folders, names in os.walk(folder, onerror=_unreadable):
+    for parent, folders, names in os.walk(folder, onerror=_unreadable):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        batch += [f"{place}/{name}" for name in names if name.endswith(_SUFFIX) and not is_hidden(name)]
+        batch += [f"{parent}/{name}" for name in names if name.endswith(_SUFFIX) and not is_hidden(name)]
         while len(batch) >= _AT_ONCE:
             yield batch[:_AT_ONCE]
             del batch[:_AT_ONCE]

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ben_luigi.domain.errors import BadArchive, DamagedFile, some
-from ben_luigi.domain.files import published, raise_if_full, remove, sync, unfinished
+from ben_luigi.domain.files import atomic_write, raise_if_full, remove, sync, unfinished
 from ben_luigi.domain.formats import tarball
 
 SCHEMA = pa.schema(
@@ -129,7 +129,7 @@ def _index(shard: Path, columns: Sequence[object], shard_bytes: int) -> pa.Table
 @contextmanager
 def writing(shard: Path, index: Path) -> Iterator[ShardWriter]:
     """Write a shard and its index: on success both appear, the index first; else neither."""
-    with published(shard) as work:
+    with atomic_write(shard) as work:
         with work.open("wb") as file:
             writer = ShardWriter(file, shard)
             yield writer
@@ -141,7 +141,7 @@ def _publish_index(work: Path, table: pa.Table, shard: Path, index: Path) -> Non
     """Publish the index of a shard that is written to `work`, and about to be published itself."""
     sync(work)
     remove(shard)  # a shard of an earlier run must not stand beside the new index
-    with published(index) as index_work:
+    with atomic_write(index) as index_work:
         pq.write_table(table, index_work, compression="zstd")
 
 
@@ -326,7 +326,7 @@ def export(shard: Path, index: Path, folder: Path, patches: Collection[str] | No
 def _export_patch(file: BinaryIO, rows: pa.Table, folder: Path) -> None:
     members = [_member(file, *place) for place in _places(rows)]
     target = (folder / members[0][0]).parent
-    with published(target) as work:
+    with atomic_write(target) as work:
         work.mkdir()
         for name, data in members:
             (work / Path(name).name).write_bytes(data)

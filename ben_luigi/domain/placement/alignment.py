@@ -144,12 +144,12 @@ def check_v1(folder: Path) -> None:
     zone_of: dict[str, int] = {}
     for epsg, path in spatial_files(folder).items():
         names = read_v1(path)["v1_name"].tolist()
-        twice = [name for name in names if name in zone_of]
-        if twice:
+        duplicates = [name for name in names if name in zone_of]
+        if duplicates:
             raise BadInput(
                 path,
                 expected="v1 patches that no file of another zone has",
-                found=f"{some(twice, 3)}: in that of EPSG:{zone_of[twice[0]]} too",
+                found=f"{some(duplicates, 3)}: in that of EPSG:{zone_of[duplicates[0]]} too",
                 remedy="fetch both files again, or leave [inputs] v1_spatial_dir empty: they are fetched",
             )
         zone_of.update(dict.fromkeys(names, epsg))
@@ -266,8 +266,8 @@ def check_pairs(pairs: pd.DataFrame, source: str) -> None:
     for column, other in (("patch_id", "v1_name"), ("v1_name", "patch_id")):
         if pairs[column].is_unique:
             continue
-        twice = pairs[pairs.duplicated(column, keep=False)].sort_values([column, other])
-        found = some(f"{a} = {b}" for a, b in zip(twice[column], twice[other], strict=True))
+        duplicates = pairs[pairs.duplicated(column, keep=False)].sort_values([column, other])
+        found = some(f"{a} = {b}" for a, b in zip(duplicates[column], duplicates[other], strict=True))
         raise BadAlignment(
             source,
             expected=f"one {other} a {column}",

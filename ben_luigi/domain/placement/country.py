@@ -84,12 +84,12 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _check_crs(collection: dict[str, Any], path: Path) -> None:
     """GeoJSON is in degrees (RFC 7946, 4); files from before that tell another CRS in `crs`."""
-    said = json.dumps(collection.get("crs"))
-    if collection.get("crs") is not None and not any(name in said for name in _DEGREES):
+    crs = json.dumps(collection.get("crs"))
+    if collection.get("crs") is not None and not any(name in crs for name in _DEGREES):
         raise BadInput(
             path,
             expected="longitude and latitude (CRS84, EPSG:4326)",
-            found=f"crs {said[:200]}",
+            found=f"crs {crs[:200]}",
             remedy=f"ogr2ogr -t_srs EPSG:4326 mended.geojson {shlex.quote(str(path))}, or {_REMEDY}",
         )
 
@@ -127,13 +127,13 @@ def _border(name: str, feature: dict[str, Any], path: Path) -> shapely.Geometry:
         mend = f"ogr2ogr -makevalid mended.geojson {shlex.quote(str(path))}"
         raise BadInput(f"{path}, {name}", expected="a valid polygon", found=found, remedy=f"{mend}, or {_REMEDY}")
     west, south, east, north = np.array(list(BOXES.values())).T
-    place = shapely.box(west.min(), south.min(), east.max(), north.max())
-    if not border.intersects(place):
-        exchanged = shapely.transform(border, lambda points: points[:, ::-1]).intersects(place)
+    box = shapely.box(west.min(), south.min(), east.max(), north.max())
+    if not border.intersects(box):
+        exchanged = shapely.transform(border, lambda points: points[:, ::-1]).intersects(box)
         found = "latitude before longitude: " if exchanged else ""
         raise BadInput(
             f"{path}, {name}",
-            expected="longitude before latitude, in degrees, within " + some(f"{edge:g}" for edge in place.bounds),
+            expected="longitude before latitude, in degrees, within " + some(f"{edge:g}" for edge in box.bounds),
             found=found + some(f"{edge:.6g}" for edge in border.bounds),
             remedy=_REMEDY,
         )

@@ -41,9 +41,9 @@ def read(path: Path, epsg: int | None) -> tuple[pa.Array, np.ndarray]:
             raise _bad(path, f"a {column} for each v1 patch", f"{len(values)} rows, {values.null_count} without")
     _check_zone(path, table.schema.metadata or {}, epsg)
     counts = pc.value_counts(names)
-    twice = pc.filter(counts.field("values"), pc.greater(counts.field("counts"), 1))
-    if len(twice):
-        raise _bad(path, "each v1 patch once", f"more than once: {some(twice.to_pylist())}")
+    duplicates = pc.filter(counts.field("values"), pc.greater(counts.field("counts"), 1))
+    if len(duplicates):
+        raise _bad(path, "each v1 patch once", f"more than once: {some(duplicates.to_pylist())}")
     return names, _boxes(path, names, geometries)
 
 

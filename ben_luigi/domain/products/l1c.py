@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadInput, BadProduct, some
-from ben_luigi.domain.files import file_hash, published, write_text
+from ben_luigi.domain.files import atomic_write, file_hash, write_text
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import manifest
 from ben_luigi.domain.products.l1c_container import ANEW, Container, Taken, UnreadableProduct, opened
@@ -61,9 +61,9 @@ def verify(path: Path, name: ProductName, taken: Taken | None = None) -> Verific
     found = inspect(path, taken)
     if found.name != name:
         raise BadProduct(path, expected=f"product {name}", found=f"product {found.name}", remedy=ANEW)
-    said = [f"{word} {some(members)}" for word, members in (("damaged", found.damaged), ("missing", found.missing))]
+    problems = [f"{word} {some(members)}" for word, members in (("damaged", found.damaged), ("missing", found.missing))]
     if found.damaged or found.missing:
-        listed = "; ".join(text for text in said if not text.endswith(" "))
+        listed = "; ".join(text for text in problems if not text.endswith(" "))
         raise BadProduct(path, expected=f"every member as {manifest.NAME} states it", found=listed, remedy=ANEW)
     return found
 
@@ -157,7 +157,7 @@ def unpack(source: Path, into: Path) -> Path:
     `source` is a zip, or a folder, which is copied. What is written is verified against the manifest on the way: the
     source may have been replaced since it was found in order. Raises BadProduct.
     """
-    with opened(source) as product, published(into / str(product.name)) as work:
+    with opened(source) as product, atomic_write(into / str(product.name)) as work:
         listed = _manifest(product)
         for folder in product.folders:
             (work / folder).mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def _complete(source: Path, work: Path) -> None:
             _log.warning("%s: created %s/%s/%s, which is missing", source, parent, folders[0].name, needed)
 
 
-def drift(path: Path, published_sha256: str, sha256: str | None = None) -> str:
+def deviation(path: Path, published_sha256: str, sha256: str | None = None) -> str:
     """How a zip differs from the published one: "same", "repacked, imagery intact", or which members are damaged.
 
     `sha256` is the zip's, if it is known already.

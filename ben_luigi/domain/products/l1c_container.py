@@ -271,9 +271,9 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
             raise _refused(path, name, f"a path of more than {_PATH_BYTES:,} bytes")
         if "\\" in name or not name.isprintable():
             raise _refused(path, name, "a name with a backslash or control character")
-    twice = [name for name, times in Counter(name.removesuffix("/") for name in names).items() if times > 1]
-    if twice:
-        raise _refused(path, some(sorted(twice)), "there twice")
+    duplicates = [name for name, times in Counter(name.removesuffix("/") for name in names).items() if times > 1]
+    if duplicates:
+        raise _refused(path, some(sorted(duplicates)), "there twice")
 
 
 def _only_top(path: Path, names: Sequence[str]) -> str:

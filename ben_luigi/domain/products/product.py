@@ -172,8 +172,8 @@ def read_product(folder: Path, side_m: int, *, check_extent: bool = True, accept
     bands = _bands(folder, name)
     square = tile_square(name, side_m)
     if not check_extent:
-        place = _described(bands["B02"], name)
-        square = Square(place[6], place[9], side_m, name.epsg)
+        georeference = _described(bands["B02"], name)
+        square = Square(georeference[6], georeference[9], side_m, name.epsg)
     for band, path in bands.items():
         _check_raster(path, name, square, RESOLUTION_M[band])
     offsets = _offsets(root, folder)

@@ -20,6 +20,7 @@ from ben_luigi.domain.errors import BadName, Sen2CorError, some
 from ben_luigi.domain.files import remove
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products.product import BANDS, band_files
+from ben_luigi.domain.progress import OnFraction, ignore_fraction
 
 PROGRAM = "L2A_Process"
 VERSION = "2.11"
@@ -54,7 +55,7 @@ def version(executable: str) -> str:
     """The version that the program says of itself in its help, such as `02.11.00`; Sen2CorError if it says none."""
     program = find_executable(executable)
     try:
-        said = subprocess.run(
+        output_text = subprocess.run(
             [program, "-h"],
             env=_environment(),
             capture_output=True,
@@ -70,20 +71,18 @@ def version(executable: str) -> str:
             found=str(error),
             remedy="check [sen2cor] executable; ben-luigi install-sen2cor installs it",
         ) from error
-    match = re.search(r"Sen2Cor\)\.\s+Version:\s+(\d+(?:\.\d+)+)", said.stdout + said.stderr)
+    match = re.search(r"Sen2Cor\)\.\s+Version:\s+(\d+(?:\.\d+)+)", output_text.stdout + output_text.stderr)
     if match is None:
         raise Sen2CorError(
             program,
             expected="help that begins with a version",
-            found=(said.stdout + said.stderr)[:200],
+            found=(output_text.stdout + output_text.stderr)[:200],
             remedy="check [sen2cor] executable; ben-luigi install-sen2cor installs it",
         )
     return match[1]
 
 
-def convert(
-    safe: Path, executable: str, work: Path, log: Path, progress: Callable[[float], None] = lambda part: None
-) -> Path:
+def convert(safe: Path, executable: str, work: Path, log: Path, progress: OnFraction = ignore_fraction) -> Path:
     """Convert the L1C `.SAFE` folder `safe` and give the L2A `.SAFE` folder, below `work`, which is emptied first.
 
     What the program prints is in `log`; `progress` is called with the part that it says is done, from 0 to 1.
@@ -107,13 +106,13 @@ def convert(
                 found=str(error),
                 remedy="check [sen2cor] executable; ben-luigi install-sen2cor installs it",
             ) from error
-    said = _end_of(log, _JUDGED_BYTES)
-    failure = _judge(code, said, output, name)
+    output_text = _end_of(log, _JUDGED_BYTES)
+    failure = _judge(code, output_text, output, name)
     if failure:
         raise Sen2CorError(
             f"{name.tile_key}: {safe.name}",
             expected=f"exit code 0, the line {_CLOSING_LINE.decode()!r}, and one L2A product with 12 bands",
-            found=f"{failure}; {_exit(code)}; the last lines of {log}: {_last_lines(said)}",
+            found=f"{failure}; {_exit(code)}; the last lines of {log}: {_last_lines(output_text)}",
             remedy=f"read {log}, then run again",
         )
     return _products(output)[0]
@@ -126,8 +125,8 @@ def _environment() -> dict[str, str]:
 
 def _part_done(log: Path) -> float:
     """The last of the lines `Progress[%]: 12.50 : ...` in what the program has printed so far, as a part."""
-    said = _PROGRESS.findall(_end_of(log, _TAIL_BYTES))
-    return min(float(said[-1]) / 100, 1.0) if said else 0.0
+    output_text = _PROGRESS.findall(_end_of(log, _TAIL_BYTES))
+    return min(float(output_text[-1]) / 100, 1.0) if output_text else 0.0
 
 
 def _end_of(log: Path, most_bytes: int) -> bytes:
@@ -151,11 +150,11 @@ def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None
             watch()
 
 
-def _judge(code: int, said: bytes, output: Path, name: ProductName) -> str:
+def _judge(code: int, output_text: bytes, output: Path, name: ProductName) -> str:
     """What is wrong with a run, "" if nothing is."""
     if code != 0:
         return "it failed"
-    if _CLOSING_LINE not in said:
+    if _CLOSING_LINE not in output_text:
         return "it stopped without its closing line"
     products = _products(output)
     if len(products) != 1:
@@ -190,6 +189,6 @@ def _exit(code: int) -> str:
     return f"killed by {signal.Signals(-code).name}" + (", as when memory is short" if -code == signal.SIGKILL else "")
 
 
-def _last_lines(said: bytes) -> str:
-    lines = [line.strip() for line in said[-8192:].decode(errors="replace").splitlines() if line.strip()]
+def _last_lines(output_text: bytes) -> str:
+    lines = [line.strip() for line in output_text[-8192:].decode(errors="replace").splitlines() if line.strip()]
     return " | ".join(lines[-_LAST_LINES:]) or "(nothing)"

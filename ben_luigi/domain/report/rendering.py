@@ -63,8 +63,8 @@ def read_colours(path: Path) -> dict[int, tuple[int, int, int]]:
 
 def true_colour(reflectance: np.ndarray) -> np.ndarray:
     """The picture of surface reflectance * 10,000 in red, green, blue (row, col, 3): full brightness at 0.25."""
-    part = np.clip(reflectance / _BRIGHT, 0, 1) ** (1 / _GAMMA)
-    return np.asarray(np.round(255 * part).astype("uint8"))
+    fraction = np.clip(reflectance / _BRIGHT, 0, 1) ** (1 / _GAMMA)
+    return np.asarray(np.round(255 * fraction).astype("uint8"))
 
 
 def read_rgb(shard: ShardReader, patch_id: str, *, boa_offset: bool = False) -> np.ndarray:
@@ -90,9 +90,9 @@ def rgb_overview(shard: ShardReader, grid: PatchGrid, *, boa_offset: bool = Fals
     picture = np.zeros((grid.patches_a_side * px, grid.patches_a_side * px, 4), "uint8")
     for patch_id in shard.patch_ids:
         pixels = read_rgb(shard, patch_id, boa_offset=boa_offset).reshape(px, _SIDE_PX // px, px, _SIDE_PX // px, 3)
-        place = _on_overview(PatchId.parse(patch_id), px)
-        picture[(*place, slice(3))] = true_colour(pixels.mean(axis=(1, 3)))
-        picture[(*place, 3)] = 255
+        position = _on_overview(PatchId.parse(patch_id), px)
+        picture[(*position, slice(3))] = true_colour(pixels.mean(axis=(1, 3)))
+        picture[(*position, 3)] = 255
     return picture
 
 
@@ -138,8 +138,8 @@ def webp(picture: np.ndarray) -> bytes:
 def geotiff(picture: np.ndarray, square: Square) -> bytes:
     """A picture of a square on the ground as GeoTIFF in its UTM zone."""
     pixel_m = square.side_m / len(picture)
-    place = from_origin(square.left, square.top, pixel_m, pixel_m)
-    return _encoded(picture, driver="GTiff", crs=f"EPSG:{square.epsg}", transform=place, compress="deflate")
+    position = from_origin(square.left, square.top, pixel_m, pixel_m)
+    return _encoded(picture, driver="GTiff", crs=f"EPSG:{square.epsg}", transform=position, compress="deflate")
 
 
 def map_picture(codes: np.ndarray, colours: Mapping[int, tuple[int, int, int]]) -> np.ndarray:
@@ -159,7 +159,7 @@ def map_png(codes: np.ndarray, colours: Mapping[int, tuple[int, int, int]]) -> b
 def palette_png(index: np.ndarray, colours: Sequence[tuple[int, int, int] | None]) -> bytes:
     """An array (row, col) of places in `colours` as PNG; None is transparent."""
     table = dict(enumerate(colour or _CLEAR for colour in colours))
-    clear = [place for place, colour in enumerate(colours) if colour is None]
+    clear = [position for position, colour in enumerate(colours) if colour is None]
     return _encoded(index[:, :, None].astype("uint8"), driver="PNG", palette=table, nodata=clear[0] if clear else None)
 
 

@@ -7,7 +7,7 @@ bytes; those of `times.html` are other ones in each run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from ben_luigi.domain.dataset.metadata import FLAGS
 from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.placement.grid import SPLITS
+from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.report import rendering, report_search, report_tiles, report_times
 from ben_luigi.domain.report import report_words as words
 from ben_luigi.domain.report.report_counts import Counts, examples
@@ -31,7 +32,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 _ASSETS = ("report.css", "report.js")
 
 
-def write_report(folder: Path, sources: Sources, progress: Callable[[float], None] = lambda part: None) -> None:
+def write_report(folder: Path, sources: Sources, progress: OnFraction = ignore_fraction) -> None:
     """Write the report into `folder`, which need not exist. Memory: that of the metadata's rows, and 20 bytes a row."""
     rows = sources.rows.sort_by("patch_id")
     counts = Counts.of(rows, sources.nomenclature.classes)
@@ -51,8 +52,8 @@ def _by_tile(tiles: Sequence[Tile], patch_ids: pa.ChunkedArray) -> list[tuple[Ti
     """The tiles in the order of their keys, and which of the ascending patch ids are theirs."""
     names = pc.utf8_slice_codeunits(patch_ids, 0, stop=-len("_xx_yy")).combine_chunks().dictionary_encode()
     starts = np.searchsorted(names.indices.to_numpy(), np.arange(len(names.dictionary) + 1))
-    place = {name: slice(*starts[at : at + 2].tolist()) for at, name in enumerate(names.dictionary.to_pylist())}
-    return [(tile, place.get(tile.name.tile_name, slice(0, 0))) for tile in sorted(tiles, key=lambda tile: tile.key)]
+    rows_of = {name: slice(*starts[at : at + 2].tolist()) for at, name in enumerate(names.dictionary.to_pylist())}
+    return [(tile, rows_of.get(tile.name.tile_name, slice(0, 0))) for tile in sorted(tiles, key=lambda tile: tile.key)]
 
 
 class _Pages:
@@ -76,7 +77,7 @@ class _Pages:
             figure=lambda text: f"{int(text):,}" if text.isdigit() and len(text) < 12 else text,
             day=lambda time: f"{time.day} {time:%B %Y}",
             css=lambda colour: "#{:02x}{:02x}{:02x}".format(*colour),
-            shade=lambda part: f"background:rgb(var(--shade)/{part:.2f})" if part >= 0.005 else "",
+            shade=lambda fraction: f"background:rgb(var(--shade)/{fraction:.2f})" if fraction >= 0.005 else "",
             setting=_setting,
         )
 
@@ -171,7 +172,7 @@ class _Pages:
         codes = {entry["name"]: entry["codes"] for entry in self._legend()}
         total = int(counts.by_split.sum())
         of_country = np.maximum(counts.country_by_split.sum(axis=1), 1)
-        of_class = np.maximum(counts.together.diagonal(), 1)
+        of_class = np.maximum(counts.co_occurrence.diagonal(), 1)
         present = np.flatnonzero(counts.country_by_split.sum(axis=1)).tolist()
         return {
             "total": total,
@@ -180,7 +181,7 @@ class _Pages:
             "per_patch": f"{counts.labels.sum() / max(total, 1):.2f}",
             "by_country": words.rows(COUNTRIES, counts.country_by_split, published.country),
             "by_label": words.rows(counts.classes, counts.label_by_split, published.label, codes),
-            "countries": [COUNTRIES[place] for place in present],
+            "countries": [COUNTRIES[rows_of] for rows_of in present],
             "label_by_country": [
                 {
                     "name": name,
@@ -191,7 +192,7 @@ class _Pages:
             ],
             "together": [
                 {"name": name, "count": int(row[at]), "cells": (row / of_class[at]).tolist()}
-                for at, (name, row) in enumerate(zip(counts.classes, counts.together, strict=True))
+                for at, (name, row) in enumerate(zip(counts.classes, counts.co_occurrence, strict=True))
             ],
         }
 

@@ -62,7 +62,7 @@ class Counts:
         return np.stack([self.labels[self.country == place].sum(axis=0) for place in range(len(COUNTRIES))], axis=1)
 
     @cached_property
-    def together(self) -> np.ndarray:
+    def co_occurrence(self) -> np.ndarray:
         """Patches (class, class) that have both; on the diagonal those that have the class."""
         member = self.labels.astype("float64")  # exact, and multiplied by BLAS
         return np.asarray((member.T @ member).astype("int64"))

@@ -54,7 +54,7 @@ def tile_script(tile: Tile, rows: pa.Table, labels: np.ndarray, shown: Mapping[s
             "patch_m": PATCH_M,
             "side": tile.grid.patches_a_side,
             "states": tile.states,
-            "labels": ["".join(_DIGITS[place] for place in np.flatnonzero(row)) for row in labels],
+            "labels": ["".join(_DIGITS[position] for position in np.flatnonzero(row)) for row in labels],
             "country": "".join(_DIGITS[COUNTRIES.index(name)] for name in rows["country"].to_pylist()),
             "flags": "".join(str(a + 2 * b) for a, b in zip(snow, cloud, strict=True)),
             "s1": s1,
@@ -69,7 +69,7 @@ def tile_script(tile: Tile, rows: pa.Table, labels: np.ndarray, shown: Mapping[s
 def _shortened(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """The beginnings of the names, and each name as a number of its beginning, `:` and its last two fields."""
     parts = [name.rsplit("_", 2) for name in names]
-    number = {first: place for place, first in enumerate(sorted({first for first, _, _ in parts}))}
+    number = {first: position for position, first in enumerate(sorted({first for first, _, _ in parts}))}
     return list(number), [f"{number[first]}:{x}_{y}" for first, x, y in parts]
 
 

@@ -130,24 +130,24 @@ class Tile:
     def with_flags(self, patch_ids: Sequence[str], flagged: Sequence[bool]) -> Tile:
         """The tile with capitals for its flagged patches; BadTable unless `patch_ids` are those that have a split."""
         patches = [PatchId.parse(patch_id) for patch_id in patch_ids]
-        places = [patch.x * self.grid.patches_a_side + patch.y for patch in patches]
+        positions = [patch.x * self.grid.patches_a_side + patch.y for patch in patches]
         states = list(self.states)
-        if places != [place for place, state in enumerate(states) if state in IN_SPLIT]:
+        if positions != [position for position, state in enumerate(states) if state in IN_SPLIT]:
             raise BadTable(
                 f"{self.key}: metadata",
                 expected=f"{self.labelled} rows, one a labelled patch",
-                found=f"{len(places)} rows, or those of other patches",
+                found=f"{len(positions)} rows, or those of other patches",
                 remedy="remove metadata*.parquet in dataset/ and run again",
             )
-        for place, flag in zip(places, flagged, strict=True):
-            states[place] = states[place].upper() if flag else states[place]
+        for position, flag in zip(positions, flagged, strict=True):
+            states[position] = states[position].upper() if flag else states[position]
         return replace(self, states="".join(states))
 
 
 def grid_png(tile: Tile) -> bytes:
     """The picture of a tile's grid, a pixel a patch."""
     side = tile.grid.patches_a_side
-    order = {state.character: place for place, state in enumerate(STATES)}
+    order = {state.character: position for position, state in enumerate(STATES)}
     index = np.array([order[state] for state in tile.states], "uint8").reshape(side, side).T
     return rendering.palette_png(index, [state.colour for state in STATES])
 
@@ -174,11 +174,11 @@ def quicklooks(tile: Tile, chosen: Mapping[str, bool], colours: Mapping[int, Col
     """File name and content of the pictures of the patches that are shown."""
     with ShardReader(tile.patches) as shard, ShardReader(tile.maps) as maps:
         for patch_id, has_map in chosen.items():
-            place = patch_id[-5:]
+            position = patch_id[-5:]
             reflectance = rendering.read_rgb(shard, patch_id, boa_offset=bool(tile.facts["boa_offset"]))
-            yield f"{place}.webp", rendering.webp(rendering.true_colour(reflectance))
+            yield f"{position}.webp", rendering.webp(rendering.true_colour(reflectance))
             if has_map:
-                yield f"{place}.png", rendering.map_png(rendering.read_codes(maps, patch_id), colours)
+                yield f"{position}.png", rendering.map_png(rendering.read_codes(maps, patch_id), colours)
 
 
 def missing(tiles: Sequence[Tile]) -> list[tuple[str, str, int, list[str]]]:

@@ -33,8 +33,10 @@ def read_times(folder: Path) -> list[TaskTime]:
     for path in sorted(folder.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                said = json.loads(line)
-                one = TaskTime(said["task"], said["family"], float(said["began"]), float(said["seconds"]), path.stem)
+                record = json.loads(line)
+                one = TaskTime(
+                    record["task"], record["family"], float(record["began"]), float(record["seconds"]), path.stem
+                )
             except (ValueError, KeyError, TypeError):
                 continue
             if one.task not in found or found[one.task].began < one.began:

@@ -88,7 +88,7 @@ def facts(tile: Tile) -> list[tuple[str, str]]:
     longitude, latitude = report_map.centre(tile.square)
     facts, l1c = tile.facts, tile.facts.get("l1c", {})
     square = tile.square
-    said = {
+    facts = {
         "L2A product": facts["l2a_name"],
         "sensing time": facts["start_time"],
         "baseline": facts["baseline"],
@@ -107,7 +107,7 @@ def facts(tile: Tile) -> list[tuple[str, str]]:
         "written patches": f"{tile.written:,}",
         "reference maps": f"{facts['reference_maps']:,}",
     }
-    return [(name, str(value)) for name, value in said.items() if value]
+    return [(name, str(value)) for name, value in facts.items() if value]
 
 
 def lead(sources: Sources) -> str:

@@ -202,10 +202,10 @@ def _checked(rows: Sequence[_Row], layer: Declared) -> tuple[np.ndarray, dict[in
     return geometries, {rows[place][0]: faults[place] for place in sorted(faults)}
 
 
-def _code(said: object) -> int | None:
+def _code(value: object) -> int | None:
     """A code as a number, in whatever form the column has it; None if it is none."""
     try:
-        number = float(str(said))
+        number = float(str(value))
     except ValueError:
         return None
     return int(number) if number.is_integer() else None

@@ -148,16 +148,16 @@ def polygons(blobs: Sequence[object]) -> tuple[np.ndarray, dict[int, str]]:
     And, by place, what is there instead of a polygon with finite coordinates.
     """
     wkb = _wkb(blobs)
-    faults = {place: "what is no GeoPackage geometry" for place, one in enumerate(wkb) if one == b""}
+    faults = {row: "what is no GeoPackage geometry" for row, one in enumerate(wkb) if one == b""}
     wkb[list(faults)] = None
-    there = np.array([place for place, one in enumerate(wkb) if one is not None], dtype="int64")
-    for place, what in _wrong_kinds(wkb[there]).items():
-        faults[int(there[place])], wkb[there[place]] = what, None
+    there = np.array([row for row, one in enumerate(wkb) if one is not None], dtype="int64")
+    for row, what in _wrong_kinds(wkb[there]).items():
+        faults[int(there[row])], wkb[there[row]] = what, None
     with np.errstate(invalid="ignore"):  # GEOS notices infinity, and so do we
         found = shapely.from_wkb(wkb, on_invalid="ignore")
         finite = np.isfinite(shapely.area(found))
-    for place in there[~finite[there]].tolist():
-        faults.setdefault(place, _why(wkb[place], found[place]))
+    for row in there[~finite[there]].tolist():
+        faults.setdefault(row, _why(wkb[row], found[row]))
     found[[*faults, *np.flatnonzero(shapely.is_empty(found))]] = None
     return found, faults
 
@@ -165,8 +165,8 @@ def polygons(blobs: Sequence[object]) -> tuple[np.ndarray, dict[int, str]]:
 def _wkb(blobs: Sequence[object]) -> np.ndarray:
     """The WKB behind the header (2.1.3) of each; None where there is none, b"" where there is no such header."""
     wkb = np.full(len(blobs), None, dtype=object)
-    there = [place for place, blob in enumerate(blobs) if blob is not None]
-    with_header = [blob if isinstance(blob, bytes) else b"" for blob in (blobs[place] for place in there)]
+    there = [row for row, blob in enumerate(blobs) if blob is not None]
+    with_header = [blob if isinstance(blob, bytes) else b"" for blob in (blobs[row] for row in there)]
     heads = np.frombuffer(b"".join([blob[:8].ljust(8, b"\0") for blob in with_header]), "u1").reshape(-1, 8)
     flags = heads[:, 3]
     start = 8 + np.array(_ENVELOPE_BYTES)[(flags >> 1) & 7]
@@ -189,7 +189,7 @@ def _wrong_kinds(wkb: np.ndarray) -> dict[int, str]:
     flat = kind % 1000
     of_polygons = (read("parts", "order") == 0) | (part % 1000 == _POLYGON)
     right = (kind < 4000) & ((flat == _POLYGON) | ((flat == _MULTIPOLYGON) & of_polygons))
-    return {place: _kind(int(kind[place]), int(part[place])) for place in np.flatnonzero(~right).tolist()}
+    return {row: _kind(int(kind[row]), int(part[row])) for row in np.flatnonzero(~right).tolist()}
 
 
 def _kind(kind: int, part: int) -> str:

@@ -100,13 +100,13 @@ def read_nomenclature(path: Path) -> Nomenclature:
             remedy="correct it: [metadata] nomenclature names the file",
         ) from error
     pairs = [(code, name) for name, codes in classes for code in codes]
-    twice = sorted({code for code, _ in pairs if sum(other == code for other, _ in pairs) > 1})
+    duplicates = sorted({code for code, _ in pairs if sum(other == code for other, _ in pairs) > 1})
     stray = sorted({code for code, _ in pairs} - set(clc))
-    if twice or stray:
+    if duplicates or stray:
         raise BadInput(
             path,
             expected="each code once, and in [clc]",
-            found=f"twice: {twice}; not in [clc]: {stray}",
+            found=f"twice: {duplicates}; not in [clc]: {stray}",
             remedy="correct it: [metadata] nomenclature names the file",
         )
     return Nomenclature(tuple(name for name, _ in classes), dict(pairs), clc)

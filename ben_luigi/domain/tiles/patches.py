@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ben_luigi.domain.formats import geotiff, shards, tarball
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid
 from ben_luigi.domain.products.product import BANDS, RESOLUTION_M, Product
+from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.tiles.decoding import Column, decode
 
 ARCHIVE = "BigEarthNet-S2"
@@ -40,7 +40,7 @@ def cut(
     index: Path,
     *,
     threads: int = 1,
-    progress: Callable[[float], None] = lambda part: None,
+    progress: OnFraction = ignore_fraction,
 ) -> np.ndarray:
     """Write the wanted patches that are valid to `shard` and its `index`, and tell which those are.
 

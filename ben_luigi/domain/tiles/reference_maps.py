@@ -6,7 +6,6 @@ overlap, and 999 where there is none. One rasterisation of the whole tile gives 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from rasterio.transform import from_origin
 from ben_luigi.domain.formats import geotiff, shards
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid
+from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.tiles.clc import Polygons
 from ben_luigi.domain.tiles.decoding import CACHE_BYTES
 from ben_luigi.domain.tiles.nomenclature import NO_CLC
@@ -43,7 +43,7 @@ def make_maps(
     shard: Path,
     index: Path,
     *,
-    progress: Callable[[float], None] = lambda part: None,
+    progress: OnFraction = ignore_fraction,
 ) -> pd.DataFrame:
     """Write the reference maps of the `written` patches that some CLC polygon reaches into, and count their classes.
 
@@ -60,10 +60,10 @@ def make_maps(
         for done, (x, y) in enumerate(zip(*np.divmod(written, grid.patches_a_side), strict=True)):
             patch = PatchId(grid.tile_name, int(x), int(y))
             pixels = burnt.on_patch(patch.x, patch.y)
-            place = grid.square.left + patch.x * PATCH_M, grid.square.top - patch.y * PATCH_M
-            data = kind.pack(pixels, *place)
+            corner = grid.square.left + patch.x * PATCH_M, grid.square.top - patch.y * PATCH_M
+            data = kind.pack(pixels, *corner)
             if done == 0:
-                kind.check(data, pixels, *place)
+                kind.check(data, pixels, *corner)
             writer.add(str(patch), member_name(patch), data)
             if done % 256 == 0:
                 progress(done / len(written))

@@ -22,20 +22,20 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
     Raises TransientError if another process has it.
     """
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as part:
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as partial:
         try:
-            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(partial, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Another process may have given it its final name before we got the lock.
-            ours = os.path.samestat(os.fstat(part.fileno()), path.stat())
+            ours = os.path.samestat(os.fstat(partial.fileno()), path.stat())
         except (BlockingIOError, FileNotFoundError):
             ours = False
         if not ours:
             raise TransientError(path, found="another process is fetching it")
         try:
-            yield part
+            yield partial
         finally:
-            part.flush()
-            if not os.fstat(part.fileno()).st_size:
+            partial.flush()
+            if not os.fstat(partial.fileno()).st_size:
                 path.unlink(missing_ok=True)
 
 
