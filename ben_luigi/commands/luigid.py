@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     _configure_scheduler()
     os.umask(0o077)  # for state, log and pidfile
     logging.getLogger("luigi.scheduler").setLevel(logging.WARNING)  # it says each word of each worker
-    logging.getLogger("tornado.access").setLevel(logging.WARNING)  # a line per request, and each worker pings
+    logging.getLogger("tornado.access").setLevel(logging.ERROR)  # a line per request, and each worker pings
     luigi.server.Scheduler = CentralScheduler  # type: ignore[attr-defined]  # luigid has no option for it
     luigi.server.app = partial(_guarded, luigi.server.app, listens.address)
     luigi.server._init_api = partial(_listening, luigi.server._init_api)

@@ -55,7 +55,6 @@ _LUIGIS = {
 _AGAIN = "un the same command again: only what is missing is made."
 _ADVICE: dict[int, str] = {
     ExitCode.WRONG_ARGUMENTS: "Correct the arguments, as is said above.",
-    ExitCode.ALREADY_RUNNING: "The other run, which is named above, makes it.",
     ExitCode.WAITS_FOR_PERSON: f"Correct what is said above, and r{_AGAIN}",
     ExitCode.FAILED: f"R{_AGAIN}",
 }
@@ -318,6 +317,8 @@ def configure(*, writes: bool = True) -> None:
 
 def _say_result(task: luigi.Task, code: int) -> None:
     name, folder = task.task_family, config.data_dir() / config.result_folder()
+    if code == ExitCode.ALREADY_RUNNING:
+        return  # which is said
     if code:
         print(f"\n{name} is not complete (exit code {code}).")
         print(_ADVICE.get(code, _ADVICE[ExitCode.FAILED]))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import luigi
 
 from ben_luigi import screen, signals, terminal
-from ben_luigi.stages.prerequisites import FindAccount, FindSen2Cor, GivenInput
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.stages.prerequisites import FetchInput, FindAccount, FindSen2Cor, GivenInput, TryInput
 from ben_luigi.stages.retention import retire_after
 from ben_luigi.state import failures, timing
 
@@ -27,7 +28,8 @@ def _failed(task: luigi.Task, error: BaseException) -> None:
     terminal.end(task.task_id)
     terminal.task(task.task_id, task.task_family, screen.FAILED)
     if isinstance(error, Exception):  # not one that was only stopped
-        failures.note(task, error, needs_person=isinstance(task, GivenInput | FindSen2Cor | FindAccount))
+        is_given = isinstance(error, BadInput) and not isinstance(task, FetchInput | TryInput)
+        failures.note(task, error, needs_person=is_given or isinstance(task, GivenInput | FindSen2Cor | FindAccount))
 
 
 def _found_complete(task: luigi.Task) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from difflib import get_close_matches
 
 import luigi
 from luigi.parameter import ParameterException
@@ -16,8 +15,7 @@ from luigi.task_register import TaskClassException
 
 from ben_luigi import config
 from ben_luigi.domain.dataset.estimate import Work
-from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
-from ben_luigi.domain.names import is_tile_key
+from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
 from ben_luigi.domain.report.report_times import read_times
 from ben_luigi.stages.archives import CompressPart, HashTar, JoinParts
 from ben_luigi.stages.atmosphere import ConvertToL2A
@@ -25,7 +23,7 @@ from ben_luigi.stages.download import DownloadL1C
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.prerequisites import FetchInput, GivenInput, input_source, side_m
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
-from ben_luigi.stages.resolve import known_tiles
+from ben_luigi.stages.resolve import check_tile, known_tiles
 from ben_luigi.stages.survey import Stage, at_rest, sizes, work
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import failures, timing
@@ -126,20 +124,8 @@ def at_once() -> dict[str, int]:
 def check_arguments(task: luigi.Task) -> None:
     """BadName or BadArgument, with what is right, if a task cannot have its arguments, as a tile that there is not."""
     tile = str(getattr(task, "tile", ""))
-    if tile and not is_tile_key(tile):
-        expected = "a tile key, MGRS square and sensing date, as 33UUP_20170613"
-        raise BadName(f"--tile {tile}", expected=expected, found="another form", remedy="correct it")
-    known: dict[str, object] = {}
-    with suppress(PipelineError):  # the run says it
-        known.update(known_tiles())
-    if tile and known and tile not in known:
-        near = get_close_matches(tile, known, n=1)
-        raise BadName(
-            f"--tile {tile}",
-            expected=f"one of {some(known)}",
-            found=f"none of that name; did you mean {near[0]}?" if near else "none of that name",
-            remedy="correct it; [dataset] tiles says which tiles count",
-        )
+    if tile:
+        check_tile(tile)
     if isinstance(task, PipelineTask):
         try:
             task.check_arguments()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.resolve import Resolution
-from ben_luigi.domain.errors import BadInput, BadName, CdseError, DamagedFile, some
+from ben_luigi.domain.errors import BadInput, BadName, CdseError, DamagedFile, PipelineError, some
 from ben_luigi.domain.names import ProductName, is_tile_key
 from ben_luigi.domain.placement.grid import check_squares
 from ben_luigi.domain.products import l1c, product
@@ -94,23 +96,26 @@ def product_of(tile: str) -> ProductName:
     """The product of a tile key; BadName if it is none of `tiles()`."""
     known = tiles()
     if tile not in known:
+        near = get_close_matches(tile, known, n=1)
         raise BadName(
-            f"tile {tile!r}", expected=f"one of {some(known)}", found="another", remedy="correct the tile key"
+            f"tile {tile}",
+            expected=f"one of {some(known)}",
+            found=f"none of that name; did you mean {near[0]}?" if near else "none of that name",
+            remedy="correct the tile key; [dataset] tiles says which tiles count",
         )
     return known[tile]
 
 
 def check_tile(tile: str) -> None:
-    """BadName if it is no tile key of `tiles()`, or, while the list of products is yet to come, no tile key at all."""
-    if known_tiles():
+    """BadName if it is no tile key, or none of `tiles()` as far as they are known."""
+    if not is_tile_key(tile):
+        expected = "a tile key, MGRS square and sensing date, as 33UUP_20170613"
+        raise BadName(f"tile {tile}", expected=expected, found="another form", remedy="correct the tile key")
+    is_known = False
+    with suppress(PipelineError):  # the run says it
+        is_known = bool(known_tiles())
+    if is_known:
         product_of(tile)
-    elif not is_tile_key(tile):
-        raise BadName(
-            f"tile {tile!r}",
-            expected="a tile key, as 33UUP_20170613",
-            found="a text of another form",
-            remedy="correct the tile key",
-        )
 
 
 def known_tiles() -> dict[str, ProductName]:
@@ -155,7 +160,10 @@ class OverTiles(PipelineTask):
         return self.tile_tasks() if known_tiles() else []
 
     def needs(self) -> list[luigi.Task]:
-        """What is needed of tiles, now that they are known."""
+        """What is needed of tiles, now that they are known; BadName if the one that is asked for is none of them."""
+        tile = str(getattr(self, "tile", ""))
+        if tile:
+            product_of(tile)
         return [*self.tile_tasks()]
 
     @cached_property

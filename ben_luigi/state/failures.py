@@ -18,7 +18,7 @@ import luigi
 from ben_luigi import config
 from ben_luigi.domain import private
 from ben_luigi.domain.cdse.errors import PermanentError, RestingError
-from ben_luigi.domain.errors import BadOption, DiskError, PipelineError
+from ben_luigi.domain.errors import DiskError, PipelineError
 from ben_luigi.state import records
 
 _log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Failure:
 def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> None:
     """Remember that a task failed. On a full disk there is nothing to remember it by: only the log says it then."""
     message = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
-    lasting = isinstance(error, PermanentError | DiskError | BadOption) and not isinstance(error, RestingError)
+    lasting = isinstance(error, PermanentError | DiskError) and not isinstance(error, RestingError)
     failure = Failure(
         task=str(task),
         tile=str(getattr(task, "tile", "")),

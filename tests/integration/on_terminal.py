@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from tests.integration.running import ROOT, environment
 from tests.integration.stopping import living, wait_for
+
+_GRACE_S = 30.0
 
 
 class OnTerminal:
@@ -70,7 +73,13 @@ class OnTerminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
 
     def left(self) -> list[str]:
-        """Processes that it has started and not ended."""
+        """Processes that it has started and not ended; those that have been killed are given the time to go."""
+        deadline = time.monotonic() + _GRACE_S
+        while (found := self._living()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+    def _living(self) -> list[str]:
         found = set(living(self.folder))
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):

@@ -46,7 +46,7 @@ def test_a_damaged_product_stops_its_tile_and_no_other(sample_world: World, l2a_
     (tmp_path / "l2a" / "readme.txt").write_text("not a product")
     config = configuration(tmp_path, sample_world, inputs={"l2a_dir": folder})
     run = pipeline(tmp_path, config=config)
-    assert run.code == 30, run.said
+    assert run.code == 20, run.said
     (line,) = [line for line in run.said.splitlines() if "failed " in line and f"(tile={BAD})" in line]
     assert band.name in line and "expected" in line and "next" in line
     assert (run.data / "reference_maps" / f"{GOOD}.tar").exists()
@@ -68,14 +68,14 @@ def test_a_missing_band_is_named(sample_world: World, l2a_dir: Path, tmp_path: P
     next(bad.glob("GRANULE/*/IMG_DATA/R20m/*_B8A_20m.jp2")).unlink()
     config = configuration(tmp_path, sample_world, inputs={"l2a_dir": folder})
     run = pipeline(tmp_path, "ReadProduct", "--tile", BAD, config=config)
-    assert run.code == 30
+    assert run.code == 20
     assert f"{BAD}: {bad.name}; expected: one file of band B8A" in run.said
 
 
 def test_a_tile_of_another_size_is_refused(sample_world: World, l2a_dir: Path, tmp_path: Path) -> None:
     config = configuration(tmp_path, sample_world, inputs={"l2a_dir": l2a_dir}, tile={"side_m": 109_800})
     run = pipeline(tmp_path, "ReadProduct", "--tile", BAD, config=config)
-    assert run.code == 30
+    assert run.code == 20
     assert f"{BAD}: " in run.said and "(1830, 1830," in run.said and "(203, 203," in run.said
 
 
@@ -90,7 +90,7 @@ def test_clc_without_its_columns_is_refused(sample_world: World, l2a_dir: Path, 
         tmp_path, sample_world, dataset={"tiles": GOOD}, inputs={"l2a_dir": l2a_dir, "clc_gpkg": path}
     )
     run = pipeline(tmp_path, "MakeReferenceMaps", "--tile", GOOD, config=config)
-    assert run.code == 30
+    assert run.code == 20
     assert "Code_18" in run.said and "Colour" in run.said and "[inputs] clc_gpkg" in run.said
     assert not (run.data / "reference_maps").exists() or not list((run.data / "reference_maps").iterdir())
 
@@ -104,7 +104,7 @@ def test_what_is_missing_is_said_with_where_to_get_it(sample_world: World, l2a_d
         inputs={"l2a_dir": l2a_dir, "clc_gpkg": "", "s1_dir": tmp_path / "none"},
     )
     run = pipeline(tmp_path, config=config)
-    assert run.code == 30
+    assert run.code == 20
     assert "land.copernicus.eu" in run.said and "[inputs] clc_gpkg" in run.said
     assert (run.data / "patches" / f"{GOOD}.tar").exists()
 
@@ -115,7 +115,7 @@ def test_a_missing_s1_patch_is_named(sample_world: World, l2a_dir: Path, tmp_pat
     lost.unlink()
     config = configuration(tmp_path, sample_world, dataset={"tiles": GOOD}, inputs={"l2a_dir": l2a_dir, "s1_dir": s1})
     run = pipeline(tmp_path, config=config)
-    assert run.code == 30
+    assert run.code == 20
     assert lost.name in run.said and "zenodo" in run.said
     assert not (run.data / "dataset" / "BigEarthNet-S1.tar.zst").exists()
     assert (run.data / "dataset" / "BigEarthNet-S2.tar.zst").exists()
@@ -173,7 +173,7 @@ def test_a_product_not_found_or_found_twice_is_named_with_its_candidates(
             cdse={"catalogue_url": server.catalogue_url, "pause_s": 0.05},
         )
         run = pipeline(tmp_path, "ResolveTileIds", config=config)
-    assert run.code == 30, run.said
+    assert run.code == 20, run.said
     assert record["Name"] in run.said
     if times:
         assert record["Id"] in run.said and twin["Id"] in run.said

@@ -164,7 +164,7 @@ def test_a_tile_that_cannot_be_had_stops_no_other_and_the_users_folder_comes_fir
             return pipeline(tmp_path, config=config, CDSE_USER="sample", CDSE_PASSWORD="sample")
 
         run = run_with(own, offline, superseded)
-        assert run.code == 30, run.said
+        assert run.code == 20, run.said
         assert list(server.downloads) == [other["Name"]]
         assert any("offline" in line for line in run.said.splitlines() if f"DownloadL1C(tile={offline})" in line)
         for tile in (own, superseded):

@@ -13,7 +13,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from ben_luigi import config
-from ben_luigi.domain.errors import BadInput, BadName
+from ben_luigi.domain.errors import BadArgument, BadName
 from ben_luigi.domain.formats.shards import read_index
 from ben_luigi.domain.names import ProductName
 from ben_luigi.stages import render, resolve
@@ -136,7 +136,7 @@ def test_what_is_asked_for_must_be_clear(asked: dict[str, str], said: str) -> No
     task: Any = RenderPatches
     task = task(**asked)
     assert not task.complete()
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(BadArgument, match=said):
         task.needs()
 
 
@@ -145,10 +145,10 @@ def test_a_patch_of_another_tile_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     for module in (render, resolve):
         monkeypatch.setattr(module, "tiles", lambda: {known.tile_key: known})
     with pytest.raises(
-        BadName, match=f"patch {FOREIGN}; expected: a patch of the tiles {SNOWY};.* next: correct the id"
+        BadArgument, match=f"patch {FOREIGN}; expected: a patch of the tiles {SNOWY};.* next: correct the id"
     ):
         RenderPatches(patches=f"{HOLE}, {FOREIGN}").needs()
-    with pytest.raises(BadName, match=f"tile '{OTHER}'; expected: one of {SNOWY};"):
+    with pytest.raises(BadName, match=f"tile {OTHER}; expected: one of {SNOWY};"):
         RenderPatches(tile=OTHER).needs()
 
 

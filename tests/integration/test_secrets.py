@@ -172,7 +172,7 @@ def test_no_secret_is_told(way: Way, sample_world: World, database: str, tmp_pat
                 command(name, tmp_path, config, *arguments, **way.environment, TMPDIR=str(shared))
                 for name, *arguments in (
                     ("plan",),
-                    ("cron_rerun", "ConvertToL2A", "--tile", TILE),
+                    ("cron-rerun", "ConvertToL2A", "--tile", TILE),
                     ("status",),
                 )
             ]
