@@ -163,7 +163,7 @@ class OverTiles(PipelineTask):
         """What is needed of tiles, now that they are known; BadName if the one that is asked for is none of them."""
         tile = str(getattr(self, "tile", ""))
         if tile:
-            product_of(tile)
+            check_tile(tile)
         return [*self.tile_tasks()]
 
     @cached_property
