@@ -111,7 +111,7 @@ def is_open() -> bool:
 def show(key: str, name: str, done: float, total: float | None, unit: str) -> None:
     """Draw the bar `key`, or move it: `done` of `total` in `unit`. Left out where the terminal does not keep up."""
     message = {"bar": key, "name": name, "pid": os.getpid(), "done": round(done), "total": total, "unit": unit}
-    _send({**message, "form": bar_format(unit)}, wait=False)
+    _send({**message, "bar_format": bar_format(unit)}, wait=False)
 
 
 def end(key: str) -> None:
