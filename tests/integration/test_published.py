@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from ben_luigi.commands import check_published
 from ben_luigi.domain.cdse.resolve import read_tile_names
-from ben_luigi.domain.dataset import metadata
+from ben_luigi.domain.dataset import metadata, recomputed
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
 
 
@@ -22,12 +21,12 @@ def rebuilt(published: Path) -> pa.Table:
     """All rows, joined by the pipeline's own functions."""
     names = read_tile_names(published / "tile_names_and_links.csv.bz2")
     borders = published / "ne_110m_admin_0_countries.geojson"
-    computed = check_published.compute(names, published / "v1_spatial", borders)
+    computed = recomputed.compute(names, published / "v1_spatial", borders)
     assert len(computed.patches) == 1_035_125
     assert dict(computed.patches["split"].value_counts()) == {"train": 507_000, "validation": 263_625, "test": 264_500}
-    lists = {"s1s2": check_published._s1s2(published), **check_published._flags(published)}
+    lists = {"s1s2": recomputed._s1s2(published), **recomputed._flags(published)}
     rows = pa.concat_tables([pq.read_table(path) for path in sorted(published.glob("metadata*.parquet"))])
-    return pa.concat_tables(check_published.rebuild(computed, rows.sort_by("patch_id"), lists))
+    return pa.concat_tables(recomputed.rebuild(computed, rows.sort_by("patch_id"), lists))
 
 
 def _published(published: Path, name: str) -> pa.Table:

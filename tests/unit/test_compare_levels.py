@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ben_luigi.commands import compare_levels
+from ben_luigi.domain.formats import levels
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_sizes_are_those_of_the_zstd_program(folder: Path) -> None:
         pytest.skip("needs the zstd program")
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     for level in (1, 6):
-        found = compare_levels.compress(files, level)
+        found = levels.compress(files, level)
         command = [zstd, f"-{level}", "-q", "-c", "-T1", "--check"]
         packed = sum(len(subprocess.run([*command, path], capture_output=True, check=True).stdout) for path in files)
         assert abs(found.compressed_bytes - packed) < 0.005 * packed
