@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -212,11 +213,14 @@ class AskCatalogue(PipelineTask):
             with client() as session:
                 found = resolve.resolve(tiles().values(), session, known, accept_superseded=accept)
         except CdseError as error:
-            if not all(self._is_as_before(target[name], before[name]) for name in target):
+            if all(self._is_as_before(target[name], before[name]) for name in target):
+                _log.warning("what the catalogue said before is gone on with: %s", error)
+                target["products"].file.touch()
+                return None
+            if config.needs_account():
                 raise
-            _log.warning("what the catalogue said before is gone on with: %s", error)
-            target["products"].file.touch()
-            return None
+            _log.warning("CDSE is not asked for products in this run, other sources are: %s", error)
+            found = [Resolution(name, "unanswered", None, str(error), accept) for name in tiles().values()]
         resolve.write_states(target["states"].file, found)
         content = {one.name.tile_key: {**asdict(one), "name": str(one.name)} for one in found}
         files.write_json(target["products"].file, content)
@@ -229,9 +233,20 @@ class AskCatalogue(PipelineTask):
 
 
 def _doubtful(found: Resolution, asked: float) -> bool:
-    """Whether the answer of the time `asked`, in seconds since 1970, may be another by now."""
+    """Whether the answer of the time `asked`, in seconds since 1970, may be another by now, and is of interest."""
+    if _has_come(found.name):
+        return False
     err = config.data_dir() / "l1c" / f"{found.product.id}.err" if found.product else None
     return found.problem is not None or (err is not None and err.exists() and err.stat().st_mtime > asked)
+
+
+def _has_come(name: ProductName) -> bool:
+    """Whether there is a report on a product, from wherever it came."""
+    try:
+        said = json.loads((config.data_dir() / "l1c" / f"{name.tile_key}.json").read_text(encoding="utf-8"))
+        return bool(said["name"] == str(name))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def resolutions() -> dict[str, Resolution]:
@@ -255,7 +270,10 @@ def _resolution(answer: dict[str, Any]) -> Resolution:
 
 
 class ResolveTileIds(PipelineTask):
-    """`bigearthnet_s2_tile_ids.csv`: the CDSE id of each product, if all of them can be had."""
+    """`bigearthnet_s2_tile_ids.csv`: the CDSE id of each product, if all of them can be had there.
+
+    Where there are other sources, the published ids of those that CDSE has no more, as far as they are known.
+    """
 
     priority = PRIORITY["resolve"]
 
@@ -268,7 +286,10 @@ class ResolveTileIds(PipelineTask):
         return self.file("tiles/bigearthnet_s2_tile_ids.csv")
 
     def make(self) -> None:
-        """Every product that cannot be had is named, with every candidate."""
+        """Where CDSE is the first source, every product that it does not have is named, with every candidate."""
         found = resolutions().values()
-        resolve.require(found)
-        resolve.write_tile_ids(self.output().file, found)
+        if config.needs_account():
+            resolve.require(found)
+        path = optional_path("published_tile_ids_csv")
+        known = resolve.read_tile_ids(path) if path and not config.needs_account() else {}
+        resolve.write_tile_ids(self.output().file, found, known)

@@ -198,7 +198,8 @@ def _is_usable(check: Callable[[Path], object], path: Path) -> bool:
 
 def _missing_programs(planned: Work) -> Iterator[PipelineError]:
     required = [require_sen2cor] if planned.conversions and not config.is_sample() else []
-    if planned.downloads_bytes and not config.is_sample() and not _is_account_given():
+    needs_account = planned.downloads_bytes and config.needs_account()
+    if needs_account and not config.is_sample() and not _is_account_given():
         required.append(require_account)
     for require in required:
         try:

@@ -210,13 +210,19 @@ def require(resolutions: Iterable[Resolution]) -> None:
         )
 
 
-def write_tile_ids(path: Path, resolutions: Iterable[Resolution]) -> None:
+def write_tile_ids(path: Path, resolutions: Iterable[Resolution], known: Mapping[str, str] | None = None) -> None:
     """Publish `tile,id` of the usable resolutions, sorted by tile; BadInput if a tile or an id occurs twice.
 
-    The tile is the name of the product that is taken: of a superseded one, the reprocessed one's.
+    The tile is the name of the product that is taken: of a superseded one, the reprocessed one's. Of a product that is
+    not usable, the id is that by which it was `known`, if it was.
     """
-    taken = [resolution.product for resolution in resolutions if resolution.usable and resolution.product]
-    rows = sorted((product.name, product.id) for product in taken)
+    rows = []
+    for one in resolutions:
+        if one.usable and one.product:
+            rows.append((one.product.name, one.product.id))
+        elif str(one.name) in (known or {}):
+            rows.append((str(one.name), (known or {})[str(one.name)]))
+    rows.sort()
     _check_unique(path, rows)
     write_text(path, _csv([_HEADER, *rows]))
 

@@ -15,8 +15,8 @@ from ben_luigi.domain.cdse.errors import TransientError, refusal
 from ben_luigi.domain.cdse.http import Client, again, log_failure, plain
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.sources.source import Listing, SourceFile, below, is_path, place
+from ben_luigi.domain.vocabulary import GOOGLE_URL
 
-GOOGLE_URL = "https://storage.googleapis.com/gcp-public-data-sentinel-2"
 _LAYOUT = {"L1C": "tiles/{zone}/{band}/{square}/{name}", "L2A": "L2/tiles/{zone}/{band}/{square}/{name}"}
 _MARKER = "_$folder$"
 _MD5_TAG = re.compile(r'"([0-9a-f]{32})"')

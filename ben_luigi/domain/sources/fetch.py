@@ -92,9 +92,13 @@ class ProductFetch:
     def run(self) -> FetchReport:
         """Fetch what is missing. Raises Nowhere, Incomplete, and other kinds of CdseError."""
         primary = self._primary()
-        self._work.mkdir(parents=True, exist_ok=True)
-        self._files.mkdir(exist_ok=True)
+        is_again = self.target.is_dir() and not self._work.exists()
+        if is_again:  # it was complete, but is not known to be: files in it may have been damaged since
+            self.target.rename(self._work)
+        self._files.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(self._work, self._files)
+        if is_again:
+            self._journal.verify()
         self._done_bytes, self._total_bytes = 0, 0
         throttle = Throttle(self.rate_bytes_s)
         self._transfer = Transfer(self._files, self._work / "parts", throttle, self._received)

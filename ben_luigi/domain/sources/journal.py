@@ -7,7 +7,10 @@ import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ben_luigi.domain.sources.proof import new_hash
+
 NAME = ".files.jsonl"
+_CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,20 @@ class Journal:
         with self._lock, self._path.open("ab") as file:
             file.write(line.encode())
             self._known[brought.path] = brought
+
+    def verify(self) -> None:
+        """Hold each file against its hash, and forget those that are not what they were."""
+        for path, one in [*self._known.items()]:
+            algorithm, _, value = one.digest.partition(":")
+            found = new_hash(algorithm)
+            try:
+                with (self._files / path).open("rb") as file:
+                    while chunk := file.read(_CHUNK_BYTES):
+                        found.update(chunk)
+            except OSError:
+                pass
+            if found.hexdigest() != value:
+                del self._known[path]
 
     def _read(self) -> list[Brought]:
         found = []
