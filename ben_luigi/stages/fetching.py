@@ -116,7 +116,12 @@ class Fetching:
     def _by_zip(self) -> Report:
         """CDSE's zip."""
         if not has_account() and not config.needs_account():
-            raise CredentialsError("cdse", found="cdse: no account is given", remedy="give an account at CDSE")
+            raise CredentialsError(
+                f"tile {self._tile}, CDSE",
+                expected="an account",
+                found="cdse: no account is given",
+                remedy="register at https://dataspace.copernicus.eu, and give the account: docs/configuration.md says how",
+            )
         target = self.zipped
         target.parent.mkdir(parents=True, exist_ok=True)
         product = self._at_cdse()

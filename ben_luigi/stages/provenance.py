@@ -23,6 +23,8 @@ from ben_luigi.stages.tiles import KEPT, ProcessTiles, of_all_tiles
 from ben_luigi.state import code, database
 from ben_luigi.state.targets import MadeFile, snapshot
 
+_KEPT = ("id", "name", "sha256", "source", "sources", "proven_by", "repaired", "verified_by", "not_verified")
+"""What the report on an L1C product says of where it came from, and of how it was proven."""
 _ROWS = """
 SELECT tile, l2a_name, baseline, start_time::text AS start_time, boa_offset, left_m, top_m, side_m,
        general_quality, geometric_quality, radiometric_quality, sensor_quality,
@@ -120,8 +122,7 @@ def products(tile: str) -> dict[str, Any]:
     if find is None or not (convert.output().file.exists() and find.output()["report"].file.exists()):
         return {}
     note, report = convert.output().read_json(), find.report()
-    kept = ("id", "name", "sha256", "verified_by", "not_verified")
-    known = {name: report[name] for name in kept if name in report}
+    known = {name: report[name] for name in _KEPT if name in report}
     return {"l1c": {**known, **_state(str(product_of(tile)))}, "sen2cor": note["sen2cor"]}
 
 

@@ -205,21 +205,24 @@ class ProductFetch:
         self._total_bytes = _length(listing, [*needed, *optional])
         self._check_room()
         lacking = self._bring_all([*needed, *optional], checksums, set(optional))
-        if missing := {path: why for path, why in lacking.items() if path not in optional}:
+        spared = {path for path in listing.guessed if isinstance(lacking.get(path), NotThere)}.union(optional)
+        if missing := {path: error.found for path, error in lacking.items() if path not in spared}:
             raise self._incomplete(missing)
-        return self._publish(primary, checksums, {*needed, *optional} - set(lacking))
+        return self._publish(
+            primary, {**dict.fromkeys(listing.guessed), **checksums}, {*needed, *optional} - {*lacking}
+        )
 
     def _bring_all(
         self, paths: Sequence[str], checksums: Mapping[str, manifest.Checksum | None], optional: set[str]
-    ) -> dict[str, str]:
-        """Fetch files side by side; gives those that could not be had, and why."""
-        lacking: dict[str, str] = {}
+    ) -> dict[str, CdseError]:
+        """Fetch files side by side; gives those that could not be had, and why: NotThere if no source has one."""
+        lacking: dict[str, CdseError] = {}
 
         def one(path: str) -> None:
             try:
                 self._bring(path, checksums.get(path), path in optional)
-            except Incomplete as error:
-                lacking[path] = error.found
+            except (Incomplete, NotThere) as error:
+                lacking[path] = error
 
         with ThreadPoolExecutor(self.parallel, "fetch") as pool:
             try:
@@ -233,15 +236,20 @@ class ProductFetch:
         return lacking
 
     def _bring(self, path: str, checksum: manifest.Checksum | None, is_optional: bool) -> None:
-        """Have a file, from the first source that has it whole. Raises Incomplete, NoRoomError, or Stopped."""
+        """Have a file, from the first source that has it whole. Raises Incomplete, NotThere, NoRoomError, Stopped."""
         known = self._journal.get(path)
         if known and (checksum is None or known.digest == ":".join(checksum)):
             self._received(known.length_bytes)
             return
-        expected, said = Expected(checksum, self._traced(path)), []
+        expected, said = Expected(checksum, self._traced(path)), list[str]()
+        kind: type[CdseError] = NotThere
         for source in self.sources if is_optional else self._all:
+            if source in self.sources and self._listing(source) is None and source.name not in self._down:
+                said.append(f"{source.name}: does not have the product")
+                continue
             if source.name in self._down:
                 said.append(f"{source.name}: {self._down[source.name]}")
+                kind = Incomplete
                 continue
             try:
                 brought = self._from(source, path, expected)
@@ -250,10 +258,11 @@ class ProductFetch:
             except CdseError as error:
                 said.append(f"{source.name}: {error.found}")
                 self._note(source, path, error, quietly=is_optional)
+                kind = kind if isinstance(error, NotThere) else Incomplete
                 continue
             self._journal.add(brought)
             return
-        raise Incomplete(path, found="; ".join(said) or "at no source")
+        raise kind(path, found="; ".join(said) or "at no source")
 
     def _from(self, source: Source, path: str, expected: Expected) -> Brought:
         """A file from one source, tried as often as that helps."""
@@ -269,8 +278,8 @@ class ProductFetch:
         listing = self._listings.get(source.name)
         if listing and path in listing.files:
             return listing.files[path]
-        if (listing and listing.is_whole) or (source in self.sources and self._listing(source) is None):
-            raise NotThere(path, expected="the file", found=self._down.get(source.name, "it is not there"))
+        if listing and listing.is_whole:
+            raise NotThere(path, expected="the file", found="it is not there")
         return source.file(self.product, path)
 
     def _note(self, source: Source, path: str, error: CdseError, *, quietly: bool = False) -> None:
@@ -327,7 +336,7 @@ class ProductFetch:
         files.remove(self.target)
         self._work.rename(self.target)
         files.sync(self.target.parent)
-        needed = [f"{one.path} {one.digest}" for one in brought if l1c.is_needed(one.path) and one.path in checksums]
+        needed = [f"{one.path} {one.digest}" for one in brought if l1c.is_needed(one.path) and checksums.get(one.path)]
         return FetchReport(
             str(self.product),
             primary.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -14,12 +15,16 @@ from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import manifest
 from ben_luigi.domain.sources.source import Listing, NotThere, SourceFile, below, opened, place
 
+_GRANULE = re.compile("^GRANULE/[^/]+")
+_WEATHER = "AUX_DATA/AUX_ECMWFT"
+"""Forecasts of the ECMWF, which Sen2Cor reads, and which the manifest does not list (reported)."""
+
 
 @dataclass(frozen=True)
 class Mirror:
     """Products at `template`, as `https://host/tiles/{zone}/{band}/{square}/{name}`; it raises CdseError.
 
-    It cannot list its files: they are those that the product's manifest names.
+    It cannot list its files: they are those that the product's manifest names, and the weather.
     """
 
     client: Client
@@ -46,7 +51,9 @@ class Mirror:
         except ValueError as error:
             found = f"{str(error)[:200]}; it begins {body[:60]!r}"
             raise TransientError(plain(file.url), expected="the manifest of a product", found=found) from error
-        return Listing({path: self.file(product, path) for path in [manifest.NAME, *listed]}, is_whole=False)
+        guessed = {f"{granule}/{_WEATHER}" for path in listed for granule in _GRANULE.findall(path)}
+        files = {path: self.file(product, path) for path in [manifest.NAME, *listed, *guessed]}
+        return Listing(files, is_whole=False, guessed=frozenset(guessed))
 
     def file(self, product: ProductName, path: str) -> SourceFile:
         """Where a file is, if it is there."""

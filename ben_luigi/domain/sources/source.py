@@ -53,10 +53,12 @@ class Listing:
     """The files of a product at a source, by path.
 
     Of a source that cannot list, those that are known without: then others may be there, too, and `is_whole` is false.
+    `guessed` are paths of files that products have without naming them anywhere.
     """
 
     files: Mapping[str, SourceFile]
     is_whole: bool = True
+    guessed: frozenset[str] = frozenset()
 
 
 class Source(Protocol):
