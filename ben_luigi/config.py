@@ -214,7 +214,7 @@ class metadata(_Section):  # noqa: N801
 class retention(_Section):  # noqa: N801
     """What is kept of that from which nothing more has to be made."""
 
-    l1c: str = Choice(choices=("keep", "delete-after-l2a"), description="the downloaded L1C zips")
+    l1c: str = Choice(choices=("keep", "delete-after-l2a"), description="the downloaded L1C products")
     l2a: str = Choice(choices=("keep", "delete-after-cut"), description="the L2A products that Sen2Cor made")
     parts: str = Choice(
         choices=("keep", "delete-after-archive"),

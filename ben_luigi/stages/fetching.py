@@ -120,7 +120,7 @@ class Fetching:
                 f"tile {self._tile}, CDSE",
                 expected="an account",
                 found="cdse: no account is given",
-                remedy="register at https://dataspace.copernicus.eu, and give the account: docs/configuration.md says how",
+                remedy="register at https://dataspace.copernicus.eu, and give the account as [cdse] says",
             )
         target = self.zipped
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -141,10 +141,11 @@ class Fetching:
         return {**asdict(report), "path": f"l1c/{target.name}", "content": report.sha256, "source": "cdse"}
 
     def _remove_others(self, path: Path) -> None:
-        """The product in its other form, and parts of it: there is one product of a tile."""
+        """The product in its other form, and partial ones: there is one product of a tile."""
         files.remove(path)
-        for part in path.parent.glob(f"{path.name}*.part"):
-            files.remove(part)
+        for pattern in (f"{path.name}.*.part", f"{path.name}.partial"):
+            for partial in path.parent.glob(pattern):
+                files.remove(partial)
 
     def _at_cdse(self) -> CatalogueProduct:
         """The product as the catalogue has it: as it was said for all, or asked for this one. Raises CdseError."""

@@ -101,7 +101,7 @@ class ProductFetch:
             self._journal.verify()
         self._done_bytes, self._total_bytes = 0, 0
         throttle = Throttle(self.rate_bytes_s)
-        self._transfer = Transfer(self._files, self._work / "parts", throttle, self._received)
+        self._transfer = Transfer(self._files, self._work / "partials", throttle, self._received)
         self._places = {one.name: threading.Semaphore(one.connections) for one in self._all}
         first: Incomplete | None = None
         for checksums in self._manifests():
@@ -117,7 +117,7 @@ class ProductFetch:
 
     @property
     def _work(self) -> Path:
-        return self.target.with_name(f"{self.target.name}.part")
+        return self.target.with_name(f"{self.target.name}.partial")
 
     @property
     def _files(self) -> Path:
@@ -329,7 +329,7 @@ class ProductFetch:
         for path in [path for path in self._files.rglob("*") if path.is_file()]:
             if path.relative_to(self._files).as_posix() not in {*wanted, manifest.NAME}:
                 path.unlink()
-        files.remove(self._work / "parts")
+        files.remove(self._work / "partials")
         brought = [one for path in sorted({*wanted, manifest.NAME}) if (one := self._journal.get(path))]
         for folder in {(self._files / one.path).parent for one in brought}:
             files.sync(folder)

@@ -32,7 +32,7 @@ class NotThere(PermanentError):
 
 
 class Changed(TransientError):
-    """A file that has become another one since a part of it was fetched."""
+    """A file that has become another one since it was fetched in part."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def opened(source: Source, file: SourceFile, start: int = 0, version: str = "") 
         return _begun(source, file, response, start if status == requests.codes.partial_content else 0)
     with response:
         if start and status in (requests.codes.precondition_failed, requests.codes.requested_range_not_satisfiable):
-            raise Changed(subject, expected=f"the file of the part that is there, {version}", found=f"HTTP {status}")
+            raise Changed(subject, expected=f"the same file as before, {version}", found=f"HTTP {status}")
         if status in _GONE:
             raise NotThere(subject, expected="the file", found=f"HTTP {status}: it is not there")
         body = source.client.body(response)

@@ -1,7 +1,7 @@
-"""One file from one source: streamed to a part beside it, resumed by Range with If-Match, proven, renamed.
+"""One file from one source: streamed to a partial file, resumed by Range with If-Match, proven, renamed.
 
-A part is gone on with only if the source says that its file is still the one of which the part is: by its entity tag,
-which is kept beside the part. Where there is none, the file is fetched from its beginning.
+A partial file is gone on with only if the source says that the file is still the same: by its entity tag, which is kept
+beside the partial file. Where there is none, the file is fetched from its beginning.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import IO
 import requests
 
 from ben_luigi.domain import files
-from ben_luigi.domain.cdse import part as part_file
+from ben_luigi.domain.cdse import partial_file
 from ben_luigi.domain.cdse.errors import NoRoomError, PermanentError, TransientError
 from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES
 from ben_luigi.domain.sources.journal import Brought
@@ -59,13 +59,13 @@ class Throttle:
 
 @dataclass
 class Transfer:
-    """Brings files into the folder `files`, with parts in the folder `parts`, by any number of threads.
+    """Brings files into the folder `files`, with partial files in the folder `partials`, by any number of threads.
 
     `received` is called with the bytes that have come, negative for those thrown away.
     """
 
     files: Path
-    parts: Path
+    partials: Path
     throttle: Callable[[int], None] = lambda number: None
     received: Callable[[int], None] = lambda number: None
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
@@ -82,15 +82,15 @@ class Transfer:
                     response.raw.shutdown()
 
     def once(self, source: Source, file: SourceFile, expected: Expected) -> Brought:
-        """Fetch a file, or go on with its part. Raises CdseError, or Stopped."""
+        """Fetch a file, or go on with its partial. Raises CdseError, or Stopped."""
         if self._stop.is_set():
             raise Stopped
-        self.parts.mkdir(parents=True, exist_ok=True)
+        self.partials.mkdir(parents=True, exist_ok=True)
         target = self.files / file.path
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with part_file.opened(self._part_of(source, file)) as part:
-                return self._fetch(source, file, expected, part)
+            with partial_file.opened(self._partial_of(source, file)) as partial:
+                return self._fetch(source, file, expected, partial)
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise TransientError(target, expected="a disk that writes and reads", found=str(error)) from error
@@ -98,30 +98,30 @@ class Transfer:
                 target, expected="room for the file", found=str(error), remedy="make room on the disk, and run again"
             ) from error
 
-    def _part_of(self, source: Source, file: SourceFile) -> Path:
-        return self.parts / f"{files.text_hash(f'{source.name} {file.url}')[:24]}.part"
+    def _partial_of(self, source: Source, file: SourceFile) -> Path:
+        return self.partials / f"{files.text_hash(f'{source.name} {file.url}')[:24]}.partial"
 
-    def _fetch(self, source: Source, file: SourceFile, expected: Expected, part: IO[bytes]) -> Brought:
-        path = self._part_of(source, file)
+    def _fetch(self, source: Source, file: SourceFile, expected: Expected, partial: IO[bytes]) -> Brought:
+        path = self._partial_of(source, file)
         tag = path.with_suffix(".tag")
         version = tag.read_text(encoding="utf-8") if tag.exists() else ""
-        have = part.seek(0, os.SEEK_END)
+        have = partial.seek(0, os.SEEK_END)
         try:
-            # With the last byte once more, so that a part that is all of the file can be gone on with, too.
+            # With the last byte once more, so that a partial file that is all of it can be gone on with, too.
             answer = opened(source, file, max(0, have - 1) if version else 0, version)
         except Changed:
-            part.truncate(0)
+            partial.truncate(0)
             raise
         with self._watched(answer.response), self._counted() as count:
             if not answer.start:
-                part.truncate(0)
+                partial.truncate(0)
                 tag.write_text(answer.version, encoding="utf-8")
             check = Check(Expected(expected.manifest, expected.trace, answer.hashes))
-            length = self._receive(answer, part, check, count)
+            length = self._receive(answer, partial, check, count)
             if length != (answer.total_bytes if answer.total_bytes is not None else length):
                 subject, stated = f"{source.name}, {file.path}", f"{answer.total_bytes:,} bytes"
                 raise TransientError(subject, expected=stated, found=f"{length:,} bytes received")
-            return self._publish(source, file, part, check.result())
+            return self._publish(source, file, partial, check.result())
 
     @contextmanager
     def _counted(self) -> Iterator[Callable[[int], None]]:
@@ -150,41 +150,41 @@ class Transfer:
             with self._lock:
                 self._open.discard(response)
 
-    def _receive(self, answer: Opened, part: IO[bytes], check: Check, count: Callable[[int], None]) -> int:
-        """Write the body to the part from its start on, with all of the part hashed in passing; gives the length."""
-        part.seek(0)
-        for chunk in part_file.read(part, answer.start):
+    def _receive(self, answer: Opened, partial: IO[bytes], check: Check, count: Callable[[int], None]) -> int:
+        """Write the body to the partial file, with all of that hashed in passing; gives the length of the whole."""
+        partial.seek(0)
+        for chunk in partial_file.read(partial, answer.start):
             check.update(chunk)
         count(answer.start)
-        done = part.seek(answer.start)
-        part.truncate()
+        done = partial.seek(answer.start)
+        partial.truncate()
         most = answer.total_bytes if answer.total_bytes is not None else PRODUCT_BYTES
         for chunk in answer.chunks:
             if self._stop.is_set():
                 raise Stopped
             done += len(chunk)
             if done > most:
-                part.truncate(0)
+                partial.truncate(0)
                 raise TransientError(answer.response.url, expected=f"at most {most:,} bytes", found="more")
-            part.write(chunk)
+            partial.write(chunk)
             check.update(chunk)
             count(len(chunk))
             self.throttle(len(chunk))
-        part.flush()
+        partial.flush()
         return done
 
-    def _publish(self, source: Source, file: SourceFile, part: IO[bytes], result: Result) -> Brought:
-        """Give a part that is proven its final name. What is damaged is thrown away, and the second time for good."""
-        path = self._part_of(source, file)
+    def _publish(self, source: Source, file: SourceFile, partial: IO[bytes], result: Result) -> Brought:
+        """Give a partial file that is proven its final name; what is damaged goes, the second time for good."""
+        path = self._partial_of(source, file)
         if result.problem:
-            part.truncate(0)
+            partial.truncate(0)
             path.with_suffix(".tag").unlink(missing_ok=True)
             bad = (source.name, file.path, result.digest)
             for_good = result.lies_so or bad in self._refused
             self._refused.add(bad)
             kind = DamagedThere if for_good else Damaged
             raise kind(f"{file.path} from {source.name}", expected="the file that was made", found=result.problem)
-        os.fdatasync(part.fileno())
+        os.fdatasync(partial.fileno())
         target = self.files / file.path
         path.rename(target)
         path.with_suffix(".tag").unlink(missing_ok=True)
