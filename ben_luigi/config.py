@@ -62,6 +62,9 @@ class dataset(_Section):  # noqa: N801 (the name of the section)
 
     data_dir: str = PathName(default="data", folder=True, description="folder of everything that the pipeline makes")
     tiles: str = Words(fits=is_tile_key, allowed=_TILES, description="tile keys; all by default")
+    allow_missing: bool = Switch(
+        default=False, description="make the dataset without the products that no source has, and list them"
+    )
     world: str = Choice(
         choices=("auto", "sample", "real"),
         description="auto: the sample world, unless [inputs], [cdse] or [sen2cor] name anything of the real one",

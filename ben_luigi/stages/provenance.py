@@ -17,7 +17,7 @@ from ben_luigi.stages.atmosphere import ConvertToL2A, l2a_task
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.prerequisites import NEEDED, HashInput, input_facts, input_task
-from ben_luigi.stages.resolve import product_of, source, tiles
+from ben_luigi.stages.resolve import missing_tiles, product_of, source, tiles
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import KEPT, ProcessTiles, of_all_tiles
 from ben_luigi.state import code, database
@@ -57,7 +57,8 @@ class WriteProvenance(PipelineTask):
         for tile in tiles():
             with suppress(DamagedFile):  # which `make()` says
                 noted.append(f"{tile} {_noted(tile)}")
-        return {"noted": files.text_hash("\n".join(noted)), "subset": config.selection()}
+        missing = {"missing": found} if (found := missing_tiles()) else {}
+        return {"noted": files.text_hash("\n".join(noted)), "subset": config.selection(), **missing}
 
     def output(self) -> MadeFile:
         """The file."""
@@ -76,6 +77,7 @@ class WriteProvenance(PipelineTask):
                 "subset": config.selection(),
             },
             "inputs": input_facts([task.option for task in used_inputs()]),
+            **({"missing": missing} if (missing := missing_tiles()) else {}),
             "tiles": by_tile,
         }
         files.write_json(self.output().file, content)

@@ -13,8 +13,8 @@ from ben_luigi.sample.cdse_faults import Fault
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.objects import objects_of
-from tests.integration.running import configuration, pipeline
-from tests.integration.test_cdse_pipeline import ACCOUNT, FIRST, catalogue_of
+from tests.integration.running import command, configuration, pipeline
+from tests.integration.test_cdse_pipeline import ACCOUNT, FIRST, SECOND, catalogue_of
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -85,3 +85,49 @@ def test_what_no_source_has_is_said_of_each(world: World, tmp_path: Path) -> Non
 def _bands(world: World, record: dict[str, Any]) -> Iterator[str]:
     objects = objects_of([world.folder / record["File"]])
     return (key.rpartition("/")[2] for key in sorted(objects) if key.endswith("_B04.jp2"))
+
+
+def test_the_plan_says_which_source_has_which_product(world: World, tmp_path: Path) -> None:
+    """One is in the bucket, one only at CDSE, where that takes an account; then neither answers."""
+    records = catalogue_of(world)
+    objects = objects_of([world.folder / records[FIRST]["File"]])
+    with BucketServer(objects) as bucket, CdseServer(records.values(), world.folder) as cdse:
+        urls = {name: getattr(cdse, name) for name in ("catalogue_url", "token_url", "download_url")}
+        config = configured(tmp_path, world, bucket.url, [FIRST, SECOND], **urls)
+        code, said = command("plan", tmp_path, config, "--json")
+        assert code == 20
+        told = json.loads(said)
+        assert told["sources"]["has"] == {"google": 1, "cdse": 2}
+        assert (told["sources"]["only_with_account"], told["sources"]["nowhere"]) == ([SECOND], [])
+        (missing,) = told["missing"]
+        assert "an account at CDSE" in missing["text"] and SECOND in missing["text"]
+        code, said = command("plan", tmp_path, config, **ACCOUNT)
+        assert code == 0, said
+        assert "google                 1 of 2" in said and "cdse                   2 of 2, with an account" in said
+        cdse.records = [records[FIRST]]
+        code, said = command("plan", tmp_path, config, **ACCOUNT)
+        assert code == 20 and f"in no place            1: {SECOND}" in said
+        assert "set [dataset] allow_missing" in said
+    code, said = command("plan", tmp_path, config, "--json", **ACCOUNT)
+    told = json.loads(said)["sources"]
+    assert told["is_offline"] and set(told["problems"]) == {"google", "cdse"} and not told["nowhere"]
+    assert not (tmp_path / "data").exists(), "a plan makes nothing"
+
+
+def test_what_is_in_no_place_is_left_out_and_listed(world: World, tmp_path: Path) -> None:
+    """Once the user says so; when it turns up again, it is made."""
+    records = catalogue_of(world)
+    with BucketServer(objects_of([world.folder / records[FIRST]["File"]])) as bucket:
+        config = configured(tmp_path, world, bucket.url, [FIRST, SECOND])
+        text = config.read_text().replace("order = folder, google, mirror, cdse", "order = folder, google")
+        config.write_text(text)
+        refused = pipeline(tmp_path, "WriteProvenance", config=config)
+        assert refused.code != 0 and f"DownloadL1C(tile={SECOND})" in refused.said
+        config.write_text(text.replace("[dataset]", "[dataset]\nallow_missing = true"))
+        run = pipeline(tmp_path, "WriteProvenance", config=config)
+        assert run.code == 0, run.said
+        told = json.loads((run.data / "dataset" / "provenance.json").read_text(encoding="utf-8"))
+        assert list(told["tiles"]) == [FIRST] and list(told["missing"]) == [SECOND]
+        assert told["missing"][SECOND]["found"] == "in no place of google"
+        assert told["tiles"][FIRST]["l1c"]["source"] == "google"
+        assert pipeline(tmp_path, "WriteProvenance", config=config).tasks() == []

@@ -256,10 +256,23 @@ def _check_unique(path: Path, rows: Sequence[tuple[str, str]]) -> None:
             )
 
 
-def write_states(path: Path, resolutions: Iterable[Resolution]) -> None:
-    """Publish the table that people read: `tile,state,id,note`, sorted by tile."""
-    rows = sorted((str(one.name), one.state, one.product.id if one.product else "", one.note) for one in resolutions)
-    write_text(path, _csv([["tile", "state", "id", "note"], *rows]))
+def write_states(path: Path, resolutions: Iterable[Resolution], sources: Mapping[str, str] | None = None) -> None:
+    """Publish the table that people read: `tile,state,id,note,sources`, sorted by tile.
+
+    `sources` says of each name which sources have the product; where nothing is said, CDSE has it or not.
+    """
+    at = sources or {}
+    rows = sorted(
+        (
+            str(one.name),
+            one.state,
+            one.product.id if one.product else "",
+            one.note,
+            at.get(str(one.name), "cdse" if one.usable else "none"),
+        )
+        for one in resolutions
+    )
+    write_text(path, _csv([["tile", "state", "id", "note", "sources"], *rows]))
 
 
 def _csv(rows: Iterable[Sequence[str]]) -> str:

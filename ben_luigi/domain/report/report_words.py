@@ -182,6 +182,8 @@ def notes(tiles: Sequence[Tile], sources: Sources) -> list[str]:
         for key, paths in repaired.items()
         for path, source in paths.items()
     ]
+    missing = sources.provenance.get("missing", {})
+    notes += [f"Tile {key} is left out: {facts['product']} is {facts['found']}." for key, facts in missing.items()]
     notes += [f"{count:,} times: {finding}." for finding, count in sources.findings.items()]
     present = set(pc.list_flatten(sources.rows["labels"]).unique().to_pylist())
     absent = [name for name in sources.nomenclature.classes if name not in present]
