@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ben_luigi import config
 from ben_luigi.domain import files, network
+from ben_luigi.domain.cdse import http
 from ben_luigi.domain.cdse.catalogue import Catalogue
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.sources.availability import HEAD_S, PATIENCE, Availability, ask
@@ -32,13 +35,25 @@ def available(products: Sequence[ProductName], fresh_s: float = _FRESH_S) -> Ava
     is_fresh = kept is not None and abs(time.time() - kept.asked_at) < lasts_s
     if kept and is_fresh and all(str(product) in kept.states for product in products):
         return replace(kept, states={str(product): kept.states[str(product)] for product in products})
-    with in_order(PATIENCE, HEAD_S) as order, client() as own:
+    with in_order(PATIENCE, HEAD_S) as order, client() as own, _quietly():
         session = replace(own, patience=PATIENCE, session=network.session(HEAD_S))
         catalogue = Catalogue(session) if order.cdse else None
         found = ask(list(products), [*order.before, *order.after], catalogue)
     if config.data_dir().is_dir() and not found.is_offline:
         files.write_json(_path(), {**asdict(found), "of": key})
     return found
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without a warning per question that fails: who asks says which source does not answer."""
+    log = logging.getLogger(http.__name__)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _path() -> Path:
