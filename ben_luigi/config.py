@@ -7,6 +7,7 @@ table of `docs/configuration.md` come from these declarations.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,17 @@ import luigi
 from ben_luigi.configuration.kinds import Area, Choice, PathName, Real, Switch, Text, WebAddress, Whole, Words
 from ben_luigi.domain import machine, private, surroundings
 from ben_luigi.domain.names import is_tile_key
-from ben_luigi.domain.vocabulary import COUNTRIES, PATCH_M, SEASONS, SPLITS, SUBSET_NAME, TILE_SIDE_M
+from ben_luigi.domain.vocabulary import (
+    COUNTRIES,
+    GOOGLE_URL,
+    MIRROR,
+    PATCH_M,
+    SEASONS,
+    SOURCES,
+    SPLITS,
+    SUBSET_NAME,
+    TILE_SIDE_M,
+)
 
 _PACKAGE = Path(__file__).resolve().parent
 TRACKED_ARTIFACTS = next(
@@ -32,6 +43,7 @@ _SEN2COR_GB = 6
 
 _TILES = "keys as 33UUP_20170613"
 _CDSE = "dataspace.copernicus.eu"
+_SAMPLE_SOURCES = ("folder", "cdse")
 _ACCOUNT = ("CDSE_USER", "CDSE_PASSWORD")
 
 
@@ -50,6 +62,9 @@ class dataset(_Section):  # noqa: N801 (the name of the section)
 
     data_dir: str = PathName(default="data", folder=True, description="folder of everything that the pipeline makes")
     tiles: str = Words(fits=is_tile_key, allowed=_TILES, description="tile keys; all by default")
+    allow_missing: bool = Switch(
+        default=False, description="make the dataset without the products that no source has, and list them"
+    )
     world: str = Choice(
         choices=("auto", "sample", "real"),
         description="auto: the sample world, unless [inputs], [cdse] or [sen2cor] name anything of the real one",
@@ -80,6 +95,23 @@ class inputs(_Section):  # noqa: N801
         description="dataset folder, such as the published one, to compare with row by row"
     )
     published_l1c_hashes_csv: str = PathName(description="published L1C hashes, to compare with")
+
+
+class sources(_Section):  # noqa: N801
+    """Where L1C products come from, besides CDSE."""
+
+    order: str = Words(
+        known=SOURCES,
+        default=", ".join(SOURCES),
+        description="sources of products, in the order in which they are asked; what is left out is not asked",
+    )
+    google_url: str = WebAddress(description="public bucket with the layout of Google's; by default Google's")
+    mirrors: str = Words(
+        fits=lambda text: re.fullmatch(MIRROR, text) is not None,
+        allowed="URLs with {name} in them, and {zone}, {band}, {square} as needed",
+        description="mirrors of one's own: URL templates of a product's folder",
+    )
+    parallel: int = Whole(default=8, least=1, most=16, description="files at once, over all products that are fetched")
 
 
 class cdse(_Section):  # noqa: N801
@@ -185,7 +217,7 @@ class metadata(_Section):  # noqa: N801
 class retention(_Section):  # noqa: N801
     """What is kept of that from which nothing more has to be made."""
 
-    l1c: str = Choice(choices=("keep", "delete-after-l2a"), description="the downloaded L1C zips")
+    l1c: str = Choice(choices=("keep", "delete-after-l2a"), description="the downloaded L1C products")
     l2a: str = Choice(choices=("keep", "delete-after-cut"), description="the L2A products that Sen2Cor made")
     parts: str = Choice(
         choices=("keep", "delete-after-archive"),
@@ -210,7 +242,7 @@ class cron(_Section):  # noqa: N801
 
 SECTIONS: dict[str, type] = {
     section.__name__: section
-    for section in (dataset, inputs, cdse, sen2cor, database, tile, archive, subset, metadata, retention, cron)
+    for section in (dataset, inputs, sources, cdse, sen2cor, database, tile, archive, subset, metadata, retention, cron)
 }
 """All of ours, by name, in the order of `luigi.cfg`."""
 
@@ -268,6 +300,7 @@ def _names_nothing_real() -> bool:
         return world == "sample"
     given, service = inputs(), cdse()
     named = [getattr(given, option) for option, _ in inputs.get_params()]
+    named += [sources().google_url, sources().mirrors]
     named += [service.catalogue_url, service.token_url, service.download_url, service.user, sen2cor().executable]
     return not any([*named, os.environ.get("CDSE_USER", "")])
 
@@ -297,6 +330,28 @@ def token_url() -> str:
 def download_url() -> str:
     """OData root of the downloads."""
     return str(cdse().download_url) or f"https://download.{_CDSE}/odata/v1"
+
+
+def source_order() -> list[str]:
+    """The sources of products that are asked, in their order; on the sample world those that it has."""
+    order = str(sources().order or ", ".join(SOURCES)).replace(",", " ").split()
+    return [name for name in order if name in _SAMPLE_SOURCES or not is_sample()]
+
+
+def needs_account() -> bool:
+    """Whether products are asked for at CDSE first, or nowhere else."""
+    web = [name for name in source_order() if name != "folder"]
+    return web[:1] == ["cdse"]
+
+
+def google_url() -> str:
+    """Address of the public bucket."""
+    return str(sources().google_url).rstrip("/") or GOOGLE_URL
+
+
+def mirrors() -> list[str]:
+    """The URL templates of the user's own mirrors."""
+    return str(sources().mirrors).replace(",", " ").split()
 
 
 def account_environment() -> dict[str, str]:

@@ -1,7 +1,8 @@
 """`ben-luigi plan [--json] [TASK ARGUMENTS...]`: what a run would do and take, and what is missing for it.
 
-Nothing is made or downloaded. Without TASK it is about the whole dataset, as `ben-luigi run` makes it; with one, about
-that task and all that it needs. --json prints the same as JSON, as docs/json.md says.
+Nothing is made or downloaded; the sources are asked which products they have. Without TASK it is about the whole
+dataset, as `ben-luigi run` makes it; with one, about that task and all that it needs. --json prints the same as JSON,
+as docs/json.md says.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import luigi
@@ -17,7 +19,9 @@ from ben_luigi import config
 from ben_luigi.commands import command, usage
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.dataset import estimate
-from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
+from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
+from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.sources.availability import Availability
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import planning, survey
 from ben_luigi.stages.finalize import FinalizeDataset
@@ -37,6 +41,8 @@ def facts(task: luigi.Task) -> Facts:
         met = planning.met(task)
         planned, is_complete, stages = planning.work_of(task, met), met[task], planning.stages(met)
         missing = survey.missing(planned, planning.inputs(met)) if not is_complete else []
+    asked = None if is_complete else survey.availability([tile] if (tile := str(getattr(task, "tile", ""))) else [])
+    missing = [*missing, *(survey.unavailable(asked) if asked else ())]
     return {
         "version": 1,
         "task": task.task_family,
@@ -55,7 +61,23 @@ def facts(task: luigi.Task) -> Facts:
             "workers": planned.tasks_at_once,
         },
         "hours": {**planned.hours(), "in all": planned.total_hours()},
+        "sources": _sources(asked) if asked else None,
         "missing": [command.as_json(error) for error in missing],
+    }
+
+
+def _sources(asked: Availability) -> Facts:
+    def tiles_of(names: Sequence[str]) -> list[str]:
+        return sorted(ProductName.parse(name).tile_key for name in names)
+
+    return {
+        "asked_at": datetime.fromtimestamp(asked.asked_at, UTC).isoformat(timespec="seconds"),
+        "is_offline": asked.is_offline,
+        "products": len(asked.states),
+        "has": {source: len(asked.having(source)) for source in asked.sources},
+        "only_with_account": tiles_of(asked.only_at("cdse")),
+        "nowhere": tiles_of(asked.nowhere()),
+        "problems": dict(asked.problems),
     }
 
 
@@ -91,7 +113,9 @@ def words(told: Facts) -> str:
         lines += ["", "Complete:", *table([survey.Stage(**stage) for stage in told["stages"]])]
     if told["is_complete"]:
         return "\n".join([*lines, "", "Nothing to do: everything is there."])
-    for rows in map(list, (_to_do_words(told), _disk_words(told["disk"]), _time_words(told))):
+    for rows in map(
+        list, (_to_do_words(told), _source_words(told["sources"]), _disk_words(told["disk"]), _time_words(told))
+    ):
         lines += ["", *rows] if rows else []
     lines.append("")
     errors = [f"  {number}. {error['text']}" for number, error in enumerate(told["missing"], 1)]
@@ -130,6 +154,23 @@ def _to_do_words(told: Facts) -> Iterator[str]:
     if to_do["downloads"] and told["world"] == "real":
         quota = f"{_size(estimate.QUOTA_BYTES)} in {estimate.QUOTA_DAYS} days"
         yield f"  {'quota of CDSE':<{_STEP}} {to_do['quota_fraction']:.1%} of {quota}"
+
+
+def _source_words(sources: Facts | None) -> Iterator[str]:
+    if sources is None:
+        return
+    of = sources["products"]
+    if sources["is_offline"]:
+        yield f"Sources of {count(of, 'product')}: none can be reached; which of them has what is not known."
+    else:
+        yield f"Sources of {count(of, 'product')}, as they said at {sources['asked_at']}:"
+    for source, number in sources["has"].items():
+        problem = sources["problems"].get(source)
+        account = ", with an account" if source == "cdse" else ""
+        yield f"  {source:<{_STEP}} {f'does not answer: {problem}' if problem else f'{number:,} of {of:,}{account}'}"
+    for key, name in (("only_with_account", "only with an account"), ("nowhere", "in no place")):
+        if sources[key]:
+            yield f"  {name:<{_STEP}} {len(sources[key]):,}: {some(sources[key], 5)}"
 
 
 def _disk_words(disk: Mapping[str, Any]) -> Iterator[str]:

@@ -126,8 +126,9 @@ class Words(Text):
         fits: Callable[[str], bool] | None = None,
         allowed: str = "",
         separator: str = "",
+        default: str = "",
     ) -> None:
-        super().__init__("", description=description, allowed=allowed or ", ".join(known))
+        super().__init__(default, description=description, allowed=allowed or ", ".join(known))
         self.known, self.fits, self.separator = tuple(known), fits, separator
 
     def words(self, text: str) -> list[str]:

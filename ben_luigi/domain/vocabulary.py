@@ -30,3 +30,12 @@ COUNTRIES = (
 
 SUBSET_NAME = r"[A-Za-z0-9][\w.-]*"
 """What the name of a subset, which a folder has, looks like, as a regular expression."""
+
+SOURCES = ("folder", "google", "mirror", "cdse")
+"""Where products can be had: the user's folder, Google's public bucket, mirrors of one's own, CDSE."""
+
+GOOGLE_URL = "https://storage.googleapis.com/gcp-public-data-sentinel-2"
+"""The public bucket of Sentinel-2 products."""
+
+MIRROR = r"(?=.*\{name\})https?://[^/\s{}]+/([^\s{}]|\{(zone|band|square|name)\})*"
+"""What the URL template of a mirror looks like, as a regular expression: `{name}` in it, and no unknown braces."""

@@ -1,6 +1,7 @@
-"""What can go wrong at CDSE, by name, for its server on loopback to do so by script.
+"""What can go wrong at CDSE and other sources, by name, for servers on loopback to do so by script.
 
-A *fault* is a kind, where it happens (token, catalogue or download), and how often. Each kind is one of
+A *fault* is a kind, where it happens (token, catalogue, download or node; listing or object of a bucket), and how
+often. Each kind is one of
 
     refusals    an answer of its own, in place of the right one, anywhere
     records     a change to what the catalogue lists
@@ -8,6 +9,7 @@ A *fault* is a kind, where it happens (token, catalogue or download), and how of
     grants      what is wrong with a token
     redirects   to where no token may go
     streams     the right zip, sent badly
+    objects     what is wrong with an object of a bucket
     ranges      a wrong answer to a request that goes on with a part
     zips        another zip than the right one, sent well
 """
@@ -47,14 +49,16 @@ STREAMS = (
     "crawl",
 )
 RANGES = ("range ignored", "range 416", "range shifted", "range misstated", "range of another total")
+OBJECTS = ("no hash", "range of another version")
+"""Of a bucket's objects only."""
 
 
 @dataclass(frozen=True)
 class Fault:
     """A fault of `kind` in `where`, `times` times (None: always), for one product (name or id) or for all.
 
-    `where` is token, download, or catalogue; of the latter, list means questions for many names only, and deleted
-    those for deleted products. With a `chance` below 1 it happens at random.
+    `where` is token, download, node, listing, object, or catalogue; of the latter, list means questions for many names
+    only, and deleted those for deleted products. With a `chance` below 1 it happens at random.
     """
 
     where: str
@@ -236,7 +240,7 @@ _ENTRIES: dict[str, Callable[[list[Entry]], list[Entry]]] = {
     "symbolic link": _with("{top}/link", 0o120777 << 16),
 }
 ZIPS = frozenset([*_BYTES, *_ENTRIES])
-KINDS = ZIPS.union(REFUSALS, RECORDS, PAGES, GRANTS, REDIRECTS, STREAMS, RANGES)
+KINDS = ZIPS.union(REFUSALS, RECORDS, PAGES, GRANTS, REDIRECTS, STREAMS, RANGES, OBJECTS)
 
 
 def sample_faults(catalogue: Iterable[Record]) -> list[Fault]:

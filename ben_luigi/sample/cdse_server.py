@@ -23,6 +23,7 @@ from uuid import uuid4
 from ben_luigi.domain.cdse.http import Service
 from ben_luigi.sample.cdse_account import Account
 from ben_luigi.sample.cdse_faults import RECORDS, REFUSALS, Fault, Record, Refusal, Script, refusal
+from ben_luigi.sample.cdse_nodes import NODES, content, listing, member_of
 from ben_luigi.sample.cdse_sending import Sender
 
 _TOKEN_PATH = "/auth/realms/CDSE/protocol/openid-connect/token"
@@ -164,6 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if download := _DOWNLOAD.fullmatch(path):
             self._redirect_or_download(download[1], download[2])
+        elif nodes := NODES.fullmatch(path):
+            self._nodes(nodes[1], member_of(nodes[2]), lists=nodes[3] == "Nodes")
         elif catalogue := _CATALOGUE.fullmatch(path):
             self._filter(catalogue[1])
         else:
@@ -262,6 +265,24 @@ class _Handler(BaseHTTPRequestHandler):
                 Sender(self, path, start, fault.kind if fault else "").send(self._cdse.stopped, self._cdse.slow_s)
         if answer:
             self._reply(answer)
+
+    def _nodes(self, key: str, member: str, lists: bool) -> None:
+        """List a folder of a product, which needs no login, or send one of its files."""
+        product = self._cdse.zip_of(key)
+        self._cdse.count("nodes" if lists else "node")
+        path = self._cdse.root / product["File"] if product else None
+        fault = self._cdse.script.take(["node"], [key, member, member.rpartition("/")[2]])
+        if lists:
+            body = listing(path, member, f"{self._cdse.download_url}/Products({key})") if path else None
+            self._reply(refusal(fault) or (Refusal(200, body) if body else REFUSALS["404"]))
+            return
+        with self._cdse.connection(self.connection) as free:
+            answer = refusal(fault) or self._refusal(key, product, free)
+            body = content(path, member) if path and not answer else None
+            if body and fault and fault.kind == "flipped bit":
+                body = bytes([body[0] ^ 1]) + body[1:]
+            sent = Refusal(200, body, "application/octet-stream") if body is not None else REFUSALS["404"]
+            self._reply(answer or sent)
 
     def _redirect(self, fault: Fault | None) -> Refusal | None:
         path = urlsplit(self.path).path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.files import file_hash, text_hash
 from ben_luigi.domain.products.l1c import read_hashes
 from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, dataset_tiles, kept
-from ben_luigi.stages.download import HashL1C
+from ben_luigi.stages.download import HashL1C, l1c_task
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts
 from ben_luigi.stages.metadata import WriteMetadata
@@ -95,11 +95,7 @@ class CompareWithPublished(PipelineTask):
         else:
             yield Line("tile ids", comparison.NOT_COMPARABLE, "", "", f"products come from [inputs] {source()}")
         if source() != "l2a_dir":
-            path = HashL1C().output()["hashes"].check()
-            deviation = HashL1C().output()["drift"].read_json()
-            published = optional_path("published_l1c_hashes_csv")
-            note = "; ".join(f"{tile}: {how}" for tile, how in deviation.items() if how != "same")
-            yield _mapping("L1C hashes", read_hashes(path), published, reason, note)
+            yield _l1c_hashes(reason)
         else:
             yield Line("L1C hashes", comparison.NOT_COMPARABLE, "", "", "products come from [inputs] l2a_dir")
 
@@ -184,10 +180,31 @@ def _reason(products: int) -> str:
     return f"made of {len(tiles())} of {products} products" if len(tiles()) < products else ""
 
 
-def _mapping(what: str, ours: dict[str, str], published: Path | None, reason: str, note: str = "") -> Line:
+def _l1c_hashes(reason: str) -> Line:
+    """The hashes of L1C zips. A product that came as a folder has none: its files are proven one by one."""
+    hashes = read_hashes(HashL1C().output()["hashes"].check())
+    deviation = HashL1C().output()["drift"].read_json()
+    note = "; ".join(f"{tile}: {how}" for tile, how in deviation.items() if how != "same")
+    folders = [tile for tile in deviation if not l1c_task(tile).report()["sha256"]]
+    if folders and not hashes:
+        return Line("L1C hashes", comparison.NOT_COMPARABLE, "", "", f"there is no zip; {note}")
+    without = {l1c_task(tile).report()["id"] for tile in folders}
+    return _mapping("L1C hashes", hashes, optional_path("published_l1c_hashes_csv"), reason, note, without)
+
+
+def _mapping(
+    what: str,
+    ours: dict[str, str],
+    published: Path | None,
+    reason: str,
+    note: str = "",
+    without: Collection[str] = (),
+) -> Line:
+    """Two mappings, of which the keys `without` are left out."""
     if published is None:
         return Line(what, comparison.NOT_COMPARABLE, "", "", reason or "the published list cannot be had")
     known = read_tile_ids(published) if what == "tile ids" else read_hashes(published)
+    known = {key: value for key, value in known.items() if key not in without}
     changed = comparison.changed_rows(ours, known)
     said = "; ".join(text for text in (changed, note) if text)
     digests = (text_hash(str(sorted(rows.items()))) for rows in (ours, known))

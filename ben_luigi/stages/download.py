@@ -1,11 +1,10 @@
-"""L1C products: from CDSE, or from a folder that the user has."""
+"""L1C products: from the sources that the user's order names, or from a folder that the user has."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,10 @@ import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.cdse.catalogue import CatalogueProduct
-from ben_luigi.domain.cdse.download import Download
-from ben_luigi.domain.cdse.http import Client
 from ben_luigi.domain.cdse.resolve import read_tile_ids
-from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.domain.errors import BadProduct, DamagedFile
 from ben_luigi.domain.products import l1c
+from ben_luigi.stages.fetching import Fetching
 from ben_luigi.stages.prerequisites import (
     FindAccount,
     GivenInput,
@@ -35,15 +31,14 @@ from ben_luigi.stages.resolve import (
     OverTiles,
     found_in,
     product_of,
-    resolutions,
     source,
     source_task,
     tiles,
 )
-from ben_luigi.stages.service import client, patience, tokens
+from ben_luigi.stages.sources import in_order
 from ben_luigi.stages.task import Digests, PipelineTask, TileTask
 from ben_luigi.state import budget, contents
-from ben_luigi.state.targets import MadeFile, snapshot
+from ben_luigi.state.targets import MadeFile, MadeProduct, snapshot
 
 
 class _L1C(TileTask):
@@ -84,14 +79,17 @@ class _L1C(TileTask):
 
 
 class DownloadL1C(_L1C):
-    """The zip of a tile's L1C product from CDSE, whole and verified. A complete one is never fetched again."""
+    """A tile's L1C product from the first source that has it, whole and proven. A complete one is never fetched again.
+
+    From CDSE it comes as a zip, from a bucket or mirror as a folder, each file from the first source that has it whole.
+    """
 
     resources = {"cdse": 1}  # noqa: RUF012 (as Luigi declares it)
-    may_go = ("zip",)
+    may_go = ("product",)
 
     def requires(self) -> Any:
-        """What the catalogue says of it, and an account."""
-        return [AskCatalogue(), FindAccount()]
+        """The list of products; where CDSE is asked first, what its catalogue says of it, and an account."""
+        return [AskCatalogue(), FindAccount()] if config.needs_account() else [source_task()]
 
     def made_of(self) -> list[PipelineTask]:
         """What proves it comes with it: another answer of the catalogue does not make a complete product less so."""
@@ -112,8 +110,9 @@ class DownloadL1C(_L1C):
             return self._is_made(self.may_go)
 
     def output(self) -> dict[str, MadeFile]:
-        """The zip, and the report on it."""
-        return {"zip": self.file(f"l1c/{self.tile}.zip"), **super().output()}
+        """The product, a zip or the folder around its `.SAFE`, and the report on it."""
+        product = MadeProduct(f"l1c/{self.tile}.zip", f"l1c/{self.tile}", self)
+        return {"product": product, **super().output()}
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -122,42 +121,22 @@ class DownloadL1C(_L1C):
             yield
         except BadProduct as error:
             expected = "the product as it came"
-            raise DamagedFile(self.output()["zip"].file, expected=expected, found=error.found) from error
+            raise DamagedFile(self.output()["product"].file, expected=expected, found=error.found) from error
 
     def make(self) -> Digests:
-        """Download and verify, in one of the places that all workers and hosts share."""
-        tile, options = self.tile, config.cdse()
-        left = budget.tries_left(tile, int(options.tries), timedelta(hours=float(options.cool_down_h)))
-        with client() as session, budget.slot(config.downloads_at_once()):
-            report = self._download(session, tokens(session), left).run()
-        budget.clear(tile)
-        report_bytes(self, report.length_bytes)
-        self._write_report({**asdict(report), "path": f"l1c/{tile}.zip", "content": report.sha256})
-        return {"zip": report.sha256}
+        """Fetch and verify, in one of the slots that all workers and hosts share."""
+        options = config.cdse()
+        left = budget.tries_left(self.tile, int(options.tries), timedelta(hours=float(options.cool_down_h)))
+        with in_order() as order, budget.slot(config.downloads_at_once()):
+            report = Fetching(self, product_of(self.tile), self._zip, left).run(order)
+        budget.clear(self.tile)
+        report_bytes(self, report["length_bytes"])
+        self._write_report(report)
+        return {"product": str(report["content"])}
 
-    def _download(self, session: Client, access: Tokens, tries: int) -> Download:
-        tile, product, target = self.tile, self._product(), self.output()["zip"].file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        progress = Progress(self, f"download of {tile}", "B")
-        limit_mb_s = float(config.cdse().bandwidth_mb_s)
-        return Download(
-            product,
-            target,
-            session,
-            access,
-            err=target.with_name(f"{product.id}.err"),
-            patience=replace(patience(), tries=tries),
-            rate_bytes_s=limit_mb_s * 1e6 / config.downloads_at_once() or None,
-            progress=progress.at,
-            failed=lambda error: budget.note_failure(tile, str(error)),
-        )
-
-    def _product(self) -> CatalogueProduct:
-        found = resolutions()[self.tile]
-        if found.problem:
-            raise found.problem
-        assert found.product is not None
-        return found.product
+    @property
+    def _zip(self) -> Path:
+        return config.data_dir() / f"l1c/{self.tile}.zip"
 
 
 class FindL1C(_L1C):
@@ -194,9 +173,10 @@ class FindL1C(_L1C):
 
 
 def l1c_task(tile: str) -> _L1C:
-    """The task that provides a tile's L1C product: from the user's folder where it is there, else from CDSE."""
+    """The task that provides a tile's L1C product: from the user's folder if it is there, else from other sources."""
     folder = config.given_input("l1c_dir")
-    if folder is not None and (source() == "l1c_dir" or product_of(tile) in found_in(folder)):
+    is_asked = "folder" in config.source_order()
+    if folder is not None and (source() == "l1c_dir" or (is_asked and product_of(tile) in found_in(folder))):
         return FindL1C(tile=tile)
     return DownloadL1C(tile=tile)
 
@@ -261,7 +241,12 @@ def _unreported(tasks: list[PipelineTask]) -> list[PipelineTask]:
 
 
 def _deviation(path: Path, published_sha256: str, sha256: str) -> str:
-    """As `l1c.drift`; a zip that is gone was intact by its own manifest when it came, or there were no report."""
-    if path.exists():
+    """As `l1c.deviation`; what came was intact by its own manifest then, or there were no report.
+
+    So a zip that is gone since is not looked at, nor a folder whose files were proven one by one.
+    """
+    if path.exists() and (sha256 or not path.is_relative_to(config.data_dir())):
         return l1c.deviation(path, published_sha256, sha256)
+    if not sha256:
+        return l1c.PROVEN
     return l1c.SAME if sha256 == published_sha256 else l1c.REPACKED

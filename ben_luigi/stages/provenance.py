@@ -17,12 +17,14 @@ from ben_luigi.stages.atmosphere import ConvertToL2A, l2a_task
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.prerequisites import NEEDED, HashInput, input_facts, input_task
-from ben_luigi.stages.resolve import product_of, source, tiles
+from ben_luigi.stages.resolve import missing_tiles, product_of, source, tiles
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import KEPT, ProcessTiles, of_all_tiles
 from ben_luigi.state import code, database
 from ben_luigi.state.targets import MadeFile, snapshot
 
+_KEPT = ("id", "name", "sha256", "source", "sources", "proven_by", "repaired", "verified_by", "not_verified")
+"""What the report on an L1C product says of where it came from, and of how it was proven."""
 _ROWS = """
 SELECT tile, l2a_name, baseline, start_time::text AS start_time, boa_offset, left_m, top_m, side_m,
        general_quality, geometric_quality, radiometric_quality, sensor_quality,
@@ -55,7 +57,8 @@ class WriteProvenance(PipelineTask):
         for tile in tiles():
             with suppress(DamagedFile):  # which `make()` says
                 noted.append(f"{tile} {_noted(tile)}")
-        return {"noted": files.text_hash("\n".join(noted)), "subset": config.selection()}
+        missing = {"missing": found} if (found := missing_tiles()) else {}
+        return {"noted": files.text_hash("\n".join(noted)), "subset": config.selection(), **missing}
 
     def output(self) -> MadeFile:
         """The file."""
@@ -74,6 +77,7 @@ class WriteProvenance(PipelineTask):
                 "subset": config.selection(),
             },
             "inputs": input_facts([task.option for task in used_inputs()]),
+            **({"missing": missing} if (missing := missing_tiles()) else {}),
             "tiles": by_tile,
         }
         files.write_json(self.output().file, content)
@@ -120,8 +124,7 @@ def products(tile: str) -> dict[str, Any]:
     if find is None or not (convert.output().file.exists() and find.output()["report"].file.exists()):
         return {}
     note, report = convert.output().read_json(), find.report()
-    kept = ("id", "name", "sha256", "verified_by", "not_verified")
-    known = {name: report[name] for name in kept if name in report}
+    known = {name: report[name] for name in _KEPT if name in report}
     return {"l1c": {**known, **_state(str(product_of(tile)))}, "sen2cor": note["sen2cor"]}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -22,6 +24,7 @@ from ben_luigi.domain.errors import BadInput, BadName, CdseError, DamagedFile, P
 from ben_luigi.domain.names import ProductName, is_tile_key
 from ben_luigi.domain.placement.grid import check_squares
 from ben_luigi.domain.products import l1c, product
+from ben_luigi.stages.availability import available
 from ben_luigi.stages.prerequisites import GivenInput, TryInput, input_path, input_task, optional_path
 from ben_luigi.stages.service import client
 from ben_luigi.stages.task import RUN, STARTED, Digests, PipelineTask
@@ -35,6 +38,7 @@ PRIORITY = {
     )
 }
 """Later stages first, so that tiles flow to the end."""
+_ASK_AGAIN_S = 86_400.0
 
 
 def source() -> str:
@@ -50,8 +54,10 @@ def source() -> str:
 
 
 def source_task() -> luigi.Task:
-    """The task that brings the list of products, or the folder with them."""
-    return input_task(source()) if source() == "tile_names_csv" else GivenInput(option=source())
+    """The task that brings the list of products, or the folder with them; or says which of them are left out."""
+    if source() != "tile_names_csv":
+        return GivenInput(option=source())
+    return FindMissing() if config.dataset().allow_missing else input_task(source())
 
 
 def tiles() -> dict[str, ProductName]:
@@ -62,12 +68,27 @@ def tiles() -> dict[str, ProductName]:
         remedy = "type: ben-luigi run, which makes or fetches it"
         raise BadInput(path, expected="the list of products, or a folder of them", found="nothing there", remedy=remedy)
     if start == "tile_names_csv":
-        return _listed(path, path.stat().st_mtime_ns, tuple(config.selected_tiles()))
+        listed = _listed(path, path.stat().st_mtime_ns, tuple(config.selected_tiles()))
+        return {tile: name for tile, name in listed.items() if tile not in missing_tiles()}
     if start == "l1c_dir":
         names = tuple(found_in(path))
     else:
         names = tuple(ProductName.parse(folder.name) for folder in product.find_products(path).values())
     return _selected(path, names, config.selected_tiles())
+
+
+def missing_tiles() -> dict[str, dict[str, str]]:
+    """The tiles that are left out since no source has their product, if that is allowed: product and what was found."""
+    if not config.dataset().allow_missing or source() != "tile_names_csv":
+        return {}
+    file = FindMissing().output().file
+    return _missing(file, file.stat().st_mtime_ns) if file.exists() else {}
+
+
+@lru_cache(maxsize=1)
+def _missing(file: Path, changed_ns: int) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 @lru_cache(maxsize=4)
@@ -144,6 +165,69 @@ def _found_in(folder: Path, changed_ns: int) -> dict[ProductName, Path]:
     return l1c.find_products(folder)
 
 
+class FindMissing(PipelineTask):
+    """`tiles/missing.json`: the products that no source has, where the user lets them be left out.
+
+    It is asked again after a day whether they are still in no place. A source that does not answer may have them, and
+    what has come once is not missing.
+    """
+
+    priority = PRIORITY["resolve"]
+    options = ("dataset.tiles",)
+
+    def requires(self) -> Any:
+        """The list of products."""
+        return input_task("tile_names_csv")
+
+    def settings(self) -> dict[str, Any]:
+        """The sources."""
+        return {"sources": [config.source_order(), config.google_url(), config.mirrors()]}
+
+    def output(self) -> MadeFile:
+        """The tiles, each with its product and what the sources have of it."""
+        return self.file("tiles/missing.json")
+
+    def is_there(self) -> bool:
+        """Whether all can be had, or that was asked within a day."""
+        if not super().is_there():
+            return False
+        file = self.output().file
+        try:
+            is_fresh = abs(time.time() - file.stat().st_mtime) < _ASK_AGAIN_S
+            return is_fresh or not self.output().read_json()
+        except DamagedFile:
+            return False
+
+    def make(self) -> None:
+        """Ask for what has not come yet."""
+        path = input_path("tile_names_csv")
+        listed = _listed(path, path.stat().st_mtime_ns, tuple(config.selected_tiles()))
+        wanted = [name for name in listed.values() if not _has_come(name) and not _is_given(name)]
+        found = available(wanted, 0.0) if wanted else None
+        nowhere = found.nowhere() if found else []
+        if found and len(nowhere) == len(listed):
+            raise BadInput(
+                path,
+                expected=f"a product that a source has, of {', '.join(found.sources)}",
+                found=f"none of {len(listed)}",
+                remedy="name other sources in [sources] order, or give products in [inputs] l1c_dir",
+            )
+        content = {
+            ProductName.parse(name).tile_key: {"product": name, "found": f"in no place of {', '.join(found.sources)}"}
+            for name in nowhere
+            if found
+        }
+        for tile, facts in content.items():
+            _log.warning("tile %s is left out: %s is %s", tile, facts["product"], facts["found"])
+        files.write_json(self.output().file, content)
+
+
+def _is_given(name: ProductName) -> bool:
+    """Whether the user has a product."""
+    folder = config.given_input("l1c_dir") if "folder" in config.source_order() else None
+    return folder is not None and name in found_in(folder)
+
+
 class OverTiles(PipelineTask):
     """A task that needs tiles, which are known when the list of products is: if it is yet to come, while running."""
 
@@ -208,16 +292,22 @@ class AskCatalogue(PipelineTask):
         known = resolve.read_tile_ids(path) if path else None
         accept = bool(config.cdse().accept_superseded)
         target = self.output()
+        names = [*tiles().values(), *(ProductName.parse(facts["product"]) for facts in missing_tiles().values())]
         try:
             with client() as session:
-                found = resolve.resolve(tiles().values(), session, known, accept_superseded=accept)
+                found = resolve.resolve(names, session, known, accept_superseded=accept)
         except CdseError as error:
-            if not all(self._is_as_before(target[name], before[name]) for name in target):
+            if all(self._is_as_before(target[name], before[name]) for name in target):
+                _log.warning("what the catalogue said before is gone on with: %s", error)
+                target["products"].file.touch()
+                return None
+            if config.needs_account():
                 raise
-            _log.warning("what the catalogue said before is gone on with: %s", error)
-            target["products"].file.touch()
-            return None
-        resolve.write_states(target["states"].file, found)
+            _log.warning("CDSE is not asked for products in this run, other sources are: %s", error)
+            found = [Resolution(name, "unanswered", None, str(error), accept) for name in names]
+        asked = available(names) if {"google", "mirror"}.intersection(config.source_order()) else None
+        at = {str(name): asked.words(str(name)) for name in names} if asked else {}
+        resolve.write_states(target["states"].file, found, at)
         content = {one.name.tile_key: {**asdict(one), "name": str(one.name)} for one in found}
         files.write_json(target["products"].file, content)
         return None
@@ -229,9 +319,20 @@ class AskCatalogue(PipelineTask):
 
 
 def _doubtful(found: Resolution, asked: float) -> bool:
-    """Whether the answer of the time `asked`, in seconds since 1970, may be another by now."""
+    """Whether the answer of the time `asked`, in seconds since 1970, may be another by now, and is of interest."""
+    if _has_come(found.name):
+        return False
     err = config.data_dir() / "l1c" / f"{found.product.id}.err" if found.product else None
     return found.problem is not None or (err is not None and err.exists() and err.stat().st_mtime > asked)
+
+
+def _has_come(name: ProductName) -> bool:
+    """Whether there is a report on a product, from wherever it came."""
+    try:
+        said = json.loads((config.data_dir() / "l1c" / f"{name.tile_key}.json").read_text(encoding="utf-8"))
+        return bool(said["name"] == str(name))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def resolutions() -> dict[str, Resolution]:
@@ -255,7 +356,10 @@ def _resolution(answer: dict[str, Any]) -> Resolution:
 
 
 class ResolveTileIds(PipelineTask):
-    """`bigearthnet_s2_tile_ids.csv`: the CDSE id of each product, if all of them can be had."""
+    """`bigearthnet_s2_tile_ids.csv`: the CDSE id of each product, if all of them can be had there.
+
+    Where there are other sources, the published ids of those that CDSE has no more, as far as they are known.
+    """
 
     priority = PRIORITY["resolve"]
 
@@ -268,7 +372,10 @@ class ResolveTileIds(PipelineTask):
         return self.file("tiles/bigearthnet_s2_tile_ids.csv")
 
     def make(self) -> None:
-        """Every product that cannot be had is named, with every candidate."""
+        """Where CDSE is the first source, every product that it does not have is named, with every candidate."""
         found = resolutions().values()
-        resolve.require(found)
-        resolve.write_tile_ids(self.output().file, found)
+        if config.needs_account():
+            resolve.require(found)
+        path = optional_path("published_tile_ids_csv")
+        known = resolve.read_tile_ids(path) if path and not config.needs_account() else {}
+        resolve.write_tile_ids(self.output().file, [one for one in found if one.name.tile_key in tiles()], known)

@@ -46,10 +46,10 @@ def retire_all() -> None:
 
 
 def _retire_l1c(tile: str) -> None:
-    """Remove the zip that was downloaded; what the user gives stays."""
-    zipped = DownloadL1C(tile=tile).output()["zip"].file
-    if config.retention().l1c != "keep" and zipped.exists() and (ConvertToL2A(tile=tile).complete() or _is_cut(tile)):
-        _remove(zipped)
+    """Remove the product that was downloaded; what the user gives stays."""
+    product = DownloadL1C(tile=tile).output()["product"].file
+    if config.retention().l1c != "keep" and product.exists() and (ConvertToL2A(tile=tile).complete() or _is_cut(tile)):
+        _remove(product)
 
 
 def _retire_l2a(tile: str) -> None:

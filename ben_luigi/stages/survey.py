@@ -17,11 +17,14 @@ from ben_luigi import config
 from ben_luigi.domain.cdse.account import given_credentials, has_terminal
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.dataset.estimate import TILES, Retention, Work
-from ben_luigi.domain.errors import DatabaseError, PipelineError
+from ben_luigi.domain.errors import DatabaseError, PipelineError, some
+from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement import alignment, country
+from ben_luigi.domain.sources.availability import Availability
 from ben_luigi.sample.scenes import SCENES
 from ben_luigi.stages.archives import S1, from_folder
 from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, l2a_task
+from ben_luigi.stages.availability import available
 from ben_luigi.stages.download import HashL1C, l1c_task
 from ben_luigi.stages.finalize import ARCHIVING, FinalizeDataset, VerifyDataset, dataset_tasks
 from ben_luigi.stages.patches import CutPatches
@@ -36,7 +39,16 @@ from ben_luigi.stages.prerequisites import (
     require_sen2cor,
     side_m,
 )
-from ben_luigi.stages.resolve import AskCatalogue, ResolveTileIds, known_tiles, resolutions, source
+from ben_luigi.stages.resolve import (
+    AskCatalogue,
+    ResolveTileIds,
+    known_tiles,
+    missing_tiles,
+    resolutions,
+    source,
+    tiles,
+)
+from ben_luigi.stages.sources import has_account
 from ben_luigi.stages.tiles import KEPT
 from ben_luigi.state import database
 from ben_luigi.state.targets import snapshot
@@ -135,6 +147,44 @@ def _downloads(tiles: list[str], convert: list[str]) -> list[int | None]:
     return sizes(needed)
 
 
+def availability(selected: Collection[str] = ()) -> Availability | None:
+    """Which sources have the products that are yet to come, of the tiles `selected` or all; None if there are none.
+
+    They are asked over the network, within a minute, unless that was done lately.
+    """
+    if config.is_sample() or source() != "tile_names_csv" or not input_path("tile_names_csv").exists():
+        return None
+    with at_rest():
+        to_come = {
+            tile: name
+            for tile, name in tiles().items()
+            if l1c_task(tile).option == "tile_names_csv" and not l1c_task(tile).is_true()
+        }
+    to_come |= {tile: ProductName.parse(facts["product"]) for tile, facts in missing_tiles().items()}
+    products = [name for tile, name in sorted(to_come.items()) if tile in selected or not selected]
+    return available(products) if products else None
+
+
+def unavailable(found: Availability) -> Iterator[PipelineError]:
+    """What is missing since no source has it, or none without an account."""
+    nowhere, order = found.nowhere(), ", ".join(found.sources)
+    if nowhere and not config.dataset().allow_missing:
+        yield PipelineError(
+            f"{len(nowhere)} of {len(found.states)} products",
+            expected=f"a source that has them, of {order}",
+            found=f"none has {some((ProductName.parse(name).tile_key for name in nowhere), 5)}",
+            remedy="give them in [inputs] l1c_dir, name a mirror in [sources], or set [dataset] allow_missing",
+        )
+    only = found.only_at("cdse")
+    if only and not config.needs_account() and not has_account():
+        yield PipelineError(
+            f"{len(only)} of {len(found.states)} products",
+            expected="an account at CDSE, the only source that has them",
+            found=f"none is given for {some((ProductName.parse(name).tile_key for name in only), 5)}",
+            remedy="register at https://dataspace.copernicus.eu, and give the account as [cdse] says",
+        )
+
+
 def sizes(tiles: Sequence[str]) -> list[int | None]:
     """The length in bytes of each tile's product at CDSE; None where the catalogue has not said it yet."""
     if not tiles or not AskCatalogue().output()["products"].file.exists():
@@ -198,7 +248,8 @@ def _is_usable(check: Callable[[Path], object], path: Path) -> bool:
 
 def _missing_programs(planned: Work) -> Iterator[PipelineError]:
     required = [require_sen2cor] if planned.conversions and not config.is_sample() else []
-    if planned.downloads_bytes and not config.is_sample() and not _is_account_given():
+    needs_account = planned.downloads_bytes and config.needs_account()
+    if needs_account and not config.is_sample() and not _is_account_given():
         required.append(require_account)
     for require in required:
         try:

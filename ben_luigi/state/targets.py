@@ -70,6 +70,11 @@ class MadeFile(luigi.LocalTarget):
         """Where the file is, or will be."""
         return Path(self.path)
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether a folder is there, or will be, in place of a file."""
+        return False
+
     def exists(self) -> bool:
         """Whether the file is there, of the size that was recorded, and made from what is asked for now."""
         size = self._size()
@@ -90,7 +95,7 @@ class MadeFile(luigi.LocalTarget):
         """
         recorded = self.recorded()
         records.remove(self._record)
-        records.make_way(self.file, for_folder=isinstance(self, MadeFolder))
+        records.make_way(self.file, for_folder=self.is_folder)
         return recorded
 
     def record(self, digest: str = "", **more: Any) -> None:
@@ -154,6 +159,11 @@ class MadeFile(luigi.LocalTarget):
 class MadeFolder(MadeFile):
     """A folder in the data folder that appears as a whole."""
 
+    @property
+    def is_folder(self) -> bool:
+        """It is one."""
+        return True
+
     def content(self) -> str:
         """What tells the content: the names of all files in it, and their sha256."""
         return files.text_hash(
@@ -166,6 +176,49 @@ class MadeFolder(MadeFile):
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self.file.rglob("*") if path.is_file())
+
+
+class MadeProduct(MadeFile):
+    """A product in the data folder: a zip, or a folder, whichever its maker has put in place; each has its own record.
+
+    Once it has gone, it is what there is a record of.
+    """
+
+    def __init__(self, zipped: str, folder: str, maker: Maker) -> None:
+        self._forms = MadeFile(zipped, maker), MadeFolder(folder, maker)
+        super().__init__(zipped, maker)
+
+    @property
+    def form(self) -> MadeFile:
+        """The one of the two that is there."""
+        zipped, folder = self._forms
+        gone = not zipped.file.exists() and folder.recorded()
+        return folder if folder.file.is_dir() or gone else zipped
+
+    @property
+    def file(self) -> Path:
+        """Where the product is, or will be."""
+        return self.form.file
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return self.form.is_folder
+
+    def content(self) -> str:
+        """What tells the content."""
+        return self.form.content()
+
+    def _size(self) -> int | None:
+        return self.form._size()
+
+    @property
+    def _record(self) -> Path:
+        return self.form._record
+
+    @_record.setter
+    def _record(self, record: Path) -> None:
+        """It follows from the form."""
 
 
 def withdraw_damaged(error: DamagedFile) -> luigi.Task | None:

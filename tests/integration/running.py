@@ -84,6 +84,7 @@ def configuration(folder: Path, world: World, **sections: dict[str, object]) -> 
                 "cloud_csv",
             )
         },
+        "sources": {"order": "folder, cdse"},
         "tile": {"side_m": SIDE_M},
     }
     for section, options in sections.items():

@@ -179,7 +179,7 @@ def test_the_table_of_states(tmp_path: Path) -> None:
     later = NAME.parse(str(NAME).replace("T33UUP", "T33UUQ"))
     write_states(tmp_path / "states.csv", [Resolution(later, "gone"), ask([record()], OTHER)])
     assert (tmp_path / "states.csv").read_text() == (
-        f"tile,state,id,note\n{NAME},moved,{ID},published as {OTHER}\n{later},gone,,\n"
+        f"tile,state,id,note,sources\n{NAME},moved,{ID},published as {OTHER},cdse\n{later},gone,,,none\n"
     )
 
 

@@ -125,6 +125,7 @@ def test_wrong_credentials_stop_all_tiles_and_a_product_that_moves_is_followed(w
         "state": "moved",
         "id": another_id(second),
         "note": f"published as {second['Id']}",
+        "sources": "cdse",
     }
 
 

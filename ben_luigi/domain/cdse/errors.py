@@ -54,19 +54,20 @@ class RestingError(PermanentError):
     """A tile has had its tries, and rests until its cool-down is over."""
 
 
-def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes) -> CdseError:
-    """The error that an HTTP answer other than the expected one stands for.
+def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes, *, section: str = "cdse") -> CdseError:
+    """The error that an HTTP answer other than the expected one stands for; `section` of the options sets limits.
 
     404 may pass: the catalogue is reported to give it now and then for what exists.
     """
     found = describe(status, headers, body)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        limited = RateLimitError(subject, found=found, remedy="lower [cdse] parallel, or wait")
+        limited = RateLimitError(subject, found=found, remedy=f"lower [{section}] parallel, or wait")
         limited.retry_after_s = retry_after_s(headers.get("Retry-After", ""))
         return limited
     if status >= HTTPStatus.BAD_REQUEST and status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _MAY_PASS:
+        support = "CDSE support" if section == "cdse" else "whoever runs that server"
         return PermanentError(
-            subject, expected="what was asked for", found=found, remedy="ask CDSE support, with this message"
+            subject, expected="what was asked for", found=found, remedy=f"ask {support}, with this message"
         )
     passing = TransientError(subject, found=found)
     passing.retry_after_s = retry_after_s(headers.get("Retry-After", ""))

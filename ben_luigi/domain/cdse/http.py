@@ -1,4 +1,4 @@
-"""Requests to CDSE: to its own hosts alone, never hanging, tried again where that helps."""
+"""Requests to CDSE and other sources: to their own hosts alone, never hanging, tried again where that helps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -24,6 +24,17 @@ _BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 T = TypeVar("T")
 
 
+class Hosts(Protocol):
+    """The servers that a client may talk to."""
+
+    @property
+    def allowed(self) -> str:
+        """Which addresses these are, in words."""
+
+    def allows(self, url: str) -> bool:
+        """Whether `url` is one of them."""
+
+
 @dataclass(frozen=True)
 class Service:
     """Where CDSE is: the base URLs of its catalogue, its token endpoint and its downloads."""
@@ -31,6 +42,11 @@ class Service:
     catalogue_url: str = "https://catalogue.dataspace.copernicus.eu/odata/v1"
     token_url: str = "https://identity.dataspace.copernicus.eu/auth/realms/CDSE/protocol/openid-connect/token"
     download_url: str = "https://download.dataspace.copernicus.eu/odata/v1"
+
+    @property
+    def allowed(self) -> str:
+        """Which addresses may be asked, in words."""
+        return "an https address under dataspace.copernicus.eu"
 
     def allows(self, url: str) -> bool:
         """Whether `url` is one of CDSE's over https, or has scheme, host and port of a configured one."""
@@ -90,11 +106,12 @@ def again(patience: Patience, action: Callable[[], T], failed: Callable[[Transie
 
 @dataclass(frozen=True)
 class Client:
-    """A session with CDSE, through the proxy of the environment if that names one."""
+    """A session with CDSE, or with `hosts`, through the proxy of the environment if that names one."""
 
     service: Service = field(default_factory=Service)
     patience: Patience = field(default_factory=Patience)
     session: requests.Session = field(default_factory=network.session, repr=False)
+    hosts: Hosts | None = None
 
     def __enter__(self) -> Client:
         return self
@@ -105,16 +122,14 @@ class Client:
     def open(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, **what: Any
     ) -> requests.Response:
-        """Send one request, and follow redirects of a GET within CDSE's hosts; the body is left to be read.
+        """Send one request, and follow redirects of a GET within the allowed hosts; the body is left to be read.
 
         `what` is for requests: data, json, params. Raises TransientError.
         """
-        headers = {"Accept-Encoding": "identity", **(headers or {})}
+        headers, hosts = {"Accept-Encoding": "identity", **(headers or {})}, self.hosts or self.service
         for _ in range(_REDIRECTS + 1):
-            if not self.service.allows(url):
-                raise TransientError(
-                    f"{method} {plain(url)}", expected="an https address under dataspace.copernicus.eu", found="another"
-                )
+            if not hosts.allows(url):
+                raise TransientError(f"{method} {plain(url)}", expected=hosts.allowed, found="another")
             response = self._send(method, url, headers=headers, **what)
             if response.status_code not in _REDIRECTED or method != "GET":
                 return response

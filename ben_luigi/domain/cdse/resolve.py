@@ -210,13 +210,19 @@ def require(resolutions: Iterable[Resolution]) -> None:
         )
 
 
-def write_tile_ids(path: Path, resolutions: Iterable[Resolution]) -> None:
+def write_tile_ids(path: Path, resolutions: Iterable[Resolution], known: Mapping[str, str] | None = None) -> None:
     """Publish `tile,id` of the usable resolutions, sorted by tile; BadInput if a tile or an id occurs twice.
 
-    The tile is the name of the product that is taken: of a superseded one, the reprocessed one's.
+    The tile is the name of the product that is taken: of a superseded one, the reprocessed one's. Of a product that is
+    not usable, the id is that by which it was `known`, if it was.
     """
-    taken = [resolution.product for resolution in resolutions if resolution.usable and resolution.product]
-    rows = sorted((product.name, product.id) for product in taken)
+    rows = []
+    for one in resolutions:
+        if one.usable and one.product:
+            rows.append((one.product.name, one.product.id))
+        elif str(one.name) in (known or {}):
+            rows.append((str(one.name), (known or {})[str(one.name)]))
+    rows.sort()
     _check_unique(path, rows)
     write_text(path, _csv([_HEADER, *rows]))
 
@@ -250,10 +256,23 @@ def _check_unique(path: Path, rows: Sequence[tuple[str, str]]) -> None:
             )
 
 
-def write_states(path: Path, resolutions: Iterable[Resolution]) -> None:
-    """Publish the table that people read: `tile,state,id,note`, sorted by tile."""
-    rows = sorted((str(one.name), one.state, one.product.id if one.product else "", one.note) for one in resolutions)
-    write_text(path, _csv([["tile", "state", "id", "note"], *rows]))
+def write_states(path: Path, resolutions: Iterable[Resolution], sources: Mapping[str, str] | None = None) -> None:
+    """Publish the table that people read: `tile,state,id,note,sources`, sorted by tile.
+
+    `sources` says of each name which sources have the product; where nothing is said, CDSE has it or not.
+    """
+    at = sources or {}
+    rows = sorted(
+        (
+            str(one.name),
+            one.state,
+            one.product.id if one.product else "",
+            one.note,
+            at.get(str(one.name), "cdse" if one.usable else "none"),
+        )
+        for one in resolutions
+    )
+    write_text(path, _csv([["tile", "state", "id", "note", "sources"], *rows]))
 
 
 def _csv(rows: Iterable[Sequence[str]]) -> str:

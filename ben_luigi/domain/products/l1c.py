@@ -28,13 +28,17 @@ _log = logging.getLogger(__name__)
 
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 SAME, REPACKED, CHANGED = "same", "repacked, imagery intact", "imagery changed or damaged"
+PROVEN = "imagery proven by the manifest"
+"""Of a product that came as a folder: there is no zip to compare."""
 UNKNOWN = "no published hash"
 _SUFFIXES = (".zip", ".out", ".SAFE")
 _HASHES = ("name", "hash-sha256")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _IMAGE = re.compile(r"GRANULE/[^/]+/IMG_DATA/[^/]+_(B\d\d|B8A)\.jp2")
-_TO_LOOK_AT = re.compile(r"(HTML|preview)/.+|[^/]+\.html|[^/]+-ql\.jpg")
+_TO_LOOK_AT = re.compile(r"(HTML|preview)/.+|[^/]+\.html|[^/]+-ql\.jpg|GRANULE/[^/]+/IMG_DATA/[^/]+_TCI\.jp2")
 _NEEDED_BY_SEN2COR = (("DATASTRIP", "QI_DATA"), ("GRANULE", "AUX_DATA"))
+_ROOT_FOLDERS = ("AUX_DATA", "HTML", "rep_info")
+"""Without these, even if empty, Sen2Cor 2.4 and 2.5.5 end with "Error in creating L2A User Product" (reported)."""
 
 
 @dataclass(frozen=True)
@@ -74,22 +78,27 @@ def inspect(path: Path, taken: Taken | None = None) -> Verification:
         listed = _manifest(product)
         files = product.files
         damaged = [file for file in files if not _intact(product, file, listed.get(file))]
-        missing, left_out = _lacking(files, listed)
+        missing, left_out = lacking(files, listed)
         unlisted = [file for file in files if not listed.get(file) and file != manifest.NAME]
         return Verification(product.name, len(files), tuple(damaged), tuple(missing), tuple(unlisted), tuple(left_out))
 
 
-def _lacking(files: Sequence[str], listed: Mapping[str, object]) -> tuple[list[str], list[str]]:
+def is_needed(file: str) -> bool:
+    """Whether a file of a product is more than something to be looked at, as a preview."""
+    return _TO_LOOK_AT.fullmatch(file) is None
+
+
+def lacking(files: Sequence[str], listed: Mapping[str, object]) -> tuple[list[str], list[str]]:
     """What of the manifest is missing, bands among it, and what is left out that is only there to be looked at."""
     bands = Counter(match[1] for file in files if (match := _IMAGE.fullmatch(file)) and file in listed)
     absent = sorted(set(listed).difference(files))
-    left_out = [file for file in absent if _TO_LOOK_AT.fullmatch(file)]
-    missing = [file for file in absent if not _TO_LOOK_AT.fullmatch(file)]
+    left_out = [file for file in absent if not is_needed(file)]
+    missing = [file for file in absent if is_needed(file)]
     return missing + [f"band {band} (found {bands[band]} times)" for band in BANDS if bands[band] != 1], left_out
 
 
 def _check_complete(path: Path, files: Sequence[str], listed: Mapping[str, object]) -> None:
-    missing, _ = _lacking(files, listed)
+    missing, _ = lacking(files, listed)
     if missing:
         expected = f"every member as {manifest.NAME} states it"
         raise BadProduct(path, expected=expected, found=f"missing {some(missing, 3)}", remedy=ANEW)
@@ -177,7 +186,9 @@ def unpack(source: Path, into: Path) -> Path:
 
 
 def _complete(source: Path, work: Path) -> None:
-    """Create the folders that CDSE drops from old products since they are empty, and without which Sen2Cor fails."""
+    """Create the folders without which Sen2Cor fails: CDSE and buckets drop those that are empty."""
+    for name in _ROOT_FOLDERS:
+        (work / name).mkdir(exist_ok=True)
     for parent, needed in _NEEDED_BY_SEN2COR:
         folders = sorted(path for path in (work / parent).glob("*") if path.is_dir())
         if len(folders) != 1:
@@ -191,7 +202,8 @@ def _complete(source: Path, work: Path) -> None:
 def deviation(path: Path, published_sha256: str, sha256: str | None = None) -> str:
     """How a zip differs from the published one: "same", "repacked, imagery intact", or which members are damaged.
 
-    `sha256` is the zip's, if it is known already.
+    Of a folder there is no zip to compare: its imagery is proven by the manifest, or damaged. `sha256` is the zip's, if
+    it is known already.
     """
     if (sha256 or (file_hash(path) if path.is_file() else "")) == published_sha256:
         return SAME
@@ -200,7 +212,9 @@ def deviation(path: Path, published_sha256: str, sha256: str | None = None) -> s
     except BadProduct as error:
         return f"{CHANGED}: {error.found}"
     changed = [*found.damaged, *found.missing]
-    return f"{CHANGED}: {some(changed)}" if changed else REPACKED
+    if changed:
+        return f"{CHANGED}: {some(changed)}"
+    return REPACKED if path.is_file() else PROVEN
 
 
 def write_hashes(path: Path, rows: Iterable[tuple[str, str]]) -> None:

@@ -98,16 +98,27 @@ def facts(tile: Tile) -> list[tuple[str, str]]:
         "side": f"{square.side_m:.0f} m",
         "middle": f"{latitude}° N, {longitude}° E",
         "L1C product": l1c.get("name", ""),
+        "from": came_from(l1c),
         "CDSE id": l1c.get("id", ""),
         "at CDSE": " ".join(word for word in (l1c.get("state", ""), l1c.get("note", "")) if word),
         "sha256 of the L1C zip": l1c.get("sha256", ""),
-        "verified by": ", ".join(l1c["verified_by"])
-        if isinstance(l1c.get("verified_by"), list)
-        else l1c.get("verified_by", ""),
+        "verified by": _listed(l1c.get("verified_by", "")),
+        "not verified": _listed(l1c.get("not_verified", "")),
         "written patches": f"{tile.written:,}",
         "reference maps": f"{facts['reference_maps']:,}",
     }
     return [(name, str(value)) for name, value in facts.items() if value]
+
+
+def came_from(l1c: Mapping[str, Any]) -> str:
+    """Where a product came from, as `google (61 files), cdse (1 file)`; of a zip, its source."""
+    counts = l1c.get("sources", {})
+    files = ", ".join(f"{source} ({count:,} file{'s' * (count != 1)})" for source, count in counts.items())
+    return files or str(l1c.get("source", ""))
+
+
+def _listed(said: object) -> str:
+    return ", ".join(map(str, said)) if isinstance(said, list) else str(said)
 
 
 def lead(sources: Sources) -> str:
@@ -165,6 +176,14 @@ def notes(tiles: Sequence[Tile], sources: Sources) -> list[str]:
     odd = {tile.key: tile.facts.get("l1c", {}).get("state", "found") for tile in tiles}
     notes = [f"Tiles without a patch in the dataset: {', '.join(without)}."] if without else []
     notes += [f"Tile {key} at CDSE: {state}." for key, state in odd.items() if state not in ("", "found")]
+    repaired = {tile.key: tile.facts.get("l1c", {}).get("repaired", {}) for tile in tiles}
+    notes += [
+        f"Tile {key}: {path.rpartition('/')[2]} of its L1C product is from {source}; elsewhere it is not, or damaged."
+        for key, paths in repaired.items()
+        for path, source in paths.items()
+    ]
+    missing = sources.provenance.get("missing", {})
+    notes += [f"Tile {key} is left out: {facts['product']} is {facts['found']}." for key, facts in missing.items()]
     notes += [f"{count:,} times: {finding}." for finding, count in sources.findings.items()]
     present = set(pc.list_flatten(sources.rows["labels"]).unique().to_pylist())
     absent = [name for name in sources.nomenclature.classes if name not in present]

@@ -1,0 +1,366 @@
+"""A product fetched file by file: each file from the first source that has it whole, side by side.
+
+The product appears in one rename when it is complete. What has come of it stays in a folder beside, over processes:
+a later try takes it as it is. Where the files that sources have contradict the manifest, another source's manifest is
+tried before the product is given up: the manifest itself may be what is damaged.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ben_luigi.domain import files
+from ben_luigi.domain.cdse.errors import CredentialsError, NoRoomError, PermanentError, TransientError
+from ben_luigi.domain.cdse.http import again, log_failure
+from ben_luigi.domain.errors import CdseError, some
+from ben_luigi.domain.files import text_hash
+from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.products import l1c, manifest
+from ben_luigi.domain.sources.journal import Brought, Journal
+from ben_luigi.domain.sources.proof import UNPROVEN, Expected
+from ben_luigi.domain.sources.source import Listing, NotThere, Source, SourceFile
+from ben_luigi.domain.sources.transfer import Damaged, DamagedThere, Throttle, Transfer
+
+_log = logging.getLogger(__name__)
+_UNKNOWN_BYTES = 10**9
+_MOST_STRIKES = 3
+"""So many files in a row a source may fail with, before it is asked no more for a product."""
+
+
+class Nowhere(PermanentError):
+    """A product that none of the sources that were asked has."""
+
+
+class Incomplete(TransientError):
+    """A product of which files are missing or damaged at every source."""
+
+
+@dataclass(frozen=True)
+class FetchReport:
+    """A product that is complete: what each file came from, and how it was proven.
+
+    `content` tells the files that the manifest lists and that are not only there to be looked at. `left_out` are files
+    of the manifest that no source had, and that nothing needs; `troubles` says what was wrong at which source.
+    """
+
+    name: str
+    source: str
+    length_bytes: int
+    content: str
+    files: tuple[Brought, ...]
+    left_out: tuple[str, ...]
+    troubles: tuple[str, ...]
+
+    @property
+    def unproven(self) -> list[str]:
+        """The files that nothing could be compared with."""
+        return [one.path for one in self.files if one.proof == UNPROVEN]
+
+
+@dataclass
+class ProductFetch:
+    """The way of `product` to the folder `target`, in which its `.SAFE` folder is then alone.
+
+    `sources` are asked in their order whether they have the product; `repairs` only for files that those have not.
+    `traced` gives BLAKE3 by path, as far as there is a trace. `progress` is called with the bytes that have come, and
+    those expected; `parallel` files are fetched at once.
+    """
+
+    product: ProductName
+    target: Path
+    sources: Sequence[Source]
+    repairs: Sequence[Source] = ()
+    parallel: int = 4
+    rate_bytes_s: float | None = None
+    keep_free_bytes: int = 2**30
+    traced: Callable[[], Mapping[str, str]] = dict
+    progress: Callable[[int, int | None], None] = lambda done_bytes, total_bytes: None
+    _listings: dict[str, Listing | None] = field(default_factory=dict, init=False)
+    _down: dict[str, str] = field(default_factory=dict, init=False)
+    _troubles: list[str] = field(default_factory=list, init=False)
+    _strikes: Counter[str] = field(default_factory=Counter, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _trace: Mapping[str, str] | None = field(default=None, init=False)
+
+    def run(self) -> FetchReport:
+        """Fetch what is missing. Raises Nowhere, Incomplete, and other kinds of CdseError."""
+        primary = self._primary()
+        is_again = self.target.is_dir() and not self._work.exists()
+        if is_again:  # it was complete, but is not known to be: files in it may have been damaged since
+            self.target.rename(self._work)
+        self._files.mkdir(parents=True, exist_ok=True)
+        self._journal = Journal(self._work, self._files)
+        if is_again:
+            self._journal.verify()
+        self._done_bytes, self._total_bytes = 0, 0
+        throttle = Throttle(self.rate_bytes_s)
+        self._transfer = Transfer(self._files, self._work / "partials", throttle, self._received)
+        self._places = {one.name: threading.Semaphore(one.connections) for one in self._all}
+        first: Incomplete | None = None
+        for checksums in self._manifests():
+            try:
+                return self._complete(primary, checksums)
+            except Incomplete as error:
+                first = first or error
+        raise first or self._without_manifest()
+
+    @property
+    def _all(self) -> list[Source]:
+        return [*self.sources, *self.repairs]
+
+    @property
+    def _work(self) -> Path:
+        return self.target.with_name(f"{self.target.name}.partial")
+
+    @property
+    def _files(self) -> Path:
+        return self._work / str(self.product)
+
+    def _primary(self) -> Source:
+        """The first source that has the product."""
+        said = []
+        for source in self.sources:
+            listing = self._listing(source)
+            if listing is not None:
+                return source
+            said.append(f"{source.name}: {self._down.get(source.name, 'does not have it')}")
+        raise Nowhere(
+            f"product {self.product}",
+            expected="a source that has it",
+            found="; ".join(said) or "no source to ask",
+            remedy="add a source to [sources] order, or give the product in [inputs] l1c_dir",
+        )
+
+    def _listing(self, source: Source) -> Listing | None:
+        """What a source has of the product, asked once; None if it has nothing, or does not answer."""
+        if source.name not in self._listings:
+            try:
+                self._listings[source.name] = source.listing(self.product)
+            except CdseError as error:
+                self._listings[source.name] = None
+                self._set_down(source, error)
+        return self._listings[source.name]
+
+    def _set_down(self, source: Source, error: CdseError) -> None:
+        """Ask a source no more for this product."""
+        with self._lock:
+            if source.name not in self._down:
+                self._down[source.name] = f"does not answer as it should: {error.found}"
+                self._troubles.append(f"{source.name}: {error.subject}: {error.found}")
+                _log.warning("%s is asked no more for %s: %s", source.name, self.product, error)
+
+    def _received(self, number: int) -> None:
+        with self._lock:
+            self._done_bytes += number
+            self.progress(self._done_bytes, self._total_bytes or None)
+
+    def _manifests(self) -> Iterator[Mapping[str, manifest.Checksum | None]]:
+        """Each manifest that a source has, as far as it can be one: what has come before first."""
+        seen: set[bytes] = set()
+        if self._journal.get(manifest.NAME) and (listed := self._read_manifest(seen)):
+            yield listed
+        for source in self._all:
+            if source in self.sources and self._listing(source) is None:
+                continue
+            try:
+                self._journal.add(self._from(source, manifest.NAME, Expected(trace=self._traced(manifest.NAME))))
+            except CdseError as error:
+                self._note(source, manifest.NAME, error)
+                continue
+            if listed := self._read_manifest(seen, source.name):
+                yield listed
+
+    def _read_manifest(
+        self, seen: set[bytes], source: str = "what came before"
+    ) -> dict[str, manifest.Checksum | None] | None:
+        content = (self._files / manifest.NAME).read_bytes()
+        if content in seen:
+            return None
+        seen.add(content)
+        try:
+            listed = manifest.checksums(content)
+            problem = some(l1c.lacking(list(listed), listed)[0])
+        except ValueError as error:
+            problem = str(error)
+        if problem:
+            self._troubles.append(f"{source}: {manifest.NAME} is none of a product: {problem[:200]}")
+            return None
+        return listed
+
+    def _without_manifest(self) -> Incomplete:
+        return self._incomplete({manifest.NAME: some(self._troubles)})
+
+    def _complete(self, primary: Source, checksums: Mapping[str, manifest.Checksum | None]) -> FetchReport:
+        """Fetch all that a manifest asks for, and publish it. Raises Incomplete, which names what is missing."""
+        listing = self._listing(primary)
+        assert listing is not None
+        needed, optional = _wanted(listing, checksums)
+        self._total_bytes = _length(listing, [*needed, *optional])
+        self._check_room()
+        lacking = self._bring_all([*needed, *optional], checksums, set(optional))
+        spared = {path for path in listing.guessed if isinstance(lacking.get(path), NotThere)}.union(optional)
+        if missing := {path: error.found for path, error in lacking.items() if path not in spared}:
+            raise self._incomplete(missing)
+        return self._publish(
+            primary, {**dict.fromkeys(listing.guessed), **checksums}, {*needed, *optional} - {*lacking}
+        )
+
+    def _bring_all(
+        self, paths: Sequence[str], checksums: Mapping[str, manifest.Checksum | None], optional: set[str]
+    ) -> dict[str, CdseError]:
+        """Fetch files side by side; gives those that could not be had, and why: NotThere if no source has one."""
+        lacking: dict[str, CdseError] = {}
+
+        def one(path: str) -> None:
+            try:
+                self._bring(path, checksums.get(path), path in optional)
+            except (Incomplete, NotThere) as error:
+                lacking[path] = error
+
+        with ThreadPoolExecutor(self.parallel, "fetch") as pool:
+            try:
+                under_way = [pool.submit(one, path) for path in paths]
+                for each in under_way:
+                    each.result()
+            except BaseException:
+                self._transfer.stop()
+                pool.shutdown(cancel_futures=True)
+                raise
+        return lacking
+
+    def _bring(self, path: str, checksum: manifest.Checksum | None, is_optional: bool) -> None:
+        """Have a file, from the first source that has it whole. Raises Incomplete, NotThere, NoRoomError, Stopped."""
+        known = self._journal.get(path)
+        if known and (checksum is None or known.digest == ":".join(checksum)):
+            self._received(known.length_bytes)
+            return
+        expected, said = Expected(checksum, self._traced(path)), list[str]()
+        kind: type[CdseError] = NotThere
+        for source in self.sources if is_optional else self._all:
+            if source in self.sources and self._listing(source) is None and source.name not in self._down:
+                said.append(f"{source.name}: does not have the product")
+                continue
+            if source.name in self._down:
+                said.append(f"{source.name}: {self._down[source.name]}")
+                kind = Incomplete
+                continue
+            try:
+                brought = self._from(source, path, expected)
+            except NoRoomError:
+                raise
+            except CdseError as error:
+                said.append(f"{source.name}: {error.found}")
+                self._note(source, path, error, quietly=is_optional)
+                kind = kind if isinstance(error, NotThere) else Incomplete
+                continue
+            self._journal.add(brought)
+            return
+        raise kind(path, found="; ".join(said) or "at no source")
+
+    def _from(self, source: Source, path: str, expected: Expected) -> Brought:
+        """A file from one source, tried as often as that helps."""
+        file = self._at(source, path)
+        patience = source.client.patience
+        with self._places[source.name]:
+            brought = again(patience, lambda: self._transfer.once(source, file, expected), log_failure)
+        self._strikes[source.name] = 0
+        return brought
+
+    def _at(self, source: Source, path: str) -> SourceFile:
+        """The file at a source; NotThere if it has listed all its files, without this one."""
+        listing = self._listings.get(source.name)
+        if listing and path in listing.files:
+            return listing.files[path]
+        if listing and listing.is_whole:
+            raise NotThere(path, expected="the file", found="it is not there")
+        return source.file(self.product, path)
+
+    def _note(self, source: Source, path: str, error: CdseError, *, quietly: bool = False) -> None:
+        """Remember what is wrong at a source; one that fails with file after file is asked no more."""
+        if isinstance(error, NotThere) and quietly:
+            return
+        with self._lock:
+            self._troubles.append(f"{source.name}: {path}: {error.found}")
+            self._strikes[source.name] += not isinstance(error, NotThere | Damaged | DamagedThere)
+            is_down = self._strikes[source.name] >= _MOST_STRIKES or isinstance(error, CredentialsError)
+        _log.warning("%s, %s at %s: %s; other sources are asked for it", self.product, path, source.name, error)
+        if is_down:
+            self._set_down(source, error)
+
+    def _traced(self, path: str) -> tuple[str, str] | None:
+        with self._lock:
+            if self._trace is None:
+                self._trace = self.traced()
+        return ("blake3", self._trace[path]) if path in self._trace else None
+
+    def _check_room(self) -> None:
+        there = sum(path.stat().st_size for path in self._work.rglob("*") if path.is_file())
+        needed = (self._total_bytes or _UNKNOWN_BYTES) - there + self.keep_free_bytes
+        free = shutil.disk_usage(self._work).free
+        if free < needed:
+            raise NoRoomError(
+                self._work,
+                expected=f"{needed:,} bytes of free space",
+                found=f"{free:,}",
+                remedy="make room on the disk, and run again",
+            )
+
+    def _incomplete(self, missing: Mapping[str, str]) -> Incomplete:
+        path, why = next(iter(sorted(missing.items())))
+        more = f"; so are {len(missing) - 1} others: {some(sorted(missing)[1:], 3)}" if len(missing) > 1 else ""
+        return Incomplete(
+            f"product {self.product}, {path}",
+            expected="the file, whole, at one source",
+            found=f"{why}{more}",
+            remedy="run again later, add a source to [sources] order, or give the product in [inputs] l1c_dir",
+        )
+
+    def _publish(
+        self, primary: Source, checksums: Mapping[str, manifest.Checksum | None], wanted: set[str]
+    ) -> FetchReport:
+        """Give the folder its final name; what it should not have is removed before."""
+        for path in [path for path in self._files.rglob("*") if path.is_file()]:
+            if path.relative_to(self._files).as_posix() not in {*wanted, manifest.NAME}:
+                path.unlink()
+        files.remove(self._work / "partials")
+        brought = [one for path in sorted({*wanted, manifest.NAME}) if (one := self._journal.get(path))]
+        for folder in {(self._files / one.path).parent for one in brought}:
+            files.sync(folder)
+        files.remove(self.target)
+        self._work.rename(self.target)
+        files.sync(self.target.parent)
+        needed = [f"{one.path} {one.digest}" for one in brought if l1c.is_needed(one.path) and checksums.get(one.path)]
+        return FetchReport(
+            str(self.product),
+            primary.name,
+            sum(one.length_bytes for one in brought),
+            text_hash("\n".join(needed)),
+            tuple(brought),
+            tuple(sorted(set(checksums) - {one.path for one in brought})),
+            tuple(self._troubles),
+        )
+
+
+def _wanted(listing: Listing, checksums: Mapping[str, manifest.Checksum | None]) -> tuple[list[str], list[str]]:
+    """The files that a product needs, and those only to be looked at that its source has; the largest first."""
+
+    def by_length(paths: set[str]) -> list[str]:
+        known = listing.files
+        return sorted(paths, key=lambda path: (-(known[path].length_bytes or 0) if path in known else 0, path))
+
+    offered = {path for path in listing.files if path != manifest.NAME}
+    needed = {path for path in {*checksums, *offered} if l1c.is_needed(path)}
+    return by_length(needed), by_length((offered & set(checksums)) - needed)
+
+
+def _length(listing: Listing, paths: Sequence[str]) -> int:
+    """How many bytes are to come; 0 if the source does not say."""
+    lengths = [listing.files[path].length_bytes for path in paths if path in listing.files]
+    return 0 if None in lengths else sum(length or 0 for length in lengths)

@@ -1,0 +1,84 @@
+"""What has come of a product so far, and how it was proven: kept over processes, so that nothing is proven twice."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ben_luigi.domain.sources.proof import new_hash
+
+NAME = ".files.jsonl"
+_CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A file that is there: where it came from, how it was proven, and by which hash (`md5:<hexadecimal>`)."""
+
+    path: str
+    source: str
+    proof: str
+    digest: str
+    length_bytes: int
+    mtime_ns: int = 0
+
+
+class Journal:
+    """A line of JSON per file, appended when the file has its final name and is on disk.
+
+    A line counts while the file has the length and time that it states. Threads may share a journal.
+    """
+
+    def __init__(self, folder: Path, files: Path) -> None:
+        self._path, self._files, self._lock = folder / NAME, files, threading.Lock()
+        self._known = {one.path: one for one in self._read()}
+        with self._path.open("ab") as file:
+            if file.tell() and not self._path.read_bytes().endswith(b"\n"):  # a line that a kill has cut
+                file.write(b"\n")
+
+    def get(self, path: str) -> Brought | None:
+        """What is known of a file that is there."""
+        one = self._known.get(path)
+        if one is None:
+            return None
+        try:
+            found = (self._files / path).stat()
+        except OSError:
+            return None
+        return one if (found.st_size, found.st_mtime_ns) == (one.length_bytes, one.mtime_ns) else None
+
+    def add(self, brought: Brought) -> None:
+        """Note a file."""
+        line = json.dumps(asdict(brought), sort_keys=True) + "\n"
+        with self._lock, self._path.open("ab") as file:
+            file.write(line.encode())
+            self._known[brought.path] = brought
+
+    def verify(self) -> None:
+        """Hold each file against its hash, and forget those that are not what they were."""
+        for path, one in [*self._known.items()]:
+            algorithm, _, value = one.digest.partition(":")
+            found = new_hash(algorithm)
+            try:
+                with (self._files / path).open("rb") as file:
+                    while chunk := file.read(_CHUNK_BYTES):
+                        found.update(chunk)
+            except OSError:
+                pass
+            if found.hexdigest() != value:
+                del self._known[path]
+
+    def _read(self) -> list[Brought]:
+        found = []
+        try:
+            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
+        for line in lines:
+            try:
+                found.append(Brought(**json.loads(line)))
+            except (ValueError, TypeError):
+                continue
+        return found

@@ -1,0 +1,64 @@
+"""A mirror of one's own: a web server or bucket with products as folders, at addresses that a template tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import requests
+
+from ben_luigi.domain.cdse.errors import TransientError
+from ben_luigi.domain.cdse.http import Client, again, log_failure, plain
+from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.products import manifest
+from ben_luigi.domain.sources.source import Listing, NotThere, SourceFile, below, opened, place
+
+_GRANULE = re.compile("^GRANULE/[^/]+")
+_WEATHER = "AUX_DATA/AUX_ECMWFT"
+"""Forecasts of the ECMWF, which Sen2Cor reads, and which the manifest does not list (reported)."""
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Products at `template`, as `https://host/tiles/{zone}/{band}/{square}/{name}`; it raises CdseError.
+
+    It cannot list its files: they are those that the product's manifest names, and the weather.
+    """
+
+    client: Client
+    template: str
+    connections: int = 16
+
+    @property
+    def name(self) -> str:
+        """The host, since there may be several mirrors."""
+        return f"mirror {urlsplit(self.template).hostname}"
+
+    def listing(self, product: ProductName) -> Listing | None:
+        """The files of the product's manifest; None if the mirror has none."""
+        file = self.file(product, manifest.NAME)
+
+        def once() -> bytes:
+            return self.client.body(opened(self, file).response)
+
+        try:
+            body = again(self.client.patience, once, log_failure)
+            listed = manifest.checksums(body)
+        except NotThere:
+            return None
+        except ValueError as error:
+            found = f"{str(error)[:200]}; it begins {body[:60]!r}"
+            raise TransientError(plain(file.url), expected="the manifest of a product", found=found) from error
+        guessed = {f"{granule}/{_WEATHER}" for path in listed for granule in _GRANULE.findall(path)}
+        files = {path: self.file(product, path) for path in [manifest.NAME, *listed, *guessed]}
+        return Listing(files, is_whole=False, guessed=frozenset(guessed))
+
+    def file(self, product: ProductName, path: str) -> SourceFile:
+        """Where a file is, if it is there."""
+        return SourceFile(path, below(place(self.template, product), path))
+
+    def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        """The answer to a request for a file."""
+        return self.client.open("GET", url, headers=headers)

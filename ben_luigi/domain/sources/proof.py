@@ -1,0 +1,144 @@
+"""How a file of a product is proven to be the one that ESA made: a ladder, whose rungs have names.
+
+    manifest      its checksum in the product's own `manifest.safe`
+    trace         its BLAKE3 in CDSE's trace of the product
+    object store  the hash that the bucket states: it came as it lies there
+    unproven      nothing is known to compare it with
+
+The manifest decides: what contradicts it is damaged, whatever an object store says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+MANIFEST, TRACE, OBJECT_STORE, UNPROVEN = "manifest", "trace", "object store", "unproven"
+_CASTAGNOLI = 0x82F63B78  # the polynomial of CRC-32C, reflected (RFC 3720, appendix B.4)
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+def _crc32c_table() -> list[int]:
+    table = []
+    for number in range(256):
+        for _ in range(8):
+            number = number >> 1 ^ (_CASTAGNOLI if number & 1 else 0)
+        table.append(number)
+    return table
+
+
+class Crc32c:
+    """CRC-32C: slow, but only small files have no MD5, and no package for it is needed.
+
+    >>> crc = Crc32c()
+    >>> crc.update(b"123456789")
+    >>> crc.hexdigest()
+    'e3069283'
+    """
+
+    _TABLE = _crc32c_table()
+
+    def __init__(self) -> None:
+        self._crc = 0xFFFFFFFF
+
+    def update(self, data: bytes, /) -> None:
+        """Take in the next bytes."""
+        crc, table = self._crc, self._TABLE
+        for byte in data:
+            crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
+        self._crc = crc
+
+    def hexdigest(self) -> str:
+        """The checksum of what was taken in, hexadecimal."""
+        return f"{self._crc ^ 0xFFFFFFFF:08x}"
+
+
+def new_hash(algorithm: str) -> Any:
+    """A hash to be updated: by hashlib, BLAKE3 or CRC-32C."""
+    if algorithm == "crc32c":
+        return Crc32c()
+    if algorithm == "blake3":
+        return importlib.import_module("blake3").blake3()
+    return hashlib.new(algorithm, usedforsecurity=False)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is known of a file's content: its hash by the manifest, by the trace and by the object store.
+
+    Each is a pair of algorithm and hexadecimal value, or None.
+    """
+
+    manifest: tuple[str, str] | None = None
+    trace: tuple[str, str] | None = None
+    stated: Mapping[str, str] | None = None
+
+    @property
+    def rungs(self) -> list[tuple[str, str, str]]:
+        """What to compare, the highest rung first: its name, algorithm and value."""
+        found = [(MANIFEST, *self.manifest)] if self.manifest else []
+        found += [(TRACE, *self.trace)] if self.trace else []
+        stated = self.stated or {}
+        # MD5 is quick; CRC-32C counts only where there is nothing else, since it is a check against accidents alone.
+        algorithm = "md5" if "md5" in stated else "crc32c" if "crc32c" in stated and not found else ""
+        return [*found, *([(OBJECT_STORE, algorithm, stated[algorithm])] if algorithm else [])]
+
+
+class Check:
+    """The hashes of a stream, and what they prove."""
+
+    def __init__(self, expected: Expected) -> None:
+        self._rungs = expected.rungs
+        algorithms = dict.fromkeys(algorithm for _, algorithm, _ in self._rungs)
+        self._hashes: dict[str, _Hash] = {algorithm: new_hash(algorithm) for algorithm in algorithms or ("md5",)}
+
+    def update(self, chunk: bytes) -> None:
+        """Take in the next bytes."""
+        for each in self._hashes.values():
+            each.update(chunk)
+
+    @property
+    def digest(self) -> str:
+        """The hash that tells the content, as `md5:<hexadecimal>`: that of the highest rung, or else its MD5."""
+        algorithm = next(iter(self._hashes))
+        return f"{algorithm}:{self._hashes[algorithm].hexdigest()}"
+
+    def result(self) -> Result:
+        """What is proven."""
+        found = {algorithm: each.hexdigest() for algorithm, each in self._hashes.items()}
+        fits = {rung: found[algorithm] == value for rung, algorithm, value in self._rungs}
+        if not self._rungs:
+            return Result(UNPROVEN, self.digest)
+        rung, algorithm, value = self._rungs[0]
+        problem = "" if fits[rung] else f"{algorithm} {found[algorithm]}, where the {rung} states {value}"
+        others = [name for name, fitting in fits.items() if name != rung and fitting != fits[rung]]
+        return Result(rung, self.digest, problem, tuple(others), bool(problem) and fits.get(OBJECT_STORE, False))
+
+
+@dataclass(frozen=True)
+class Result:
+    """The rung that decides, the hash found, and what is wrong with it, if anything is.
+
+    `contradicted_by` are other rungs that say something else. `lies_so`: it is damaged in the object store already, so
+    fetching it again from there is of no use.
+    """
+
+    rung: str
+    digest: str
+    problem: str = ""
+    contradicted_by: tuple[str, ...] = ()
+    lies_so: bool = False
+
+
+def summary(rungs: Iterable[str]) -> dict[str, int]:
+    """How many files each rung has proven, the highest first."""
+    listed = list(rungs)
+    return {rung: count for rung in (MANIFEST, TRACE, OBJECT_STORE, UNPROVEN) if (count := listed.count(rung))}

@@ -1,0 +1,192 @@
+"""One file from one source: streamed to a partial file, resumed by Range with If-Match, proven, renamed.
+
+A partial file is gone on with only if the source says that the file is still the same: by its entity tag, which is kept
+beside the partial file. Where there is none, the file is fetched from its beginning.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import requests
+
+from ben_luigi.domain import files
+from ben_luigi.domain.cdse import partial_file
+from ben_luigi.domain.cdse.errors import NoRoomError, PermanentError, TransientError
+from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES
+from ben_luigi.domain.sources.journal import Brought
+from ben_luigi.domain.sources.proof import Check, Expected, Result
+from ben_luigi.domain.sources.source import Changed, Opened, Source, SourceFile, opened
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Stopped(Exception):
+    """The fetch ends: another thread has failed for good, or the process is asked to end."""
+
+
+class Damaged(TransientError):
+    """A file that came other than it is: fetched again, it may be in order."""
+
+
+class DamagedThere(PermanentError):
+    """A file that is damaged at its source, however often it is fetched."""
+
+
+class Throttle:
+    """Lets bytes pass at `rate_bytes_s` at most, counted over all threads that share it; None: no limit."""
+
+    def __init__(self, rate_bytes_s: float | None) -> None:
+        self._rate_bytes_s, self._lock, self._free_at_s = rate_bytes_s, threading.Lock(), 0.0
+
+    def __call__(self, number: int) -> None:
+        """Wait until `number` bytes more may pass."""
+        if not self._rate_bytes_s:
+            return
+        with self._lock:
+            self._free_at_s = max(self._free_at_s, time.monotonic()) + number / self._rate_bytes_s
+            wait_s = self._free_at_s - time.monotonic()
+        time.sleep(max(0.0, wait_s))
+
+
+@dataclass
+class Transfer:
+    """Brings files into the folder `files`, with partial files in the folder `partials`, by any number of threads.
+
+    `received` is called with the bytes that have come, negative for those thrown away.
+    """
+
+    files: Path
+    partials: Path
+    throttle: Callable[[int], None] = lambda number: None
+    received: Callable[[int], None] = lambda number: None
+    _stop: threading.Event = field(default_factory=threading.Event, init=False)
+    _open: set[requests.Response] = field(default_factory=set, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _refused: set[tuple[str, str, str]] = field(default_factory=set, init=False)
+
+    def stop(self) -> None:
+        """Have all threads end soon, those too that wait for a server."""
+        self._stop.set()
+        with self._lock:
+            for response in self._open:
+                with suppress(Exception):  # what cannot be ended by force ends by its timeout
+                    response.raw.shutdown()
+
+    def once(self, source: Source, file: SourceFile, expected: Expected) -> Brought:
+        """Fetch a file, or go on with its partial. Raises CdseError, or Stopped."""
+        if self._stop.is_set():
+            raise Stopped
+        self.partials.mkdir(parents=True, exist_ok=True)
+        target = self.files / file.path
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with partial_file.opened(self._partial_of(source, file)) as partial:
+                return self._fetch(source, file, expected, partial)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise TransientError(target, expected="a disk that writes and reads", found=str(error)) from error
+            raise NoRoomError(
+                target, expected="room for the file", found=str(error), remedy="make room on the disk, and run again"
+            ) from error
+
+    def _partial_of(self, source: Source, file: SourceFile) -> Path:
+        return self.partials / f"{files.text_hash(f'{source.name} {file.url}')[:24]}.partial"
+
+    def _fetch(self, source: Source, file: SourceFile, expected: Expected, partial: IO[bytes]) -> Brought:
+        path = self._partial_of(source, file)
+        tag = path.with_suffix(".tag")
+        version = tag.read_text(encoding="utf-8") if tag.exists() else ""
+        have = partial.seek(0, os.SEEK_END)
+        try:
+            # With the last byte once more, so that a partial file that is all of it can be gone on with, too.
+            answer = opened(source, file, max(0, have - 1) if version else 0, version)
+        except Changed:
+            partial.truncate(0)
+            raise
+        with self._watched(answer.response), self._counted() as count:
+            if not answer.start:
+                partial.truncate(0)
+                tag.write_text(answer.version, encoding="utf-8")
+            check = Check(Expected(expected.manifest, expected.trace, answer.hashes))
+            length = self._receive(answer, partial, check, count)
+            if length != (answer.total_bytes if answer.total_bytes is not None else length):
+                subject, stated = f"{source.name}, {file.path}", f"{answer.total_bytes:,} bytes"
+                raise TransientError(subject, expected=stated, found=f"{length:,} bytes received")
+            return self._publish(source, file, partial, check.result())
+
+    @contextmanager
+    def _counted(self) -> Iterator[Callable[[int], None]]:
+        """What tells of bytes that have come; those of a try that fails are taken back."""
+        total = 0
+
+        def count(number: int) -> None:
+            nonlocal total
+            total += number
+            self.received(number)
+
+        try:
+            yield count
+        except BaseException:
+            self.received(-total)
+            raise
+
+    @contextmanager
+    def _watched(self, response: requests.Response) -> Iterator[None]:
+        with self._lock:
+            self._open.add(response)
+        try:
+            with response:
+                yield
+        finally:
+            with self._lock:
+                self._open.discard(response)
+
+    def _receive(self, answer: Opened, partial: IO[bytes], check: Check, count: Callable[[int], None]) -> int:
+        """Write the body to the partial file, with all of that hashed in passing; gives the length of the whole."""
+        partial.seek(0)
+        for chunk in partial_file.read(partial, answer.start):
+            check.update(chunk)
+        count(answer.start)
+        done = partial.seek(answer.start)
+        partial.truncate()
+        most = answer.total_bytes if answer.total_bytes is not None else PRODUCT_BYTES
+        for chunk in answer.chunks:
+            if self._stop.is_set():
+                raise Stopped
+            done += len(chunk)
+            if done > most:
+                partial.truncate(0)
+                raise TransientError(answer.response.url, expected=f"at most {most:,} bytes", found="more")
+            partial.write(chunk)
+            check.update(chunk)
+            count(len(chunk))
+            self.throttle(len(chunk))
+        partial.flush()
+        return done
+
+    def _publish(self, source: Source, file: SourceFile, partial: IO[bytes], result: Result) -> Brought:
+        """Give a partial file that is proven its final name; what is damaged goes, the second time for good."""
+        path = self._partial_of(source, file)
+        if result.problem:
+            partial.truncate(0)
+            path.with_suffix(".tag").unlink(missing_ok=True)
+            bad = (source.name, file.path, result.digest)
+            for_good = result.lies_so or bad in self._refused
+            self._refused.add(bad)
+            kind = DamagedThere if for_good else Damaged
+            raise kind(f"{file.path} from {source.name}", expected="the file that was made", found=result.problem)
+        os.fdatasync(partial.fileno())
+        target = self.files / file.path
+        path.rename(target)
+        path.with_suffix(".tag").unlink(missing_ok=True)
+        found = target.stat()
+        return Brought(file.path, source.name, result.rung, result.digest, found.st_size, found.st_mtime_ns)

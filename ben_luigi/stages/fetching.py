@@ -1,0 +1,197 @@
+"""One product from the sources of the user's order: file by file from buckets and mirrors, or CDSE's zip."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from ben_luigi import config
+from ben_luigi.domain import files
+from ben_luigi.domain.cdse import resolve
+from ben_luigi.domain.cdse.catalogue import CatalogueProduct
+from ben_luigi.domain.cdse.download import Download
+from ben_luigi.domain.cdse.errors import BLAMELESS, CredentialsError, NoRoomError, PermanentError, TransientError
+from ben_luigi.domain.errors import CdseError
+from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.sources import proof
+from ben_luigi.domain.sources.cdse_nodes import CdseNodes
+from ben_luigi.domain.sources.fetch import FetchReport, Nowhere, ProductFetch
+from ben_luigi.domain.sources.source import Source
+from ben_luigi.stages.prerequisites import optional_path
+from ben_luigi.stages.progress import Progress
+from ben_luigi.stages.resolve import AskCatalogue, resolutions
+from ben_luigi.stages.service import client, patience, tokens
+from ben_luigi.stages.sources import Order, has_account
+from ben_luigi.state import budget
+
+_log = logging.getLogger(__name__)
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """The way of a product to `zipped`, or to the folder of that name without its suffix."""
+
+    task: luigi.Task
+    product: ProductName
+    zipped: Path
+    tries: int
+
+    def run(self, order: Order) -> Report:
+        """The report on the product, from the first source that has it. Raises CdseError that says it of each."""
+        before, after = self._by_files(order.before, order), self._by_files(order.after, order)
+        ways = [*before, *([self._by_zip] if order.cdse else []), *after]
+        if self.zipped.exists() and self._by_zip in ways:  # it has come, and lost its record
+            ways = [self._by_zip, *(way for way in ways if way != self._by_zip)]
+        failed: list[CdseError] = []
+        for way in ways:
+            try:
+                return way()
+            except NoRoomError:
+                raise
+            except CdseError as error:
+                _log.log(logging.WARNING if len(ways) > 1 else logging.DEBUG, "tile %s: %s", self._tile, error)
+                failed.append(error)
+        if len(failed) == 1:
+            raise failed[0]
+        raise self._failed(failed)
+
+    @property
+    def _tile(self) -> str:
+        return self.product.tile_key
+
+    @property
+    def _folder(self) -> Path:
+        return self.zipped.with_suffix("")
+
+    def _failed(self, errors: Sequence[CdseError]) -> CdseError:
+        """What was wrong with all ways; worth another try if one of them is."""
+        passing = next((error for error in errors if isinstance(error, TransientError)), None)
+        kind = TransientError if passing or not errors else PermanentError
+        return kind(
+            f"tile {self._tile}, product {self.product}",
+            expected=f"a source that has it, of {', '.join(config.source_order())}",
+            found="; ".join(f"{error.found}" for error in errors) or "no source to ask",
+            remedy=(passing or errors[-1]).remedy if errors else "name sources in [sources] order",
+        )
+
+    def _by_files(self, sources: Sequence[Source], order: Order) -> list[Callable[[], Report]]:
+        """The way by files, if there are sources for it: CDSE, if an account is given, has single files for it."""
+
+        def way() -> Report:
+            with client() as session:
+                repairs: list[Source] = []
+                if order.cdse and has_account():
+                    repairs.append(CdseNodes(session, lambda _: self._at_cdse().id, lambda: tokens(session)))
+                others = [one for one in (*order.before, *order.after) if one not in sources]
+                return self._fetched(sources, [*others, *repairs])
+
+        return [way] if sources else []
+
+    def _fetched(self, sources: Sequence[Source], repairs: Sequence[Source]) -> Report:
+        progress = Progress(self.task, f"download of {self._tile}", "B")
+        fetch = ProductFetch(
+            self.product,
+            self._folder,
+            sources,
+            repairs,
+            parallel=max(1, int(config.sources().parallel) // config.downloads_at_once()),
+            rate_bytes_s=_rate_bytes_s(),
+            progress=progress.at,
+        )
+        try:
+            report = fetch.run()
+        except CdseError as error:
+            if not isinstance(error, (*BLAMELESS, Nowhere)):
+                budget.note_failure(self._tile, str(error))
+            raise
+        self._remove_others(self.zipped)
+        return {**_told(report), "id": self._id(), "path": f"l1c/{self._tile}/{self.product}"}
+
+    def _by_zip(self) -> Report:
+        """CDSE's zip."""
+        if not has_account() and not config.needs_account():
+            raise CredentialsError(
+                f"tile {self._tile}, CDSE",
+                expected="an account",
+                found="cdse: no account is given",
+                remedy="register at https://dataspace.copernicus.eu, and give the account as [cdse] says",
+            )
+        target = self.zipped
+        target.parent.mkdir(parents=True, exist_ok=True)
+        product = self._at_cdse()
+        with client() as session:
+            report = Download(
+                product,
+                target,
+                session,
+                tokens(session),
+                err=target.with_name(f"{product.id}.err"),
+                patience=replace(patience(), tries=self.tries),
+                rate_bytes_s=_rate_bytes_s(),
+                progress=Progress(self.task, f"download of {self._tile}", "B").at,
+                failed=lambda error: budget.note_failure(self._tile, str(error)),
+            ).run()
+        self._remove_others(self._folder)
+        return {**asdict(report), "path": f"l1c/{target.name}", "content": report.sha256, "source": "cdse"}
+
+    def _remove_others(self, path: Path) -> None:
+        """The product in its other form, and partial ones: there is one product of a tile."""
+        files.remove(path)
+        for pattern in (f"{path.name}.*.part", f"{path.name}.partial"):
+            for partial in path.parent.glob(pattern):
+                files.remove(partial)
+
+    def _at_cdse(self) -> CatalogueProduct:
+        """The product as the catalogue has it: as it was said for all, or asked for this one. Raises CdseError."""
+        found = resolutions().get(self._tile) if AskCatalogue().output()["products"].file.exists() else None
+        if found is None or found.name != self.product:
+            with client() as session:
+                (found,) = resolve.resolve([self.product], session, _published_ids())
+        if found.problem:
+            raise found.problem
+        assert found.product is not None
+        return found.product
+
+    def _id(self) -> str:
+        """The product's id at CDSE, as far as it is known without asking; else its name."""
+        if AskCatalogue().output()["products"].file.exists():
+            found = resolutions().get(self._tile)
+            if found and found.product and found.product.name == str(self.product):
+                return found.product.id
+        return _published_ids().get(str(self.product), str(self.product).removesuffix(".SAFE"))
+
+
+def _rate_bytes_s() -> float | None:
+    """What one product may take of `[cdse] bandwidth_mb_s`; None: no limit."""
+    return float(config.cdse().bandwidth_mb_s) * 1e6 / config.downloads_at_once() or None
+
+
+def _published_ids() -> dict[str, str]:
+    path = optional_path("published_tile_ids_csv")
+    return resolve.read_tile_ids(path) if path else {}
+
+
+def _told(report: FetchReport) -> Report:
+    """What the report on a product, and the provenance, say of its files."""
+    by_source = [one.source for one in report.files]
+    unproven = [f"nothing to compare with: {path}" for path in report.unproven]
+    return {
+        "name": report.name,
+        "sha256": "",
+        "length_bytes": report.length_bytes,
+        "content": report.content,
+        "source": report.source,
+        "sources": {source: by_source.count(source) for source in dict.fromkeys(by_source)},
+        "proven_by": proof.summary(one.proof for one in report.files),
+        "verified_by": [rung for rung in proof.summary(one.proof for one in report.files) if rung != proof.UNPROVEN],
+        "not_verified": [*unproven, *(f"left out, since no source had it: {path}" for path in report.left_out)],
+        "repaired": {one.path: one.source for one in report.files if one.source != report.source},
+        "troubles": list(report.troubles),
+        "files": {one.path: {"source": one.source, "proof": one.proof, "hash": one.digest} for one in report.files},
+    }

@@ -1,0 +1,64 @@
+"""The sources of products as the configuration has them, and their sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ben_luigi import config
+from ben_luigi.domain import network
+from ben_luigi.domain.cdse.account import given_credentials
+from ben_luigi.domain.cdse.errors import CredentialsError
+from ben_luigi.domain.cdse.http import Client, Patience
+from ben_luigi.domain.sources.bucket import Bucket
+from ben_luigi.domain.sources.mirror import Mirror
+from ben_luigi.domain.sources.source import Origin, Source
+from ben_luigi.stages.service import patience
+
+
+@dataclass(frozen=True)
+class Order:
+    """The sources that are asked for whole products: the web's before CDSE, CDSE, and the web's after it."""
+
+    before: list[Source]
+    cdse: bool
+    after: list[Source]
+
+
+@contextmanager
+def in_order(waits: Patience | None = None, head_s: float | None = None) -> Iterator[Order]:
+    """The sources that the configuration names, with their sessions open.
+
+    `waits` says how often and how long they are asked, by default as the configuration says; `head_s` how long the head
+    of an answer may take.
+    """
+    names = [name for name in config.source_order() if name != "folder"]
+    at = names.index("cdse") if "cdse" in names else len(names)
+    with ExitStack() as stack:
+        before, after = (
+            [source for name in part for source in _sources(name, stack, waits or patience(), head_s)]
+            for part in (names[:at], names[at + 1 :])
+        )
+        yield Order(before, "cdse" in names, after)
+
+
+def _sources(name: str, stack: ExitStack, waits: Patience, head_s: float | None) -> Iterator[Source]:
+    urls = [config.google_url()] if name == "google" else config.mirrors()
+    for url in urls:
+        client = stack.enter_context(Client(patience=waits, session=network.session(head_s), hosts=Origin(url)))
+        yield Bucket(client, url) if name == "google" else Mirror(client, url)
+
+
+def has_account() -> bool:
+    """Whether an account is given, without asking anybody for it."""
+    if config.is_sample():
+        return True
+    host = urlsplit(config.token_url()).hostname or ""
+    try:
+        file = Path(str(config.cdse().credentials)).expanduser()
+        return given_credentials(config.account_environment(), file, host) is not None
+    except CredentialsError:
+        return False

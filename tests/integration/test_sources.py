@@ -1,0 +1,43 @@
+"""Products file by file from several sources on loopback: which file comes from where, and how it is proven."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ben_luigi.sample.cdse_faults import Fault
+from tests.integration.source_world import IMAGES, NAME, WEATHER, found_in, sources
+
+BAND = f"{IMAGES}_B02.jp2"
+
+
+def needed(members: dict[str, bytes]) -> dict[str, bytes]:
+    """What every source has of the product."""
+    return {path: data for path, data in members.items() if not path.startswith("HTML/")}
+
+
+def test_a_product_comes_from_the_bucket_and_each_file_is_proven(tmp_path: Path) -> None:
+    with sources(tmp_path / "world") as world:
+        report = world.fetch(tmp_path)
+        assert found_in(tmp_path) == needed(dict(world.members))
+        assert {one.source for one in report.files} == {"google"}
+        proofs = {one.path: one.proof for one in report.files}
+        assert {path for path, proof in proofs.items() if proof != "manifest"} == {"manifest.safe", WEATHER}
+        assert {proofs["manifest.safe"], proofs[WEATHER]} == {"object store"}
+        assert report.left_out == ("HTML/UserProduct_index.html",)
+        assert set(world.google.fetched.values()) == {1}
+        assert not any("folder$" in key or key.endswith("-ql.jpg") for key in world.google.fetched)
+        assert not world.mirror.fetched and not world.cdse.counts
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t", "world"]
+
+
+@pytest.mark.parametrize("kind", ["404", "missing member", "flipped bit", "changed image", "html", "500", "short"])
+def test_a_band_that_is_bad_in_the_bucket_comes_from_the_next_source(kind: str, tmp_path: Path) -> None:
+    with sources(tmp_path / "world", [Fault("object", kind, None, "T33UUP_20170613T101031_B02.jp2")]) as world:
+        report = world.fetch(tmp_path, ["google"])
+        assert found_in(tmp_path) == needed(dict(world.members))
+        assert {one.path: one.source for one in report.files if one.source != "google"} == {BAND: "cdse"}
+        assert world.cdse.counts["node"] == 1 and not world.cdse.downloads
+        assert any("google" in trouble and BAND in trouble for trouble in report.troubles)
+        assert report.name == str(NAME)
