@@ -35,10 +35,16 @@ class BucketServer:
     """
 
     def __init__(
-        self, objects: Mapping[str, bytes], faults: Iterable[Fault] = (), *, page: int = 1000, lists: bool = True
+        self,
+        objects: Mapping[str, bytes],
+        faults: Iterable[Fault] = (),
+        *,
+        page: int = 1000,
+        lists: bool = True,
+        seed: int = 0,
     ) -> None:
         self.objects = dict(objects)
-        self.script = Script(faults)
+        self.script = Script(faults, seed)
         self.page, self.lists = page, lists
         self.counts: Counter[str] = Counter()
         self.fetched: Counter[str] = Counter()
@@ -184,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self._body(206 if start else 200, content[start:], headers, kind)
         with bucket.lock:
-            bucket.fetched[key] += kind not in ("short", "reset", "stall")
+            bucket.fetched[key] += kind in ("", "no hash") or kind.startswith("range")
 
     def _body(self, status: int, body: bytes, headers: Mapping[str, str], kind: str) -> None:
         cut = kind in ("short", "reset", "stall")

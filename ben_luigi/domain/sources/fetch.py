@@ -42,6 +42,10 @@ class Incomplete(TransientError):
     """A product of which files are missing or damaged at every source."""
 
 
+class Contradicted(Incomplete):
+    """A product whose manifest may be what is wrong: it asks for what the sources, which have answered, have not."""
+
+
 @dataclass(frozen=True)
 class FetchReport:
     """A product that is complete: what each file came from, and how it was proven.
@@ -103,11 +107,11 @@ class ProductFetch:
         throttle = Throttle(self.rate_bytes_s)
         self._transfer = Transfer(self._files, self._work / "partials", throttle, self._received)
         self._places = {one.name: threading.Semaphore(one.connections) for one in self._all}
-        first: Incomplete | None = None
+        first: Contradicted | None = None
         for checksums in self._manifests():
             try:
                 return self._complete(primary, checksums)
-            except Incomplete as error:
+            except Contradicted as error:
                 first = first or error
         raise first or self._without_manifest()
 
@@ -163,35 +167,36 @@ class ProductFetch:
 
     def _manifests(self) -> Iterator[Mapping[str, manifest.Checksum | None]]:
         """Each manifest that a source has, as far as it can be one: what has come before first."""
-        seen: set[bytes] = set()
-        if self._journal.get(manifest.NAME) and (listed := self._read_manifest(seen)):
-            yield listed
+        path, seen = self._files / manifest.NAME, set[bytes]()
+        if self._journal.get(manifest.NAME):
+            seen.add(path.read_bytes())
+            yield self._listed_in(path, "what came before")
         for source in self._all:
             if source in self.sources and self._listing(source) is None:
                 continue
+            expected = Expected(trace=self._traced(manifest.NAME))
             try:
-                self._journal.add(self._from(source, manifest.NAME, Expected(trace=self._traced(manifest.NAME))))
+                brought = self._from(source, manifest.NAME, expected, lambda: self._listed_in(path, source.name))  # noqa: B023
             except CdseError as error:
                 self._note(source, manifest.NAME, error)
                 continue
-            if listed := self._read_manifest(seen, source.name):
-                yield listed
+            if (content := path.read_bytes()) in seen:
+                self._journal.keep(brought)
+                continue
+            seen.add(content)
+            self._journal.add(brought)
+            yield self._listed_in(path, source.name)
 
-    def _read_manifest(
-        self, seen: set[bytes], source: str = "what came before"
-    ) -> dict[str, manifest.Checksum | None] | None:
-        content = (self._files / manifest.NAME).read_bytes()
-        if content in seen:
-            return None
-        seen.add(content)
+    def _listed_in(self, path: Path, source: str) -> dict[str, manifest.Checksum | None]:
+        """What a manifest lists; Damaged if it is none of a whole product."""
         try:
-            listed = manifest.checksums(content)
-            problem = some(l1c.lacking(list(listed), listed)[0])
+            listed = manifest.checksums(path.read_bytes())
+            problem = some(l1c.lacking(list(listed), listed)[0], 3)
         except ValueError as error:
-            problem = str(error)
+            listed, problem = {}, str(error)[:200]
         if problem:
-            self._troubles.append(f"{source}: {manifest.NAME} is none of a product: {problem[:200]}")
-            return None
+            expected = "the manifest of a product with all bands"
+            raise Damaged(f"{manifest.NAME} from {source}", expected=expected, found=problem)
         return listed
 
     def _without_manifest(self) -> Incomplete:
@@ -206,8 +211,10 @@ class ProductFetch:
         self._check_room()
         lacking = self._bring_all([*needed, *optional], checksums, set(optional))
         spared = {path for path in listing.guessed if isinstance(lacking.get(path), NotThere)}.union(optional)
-        if missing := {path: error.found for path, error in lacking.items() if path not in spared}:
-            raise self._incomplete(missing)
+        if missing := {path: error for path, error in lacking.items() if path not in spared}:
+            doubted = any(isinstance(error, Contradicted | NotThere) for error in missing.values())
+            why = {path: error.found for path, error in missing.items()}
+            raise self._incomplete(why, Contradicted if doubted else Incomplete)
         return self._publish(
             primary, {**dict.fromkeys(listing.guessed), **checksums}, {*needed, *optional} - {*lacking}
         )
@@ -249,7 +256,7 @@ class ProductFetch:
                 continue
             if source.name in self._down:
                 said.append(f"{source.name}: {self._down[source.name]}")
-                kind = Incomplete
+                kind = kind if kind is Contradicted else Incomplete
                 continue
             try:
                 brought = self._from(source, path, expected)
@@ -258,18 +265,28 @@ class ProductFetch:
             except CdseError as error:
                 said.append(f"{source.name}: {error.found}")
                 self._note(source, path, error, quietly=is_optional)
-                kind = kind if isinstance(error, NotThere) else Incomplete
+                if isinstance(error, DamagedThere):
+                    kind = Contradicted
+                elif not isinstance(error, NotThere):
+                    kind = kind if kind is Contradicted else Incomplete
                 continue
             self._journal.add(brought)
             return
         raise kind(path, found="; ".join(said) or "at no source")
 
-    def _from(self, source: Source, path: str, expected: Expected) -> Brought:
-        """A file from one source, tried as often as that helps."""
+    def _from(
+        self, source: Source, path: str, expected: Expected, check: Callable[[], object] = lambda: None
+    ) -> Brought:
+        """A file from one source, tried as often as that helps; `check` raises Damaged if it is none of its kind."""
         file = self._at(source, path)
-        patience = source.client.patience
+
+        def once() -> Brought:
+            brought = self._transfer.once(source, file, expected)
+            check()
+            return brought
+
         with self._places[source.name]:
-            brought = again(patience, lambda: self._transfer.once(source, file, expected), log_failure)
+            brought = again(source.client.patience, once, log_failure)
         self._strikes[source.name] = 0
         return brought
 
@@ -312,10 +329,10 @@ class ProductFetch:
                 remedy="make room on the disk, and run again",
             )
 
-    def _incomplete(self, missing: Mapping[str, str]) -> Incomplete:
+    def _incomplete(self, missing: Mapping[str, str], kind: type[Incomplete] = Incomplete) -> Incomplete:
         path, why = next(iter(sorted(missing.items())))
         more = f"; so are {len(missing) - 1} others: {some(sorted(missing)[1:], 3)}" if len(missing) > 1 else ""
-        return Incomplete(
+        return kind(
             f"product {self.product}, {path}",
             expected="the file, whole, at one source",
             found=f"{why}{more}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,6 +56,12 @@ class Journal:
         with self._lock, self._path.open("ab") as file:
             file.write(line.encode())
             self._known[brought.path] = brought
+
+    def keep(self, brought: Brought) -> None:
+        """Have what is known of a file hold for the one that has come in its place, if its content is the same."""
+        known = self._known.get(brought.path)
+        if known and known.digest == brought.digest:
+            os.utime(self._files / known.path, ns=(known.mtime_ns, known.mtime_ns))
 
     def verify(self) -> None:
         """Hold each file against its hash, and forget those that are not what they were."""

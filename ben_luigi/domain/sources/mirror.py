@@ -40,17 +40,18 @@ class Mirror:
         """The files of the product's manifest; None if the mirror has none."""
         file = self.file(product, manifest.NAME)
 
-        def once() -> bytes:
-            return self.client.body(opened(self, file).response)
+        def once() -> dict[str, manifest.Checksum | None]:
+            body = self.client.body(opened(self, file).response)
+            try:
+                return manifest.checksums(body)
+            except ValueError as error:
+                found = f"{str(error)[:200]}; it begins {body[:60]!r}"
+                raise TransientError(plain(file.url), expected="the manifest of a product", found=found) from error
 
         try:
-            body = again(self.client.patience, once, log_failure)
-            listed = manifest.checksums(body)
+            listed = again(self.client.patience, once, log_failure)
         except NotThere:
             return None
-        except ValueError as error:
-            found = f"{str(error)[:200]}; it begins {body[:60]!r}"
-            raise TransientError(plain(file.url), expected="the manifest of a product", found=found) from error
         guessed = {f"{granule}/{_WEATHER}" for path in listed for granule in _GRANULE.findall(path)}
         files = {path: self.file(product, path) for path in [manifest.NAME, *listed, *guessed]}
         return Listing(files, is_whole=False, guessed=frozenset(guessed))

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -23,9 +23,11 @@ from ben_luigi.domain.cdse import partial_file
 from ben_luigi.domain.cdse.errors import NoRoomError, PermanentError, TransientError
 from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES
 from ben_luigi.domain.sources.journal import Brought
-from ben_luigi.domain.sources.proof import Check, Expected, Result
+from ben_luigi.domain.sources.proof import UNPROVEN, Check, Expected, Result
 from ben_luigi.domain.sources.source import Changed, Opened, Source, SourceFile, opened
 
+_PAGES = (".xml", ".html", ".gml", ".xsd", ".safe", ".dim")
+_HEAD_BYTES = 64
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -121,7 +123,7 @@ class Transfer:
             if length != (answer.total_bytes if answer.total_bytes is not None else length):
                 subject, stated = f"{source.name}, {file.path}", f"{answer.total_bytes:,} bytes"
                 raise TransientError(subject, expected=stated, found=f"{length:,} bytes received")
-            return self._publish(source, file, partial, check.result())
+            return self._publish(source, file, partial, _without_disguise(file.path, partial, check.result()))
 
     @contextmanager
     def _counted(self) -> Iterator[Callable[[int], None]]:
@@ -190,3 +192,12 @@ class Transfer:
         path.with_suffix(".tag").unlink(missing_ok=True)
         found = target.stat()
         return Brought(file.path, source.name, result.rung, result.digest, found.st_size, found.st_mtime_ns)
+
+
+def _without_disguise(path: str, partial: IO[bytes], result: Result) -> Result:
+    """The result, for a file that nothing is known of: a page of HTML or XML is damaged where it is no such file."""
+    partial.seek(0)
+    is_page = partial.read(_HEAD_BYTES).lstrip().startswith(b"<")
+    if result.rung != UNPROVEN or not is_page or path.endswith(_PAGES):
+        return result
+    return replace(result, problem="a page of HTML or XML")
