@@ -2,7 +2,7 @@
 
 The product is a zip as CDSE makes them, stored, with 13 bands of random bytes and their checksums in the manifest. The
 server runs in a process of its own. Ours verifies while it streams; `curl` only writes. The memory of a download is
-measured in a process that does nothing else.
+measured in a process that does nothing else. With --files it is a folder of many files, from a bucket.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from ben_luigi.domain.cdse.download import Download
 from ben_luigi.domain.cdse.http import Client, Service
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.domain.files import file_hash
+from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.sample.cdse_server import CdseServer
+from benchmarks import download_files
 from benchmarks.timing import pairs, report
 
 NAME = "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE"
@@ -111,7 +113,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--runs", type=int, default=5, metavar="N", help="of ours and of the reference, in turn; by default 5"
     )
+    parser.add_argument("--files", action="store_true", help="fetch a product file by file, beside curl --parallel")
+    parser.add_argument("--parallel", type=int, default=8, metavar="N", help="files at once; by default 8")
     options = parser.parse_args(arguments)
+    if options.files:
+        with tempfile.TemporaryDirectory() as temporary:
+            name = ProductName.parse(NAME)
+            download_files.measure(name, Path(temporary), options.megabytes, options.runs, options.parallel)
+        return 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         source = folder / "product.zip"
