@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from mgrs import MGRS
 
 from ben_luigi.domain.errors import BadInput, BadName, some
-from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.names import TileName
 from ben_luigi.domain.vocabulary import PATCH_M as PATCH_M
 from ben_luigi.domain.vocabulary import SPLITS as SPLITS
 from ben_luigi.domain.vocabulary import TILE_SIDE_M as TILE_SIDE_M
@@ -54,7 +54,7 @@ class Square:
         return self.left, self.bottom, self.right, self.top
 
 
-def check_squares(names: Iterable[ProductName], source: Path) -> None:
+def check_squares(names: Iterable[TileName], source: Path) -> None:
     """BadInput, naming each tile, unless all products are of MGRS squares that there are in the northern hemisphere.
 
     `source` is the list or folder that they come from.
@@ -75,7 +75,7 @@ def check_squares(names: Iterable[ProductName], source: Path) -> None:
 
 
 @lru_cache(maxsize=4096)
-def tile_square(name: ProductName, side_m: int = TILE_SIDE_M) -> Square:
+def tile_square(name: TileName, side_m: int = TILE_SIDE_M) -> Square:
     """The square of a product's tile, from its MGRS square with south-west corner (E, N).
 
     left = floor(E / 60) * 60, top = ceil((N + 100000) / 60) * 60: ESA's tiling, snapped to the 60 m pixel. BadName if

@@ -21,7 +21,7 @@ from ben_luigi.domain.bounded import read_toml
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.formats.tiffheader import read_pixels
-from ben_luigi.domain.names import PatchId
+from ben_luigi.domain.names import MAP_SUFFIX, PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
 from ben_luigi.domain.products.product import BOA_ADD_OFFSET
 from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
@@ -78,7 +78,7 @@ def read_rgb(shard: ShardReader, patch_id: str, *, boa_offset: bool = False) -> 
 
 def read_codes(shard: ShardReader, patch_id: str) -> np.ndarray:
     """CLC codes of a patch's reference map: (row, col), uint16."""
-    return read_pixels(shard.read(f"{patch_id}_reference_map"), patch_id)
+    return read_pixels(shard.read(f"{patch_id}{MAP_SUFFIX}"), patch_id)
 
 
 def rgb_overview(shard: ShardReader, grid: PatchGrid, *, boa_offset: bool = False) -> np.ndarray:

@@ -174,7 +174,7 @@ def quicklooks(tile: Tile, chosen: Mapping[str, bool], colours: Mapping[int, Col
     """File name and content of the pictures of the patches that are shown."""
     with ShardReader(tile.patches) as shard, ShardReader(tile.maps) as maps:
         for patch_id, has_map in chosen.items():
-            position = patch_id[-5:]
+            position = PatchId.parse(patch_id).position
             reflectance = rendering.read_rgb(shard, patch_id, boa_offset=bool(tile.facts["boa_offset"]))
             yield f"{position}.webp", rendering.webp(rendering.true_colour(reflectance))
             if has_map:

@@ -17,7 +17,7 @@ from rasterio.features import rasterize
 from rasterio.transform import from_origin
 
 from ben_luigi.domain.formats import geotiff, shards
-from ben_luigi.domain.names import PatchId
+from ben_luigi.domain.names import MAP_SUFFIX, PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.tiles.clc import Polygons
@@ -33,7 +33,7 @@ SIDE_PX = PATCH_M // PIXEL_M
 
 def member_name(patch: PatchId) -> str:
     """The name of a patch's reference map in the archive."""
-    return f"{ARCHIVE}/{patch.tile_name}/{patch}/{patch}_reference_map.tif"
+    return f"{ARCHIVE}/{patch.tile_name}/{patch}/{patch}{MAP_SUFFIX}.tif"
 
 
 def make_maps(
