@@ -25,7 +25,7 @@ def positions(tile: str, where: str, grid: PatchGrid) -> np.ndarray:
         f"SELECT x, y FROM patch JOIN alignment USING (patch_id) WHERE tile = %(tile)s AND {where} ORDER BY x, y",
         tile=tile,
     )
-    return np.asarray(found["x"].astype("int64") * grid.patches_a_side + found["y"].astype("int64"), dtype="int64")
+    return grid.positions(found["x"].to_numpy(), found["y"].to_numpy())
 
 
 class CutPatches(TileTask):

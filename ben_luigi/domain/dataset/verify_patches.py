@@ -28,7 +28,7 @@ from ben_luigi.domain.errors import some
 from ben_luigi.domain.names import TileName
 from ben_luigi.domain.placement.alignment import season
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
-from ben_luigi.domain.placement.grid import PATCH_M, Square
+from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.tiles.reference_maps import SIDE_PX
 
 SAME_DEGREES = 1e-9
@@ -176,10 +176,7 @@ class _Check:
 
     def _squares_of(self, tile: str, at: np.ndarray) -> np.ndarray:
         """Edges (row, edge) of patches, in the order of EDGES."""
-        square = self._squares[tile]
-        left = square.left + self._rows.x[at] * float(PATCH_M)
-        top = square.top - self._rows.y[at] * float(PATCH_M)
-        return np.stack([left, top - PATCH_M, left + PATCH_M, top], axis=1)
+        return self._squares[tile].patch_edges(self._rows.x[at], self._rows.y[at])
 
     def _check_geometry(self, tile: str, at: np.ndarray, table: pa.Table) -> None:
         expected = polygons(np.full(len(at), tile_named(tile).epsg), self._squares_of(tile, at), LONGITUDE_LATITUDE)

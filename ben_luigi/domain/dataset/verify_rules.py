@@ -102,16 +102,17 @@ class _Tile:
         grid = PatchGrid(str(name), square)
         self._name = name
         self._sensed = name.sensing_time
-        self._side = grid.patches_a_side
+        self._grid = grid
         self._splits = grid.splits()
         self._countries = countries(grid, borders) if borders is not None else None
 
     def place(self, x: int, y: int, split: str, country: str) -> Wrong:
         """Of position, split and country."""
-        if max(x, y) >= self._side:
-            yield "patch_id: a position outside of the tile", f"both below {self._side}", f"{x}, {y}"
+        side = self._grid.patches_a_side
+        if max(x, y) >= side:
+            yield "patch_id: a position outside of the tile", f"both below {side}", f"{x}, {y}"
             return
-        at = x * self._side + y
+        at = self._grid.position(x, y)
         if split != self._splits[at]:
             yield "split: not that of the patch's place in its tile", self._splits[at], split
         if self._countries is not None:

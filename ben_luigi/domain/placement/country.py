@@ -22,7 +22,7 @@ from shapely.geometry import shape
 
 from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.errors import BadInput, some
-from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
+from ben_luigi.domain.placement.grid import PatchGrid, Square
 from ben_luigi.domain.remembered import State, remembered, state
 from ben_luigi.domain.vocabulary import COUNTRIES as COUNTRIES
 
@@ -184,8 +184,7 @@ def nearest(grid: PatchGrid, borders: Path) -> np.ndarray:
     names, polygons = names[near], polygons[near]
     if len(names) == 1:
         return np.repeat(names, grid.patches_a_side**2)
-    left, top = grid.left, grid.top
-    patches = shapely.box(left, top - PATCH_M, left + PATCH_M, top)
+    patches = shapely.box(*grid.edges.T)
     distance = np.stack([shapely.distance(polygon, patches) for polygon in polygons])
     return np.asarray(names[distance.argmin(axis=0)])
 
