@@ -18,7 +18,8 @@ from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.files import file_hash, text_hash
 from ben_luigi.domain.names import ProductName, patch_id_of, tile_name_of
 from ben_luigi.domain.products.l1c import read_hashes
-from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, dataset_tiles, kept
+from ben_luigi.stages.archive_parts import MAPS, S1, S2, dataset_tiles, kept
+from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.download import HashL1C
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts

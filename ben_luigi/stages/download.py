@@ -43,7 +43,8 @@ from ben_luigi.stages.resolve import (
 from ben_luigi.stages.service import client, patience, tokens
 from ben_luigi.stages.task import Digests, PipelineTask, TileTask
 from ben_luigi.state import budget, contents
-from ben_luigi.state.targets import MadeFile, snapshot
+from ben_luigi.state.snapshot import snapshot
+from ben_luigi.state.targets import MadeFile
 
 
 class _L1C(TileTask):

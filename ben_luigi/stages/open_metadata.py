@@ -19,7 +19,9 @@ from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.footprints import EDGES
-from ben_luigi.stages.archives import MAPS, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, shard_files
+from ben_luigi.stages.archive_parts import MAPS, S2
+from ben_luigi.stages.archive_shards import shard_files
+from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.atmosphere import ReadProduct
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches

@@ -16,7 +16,7 @@ from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import Digests, TileTask
 from ben_luigi.state import database, schema
-from ben_luigi.state.targets import TileValidity
+from ben_luigi.state.tile_rows import TileValidity
 
 
 def positions(tile: str, where: str, grid: PatchGrid) -> np.ndarray:

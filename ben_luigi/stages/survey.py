@@ -20,7 +20,8 @@ from ben_luigi.domain.dataset.estimate import TILES, Retention, Work
 from ben_luigi.domain.errors import DatabaseError, PipelineError
 from ben_luigi.domain.placement import alignment, country
 from ben_luigi.sample.scenes import SCENES
-from ben_luigi.stages.archives import S1, from_folder
+from ben_luigi.stages.archive_parts import S1
+from ben_luigi.stages.archive_shards import from_folder
 from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, l2a_task
 from ben_luigi.stages.download import HashL1C, l1c_task
 from ben_luigi.stages.finalize import ARCHIVING, FinalizeDataset, VerifyDataset, dataset_tasks
@@ -39,7 +40,7 @@ from ben_luigi.stages.prerequisites import (
 from ben_luigi.stages.resolve import AskCatalogue, ResolveTileIds, known_tiles, resolutions, source
 from ben_luigi.stages.tiles import KEPT
 from ben_luigi.state import database
-from ben_luigi.state.targets import snapshot
+from ben_luigi.state.snapshot import snapshot
 
 
 @contextmanager

@@ -57,12 +57,13 @@ def outlines(countries_geojson: Path) -> list[Outline]:
 def _projected(polygon: shapely.Geometry) -> shapely.Geometry:
     """A country (longitude, latitude) on the map, as far as it reaches into it."""
     near = shapely.segmentize(shapely.clip_by_rect(polygon, *_NEAR), 1.0)
-    on_map = shapely.transform(near, lambda points: np.column_stack(_to_map(*points.T, LONGITUDE_LATITUDE)))
+    on_map = shapely.transform(near, lambda points: np.stack(_to_map(points, LONGITUDE_LATITUDE), axis=1))
     return shapely.clip_by_rect(shapely.make_valid(on_map), 0, 0, WIDTH, HEIGHT)
 
 
-def _to_map(x: np.ndarray, y: np.ndarray, epsg: int) -> tuple[np.ndarray, np.ndarray]:
-    east, north = transformer(epsg, EQUAL_AREA).transform(x, y)
+def _to_map(points: np.ndarray, epsg: int) -> tuple[np.ndarray, np.ndarray]:
+    """East and south on the map, kilometres, of points (point, xy) in a CRS."""
+    east, north = transformer(epsg, EQUAL_AREA).transform(*points.T)
     return np.asarray(east) / 1000 - _WEST, _NORTH - np.asarray(north) / 1000
 
 
@@ -82,7 +83,7 @@ def _ring(points: np.ndarray) -> str:
 def mark(square: Square) -> Mark:
     """Where a square is drawn."""
     corners = np.array(square.bounds)
-    x, y = _to_map(corners[[0, 2, 0, 2]], corners[[1, 3, 3, 1]], square.epsg)
+    x, y = _to_map(corners[[[0, 1], [2, 3], [0, 3], [2, 1]]], square.epsg)
     side = max(square.side_m / 1000, _SMALLEST_KM)
     return Mark(round(float(x.mean()) - side / 2, 1), round(float(y.mean()) - side / 2, 1), round(side, 1))
 
