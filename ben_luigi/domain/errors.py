@@ -13,7 +13,8 @@
     ├── CdseError        the Copernicus Data Space said no
     ├── Sen2CorError     Sen2Cor is missing or failed
     ├── DatabaseError    PostgreSQL cannot be started or reached
-    └── DiskError        no room to write a file, or a disk that does not keep it
+    └── DiskError        a disk that does not keep a file
+        └── NoRoomError  no room to write it
 
 Every error says what it is about, what was expected, what was found, and what to do next.
 """
@@ -105,7 +106,11 @@ class DatabaseError(PipelineError):
 
 
 class DiskError(PipelineError):
-    """There is no room to write a file, or its disk does not keep it."""
+    """A file cannot be written, or its disk does not keep it."""
+
+
+class NoRoomError(DiskError):
+    """There is no room on the disk."""
 
 
 def printable(text: str) -> str:

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
-from ben_luigi.domain.errors import DiskError
+from ben_luigi.domain.errors import DiskError, NoRoomError
 from ben_luigi.domain.given import open_file
 
 _SYNC_BYTES = 2**25
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MAKE_ROOM = "make room on the disk, or move [dataset] data_dir, and run again: what is complete stays"
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS}
 _UNFINISHED = re.compile(r"\.unfinished-(\d+)-[0-9a-f]{8}-.+")
 
@@ -53,17 +54,27 @@ def atomic_write(path: Path) -> Iterator[Path]:
     sync(path.parent)
 
 
+def is_full(error: OSError) -> bool:
+    """Whether an error says that there is no room on the disk, in the user's quota, or for a file of that length."""
+    return error.errno in _NO_ROOM
+
+
 def raise_if_full(path: Path, error: OSError) -> None:
-    """Raise a DiskError if `error`, met in writing `path`, says that there is no room."""
-    if error.errno not in _NO_ROOM:
+    """Raise a NoRoomError if `error`, met in writing `path`, says that there is no room."""
+    if not is_full(error):
         return
     free_mb = shutil.disk_usage(path.parent).free // 10**6
-    raise DiskError(
-        path,
-        expected="room on the disk to write it",
-        found=f"{error.strerror}; {free_mb:,} MB free in {path.parent}",
-        remedy="make room, or move [dataset] data_dir, and run again: what is complete stays",
-    ) from error
+    found = f"{error.strerror}; {free_mb:,} MB free in {path.parent}"
+    raise NoRoomError(path, expected="room on the disk to write it", found=found, remedy=_MAKE_ROOM) from error
+
+
+def check_room(folder: Path, needed_bytes: int) -> None:
+    """NoRoomError unless so many bytes are free on the disk of `folder`."""
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise NoRoomError(
+            folder, expected=f"{needed_bytes:,} bytes of free space", found=f"{free:,}", remedy=_MAKE_ROOM
+        )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -78,12 +89,12 @@ def write_json(path: Path, content: object) -> None:
 
 
 @contextmanager
-def keeping_up(file: BinaryIO) -> Iterator[Callable[[], None]]:
+def keeping_up(file: IO[bytes]) -> Iterator[Callable[[], None]]:
     """Give what is to be called after each write to `file`: it becomes durable while it grows, by a thread.
 
     So nobody waits long for the disk at its end.
     """
-    asked_bytes = 0
+    asked_bytes = file.tell()
     busy: Future[None] | None = None
     with ThreadPoolExecutor(1, "sync") as thread:
 
@@ -114,7 +125,7 @@ def _sync(descriptor: int, path: Path, by: Callable[[int], None]) -> None:
     try:
         by(descriptor)
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if is_full(error):
             raise
         # Some network file systems cannot do that with folders, whose entries are then with the server, as PostgreSQL
         # takes it too.

@@ -6,12 +6,14 @@ A *product* is one Sentinel-2 acquisition over one MGRS square:
 >>> name.tile_key, name.epsg
 ('33UUP_20170613', 32633)
 
-Its L2A product, as Sen2Cor names it, gives the *tile name*, the folder of the tile's patches:
+The *tile key* is short and unique over the dataset's products; `TileKey` is its type. The L2A product, as Sen2Cor names
+it, gives the *tile name*, the folder of the tile's patches; `TileName` is its type:
 
 >>> name.converted().tile_name
 'S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP'
->>> str(PatchId(name.converted().tile_name, x=26, y=7))
-'S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_07'
+>>> patch = PatchId(name.converted().tile_name, x=26, y=7)
+>>> str(patch), str(patch.tile.key)
+('S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_07', '33UUP_20170613')
 
 Patch names of BigEarthNet v1 carry no tile and have two bugs: an hour without its leading zero, and seconds of 60 and
 more:
@@ -34,12 +36,14 @@ from datetime import datetime
 from ben_luigi.domain.errors import BadName
 
 _TIME = "%Y%m%dT%H%M%S"
-_PRODUCT = re.compile(
+_TILE_FORM = (
     r"(?P<mission>S2[A-D])_MSI(?P<level>L1C|L2A)_(?P<sensing>\d{8}T\d{6})_(?P<baseline>N\d{4})"
-    r"_(?P<orbit>R\d{3})_T(?P<mgrs>\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])_(?P<discriminator>\d{8}T\d{6})\.SAFE",
-    re.ASCII,
+    r"_(?P<orbit>R\d{3})_T(?P<mgrs>\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])"
 )
-_TILE_KEY = re.compile(r"(0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]_(?P<date>\d{8})", re.ASCII)
+_TILE = re.compile(_TILE_FORM, re.ASCII)
+_PRODUCT = re.compile(rf"{_TILE_FORM}_(?P<discriminator>\d{{8}}T\d{{6}})\.SAFE", re.ASCII)
+_TILE_KEY = re.compile(r"(?P<mgrs>(?:0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])_(?P<date>\d{8})", re.ASCII)
+_TILE_NAME_CHARACTERS = len("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP")
 _OLD_PRODUCT = re.compile(r"S2[A-D]_(OPER|USER)_PRD_MSIL(1C|2A)_.+")
 _PATCH = re.compile(
     r"(?P<tile>S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3})_(?P<x>\d{2,5})_(?P<y>\d{2,5})", re.ASCII
@@ -53,13 +57,43 @@ S1_FORM = r"(?P<tile>S1[A-D]_IW_GRDH_1S(?:DV|DH)_\d{8}T\d{5,6})_(?P<mgrs>\d{2}[A
 
 _V1, _S1 = re.compile(V1_FORM, re.ASCII), re.compile(S1_FORM, re.ASCII)
 
+MAP_SUFFIX = "_reference_map"
+"""What the name of a reference map's file, without `.tif`, has after the patch id."""
+
 SEN2COR_BASELINE = "N9999"
 """The baseline that Sen2Cor gives to what a user converts."""
 
 
 @dataclass(frozen=True, order=True)
-class ProductName:
-    """A Sentinel-2 product name, taken apart (ESA, Sentinel-2 naming convention of 2016)."""
+class TileKey:
+    """A tile's short name, `33UUP_20170613`: MGRS square and sensing date (UTC), unique over the dataset's products."""
+
+    mgrs: str
+    date: str
+
+    @classmethod
+    def parse(cls, text: str) -> TileKey:
+        """Parse `<MGRS square>_<YYYYMMDD>`; BadName if it is none, or if there is no such date."""
+        match = _TILE_KEY.fullmatch(text)
+        try:
+            if match is None or datetime.strptime(match["date"], "%Y%m%d").year == 0:
+                raise ValueError("another form")
+        except ValueError as error:
+            raise BadName(
+                f"tile {text}",
+                expected="a tile key, MGRS square and sensing date, as 33UUP_20170613",
+                found="another form",
+                remedy="correct the tile key",
+            ) from error
+        return cls(match["mgrs"], match["date"])
+
+    def __str__(self) -> str:
+        return f"{self.mgrs}_{self.date}"
+
+
+@dataclass(frozen=True, order=True)
+class TileName:
+    """A product name without processing time and suffix: the name of a tile, and of the folder of its patches."""
 
     mission: str
     level: str
@@ -67,35 +101,33 @@ class ProductName:
     baseline: str
     orbit: str
     mgrs: str
-    discriminator: str
 
     @classmethod
-    def parse(cls, name: str) -> ProductName:
-        """Parse `S2A_MSIL1C_..._.SAFE`; BadName if it is none."""
-        match = _PRODUCT.fullmatch(name)
+    def parse(cls, name: str) -> TileName:
+        """Parse `S2A_MSIL2A_..._T33UUP`; BadName if it is none."""
+        match = _TILE.fullmatch(name)
         if match is None:
-            raise BadName(
-                f"product name {name!r}",
-                expected="S2x_MSIL1C or L2A_<sensing>_Nxxxx_Rxxx_Txxxxx_<time>.SAFE",
-                found="something else",
-                remedy="correct the list or folder that it comes from",
-            )
-        product = cls(**match.groupdict())
-        _time(product.sensing, name), _time(product.discriminator, name)
-        return product
+            raise _bad_name(f"tile name {name!r}", "S2x_MSIL1C or L2A_<sensing>_Nxxxx_Rxxx_Txxxxx")
+        _time(match["sensing"], name)
+        return cls(**match.groupdict())
 
     def __str__(self) -> str:
-        return f"{self.tile_name}_{self.discriminator}.SAFE"
+        return self.tile_name
 
     @property
     def tile_name(self) -> str:
-        """The name without processing time and suffix: the folder of the tile's patches."""
+        """The name as text."""
         return f"{self.mission}_MSI{self.level}_{self.sensing}_{self.baseline}_{self.orbit}_T{self.mgrs}"
 
     @property
+    def key(self) -> TileKey:
+        """MGRS square and sensing date."""
+        return TileKey(self.mgrs, self.sensing[:8])
+
+    @property
     def tile_key(self) -> str:
-        """Short and unique over the dataset's products: MGRS square and sensing date."""
-        return f"{self.mgrs}_{self.sensing[:8]}"
+        """The key as text, as tasks, folders and tables name the tile."""
+        return str(self.key)
 
     @property
     def sensing_time(self) -> datetime:
@@ -112,6 +144,25 @@ class ProductName:
         """EPSG code of the tile's UTM zone, north or south."""
         return (32600 if self.mgrs[2] >= "N" else 32700) + self.zone
 
+
+@dataclass(frozen=True, order=True)
+class ProductName(TileName):
+    """A Sentinel-2 product name, taken apart (ESA, Sentinel-2 naming convention of 2016)."""
+
+    discriminator: str
+
+    @classmethod
+    def parse(cls, name: str) -> ProductName:
+        """Parse `S2A_MSIL1C_..._.SAFE`; BadName if it is none."""
+        match = _PRODUCT.fullmatch(name)
+        if match is None:
+            raise _bad_name(f"product name {name!r}", "S2x_MSIL1C or L2A_<sensing>_Nxxxx_Rxxx_Txxxxx_<time>.SAFE")
+        _time(match["sensing"], name), _time(match["discriminator"], name)
+        return cls(**match.groupdict())
+
+    def __str__(self) -> str:
+        return f"{self.tile_name}_{self.discriminator}.SAFE"
+
     def converted(self) -> ProductName:
         """The L2A product that Sen2Cor makes of it (its processing time is not known beforehand)."""
         return replace(self, level="L2A", baseline=SEN2COR_BASELINE) if self.level == "L1C" else self
@@ -119,11 +170,24 @@ class ProductName:
 
 def is_tile_key(text: str) -> bool:
     """Return whether a text has the form of a tile key, `33UUP_20170613`, with a date that there is."""
-    match = _TILE_KEY.fullmatch(text)
     try:
-        return match is not None and datetime.strptime(match["date"], "%Y%m%d").year > 0
-    except ValueError:
+        TileKey.parse(text)
+    except BadName:
         return False
+    return True
+
+
+def tile_name_of(file_name: str) -> str:
+    """The tile name that a patch id, or the name of a patch's file, begins with.
+
+    Names are not looked at, since hash lists have millions of them: a name of another kind gives what is no tile name.
+    """
+    return file_name[:_TILE_NAME_CHARACTERS]
+
+
+def patch_id_of(file_stem: str) -> str:
+    """The patch id in the name of an S2 file (`<patch id>_<band>`) or reference map, without suffix; not checked."""
+    return file_stem.removesuffix(MAP_SUFFIX) if file_stem.endswith(MAP_SUFFIX) else file_stem.rpartition("_")[0]
 
 
 def is_old_format(name: str) -> bool:
@@ -135,12 +199,13 @@ def _time(text: str, name: str) -> datetime:
     try:
         return datetime.strptime(text, _TIME)
     except ValueError as error:
-        raise BadName(
-            f"name {name!r}",
-            expected="a time YYYYMMDDThhmmss",
-            found=text,
-            remedy="correct the list or folder that it comes from",
-        ) from error
+        raise _bad_name(f"name {name!r}", "a time YYYYMMDDThhmmss", text) from error
+
+
+def _bad_name(subject: str, expected: str, found: str = "something else") -> BadName:
+    return BadName(
+        subject, expected=expected, found=found, remedy="correct the list, folder or option that it comes from"
+    )
 
 
 @dataclass(frozen=True, order=True)
@@ -156,16 +221,21 @@ class PatchId:
         """Parse `<tile name>_<x>_<y>`; BadName if it is none."""
         match = _PATCH.fullmatch(text)
         if match is None:
-            raise BadName(
-                f"patch id {text!r}",
-                expected="<L2A product name without time>_<x>_<y>",
-                found="something else",
-                remedy="correct the list or option that it comes from",
-            )
+            raise _bad_name(f"patch id {text!r}", "<L2A product name without time>_<x>_<y>")
         return cls(match["tile"], int(match["x"]), int(match["y"]))
 
     def __str__(self) -> str:
-        return f"{self.tile_name}_{self.x:02d}_{self.y:02d}"
+        return f"{self.tile_name}_{self.position}"
+
+    @property
+    def position(self) -> str:
+        """`x` and `y` as the patch id ends with them, `26_07`."""
+        return f"{self.x:02d}_{self.y:02d}"
+
+    @property
+    def tile(self) -> TileName:
+        """The tile's name, taken apart; BadName if its time is none."""
+        return TileName.parse(self.tile_name)
 
 
 def is_v1_name(name: str) -> bool:
@@ -177,12 +247,7 @@ def v1_sensing_time(name: str) -> datetime:
     """Sensing time, UTC, in a BigEarthNet v1 patch name; both of v1's bugs are understood."""
     match = _V1.fullmatch(name)
     if match is None:
-        raise BadName(
-            f"v1 patch name {name!r}",
-            expected="S2x_MSIL2A_<date>T<h>mmss_<x>_<y>",
-            found="another form",
-            remedy="correct the list that it comes from",
-        )
+        raise _bad_name(f"v1 patch name {name!r}", "S2x_MSIL2A_<date>T<h>mmss_<x>_<y>", "another form")
     second = min(int(match["second"]), 59)
     return _time(f"{match['date']}T{int(match['hour']):02d}{match['minute']}{second:02d}", name)
 
@@ -191,10 +256,5 @@ def s1_tile(s1_name: str) -> str:
     """The S1 acquisition of an S1 patch name: the name without its MGRS square, x and y."""
     match = _S1.fullmatch(s1_name)
     if match is None:
-        raise BadName(
-            f"S1 patch name {s1_name!r}",
-            expected="S1x_IW_GRDH_1SDV_<time>_<MGRS>_<x>_<y>",
-            found="another form",
-            remedy="correct the list that it comes from",
-        )
+        raise _bad_name(f"S1 patch name {s1_name!r}", "S1x_IW_GRDH_1SDV_<time>_<MGRS>_<x>_<y>", "another form")
     return match["tile"]

@@ -16,10 +16,11 @@ import shapely
 from pyproj import Transformer
 from shapely.geometry import mapping
 
+from ben_luigi.domain.placement.footprints import EQUAL_AREA
 from ben_luigi.domain.placement.grid import PATCH_M, Square
 from ben_luigi.sample.scenes import SQUARES
 
-CLC_EPSG = 3035
+CLC_EPSG = EQUAL_AREA
 _SEED = 2018
 _CELL_M = 1_250
 _MARGIN_M = 600

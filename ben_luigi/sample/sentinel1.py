@@ -10,7 +10,7 @@ import numpy as np
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
-from ben_luigi.domain.placement.grid import PATCH_M
+from ben_luigi.domain.placement.grid import PATCH_M, pixel_window
 from ben_luigi.sample.landscape import Landscape
 from ben_luigi.sample.version1 import V1Patch
 
@@ -26,11 +26,11 @@ def write_s1(folder: Path, landscape: Landscape, patches: list[V1Patch]) -> None
     bands = landscape.backscatter()
     for patch in patches:
         (folder / patch.s1_name).mkdir(parents=True)
-        row, col = patch.y * _SIDE_PX, patch.x * _SIDE_PX
+        window = pixel_window(patch.x, patch.y, _SIDE_PX)
         placed = head.replace(_PLACE.pack(*_NOWHERE), _PLACE.pack(*patch.corner))
         for band, pixels in bands.items():
             file = folder / patch.s1_name / f"{patch.s1_name}_{band}.tif"
-            file.write_bytes(placed + pixels[row : row + _SIDE_PX, col : col + _SIDE_PX].astype("<f4").tobytes())
+            file.write_bytes(placed + pixels[window].astype("<f4").tobytes())
 
 
 @lru_cache

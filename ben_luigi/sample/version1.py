@@ -15,7 +15,6 @@ import numpy as np
 
 from ben_luigi.domain.dataset.version1 import write_spatial
 from ben_luigi.domain.placement.alignment import season
-from ben_luigi.domain.placement.grid import PATCH_M
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import PATCHES, SCENES, Scene
 
@@ -48,8 +47,7 @@ class V1Patch:
     @property
     def corner(self) -> tuple[float, float]:
         """Left and top in metres, in the tile's UTM zone."""
-        square = self.scene.square
-        return square.left + self.x * PATCH_M, square.top - self.y * PATCH_M
+        return self.scene.square.corner(self.x, self.y)
 
 
 def v1_patches() -> list[V1Patch]:

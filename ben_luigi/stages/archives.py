@@ -2,138 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import luigi
-import pyarrow.parquet as pq
 
 from ben_luigi import config
-from ben_luigi.domain import files, inputs
+from ben_luigi.domain import files
 from ben_luigi.domain.dataset import archive, sentinel1
-from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
-from ben_luigi.domain.dataset.sentinel1_stream import collect
-from ben_luigi.domain.errors import BadInput, DamagedFile
-from ben_luigi.domain.names import PatchId
-from ben_luigi.domain.placement.grid import PATCH_M, Square
-from ben_luigi.domain.tiles import patches, reference_maps
+from ben_luigi.domain.errors import DamagedFile
+from ben_luigi.stages.archive_parts import MAPS, S1, S2, names_in, parts_of, squares
+from ben_luigi.stages.archive_shards import (
+    SHARDS,
+    collected_again,
+    from_folder,
+    s1_origin,
+    s1_source,
+    shard_files,
+    shard_task,
+)
 from ben_luigi.stages.metadata import WriteMetadata
-from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.prerequisites import PINNED, input_path, input_source, input_task
+from ben_luigi.stages.prerequisites import input_path
 from ben_luigi.stages.progress import Progress, report_bytes
-from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import PRIORITY, known_tiles
 from ben_luigi.stages.task import Digests, PipelineTask
-from ben_luigi.state import database, records
-from ben_luigi.state.targets import MadeFile, snapshot
+from ben_luigi.state.snapshot import snapshot
+from ben_luigi.state.targets import MadeFile
 
-S1 = sentinel1.ARCHIVE
-S2 = patches.ARCHIVE
-MAPS = reference_maps.ARCHIVE
 _FEW_WORKERS = 3
 """They compress no faster than one core hashes md5."""
-_SHARDS = {S2: "patches", MAPS: "reference_maps", S1: "s1"}
-
-
-def shard_folder(name: str) -> str:
-    """Where the shards of an archive are, relative to the data folder. Those of S1 hold just what is kept."""
-    return f"s1/{config.result_folder()}" if name == S1 and config.selection() else _SHARDS[name]
-
-
-def kept() -> dict[str, str]:
-    """S1 name of each patch of both metadata files, by patch id, ascending."""
-    return _kept(*_metadata_files())
-
-
-def s1_parts() -> list[tuple[str, list[str]]]:
-    """The parts of the S1 archive, in order, and the S1 names in each."""
-    return _s1_parts(*_metadata_files())
-
-
-def _metadata_files() -> tuple[tuple[Path, ...], tuple[int, ...]]:
-    paths = tuple(config.data_dir() / config.result_folder() / name for name in (METADATA, FLAGGED))
-    try:
-        return paths, tuple(path.stat().st_mtime_ns for path in paths)
-    except FileNotFoundError as error:
-        raise BadInput(
-            error.filename,
-            expected="the metadata of the patches that are kept",
-            found="no file",
-            remedy="run WriteMetadata first; the task of the whole archive does so by itself",
-        ) from error
-
-
-@lru_cache(maxsize=2)
-def _kept(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> dict[str, str]:
-    rows = [pq.read_table(path, columns=["patch_id", "s1_name"]) for path in paths]
-    pairs = [pair for table in rows for pair in zip(*(column.to_pylist() for column in table.columns), strict=True)]
-    return dict(sorted(pairs))
-
-
-@lru_cache(maxsize=2)
-def _s1_parts(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> list[tuple[str, list[str]]]:
-    return sentinel1.parts_of(list(_kept(paths, changed_ns).values()))
-
-
-class CollectS1(PipelineTask):
-    """The kept patches of Sentinel-1 in shards, one a part, where [inputs] s1_dir names the published `.tar.gz`."""
-
-    priority = PRIORITY["archive"]
-
-    def requires(self) -> Any:
-        """Which patches are kept, and the `.tar.gz`."""
-        return [WriteMetadata(), input_source("s1_dir")]
-
-    def settings(self) -> dict[str, Any]:
-        """What proves the `.tar.gz`, which is read once only."""
-        return _s1_origin()
-
-    def output(self) -> MadeFile:
-        """The sha256 of the index of each shard."""
-        return self.file(f"{shard_folder(S1)}/collected.json")
-
-    def is_there(self) -> bool:
-        """Whether it was all collected, and no shard has gone since."""
-        try:
-            return super().is_there() and all(_shard(S1, part).is_file() for part in self.output().read_json())
-        except DamagedFile:
-            return False
-
-    def make(self) -> None:
-        """Read the `.tar.gz` once."""
-        target, parts = self.output(), s1_parts()
-        for part, _ in parts:
-            for path in (_shard(S1, part), _shard(S1, part).with_suffix(".parquet")):
-                records.make_way(path)
-        collect(
-            input_path("s1_dir"),
-            parts,
-            target.file.parent,
-            md5=_s1_md5(),
-            squares=squares,
-            progress=Progress(self, "patches of Sentinel-1", "patches", sum(len(names) for _, names in parts)),
-        )
-        indexes = {part: files.file_hash(_shard(S1, part).with_suffix(".parquet")) for part, _ in parts}
-        files.write_json(target.file, indexes)
-
-
-def _s1_md5() -> str:
-    """What the `.tar.gz` must have."""
-    return str(config.inputs().s1_md5) or inputs.read_pinned(PINNED)["s1_dir"][0].md5_of_archive
-
-
-def _s1_origin() -> dict[str, str]:
-    """What tells the S1 patches: the md5 of the `.tar.gz`, or the files of the folder as the file system tells."""
-    return {"md5": _s1_md5()} if not from_folder(S1) else {"folder": input_task("s1_dir").digest()}
-
-
-def from_folder(name: str) -> bool:
-    """Whether an archive is made straight from the extracted BigEarthNet-S1, and not from shards."""
-    return name == S1 and not input_path("s1_dir").is_file()
 
 
 class CompressPart(PipelineTask):
@@ -142,7 +39,7 @@ class CompressPart(PipelineTask):
     It does not ask for the metadata, since its archive has, and the answer takes a look at every tile.
     """
 
-    archive_name: str = luigi.ChoiceParameter(choices=list(_SHARDS), description="which archive")
+    archive_name: str = luigi.ChoiceParameter(choices=list(SHARDS), description="which archive")
     part: str = luigi.Parameter(description="tile key; of Sentinel-1 the acquisition and MGRS square, as in archives/")
     priority = PRIORITY["archive"]
     options = ("archive.level",)
@@ -150,16 +47,16 @@ class CompressPart(PipelineTask):
 
     def requires(self) -> Any:
         """For S1 its source; the other shards are there."""
-        return _s1_source(self.archive_name)
+        return s1_source(self.archive_name)
 
     def made_of(self) -> list[PipelineTask]:
         """Its shard."""
-        return [] if self.archive_name == S1 else [_shard_task(self.archive_name, self.part)]
+        return [] if self.archive_name == S1 else [shard_task(self.archive_name, self.part)]
 
     def settings(self) -> dict[str, Any]:
         """Which patches are kept, and the source of S1."""
-        kept = files.text_hash("\n".join(_names_in(self.archive_name, self.part)))
-        return {"kept": kept, **(_s1_origin() if self.archive_name == S1 else {})}
+        kept = files.text_hash("\n".join(names_in(self.archive_name, self.part)))
+        return {"kept": kept, **(s1_origin() if self.archive_name == S1 else {})}
 
     def is_true(self) -> bool:
         """Whether it was made from the shard that is there: what that is made of is its own business."""
@@ -173,7 +70,7 @@ class CompressPart(PipelineTask):
     def make(self) -> Digests:
         """Compress it."""
         target = self.output()
-        level, names = int(config.archive().level), _names_in(self.archive_name, self.part)
+        level, names = int(config.archive().level), names_in(self.archive_name, self.part)
         progress = Progress(self, f"compressing {self.part} of {self.archive_name}", "B")
         if from_folder(self.archive_name):
             s1_dir = input_path("s1_dir")
@@ -181,110 +78,10 @@ class CompressPart(PipelineTask):
                 s1_dir, names, target.file, level, expected=squares(names), progress=progress.at
             )
         else:
-            with _collected_again(self.archive_name):
+            with collected_again(self.archive_name):
                 shard, index = shard_files(self.archive_name, self.part)
                 made = archive.write_shard_part(shard, index, set(names), target.file, level, progress.at)
         return {"": made.crc32}
-
-
-def _names_in(name: str, part: str) -> list[str]:
-    """The patches that are kept of a part; of Sentinel-1 by their S1 names."""
-    return _s1_names(part) if name == S1 else dict(shard_parts()).get(part, [])
-
-
-def _shard_task(name: str, tile: str) -> CutPatches | MakeReferenceMaps:
-    return CutPatches(tile=tile) if name == S2 else MakeReferenceMaps(tile=tile)
-
-
-def _s1_names(part: str) -> list[str]:
-    parts = dict(s1_parts())
-    if part not in parts:
-        raise BadInput(
-            f"part {part} of {S1}",
-            expected=f"one of {len(parts)}, an acquisition and MGRS square as {next(iter(parts), 'none')}",
-            found="none of this name with patches that are kept",
-            remedy="correct it, or run ArchiveS1, which makes them all",
-        )
-    return parts[part]
-
-
-def _s1_source(name: str) -> list[PipelineTask]:
-    if name != S1:
-        return []
-    return [input_task("s1_dir") if from_folder(S1) else CollectS1()]
-
-
-def shard_files(name: str, part: str) -> tuple[Path, Path]:
-    """The shard that a part of an archive is made from, and its index; DamagedFile if that is not what it was."""
-    shard = _shard(name, part)
-    index = shard.with_suffix(".parquet")
-    if name == S1:
-        expected = CollectS1().output().read_json()[part]
-        try:
-            found = files.file_hash(index)
-        except OSError as error:
-            found = str(error)
-        if found != expected:
-            raise DamagedFile(index, expected=f"sha256 {expected}, as when it was made", found=found)
-    else:
-        _shard_task(name, part).output()["index"].check()
-    return shard, index
-
-
-@contextmanager
-def _collected_again(name: str) -> Iterator[None]:
-    """Around what reads shards: a damaged one of S1, which has no record of its own, is withdrawn with all of them.
-
-    What is collected again is only what is not there.
-    """
-    try:
-        yield
-    except DamagedFile as error:
-        if name != S1 or from_folder(S1):
-            raise
-        records.make_way(error.file.with_suffix(".tar"))
-        files.remove(error.file.with_suffix(".tar"))
-        note = CollectS1().output().file
-        raise DamagedFile(note, expected=f"{error.file.name} beside it: {error.expected}", found=error.found) from error
-
-
-def _shard(name: str, part: str) -> Path:
-    return config.data_dir() / shard_folder(name) / f"{part}.tar"
-
-
-def shard_parts() -> list[tuple[str, list[str]]]:
-    """The tiles with patches that are kept, in the order of their names, and those patches."""
-    return _shard_parts(*_metadata_files())
-
-
-def dataset_tiles() -> list[str]:
-    """The tiles that the dataset is made of: all, or of a subset those with patches in it; ascending."""
-    return sorted(dict(shard_parts())) if config.selection() else sorted(known_tiles())
-
-
-@lru_cache(maxsize=2)
-def _shard_parts(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> list[tuple[str, list[str]]]:
-    by_name: dict[str, list[str]] = {}
-    for patch in _kept(paths, changed_ns):
-        by_name.setdefault(PatchId.parse(patch).tile_name, []).append(patch)
-    keys = {name.converted().tile_name: key for key, name in known_tiles().items()}
-    return [(keys[name], by_name[name]) for name in sorted(by_name)]
-
-
-def squares(s1_names: Sequence[str]) -> dict[str, Square]:
-    """The square that each S1 patch must cover: that of its S2 patch."""
-    wanted = set(s1_names)
-    by_patch = {patch: name for patch, name in kept().items() if name in wanted}
-    rows = database.query(
-        "SELECT patch_id, left_m, top_m, epsg FROM patch WHERE patch_id = ANY(%(ids)s)", ids=list(by_patch)
-    )
-    places = rows[["patch_id", "left_m", "top_m", "epsg"]].itertuples(index=False, name=None)
-    return {by_patch[patch]: Square(left, top, PATCH_M, epsg) for patch, left, top, epsg in places}
-
-
-def parts_of(name: str) -> list[tuple[str, list[str]]]:
-    """The parts of an archive in order, and the patches in each."""
-    return s1_parts() if name == S1 else shard_parts()
 
 
 def _part_tasks(name: str) -> list[CompressPart]:
@@ -296,16 +93,16 @@ class _OfParts(PipelineTask):
 
     def requires(self) -> Any:
         """Which patches are kept, and for S1 its source."""
-        return [WriteMetadata(), *_s1_source(self.which())]
+        return [WriteMetadata(), *s1_source(self.which())]
 
     def made_of(self) -> list[PipelineTask]:
         """Which patches are kept, and the shards."""
         tiles = [] if self.which() == S1 else known_tiles()
-        return [WriteMetadata(), *(_shard_task(self.which(), tile) for tile in tiles)]
+        return [WriteMetadata(), *(shard_task(self.which(), tile) for tile in tiles)]
 
     def settings(self) -> dict[str, Any]:
         """The source of S1."""
-        return _s1_origin() if self.which() == S1 else {}
+        return s1_origin() if self.which() == S1 else {}
 
     def which(self) -> str:
         """The archive."""
@@ -319,7 +116,7 @@ class HashTar(_OfParts):
     extracted BigEarthNet-S1, which is many small files, is not read again: then the tar comes from the parts.
     """
 
-    archive_name: str = luigi.ChoiceParameter(choices=list(_SHARDS), description="which archive")
+    archive_name: str = luigi.ChoiceParameter(choices=list(SHARDS), description="which archive")
     options = ("archive.keep_tar",)
 
     def which(self) -> str:
@@ -341,7 +138,7 @@ class HashTar(_OfParts):
 
     def make(self) -> None:
         """Hash it."""
-        with _collected_again(self.archive_name):
+        with collected_again(self.archive_name):
             self._hash()
 
     def _hash(self) -> None:
@@ -362,7 +159,7 @@ class HashTar(_OfParts):
 class JoinParts(_OfParts):
     """The parts of an archive in one file, once they are there; it does not wait for the hashes of the tar."""
 
-    archive_name: str = luigi.ChoiceParameter(choices=list(_SHARDS), description="which archive")
+    archive_name: str = luigi.ChoiceParameter(choices=list(SHARDS), description="which archive")
     priority = PRIORITY["archive"] + 1
     options = ("archive.level",)
 

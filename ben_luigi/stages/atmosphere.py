@@ -23,7 +23,8 @@ from ben_luigi.stages.resolve import PRIORITY, product_of, source
 from ben_luigi.stages.task import TileTask
 from ben_luigi.state import contents
 from ben_luigi.state.schema import PRODUCT
-from ben_luigi.state.targets import MadeFile, TileRows
+from ben_luigi.state.targets import MadeFile
+from ben_luigi.state.tile_rows import TileRows
 
 
 class ConvertToL2A(TileTask):

@@ -16,8 +16,10 @@ from ben_luigi.domain.dataset.comparison import Line
 from ben_luigi.domain.dataset.verify import HASH_LISTS
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.files import file_hash, text_hash
+from ben_luigi.domain.names import ProductName, patch_id_of, tile_name_of
 from ben_luigi.domain.products.l1c import read_hashes
-from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, dataset_tiles, kept
+from ben_luigi.stages.archive_parts import MAPS, S1, S2, dataset_tiles, kept
+from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.download import HashL1C, l1c_task
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts
@@ -127,16 +129,15 @@ def _row_by_row() -> Iterator[Line]:
         return
     folders = config.data_dir() / config.result_folder(), config.given_input("compare_with_dir") or Path()
     rows = database.query("SELECT l2a_name FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(known_tiles()))
-    tile_names = {name.rpartition("_")[0] for name in rows["l2a_name"]}
-    length = max(map(len, tile_names), default=0)  # which is the same for all
+    tile_names = {ProductName.parse(name).tile_name for name in rows["l2a_name"]}
 
     def of_ours(name: str) -> bool:
-        return name[:length] in tile_names
+        return tile_name_of(name) in tile_names
 
     chosen = kept() if config.selection() else {}
 
     def of_subset(name: str) -> bool:
-        return name in chosen or name.removesuffix("_reference_map") in chosen or name.rpartition("_")[0] in chosen
+        return name in chosen or patch_id_of(name) in chosen
 
     keep = of_subset if chosen else of_ours
     if {*names} & _METADATA:

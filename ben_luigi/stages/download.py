@@ -38,7 +38,8 @@ from ben_luigi.stages.resolve import (
 from ben_luigi.stages.sources import in_order
 from ben_luigi.stages.task import Digests, PipelineTask, TileTask
 from ben_luigi.state import budget, contents
-from ben_luigi.state.targets import MadeFile, MadeProduct, snapshot
+from ben_luigi.state.snapshot import snapshot
+from ben_luigi.state.targets import MadeFile, MadeProduct
 
 
 class _L1C(TileTask):

@@ -10,7 +10,8 @@ from ben_luigi.domain.dataset import metadata, sentinel1
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.placement.grid import PATCH_M, Square
-from ben_luigi.stages.archives import S1, CollectS1, shard_files
+from ben_luigi.stages.archive_parts import S1
+from ben_luigi.stages.archive_shards import CollectS1, shard_files
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import AlignPatches
 from ben_luigi.stages.prerequisites import input_path, input_task

@@ -12,7 +12,9 @@ from ben_luigi.domain.dataset import members, sentinel1
 from ben_luigi.domain.dataset.verify import HASH_LISTS
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import hashes, shards
-from ben_luigi.stages.archives import MAPS, S1, S2, ArchiveS1, kept, shard_files, shard_parts
+from ben_luigi.stages.archive_parts import MAPS, S1, S2, kept, shard_parts
+from ben_luigi.stages.archive_shards import shard_files
+from ben_luigi.stages.archives import ArchiveS1
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.progress import Progress

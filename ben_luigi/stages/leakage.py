@@ -10,7 +10,7 @@ from ben_luigi.stages.open_metadata import WritePatches
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import database, schema
-from ben_luigi.state.targets import WholeTable
+from ben_luigi.state.tile_rows import WholeTable
 
 _log = logging.getLogger(__name__)
 LEAKS = """

@@ -17,8 +17,11 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset import croissant, geoparquet, metadata, readme, stac
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import shards
+from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.footprints import EDGES
-from ben_luigi.stages.archives import MAPS, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, shard_files
+from ben_luigi.stages.archive_parts import MAPS, S2
+from ben_luigi.stages.archive_shards import shard_files
+from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.atmosphere import ReadProduct
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
@@ -77,7 +80,7 @@ def _tile_rows() -> Iterator[pa.Table]:
         "SELECT tile, l2a_name, start_time FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(tiles())
     )
     for tile, l2a_name, start_time in found.sort_values("l2a_name").itertuples(index=False, name=None):
-        name = str(l2a_name).rpartition("_")[0]
+        name = ProductName.parse(l2a_name).tile_name
         of_tile = rows.filter(pc.starts_with(ids, name))
         if len(of_tile):
             s2, maps = (shards.read_index(shard_files(archive, tile)[1]) for archive in (S2, MAPS))

@@ -16,7 +16,7 @@ from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import Digests, TileTask
 from ben_luigi.state import database, schema
-from ben_luigi.state.targets import TileValidity
+from ben_luigi.state.tile_rows import TileValidity
 
 
 def positions(tile: str, where: str, grid: PatchGrid) -> np.ndarray:
@@ -25,7 +25,7 @@ def positions(tile: str, where: str, grid: PatchGrid) -> np.ndarray:
         f"SELECT x, y FROM patch JOIN alignment USING (patch_id) WHERE tile = %(tile)s AND {where} ORDER BY x, y",
         tile=tile,
     )
-    return np.asarray(found["x"].astype("int64") * grid.patches_a_side + found["y"].astype("int64"), dtype="int64")
+    return grid.positions(found["x"].to_numpy(), found["y"].to_numpy())
 
 
 class CutPatches(TileTask):

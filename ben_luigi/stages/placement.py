@@ -18,7 +18,7 @@ from ben_luigi.stages.prerequisites import input_path, input_task, side_m
 from ben_luigi.stages.resolve import PRIORITY, tiles
 from ben_luigi.stages.task import TileTask
 from ben_luigi.state import database, schema
-from ben_luigi.state.targets import TileRows
+from ben_luigi.state.tile_rows import TileRows
 
 _log = logging.getLogger(__name__)
 

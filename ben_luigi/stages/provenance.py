@@ -12,7 +12,7 @@ from luigi.task import flatten
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import DamagedFile
-from ben_luigi.stages.archives import dataset_tiles
+from ben_luigi.stages.archive_parts import dataset_tiles
 from ben_luigi.stages.atmosphere import ConvertToL2A, l2a_task
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.metadata import WriteMetadata
@@ -21,7 +21,8 @@ from ben_luigi.stages.resolve import missing_tiles, product_of, source, tiles
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import KEPT, ProcessTiles, of_all_tiles
 from ben_luigi.state import code, database
-from ben_luigi.state.targets import MadeFile, snapshot
+from ben_luigi.state.snapshot import snapshot
+from ben_luigi.state.targets import MadeFile
 
 _KEPT = ("id", "name", "sha256", "source", "sources", "proven_by", "repaired", "verified_by", "not_verified")
 """What the report on an L1C product says of where it came from, and of how it was proven."""

@@ -18,7 +18,7 @@ from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import Digests, PipelineTask, TileTask
 from ben_luigi.state import database, schema
-from ben_luigi.state.targets import TileRows
+from ben_luigi.state.tile_rows import TileRows
 
 
 class MakeReferenceMaps(TileTask):

@@ -16,7 +16,7 @@ from ben_luigi.domain.dataset import metadata
 from ben_luigi.domain.errors import BadArgument, BadName, DamagedFile, some
 from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.names import PatchId
-from ben_luigi.domain.placement.grid import PATCH_M, Square
+from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.report import rendering
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import patch_grid, product_row
@@ -58,10 +58,8 @@ class RenderTile(OverTiles, TileTask):
         with _shard(MakeReferenceMaps(tile=self.tile)) as shard:
             codes = rendering.map_overview(shard, grid)
         colours = rendering.read_colours(COLOURS)
-        side_m = grid.patches_a_side * PATCH_M
-        square = Square(grid.square.left, grid.square.top, side_m, grid.square.epsg)
         for name, picture in {"rgb": rgb, "reference_map": rendering.map_picture(codes, colours)}.items():
-            _write(self.output()[name].file, picture, square)
+            _write(self.output()[name].file, picture, grid.covered)
 
 
 class RenderPatches(OverTiles):

@@ -19,7 +19,8 @@ from ben_luigi.domain.report.report_tiles import IN_SPLIT, Tile
 from ben_luigi.domain.report.report_times import read_times
 from ben_luigi.domain.report.report_words import File, Sources
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
-from ben_luigi.stages.archives import ARCHIVES, MAPS, S1, S2, ArchiveReferenceMaps, ArchiveS1, ArchiveS2
+from ben_luigi.stages.archive_parts import MAPS, S1, S2
+from ben_luigi.stages.archives import ARCHIVES, ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.comparison import FIGURES, CompareWithPublished
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.leakage import FindSplitLeakage

@@ -21,7 +21,7 @@ from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.resolve import Resolution
 from ben_luigi.domain.errors import BadInput, BadName, CdseError, DamagedFile, PipelineError, some
-from ben_luigi.domain.names import ProductName, is_tile_key
+from ben_luigi.domain.names import ProductName, TileKey
 from ben_luigi.domain.placement.grid import check_squares
 from ben_luigi.domain.products import l1c, product
 from ben_luigi.stages.availability import available
@@ -129,9 +129,7 @@ def product_of(tile: str) -> ProductName:
 
 def check_tile(tile: str) -> None:
     """BadName if it is no tile key, or none of `tiles()` as far as they are known."""
-    if not is_tile_key(tile):
-        expected = "a tile key, MGRS square and sensing date, as 33UUP_20170613"
-        raise BadName(f"tile {tile}", expected=expected, found="another form", remedy="correct the tile key")
+    TileKey.parse(tile)
     is_known = False
     with suppress(PipelineError):  # the run says it
         is_known = bool(known_tiles())

@@ -13,7 +13,9 @@ import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.stages.archives import S1, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, from_folder, shard_folder
+from ben_luigi.stages.archive_parts import S1
+from ben_luigi.stages.archive_shards import from_folder, shard_folder
+from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, made_product
 from ben_luigi.stages.download import DownloadL1C
 from ben_luigi.stages.patches import CutPatches

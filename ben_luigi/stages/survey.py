@@ -22,7 +22,8 @@ from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement import alignment, country
 from ben_luigi.domain.sources.availability import Availability
 from ben_luigi.sample.scenes import SCENES
-from ben_luigi.stages.archives import S1, from_folder
+from ben_luigi.stages.archive_parts import S1
+from ben_luigi.stages.archive_shards import from_folder
 from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, l2a_task
 from ben_luigi.stages.availability import available
 from ben_luigi.stages.download import HashL1C, l1c_task
@@ -51,7 +52,7 @@ from ben_luigi.stages.resolve import (
 from ben_luigi.stages.sources import has_account
 from ben_luigi.stages.tiles import KEPT
 from ben_luigi.state import database
-from ben_luigi.state.targets import snapshot
+from ben_luigi.state.snapshot import snapshot
 
 
 @contextmanager

@@ -30,7 +30,9 @@ from ben_luigi import config, signals
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
 from ben_luigi.state import code, database, identity, turns
-from ben_luigi.state.targets import MadeFile, MadeFolder, TileRows, snapshot, withdraw_damaged
+from ben_luigi.state.snapshot import snapshot
+from ben_luigi.state.targets import MadeFile, MadeFolder, withdraw_damaged
+from ben_luigi.state.tile_rows import TileRows
 
 _log = logging.getLogger(__name__)
 STARTED, RUN = time.time(), secrets.token_hex(8)

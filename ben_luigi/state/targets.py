@@ -1,9 +1,9 @@
 """Luigi targets that exist only if they were made from what is asked for now.
 
 `MadeFile` is a file with a record beside the data, in `<data_dir>/made_from/`, of what it was made from, its size and
-its content. `TileRows` are the rows of one tile in one table, with a marker that is committed together with them. Both
-keep a digest of what they hold, from which later targets tell whether they are still true. So another setting, another
-input or another content makes again what depends on it, and nothing else.
+its content; rows of a tile in a table are such a target, too (`tile_rows.py`). Both keep a digest of what they hold,
+from which later targets tell whether they are still true. So another setting, another input or another content makes
+again what depends on it, and nothing else.
 
 Records and markers are written by `stages/task.py` alone.
 """
@@ -11,24 +11,18 @@ Records and markers are written by `stages/task.py` alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import luigi
-import pandas as pd
-import psycopg2
-import psycopg2.extensions
-import sqlalchemy as sa
-from luigi.contrib.postgres import PostgresTarget
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.errors import BadAlignment, BadTable, DamagedFile, some
-from ben_luigi.state import code, database, records, schema
+from ben_luigi.domain.errors import DamagedFile
+from ben_luigi.state import records
 from ben_luigi.state.luigi_internals import load_task
-from ben_luigi.state.server import Address
+from ben_luigi.state.snapshot import snapshot
 
 MadeFrom = Mapping[str, Any]
 _SMALL_BYTES = 2**20
@@ -51,10 +45,6 @@ class Maker(Protocol):
 
     def fingerprint(self) -> MadeFrom:
         """All that its result is made from, as it is asked for now, in the types that JSON gives back."""
-
-
-def _text(made_from: MadeFrom) -> str:
-    return json.dumps(made_from, sort_keys=True, default=str)
 
 
 class MadeFile(luigi.LocalTarget):
@@ -236,242 +226,3 @@ def withdraw_damaged(error: DamagedFile) -> luigi.Task | None:
         return None
     task: luigi.Task = load_task("ben_luigi", recorded["task"], recorded["parameters"])
     return task
-
-
-class TileRows(PostgresTarget):
-    """The rows of a tile in a table, written by one task."""
-
-    marker_table = schema.MARKER.name
-
-    def __init__(self, table: sa.Table, tile: str, maker: Maker) -> None:
-        # Not PostgresTarget's own constructor: the address of our own server is known only once it has been started.
-        self.table = table.name
-        self.update_id = f"{maker.task_family}({tile})"
-        self._table = table
-        self._task = maker.task_family
-        self._tile = tile
-        self._maker = maker
-        self._written: tuple[int, str] | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        """The address of the database: `host`, `port`, `user`, `database`; its password nobody is shown."""
-        if name in Address.__dataclass_fields__:
-            return getattr(database.address(), name)
-        raise AttributeError(name)
-
-    def connect(self) -> Any:
-        """A connection of its own, as Luigi's, to be closed by the caller."""
-        return database.connect()
-
-    def exists(self, connection: Any = None) -> bool:
-        """Whether the rows are there, made from what is asked for now; as `connection` sees it, if one is given."""
-        marker = _marker(connection, self._task, self._tile) if connection else self._seen()
-        return marker is not None and json.loads(marker.made_from) == self._maker.fingerprint()
-
-    def is_recorded(self) -> bool:
-        """The same: rows do not go without their marker."""
-        return self.exists()
-
-    def digest(self) -> str:
-        """Digest of the rows, as recorded; empty if there are none."""
-        marker = self._seen()
-        return marker.digest if marker else ""
-
-    def recorded(self) -> dict[str, Any]:
-        """What the marker says; nothing if there is none."""
-        marker = self._seen()
-        return {} if marker is None else {"digest": marker.digest, "made_with": json.loads(marker.made_with)}
-
-    def _seen(self) -> Marker | None:
-        with snapshot() as seen:
-            return seen.markers([self._tile]).get((self._task, self._tile))
-
-    def touch(self, connection: Any = None) -> None:
-        """Mark the rows that `replace` has written as made, in the caller's transaction."""
-        if connection is None or self._written is None:
-            raise BadTable(
-                f"{self._tile}: rows of {self._task}",
-                expected="a marker in the transaction that writes the rows",
-                found="a marker alone, which would lie",
-                remedy="call replace(), which writes both",
-            )
-        with connection.cursor() as cursor:
-            cursor.execute(
-                _MARK, (self._task, self._tile, _text(self._maker.fingerprint()), *self._written, _made_with())
-            )
-
-    def replace(self, rows: pd.DataFrame) -> None:
-        """Put `rows` in the place of the tile's rows, and mark them as made, in one transaction.
-
-        BadTable, or BadAlignment for pairs, if the rows break a key or a check of the table; nothing has changed then.
-        """
-        self._check_keys(rows)
-        try:
-            with database.transaction() as cursor:
-                cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"{self.table} {self._tile}",))
-                self._written = len(rows), self._load(cursor, rows)
-                self.touch(cursor.connection)
-        except (psycopg2.IntegrityError, psycopg2.DataError) as error:
-            if self._table is schema.ALIGNMENT:
-                self._check_pairs(rows)
-            raise BadTable(
-                f"{self._tile}: rows of {self._task}",
-                expected=f"what the table {self.table} demands",
-                found=str(error.diag.message_detail or error.diag.message_primary),
-                remedy=f"look at what {self._task} is made from; {error.diag.constraint_name or 'the type'} refuses it",
-            ) from error
-
-    def _check_keys(self, rows: pd.DataFrame) -> None:
-        keys = [column.name for column in self._table.primary_key.columns]
-        duplicates = rows.loc[rows.duplicated(keys), keys].drop_duplicates()
-        if len(duplicates):
-            raise BadTable(
-                f"{self._tile}: rows of {self._task}",
-                expected=f"each {' and '.join(keys)} once",
-                found="more than once: " + some(" ".join(map(str, row)) for row in duplicates.itertuples(index=False)),
-                remedy=f"look at what {self._task} is made from: it says them twice",
-            )
-
-    def _check_pairs(self, rows: pd.DataFrame) -> None:
-        """BadAlignment if another patch, of this tile or another, has the v1 name of one of `rows`."""
-        others = database.query(
-            "SELECT v1_name, patch_id AS other, tile FROM alignment JOIN patch USING (patch_id) "
-            "WHERE v1_name = ANY(%(names)s) ORDER BY v1_name",
-            names=list(rows["v1_name"]),
-        )
-        both = rows.merge(others, on="v1_name")
-        both = both[both["patch_id"] != both["other"]]
-        if len(both):
-            raise BadAlignment(
-                self._tile,
-                expected="one patch a v1 name",
-                found=some(
-                    f"{row.v1_name} = {row.patch_id} of {self._tile} and {row.other} of {row.tile}"
-                    for row in both.itertuples()
-                ),
-                remedy="look for tiles of one square and season listed twice, or doubled rows in the v1 geometry files",
-            )
-
-    def _load(self, cursor: psycopg2.extensions.cursor, rows: pd.DataFrame) -> str:
-        """The first rows of a tile go straight in; later ones beside it, to be compared. Gives their digest."""
-        cursor.execute(f"SELECT EXISTS (SELECT FROM {self.table} t WHERE {self._belongs()})", (self._tile,))
-        found = cursor.fetchone()
-        if not (found and found[0]):
-            return database.copy_in(cursor, self.table, rows)
-        columns = ", ".join(f'"{column}"' for column in rows.columns)
-        cursor.execute(f"CREATE TEMPORARY TABLE incoming ON COMMIT DROP AS SELECT {columns} FROM {self.table} LIMIT 0")
-        digest = database.copy_in(cursor, "incoming", rows)
-        cursor.execute("ANALYZE incoming")
-        self._apply(cursor, list(rows.columns))
-        return digest
-
-    def _apply(self, cursor: psycopg2.extensions.cursor, columns: Sequence[str]) -> None:
-        """Rows that have gone are deleted, the others inserted or updated, so that rows that refer to them may stay."""
-        keys = [column.name for column in self._table.primary_key.columns]
-        same = " AND ".join(f"i.{key} = t.{key}" for key in keys)
-        cursor.execute(
-            f"DELETE FROM {self.table} t WHERE {self._belongs()} AND NOT EXISTS (SELECT FROM incoming i WHERE {same})",
-            (self._tile,),
-        )
-        if cursor.rowcount:  # and with them what referred to them: the tasks that wrote it have to write it again
-            behind = sorted(schema.written_behind(self._table) - {self._task})
-            cursor.execute("DELETE FROM marker WHERE tile IN (%s, '') AND task = ANY(%s)", (self._tile, behind))
-        listed = ", ".join(f'"{column}"' for column in columns)
-        others = [column for column in columns if column not in keys]
-        changed = ", ".join(f'"{column}" = excluded."{column}"' for column in others)
-        differs = " OR ".join(f't."{column}" IS DISTINCT FROM excluded."{column}"' for column in others)
-        action = f"UPDATE SET {changed} WHERE {differs}" if others else "NOTHING"
-        cursor.execute(
-            f"INSERT INTO {self.table} AS t ({listed}) SELECT {listed} FROM incoming "
-            f"ON CONFLICT ({', '.join(keys)}) DO {action}"
-        )
-
-    def _belongs(self) -> str:
-        if "tile" in self._table.columns:
-            return "t.tile = %s"
-        return "t.patch_id IN (SELECT patch_id FROM patch WHERE tile = %s)"
-
-
-class WholeTable(TileRows):
-    """All rows of a table that is about all tiles together, written by one task; its marker has no tile."""
-
-    def __init__(self, table: sa.Table, maker: Maker) -> None:
-        super().__init__(table, "", maker)
-
-    def _belongs(self) -> str:
-        return "%s = ''"
-
-
-class TileValidity(TileRows):
-    """The column `valid` of a tile's patches: null for those not tested."""
-
-    def _apply(self, cursor: psycopg2.extensions.cursor, columns: Sequence[str]) -> None:
-        cursor.execute("UPDATE patch SET valid = NULL WHERE tile = %s AND valid IS NOT NULL", (self._tile,))
-        cursor.execute("UPDATE patch SET valid = i.valid FROM incoming i WHERE patch.patch_id = i.patch_id")
-
-
-class Marker(NamedTuple):
-    """What a row of `marker` says of the rows that a task wrote for a tile."""
-
-    made_from: str
-    digest: str
-    made_with: str
-
-
-_MARK = """
-INSERT INTO marker (task, tile, made_from, rows, digest, made_with) VALUES (%s, %s, %s, %s, %s, %s)
-ON CONFLICT (task, tile) DO UPDATE SET made_from = excluded.made_from, rows = excluded.rows,
-digest = excluded.digest, made_with = excluded.made_with, at = now()
-"""
-_ALL_MARKERS = "SELECT task, tile, made_from, digest, made_with FROM marker"
-_MARKERS = f"{_ALL_MARKERS} WHERE tile = ANY(%(tiles)s)"
-
-
-def _made_with() -> str:
-    return json.dumps(code.versions(), sort_keys=True)
-
-
-def _marker(connection: Any, task: str, tile: str) -> Marker | None:
-    with connection.cursor() as cursor:
-        cursor.execute(_MARKERS, {"tiles": [tile]})
-        return next((Marker(*said) for name, _, *said in cursor.fetchall() if name == task), None)
-
-
-class Snapshot:
-    """Markers and records as they were when they were first asked for, and answers that were found from them.
-
-    With `no_database` there are no markers, and nobody is asked.
-    """
-
-    def __init__(self) -> None:
-        self.no_database = False
-        self.answers: dict[Any, Any] = {}
-        self.records: dict[Path, dict[str, Any]] = {}
-        self._seen: set[str] | None = set()  # None: all
-        self._markers: dict[tuple[str, str], Marker] = {}
-
-    def markers(self, tiles: Sequence[str]) -> dict[tuple[str, str], Marker]:
-        """Markers by task and tile, those of `tiles` among them.
-
-        One query for the tiles that are asked for first, since that is often all; a second one for all others.
-        """
-        new = [] if self._seen is None else [tile for tile in tiles if tile not in self._seen]
-        if new and not self.no_database:
-            rows = database.query(_MARKERS, tiles=new) if not self._seen else database.query(_ALL_MARKERS)
-            for task, tile, *said in rows.itertuples(index=False, name=None):
-                self._markers[task, tile] = Marker(*said)
-            self._seen = None if self._seen else {*new}
-        return self._markers
-
-
-_snapshots: list[Snapshot] = []
-
-
-@contextmanager
-def snapshot() -> Iterator[Snapshot]:
-    """What is seen of the markers and records; the same within, so that a question about a tile costs one query."""
-    _snapshots.append(_snapshots[-1] if _snapshots else Snapshot())
-    try:
-        yield _snapshots[-1]
-    finally:
-        _snapshots.pop()

@@ -30,7 +30,7 @@ from ben_luigi.domain.placement.grid import PatchGrid, tile_square
 from ben_luigi.domain.tiles.nomenclature import CLC_CODES
 from ben_luigi.state import database, schema
 from ben_luigi.state.server import close_server
-from ben_luigi.state.targets import TileRows
+from ben_luigi.state.tile_rows import TileRows
 from benchmarks.metadata import made_up_products
 from benchmarks.timing import Ratio, pairs, report, spent
 

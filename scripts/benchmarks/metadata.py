@@ -103,7 +103,7 @@ def make(world: Continent) -> None:
             )
             v1 = pc.binary_join_element_wise(f"S2A_MSIL2A_{name.sensing}", place, "_")
             s1 = pc.binary_join_element_wise(f"S1A_IW_GRDH_1SDV_{name.sensing}_{name.mgrs}", place, "_")
-            zones.setdefault(name.epsg, []).append((v1, np.stack([grid.left[aligned], grid.top[aligned]])))
+            zones.setdefault(name.epsg, []).append((v1, grid.edges[aligned][:, [0, 3]].T))
             files["s1s2"].write(_lines(v1, s1))
             files["snow"].write(_lines(v1.filter(pa.array(random.random(len(v1)) < 0.1))))
             files["cloud"].write(_lines(v1.filter(pa.array(random.random(len(v1)) < 0.02))))

@@ -20,6 +20,7 @@ from shapely.geometry import mapping
 
 from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.placement.footprints import EQUAL_AREA
 from ben_luigi.domain.placement.grid import Square, tile_square
 from ben_luigi.domain.products.product import RESOLUTION_M
 from ben_luigi.sample.safe import manifest
@@ -30,7 +31,7 @@ _BLOCK_PX = {10: 1024, 20: 640, 60: 192}
 _STRIP_PX = 1020
 """Rows of noise made at once; a multiple of all scales of texture."""
 
-_CLC_EPSG = 3035
+_CLC_EPSG = EQUAL_AREA
 _CODES = (112, 211, 231, 242, 243, 311, 312, 313, 324, 412, 512, 131)
 _KM2_A_POLYGON = 1.34
 """A full tile then has about 9,000 polygons."""

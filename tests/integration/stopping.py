@@ -141,7 +141,8 @@ def _stop_in_tasks() -> None:
     from ben_luigi.domain import children, files
     from ben_luigi.domain.cdse.download import Download
     from ben_luigi.stages.task import PipelineTask
-    from ben_luigi.state.targets import MadeFile, TileRows
+    from ben_luigi.state.targets import MadeFile
+    from ben_luigi.state.tile_rows import TileRows
 
     running: list[PipelineTask] = []
 

@@ -36,7 +36,8 @@ from ben_luigi.stages.metadata import MapCountries, MapLabels, MapSplits, MapV1N
 from ben_luigi.stages.reference_maps import LabelPatches
 from ben_luigi.state import database, schema
 from ben_luigi.state.server import close_server, open_server
-from ben_luigi.state.targets import MadeFile, TileRows, TileValidity, WholeTable
+from ben_luigi.state.targets import MadeFile
+from ben_luigi.state.tile_rows import TileRows, TileValidity, WholeTable
 from tests.integration.running import Run
 
 PRODUCTS = [

@@ -202,7 +202,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, work: str) -> None:
     )
     result = run(code, part, tmp_path / "out" / "S2.tar")
     assert result.returncode == 1
-    assert b"DiskError: " in result.stderr
+    assert b"NoRoomError: " in result.stderr
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -6,7 +6,8 @@ import pytest
 from luigi.cmdline_parser import CmdlineParser
 
 from ben_luigi import config
-from ben_luigi.stages.archives import S2, CompressPart, HashTar, JoinParts
+from ben_luigi.stages.archive_parts import S2
+from ben_luigi.stages.archives import CompressPart, HashTar, JoinParts
 
 PART = CompressPart(archive_name=S2, part="33UUP_20170613")
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ben_luigi.domain import files
-from ben_luigi.domain.errors import DiskError
+from ben_luigi.domain.errors import DiskError, NoRoomError
 from ben_luigi.domain.formats import shards
 
 
@@ -46,7 +46,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_in_words(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
-    with pytest.raises(DiskError, match="MB free") as caught, files.atomic_write(path) as work:
+    with pytest.raises(NoRoomError, match="MB free") as caught, files.atomic_write(path) as work:
         work.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert str(path) in str(caught.value)
@@ -212,7 +212,7 @@ def test_a_disk_that_is_full_behind_the_writer_is_said_in_words(
     monkeypatch.setattr(files, "_SYNC_BYTES", 10)
     monkeypatch.setattr(os, "fdatasync", full)
     with (
-        pytest.raises(DiskError, match="MB free"),
+        pytest.raises(NoRoomError, match="MB free"),
         files.atomic_write(tmp_path / "a.tar") as work,
         work.open("wb") as file,
         files.keeping_up(file) as wrote,

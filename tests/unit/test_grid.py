@@ -3,14 +3,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.errors import BadInput, BadName
-from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.placement.grid import PatchGrid, Square, check_squares, tile_square
+from ben_luigi.domain.names import PatchId, ProductName
+from ben_luigi.domain.placement.grid import PatchGrid, Square, check_squares, pixel_window, tile_square
 
 
 def _name(mgrs: str) -> ProductName:
@@ -33,6 +34,23 @@ GRID = PatchGrid("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP", tile_square(_na
 def test_squares_lie_where_esa_puts_them(mgrs: str, left: int, top: int, epsg: int) -> None:
     """Corners from the metadata of real products."""
     assert tile_square(_name(mgrs)) == Square(left, top, 109_800, epsg)
+
+
+@given(st.integers(0, 90), st.integers(0, 90))
+def test_positions_columns_and_corners_go_together(x: int, y: int) -> None:
+    position = GRID.position(x, y)
+    assert GRID.ids()[position].as_py() == str(PatchId(GRID.tile_name, x, y))
+    assert GRID.positions(np.array([x]), np.array([y])).tolist() == [position]
+    assert [axis.tolist() for axis in GRID.columns_rows(np.array([position]))] == [[x], [y]]
+    square = GRID.square.patch(x, y)
+    west, south, east, north = GRID.edges[position].tolist()
+    assert square.bounds == (west, south, east, north)
+    assert GRID.square.corner(x, y) == (west, north)
+    inside = GRID.place(np.array([west, east - 1]), np.array([north, south + 1]))
+    assert [axis.tolist() for axis in inside] == [[x, x], [y, y]]
+    assert GRID.image(range(91**2))[y, x] == position
+    rows, columns = pixel_window(x, y, 120)
+    assert (rows.start, rows.stop, columns.start) == (120 * y, 120 * (y + 1), 120 * x)
 
 
 @pytest.mark.parametrize("mgrs", ["33MUP", "33UAA"])

@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ben_luigi.domain.errors import BadName, some
-from ben_luigi.domain.names import PatchId, ProductName, is_old_format, s1_tile, v1_sensing_time
+from ben_luigi.domain.names import (
+    PatchId,
+    ProductName,
+    TileKey,
+    TileName,
+    is_old_format,
+    is_tile_key,
+    patch_id_of,
+    s1_tile,
+    tile_name_of,
+    v1_sensing_time,
+)
 
 TIMES = st.datetimes(datetime(2015, 6, 23), datetime(2030, 1, 1)).map(lambda time: time.replace(microsecond=0))
 
@@ -33,6 +44,30 @@ def test_a_product_name_survives_parsing(
     assert product.epsg == 32600 + zone
     assert name.startswith(product.tile_name)
     assert product.tile_key == f"{zone:02d}UUP_{sensed:%Y%m%d}"
+    tile = TileName.parse(product.tile_name)
+    assert str(tile) == product.tile_name
+    assert (tile.key, tile.epsg, tile.sensing_time) == (product.key, product.epsg, sensed)
+    assert TileKey.parse(product.tile_key) == product.key
+
+
+@pytest.mark.parametrize("text", ["33UUP", "33UUP_20170631", "33UUP_2017", "00UUP_20170613", "33IUP_20170613", "3 3"])
+def test_what_is_no_tile_key_is_refused_by_name(text: str) -> None:
+    assert not is_tile_key(text)
+    with pytest.raises(BadName, match=text):
+        TileKey.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_20170613T101608.SAFE", "33UUP"])
+def test_what_is_no_tile_name_is_refused(text: str) -> None:
+    with pytest.raises(BadName):
+        TileName.parse(text)
+
+
+@pytest.mark.parametrize("ending", ["", "_B8A", "_reference_map"])
+def test_names_of_files_tell_tile_and_patch(ending: str) -> None:
+    patch = PatchId("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP", 26, 7)
+    assert tile_name_of(f"{patch}{ending}") == patch.tile_name
+    assert not ending or patch_id_of(f"{patch}{ending}") == str(patch)
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,7 @@ def test_a_full_disk_is_said_and_leaves_what_is_complete(tmp_path: Path) -> None
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))"
     code, said = collect_elsewhere(source, folder, limit)
     assert code == 1
-    assert b"DiskError: " in said and b"MB free" in said
+    assert b"NoRoomError: " in said and b"MB free" in said
     assert [path.name for path in sorted(folder.iterdir())] == [f"{PARTS[0][0]}.parquet", f"{PARTS[0][0]}.tar"]
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from ben_luigi.domain.fanout import FanOut
 from ben_luigi.domain.products.l1c_container import MemberDigests
 
 _CHUNKS_AHEAD = 16
@@ -43,26 +42,19 @@ class Digests:
     def __init__(self, algorithms: Iterable[str]) -> None:
         self.members = MemberDigests()
         self._hashes = {algorithm: _MAKERS[algorithm]() for algorithm in algorithms}
-        takers = [self.members.update, *(each.update for each in self._hashes.values())]
-        self._takers = [(ThreadPoolExecutor(1), taker) for taker in takers]
-        self._under_way: deque[Future[None]] = deque()
+        self._fan_out = FanOut([self.members.update, *(each.update for each in self._hashes.values())], _CHUNKS_AHEAD)
 
     def __enter__(self) -> Digests:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pool, _taker in self._takers:
-            pool.shutdown()
+        self._fan_out.close()
 
     def update(self, chunk: bytes) -> None:
         """Take in the next bytes; waits if the hashing lags behind."""
-        for pool, taker in self._takers:
-            self._under_way.append(pool.submit(taker, chunk))
-        while len(self._under_way) > _CHUNKS_AHEAD * len(self._takers):
-            self._under_way.popleft().result()
+        self._fan_out.put(chunk)
 
     def hexdigest(self, algorithm: str) -> str:
         """Hash of what was taken in; to be asked after the `with` block."""
-        while self._under_way:
-            self._under_way.popleft().result()
+        self._fan_out.finish()
         return str(self._hashes[algorithm].hexdigest())

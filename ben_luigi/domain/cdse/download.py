@@ -7,11 +7,9 @@ this way counts only when all of it has been verified.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -28,7 +26,6 @@ from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.digests import Digests, available
 from ben_luigi.domain.cdse.errors import (
     BLAMELESS,
-    NoRoomError,
     PermanentError,
     RateLimitError,
     TransientError,
@@ -38,8 +35,8 @@ from ben_luigi.domain.cdse.errors import (
 )
 from ben_luigi.domain.cdse.http import Client, Patience, again
 from ben_luigi.domain.cdse.token import Tokens
-from ben_luigi.domain.errors import BadProduct, CdseError, some
-from ben_luigi.domain.files import sync
+from ben_luigi.domain.errors import BadProduct, CdseError, DiskError, NoRoomError, PipelineError, some
+from ben_luigi.domain.files import check_room, is_full, keeping_up, raise_if_full, sync
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import l1c
 from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES, UnreadableProduct
@@ -49,7 +46,6 @@ _OVERLAP_BYTES = 2**16
 USUAL_BYTES = 10**9
 """What an L1C zip is taken to have while the catalogue does not say."""
 _ZIP_START = b"PK\3\4"
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BY_CATALOGUE = "the ContentLength of the catalogue"
 _WRONG_LENGTH = (
     "run again later; if it stays so, the catalogue is wrong about the product: report it to CDSE support, or give the "
@@ -102,11 +98,11 @@ class Download:
     _refused: set[str] = field(default_factory=set, init=False)
 
     def run(self) -> DownloadReport:
-        """Fetch and verify, unless it is there already. Raises CdseError when tries are used up, or useless."""
+        """Fetch and verify, unless it is there already. CdseError or NoRoomError when tries are used up, or useless."""
         self._total_bytes, self._total_from = self.product.length_bytes, _BY_CATALOGUE
         try:
             report = again(self.patience, self._try, self._failed)
-        except PermanentError as error:
+        except (PermanentError, NoRoomError) as error:
             self._failed(error, None)
             raise self._about_tile(error) from error
         except TransientError as error:
@@ -123,7 +119,7 @@ class Download:
                 if f"  {self.product.name}  " in other.read_text(encoding="utf-8", errors="replace"):
                     other.unlink()
 
-    def _about_tile(self, error: CdseError) -> CdseError:
+    def _about_tile(self, error: CdseError | NoRoomError) -> PipelineError:
         told = f"; {self.err} tells of each try" if self.err else ""
         return type(error)(
             f"tile {self._tile}, {error.subject}",
@@ -132,7 +128,7 @@ class Download:
             remedy=(error.remedy or "run again later") + told,
         )
 
-    def _failed(self, error: CdseError, pause_s: float | None) -> None:
+    def _failed(self, error: CdseError | NoRoomError, pause_s: float | None) -> None:
         """Say in one line what happened, in the log and in the file for CDSE support."""
         then = "given up" if pause_s is None else f"next try in {pause_s:.0f} s"
         told = one_line(f"try {self._number} of {self.patience.tries}: {error}")
@@ -141,7 +137,7 @@ class Download:
             self.err.parent.mkdir(parents=True, exist_ok=True)
             with self.err.open("a", encoding="utf-8") as file:
                 file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}  {self.product.name}  {told}; {then}\n")
-        if not isinstance(error, BLAMELESS):
+        if isinstance(error, CdseError) and not isinstance(error, BLAMELESS):
             self.failed(error)
         self._number += not isinstance(error, RateLimitError)
 
@@ -153,16 +149,15 @@ class Download:
             self._check_room()
             with partial_file.opened(self._partial_path) as partial:
                 return self._fetch(partial)
+        except NoRoomError:
+            raise
+        except DiskError as error:
+            raise TransientError(self.target, expected=error.expected, found=error.found) from error
         except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise TransientError(self.target, expected="a disk that writes and reads", found=str(error)) from error
-            self._partial_path.unlink(missing_ok=True)
-            raise NoRoomError(
-                self.target,
-                expected="room for the product",
-                found=str(error),
-                remedy="make room on the disk, and run again",
-            ) from error
+            if is_full(error):
+                self._partial_path.unlink(missing_ok=True)
+            raise_if_full(self.target, error)
+            raise TransientError(self.target, expected="a disk that writes and reads", found=str(error)) from error
 
     def _already_there(self) -> DownloadReport | None:
         """The report on a target that is whole: a process may have ended between the rename and its caller's note."""
@@ -179,14 +174,7 @@ class Download:
         self.target.parent.mkdir(parents=True, exist_ok=True)
         there = self._partial_path.stat().st_size if self._partial_path.exists() else 0
         needed = (self._total_bytes or USUAL_BYTES) - there + self.keep_free_bytes
-        free = shutil.disk_usage(self.target.parent).free
-        if free < needed:
-            raise NoRoomError(
-                self.target.parent,
-                expected=f"{needed:,} bytes of free space",
-                found=f"{free:,}",
-                remedy="make room on the disk, and run again",
-            )
+        check_room(self.target.parent, needed)
 
     @property
     def _partial_path(self) -> Path:
@@ -271,9 +259,10 @@ class Download:
         partial.seek(start)
         partial.truncate()
         done, begun_s = start, time.monotonic()
-        with partial_file.Writer(partial) as writer:
+        with keeping_up(partial) as wrote:
             for chunk in chunks:
-                writer.write(chunk)
+                partial.write(chunk)
+                wrote()
                 digests.update(chunk)
                 done += len(chunk)
                 if done > (self._total_bytes or PRODUCT_BYTES):

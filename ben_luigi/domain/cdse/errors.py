@@ -5,8 +5,9 @@ CdseError
 │   └── RateLimitError   too much at once: waited for, without counting as a try
 └── PermanentError       will not pass by itself: not tried again
     ├── CredentialsError wrong user name, password or code, or an account that is not set up: stops everything
-    ├── RestingError     a tile's tries are used up: tried again after a rest
-    └── NoRoomError      no room on our own disk
+    └── RestingError     a tile's tries are used up: tried again after a rest
+
+A full disk of our own is a NoRoomError, as everywhere.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from ben_luigi.domain.errors import CdseError
+from ben_luigi.domain.errors import NoRoomError as NoRoomError
 
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]+")
 _MAY_PASS = {404, 408, 409, 425}
@@ -40,10 +42,6 @@ class PermanentError(CdseError):
 
 class CredentialsError(PermanentError):
     """CDSE does not accept the user name, password or two-factor code, or does not let the account in."""
-
-
-class NoRoomError(PermanentError):
-    """There is no room on the disk."""
 
 
 BLAMELESS = (RateLimitError, CredentialsError, NoRoomError)

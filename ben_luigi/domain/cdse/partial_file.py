@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -13,7 +12,6 @@ from typing import IO
 from ben_luigi.domain.cdse.errors import TransientError
 
 _CHUNK_BYTES = 2**20
-_SYNC_BYTES = 2**26
 
 
 @contextmanager
@@ -44,28 +42,3 @@ def read(file: IO[bytes], length: int) -> Iterator[bytes]:
     while length > 0 and (chunk := file.read(min(length, _CHUNK_BYTES))):
         yield chunk
         length -= len(chunk)
-
-
-class Writer:
-    """Writes to a file, and has it brought to disk meanwhile, so that nobody waits for the whole of it in the end."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._unsynced = file, 0
-        self._pool = ThreadPoolExecutor(1)
-        self._under_way: list[Future[None]] = []
-
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
-        for each in self._under_way:
-            each.result()
-
-    def write(self, chunk: bytes) -> None:
-        """Write all of `chunk`."""
-        self._file.write(chunk)
-        self._unsynced += len(chunk)
-        if self._unsynced >= _SYNC_BYTES:
-            self._unsynced = 0
-            self._under_way.append(self._pool.submit(os.fdatasync, self._file.fileno()))

@@ -27,6 +27,7 @@ import deflate
 import zstandard
 
 from ben_luigi.domain.errors import DamagedFile
+from ben_luigi.domain.fanout import FanOut
 from ben_luigi.domain.files import atomic_write, keeping_up
 from ben_luigi.domain.formats import frames, packing, shards, tarball
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
@@ -290,23 +291,17 @@ class _Flow:
         sinks: list[Callable[[bytes], object]] = [self._md5.update, self._sha256.update]
         if path is not None:
             sinks.append(_open(stack, path).write)
-        self._sinks = [(stack.enter_context(ThreadPoolExecutor(1, "flow")), sink) for sink in sinks]
-        self._busy: deque[Future[object]] = deque()
+        self._fan_out = stack.enter_context(FanOut(sinks, _CHUNKS_AHEAD))
 
     def put(self, chunk: bytes) -> None:
         """Take the next bytes, once those of a few chunks before are dealt with."""
         self.size += len(chunk)
-        self._busy.extend(thread.submit(sink, chunk) for thread, sink in self._sinks)
-        self._wait(_CHUNKS_AHEAD * len(self._sinks))
+        self._fan_out.put(chunk)
 
     def hashes(self) -> Hashes:
         """What has come through, once all of it is dealt with."""
-        self._wait(0)
+        self._fan_out.finish()
         return Hashes(self.size, self._md5.hexdigest(), self._sha256.hexdigest())
-
-    def _wait(self, most: int) -> None:
-        while len(self._busy) > most:
-            self._busy.popleft().result()
 
 
 def _open(stack: ExitStack, path: Path) -> BinaryIO:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from ben_luigi.domain import given
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA, SCHEMA
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.formats import hashes
 from ben_luigi.domain.formats.tables import read_parquet
 
 Row = tuple[str, tuple[object, ...]]
@@ -90,19 +91,10 @@ def _read_metadata(path: Path) -> pa.Table:
 def hash_rows(path: Path, keep: Callable[[str], bool]) -> Iterator[Row]:
     """Name and sha256 in a hash list, of the names that `keep` lets pass; BadInput if they are not in order."""
     last = ""
-    for name, sha256 in _hash_rows(path):
+    for _, name, sha256 in hashes.read_list(path, _REMEDY):
         if not last < name:
             found = f"{name[:_SHOWN]} after {last[:_SHOWN]}"
             raise BadInput(path, expected="names in ascending order", found=found, remedy=_REMEDY)
         last = name
         if keep(name):
             yield name, (sha256,)
-
-
-def _hash_rows(path: Path) -> Iterator[tuple[str, str]]:
-    try:
-        for _, (name, sha256) in given.rows(path, ("name", "hash-sha256")):
-            yield name, sha256
-    except (OSError, ValueError) as error:
-        expected = "name,hash-sha256 in its first line, and a row per file"
-        raise BadInput(path, expected=expected, found=str(error), remedy=_REMEDY) from error

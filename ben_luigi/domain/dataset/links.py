@@ -8,7 +8,7 @@ from pathlib import Path
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadInput, BadName, some
 from ben_luigi.domain.formats.tables import read_parquet
-from ben_luigi.domain.names import PatchId, ProductName
+from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.tiles import patches, reference_maps
 
 _SHOWN = 120
@@ -48,7 +48,7 @@ def link(wanted: Iterable[PatchId], source: Path, folder: Path) -> int:
     wanted = list(wanted)
     missing = [patch for patch in wanted if not _place(source, patches.ARCHIVE, patch).is_dir()]
     if missing:
-        tiles = sorted({ProductName.parse(f"{p.tile_name}_{p.tile_name[11:26]}.SAFE").tile_key for p in missing})
+        tiles = sorted({str(patch.tile.key) for patch in missing})
         raise BadInput(
             source,
             expected="folders of the patches in the list",

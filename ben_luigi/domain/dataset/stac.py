@@ -21,6 +21,7 @@ import shapely
 
 from ben_luigi.domain.dataset.comparison import counted
 from ben_luigi.domain.files import atomic_write, remove
+from ben_luigi.domain.names import TileName
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, outline
 from ben_luigi.domain.products.product import BANDS, RESOLUTION_M
 
@@ -87,7 +88,7 @@ def _item(rows: pa.Table) -> Json:
     first = rows.slice(0, 1).to_pylist()[0]
     edges = [pick(rows[name]).as_py() for pick, name in zip((pc.min, pc.min, pc.max, pc.max), EDGES, strict=True)]
     square = outline(first["epsg"], edges, LONGITUDE_LATITUDE, _CORNER_EVERY_M)
-    mission = first["tile"][:3].lower()
+    mission = TileName.parse(first["tile"]).mission
     counts = counted(rows)
     return {
         "type": "Feature",
@@ -99,7 +100,7 @@ def _item(rows: pa.Table) -> Json:
         "bbox": list(square.bounds),
         "properties": {
             "datetime": _time(first["sensing_time"]),
-            "platform": f"sentinel-{mission[1:]}",
+            "platform": f"sentinel-{mission[1:].lower()}",
             "constellation": "sentinel-2",
             "instruments": ["msi"],
             "gsd": 10,

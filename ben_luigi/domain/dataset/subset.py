@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import shapely
 
 from ben_luigi.domain import given
+from ben_luigi.domain.dataset.cover import greedy_cover
 from ben_luigi.domain.dataset.metadata import FLAGS
 from ben_luigi.domain.errors import BadInput, BadOption, some
 from ben_luigi.domain.placement.alignment import SEASONS
@@ -186,15 +187,15 @@ def sample(rows: pa.Table, seasons: np.ndarray, size: int) -> pa.Table:
         _one_hot(seasons),
         *(rows[flag].to_numpy()[:, None] for flag in FLAGS),
     ]
-    taken = _cover(labels[lot], [], size)
+    taken = greedy_cover(labels[lot], [], size)
     if not labels[lot][taken].any(axis=0).all():
         raise BadOption(
             f"[subset] sample = {size}",
             expected=f"so many patches that all {labels.shape[1]} classes occur",
             found="too few",
-            remedy=f"set it to {len(_cover(labels[lot], [], len(rows)))} or more",
+            remedy=f"set it to {len(greedy_cover(labels[lot], [], len(rows)))} or more",
         )
-    taken = _cover(np.concatenate(others, axis=1)[lot], taken, size)
+    taken = greedy_cover(np.concatenate(others, axis=1)[lot], taken, size)
     rest = np.setdiff1d(np.arange(len(rows)), taken)[: size - len(taken)]
     return rows.take(pa.array(np.sort(lot[np.r_[taken, rest].astype("int64")])))
 
@@ -212,17 +213,3 @@ def _has(lists: pa.ChunkedArray, values: Collection[str]) -> np.ndarray:
 def _one_hot(values: np.ndarray) -> np.ndarray:
     kinds, number = np.unique(values.astype(str), return_inverse=True)
     return np.asarray(number[:, None] == np.arange(len(kinds)))
-
-
-def _cover(has: np.ndarray, taken: list[int], size: int) -> list[int]:
-    """`taken`, and then as many rows of `has` as it takes to meet every column once, up to `size` in all.
-
-    Each next one is the first of those that meet most of what is still missing.
-    """
-    taken = list(taken)
-    missing = has.any(axis=0) & ~has[taken].any(axis=0)
-    while missing.any() and len(taken) < size:
-        best = int(has[:, missing].sum(axis=1).argmax())
-        taken.append(best)
-        missing &= ~has[best]
-    return taken

@@ -22,6 +22,7 @@ from ben_luigi.domain.dataset import members
 from ben_luigi.domain.dataset.archive import Behind, Hashes
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain.formats import hashes
 
 _TELL_EVERY = 1000
 _SHOWN = 10
@@ -142,7 +143,7 @@ class Archive:
         last, number = "", 0
         try:
             with pcsv.open_csv(folder / self._list, convert_options=_TEXTS) as batches:
-                if batches.schema.names != _COLUMNS:
+                if tuple(batches.schema.names) != hashes.COLUMNS:
                     raise ValueError(f"columns {batches.schema.names}")
                 for batch in batches:
                     for name, digest in zip(*(column.to_pylist() for column in batch.columns), strict=True):
@@ -230,8 +231,7 @@ class Archive:
             yield f"with another sha256 than in {self._list}"
 
 
-_COLUMNS = ["name", "hash-sha256"]
-_TEXTS = pcsv.ConvertOptions(column_types=dict.fromkeys(_COLUMNS, pa.string()), strings_can_be_null=False)
+_TEXTS = pcsv.ConvertOptions(column_types=dict.fromkeys(hashes.COLUMNS, pa.string()), strings_can_be_null=False)
 
 
 class _Following:

@@ -121,8 +121,8 @@ class Ground:
         if row != self._patch.row:
             name = self._rows.patch_id(row)
             tile = self._squares[s2_tile(name)]
-            left, top = tile.left + PATCH_M * int(self._rows.x[row]), tile.top - PATCH_M * int(self._rows.y[row])
-            self._patch = _Patch(row, name, Square(left, top, PATCH_M, tile.epsg), [])
+            square = tile.patch(int(self._rows.x[row]), int(self._rows.y[row]))
+            self._patch = _Patch(row, name, square, [])
         return self._patch
 
 

@@ -23,12 +23,12 @@ from ben_luigi.domain.dataset.geoparquet import BBOX, CODES, PATCHES, SCHEMA
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_json import entry
 from ben_luigi.domain.dataset.verify_provenance import is_of, start_time
-from ben_luigi.domain.dataset.verify_rows import Rows, product_of
+from ben_luigi.domain.dataset.verify_rows import Rows, tile_named
 from ben_luigi.domain.errors import some
-from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.names import TileName
 from ben_luigi.domain.placement.alignment import season
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
-from ben_luigi.domain.placement.grid import PATCH_M, Square
+from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.tiles.reference_maps import SIDE_PX
 
 SAME_DEGREES = 1e-9
@@ -165,10 +165,10 @@ class _Check:
 
     def _constant(self, tile: str, table: pa.Table) -> dict[str, list[Any]]:
         """The columns that are the same for a whole tile."""
-        product = product_of(tile)
+        named = tile_named(tile)
         first = table.slice(0, 1).to_pylist()[0]
         facts = (self._facts or {}).get(tile, {})
-        values = {"tile": tile, "mgrs": product.mgrs, "epsg": product.epsg, **_of_product(product, first, facts)}
+        values = {"tile": tile, "mgrs": named.mgrs, "epsg": named.epsg, **_of_product(named, first, facts)}
         return {name: [value] * len(table) for name, value in values.items()}
 
     def _edges(self, tile: str, at: np.ndarray) -> dict[str, list[Any]]:
@@ -176,13 +176,10 @@ class _Check:
 
     def _squares_of(self, tile: str, at: np.ndarray) -> np.ndarray:
         """Edges (row, edge) of patches, in the order of EDGES."""
-        square = self._squares[tile]
-        left = square.left + self._rows.x[at] * float(PATCH_M)
-        top = square.top - self._rows.y[at] * float(PATCH_M)
-        return np.stack([left, top - PATCH_M, left + PATCH_M, top], axis=1)
+        return self._squares[tile].patch_edges(self._rows.x[at], self._rows.y[at])
 
     def _check_geometry(self, tile: str, at: np.ndarray, table: pa.Table) -> None:
-        expected = polygons(np.full(len(at), product_of(tile).epsg), self._squares_of(tile, at), LONGITUDE_LATITUDE)
+        expected = polygons(np.full(len(at), tile_named(tile).epsg), self._squares_of(tile, at), LONGITUDE_LATITUDE)
         found = shapely.from_wkb(table["geometry"].to_numpy(), on_invalid="ignore")
         bounds = shapely.bounds(found)
         boxes = table["bbox"].combine_chunks()
@@ -223,16 +220,16 @@ class _Check:
             self._findings.differ(PATCHES, "not the metadata of GeoParquet", "geo", expected, found)
 
 
-def _of_product(product: ProductName, row: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+def _of_product(tile: TileName, row: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """What a row says of its tile's product, as it must be; what cannot be known is taken from the row."""
     name = entry(facts, "l1c", "name") or (None if facts.get("l1c") else facts.get("l2a_name"))
     start, time = start_time(facts), row["sensing_time"]
     if start is not None:
         time = start.replace(microsecond=start.microsecond // 1000 * 1000, tzinfo=UTC)
-    elif time is None or time.date() != product.sensing_time.date():
-        time = product.sensing_time.replace(tzinfo=UTC)
+    elif time is None or time.date() != tile.sensing_time.date():
+        time = tile.sensing_time.replace(tzinfo=UTC)
     return {
-        "product": name or (row["product"] if is_of(product, row["product"]) else f"a product of {product.tile_name}"),
+        "product": name or (row["product"] if is_of(tile, row["product"]) else f"a product of {tile}"),
         "product_id": entry(facts, "l1c", "id") if facts else row["product_id"],
         "sensing_time": time,
         "season": season(time.replace(tzinfo=None)),

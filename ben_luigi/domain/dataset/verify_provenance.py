@@ -11,9 +11,9 @@ from typing import Any
 from ben_luigi.domain.dataset.provenance import PROVENANCE
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_json import entry, read_json
-from ben_luigi.domain.dataset.verify_rows import Rows, product_of, rule_square
+from ben_luigi.domain.dataset.verify_rows import Rows, rule_square, tile_named
 from ben_luigi.domain.errors import BadName
-from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.names import ProductName, TileName
 from ben_luigi.domain.placement.grid import PATCH_M, TILE_SIDE_M, Square
 
 _COUNTS = ("patches", "reference_maps", "labelled")
@@ -92,10 +92,10 @@ def start_time(facts: Any) -> datetime | None:
         return None
 
 
-def is_of(product: ProductName, name: Any) -> bool:
-    """Whether a name is that of the tile's product, before or after Sen2Cor."""
+def is_of(tile: TileName, name: Any) -> bool:
+    """Whether a name is that of a tile's product, before or after Sen2Cor."""
     other = _product(name)
-    return other is not None and other.converted().tile_name == product.tile_name
+    return other is not None and other.converted().tile_name == tile.tile_name
 
 
 def _product(name: Any) -> ProductName | None:
@@ -115,7 +115,7 @@ def _square(tile: str, provenance: Provenance | None, side_m: int) -> Square:
     left, top, side = (entry(facts, name) for name in ("left_m", "top_m", "side_m"))
     known = all(type(value) in (float, int) and abs(value) < _FARTHEST_M for value in (left, top, side))
     if known and PATCH_M <= side <= TILE_SIDE_M:
-        return Square(float(left), float(top), float(side), product_of(tile).epsg)
+        return Square(float(left), float(top), float(side), tile_named(tile).epsg)
     return rule_square(tile, side_m)
 
 

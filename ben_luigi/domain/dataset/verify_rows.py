@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from ben_luigi.domain.dataset.metadata import FLAGGED, FLAGS, METADATA, SCHEMA
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.errors import BadName, some
-from ben_luigi.domain.names import PatchId, ProductName, s1_tile
+from ben_luigi.domain.names import PatchId, TileName, s1_tile
 from ben_luigi.domain.placement.grid import Square, tile_square
 
 OTHERS = ("split", "country", "s2v1_name", *FLAGS)
@@ -58,15 +58,15 @@ class Rows:
 
 
 @lru_cache(maxsize=256)
-def product_of(tile_name: str) -> ProductName:
-    """The product that a tile is named after, with its sensing time as time of processing; BadName if it is none."""
-    return ProductName.parse(f"{tile_name}_{tile_name[11:26]}.SAFE")
+def tile_named(tile_name: str) -> TileName:
+    """A tile's name, taken apart; BadName if it is none."""
+    return TileName.parse(tile_name)
 
 
 @lru_cache(maxsize=256)
 def rule_square(tile_name: str, side_m: int) -> Square:
     """The square of a tile as its MGRS name says; BadName if there is no such square."""
-    return tile_square(product_of(tile_name), side_m)
+    return tile_square(tile_named(tile_name), side_m)
 
 
 def read_rows(folder: Path, findings: Findings) -> Rows:

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 
 from ben_luigi.domain.dataset.metadata import FLAGS, read_csv
 from ben_luigi.domain.dataset.verify_findings import Findings
-from ben_luigi.domain.dataset.verify_rows import OTHERS, Rows, product_of
+from ben_luigi.domain.dataset.verify_rows import OTHERS, Rows, tile_named
 from ben_luigi.domain.errors import BadInput, BadName
-from ben_luigi.domain.names import ProductName, v1_sensing_time
+from ben_luigi.domain.names import TileName, v1_sensing_time
 from ben_luigi.domain.placement.country import COUNTRIES, check_tile, countries, read_borders
 from ben_luigi.domain.placement.grid import PatchGrid, Square
 
@@ -67,7 +67,7 @@ def check_rows(rows: Rows, squares: Mapping[str, Square], references: References
         read_borders(references.borders)  # an error of the file itself is not one of the dataset
     for name, of_tile in rows.tiles.items():
         borders = _borders_near(name, squares[name], references.borders, rows.file(of_tile.start), findings)
-        tile = _Tile(product_of(name), squares[name], borders)
+        tile = _Tile(tile_named(name), squares[name], borders)
         columns = [rows.others[column][of_tile.start : of_tile.stop].to_pylist() for column in OTHERS[:3]]
         values = zip(*columns, rows.labels[of_tile], rows.s1_names[of_tile], strict=True)
         for row, (split, country, s2v1_name, labels, s1_name) in enumerate(values, start=of_tile.start):
@@ -98,20 +98,21 @@ def _borders_near(tile: str, square: Square, borders: Path | None, file: str, fi
 class _Tile:
     """What the rules say of the patches of one tile."""
 
-    def __init__(self, product: ProductName, square: Square, borders: Path | None) -> None:
-        grid = PatchGrid(product.tile_name, square)
-        self._product = product
-        self._sensed = product.sensing_time
-        self._side = grid.patches_a_side
+    def __init__(self, name: TileName, square: Square, borders: Path | None) -> None:
+        grid = PatchGrid(str(name), square)
+        self._name = name
+        self._sensed = name.sensing_time
+        self._grid = grid
         self._splits = grid.splits()
         self._countries = countries(grid, borders) if borders is not None else None
 
     def place(self, x: int, y: int, split: str, country: str) -> Wrong:
         """Of position, split and country."""
-        if max(x, y) >= self._side:
-            yield "patch_id: a position outside of the tile", f"both below {self._side}", f"{x}, {y}"
+        side = self._grid.patches_a_side
+        if max(x, y) >= side:
+            yield "patch_id: a position outside of the tile", f"both below {side}", f"{x}, {y}"
             return
-        at = x * self._side + y
+        at = self._grid.position(x, y)
         if split != self._splits[at]:
             yield "split: not that of the patch's place in its tile", self._splits[at], split
         if self._countries is not None:
@@ -122,22 +123,22 @@ class _Tile:
 
     def v1_name(self, x: int, y: int, name: str) -> Wrong:
         """Of the v1 name: of the same satellite, time and position as the patch."""
-        product = self._product
+        tile = self._name
         start, *position = name.rsplit("_", 2)
         time = _v1_time(start)
         near = time is not None and abs(time - self._sensed) <= V1_APART
-        if not near or start[:3] != product.mission or position != [str(x), str(y)]:
-            expected = f"{product.mission}_MSIL2A_{product.sensing}_{x}_{y}, up to {V1_APART.seconds} s off"
+        if not near or start[:3] != tile.mission or position != [str(x), str(y)]:
+            expected = f"{tile.mission}_MSIL2A_{tile.sensing}_{x}_{y}, up to {V1_APART.seconds} s off"
             yield "s2v1_name: not of the patch's satellite, time and position", expected, name
 
     def s1_name(self, x: int, y: int, name: str) -> Wrong:
         """Of the S1 name: of the same MGRS square and position, and about the same time."""
-        product = self._product
+        tile = self._name
         acquisition, *place = name.rsplit("_", 3)
         time = _s1_time(acquisition)
         near = time is not None and abs(time - self._sensed) <= S1_APART
-        if not near or place != [product.mgrs, str(x), str(y)]:
-            expected = f"..._{product.mgrs}_{x}_{y}, within {S1_APART.days} days of {product.sensing}"
+        if not near or place != [tile.mgrs, str(x), str(y)]:
+            expected = f"..._{tile.mgrs}_{x}_{y}, within {S1_APART.days} days of {tile.sensing}"
             yield "s1_name: not of the patch's MGRS square, position and time", expected, name
 
 

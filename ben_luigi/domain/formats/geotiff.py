@@ -8,7 +8,6 @@ file, and is called for the first file of each kind, so that another version of 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,9 +17,8 @@ from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
 from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain.formats.tiffheader import ROWS_PER_STRIP, STRIP_BYTES, STRIP_OFFSETS, TIE_POINT, entries
 
-_STRIP_OFFSETS, _STRIP_BYTES, _ROWS_PER_STRIP, _TIE_POINT = 273, 279, 278, 33922
-_SIZE = {3: 2, 4: 4, 12: 8}
 _LEVEL = 7
 """The level of libdeflate that gives the bytes of GDAL's default ZLEVEL 6."""
 
@@ -95,9 +93,10 @@ class Template:
 def template(side_px: int, pixel_m: int, epsg: int, *, packed: bool = False) -> Template:
     """The template for patches of `side_px` pixels of `pixel_m` metres in a UTM zone."""
     sample = gdal_bytes(np.ones((side_px, side_px), "uint16"), 0.0, 0.0, pixel_m, epsg, packed=packed)
-    tags = _tags(sample)
-    offsets = _values(sample, tags[_STRIP_OFFSETS])
-    lengths = _values(sample, tags[_STRIP_BYTES])
+    at, values = {}, {}
+    for tag, layout, start in entries(sample):
+        at[tag], values[tag] = start, layout.unpack_from(sample, start)
+    offsets, lengths = values[STRIP_OFFSETS], values[STRIP_BYTES]
     if list(offsets) != np.cumsum([offsets[0], *lengths[:-1]]).tolist():
         raise PipelineError(
             "TIFF by GDAL",
@@ -111,24 +110,8 @@ def template(side_px: int, pixel_m: int, epsg: int, *, packed: bool = False) -> 
         epsg=epsg,
         packed=packed,
         header=sample[: offsets[0]],
-        tie_point_at=tags[_TIE_POINT][2] + 3 * 8,
-        strip_offsets_at=tags[_STRIP_OFFSETS][2],
-        strip_bytes_at=tags[_STRIP_BYTES][2],
-        rows_a_strip=_values(sample, tags[_ROWS_PER_STRIP])[0],
+        tie_point_at=at[TIE_POINT] + 3 * 8,
+        strip_offsets_at=at[STRIP_OFFSETS],
+        strip_bytes_at=at[STRIP_BYTES],
+        rows_a_strip=values[ROWS_PER_STRIP][0],
     )
-
-
-def _tags(file: bytes) -> dict[int, tuple[int, int, int]]:
-    """Type, count and offset of the values of each tag in a classic little-endian TIFF's first directory."""
-    (directory,) = struct.unpack_from("<I", file, 4)
-    (count,) = struct.unpack_from("<H", file, directory)
-    tags = {}
-    for at in range(directory + 2, directory + 2 + 12 * count, 12):
-        tag, kind, number, value = struct.unpack_from("<HHII", file, at)
-        tags[tag] = (kind, number, at + 8 if _SIZE.get(kind, 1) * number <= 4 else value)
-    return tags
-
-
-def _values(file: bytes, tag: tuple[int, int, int]) -> Sequence[int]:
-    kind, number, at = tag
-    return struct.unpack_from(f"<{number}{'H' if kind == 3 else 'I'}", file, at)

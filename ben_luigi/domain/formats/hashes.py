@@ -10,9 +10,13 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import chain, pairwise
 from pathlib import Path
 
-from ben_luigi.domain import files
+from ben_luigi.domain import files, given
 from ben_luigi.domain.errors import BadArchive, BadInput
 from ben_luigi.domain.given import is_hidden
+
+COLUMNS = ("name", "hash-sha256")
+EXPECTED = f"a CSV with the columns {' and '.join(COLUMNS)}"
+"""What a list must be, in the words of an error."""
 
 _SUFFIX = ".tif"
 _AT_ONCE = 512
@@ -24,8 +28,8 @@ def write_list(rows: Iterable[tuple[str, str]], path: Path) -> str:
     digest = hashlib.sha256()
     last = ""
     with files.atomic_write(path) as work, work.open("wb") as file:
-        for name, sha256 in chain([("name", "hash-sha256")], rows):
-            if last != "name" and not last < name:
+        for name, sha256 in chain([COLUMNS], rows):
+            if last != COLUMNS[0] and not last < name:
                 raise BadArchive(
                     "hash list",
                     expected="names in ascending order",
@@ -37,6 +41,19 @@ def write_list(rows: Iterable[tuple[str, str]], path: Path) -> str:
             digest.update(line)
             last = name
     return digest.hexdigest()
+
+
+def read_list(path: Path, remedy: str) -> Iterator[tuple[int, str, str]]:
+    """Line number, name and sha256 of each row of a list, in its order.
+
+    BadInput, with `remedy`, if it has other columns or cannot be read; names and hashes are not looked at.
+    """
+    try:
+        for number, (name, sha256) in given.rows(path, COLUMNS):
+            yield number, name, sha256
+    except (OSError, ValueError) as error:
+        expected = f"{EXPECTED}, and a row per file"
+        raise BadInput(path, expected=expected, found=str(error), remedy=remedy) from error
 
 
 def of_folder(folder: Path, processes: int = 1) -> list[tuple[str, str]]:

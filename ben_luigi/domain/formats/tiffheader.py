@@ -10,6 +10,7 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,14 +19,14 @@ import numpy as np
 from ben_luigi.domain.errors import BadInput
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLE_FORMAT, _PREDICTOR = 256, 257, 258, 259, 339, 317
-_STRIP_OFFSETS, _STRIP_BYTES, _ROWS_PER_STRIP = 273, 279, 278
-_PIXEL_SCALE, _TIE_POINT, _TRANSFORMATION, _GEO_KEYS, _NODATA = 33550, 33922, 34264, 34735, 42113
+STRIP_OFFSETS, STRIP_BYTES, ROWS_PER_STRIP = 273, 279, 278
+_PIXEL_SCALE, TIE_POINT, _TRANSFORMATION, _GEO_KEYS, _NODATA = 33550, 33922, 34264, 34735, 42113
 _TILE_OFFSETS, _TILE_BYTES = 324, 325
-_PLACES = ((_STRIP_OFFSETS, _STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES))
+_PLACES = ((STRIP_OFFSETS, STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES))
 _KNOWN = {
-    *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLE_FORMAT, _PREDICTOR, _ROWS_PER_STRIP, _NODATA),
-    *(_STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES),
-    *(_PIXEL_SCALE, _TIE_POINT, _TRANSFORMATION, _GEO_KEYS),
+    *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLE_FORMAT, _PREDICTOR, ROWS_PER_STRIP, _NODATA),
+    *(STRIP_OFFSETS, STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES),
+    *(_PIXEL_SCALE, TIE_POINT, _TRANSFORMATION, _GEO_KEYS),
 }
 _MOST_VALUES = 2**16
 """Of a tag: more than any file has here."""
@@ -101,7 +102,7 @@ def read_pixels(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> np.nda
         sample_format, bits = _pixel_type(tags)
         left = _checked_bytes(*shape, bits)
         strips = []
-        for at, length in zip(tags[_STRIP_OFFSETS], tags[_STRIP_BYTES], strict=True):
+        for at, length in zip(tags[STRIP_OFFSETS], tags[STRIP_BYTES], strict=True):
             strip = data[int(at) : int(at) + int(length)]
             strips.append(_unpacked(strip, compression, left))
             left -= len(strips[-1])
@@ -169,20 +170,30 @@ def _order(data: bytes) -> str:
 
 def _tags(data: bytes) -> dict[int, Value]:
     """Values of the first directory's tags, of those types that occur here."""
+    tags: dict[int, Value] = {}
+    for tag, layout, at in entries(data):
+        values = layout.unpack_from(data, at)
+        tags[tag] = values[0] if values and isinstance(values[0], bytes) else values
+    return tags
+
+
+def entries(data: bytes) -> Iterator[tuple[int, struct.Struct, int]]:
+    """Of each known tag of the first directory: its number, and layout and offset in the file of its values.
+
+    ValueError and struct.error if it is no classic TIFF, or cut short.
+    """
     order = _order(data)
     (at,) = struct.unpack_from(order + "I", data, 4)
     (count,) = struct.unpack_from(order + "H", data, at)
-    tags: dict[int, Value] = {}
-    for tag, kind, length, value_at in struct.iter_unpack(order + "HHI4s", data[at + 2 : at + 2 + 12 * count]):
+    first = at + 2
+    rows = struct.iter_unpack(order + "HHII", data[first : first + 12 * count])
+    for entry_at, (tag, kind, length, offset) in zip(range(first, len(data), 12), rows, strict=False):
         if kind not in _TYPES or tag not in _KNOWN:
             continue
         if length > _MOST_VALUES:
             raise ValueError(f"{length:,} values of tag {tag}")
         layout = _layout(order, kind, length)
-        source, start = (value_at, 0) if layout.size <= 4 else (data, struct.unpack(order + "I", value_at)[0])
-        values = layout.unpack_from(source, start)
-        tags[tag] = values[0] if kind == 2 else values
-    return tags
+        yield tag, layout, entry_at + 8 if layout.size <= 4 else offset  # short values stand in the entry itself
 
 
 @lru_cache(maxsize=1024)
@@ -210,9 +221,9 @@ def _pixel_type(tags: dict[int, Value]) -> tuple[str, int]:
 
 def _place(tags: dict[int, Value]) -> tuple[float, float, float]:
     """West edge, north edge and pixel size, from scale and tie point, or from the matrix that may replace them."""
-    if _PIXEL_SCALE in tags and _TIE_POINT in tags:
+    if _PIXEL_SCALE in tags and TIE_POINT in tags:
         scale_x, scale_y = (float(value) for value in tags[_PIXEL_SCALE][:2])
-        col, row, _, x, y = (float(value) for value in tags[_TIE_POINT][:5])
+        col, row, _, x, y = (float(value) for value in tags[TIE_POINT][:5])
         left, top = x - col * scale_x, y + row * scale_y
     elif _TRANSFORMATION in tags:
         matrix = [float(value) for value in tags[_TRANSFORMATION]]

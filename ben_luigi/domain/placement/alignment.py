@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadAlignment, BadInput, BadName, PipelineError, some
 from ben_luigi.domain.placement import v1_geometry
-from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
+from ben_luigi.domain.placement.grid import PatchGrid, Square
 from ben_luigi.domain.remembered import remembered
 from ben_luigi.domain.vocabulary import SEASONS as SEASONS
 
@@ -186,12 +186,11 @@ def _covered(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> tuple[pd.Da
     """The v1 patches of the season that a patch covers, and the places of these patches in the grid."""
     near = _inside(grid.square, v1)
     near = near[(near["season"] == season(sensed)).to_numpy()]
-    x = np.floor((near["left_m"].to_numpy() - grid.square.left) / PATCH_M).astype("int64")
-    y = np.floor((grid.square.top - near["top_m"].to_numpy()) / PATCH_M).astype("int64")
-    n = grid.patches_a_side
-    right, bottom = grid.square.left + (x + 1) * PATCH_M, grid.square.top - (y + 1) * PATCH_M
-    covered = ((near["right_m"] <= right) & (near["bottom_m"] >= bottom) & (x < n) & (y < n)).to_numpy()
-    return near[covered], (x * n + y)[covered]
+    x, y = grid.place(near["left_m"].to_numpy(), near["top_m"].to_numpy())
+    _, bottom, right, _ = grid.square.patch_edges(x, y).T
+    inside = np.maximum(x, y) < grid.patches_a_side
+    covered = inside & ((near["right_m"] <= right) & (near["bottom_m"] >= bottom)).to_numpy()
+    return near[covered], grid.positions(x, y)[covered]
 
 
 def _check_times(tile_name: str, sensed: datetime, v1: pd.DataFrame) -> None:

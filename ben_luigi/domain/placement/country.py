@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import shapely
-from pyproj import Transformer
 from shapely import is_valid_reason
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
 from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.errors import BadInput, some
-from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
+from ben_luigi.domain.placement.footprints import LONGITUDE_LATITUDE, transformer
+from ben_luigi.domain.placement.grid import PatchGrid, Square
 from ben_luigi.domain.remembered import State, remembered, state
 from ben_luigi.domain.vocabulary import COUNTRIES as COUNTRIES
 
@@ -46,6 +46,7 @@ NEAR_M = 50_000
 31 km from it: its islands are too small for these borders."""
 
 _MOST_BYTES = 100_000_000
+_NO_SHAPE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ShapelyError)
 _DEGREES = ('CRS84"', 'EPSG::4326"', 'EPSG:4326"')
 _REMEDY = "use Natural Earth's 1:110m admin-0 countries, or leave [inputs] countries_geojson empty: they are fetched"
 
@@ -59,7 +60,7 @@ def read_borders(path: Path) -> dict[str, shapely.Geometry]:
     collection = _json(path)
     _check_crs(collection, path)
     features = [feature for feature in collection["features"] if _name(feature) in BOXES]
-    names = [str(_name(feature)) for feature in features]
+    names = [_name(feature) for feature in features]
     if sorted(names) != sorted(BOXES):
         raise BadInput(
             path,
@@ -70,6 +71,21 @@ def read_borders(path: Path) -> dict[str, shapely.Geometry]:
             remedy=_REMEDY,
         )
     return {name: _border(name, features[names.index(name)], path) for name in COUNTRIES}
+
+
+def read_all(path: Path) -> list[tuple[str, shapely.Geometry]]:
+    """Name and polygon (longitude, latitude in EPSG:4326) of every country in the file, by name.
+
+    BadInput if one has no geometry. They are good enough to be drawn: `read_borders` looks closer at the ten.
+    """
+    found = []
+    for feature in _json(path)["features"]:
+        try:
+            found.append((_name(feature), shape(feature["geometry"])))
+        except _NO_SHAPE as error:
+            problem = f"no geometry ({type(error).__name__}: {error})"
+            raise BadInput(f"{path}, {_name(feature)}", expected="a polygon", found=problem, remedy=_REMEDY) from error
+    return sorted(found, key=lambda country: country[0])
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -100,7 +116,7 @@ def _properties(feature: object) -> dict[str, object]:
     return {str(key).lower(): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
-def _name(feature: object) -> object:
+def _name(feature: object) -> str:
     return str(_properties(feature).get("name_long"))
 
 
@@ -121,7 +137,7 @@ def _border(name: str, feature: dict[str, Any], path: Path) -> shapely.Geometry:
             border = shape(feature["geometry"])
         found = f"a {border.geom_type}" if border.geom_type not in ("Polygon", "MultiPolygon") else ""
         found = found or ("an empty one" if border.is_empty else "" if border.is_valid else is_valid_reason(border))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ShapelyError) as error:
+    except _NO_SHAPE as error:
         found = f"no geometry ({type(error).__name__}: {error})"
     if found:
         mend = f"ogr2ogr -makevalid mended.geojson {shlex.quote(str(path))}"
@@ -144,7 +160,7 @@ def _border(name: str, feature: dict[str, Any], path: Path) -> shapely.Geometry:
 def _projected(path: Path, changed: State, epsg: int) -> tuple[np.ndarray, np.ndarray]:
     """Names, and polygons in the zone, largest country first."""
     borders = read_borders(path)
-    to_zone = Transformer.from_crs(4326, epsg, always_xy=True)
+    to_zone = transformer(LONGITUDE_LATITUDE, epsg)
     geometries = np.array(list(borders.values()), dtype=object)
     projected = shapely.transform(
         geometries, lambda points: np.column_stack(to_zone.transform(points[:, 0], points[:, 1]))
@@ -184,8 +200,7 @@ def nearest(grid: PatchGrid, borders: Path) -> np.ndarray:
     names, polygons = names[near], polygons[near]
     if len(names) == 1:
         return np.repeat(names, grid.patches_a_side**2)
-    left, top = grid.left, grid.top
-    patches = shapely.box(left, top - PATCH_M, left + PATCH_M, top)
+    patches = shapely.box(*grid.edges.T)
     distance = np.stack([shapely.distance(polygon, patches) for polygon in polygons])
     return np.asarray(names[distance.argmin(axis=0)])
 

@@ -29,17 +29,18 @@ def polygons(epsg: np.ndarray, edges: np.ndarray, to_epsg: int) -> np.ndarray:
     for zone in np.unique(epsg):
         of_zone = np.flatnonzero(epsg == zone)
         x, y = corners[of_zone].reshape(-1, 2).T
-        corners[of_zone] = np.stack(_to(int(zone), to_epsg).transform(x, y), axis=1).reshape(-1, 4, 2)
+        corners[of_zone] = np.stack(transformer(int(zone), to_epsg).transform(x, y), axis=1).reshape(-1, 4, 2)
     return np.asarray(shapely.polygons(corners))
 
 
 def outline(epsg: int, edges: Sequence[float], to_epsg: int, most_m: float) -> shapely.Geometry:
     """The same for one large rectangle, whose edges bend: with a corner every `most_m` metres at least."""
     dense = shapely.segmentize(shapely.box(*edges), most_m)
-    to = _to(epsg, to_epsg)
+    to = transformer(epsg, to_epsg)
     return shapely.transform(dense, lambda points: np.stack(to.transform(*points.T), axis=1))
 
 
 @lru_cache(maxsize=16)
-def _to(epsg: int, to_epsg: int) -> Transformer:
+def transformer(epsg: int, to_epsg: int) -> Transformer:
+    """From one CRS to another, x before y, longitude before latitude."""
     return Transformer.from_crs(epsg, to_epsg, always_xy=True)

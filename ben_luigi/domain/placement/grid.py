@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from mgrs import MGRS
 
 from ben_luigi.domain.errors import BadInput, BadName, some
-from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.names import TileName
 from ben_luigi.domain.vocabulary import PATCH_M as PATCH_M
 from ben_luigi.domain.vocabulary import SPLITS as SPLITS
 from ben_luigi.domain.vocabulary import TILE_SIDE_M as TILE_SIDE_M
@@ -53,8 +53,21 @@ class Square:
         """West, south, east, north, metres."""
         return self.left, self.bottom, self.right, self.top
 
+    def corner(self, x: int, y: int) -> tuple[float, float]:
+        """West and north edge, metres, of the patch at column `x` and row `y` of the square."""
+        return self.left + x * PATCH_M, self.top - y * PATCH_M
 
-def check_squares(names: Iterable[ProductName], source: Path) -> None:
+    def patch(self, x: int, y: int) -> Square:
+        """The square of the patch at column `x` and row `y` of the square."""
+        return Square(*self.corner(x, y), PATCH_M, self.epsg)
+
+    def patch_edges(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """West, south, east and north edge, metres, of the patches at columns `x` and rows `y`: (patch, 4), float64."""
+        left, top = self.left + x * float(PATCH_M), self.top - y * float(PATCH_M)
+        return np.stack([left, top - PATCH_M, left + PATCH_M, top], axis=1)
+
+
+def check_squares(names: Iterable[TileName], source: Path) -> None:
     """BadInput, naming each tile, unless all products are of MGRS squares that there are in the northern hemisphere.
 
     `source` is the list or folder that they come from.
@@ -75,7 +88,7 @@ def check_squares(names: Iterable[ProductName], source: Path) -> None:
 
 
 @lru_cache(maxsize=4096)
-def tile_square(name: ProductName, side_m: int = TILE_SIDE_M) -> Square:
+def tile_square(name: TileName, side_m: int = TILE_SIDE_M) -> Square:
     """The square of a product's tile, from its MGRS square with south-west corner (E, N).
 
     left = floor(E / 60) * 60, top = ceil((N + 100000) / 60) * 60: ESA's tiling, snapped to the 60 m pixel. BadName if
@@ -127,14 +140,38 @@ class PatchGrid:
         return np.tile(np.arange(self.patches_a_side), self.patches_a_side)
 
     @property
-    def left(self) -> np.ndarray:
-        """West edge of each patch, metres, float64."""
-        return self.square.left + self.x * float(PATCH_M)
+    def covered(self) -> Square:
+        """The square that the patches cover together."""
+        return Square(self.square.left, self.square.top, self.patches_a_side * PATCH_M, self.square.epsg)
 
     @property
-    def top(self) -> np.ndarray:
-        """North edge of each patch, metres, float64."""
-        return self.square.top - self.y * float(PATCH_M)
+    def edges(self) -> np.ndarray:
+        """West, south, east and north edge of each patch, metres: (patch, 4), float64."""
+        return self.square.patch_edges(self.x, self.y)
+
+    def positions(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The positions in this grid's arrays of the patches at columns `x` and rows `y`, int64."""
+        return np.asarray(np.asarray(x, dtype="int64") * self.patches_a_side + y)
+
+    def position(self, x: int, y: int) -> int:
+        """The position in this grid's arrays of the patch at column `x` and row `y`."""
+        return x * self.patches_a_side + y
+
+    def columns_rows(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The columns and the rows of the patches at `positions` in this grid's arrays, int64."""
+        return np.divmod(positions, self.patches_a_side)
+
+    def image(self, values: Sequence[int]) -> np.ndarray:
+        """Values of the patches, in the order of this grid's arrays, as an image: (row, col)."""
+        return np.asarray(values).reshape(self.patches_a_side, self.patches_a_side).T
+
+    def place(self, left: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The columns and the rows of the patches that corners (west, north, metres) lie in, int64.
+
+        They may be outside of the grid.
+        """
+        x, y = (left - self.square.left) / PATCH_M, (self.square.top - top) / PATCH_M
+        return np.floor(x).astype("int64"), np.floor(y).astype("int64")
 
     def ids(self) -> pa.Array:
         """Patch ids, ascending on real tiles."""
@@ -154,7 +191,7 @@ class PatchGrid:
 
     def table(self) -> pd.DataFrame:
         """One row a patch: patch_id, x, y, epsg, left_m, bottom_m, right_m, top_m."""
-        left, top = self.left, self.top
+        left, bottom, right, top = self.edges.T
         return pd.DataFrame(
             {
                 "patch_id": pd.array(self.ids(), dtype="str"),
@@ -162,11 +199,16 @@ class PatchGrid:
                 "y": self.y,
                 "epsg": self.square.epsg,
                 "left_m": left,
-                "bottom_m": top - PATCH_M,
-                "right_m": left + PATCH_M,
+                "bottom_m": bottom,
+                "right_m": right,
                 "top_m": top,
             }
         )
+
+
+def pixel_window(x: int, y: int, side_px: int) -> tuple[slice, slice]:
+    """Rows and columns of the patch at (x, y) in an image of its tile that has `side_px` pixels per patch and axis."""
+    return slice(y * side_px, (y + 1) * side_px), slice(x * side_px, (x + 1) * side_px)
 
 
 @lru_cache(maxsize=8)

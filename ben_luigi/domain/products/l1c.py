@@ -7,9 +7,7 @@ zip's own hash does.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import logging
 import re
 from collections import Counter
@@ -19,7 +17,8 @@ from pathlib import Path
 
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadInput, BadProduct, some
-from ben_luigi.domain.files import atomic_write, file_hash, write_text
+from ben_luigi.domain.files import atomic_write, file_hash
+from ben_luigi.domain.formats import hashes
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import manifest
 from ben_luigi.domain.products.l1c_container import ANEW, Container, Taken, UnreadableProduct, opened
@@ -32,7 +31,6 @@ PROVEN = "imagery proven by the manifest"
 """Of a product that came as a folder: there is no zip to compare."""
 UNKNOWN = "no published hash"
 _SUFFIXES = (".zip", ".out", ".SAFE")
-_HASHES = ("name", "hash-sha256")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _IMAGE = re.compile(r"GRANULE/[^/]+/IMG_DATA/[^/]+_(B\d\d|B8A)\.jp2")
 _TO_LOOK_AT = re.compile(r"(HTML|preview)/.+|[^/]+\.html|[^/]+-ql\.jpg|GRANULE/[^/]+/IMG_DATA/[^/]+_TCI\.jp2")
@@ -219,25 +217,16 @@ def deviation(path: Path, published_sha256: str, sha256: str | None = None) -> s
 
 def write_hashes(path: Path, rows: Iterable[tuple[str, str]]) -> None:
     """Publish `ben_s2_l1c_hashes.csv` from pairs of product id and sha256: `name,hash-sha256`, sorted by name."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_HASHES)
-    writer.writerows(sorted((f"{product_id}.out", sha256) for product_id, sha256 in rows))
-    write_text(path, text.getvalue())
+    hashes.write_list(sorted((f"{product_id}.out", sha256) for product_id, sha256 in rows), path)
 
 
 def read_hashes(path: Path) -> dict[str, str]:
     """Read `ben_s2_l1c_hashes.csv`: sha256 by product id. BadInput, naming file and line."""
     found: dict[str, str] = {}
-    try:
-        for number, (name, sha256) in given.rows(path, _HASHES):
-            if (
-                not name
-                or not _SHA256.fullmatch(sha256)
-                or found.setdefault(name.removesuffix(".out"), sha256) != sha256
-            ):
-                raise ValueError(f"{name[:100]},{sha256[:100]} in line {number}")
-    except (OSError, ValueError) as error:
-        expected = f"a CSV with the columns {' and '.join(_HASHES)}, each name once"
-        raise BadInput(path, expected=expected, found=str(error), remedy="make or fetch the file again") from error
+    remedy = "make or fetch the file again"
+    for number, name, sha256 in hashes.read_list(path, remedy):
+        known = found.setdefault(name.removesuffix(".out"), sha256)
+        if not name or not _SHA256.fullmatch(sha256) or known != sha256:
+            wrong = f"{name[:100]},{sha256[:100]} in line {number}"
+            raise BadInput(path, expected=f"{hashes.EXPECTED}, each name once", found=wrong, remedy=remedy)
     return found

@@ -21,8 +21,8 @@ from ben_luigi.domain.bounded import read_toml
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.formats.tiffheader import read_pixels
-from ben_luigi.domain.names import PatchId
-from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
+from ben_luigi.domain.names import MAP_SUFFIX, PatchId
+from ben_luigi.domain.placement.grid import PatchGrid, Square, pixel_window
 from ben_luigi.domain.products.product import BOA_ADD_OFFSET
 from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
 
@@ -78,7 +78,7 @@ def read_rgb(shard: ShardReader, patch_id: str, *, boa_offset: bool = False) -> 
 
 def read_codes(shard: ShardReader, patch_id: str) -> np.ndarray:
     """CLC codes of a patch's reference map: (row, col), uint16."""
-    return read_pixels(shard.read(f"{patch_id}_reference_map"), patch_id)
+    return read_pixels(shard.read(f"{patch_id}{MAP_SUFFIX}"), patch_id)
 
 
 def rgb_overview(shard: ShardReader, grid: PatchGrid, *, boa_offset: bool = False) -> np.ndarray:
@@ -90,7 +90,7 @@ def rgb_overview(shard: ShardReader, grid: PatchGrid, *, boa_offset: bool = Fals
     picture = np.zeros((grid.patches_a_side * px, grid.patches_a_side * px, 4), "uint8")
     for patch_id in shard.patch_ids:
         pixels = read_rgb(shard, patch_id, boa_offset=boa_offset).reshape(px, _SIDE_PX // px, px, _SIDE_PX // px, 3)
-        position = _on_overview(PatchId.parse(patch_id), px)
+        position = _on_overview(patch_id, px)
         picture[(*position, slice(3))] = true_colour(pixels.mean(axis=(1, 3)))
         picture[(*position, 3)] = 255
     return picture
@@ -103,7 +103,7 @@ def map_overview(shard: ShardReader, grid: PatchGrid) -> np.ndarray:
     codes = np.full((grid.patches_a_side * px, grid.patches_a_side * px), NO_CLC, "uint16")
     for patch_id in shard.patch_ids:
         pixels = read_codes(shard, patch_id)[step // 2 :: step, step // 2 :: step]
-        codes[_on_overview(PatchId.parse(patch_id), px)] = pixels
+        codes[_on_overview(patch_id, px)] = pixels
     return codes
 
 
@@ -113,8 +113,9 @@ def pixels_a_patch(grid: PatchGrid) -> int:
     return max(fitting, default=1)
 
 
-def _on_overview(patch: PatchId, px: int) -> tuple[slice, slice]:
-    return slice(patch.y * px, (patch.y + 1) * px), slice(patch.x * px, (patch.x + 1) * px)
+def _on_overview(patch_id: str, px: int) -> tuple[slice, slice]:
+    patch = PatchId.parse(patch_id)
+    return pixel_window(patch.x, patch.y, px)
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -178,5 +179,4 @@ def _encoded(
 
 def patch_square(patch: PatchId, grid: PatchGrid) -> Square:
     """The square of a patch on the ground."""
-    left, top = grid.square.left + patch.x * PATCH_M, grid.square.top - patch.y * PATCH_M
-    return Square(left, top, PATCH_M, grid.square.epsg)
+    return grid.square.patch(patch.x, patch.y)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ben_luigi.domain.dataset.cover import greedy_cover
 from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.placement.grid import SPLITS
 
@@ -75,13 +76,9 @@ def _places(values: pa.ChunkedArray, known: Sequence[str]) -> np.ndarray:
 def examples(labels: np.ndarray, most: int) -> list[int]:
     """Up to `most` rows of labels (patch, class), ascending, chosen to show every class.
 
-    Greedily the first patch with the most classes that are not shown yet, until all are; then patches evenly spaced.
+    Those of a greedy cover of the classes; then patches evenly spaced.
     """
-    chosen: list[int] = []
-    wanted = labels.any(axis=0)
-    while wanted.any() and len(chosen) < most:
-        chosen.append(int(labels[:, wanted].sum(axis=1).argmax()))
-        wanted &= ~labels[chosen[-1]]
+    chosen = greedy_cover(labels, [], most)
     rest = np.setdiff1d(np.arange(len(labels)), chosen)
     spaced = np.linspace(0, len(rest) - 1, min(most - len(chosen), len(rest))).round().astype(int)
     return sorted([*chosen, *rest[spaced].tolist()])

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import shapely
-from pyproj import Transformer
-from shapely.geometry import shape
 
-from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.placement.country import COUNTRIES
+from ben_luigi.domain.placement.country import COUNTRIES, read_all
+from ben_luigi.domain.placement.footprints import EQUAL_AREA, LONGITUDE_LATITUDE, transformer
 from ben_luigi.domain.placement.grid import Square
 
-_EPSG = 3035
 _WEST, _SOUTH, _EAST, _NORTH = 2500, 1450, 5850, 5450
 _NEAR = (-32.0, 30.0, 62.0, 74.0)  # longitude and latitude: what may reach into the map, and can be projected
 _SMALLEST_KM = 70
-_GEOJSON_BYTES = 2**26
 
 WIDTH, HEIGHT = _EAST - _WEST, _NORTH - _SOUTH
 """The map's size in kilometres."""
@@ -47,40 +41,30 @@ class Mark:
 
 def outlines(countries_geojson: Path) -> list[Outline]:
     """The countries that reach into the map, the ten of BigEarthNet last, so that their borders are on top."""
+    countries = read_all(countries_geojson)
     try:
-        features = read_json(countries_geojson, _GEOJSON_BYTES)["features"]
-        named = {_name(feature["properties"]): shape(feature["geometry"]) for feature in features}
-        found = [Outline(name, _path(_projected(one)), name in COUNTRIES) for name, one in sorted(named.items())]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
+        found = [Outline(name, _path(_projected(polygon)), name in COUNTRIES) for name, polygon in countries]
+    except (ValueError, shapely.errors.ShapelyError) as error:
         raise BadInput(
             countries_geojson,
-            expected="GeoJSON features with a name",
+            expected="polygons of countries that can be drawn",
             found=repr(error),
             remedy="fetch the file again: [inputs] countries_geojson",
         ) from error
     return sorted((outline for outline in found if outline.path), key=lambda outline: outline.one_of_ten)
 
 
-def _name(properties: Mapping[str, object]) -> str:
-    lower = {key.lower(): value for key, value in properties.items()}
-    return str(lower["name_long"])
-
-
 def _projected(polygon: shapely.Geometry) -> shapely.Geometry:
     """A country (longitude, latitude) on the map, as far as it reaches into it."""
     near = shapely.segmentize(shapely.clip_by_rect(polygon, *_NEAR), 1.0)
-    on_map = shapely.transform(near, lambda points: np.column_stack(_to_map(points[:, 0], points[:, 1], 4326)))
+    on_map = shapely.transform(near, lambda points: np.stack(_to_map(points, LONGITUDE_LATITUDE), axis=1))
     return shapely.clip_by_rect(shapely.make_valid(on_map), 0, 0, WIDTH, HEIGHT)
 
 
-def _to_map(x: np.ndarray, y: np.ndarray, epsg: int) -> tuple[np.ndarray, np.ndarray]:
-    east, north = _transformer(epsg, _EPSG).transform(x, y)
+def _to_map(points: np.ndarray, epsg: int) -> tuple[np.ndarray, np.ndarray]:
+    """East and south on the map, kilometres, of points (point, xy) in a CRS."""
+    east, north = transformer(epsg, EQUAL_AREA).transform(*points.T)
     return np.asarray(east) / 1000 - _WEST, _NORTH - np.asarray(north) / 1000
-
-
-@lru_cache(maxsize=32)
-def _transformer(source: int, target: int) -> Transformer:
-    return Transformer.from_crs(source, target, always_xy=True)
 
 
 def _path(geometry: shapely.Geometry) -> str:
@@ -99,7 +83,7 @@ def _ring(points: np.ndarray) -> str:
 def mark(square: Square) -> Mark:
     """Where a square is drawn."""
     corners = np.array(square.bounds)
-    x, y = _to_map(corners[[0, 2, 0, 2]], corners[[1, 3, 3, 1]], square.epsg)
+    x, y = _to_map(corners[[[0, 1], [2, 3], [0, 3], [2, 1]]], square.epsg)
     side = max(square.side_m / 1000, _SMALLEST_KM)
     return Mark(round(float(x.mean()) - side / 2, 1), round(float(y.mean()) - side / 2, 1), round(side, 1))
 
@@ -112,5 +96,5 @@ def enlarged(square: Square) -> bool:
 def centre(square: Square) -> tuple[float, float]:
     """Longitude and latitude of the middle of a square, degrees."""
     middle = square.left + square.side_m / 2, square.top - square.side_m / 2
-    longitude, latitude = _transformer(square.epsg, 4326).transform(*middle)
+    longitude, latitude = transformer(square.epsg, LONGITUDE_LATITUDE).transform(*middle)
     return round(longitude, 4), round(latitude, 4)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ben_luigi.domain.dataset.metadata import FLAGS
+from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.placement.grid import PATCH_M, SPLITS
 from ben_luigi.domain.report.report_tiles import STATES, Tile
@@ -61,7 +62,7 @@ def tile_script(tile: Tile, rows: pa.Table, labels: np.ndarray, shown: Mapping[s
             "s1_names": s1_names,
             "v1": v1,
             "v1_names": v1_names,
-            "shown": {patch_id[-5:]: has_map for patch_id, has_map in shown.items()},
+            "shown": {PatchId.parse(patch_id).position: has_map for patch_id, has_map in shown.items()},
         },
     )
 

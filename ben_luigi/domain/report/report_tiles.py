@@ -130,7 +130,7 @@ class Tile:
     def with_flags(self, patch_ids: Sequence[str], flagged: Sequence[bool]) -> Tile:
         """The tile with capitals for its flagged patches; BadTable unless `patch_ids` are those that have a split."""
         patches = [PatchId.parse(patch_id) for patch_id in patch_ids]
-        positions = [patch.x * self.grid.patches_a_side + patch.y for patch in patches]
+        positions = [self.grid.position(patch.x, patch.y) for patch in patches]
         states = list(self.states)
         if positions != [position for position, state in enumerate(states) if state in IN_SPLIT]:
             raise BadTable(
@@ -146,9 +146,8 @@ class Tile:
 
 def grid_png(tile: Tile) -> bytes:
     """The picture of a tile's grid, a pixel a patch."""
-    side = tile.grid.patches_a_side
     order = {state.character: position for position, state in enumerate(STATES)}
-    index = np.array([order[state] for state in tile.states], "uint8").reshape(side, side).T
+    index = tile.grid.image([order[state] for state in tile.states]).astype("uint8")
     return rendering.palette_png(index, [state.colour for state in STATES])
 
 
@@ -174,7 +173,7 @@ def quicklooks(tile: Tile, chosen: Mapping[str, bool], colours: Mapping[int, Col
     """File name and content of the pictures of the patches that are shown."""
     with ShardReader(tile.patches) as shard, ShardReader(tile.maps) as maps:
         for patch_id, has_map in chosen.items():
-            position = patch_id[-5:]
+            position = PatchId.parse(patch_id).position
             reflectance = rendering.read_rgb(shard, patch_id, boa_offset=bool(tile.facts["boa_offset"]))
             yield f"{position}.webp", rendering.webp(rendering.true_colour(reflectance))
             if has_map:

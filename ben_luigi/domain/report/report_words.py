@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from ben_luigi.domain.dataset.comparison import NOT_COMPARABLE, Published
 from ben_luigi.domain.dataset.metadata import FLAGS
+from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.products.product import QUALITY_RESULTS
 from ben_luigi.domain.report import report_map
 from ben_luigi.domain.report.report_tiles import Tile
@@ -80,7 +81,7 @@ def example(tile: Tile, patch_id: str, has_map: bool, rows: pa.Table) -> dict[st
     at = pc.index(rows["patch_id"], patch_id).as_py()
     row = rows.slice(at, 1).to_pylist()[0] if at >= 0 else {"labels": [], "split": "", **dict.fromkeys(FLAGS, False)}
     flagged = any(row[flag] for flag in FLAGS)
-    return {"tile": tile.key, "place": patch_id[-5:], "has_map": has_map, "flagged": flagged, **row}
+    return {"tile": tile.key, "place": PatchId.parse(patch_id).position, "has_map": has_map, "flagged": flagged, **row}
 
 
 def facts(tile: Tile) -> list[tuple[str, str]]:

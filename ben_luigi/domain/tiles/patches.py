@@ -44,13 +44,13 @@ def cut(
 ) -> np.ndarray:
     """Write the wanted patches that are valid to `shard` and its `index`, and tell which those are.
 
-    `wanted` holds positions in the grid (x * patches a side + y), ascending. The result has a bool for each: whether no
+    `wanted` holds positions in the grid's arrays, ascending. The result has a bool for each: whether no
     pixel of any band is 0. BadProduct names a band that is damaged. Memory: about 0.7 GB on a real tile.
     """
     valid = [np.zeros(0, dtype=bool)]
     writer = PatchWriter(grid)
     with shards.writing(shard, index) as file:
-        for column in decode(product, *np.divmod(wanted, grid.patches_a_side), threads):
+        for column in decode(product, *grid.columns_rows(wanted), threads):
             valid.append(column.valid())
             writer.write(file, column.only(valid[-1]))
             progress(sum(map(len, valid)) / len(wanted))
@@ -118,8 +118,7 @@ class PatchWriter:
         return blocks
 
     def _corner(self, patch: PatchId) -> tuple[float, float]:
-        square = self._grid.square
-        return square.left + patch.x * PATCH_M, square.top - patch.y * PATCH_M
+        return self._grid.square.corner(patch.x, patch.y)
 
     def _check(self, block: np.ndarray, patch: PatchId, pixels: dict[str, np.ndarray]) -> None:
         """Hold the first patch of a tile against GDAL's own files."""

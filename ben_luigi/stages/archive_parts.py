@@ -1,0 +1,110 @@
+"""Which patches the dataset keeps, and in which parts of the archives they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from ben_luigi import config
+from ben_luigi.domain.dataset import sentinel1
+from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.names import PatchId
+from ben_luigi.domain.placement.grid import PATCH_M, Square
+from ben_luigi.domain.tiles import patches, reference_maps
+from ben_luigi.stages.resolve import known_tiles
+from ben_luigi.state import database
+
+S1 = sentinel1.ARCHIVE
+S2 = patches.ARCHIVE
+MAPS = reference_maps.ARCHIVE
+
+
+def kept() -> dict[str, str]:
+    """S1 name of each patch of both metadata files, by patch id, ascending."""
+    return _kept(*_metadata_files())
+
+
+def s1_parts() -> list[tuple[str, list[str]]]:
+    """The parts of the S1 archive, in order, and the S1 names in each."""
+    return _s1_parts(*_metadata_files())
+
+
+def shard_parts() -> list[tuple[str, list[str]]]:
+    """The tiles with patches that are kept, in the order of their names, and those patches."""
+    return _shard_parts(*_metadata_files())
+
+
+def dataset_tiles() -> list[str]:
+    """The tiles that the dataset is made of: all, or of a subset those with patches in it; ascending."""
+    return sorted(dict(shard_parts())) if config.selection() else sorted(known_tiles())
+
+
+def parts_of(name: str) -> list[tuple[str, list[str]]]:
+    """The parts of an archive in order, and the patches in each."""
+    return s1_parts() if name == S1 else shard_parts()
+
+
+def names_in(name: str, part: str) -> list[str]:
+    """The patches that are kept of a part; of Sentinel-1 by their S1 names."""
+    return _s1_names(part) if name == S1 else dict(shard_parts()).get(part, [])
+
+
+def _s1_names(part: str) -> list[str]:
+    parts = dict(s1_parts())
+    if part not in parts:
+        raise BadInput(
+            f"part {part} of {S1}",
+            expected=f"one of {len(parts)}, an acquisition and MGRS square as {next(iter(parts), 'none')}",
+            found="none of this name with patches that are kept",
+            remedy="correct it, or run ArchiveS1, which makes them all",
+        )
+    return parts[part]
+
+
+def squares(s1_names: Sequence[str]) -> dict[str, Square]:
+    """The square that each S1 patch must cover: that of its S2 patch."""
+    wanted = set(s1_names)
+    by_patch = {patch: name for patch, name in kept().items() if name in wanted}
+    rows = database.query(
+        "SELECT patch_id, left_m, top_m, epsg FROM patch WHERE patch_id = ANY(%(ids)s)", ids=list(by_patch)
+    )
+    places = rows[["patch_id", "left_m", "top_m", "epsg"]].itertuples(index=False, name=None)
+    return {by_patch[patch]: Square(left, top, PATCH_M, epsg) for patch, left, top, epsg in places}
+
+
+def _metadata_files() -> tuple[tuple[Path, ...], tuple[int, ...]]:
+    paths = tuple(config.data_dir() / config.result_folder() / name for name in (METADATA, FLAGGED))
+    try:
+        return paths, tuple(path.stat().st_mtime_ns for path in paths)
+    except FileNotFoundError as error:
+        raise BadInput(
+            error.filename,
+            expected="the metadata of the patches that are kept",
+            found="no file",
+            remedy="run WriteMetadata first; the task of the whole archive does so by itself",
+        ) from error
+
+
+@lru_cache(maxsize=2)
+def _kept(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> dict[str, str]:
+    rows = [pq.read_table(path, columns=["patch_id", "s1_name"]) for path in paths]
+    pairs = [pair for table in rows for pair in zip(*(column.to_pylist() for column in table.columns), strict=True)]
+    return dict(sorted(pairs))
+
+
+@lru_cache(maxsize=2)
+def _s1_parts(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> list[tuple[str, list[str]]]:
+    return sentinel1.parts_of(list(_kept(paths, changed_ns).values()))
+
+
+@lru_cache(maxsize=2)
+def _shard_parts(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> list[tuple[str, list[str]]]:
+    by_name: dict[str, list[str]] = {}
+    for patch in _kept(paths, changed_ns):
+        by_name.setdefault(PatchId.parse(patch).tile_name, []).append(patch)
+    keys = {name.converted().tile_name: key for key, name in known_tiles().items()}
+    return [(keys[name], by_name[name]) for name in sorted(by_name)]
