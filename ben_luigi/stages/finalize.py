@@ -18,12 +18,13 @@ from ben_luigi.stages.comparison import CompareWithPublished, beside_published
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.leakage import FindSplitLeakage
 from ben_luigi.stages.metadata import WriteMetadata, selection
-from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteReadme, WriteStac
+from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteReadme
 from ben_luigi.stages.prerequisites import input_path, input_task, side_m
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.report import WriteReport
 from ben_luigi.stages.resolve import source_task
+from ben_luigi.stages.stac import WriteStac
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import ProcessTiles
 from ben_luigi.stages.version1 import CompareV1Labels

@@ -1,8 +1,8 @@
-"""The dataset in the forms that others read: GeoParquet, a STAC collection, Croissant; its README and LICENSE."""
+"""The dataset in the forms that others read: GeoParquet and Croissant; its README and LICENSE."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.dataset import croissant, geoparquet, metadata, readme, stac
+from ben_luigi.domain.dataset import croissant, geoparquet, metadata, readme
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.names import ProductName
@@ -32,9 +32,9 @@ from ben_luigi.stages.resolve import PRIORITY, product_of, tiles
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import of_all_tiles
 from ben_luigi.state import database
-from ben_luigi.state.targets import MadeFile, MadeFolder
+from ben_luigi.state.targets import MadeFile
 
-_DESCRIPTION = (
+DESCRIPTION = (
     "Pairs of Sentinel-1 and Sentinel-2 patches, 1200 m a side, with reference maps of CORINE Land Cover 2018 and "
     "labels of 19 classes, rebuilt from their sources."
 )
@@ -110,48 +110,35 @@ def _counts(tile: str) -> pd.DataFrame:
     )
 
 
-class _Description(PipelineTask):
-    """A description of the whole dataset, with the hashes of its files."""
-
-    def requires(self) -> Any:
-        """The files that are described."""
-        return [WriteMetadata(), WritePatches(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
-
-    def settings(self) -> dict[str, Any]:
-        """Its title."""
-        return {"title": _title()}
-
-    def facts(self) -> dict[str, tuple[int, str]]:
-        """Length in bytes and sha256 of each file."""
-        archives = [task.archive() for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
-        described = [*WriteMetadata().output().values(), WritePatches().output(), *archives]
-        return {target.file.name: (target.file.stat().st_size, target.digest()) for target in described}
+def described() -> list[MadeFile]:
+    """The tables and archives of the dataset."""
+    archives = [task.archive() for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
+    return [*WriteMetadata().output().values(), WritePatches().output(), *archives]
 
 
-def _title() -> str:
+def facts(made: Iterable[MadeFile]) -> dict[str, tuple[int, str]]:
+    """Length in bytes and sha256 of files, by name."""
+    return {target.file.name: (target.file.stat().st_size, target.digest()) for target in made}
+
+
+def title() -> str:
+    """What the dataset is called."""
     what = "Sample world of ben_luigi" if config.is_sample() else "BigEarthNet v2"
     return f"{what}, subset {config.subset().name}" if config.selection() else what
 
 
-class WriteStac(_Description):
-    """`stac/`: a STAC collection with one item a tile."""
-
-    code = (stac,)
-
-    def output(self) -> MadeFolder:
-        """The folder."""
-        return self.folder(f"{config.result_folder()}/stac")
-
-    def make(self) -> None:
-        """Write all of it in one rename."""
-        patches = pq.read_table(WritePatches().output().check(), columns=list(stac.COLUMNS))
-        stac.write(stac.describe(patches, self.facts(), _title(), _DESCRIPTION), self.output().file)
-
-
-class WriteCroissant(_Description):
+class WriteCroissant(PipelineTask):
     """`croissant.json`: the dataset as MLCommons' Croissant describes it."""
 
     code = (croissant,)
+
+    def requires(self) -> Any:
+        """The tables and archives that are described."""
+        return [WriteMetadata(), WritePatches(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
+
+    def settings(self) -> dict[str, Any]:
+        """Its title."""
+        return {"title": title()}
 
     def output(self) -> MadeFile:
         """The file."""
@@ -159,7 +146,7 @@ class WriteCroissant(_Description):
 
     def make(self) -> None:
         """Write it."""
-        croissant.write(croissant.describe(self.facts(), _title(), _DESCRIPTION), self.output().file)
+        croissant.write(croissant.describe(facts(described()), title(), DESCRIPTION), self.output().file)
 
 
 class WriteReadme(PipelineTask):
@@ -174,7 +161,7 @@ class WriteReadme(PipelineTask):
 
     def settings(self) -> dict[str, Any]:
         """Its title, and whether there is a report."""
-        return {"title": _title(), "has_report": not config.selection()}
+        return {"title": title(), "has_report": not config.selection()}
 
     def output(self) -> dict[str, MadeFile]:
         """The two files."""
@@ -183,5 +170,5 @@ class WriteReadme(PipelineTask):
     def make(self) -> None:
         """Count the patches, and write the texts."""
         rows = {path.file.name: pq.read_metadata(path.check()).num_rows for path in WriteMetadata().output().values()}
-        texts = readme.describe(_title(), sum(rows.values()), rows[metadata.FLAGGED], has_report=not config.selection())
+        texts = readme.describe(title(), sum(rows.values()), rows[metadata.FLAGGED], has_report=not config.selection())
         readme.write(texts, config.data_dir() / config.result_folder())

@@ -25,12 +25,13 @@ from ben_luigi.stages.comparison import FIGURES, CompareWithPublished
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.leakage import FindSplitLeakage
 from ben_luigi.stages.metadata import MapV1Names, WriteMetadata
-from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteReadme, WriteStac
+from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteReadme
 from ben_luigi.stages.prerequisites import input_path, input_task
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.render import COLOURS, RenderTile
 from ben_luigi.stages.resolve import PRIORITY, OverTiles, tiles
+from ben_luigi.stages.stac import WriteStac
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import database, timing
 from ben_luigi.state.targets import MadeFile, MadeFolder

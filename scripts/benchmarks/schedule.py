@@ -44,6 +44,7 @@ from ben_luigi.stages import (
     render,
     report,
     resolve,
+    stac,
 )
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import database, server
@@ -175,7 +176,7 @@ _WORK: tuple[type[PipelineTask], ...] = (
     hash_lists.ListHashes,
     hash_lists.ListS1Hashes,
     open_metadata.WritePatches,
-    open_metadata.WriteStac,
+    stac.WriteStac,
     open_metadata.WriteCroissant,
     open_metadata.WriteReadme,
     leakage.FindSplitLeakage,

@@ -26,11 +26,16 @@ from ben_luigi.domain.dataset import geoparquet
 from tests.integration.running import Run
 
 EXTENSION = re.compile(r"https://stac-extensions\.github\.io/(\w+)/v(\d+)\.\d+\.\d+/schema\.json")
-PREFIXES = {"projection": "proj", "grid": "grid", "file": "file"}
+PREFIXES = {"projection": "proj", "grid": "grid", "file": "file", "eo": "eo"}
 FIELDS: dict[tuple[str, int], dict[str, Callable[[Any], bool]]] = {
     ("projection", 2): {
         "proj:code": lambda code: code is None or bool(re.fullmatch(r"[A-Z_0-9]+:\w+", code)),
         "proj:bbox": lambda box: len(box) in (4, 6) and all(type(edge) in (int, float) for edge in box),
+    },
+    ("eo", 2): {
+        "eo:common_name": lambda name: bool(
+            re.fullmatch(r"coastal|blue|green|red|rededge07[158]|nir|nir0[89]|swir16|swir22", name)
+        )
     },
     ("grid", 1): {"grid:code": lambda code: bool(re.fullmatch(r"[A-Z0-9]+-[-_.A-Za-z0-9]+", code))},
     ("file", 2): {
@@ -124,6 +129,9 @@ def test_stac_is_valid_and_complete(dataset: Path, rows: list[dict[str, Any]]) -
     items = list(collection.get_items())
     for document in (collection, *items):
         assert document.self_href is not None
+        written = json.loads(Path(document.self_href).read_text())
+        (own_link,) = (link for link in written["links"] if link["rel"] == "self")
+        assert own_link["href"] == f"./{Path(document.self_href).name}"
         assert validate_dict(json.loads(Path(document.self_href).read_text()), extensions=[])
     assert {item.id for item in items} == {row["tile"] for row in rows}
     for item in items:
@@ -134,6 +142,15 @@ def test_stac_is_valid_and_complete(dataset: Path, rows: list[dict[str, Any]]) -
         union = shapely.union_all([shapely.from_wkb(row["geometry"]) for row in own])
         assert shapely.from_geojson(json.dumps(item.geometry)).buffer(1e-4).covers(union)
         assert all(Path(asset.get_absolute_href() or "").is_file() for asset in item.assets.values())
+        (s2, s1) = (item.assets[f"BigEarthNet-S{number}"].extra_fields["bands"] for number in (2, 1))
+        assert [band["name"] for band in s1] == ["VH", "VV"]
+        assert {band["eo:common_name"]: band["name"] for band in s2}.items() >= {("red", "B04"), ("nir08", "B8A")}
+        acquisitions = {row["s1_name"].rsplit("_", 3)[0] for row in own}
+        assert all(f"BigEarthNet-S1/{name}/" in str(item.assets["BigEarthNet-S1"].description) for name in acquisitions)
+        with rasterio.open(item.assets["thumbnail"].get_absolute_href()) as picture:
+            assert picture.driver == "WEBP"
+    beside = {path.name for path in dataset.iterdir() if path.is_file()}
+    assert collection.assets.keys() == beside
     for name, asset in collection.assets.items():
         content = (dataset / name).read_bytes()
         assert Path(asset.get_absolute_href() or "").read_bytes() == content
@@ -161,7 +178,9 @@ def test_stac_has_the_fields_of_the_extensions_that_it_names(dataset: Path) -> N
 
 def _fields(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Fields with a prefix, where extensions may have theirs: properties, assets, and what a collection sums up."""
-    for place in (document.get("properties", {}), *document.get("assets", {}).values()):
+    assets = list(document.get("assets", {}).values())
+    bands = [band for asset in assets for band in asset.get("bands", [])]
+    for place in (document.get("properties", {}), *assets, *bands):
         yield from ((name, value) for name, value in place.items() if ":" in name)
     for name, values in document.get("summaries", {}).items():
         yield from ((name, value) for value in values if ":" in name)

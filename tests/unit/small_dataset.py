@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from ben_luigi import config
 from ben_luigi.domain.dataset import comparison, croissant, geoparquet, metadata, readme, stac
 from ben_luigi.domain.dataset.geoparquet import PATCHES, TileSource
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA, SCHEMA
-from ben_luigi.domain.dataset.verify import DESCRIBED, HASH_LISTS, Verdict, verify_dataset
+from ben_luigi.domain.dataset.verify import ALSO_LISTED, DESCRIBED, HASH_LISTS, Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.files import file_hash
@@ -145,8 +145,8 @@ class Dataset:
         self.write_lists(folder)
         self.write_provenance(folder)
         geoparquet.write((self._patches(product) for product in PRODUCTS), folder / PATCHES)
-        describe(folder)
         compare(folder)
+        describe(folder)
         (folder / "report").mkdir()
         (folder / "report" / "index.html").write_text("<!DOCTYPE html>\n<title>A small dataset</title>\n")
         return folder
@@ -256,14 +256,18 @@ def member(name: str, data: bytes) -> bytes:
     return tarball.header(name, len(data)) + data + tarball.padding(len(data))
 
 
-def describe(folder: Path) -> None:
+def describe(folder: Path, *, has_report: bool = True) -> None:
     """STAC, Croissant, README and LICENSE of what is there."""
-    facts = {name: ((folder / name).stat().st_size, file_hash(folder / name)) for name in DESCRIBED}
-    patches = pq.read_table(folder / PATCHES, columns=list(stac.COLUMNS))
-    stac.write(stac.describe(patches, facts, TITLE, DESCRIPTION), folder / "stac")
-    croissant.write(croissant.describe(facts, TITLE, DESCRIPTION), folder / croissant.CROISSANT)
+    croissant.write(croissant.describe(_facts(folder, DESCRIBED), TITLE, DESCRIPTION), folder / croissant.CROISSANT)
     unflagged, flagged = (pq.read_metadata(folder / name).num_rows for name in (METADATA, FLAGGED))
-    readme.write(readme.describe(TITLE, unflagged + flagged, flagged, has_report=True), folder)
+    readme.write(readme.describe(TITLE, unflagged + flagged, flagged, has_report=has_report), folder)
+    patches = pq.read_table(folder / PATCHES, columns=list(stac.COLUMNS))
+    listed = _facts(folder, [*DESCRIBED, *ALSO_LISTED])
+    stac.write(stac.describe(patches, listed, TITLE, DESCRIPTION, has_report=has_report), folder / "stac")
+
+
+def _facts(folder: Path, names: Iterable[str]) -> dict[str, tuple[int, str]]:
+    return {name: ((folder / name).stat().st_size, file_hash(folder / name)) for name in names}
 
 
 def compare(folder: Path) -> None:

@@ -21,7 +21,7 @@ from ben_luigi.domain.dataset.verify import HASH_LISTS, OURS, REPORT, verify_dat
 from ben_luigi.domain.dataset.verify_documents import STAC
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.files import file_hash
-from tests.unit.small_dataset import MAPS, PRODUCTS, S1, S2, TILES, Dataset, labels_of, look, said
+from tests.unit.small_dataset import MAPS, PRODUCTS, S1, S2, TILES, Dataset, describe, labels_of, look, said
 
 TILE = next(iter(TILES))
 PATCH = f"{TILE}_00_01"
@@ -65,13 +65,14 @@ ORDER = [PROVENANCE, PATCHES, STAC, CROISSANT, README, LICENSE, COMPARISON, *HAS
 def test_a_subset_has_no_report(folder: Path, references: References) -> None:
     shutil.rmtree(folder / "report")
     change_json(folder / PROVENANCE, lambda it: it["settings"].update(subset={"splits": "train"}))
-    readme = folder / README
-    readme.write_text("".join(line for line in readme.read_text().splitlines(True) if "`report/" not in line))
+    describe(folder, has_report=False)
+    assert "`report/" not in (folder / README).read_text()
     assert [line.partition(":")[0] for line in look(folder, references).wrong] == [HASH_LISTS[S2], HASH_LISTS[MAPS]]
     for name in (HASH_LISTS[S2], HASH_LISTS[MAPS]):  # which list its own files only
         path = folder / name
         path.write_text("".join(line for line in path.open() if "_90_90_" not in line))
         change_json(folder / COMPARISON, lambda it, of=path: _set_ours(it["compared"], of))  # type: ignore[misc]
+    describe(folder, has_report=False)
     verdict = look(folder, references)
     assert (verdict.wrong, verdict.not_looked_at) == ([], [])
 
@@ -339,6 +340,7 @@ def test_a_provenance_that_does_not_fit_is_named(
 def test_squares_are_where_the_provenance_says(folder: Path, references: References) -> None:
     """So it can be told of products that lie elsewhere than their MGRS names say; here, 60 m to the east."""
     change_json(folder / PROVENANCE, lambda it: it["tiles"][KEY].update(left_m=it["tiles"][KEY]["left_m"] + 60))
+    describe(folder)
     elsewhere = (
         "left_m: not as",
         "right_m: not as",

@@ -3,13 +3,14 @@
     stac/collection.json
     stac/<tile>/<tile>.json
 
-Links and assets are relative, so the folder may be moved together with the dataset.
+All links and assets are relative, so the folder may be moved together with the dataset. That goes for the self links,
+too, which STAC would rather have absolute: nobody knows where the dataset will lie.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,48 +18,88 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pystac
 import shapely
 
 from ben_luigi.domain.dataset.comparison import counted
+from ben_luigi.domain.dataset.sentinel1 import BANDS as S1_BANDS
 from ben_luigi.domain.files import atomic_write, remove
-from ben_luigi.domain.names import TileName
+from ben_luigi.domain.names import TileName, s1_tile
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, outline
 from ben_luigi.domain.products.product import BANDS, RESOLUTION_M
 
 COLLECTION = "collection.json"
 LICENSE = "CDLA-Permissive-1.0"
-_VERSION = "1.1.0"
+_ID = "bigearthnet-v2"
 _EXTENSIONS = {
     name: f"https://stac-extensions.github.io/{name}/{version}/schema.json"
-    for name, version in (("projection", "v2.0.0"), ("grid", "v1.1.0"), ("file", "v2.1.0"))
+    for name, version in (("projection", "v2.0.0"), ("grid", "v1.1.0"), ("file", "v2.1.0"), ("eo", "v2.0.0"))
 }
 _MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".zst": "application/zstd",
     ".json": "application/json",
+    ".csv": "text/csv",
+    ".md": "text/markdown",
+    "": "text/plain",
 }
 _PROVIDERS = [
-    {"name": "ESA, Copernicus", "roles": ["producer", "licensor"], "url": "https://dataspace.copernicus.eu"},
-    {"name": "BigEarthNet", "roles": ["processor"], "url": "https://bigearth.net"},
+    pystac.Provider(
+        "ESA, Copernicus",
+        roles=[pystac.ProviderRole.PRODUCER, pystac.ProviderRole.LICENSOR],
+        url="https://dataspace.copernicus.eu",
+    ),
+    pystac.Provider("BigEarthNet", roles=[pystac.ProviderRole.PROCESSOR], url="https://bigearth.net"),
 ]
+_COMMON_NAMES = {
+    "B01": "coastal",
+    "B02": "blue",
+    "B03": "green",
+    "B04": "red",
+    "B05": "rededge071",
+    "B06": "rededge075",
+    "B07": "rededge078",
+    "B08": "nir",
+    "B8A": "nir08",
+    "B09": "nir09",
+    "B11": "swir16",
+    "B12": "swir22",
+}
+"""What the extension `eo` (2.0.0) calls the bands of Sentinel-2."""
+
 COLUMNS = (
     *("tile", "mgrs", "product", "product_id", "sensing_time", "season", "epsg", *EDGES),
-    *("split", "country", "labels"),
+    *("split", "country", "labels", "s1_name"),
 )
 """What is needed of `patches.parquet`."""
 
 _CORNER_EVERY_M = 12_000
+_S1_PIXEL_M = 10
 Json = dict[str, Any]
 
 
-def describe(patches: pa.Table, files: Mapping[str, tuple[int, str]], title: str, description: str) -> dict[str, Json]:
+def describe(
+    patches: pa.Table, files: Mapping[str, tuple[int, str]], title: str, description: str, *, has_report: bool
+) -> dict[str, Json]:
     """The documents of the catalogue, by path.
 
     `patches` has COLUMNS of the rows of `patches.parquet`. `files` gives length in bytes and sha256 of each file of the
-    dataset that the collection names; they lie in the folder above.
+    dataset that the collection names; they lie in the folder above. With `has_report`, the report there has a picture
+    of each tile.
     """
-    items = {f"{item['id']}/{item['id']}.json": item for item in _items(patches)}
-    return {COLLECTION: _collection(patches, list(items.values()), files, title, description), **items}
+    items = list(_items(patches, has_report))
+    documents = {f"{item.id}/{item.id}.json": _document(item, f"./{item.id}.json") for item in items}
+    collection = _collection(patches, items, files, title, description)
+    return {COLLECTION: _document(collection, f"./{COLLECTION}"), **documents}
+
+
+def _document(described: pystac.Item | pystac.Collection, href: str) -> Json:
+    """The JSON of an item or a collection that lies at `href`."""
+    document: Json = described.to_dict(include_self_link=False, transform_hrefs=False)
+    kind = pystac.MediaType.GEOJSON if isinstance(described, pystac.Item) else pystac.MediaType.JSON
+    # Not pystac's own link, which would be made absolute.
+    document["links"].append({"rel": "self", "href": href, "type": str(kind)})
+    return document
 
 
 def write(documents: Mapping[str, Json], folder: Path) -> None:
@@ -76,31 +117,26 @@ def text(document: Json) -> str:
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _items(patches: pa.Table) -> Iterator[Json]:
+def _items(patches: pa.Table, has_report: bool) -> Iterator[pystac.Item]:
     tiles = patches["tile"].to_numpy()
     bounds = np.r_[np.flatnonzero(np.r_[True, tiles[1:] != tiles[:-1]]), len(tiles)].tolist()
     for first, stop in pairwise(bounds):
-        yield _item(patches.slice(first, stop - first))
+        yield _item(patches.slice(first, stop - first), has_report)
 
 
-def _item(rows: pa.Table) -> Json:
+def _item(rows: pa.Table, has_report: bool) -> pystac.Item:
     """The item of one tile; its geometry is the square around its patches."""
     first = rows.slice(0, 1).to_pylist()[0]
     edges = [pick(rows[name]).as_py() for pick, name in zip((pc.min, pc.min, pc.max, pc.max), EDGES, strict=True)]
     square = outline(first["epsg"], edges, LONGITUDE_LATITUDE, _CORNER_EVERY_M)
-    mission = TileName.parse(first["tile"]).mission
-    counts = counted(rows)
-    return {
-        "type": "Feature",
-        "stac_version": _VERSION,
-        "stac_extensions": [_EXTENSIONS["projection"], _EXTENSIONS["grid"]],
-        "id": first["tile"],
-        "collection": "bigearthnet-v2",
-        "geometry": json.loads(shapely.to_geojson(square)),
-        "bbox": list(square.bounds),
-        "properties": {
-            "datetime": _time(first["sensing_time"]),
-            "platform": f"sentinel-{mission[1:].lower()}",
+    tile = TileName.parse(first["tile"])
+    item = pystac.Item(
+        first["tile"],
+        geometry=json.loads(shapely.to_geojson(square)),
+        bbox=list(square.bounds),
+        datetime=first["sensing_time"],
+        properties={
+            "platform": f"sentinel-{tile.mission[1:].lower()}",
             "constellation": "sentinel-2",
             "instruments": ["msi"],
             "gsd": 10,
@@ -112,85 +148,90 @@ def _item(rows: pa.Table) -> Json:
             "bigearthnet:product": first["product"],
             "bigearthnet:product_id": first["product_id"],
             "bigearthnet:patches": len(rows),
-            **{f"bigearthnet:patches_by_{what}": number for what, number in counts.items()},
+            **{f"bigearthnet:patches_by_{what}": number for what, number in counted(rows).items()},
         },
-        "links": _links("../collection.json"),
-        "assets": {
-            "BigEarthNet-S2": _in_archive("BigEarthNet-S2", first["tile"], "surface reflectance, 12 bands", _bands()),
-            "Reference_Maps": _in_archive("Reference_Maps", first["tile"], "reference maps, CORINE Land Cover 2018"),
-        },
-    }
+        stac_extensions=[_EXTENSIONS[name] for name in ("projection", "grid", "eo")],
+        collection=_ID,
+        assets={**_data(rows), **(_thumbnail(tile) if has_report else {})},
+    )
+    for rel in (pystac.RelType.ROOT, pystac.RelType.PARENT, pystac.RelType.COLLECTION):
+        item.add_link(pystac.Link(rel, f"../{COLLECTION}", pystac.MediaType.JSON))
+    return item
 
 
-def _time(time: Any) -> str:
-    return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z"
-
-
-def _links(collection: str) -> list[Json]:
-    return [{"rel": rel, "href": collection, "type": "application/json"} for rel in ("root", "parent", "collection")]
-
-
-def _in_archive(archive: str, tile: str, title: str, bands: list[Json] | None = None) -> Json:
+def _data(rows: pa.Table) -> dict[str, pystac.Asset]:
+    """The patches of a tile in the three archives."""
+    tile = rows["tile"][0].as_py()
+    s1_tiles = sorted({s1_tile(name) for name in rows["s1_name"].to_pylist()})
+    s2_bands = [{"name": band, "gsd": RESOLUTION_M[band], "eo:common_name": _COMMON_NAMES[band]} for band in BANDS]
+    s1_bands = [{"name": band, "gsd": _S1_PIXEL_M} for band in S1_BANDS]
     return {
-        "href": f"../../{archive}.tar.zst",
-        "type": _MEDIA_TYPES[".zst"],
-        "title": title,
-        "description": f"the tile's patches are in the folder {archive}/{tile}/ of the archive",
-        "roles": ["data"],
-        **({"bands": bands} if bands else {}),
+        "BigEarthNet-S1": _in_archive("BigEarthNet-S1", s1_tiles, "radar backscatter, 2 polarisations", s1_bands),
+        "BigEarthNet-S2": _in_archive("BigEarthNet-S2", [tile], "surface reflectance, 12 bands", s2_bands),
+        "Reference_Maps": _in_archive("Reference_Maps", [tile], "reference maps, CORINE Land Cover 2018"),
     }
 
 
-def _bands() -> list[Json]:
-    return [{"name": band, "gsd": RESOLUTION_M[band]} for band in BANDS]
+def _in_archive(archive: str, folders: Sequence[str], title: str, bands: list[Json] | None = None) -> pystac.Asset:
+    listed = ", ".join(f"{archive}/{folder}/" for folder in folders)
+    where = "the folder" if len(folders) == 1 else "the folders"
+    return pystac.Asset(
+        f"../../{archive}.tar.zst",
+        title=title,
+        description=f"the tile's patches are in {where} {listed} of the archive",
+        media_type=_MEDIA_TYPES[".zst"],
+        roles=["data"],
+        extra_fields={"bands": bands} if bands else {},
+    )
+
+
+def _thumbnail(tile: TileName) -> dict[str, pystac.Asset]:
+    href = f"../../report/tiles/{tile.key}/rgb.webp"
+    return {"thumbnail": pystac.Asset(href, title="true colour", media_type="image/webp", roles=["thumbnail"])}
 
 
 def _collection(
-    patches: pa.Table, items: list[Json], files: Mapping[str, tuple[int, str]], title: str, description: str
-) -> Json:
-    boxes = np.array([item["bbox"] for item in items])
-    times = [_time(pick(patches["sensing_time"]).as_py()) for pick in (pc.min, pc.max)]
-    return {
-        "type": "Collection",
-        "stac_version": _VERSION,
-        "stac_extensions": [_EXTENSIONS["file"], _EXTENSIONS["projection"]],
-        "id": "bigearthnet-v2",
-        "title": title,
-        "description": description,
-        "keywords": ["Sentinel-1", "Sentinel-2", "CORINE Land Cover", "multi-label classification"],
-        "license": LICENSE,
-        "providers": _PROVIDERS,
-        "extent": {
-            "spatial": {"bbox": [[*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]]},
-            "temporal": {"interval": [times]},
-        },
-        "summaries": {
-            "platform": sorted({item["properties"]["platform"] for item in items}),
-            "proj:code": sorted({item["properties"]["proj:code"] for item in items}),
-            **{f"bigearthnet:{name}": sorted(pc.unique(patches[name]).to_pylist()) for name in _SUMMARIZED},
-            "bigearthnet:label": sorted(pc.unique(pc.list_flatten(patches["labels"])).to_pylist()),
-        },
-        "links": [
-            {"rel": "root", "href": "./collection.json", "type": "application/json"},
-            {"rel": "cite-as", "href": "https://doi.org/10.48550/arXiv.2407.03653"},
-            *(
-                {"rel": "item", "href": f"./{item['id']}/{item['id']}.json", "type": "application/geo+json"}
-                for item in items
-            ),
-        ],
-        "assets": {name: _file(name, *facts) for name, facts in sorted(files.items())},
-    }
+    patches: pa.Table, items: list[pystac.Item], files: Mapping[str, tuple[int, str]], title: str, description: str
+) -> pystac.Collection:
+    boxes = np.array([item.bbox for item in items])
+    box = [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
+    times = [pick(patches["sensing_time"]).as_py() for pick in (pc.min, pc.max)]
+    collection = pystac.Collection(
+        _ID,
+        title=title,
+        description=description,
+        extent=pystac.Extent(pystac.SpatialExtent([box]), pystac.TemporalExtent([times])),
+        stac_extensions=[_EXTENSIONS[name] for name in ("file", "projection")],
+        keywords=["Sentinel-1", "Sentinel-2", "CORINE Land Cover", "multi-label classification"],
+        license=LICENSE,
+        providers=_PROVIDERS,
+        summaries=pystac.Summaries(
+            {
+                "platform": sorted({item.properties["platform"] for item in items}),
+                "proj:code": sorted({item.properties["proj:code"] for item in items}),
+                **{f"bigearthnet:{name}": sorted(pc.unique(patches[name]).to_pylist()) for name in _SUMMARIZED},
+                "bigearthnet:label": sorted(pc.unique(pc.list_flatten(patches["labels"])).to_pylist()),
+            }
+        ),
+        assets={name: _file(name, *facts) for name, facts in sorted(files.items())},
+    )
+    collection.clear_links()
+    collection.add_link(pystac.Link(pystac.RelType.ROOT, f"./{COLLECTION}", pystac.MediaType.JSON))
+    collection.add_link(pystac.Link("cite-as", "https://doi.org/10.48550/arXiv.2407.03653"))
+    for item in items:
+        href = f"./{item.id}/{item.id}.json"
+        collection.add_link(pystac.Link(pystac.RelType.ITEM, href, pystac.MediaType.GEOJSON))
+    return collection
 
 
 _SUMMARIZED = ("season", "split", "country")
 
 
-def _file(name: str, size_bytes: int, sha256: str) -> Json:
+def _file(name: str, size_bytes: int, sha256: str) -> pystac.Asset:
     """A file of the dataset; its checksum is a multihash: code and length of sha256, then the hash."""
-    return {
-        "href": f"../{name}",
-        "type": _MEDIA_TYPES[Path(name).suffix],
-        "roles": ["data" if name.endswith(".zst") else "metadata"],
-        "file:size": size_bytes,
-        "file:checksum": f"1220{sha256}",
-    }
+    return pystac.Asset(
+        f"../{name}",
+        media_type=_MEDIA_TYPES[Path(name).suffix],
+        roles=["data" if name.endswith(".zst") else "metadata"],
+        extra_fields={"file:size": size_bytes, "file:checksum": f"1220{sha256}"},
+    )

@@ -58,8 +58,10 @@ OURS = (PATCHES, *HASH_LISTS.values(), STAC, CROISSANT, PROVENANCE, COMPARISON, 
 """What the published dataset does not have, and ours has. A subset has no report."""
 
 _ARCHIVES = [f"{name}.tar.zst" for name in HASH_LISTS]
-DESCRIBED = [METADATA, FLAGGED, PATCHES, *_ARCHIVES]
+DESCRIBED = (METADATA, FLAGGED, PATCHES, *_ARCHIVES)
 """The files that STAC and Croissant describe."""
+ALSO_LISTED = (*HASH_LISTS.values(), CROISSANT, PROVENANCE, COMPARISON, README, LICENSE)
+"""The other files that STAC lists: with DESCRIBED all of the dataset but STAC itself and the report."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ class _Look:
     def __init__(self, folder: Path, require_all: bool) -> None:
         self.findings = Findings()
         self.claims = Claims()
+        self._also_listed = Claims()
         self._folder = folder
         self._require_all = require_all
         self._required = {METADATA, FLAGGED, *_ARCHIVES, *(OURS if require_all else ())}
@@ -140,12 +143,13 @@ class _Look:
     def at_documents(self, rows: Rows, provenance: Provenance | None) -> None:
         """STAC, Croissant, README, LICENSE and the comparison."""
         collection = None
+        has_report = provenance is None or not provenance.is_subset
         if self.has(STAC):
-            collection = check_stac(self._folder, DESCRIBED, self.claims, self.findings)
+            listed = {DESCRIBED: self.claims, ALSO_LISTED: self._also_listed}
+            collection = check_stac(self._folder, listed, self.findings, has_report=has_report)
         if self.has(CROISSANT):
             check_croissant(self._folder, DESCRIBED, collection, self.claims, self.findings)
         if self.has(README):
-            has_report = provenance is None or not provenance.is_subset
             check_readme(self._folder, rows, collection, has_report, self.findings)
         if self.has(LICENSE):
             check_license(self._folder, self.findings)
@@ -191,6 +195,11 @@ class _Look:
     def at_files(self) -> None:
         """Length and hashes of all files of which anything is said."""
         self.claims.check(self._folder, self.hashes, self._required, self.findings)
+        # What else is wrong with one of these files tells more than that STAC means another one; if nothing is, STAC is.
+        listed = self._also_listed.without(lambda file: self.findings.has(file) or not (self._folder / file).is_file())
+        for file in listed.files():
+            listed.add(file, "its content", {})
+        listed.check(self._folder, {}, self._required, self.findings)
 
 
 def _files_listed(rows: Rows, provenance: Provenance | None) -> dict[str, int]:

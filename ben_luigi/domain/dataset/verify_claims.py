@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from ben_luigi.domain.dataset.verify_findings import Findings
@@ -22,6 +22,12 @@ class Claims:
     def add(self, file: str, source: str, values: Values) -> None:
         """Note what `source` says of a file."""
         self._claims.setdefault(file, {})[source] = values
+
+    def without(self, files: Callable[[str], bool]) -> Claims:
+        """The same, without those about some files."""
+        fewer = Claims()
+        fewer._claims = {file: sources for file, sources in self._claims.items() if not files(file)}
+        return fewer
 
     def files(self) -> list[str]:
         """Those of which anything is said."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,15 @@ Facts = dict[str, tuple[int, str]]
 """Length in bytes and sha256 of files, by name."""
 
 
-def check_stac(folder: Path, described: list[str], claims: Claims, findings: Findings) -> Json | None:
-    """Add what is wrong in `stac/`, and what its collection says of the files `described`; gives the collection."""
+def check_stac(
+    folder: Path, listed: Mapping[tuple[str, ...], Claims], findings: Findings, *, has_report: bool
+) -> Json | None:
+    """Add what is wrong in `stac/`, and what its collection says of the files `listed`; gives the collection."""
     collection = read_json(folder, STAC, findings)
     if collection is None:
         return None
     facts: Facts = {}
-    for name in described:
+    for name, claims in ((name, claims) for names, claims in listed.items() for name in names):
         asset = entry(collection, "assets", name)
         facts[name] = entry(asset, "file:size"), str(entry(asset, "file:checksum"))[len(_SHA256) :]
         if asset is not None:
@@ -56,7 +58,7 @@ def check_stac(folder: Path, described: list[str], claims: Claims, findings: Fin
     if not len(patches):
         return collection
     title, description = (str(collection.get(name)) for name in ("title", "description"))
-    documents = stac.describe(patches, facts, title, description)
+    documents = stac.describe(patches, facts, title, description, has_report=has_report)
     there = {path.relative_to(folder / "stac").as_posix() for path in (folder / "stac").rglob("*") if path.is_file()}
     findings.add_all("stac", "surplus", sorted(there - documents.keys()))
     findings.add_all("stac", "missing", sorted(documents.keys() - there))
@@ -66,7 +68,7 @@ def check_stac(folder: Path, described: list[str], claims: Claims, findings: Fin
 
 
 def check_croissant(
-    folder: Path, described: list[str], collection: Json | None, claims: Claims, findings: Findings
+    folder: Path, described: Sequence[str], collection: Json | None, claims: Claims, findings: Findings
 ) -> None:
     """Add what is wrong in `croissant.json`, and what it says of files; its title and description are STAC's."""
     document = read_json(folder, CROISSANT, findings)
