@@ -195,7 +195,7 @@ class _Look:
     def at_files(self) -> None:
         """Length and hashes of all files of which anything is said."""
         self.claims.check(self._folder, self.hashes, self._required, self.findings)
-        # What else is wrong with one of these files tells more than that STAC means another one; if nothing is, STAC is.
+        # What else is wrong with one of these files tells more than that STAC means another; if nothing is, STAC is.
         listed = self._also_listed.without(lambda file: self.findings.has(file) or not (self._folder / file).is_file())
         for file in listed.files():
             listed.add(file, "its content", {})
