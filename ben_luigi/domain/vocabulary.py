@@ -1,6 +1,6 @@
-"""Words and numbers of the dataset that need nothing else.
+"""Words and numbers of the dataset, in a module without imports.
 
-The configuration is checked by them before what works with them is loaded, which takes seconds.
+The configuration is checked against them before the modules that use them are loaded, which takes seconds.
 """
 
 from __future__ import annotations

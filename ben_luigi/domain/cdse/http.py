@@ -151,7 +151,7 @@ class Client:
         try:
             yield from web.chunks(response, pace)
         except web.TooSlow as error:
-            floor = f"at least {pace.floor_bytes_s:,.0f} bytes a second"
+            floor = f"at least {pace.floor_bytes_s:,.0f} bytes per second"
             raise TransientError(subject, expected=floor, found=str(error)) from error
         except _BROKEN as error:
             raise TransientError(subject, expected="the whole body", found=_reason(error)) from error

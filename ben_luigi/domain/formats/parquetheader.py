@@ -71,7 +71,7 @@ def _footer(file: BinaryIO) -> Struct:
     if magic != _MAGIC or length > size - 8:
         raise ValueError("no Parquet file, or the beginning of one")
     if length > _FOOTER_BYTES:
-        raise ValueError(f"a footer of {length:,} bytes, where there are {_FOOTER_BYTES:,} at most")
+        raise ValueError(f"a footer of {length:,} bytes, where at most {_FOOTER_BYTES:,} are allowed")
     file.seek(size - 8 - length)
     return _Reader(file.read(length)).struct()
 

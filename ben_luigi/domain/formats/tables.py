@@ -53,7 +53,7 @@ def _read(parquet: pq.ParquetFile, columns: Sequence[str], size: Size, most_byte
 
 def _check(size_bytes: int, most_bytes: int) -> None:
     if size_bytes > most_bytes:
-        raise ValueError(f"{size_bytes:,} bytes when decoded, where there are {most_bytes:,} at most")
+        raise ValueError(f"{size_bytes:,} bytes when decoded, where at most {most_bytes:,} are allowed")
 
 
 def _decoded_bytes(values: pa.Array) -> int:

@@ -168,7 +168,7 @@ class _Bounded(io.BufferedReader):
         if size is None or size < 0:
             size = os.fstat(self.fileno()).st_size - self.tell()
         if size > _DIRECTORY_BYTES:
-            raise zipfile.BadZipFile(f"a directory of {size:,} bytes, where there are {_DIRECTORY_BYTES:,} at most")
+            raise zipfile.BadZipFile(f"a directory of {size:,} bytes, where at most {_DIRECTORY_BYTES:,} are allowed")
         return super().read(size)
 
 
