@@ -138,7 +138,7 @@ def _block(grid: PatchGrid) -> tuple[bytes, list[_File]]:
                 f"tar header of {patch}",
                 expected="one that differs in the patch id only",
                 found="other differences",
-                remedy="report it, with this message: ours to correct",
+                remedy="report it with this message: it is an error of this program",
             )
         at = len(block) + len(header)
         block += header + kind.header.ljust(kind.size, b"\0") + tarball.padding(kind.size)
