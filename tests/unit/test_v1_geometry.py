@@ -101,7 +101,7 @@ def test_an_empty_file_is_named(tmp_path: Path) -> None:
         (_with("geom", pa.array([[1.0, 2.0]] * 4)), "cast"),
         (_with("patch_name", pa.array([*NAMES[:3], NAMES[0]])), f"more than once: {NAMES[0]}"),
         (_with("geom", pa.array([b"nonsense"] * 4)), f"something else for {NAMES[0]}"),
-        (_with("geom", shapely.to_wkb([*SQUARES[:3], shapely.Point(300_000, 5_400_000)])), f"something else for {NAMES[3]}"),
+        (_with("geom", shapely.to_wkb([*SQUARES[:3], shapely.Point(3e5, 5.4e6)])), f"something else for {NAMES[3]}"),
         (_with("geom", shapely.to_wkb([*SQUARES[:3], shapely.Polygon()])), f"something else for {NAMES[3]}"),
         (_with("geom", [*shapely.to_wkb(SQUARES[:3]), SQUARES[3].wkb[:-9]]), f"something else for {NAMES[3]}"),
     ],

@@ -57,7 +57,7 @@ def parameters(level: int, sample: bytes) -> zstandard.ZstdCompressionParameters
 
 
 def _quick(window_log: int) -> zstandard.ZstdCompressionParameters:
-    """Return a search with two tables: a large one for matches of 5 bytes, one entry per byte, and a small one for 8."""
+    """Return a search with two tables: a large one for matches of 5 bytes, an entry per byte, and a small one for 8."""
     return _parameters(
         6,
         strategy=zstandard.STRATEGY_DFAST,

@@ -91,8 +91,8 @@ def check_squares(names: Iterable[TileName], source: Path) -> None:
 def tile_square(name: TileName, side_m: int = TILE_SIDE_M) -> Square:
     """The square of a product's tile, from its MGRS square with south-west corner (E, N).
 
-    left = floor(E / 60) * 60, top = ceil((N + 100000) / 60) * 60: ESA's tiling, snapped to the 60 m pixel. BadName if
-    there is no such square in the northern hemisphere.
+    left = floor(E / 60) * 60, top = ceil((N + 100000) / 60) * 60: ESA's tiling, snapped to the 60 m pixel. Raise
+    BadName if there is no such square in the northern hemisphere.
     """
     if not 32600 < name.epsg <= 32660:
         raise BadName(
@@ -102,7 +102,9 @@ def tile_square(name: TileName, side_m: int = TILE_SIDE_M) -> Square:
             remedy="take the product out of the list or folder that it comes from",
         )
     try:
-        with warnings.catch_warnings():  # squares that begin just below their latitude band, as 33UUP does
+        with (
+            warnings.catch_warnings()
+        ):  # mgrs warns of squares that begin just below their latitude band, such as 33UUP
             warnings.simplefilter("ignore", RuntimeWarning)
             _, _, easting, northing = MGRS().MGRSToUTM(f"{name.mgrs}0000000000")
     except Exception as error:  # mgrs raises plain exceptions of its own
@@ -119,7 +121,7 @@ def tile_square(name: TileName, side_m: int = TILE_SIDE_M) -> Square:
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """The patches of one tile. Arrays have one element a patch, x first, then y."""
+    """The patches of one tile. Arrays have one element per patch, in the order of x, then y."""
 
     tile_name: str
     square: Square
@@ -174,14 +176,15 @@ class PatchGrid:
         return np.floor(x).astype("int64"), np.floor(y).astype("int64")
 
     def ids(self) -> pa.Array:
-        """Patch ids, ascending on real tiles."""
+        """Return the patch ids, ascending on real tiles."""
         return pc.binary_join_element_wise(self.tile_name, _suffixes(self.patches_a_side), "_")
 
     def splits(self) -> np.ndarray:
-        """`train`, `validation` or `test` of each patch, by the ring of the tile that its centre lies in.
+        """Return `train`, `validation` or `test` for each patch, by the ring of the tile that its centre lies in.
 
-        Three concentric squares: the outer ring of width s(2 - sqrt 2)/4 is train, the next of width s(sqrt 2 - 1)/4
-        validation, the inner square test.
+        The rings are three concentric squares on the tile's full extent of side s: the outer ring of width s(2 - sqrt
+        2)/4 is train, the next of width s(sqrt 2 - 1)/4 validation, the inner square test. They are not symmetric in
+        the grid, since 91 patches leave 600 m of the tile over.
         """
         side = self.square.side_m
         train_m, test_m = side * (2 - math.sqrt(2)) / 4, side / 4
