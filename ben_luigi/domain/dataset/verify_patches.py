@@ -138,7 +138,7 @@ class _Check:
             self._findings.add(PATCHES, what, *(name.decode(errors="replace") for name in names))
 
     def _judge(self, tile: str, at: np.ndarray, table: pa.Table) -> None:
-        """Compare rows of one tile with what is expected, column by column, and keep what archives are compared with."""
+        """Compare rows of one tile with what is expected, column by column, and keep what is compared with files."""
         expected = {**self._metadata(at), **self._constant(tile, table), **self._edges(tile, at)}
         for column, values in expected.items():
             found = table[column].to_pylist()
