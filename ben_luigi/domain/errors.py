@@ -114,7 +114,9 @@ class NoRoomError(DiskError):
 
 
 def printable(text: str) -> str:
-    """Return `text` on one line: white space as spaces, unprintable characters as escapes such as `\\x1b`."""
+    r"""Return `text` on one line: white space as spaces, and characters that cannot be printed as escapes such as
+    `\\x1b`.
+    """
     if text.isprintable():
         return text
     return "".join(

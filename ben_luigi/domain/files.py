@@ -28,7 +28,7 @@ _UNFINISHED = re.compile(r"\.unfinished-(\d+)-[0-9a-f]{8}-.+")
 
 
 def unfinished(path: Path) -> Path:
-    """Return a name beside `path` for an unfinished file or folder: `.unfinished-<pid>-<random>-<name>`.
+    """Return a name beside `path` for a file or folder in the making: `.unfinished-<pid>-<random>-<name>`.
 
     It keeps the suffix of `path`, since some libraries choose the format by it.
     """
@@ -117,7 +117,10 @@ def keeping_up(file: IO[bytes]) -> Iterator[Callable[[], None]]:
 
 
 def sync(path: Path) -> None:
-    """Make the content of a file, or the entries of a folder, durable. Raise DiskError if the disk fails to."""
+    """Make the content of a file, or the entries of a folder, durable.
+
+    Raise DiskError if the disk reports a failure.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         _sync(descriptor, path, os.fsync)

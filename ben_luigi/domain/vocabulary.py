@@ -29,7 +29,7 @@ COUNTRIES = (
 )
 
 SUBSET_NAME = r"[A-Za-z0-9][\w.-]*"
-"""What the name of a subset, which a folder has, looks like, as a regular expression."""
+"""The regular expression of a subset's name, which is also the name of its folder."""
 
 SOURCES = ("folder", "google", "mirror", "cdse")
 """Where products can be had: the user's folder, Google's public bucket, mirrors of one's own, CDSE."""

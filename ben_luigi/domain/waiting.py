@@ -64,7 +64,10 @@ def described(name: str) -> str:
 
 
 def local(process: int) -> str:
-    """Return the state of a process of this host, and what to do, if it has ended or is stopped; else nothing."""
+    """Return the state of a process of this host if it has ended or is stopped, and what to do about it.
+
+    Else nothing.
+    """
     try:
         stopped = psutil.Process(process).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
     except psutil.NoSuchProcess:

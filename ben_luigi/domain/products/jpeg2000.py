@@ -47,7 +47,7 @@ def _codestream(file: BinaryIO, size: int) -> tuple[int, int]:
             break
         length, kind = struct.unpack(">I4s", _read(file, at, 8))
         start = at + 8
-        if length == 1:  # I.4: the length follows as 64 bits; 0 means up to the end of the file
+        if length == 1:  # I.4: the length follows in 64 bits; 0 means up to the end of the file
             (length,) = struct.unpack(">Q", _read(file, start, 8))
             start += 8
         stop = at + length if length else size
