@@ -13,7 +13,7 @@
     ├── CdseError        the Copernicus Data Space refused or failed
     ├── Sen2CorError     Sen2Cor is missing or failed
     ├── DatabaseError    PostgreSQL cannot be started or reached
-    └── DiskError        a disk that does not keep a file
+    └── DiskError        a disk that does not keep what is written
         └── NoRoomError  no room to write it
 
 Every error says what it is about, what was expected, what was found, and what to do next.
@@ -106,7 +106,7 @@ class DatabaseError(PipelineError):
 
 
 class DiskError(PipelineError):
-    """A file cannot be written, or its disk does not keep it."""
+    """A file cannot be written, or its disk does not keep what is written."""
 
 
 class NoRoomError(DiskError):

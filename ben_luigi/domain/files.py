@@ -64,7 +64,7 @@ def is_full(error: OSError) -> bool:
 
 
 def raise_if_full(path: Path, error: OSError) -> None:
-    """Raise a NoRoomError if `error`, met in writing `path`, says that there is no room."""
+    """Raise NoRoomError if `error`, which occurred while `path` was being written, means that there is no room."""
     if not is_full(error):
         return
     free_mb = shutil.disk_usage(path.parent).free // 10**6
@@ -94,7 +94,7 @@ def write_json(path: Path, content: object) -> None:
 
 @contextmanager
 def keeping_up(file: IO[bytes]) -> Iterator[Callable[[], None]]:
-    """Give what is to be called after each write to `file`: it becomes durable while it grows, by a thread.
+    """Yield a function to call after each write to `file`; a thread makes the file durable while it grows.
 
     This spreads the cost of fsync over the whole write instead of leaving gigabytes of dirty pages to its end.
     """

@@ -24,22 +24,22 @@ MAPS = reference_maps.ARCHIVE
 
 
 def kept() -> dict[str, str]:
-    """S1 name of each patch of both metadata files, by patch id, ascending."""
+    """Return the S1 name of each patch of both metadata files, by patch id, ascending."""
     return _kept(*_metadata_files())
 
 
 def s1_parts() -> list[tuple[str, list[str]]]:
-    """The parts of the S1 archive, in order, and the S1 names in each."""
+    """Return the parts of the S1 archive, in order, and the S1 names in each."""
     return _s1_parts(*_metadata_files())
 
 
 def shard_parts() -> list[tuple[str, list[str]]]:
-    """The tiles with patches that are kept, in the order of their names, and those patches."""
+    """Return the tiles with kept patches, in the order of their names, and those patches."""
     return _shard_parts(*_metadata_files())
 
 
 def dataset_tiles() -> list[str]:
-    """The tiles that the dataset is made of: all, or of a subset those with patches in it; ascending."""
+    """Return the tiles of the dataset, ascending: all, or for a subset those with patches in it."""
     return sorted(dict(shard_parts())) if config.selection() else sorted(known_tiles())
 
 
@@ -66,7 +66,7 @@ def _s1_names(part: str) -> list[str]:
 
 
 def squares(s1_names: Sequence[str]) -> dict[str, Square]:
-    """The square that each S1 patch must cover: that of its S2 patch."""
+    """Return the square that each S1 patch must cover: that of its S2 patch."""
     wanted = set(s1_names)
     by_patch = {patch: name for patch, name in kept().items() if name in wanted}
     rows = database.query(

@@ -30,7 +30,7 @@ from ben_luigi.state.snapshot import snapshot
 from ben_luigi.state.targets import MadeFile
 
 _FEW_WORKERS = 3
-"""They compress no faster than one core hashes md5."""
+"""This many workers compress no faster than one core computes md5."""
 
 
 class CompressPart(PipelineTask):
@@ -46,15 +46,15 @@ class CompressPart(PipelineTask):
     revision = 3
 
     def requires(self) -> Any:
-        """For S1 its source; the other shards are there."""
+        """Return the source for S1; the shards of the others exist already."""
         return s1_source(self.archive_name)
 
     def made_of(self) -> list[PipelineTask]:
-        """Its shard."""
+        """Return the task of its shard."""
         return [] if self.archive_name == S1 else [shard_task(self.archive_name, self.part)]
 
     def settings(self) -> dict[str, Any]:
-        """Which patches are kept, and the source of S1."""
+        """Return which patches are kept, and the source of S1."""
         kept = files.text_hash("\n".join(names_in(self.archive_name, self.part)))
         return {"kept": kept, **(s1_origin() if self.archive_name == S1 else {})}
 
@@ -92,7 +92,7 @@ class _OfParts(PipelineTask):
     """A task over all parts of an archive."""
 
     def requires(self) -> Any:
-        """Which patches are kept, and for S1 its source."""
+        """Return the task of the metadata, which says what is kept, and for S1 its source."""
         return [WriteMetadata(), *s1_source(self.which())]
 
     def made_of(self) -> list[PipelineTask]:
@@ -101,7 +101,7 @@ class _OfParts(PipelineTask):
         return [WriteMetadata(), *(shard_task(self.which(), tile) for tile in tiles)]
 
     def settings(self) -> dict[str, Any]:
-        """The source of S1."""
+        """Return the source of S1."""
         return s1_origin() if self.which() == S1 else {}
 
     def which(self) -> str:
@@ -140,7 +140,7 @@ class HashTar(_OfParts):
         return self.file(f"{config.parts_folder()}/{self.archive_name}.tar.json")
 
     def make(self) -> None:
-        """Hash it."""
+        """Hash the tar."""
         with collected_again(self.archive_name):
             self._hash()
 

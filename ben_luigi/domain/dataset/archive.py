@@ -304,7 +304,7 @@ class _Flow:
         self._fan_out.put(chunk)
 
     def hashes(self) -> Hashes:
-        """What has come through, once all of it is dealt with."""
+        """Return length and hashes of the stream, once all of it has been processed."""
         self._fan_out.finish()
         return Hashes(self.size, self._md5.hexdigest(), self._sha256.hexdigest())
 

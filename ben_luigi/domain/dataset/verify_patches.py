@@ -164,7 +164,7 @@ class _Check:
         }
 
     def _constant(self, tile: str, table: pa.Table) -> dict[str, list[Any]]:
-        """The columns that are the same for a whole tile."""
+        """Return the columns that are the same for a whole tile."""
         named = tile_named(tile)
         first = table.slice(0, 1).to_pylist()[0]
         facts = (self._facts or {}).get(tile, {})
@@ -175,7 +175,7 @@ class _Check:
         return {name: edge.tolist() for name, edge in zip(EDGES, self._squares_of(tile, at).T, strict=True)}
 
     def _squares_of(self, tile: str, at: np.ndarray) -> np.ndarray:
-        """Edges (row, edge) of patches, in the order of EDGES."""
+        """Return the edges (row, edge) of patches, in the order of EDGES."""
         return self._squares[tile].patch_edges(self._rows.x[at], self._rows.y[at])
 
     def _check_geometry(self, tile: str, at: np.ndarray, table: pa.Table) -> None:
@@ -221,7 +221,7 @@ class _Check:
 
 
 def _of_product(tile: TileName, row: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a row says of its tile's product, as it must be; what cannot be known is taken from the row."""
+    """Return the expected values of a row about its tile's product; unknown ones are taken from the row."""
     name = entry(facts, "l1c", "name") or (None if facts.get("l1c") else facts.get("l2a_name"))
     start, time = start_time(facts), row["sensing_time"]
     if start is not None:

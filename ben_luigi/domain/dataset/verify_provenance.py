@@ -93,7 +93,7 @@ def start_time(facts: Any) -> datetime | None:
 
 
 def is_of(tile: TileName, name: Any) -> bool:
-    """Whether a name is that of a tile's product, before or after Sen2Cor."""
+    """Return whether a name is that of the tile's product, before or after Sen2Cor."""
     other = _product(name)
     return other is not None and other.converted().tile_name == tile.tile_name
 

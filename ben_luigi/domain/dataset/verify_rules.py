@@ -107,7 +107,7 @@ class _Tile:
         self._countries = countries(grid, borders) if borders is not None else None
 
     def place(self, x: int, y: int, split: str, country: str) -> Wrong:
-        """Of position, split and country."""
+        """Check position, split and country."""
         side = self._grid.patches_a_side
         if max(x, y) >= side:
             yield "patch_id: a position outside of the tile", f"both below {side}", f"{x}, {y}"
@@ -122,7 +122,7 @@ class _Tile:
             yield "country: none of the ten", f"one of {', '.join(COUNTRIES)}", country
 
     def v1_name(self, x: int, y: int, name: str) -> Wrong:
-        """Of the v1 name: of the same satellite, time and position as the patch."""
+        """Check that the v1 name has the satellite, time and position of the patch."""
         tile = self._name
         start, *position = name.rsplit("_", 2)
         time = _v1_time(start)
@@ -132,7 +132,7 @@ class _Tile:
             yield "s2v1_name: not of the patch's satellite, time and position", expected, name
 
     def s1_name(self, x: int, y: int, name: str) -> Wrong:
-        """Of the S1 name: of the same MGRS square and position, and about the same time."""
+        """Check that the S1 name has the MGRS square and position of the patch, and about its time."""
         tile = self._name
         acquisition, *place = name.rsplit("_", 3)
         time = _s1_time(acquisition)

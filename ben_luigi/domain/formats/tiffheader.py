@@ -169,7 +169,7 @@ def _order(data: bytes) -> str:
 
 
 def _tags(data: bytes) -> dict[int, Value]:
-    """Values of the first directory's tags, of those types that occur here."""
+    """Return the values of the first directory's tags, of the types that occur here."""
     tags: dict[int, Value] = {}
     for tag, layout, at in entries(data):
         values = layout.unpack_from(data, at)

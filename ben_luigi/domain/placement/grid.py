@@ -68,7 +68,7 @@ class Square:
 
 
 def check_squares(names: Iterable[TileName], source: Path) -> None:
-    """BadInput, naming each tile, unless all products are of MGRS squares that there are in the northern hemisphere.
+    """Raise BadInput, naming each tile, unless all products are of MGRS squares that exist in the northern hemisphere.
 
     `source` is the list or folder that they come from.
     """
@@ -89,7 +89,7 @@ def check_squares(names: Iterable[TileName], source: Path) -> None:
 
 @lru_cache(maxsize=4096)
 def tile_square(name: TileName, side_m: int = TILE_SIDE_M) -> Square:
-    """The square of a product's tile, from its MGRS square with south-west corner (E, N).
+    """Return the square of a product's tile, from its MGRS square with south-west corner (E, N).
 
     left = floor(E / 60) * 60, top = ceil((N + 100000) / 60) * 60: ESA's tiling, snapped to the 60 m pixel. Raise
     BadName if there is no such square in the northern hemisphere.
@@ -193,7 +193,7 @@ class PatchGrid:
         return np.select([to_edge < train_m, to_edge < test_m], ["train", "validation"], "test")
 
     def table(self) -> pd.DataFrame:
-        """One row a patch: patch_id, x, y, epsg, left_m, bottom_m, right_m, top_m."""
+        """Return one row per patch: patch_id, x, y, epsg, left_m, bottom_m, right_m, top_m."""
         left, bottom, right, top = self.edges.T
         return pd.DataFrame(
             {

@@ -81,7 +81,7 @@ def read_rgb(shard: ShardReader, patch_id: str, *, boa_offset: bool = False) -> 
 
 
 def read_codes(shard: ShardReader, patch_id: str) -> np.ndarray:
-    """CLC codes of a patch's reference map: (row, col), uint16."""
+    """Return the CLC codes of a patch's reference map: (row, col), uint16."""
     return read_pixels(shard.read(f"{patch_id}{MAP_SUFFIX}"), patch_id)
 
 

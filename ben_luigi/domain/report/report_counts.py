@@ -76,7 +76,7 @@ def _places(values: pa.ChunkedArray, known: Sequence[str]) -> np.ndarray:
 def examples(labels: np.ndarray, most: int) -> list[int]:
     """Return up to `most` rows of labels (patch, class), ascending, chosen to show every class.
 
-    Those of a greedy cover of the classes; then patches evenly spaced.
+    First come those of a greedy cover of the classes, then evenly spaced patches.
     """
     chosen = greedy_cover(labels, [], most)
     rest = np.setdiff1d(np.arange(len(labels)), chosen)

@@ -40,7 +40,7 @@ class Mark:
 
 
 def outlines(countries_geojson: Path) -> list[Outline]:
-    """The countries that reach into the map, the ten of BigEarthNet last, so that their borders are on top."""
+    """Return the countries that reach into the map, the ten of BigEarthNet last, so that their borders are on top."""
     countries = read_all(countries_geojson)
     try:
         found = [Outline(name, _path(_projected(polygon)), name in COUNTRIES) for name, polygon in countries]

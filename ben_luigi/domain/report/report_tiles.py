@@ -148,7 +148,7 @@ class Tile:
 
 
 def grid_png(tile: Tile) -> bytes:
-    """The picture of a tile's grid, a pixel a patch."""
+    """Return the picture of a tile's grid, one pixel per patch."""
     order = {state.character: position for position, state in enumerate(STATES)}
     index = tile.grid.image([order[state] for state in tile.states]).astype("uint8")
     return rendering.palette_png(index, [state.colour for state in STATES])

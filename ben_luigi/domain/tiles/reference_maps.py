@@ -33,7 +33,7 @@ SIDE_PX = PATCH_M // PIXEL_M
 
 
 def member_name(patch: PatchId) -> str:
-    """The name of a patch's reference map in the archive."""
+    """Return the name of a patch's reference map in the archive."""
     return f"{ARCHIVE}/{patch.tile_name}/{patch}/{patch}{MAP_SUFFIX}.tif"
 
 
@@ -89,7 +89,7 @@ class Burnt:
         return int(np.searchsorted(self.codes, NO_CLC))
 
     def on_patch(self, x: int, y: int) -> np.ndarray:
-        """The codes on the patch at (x, y): (row, col), uint16."""
+        """Return the codes on the patch at (x, y): (row, col), uint16."""
         return np.asarray(self.codes.take(self.classes[pixel_window(x, y, SIDE_PX)], mode="clip"))
 
     def counts(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
