@@ -103,15 +103,15 @@ class sources(_Section):  # noqa: N801
     order: str = Words(
         known=SOURCES,
         default=", ".join(SOURCES),
-        description="sources of products, in the order in which they are asked; what is left out is not asked",
+        description="sources of products, in the order in which they are asked; others are not asked",
     )
     google_url: str = WebAddress(description="public bucket with the layout of Google's; by default Google's")
     mirrors: str = Words(
         fits=lambda text: re.fullmatch(MIRROR, text) is not None,
         allowed="URLs with {name} in them, and {zone}, {band}, {square} as needed",
-        description="mirrors of one's own: URL templates of a product's folder",
+        description="your own mirrors: URL templates of a product's folder",
     )
-    parallel: int = Whole(default=8, least=1, most=16, description="files at once, over all products that are fetched")
+    parallel: int = Whole(default=8, least=1, most=16, description="number of files fetched at once, over all products")
 
 
 class cdse(_Section):  # noqa: N801
@@ -339,7 +339,7 @@ def download_url() -> str:
 
 
 def source_order() -> list[str]:
-    """The sources of products that are asked, in their order; on the sample world those that it has."""
+    """Return the sources of products to ask, in their order; on the sample world those that it has."""
     order = str(sources().order or ", ".join(SOURCES)).replace(",", " ").split()
     return [name for name in order if name in _SAMPLE_SOURCES or not is_sample()]
 
@@ -351,12 +351,12 @@ def needs_account() -> bool:
 
 
 def google_url() -> str:
-    """Address of the public bucket."""
+    """Return the address of the public bucket."""
     return str(sources().google_url).rstrip("/") or GOOGLE_URL
 
 
 def mirrors() -> list[str]:
-    """The URL templates of the user's own mirrors."""
+    """Return the URL templates of the user's mirrors."""
     return str(sources().mirrors).replace(",", " ").split()
 
 

@@ -73,7 +73,7 @@ def raise_if_full(path: Path, error: OSError) -> None:
 
 
 def check_room(folder: Path, needed_bytes: int) -> None:
-    """NoRoomError unless so many bytes are free on the disk of `folder`."""
+    """Raise NoRoomError unless this many bytes are free on the disk of `folder`."""
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise NoRoomError(

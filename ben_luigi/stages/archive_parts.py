@@ -1,4 +1,4 @@
-"""Which patches the dataset keeps, and in which parts of the archives they are."""
+"""Determine which patches the dataset keeps, and in which parts of the archives they are."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def dataset_tiles() -> list[str]:
 
 
 def parts_of(name: str) -> list[tuple[str, list[str]]]:
-    """The parts of an archive in order, and the patches in each."""
+    """Return the parts of an archive in order, and the patches in each."""
     return s1_parts() if name == S1 else shard_parts()
 
 
 def names_in(name: str, part: str) -> list[str]:
-    """The patches that are kept of a part; of Sentinel-1 by their S1 names."""
+    """Return the kept patches of a part; for Sentinel-1 by their S1 names."""
     return _s1_names(part) if name == S1 else dict(shard_parts()).get(part, [])
 
 

@@ -1,4 +1,4 @@
-"""The shards that archives are made from, and where BigEarthNet-S1 comes from."""
+"""Provide the shards that archives are made from, and the patches of BigEarthNet-S1."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _s1_md5() -> str:
 
 
 def s1_origin() -> dict[str, str]:
-    """What tells the S1 patches: the md5 of the `.tar.gz`, or the files of the folder as the file system tells."""
+    """Return what identifies the S1 patches: the md5 of the `.tar.gz`, or the signature of the folder."""
     return {"md5": _s1_md5()} if not from_folder(S1) else {"folder": input_task("s1_dir").digest()}
 
 
@@ -89,14 +89,14 @@ def from_folder(name: str) -> bool:
 
 
 def s1_source(name: str) -> list[PipelineTask]:
-    """The task that brings the patches of Sentinel-1, if the archive is theirs."""
+    """Return the task that provides the patches of Sentinel-1, if the archive is theirs."""
     if name != S1:
         return []
     return [input_task("s1_dir") if from_folder(S1) else CollectS1()]
 
 
 def shard_task(name: str, tile: str) -> CutPatches | MakeReferenceMaps:
-    """The task that makes a tile's shard for an archive other than that of Sentinel-1."""
+    """Return the task that makes a tile's shard for an archive other than that of Sentinel-1."""
     return CutPatches(tile=tile) if name == S2 else MakeReferenceMaps(tile=tile)
 
 
@@ -119,9 +119,9 @@ def shard_files(name: str, part: str) -> tuple[Path, Path]:
 
 @contextmanager
 def collected_again(name: str) -> Iterator[None]:
-    """Around what reads shards: a damaged one of S1, which has no record of its own, is withdrawn with all of them.
+    """Surround the reading of shards: a damaged one of S1, which has no record of its own, withdraws that of all.
 
-    What is collected again is only what is not there.
+    Only shards that are missing are collected again.
     """
     try:
         yield

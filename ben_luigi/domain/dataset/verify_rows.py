@@ -59,13 +59,13 @@ class Rows:
 
 @lru_cache(maxsize=256)
 def tile_named(tile_name: str) -> TileName:
-    """A tile's name, taken apart; BadName if it is none."""
+    """Return a tile's parsed name. Raise BadName if it is malformed."""
     return TileName.parse(tile_name)
 
 
 @lru_cache(maxsize=256)
 def rule_square(tile_name: str, side_m: int) -> Square:
-    """The square of a tile as its MGRS name says; BadName if there is no such square."""
+    """Return the square of a tile by its MGRS name. Raise BadName if there is no such square."""
     return tile_square(tile_named(tile_name), side_m)
 
 

@@ -47,10 +47,7 @@ def write_list(rows: Iterable[tuple[str, str]], path: Path) -> str:
 
 
 def read_list(path: Path, remedy: str) -> Iterator[tuple[int, str, str]]:
-    """Line number, name and sha256 of each row of a list, in its order.
-
-    BadInput, with `remedy`, if it has other columns or cannot be read; names and hashes are not looked at.
-    """
+    """Yield line number, name and sha256 of each row of a hash list, in its order."""
     try:
         for number, (name, sha256) in given.rows(path, COLUMNS):
             yield number, name, sha256

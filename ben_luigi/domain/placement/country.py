@@ -76,10 +76,7 @@ def read_borders(path: Path) -> dict[str, shapely.Geometry]:
 
 
 def read_all(path: Path) -> list[tuple[str, shapely.Geometry]]:
-    """Name and polygon (longitude, latitude in EPSG:4326) of every country in the file, by name.
-
-    BadInput if one has no geometry. They are good enough to be drawn: `read_borders` looks closer at the ten.
-    """
+    """Return name and polygon (longitude, latitude in EPSG:4326) of every country in the file, by name."""
     found = []
     for feature in _json(path)["features"]:
         try:

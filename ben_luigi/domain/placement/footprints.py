@@ -42,5 +42,5 @@ def outline(epsg: int, edges: Sequence[float], to_epsg: int, most_m: float) -> s
 
 @lru_cache(maxsize=16)
 def transformer(epsg: int, to_epsg: int) -> Transformer:
-    """From one CRS to another, x before y, longitude before latitude."""
+    """Return the transformation from one CRS to another, x before y, longitude before latitude."""
     return Transformer.from_crs(epsg, to_epsg, always_xy=True)

@@ -1,8 +1,8 @@
-"""Where a tile lies, how it is cut into patches, and the split of each patch.
+"""Compute where a tile lies, how it is cut into patches, and the split of each patch.
 
 A *tile* is a square of `side_m` metres (109,800 on real products) in a UTM zone; its upper-left corner follows from its
 MGRS square. A *patch* is a square of 1200 m in a regular grid from that corner; `x` counts east and `y` south, both
-from 0. Patches are listed x first, then y: the order of their ids.
+from 0. Patches are listed in the order of x, then y, which is the order of their ids.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ class Square:
         return self.left, self.bottom, self.right, self.top
 
     def corner(self, x: int, y: int) -> tuple[float, float]:
-        """West and north edge, metres, of the patch at column `x` and row `y` of the square."""
+        """Return west and north edge, in metres, of the patch at column `x` and row `y` of the square."""
         return self.left + x * PATCH_M, self.top - y * PATCH_M
 
     def patch(self, x: int, y: int) -> Square:
-        """The square of the patch at column `x` and row `y` of the square."""
+        """Return the square of the patch at column `x` and row `y` of the square."""
         return Square(*self.corner(x, y), PATCH_M, self.epsg)
 
     def patch_edges(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """West, south, east and north edge, metres, of the patches at columns `x` and rows `y`: (patch, 4), float64."""
+        """Return west, south, east and north edge, in metres, of the patches at (`x`, `y`): (patch, 4), float64."""
         left, top = self.left + x * float(PATCH_M), self.top - y * float(PATCH_M)
         return np.stack([left, top - PATCH_M, left + PATCH_M, top], axis=1)
 
@@ -152,23 +152,23 @@ class PatchGrid:
         return self.square.patch_edges(self.x, self.y)
 
     def positions(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """The positions in this grid's arrays of the patches at columns `x` and rows `y`, int64."""
+        """Return the positions in this grid's arrays of the patches at columns `x` and rows `y`, int64."""
         return np.asarray(np.asarray(x, dtype="int64") * self.patches_a_side + y)
 
     def position(self, x: int, y: int) -> int:
-        """The position in this grid's arrays of the patch at column `x` and row `y`."""
+        """Return the position in this grid's arrays of the patch at column `x` and row `y`."""
         return x * self.patches_a_side + y
 
     def columns_rows(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The columns and the rows of the patches at `positions` in this grid's arrays, int64."""
+        """Return columns and rows of the patches at `positions` in this grid's arrays, int64."""
         return np.divmod(positions, self.patches_a_side)
 
     def image(self, values: Sequence[int]) -> np.ndarray:
-        """Values of the patches, in the order of this grid's arrays, as an image: (row, col)."""
+        """Return the values of the patches, given in the order of this grid's arrays, as an image: (row, col)."""
         return np.asarray(values).reshape(self.patches_a_side, self.patches_a_side).T
 
     def place(self, left: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The columns and the rows of the patches that corners (west, north, metres) lie in, int64.
+        """Return columns and rows of the patches that corners (west, north, in metres) lie in, int64.
 
         They may be outside of the grid.
         """
@@ -210,7 +210,7 @@ class PatchGrid:
 
 
 def pixel_window(x: int, y: int, side_px: int) -> tuple[slice, slice]:
-    """Rows and columns of the patch at (x, y) in an image of its tile that has `side_px` pixels per patch and axis."""
+    """Return rows and columns of the patch at (x, y) in an image of its tile with `side_px` pixels per patch side."""
     return slice(y * side_px, (y + 1) * side_px), slice(x * side_px, (x + 1) * side_px)
 
 

@@ -182,5 +182,5 @@ def _encoded(
 
 
 def patch_square(patch: PatchId, grid: PatchGrid) -> Square:
-    """The square of a patch on the ground."""
+    """Return the square of a patch on the ground."""
     return grid.square.patch(patch.x, patch.y)

@@ -62,7 +62,7 @@ def _projected(polygon: shapely.Geometry) -> shapely.Geometry:
 
 
 def _to_map(points: np.ndarray, epsg: int) -> tuple[np.ndarray, np.ndarray]:
-    """East and south on the map, kilometres, of points (point, xy) in a CRS."""
+    """Return east and south on the map, in kilometres, of points (point, xy) in a CRS."""
     east, north = transformer(epsg, EQUAL_AREA).transform(*points.T)
     return np.asarray(east) / 1000 - _WEST, _NORTH - np.asarray(north) / 1000
 

@@ -112,7 +112,7 @@ def facts(tile: Tile) -> list[tuple[str, str]]:
 
 
 def came_from(l1c: Mapping[str, Any]) -> str:
-    """Where a product came from, as `google (61 files), cdse (1 file)`; of a zip, its source."""
+    """Return the sources of a product, such as `google (61 files), cdse (1 file)`; for a zip, its source."""
     counts = l1c.get("sources", {})
     files = ", ".join(f"{source} ({count:,} file{'s' * (count != 1)})" for source, count in counts.items())
     return files or str(l1c.get("source", ""))
