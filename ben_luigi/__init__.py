@@ -11,5 +11,5 @@ surroundings.shut_out()  # before anything loads a C library
 
 from ben_luigi import signals  # noqa: E402  # for Ctrl-C while all the rest is loaded
 
-if not signals.STARTS_PROGRAM:  # which loads it when a command needs it
+if not signals.STARTS_PROGRAM:  # the program loads it when a command needs it
     from ben_luigi import pipeline as pipeline

@@ -1,4 +1,4 @@
-"""`python -m ben_luigi COMMAND`: the same as `ben-luigi COMMAND`."""
+"""Run `python -m ben_luigi COMMAND`, which is the same as `ben-luigi COMMAND`."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""The sections of `luigi.cfg`, and the few things that follow from several options together.
+"""Declare the sections of `luigi.cfg`, and the few values that follow from several options together.
 
-Relative paths are from the current folder. Ranges stand here and nowhere else: the checks of the configuration and the
-table of `docs/configuration.md` come from these declarations.
+Relative paths are relative to the current folder. Ranges are declared here and nowhere else: the checks of the
+configuration and the table of `docs/configuration.md` are made from these declarations.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from ben_luigi.domain.vocabulary import (
 _PACKAGE = Path(__file__).resolve().parent
 TRACKED_ARTIFACTS = next(
     folder / "tracked_artifacts"
-    for folder in (_PACKAGE, _PACKAGE.parent)  # as the wheel has it; as a checkout has it
+    for folder in (_PACKAGE, _PACKAGE.parent)  # in a wheel; in a checkout
     if (folder / "tracked_artifacts").is_dir()
 )
 
 _SEN2COR_GB = 6
 """Memory that one conversion may need."""
 
-_TILES = "keys as 33UUP_20170613"
+_TILES = "keys such as 33UUP_20170613"
 _CDSE = "dataspace.copernicus.eu"
 _SAMPLE_SOURCES = ("folder", "cdse")
 _ACCOUNT = ("CDSE_USER", "CDSE_PASSWORD")
 
 
 class _Section(luigi.Config):
-    """A section that shows what is secret in it to nobody who prints it."""
+    """A section whose text never shows the secrets in it."""
 
     def __repr__(self) -> str:
-        values = self.to_str_params()  # which leaves out what is private
+        values = self.to_str_params()  # without private ones
         return f"{self.get_task_family()}({', '.join(f'{name}={value}' for name, value in values.items())})"
 
     __str__ = __repr__
@@ -72,7 +72,7 @@ class dataset(_Section):  # noqa: N801 (the name of the section)
 
 
 class inputs(_Section):  # noqa: N801
-    """Paths of the inputs. What is not given, and is pinned, is fetched."""
+    """Paths of the inputs. Pinned inputs that are not given are fetched."""
 
     tile_names_csv: str = PathName(description="CSV of v1 patch name, L1C product name, link")
     l1c_dir: str = PathName(description="L1C zips or .SAFE folders: start there, with the tiles in it")
@@ -85,7 +85,7 @@ class inputs(_Section):  # noqa: N801
     s1_md5: str = Text(
         pattern="[0-9a-fA-F]{32}",
         allowed="32 hexadecimal digits",
-        description="md5 of that .tar.gz; by default of the published one",
+        description="md5 of that .tar.gz; by default that of the published one",
     )
     s1s2_mapping_csv: str = PathName(description="CSV of v1 S2 patch name, S1 patch name")
     snow_csv: str = PathName(description="list of v1 names of patches with seasonal snow")
@@ -103,15 +103,15 @@ class sources(_Section):  # noqa: N801
     order: str = Words(
         known=SOURCES,
         default=", ".join(SOURCES),
-        description="sources of products, in the order in which they are asked; what is left out is not asked",
+        description="sources of products, in the order in which they are asked; others are not asked",
     )
     google_url: str = WebAddress(description="public bucket with the layout of Google's; by default Google's")
     mirrors: str = Words(
         fits=lambda text: re.fullmatch(MIRROR, text) is not None,
         allowed="URLs with {name} in them, and {zone}, {band}, {square} as needed",
-        description="mirrors of one's own: URL templates of a product's folder",
+        description="your own mirrors: URL templates of a product's folder",
     )
-    parallel: int = Whole(default=8, least=1, most=16, description="files at once, over all products that are fetched")
+    parallel: int = Whole(default=8, least=1, most=16, description="number of files fetched at once, over all products")
 
 
 class cdse(_Section):  # noqa: N801
@@ -120,25 +120,27 @@ class cdse(_Section):  # noqa: N801
     catalogue_url: str = WebAddress(description="OData root of the catalogue")
     token_url: str = WebAddress(description="OpenID Connect token endpoint")
     download_url: str = WebAddress(description="OData root of the downloads")
-    user: str = Text(description="account; else from the environment, CDSE_USER")
-    password: str = Text(secret=True, description="else from the environment, CDSE_PASSWORD")
+    user: str = Text(description="account; by default the environment variable CDSE_USER")
+    password: str = Text(secret=True, description="its password; by default the environment variable CDSE_PASSWORD")
     parallel: int = Whole(default=1, least=1, most=4, description="downloads at once over all workers and hosts")
     credentials: str = PathName(
         default="~/.config/ben_luigi/netrc", description="netrc-style file, mode 0600, with the account by host"
     )
-    tries: int = Whole(default=3, least=1, description="tries a tile, over reruns and hosts, before it rests")
-    pause_s: float = Real(default=30.0, description="pause after the first failed try in seconds; doubles each time")
-    cool_down_h: float = Real(default=6.0, description="hours that a tile rests after its tries")
-    bandwidth_mb_s: float = Real(default=0.0, description="MB/s of all downloads together; 0: no limit")
+    tries: int = Whole(default=3, least=1, description="attempts per tile, over reruns and hosts, before it rests")
+    pause_s: float = Real(
+        default=30.0, description="seconds of pause after the first failed attempt; it doubles each time"
+    )
+    cool_down_h: float = Real(default=6.0, description="hours that a tile rests after its last attempt")
+    bandwidth_mb_s: float = Real(default=0.0, description="limit in MB/s for all downloads together; 0: no limit")
     accept_superseded: bool = Switch(default=False, description="take a reprocessed product where the original is gone")
 
 
 class sen2cor(_Section):  # noqa: N801
     """The external program that converts L1C to L2A."""
 
-    executable: str = PathName(description="path of L2A_Process; else from PATH")
+    executable: str = PathName(description="path of L2A_Process; by default the one on PATH")
     any_version: bool = Switch(
-        default=False, description="take another version than 2.11, which made the published data"
+        default=False, description="accept other versions than 2.11, which made the published data"
     )
     parallel: int = Whole(default=0, description="conversions at once; 0: half of the cores, as far as memory allows")
 
@@ -150,14 +152,14 @@ class database(_Section):  # noqa: N801
         secret=True,
         pattern="postgres(ql)?([+][a-z0-9]+)?://.*",
         allowed="postgresql://user:password@host:port/name",
-        description="the user's own server; else the pipeline's own one in data_dir",
+        description="your own server; by default an embedded one in data_dir",
     )
 
 
 class tile:  # noqa: N801
     """What a tile must look like.
 
-    Not a luigi.Config, whose options `--tile-...` would make the `--tile` of the tasks ambiguous.
+    This is not a luigi.Config, whose options `--tile-...` would make the `--tile` of the tasks ambiguous.
     """
 
     side_m: int = Whole(default=TILE_SIDE_M, least=PATCH_M, description="side of a tile in metres")
@@ -177,11 +179,11 @@ class archive(_Section):  # noqa: N801
     """The archives."""
 
     level: int = Whole(default=6, least=1, most=22, description="zstd level")
-    keep_tar: bool = Switch(default=False, description="write the uncompressed .tar too, into archives/")
+    keep_tar: bool = Switch(default=False, description="also write the uncompressed .tar to archives/")
 
 
 class subset(_Section):  # noqa: N801
-    """Which patches of the tiles to take; all, into `dataset/`, if nothing is said."""
+    """Which patches to select; without any condition, all patches go into `dataset/`."""
 
     name: str = Text(
         default="subset",
@@ -196,10 +198,12 @@ class subset(_Section):  # noqa: N801
     labels: str = Words(
         separator=";",
         allowed="classes of the nomenclature, separated by ;",
-        description="labels, of which a patch has one at least",
+        description="labels; a patch needs at least one of them",
     )
-    area: str = Area(description="the area that a patch has to meet")
-    sample: int = Whole(default=0, description="how many patches to take of these, so that each class occurs; 0: all")
+    area: str = Area(description="area that a patch must intersect")
+    sample: int = Whole(
+        default=0, description="number of patches to draw from these, so that each class occurs; 0: all"
+    )
 
 
 class metadata(_Section):  # noqa: N801
@@ -210,32 +214,34 @@ class metadata(_Section):  # noqa: N801
         default=str(TRACKED_ARTIFACTS / "nomenclature.toml"), description="classes and their CLC codes"
     )
     unlabeled_limit: float = Real(
-        default=0.25, most=1, description="a patch keeps its labels if less than this part of it is unlabelled"
+        default=0.25, most=1, description="a patch keeps its labels if less than this fraction of it is unlabelled"
     )
 
 
 class retention(_Section):  # noqa: N801
-    """What is kept of that from which nothing more has to be made."""
+    """What is kept after everything that needs it has been made."""
 
     l1c: str = Choice(choices=("keep", "delete-after-l2a"), description="the downloaded L1C products")
     l2a: str = Choice(choices=("keep", "delete-after-cut"), description="the L2A products that Sen2Cor made")
     parts: str = Choice(
         choices=("keep", "delete-after-archive"),
-        description="what an archive was joined of, and the S1 patches collected from the .tar.gz",
+        description="the parts of an archive, and the S1 patches collected from the .tar.gz",
     )
 
 
 class cron(_Section):  # noqa: N801
-    """What `ben-luigi cron-rerun` keeps, and whom it tells of a change for the worse."""
+    """How many logs `ben-luigi cron-rerun` keeps, and who is notified when things get worse."""
 
-    keep_logs: int = Whole(default=100, least=1, description="logs of so many runs are kept")
+    keep_logs: int = Whole(default=100, least=1, description="number of runs whose logs are kept")
     mail_to: str = Text(
         pattern=r"\S+@\S+",
         allowed="an address, name@host",
-        description="address of the mail; else what is said goes to cron's own mail",
+        description="address of the mail; by default the notice is printed, and cron mails it",
     )
     smtp: str = Text(
-        pattern=r"\S+:\d{1,5}", allowed="host:port", description="server that takes the mail; else the program sendmail"
+        pattern=r"\S+:\d{1,5}",
+        allowed="host:port",
+        description="server that takes the mail; by default the program sendmail",
     )
     webhook: str = WebAddress(secret=True, description='URL that takes a POST of {"text": ...}')
 
@@ -244,22 +250,22 @@ SECTIONS: dict[str, type] = {
     section.__name__: section
     for section in (dataset, inputs, sources, cdse, sen2cor, database, tile, archive, subset, metadata, retention, cron)
 }
-"""All of ours, by name, in the order of `luigi.cfg`."""
+"""All sections of this project, by name, in the order of `luigi.cfg`."""
 
 
 def options_of(section: type) -> dict[str, Any]:
-    """The options of a section, by name: parameters of Luigi's."""
+    """Return the options of a section, by name; they are Luigi parameters."""
     return {name: value for name, value in vars(section).items() if isinstance(value, luigi.Parameter)}
 
 
 def value(option: str) -> Any:
-    """What an option says, by section and name: `archive.level`."""
+    """Return the value of an option, given as section and name: `archive.level`."""
     section, _, name = option.partition(".")
     return getattr(globals()[section](), name)
 
 
 def result_options() -> dict[str, Any]:
-    """The options that results are made from, or removed by, with their values: `archive.level` and so on."""
+    """Return the options, with values, that results depend on or are removed by: `archive.level` and so on."""
     sections = (dataset, inputs, tile, archive, subset, metadata, retention)
     options = [f"{section.__name__}.{name}" for section in sections for name in options_of(section)]
     options += ["sen2cor.any_version", "cdse.catalogue_url", "cdse.accept_superseded"]
@@ -267,30 +273,30 @@ def result_options() -> dict[str, Any]:
 
 
 def data_dir() -> Path:
-    """The folder of everything that the pipeline makes, absolute."""
+    """Return the absolute path of the folder of everything that the pipeline makes."""
     return Path(dataset().data_dir).expanduser().absolute()
 
 
 def selection() -> dict[str, str]:
-    """What `[subset]` says, by option; empty for all patches."""
+    """Return the values of `[subset]`, by option; empty for all patches."""
     options = subset()
     values = {name: str(getattr(options, name) or "") for name, _ in subset.get_params() if name != "name"}
     return {name: text for name, text in values.items() if text}
 
 
 def result_folder() -> str:
-    """The folder of the finished dataset, relative to `data_dir()`: `dataset`, or `subsets/<name>`."""
+    """Return the folder of the finished dataset, relative to `data_dir()`: `dataset`, or `subsets/<name>`."""
     return f"subsets/{subset().name}" if selection() else "dataset"
 
 
 def parts_folder() -> str:
-    """The folder of what its archives are joined from, relative to `data_dir()`."""
+    """Return the folder of the parts of its archives, relative to `data_dir()`."""
     return f"archives/{result_folder()}" if selection() else "archives"
 
 
 @lru_cache(maxsize=1)
 def is_sample() -> bool:
-    """Whether the run is on the sample world; found once, since it is asked for each target."""
+    """Return whether the run is on the sample world; cached, since every target asks for it."""
     return _names_nothing_real()
 
 
@@ -307,33 +313,33 @@ def _names_nothing_real() -> bool:
 
 @lru_cache(maxsize=64)
 def given_input(option: str) -> Path | None:
-    """The path that `[inputs] option` gives, absolute, or None; found once."""
+    """Return the path that `[inputs] option` gives, absolute, or None; cached."""
     path = str(getattr(inputs(), option))
     return Path(path).expanduser().absolute() if path else None
 
 
 def selected_tiles() -> list[str]:
-    """The tile keys of `[dataset] tiles`; empty for all."""
+    """Return the tile keys of `[dataset] tiles`; empty for all."""
     return str(dataset().tiles).replace(",", " ").split()
 
 
 def catalogue_url() -> str:
-    """OData root of the catalogue."""
+    """Return the OData root of the catalogue."""
     return str(cdse().catalogue_url) or f"https://catalogue.{_CDSE}/odata/v1"
 
 
 def token_url() -> str:
-    """OpenID Connect token endpoint."""
+    """Return the OpenID Connect token endpoint."""
     return str(cdse().token_url) or f"https://identity.{_CDSE}/auth/realms/CDSE/protocol/openid-connect/token"
 
 
 def download_url() -> str:
-    """OData root of the downloads."""
+    """Return the OData root of the downloads."""
     return str(cdse().download_url) or f"https://download.{_CDSE}/odata/v1"
 
 
 def source_order() -> list[str]:
-    """The sources of products that are asked, in their order; on the sample world those that it has."""
+    """Return the sources of products to ask, in their order; on the sample world those that it has."""
     order = str(sources().order or ", ".join(SOURCES)).replace(",", " ").split()
     return [name for name in order if name in _SAMPLE_SOURCES or not is_sample()]
 
@@ -345,35 +351,38 @@ def needs_account() -> bool:
 
 
 def google_url() -> str:
-    """Address of the public bucket."""
+    """Return the address of the public bucket."""
     return str(sources().google_url).rstrip("/") or GOOGLE_URL
 
 
 def mirrors() -> list[str]:
-    """The URL templates of the user's own mirrors."""
+    """Return the URL templates of the user's mirrors."""
     return str(sources().mirrors).replace(",", " ").split()
 
 
 def account_environment() -> dict[str, str]:
-    """User and password at CDSE by the names of their environment variables; the configuration's come first."""
+    """Return user and password at CDSE by the names of their environment variables.
+
+    The configuration takes precedence.
+    """
     given = dict(zip(_ACCOUNT, (str(cdse().user), str(cdse().password)), strict=True))
     return {name: value or os.environ.get(name, "") for name, value in given.items()}
 
 
 def downloads_at_once() -> int:
-    """How many downloads may run at once, over all hosts."""
+    """Return how many downloads may run at once, over all hosts."""
     return int(cdse().parallel)
 
 
 def workers() -> int:
-    """How many tasks this process runs at once: `--workers`, or what `[core]` says."""
+    """Return how many tasks this process runs at once: `--workers`, or the value in `[core]`."""
     return int(luigi.interface.core().workers)
 
 
 def sen2cor_at_once() -> int:
-    """How many conversions may run at once: half of the cores by default, and no more than memory allows.
+    """Return how many conversions may run at once: by default half of the cores, limited by memory.
 
-    On the sample world one a core: its stand-in is light.
+    On the sample world it is one per core, since the stand-in for Sen2Cor is light.
     """
     cores = machine.cores()
     if _names_nothing_real():
@@ -383,15 +392,15 @@ def sen2cor_at_once() -> int:
 
 
 def lock_folder() -> Path:
-    """Where Luigi notes which commands run on this host."""
+    """Return the folder where Luigi records which commands run on this host."""
     return data_dir() / "locks" / socket.gethostname()
 
 
 def lock_this_command() -> None:
-    """Have Luigi refuse to run the same command twice on this host, unless `[core] no_lock` says otherwise.
+    """Let Luigi refuse to run the same command twice on this host, unless `[core] no_lock` says otherwise.
 
-    Its lock is a file that it makes writable for everybody, so nobody else may enter the folder. PipelineError if it is
-    somebody else's, and neither ours nor of whom the data folder belongs to.
+    Luigi makes its lock file writable for everybody, so nobody else may enter the folder. Raise PipelineError if it
+    belongs neither to this user nor to the owner of the data folder.
     """
     if ("core", "no_lock") in _set_by_us:
         folder = lock_folder()
@@ -404,11 +413,12 @@ _set_by_us: set[tuple[str, str]] = set()
 
 
 def set_defaults() -> None:
-    """Tell Luigi what follows from our options, unless its own sections say otherwise.
+    """Set those of Luigi's options that follow from ours, unless its own sections say otherwise.
 
-    The local scheduler's resources: how many downloads and conversions may run at once. What surrounds each task, and
-    that it has a process of its own even with one worker: so the main process can be stopped at any moment. And where
-    Luigi's lock of a command is, which only `ben-luigi run` takes: the folder must be there. luigid is asked directly.
+    They are the resources of the local scheduler (how many downloads and conversions may run at once); the context
+    around each task; that each task has a process of its own even with one worker, so that the main process can be
+    stopped at any moment; and the folder of Luigi's lock, which only `ben-luigi run` takes. luigid is reached without a
+    proxy.
     """
     settings, core = luigi.configuration.get_config(), luigi.interface.core()
     surroundings.never_proxied(str(core.scheduler_host), urlsplit(str(core.scheduler_url)).hostname or "localhost")

@@ -1,4 +1,4 @@
-"""The exit codes of all commands: one table, from which their help and `docs/troubleshooting.md` are made."""
+"""Define the exit codes of all commands in one table, from which their help and `docs/troubleshooting.md` are made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ExitCode(IntEnum):
     meaning: str
 
     def __new__(cls, value: int, meaning: str) -> Self:
-        """An integer with words."""
+        """Return an integer with words."""
         code = int.__new__(cls, value)
         code._value_ = value
         code.meaning = meaning
@@ -33,7 +33,7 @@ STOPPED = (ExitCode.TERMINAL_CLOSED, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 
 
 def table() -> str:
-    """All of them as a table in Markdown: `python -m ben_luigi.exit_codes` prints it."""
+    """Return all of them as a Markdown table; `python -m ben_luigi.exit_codes` prints it."""
     rows = [f"| {code.value} | {code.meaning} |" for code in ExitCode]
     return "\n".join(["| Exit code | Meaning |", "| --- | --- |", *rows]) + "\n"
 

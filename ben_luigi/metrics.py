@@ -1,7 +1,7 @@
-"""What Prometheus reads at `/metrics` of luigid: Luigi's own counters by task, and bytes and failures by kind.
+"""Export metrics for Prometheus at `/metrics` of luigid: Luigi's own counters by task, and bytes and failures by kind.
 
-Luigi counts what was started, done and failed, and the seconds that it took: `luigi_task_done_total` of the family
-`CutPatches` are the tiles that were cut.
+Luigi counts started, done and failed tasks, and their seconds: `luigi_task_done_total` of the family `CutPatches` is
+the number of tiles that were cut.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _RAISED = re.compile(r"^(?:\w+\.)*([A-Z]\w+)(?::|$)", re.MULTILINE)
 
 
 class Collector(PrometheusMetricsCollector):
-    """Luigi's collector, and two counters more."""
+    """Luigi's collector with two more counters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Collector(PrometheusMetricsCollector):
         )
 
     def handle_task_failed(self, task: Any) -> None:
-        """Count the failure by the kind of error that its explanation, a traceback, ends in."""
+        """Count the failure by the kind of error at the end of its explanation, which is a traceback."""
         super().handle_task_failed(task)
         self._failures.labels(family=task.family, kind=kind_of(str(task.expl or ""))).inc()
 
@@ -42,7 +42,7 @@ class Collector(PrometheusMetricsCollector):
 
 
 def kind_of(traceback: str) -> str:
-    r"""The class of the error, as far as it is one of ours or Python's own; a worker that died says nothing.
+    r"""Return the class of the error, if it is one of ours or Python's own; "unknown" without a traceback.
 
     >>> kind_of("Traceback (most recent call last):\n  ...\nben_luigi.domain.errors.BadInput: input clc_gpkg; found: -")
     'BadInput'

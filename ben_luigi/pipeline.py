@@ -1,8 +1,8 @@
-"""All of the pipeline: the configuration, checked and given to Luigi, then every task."""
+"""Load the whole pipeline: check the configuration and pass it to Luigi, then import every task."""
 
 from ben_luigi.configuration import loading
 
-loading.load()  # before all that takes seconds to load
+loading.load()  # before everything that takes seconds to load
 
 from ben_luigi import config  # noqa: E402
 from ben_luigi.stages import export as export  # noqa: E402

@@ -1,4 +1,4 @@
-"""`ben-luigi COMMAND`: which command is asked for. Its own help and version load nothing that takes time."""
+"""Run `ben-luigi COMMAND`: find the command that is asked for. Help and version load nothing that takes time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ben_luigi.domain.errors import BadName, printable
 
 _TEXT = """`ben-luigi COMMAND`: rebuild BigEarthNet v2 from its sources.
 
-`ben-luigi COMMAND --help` says more of each command. LUIGI_CONFIG_PATH names your own configuration.
+`ben-luigi COMMAND --help` explains a command. LUIGI_CONFIG_PATH names your own configuration file.
 """
 
 
 def console() -> int:
-    """The console script: the installed package in a Python of its own, which neither PYTHONPATH nor a locale reaches.
+    """Run the installed package in an isolated Python, out of reach of PYTHONPATH and the locale (the console script).
 
-    A package that is not installed in the environment, but found by PYTHONPATH or for one user, is run as it is.
+    A package that is not installed in the environment, but found by PYTHONPATH or in the user's site, runs as it is.
     """
     installed = Path(sysconfig.get_path("purelib"), ben_luigi.__name__, "__main__.py")
     if installed.is_file() and not sys.flags.isolated:
@@ -36,7 +36,7 @@ def console() -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command that is asked for, and give its exit code."""
+    """Run the command that is asked for, and return its exit code."""
     terminal.outlive_readers()
     used = command.parser(command.PROGRAM, _TEXT)
     used.usage = f"{command.PROGRAM} [-h] [--version] COMMAND [ARGUMENTS...]"
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def load(name: str) -> Any:
-    """The module of a command, once the configuration has been checked and all tasks are known."""
+    """Return the module of a command, once the configuration has been checked and all tasks are known."""
     import_module(f"{ben_luigi.__name__}.pipeline")
     return import_module(f"{ben_luigi.__name__}.commands.{COMMANDS[name][0]}")
 

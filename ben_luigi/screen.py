@@ -1,12 +1,11 @@
-"""The one process that writes to the terminal while there are bars: lines, and below them the bars of all processes.
+"""Write log lines, and below them the progress bars of all processes, from a single process.
 
-It is a program of its own, `python screen.py`, started before anything forks: a thread of a process that forks would
-hold the lock of standard error at that moment, for which its child would wait at its end, for ever. It reads packets
-(JSON) from the socket that is its standard input, until nobody can send any, and writes to standard error.
+It is a program of its own, `python screen.py`, started before anything forks: a process forked while a thread holds the
+lock of standard error would wait for that lock at its end for ever. It reads packets (JSON) from the socket that is its
+standard input until all senders have closed it, and writes to standard error.
 
-Above the bars stands one line for the whole run. What it shows is written whole, in one go. The cursor rests at the
-first letter of that, so that a `^C` that the terminal shows there breaks no line, and a terminal that has become
-narrower is cleared from there on.
+Above the bars is one line for the whole run. Each update is written at once. The cursor rests at its first character,
+so that a `^C` echoed by the terminal breaks no line, and a terminal that has become narrower is cleared from there.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ _LOOK_S = 1.0
 _COLUMNS = 100
 _LEAST_BAR = 10
 _NARROW = "{desc} {percentage:3.0f} %|{bar}| {remaining} left"
-"""The words of a bar where those of its own leave it no room."""
+"""The format of a bar whose own format does not fit."""
 _CLEAR = "\r\x1b[J"  # from here to the end of the screen
 
 
 class _Nowhere:
-    """What tqdm writes to: of it only the words of a bar, and its rate, are taken."""
+    """The file that tqdm writes to; only the text and the rate of a bar are used."""
 
     encoding = sys.stderr.encoding
 
@@ -61,7 +60,7 @@ class _Task:
 
 
 class Overall:
-    """The one line for the whole run: how many of its tasks are done, how many run, and how long the rest will take."""
+    """The line for the whole run: how many of its tasks are done, how many run, and how long the rest will take."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, _Task] = {}
@@ -70,11 +69,14 @@ class Overall:
         self._took_s: dict[str, list[float]] = {}
 
     def expect(self, usual_s: Mapping[str, float], at_once: Mapping[str, int]) -> None:
-        """Take what a task of each kind usually takes, in seconds, and how many of a kind run at once; "" for all."""
+        """Set the usual duration of a task of each kind, in seconds, and how many of a kind run at once.
+
+        "" stands for all.
+        """
         self._usual_s, self._at_once = usual_s, at_once
 
     def note(self, key: str, family: str, state: str, pid: int = 0, seconds: float | None = None) -> None:
-        """Take that a task is in a state; that one waits is of no interest once more of it is known."""
+        """Note the state of a task; that it waits does not replace a later state."""
         known = self._tasks.setdefault(key, _Task(family, WAITS))
         if state != WAITS:
             known.state, known.pid = state, pid
@@ -82,13 +84,13 @@ class Overall:
             self._took_s.setdefault(family, []).append(seconds)
 
     def drop_dead(self, lives: Callable[[int], bool]) -> None:
-        """A process that has ended without a word runs nothing: its task waits for another, or needs others first."""
+        """Reset the tasks of processes that have died: they wait for another process, or for other tasks."""
         for task in self._tasks.values():
             if task.state == RUNS and not lives(task.pid):
                 task.state = WAITS
 
     def line(self) -> str:
-        """As `31 of 85 tasks, 4 running, about 9 h left`; empty while no task is known."""
+        """Return, for example, `31 of 85 tasks, 4 running, about 9 h left`; empty while no task is known."""
         if not self._tasks:
             return ""
         states = Counter(task.state for task in self._tasks.values())
@@ -98,7 +100,10 @@ class Overall:
         return ", ".join([*parts, *([f"{_about(left_s)} left"] if left_s else [])])
 
     def _left_s(self) -> float:
-        """Seconds to the end: of the busiest kind alone, or of all together; 0 where nothing is known to tell it by."""
+        """Return the seconds to the end: those of the busiest kind, or of all together.
+
+        0 if they cannot be estimated.
+        """
         left = Counter(task.family for task in self._tasks.values() if task.state in (WAITS, RUNS))
         means = {family: self._mean_s(family) for family in left}
         by_family = {family: number * means[family] for family, number in left.items()}
@@ -124,7 +129,7 @@ def _about(seconds: float) -> str:
 
 
 class Screen:
-    """Lines and bars, as the packets that come say."""
+    """Lines and bars, as described by the packets received."""
 
     def __init__(self, receiver: socket.socket) -> None:
         self._receiver = receiver
@@ -134,10 +139,10 @@ class Screen:
         self._is_drawn = False
         self._looked_s = time.monotonic()
         self._open = True
-        tqdm.monitor_interval = 0  # it would be a thread
+        tqdm.monitor_interval = 0  # it would start a thread
 
     def run(self) -> None:
-        """Show what comes, until the end of it."""
+        """Show what arrives, until the senders are done."""
         while self._open:
             for message in self._received():
                 self._do(message)
@@ -147,7 +152,7 @@ class Screen:
         self._draw()
 
     def _received(self) -> list[dict[str, Any]]:
-        """What has come, waited for a moment; a terminal that is slower than what comes is shown less often."""
+        """Return what has arrived within a moment; if the terminal is slow, updates are shown less often."""
         found: list[dict[str, Any]] = []
         self._receiver.settimeout(_LOOK_S)
         with suppress(TimeoutError, BlockingIOError):
@@ -176,7 +181,7 @@ class Screen:
         self, bar: str, pid: int, name: str, done: float, total: float | None, unit: str, bar_format: str
     ) -> None:
         shown = self._bars[bar][1] if bar in self._bars else None
-        if shown is None or done < shown.n:  # begun, or begun again
+        if shown is None or done < shown.n:  # started, or restarted
             shown = tqdm(
                 desc=name,
                 initial=done,
@@ -192,7 +197,7 @@ class Screen:
         shown.update(done - shown.n)
 
     def _drop_dead(self) -> None:
-        """A process that was killed takes no bar away."""
+        """Remove the bars of processes that were killed."""
         if time.monotonic() - self._looked_s < _LOOK_S:
             return
         self._looked_s = time.monotonic()
@@ -208,7 +213,7 @@ class Screen:
         shown = [disp_trim(line, width) for line in whole]
         shown += [_bar_line(bar, width) for _, bar in list(self._bars.values())[:room]]
         if not (self._lines or shown or self._is_drawn):
-            return  # what others write there is left alone
+            return  # leave the output of other programs alone
         self._is_drawn = bool(shown)
         back = "\x1b[A" * (len(shown) - 1) + "\r" if shown else ""
         _write(_CLEAR + "".join(f"{line}\n" for line in self._lines) + "\n".join(shown) + back)
@@ -216,7 +221,7 @@ class Screen:
 
 
 def _bar_line(bar: tqdm[Any], width: int) -> str:
-    """A bar that is so wide: where there is no room for all, its amounts go first, then the middle of its name."""
+    """Return a bar of this width; if it does not fit, drop its amounts first, then shorten the middle of its name."""
     if not bar.total:
         bar.ncols = width
         return disp_trim(str(bar), width)
@@ -233,7 +238,7 @@ def _filled(bar: tqdm[Any], bar_format: str, name: str, width: int) -> str:
 
 
 def _shortened(name: str, most: int) -> str:
-    """A name of up to `most` letters: the end tells of what it is as much as the beginning."""
+    """Return a name of up to `most` characters, with its beginning and its end, which both identify it."""
     if len(name) <= most:
         return name
     end = (most - 3) // 2
@@ -256,7 +261,7 @@ def _lives(pid: int) -> bool:
 
 
 def main() -> None:
-    """Show what comes at standard input. What stops the run comes to its end by the run's own end."""
+    """Show what arrives at standard input. Signals are ignored, since this program ends when the run does."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError), socket.socket(fileno=0) as receiver:  # OSError: the terminal is gone

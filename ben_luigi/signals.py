@@ -1,12 +1,12 @@
-"""Ctrl-C, a closed terminal, SIGTERM: a command says in one line that it was stopped, and exits with 128 + the signal.
+"""Stop a command in one line at Ctrl-C, a closed terminal or SIGTERM, with exit code 128 + the signal.
 
-The first of these signals raises SystemExit in the main thread, so that what was begun is undone; others that follow
-do not come in between. Where Python cannot pass that on, as out of what it calls at a fork, it is raised again. Other
-code that catches everything may swallow it, and a library may not return for minutes: so a thread, which the kernel
-wakes by a byte in a pipe whatever the main thread does, ends the process in the end. A forked process has no such
-thread: whoever forked it ends it.
+The first of these signals raises SystemExit in the main thread, so that started work is undone; further signals do not
+interrupt that. Where Python cannot propagate the exception, for example from code called at a fork, it is raised again.
+Other code that catches everything may swallow it, and a library may not return for minutes: so a thread, which the
+kernel wakes by a byte in a pipe whatever the main thread does, finally ends the process. A forked process has no such
+thread; the process that forked it ends it.
 
-This comes before all else that a command loads, and so loads nothing but the standard library.
+This module is loaded before everything else, so it loads nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ consequence = ""
 """What the line says after `stopped by ...`."""
 
 last_resort: Callable[[], None] | None = None
-"""Ends what was begun, in a limited time, where the main thread does not do it."""
+"""Ends started work in a limited time, if the main thread does not."""
 
 _undoing = threading.Event()
 _pipe: tuple[int, int] | None = None  # of this process's thread
 
 
 def catch() -> None:
-    """Catch them from now on, but for those that were ignored from the start, as by `nohup`."""
+    """Handle the signals from now on, except those that were ignored from the start, as by `nohup`."""
     global _pipe
     for number in _SAID:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -59,7 +59,7 @@ def catch() -> None:
 
 
 def undo() -> int:
-    """The main thread ends what was begun, if a signal came: the exit code then, else 0. Nobody else has to."""
+    """Declare that the main thread undoes started work, if a signal came. Return the exit code then, else 0."""
     if came:
         _undoing.set()
     return 128 + came if came else 0
@@ -67,7 +67,7 @@ def undo() -> int:
 
 @contextmanager
 def passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Have another process stopped in place of this one, which waits for it."""
+    """Forward the signals to another process, for which this one waits."""
     before = {number: signal.getsignal(number) for number in _SAID}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -80,7 +80,7 @@ def passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def raised_again(callback: Callable[..., None]) -> Callable[..., None]:
-    """A callback of Luigi, which swallows what it raises: a signal that comes meanwhile stops the run afterwards."""
+    """Wrap a callback of Luigi, which swallows exceptions, so that a signal during it still stops the run."""
 
     @functools.wraps(callback)
     def outlasted(*given: object, **named: object) -> None:
@@ -102,7 +102,7 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 
 def _ignored(unraisable: sys.UnraisableHookArgs) -> None:
-    """An exception that Python cannot pass on. While a process ends there may be others, which help nobody."""
+    """Handle an exception that Python cannot propagate. Others that occur while a process ends help nobody."""
     if not came:
         sys.__unraisablehook__(unraisable)
     elif unraisable.exc_type is SystemExit:
@@ -129,7 +129,7 @@ def _watch(reading: int) -> None:
 
 def _say() -> None:
     if came:
-        with suppress(OSError):  # the terminal may be what has gone
+        with suppress(OSError):  # the terminal may have been closed
             os.write(2, f"stopped by {_SAID[signal.Signals(came)]}{consequence}\n".encode())
 
 
@@ -146,13 +146,13 @@ def _fork() -> None:
 def fill_descriptors() -> None:
     """Open the null device for standard input, output and error where they are closed.
 
-    Else the next file that is opened would take their place, and be written to.
+    Otherwise the next file to be opened would take their place, and be written to.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # POSIX: takes the lowest free descriptor
 
 
 os.register_at_fork(after_in_child=_fork)
@@ -167,7 +167,7 @@ def _starts_program() -> bool:
 
 
 STARTS_PROGRAM = _starts_program()
-"""Whether `python -m ben_luigi` or `ben-luigi` is being started, and not a program that imports this package."""
+"""Whether `python -m ben_luigi` or `ben-luigi` is starting, rather than a program that imports this package."""
 
 if STARTS_PROGRAM:
     fill_descriptors()

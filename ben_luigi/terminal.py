@@ -1,8 +1,8 @@
-"""Bars and log lines on one terminal, from any number of processes.
+"""Show progress bars and log lines of any number of processes on one terminal.
 
-Only one process writes to the terminal, a program of its own (`screen.py`): the others send it each line and how far
-they are, in packets, which arrive whole. So nothing garbles anything, a process that is killed blocks no other, and
-none writes while it forks. Where standard error is no terminal nothing is started, and nothing is drawn.
+Only one process writes to the terminal, a program of its own (`screen.py`); the others send it lines and progress in
+packets, which arrive complete. So output is never garbled, a killed process blocks no other, and none writes while it
+forks. If standard error is not a terminal, nothing is started or drawn.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _PERCENT = "{desc} {percentage:3.0f} %|{bar}| {remaining} left"
 _AMOUNT = "{desc} {percentage:3.0f} %|{bar}| {n_fmt}/{total_fmt}{unit} {rate_fmt}, {remaining} left"
 
 summary_follows = False
-"""Whether what started Luigi says itself, at the end, what there is: so `ben-luigi run` does."""
+"""Whether the program that started Luigi prints the result itself, as `ben-luigi run` does."""
 
 _sender: socket.socket | None = None
 
 
 class _Outliving(io.FileIO):
-    """Standard output or error, written at once and as a whole; what is written after its reader has gone is lost.
+    """Standard output or error, written unbuffered; what is written after its reader has closed it is lost.
 
-    It has no buffer and so no lock, which a thread might hold while its process forks.
+    Without a buffer there is no lock that a thread could hold while its process forks.
     """
 
     def write(self, data: Any, /) -> int:
@@ -44,7 +44,7 @@ class _Outliving(io.FileIO):
         while rest:
             try:
                 rest = rest[os.write(self.fileno(), rest) :]
-            except BlockingIOError:  # another program has made it so
+            except BlockingIOError:  # another program has made it non-blocking
                 select.select([], [self.fileno()], [])
             except OSError:  # a pipe without a reader, a terminal that was closed, a full disk
                 break
@@ -52,7 +52,7 @@ class _Outliving(io.FileIO):
 
 
 def outlive_readers() -> None:
-    """Go on to the end, and to the usual exit code, though whoever reads what is printed stops before: `| head`."""
+    """Continue to the end, with the usual exit code, even if the reader of the output stops early, such as `| head`."""
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is not None:
@@ -68,7 +68,10 @@ def outlive_readers() -> None:
 
 @contextmanager
 def opened() -> Iterator[None]:
-    """Draw what this process and those forked from it have to say, until the end; log lines go above the bars."""
+    """Draw the progress of this process and those forked from it until the end of the block.
+
+    Log lines go above the bars.
+    """
     global _sender
     if not sys.stderr.isatty():
         yield
@@ -88,7 +91,7 @@ def opened() -> Iterator[None]:
 
 
 def _end(screen: subprocess.Popen[bytes]) -> None:
-    """Let what was sent be shown, as long as the terminal takes; for a moment only when the run is stopped."""
+    """Wait until everything sent is shown; only for a moment if the run is being stopped."""
     global _sender
     stopped = sys.exc_info()[0] is not None
     try:
@@ -104,33 +107,36 @@ def _end(screen: subprocess.Popen[bytes]) -> None:
 
 
 def is_open() -> bool:
-    """Whether there is a terminal to draw bars on."""
+    """Return whether there is a terminal to draw bars on."""
     return _sender is not None
 
 
 def show(key: str, name: str, done: float, total: float | None, unit: str) -> None:
-    """Draw the bar `key`, or move it: `done` of `total` in `unit`. Left out where the terminal does not keep up."""
+    """Draw or move the bar `key`: `done` of `total` in `unit`. The update is dropped if the terminal cannot keep up."""
     message = {"bar": key, "name": name, "pid": os.getpid(), "done": round(done), "total": total, "unit": unit}
     _send({**message, "bar_format": bar_format(unit)}, wait=False)
 
 
 def end(key: str) -> None:
-    """Take the bar `key` away."""
+    """Remove the bar `key`."""
     _send({"gone": key})
 
 
 def expect(usual_s: Mapping[str, float], at_once: Mapping[str, int]) -> None:
-    """Say what a task of each kind usually takes, in seconds, and how many of a kind run at once; "" for all kinds."""
+    """Set the usual duration of a task of each kind, in seconds, and how many of a kind run at once.
+
+    "" stands for all.
+    """
     _send({"usual_s": dict(usual_s), "at_once": dict(at_once)})
 
 
 def task(key: str, family: str, state: str, seconds: float | None = None) -> None:
-    """Say that a task waits, runs, is done or has failed (the words of `screen.py`), for the line of the whole run."""
+    """Report the state of a task, in the words of `screen.py`, for the line of the whole run."""
     _send({"task": key, "family": family, "state": state, "pid": os.getpid(), "seconds": seconds})
 
 
 def _send(message: dict[str, Any], wait: bool = True) -> bool:
-    """Whether it could be sent: not where nothing is drawn, or not any more."""
+    """Send a message; return whether it was sent, which it is not if nothing is drawn."""
     if _sender is None:
         return False
     with suppress(OSError):
@@ -140,7 +146,7 @@ def _send(message: dict[str, Any], wait: bool = True) -> bool:
 
 
 class _Sending(logging.Handler):
-    """Sends each line to the process that writes; one that is too long for a packet is cut.
+    """Send each line to the process that writes; a line too long for a packet is cut.
 
     If that process has ended, lines are written as before.
     """
@@ -157,5 +163,5 @@ class _Sending(logging.Handler):
 
 
 def bar_format(unit: str) -> str:
-    """What a bar shows: of a percentage no more than that and the time left."""
+    """Return the format of a bar; a percentage is shown with nothing but the time left."""
     return _PERCENT if unit == "%" else _AMOUNT

@@ -1,14 +1,14 @@
-"""`ben-luigi check-published DIR`: hold ids, split, alignment and country of every patch against published metadata.
+"""`ben-luigi check-published DIR`: compare ids, split, alignment and country of every patch with published metadata.
 
 They are computed from the product names. DIR is a folder with `tile_names_and_links.csv`,
 `bigearthnet_s2_tile_ids.csv`, `s1s2_mapping.csv`, `patches_with_seasonal_snow.csv`, `patches_with_cloud_and_shadow.csv`
-(each plain or compressed), `ne_110m_admin_0_countries.geojson`, `v1_spatial/` and published `metadata*.parquet`, and
-prints for each column how many published rows there are, and how many came out equal. Rows of a UTM zone without v1
+(each plain or compressed), `ne_110m_admin_0_countries.geojson`, `v1_spatial/` and published `metadata*.parquet`. The
+command prints for each column how many published rows there are, and how many are equal. Rows of a UTM zone without v1
 geometry are checked for ids, split and country only.
 
-Then it joins the published labels with all that it computed and with the lists, as the pipeline does, and says on
-standard error whether the rows of both files come out the same; with the v1 geometry of every zone, it writes them with
-DuckDB and says the md5 of both. Findings about v1 names are said there too.
+Then it joins the published labels with everything that it computed and with the lists, as the pipeline does, and
+reports on standard error whether the rows of both files are equal; with the v1 geometry of every zone, it writes them
+with DuckDB and reports the md5 of both. Findings about v1 names are reported there too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ben_luigi.exit_codes import ExitCode
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments."""
+    """Return the parser of the arguments."""
     used = command.parser("ben-luigi check-published", __doc__)
     used.add_argument(
         "folder", type=Path, metavar="DIR", help="folder of published metadata, and of what it is made from"

@@ -1,4 +1,4 @@
-"""`ben-luigi clear-tries TILE...`: let tiles that rest after failed downloads be tried again at once."""
+"""`ben-luigi clear-tries TILE...`: retry tiles at once that rest after failed downloads."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ben_luigi.state import budget
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments."""
+    """Return the parser of the arguments."""
     used = command.parser("ben-luigi clear-tries", __doc__)
     used.add_argument("tiles", nargs="+", metavar="TILE", help="tile key, as in 33UUP_20170613")
     return used
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Clear the failed tries of the tiles named, and say how many there were."""
+    """Clear the failed tries of these tiles, and print their number."""
     used = parser()
     tiles = used.parse_args(arguments).tiles
     configure()

@@ -1,4 +1,4 @@
-"""What the commands have in common: their help, and what they say when they cannot do their work."""
+"""What all commands share: the form of their help, and of their errors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PROGRAM = "ben-luigi"
 
 
 def parser(prog: str, text: str | None) -> argparse.ArgumentParser:
-    """The parser of `prog`, as `ben-luigi plan`, whose help is the docstring of its module, and what exit codes mean.
+    """Return the parser of `prog`, such as `ben-luigi plan`; its help is the module docstring, and the exit codes.
 
-    The docstring begins with how the command is used, and a colon.
+    The docstring begins with the usage of the command, and a colon.
     """
     description = (text or "").partition(": ")[2]
     codes = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in ExitCode)
@@ -31,7 +31,7 @@ def parser(prog: str, text: str | None) -> argparse.ArgumentParser:
 
 
 def whole(least: int) -> Callable[[str], int]:
-    """The type of an argument: a whole number of at least `least`."""
+    """Return the type of an argument that is a whole number of at least `least`."""
 
     def number(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -42,7 +42,7 @@ def whole(least: int) -> Callable[[str], int]:
 
 
 def _filled(text: str) -> str:
-    """Paragraphs as wide as the terminal; what is indented stays as it is."""
+    """Wrap paragraphs to the width of the terminal; indented text is unchanged."""
     width = shutil.get_terminal_size().columns - 2
     paragraphs = text.strip("\n").split("\n\n")
     return "\n\n".join(
@@ -52,7 +52,7 @@ def _filled(text: str) -> str:
 
 
 def as_json(error: PipelineError) -> dict[str, str]:
-    """What an error says, part by part, and as one text."""
+    """Return the parts of an error, and the whole as one text."""
     parts = {"subject": error.subject, "expected": error.expected, "found": error.found, "next": error.remedy}
     return {**parts, "text": str(error)}
 
@@ -60,7 +60,7 @@ def as_json(error: PipelineError) -> dict[str, str]:
 def refuse(
     used: argparse.ArgumentParser, error: Exception | str, code: ExitCode = ExitCode.WRONG_ARGUMENTS
 ) -> ExitCode:
-    """Say why a command cannot do its work; gives the exit code."""
+    """Print why a command cannot do its work; return the exit code."""
     if isinstance(error, OSError) and error.filename:
         path, found, remedy = error.filename, str(error.strerror), "correct the path, or who may read and write there"
         error = BadInput(path, expected="a file or folder to work with", found=found, remedy=remedy)

@@ -1,7 +1,7 @@
-"""`ben-luigi compare-levels FILE...`: what each zstd level makes of one's own files: time, size, ratio.
+"""`ben-luigi compare-levels FILE...`: measure time, size and ratio of each zstd level on your own files.
 
-They are compressed as the archives are, by one core, in frames of 8 MiB; nothing is written. The last column is how
-many of them a quick search packs as well as the level's own. The pipeline's level is `[archive] level`.
+They are compressed as the archives are, by one core, in frames of 8 MiB; nothing is written. The last column is the
+number of files that a quick search packs as well as the level's own search. The pipeline's level is `[archive] level`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LEVELS = (1, 3, 6, 9, 12)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments."""
+    """Return the parser of the arguments."""
     used = command.parser("ben-luigi compare-levels", __doc__)
     used.add_argument("paths", type=Path, nargs="+", metavar="FILE", help="files, or folders of files")
     used.add_argument(

@@ -1,7 +1,7 @@
 """`ben-luigi completion SHELL`: print a script that completes commands, tasks and options in bash or zsh.
 
-For bash: ben-luigi completion bash > ~/.local/share/bash-completion/completions/ben-luigi; for zsh, in ~/.zshrc: source
-a file that it was printed into. The script has all words in it, so that completing starts nothing.
+For bash: ben-luigi completion bash > ~/.local/share/bash-completion/completions/ben-luigi; for zsh: print it into a
+file, and source that file in ~/.zshrc. The script contains all words, so that completing starts no program.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ complete -o default -F _ben_luigi {program}
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments."""
+    """Return the parser of the arguments."""
     used = command.parser("ben-luigi completion", __doc__)
     used.add_argument("shell", choices=_SHELLS, help="the shell that is to complete")
     return used
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _words() -> Iterator[tuple[str, list[str]]]:
-    """What can stand after a beginning of the line, as a pattern of the shell: the most special one first."""
+    """Yield the words that may follow each beginning of the line, as a shell pattern, the most specific one first."""
     yield "1:*", ["--help", "--version", *COMMANDS]
     for name in _TAKE_TASKS:
         yield f"2:{name}:*", ["--help", *usage.tasks()]
@@ -55,7 +55,7 @@ def _words() -> Iterator[tuple[str, list[str]]]:
 
 
 def _options(used: argparse.ArgumentParser) -> list[str]:
-    """Options by their long names, and the words of an argument that has choices."""
+    """Return the options by their long names, and the choices of positional arguments."""
     words: list[str] = []
     for action in used._actions:
         words += [option for option in action.option_strings if option.startswith("--")]

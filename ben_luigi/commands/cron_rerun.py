@@ -1,6 +1,6 @@
-"""`ben-luigi cron-rerun [TASK ARGUMENTS...]`: one run for cron or a timer, that never overlaps with another.
+"""`ben-luigi cron-rerun [TASK ARGUMENTS...]`: run once from cron or a timer, never in parallel with another run.
 
-What it prints is in `data_dir/logs`; `[cron]` in the configuration says whom it tells of a change for the worse.
+Its output is in `data_dir/logs`; `[cron]` in the configuration says who is notified when things get worse.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ _SAID: dict[int, str] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its exit code here, and the tasks that failed in it, or before and have not succeeded since."""
+    """How a run ended: its exit code, and the tasks that failed in it, or before it without having succeeded since."""
 
     code: int
     failed: tuple[str, ...]
 
     def is_worse_than(self, before: Outcome) -> bool:
-        """Whether a person has to hear of it: another kind of end, or another task, is among what is wrong."""
+        """Return whether to notify a person: the kind of end is worse, or another task has failed."""
         return _BY_GRAVITY.index(self.code) > _BY_GRAVITY.index(before.code) or not set(self.failed) <= set(
             before.failed
         )
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its help; the arguments are those of `ben-luigi run`."""
+    """Return the parser of the help; the arguments are those of `ben-luigi run`."""
     used = command.parser("ben-luigi cron-rerun", __doc__)
     used.usage = f"{used.prog} [-h] [TASK ARGUMENTS...]"
     used.add_argument("task", nargs="?", metavar="TASK ARGUMENTS...", help="as ben-luigi run takes them")
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run unless a run is under way; tell of a change for the worse."""
+    """Run unless a run is under way; send a notice if things got worse."""
     parser().parse_known_args(arguments)
     configure()
     with _lock() as lock:
@@ -78,14 +78,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _say(text: str) -> None:
-    """To whoever sits before it; cron would mail it each time."""
+    """Print to a terminal only; cron would mail it each time."""
     if sys.stderr.isatty():
         print(text, file=sys.stderr)
 
 
 @contextmanager
 def _lock() -> Iterator[int | None]:
-    """A lock of this host on the data folder, or None while another run holds it."""
+    """Yield a lock of this host on the data folder, or None while another run holds it."""
     path = _folder() / f"{socket.gethostname()}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = locks.opened(path)
@@ -103,7 +103,7 @@ def _folder() -> Path:
 
 
 def _run(arguments: list[str], lock: int) -> tuple[Path, int]:
-    """The log of a run, and its exit code. What stops this process is passed on to it; it holds the lock as well."""
+    """Return the log of a run, and its exit code. Signals are passed on to the run, which holds the lock as well."""
     log = config.data_dir() / "logs" / f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}.log"
     with private.open_anew(log) as file:
         command = [*surroundings.own_python(), "-m", "ben_luigi", "run", *arguments]
@@ -121,7 +121,10 @@ def _rotate(folder: Path, keep: int) -> None:
 
 
 def _tell(code: int, known: list[failures.Failure], new: list[failures.Failure], log: Path) -> None:
-    """Send a notice on a change for the worse; what cannot be sent is sent by the next run. `new` are of this run."""
+    """Send a notice if things got worse.
+
+    `new` are the failures of this run. A notice that fails is sent by the next run.
+    """
     path = _folder() / f"{socket.gethostname()}.json"
     before = _read(path)
     failed = [failure.task for failure in known if failure in new or failure.task in before.failed]
@@ -131,7 +134,7 @@ def _tell(code: int, known: list[failures.Failure], new: list[failures.Failure],
         subject = f"ben_luigi on {socket.gethostname()}: {_SAID[outcome.code]}"
         lines = [f"The run in {config.data_dir()} has ended: {_SAID[outcome.code]}.", ""]
         lines += [line for failure in worse for line in (failure.task, f"  {failure.error}", "")]
-        lines += [f"More of it: ben-luigi status, and {log}", _last_lines(log) if not worse else ""]
+        lines += [f"For details: ben-luigi status, and {log}", _last_lines(log) if not worse else ""]
         try:
             _send(subject, "\n".join(lines))
         except PipelineError as error:
@@ -141,7 +144,7 @@ def _tell(code: int, known: list[failures.Failure], new: list[failures.Failure],
 
 
 def _read(path: Path) -> Outcome:
-    """How the last run ended; well, if there was none."""
+    """Return how the last run ended; without one, that it went well."""
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         return Outcome(_BY_GRAVITY[_BY_GRAVITY.index(state["code"])], tuple(state["failed"]))
@@ -155,7 +158,7 @@ def _send(subject: str, text: str) -> None:
     if ways.mail_to or ways.webhook:
         notice.send(ways, subject, text)
     else:
-        print(f"{subject}\n\n{text}")  # which cron mails
+        print(f"{subject}\n\n{text}")  # cron mails it
 
 
 def _last_lines(log: Path) -> str:

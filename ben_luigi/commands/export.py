@@ -1,4 +1,4 @@
-"""`ben-luigi export --tile TILE`: unpack the patches of a tile as folders of TIFFs: the task `ExportPatches`."""
+"""`ben-luigi export --tile TILE`: unpack the patches of a tile as folders of TIFFs (the task `ExportPatches`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROG = "ben-luigi export"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its help: that of the task."""
+    """Return the parser of the help, which is that of the task."""
     used = run.parser([TASK])
     used.prog = PROG
     return used

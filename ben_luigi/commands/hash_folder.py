@@ -1,4 +1,4 @@
-"""`ben-luigi hash-folder FOLDER [LIST]`: the sha256 of all TIFFs below a folder, in the form of the published lists."""
+"""`ben-luigi hash-folder FOLDER [LIST]`: list the sha256 of all TIFFs below a folder, as in the published lists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ben_luigi.domain.formats import hashes
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments."""
+    """Return the parser of the arguments."""
     used = command.parser("ben-luigi hash-folder", __doc__)
     used.add_argument("folder", type=Path, metavar="FOLDER", help="folder of TIFFs, at any depth")
     used.add_argument(
@@ -25,13 +25,13 @@ def parser() -> argparse.ArgumentParser:
         type=command.whole(1),
         default=cores,
         metavar="N",
-        help="that hash at once; by default one a core",
+        help="number of processes; by default one per core",
     )
     return used
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the list, and print how long it is and its sha256."""
+    """Write the list, and print its length and its sha256."""
     used = parser()
     options = used.parse_args(arguments)
     folder = options.folder.absolute()

@@ -44,7 +44,7 @@ def install(folder: Path, file: Path | None = None, pinned: inputs.PinnedFile = 
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments."""
+    """Return the parser of the arguments."""
     used = command.parser("ben-luigi install-sen2cor", __doc__)
     used.add_argument("folder", type=Path, metavar="FOLDER", help="where to install it; absent or empty")
     used.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the installer, if you have it already")

@@ -14,9 +14,14 @@ from ben_luigi.domain.errors import PipelineError
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments."""
+    """Return the parser of the arguments."""
     used = command.parser("ben-luigi link-patches", __doc__)
-    used.add_argument("list", type=Path, metavar="LIST", help="patch ids, one a line, or parquet with patch_id")
+    used.add_argument(
+        "list",
+        type=Path,
+        metavar="LIST",
+        help="file of patch ids, one per line, or Parquet file with a column patch_id",
+    )
     used.add_argument("folder", type=Path, metavar="FOLDER", help="where the links go")
     used.add_argument(
         "--from",
@@ -29,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Link them, and say how many there are."""
+    """Link the patches, and print their number."""
     used = parser()
     options = used.parse_args(arguments)
     source = options.source or _exported()

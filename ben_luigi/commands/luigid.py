@@ -1,6 +1,6 @@
-"""`ben-luigi luigid`: Luigi's central scheduler with the settings of this project, its state in the data folder.
+"""`ben-luigi luigid`: start Luigi's central scheduler, with this project's settings and a state in the data folder.
 
-It reads `[resources]` and `[scheduler]`, which the workers do not; what they leave open follows from our options.
+It reads `[resources]` and `[scheduler]`, which the workers do not read; values missing there follow from our options.
 Other arguments are luigid's own: --background, --pidfile FILE, --logdir FOLDER, --state-path FILE, --unix-socket FILE.
 """
 
@@ -36,17 +36,20 @@ ADDRESS = "127.0.0.1"
 _log = logging.getLogger("ben_luigi")
 
 _DISCONNECT_S = 120
-"""A worker pings every second, whatever its tasks do. One that is silent for so long is taken for dead, and its tasks
-are given to others. That does no harm if it lives: who runs a task holds its lock (`state/turns.py`)."""
+"""A worker pings every second, whatever its tasks do.
+
+One that is silent for this long counts as dead, and its tasks are given to others. This does no harm if it is alive,
+since each task holds a lock while it runs (`state/turns.py`).
+"""
 _REMEMBER_S = 14 * 86_400
-"""Finished and failed tasks stay to be looked at, though their run has ended."""
+"""Finished and failed tasks stay visible for this long after their run has ended."""
 
 
 class CentralScheduler(Scheduler):
-    """Luigi's scheduler, but for tasks whose worker has gone: Luigi lets them rest as if they had failed."""
+    """Luigi's scheduler, except for tasks whose worker has died: Luigi would delay them as if they had failed."""
 
     def load(self) -> None:
-        """Read what was left at the last end. PipelineError if others could have written it: it is a pickle."""
+        """Read the saved state. Raise PipelineError if others could have written it, since it is a pickle."""
         state = Path(self._config.state_path)
         if state.exists():
             private.check(state.parent, state)
@@ -54,7 +57,7 @@ class CentralScheduler(Scheduler):
         super().load()
 
     def prune(self) -> None:
-        """Forget workers that are silent; what they were running is there for others at once."""
+        """Forget silent workers, and release their tasks to others at once."""
         running = list(self._state.get_active_tasks_by_status(RUNNING))
         super().prune()
         for task in running:
@@ -63,11 +66,14 @@ class CentralScheduler(Scheduler):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments; luigid's own are left to it."""
+    """Return the parser of the arguments; luigid's own are passed on to it."""
     used = command.parser("ben-luigi luigid", __doc__)
-    used.add_argument("--address", metavar="HOST", default=ADDRESS, help=f"where to listen; by default {ADDRESS}")
+    used.add_argument("--address", metavar="HOST", default=ADDRESS, help=f"address to listen on; by default {ADDRESS}")
     used.add_argument(
-        "--port", metavar="N", type=command.whole(1), help="by default what [core] scheduler_port says, 8082 if nothing"
+        "--port",
+        metavar="N",
+        type=command.whole(1),
+        help="port to listen on; by default [core] scheduler_port, else 8082",
     )
     return used
 
@@ -81,8 +87,8 @@ def main(arguments: Sequence[str]) -> int:
     port = listens.port or int(luigi.interface.core().scheduler_port)
     _configure_scheduler()
     os.umask(0o077)  # for state, log and pidfile
-    logging.getLogger("luigi.scheduler").setLevel(logging.WARNING)  # it says each word of each worker
-    logging.getLogger("tornado.access").setLevel(logging.ERROR)  # a line per request, and each worker pings
+    logging.getLogger("luigi.scheduler").setLevel(logging.WARNING)  # it logs every message of every worker
+    logging.getLogger("tornado.access").setLevel(logging.ERROR)  # one line per ping of each worker
     luigi.server.Scheduler = CentralScheduler  # type: ignore[attr-defined]  # luigid has no option for it
     luigi.server.app = partial(_guarded, luigi.server.app, listens.address)
     luigi.server._init_api = partial(_listening, luigi.server._init_api)
@@ -94,12 +100,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _configure_scheduler() -> None:
-    """Tell Luigi where its state goes and how long things count, unless `[scheduler]` says otherwise."""
+    """Set where Luigi keeps its state and how long things are remembered, unless `[scheduler]` says otherwise."""
     settings = luigi.configuration.get_config()
     state = config.data_dir() / "luigid" / "state.pickle"
     for name, value in (
         ("state_path", str(state)),
-        ("retry_delay", str(float(config.cdse().cool_down_h) * 3600)),  # until then it is seen as failed, and why
+        ("retry_delay", str(float(config.cdse().cool_down_h) * 3600)),  # the failure stays visible until then
         ("worker_disconnect_delay", str(_DISCONNECT_S)),
         ("remove_delay", str(_REMEMBER_S)),
     ):
@@ -111,7 +117,7 @@ def _configure_scheduler() -> None:
 
 
 def _listening(open_sockets: Callable[..., list[Any]], **where: Any) -> list[Any]:
-    """Open the sockets as Luigi does, and say where they are: `(host, port, ...)`, or the path of a UNIX socket."""
+    """Open the sockets as Luigi does, and log their addresses: `(host, port, ...)`, or the path of a UNIX socket."""
     names = open_sockets(**where)
     urls = (f"http://{name[0]}:{name[1]}" if isinstance(name, tuple) else f"socket {name}" for name in names)
     _log.info("luigid listens at %s", ", ".join(urls))
@@ -119,7 +125,7 @@ def _listening(open_sockets: Callable[..., list[Any]], **where: Any) -> list[Any
 
 
 def _guarded(application: Callable[[Scheduler], Application], address: str, scheduler: Scheduler) -> RuleRouter:
-    """Luigi's server for those who may ask it."""
+    """Return Luigi's server, restricted to permitted requests."""
     core, cors = luigi.interface.core(), luigi.server.cors()
     origins = frozenset({"*"} if cors.allow_any_origin else cors.allowed_origins) if cors.enabled else frozenset()
     guard = Guard(own_names(address, str(core.scheduler_host), str(core.scheduler_url)), origins)
@@ -127,7 +133,7 @@ def _guarded(application: Callable[[Scheduler], Application], address: str, sche
 
 
 def _count_bytes_too(settings: Any) -> None:
-    """Our collector instead of Luigi's own, which it extends."""
+    """Use our collector, which extends Luigi's own."""
     if find_spec("prometheus_client") is None:
         sys.exit(
             "[scheduler] metrics_collector: prometheus needs a Python package; "

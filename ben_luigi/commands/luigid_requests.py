@@ -1,8 +1,8 @@
-"""Which requests `ben-luigi luigid` obeys: those of workers, of its own pages and of people, not of any other page.
+"""Decide which requests `ben-luigi luigid` obeys: those of workers, its own pages and people, not of other pages.
 
-A browser sends requests to this machine for whatever page it has open: with `Origin` or `Sec-Fetch-Site`, or, as the
-address of an image, with neither. And a page whose name its owner has lead to this machine for a moment (DNS rebinding)
-is to the browser one of ours. So luigid answers to its own names and addresses only, and to no other page.
+A browser sends requests to this machine on behalf of any page it has open: with `Origin` or `Sec-Fetch-Site`, or, for
+the address of an image, with neither. A page whose owner points its name to this machine for a moment (DNS rebinding)
+counts as one of ours for the browser. So luigid answers to its own names and addresses only, and to no other page.
 """
 
 from __future__ import annotations
@@ -24,25 +24,28 @@ _READS = re.compile(
     "|has_task_history|is_paused|is_pause_enabled|get_task_status_message|get_task_progress_percentage"
     "|get_running_task_resources)"
 )
-"""What changes nothing, so that a person may ask it by hand."""
+"""Requests that change nothing, so that a person may send them by hand."""
 
 _WhyNot = Callable[[HTTPServerRequest], str]
 
 
 @dataclass(frozen=True)
 class Guard:
-    """Who is obeyed: `names` of this host, in small letters, and `origins`: other pages, `http://host:port` or `*`."""
+    """The permitted requests.
+
+    `names` are those of this host in lower case; `origins` are other permitted pages, as `http://host:port` or `*`.
+    """
 
     names: frozenset[str]
     origins: frozenset[str] = frozenset()
 
     def router(self, application: Application) -> RuleRouter:
-        """`application` for the requests that are obeyed, and an answer that says why not for all others."""
+        """Return a router that passes permitted requests to `application`, and answers all others with the reason."""
         refusal = Application([(r".*", _Refusal, {"why_not": self.why_not})])
         return RuleRouter([Rule(_Refused(self.why_not), refusal), Rule(AnyMatches(), application)])
 
     def why_not(self, request: HTTPServerRequest) -> str:
-        """What is wrong with a request, and what to do; "" if it is obeyed."""
+        """Return why a request is refused, and what to do; an empty text if it is permitted."""
         host = _host(f"//{request.host}")
         if host not in self.names and not _is_address(host, request):
             return (
@@ -56,7 +59,7 @@ class Guard:
         return self._why_not_without_origin(request)
 
     def _why_not_without_origin(self, request: HTTPServerRequest) -> str:
-        """Browsers name no origin for what a page merely embeds, or leads to."""
+        """Check a request without `Origin`, which browsers omit for what a page merely embeds or links to."""
         if not request.path.startswith("/api/"):
             return ""
         site = request.headers.get("Sec-Fetch-Site")
@@ -68,7 +71,7 @@ class Guard:
 
 
 def own_names(*configured: str) -> frozenset[str]:
-    """The names of this host and those that are configured, be it as URLs."""
+    """Return the names of this host, and the configured ones, which may be URLs."""
     given = (_host(name if "//" in name else f"//{name}") for name in configured)
     return frozenset(name.lower() for name in ("localhost", socket.gethostname(), socket.getfqdn(), *given) if name)
 
@@ -81,10 +84,10 @@ def _host(url: str) -> str:
 
 
 def _is_address(host: str, request: HTTPServerRequest) -> bool:
-    """Whether `host` is an address of loopback, or the one at which the request has come in."""
+    """Return whether `host` is a loopback address, or the one at which the request arrived."""
     connection: Any = request.connection
     entrance = connection.stream.socket
-    if entrance.family == socket.AF_UNIX:  # which no browser can reach
+    if entrance.family == socket.AF_UNIX:  # no browser can reach it
         return True
     named = _address(host)
     return named is not None and (named.is_loopback or named == _address(entrance.getsockname()[0]))

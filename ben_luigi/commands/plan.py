@@ -1,8 +1,7 @@
-"""`ben-luigi plan [--json] [TASK ARGUMENTS...]`: what a run would do and take, and what is missing for it.
+"""`ben-luigi plan [--json] [TASK ARGUMENTS...]`: show what a run would do, how long it takes, and what it lacks.
 
-Nothing is made or downloaded; the sources are asked which products they have. Without TASK it is about the whole
-dataset, as `ben-luigi run` makes it; with one, about that task and all that it needs. --json prints the same as JSON,
-as docs/json.md says.
+Nothing is made or downloaded. Without TASK the plan covers the whole dataset, as `ben-luigi run` makes it; with TASK,
+that task and everything it needs. --json prints the same as JSON, in the format of docs/json.md.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ Facts = dict[str, Any]
 
 
 def facts(task: luigi.Task) -> Facts:
-    """The plan, as `--json` prints it."""
+    """Return the plan, as `--json` prints it."""
     if isinstance(task, FinalizeDataset):
         planned, is_complete, stages = survey.work(), survey.is_complete(), survey.stages() if known_tiles() else []
         missing = survey.missing(planned) if not is_complete else []
@@ -103,7 +102,7 @@ def _disk(planned: estimate.Work) -> Facts:
 
 
 def words(told: Facts) -> str:
-    """The same for people."""
+    """Return the same as text."""
     world = "the sample world" if told["world"] == "sample" else "real sources"
     asked = " ".join([told["task"], *(f"--{name} {text}" for name, text in told["arguments"].items())])
     lines = [f"Plan: {asked} on {world}, {count(told['tiles'], 'tile')}, in {told['data_dir']}"]
@@ -124,12 +123,12 @@ def words(told: Facts) -> str:
 
 
 def count(number: int, what: str) -> str:
-    """As `1 tile`, `125 tiles`."""
+    """Return, for example, `1 tile` or `125 tiles`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def table(stages: list[survey.Stage]) -> Iterator[str]:
-    """A line for each stage, the numbers below each other."""
+    """Yield one line per stage, with aligned numbers."""
     width = max((len(f"{stage.of:,}") for stage in stages), default=1)
     for stage in stages:
         yield f"  {stage.name:<{_STEP}} {stage.complete:>{width},} of {stage.of:>{width},}"
@@ -195,7 +194,7 @@ def _size(number: float) -> str:
 
 
 def _spans(best: float, worst: float) -> str:
-    """A time from `best` to `worst` hours."""
+    """Return a time from `best` to `worst` hours in words."""
     if worst < _HALF_A_MINUTE_H:
         return "less than a minute"
     if best < _HALF_A_MINUTE_H:
@@ -211,7 +210,7 @@ def _span(hours: float) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its own arguments; what else is there names a task."""
+    """Return the parser of its own arguments; the others name a task."""
     used = command.parser("ben-luigi plan", __doc__)
     used.usage = f"{used.prog} [-h] [--json] [TASK ARGUMENTS...]"
     used.add_argument("--json", action="store_true", help="print the plan as JSON")

@@ -1,4 +1,4 @@
-"""`ben-luigi render`: pictures of patches, to look at before the end: the task `RenderPatches`."""
+"""`ben-luigi render`: make pictures of patches, even before a run is complete (the task `RenderPatches`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROG = "ben-luigi render"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its help: that of the task."""
+    """Return the parser of the help, which is that of the task."""
     used = run.parser([TASK])
     used.prog = PROG
     return used

@@ -1,7 +1,7 @@
-"""`ben-luigi run [TASK ARGUMENTS...]`: make the dataset, or what one task leaves behind, with all that it needs.
+"""`ben-luigi run [TASK ARGUMENTS...]`: make the dataset, or the output of one task, and everything it needs.
 
-Without configuration it runs on the sample world, which it makes itself. LUIGI_CONFIG_PATH names your own
-configuration. Whatever is there, and made from what is asked for now, is not made again.
+Without a configuration it runs on the sample world, which it makes itself. LUIGI_CONFIG_PATH names your own
+configuration. Results that exist and are up to date are not made again.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ _log = logging.getLogger("ben_luigi")
 
 
 def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """The parser of its help, or of that of the task in `arguments`."""
+    """Return the parser of the help, or that of the task in `arguments`."""
     return usage.parser(arguments, __doc__)
 
 
 def main(arguments: Sequence[str], prog: str = "") -> int:
-    """Run `FinalizeDataset`, or the task given, say where the result is and how long it took; gives the exit code."""
+    """Run `FinalizeDataset` or the given task, print where the result is and the time; return the exit code."""
     started = time.monotonic()
     code = _main(list(arguments), prog)
     if not signals.came:
@@ -129,9 +129,9 @@ def _main(arguments: list[str], prog: str) -> int:
 
 
 def meaning(code: int, task: luigi.Task, before: Sequence[failures.Failure]) -> int:
-    """What the code that Luigi's run of `task` ended with means, by the failures that were not noted `before`.
+    """Return what the exit code of Luigi's run of `task` means, by the failures that were not recorded `before`.
 
-    They are compared whole, and not by their time: clocks jump, and those of hosts differ.
+    Failures are compared as a whole, not by their time: clocks jump, and those of hosts differ.
     """
     if code != ExitCode.FAILED:
         return _LUIGIS.get(code, code)
@@ -143,7 +143,7 @@ def meaning(code: int, task: luigi.Task, before: Sequence[failures.Failure]) -> 
 
 
 def _made(arguments: list[str]) -> int:
-    """Exit code of what is made, be it that nothing is to be done."""
+    """Make the task, and return the exit code; there may be nothing to do."""
     _check_semaphores()
     occupancy.enter(config.data_dir())
     config.lock_this_command()
@@ -156,12 +156,12 @@ def _made(arguments: list[str]) -> int:
         return 0
     with terminal.opened():
         code = _run(["--module", "ben_luigi", *arguments])
-    retire_all()  # what was found true by a task that had nothing to make
+    retire_all()  # a task may have found its result true and made nothing
     return code
 
 
 def _begun() -> str:
-    """That nothing has been made in the data folder yet, and how another one is gone on with."""
+    """Return the message that the data folder is new, and how to continue an earlier run."""
     said = str(config.dataset().data_dir)
     is_here = not Path(said).expanduser().is_absolute()
     where = f" ([dataset] data_dir = {said}, below the current folder)" if is_here else ""
@@ -171,7 +171,7 @@ def _begun() -> str:
 
 
 def _check_same_command() -> None:
-    """_AlreadyRunning, which names the others, if the same command runs on this host, in the same data folder."""
+    """Raise _AlreadyRunning, naming the others, if the same command runs on this host in the same data folder."""
     if luigi.configuration.get_config().getboolean("core", "no_lock", False):
         return
     others = luigi_internals.same_command(config.lock_folder())
@@ -186,11 +186,11 @@ def _check_same_command() -> None:
 
 
 class _AlreadyRunning(PipelineError):
-    """The same command runs already."""
+    """The same command is already running."""
 
 
 def _check_semaphores() -> None:
-    """PipelineError if processes cannot speak with each other, as Luigi's do: semaphores are files in /dev/shm."""
+    """Raise PipelineError if processes cannot communicate as Luigi's do: semaphores are files in /dev/shm."""
     try:
         multiprocessing.Lock()
     except OSError as error:
@@ -203,7 +203,7 @@ def _check_semaphores() -> None:
 
 
 def _asked(arguments: list[str], prog: str) -> tuple[luigi.Task, list[str]]:
-    """The task and its arguments; ends here, in words, if help is wanted or they fit no task."""
+    """Return the task and its arguments; exit with a message if help is wanted, or if they fit no task."""
     used = parser(arguments)
     used.prog = prog or used.prog
     if usage.help_is_wanted(arguments):
@@ -218,10 +218,10 @@ def _asked(arguments: list[str], prog: str) -> tuple[luigi.Task, list[str]]:
 
 
 def _run(argv: list[str]) -> int:
-    """Exit code of Luigi's run; where other hosts are at work on what is left, of the last one until they have ended.
+    """Run Luigi and return its exit code; while other hosts work on the rest, run it again until they are done.
 
-    A host is given only the tasks that it has told the scheduler of. So it does that again now and then: for tasks that
-    are known since the list of tiles is there, or were known only to a host that has died since.
+    A host is given only tasks that it has reported to the scheduler. So it reports again from time to time: for tasks
+    known only since the list of tiles exists, or known only to a host that has died since.
     """
     with CmdlineParser.global_instance(argv) as parser:
         task, settings = parser.get_task_obj(), luigi.interface.core()
@@ -235,7 +235,7 @@ def _run(argv: list[str]) -> int:
         if not (before or others):
             break
         if pause_s == 1:
-            _log.info("left to others that are at work, and looked for again until they are done: %s", some(others))
+            _log.info("waiting for tasks that other hosts run: %s", some(others))
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _LOOK_AGAIN_S)
         Register.clear_instance_cache()  # tasks remember what they require
@@ -259,13 +259,13 @@ def _luigi_run(argv: list[str]) -> int:
             _log.error("%s", cause)  # a list of products that is found wrong while it is known already
             return _SCHEDULING_ERROR
         elif code == _UNHANDLED:
-            _log.error("Luigi has ended early", exc_info=cause)  # which it says nowhere
+            _log.error("Luigi has ended early", exc_info=cause)  # Luigi does not report it
         return code
     return 0
 
 
 def _running(settings: luigi.interface.core) -> list[str]:
-    """The tasks that are run now, by whomever the central scheduler has given them to; none if it does not answer."""
+    """Return the tasks that run now at the central scheduler, on any host; none if it does not answer."""
     url = settings.scheduler_url or f"http://{settings.scheduler_host}:{settings.scheduler_port}/"
     scheduler: Any = RemoteScheduler(url)
     try:
@@ -275,7 +275,7 @@ def _running(settings: luigi.interface.core) -> list[str]:
 
 
 def _end_workers(grace_s: float) -> None:
-    """Have tasks end that still run though Luigi has ended: by SIGTERM, and by force after a while."""
+    """End tasks that still run although Luigi has ended: by SIGTERM, and by SIGKILL after `grace_s` seconds."""
     workers = multiprocessing.active_children()
     for worker in workers:
         with suppress(ProcessLookupError):
@@ -286,7 +286,7 @@ def _end_workers(grace_s: float) -> None:
     for worker in workers:
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(worker.pid)
-            # What has a session of its own is not killed here: the database server, and Sen2Cor, which has a guard.
+            # Processes with a session of their own are not killed: the database server, and Sen2Cor, which has a guard.
             started = [child for child in process.children(recursive=True) if os.getsid(child.pid) == os.getsid(0)]
             for each in (process, *started):
                 each.kill()
@@ -294,14 +294,14 @@ def _end_workers(grace_s: float) -> None:
 
 
 def _end_all() -> None:
-    """When the main thread does not: no task begins any more, all end, and so does the server that nobody uses."""
+    """End all tasks and unused servers if the main thread does not; no new task begins."""
     fork_lock.acquire(timeout=_GRACE_S)
     _end_workers(0)
     server.close_all()
 
 
 def configure(*, writes: bool = True) -> None:
-    """Log in our words, and warn of passwords that others can read; ends here if the data folder cannot be written."""
+    """Set up logging, and warn of passwords that others can read; exit if the data folder cannot be written."""
     signals.last_resort = _end_all
     if writes:
         loading.require_data_dir()
@@ -318,7 +318,7 @@ def configure(*, writes: bool = True) -> None:
 def _say_result(task: luigi.Task, code: int) -> None:
     name, folder = task.task_family, config.data_dir() / config.result_folder()
     if code == ExitCode.ALREADY_RUNNING:
-        return  # which is said
+        return  # already reported
     if code:
         print(f"\n{name} is not complete (exit code {code}).")
         print(_ADVICE.get(code, _ADVICE[ExitCode.FAILED]))
@@ -344,13 +344,13 @@ def _say_result(task: luigi.Task, code: int) -> None:
 
 
 def _only_luigi_says_so(record: logging.LogRecord) -> bool:
-    """Whether a line of Luigi's log is one that nobody else writes: what fails in a task is said below.
+    """Return whether a line of Luigi's log is worth showing: one that the handlers below do not write.
 
-    While luigid does not answer, it is asked again, half a minute later.
-    Of our own errors in `requires()` or `complete()`, of which Luigi has the traceback only, the message is left.
+    The message about luigid not answering is shortened; it is asked again after half a minute. Of our own errors in
+    `requires()` or `complete()`, whose traceback only Luigi has, only the message is kept.
     """
     if record.msg == _NO_SCHEDULER:
-        record.msg, record.exc_info = "luigid at %s does not answer, and is asked again", None
+        record.msg, record.exc_info = "luigid at %s does not answer; trying again", None
         return True
     broken = _BROKEN.fullmatch(record.getMessage())
     if broken:
@@ -360,7 +360,7 @@ def _only_luigi_says_so(record: logging.LogRecord) -> bool:
 
 
 def _failed(task: luigi.Task, error: BaseException) -> None:
-    if isinstance(error, SystemExit):  # which only stops it
+    if isinstance(error, SystemExit):  # the task was only stopped
         return
     said: object = error
     if isinstance(error, OSError) and error.strerror:

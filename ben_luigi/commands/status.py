@@ -1,6 +1,7 @@
-"""`ben-luigi status [--json]`: what is complete, which tiles rest or failed and why, and what to send to CDSE support.
+"""`ben-luigi status [--json]`: show what is complete, which tiles rest or failed and why, and what to send to CDSE
+support.
 
---json prints the same as JSON, as docs/json.md says.
+--json prints the same as JSON, in the format of docs/json.md.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ben_luigi.state import budget, database
 
 
 def facts() -> dict[str, Any]:
-    """The state, as `--json` prints it. Nothing is started but the database, and that only if there is one."""
+    """Return the state, as `--json` prints it. Nothing is started but the database, and that only if it exists."""
     tiles = known_tiles()
     return {
         "version": 1,
@@ -38,7 +39,7 @@ def facts() -> dict[str, Any]:
 
 
 def _tried() -> Iterator[dict[str, Any]]:
-    """Tiles whose downloads failed: when they are tried again, and what to send to CDSE support."""
+    """Yield tiles whose downloads failed: when they are tried again, and what to send to CDSE support."""
     options = config.cdse()
     cool_down = timedelta(hours=float(options.cool_down_h))
     found = budget.tried(int(options.tries), cool_down) if database.is_there() else {}
@@ -61,7 +62,7 @@ def _utc(time: datetime) -> str:
 
 
 def words(told: Mapping[str, Any]) -> str:
-    """The same for people."""
+    """Return the same as text."""
     lines = [f"{told['data_dir']}: {count(told['tiles'], 'tile')}"]
     if not told["tiles"]:
         lines.append("The list of products is yet to come.")
@@ -96,14 +97,14 @@ def _minute(time: str) -> str:
 
 
 def _ids() -> dict[str, str]:
-    """The product id of each tile at CDSE, as far as the catalogue has said it."""
+    """Return the product id of each tile at CDSE, as far as the catalogue has been asked."""
     if not Path(AskCatalogue().output()["states"].path).exists():
         return {}
     return {tile: said.product.id for tile, said in resolutions().items() if said.product}
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments."""
+    """Return the parser of the arguments."""
     used = command.parser("ben-luigi status", __doc__)
     used.add_argument("--json", action="store_true", help="print the state as JSON")
     return used

@@ -1,6 +1,6 @@
-"""`ben-luigi subset`: make a dataset of chosen patches, in `subsets/<name>/` of the data folder.
+"""`ben-luigi subset`: make a dataset of selected patches, in `subsets/<name>/` of the data folder.
 
-Each option is one of `[subset]` in the configuration, which it overrides; the rest of the options are those of
+Each option overrides the one of the same name in `[subset]` of the configuration; the other options are those of
 `ben-luigi run FinalizeDataset`, such as --workers N.
 """
 
@@ -15,7 +15,7 @@ from ben_luigi.configuration import luigi_options
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the options that select patches; others are left to Luigi."""
+    """Return the parser of the options that select patches; others are left to Luigi."""
     used = command.parser("ben-luigi subset", __doc__)
     for option, parameter in config.options_of(config.subset).items():
         text = f"{parameter.description}: {luigi_options.allowed(parameter)}".replace("%", "%%")
@@ -24,11 +24,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the pipeline to its end with this selection; refuse to where nothing selects patches."""
+    """Run the whole pipeline with this selection; refuse if there is no selection."""
     used = parser()
     given, others = used.parse_known_args(arguments)
     selection = {option: text for option, text in vars(given).items() if text is not None}
     if not (selection.keys() - {"name"} or config.selection()):
-        used.error("at least one of the options that select patches is needed, as --countries Finland")
+        used.error("at least one of the options that select patches is needed, such as --countries Finland")
     options = [f"--subset-{option}={text}" for option, text in selection.items()]
     return run.main(["FinalizeDataset", *options, *others], used.prog)

@@ -1,4 +1,4 @@
-"""The help of `ben-luigi run`, and of each task; what is said of a command line that asks for no task."""
+"""Make the help of `ben-luigi run` and of each task, and the errors about a command line that fits no task."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ben_luigi.stages import planning
 
 _STAGES = f"{ben_luigi.__name__}.stages."
 _HELP = {"-h", "--help"}
-_USAGE = """`ben-luigi run TASK --help` says which arguments a task has. Luigi's own work too, such as --workers N,
-and so does every option of the configuration, as in --dataset-tiles 33UUP_20170613; --help-all lists them. Tasks:"""
+_USAGE = """`ben-luigi run TASK --help` lists the arguments of a task. Luigi's own arguments work too, such as --workers N,
+and so does every option of the configuration, such as --dataset-tiles 33UUP_20170613; --help-all lists them. Tasks:"""
 
 
 def tasks() -> dict[str, type[luigi.Task]]:
-    """The tasks that can be asked for, by name."""
+    """Return the tasks that users can run, by name."""
     known = {name: Register.get_task_cls(name) for name in Register.task_names()}
     return {
         name: task
@@ -36,7 +36,7 @@ def tasks() -> dict[str, type[luigi.Task]]:
 
 
 def parser(arguments: Sequence[str], text: str | None) -> argparse.ArgumentParser:
-    """The parser that knows the help which `arguments` ask for: of the task in them, or of `ben-luigi run`."""
+    """Return the parser for the help that `arguments` ask for: of the task in them, or of `ben-luigi run`."""
     task = tasks().get(next(iter(arguments), ""))
     if task is None:
         used = command.parser("ben-luigi run", f"{text}\n\n{_USAGE}\n\n{_listed()}")
@@ -45,7 +45,7 @@ def parser(arguments: Sequence[str], text: str | None) -> argparse.ArgumentParse
     name = task.__name__
     used = command.parser(f"ben-luigi run {name}", f"{name}: {task.__doc__}")
     for option, parameter in task.get_params():
-        output, _, choices = str(parameter.description).partition(" Choices: ")  # which Luigi writes there, unsorted
+        output, _, choices = str(parameter.description).partition(" Choices: ")  # Luigi appends them, unsorted
         default = parameter.task_value(name, option) if parameter.has_task_value(name, option) else None
         used.add_argument(
             f"--{option.replace('_', '-')}",
@@ -57,19 +57,19 @@ def parser(arguments: Sequence[str], text: str | None) -> argparse.ArgumentParse
 
 
 def _listed() -> str:
-    """A line a task."""
+    """Return one line per task."""
     return "\n".join(f"  {name:<22} {(task.__doc__ or '').splitlines()[0]}" for name, task in tasks().items())
 
 
 def help_is_wanted(arguments: Sequence[str]) -> bool:
-    """Whether the command line asks for help only."""
+    """Return whether the command line asks for help only."""
     return bool(_HELP & set(arguments))
 
 
 def task_of(arguments: Sequence[str]) -> luigi.Task:
-    """The task that a command line asks for; BadName or BadArgument if there is none, or not with these arguments.
+    """Return the task that a command line asks for. Raise BadName or BadArgument if there is none with these arguments.
 
-    Ends here where Luigi's own help is asked for.
+    Exit if Luigi's own help is asked for.
     """
     name = arguments[0]
     if name not in tasks():

@@ -1,9 +1,10 @@
-"""`ben-luigi verify [FOLDER]`: whether a finished dataset, ours or downloaded, is whole and fits together.
+"""`ben-luigi verify [FOLDER]`: check that a finished dataset, ours or downloaded, is complete and consistent.
 
-The archives may be unpacked there, as tar does it: BigEarthNet-S2/ and so on, beside the metadata.
-Of the dataset that the pipeline makes, which is looked at without FOLDER, everything must be there. Of another one, as
-the published dataset, what is not there is not looked at, and this is said. Its rows are held against the inputs that
-the options name.
+The archives may be unpacked there by tar: BigEarthNet-S2/ and so on, beside the metadata.
+
+In the pipeline's own dataset, which is checked without FOLDER, everything must exist. In another one, such as the
+published dataset, what is missing is not checked, and this is reported. Its rows are compared with the inputs that the
+options name.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _WORDS = {
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments."""
+    """Return the parser of the arguments."""
     used = command.parser("ben-luigi verify", __doc__)
     help_text = "folder of the dataset; by default the one that the pipeline makes"
     used.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print what is wrong, a line each, and what was not looked at."""
+    """Print the findings, one per line, and what was not checked."""
     used = parser()
     given = used.parse_args(arguments)
     configure(writes=False)
@@ -97,7 +98,7 @@ def _verdict(folder: Path, given: argparse.Namespace, is_own: bool) -> Verdict:
 
 
 def _changed(folder: Path) -> Iterator[str]:
-    """The files and folders of the pipeline's own dataset that have another content than when they were made."""
+    """Yield the files and folders of the pipeline's own dataset whose content has changed since they were made."""
     for made in finished_files():
         try:
             made.check()
@@ -107,7 +108,7 @@ def _changed(folder: Path) -> Iterator[str]:
 
 
 def _at_hand(option: str, is_own: bool) -> Path | None:
-    """The input that the pipeline's own dataset was made from, if it is there still."""
+    """Return the input that the pipeline's own dataset was made from, if it still exists."""
     path = input_path(option) if is_own else None
     return path if path is not None and path.is_file() else None
 

@@ -1,8 +1,8 @@
-"""The configuration: which files it is, how they are read, what may stand in them, and what Luigi is given of it.
+"""Find, read and check the configuration, and pass it on to Luigi.
 
-`files` reads them tolerantly, with the line of every option. `kinds` are the kinds of options; `ben_luigi.config`
-declares the sections by them, with their ranges. `check` holds the files against these and Luigi's own declarations.
-`loading` refuses to start, or gives the values to Luigi; `table` makes that of `docs/configuration.md`.
+`files` reads the files tolerantly, with the line of every option. `kinds` are the kinds of options; `ben_luigi.config`
+declares the sections with them, and their ranges. `check` compares the files with these declarations and with Luigi's.
+`loading` refuses to start, or passes the values to Luigi; `table` makes the one in `docs/configuration.md`.
 """
 
 from ben_luigi.configuration import quiet_luigi as quiet_luigi  # before anything imports Luigi

@@ -1,4 +1,4 @@
-"""What stands in the configuration's files, held against what the options are declared to take."""
+"""Check the content of the configuration files against what the options are declared to accept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _NOT_SHOWN = "a value that is not shown"
 
 
 def findings(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.environ) -> list[Finding]:
-    """All that is wrong in the files, by file and line; a later file's option counts more than an earlier one's."""
+    """Return everything that is wrong in the files, by file and line.
+
+    An option in a later file overrides an earlier one.
+    """
     found: list[Finding] = []
     labels = [*_labels(files, environment)]
     for file in files:
@@ -74,15 +77,15 @@ def _of_entry(entry: Entry, environment: Mapping[str, str]) -> Iterator[Finding]
 
 
 def _finding(location: str, subject: str, option: Any, error: NotAllowed, quoted: bool) -> Finding:
-    """What is said of a value; one that is secret is neither quoted nor likened to another."""
-    of_the_kind = bool(error.allowed)  # and then nothing of the value is in it
+    """Return the finding about a value. A secret value is neither quoted nor compared with allowed ones."""
+    of_the_kind = bool(error.allowed)  # then the error does not quote the value
     found = error.found if quoted or of_the_kind else _NOT_SHOWN
     near = error.near if quoted or of_the_kind else ""
     return Finding(location, subject, found, error.allowed or luigi_options.allowed(option), near)
 
 
 def command_line(arguments: argparse.Namespace) -> list[Finding]:
-    """All that is wrong in the options of ours that a command line gives, as `--archive-level 99`."""
+    """Return everything that is wrong in our options on a command line, such as `--archive-level 99`."""
     found = []
     for section, declared in config.SECTIONS.items():
         for name, option in config.options_of(declared).items():
@@ -97,7 +100,7 @@ def command_line(arguments: argparse.Namespace) -> list[Finding]:
 
 
 def _others(entry: Entry, options: Collection[str]) -> tuple[str, str]:
-    """Which options there are instead, and the nearest one: of the same section first."""
+    """Return the options that exist instead, and the nearest one, preferably of the same section."""
     near = nearest(entry.option, options)
     elsewhere = [name for name, section in config.SECTIONS.items() if entry.option in config.options_of(section)]
     if elsewhere and not near:
@@ -111,10 +114,10 @@ def _is_quoted(name: str, option: Any) -> bool:
 
 
 def _of_form(entry: Entry, option: Any) -> NotAllowed | None:
-    """What is wrong with how a value is written, before it is looked at; nothing of it is quoted."""
+    """Return what is wrong with how a value is written, before its meaning is checked; nothing of it is quoted."""
     text = entry.text
     if "\ufffd" in text:
-        return None  # a finding of its own already
+        return None  # the wrong encoding is already a finding
     if entry.more and not option.several_lines:
         return NotAllowed("a value of several lines", allowed=f"one line; {entry.more[0]} begins with a blank")
     if _QUOTED.fullmatch(text) and len(text) > 1:
@@ -125,7 +128,7 @@ def _of_form(entry: Entry, option: Any) -> NotAllowed | None:
 
 
 def interpolated(text: str, environment: Mapping[str, str]) -> str:
-    """A value with what `${NAME}` in it stands for; NotAllowed if that is not there."""
+    """Return a value with the variables `${NAME}` in it replaced. Raise NotAllowed if one is not set."""
     for name in _FROM_ENVIRONMENT.findall(text):
         if name not in environment:
             raise NotAllowed(
@@ -137,7 +140,7 @@ def interpolated(text: str, environment: Mapping[str, str]) -> str:
 
 
 def _check(option: Any, text: str) -> None:
-    """NotAllowed if an option does not take this value."""
+    """Raise NotAllowed if an option does not accept this value."""
     if "\ufffd" in text:
         return
     if isinstance(option, PathName) and option.folder and not text:
@@ -151,7 +154,7 @@ def _check(option: Any, text: str) -> None:
 
 
 def data_dir(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.environ) -> list[Finding]:
-    """Whether the folder of everything cannot be made or written to: the one that counts, be it the default."""
+    """Return a finding if the data folder in effect, given or default, can neither be written to nor made."""
     subject, allowed = "[dataset] data_dir", "a folder that can be made and written to"
     parameter = config.options_of(config.dataset)["data_dir"]
     location, text = subject, parameter._default
@@ -161,12 +164,12 @@ def data_dir(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.en
     try:
         wrong = cannot_be_written(Path(parameter.parse(interpolated(text, environment))))
     except NotAllowed:
-        return []  # found already
+        return []  # already a finding
     return [Finding(location, "", wrong, allowed)] if wrong else []
 
 
 def cannot_be_written(folder: Path) -> str:
-    """Why a folder can neither be written to nor made; empty if it can."""
+    """Return why a folder can neither be written to nor made; an empty text if it can."""
     try:
         there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
     except (OSError, ValueError) as error:
@@ -179,7 +182,7 @@ def cannot_be_written(folder: Path) -> str:
 
 
 def _labels(files: Sequence[ConfigFile], environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Labels that the nomenclature, which another option names, does not have."""
+    """Yield findings about labels that the nomenclature, which another option names, does not have."""
     entries = {(entry.section, entry.option): entry for file in files for entry in file.entries}
     labels, named = entries.get(("subset", "labels")), entries.get(("metadata", "nomenclature"))
     parameters = config.options_of(config.metadata), config.options_of(config.subset)

@@ -1,7 +1,7 @@
-"""Configuration files, read tolerantly: every option with its line, and everything that is none as a finding.
+"""Read configuration files tolerantly: every option with its line, and everything else as a finding.
 
-What is read is what Python's configparser reads, but a file is UTF-8, whatever the locale, and reading goes on behind
-an error. Nothing of a line that is not understood is quoted: it may be a password.
+The syntax is that of Python's configparser, but a file is UTF-8 in any locale, and reading continues after an error. A
+line that is not understood is never quoted, since it may contain a password.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MOST_BYTES = 2**20
 
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: ("utf-8-sig", "a byte order mark before the first line"),
-    codecs.BOM_UTF32_LE: ("utf-32", "UTF-32"),  # before UTF-16's, with which it begins
+    codecs.BOM_UTF32_LE: ("utf-32", "UTF-32"),  # before UTF-16, since it begins with UTF-16's mark
     codecs.BOM_UTF32_BE: ("utf-32", "UTF-32"),
     codecs.BOM_UTF16_LE: ("utf-16", "UTF-16"),
     codecs.BOM_UTF16_BE: ("utf-16", "UTF-16"),
@@ -31,7 +31,7 @@ _SHOWN = 40
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong in the configuration: where, in which option or line, what is there, and what may be there."""
+    """Something wrong in the configuration: the place, the option or line, what was found, and what is allowed."""
 
     location: str
     subject: str
@@ -47,7 +47,7 @@ class Finding:
 
 @dataclass
 class Entry:
-    """An option as it stands in a file, with its line; `more` are the lines that continue its value."""
+    """An option in a file, with its line; `more` are the lines that continue its value."""
 
     location: str
     section: str
@@ -58,9 +58,9 @@ class Entry:
 
 @dataclass
 class ConfigFile:
-    """All that a file says: its sections with the place of each, its options, and what is no line of such a file.
+    """The content of a file: its sections with their places, its options, and the lines that are neither.
 
-    `shared`: it belongs to other programs of Luigi's too.
+    `shared` means that other programs that use Luigi read it too.
     """
 
     name: str
@@ -70,7 +70,7 @@ class ConfigFile:
     findings: list[Finding] = field(default_factory=list)
 
     def values(self) -> dict[str, dict[str, str]]:
-        """What it says, by section and option."""
+        """Return its values, by section and option."""
         sections: dict[str, dict[str, str]] = {}
         for entry in self.entries:
             sections.setdefault(entry.section, {})[entry.option] = entry.text
@@ -78,7 +78,7 @@ class ConfigFile:
 
 
 def read(path: Path, name: str, shared: bool = False) -> ConfigFile:
-    """Read a file; `name` is how it is called in what is said of it."""
+    """Read a file; `name` is what findings call it."""
     file = ConfigFile(name, shared)
     try:
         content = given.read_bytes(path, MOST_BYTES)
@@ -99,7 +99,7 @@ def _why(error: OSError) -> str:
 
 
 def _decoded(content: bytes) -> tuple[str, list[tuple[int, str]]]:
-    """The text, and the line and kind of what is no UTF-8 in it."""
+    """Return the text, and line and kind of anything in it that is not UTF-8."""
     for mark, (encoding, found) in _BYTE_ORDER_MARKS.items():
         if content.startswith(mark):
             return content.decode(encoding, "replace"), [(1, found)]
@@ -115,7 +115,7 @@ def _decoded(content: bytes) -> tuple[str, list[tuple[int, str]]]:
 
 
 class _Scanner:
-    """Goes through the lines of a file."""
+    """Go through the lines of a file."""
 
     def __init__(self, file: ConfigFile) -> None:
         self.file = file
@@ -158,7 +158,7 @@ class _Scanner:
         self.section, self.entry = name, None
 
     def _option(self, location: str, written: str, value: str) -> None:
-        option = written.replace("-", "_")  # which Luigi takes for the same
+        option = written.replace("-", "_")  # Luigi treats both as the same
         self.entry = Entry(location, self.section or "", option, value.strip())
         if self.section is None:
             if not self.lost:
@@ -176,7 +176,7 @@ class _Scanner:
 
 
 def _is_name(text: str) -> bool:
-    """Whether this looks like an option's name, and not like a part of a value."""
+    """Return whether a text looks like the name of an option rather than a part of a value."""
     return re.fullmatch(r"[A-Za-z][\w-]*", text) is not None
 
 
@@ -185,5 +185,5 @@ def _short(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """A value as it is quoted: on one line, escaped, and not longer than a line has room for."""
+    """Return a value as it is quoted: on one line, escaped and shortened."""
     return repr(_short(text))

@@ -1,6 +1,6 @@
-"""The kinds of options, as Luigi's parameters: each checks a value and says, in `allowed`, which ones it takes.
+"""The kinds of options, as Luigi parameters: each checks a value and states in `allowed` which ones it accepts.
 
-A value that is not taken is a ValueError. An option that is `secret` is never quoted.
+A value that is not accepted raises NotAllowed, a ValueError. An option that is `secret` is never quoted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _VARIABLE = re.compile(r"\$([A-Za-z_]\w*)")
 
 
 class NotAllowed(ValueError):
-    """A value that an option does not take: what of it, if that may be said, and the nearest one that it does."""
+    """An option does not accept a value: the offending part, if it may be shown, and the nearest accepted value."""
 
     def __init__(self, found: str, near: str = "", allowed: str = "") -> None:
         super().__init__(f"found {found}" + (f"; did you mean {near}?" if near else ""))
@@ -30,13 +30,13 @@ class NotAllowed(ValueError):
 
 
 def nearest(word: str, known: Collection[str]) -> str:
-    """The known word that is most like this one; empty if none is."""
+    """Return the known word that is most similar to this one; an empty text if none is."""
     by_lower = {name.lower(): name for name in known}
     return next((by_lower[name] for name in get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)), "")
 
 
 class Text(luigi.Parameter[str]):
-    """Text, of a form if `pattern` says one; the empty one says nothing."""
+    """Text, which must match `pattern` if there is one. An empty text means that the option is not set."""
 
     several_lines = False
 
@@ -55,14 +55,14 @@ class Text(luigi.Parameter[str]):
         self.allowed, self.pattern, self.is_quoted = allowed, pattern, not (secret or hidden)
 
     def parse(self, x: str) -> str:
-        """The text; NotAllowed if it has another form."""
+        """Return the text. Raise NotAllowed if it does not match the pattern."""
         if x and self.pattern and not re.fullmatch(self.pattern, x):
             raise NotAllowed(repr(x) if self.is_quoted else "another form")
         return x
 
 
 class WebAddress(Text):
-    """A URL, which may have a password in it."""
+    """A URL, which may contain a password."""
 
     def __init__(self, *, description: str, secret: bool = False) -> None:
         pattern, allowed = "https?://[^/].*", "a URL, https://..."
@@ -70,14 +70,14 @@ class WebAddress(Text):
 
 
 class PathName(Text):
-    """A path; `~` and `$NAME` in it are expanded. `folder`: one that is made if need be, and written to."""
+    """A path in which `~` and `$NAME` are expanded. `folder` means one that is made if needed, and written to."""
 
     def __init__(self, default: str = "", *, description: str, allowed: str = "a path", folder: bool = False) -> None:
         super().__init__(default, description=description, allowed=allowed)
         self.folder = folder
 
     def parse(self, x: str) -> str:
-        """The path, expanded; NotAllowed if a variable or a home in it is not there."""
+        """Return the expanded path. Raise NotAllowed if a variable or a home directory in it is unknown."""
         missing = [name for name in _VARIABLE.findall(x) if name not in os.environ]
         if missing:
             raise NotAllowed(
@@ -88,7 +88,7 @@ class PathName(Text):
         try:
             return str(Path(_VARIABLE.sub(lambda found: os.environ[found[1]], x)).expanduser()) if x else x
         except RuntimeError:
-            raise NotAllowed(f"{x.partition('/')[0]}, a home that is not known") from None
+            raise NotAllowed(f"{x.partition('/')[0]}, which is the home of an unknown user") from None
 
 
 class Area(PathName):
@@ -99,14 +99,14 @@ class Area(PathName):
         super().__init__(description=description, allowed=allowed)
 
     def parse(self, x: str) -> str:
-        """The text; NotAllowed for a box that is none, or a file that is not there."""
+        """Return the text. Raise NotAllowed for an invalid box, or a file that does not exist."""
         words = x.replace(",", " ").split()
         try:
             edges = [float(word) for word in words]
         except ValueError:
             path = super().parse(x)
             if path and not Path(path).is_file():
-                raise NotAllowed(f"{x!r}, which is no file") from None
+                raise NotAllowed(f"{x!r}, which is not a file") from None
             return path
         if words and not (len(edges) == 4 and -180 <= edges[0] < edges[2] <= 180 and -90 <= edges[1] < edges[3] <= 90):
             raise NotAllowed(repr(x))
@@ -114,7 +114,7 @@ class Area(PathName):
 
 
 class Words(Text):
-    """Words, separated by commas or white space, or by `separator`; each of the known ones, or as `fits` says."""
+    """Words, separated by commas or white space, or by `separator`, each one of `known` or accepted by `fits`."""
 
     several_lines = True
 
@@ -132,12 +132,12 @@ class Words(Text):
         self.known, self.fits, self.separator = tuple(known), fits, separator
 
     def words(self, text: str) -> list[str]:
-        """The words that a value has."""
+        """Return the words in a value."""
         found = text.split(self.separator) if self.separator else text.replace(",", " ").split()
         return [" ".join(word.split()) for word in found if word.strip()]
 
     def parse(self, x: str) -> str:
-        """The text; NotAllowed for a word that is none."""
+        """Return the text. Raise NotAllowed if a word is not accepted."""
         fits = self.fits or (self.known.__contains__ if self.known else None)
         wrong = [word for word in self.words(x) if fits and not fits(word)]
         if wrong:
@@ -157,7 +157,7 @@ class _Number(luigi.NumericalParameter[Any]):
         self.allowed = f"{word} of {least} or more" if endless else f"{word} from {least} to {most}"
 
     def parse(self, x: str) -> Any:
-        """The number; NotAllowed if it is none, or out of range."""
+        """Return the number. Raise NotAllowed if it is not one, or is out of range."""
         try:
             number = super().parse(x)
         except (ValueError, OverflowError):
@@ -188,11 +188,11 @@ class Choice(luigi.ChoiceParameter[str]):
 
     def __init__(self, *, choices: tuple[str, ...], description: str) -> None:
         super().__init__(default=choices[0], choices=choices, description=description)
-        self.description = description  # to which Luigi has added the choices, in any order
+        self.description = description  # Luigi has appended the choices to it, in random order
         self.known, self.allowed = choices, ", ".join(choices)
 
     def parse(self, x: str) -> str:
-        """The word; NotAllowed if it is none of them."""
+        """Return the word. Raise NotAllowed if it is not one of the choices."""
         if x not in self.known:
             raise NotAllowed(repr(x), nearest(x, self.known))
         return x
@@ -207,7 +207,7 @@ class Switch(luigi.BoolParameter):
         super().__init__(default=default, parsing=luigi.BoolParameter.EXPLICIT_PARSING, description=description)
 
     def parse(self, x: object) -> bool:
-        """Whether it is on; NotAllowed if it is neither."""
+        """Return whether it is on. Raise NotAllowed unless the value is true or false."""
         text = str(x).lower()
         if text not in ("true", "false"):
             raise NotAllowed(

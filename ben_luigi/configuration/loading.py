@@ -1,7 +1,7 @@
-"""The configuration's files, found, checked, and given to Luigi; or what is wrong in them, and the end.
+"""Find and check the configuration files, and pass them on to Luigi; if anything is wrong, print it and exit.
 
-Each counts more than those before it: this project's own defaults; its `luigi.cfg`, where it runs from its checkout;
-Luigi's places, `/etc/luigi/luigi.cfg` and `luigi.cfg` in the current folder; and what LUIGI_CONFIG_PATH names.
+Later files override earlier ones: this project's defaults; its `luigi.cfg`, if it runs from a checkout; Luigi's places,
+`/etc/luigi/luigi.cfg` and `luigi.cfg` in the current folder; and the file that LUIGI_CONFIG_PATH names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ben_luigi.domain import given
 from ben_luigi.domain.errors import printable
 
 WAITS_FOR_PERSON = 20
-"""The exit code where the configuration has to be corrected."""
+"""The exit code if the configuration has to be corrected."""
 
 VARIABLE = "LUIGI_CONFIG_PATH"
 _CHECKOUT = Path(__file__).resolve().parents[2] / "luigi.cfg"
@@ -33,10 +33,13 @@ _SHARED = (Path("/etc/luigi/luigi.cfg"), Path("luigi.cfg"))
 
 
 class _FromEnvironment(EnvironmentInterpolation):
-    """`${NAME}` is taken from the environment, and nothing else means anything, as `%` does for Luigi."""
+    """Interpolate `${NAME}` from the environment, and nothing else; Luigi gives `%` a meaning too."""
 
     def before_get(self, parser: Any, section: str, option: str, value: str, defaults: Any) -> str:
-        """InterpolationError for a variable that is not there; Luigi's own quotes the value, which may be a secret."""
+        """Raise InterpolationError for a variable that is not set.
+
+        Luigi's own error quotes the value, which may be a secret.
+        """
         try:
             return str(super().before_get(parser, section, option, value, defaults))
         except InterpolationMissingEnvvarError:
@@ -44,13 +47,13 @@ class _FromEnvironment(EnvironmentInterpolation):
 
 
 def own_path(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The file that LUIGI_CONFIG_PATH names, if it does; NotAllowed if a variable in it is not there."""
+    """Return the file that LUIGI_CONFIG_PATH names, if it is set. Raise NotAllowed if a variable in it is not set."""
     named = environment.get(VARIABLE, "")
     return Path(PathName(description="").parse(named)) if named else None
 
 
 def found(environment: Mapping[str, str] = os.environ) -> list[ConfigFile]:
-    """The files, read, in their order."""
+    """Read the files, and return them in their order."""
     files: dict[Path, ConfigFile] = {}
     for path in (_CHECKOUT, *_SHARED):
         if path.is_file():
@@ -64,12 +67,12 @@ def found(environment: Mapping[str, str] = os.environ) -> list[ConfigFile]:
         return [*files.values()]
     if given.kind(own) != given.FILE:
         return [*files.values(), ConfigFile(named, findings=[_no_file(own)])]
-    files.pop(own.resolve(), None)  # it comes last
+    files.pop(own.resolve(), None)  # it must come last
     return [*files.values(), read(own, _name(own))]
 
 
 def _name(path: Path) -> str:
-    """How a file is called: from the current folder, if it lies there."""
+    """Return what findings call a file: its path relative to the current folder, if it is below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
@@ -81,14 +84,14 @@ def _no_file(path: Path) -> Finding:
 
 
 def report(findings: Sequence[Finding]) -> str:
-    """What is said of the findings, a line for each."""
+    """Return the text about the findings, one line each."""
     number = f"{len(findings)} findings" if len(findings) > 1 else "1 finding"
     lines = [f"{number} in the configuration; nothing has been started:", *(printable(str(one)) for one in findings)]
     return "\n".join([*lines, "next: correct them; docs/configuration.md lists every option"])
 
 
 def load() -> None:
-    """Give the configuration to Luigi. Ends here, with what is wrong, if anything in it is."""
+    """Pass the configuration to Luigi. If anything is wrong in it, print the findings and exit."""
     files = found()
     users = [file for file in files if file.name != _name(_CHECKOUT)]
     writes = _is_luigi() or any(_says_where(file) for file in users)
@@ -97,7 +100,7 @@ def load() -> None:
 
 
 def require_data_dir() -> None:
-    """Ends here if there is nowhere to work: for commands that need it, since the default is in the current folder."""
+    """Exit if the data folder cannot be used: for commands that need it, since the default is in the current folder."""
     _end_if([] if _asked_elsewhere() else check.data_dir(found()))
 
 
@@ -108,7 +111,7 @@ def _end_if(wrong: Sequence[Finding]) -> None:
 
 
 def _is_luigi() -> bool:
-    """Whether this is plain `luigi`, which asks nothing of us once it has loaded us."""
+    """Return whether this is plain `luigi`, which calls nothing of this project once it has loaded it."""
     return Path(sys.argv[0]).name == "luigi"
 
 
@@ -117,17 +120,17 @@ def _says_where(file: ConfigFile) -> bool:
 
 
 def _asked_elsewhere() -> bool:
-    """Whether the command line names another folder to work in."""
+    """Return whether the command line names another data folder."""
     return any(word.startswith("--dataset-data-dir") for word in sys.argv)
 
 
 def give(files: Sequence[ConfigFile]) -> None:
-    """Have Luigi take what the files say over our defaults."""
+    """Set Luigi's configuration to our defaults, overridden by the files."""
     interpolation: Any = _FromEnvironment()
     LuigiConfigParser._DEFAULT_INTERPOLATION = interpolation
     settings = LuigiConfigParser.instance()
-    settings._interpolation = interpolation  # it is made as Luigi is imported
-    warnings.simplefilter("ignore", UnconsumedParameterWarning)  # which quotes a value; `check` knows what is none
+    settings._interpolation = interpolation  # made when Luigi was imported
+    warnings.simplefilter("ignore", UnconsumedParameterWarning)  # it quotes values; `check` covers it
     settings.read_dict(luigi_options.DEFAULTS)
     for file in files:
         settings.read_dict(file.values())
@@ -140,14 +143,14 @@ _VARIABLE = re.compile(r"\$\{[^}]+\}")
 
 
 def files_that_tell_secrets() -> Iterator[Path]:
-    """The user's own file, if it has a password in it that others can read; `${NAME}` of the environment is none."""
+    """Yield the user's own file, if it contains a password and others can read it; `${NAME}` is not a password."""
     path = own_path()
     if path and path.stat().st_mode & 0o077 and tells_secrets(read(path, str(path))):
         yield path
 
 
 def tells_secrets(file: ConfigFile) -> bool:
-    """Whether a password stands in a file."""
+    """Return whether a file contains a password."""
     entries = {(entry.section, entry.option): _VARIABLE.sub("", entry.text) for entry in file.entries}
     return any(entries.get(where) for where in _SECRETS) or any(
         _PASSWORD_IN_URL.match(entries.get(where, "")) for where in _URLS

@@ -1,4 +1,4 @@
-"""Luigi's own sections and options, taken from its classes; what it has none for is taken from its documentation."""
+"""Know Luigi's own sections and options: from its classes, and where it declares none, from its documentation."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ DEFAULTS = {
     },
     "execution_summary": {"summary_length": "0"},
 }
-"""What is set of them here, unless the user's configuration says otherwise."""
+"""The defaults of this project for Luigi's options, unless the user's configuration overrides them."""
 
 MEANINGS = {
-    "local_scheduler": "run without luigid; false, and scheduler_host: with a central one",
-    "workers": "tasks at once",
+    "local_scheduler": "true: run without luigid; false: use the central scheduler at scheduler_host",
+    "workers": "number of tasks that run at once",
     "metrics_collector": "for ben-luigi luigid; prometheus: counters of tasks, bytes and failures at /metrics",
     "check_complete_on_run": "a task that leaves no output has failed",
     "already_running": "exit code: the same command runs already",
     "missing_data": "exit code: an input is missing",
-    "not_run": "exit code: another host's task was waited for",
-    "task_failed": "exit code: something failed, which the next run tries again",
-    "scheduling_error": "exit code: the graph cannot be made",
-    "unhandled_exception": "exit code: no luigid, or an error that nobody expected",
-    "summary_length": "tasks of a kind that the summary shows; 0: all",
+    "not_run": "exit code: a task of another host had not finished",
+    "task_failed": "exit code: a task failed, and the next run tries it again",
+    "scheduling_error": "exit code: the task graph cannot be built",
+    "unhandled_exception": "exit code: luigid does not answer, or an unexpected error",
+    "summary_length": "number of tasks per kind in the summary; 0: all",
 }
-"""What these are for."""
+"""The meaning of these options."""
 
 _NOT_DECLARED: dict[str, dict[str, Any]] = {
     "core": {
@@ -55,7 +55,7 @@ _NOT_DECLARED: dict[str, dict[str, Any]] = {
     },
     "task_history": {"db_connection": Text(secret=True, description="")},
 }
-"""What Luigi reads without a declaration, or declares without the range that it has."""
+"""Options that Luigi reads without declaring them, or declares without their range."""
 
 _FREE = (
     *("batch_notifier", "datadog", "elasticsearch", "hadoop", "hdfs", "hive", "kubernetes", "logging", "mysql"),
@@ -72,7 +72,7 @@ def _declared() -> dict[str, dict[str, Any]]:
             options = found.setdefault(section.get_task_family(), {})
             for name, parameter in section.get_params():
                 options[name] = parameter
-                if parameter._config_path:  # its older name
+                if parameter._config_path:  # its former name
                     options[parameter._config_path["name"].replace("-", "_")] = parameter
     for name, more in _NOT_DECLARED.items():
         found.setdefault(name, {}).update(more)
@@ -80,7 +80,7 @@ def _declared() -> dict[str, dict[str, Any]]:
 
 
 def allowed(parameter: Any) -> str:
-    """Which values a parameter takes, ours or Luigi's own."""
+    """Return which values a parameter accepts, ours or Luigi's own."""
     if hasattr(parameter, "allowed"):
         return str(parameter.allowed)
     if isinstance(parameter, luigi.BoolParameter):
@@ -95,16 +95,16 @@ def allowed(parameter: Any) -> str:
 
 
 SECTIONS = (*_declared(), "resources")
-"""All but those that are not read here."""
+"""All sections of Luigi but those that are not read here."""
 
 
 def is_section(name: str) -> bool:
-    """Whether a section is Luigi's."""
+    """Return whether a section is Luigi's."""
     return name in SECTIONS or name in _FREE
 
 
 class _AnyResource(dict[str, Any]):
-    """`[resources]` has whatever names a user gives them, and counts."""
+    """`[resources]` may contain any name, with a count."""
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -114,5 +114,5 @@ class _AnyResource(dict[str, Any]):
 
 
 def of(section: str) -> dict[str, Any] | None:
-    """The options of a section of Luigi's, by name; None if it may say anything."""
+    """Return the options of one of Luigi's sections, by name; None if it may contain anything."""
     return _AnyResource() if section == "resources" else _declared().get(section)

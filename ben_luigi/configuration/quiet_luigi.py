@@ -1,8 +1,8 @@
-"""Import Luigi without its reading the configuration.
+"""Import Luigi without letting it read the configuration.
 
-Luigi reads its files as it is imported. What is wrong in them would end in a traceback that quotes the line, before we
-can say it. So nothing is read then; `loading` gives Luigi the values once they are checked. `scripts/environment` has
-plain `luigi --module ben_luigi` run this file first of all: it must not import anything of ours.
+Luigi reads its files at import. An error in them would end in a traceback that quotes the line, before this project can
+report it. So nothing is read here; `loading` passes the values on once they are checked. `scripts/environment` makes
+plain `luigi --module ben_luigi` run this file first, so it must not import anything of this project.
 """
 
 import sys
@@ -13,7 +13,7 @@ if "luigi" not in sys.modules:
     _read, RawConfigParser.read = RawConfigParser.read, lambda *_, **__: []  # type: ignore[method-assign]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that LUIGI_CONFIG_PATH names no file
+            warnings.simplefilter("ignore")  # LUIGI_CONFIG_PATH may name a file that is missing
             import luigi  # noqa: F401
     finally:
         RawConfigParser.read = _read  # type: ignore[method-assign]

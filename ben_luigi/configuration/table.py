@@ -1,4 +1,4 @@
-"""The table of all options in `docs/configuration.md`."""
+"""Make the table of all options in `docs/configuration.md`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ben_luigi.configuration import luigi_options
 
 
 def rows() -> Iterator[str]:
-    """The lines of the table, in Markdown: every section of ours, then what is set of Luigi's own."""
+    """Yield the lines of the table in Markdown: our own sections, then the options of Luigi that are set here."""
     for name, section in config.SECTIONS.items():
         yield from _head(f"[{name}]", " ".join((section.__doc__ or "").partition("\n")[0].split()))
         for option, parameter in config.options_of(section).items():
             yield _row(option, luigi_options.allowed(parameter), _default(parameter), parameter.description)
     for name, defaults in luigi_options.DEFAULTS.items():
-        yield from _head(f"[{name}]", "Luigi's own: what is set here.")
+        yield from _head(f"[{name}]", "Luigi's own options, as far as this project sets them.")
         declared = luigi_options.of(name) or {}
         for option, default in defaults.items():
             yield _row(option, luigi_options.allowed(declared[option]), default, luigi_options.MEANINGS[option])
@@ -38,7 +38,7 @@ def _default(parameter: Any) -> str:
 
 
 def text() -> str:
-    """The table."""
+    """Return the table."""
     lines = list(rows())
     spaced = [("\n" if line.startswith("###") and number else "") + line for number, line in enumerate(lines)]
     return "\n".join(spaced) + "\n"

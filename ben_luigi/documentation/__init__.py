@@ -1,1 +1,1 @@
-"""The parts of `docs/` that are made from the code."""
+"""Make those parts of `docs/` that follow from the code."""

@@ -1,4 +1,4 @@
-"""`python -m ben_luigi.documentation`: write those parts of `docs/` anew that are made from the code."""
+"""Rewrite those parts of `docs/` that are made from the code: `python -m ben_luigi.documentation`."""
 
 from __future__ import annotations
 

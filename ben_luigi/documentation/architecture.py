@@ -1,4 +1,4 @@
-"""Picture and tables of `docs/architecture.md`: from the imports and docstrings of all files, which are only parsed."""
+"""Make picture and tables of `docs/architecture.md` from imports and docstrings, without running the code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _tree(path: Path) -> ast.Module:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The names that a file imports, with their modules; ValueError for a relative import."""
+    """Yield the names that a file imports, with their modules. Raise ValueError for a relative import."""
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -31,7 +31,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def _folder(name: str) -> str:
-    """The box of the picture that a module is in: a folder of `domain`, its own files, another folder, or none."""
+    """Return the box of a module in the picture: a folder of `domain`, `domain` itself, another folder, or none."""
     words = name.split(".")
     if words[1:2] == ["domain"]:
         return words[2] if len(words) > 2 and (PACKAGE / "domain" / words[2]).is_dir() else "domain"
@@ -49,7 +49,7 @@ def _arrows() -> set[tuple[str, str]]:
 
 
 def reached() -> set[tuple[str, str]]:
-    """Which folder imports which other one, be it through others."""
+    """Return which folder imports which other one, directly or indirectly."""
     known = _arrows()
     while new := {(a, d) for a, b in known for c, d in known if b == c} - known:
         known |= new
@@ -57,7 +57,7 @@ def reached() -> set[tuple[str, str]]:
 
 
 def picture() -> str:
-    """The imports between folders, without those that follow from others, as a flowchart of Mermaid."""
+    """Return the imports between folders, without those implied by others, as a Mermaid flowchart."""
     known = reached()
     through = {(a, d) for a, b in known for c, d in known if b == c}
     lines = ["flowchart BT", *(f"    {own} --> {other}" for own, other in sorted(known - through))]
@@ -65,7 +65,10 @@ def picture() -> str:
 
 
 def stages() -> list[str]:
-    """The files of `stages/`, each below all that it imports; graphlib.CycleError if two import each other."""
+    """Return the files of `stages/`, each after all that it imports.
+
+    Raise graphlib.CycleError if two import each other.
+    """
     graph = {}
     for path in sorted((PACKAGE / "stages").glob("[!_]*.py")):
         graph[path.stem] = {name.split(".")[2] for name in imports(path) if name.startswith("ben_luigi.stages.")}
@@ -79,7 +82,7 @@ def stages() -> list[str]:
 
 
 def tasks(path: Path) -> list[str]:
-    """The tasks in a file of `stages/` that can be asked for: public, and no other task's base."""
+    """Return the tasks in a file of `stages/` that users can run: public, and not the base of another task."""
     bases = _bases()
     known = {name for names in bases.values() for name in names}
     classes = [node.name for node in _tree(path).body if isinstance(node, ast.ClassDef)]
@@ -101,7 +104,7 @@ def _is_task(name: str, bases: dict[str, list[str]]) -> bool:
 
 
 def _meaning(path: Path) -> str:
-    """The first sentence of a file's docstring, without its full stop."""
+    """Return the first sentence of a file's docstring, without its full stop."""
     first = " ".join((ast.get_docstring(_tree(path)) or "").partition("\n\n")[0].split())
     return re.split(r"(?<=[a-z0-9)`])\. ", first)[0].removesuffix(".").replace("|", r"\|").replace("<", r"\<")
 
@@ -123,7 +126,7 @@ def _stage_table() -> str:
 
 
 def _folders() -> list[Path]:
-    """All folders but `stages`: first those of `domain`, each below all that it imports."""
+    """Return all folders but `stages`: first those of `domain`, each after all that it imports."""
     depth = Counter(own for own, _ in reached())
     parts = sorted((PACKAGE / "domain").glob("*/__init__.py"), key=lambda path: (depth[path.parent.name], path))
     others = sorted(PACKAGE.glob("*/__init__.py"))
@@ -132,7 +135,7 @@ def _folders() -> list[Path]:
 
 
 def text() -> dict[str, str]:
-    """The parts of the page, by name: the picture, and a table of every folder."""
+    """Return the parts of the page, by name: the picture, and a table of every folder."""
     tables = [_table(folder) for folder in _folders()]
     commands = _table(PACKAGE).replace("| `./` |", "| `ben_luigi/` |")
     return {"picture": picture(), "files": "\n".join([*tables, _stage_table(), commands])}

@@ -1,4 +1,4 @@
-"""The parts of a page that are made from the code: each stands between two comments with its name."""
+"""Replace the parts of a page that are made from the code; each is between two comments with its name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def replaced(page: str, made: Mapping[str, str]) -> str:
-    """The page with the parts that are `made` in their places; ValueError if it has no place for one."""
+    """Return the page with the parts in `made` replaced. Raise ValueError if it has no place for one."""
     for name, text in made.items():
         first, last = f"<!-- {name}: made from the code -->\n", f"<!-- {name}: end -->\n"
         before, _, rest = page.partition(first)

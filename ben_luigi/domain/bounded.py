@@ -1,4 +1,7 @@
-"""JSON, TOML and XML of a user's file, read in bounded memory: ValueError for whatever is wrong with it."""
+"""Read JSON, TOML and XML that a user gives, in bounded memory.
+
+Whatever is wrong with the content raises ValueError; what cannot be read at all raises OSError.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"no text in UTF-8: {error.reason} at byte {error.start:,}") from None
+        raise ValueError(f"not text in UTF-8: {error.reason} at byte {error.start:,}") from None
 
 
 def parse_json(data: bytes) -> Any:
-    """Parse JSON; ValueError also for what is nested too deep."""
+    """Parse JSON in UTF-8. Raise ValueError if it is malformed or nested too deep."""
     try:
         return json.loads(_decoded(data))
     except RecursionError as error:
@@ -31,14 +34,20 @@ def parse_json(data: bytes) -> Any:
 
 
 def read_json(path: Path, most_bytes: int = 2**24) -> Any:
-    """Read a JSON file of at most `most_bytes`. OSError, ValueError."""
+    """Read a JSON file of at most `most_bytes`.
+
+    Raise OSError if it cannot be read, ValueError if it is malformed or too large.
+    """
     return parse_json(read_bytes(path, most_bytes))
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file of at most 1 MiB. OSError, ValueError."""
+    """Read a TOML file of at most 1 MiB.
+
+    Raise OSError if it cannot be read, ValueError if it is malformed or too large.
+    """
     text = _decoded(read_bytes(path, _TOML_BYTES))
-    if any(line.count(".") > _TOML_DOTS for line in text.split("\n")):  # tomllib's memory grows with their square
+    if any(line.count(".") > _TOML_DOTS for line in text.split("\n")):  # tomllib needs memory in their square
         raise ValueError(f"TOML with more than {_TOML_DOTS} dots in a line")
     try:
         return tomllib.loads(text)
@@ -47,12 +56,17 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_xml(data: bytes) -> ElementTree.Element:
-    """Parse XML of at most 8 MiB, 100 levels and 200,000 elements, without a document type. ValueError."""
+    """Parse XML of at most 8 MiB, 100 levels and 200,000 elements.
+
+    Raise ValueError if it is larger, malformed, or declares a document type: entities declared there can expand without
+    bound ("billion laughs").
+    """
     if len(data) > _XML_BYTES:
-        raise ValueError(f"{len(data):,} bytes of XML, where there are {_XML_BYTES:,} at most")
+        raise ValueError(f"{len(data):,} bytes of XML, where at most {_XML_BYTES:,} are allowed")
     parser = ElementTree.XMLParser(target=_Bounded())
     try:
-        for start in range(0, len(data), _XML_PIECE_BYTES):  # an error ends it with the piece in which it is found
+        # In pieces, so that an element that breaks a bound stops the parser within the piece that contains it.
+        for start in range(0, len(data), _XML_PIECE_BYTES):
             parser.feed(data[start : start + _XML_PIECE_BYTES])
         root: ElementTree.Element = parser.close()
     except (ElementTree.ParseError, LookupError) as error:
@@ -61,12 +75,15 @@ def parse_xml(data: bytes) -> ElementTree.Element:
 
 
 def read_xml(path: Path) -> ElementTree.Element:
-    """Read an XML file as `parse_xml` does. OSError, ValueError."""
+    """Read an XML file within the bounds of `parse_xml`.
+
+    Raise OSError if it cannot be read, ValueError if it is malformed or too large.
+    """
     return parse_xml(read_bytes(path, _XML_BYTES))
 
 
 class _Bounded(ElementTree.TreeBuilder):
-    """Builds the tree of an XML file; refuses a document type, with which entities without end could come."""
+    """Build the tree of an XML document; refuse more than the bounds allow, and a document type."""
 
     def __init__(self) -> None:
         super().__init__()

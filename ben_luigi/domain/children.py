@@ -1,4 +1,4 @@
-"""Programs that end with the process that has started them, with all that they have started, however that ends."""
+"""Run programs that end, with everything they have started, when the process that started them ends in any way."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def running(
     command: list[str], *, env: Mapping[str, str], grace_s: float, unfinished: Sequence[Path] = (), **how: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command in a session of its own; at the end of the block none of its processes is left.
+    """Run a command in a session of its own; when the block ends, none of its processes is left.
 
-    What is still there is asked to end, and killed after `grace_s` seconds; when this process is killed, at once, and
-    what the command leaves `unfinished` is removed. SIGTERM, Ctrl-C and SIGHUP raise in this process, so that the block
-    ends. `how` is for Popen.
+    Processes that are still running then get SIGTERM, and SIGKILL after `grace_s` seconds. If this process itself is
+    killed, they are killed at once and the paths in `unfinished` are removed. Within the block SIGTERM, SIGINT and
+    SIGHUP raise in this process, so that the block ends. `how` is passed to Popen.
     """
     with _signals_raise() as from_now_on, _guard(unfinished) as tell:
-        # Also when this process is killed before it can tell the guard of another, that one does so itself.
+        # The child reports itself to the guard: this process may be killed before it could report the child.
         process = subprocess.Popen(command, env=env, start_new_session=True, preexec_fn=tell, **how)
         try:
             from_now_on()
@@ -47,10 +47,11 @@ def running(
 
 @contextmanager
 def _guard(unfinished: Sequence[Path]) -> Iterator[Callable[[], None]]:
-    """Have a session killed, and `unfinished` removed, when this process is killed.
+    """Kill a session and remove `unfinished` if this process is killed.
 
-    The session's first process calls the function that is given.
-    A shell waits at a pipe of ours, which that process closes with all others when it loads its program.
+    Yield the function that the session's first process has to call. A shell waits at the read end of a pipe whose write
+    end is ours; the child's copy of it is closed when the child loads its program (close-on-exec), so the pipe ends
+    with us.
     """
     command = ["/bin/sh", "-c", _GUARD, "guard", *map(str, unfinished)]
     how: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL, "start_new_session": True}
@@ -69,9 +70,10 @@ def _tell(pipe: int) -> None:
 
 @contextmanager
 def _signals_raise() -> Iterator[Callable[[], None]]:
-    """Turn the signals that stop a process into exceptions, so that `finally` runs; only a main thread can.
+    """Turn the signals that stop a process into exceptions, so that `finally` runs; this works in a main thread only.
 
-    One that comes before the function that is given was called waits for that: nothing is left half started.
+    A signal that arrives before the yielded function has been called is held back until then, so that no process is
+    left half started.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
@@ -105,7 +107,7 @@ def _signals_raise() -> Iterator[Callable[[], None]]:
 
 
 def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
-    """Ask the process, then kill it and whatever else lives in its session."""
+    """Terminate the process, then kill it and whatever else lives in its session."""
     with suppress(ProcessLookupError, subprocess.TimeoutExpired):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)

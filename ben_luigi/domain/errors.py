@@ -1,19 +1,19 @@
-"""What can go wrong, as one tree.
+"""The errors of the pipeline, as one tree.
 
     PipelineError
     ├── BadName          a name that does not follow its naming rule
-    ├── BadArgument      an argument of a task that does not fit
+    ├── BadArgument      an argument of a task that is not valid
     ├── BadInput         an input file that is missing, malformed or not the pinned one
-    │   └── BadOption    an option that asks for what there is not, until a person changes it
+    │   └── BadOption    an option that asks for something that does not exist
     ├── BadProduct       an L1C or L2A product that is damaged or contradicts its name
     ├── BadAlignment     patches and v1 patches that do not pair off
-    ├── BadTable         rows that are missing, doubled or lost in a join
-    ├── BadArchive       a shard or archive that does not hold what it must
-    │   └── DamagedFile  a result that is not what it was when it was made
-    ├── CdseError        the Copernicus Data Space said no
+    ├── BadTable         rows that are missing, duplicate or lost in a join
+    ├── BadArchive       a shard or archive whose content is not as expected
+    │   └── DamagedFile  a result that has changed since it was made
+    ├── CdseError        the Copernicus Data Space refused or failed
     ├── Sen2CorError     Sen2Cor is missing or failed
     ├── DatabaseError    PostgreSQL cannot be started or reached
-    └── DiskError        a disk that does not keep a file
+    └── DiskError        a disk that does not keep what is written
         └── NoRoomError  no room to write it
 
 Every error says what it is about, what was expected, what was found, and what to do next.
@@ -27,10 +27,10 @@ from pathlib import Path
 
 
 class PipelineError(Exception):
-    """An error that a person has to read: subject, expectation, finding and next step in one message.
+    """An error for a person to read: subject, expectation, finding and next step in one message.
 
-    `subject` names the tile and the file; the other three are sentences without a full stop. What cannot be printed in
-    them, since it comes from a file or a file's name, is escaped: it must neither forge lines nor break the log.
+    `subject` names the tile and the file; the other three are sentences without a full stop. Characters that cannot be
+    printed are escaped, since they come from files and file names: they must neither forge log lines nor break the log.
     """
 
     def __init__(
@@ -49,39 +49,39 @@ def _rebuild(kind: type[PipelineError], subject: str, expected: str, found: str,
 
 
 class BadName(PipelineError):
-    """A product, patch or v1 name that does not follow its naming rule."""
+    """A product, patch or v1 name does not follow its naming rule."""
 
 
 class BadArgument(PipelineError):
-    """An argument of a task that cannot be: what it names is not there, or it does not fit the others."""
+    """An argument of a task is not valid: what it names does not exist, or it does not fit the other arguments."""
 
 
 class BadInput(PipelineError):
-    """An input file that is missing, malformed, or not the one that is pinned."""
+    """An input file is missing, malformed, or not the pinned one."""
 
 
 class BadOption(BadInput):
-    """An option of the configuration that asks for what there is not; it fails until a person changes it."""
+    """An option of the configuration asks for something that does not exist; it fails until a person changes it."""
 
 
 class BadProduct(PipelineError):
-    """An L1C or L2A product that is damaged, incomplete, or contradicts its name."""
+    """An L1C or L2A product is damaged, incomplete, or contradicts its name."""
 
 
 class BadAlignment(PipelineError):
-    """Patches and v1 patches that do not pair off one to one."""
+    """Patches and v1 patches do not pair off one to one."""
 
 
 class BadTable(PipelineError):
-    """A table that is empty, has a duplicate key, or loses rows in a join."""
+    """A table is empty, has a duplicate key, or loses rows in a join."""
 
 
 class BadArchive(PipelineError):
-    """A shard or archive that does not hold exactly what it must."""
+    """A shard or archive does not hold exactly what is expected."""
 
 
 class DamagedFile(BadArchive):
-    """A file that was made whole, and is not what it was then; `file` is its path."""
+    """A file that was complete has changed since; `file` is its path."""
 
     def __init__(self, file: str | os.PathLike[str], *, expected: str, found: str, remedy: str = "") -> None:
         self.file = Path(file)
@@ -94,7 +94,7 @@ class DamagedFile(BadArchive):
 
 
 class CdseError(PipelineError):
-    """The Copernicus Data Space Ecosystem refused, failed, or answered nonsense."""
+    """The Copernicus Data Space Ecosystem refused a request, failed, or gave an unusable answer."""
 
 
 class Sen2CorError(PipelineError):
@@ -106,7 +106,7 @@ class DatabaseError(PipelineError):
 
 
 class DiskError(PipelineError):
-    """A file cannot be written, or its disk does not keep it."""
+    """A file cannot be written, or its disk does not keep what is written."""
 
 
 class NoRoomError(DiskError):
@@ -114,7 +114,9 @@ class NoRoomError(DiskError):
 
 
 def printable(text: str) -> str:
-    """Return a text on one line: white space as spaces, and what is not printable in escapes, as `\\x1b`."""
+    r"""Return `text` on one line: white space as spaces, and characters that cannot be printed as escapes such as
+    `\\x1b`.
+    """
     if text.isprintable():
         return text
     return "".join(
@@ -123,7 +125,7 @@ def printable(text: str) -> str:
 
 
 def some(names: Iterable[object], most: int = 10) -> str:
-    """Up to `most` of `names`, comma separated, and how many there are in all."""
+    """Return up to `most` of `names`, separated by commas, and how many there are in all."""
     listed = [str(name) for name in names]
     shown = ", ".join(listed[:most])
     return shown if len(listed) <= most else f"{shown}, ... ({len(listed)} in all)"

@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, and their hashes."""
+"""Write files that appear complete or not at all, and hash files."""
 
 from __future__ import annotations
 
@@ -28,15 +28,19 @@ _UNFINISHED = re.compile(r"\.unfinished-(\d+)-[0-9a-f]{8}-.+")
 
 
 def unfinished(path: Path) -> Path:
-    """A name beside `path`, with its suffix, for what is being made: `.unfinished-<pid>-<random>-<name>`."""
+    """Return a name beside `path` for a file or folder in the making: `.unfinished-<pid>-<random>-<name>`.
+
+    It keeps the suffix of `path`, since some libraries choose the format by it.
+    """
     return path.with_name(f".unfinished-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a path to write a file or folder to; on success fsync and rename it to `path`, else remove it.
+    """Yield a path to write a file or folder to; on success fsync it and rename it to `path`, else remove it.
 
-    The folder of `path` is made. A file already at `path` is replaced; a folder there is an error.
+    The parent folder is made if it is missing. A file at `path` is replaced; a folder there is an error. Raise
+    DiskError if the disk is full or does not keep what is written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     work = unfinished(path)
@@ -60,7 +64,7 @@ def is_full(error: OSError) -> bool:
 
 
 def raise_if_full(path: Path, error: OSError) -> None:
-    """Raise a NoRoomError if `error`, met in writing `path`, says that there is no room."""
+    """Raise NoRoomError if `error`, which occurred while `path` was being written, means that there is no room."""
     if not is_full(error):
         return
     free_mb = shutil.disk_usage(path.parent).free // 10**6
@@ -69,7 +73,7 @@ def raise_if_full(path: Path, error: OSError) -> None:
 
 
 def check_room(folder: Path, needed_bytes: int) -> None:
-    """NoRoomError unless so many bytes are free on the disk of `folder`."""
+    """Raise NoRoomError unless this many bytes are free on the disk of `folder`."""
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise NoRoomError(
@@ -78,21 +82,21 @@ def check_room(folder: Path, needed_bytes: int) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Publish `text` at `path`, UTF-8, line ends as they are."""
+    """Write `text` to `path` atomically, in UTF-8, with line ends as they are."""
     with atomic_write(path) as work:
         work.write_text(text, encoding="utf-8", newline="")
 
 
 def write_json(path: Path, content: object) -> None:
-    """Publish `content` as JSON at `path`: keys in order, so that the same content gives the same bytes."""
+    """Write `content` as JSON to `path` atomically, with sorted keys, so that the same content gives the same bytes."""
     write_text(path, json.dumps(content, indent=1, sort_keys=True, default=str) + "\n")
 
 
 @contextmanager
 def keeping_up(file: IO[bytes]) -> Iterator[Callable[[], None]]:
-    """Give what is to be called after each write to `file`: it becomes durable while it grows, by a thread.
+    """Yield a function to call after each write to `file`; a thread makes the file durable while it grows.
 
-    So nobody waits long for the disk at its end.
+    This spreads the cost of fsync over the whole write instead of leaving gigabytes of dirty pages to its end.
     """
     asked_bytes = file.tell()
     busy: Future[None] | None = None
@@ -113,7 +117,10 @@ def keeping_up(file: IO[bytes]) -> Iterator[Callable[[], None]]:
 
 
 def sync(path: Path) -> None:
-    """Make the content of a file, or the entries of a folder, durable. DiskError if the disk says that they are not."""
+    """Make the content of a file, or the entries of a folder, durable.
+
+    Raise DiskError if the disk reports a failure.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         _sync(descriptor, path, os.fsync)
@@ -127,8 +134,8 @@ def _sync(descriptor: int, path: Path, by: Callable[[int], None]) -> None:
     except OSError as error:
         if is_full(error):
             raise
-        # Some network file systems cannot do that with folders, whose entries are then with the server, as PostgreSQL
-        # takes it too.
+        # Some network file systems cannot fsync a folder; its entries are then already with the server. PostgreSQL
+        # ignores the same error codes.
         if error.errno not in _NOT_FOR_FOLDERS or not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise DiskError(
                 path,
@@ -149,7 +156,7 @@ def _sync_all(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a whole folder, if it is there."""
+    """Remove a file or a whole folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -157,9 +164,10 @@ def remove(path: Path) -> None:
 
 
 def sweep(folder: Path, older_than_s: float = 86_400) -> list[Path]:
-    """Remove what dead processes left unfinished in `folder`: older than a day by default. Return what went.
+    """Remove unfinished files of dead processes from `folder`, and return their paths.
 
-    With 0 all of it goes, that which seems to be from the future since the clock was set back among it.
+    Only entries older than `older_than_s` seconds go, by default a day. With 0 all of them go, also those whose time
+    lies in the future because the clock has been set back.
     """
     gone = []
     for entry in folder.iterdir() if folder.is_dir() else ():
@@ -171,11 +179,14 @@ def sweep(folder: Path, older_than_s: float = 86_400) -> list[Path]:
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """Hexadecimal hash of a file, read as a stream. OSError, at once, if something else is there, as a FIFO."""
+    """Return the hexadecimal hash of a file, read as a stream.
+
+    Raise OSError if it cannot be read, and at once if it is not a regular file, such as a FIFO.
+    """
     with open_file(path) as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def text_hash(text: str) -> str:
-    """sha256 of a text in UTF-8, hexadecimal."""
+    """Return the hexadecimal sha256 of `text` in UTF-8."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""Files and folders that a user gives: listed, opened and read within bounds.
+"""List, open and read the files and folders that a user gives, within bounds.
 
-A name that begins with a dot is not data: `._S2A_....SAFE` and `.DS_Store` come from macOS, `.nfs0123` from a network
-disk. What is no regular file is never opened, since a FIFO or a device would be waited for.
+Names that begin with a dot are not data: `._S2A_....SAFE` and `.DS_Store` come from macOS, `.nfs0123` from an NFS
+client. Only regular files are opened, since opening a FIFO or a device may block for ever.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ben_luigi.domain.errors import BadInput, some
 _log = logging.getLogger(__name__)
 
 FILE, FOLDER, NOTHING = "a file", "a folder", "nothing"
-"""The usual answers of `kind`."""
+"""The common answers of `kind`."""
 
 _KINDS = {
     stat.S_IFREG: FILE,
@@ -45,7 +45,7 @@ _TEXT_CHARACTERS = 2**33
 
 
 def kind(path: Path) -> str:
-    """Say what lies at a path, links followed: FILE, FOLDER, NOTHING, "a FIFO", "a link to nothing" and the like."""
+    """Return what lies at a path, following links: FILE, FOLDER, NOTHING, "a FIFO", "a link to nothing" and so on."""
     try:
         return _KINDS.get(stat.S_IFMT(path.stat().st_mode), "something else")
     except FileNotFoundError:
@@ -57,7 +57,7 @@ def kind(path: Path) -> str:
 
 
 class _Unfit(OSError):
-    """What lies at a path is of another kind than what is expected there."""
+    """What lies at a path is not of the expected kind."""
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(errno.EINVAL, what, str(path))
@@ -67,12 +67,12 @@ class _Unfit(OSError):
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a name begins with a dot, so that what bears it is not data."""
+    """Return whether a name begins with a dot, so that its file is not data."""
     return name.startswith(".")
 
 
 def listed(folder: Path) -> list[Path]:
-    """Return what lies in a folder, sorted by name, without hidden entries. OSError says what is no folder."""
+    """Return the entries of a folder, sorted by name, without hidden ones. Raise OSError if it cannot be listed."""
     try:
         return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
     except OSError as error:
@@ -83,7 +83,7 @@ def listed(folder: Path) -> list[Path]:
 
 
 def entries(folder: Path, expected: str = "a folder that can be listed") -> list[Path]:
-    """Return what lies in a folder that the user gives, as `listed` does; BadInput if it cannot be listed."""
+    """Return the entries of a user's folder as `listed` does. Raise BadInput if it cannot be listed."""
     try:
         return listed(folder)
     except OSError as error:
@@ -93,7 +93,10 @@ def entries(folder: Path, expected: str = "a folder that can be listed") -> list
 
 
 def products(folder: Path, what: str) -> list[Path]:
-    """Return the entries of a folder of products; BadInput also if it is a product itself. `what` is expected in it."""
+    """Return the entries of a user's folder of products; `what` describes them in messages.
+
+    Raise BadInput if the folder cannot be listed, or if it is itself a product.
+    """
     if folder.suffix == ".SAFE" or kind(folder / "manifest.safe") == FILE:
         remedy = f"name the folder that it lies in: {folder.absolute().parent}"
         raise BadInput(folder, expected=f"a folder of {what}", found="a product itself", remedy=remedy)
@@ -101,7 +104,7 @@ def products(folder: Path, what: str) -> list[Path]:
 
 
 def products_within(folder: Path, suffixes: Sequence[str] = (".SAFE",)) -> list[str]:
-    """Return the names of the products in a folder that lies around them; none if it cannot be listed."""
+    """Return the names of the products in a folder, chosen by suffix; an empty list if it cannot be listed."""
     try:
         return [path.name for path in listed(folder) if path.suffix in suffixes]
     except OSError:
@@ -109,7 +112,7 @@ def products_within(folder: Path, suffixes: Sequence[str] = (".SAFE",)) -> list[
 
 
 def product_within(path: Path) -> Path:
-    """Return the `.SAFE` folder that is alone in a folder around it, as `unzip -d` makes one; else the path itself."""
+    """Return the `.SAFE` folder that is the only entry of `path`, as `unzip -d` leaves it; else `path` itself."""
     try:
         inner = listed(path) if kind(path) == FOLDER else []
     except OSError:
@@ -118,7 +121,10 @@ def product_within(path: Path) -> Path:
 
 
 def find(folder: Path, *patterns: str) -> list[Path]:
-    """Return the paths below a folder whose names fit the patterns, one per level; hidden ones do not. OSError."""
+    """Return the paths below a folder whose names match the patterns, one pattern per level, without hidden ones.
+
+    Raise OSError if a folder cannot be listed.
+    """
     found = [folder]
     for pattern in patterns:
         folders = [path for path in found if path.is_dir()]
@@ -127,7 +133,7 @@ def find(folder: Path, *patterns: str) -> list[Path]:
 
 
 def open_file(path: Path) -> io.BufferedReader:
-    """Open a regular file for reading. OSError says what else is there, without waiting for it."""
+    """Open a regular file for reading. Raise OSError, without blocking, if anything else lies there."""
     what = kind(path)
     if what == NOTHING:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
@@ -135,31 +141,32 @@ def open_file(path: Path) -> io.BufferedReader:
         raise _Unfit(path, f"{what}, not a file")
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     file = os.fdopen(descriptor, "rb")
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it has been replaced meanwhile
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it was replaced between stat and open
         file.close()
         raise _Unfit(path, "something else, not a file")
     return file
 
 
 def check_file(path: Path) -> None:
-    """Raise OSError unless a regular file that can be read is at a path, for what opens it by itself."""
+    """Raise OSError unless `path` is a regular file that can be read, before a library opens it by name."""
     open_file(path).close()
 
 
 def read_bytes(path: Path, most_bytes: int) -> bytes:
-    """Read a whole file. OSError as for `open_file`; ValueError if it has more than `most_bytes`."""
+    """Read a whole file. Raise OSError as `open_file` does, ValueError if it has more than `most_bytes`."""
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read(size + 1) if size <= most_bytes else b""
     if size > most_bytes or len(data) > most_bytes:
-        raise ValueError(f"{max(size, len(data)):,} bytes, where there are {most_bytes:,} at most")
+        raise ValueError(f"{max(size, len(data)):,} bytes, where at most {most_bytes:,} are allowed")
     return data
 
 
 def lines(path: Path) -> Iterator[str]:
-    """Read the lines of a text in UTF-8, plain, `.bz2` or `.gz`, without their ends.
+    """Yield the lines of a UTF-8 text file, plain, `.bz2` or `.gz`, without their line ends.
 
-    OSError if it cannot be read or unpacked; ValueError for a NUL, another encoding, a line or a text without end.
+    Raise OSError if it cannot be read or unpacked; ValueError if it contains a NUL or another encoding, or if a line
+    (64 Ki characters) or the text (8 Gi characters) exceeds its bound.
     """
     with open_file(path) as file:
         try:
@@ -169,7 +176,10 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def file_hash_unpacked(path: Path, algorithm: str) -> str:
-    """Return the hexadecimal hash of a file, of a `.bz2` or `.gz` that of what is in it. OSError."""
+    """Return the hexadecimal hash of a file; of a `.bz2` or `.gz` file, the hash of its unpacked content.
+
+    Raise OSError if it cannot be read or unpacked.
+    """
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with open_file(path) as file:
         stream = _unpacked(path, file)
@@ -196,12 +206,12 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
         if characters > _TEXT_CHARACTERS:
             raise ValueError(f"more than {_TEXT_CHARACTERS:,} characters")
         if "\0" in line or not (line.isascii() or _is_text(line)):
-            raise ValueError(f"line {number} is no text in UTF-8: {line[:_SHOWN]!r}")
+            raise ValueError(f"line {number} is not text in UTF-8: {line[:_SHOWN]!r}")
         yield line.rstrip("\n")
 
 
 def _is_text(line: str) -> bool:
-    """Whether a line was decoded without bytes being left over."""
+    """Return whether a line was decoded completely, without surrogate escapes for stray bytes."""
     try:
         line.encode()
     except UnicodeEncodeError:
@@ -210,7 +220,10 @@ def _is_text(line: str) -> bool:
 
 
 def rows(path: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Read a CSV with this header: the number of each line, and its values. OSError, ValueError, as for `lines`."""
+    """Yield the line number and the values of each row of a CSV with exactly this header.
+
+    Raise OSError as `lines` does; ValueError for another header, or a row with another number of values.
+    """
     reader = csv.reader(lines(path))
     try:
         if (first := next(reader, [])) != list(header):
@@ -225,22 +238,22 @@ def rows(path: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 class PassedOver:
-    """What is passed over in a folder of the user, and why: said once, all of a kind in one warning."""
+    """Collect the entries of a user's folder that are skipped, and warn of them once, one warning per reason."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._names: dict[str, list[str]] = defaultdict(list)
 
     def note(self, path: Path, reason: str) -> None:
-        """Remember an entry, and what it is."""
+        """Remember a skipped entry and the reason."""
         self._names[reason].append(path.name)
 
     def reasons(self) -> list[str]:
-        """Return what was noted, a sentence per kind."""
+        """Return one sentence per reason, with the names of the skipped entries."""
         return [f"{reason}: {some(names)}" for reason, names in self._names.items()]
 
     def say(self) -> None:
-        """Warn of what was noted, unless it has been said before."""
+        """Log a warning for each reason, unless this process has logged it before."""
         for reason in self.reasons():
             _warn_once(f"{self._folder}: passed over {reason}")
 

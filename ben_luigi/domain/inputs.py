@@ -1,4 +1,4 @@
-"""The pinned inputs: a table of what each is, where it comes from, and the hash that proves it; fetching them."""
+"""Describe the pinned inputs (what each is, where it comes from, the hash that proves it), and fetch them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PinnedFile:
     by_hand: str = ""
 
     def matches(self, path: Path) -> tuple[str, str]:
-        """The hash that is pinned, and the one that the file at `path` has: of its content, if it is packed."""
+        """Return the pinned hash, and that of the file at `path`; of a packed file, the hash of its content."""
         if self.sha256:
             plain = path.suffix == Path(self.file).suffix
             return self.sha256, files.file_hash(path) if plain else given.file_hash_unpacked(path, "sha256")
@@ -49,7 +49,7 @@ class PinnedFile:
 
 @lru_cache(maxsize=4)
 def read_pinned(table: Path) -> dict[str, tuple[PinnedFile, ...]]:
-    """The table of pinned inputs: name of the input, and its files."""
+    """Return the table of pinned inputs: name of the input, and its files."""
     try:
         entries = read_toml(table)
         return {name: tuple(PinnedFile(**file) for file in listed) for name, listed in entries.items()}
@@ -136,7 +136,7 @@ class Proof:
         return DIFFERENT if self.differing else UNPROVEN if self.unproven or not self.hashes else EQUAL
 
     def problem(self, option: str, path: Path) -> BadInput | None:
-        """The error that a file is another one than the pinned one; None if none is known to be."""
+        """Return the error that a file differs from the pinned one; None if no file is known to differ."""
         if not self.differing:
             return None
         file = self.differing[0]
@@ -180,7 +180,7 @@ def _compare_folder(path: Path, pinned: Mapping[str, PinnedFile]) -> Proof:
 
 
 def require(option: str, path: Path, pinned: PinnedFile | None) -> Path:
-    """The path that a person gave, if something is there; else BadInput with what to fetch and where to put it."""
+    """Return the path that a person gave, if it exists; else raise BadInput with what to fetch and where to put it."""
     what = given.kind(path)
     if path != Path() and what in (given.FILE, given.FOLDER):
         return path

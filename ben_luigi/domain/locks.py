@@ -1,4 +1,7 @@
-"""Lock files (flock): for their owner alone, since whoever can open one can lock it, and each says who has it."""
+"""Lock files (flock), readable by their owner only, since anybody who can open one can lock it.
+
+Each names its holder.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ _NAME_BYTES = 1024
 
 
 def opened(path: Path) -> int:
-    """A descriptor of the lock file at `path`, which is made where there is none, and gets mode 0600.
+    """Return a descriptor of the lock file at `path`, which is made if it is missing, with mode 0600.
 
-    OSError if it cannot be opened, or is a link.
+    Raise OSError if it cannot be opened, or is a link.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     with suppress(OSError):  # some file systems have no modes
@@ -30,16 +33,16 @@ def opened(path: Path) -> int:
 
 
 def take(descriptor: int, kind: int, what: str, poll_s: float = 0.1) -> None:
-    """Lock an opened lock file, SHARED or ALONE; while others keep it, the log says that `what` is waited for.
+    """Lock an opened lock file, SHARED or ALONE; while others hold it, the log says that `what` is awaited.
 
-    Forked copies of the descriptor hold the lock too, and the last to be closed frees it. OSError on a file system
-    without locks.
+    Forked copies of the descriptor hold the lock too, and the last one to be closed releases it. Raise OSError on a
+    file system without locks.
     """
     waiting.wait_for(lambda: try_take(descriptor, kind), what, lambda: holders(descriptor), poll_s)
 
 
 def try_take(descriptor: int, kind: int) -> bool:
-    """Whether the lock could be taken at once."""
+    """Take the lock if it is free; return whether it was."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -52,19 +55,21 @@ def try_take(descriptor: int, kind: int) -> bool:
 
 
 def free(descriptor: int) -> None:
-    """Free the lock at once, though forked copies of the descriptor may be open."""
+    """Release the lock at once, even if forked copies of the descriptor are open."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def holders(descriptor: int) -> list[str]:
-    """Who holds the lock: those of this host that the kernel knows of, else who was the last to take it alone."""
+    """Return the holders of the lock: those of this host that the kernel knows, else the last one to take it alone."""
     named = os.pread(descriptor, _NAME_BYTES, 0).decode(errors="replace")
     found = [named if named.startswith(f"{process}@") else told(process) for process in _lockers(descriptor)]
     return found or ([named] if named else [])
 
 
 def _lockers(descriptor: int) -> Iterator[int]:
-    """Processes that have locked the file, of lines such as `1: FLOCK  ADVISORY  WRITE 3155 fd:01:1311139 0 EOF`."""
+    """Yield the processes that have locked the file, from lines like `1: FLOCK ADVISORY WRITE 3155 fd:01:1311139 0
+    EOF`.
+    """
     inode = str(os.fstat(descriptor).st_ino)
     with suppress(OSError), Path("/proc/locks").open(encoding="ascii") as lines:
         for words in map(str.split, lines):
@@ -73,7 +78,7 @@ def _lockers(descriptor: int) -> Iterator[int]:
 
 
 def told(process: int) -> str:
-    """A process of this host: its command line, and whether it is stopped."""
+    """Return the command line of a process of this host, and whether it is stopped."""
     command = ""
     with suppress(psutil.Error):
         command = " ".join(psutil.Process(process).cmdline())

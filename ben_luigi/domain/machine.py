@@ -1,7 +1,7 @@
-"""What this process may use of the machine: its cores and its memory, which a job or a container limits by cgroups.
+"""Find out how many cores and how much memory this process may use, within the cgroup limits of its job or container.
 
-Limits of both versions are read as cgroups(7) and the kernel's `cgroup-v1/memory` and `cgroup-v2` have them. They nest:
-the least one on the way up counts. `root` is the folder in which `proc` and `sys` are looked for.
+The limits are read as cgroups(7) and the kernel documents `cgroup-v1/memory` and `cgroup-v2` describe them. Groups
+nest, and the lowest limit on the way to the root applies. `root` is the folder that contains `proc` and `sys`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def memory_bytes(root: Path = _ROOT) -> int:
-    """Memory that all processes of this job may use together."""
+    """Return the memory in bytes that all processes of this job may use together."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for group in _groups("memory", root):
         for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
-            with suppress(OSError, ValueError):  # not of this version; or `max`, which is none
+            with suppress(OSError, ValueError):  # a file of the other version, or `max`: no limit
                 limits.append(int((group / name).read_text()))
     return min(limits)
 
 
 def cores(root: Path = _ROOT) -> float:
-    """Cores that this job may use: those that it may run on, or less where its time on them is limited."""
+    """Return the number of cores that this job may use: its CPU affinity, or less if a quota limits its CPU time."""
     limits = [quota for group in _groups("cpu", root) for quota in _quota(group)]
     return min([float(len(os.sched_getaffinity(0))), *limits])
 
 
 def _quota(group: Path) -> Iterator[float]:
-    """What a group may use of the CPU, in cores, if it is limited; `max` and -1 are no limits."""
+    """Yield the CPU quota of a group in cores, if it has one; `max` (version 2) and -1 (version 1) mean no limit."""
     with suppress(OSError, ValueError):
         quota, period = (group / "cpu.max").read_text().split()
         yield int(quota) / int(period)
@@ -45,8 +45,8 @@ def _quota(group: Path) -> Iterator[float]:
 
 
 def _groups(controller: str, root: Path) -> Iterator[Path]:
-    """The folders of this process's group and of those that it is in, of both versions."""
-    with suppress(OSError, ValueError):  # no Linux, or one that tells it in another form
+    """Yield the folders of this process's cgroup and of its ancestors, of both versions."""
+    with suppress(OSError, ValueError):  # not Linux, or a kernel with another format
         mounts = [_Mount.of(line) for line in (root / "proc/self/mountinfo").read_text().splitlines()]
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
@@ -57,7 +57,7 @@ def _groups(controller: str, root: Path) -> Iterator[Path]:
 
 
 class _Mount(NamedTuple):
-    """A line of mountinfo: what of a file system is mounted, where, the system's kind and its options."""
+    """A line of mountinfo: the mounted path within its file system, the mount point, the type and the options."""
 
     within: str
     mounted_at: str
@@ -72,14 +72,15 @@ class _Mount(NamedTuple):
         return cls(within, mounted_at, kind, options.split(","))
 
     def holds(self, controllers: str) -> bool:
-        """Whether it is the hierarchy of these controllers; version 2 names none."""
+        """Return whether this mount is the hierarchy of these controllers; an empty list stands for version 2."""
         if not controllers:
             return self.kind == "cgroup2"
         return self.kind == "cgroup" and {*controllers.split(",")} <= {*self.options}
 
     def folders(self, path: str, root: Path) -> Iterator[Path]:
-        """The folders of a group and of all above it, as far as they are mounted."""
-        # A container may see less than what its group's path is relative to: then the top of that is what it has.
+        """Yield the folders of a group and of all its ancestors, as far as they are mounted."""
+        # Without a cgroup namespace, a container's group path is relative to a hierarchy of which only a part is
+        # mounted: then the root of the mount is the container's own group.
         below = Path(path).relative_to(self.within) if Path(path).is_relative_to(self.within) else Path()
         for part in (below, *below.parents):
             if ".." not in part.parts:

@@ -53,15 +53,15 @@ V1_FORM = (
     r"_(?P<x>\d{1,5})_(?P<y>\d{1,5})"
 )
 S1_FORM = r"(?P<tile>S1[A-D]_IW_GRDH_1S(?:DV|DH)_\d{8}T\d{5,6})_(?P<mgrs>\d{2}[A-Z]{3})_(?P<x>\d{1,5})_(?P<y>\d{1,5})"
-"""What the names of v1 patches and of S1 patches look like, as regular expressions."""
+"""Regular expressions for the names of v1 patches and of S1 patches."""
 
 _V1, _S1 = re.compile(V1_FORM, re.ASCII), re.compile(S1_FORM, re.ASCII)
 
 MAP_SUFFIX = "_reference_map"
-"""What the name of a reference map's file, without `.tif`, has after the patch id."""
+"""What follows the patch id in the name of a reference map's file, before `.tif`."""
 
 SEN2COR_BASELINE = "N9999"
-"""The baseline that Sen2Cor gives to what a user converts."""
+"""The baseline that Sen2Cor gives to products that a user converts."""
 
 
 @dataclass(frozen=True, order=True)
@@ -73,7 +73,7 @@ class TileKey:
 
     @classmethod
     def parse(cls, text: str) -> TileKey:
-        """Parse `<MGRS square>_<YYYYMMDD>`; BadName if it is none, or if there is no such date."""
+        """Parse `<MGRS square>_<YYYYMMDD>`. Raise BadName for another form, or a date that does not exist."""
         match = _TILE_KEY.fullmatch(text)
         try:
             if match is None or datetime.strptime(match["date"], "%Y%m%d").year == 0:
@@ -104,7 +104,7 @@ class TileName:
 
     @classmethod
     def parse(cls, name: str) -> TileName:
-        """Parse `S2A_MSIL2A_..._T33UUP`; BadName if it is none."""
+        """Parse `S2A_MSIL2A_..._T33UUP`. Raise BadName if it is malformed."""
         match = _TILE.fullmatch(name)
         if match is None:
             raise _bad_name(f"tile name {name!r}", "S2x_MSIL1C or L2A_<sensing>_Nxxxx_Rxxx_Txxxxx")
@@ -147,13 +147,13 @@ class TileName:
 
 @dataclass(frozen=True, order=True)
 class ProductName(TileName):
-    """A Sentinel-2 product name, taken apart (ESA, Sentinel-2 naming convention of 2016)."""
+    """A parsed Sentinel-2 product name (ESA, Sentinel-2 naming convention of December 2016)."""
 
     discriminator: str
 
     @classmethod
     def parse(cls, name: str) -> ProductName:
-        """Parse `S2A_MSIL1C_..._.SAFE`; BadName if it is none."""
+        """Parse `S2A_MSIL1C_..._.SAFE`. Raise BadName if it is malformed."""
         match = _PRODUCT.fullmatch(name)
         if match is None:
             raise _bad_name(f"product name {name!r}", "S2x_MSIL1C or L2A_<sensing>_Nxxxx_Rxxx_Txxxxx_<time>.SAFE")
@@ -164,12 +164,14 @@ class ProductName(TileName):
         return f"{self.tile_name}_{self.discriminator}.SAFE"
 
     def converted(self) -> ProductName:
-        """The L2A product that Sen2Cor makes of it (its processing time is not known beforehand)."""
+        """Return the L2A product that Sen2Cor makes of it, except for its processing time, which is not known
+        beforehand.
+        """
         return replace(self, level="L2A", baseline=SEN2COR_BASELINE) if self.level == "L1C" else self
 
 
 def is_tile_key(text: str) -> bool:
-    """Return whether a text has the form of a tile key, `33UUP_20170613`, with a date that there is."""
+    """Return whether a text has the form of a tile key, `33UUP_20170613`, with an existing date."""
     try:
         TileKey.parse(text)
     except BadName:
@@ -178,20 +180,20 @@ def is_tile_key(text: str) -> bool:
 
 
 def tile_name_of(file_name: str) -> str:
-    """The tile name that a patch id, or the name of a patch's file, begins with.
+    """Return the tile name at the beginning of a patch id, or of the name of a patch's file.
 
-    Names are not looked at, since hash lists have millions of them: a name of another kind gives what is no tile name.
+    The name is not checked, since hash lists have millions of them: another kind of name gives another text.
     """
     return file_name[:_TILE_NAME_CHARACTERS]
 
 
 def patch_id_of(file_stem: str) -> str:
-    """The patch id in the name of an S2 file (`<patch id>_<band>`) or reference map, without suffix; not checked."""
+    """Return the patch id in the name of an S2 file (`<patch id>_<band>`) or reference map, unchecked."""
     return file_stem.removesuffix(MAP_SUFFIX) if file_stem.endswith(MAP_SUFFIX) else file_stem.rpartition("_")[0]
 
 
 def is_old_format(name: str) -> bool:
-    """Return whether a product's name is of before December 2016, as `S2A_OPER_PRD_MSIL1C_PDMC_..._V....SAFE`."""
+    """Return whether a product name is older than December 2016, such as `S2A_OPER_PRD_MSIL1C_PDMC_..._V....SAFE`."""
     return _OLD_PRODUCT.match(name) is not None
 
 
@@ -218,7 +220,7 @@ class PatchId:
 
     @classmethod
     def parse(cls, text: str) -> PatchId:
-        """Parse `<tile name>_<x>_<y>`; BadName if it is none."""
+        """Parse `<tile name>_<x>_<y>`. Raise BadName if it is malformed."""
         match = _PATCH.fullmatch(text)
         if match is None:
             raise _bad_name(f"patch id {text!r}", "<L2A product name without time>_<x>_<y>")
@@ -229,22 +231,22 @@ class PatchId:
 
     @property
     def position(self) -> str:
-        """`x` and `y` as the patch id ends with them, `26_07`."""
+        """`x` and `y` as at the end of the patch id, `26_07`."""
         return f"{self.x:02d}_{self.y:02d}"
 
     @property
     def tile(self) -> TileName:
-        """The tile's name, taken apart; BadName if its time is none."""
+        """The parsed name of the tile. Raise BadName if its time does not exist."""
         return TileName.parse(self.tile_name)
 
 
 def is_v1_name(name: str) -> bool:
-    """Return whether a name is that of a BigEarthNet v1 patch; its time may be none."""
+    """Return whether a name has the form of a BigEarthNet v1 patch; its time is not checked."""
     return _V1.fullmatch(name) is not None
 
 
 def v1_sensing_time(name: str) -> datetime:
-    """Sensing time, UTC, in a BigEarthNet v1 patch name; both of v1's bugs are understood."""
+    """Return the sensing time, UTC, in a BigEarthNet v1 patch name. Both of v1's bugs are handled. Raise BadName."""
     match = _V1.fullmatch(name)
     if match is None:
         raise _bad_name(f"v1 patch name {name!r}", "S2x_MSIL2A_<date>T<h>mmss_<x>_<y>", "another form")
@@ -253,7 +255,7 @@ def v1_sensing_time(name: str) -> datetime:
 
 
 def s1_tile(s1_name: str) -> str:
-    """The S1 acquisition of an S1 patch name: the name without its MGRS square, x and y."""
+    """Return the S1 acquisition of an S1 patch name: the name without its MGRS square, x and y. Raise BadName."""
     match = _S1.fullmatch(s1_name)
     if match is None:
         raise _bad_name(f"S1 patch name {s1_name!r}", "S1x_IW_GRDH_1SDV_<time>_<MGRS>_<x>_<y>", "another form")

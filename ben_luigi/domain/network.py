@@ -1,7 +1,7 @@
-"""Sessions with servers elsewhere: through the proxy, and with the certificates, that the user's environment names.
+"""Make HTTP sessions that obey the proxy and the certificates of the user's environment.
 
-As for every other program: HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE. This machine
-itself is asked directly (`surroundings`).
+They read HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE and SSL_CERT_FILE, as other programs do. Requests to
+this machine itself bypass the proxy (see `surroundings`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _VARIABLES = "REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE"
 
 
 class _AsItIs(AuthBase):
-    """Who asks is said by the request and its URL alone: an entry of ~/.netrc would take the place of a token."""
+    """Take credentials from the request and its URL only: requests would let an entry of ~/.netrc replace a token."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         named = get_auth_from_url(request.url or "")
@@ -30,10 +30,10 @@ class _AsItIs(AuthBase):
 
 
 class _Adapter(web.Adapter):
-    """One with a deadline, and that it says what is wrong with the environment, and quotes no proxy's password."""
+    """An adapter with a deadline that explains a wrong environment, and never quotes the password of a proxy."""
 
     def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
-        """BadInput if the environment names a proxy by something else than a URL."""
+        """Raise BadInput if the environment's value for a proxy is not a URL."""
         try:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         except (requests.exceptions.InvalidSchema, ValueError) as error:
@@ -47,7 +47,7 @@ class _Adapter(web.Adapter):
             ) from None
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """BadInput if the environment names certificates that are not there."""
+        """Raise BadInput if the environment names certificates that do not exist."""
         try:
             super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
         except OSError:
@@ -60,7 +60,7 @@ class _Adapter(web.Adapter):
 
 
 def without_userinfo(text: str) -> str:
-    """A text, such as an error's, without user names and passwords of the URLs in it.
+    """Return a text, such as an error message, without the user names and passwords in its URLs.
 
     >>> without_userinfo("no answer of http://me:p@ss@10.0.0.1:8082/api; start it")
     'no answer of http://10.0.0.1:8082/api; start it'
@@ -69,9 +69,9 @@ def without_userinfo(text: str) -> str:
 
 
 def session(head_s: float | None = None) -> requests.Session:
-    """A new session, whose answers begin within `head_s` seconds, by default web.HEAD_S.
+    """Return a new session whose answers must begin within `head_s` seconds, by default web.HEAD_S.
 
-    Its requests raise BadInput if the environment names a proxy or certificates that are none.
+    Its requests raise BadInput if the environment names an invalid proxy or missing certificates.
     """
     made = requests.Session()
     made.auth = _AsItIs()

@@ -1,4 +1,4 @@
-"""Telling a person: by mail through the program `sendmail` or an SMTP server, or by a webhook."""
+"""Notify a person by mail, through `sendmail` or an SMTP server, or by a webhook."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _SENDMAIL_FOLDERS = "/usr/sbin:/usr/lib:/sbin"
 
 @dataclass(frozen=True)
 class Ways:
-    """Where a notice goes: all that are given. `smtp` is host:port; without it `sendmail` takes the mail."""
+    """The channels of a notice; it goes to all that are set.
+
+    `smtp` is host:port; without it the program `sendmail` takes the mail.
+    """
 
     mail_to: str = ""
     smtp: str = ""
@@ -29,7 +32,10 @@ class Ways:
 
 
 def send(ways: Ways, subject: str, text: str) -> None:
-    """Send a notice each way. PipelineError, once all were tried, if one cannot be gone."""
+    """Send a notice through every channel that is set.
+
+    Raise PipelineError if a channel fails, but only after all of them have been tried.
+    """
     tried = {"mail": _mail if ways.mail_to else None, "webhook": _post if ways.webhook else None}
     failed = []
     for name, way in tried.items():
@@ -37,11 +43,14 @@ def send(ways: Ways, subject: str, text: str) -> None:
             if way:
                 way(ways, subject, text)
         except _FAILED as error:
-            # The error's own words may quote the URL of a webhook, which is a secret.
+            # The URL of a webhook is a secret, and the error's text may quote it.
             failed.append(f"{name}: {type(error).__name__}" + ("" if name == "webhook" else f" ({error})"))
     if failed:
         raise PipelineError(
-            "notice", expected="to send it", found="; ".join(failed), remedy="correct [cron] mail_to, smtp or webhook"
+            "notice",
+            expected="every channel to accept it",
+            found="; ".join(failed),
+            remedy="correct [cron] mail_to, smtp or webhook",
         )
 
 
@@ -72,6 +81,6 @@ def _mail(ways: Ways, subject: str, text: str) -> None:
 def _post(ways: Ways, subject: str, text: str) -> None:
     message = {"text": f"{subject}\n{text}"}
     session = network.session(_TIMEOUT_S)
-    # Streamed: of the answer only the head is read.
+    # `stream`: only the head of the answer is read, so that a large body costs nothing.
     with session, session.post(ways.webhook, json=message, timeout=_TIMEOUT_S, stream=True) as answer:
         answer.raise_for_status()

@@ -1,4 +1,4 @@
-"""Files that may hold what is secret, or that are trusted blindly: nobody else can read them, or change them."""
+"""Files that hold secrets or are trusted without a further check: only their owner can read or change them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _ONLY_OWNER = 0o600
 
 
 def write_text(path: Path, text: str) -> None:
-    """Publish `text` at `path` for its owner alone, UTF-8; another file there is replaced."""
+    """Write `text` to `path` atomically, in UTF-8, readable by its owner only; an existing file is replaced."""
     with files.atomic_write(path) as work:
         work.touch(_ONLY_OWNER, exist_ok=False)
         work.write_text(text, encoding="utf-8", newline="")
 
 
 def open_anew(path: Path) -> BinaryIO:
-    """An empty file to write to, for its owner alone, in the place of an older one; OSError if that is a link."""
+    """Open an empty file for writing, for its owner only, in place of an older one. Raise OSError if that is a link."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _ONLY_OWNER), "wb")
     os.fchmod(file.fileno(), _ONLY_OWNER)
@@ -30,15 +30,16 @@ def open_anew(path: Path) -> BinaryIO:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder for its owner alone, unless there is one."""
+    """Make a folder for its owner only, unless it exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=0o700, exist_ok=True)
 
 
 def check(*paths: Path, owners: frozenset[int] | None = None) -> None:
-    """PipelineError if others than `owners`, by default this process's user, own one of `paths`, or can write to it.
+    """Raise PipelineError if anybody but `owners` owns one of `paths`, or if others can write to it.
 
-    A link counts for itself, not for what it leads to.
+    `owners` are user ids, by default that of this process. Links are checked themselves, not what they lead to, and are
+    refused.
     """
     trusted = owners or {os.geteuid()}
     for path in paths:

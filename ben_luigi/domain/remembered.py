@@ -1,4 +1,4 @@
-"""What was read from a file, remembered in this process for as long as the file stays the same."""
+"""Cache what was read from a file in this process, for as long as the file stays the same."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ State = tuple[tuple[str, int, int, int, int], ...]
 
 
 def state(*paths: Path) -> State:
-    """Name, device, inode, size and time of change (ns) of each file that is there, and of the files in each folder."""
+    """Return the path, device, inode, size and mtime (ns) of each existing file, and of the files in each folder."""
     found = []
     for path in paths:
         try:
             files = (path, *(sorted(path.iterdir()) if path.is_dir() else ()))
             found += [(str(file), *_identity(file.stat())) for file in files]
         except (OSError, ValueError):
-            continue  # whoever reads it will say so
+            continue  # the function that reads the file reports it
     return tuple(found)
 
 
@@ -31,10 +31,11 @@ def _identity(stat: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def remembered(*beside: str) -> Callable[[Callable[[Path], T]], Callable[[Path], T]]:
-    """Decorate a function of a file, so that it is called again only when the file has changed.
+    """Decorate a function of a path, so that it is called again only when the file has changed.
 
-    Errors about what is in the file are kept too; those with a cause, as a lock, are not, since it may have gone.
-    `beside` are endings of files beside it that count as well, as `-wal`. Only the latest file is remembered.
+    A PipelineError about the content is cached too. One with a cause, such as a lock, is not, since the cause may
+    vanish. `beside` are suffixes of files beside it that count as well, such as `-wal` of SQLite. Only the latest file
+    is cached.
     """
 
     def decorate(read: Callable[[Path], T]) -> Callable[[Path], T]:
@@ -62,4 +63,4 @@ def _result(read: Callable[[Path], T], path: Path) -> T | PipelineError:
     try:
         return read(path)
     except PipelineError as error:
-        return error.with_traceback(None)  # which would keep all that was read
+        return error.with_traceback(None)  # a traceback keeps the frames alive, and with them everything that was read

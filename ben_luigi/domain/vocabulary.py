@@ -1,6 +1,6 @@
-"""Words and numbers of the dataset that need nothing else.
+"""Words and numbers of the dataset, in a module without imports.
 
-The configuration is checked by them before what works with them is loaded, which takes seconds.
+The configuration is checked against them before the modules that use them are loaded, which takes seconds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COUNTRIES = (
 )
 
 SUBSET_NAME = r"[A-Za-z0-9][\w.-]*"
-"""What the name of a subset, which a folder has, looks like, as a regular expression."""
+"""The regular expression of a subset's name, which is also the name of its folder."""
 
 SOURCES = ("folder", "google", "mirror", "cdse")
 """Where products can be had: the user's folder, Google's public bucket, mirrors of one's own, CDSE."""

@@ -1,6 +1,6 @@
-"""Waiting for others, but not in silence: what for, and which process of which task on which host has it.
+"""Wait for other processes, and log what is awaited and which process of which task on which host holds it.
 
-A process names itself as `123@host ConvertToL2A(tile=33UUP_20170613)`: in the locks that it holds, and to the database.
+A process names itself as `123@host ConvertToL2A(tile=33UUP_20170613)`, in the locks that it holds and to the database.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ _task = ""
 
 
 def at_work_on(task: str) -> None:
-    """What this process names as its task from now on."""
+    """Set the task that this process names as its own from now on."""
     global _task
     _task = task
 
 
 def name() -> str:
-    """This process's name: process id, host, task."""
+    """Return this process's name: process id, host, task; at most 63 ASCII characters."""
     name = f"{os.getpid()}@{_host()} {_task}".rstrip()[:_NAME_LETTERS]
     return "".join(letter if " " <= letter <= "~" else "?" for letter in name)
 
 
 def wait_for(holds: Callable[[], bool], what: str, holder: Callable[[], Iterable[str]], poll_s: float = 0.5) -> None:
-    """Return when `holds` does, asked every `poll_s` seconds.
+    """Return as soon as `holds()` is true; it is called every `poll_s` seconds.
 
-    After ten seconds, and again each minute, the log says that `what` is waited for, and who has it: `holder` gives the
-    names of processes, or other words.
+    After ten seconds, and then once per minute, the log says that `what` is awaited and who holds it: `holder` returns
+    names of processes, or other text.
     """
     began = time.monotonic()
     due = began + _FIRST_S
@@ -48,13 +48,13 @@ def wait_for(holds: Callable[[], bool], what: str, holder: Callable[[], Iterable
         now = time.monotonic()
         if now >= due:
             due = now + _AGAIN_S
-            found = ", and ".join(described(name) for name in holder()) or "nobody who can be seen from here"
-            _log.warning("waiting for %s, %s by now; it is with %s", what, timedelta(seconds=round(now - began)), found)
+            found = ", and ".join(described(name) for name in holder()) or "a holder that cannot be seen from here"
+            _log.warning("waiting for %s for %s; it is held by %s", what, timedelta(seconds=round(now - began)), found)
         time.sleep(poll_s)
 
 
 def described(name: str) -> str:
-    """A process's name in words, with its state where it is one of this host's; other words as they are."""
+    """Return a process's name in words, with its state if it runs on this host; other text unchanged."""
     match = _NAME.fullmatch(name)
     if match is None:
         return name
@@ -64,11 +64,14 @@ def described(name: str) -> str:
 
 
 def local(process: int) -> str:
-    """The state of a process of this host, and what to do about one that somebody has stopped."""
+    """Return the state of a process of this host if it has ended or is stopped, and what to do about it.
+
+    Else nothing.
+    """
     try:
         stopped = psutil.Process(process).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
     except psutil.NoSuchProcess:
-        return "which has ended, but not what it started"
+        return "which has ended, while a process that it started still runs"
     return f"which is stopped: `kill -CONT {process}` lets it go on, `kill -KILL {process}` ends it" if stopped else ""
 
 

@@ -1,7 +1,7 @@
-"""Requests to servers that have to answer in time: the timeouts of `requests` are those of a single read.
+"""Limit how long a server may take to answer; the timeouts of `requests` only limit a single read.
 
-A server that sends a byte a minute keeps within them for ever. So the head of an answer has a deadline as a whole, and
-its body a speed.
+A server that sends one byte per minute never exceeds such a timeout. So the head of an answer has a deadline as a
+whole, and its body a minimum speed.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ from requests.adapters import HTTPAdapter
 from urllib3.connectionpool import HTTPConnectionPool
 
 HEAD_S = 120.0
-"""How long the head of an answer may take, from the end of the request on."""
+"""Seconds that the head of an answer may take, counted from the end of the request."""
 
 _CHUNK_BYTES = 2**20
 
 
 class TooSlow(OSError):
-    """A server answers, but not in time."""
+    """A server answers, but too slowly."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Below `floor_bytes_s`, measured over `window_s` of waiting, a body counts as stalled."""
+    """The minimum speed of a body: it counts as stalled below `floor_bytes_s`, measured over `window_s` of waiting."""
 
     floor_bytes_s: float = 20_000
     window_s: float = 60
 
 
 def chunks(response: requests.Response, pace: Pace, decode: bool = False) -> Iterator[bytes]:
-    """The body as it comes, unpacked if it is to `decode`. TooSlow if it crawls, or what urllib3 raises."""
+    """Yield the body as it arrives, unpacked if `decode`. Raise TooSlow if it stalls, or what urllib3 raises."""
     waited_s, got = 0.0, 0
     while True:
         asked_s = time.monotonic()
         chunk = response.raw.read1(_CHUNK_BYTES, decode_content=decode)
         if not chunk:
             return
-        # Only the time that the server takes: our own limit on bandwidth may be lower than the floor.
+        # Count only the time spent waiting for the server: our own bandwidth limit may be below the minimum.
         waited_s, got = waited_s + time.monotonic() - asked_s, got + len(chunk)
         yield chunk
         if waited_s > pace.window_s:
             if got < pace.floor_bytes_s * waited_s:
-                raise TooSlow(f"a crawl of {got / waited_s:,.0f} bytes a second")
+                raise TooSlow(f"a crawl of {got / waited_s:,.0f} bytes per second")
             waited_s, got = 0.0, 0
 
 
 class Adapter(HTTPAdapter):
-    """Gives each connection answers whose head has come within `head_s` seconds, through proxies too.
+    """An HTTP adapter that requires the head of each answer within `head_s` seconds, through proxies too.
 
-    What comes too late is a requests.RequestException.
+    A late head raises a requests.RequestException.
     """
 
     def __init__(self, head_s: float = HEAD_S) -> None:
@@ -65,7 +65,7 @@ class Adapter(HTTPAdapter):
         super().__init__()
 
     def get_connection_with_tls_context(self, *given: Any, **more: Any) -> HTTPConnectionPool:
-        """The pool of connections to a host."""
+        """Return the pool of connections to a host."""
         pool: Any = super().get_connection_with_tls_context(*given, **more)
         if not hasattr(pool.ConnectionCls, "head_s"):
             own = {"head_s": self._head_s, "response_class": staticmethod(partial(_Answer, self._head_s))}
@@ -89,21 +89,21 @@ class _Answer(http.client.HTTPResponse):
 
 
 class _Reader(socket.SocketIO):
-    """What comes from a socket, until a deadline as long as there is one."""
+    """Read from a socket, until a deadline as long as one is set."""
 
     def __init__(self, sock: socket.socket, within_s: float) -> None:
         super().__init__(sock, "r")
-        sock._io_refs += 1  # type: ignore[attr-defined]  # as `makefile` does: the socket stays open for its readers
+        sock._io_refs += 1  # type: ignore[attr-defined]  # as `makefile` does: keeps the socket open
         self.until_s: float | None = time.monotonic() + within_s
         self._within_s = within_s
 
     def readinto(self, buffer: Any) -> int | None:
-        """Read what has come."""
+        """Read what has arrived."""
         if self.until_s is None:
             return super().readinto(buffer)
         left_s = self.until_s - time.monotonic()
         if left_s <= 0:
-            raise TooSlow(f"no whole head of an answer within {self._within_s:g} s")
+            raise TooSlow(f"no complete head of an answer within {self._within_s:g} s")
         usual_s = self._sock.gettimeout()  # type: ignore[attr-defined]
         self._sock.settimeout(left_s if usual_s is None else min(left_s, usual_s))  # type: ignore[attr-defined]
         try:

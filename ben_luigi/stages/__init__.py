@@ -1,1 +1,1 @@
-"""Luigi tasks: each wires its inputs to a function of `domain` and leaves one product behind."""
+"""Luigi tasks: each connects its inputs to a function of `domain` and leaves one product behind."""

@@ -1,4 +1,4 @@
-"""Which patches the dataset keeps, and in which parts of the archives they are."""
+"""Determine which patches the dataset keeps, and in which parts of the archives they are."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ MAPS = reference_maps.ARCHIVE
 
 
 def kept() -> dict[str, str]:
-    """S1 name of each patch of both metadata files, by patch id, ascending."""
+    """Return the S1 name of each patch of both metadata files, by patch id, ascending."""
     return _kept(*_metadata_files())
 
 
 def s1_parts() -> list[tuple[str, list[str]]]:
-    """The parts of the S1 archive, in order, and the S1 names in each."""
+    """Return the parts of the S1 archive, in order, and the S1 names in each."""
     return _s1_parts(*_metadata_files())
 
 
 def shard_parts() -> list[tuple[str, list[str]]]:
-    """The tiles with patches that are kept, in the order of their names, and those patches."""
+    """Return the tiles with kept patches, in the order of their names, and those patches."""
     return _shard_parts(*_metadata_files())
 
 
 def dataset_tiles() -> list[str]:
-    """The tiles that the dataset is made of: all, or of a subset those with patches in it; ascending."""
+    """Return the tiles of the dataset, ascending: all, or for a subset those with patches in it."""
     return sorted(dict(shard_parts())) if config.selection() else sorted(known_tiles())
 
 
 def parts_of(name: str) -> list[tuple[str, list[str]]]:
-    """The parts of an archive in order, and the patches in each."""
+    """Return the parts of an archive in order, and the patches in each."""
     return s1_parts() if name == S1 else shard_parts()
 
 
 def names_in(name: str, part: str) -> list[str]:
-    """The patches that are kept of a part; of Sentinel-1 by their S1 names."""
+    """Return the kept patches of a part; for Sentinel-1 by their S1 names."""
     return _s1_names(part) if name == S1 else dict(shard_parts()).get(part, [])
 
 
@@ -66,7 +66,7 @@ def _s1_names(part: str) -> list[str]:
 
 
 def squares(s1_names: Sequence[str]) -> dict[str, Square]:
-    """The square that each S1 patch must cover: that of its S2 patch."""
+    """Return the square that each S1 patch must cover: that of its S2 patch."""
     wanted = set(s1_names)
     by_patch = {patch: name for patch, name in kept().items() if name in wanted}
     rows = database.query(

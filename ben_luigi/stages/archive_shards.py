@@ -1,4 +1,4 @@
-"""The shards that archives are made from, and where BigEarthNet-S1 comes from."""
+"""Provide the shards that archives are made from, and the patches of BigEarthNet-S1."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ SHARDS = {S2: "patches", MAPS: "reference_maps", S1: "s1"}
 
 
 def shard_folder(name: str) -> str:
-    """Where the shards of an archive are, relative to the data folder. Those of S1 hold just what is kept."""
+    """Return the folder of an archive's shards, relative to the data folder. Those of S1 hold only the kept patches."""
     return f"s1/{config.result_folder()}" if name == S1 and config.selection() else SHARDS[name]
 
 
 class CollectS1(PipelineTask):
-    """The kept patches of Sentinel-1 in shards, one a part, where [inputs] s1_dir names the published `.tar.gz`."""
+    """The kept patches of Sentinel-1 in shards, one per part, if [inputs] s1_dir names the published `.tar.gz`."""
 
     priority = PRIORITY["archive"]
 
     def requires(self) -> Any:
-        """Which patches are kept, and the `.tar.gz`."""
+        """Return the tasks of the metadata, which says what is kept, and of the `.tar.gz`."""
         return [WriteMetadata(), input_source("s1_dir")]
 
     def settings(self) -> dict[str, Any]:
-        """What proves the `.tar.gz`, which is read once only."""
+        """Return the md5 of the `.tar.gz`, which is read only once."""
         return s1_origin()
 
     def output(self) -> MadeFile:
-        """The sha256 of the index of each shard."""
+        """Return the list of the sha256 of each shard's index."""
         return self.file(f"{shard_folder(S1)}/collected.json")
 
     def is_there(self) -> bool:
-        """Whether it was all collected, and no shard has gone since."""
+        """Return whether everything was collected, and all shards still exist."""
         try:
             return super().is_there() and all(_shard(S1, part).is_file() for part in self.output().read_json())
         except DamagedFile:
@@ -74,34 +74,34 @@ class CollectS1(PipelineTask):
 
 
 def _s1_md5() -> str:
-    """What the `.tar.gz` must have."""
+    """Return the md5 that the `.tar.gz` must have."""
     return str(config.inputs().s1_md5) or inputs.read_pinned(PINNED)["s1_dir"][0].md5_of_archive
 
 
 def s1_origin() -> dict[str, str]:
-    """What tells the S1 patches: the md5 of the `.tar.gz`, or the files of the folder as the file system tells."""
+    """Return what identifies the S1 patches: the md5 of the `.tar.gz`, or the signature of the folder."""
     return {"md5": _s1_md5()} if not from_folder(S1) else {"folder": input_task("s1_dir").digest()}
 
 
 def from_folder(name: str) -> bool:
-    """Whether an archive is made straight from the extracted BigEarthNet-S1, and not from shards."""
+    """Return whether an archive is made directly from the extracted BigEarthNet-S1 instead of shards."""
     return name == S1 and not input_path("s1_dir").is_file()
 
 
 def s1_source(name: str) -> list[PipelineTask]:
-    """The task that brings the patches of Sentinel-1, if the archive is theirs."""
+    """Return the task that provides the patches of Sentinel-1, if the archive is theirs."""
     if name != S1:
         return []
     return [input_task("s1_dir") if from_folder(S1) else CollectS1()]
 
 
 def shard_task(name: str, tile: str) -> CutPatches | MakeReferenceMaps:
-    """The task that makes a tile's shard for an archive other than that of Sentinel-1."""
+    """Return the task that makes a tile's shard for an archive other than that of Sentinel-1."""
     return CutPatches(tile=tile) if name == S2 else MakeReferenceMaps(tile=tile)
 
 
 def shard_files(name: str, part: str) -> tuple[Path, Path]:
-    """The shard that a part of an archive is made from, and its index; DamagedFile if that is not what it was."""
+    """Return the shard of a part and its index. Raise DamagedFile if the index has changed."""
     shard = _shard(name, part)
     index = shard.with_suffix(".parquet")
     if name == S1:
@@ -119,9 +119,9 @@ def shard_files(name: str, part: str) -> tuple[Path, Path]:
 
 @contextmanager
 def collected_again(name: str) -> Iterator[None]:
-    """Around what reads shards: a damaged one of S1, which has no record of its own, is withdrawn with all of them.
+    """Surround the reading of shards: a damaged one of S1, which has no record of its own, withdraws that of all.
 
-    What is collected again is only what is not there.
+    Only shards that are missing are collected again.
     """
     try:
         yield

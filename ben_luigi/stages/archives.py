@@ -1,4 +1,4 @@
-"""The three archives: each compressed part by part, by any worker, and joined in order."""
+"""Make the three archives: each is compressed part by part, by any worker, and joined in order."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from ben_luigi.state.snapshot import snapshot
 from ben_luigi.state.targets import MadeFile
 
 _FEW_WORKERS = 3
-"""They compress no faster than one core hashes md5."""
+"""This many workers compress no faster than one core computes md5."""
 
 
 class CompressPart(PipelineTask):
-    """One part of an archive as zstd frames: a tile's, or an S1 acquisition's over one MGRS square.
+    """One part of an archive as zstd frames: of a tile, or of an S1 acquisition over one MGRS square.
 
-    It does not ask for the metadata, since its archive has, and the answer takes a look at every tile.
+    It does not require the metadata, since its archive does, and checking it would look at every tile.
     """
 
     archive_name: str = luigi.ChoiceParameter(choices=list(SHARDS), description="which archive")
@@ -46,29 +46,29 @@ class CompressPart(PipelineTask):
     revision = 3
 
     def requires(self) -> Any:
-        """For S1 its source; the other shards are there."""
+        """Return the source for S1; the shards of the others exist already."""
         return s1_source(self.archive_name)
 
     def made_of(self) -> list[PipelineTask]:
-        """Its shard."""
+        """Return the task of its shard."""
         return [] if self.archive_name == S1 else [shard_task(self.archive_name, self.part)]
 
     def settings(self) -> dict[str, Any]:
-        """Which patches are kept, and the source of S1."""
+        """Return which patches are kept, and the source of S1."""
         kept = files.text_hash("\n".join(names_in(self.archive_name, self.part)))
         return {"kept": kept, **(s1_origin() if self.archive_name == S1 else {})}
 
     def is_true(self) -> bool:
-        """Whether it was made from the shard that is there: what that is made of is its own business."""
+        """Return whether it was made from the existing shard; the shard's own sources do not matter."""
         with snapshot():
             return self.is_there()
 
     def output(self) -> MadeFile:
-        """Its frames."""
+        """Return its frames."""
         return self.file(f"{config.parts_folder()}/{self.archive_name}/{self.part}.tar.zst")
 
     def make(self) -> Digests:
-        """Compress it."""
+        """Compress the part."""
         target = self.output()
         level, names = int(config.archive().level), names_in(self.archive_name, self.part)
         progress = Progress(self, f"compressing {self.part} of {self.archive_name}", "B")
@@ -92,52 +92,55 @@ class _OfParts(PipelineTask):
     """A task over all parts of an archive."""
 
     def requires(self) -> Any:
-        """Which patches are kept, and for S1 its source."""
+        """Return the task of the metadata, which says what is kept, and for S1 its source."""
         return [WriteMetadata(), *s1_source(self.which())]
 
     def made_of(self) -> list[PipelineTask]:
-        """Which patches are kept, and the shards."""
+        """Return the task of the metadata, and those of the shards."""
         tiles = [] if self.which() == S1 else known_tiles()
         return [WriteMetadata(), *(shard_task(self.which(), tile) for tile in tiles)]
 
     def settings(self) -> dict[str, Any]:
-        """The source of S1."""
+        """Return the source of S1."""
         return s1_origin() if self.which() == S1 else {}
 
     def which(self) -> str:
-        """The archive."""
+        """Return the name of the archive."""
         raise NotImplementedError
 
 
 class HashTar(_OfParts):
-    """Length, md5 and sha256 of an archive's tar, from end to end; and the tar itself, if it is to be kept.
+    """Length, md5 and sha256 of the whole tar of an archive; and the tar itself, if it is to be kept.
 
-    It reads the shards: with many workers while the others compress them, with few after that, beside the joining. The
-    extracted BigEarthNet-S1, which is many small files, is not read again: then the tar comes from the parts.
+    It reads the shards: with many workers while the others compress them, with few workers afterwards, beside the
+    joining. The many small files of an extracted BigEarthNet-S1 are not read again: then the tar comes from the parts.
     """
 
     archive_name: str = luigi.ChoiceParameter(choices=list(SHARDS), description="which archive")
     options = ("archive.keep_tar",)
 
     def which(self) -> str:
-        """The archive."""
+        """Return the name of the archive."""
         return self.archive_name
 
     @property
     def priority(self) -> int:  # type: ignore[override]  # Luigi takes both
-        """First where so many compress that it would be waited for; else last, when joining leaves half a core idle."""
+        """Return a high priority if enough workers compress that hashing would be the last to finish; else a low one.
+
+        With few workers it runs last, while joining leaves half a core idle.
+        """
         return PRIORITY["archive"] + (1 if config.workers() > _FEW_WORKERS else -1)
 
     def needs(self) -> list[luigi.Task]:
-        """The parts, where the tar comes from them."""
+        """Return the tasks of the parts, if the tar comes from them."""
         return [*_part_tasks(self.archive_name)] if from_folder(self.archive_name) else []
 
     def output(self) -> MadeFile:
-        """The hashes, and the length of each part before compression."""
+        """Return the hashes, and the uncompressed length of each part."""
         return self.file(f"{config.parts_folder()}/{self.archive_name}.tar.json")
 
     def make(self) -> None:
-        """Hash it."""
+        """Hash the tar."""
         with collected_again(self.archive_name):
             self._hash()
 
@@ -157,22 +160,22 @@ class HashTar(_OfParts):
 
 
 class JoinParts(_OfParts):
-    """The parts of an archive in one file, once they are there; it does not wait for the hashes of the tar."""
+    """The parts of an archive joined in one file; it does not wait for the hashes of the tar."""
 
     archive_name: str = luigi.ChoiceParameter(choices=list(SHARDS), description="which archive")
     priority = PRIORITY["archive"] + 1
     options = ("archive.level",)
 
     def which(self) -> str:
-        """The archive."""
+        """Return the name of the archive."""
         return self.archive_name
 
     def needs(self) -> list[luigi.Task]:
-        """The parts."""
+        """Return the tasks of the parts."""
         return [*_part_tasks(self.archive_name)]
 
     def output(self) -> dict[str, MadeFile]:
-        """The archive, and its hashes, with the length of each part before compression."""
+        """Return the archive, and its hashes with the uncompressed length of each part."""
         name = self.archive_name
         return {
             "archive": self.file(f"{config.result_folder()}/{name}.tar.zst"),
@@ -180,7 +183,7 @@ class JoinParts(_OfParts):
         }
 
     def make(self) -> Digests:
-        """Join them."""
+        """Join the parts."""
         target = self.output()
         progress = Progress(self, f"joining {self.archive_name}.tar.zst", "B")
         parts = [(made.file, made.digest()) for made in (task.output() for task in _part_tasks(self.archive_name))]
@@ -191,58 +194,58 @@ class JoinParts(_OfParts):
 
 
 class _Archive(_OfParts):
-    """An archive of the dataset, with the hashes of its tar and of itself beside its parts."""
+    """An archive of the dataset, with the hashes of its tar and of itself in the folder of its parts."""
 
     priority = PRIORITY["archive"]
     options = ("archive.level",)
     name = ""
 
     def which(self) -> str:
-        """The archive."""
+        """Return the name of the archive."""
         return self.name
 
     def requires(self) -> Any:
-        """Which patches are kept."""
+        """Return the task of the metadata, which says what is kept."""
         return WriteMetadata()
 
     def needs(self) -> list[luigi.Task]:
-        """The hashes of the tar, and the parts joined, side by side."""
+        """Return the tasks that hash the tar and join the parts, which may run side by side."""
         return [HashTar(archive_name=self.name), self.joined()]
 
     def joined(self) -> JoinParts:
-        """The task that leaves the archive itself."""
+        """Return the task that makes the archive itself."""
         return JoinParts(archive_name=self.name)
 
     def archive(self) -> MadeFile:
-        """The archive itself."""
+        """Return the archive itself."""
         return self.joined().output()["archive"]
 
     def output(self) -> MadeFile:
-        """The hashes of both."""
+        """Return the hashes of both."""
         return self.file(f"{config.parts_folder()}/{self.name}.json")
 
     def content(self) -> str:
-        """What tells the archive."""
+        """Return what identifies the archive's content."""
         return self.archive().digest()
 
     def is_true(self) -> bool:
-        """Whether the archive is there, too."""
+        """Return whether it is up to date, and the archive exists."""
         with snapshot():
             return super().is_true() and self.archive().exists()
 
     def is_there(self) -> bool:
-        """Whether both are there."""
+        """Return whether both files exist."""
         return super().is_there() and self.archive().exists()
 
     def make(self) -> None:
-        """Hold the two together."""
+        """Check that the joined parts match the hashed tar, and write the hashes of both."""
         outputs = HashTar(archive_name=self.name).output(), self.joined().output()["hashes"]
         tar, packed = (made.read_json() for made in outputs)
         parts = [task.output().file for task in _part_tasks(self.name)]
         try:
             archive.check_sizes(parts, packed.pop("part_bytes"), tar.pop("part_bytes"))
         except DamagedFile:
-            files.remove(self.archive().file)  # it was joined of that
+            files.remove(self.archive().file)  # it was joined from the damaged part
             raise
         files.write_json(self.output().file, {"tar": tar, "compressed": packed})
 

@@ -1,4 +1,4 @@
-"""From top-of-atmosphere products (L1C) to surface reflectance (L2A), and what the L2A product says of itself."""
+"""Convert top-of-atmosphere products (L1C) to surface reflectance (L2A), and read the L2A products."""
 
 from __future__ import annotations
 
@@ -35,43 +35,43 @@ class ConvertToL2A(TileTask):
     product = "L2A"
 
     def requires(self) -> Any:
-        """The L1C product, and Sen2Cor."""
+        """Return the tasks of the L1C product and of Sen2Cor."""
         return {"l1c": l1c_task(self.tile), "sen2cor": FindSen2Cor()}
 
     def settings(self) -> dict[str, Any]:
-        """The version of Sen2Cor; where there is none any more, that which made the product."""
+        """Return the version of Sen2Cor; if it is not installed any more, the one that made the product."""
         try:
             return {"sen2cor": sen2cor_version()}
         except Sen2CorError:
             return {"sen2cor": self.output().recorded().get("made_from", {}).get("sen2cor", "")}
 
     def adopts(self) -> bool:
-        """If the Sen2Cor of now made it."""
+        """Return whether the installed version of Sen2Cor made the product."""
         with suppress(OSError, ValueError, Sen2CorError):
             note = json.loads(self.output().file.read_text(encoding="utf-8"))
             return bool(note.get("sen2cor") == sen2cor_version())
         return False
 
     def output(self) -> MadeFile:
-        """A note that says which folder the product is, published last."""
+        """Return a note that names the folder of the product, and is written last."""
         return self.file(f"l2a/{self.tile}/product.json")
 
     def is_there(self) -> bool:
-        """Whether the product is there, not only the note, which stays when the product goes."""
+        """Return whether the product itself exists, since its note remains when the product is removed."""
         try:
             return super().is_there() and made_product(self.tile).is_dir()
         except DamagedFile:
             return False
 
     def content(self) -> str:
-        """What tells the product: the content of its files."""
+        """Return what identifies the product: the content of its files."""
         with suppress(DamagedFile, KeyError):
             return str(_note(self.tile)["content"])
         return ""
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Around what reads the product: DamagedFile if it is not what was made, so that it is made again."""
+        """Surround the reading of the product. Raise DamagedFile if it has changed, so that it is made again."""
         try:
             yield
         except BadProduct as error:
@@ -79,7 +79,7 @@ class ConvertToL2A(TileTask):
             raise error
 
     def verify(self) -> None:
-        """DamagedFile if the product is not what was made."""
+        """Raise DamagedFile if the product has changed since it was made."""
         expected = self.content()
         try:
             found = contents.sha256(made_product(self.tile)) if expected else ""
@@ -90,7 +90,10 @@ class ConvertToL2A(TileTask):
             raise DamagedFile(note, expected=f"a product beside it with the sha256 {expected} in all", found=found)
 
     def make(self) -> None:
-        """Unpack, convert, and move the result into place in one rename. What a failure leaves is kept."""
+        """Unpack and convert the product, and move the result into place by one rename.
+
+        A failed run's output is kept.
+        """
         folder = self.output().file.parent
         work, log = folder.with_name(f".work-{self.tile}"), folder.with_name(f"{self.tile}.log")
         files.remove(work)
@@ -109,40 +112,40 @@ class ConvertToL2A(TileTask):
 
 
 class FindL2A(TileTask):
-    """A tile's L2A product in the folder that the user gives."""
+    """A tile's L2A product in the user's folder."""
 
     priority = PRIORITY["convert"]
     product = "L2A"
 
     def requires(self) -> Any:
-        """The folder."""
+        """Return the task of the folder."""
         return GivenInput(option="l2a_dir")
 
     def settings(self) -> dict[str, Any]:
-        """The product, and its files as the file system tells."""
+        """Return the product, and the signature of its files."""
         path = self._found()
         return {"product": str(product_of(self.tile)), "files": contents.signature(path) if path else ""}
 
     def output(self) -> MadeFile:
-        """A note of what tells its content."""
+        """Return a note with the hash of its content."""
         return self.file(f"l2a/{self.tile}.json")
 
     def content(self) -> str:
-        """What tells the product: the content of its files."""
+        """Return what identifies the product: the content of its files."""
         with suppress(DamagedFile, KeyError):
             return str(self.output().read_json()["content"])
         return ""
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Around what reads the product."""
+        """Surround the reading of the product."""
         yield
 
     def verify(self) -> None:
-        """A user's own product is what it is."""
+        """Do nothing: a user's own product is taken as it is."""
 
     def make(self) -> None:
-        """Take the hash of all its files."""
+        """Hash all of its files."""
         path = product_folder(self.tile)
         content = contents.sha256(path, Progress(self, f"reading {path.name}", "B").at)
         files.write_json(self.output().file, {"product": path.name, "content": content})
@@ -152,22 +155,22 @@ class FindL2A(TileTask):
 
 
 class ReadProduct(TileTask):
-    """The row of a tile's L2A product: what its metadata say, once its bands have been found in order."""
+    """The row of a tile's L2A product, with its metadata, once its bands have been checked."""
 
     priority = PRIORITY["product"]
     options = ("tile.check_extent", "tile.accept_offset")
     code = (alignment, product)
 
     def requires(self) -> Any:
-        """The L2A product: converted, or in the folder that the user gives."""
+        """Return the task of the L2A product, converted or from the user's folder."""
         return l2a_task(self.tile)
 
     def settings(self) -> dict[str, Any]:
-        """The product, and the side of its tile."""
+        """Return the product, and the side of its tile."""
         return {"side_m": side_m(), "product": str(product_of(self.tile))}
 
     def output(self) -> TileRows:
-        """One row of `product`."""
+        """Return one row of `product`."""
         return self.rows(PRODUCT)
 
     def make(self) -> None:
@@ -177,14 +180,14 @@ class ReadProduct(TileTask):
 
 
 def product_folder(tile: str) -> Path:
-    """The `.SAFE` folder of a tile's L2A product, once it is there."""
+    """Return the `.SAFE` folder of a tile's L2A product, once it exists."""
     if source() == "l2a_dir":
         return find_product(input_path("l2a_dir"), tile)
     return made_product(tile)
 
 
 def made_product(tile: str) -> Path:
-    """The `.SAFE` folder that a tile was converted to; it may be gone since, the note that names it stays."""
+    """Return the `.SAFE` folder that a tile was converted to. It may have been removed since; its note remains."""
     return config.data_dir() / "l2a" / tile / str(_note(tile)["folder"])
 
 
@@ -194,12 +197,12 @@ def _note(tile: str) -> dict[str, Any]:
 
 
 def l2a_task(tile: str) -> ConvertToL2A | FindL2A:
-    """The task that provides a tile's L2A product: from the user's folder, or converted."""
+    """Return the task of a tile's L2A product: from the user's folder, or converted."""
     return FindL2A(tile=tile) if source() == "l2a_dir" else ConvertToL2A(tile=tile)
 
 
 def read(tile: str) -> Product:
-    """A tile's L2A product."""
+    """Read a tile's L2A product."""
     options = config.tile()
     return read_product(
         product_folder(tile), side_m(), check_extent=options.check_extent, accept_offset=options.accept_offset

@@ -1,4 +1,7 @@
-"""Which sources have which products, as it was asked lately: for the plan, for `states.csv`, for what is left out."""
+"""Ask which sources have which products, and keep the answers for a while.
+
+The plan, `states.csv` and the list of missing tiles use them.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,13 @@ from ben_luigi.stages.service import client
 from ben_luigi.stages.sources import in_order
 
 _FRESH_S, _FRESH_IN_PART_S = 3600.0, 300.0
-"""How long answers count: of all sources, and where one of them has not answered."""
+"""Seconds that answers are valid: those of all sources, and those where a source has not answered."""
 
 
 def available(products: Sequence[ProductName], fresh_s: float = _FRESH_S) -> Availability:
-    """What the sources have of `products`: as it was kept, if it was asked within `fresh_s`, else asked now.
+    """Return what the sources have of `products`: the kept answers if they are newer than `fresh_s`, else new ones.
 
-    It takes a minute at most, raises nothing, and is kept in the data folder if there is one.
+    This takes a minute at most and raises nothing; the answers are kept in the data folder, if it exists.
     """
     key = files.text_hash(json.dumps([config.source_order(), config.google_url(), config.mirrors()]))
     kept = _kept(key)
@@ -46,7 +49,7 @@ def available(products: Sequence[ProductName], fresh_s: float = _FRESH_S) -> Ava
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without a warning per question that fails: who asks says which source does not answer."""
+    """Suppress one warning per failed question; the caller reports which source does not answer."""
     log = logging.getLogger(http.__name__)
     before = log.level
     log.setLevel(logging.ERROR)
@@ -61,7 +64,7 @@ def _path() -> Path:
 
 
 def _kept(key: str) -> Availability | None:
-    """What was found out before by asking the same sources, if it can be read."""
+    """Return the earlier answers of the same sources, if they can be read."""
     try:
         facts: dict[str, Any] = json.loads(_path().read_text(encoding="utf-8"))
         if facts.pop("of") != key:

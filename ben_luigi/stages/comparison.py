@@ -1,4 +1,4 @@
-"""The result beside the published run."""
+"""Compare the result with the published run."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _LISTS = {HASH_LISTS[S2], HASH_LISTS[MAPS]}
 
 
 class CompareWithPublished(PipelineTask):
-    """`comparison.json`: ids, hashes, metadata and archives beside those of the published run."""
+    """`comparison.json`: ids, hashes, metadata and archives compared with those of the published run."""
 
     code = (comparison, differences, FIGURES)
     options = ("metadata.writer", "cdse.accept_superseded")
 
     def requires(self) -> Any:
-        """All that is compared, and the published lists, as far as they can be had."""
+        """Return everything that is compared, and the published lists, as far as they are available."""
         return {
             "metadata": WriteMetadata(),
             "S1": ArchiveS1(),
@@ -57,13 +57,13 @@ class CompareWithPublished(PipelineTask):
         }
 
     def settings(self) -> dict[str, Any]:
-        """Whose results are compared."""
+        """Return what the comparison depends on otherwise."""
         others = {path.name: contents.signature(path) for path in _others()}
         selected = {"tiles": list(known_tiles()), "subset": config.selection()}
         return {"compared_with": others, "sample": config.is_sample(), **selected}
 
     def output(self) -> MadeFile:
-        """The comparison."""
+        """Return the comparison."""
         return self.file(f"{config.result_folder()}/comparison.json")
 
     def make(self) -> None:
@@ -90,7 +90,7 @@ class CompareWithPublished(PipelineTask):
         )
 
     def _sources(self, reason: str) -> Iterator[Line]:
-        """Tile ids and hashes of L1C products, tile by tile where the published lists are at hand."""
+        """Compare tile ids and hashes of L1C products, tile by tile if the published lists are available."""
         if source() == "tile_names_csv":
             path = ResolveTileIds().output().file
             yield _mapping("tile ids", read_tile_ids(path), optional_path("published_tile_ids_csv"), reason)
@@ -102,14 +102,14 @@ class CompareWithPublished(PipelineTask):
             yield Line("L1C hashes", comparison.NOT_COMPARABLE, "", "", "products come from [inputs] l2a_dir")
 
     def _lists(self, figures: comparison.Published, reason: str) -> Iterator[Line]:
-        """Hash lists of all patches and reference maps that were written."""
+        """Compare the hash lists of all written patches and reference maps."""
         lists = {**ListHashes().output(), "s1_hashes.csv": ListS1Hashes().output()}
         for name, target in lists.items():
             what = name.removesuffix(".csv")
             yield comparison.compare(what, target.digest(), figures.sha256.get(what, ""), reason=reason)
 
     def _files(self, figures: comparison.Published, reason: str) -> Iterator[Line]:
-        """The metadata files, and the archives before and after compression."""
+        """Compare the metadata files, and the archives before and after compression."""
         bytes_differ = reason or ("" if config.metadata().writer == "published" else "another writer, other bytes")
         for name in (metadata.METADATA, metadata.FLAGGED):
             path = config.data_dir() / config.result_folder() / name
@@ -123,7 +123,7 @@ class CompareWithPublished(PipelineTask):
 
 
 def _row_by_row() -> Iterator[Line]:
-    """Metadata and hash lists beside another run's, where their folder is given: what it has of this run's tiles."""
+    """Compare metadata and hash lists with another run, if its folder is given, for this run's tiles."""
     names = [path.name for path in _others()]
     if not names:
         return
@@ -150,7 +150,7 @@ def _row_by_row() -> Iterator[Line]:
 
 
 def _others() -> list[Path]:
-    """What there is of another run to compare with."""
+    """Return the files of another run to compare with."""
     folder = config.given_input("compare_with_dir")
     if folder is None:
         return []
@@ -166,13 +166,13 @@ def _others() -> list[Path]:
 
 
 def beside_published() -> str:
-    """The comparison of the finished dataset, as a table for people."""
+    """Return the comparison of the finished dataset as a table."""
     compared = CompareWithPublished().output().read_json()["compared"]
     return f"Beside the published run:\n{comparison.table(compared)}"
 
 
 def _reason(products: int) -> str:
-    """Why nothing of this run can be equal to the published one, made of so many products; empty if it can."""
+    """Return why nothing of this run, made from `products` products, can equal the published one; empty if it can."""
     if config.selection():
         said = "; ".join(f"{name} = {text}" for name, text in config.selection().items())
         return f"only a subset was selected: {said}"
@@ -182,7 +182,7 @@ def _reason(products: int) -> str:
 
 
 def _l1c_hashes(reason: str) -> Line:
-    """The hashes of L1C zips. A product that came as a folder has none: its files are proven one by one."""
+    """Compare the hashes of L1C zips. A product that came as a folder has none: its files are proven one by one."""
     hashes = read_hashes(HashL1C().output()["hashes"].check())
     deviation = HashL1C().output()["drift"].read_json()
     note = "; ".join(f"{tile}: {how}" for tile, how in deviation.items() if how != "same")
@@ -201,7 +201,7 @@ def _mapping(
     note: str = "",
     without: Collection[str] = (),
 ) -> Line:
-    """Two mappings, of which the keys `without` are left out."""
+    """Compare two mappings, without the keys in `without`."""
     if published is None:
         return Line(what, comparison.NOT_COMPARABLE, "", "", reason or "the published list cannot be had")
     known = read_tile_ids(published) if what == "tile ids" else read_hashes(published)

@@ -1,4 +1,4 @@
-"""L1C products: from the sources that the user's order names, or from a folder that the user has."""
+"""Fetch L1C products from the sources of the user's order, or find them in the user's folder."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ class _L1C(TileTask):
     option = "tile_names_csv"
 
     def output(self) -> dict[str, MadeFile]:
-        """The report on the product."""
+        """Return the report on the product."""
         return {"report": self.file(f"l1c/{self.tile}.json")}
 
     def product_path(self) -> Path:
-        """The zip or `.SAFE` folder, once the task is complete."""
+        """Return the zip or `.SAFE` folder, once the task is complete."""
         return config.data_dir() / str(self.report()["path"])
 
     def report(self) -> dict[str, Any]:
-        """What was found out about the product."""
+        """Return what was found out about the product."""
         found: dict[str, Any] = self.output()["report"].read_json()
         return found
 
     def content(self) -> str:
-        """What tells the product: its own content, wherever it is."""
+        """Return what identifies the product: its own content, wherever it is."""
         try:
             report = self.report()
             return str(report.get("content", report["sha256"]))
@@ -72,7 +72,7 @@ class _L1C(TileTask):
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Around what reads the product."""
+        """Surround the reading of the product."""
         yield
 
     def _write_report(self, report: dict[str, Any]) -> None:
@@ -80,44 +80,45 @@ class _L1C(TileTask):
 
 
 class DownloadL1C(_L1C):
-    """A tile's L1C product from the first source that has it, whole and proven. A complete one is never fetched again.
+    """A tile's L1C product, complete and proven, from the first source that has it.
 
-    From CDSE it comes as a zip, from a bucket or mirror as a folder, each file from the first source that has it whole.
+    From CDSE it comes as a zip, from a bucket or mirror as a folder, with each file from the first source that has it.
+    A complete product is never fetched again.
     """
 
     resources = {"cdse": 1}  # noqa: RUF012 (as Luigi declares it)
     may_go = ("product",)
 
     def requires(self) -> Any:
-        """The list of products; where CDSE is asked first, what its catalogue says of it, and an account."""
+        """Return the list of products; if CDSE is asked first, also the catalogue's answers and an account."""
         return [AskCatalogue(), FindAccount()] if config.needs_account() else [source_task()]
 
     def made_of(self) -> list[PipelineTask]:
-        """What proves it comes with it: another answer of the catalogue does not make a complete product less so."""
+        """Return nothing: a complete product remains so, even if the catalogue's answer changes."""
         return []
 
     def settings(self) -> dict[str, Any]:
-        """The product."""
+        """Return the product."""
         return {"product": str(product_of(self.tile))}
 
     def adopts(self) -> bool:
-        """If it is this product: it was verified when it came."""
+        """Return whether it is this product, which was verified when it arrived."""
         file = super().output()["report"].file
         return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("name") == str(product_of(self.tile))
 
     def is_true(self) -> bool:
-        """Whether it came whole: whatever the catalogue says of other products by now."""
+        """Return whether it arrived complete, whatever the catalogue says of other products since."""
         with snapshot():
             return self._is_made(self.may_go)
 
     def output(self) -> dict[str, MadeFile]:
-        """The product, a zip or the folder around its `.SAFE`, and the report on it."""
+        """Return the product, a zip or the folder around its `.SAFE`, and the report on it."""
         product = MadeProduct(f"l1c/{self.tile}.zip", f"l1c/{self.tile}", self)
         return {"product": product, **super().output()}
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Around what reads the product: DamagedFile if it is not what came, so that it comes again."""
+        """Surround the reading of the product. Raise DamagedFile if it has changed, so that it is fetched again."""
         try:
             yield
         except BadProduct as error:
@@ -125,7 +126,7 @@ class DownloadL1C(_L1C):
             raise DamagedFile(self.output()["product"].file, expected=expected, found=error.found) from error
 
     def make(self) -> Digests:
-        """Fetch and verify, in one of the slots that all workers and hosts share."""
+        """Fetch and verify it, in one of the slots that all workers and hosts share."""
         options = config.cdse()
         left = budget.tries_left(self.tile, int(options.tries), timedelta(hours=float(options.cool_down_h)))
         with in_order() as order, budget.slot(config.downloads_at_once()):
@@ -141,16 +142,16 @@ class DownloadL1C(_L1C):
 
 
 class FindL1C(_L1C):
-    """A tile's L1C product in the folder that the user gives, verified."""
+    """A tile's L1C product in the user's folder, verified."""
 
     option = "l1c_dir"
 
     def requires(self) -> Any:
-        """The folder."""
+        """Return the task of the folder."""
         return GivenInput(option="l1c_dir")
 
     def settings(self) -> dict[str, Any]:
-        """The product, and its files as the file system tells."""
+        """Return the product, and the signature of its files."""
         name = product_of(self.tile)
         path = found_in(input_path("l1c_dir")).get(name)
         return {"product": str(name), "files": contents.signature(path) if path else ""}
@@ -174,7 +175,7 @@ class FindL1C(_L1C):
 
 
 def l1c_task(tile: str) -> _L1C:
-    """The task that provides a tile's L1C product: from the user's folder if it is there, else from other sources."""
+    """Return the task of a tile's L1C product: from the user's folder if it is there, else from other sources."""
     folder = config.given_input("l1c_dir")
     is_asked = "folder" in config.source_order()
     if folder is not None and (source() == "l1c_dir" or (is_asked and product_of(tile) in found_in(folder))):
@@ -183,33 +184,36 @@ def l1c_task(tile: str) -> _L1C:
 
 
 class HashL1C(OverTiles):
-    """`ben_s2_l1c_hashes.csv`, and beside it how each zip differs from the published one."""
+    """`ben_s2_l1c_hashes.csv`, and a table of how each zip differs from the published one."""
 
     priority = PRIORITY["download"]
 
     def requires(self) -> Any:
-        """The list of products, and those on which there is no report yet: a product may go, its report stays."""
+        """Return the list of products, and products without a report.
+
+        A product may be removed, but its report stays.
+        """
         published = [TryInput(option=option) for option in ("published_tile_ids_csv", "published_l1c_hashes_csv")]
         return [source_task(), *published, *_unreported(self._known)]
 
     def tile_tasks(self) -> list[PipelineTask]:
-        """All L1C products."""
+        """Return the tasks of all L1C products."""
         return [l1c_task(tile) for tile in tiles()]
 
     def made_of(self) -> list[PipelineTask]:
-        """The reports, and what they are compared with."""
+        """Return the reports, and what they are compared with."""
         return [*super().made_of(), *(task for task in self.deps() if isinstance(task, TryInput))]
 
     def needs(self) -> list[luigi.Task]:
-        """Those on which there is no report yet."""
+        """Return the tasks of products without a report."""
         return [*_unreported(self.tile_tasks())]
 
     def output(self) -> dict[str, MadeFile]:
-        """The list of hashes, and the differences."""
+        """Return the list of hashes, and the differences."""
         return {"hashes": self.file("tiles/ben_s2_l1c_hashes.csv"), "drift": self.file("tiles/l1c_drift.json")}
 
     def make(self) -> None:
-        """Collect the hashes that were taken while downloading."""
+        """Collect the hashes that were computed while downloading."""
         tasks = [l1c_task(tile) for tile in tiles()]
         reports = [task.report() for task in tasks]
         rows = [(report["id"], report["sha256"]) for report in reports if report["sha256"]]
@@ -225,8 +229,9 @@ class HashL1C(OverTiles):
 
 
 def _published_hashes() -> dict[str, str]:
-    """sha256 of each published zip by the name of its product: its id at CDSE may have changed, and a file is called
-    as its owner likes.
+    """Return the sha256 of each published zip by product name.
+
+    Neither the id at CDSE, which may have changed, nor the file name, which the user chooses, identifies it.
     """
     ids, hashes = optional_path("published_tile_ids_csv"), optional_path("published_l1c_hashes_csv")
     if not ids or not hashes:
@@ -236,15 +241,16 @@ def _published_hashes() -> dict[str, str]:
 
 
 def _unreported(tasks: list[PipelineTask]) -> list[PipelineTask]:
-    """The tasks whose L1C product has no report."""
+    """Return the tasks whose L1C product has no report."""
     with snapshot():
         return [task for task in tasks if not task.is_true()]
 
 
 def _deviation(path: Path, published_sha256: str, sha256: str) -> str:
-    """As `l1c.deviation`; what came was intact by its own manifest then, or there were no report.
+    """Return `l1c.deviation`, or its known result for a product that is not a zip any more.
 
-    So a zip that is gone since is not looked at, nor a folder whose files were proven one by one.
+    A product with a report was intact by its own manifest when it arrived. So a zip that was removed since is not read,
+    nor is a folder whose files were proven one by one.
     """
     if path.exists() and (sha256 or not path.is_relative_to(config.data_dir())):
         return l1c.deviation(path, published_sha256, sha256)

@@ -1,4 +1,4 @@
-"""A tile's patches as files, before the end or after it."""
+"""Export a tile's patches as files, before or after the dataset is complete."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ WHERE tile = %(tile)s AND valid AND EXISTS (SELECT FROM label WHERE label.patch_
 
 
 class ExportPatches(OverTiles, TileTask):
-    """A tile's patches and reference maps as folders of TIFFs, in `export/`; and the patches of Sentinel-1 with them.
+    """A tile's patches and reference maps as folders of TIFFs, in `export/`, and its patches of Sentinel-1.
 
-    Those of Sentinel-1 come from the extracted folder, or from what the archive was made of: nobody reads 50 GB for a
-    tile.
+    Those of Sentinel-1 come from the extracted folder, or from the collected shards: 50 GB are not read for one tile.
     """
 
     def tile_tasks(self) -> list[PipelineTask]:
-        """The shards, which patches are in the dataset, and Sentinel-1 if it is at hand."""
+        """Return the shards, the labels, which tell the patches in the dataset, and Sentinel-1 if it is available."""
         made: list[PipelineTask] = [task(tile=self.tile) for task in (CutPatches, MakeReferenceMaps)]
         sentinel1_tasks: dict[str, list[PipelineTask]] = {
             _FOLDER: [input_task("s1s2_mapping_csv"), input_task("s1_dir")],
@@ -45,11 +44,11 @@ class ExportPatches(OverTiles, TileTask):
         return [*made, AlignPatches(tile=self.tile), LabelPatches(tile=self.tile), *sentinel1_tasks.get(_s1_from(), [])]
 
     def settings(self) -> dict[str, Any]:
-        """Where Sentinel-1 comes from."""
+        """Return where Sentinel-1 comes from."""
         return {"s1": _s1_from()}
 
     def output(self) -> MadeFile:
-        """How many patches were exported."""
+        """Return the number of exported patches."""
         return self.file(f"export/{self.tile}.json")
 
     def make(self) -> None:
@@ -87,7 +86,7 @@ class ExportPatches(OverTiles, TileTask):
         return sum(shards.export(*shard_files(S1, part), folder, names) for part, names in parts)
 
     def result_lines(self) -> list[str]:
-        """The folder, and how many patches it has of each kind."""
+        """Return the folder, and how many patches of each kind it has."""
         written = self.output().read_json()
         s1 = f"{written['s1']:,} of Sentinel-1, from {_s1_from()}"
         if _s1_from() == _NONE:
@@ -101,7 +100,7 @@ class ExportPatches(OverTiles, TileTask):
 
 
 def _s1_from() -> str:
-    """Where the patches of Sentinel-1 are taken from."""
+    """Return where the patches of Sentinel-1 are taken from."""
     if input_path("s1_dir").is_dir():
         return _FOLDER
     return _COLLECTED if input_path("s1_dir").is_file() and CollectS1().complete() else _NONE

@@ -1,4 +1,4 @@
-"""One product from the sources of the user's order: file by file from buckets and mirrors, or CDSE's zip."""
+"""Fetch one product from the sources of the user's order: file by file from buckets and mirrors, or as CDSE's zip."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Report = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fetching:
-    """The way of a product to `zipped`, or to the folder of that name without its suffix."""
+    """Fetch a product to `zipped`, or to the folder of that name without its suffix."""
 
     task: luigi.Task
     product: ProductName
@@ -43,10 +43,13 @@ class Fetching:
     tries: int
 
     def run(self, order: Order) -> Report:
-        """The report on the product, from the first source that has it. Raises CdseError that says it of each."""
+        """Return the report on the product, from the first source that has it.
+
+        Raise CdseError with the answer of each.
+        """
         before, after = self._by_files(order.before, order), self._by_files(order.after, order)
         ways = [*before, *([self._by_zip] if order.cdse else []), *after]
-        if self.zipped.exists() and self._by_zip in ways:  # it has come, and lost its record
+        if self.zipped.exists() and self._by_zip in ways:  # it is complete, but its record is lost
             ways = [self._by_zip, *(way for way in ways if way != self._by_zip)]
         failed: list[CdseError] = []
         for way in ways:
@@ -70,7 +73,7 @@ class Fetching:
         return self.zipped.with_suffix("")
 
     def _failed(self, errors: Sequence[CdseError]) -> CdseError:
-        """What was wrong with all ways; worth another try if one of them is."""
+        """Return the error with the problem of every way; it is worth another attempt if one of them is."""
         passing = next((error for error in errors if isinstance(error, TransientError)), None)
         kind = TransientError if passing or not errors else PermanentError
         return kind(
@@ -81,7 +84,7 @@ class Fetching:
         )
 
     def _by_files(self, sources: Sequence[Source], order: Order) -> list[Callable[[], Report]]:
-        """The way by files, if there are sources for it: CDSE, if an account is given, has single files for it."""
+        """Return the way file by file, if a source supports it; CDSE has single files too, if an account is given."""
 
         def way() -> Report:
             with client() as session:
@@ -114,7 +117,7 @@ class Fetching:
         return {**_told(report), "id": self._id(), "path": f"l1c/{self._tile}/{self.product}"}
 
     def _by_zip(self) -> Report:
-        """CDSE's zip."""
+        """Fetch CDSE's zip."""
         if not has_account() and not config.needs_account():
             raise CredentialsError(
                 f"tile {self._tile}, CDSE",
@@ -141,14 +144,14 @@ class Fetching:
         return {**asdict(report), "path": f"l1c/{target.name}", "content": report.sha256, "source": "cdse"}
 
     def _remove_others(self, path: Path) -> None:
-        """The product in its other form, and partial ones: there is one product of a tile."""
+        """Remove the product in its other form, and partial files: there is one product per tile."""
         files.remove(path)
         for pattern in (f"{path.name}.*.part", f"{path.name}.partial"):
             for partial in path.parent.glob(pattern):
                 files.remove(partial)
 
     def _at_cdse(self) -> CatalogueProduct:
-        """The product as the catalogue has it: as it was said for all, or asked for this one. Raises CdseError."""
+        """Return the product as the catalogue has it, from the answers for all or asked now. Raise CdseError."""
         found = resolutions().get(self._tile) if AskCatalogue().output()["products"].file.exists() else None
         if found is None or found.name != self.product:
             with client() as session:
@@ -159,7 +162,7 @@ class Fetching:
         return found.product
 
     def _id(self) -> str:
-        """The product's id at CDSE, as far as it is known without asking; else its name."""
+        """Return the product's id at CDSE, as far as it is known without asking; else its name."""
         if AskCatalogue().output()["products"].file.exists():
             found = resolutions().get(self._tile)
             if found and found.product and found.product.name == str(self.product):
@@ -168,7 +171,7 @@ class Fetching:
 
 
 def _rate_bytes_s() -> float | None:
-    """What one product may take of `[cdse] bandwidth_mb_s`; None: no limit."""
+    """Return the share of `[cdse] bandwidth_mb_s` for one product; None means no limit."""
     return float(config.cdse().bandwidth_mb_s) * 1e6 / config.downloads_at_once() or None
 
 
@@ -178,7 +181,7 @@ def _published_ids() -> dict[str, str]:
 
 
 def _told(report: FetchReport) -> Report:
-    """What the report on a product, and the provenance, say of its files."""
+    """Return what the report on a product, and the provenance, state about its files."""
     by_source = [one.source for one in report.files]
     unproven = [f"nothing to compare with: {path}" for path in report.unproven]
     return {

@@ -1,4 +1,4 @@
-"""The end: the finished dataset, verified."""
+"""Finish and verify the dataset."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
 REFERENCES = ("countries_geojson", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
-"""The inputs that rows of the metadata are held against, in the order of `References`."""
+"""The inputs that rows of the metadata are compared with, in the order of `References`."""
 _SHOWN = 300
 
 
@@ -51,46 +51,46 @@ IN_DATASET: tuple[type[PipelineTask], ...] = (
 )
 """The tasks whose results are the finished dataset, in the order in which they are listed."""
 OF_THE_WHOLE: tuple[type[PipelineTask], ...] = (FindSplitLeakage, WriteReport)
-"""What is made with the whole dataset, and not with a subset."""
+"""What is made for the whole dataset, but not for a subset."""
 
 
 def dataset_tasks() -> list[PipelineTask]:
-    """What makes the finished dataset: all of `IN_DATASET`, and what a subset has none of."""
+    """Return the tasks that make the finished dataset: `IN_DATASET`, and for the whole dataset `OF_THE_WHOLE`."""
     return [task() for task in (*IN_DATASET, *(() if config.selection() else OF_THE_WHOLE))]
 
 
 def finished_files() -> list[MadeFile]:
-    """What is in the folder of the finished dataset, but for the archives."""
+    """Return the files in the folder of the finished dataset, except for the archives."""
     folder = config.data_dir() / config.result_folder()
     made = [target for task in dataset_tasks() for target in task.targets().values() if isinstance(target, MadeFile)]
     return [target for target in made if target.file.parent == folder]
 
 
 def finished_archives() -> dict[str, MadeFile]:
-    """The archives of the finished dataset, by their file's name."""
+    """Return the archives of the finished dataset, by file name."""
     return {task().archive().file.name: task().archive() for task in ARCHIVING}
 
 
 class VerifyDataset(PipelineTask):
-    """That all of the finished dataset is there and fits together, each file in its place and as it must be."""
+    """A check that the finished dataset is complete and consistent, with each file correct and in its place."""
 
     options = ("metadata.unlabeled_limit",)
     revision = 2
 
     def requires(self) -> Any:
-        """What is verified, and what it is held against."""
+        """Return what is verified, and what it is compared with."""
         return [*dataset_tasks(), *map(input_task, REFERENCES)]
 
     def settings(self) -> dict[str, Any]:
-        """The classes."""
+        """Return the classes."""
         return {"nomenclature": files.file_hash(Path(str(config.metadata().nomenclature)))}
 
     def output(self) -> MadeFile:
-        """A note that all is well."""
+        """Return a note that everything is correct."""
         return self.file(f"{config.parts_folder()}/verified.json")
 
     def make(self) -> None:
-        """Read all of it once; what is wrong is an error that names it."""
+        """Read everything once. Raise BadArchive naming what is wrong."""
         for made in finished_files():
             made.check()
         archives = finished_archives()
@@ -102,7 +102,7 @@ class VerifyDataset(PipelineTask):
         if verdict.wrong:
             raise BadArchive(
                 config.data_dir() / config.result_folder(),
-                expected="a dataset that is whole and fits together",
+                expected="a dataset that is complete and consistent",
                 found=some((_short(finding) for finding in verdict.wrong), 3),
                 remedy="remove the files that are named from there, and run again; ben-luigi verify names all",
             )
@@ -130,14 +130,14 @@ class FinalizeDataset(PipelineTask):
     """The finished dataset in `dataset/`."""
 
     def requires(self) -> Any:
-        """Everything; a subset that cannot be had is refused here, before anything is made."""
+        """Return everything; an impossible subset is refused here, before anything is made."""
         selection()
         own_v1 = [] if config.given_input("v1_s2_dir") is None else [CompareV1Labels()]
         compared = CompareWithPublished().deps()
         return [source_task(), ProcessTiles(), VerifyDataset(), *dataset_tasks(), *compared, *own_v1]
 
     def make(self) -> None:
-        """Nothing is left to do when all of it is there."""
+        """Report that the dataset is complete; there is nothing left to do."""
         folder = config.data_dir() / config.result_folder()
         _log.info("the dataset is complete in %s", folder)
         if not terminal.summary_follows:

@@ -1,4 +1,4 @@
-"""The hashes of all patches, reference maps and S1 patches, in the published form, beside the archives."""
+"""List the hashes of all patches, reference maps and S1 patches, in the published format, beside the archives."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ _OF = {HASH_LISTS[S2]: (S2, CutPatches), HASH_LISTS[MAPS]: (MAPS, MakeReferenceM
 
 
 class ListHashes(PipelineTask):
-    """`patch_hashes.csv` and `reference_map_hashes.csv`: every file of the shards, taken as they were written.
+    """`patch_hashes.csv` and `reference_map_hashes.csv`: every file of the shards, hashed when it was written.
 
-    Those of a subset list just its own files.
+    Those of a subset list only its own files.
     """
 
     priority = PRIORITY["archive"]
     code = (hashes,)
 
     def requires(self) -> Any:
-        """All tiles; of a subset, which patches are kept."""
+        """Return all tiles; for a subset, the metadata, which says what is kept."""
         return WriteMetadata() if config.selection() else ProcessTiles()
 
     def made_of(self) -> list[PipelineTask]:
-        """The shards; of a subset, which patches are kept."""
+        """Return the shards; for a subset, also the metadata."""
         kept = [WriteMetadata()] if config.selection() else []
         return [*kept, *of_all_tiles(*(task for _, task in _OF.values()))]
 
     def output(self) -> dict[str, MadeFile]:
-        """The two lists, by their names."""
+        """Return the two lists, by their names."""
         return {name: self.file(f"{config.result_folder()}/{name}") for name in _OF}
 
     def make(self) -> None:
@@ -57,7 +57,7 @@ class ListHashes(PipelineTask):
 
 
 def _rows(archive: str) -> Iterator[tuple[str, str]]:
-    """Name and sha256 of every file in the shards, in the order of the tiles' names; of a subset, of what is kept."""
+    """Yield name and sha256 of every file in the shards, in the order of tile names; for a subset, of kept patches."""
     if config.selection():
         for tile, keep in shard_parts():
             yield from shards.hash_rows(shards.kept_rows(shards.read_index(shard_files(archive, tile)[1]), keep))
@@ -74,11 +74,11 @@ class ListS1Hashes(PipelineTask):
     code = (hashes, members)
 
     def requires(self) -> Any:
-        """The archive."""
+        """Return the archive."""
         return ArchiveS1()
 
     def output(self) -> MadeFile:
-        """The list."""
+        """Return the list."""
         return self.file(f"{config.result_folder()}/{HASH_LISTS[S1]}")
 
     def make(self) -> None:
@@ -93,7 +93,7 @@ class ListS1Hashes(PipelineTask):
 
 
 def _hashed(path: Path) -> Iterator[tuple[str, str]]:
-    """Name and sha256 of every member of an archive; DamagedFile where it is damaged."""
+    """Yield name and sha256 of every member of an archive. Raise DamagedFile where it is damaged."""
     for found in members.read(path):
         if isinstance(found, members.Damage):
             raise DamagedFile(path, expected="a whole archive", found=found.what)

@@ -1,4 +1,4 @@
-"""Split leakage: patches of different tiles that show the same ground, and fall in different splits."""
+"""Find split leakage: patches of different tiles that show the same ground and are in different splits."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ ORDER BY patch_id_a COLLATE "C", patch_id_b COLLATE "C"
 
 
 class FindSplitLeakage(PipelineTask):
-    """`split_leakage.csv`: overlapping patches in different splits; in the database those of one season, too.
+    """`split_leakage.csv`: overlapping patches in different splits; the database also has those of one season.
 
-    Of the whole dataset: a subset has nothing of its own to say of it.
+    It covers the whole dataset and is not made for a subset.
     """
 
     priority = PRIORITY["metadata"]
     code = (leakage,)
 
     def requires(self) -> Any:
-        """The patches of the dataset."""
+        """Return the patches of the dataset."""
         return WritePatches()
 
     def output(self) -> dict[str, Any]:
-        """The rows, and the list."""
+        """Return the rows, and the list."""
         return {"rows": WholeTable(schema.OVERLAP, self), "list": self.file("metadata/split_leakage.csv")}
 
     def make(self) -> None:
-        """Find them, keep them, list them, and say how many there are."""
+        """Find the pairs, store and list them, and log their number."""
         target = self.output()
         pairs = leakage.overlaps(leakage.read_patches(WritePatches().output().check()))
         target["rows"].replace(pairs)
@@ -48,5 +48,5 @@ class FindSplitLeakage(PipelineTask):
 
 
 def leakage_counts() -> dict[str, int]:
-    """How many pairs of patches overlap, and how many of them leak."""
+    """Return how many pairs of patches overlap, and how many of them leak."""
     return leakage.counted(database.query("SELECT split_a, split_b, same_season FROM overlap"))

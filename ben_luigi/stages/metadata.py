@@ -1,4 +1,4 @@
-"""The four mapping tables, and the two parquet files that are made by joining them."""
+"""Make the four mapping tables, and join them into the two Parquet files of metadata."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _INPUTS = ("s1s2_mapping_csv", "snow_csv", "cloud_csv")
 
 
 class _Mapping(PipelineTask):
-    """A table of patch ids and one value each, as CSV, sorted."""
+    """A table of patch ids and one value each, as sorted CSV."""
 
     priority = PRIORITY["metadata"]
     name = ""
@@ -39,19 +39,19 @@ class _Mapping(PipelineTask):
     query = ""
 
     def requires(self) -> Any:
-        """All tiles."""
+        """Return all tiles."""
         return ProcessTiles()
 
     def made_of(self) -> list[PipelineTask]:
-        """The rows."""
+        """Return the rows."""
         return of_all_tiles(self.maker)
 
     def settings(self) -> dict[str, Any]:
-        """The query."""
+        """Return the query."""
         return {"query": self.query}
 
     def output(self) -> dict[str, MadeFile]:
-        """The CSV: header, LF, sorted by byte order."""
+        """Return the CSV: header, LF, sorted by byte order."""
         return {"mapping": self.file(f"metadata/{self.name}.csv")}
 
     def make(self) -> None:
@@ -60,7 +60,7 @@ class _Mapping(PipelineTask):
 
 
 class MapLabels(_Mapping):
-    """Patch and label, one row a label."""
+    """Patch and label, one row per label."""
 
     name = "patch_id_label_mapping"
     maker = LabelPatches
@@ -71,7 +71,7 @@ class MapLabels(_Mapping):
 
 
 class MapV1Names(_Mapping):
-    """Patch and its v1 name; beside it, in `alignment_findings.csv`, what is remarkable about the v1 names."""
+    """Patch and its v1 name; and `alignment_findings.csv`, with what is unusual about the v1 names."""
 
     name = "patch_id_s2v1_mapping"
     maker = AlignPatches
@@ -81,19 +81,19 @@ class MapV1Names(_Mapping):
     )
 
     def requires(self) -> Any:
-        """All tiles, and v1."""
+        """Return all tiles, and v1."""
         return [ProcessTiles(), input_task("v1_spatial_dir")]
 
     def made_of(self) -> list[PipelineTask]:
-        """The rows, and v1."""
+        """Return the rows, and v1."""
         return [*super().made_of(), input_task("v1_spatial_dir")]
 
     def output(self) -> dict[str, MadeFile]:
-        """The mapping, and what is remarkable."""
+        """Return the mapping, and the findings."""
         return {**super().output(), "findings": self.file("metadata/alignment_findings.csv")}
 
     def make(self) -> None:
-        """Copy the rows out of the database, and look at the v1 names of their zones."""
+        """Copy the rows out of the database, and check the v1 names of their zones."""
         super().make()
         target = self.output()
         aligned = metadata.read_csv(target["mapping"].file, ["patch_id", "s2v1_name"], header=True)["s2v1_name"]
@@ -135,21 +135,21 @@ class WriteMetadata(PipelineTask):
     options = ("metadata.writer",)
 
     def requires(self) -> Any:
-        """The mappings and the lists."""
+        """Return the mappings and the lists."""
         mappings = {"labels": MapLabels(), "s2v1": MapV1Names(), "split": MapSplits(), "country": MapCountries()}
         return {**mappings, **{option: input_task(option) for option in _INPUTS}}
 
     def settings(self) -> dict[str, Any]:
-        """The subset, if one is asked for."""
+        """Return the subset, if there is one."""
         return {"subset": _selected(), **({"subset code": code_version(subset)} if config.selection() else {})}
 
     def output(self) -> dict[str, MadeFile]:
-        """The two files."""
+        """Return the two files."""
         folder = config.result_folder()
         return {name: self.file(f"{folder}/{name}") for name in (metadata.METADATA, metadata.FLAGGED)}
 
     def make(self) -> None:
-        """Join and divide."""
+        """Join the tables, and divide the rows."""
 
         def mapping(name: str) -> Any:
             path = self.requires()[name].output()["mapping"].check()
@@ -179,7 +179,7 @@ class WriteMetadata(PipelineTask):
 
 
 def shortage(patches: int) -> str:
-    """Why a subset of so many patches has fewer than `[subset] sample` asks for; empty if it has them."""
+    """Return why a subset of this many patches has fewer than `[subset] sample`; empty if it has enough."""
     asked = int(config.subset().sample)
     rest = ", ".join(name for name in config.selection() if name != "sample")
     of = f"that meet {rest}" if rest else "in all"
@@ -189,14 +189,17 @@ def shortage(patches: int) -> str:
 
 
 def _selected() -> dict[str, str]:
-    """What `[subset]` says, and the hash of the file that gives the area, if one does."""
+    """Return the values of `[subset]`, and the hash of the file that gives the area, if there is one."""
     options = config.selection()
     path = Path(options.get("area", "")).expanduser()
     return {**options, **({"area_sha256": files.file_hash(path)} if path.is_file() else {})}
 
 
 def selection() -> subset.Selection:
-    """What `[subset]` asks for; BadInput if that is what there is not. Its tiles are believed until they are known."""
+    """Return the selection of `[subset]`.
+
+    Raise BadInput for unknown words; tiles are not checked until they are known.
+    """
     options = config.selection()
     subset.check_name(str(config.subset().name))
     known = tuple(known_tiles()) or tuple(options.get("tiles", "").replace(",", " ").split())
@@ -209,7 +212,7 @@ def _parsed(options: tuple[tuple[str, str], ...], tiles: tuple[str, ...], nomenc
 
 
 def _places() -> pd.DataFrame:
-    """Where and when the patches are that may be in the dataset."""
+    """Return place and time of the patches that may be in the dataset."""
     return database.query(
         "SELECT patch_id, tile, season, epsg, left_m, bottom_m, right_m, top_m FROM patch "
         "WHERE tile = ANY(%(tiles)s) AND valid",

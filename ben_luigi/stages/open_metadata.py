@@ -1,4 +1,4 @@
-"""The dataset in the forms that others read: GeoParquet and Croissant; its README and LICENSE."""
+"""Write the dataset's descriptions in open formats, GeoParquet and Croissant; and its README and LICENSE."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ DESCRIPTION = (
 
 
 class WritePatches(PipelineTask):
-    """`patches.parquet`: one row a patch of the dataset, with its place, time, product, land cover and hashes."""
+    """`patches.parquet`: one row per patch of the dataset, with its place, time, product, land cover and hashes."""
 
     priority = PRIORITY["metadata"]
     code = (geoparquet,)
 
     def requires(self) -> Any:
-        """Which patches there are; what else is said of them has been made by then."""
+        """Return the metadata; everything else about its patches has been made by then."""
         return WriteMetadata()
 
     def made_of(self) -> list[PipelineTask]:
-        """Which patches there are, and what is said of them."""
+        """Return the metadata, and everything else that goes into a row."""
         return [WriteMetadata(), *of_all_tiles(ReadProduct, GridPatches, CutPatches, MakeReferenceMaps)]
 
     def settings(self) -> dict[str, Any]:
-        """The products' own ids, which another place that they come from may tell otherwise."""
+        """Return the ids of the products, which may differ between sources."""
         found = []
         for tile in tiles():
             with suppress(DamagedFile):  # which `make()` says
@@ -63,16 +63,16 @@ class WritePatches(PipelineTask):
         return {"l1c": files.text_hash("\n".join(found))}
 
     def output(self) -> MadeFile:
-        """The file."""
+        """Return the file."""
         return self.file(f"{config.result_folder()}/{geoparquet.PATCHES}")
 
     def make(self) -> None:
-        """Gather it, tile by tile."""
+        """Write the rows tile by tile."""
         geoparquet.write(_tile_rows(), self.output().file)
 
 
 def _tile_rows() -> Iterator[pa.Table]:
-    """The rows of each tile that has patches in the dataset, in the order of the tiles' names."""
+    """Yield the rows of each tile that has patches in the dataset, in the order of tile names."""
     written = [pq.read_table(target.check()) for target in WriteMetadata().output().values()]
     rows = pa.concat_tables(written).sort_by("patch_id").combine_chunks()
     ids = rows["patch_id"].combine_chunks()
@@ -93,7 +93,7 @@ def _source(tile: str, name: str, start_time: datetime) -> geoparquet.TileSource
 
 
 def _l1c(tile: str) -> tuple[str, str | None]:
-    """Name and id of a tile's L1C product."""
+    """Return name and id of a tile's L1C product."""
     found = products(tile).get("l1c", {})
     return found.get("name", str(product_of(tile))), found.get("id")
 
@@ -141,7 +141,7 @@ class WriteCroissant(PipelineTask):
         return {"title": title()}
 
     def output(self) -> MadeFile:
-        """The file."""
+        """Return the file."""
         return self.file(f"{config.result_folder()}/{croissant.CROISSANT}")
 
     def make(self) -> None:
@@ -150,13 +150,13 @@ class WriteCroissant(PipelineTask):
 
 
 class WriteReadme(PipelineTask):
-    """`README.md` and `LICENSE` of the dataset, which is uploaded with them."""
+    """`README.md` and `LICENSE` of the dataset, which is published with them."""
 
     priority = PRIORITY["metadata"]
     code = (readme,)
 
     def requires(self) -> Any:
-        """The patches that it counts."""
+        """Return the patches that it counts."""
         return WriteMetadata()
 
     def settings(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class WriteReadme(PipelineTask):
         return {"title": title(), "has_report": not config.selection()}
 
     def output(self) -> dict[str, MadeFile]:
-        """The two files."""
+        """Return the two files."""
         return {name: self.file(f"{config.result_folder()}/{name}") for name in (readme.README, readme.LICENSE)}
 
     def make(self) -> None:

@@ -1,4 +1,4 @@
-"""What happens when a task has succeeded or failed, whichever it is: in the process that ran it."""
+"""React to the success or failure of any task, in the process that ran it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _started(task: luigi.Task) -> None:
 def _failed(task: luigi.Task, error: BaseException) -> None:
     terminal.end(task.task_id)
     terminal.task(task.task_id, task.task_family, screen.FAILED)
-    if isinstance(error, Exception):  # not one that was only stopped
+    if isinstance(error, Exception):  # SystemExit means that the task was only stopped
         is_given = isinstance(error, BadInput) and not isinstance(task, FetchInput | TryInput)
         failures.note(task, error, needs_person=is_given or isinstance(task, GivenInput | FindSen2Cor | FindAccount))
 

@@ -1,4 +1,4 @@
-"""The patches themselves: one shard a tile."""
+"""Cut the patches: one shard per tile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ben_luigi.state.tile_rows import TileValidity
 
 
 def positions(tile: str, where: str, grid: PatchGrid) -> np.ndarray:
-    """Positions in the grid, ascending, of the tile's patches that are aligned and `where` holds."""
+    """Return the positions in the grid, ascending, of the tile's aligned patches for which the SQL `where` holds."""
     found = database.query(
         f"SELECT x, y FROM patch JOIN alignment USING (patch_id) WHERE tile = %(tile)s AND {where} ORDER BY x, y",
         tile=tile,
@@ -34,11 +34,11 @@ class CutPatches(TileTask):
     priority = PRIORITY["cut"]
 
     def requires(self) -> Any:
-        """The product, and which patches are wanted."""
+        """Return the product, and the alignment, which says which patches are wanted."""
         return [l2a_task(self.tile), ReadProduct(tile=self.tile), AlignPatches(tile=self.tile)]
 
     def output(self) -> dict[str, Any]:
-        """The shard with its index, and which patches are valid."""
+        """Return the shard with its index, and the rows that say which patches are valid."""
         return {
             "tar": self.file(f"patches/{self.tile}.tar"),
             "index": self.file(f"patches/{self.tile}.parquet"),
@@ -46,7 +46,7 @@ class CutPatches(TileTask):
         }
 
     def make(self) -> Digests:
-        """Cut them."""
+        """Cut the patches."""
         target = self.output()
         grid = patch_grid(self.tile)
         wanted = positions(self.tile, "true", grid)

@@ -1,4 +1,4 @@
-"""Where the patches of a tile are, and what follows from that: split, country, partner in v1."""
+"""Place the patches of a tile, and derive split, country and v1 patch."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _log = logging.getLogger(__name__)
 
 
 def product_row(tile: str) -> pd.Series:
-    """The row of a tile's product in the database."""
+    """Return the row of a tile's product in the database."""
     return database.query("SELECT * FROM product WHERE tile = %(tile)s", tile=tile).iloc[0]
 
 
 def listed_grids() -> alignment.Tiles:
-    """By tile key, the patch grid and sensing time of each product that is listed, as far as its name tells."""
+    """Return patch grid and sensing time of each listed product, by tile key, as far as its name tells them."""
     return {
         tile: (PatchGrid(name.converted().tile_name, tile_square(name, side_m())), name.sensing_time)
         for tile, name in tiles().items()
@@ -37,7 +37,7 @@ def listed_grids() -> alignment.Tiles:
 
 
 def patch_grid(tile: str) -> PatchGrid:
-    """The patch grid of a tile whose product has been read."""
+    """Return the patch grid of a tile whose product has been read."""
     row = product_row(tile)
     square = Square(float(row["left_m"]), float(row["top_m"]), float(row["side_m"]), int(row["epsg"]))
     return PatchGrid(ProductName.parse(row["l2a_name"]).tile_name, square)
@@ -51,19 +51,19 @@ class _Placement(TileTask):
     option = ""
 
     def requires(self) -> Any:
-        """The patches, and the input."""
+        """Return the patches, and the input."""
         return [GridPatches(tile=self.tile), *([input_task(self.option)] if self.option else [])]
 
     def output(self) -> TileRows:
-        """The rows."""
+        """Return the rows."""
         return self.rows(self.table)
 
     def make(self) -> None:
-        """Compute the rows and put them in place."""
+        """Compute the rows and write them."""
         self.output().replace(self.compute(patch_grid(self.tile)))
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
-        """The rows of the table."""
+        """Return the rows of the table."""
         raise NotImplementedError
 
 
@@ -73,11 +73,11 @@ class GridPatches(_Placement):
     code = (grids,)
 
     def requires(self) -> Any:
-        """The product."""
+        """Return the product."""
         return ReadProduct(tile=self.tile)
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
-        """One row a patch of the grid, valid or not."""
+        """Return one row per patch of the grid, valid or not."""
         return grid.table().assign(tile=self.tile, season=str(product_row(self.tile)["season"]))
 
 
@@ -88,7 +88,7 @@ class AssignSplits(_Placement):
     code = (grids,)
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
-        """One row a patch."""
+        """Return one row per patch."""
         return pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "split": grid.splits()})
 
 
@@ -100,7 +100,7 @@ class AssignCountries(_Placement):
     code = (country,)
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
-        """One row a patch."""
+        """Return one row per patch."""
         nearest = countries(grid, input_path(self.option))
         return pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "country": nearest})
 
@@ -113,13 +113,13 @@ class AlignPatches(_Placement):
     code = (alignment, v1_geometry)
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
-        """One row a pair."""
+        """Return one row per pair."""
         folder = input_path(self.option)
         v1 = alignment.read_v1(alignment.zone_file(folder, grid.square.epsg, self.tile))
         sensed = ProductName.parse(product_row(self.tile)["l2a_name"]).sensing_time
         pairs = alignment.align(grid, sensed, v1)
         if pairs.empty:
-            _log.warning("tile %s has no patch that is in v1: nothing of it comes into the dataset", self.tile)
+            _log.warning("tile %s has no patch that matches v1: no patch of it is in the dataset", self.tile)
             if config.tile().check_extent:
                 alignment.check_any_partner(listed_grids(), folder)
         return pairs

@@ -1,6 +1,7 @@
-"""What a run of any one task would make, walked without making anything: its tasks, the work in them, the time left.
+"""Plan a run of any task without making anything: its tasks, the work in them, the time left.
 
-And what can be told of a task without running it: whether it can be meant so, and whether its failure is of interest.
+Also tell what is known about a task without running it: whether its arguments are valid, and whether a recorded failure
+still matters.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ _ARCHIVE = (CompressPart, JoinParts, HashTar)
 
 
 def met(task: luigi.Task) -> dict[luigi.Task, bool]:
-    """The tasks that a run of `task` looks at, and whether each is complete, in the order in which they are made.
+    """Return the tasks that a run of `task` visits, and whether each is complete, in the order in which they are made.
 
-    What a complete task was made of is not looked at. What a task needs is followed as far as it can be told yet.
+    The sources of a complete task are not visited. What a task needs is followed as far as it is known yet.
     """
     found: dict[luigi.Task, bool] = {}
     with at_rest():
@@ -63,7 +64,7 @@ def _before(task: luigi.Task) -> Iterator[luigi.Task]:
 
 
 def stages(tasks: dict[luigi.Task, bool]) -> list[Stage]:
-    """How many tasks of each kind are complete; inputs are no stage."""
+    """Return how many tasks of each kind are complete; inputs are not counted."""
     found: dict[str, Stage] = {}
     for task, is_complete in tasks.items():
         if isinstance(task, PipelineTask) and not hasattr(task, "option"):
@@ -73,12 +74,12 @@ def stages(tasks: dict[luigi.Task, bool]) -> list[Stage]:
 
 
 def inputs(tasks: Iterable[luigi.Task]) -> list[str]:
-    """The options of `[inputs]` whose inputs these tasks take."""
+    """Return the options of `[inputs]` whose inputs these tasks use."""
     return [task.option for task in tasks if isinstance(task, GivenInput | FetchInput)]
 
 
 def work_of(task: luigi.Task, tasks: dict[luigi.Task, bool]) -> Work:
-    """The work in those of `tasks`, which `task` needs, that are not complete; an estimate until tiles are known."""
+    """Return the work in those of `tasks` that are not complete; an estimate until the tiles are known."""
     whole = work()
     if not known_tiles():
         return _of_one(whole) if getattr(task, "tile", "") else whole
@@ -96,7 +97,7 @@ def work_of(task: luigi.Task, tasks: dict[luigi.Task, bool]) -> Work:
 
 
 def _of_one(whole: Work) -> Work:
-    """Of the work on all tiles, that on one, without the archives."""
+    """Return the work for one tile, given that for all tiles, without the archives."""
     one = min(1, whole.tiles)
     downloads = whole.downloads_bytes[:one]
     return replace(
@@ -105,7 +106,7 @@ def _of_one(whole: Work) -> Work:
 
 
 def usual_seconds() -> dict[str, float]:
-    """What a task of each kind takes: as it was noted in this data folder, else as estimated for the slow ones."""
+    """Return the usual duration of a task of each kind: as recorded in this data folder, else estimated."""
     alone = Work(tiles=1, downloads_bytes=[None], conversions=1, cuts=1, archives=False, side_m=side_m()).hours()
     steps = {DownloadL1C: "download", ConvertToL2A: "Sen2Cor", CutPatches: "patches and maps"}
     found = {task.get_task_family(): 3600 * sum(alone[step]) / 2 for task, step in steps.items()}
@@ -116,13 +117,13 @@ def usual_seconds() -> dict[str, float]:
 
 
 def at_once() -> dict[str, int]:
-    """How many tasks of a kind run at once; "" for all kinds together."""
+    """Return how many tasks of a kind run at once; "" for all kinds together."""
     limits = {DownloadL1C: config.downloads_at_once(), ConvertToL2A: config.sen2cor_at_once()}
     return {"": config.workers(), **{task.get_task_family(): limit for task, limit in limits.items()}}
 
 
 def check_arguments(task: luigi.Task) -> None:
-    """BadName or BadArgument, with what is right, if a task cannot have its arguments, as a tile that there is not."""
+    """Raise BadName or BadArgument, with valid values, if a task cannot have its arguments, such as an unknown tile."""
     tile = str(getattr(task, "tile", ""))
     if tile:
         check_tile(tile)
@@ -132,11 +133,11 @@ def check_arguments(task: luigi.Task) -> None:
         except (BadName, BadArgument):
             raise
         except PipelineError:
-            return  # what else is wrong is found when it runs
+            return  # other problems are found when it runs
 
 
 def failed() -> list[Failure]:
-    """The failures that are of interest still: not those of mistyped arguments, nor of what is there by now."""
+    """Return the failures that still matter: not those of mistyped arguments, nor of inputs that exist by now."""
     with at_rest():
         return [failure for failure in failures.noted() if not _is_past(failure)]
 

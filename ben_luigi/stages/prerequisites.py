@@ -1,7 +1,7 @@
-"""What has to be there first: the sample world, inputs that are fetched, and what only a person can provide.
+"""Provide the prerequisites: the sample world, inputs that are fetched, and inputs that only a person can provide.
 
-A prerequisite that a person must provide is a task that is complete when it is there, and else fails with what to
-fetch, from where, and where to put it.
+A prerequisite that a person must provide is a task that is complete when it exists, and otherwise fails with a message
+that says what to fetch, from where, and where to put it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ben_luigi.state.targets import MadeFile, MadeFolder
 
 _log = logging.getLogger(__name__)
 NEEDED = ("clc_gpkg", "countries_geojson", "v1_spatial_dir", "s1_dir", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
-"""The options of [inputs] that every run takes, whatever it starts from."""
+"""The options of [inputs] that every run uses, wherever it starts."""
 _CHECKS: dict[str, Callable[[Path], object]] = {
     "clc_gpkg": clc.check_layer,
     "countries_geojson": country.read_borders,
@@ -50,12 +50,12 @@ SAMPLE_ACCOUNT = Credentials("sample", "sample")
 
 
 def side_m() -> int:
-    """Side of a tile in metres; the sample world's tiles are small."""
+    """Return the side of a tile in metres; tiles of the sample world are small."""
     return SIDE_M if config.is_sample() else config.tile().side_m
 
 
 def sample_world() -> World:
-    """Where the sample world is, or will be."""
+    """Return the paths of the sample world."""
     return World(config.data_dir() / "sample")
 
 
@@ -63,11 +63,13 @@ class MakeSampleWorld(PipelineTask):
     """The small world on which the pipeline runs by default."""
 
     def output(self) -> dict[str, MadeFile]:
-        """What its catalogue knows, in the folder of the world, which appears as a whole; and what tells its inputs."""
+        """Return its catalogue's content, in the folder of the world, which appears as a whole, and hashes of its
+        inputs.
+        """
         return {"catalogue": self.file("sample/products.json"), "inputs": self.file("inputs/sample.json")}
 
     def make(self) -> None:
-        """Make it, in one rename."""
+        """Make it, by one rename."""
         world = sample_world()
         files.remove(world.folder)
         make_world(world.folder, Progress(self, "the sample world"))
@@ -75,7 +77,7 @@ class MakeSampleWorld(PipelineTask):
         files.write_json(self.output()["inputs"].file, digests)
 
     def check(self, option: str, sha256: str) -> None:
-        """DamagedFile if an input is not what was made: then all is made again."""
+        """Raise DamagedFile if an input has changed since it was made; then the whole world is made again."""
         expected = self.output()["inputs"].read_json()[option]
         if sha256 != expected:
             made = self.output()["catalogue"].file
@@ -88,11 +90,11 @@ class FetchInput(PipelineTask):
     option: str = luigi.Parameter(description="name of the option in [inputs]")
 
     def settings(self) -> dict[str, Any]:
-        """The pins."""
+        """Return the pins."""
         return {"pinned": [asdict(file) for file in self._pinned()]}
 
     def output(self) -> dict[str, MadeFile]:
-        """The files of the input."""
+        """Return the files of the input."""
         return {file.file: self.file(f"{_folder(self.option)}/{file.file}") for file in self._pinned()}
 
     def make(self) -> None:
@@ -111,12 +113,12 @@ class FetchInput(PipelineTask):
 
 
 class GivenInput(luigi.Task):
-    """An input whose path the user gives in [inputs]; while nothing that can be used is there, it says what to do."""
+    """An input whose path the user gives in [inputs]; it fails with what to do while nothing usable is there."""
 
     option: str = luigi.Parameter(description="name of the option in [inputs]")
 
     def complete(self) -> bool:
-        """Whether something is at the path given, and can be used as far as can be told in seconds."""
+        """Return whether the path exists, and is usable as far as can be checked in seconds."""
         try:
             require_given(self.option)
         except PipelineError:
@@ -124,12 +126,12 @@ class GivenInput(luigi.Task):
         return True
 
     def run(self) -> None:
-        """Say what is missing or wrong."""
+        """Raise the error about what is missing or wrong."""
         require_given(self.option)
 
 
 def require_given(option: str) -> None:
-    """PipelineError with what to do if nothing that can be used is at the path that [inputs] gives."""
+    """Raise PipelineError, with what to do, if nothing usable is at the path that [inputs] gives."""
     pinned = inputs.read_pinned(PINNED).get(option, (None,))
     path = inputs.require(option, config.given_input(option) or Path(), pinned[0])
     if option in _CHECKS:
@@ -140,11 +142,11 @@ class ExtractV1Metadata(PipelineTask):
     """Geometries and labels of BigEarthNet v1, from the patches in `[inputs] v1_s2_dir`."""
 
     def requires(self) -> Any:
-        """The patches."""
+        """Return the patches."""
         return HashInput(option="v1_s2_dir")
 
     def output(self) -> MadeFolder:
-        """The folder of the files."""
+        """Return the folder of the files."""
         return self.folder("inputs/v1_metadata")
 
     def make(self) -> None:
@@ -158,37 +160,37 @@ class ExtractV1Metadata(PipelineTask):
 
 
 class HashInput(PipelineTask):
-    """What tells the content of an input, taken once and again when its files have changed; and how far it is proven.
+    """The hash of an input's content, computed once and again when its files have changed; and how far it is proven.
 
-    An input that is no longer there contradicts nothing: what was made of it stays true.
+    An input that does not exist any more contradicts nothing: what was made of it stays true.
     """
 
     option: str = luigi.Parameter(description="name of the option in [inputs]")
 
     def requires(self) -> Any:
-        """What brings the input."""
+        """Return the task that provides the input."""
         return input_source(self.option)
 
     def made_of(self) -> list[PipelineTask]:
-        """Nothing: it looks at what is there."""
+        """Return nothing: the task looks at existing files."""
         return []
 
     def settings(self) -> dict[str, Any]:
-        """Which files there are, as the file system tells."""
+        """Return the signature of the files."""
         if not self._is_gone():
             return {"files": contents.signature(input_path(self.option))}
         return {"files": self._before().get("files", "")}
 
     def is_there(self) -> bool:
-        """Whether the input is there, and was looked at."""
+        """Return whether the input exists, and was hashed."""
         return not self._is_gone() and super().is_there()
 
     def output(self) -> MadeFile:
-        """The hash, and how far it is proven."""
+        """Return the hash, and how far it is proven."""
         return self.file(f"inputs/{self.option}.hash.json")
 
     def make(self) -> Digests:
-        """Take the hash of all its files, and hold it against the pinned one."""
+        """Hash all files, and compare with the pinned hash."""
         path = input_path(self.option)
         sha256 = contents.sha256(path, Progress(self, f"reading {path.name}", "B").at)
         if isinstance(source := input_source(self.option), MakeSampleWorld):
@@ -207,7 +209,7 @@ class HashInput(PipelineTask):
 
 
 def _proof(option: str, path: Path, sha256: str) -> dict[str, str]:
-    """How far the content of an input is proven."""
+    """Return how far the content of an input is proven."""
     source = input_source(option)
     if not isinstance(source, GivenInput):
         return {"proof": "made by the sample world" if isinstance(source, MakeSampleWorld) else inputs.EQUAL}
@@ -223,30 +225,30 @@ def _proof(option: str, path: Path, sha256: str) -> dict[str, str]:
 
 
 def input_facts(options: Sequence[str]) -> dict[str, dict[str, str]]:
-    """What was found out about the content of inputs: name, sha256, and how far it is proven."""
+    """Return what is known about the content of inputs: name, sha256, and how far it is proven."""
     tasks = {option: HashInput(option=option) for option in options}
     return {name: task.output().read_json() for name, task in tasks.items()}
 
 
 class TryInput(PipelineTask):
-    """A pinned input that the work can do without: fetched if it can be had, and tried again after a day if not."""
+    """A pinned input that is optional: it is fetched if possible, and tried again after a day if not."""
 
     option: str = luigi.Parameter(description="name of the option in [inputs]")
 
     def requires(self) -> Any:
-        """What is given, if it is there."""
+        """Return the given input, if there is one."""
         return [HashInput(option=self.option)] if self._is_at_hand() else []
 
     def settings(self) -> dict[str, Any]:
-        """Whether there is one."""
+        """Return whether there is one."""
         return {"at_hand": self._is_at_hand()}
 
     def output(self) -> MadeFile:
-        """Whether it could be had, and why not."""
+        """Return whether it is available, and why not."""
         return self.file(f"inputs/{self.option}.tried.json")
 
     def is_there(self) -> bool:
-        """Whether it is there, or could not be had today."""
+        """Return whether it exists, or was not available today."""
         try:
             facts = self.output().read_json() if super().is_there() else None
         except DamagedFile:
@@ -256,7 +258,7 @@ class TryInput(PipelineTask):
         return input_path(self.option).exists() if facts["found"] else abs(time.time() - facts["at"]) < _TRY_AGAIN_S
 
     def make(self) -> Digests:
-        """Fetch it, if it is not at hand and can be fetched."""
+        """Fetch it, if it does not exist and can be fetched."""
         why = ""
         if not self._is_at_hand():
             why = self._fetched()
@@ -266,7 +268,7 @@ class TryInput(PipelineTask):
         return {"": files.text_hash(sha256)}
 
     def _fetched(self) -> str:
-        """Empty if it was fetched, else why not."""
+        """Fetch it; return an empty text, or why it failed."""
         source = input_source(self.option)
         if not isinstance(source, FetchInput):
             return "nothing is at the path given" if config.given_input(self.option) else "the sample world has none"
@@ -285,18 +287,18 @@ class TryInput(PipelineTask):
 
 
 def optional_path(option: str) -> Path | None:
-    """Where the input of a `TryInput` that is complete is; None if it cannot be had."""
+    """Return the path of the input of a complete `TryInput`; None if it is not available."""
     note = TryInput(option=option).output()
     return input_path(option) if note.file.exists() and note.read_json()["found"] else None
 
 
 def _from_v1(option: str) -> bool:
-    """Whether the input is made from the user's BigEarthNet-S2 v1.0."""
+    """Return whether the input is made from the user's BigEarthNet-S2 v1.0."""
     return option == "v1_spatial_dir" and config.given_input("v1_s2_dir") is not None
 
 
 def input_source(option: str) -> luigi.Task:
-    """The task that brings the input `option` of [inputs]."""
+    """Return the task that provides the input `option` of [inputs]."""
     if _from_v1(option):
         return ExtractV1Metadata()
     if config.given_input(option) is not None:
@@ -308,12 +310,12 @@ def input_source(option: str) -> luigi.Task:
 
 
 def input_task(option: str) -> HashInput:
-    """The task that stands for the content of the input `option` of [inputs]."""
+    """Return the task that stands for the content of the input `option` of [inputs]."""
     return HashInput(option=option)
 
 
 def input_path(option: str) -> Path:
-    """Where the input `option` is, once its task is complete: a file, or a folder for the options named `_dir`."""
+    """Return the path of the input `option`, once its task is complete: a file, or a folder for options named `_dir`."""
     if _from_v1(option):
         return ExtractV1Metadata().output().file
     given = config.given_input(option)
@@ -335,11 +337,11 @@ class FindSen2Cor(luigi.Task):
     """The program `L2A_Process`, of the version that made the published data; on the sample world its stand-in."""
 
     def requires(self) -> Any:
-        """The sample world brings its own."""
+        """Return the sample world, which has its own stand-in."""
         return [MakeSampleWorld()] if config.is_sample() else []
 
     def complete(self) -> bool:
-        """Whether it is found and says the right version."""
+        """Return whether it exists and states the right version."""
         try:
             require_sen2cor()
         except Sen2CorError:
@@ -347,12 +349,12 @@ class FindSen2Cor(luigi.Task):
         return True
 
     def run(self) -> None:
-        """Say what to fetch and where to put it."""
+        """Raise the error that says what to fetch and where to put it."""
         require_sen2cor()
 
 
 def require_sen2cor() -> None:
-    """Sen2CorError with what to do if the program is not there, or is of another version."""
+    """Raise Sen2CorError, with what to do, if the program is missing or has another version."""
     program = sen2cor.find_executable(executable_name())
     found = _version(program, program.stat().st_mtime_ns)
     if found in ("", sen2cor.VERSION) or config.sen2cor().any_version:
@@ -367,7 +369,7 @@ def require_sen2cor() -> None:
 
 @lru_cache(maxsize=4)
 def _version(program: Path, changed_ns: int) -> str:
-    """As `2.11`; empty, with a warning, if the program does not say."""
+    """Return the version, such as `2.11`; empty, with a warning, if the program does not state it."""
     try:
         facts = sen2cor.version(str(program))
     except Sen2CorError as error:
@@ -377,13 +379,13 @@ def _version(program: Path, changed_ns: int) -> str:
 
 
 def sen2cor_version() -> str:
-    """The version of Sen2Cor that is used, as `2.11`; "stand-in" on the sample world, empty if it is not known."""
+    """Return the version of Sen2Cor, such as `2.11`; "stand-in" on the sample world, empty if it is unknown."""
     program = sen2cor.find_executable(executable_name())
     return "stand-in" if config.is_sample() else _version(program, program.stat().st_mtime_ns)
 
 
 def executable_name() -> str:
-    """What to run for a conversion."""
+    """Return what to run for a conversion."""
     return str(sample_world().l2a_process) if config.is_sample() else str(config.sen2cor().executable)
 
 
@@ -391,7 +393,7 @@ class FindAccount(luigi.Task):
     """User and password at CDSE."""
 
     def complete(self) -> bool:
-        """Whether both are given; whether they are right shows when they are used."""
+        """Return whether user name and password are given; whether they are right shows when they are used."""
         try:
             account()
         except CredentialsError:
@@ -399,12 +401,12 @@ class FindAccount(luigi.Task):
         return True
 
     def run(self) -> None:
-        """Say how to get and to give an account."""
+        """Raise the error that says how to get and to give an account."""
         require_account()
 
 
 def require_account() -> None:
-    """CredentialsError with what to do if there is no account."""
+    """Raise CredentialsError, with what to do, if there is no account."""
     try:
         account()
     except CredentialsError as error:
@@ -418,7 +420,7 @@ def require_account() -> None:
 
 
 def account() -> Credentials:
-    """User and password at CDSE; on the sample world those of its own server. CredentialsError if there are none."""
+    """Return user and password at CDSE; on the sample world those of its own server. Raise CredentialsError."""
     if config.is_sample():
         return SAMPLE_ACCOUNT
     return _own_account(Path(str(config.cdse().credentials)).expanduser(), urlsplit(config.token_url()).hostname or "")
@@ -426,5 +428,5 @@ def account() -> Credentials:
 
 @lru_cache(maxsize=1)
 def _own_account(file: Path, host: str) -> Credentials:
-    """Asked for once: what was typed in is remembered by this process, and by the workers that it forks."""
+    """Return the account, asked for once: this process and the workers that it forks remember it."""
     return find_credentials(config.account_environment(), file, host)

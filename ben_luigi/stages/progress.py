@@ -1,4 +1,4 @@
-"""How far a task is, how fast, and how long it will take: for the visualiser, for the terminal, for the log."""
+"""Report how far a task is, how fast, and how long it will take: to the visualiser, the terminal and the log."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from ben_luigi.state.luigi_internals import RPCError, lend_statistics
 
 _log = logging.getLogger(__name__)
 _SCHEDULER_S = 3.0
-"""Each word to the scheduler is a remote call."""
+"""Least seconds between two reports to the scheduler, since each is a remote call."""
 _LOG_S = 60.0
 _BAR_S = 0.3
 _RATE_S = 60.0
-"""The rate is that of the last minute, so that it tells of now."""
+"""The rate is that of the last minute, so that it reflects the present."""
 
 lend_statistics()
 
 
 def report_bytes(task: luigi.Task, number: int) -> None:
-    """Say how many bytes a task has downloaded or written: for the metrics of luigid."""
+    """Report how many bytes a task has downloaded or written, for the metrics of luigid."""
     _tell(getattr(task, "report_task_statistics", None), {"bytes": number})
 
 
 def _tell(scheduler: Callable[[Any], None] | None, what: Any) -> None:
-    """Say it to the scheduler, if there is one. That it does not answer is no reason for a task to fail."""
+    """Report something to the scheduler, if there is one. A task does not fail if the scheduler does not answer."""
     if scheduler is not None:
         with suppress(RPCError):
             scheduler(what)
 
 
 class Progress:
-    """Called with the part that is done, from 0 to 1; or `at` with what is done of a total, in `unit`."""
+    """A callback for the fraction done, from 0 to 1; `at` takes the amount done of a total, in `unit`."""
 
     def __init__(self, task: luigi.Task, what: str, unit: str = "%", total: float = 100.0) -> None:
         self._task, self._what, self._unit, self._total = task, what, unit, total
@@ -48,13 +48,13 @@ class Progress:
         _tell(task.set_status_message, f"{what}: begun")
 
     def __call__(self, fraction: float) -> None:
-        """Say how far the task is, unless that was said a moment ago."""
+        """Report how far the task is, unless it was reported a moment ago."""
         self.at(fraction * self._total, self._total)
 
     def at(self, done: float, total: float | None) -> None:
-        """The same, by what is done so far; `total` is None where it is not known."""
+        """Do the same with the amount done so far; `total` is None if it is unknown."""
         now = time.monotonic()
-        if not self._seen or done < self._seen[-1][1]:  # begun, or begun again
+        if not self._seen or done < self._seen[-1][1]:  # started, or restarted
             self._seen = deque([(now, done)])
         if terminal.is_open():
             if self._is_due("bar", _BAR_S, now):
@@ -73,7 +73,7 @@ class Progress:
         return due
 
     def _message(self, done: float, total: float | None, now: float) -> str:
-        """As `download of 33UUP_20170613: 45 %, 18.3 MB/s, 00:25 left`."""
+        """Return, for example, `download of 33UUP_20170613: 45 %, 18.3 MB/s, 00:25 left`."""
         rate = self._rate(done, now)
         parts = [f"{done / total:.0%}".replace("%", " %") if total else _amount(done, self._unit)]
         if rate and self._unit != "%":
@@ -83,7 +83,7 @@ class Progress:
         return f"{self._what}: {', '.join(parts)}"
 
     def _rate(self, done: float, now: float) -> float:
-        """What is done a second, in the last minute; 0 while it is not known."""
+        """Return the amount done per second during the last minute; 0 while it is unknown."""
         self._seen.append((now, done))
         while now - self._seen[0][0] > _RATE_S and len(self._seen) > 2:
             self._seen.popleft()

@@ -1,4 +1,4 @@
-"""Where each tile comes from, and what it was made with."""
+"""Record where each tile comes from, and what it was made with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ben_luigi.state.snapshot import snapshot
 from ben_luigi.state.targets import MadeFile
 
 _KEPT = ("id", "name", "sha256", "source", "sources", "proven_by", "repaired", "verified_by", "not_verified")
-"""What the report on an L1C product says of where it came from, and of how it was proven."""
+"""Keys of an L1C report about where the product came from, and how it was proven."""
 _ROWS = """
 SELECT tile, l2a_name, baseline, start_time::text AS start_time, boa_offset, left_m, top_m, side_m,
        general_quality, geometric_quality, radiometric_quality, sensor_quality,
@@ -39,21 +39,21 @@ FROM product WHERE tile = ANY(%(tiles)s) ORDER BY tile
 
 
 class WriteProvenance(PipelineTask):
-    """`provenance.json`: for each tile its products, hashes, counts, and what it was made with; all inputs."""
+    """`provenance.json`: for each tile its products, hashes, counts and software; and all inputs."""
 
     code = (Path(__file__),)
     options = ("cdse.accept_superseded", "tile.accept_offset")
 
     def requires(self) -> Any:
-        """All tiles, and the inputs; of a subset, which patches are kept."""
+        """Return all tiles, and the inputs; for a subset, also the metadata."""
         return [ProcessTiles(), *used_inputs(), *_chosen()]
 
     def made_of(self) -> list[PipelineTask]:
-        """What was made of each tile, and the inputs; of a subset, which patches are kept."""
+        """Return what was made of each tile, and the inputs; for a subset, also the metadata."""
         return [*of_all_tiles(*KEPT), *used_inputs(), *_chosen()]
 
     def settings(self) -> dict[str, Any]:
-        """What was noted of their products and of what they were made with; and the subset, if one is asked for."""
+        """Return what was recorded of products and software; and the subset, if there is one."""
         noted = []
         for tile in tiles():
             with suppress(DamagedFile):  # which `make()` says
@@ -62,11 +62,11 @@ class WriteProvenance(PipelineTask):
         return {"noted": files.text_hash("\n".join(noted)), "subset": config.selection(), **missing}
 
     def output(self) -> MadeFile:
-        """The file."""
+        """Return the file."""
         return self.file(f"{config.result_folder()}/provenance.json")
 
     def make(self) -> None:
-        """Collect what was noted on the way."""
+        """Collect what was recorded."""
         rows = database.query(_ROWS, tiles=dataset_tiles()).to_dict("records")
         by_tile = {str(row["tile"]): {**row, **_noted(str(row["tile"]))} for row in rows}
         content = {
@@ -85,30 +85,30 @@ class WriteProvenance(PipelineTask):
 
 
 def _chosen() -> list[PipelineTask]:
-    """What says which tiles a subset has patches of."""
+    """Return the tasks that say which tiles a subset has patches of."""
     return [WriteMetadata()] if config.selection() else []
 
 
 def used_inputs() -> list[HashInput]:
-    """The inputs that every run takes, whatever it starts from."""
+    """Return the inputs that every run uses, wherever it starts."""
     start = [source()] if source() == "tile_names_csv" else []
     return [input_task(option) for option in (*start, *NEEDED)]
 
 
 def _noted(tile: str) -> dict[str, Any]:
-    """What was noted while a tile was made."""
+    """Return what was recorded while a tile was made."""
     with snapshot():
         return {**products(tile), **_made_with(tile)}
 
 
 def _recorded(task: PipelineTask) -> dict[str, Any]:
-    """The versions of software and code that made the results of a task."""
+    """Return the versions of software and code that made the results of a task."""
     found = [target.recorded().get("made_with", {}) for target in flatten(task.output())]
     return next((made_with for made_with in found if made_with), {})
 
 
 def _made_with(tile: str) -> dict[str, Any]:
-    """What made a tile, for each step: a list, as most have been made with the same."""
+    """Return what made a tile, for each step; as indexes of a list, since most steps share one entry."""
     by_version: dict[str, dict[str, Any]] = {}
     tasks: list[PipelineTask] = [task(tile=tile) for task in KEPT]
     tasks += [l2a_task(tile), *([l1c_task(tile)] if source() != "l2a_dir" else [])]
@@ -120,7 +120,7 @@ def _made_with(tile: str) -> dict[str, Any]:
 
 
 def products(tile: str) -> dict[str, Any]:
-    """What was noted of a tile's products, if they are there: none of it, if the user's own L2A products were taken."""
+    """Return what was recorded of a tile's products, if they exist; nothing if the user's L2A products were used."""
     convert, find = ConvertToL2A(tile=tile), l1c_task(tile) if source() != "l2a_dir" else None
     if find is None or not (convert.output().file.exists() and find.output()["report"].file.exists()):
         return {}
@@ -130,7 +130,7 @@ def products(tile: str) -> dict[str, Any]:
 
 
 def _state(name: str) -> dict[str, str]:
-    """What CDSE's catalogue said of the product."""
+    """Return the answer of CDSE's catalogue about the product."""
     path = config.data_dir() / "tiles" / "states.csv"
     if source() != "tile_names_csv" or not path.exists():
         return {}

@@ -1,4 +1,4 @@
-"""Reference maps from CORINE, and the labels that follow from them."""
+"""Make reference maps from CORINE, and labels from the maps."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class MakeReferenceMaps(TileTask):
     priority = PRIORITY["maps"]
 
     def requires(self) -> Any:
-        """The patches that are written, and CLC."""
+        """Return the patches that are written, and CLC."""
         return [CutPatches(tile=self.tile), input_task("clc_gpkg")]
 
     def made_of(self) -> list[PipelineTask]:
-        """Of the patches only where they are and which are written: not their pixels."""
+        """Return CLC, and the place and validity of the patches, but not their pixels."""
         return [GridPatches(tile=self.tile), input_task("clc_gpkg")]
 
     def settings(self) -> dict[str, Any]:
-        """Which patches are written."""
+        """Return which patches are written."""
         return {"valid": CutPatches(tile=self.tile).output()["valid"].digest()}
 
     def output(self) -> dict[str, Any]:
-        """The shard with its index, and the counts."""
+        """Return the shard with its index, and the counts."""
         return {
             "tar": self.file(f"reference_maps/{self.tile}.tar"),
             "index": self.file(f"reference_maps/{self.tile}.parquet"),
@@ -72,19 +72,19 @@ class LabelPatches(TileTask):
     code = (nomenclature,)
 
     def requires(self) -> Any:
-        """The class counts, and whether the product is good."""
+        """Return the class counts, and the product with its quality results."""
         return [MakeReferenceMaps(tile=self.tile), ReadProduct(tile=self.tile)]
 
     def settings(self) -> dict[str, Any]:
-        """The classes."""
+        """Return the classes."""
         return {"nomenclature": files.file_hash(Path(str(config.metadata().nomenclature)))}
 
     def output(self) -> TileRows:
-        """The labels."""
+        """Return the labels."""
         return self.rows(schema.LABEL)
 
     def make(self) -> None:
-        """Labels from the counts in the database."""
+        """Derive the labels from the counts in the database."""
         options = config.metadata()
         counts = database.query(
             "SELECT patch_id, code, pixels FROM clc_count JOIN patch USING (patch_id) WHERE tile = %(tile)s",

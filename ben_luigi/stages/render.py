@@ -1,4 +1,4 @@
-"""Pictures to look at before the end: of patches, and of a whole tile; all in `render/`, a folder a tile."""
+"""Render pictures of patches and tiles, at any time during a run, to `render/`, one folder per tile."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ben_luigi.state.targets import MadeFile
 COLOURS = config.TRACKED_ARTIFACTS / "clc_colours.toml"
 _FORMATS = ("png", "tif")
 _SHOWN = 20
-"""So many pictures are named one by one."""
+"""Most pictures that are named one by one."""
 _FLAGGED = {"snow": ("snow_csv",), "cloud": ("cloud_csv",), "any": ("snow_csv", "cloud_csv")}
 
 
@@ -43,11 +43,11 @@ class RenderTile(OverTiles, TileTask):
     code = (rendering, COLOURS)
 
     def tile_tasks(self) -> list[PipelineTask]:
-        """The shards."""
+        """Return the shards."""
         return [CutPatches(tile=self.tile), MakeReferenceMaps(tile=self.tile)]
 
     def output(self) -> dict[str, MadeFile]:
-        """The two pictures."""
+        """Return the two pictures."""
         return {name: self.file(f"render/{self.tile}/{name}.{self.format}") for name in ("rgb", "reference_map")}
 
     def make(self) -> None:
@@ -63,19 +63,21 @@ class RenderTile(OverTiles, TileTask):
 
 
 class RenderPatches(OverTiles):
-    """True-colour pictures of patches: of those named, of a file's list, of a tile, or of those flagged."""
+    """True-colour pictures of patches: of given ones, of those in a file, of a tile, or of the flagged ones."""
 
     patches: str = luigi.Parameter(default="", description="patch ids, separated by commas or spaces")
-    patch_file: str = luigi.Parameter(default="", description="a file with a patch id in each line")
-    tile: str = luigi.Parameter(default="", description="all patches of this tile key, as in 33UUP_20170613")
+    patch_file: str = luigi.Parameter(default="", description="file with one patch id per line")
+    tile: str = luigi.Parameter(default="", description="tile key, such as 33UUP_20170613: all of its patches")
     flagged: str = luigi.ChoiceParameter(
-        default="no", choices=("no", *_FLAGGED), description="those with snow, cloud or any, of --tile or of all tiles"
+        default="no",
+        choices=("no", *_FLAGGED),
+        description="flagged patches, with snow, cloud or any, of --tile or of all tiles",
     )
     format: str = luigi.ChoiceParameter(default="png", choices=_FORMATS, description="png, or tif for GeoTIFF")
     code = (rendering,)
 
     def check_arguments(self) -> None:
-        """One way of choosing, and ids that are ids, of tiles that there are."""
+        """Raise BadArgument or BadName unless patches are chosen in one way, by valid ids of existing tiles."""
         self._check_ways()
         for number, patch_id in enumerate(self._ids(), start=1):
             try:
@@ -88,19 +90,19 @@ class RenderPatches(OverTiles):
             self._named()
 
     def requires(self) -> Any:
-        """The list of products, and the lists of flagged patches."""
+        """Return the list of products, and the lists of flagged patches."""
         return [source_task(), *(input_task(option) for option in _FLAGGED.get(self.flagged, ()))]
 
     def tile_tasks(self) -> list[PipelineTask]:
-        """The shards."""
+        """Return the shards."""
         return [CutPatches(tile=tile) for tile in self._chosen()]
 
     def made_of(self) -> list[PipelineTask]:
-        """The shards, and the lists."""
+        """Return the shards, and the lists."""
         return [*super().made_of(), *(task for task in self.deps() if isinstance(task, HashInput))]
 
     def settings(self) -> dict[str, Any]:
-        """Which patches are asked for."""
+        """Return which patches are asked for."""
         return self._asked()
 
     def _asked(self) -> dict[str, Any]:
@@ -108,11 +110,11 @@ class RenderPatches(OverTiles):
         return {**asked, **({"patch_file": self._file_digest()} if self.patch_file else {})}
 
     def output(self) -> MadeFile:
-        """The list of the pictures that were made."""
+        """Return the list of the pictures that were made."""
         return self.file(f"render/{files.text_hash(json.dumps(self._asked()))[:12]}.json")
 
     def result_lines(self) -> list[str]:
-        """The pictures: of many the first ones, and the folders of all."""
+        """Return the pictures; of many, the first ones and all folders."""
         pictures = [config.data_dir() / name for name in self.output().read_json()]
         folders = sorted({str(picture.parent) for picture in pictures})
         more = len(pictures) - _SHOWN
@@ -120,7 +122,7 @@ class RenderPatches(OverTiles):
         return [*map(str, pictures[:_SHOWN]), *rest] or ["no patch is flagged so: there is no picture"]
 
     def is_there(self) -> bool:
-        """Whether all the pictures that were made are there still."""
+        """Return whether all the pictures that were made still exist."""
         try:
             pictures = self.output().read_json() if super().is_there() else [""]
         except DamagedFile:
@@ -128,21 +130,21 @@ class RenderPatches(OverTiles):
         return all((config.data_dir() / name).is_file() for name in pictures)
 
     def make(self) -> None:
-        """Choose, and draw."""
+        """Choose the patches, and draw them."""
         named, pictures = self._named(), []
         for tile, ids in self._chosen().items():
             pictures += list(self._draw(tile, ids if named else self._of_tile(tile)))
         files.write_json(self.output().file, pictures)
 
     def _chosen(self) -> dict[str, list[str]]:
-        """The tiles, each with the patches that were named."""
+        """Return the tiles, each with the chosen patches."""
         named = self._named()
         if self.tile:
             product_of(self.tile)
         return named or {tile: [] for tile in ([self.tile] if self.tile else tiles())}
 
     def _named(self) -> dict[str, list[str]]:
-        """The patches that were named, by tile; none if a tile or flagged ones are asked for. BadName, BadArgument."""
+        """Return the given patches, by tile; none if a tile or flags are given. Raise BadName or BadArgument."""
         self._check_ways()
         ids = self._ids()
         key_of = {name.converted().tile_name: key for key, name in tiles().items()}
@@ -173,7 +175,7 @@ class RenderPatches(OverTiles):
         return self._listed() if self.patch_file else self.patches.replace(",", " ").split()
 
     def _file_digest(self) -> str:
-        """What tells the content of the list; empty if it is not there, which `run` says."""
+        """Return the hash of the list; empty if it does not exist, which `run` reports."""
         path = Path(self.patch_file).expanduser()
         return files.file_hash(path) if path.is_file() else ""
 
@@ -192,7 +194,7 @@ class RenderPatches(OverTiles):
         return ids
 
     def _of_tile(self, tile: str) -> list[str]:
-        """The patches of a tile that are written, and flagged if that is asked for."""
+        """Return the written patches of a tile, only flagged ones if that is asked for."""
         rows = database.query(
             "SELECT patch_id, v1_name FROM patch JOIN alignment USING (patch_id) WHERE tile = %(tile)s AND valid "
             "ORDER BY x, y",
@@ -207,7 +209,7 @@ class RenderPatches(OverTiles):
         return [str(patch_id) for patch_id in rows["patch_id"]]
 
     def _draw(self, tile: str, ids: list[str]) -> Iterator[str]:
-        """Draw patches of a tile; gives the names of the pictures."""
+        """Draw patches of a tile, and yield the names of the pictures."""
         grid, boa_offset = patch_grid(tile), _boa_offset(tile)
         progress = Progress(self, f"pictures of {tile}", "%", 100)
         with _shard(CutPatches(tile=tile)) as shard:

@@ -1,4 +1,4 @@
-"""The report on the finished dataset."""
+"""Write the report on the finished dataset."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from ben_luigi.state import database, timing
 from ben_luigi.state.targets import MadeFile, MadeFolder
 
 _ASIDE = {"RenderPatches", "ExportPatches"}
-"""Tasks that a person asks for beside the dataset; paths of theirs stay out of it."""
+"""Tasks that users run beside the dataset; their paths stay out of it."""
 
-# Of each tile one text: what became of its patches, as `report_tiles.STATES` says, x first, then y.
+# One text per tile: the states of its patches, as in `report_tiles.STATES`, in the order of x, then y.
 _STATES = """
 SELECT tile, epsg, left_m, top_m, side_m, (
     SELECT string_agg(
@@ -60,21 +60,21 @@ WHERE tile = ANY(%(tiles)s) GROUP BY tile, code ORDER BY tile, code
 
 
 class WriteReport(OverTiles):
-    """`dataset/report/index.html`: the finished dataset, to look at. It tells of the whole: a subset has none."""
+    """`dataset/report/index.html`: a report on the finished dataset. It covers the whole dataset; a subset has none."""
 
     priority = PRIORITY["archive"]
     code = (Path(report.__file__).parent, Path(__file__), COLOURS, FIGURES)
 
     def tile_tasks(self) -> list[PipelineTask]:
-        """The pictures of the tiles."""
+        """Return the pictures of the tiles."""
         return [RenderTile(tile=tile) for tile in tiles()]
 
     def requires(self) -> Any:
-        """What it tells of; the tiles are drawn when that is there."""
+        """Return what it describes; the tiles are drawn once that exists."""
         return [*self._told(), input_task("countries_geojson")]
 
     def made_of(self) -> list[PipelineTask]:
-        """What it tells of; the pictures are of the same shards, and may go."""
+        """Return what it describes. The pictures are made from the same shards, and may be removed."""
         return [*self._told(), input_task("countries_geojson")]
 
     def _told(self) -> list[PipelineTask]:
@@ -84,11 +84,11 @@ class WriteReport(OverTiles):
         return [*archives, *made, *listed, MapV1Names()]
 
     def settings(self) -> dict[str, Any]:
-        """The classes."""
+        """Return the classes."""
         return {"nomenclature": files.file_hash(_nomenclature())}
 
     def output(self) -> MadeFolder:
-        """The folder, published as a whole."""
+        """Return the folder, which is written as a whole."""
         return self.folder("dataset/report")
 
     def make(self) -> None:
@@ -145,7 +145,7 @@ def _tiles(drawn: dict[str, dict[str, MadeFile]], facts: dict[str, Any]) -> list
 
 
 def _files(folder: Path) -> list[File]:
-    """All files of the dataset but this report; the hashes of the archives were taken when they were made."""
+    """Return all files of the dataset but this report; the archives were hashed when they were made."""
     found = []
     for name in (S2, S1, MAPS):
         recorded = ARCHIVES[name]().output().read_json()
@@ -161,6 +161,6 @@ def _files(folder: Path) -> list[File]:
 
 
 def _findings() -> dict[str, int]:
-    """What is remarkable about v1 patches, counted."""
+    """Count what is unusual about v1 patches."""
     with MapV1Names().output()["findings"].check().open(encoding="utf-8", newline="") as file:
         return dict(sorted(Counter(row["finding"] for row in csv.DictReader(file)).items()))

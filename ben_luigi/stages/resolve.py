@@ -1,4 +1,4 @@
-"""Which tiles there are, and their ids at CDSE."""
+"""Determine which tiles there are, and their ids at CDSE."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ _ASK_AGAIN_S = 86_400.0
 
 
 def source() -> str:
-    """Where the pipeline starts: the option of [inputs] that says which products there are.
+    """Return the option of [inputs] that says which products there are, where the pipeline starts.
 
-    With both `l1c_dir` and `tile_names_csv` given, the list counts; what the folder lacks comes from CDSE.
+    With both `l1c_dir` and `tile_names_csv` given, the list counts; products that the folder lacks come from CDSE.
     """
     if config.given_input("l2a_dir") is not None:
         return "l2a_dir"
@@ -54,14 +54,14 @@ def source() -> str:
 
 
 def source_task() -> luigi.Task:
-    """The task that brings the list of products, or the folder with them; or says which of them are left out."""
+    """Return the task of the list of products, or of the folder with them; or the task that finds missing products."""
     if source() != "tile_names_csv":
         return GivenInput(option=source())
     return FindMissing() if config.dataset().allow_missing else input_task(source())
 
 
 def tiles() -> dict[str, ProductName]:
-    """The products to work on, by tile key, as far as `[dataset] tiles` selects them."""
+    """Return the products to work on, by tile key, limited to `[dataset] tiles`."""
     start = source()
     path = input_path(start)
     if not path.exists():
@@ -78,7 +78,7 @@ def tiles() -> dict[str, ProductName]:
 
 
 def missing_tiles() -> dict[str, dict[str, str]]:
-    """The tiles that are left out since no source has their product, if that is allowed: product and what was found."""
+    """Return tiles that are left out, where that is allowed, since no source has their product: product and finding."""
     if not config.dataset().allow_missing or source() != "tile_names_csv":
         return {}
     file = FindMissing().output().file
@@ -93,7 +93,7 @@ def _missing(file: Path, changed_ns: int) -> dict[str, dict[str, str]]:
 
 @lru_cache(maxsize=4)
 def _listed(path: Path, changed_ns: int, selected: tuple[str, ...]) -> dict[str, ProductName]:
-    """The products of a list, read once, since they are asked for by every task."""
+    """Return the products of a list, read once, since every task asks for them."""
     return _selected(path, tuple(resolve.read_tile_names(path)), selected)
 
 
@@ -114,7 +114,7 @@ def _selected(path: Path, names: Sequence[ProductName], selected: Sequence[str])
 
 
 def product_of(tile: str) -> ProductName:
-    """The product of a tile key; BadName if it is none of `tiles()`."""
+    """Return the product of a tile key. Raise BadName if it is not one of `tiles()`."""
     known = tiles()
     if tile not in known:
         near = get_close_matches(tile, known, n=1)
@@ -128,17 +128,17 @@ def product_of(tile: str) -> ProductName:
 
 
 def check_tile(tile: str) -> None:
-    """BadName if it is no tile key, or none of `tiles()` as far as they are known."""
+    """Raise BadName if a text is not a tile key, or not one of `tiles()` as far as they are known."""
     TileKey.parse(tile)
     is_known = False
-    with suppress(PipelineError):  # the run says it
+    with suppress(PipelineError):  # the run reports it
         is_known = bool(known_tiles())
     if is_known:
         product_of(tile)
 
 
 def known_tiles() -> dict[str, ProductName]:
-    """`tiles()`, or none while the list of products is yet to come."""
+    """Return `tiles()`, or nothing while the list of products does not exist."""
     return tiles() if source_task().complete() else {}
 
 
@@ -154,7 +154,7 @@ def _check(names: Sequence[ProductName], known: dict[str, ProductName], path: Pa
 
 
 def found_in(folder: Path) -> dict[ProductName, Path]:
-    """The L1C products in the user's folder, looked for again when something has come or gone there."""
+    """Return the L1C products in the user's folder, searched again when its entries change."""
     return _found_in(folder, folder.stat().st_mtime_ns if folder.is_dir() else 0)
 
 
@@ -164,29 +164,29 @@ def _found_in(folder: Path, changed_ns: int) -> dict[ProductName, Path]:
 
 
 class FindMissing(PipelineTask):
-    """`tiles/missing.json`: the products that no source has, where the user lets them be left out.
+    """`tiles/missing.json`: the products that no source has, if the user allows them to be left out.
 
-    It is asked again after a day whether they are still in no place. A source that does not answer may have them, and
-    what has come once is not missing.
+    The sources are asked again after a day. A source that does not answer may have a product, and a product that has
+    arrived is not missing.
     """
 
     priority = PRIORITY["resolve"]
     options = ("dataset.tiles",)
 
     def requires(self) -> Any:
-        """The list of products."""
+        """Return the list of products."""
         return input_task("tile_names_csv")
 
     def settings(self) -> dict[str, Any]:
-        """The sources."""
+        """Return the sources."""
         return {"sources": [config.source_order(), config.google_url(), config.mirrors()]}
 
     def output(self) -> MadeFile:
-        """The tiles, each with its product and what the sources have of it."""
+        """Return the tiles, each with its product and what the sources have of it."""
         return self.file("tiles/missing.json")
 
     def is_there(self) -> bool:
-        """Whether all can be had, or that was asked within a day."""
+        """Return whether all products are available, or the sources were asked within a day."""
         if not super().is_there():
             return False
         file = self.output().file
@@ -197,7 +197,7 @@ class FindMissing(PipelineTask):
             return False
 
     def make(self) -> None:
-        """Ask for what has not come yet."""
+        """Ask for products that have not arrived yet."""
         path = input_path("tile_names_csv")
         listed = _listed(path, path.stat().st_mtime_ns, tuple(config.selected_tiles()))
         wanted = [name for name in listed.values() if not _has_come(name) and not _is_given(name)]
@@ -221,28 +221,28 @@ class FindMissing(PipelineTask):
 
 
 def _is_given(name: ProductName) -> bool:
-    """Whether the user has a product."""
+    """Return whether the user has a product."""
     folder = config.given_input("l1c_dir") if "folder" in config.source_order() else None
     return folder is not None and name in found_in(folder)
 
 
 class OverTiles(PipelineTask):
-    """A task that needs tiles, which are known when the list of products is: if it is yet to come, while running."""
+    """A task over tiles, which are known once the list of products exists; until then, it learns them while running."""
 
     def tile_tasks(self) -> list[PipelineTask]:
-        """The tasks of tiles that must be complete."""
+        """Return the tasks of tiles that must be complete."""
         raise NotImplementedError
 
     def requires(self) -> Any:
-        """The list of products, and what is needed of tiles as far as that is known yet."""
+        """Return the list of products, and the tasks of tiles as far as they are known."""
         return [source_task(), *self._known]
 
     def made_of(self) -> list[PipelineTask]:
-        """What is needed of tiles."""
+        """Return the tasks of tiles."""
         return self.tile_tasks() if known_tiles() else []
 
     def needs(self) -> list[luigi.Task]:
-        """What is needed of tiles, now that they are known; BadName if the one that is asked for is none of them."""
+        """Return the tasks of tiles, which are known now. Raise BadName for an unknown tile."""
         tile = str(getattr(self, "tile", ""))
         if tile:
             check_tile(tile)
@@ -254,30 +254,30 @@ class OverTiles(PipelineTask):
 
 
 class AskCatalogue(PipelineTask):
-    """What CDSE's catalogue says of each product, good or bad; `tiles/states.csv` is the table that people read.
+    """The answer of CDSE's catalogue about each product; `tiles/states.csv` is the table for people.
 
-    The next run asks again where it has said of a product that it cannot be had, or where a download has failed since:
-    the product may have got another id.
+    The next run asks again about products that were not available, or whose download has failed since, because they may
+    have got another id.
     """
 
     priority = PRIORITY["resolve"]
     options = ("dataset.tiles", "cdse.catalogue_url", "cdse.accept_superseded")
 
     def requires(self) -> Any:
-        """The list of products, and the ids that were published, if they can be had."""
+        """Return the list of products, and the published ids, if they are available."""
         return [input_task("tile_names_csv"), TryInput(option="published_tile_ids_csv")]
 
     def output(self) -> dict[str, MadeFile]:
-        """Products with id, length and checksums, as JSON; and the table for people."""
+        """Return the products with id, length and checksums, as JSON; and the table for people."""
         return {"products": self.file("tiles/products.json"), "states": self.file("tiles/states.csv")}
 
     def is_there(self) -> bool:
-        """Whether the catalogue was asked, in this run or with answers that have proved good."""
+        """Return whether the catalogue was asked in this run, or its earlier answers have proved good."""
         if not super().is_there():
             return False
         target = self.output()["products"]
         asked = target.file.stat().st_mtime
-        # By the name too, since clocks are set back, and those of other hosts differ.
+        # Compare the run's name too, since clocks are set back, and those of other hosts differ.
         asked_now = asked >= STARTED or target.recorded().get("by") == RUN
         try:
             return asked_now or not any(_doubtful(found, asked) for found in resolutions().values())
@@ -285,7 +285,7 @@ class AskCatalogue(PipelineTask):
             return False
 
     def remake(self, before: Mapping[str, Mapping[str, Any]]) -> Digests | None:
-        """Ask; where it does not answer, earlier answers are as good as any."""
+        """Ask the catalogue; if it does not answer, use its earlier answers."""
         path = optional_path("published_tile_ids_csv")
         known = resolve.read_tile_ids(path) if path else None
         accept = bool(config.cdse().accept_superseded)
@@ -296,12 +296,12 @@ class AskCatalogue(PipelineTask):
                 found = resolve.resolve(names, session, known, accept_superseded=accept)
         except CdseError as error:
             if all(self._is_as_before(target[name], before[name]) for name in target):
-                _log.warning("what the catalogue said before is gone on with: %s", error)
+                _log.warning("reusing the catalogue's earlier answers: %s", error)
                 target["products"].file.touch()
                 return None
             if config.needs_account():
                 raise
-            _log.warning("CDSE is not asked for products in this run, other sources are: %s", error)
+            _log.warning("using other sources than CDSE in this run: %s", error)
             found = [Resolution(name, "unanswered", None, str(error), accept) for name in names]
         asked = available(names) if {"google", "mirror"}.intersection(config.source_order()) else None
         at = {str(name): asked.words(str(name)) for name in names} if asked else {}
@@ -311,13 +311,13 @@ class AskCatalogue(PipelineTask):
         return None
 
     def _is_as_before(self, target: MadeFile, recorded: Mapping[str, Any]) -> bool:
-        """Whether a file is that which was recorded, and an answer to the question of now."""
+        """Return whether a file is unchanged since it was recorded, and answers the same question."""
         made = recorded.get("made_from") == self.fingerprint() and target.file.exists()
         return made and target.content() == recorded.get("digest")
 
 
 def _doubtful(found: Resolution, asked: float) -> bool:
-    """Whether the answer of the time `asked`, in seconds since 1970, may be another by now, and is of interest."""
+    """Return whether an answer of the time `asked`, in seconds since 1970, may have changed and matters."""
     if _has_come(found.name):
         return False
     err = config.data_dir() / "l1c" / f"{found.product.id}.err" if found.product else None
@@ -325,7 +325,7 @@ def _doubtful(found: Resolution, asked: float) -> bool:
 
 
 def _has_come(name: ProductName) -> bool:
-    """Whether there is a report on a product, from wherever it came."""
+    """Return whether there is a report on a product, from any source."""
     try:
         said = json.loads((config.data_dir() / "l1c" / f"{name.tile_key}.json").read_text(encoding="utf-8"))
         return bool(said["name"] == str(name))
@@ -334,7 +334,7 @@ def _has_come(name: ProductName) -> bool:
 
 
 def resolutions() -> dict[str, Resolution]:
-    """What the catalogue said, by tile key."""
+    """Return the catalogue's answers, by tile key."""
     file = AskCatalogue().output()["products"].file
     return _read(file, file.stat().st_mtime_ns)
 
@@ -354,23 +354,26 @@ def _resolution(answer: dict[str, Any]) -> Resolution:
 
 
 class ResolveTileIds(PipelineTask):
-    """`bigearthnet_s2_tile_ids.csv`: the CDSE id of each product, if all of them can be had there.
+    """`bigearthnet_s2_tile_ids.csv`: the CDSE id of each product, if all of them are available there.
 
-    Where there are other sources, the published ids of those that CDSE has no more, as far as they are known.
+    With other sources, products that CDSE does not have any more get their published ids, as far as they are known.
     """
 
     priority = PRIORITY["resolve"]
 
     def requires(self) -> Any:
-        """What the catalogue says."""
+        """Return the catalogue's answers."""
         return AskCatalogue()
 
     def output(self) -> MadeFile:
-        """The ids."""
+        """Return the ids."""
         return self.file("tiles/bigearthnet_s2_tile_ids.csv")
 
     def make(self) -> None:
-        """Where CDSE is the first source, every product that it does not have is named, with every candidate."""
+        """Write the ids.
+
+        If CDSE is the first source, raise CdseError naming products that it lacks, with candidates.
+        """
         found = resolutions().values()
         if config.needs_account():
             resolve.require(found)

@@ -1,6 +1,6 @@
-"""What is no longer needed goes, as far as `[retention]` says so.
+"""Remove products that are not needed any more, as far as `[retention]` allows it.
 
-Only what the pipeline has made itself, and only once everything that is made from it is complete. Its report or note
+Only what the pipeline has made itself is removed, and only once everything made from it is complete. Its report or note
 stays, so that nothing that is finished becomes incomplete; a task that needs the product again makes it again.
 """
 
@@ -36,7 +36,7 @@ def retire_after(task: luigi.Task) -> None:
 
 
 def retire_all() -> None:
-    """Remove all that is not needed any more: what was made before `[retention]` said so, too."""
+    """Remove everything that is not needed any more, even if it was made before `[retention]` was set."""
     options = config.retention()
     if {options.l1c, options.l2a, options.parts} == {"keep"}:
         return
@@ -48,14 +48,14 @@ def retire_all() -> None:
 
 
 def _retire_l1c(tile: str) -> None:
-    """Remove the product that was downloaded; what the user gives stays."""
+    """Remove the downloaded product; the user's own files stay."""
     product = DownloadL1C(tile=tile).output()["product"].file
     if config.retention().l1c != "keep" and product.exists() and (ConvertToL2A(tile=tile).complete() or _is_cut(tile)):
         _remove(product)
 
 
 def _retire_l2a(tile: str) -> None:
-    """Remove the product that was made from L1C; what the user gives stays."""
+    """Remove the product that was made from L1C; the user's own files stay."""
     if config.retention().l2a != "keep" and ConvertToL2A(tile=tile).complete() and _is_cut(tile):
         _remove(made_product(tile))
 
@@ -77,7 +77,7 @@ def _retire_parts(archive: ArchiveS2 | ArchiveReferenceMaps | ArchiveS1) -> None
 
 
 def _remove(path: Path) -> None:
-    """By a rename first, so that no half of a product is taken for all of it."""
+    """Rename, then remove, so that a half-removed product never looks complete."""
     gone = files.unfinished(path)
     path.rename(gone)
     files.remove(gone)

@@ -1,4 +1,4 @@
-"""The way to CDSE: its addresses and account, or on the sample world a server of our own on loopback."""
+"""Connect to CDSE, with its addresses and account; on the sample world, to a server on loopback."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _log = logging.getLogger(__name__)
 
 
 def client() -> Client:
-    """A client of the service; close it by `with`."""
+    """Return a client of the service; close it by `with`."""
     return Client(_service(), patience())
 
 
 def patience() -> Patience:
-    """How often a request is tried, and how long the pauses are: very short ones on the sample world."""
+    """Return how often a request is tried, and the pauses between attempts; they are very short on the sample world."""
     pause_s = 0.2 if config.is_sample() else float(config.cdse().pause_s)
     return Patience(tries=int(config.cdse().tries), first_pause_s=pause_s)
 
 
 def tokens(session: Client) -> Tokens:
-    """The access tokens of the account, shared by all workers."""
+    """Return the access tokens of the account, which all workers share."""
     return Tokens(session, account(), config.data_dir() / "session", ask_totp=ask_code if has_terminal() else None)
 
 
@@ -43,7 +43,7 @@ def _service() -> Service:
 
 @lru_cache(maxsize=1)
 def _sample_service(process: int) -> Service:
-    """The server that all processes share, each of which holds it by itself: so this is asked once a process."""
+    """Return the server that all processes share; each process holds it by itself, so this runs once per process."""
     service = shared(config.data_dir() / "session", _sample_server)
     _log.debug("the sample world's CDSE server listens at %s", service.catalogue_url)
     return service

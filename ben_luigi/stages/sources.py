@@ -1,4 +1,4 @@
-"""The sources of products as the configuration has them, and their sessions."""
+"""Open sessions with the configured sources of products."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ben_luigi.stages.service import patience
 
 @dataclass(frozen=True)
 class Order:
-    """The sources that are asked for whole products: the web's before CDSE, CDSE, and the web's after it."""
+    """The sources of whole products: those of the web before CDSE, CDSE, and those of the web after it."""
 
     before: list[Source]
     cdse: bool
@@ -30,10 +30,10 @@ class Order:
 
 @contextmanager
 def in_order(waits: Patience | None = None, head_s: float | None = None) -> Iterator[Order]:
-    """The sources that the configuration names, with their sessions open.
+    """Yield the sources that the configuration names, with open sessions.
 
-    `waits` says how often and how long they are asked, by default as the configuration says; `head_s` how long the head
-    of an answer may take.
+    `waits` says how often and how long they are asked, by default as configured; `head_s` limits the time for the head
+    of an answer.
     """
     names = [name for name in config.source_order() if name != "folder"]
     at = names.index("cdse") if "cdse" in names else len(names)
@@ -53,7 +53,7 @@ def _sources(name: str, stack: ExitStack, waits: Patience, head_s: float | None)
 
 
 def has_account() -> bool:
-    """Whether an account is given, without asking anybody for it."""
+    """Return whether an account is given, without asking the user for it."""
     if config.is_sample():
         return True
     host = urlsplit(config.token_url()).hostname or ""

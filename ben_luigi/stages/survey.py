@@ -1,4 +1,4 @@
-"""What is complete, what is to be done, and what is missing for it; nothing is made, fetched or asked for here."""
+"""Find out what is complete, what is to be done, and what is missing for it, without making or fetching anything."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ from ben_luigi.state.snapshot import snapshot
 
 @contextmanager
 def at_rest() -> Iterator[None]:
-    """Ask what is complete, many times, at the cost of one query; without a database no rows are there."""
+    """Check many tasks for completeness at the cost of one query; without a database there are no rows."""
     with snapshot() as seen:
         seen.no_database = True
-        with suppress(DatabaseError):  # `missing` says it
+        with suppress(DatabaseError):  # `missing` reports it
             seen.no_database = not database.is_there()
         yield
 
@@ -74,7 +74,7 @@ class Stage(NamedTuple):
 
 
 def stages() -> list[Stage]:
-    """All stages, in the order in which a tile passes. A product that has gone since it was used counts as made."""
+    """Return all stages, in the order of a tile's way. A product that was removed after its use counts as made."""
     tiles = list(known_tiles())
     found = []
     with at_rest():
@@ -92,7 +92,7 @@ def stages() -> list[Stage]:
 
 
 def _whole() -> list[luigi.Task]:
-    """The tasks that are one for the whole dataset."""
+    """Return the tasks that exist once for the whole dataset."""
     first = [ResolveTileIds()] if source() == "tile_names_csv" else []
     hashes = [HashL1C()] if source() != "l2a_dir" else []
     return [*first, *hashes, *dataset_tasks(), VerifyDataset()]
@@ -103,13 +103,13 @@ def _of(task: luigi.Task) -> Stage:
 
 
 def is_complete() -> bool:
-    """Whether the dataset is."""
+    """Return whether the dataset is complete."""
     with at_rest():
         return bool(known_tiles()) and bool(FinalizeDataset().complete())
 
 
 def work() -> Work:
-    """What a run would do; as long as the list of products is not there, all of it."""
+    """Return the work of a run; while the list of products does not exist, the work for all of them."""
     from_l1c, from_cdse = source() != "l2a_dir", source() == "tile_names_csv"
     tiles = list(known_tiles())
     with at_rest():
@@ -136,7 +136,7 @@ def work() -> Work:
 
 
 def _downloads(tiles: list[str], convert: list[str]) -> list[int | None]:
-    """The sizes of what is to come from CDSE: for a conversion, or since there is no report on it yet."""
+    """Return the sizes of products to fetch from CDSE: for a conversion, or because their report is missing."""
     if source() == "l2a_dir":
         return []
     tasks = {tile: l1c_task(tile) for tile in tiles}
@@ -149,9 +149,9 @@ def _downloads(tiles: list[str], convert: list[str]) -> list[int | None]:
 
 
 def availability(selected: Collection[str] = ()) -> Availability | None:
-    """Which sources have the products that are yet to come, of the tiles `selected` or all; None if there are none.
+    """Return which sources have the products still to fetch, of the tiles `selected` or all; None if there are none.
 
-    They are asked over the network, within a minute, unless that was done lately.
+    They are asked over the network, within a minute, unless there are recent answers.
     """
     if config.is_sample() or source() != "tile_names_csv" or not input_path("tile_names_csv").exists():
         return None
@@ -167,7 +167,7 @@ def availability(selected: Collection[str] = ()) -> Availability | None:
 
 
 def unavailable(found: Availability) -> Iterator[PipelineError]:
-    """What is missing since no source has it, or none without an account."""
+    """Yield what is missing because no source has it, or only one that needs an account."""
     nowhere, order = found.nowhere(), ", ".join(found.sources)
     if nowhere and not config.dataset().allow_missing:
         yield PipelineError(
@@ -187,7 +187,7 @@ def unavailable(found: Availability) -> Iterator[PipelineError]:
 
 
 def sizes(tiles: Sequence[str]) -> list[int | None]:
-    """The length in bytes of each tile's product at CDSE; None where the catalogue has not said it yet."""
+    """Return the length in bytes of each tile's product at CDSE; None where the catalogue has not been asked yet."""
     if not tiles or not AskCatalogue().output()["products"].file.exists():
         return [None] * len(tiles)
     answers = resolutions()
@@ -195,15 +195,15 @@ def sizes(tiles: Sequence[str]) -> list[int | None]:
 
 
 def retention() -> Retention:
-    """What `[retention]` says."""
+    """Return the values of `[retention]`."""
     options = config.retention()
     return Retention(options.l1c != "keep", options.l2a != "keep", options.parts != "keep")
 
 
 def missing(planned: Work, options: Collection[str] | None = None) -> list[PipelineError]:
-    """Every prerequisite that is not there: what was expected, what was found, what to do. Empty if all are.
+    """Return every prerequisite that is missing: what was expected, what was found, what to do. Empty if none is.
 
-    `options` are those of `[inputs]` that count; None for all.
+    `options` are the relevant ones of `[inputs]`; None means all.
     """
     whole = options is None
     of_inputs = _missing_inputs((source(), *NEEDED) if options is None else (source(), *options))
@@ -226,7 +226,7 @@ def _missing_inputs(options: Sequence[str]) -> Iterator[PipelineError]:
 
 
 def _misplaced() -> Iterator[PipelineError]:
-    """Tiles that lie in none of the ten countries, or go with no v1 geometries, as far as their names tell."""
+    """Yield tiles that lie in none of the ten countries, or match no v1 geometries, as far as their names tell."""
     tiles = listed_grids() if input_path(source()).exists() and config.tile().check_extent else {}
     if _is_usable(country.read_borders, borders := input_path("countries_geojson")):
         for tile, (grid, _) in tiles.items():
@@ -239,7 +239,7 @@ def _misplaced() -> Iterator[PipelineError]:
 
 
 def _is_usable(check: Callable[[Path], object], path: Path) -> bool:
-    """Whether an input is there, and such that something can be told by it; if not, that is told elsewhere."""
+    """Return whether an input exists and is valid enough for further checks; if not, that is reported elsewhere."""
     try:
         check(path)
     except PipelineError:
@@ -260,7 +260,7 @@ def _missing_programs(planned: Work) -> Iterator[PipelineError]:
 
 
 def _missing_scheduler() -> Iterator[PipelineError]:
-    """A central scheduler that is asked for must answer."""
+    """Yield an error if a central scheduler is configured and does not answer."""
     settings = luigi.interface.core()
     if settings.local_scheduler or settings.scheduler_url:
         return
@@ -277,7 +277,7 @@ def _missing_scheduler() -> Iterator[PipelineError]:
 
 
 def _is_account_given() -> bool:
-    """Whether an account is given, or will be asked for at the terminal."""
+    """Return whether an account is given, or can be asked for at the terminal."""
     host = urlsplit(config.token_url()).hostname or ""
     try:
         given = given_credentials(config.account_environment(), Path(str(config.cdse().credentials)).expanduser(), host)
@@ -287,7 +287,7 @@ def _is_account_given() -> bool:
 
 
 def free_bytes() -> int:
-    """What is free on the disk of the data folder, which may be yet to be made."""
+    """Return the free space on the disk of the data folder, which need not exist yet."""
     folder = config.data_dir()
     while not folder.exists():
         folder = folder.parent
@@ -295,7 +295,7 @@ def free_bytes() -> int:
 
 
 def used_bytes() -> int:
-    """What lies in the data folder."""
+    """Return the size of the data folder."""
     total = 0
     for folder, _, names in os.walk(config.data_dir()):
         for name in names:

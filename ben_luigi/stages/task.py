@@ -1,13 +1,13 @@
-"""The base of all tasks: what a result is made from is computed, and it is published in one way.
+"""The base of all tasks: it computes what a result is made from, and writes every result in the same way.
 
-A task says which `options` and `code` go into its result; what it requires, or `made_of()` where that is not the same,
-goes in by its content, inputs among it. From that the base takes a *fingerprint*. A result is *true* as long as its
-record has the fingerprint that is asked for now, and all that it is made of is true. `make()` only does the work;
-`run()` holds the lock of the task, looks once more, withdraws the old record, and records what has been put in place.
+A task declares which `options` and `code` affect its result; the content of what it requires (or of `made_of()`, where
+that differs), inputs included, affects it too. From these the base computes a *fingerprint*. A result is *true* as long
+as its record has the fingerprint asked for now, and everything that it is made of is true. `make()` only does the work;
+`run()` holds the lock of the task, checks once more, withdraws the old record, and records what has been written.
 
-Luigi asks a task whether it is complete before anything runs, and never again. So a task whose result is there counts
-as incomplete while something that it is made of is: it is then run in its turn, and makes its result anew only if what
-it is made of has changed by then.
+Luigi asks a task whether it is complete before anything runs, and never again. So a task with an existing result counts
+as incomplete while something that it is made of does: it is then run in its turn, and makes its result again only if
+what it is made of has changed by then.
 """
 
 from __future__ import annotations
@@ -36,72 +36,78 @@ from ben_luigi.state.tile_rows import TileRows
 
 _log = logging.getLogger(__name__)
 STARTED, RUN = time.time(), secrets.token_hex(8)
-"""When this run began, and its name; workers, which are forked, know them too."""
+"""When this run began, and its name; forked workers know them too."""
 Digests = Mapping[str, str]
-"""What tells the content of results, by their names in `output()`."""
+"""What identifies the content of results, by their names in `output()`."""
 
 
 class PipelineTask(luigi.Task):
     """A task of the pipeline."""
 
     options: ClassVar[tuple[str, ...]] = ()
-    """Options that go into the result, as `archive.level`."""
+    """Options that affect the result, such as `archive.level`."""
     code: ClassVar[tuple[ModuleType | Path, ...]] = ()
-    """Modules, templates and tables whose content goes into the result: where it is made again within minutes."""
+    """Modules, templates and tables whose content affects the result: for results that take minutes to make."""
     revision: ClassVar[int] = 1
-    """Raised by one when a result that takes long is to be made again, since the code makes it otherwise."""
+    """Raised by one when changed code requires a result that takes long to be made again."""
     product: ClassVar[str] = ""
-    """What it brings, where another task may bring the same: what is made of it does not tell them apart."""
+    """What it provides, if another task may provide the same: results do not distinguish the two."""
     may_go: ClassVar[tuple[str, ...]] = ()
-    """Names in `output()` of what need not stay when it has been used: what was made of it stays true."""
+    """Names in `output()` that may be removed after use without affecting what was made from them."""
 
     unchanged = False
-    """Whether the last run found its result true still."""
+    """Whether the last run found its result still true."""
     _taken: Mapping[str, Any] | None = None
     _just_published = False
 
     def made_of(self) -> list[PipelineTask]:
-        """The tasks whose results go into this one: by default all that it requires."""
+        """Return the tasks whose results affect this one: by default all that it requires."""
         return [task for task in self.deps() if isinstance(task, PipelineTask)]
 
     def settings(self) -> dict[str, Any]:
-        """What else goes into the result."""
+        """Return what else affects the result."""
         return {}
 
     def adopts(self) -> bool:
-        """Whether what an older checkout has made counts, of which less was recorded: where making it takes hours."""
+        """Return whether a result of an older version, which recorded less, counts.
+
+        It does if making it takes hours.
+        """
         return False
 
     def needs(self) -> list[luigi.Task]:
-        """Tasks that can be told only when all that is required is there."""
+        """Return tasks that are known only once everything required is complete."""
         return []
 
     def make(self) -> Digests | None:
-        """Do the work; give digests of results whose content something else tells than their own sha256."""
+        """Do the work; return digests of results that are identified by something else than their own sha256."""
         raise NotImplementedError
 
     def check_arguments(self) -> None:
-        """BadName or BadArgument if it cannot be asked for like this, as far as that can be told before."""
+        """Raise BadName or BadArgument if the arguments are invalid, as far as that is known before a run."""
 
     def result_lines(self) -> list[str]:
-        """What a person is told of the result when the task was asked for: by default where it is."""
+        """Return what to print about the result when a user asked for the task: by default its path."""
         return [str(target.file) for target in self.targets().values() if isinstance(target, MadeFile)]
 
     def file(self, relative: str) -> MadeFile:
-        """A file of this task's, at a path relative to the data folder."""
+        """Return a file of this task, at a path relative to the data folder."""
         return MadeFile(relative, self)
 
     def folder(self, relative: str) -> MadeFolder:
-        """A folder of this task's, at a path relative to the data folder."""
+        """Return a folder of this task, at a path relative to the data folder."""
         return MadeFolder(relative, self)
 
     def targets(self) -> dict[str, Any]:
-        """All results by name; a single one has none."""
+        """Return all results by name; a single result has an empty name."""
         found = self.output()
         return dict(found) if isinstance(found, dict) else dict.fromkeys([""], found) if found else {}
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """All that the result is made from, as it is asked for now; while it is being made, as it was before."""
+        """Return everything that the result is made from, as asked for now.
+
+        While it is being made, as it was at the start.
+        """
         if self._taken is not None:
             return self._taken
         with snapshot() as seen:
@@ -126,7 +132,7 @@ class PipelineTask(luigi.Task):
         return dict(json.loads(json.dumps(made_from, default=str)))
 
     def digest(self) -> str:
-        """What tells the content of its results; for a task that leaves none, of those that it is made of."""
+        """Return what identifies the content of its results; without results, of those that it is made of."""
         with snapshot() as seen:
             key = self.task_id, "digest"
             if key not in seen.answers:
@@ -134,11 +140,11 @@ class PipelineTask(luigi.Task):
             return str(seen.answers[key])
 
     def content(self) -> str:
-        """The same, found out anew."""
+        """Return the same as `digest`, computed again."""
         return files.text_hash("\n".join(one.digest() for one in flatten(self.output()) or self.made_of()))
 
     def is_true(self) -> bool:
-        """Whether its result was made from what is asked for now, and so was all that it is made of."""
+        """Return whether its result, and everything that it is made of, was made from what is asked for now."""
         with snapshot() as seen:
             key = self.task_id, "true"
             if key not in seen.answers:
@@ -148,7 +154,7 @@ class PipelineTask(luigi.Task):
             return bool(seen.answers[key])
 
     def is_there(self) -> bool:
-        """Whether its own result is there, made from what is asked for now."""
+        """Return whether its own result exists and was made from what is asked for now."""
         return self._is_made(())
 
     def _is_made(self, may_go: tuple[str, ...]) -> bool:
@@ -156,10 +162,10 @@ class PipelineTask(luigi.Task):
         return all(target.is_recorded() if name in may_go else target.exists() for name, target in targets)
 
     def complete(self) -> bool:
-        """Whether its result is there, made from what is asked for now, and so was all that it is made of.
+        """Return whether its result exists and is true, and so is everything that it is made of.
 
-        Luigi looks right after a run, too: then it is, though what it was made of may just be being made anew. Whoever
-        needs it looks once more.
+        Luigi also asks right after a run: the task is complete then, though its sources may be being made again. Any
+        task that needs it checks once more.
         """
         if self._just_published:
             self._just_published = False
@@ -168,7 +174,10 @@ class PipelineTask(luigi.Task):
             return self.is_true() and self.is_there()
 
     def run(self) -> Iterator[Any]:
-        """Make the result, unless it turns out to be true still: what is missing for it first, alone with it."""
+        """Make the result, after everything that is missing for it, holding its lock.
+
+        Do nothing if it is still true.
+        """
         identity.enter(config.data_dir(), config.result_options())
         yield from self._missing(self.deps())
         yield from self._missing(self.needs())
@@ -192,7 +201,7 @@ class PipelineTask(luigi.Task):
             yield missing
 
     def publish(self) -> None:
-        """Make the result unless it is true, given all that it needs: withdraw the record, make it anew, record it."""
+        """Make the result unless it is true, once all that it needs exists: withdraw the record, make it, record it."""
         self._taken, targets = self.fingerprint(), self.targets()
         try:
             self.unchanged = bool(targets) and self.is_there()
@@ -211,9 +220,9 @@ class PipelineTask(luigi.Task):
         self._require_same(taken)
 
     def _check_sources(self) -> None:
-        """DamagedFile if a file that the work may read is not what was recorded of it.
+        """Raise DamagedFile if a file that the work may read differs from its record.
 
-        Files too large for that are held against something else while they are read.
+        Files too large for that are checked while they are read.
         """
         for task in {task.task_id: task for task in [*self.deps(), *self.made_of(), *self.needs()]}.values():
             if isinstance(task, PipelineTask):
@@ -222,27 +231,29 @@ class PipelineTask(luigi.Task):
                         target.check()
 
     def _require_same(self, taken: Mapping[str, Any]) -> None:
-        """What a person has changed meanwhile may have gone in, or not: nobody can tell.
+        """Raise PipelineError if a person has changed a source during the work.
 
-        What other tasks have made anew meanwhile went in as it was recorded: who looks next finds it out.
+        Its content may or may not be in the result.
+
+        A source that another task has made again in the meantime went in as it was recorded; the next check notices it.
         """
         now = self.fingerprint()
         changed = sorted(name for name in {*taken, *now} - {"made_of"} if taken.get(name) != now.get(name))
         if changed:
             raise BadInput(
                 str(self),
-                expected="that what it is made from stays as it is while it is made",
+                expected="that what it is made from does not change while it is made",
                 found=f"a change of {', '.join(changed)}",
-                remedy="run again: it is then made anew",
+                remedy="run again: it is then made again",
             )
 
     def remake(self, before: Mapping[str, Mapping[str, Any]]) -> Digests | None:
-        """`make()`, knowing what was recorded of earlier results, by their names."""
+        """Call `make()` with the records of earlier results, by their names."""
         return self.make()
 
 
 def _share(*_: luigi.Task) -> None:
-    """What all tasks need is had once, by the process that schedules them; what cannot be had, the tasks say."""
+    """Prepare what all tasks share in the scheduling process; tasks report what is unavailable."""
     code.versions()
     with suppress(PipelineError):
         database.share()
@@ -257,5 +268,5 @@ class TileTask(PipelineTask):
     tile: str = luigi.Parameter(description="tile key, MGRS square and sensing date, as in 33UUP_20170613")
 
     def rows(self, table: sa.Table) -> TileRows:
-        """The tile's rows in a table."""
+        """Return the tile's rows in a table."""
         return TileRows(table, self.tile, self)

@@ -1,4 +1,4 @@
-"""All tiles, to the end: the one place that fans out."""
+"""Process all tiles: the one place that fans out."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ KEPT: tuple[type[TileTask], ...] = (
 
 
 class ProcessTiles(OverTiles):
-    """Every tile's rows and shards. It leaves nothing of its own: it is complete when each of them is."""
+    """Every tile's rows and shards. It has no result of its own: it is complete when each of them is."""
 
     def tile_tasks(self) -> list[PipelineTask]:
-        """What is needed of every tile, though a later result may be there without it."""
+        """Return what is needed of every tile, even if a later result exists without it."""
         return [task(tile=tile) for tile in tiles() for task in KEPT]
 
     def is_there(self) -> bool:
-        """Whether nothing of any tile is missing."""
+        """Return whether nothing is missing for any tile."""
         return bool(known_tiles()) and all(task.complete() for task in self.tile_tasks())
 
     def make(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: everything is complete."""
 
 
 def of_all_tiles(*tasks: type[TileTask]) -> list[PipelineTask]:
-    """These tasks for all tiles; none while the list of products is yet to come."""
+    """Return these tasks for all tiles; none while the list of products does not exist."""
     return [task(tile=tile) for tile in known_tiles() for task in tasks]

@@ -1,4 +1,4 @@
-"""What BigEarthNet v1 says, where the user has it: its labels beside ours."""
+"""Compare the labels of BigEarthNet v1, if the user has it, with ours."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ class CompareV1Labels(PipelineTask):
     code = (version1,)
 
     def requires(self) -> Any:
-        """All tiles, and what v1 says."""
+        """Return all tiles, and v1."""
         return [ProcessTiles(), ExtractV1Metadata()]
 
     def made_of(self) -> list[PipelineTask]:
-        """The pairs, the counts, and what v1 says."""
+        """Return the pairs, the counts, and v1."""
         return [*of_all_tiles(AlignPatches, MakeReferenceMaps), ExtractV1Metadata()]
 
     def settings(self) -> dict[str, Any]:
-        """The classes."""
+        """Return the classes."""
         return {"nomenclature": files.file_hash(_nomenclature())}
 
     def output(self) -> MadeFile:
-        """The table."""
+        """Return the table."""
         return self.file("metadata/v1_label_comparison.csv")
 
     def make(self) -> None:
-        """Count."""
+        """Count the patches."""
         ours = database.query(
             "SELECT v1_name, code, pixels FROM clc_count JOIN alignment USING (patch_id) JOIN patch USING (patch_id) "
             "WHERE tile = ANY(%(tiles)s)",

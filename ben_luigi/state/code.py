@@ -1,4 +1,4 @@
-"""What results are made with: the version of the code that makes them, and of the software below it."""
+"""Identify what makes results: the version of the code involved, and of the software below it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DOMAIN = f"{_PACKAGE.name}.domain"
 
 
 def code_version(*sources: ModuleType | Path) -> str:
-    """One hash of modules with all of `domain/` that they import, and of other files or folders, such as templates."""
+    """Return one hash of modules, everything in `domain/` that they import, and other files or folders (templates)."""
     return _version(
         tuple(Path(source.__file__ or "") if isinstance(source, ModuleType) else source for source in sources)
     )
@@ -25,7 +25,7 @@ def code_version(*sources: ModuleType | Path) -> str:
 
 @lru_cache(maxsize=64)
 def _version(sources: tuple[Path, ...]) -> str:
-    """Taken once, since code does not change while it runs."""
+    """Compute the hash once, since code does not change while it runs."""
     found = _files(sources)
     todo = [path for path in found if path.suffix == ".py"]
     while todo:
@@ -36,7 +36,7 @@ def _version(sources: tuple[Path, ...]) -> str:
 
 
 def _files(sources: Iterable[Path]) -> set[Path]:
-    """These files, and all files of these folders."""
+    """Return these files, and all files of these folders."""
     return {
         path for source in sources for path in (source.rglob("*") if source.is_dir() else [source]) if path.is_file()
     }
@@ -50,7 +50,7 @@ def _hash(found: Iterable[Path]) -> str:
 
 @lru_cache(maxsize=256)
 def _imported(path: Path) -> tuple[Path, ...]:
-    """The files of `domain/` that a Python file imports by name."""
+    """Return the files of `domain/` that a Python file imports by name."""
     names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_DOMAIN):
@@ -61,5 +61,8 @@ def _imported(path: Path) -> tuple[Path, ...]:
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    """What this process makes results with: all software, and a hash of all our code."""
+    """Return the versions of everything that makes results in this process.
+
+    These are the versions of all software, and a hash of this project's code.
+    """
     return {**software(ben_luigi.__version__), "code": _hash(_files([_PACKAGE]))[:16]}

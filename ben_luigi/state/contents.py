@@ -1,4 +1,4 @@
-"""What tells the content of files that are not ours: a signature that costs no reading, and the sha256 of all."""
+"""Identify the content of files from outside: by a signature that reads no data, and by sha256."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ben_luigi.domain.progress import OnBytes, ignore_bytes
 
 _CHUNK_BYTES = 1 << 20
 _MOST_ENTRIES = 50_000
-"""A folder with more files, as the extracted BigEarthNet-S1 with its million, is told by its upper folders alone."""
+"""Only the upper level of a folder with more files counts, such as the extracted BigEarthNet-S1 with its million."""
 
 
 def signature(path: Path) -> str:
-    """Changes when a file at `path`, or below it, is replaced or written to: from size, inode and time of each."""
+    """Return a text that changes when a file at or below `path` is replaced or written to (size, inode and mtime)."""
     return files.text_hash("\n".join(f"{name} {_signed(found)}" for name, found in _listed(path)))
 
 
 def is_too_large(path: Path) -> bool:
-    """Whether a folder has so many files that nobody can wait for their hashes."""
+    """Return whether a folder has so many files that hashing them would take too long."""
     return path.is_dir() and any(found.is_dir() for _, found in _listed(path))
 
 
 def sha256(path: Path, progress: OnBytes = ignore_bytes) -> str:
-    """sha256 of a file; of a folder, of the names in it and the sha256 of each file.
+    """Return the sha256 of a file; for a folder, of the names in it and the sha256 of each file.
 
-    Of a folder with very many files only what `signature` looks at: nobody can wait for more.
+    For a folder with very many files, return its `signature`, since hashing would take too long.
     """
     if path.is_file():
         return _file_sha256(path, progress)
@@ -47,7 +47,7 @@ def _file_sha256(path: Path, progress: OnBytes) -> str:
 
 
 def _listed(path: Path) -> list[tuple[str, Path]]:
-    """The file, or the files below a folder by their names there; of very many only the upper folders."""
+    """Return the file, or the files below a folder by their relative names; for very many, only the upper level."""
     if not path.is_dir():
         return [("", path)]
     found = []

@@ -1,4 +1,4 @@
-"""The connection to PostgreSQL: the user's own server, or the pipeline's own in the data folder.
+"""Connect to PostgreSQL: the user's own server, or the embedded one in the data folder.
 
 Nothing is opened at import, since workers fork: each process makes its engine when it first needs it.
 """
@@ -46,22 +46,22 @@ WHERE pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted A
 _SESSION = sa.text("SELECT pg_backend_pid()")
 _SET = "SELECT set_config(name, :value, false) FROM pg_settings WHERE name = :name"
 _LOCK_SETTINGS = {
-    # A host that goes without a word keeps its locks until its silence is noticed; by default that takes hours.
+    # A host that vanishes keeps its locks until the server notices; by default that takes hours.
     "tcp_keepalives_idle": "60",
     "tcp_keepalives_interval": "15",
     "tcp_keepalives_count": "4",
-    # A session that holds a lock says nothing for hours.
+    # A session that holds a lock is idle for hours.
     "idle_session_timeout": "0",
 }
 _KEEPALIVES = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4, "tcp_user_timeout": 120_000}
 _CONNECT_S = 60
-_FAILED = (sa.exc.DBAPIError, psycopg2.Error)  # SQLAlchemy's pool passes the driver's own errors on
+_FAILED = (sa.exc.DBAPIError, psycopg2.Error)  # SQLAlchemy's pool does not wrap all errors of psycopg2
 _engines: dict[tuple[int, str], sa.Engine] = {}
-_with_tables: set[str] = set()  # known to forked workers too, of which there is one a task
+_with_tables: set[str] = set()  # inherited by forked workers, one per task
 
 
 def engine() -> sa.Engine:
-    """This process's engine; the first in a process starts the server if need be, and makes missing tables."""
+    """Return this process's engine; the first one starts the server if needed, and makes missing tables."""
     address = _given() or str(config.data_dir())
     key = (os.getpid(), address)
     if key not in _engines:
@@ -70,16 +70,19 @@ def engine() -> sa.Engine:
 
 
 def share() -> None:
-    """Have this process use the server, and its tables made: what is forked from it then uses both as they are.
+    """Open the server and make its tables in this process, so that processes forked from it use both as they are.
 
-    Else each task of a first run would start a server, and stop it. DatabaseError as of `engine()`.
+    Otherwise each task of a first run would start a server, and stop it. Raise DatabaseError as `engine()` does.
     """
     if os.getpid() not in {process for process, _ in _engines}:
         engine().dispose()
 
 
 def is_there() -> bool:
-    """Whether there is a database with our tables; none is made. DatabaseError if the user's own does not answer."""
+    """Return whether there is a database with our tables, without making one.
+
+    Raise DatabaseError if the user's own server does not answer.
+    """
     if not _given():
         return (config.data_dir() / "database" / "cluster").is_dir()
     try:
@@ -90,9 +93,10 @@ def is_there() -> bool:
 
 
 def check() -> None:
-    """DatabaseError if the database cannot be used: our own cannot start here, or the user's lacks something.
+    """Raise DatabaseError if the database cannot be used.
 
-    Nothing is started or made. PostGIS is not needed.
+    The embedded one may be unable to start here; the user's may lack a right or a setting. Nothing is started or made.
+    PostGIS is not needed.
     """
     if not _given():
         cluster.check(config.data_dir() / "database" / "cluster")
@@ -110,13 +114,13 @@ def check() -> None:
         raise DatabaseError(
             f"PostgreSQL at {DatabaseUrl.parse(_given()).address()}",
             expected="a database of our own, to write to",
-            found=f"not so: {', '.join(lacking)}",
+            found=f"one that lacks {', '.join(lacking)}",
             remedy="CREATE DATABASE ben_luigi ENCODING 'UTF8' OWNER <the url's user>, and name it in [database] url",
         )
 
 
 def address() -> Address:
-    """Where the database is, as Luigi's targets name it; our own server is started for it, if need be."""
+    """Return the address of the database, for Luigi's targets, after starting the embedded server if necessary."""
     if not _given():
         return open_server(config.data_dir() / "database")
     own = DatabaseUrl.parse(_given())
@@ -125,7 +129,7 @@ def address() -> Address:
 
 
 def connect() -> Any:
-    """A connection as the driver gives it, which the caller closes."""
+    """Return a connection of the driver, which the caller closes."""
     pooled = _reached(lambda: engine().raw_connection())
     connection = pooled.driver_connection
     pooled.detach()
@@ -133,10 +137,10 @@ def connect() -> Any:
 
 
 def check_locks() -> None:
-    """DatabaseError if locks do not stay with a connection to the user's server, since a pooler shares its sessions.
+    """Raise DatabaseError if locks do not stay with a connection to the user's server.
 
-    Nobody could be waited for, and what a process has locked would stay locked without it. A server that does not
-    answer is left to what needs it.
+    This happens behind a pooler that shares sessions: waiting for a lock would not work, and locks would outlive the
+    process that took them. A server that does not answer is ignored here; whatever needs it reports that.
     """
     with suppress(*_FAILED):
         if _given() and _changes_sessions():
@@ -144,10 +148,10 @@ def check_locks() -> None:
 
 
 def _changes_sessions() -> bool:
-    """Whether a connection has another session of the server in each transaction.
+    """Return whether a connection uses another server session in each transaction.
 
-    A pooler gives a process id of its own for the session's. It may be one that keeps sessions apart: then nobody else
-    gets the session of a connection that is open.
+    A pooler reports a process id of its own instead of the session's. It may still keep sessions apart: then no other
+    connection gets the session of an open one.
     """
     pooled = _engine()
     with pooled.connect().execution_options(isolation_level="AUTOCOMMIT") as one, pooled.connect() as other:
@@ -180,18 +184,24 @@ def _new_engine(address: str) -> sa.Engine:
 
 
 def _engine() -> sa.Engine:
-    """Transactions see what is committed, whatever the server's default: tasks do not begin anew when others commit."""
+    """Return a new engine.
+
+    Transactions see what is committed, whatever the server's default, so tasks never have to retry.
+    """
     given = {"application_name": waiting.name(), "connect_timeout": _CONNECT_S, **(_KEEPALIVES if _given() else {})}
     url, secrets = _url()
     arguments = {name: value for name, value in given.items() if name not in url.query}
     arguments |= secrets
-    # Of a connection that has broken, or that was being closed when a run was stopped, it logs the traceback.
+    # The pool logs tracebacks of broken connections, and of those being closed when a run is stopped.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     return sa.create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args=arguments)
 
 
 def _reached(work: Callable[[], _Result]) -> _Result:
-    """What `work` gives; where our own server has died since this process opened it, it is started again."""
+    """Return the result of `work`.
+
+    If the embedded server has died since this process opened it, start it and try again.
+    """
     try:
         return work()
     except _FAILED as error:
@@ -205,7 +215,7 @@ def _reached(work: Callable[[], _Result]) -> _Result:
 
 
 def _url() -> tuple[sa.URL, dict[str, str]]:
-    """A URL with nothing secret in it, so that nobody shows it, and what is secret."""
+    """Return a URL without secrets, so that it can be shown, and the secrets."""
     if _given():
         return DatabaseUrl.parse(_given())
     address = open_server(config.data_dir() / "database")
@@ -220,7 +230,7 @@ def _url() -> tuple[sa.URL, dict[str, str]]:
 
 
 def _given() -> str:
-    """What `[database] url` says; empty for our own server."""
+    """Return the value of `[database] url`; empty for the embedded server."""
     return str(config.database().url)
 
 
@@ -237,7 +247,7 @@ def _unreachable(error: Exception) -> DatabaseError:
 
 @contextmanager
 def lock_connection() -> Iterator[sa.Connection]:
-    """A connection of its own for advisory locks, which are free again when it ends, or the process, or its host."""
+    """Yield a separate connection for advisory locks, which are released when it, the process or its host ends."""
     connection = _reached(lambda: engine().connect().execution_options(isolation_level="AUTOCOMMIT"))
     try:
         connection.execute(sa.text(_SET), [{"name": name, "value": value} for name, value in _LOCK_SETTINGS.items()])
@@ -245,14 +255,15 @@ def lock_connection() -> Iterator[sa.Connection]:
     except _FAILED as error:
         raise _unreachable(error) from error
     finally:
-        connection.invalidate()  # closed, not returned to the pool; if the server has died meanwhile, that is no matter
+        connection.invalidate()  # close it instead of returning it to the pool, even if the server has died
         connection.close()
 
 
 def wait_for_lock(holder: sa.Connection | psycopg2.extensions.cursor, what: str, first: int, *seconds: int) -> int:
-    """Take one of the advisory locks (`first`, second), waiting until one is free; gives the second number of it.
+    """Take one of the advisory locks (`first`, second), after waiting until one is free; return its second number.
 
-    A `lock_connection` has it until it ends, the cursor of a transaction until that ends. Who waits says so.
+    A `lock_connection` holds it until it is closed, the cursor of a transaction until that ends. The wait is logged
+    (`waiting.wait_for`).
     """
     cursor: Any = holder.connection.cursor() if isinstance(holder, sa.Connection) else holder
     function = "pg_try_advisory_lock" if cursor.connection.autocommit else "pg_try_advisory_xact_lock"
@@ -276,7 +287,7 @@ def wait_for_lock(holder: sa.Connection | psycopg2.extensions.cursor, what: str,
 
 @contextmanager
 def transaction() -> Iterator[psycopg2.extensions.cursor]:
-    """A cursor in a transaction, committed at the end or rolled back on an error."""
+    """Yield a cursor in a transaction that is committed at the end, or rolled back on an error."""
     connection: Any = _reached(lambda: engine().raw_connection())
     try:
         with connection.cursor() as cursor:
@@ -293,14 +304,14 @@ def transaction() -> Iterator[psycopg2.extensions.cursor]:
 
 
 def query(statement: str, **values: Any) -> pd.DataFrame:
-    """The rows of a SELECT; values are named as in `%(name)s`."""
+    """Return the rows of a SELECT; values are named as in `%(name)s`."""
     with transaction() as cursor:
         cursor.execute(statement, values)
         return pd.DataFrame(cursor.fetchall(), columns=[column.name for column in cursor.description or ()])
 
 
 def copy_in(cursor: psycopg2.extensions.cursor, table: str, rows: pd.DataFrame) -> str:
-    """Append rows to a table by COPY; gives the sha256 of what was sent."""
+    """Append rows to a table by COPY; return the sha256 of the data that was sent."""
     buffer = io.BytesIO()
     arrow = pa.Table.from_pandas(rows, preserve_index=False)
     pcsv.write_csv(arrow, buffer, pcsv.WriteOptions(include_header=False))
@@ -311,7 +322,7 @@ def copy_in(cursor: psycopg2.extensions.cursor, table: str, rows: pd.DataFrame) 
 
 
 def copy_out(statement: str, path: Path, **values: Any) -> None:
-    """Publish the rows of a SELECT as CSV: header, LF, quotes only where needed."""
+    """Write the rows of a SELECT to `path` atomically as CSV: header, LF, quotes only where needed."""
     with transaction() as cursor, files.atomic_write(path) as work, work.open("wb") as file:
         select = cursor.mogrify(statement, values).decode()
         cursor.copy_expert(f"COPY ({select}) TO STDOUT (FORMAT csv, HEADER)", file)

@@ -1,4 +1,4 @@
-"""`[database] url`: what it says of the server, what of it may be shown, and what is secret in it."""
+"""Parse `[database] url` into a part that may be shown and the secrets in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORM = "postgresql://user:password@host:port/name"
 _URL = re.compile(
     r"""
     postgres(?:ql)?(?:\+\w+)?://
-    (?:(?P<user>[^:/?\#]*?)(?::(?P<password>.*?))?@)?  # up to the first @ after which the rest has its form
+    (?:(?P<user>[^:/?\#]*?)(?::(?P<password>.*?))?@)?  # up to the first @ after which the rest is valid
     (?:\[(?P<ipv6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\[\]@/?:\s]*))
     (?::(?P<port>\d{1,5}))?
     (?:/(?P<name>[^/?@]*))?
@@ -26,7 +26,7 @@ _SECRET = ("password", "sslpassword")
 
 
 class DatabaseUrl(NamedTuple):
-    """A database: its URL for SQLAlchemy, without what is secret, and that, as libpq names it."""
+    """A database: its URL for SQLAlchemy without secrets, and the secrets by libpq's names."""
 
     url: sa.URL
     secrets: dict[str, str]
@@ -36,9 +36,9 @@ class DatabaseUrl(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> DatabaseUrl:
-        """What `[database] url` says; special characters may stand as they are or as %40 and the like.
+        """Parse the value of `[database] url`; special characters may be literal or percent-encoded, such as %40.
 
-        DatabaseError if it is no such URL.
+        Raise DatabaseError if it is not such a URL.
         """
         found = _URL.fullmatch(text.strip())
         if found is None:
@@ -65,7 +65,7 @@ class DatabaseUrl(NamedTuple):
         return cls(url, secrets | ({"password": parts["password"]} if parts["password"] else {}))
 
     def address(self) -> str:
-        """Host, port and name, and nothing else of it."""
+        """Return host, port and name only."""
         options = self.url.query
         host = self.url.host or options.get("host") or "localhost"
         port = self.url.port or options.get("port") or 5432

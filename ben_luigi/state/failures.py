@@ -1,6 +1,6 @@
-"""Tasks that failed, and why: one small file each in `failed/`, which goes when the task succeeds.
+"""Record failed tasks and their errors: one small file each in `failed/`, removed when the task succeeds.
 
-Files, not rows, since the failure may be that of the database; and on a shared file system all hosts see them.
+These are files, not rows, since the failure may be that of the database; on a shared file system all hosts see them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 class Failure:
     """The last failure of a task. `task` is its name as Luigi shows it, `tile` a tile key or empty, `at` in UTC.
 
-    `needs_person` tells whether it stays as it is until somebody does something; `family` and `arguments` are what the
-    task can be had by again, empty in what older checkouts have noted.
+    `needs_person` tells whether it will fail until a person acts; `family` and `arguments` identify the task, and are
+    empty in files of older versions.
     """
 
     task: str
@@ -45,7 +45,7 @@ class Failure:
 
 
 def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> None:
-    """Remember that a task failed. On a full disk there is nothing to remember it by: only the log says it then."""
+    """Record that a task failed. On a full disk nothing can be recorded, and the error is in the log only."""
     message = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
     lasting = isinstance(error, PermanentError | DiskError) and not isinstance(error, RestingError)
     failure = Failure(
@@ -65,26 +65,26 @@ def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> 
 
 
 def forget(task: luigi.Task) -> None:
-    """The task has succeeded."""
+    """Remove the record of a task that has succeeded."""
     _remove(_path(task))
 
 
 def forget_all() -> None:
-    """Everything is complete: what failed of tasks that are not asked for any more is of no interest."""
+    """Remove all records, once everything that is asked for is complete."""
     for path in _folder().glob("*.json"):
         _remove(path)
 
 
 def noted() -> list[Failure]:
-    """The failures of all tasks that have not succeeded since, oldest first."""
+    """Return the failures of all tasks that have not succeeded since, oldest first."""
     found = []
     for path in _folder().glob("*.json"):
         try:
             found.append(Failure(**json.loads(path.read_text(encoding="utf-8"))))
         except FileNotFoundError:
-            continue  # the task has just succeeded
+            continue  # the task has succeeded in the meantime
         except (OSError, ValueError, TypeError) as error:
-            _log.warning("%s cannot be read, and is passed over: %s", path, error)
+            _log.warning("skipping %s, which cannot be read: %s", path, error)
     return sorted(found, key=lambda failure: (failure.at, failure.task))
 
 

@@ -1,7 +1,8 @@
-"""One configuration at a time in a data folder, one data folder to a database: else two runs undo each other's work.
+"""Allow one configuration at a time per data folder, and one data folder per database.
 
-Who works in a data folder holds a shared lock on `configuration.lock` there, whose content is what the first of them
-was configured with. A database of the user's has one row in `data_folder`, that of the folder that it belongs to.
+Otherwise two runs would undo each other's work. Every process in a data folder holds a shared lock on
+`configuration.lock` there, which contains the configuration of the first of them. A database of the user has one row in
+`data_folder`: the folder that it belongs to.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ _held: dict[Path, int] = {}
 
 
 def enter(folder: Path, configuration: Mapping[str, Any]) -> None:
-    """Be seen with a configuration in `folder` until this process and all that it forks have ended.
+    """Register a configuration in `folder` until this process and all that it forks have ended.
 
-    `configuration` has the values of options by section and name. BadInput names who works there with other ones.
+    `configuration` has the values of options by section and name. Raise BadInput if others run there with other values.
     """
     if folder in _held:
         return
@@ -39,7 +40,7 @@ def enter(folder: Path, configuration: Mapping[str, Any]) -> None:
         while (others := _agreed(descriptor, asked)) is None:
             time.sleep(_POLL_S)
         _require_same(folder, asked, others)
-    except OSError:  # a file system without locks: nobody can tell
+    except OSError:  # a file system without locks: this cannot be checked
         pass
     except BaseException:
         os.close(descriptor)
@@ -48,9 +49,10 @@ def enter(folder: Path, configuration: Mapping[str, Any]) -> None:
 
 
 def _agreed(descriptor: int, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What those at work are configured with, once this process is one of them; None while nobody can tell.
+    """Return the configuration of the processes at work, once this process is one of them; None while it is unknown.
 
-    The first writes what it asks for. It then has to let go of its lock for a moment, in which another may come first.
+    The first process writes its own. To change its lock from exclusive to shared it has to release it for a moment
+    (flock), in which another may take it.
     """
     if locks.try_take(descriptor, locks.ALONE):
         os.ftruncate(descriptor, 0)
@@ -59,7 +61,7 @@ def _agreed(descriptor: int, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     try:
         return dict(json.loads(os.pread(descriptor, _MOST_BYTES, 0)))
-    except ValueError:  # it is just being written
+    except ValueError:  # it is being written
         return None
 
 
@@ -80,7 +82,7 @@ def _require_same(folder: Path, asked: Mapping[str, Any], others: Mapping[str, A
 
 
 def own(connection: sa.Connection, folder: Path, address: str) -> None:
-    """Take the database of `connection` for the data folder; DatabaseError names the folder that has it already."""
+    """Take the database of `connection` for the data folder. Raise DatabaseError if it belongs to another folder."""
     identity = _identity(folder)
     found = connection.execute(sa.select(schema.DATA_FOLDER)).mappings().first()
     if found is None:
@@ -99,7 +101,7 @@ def own(connection: sa.Connection, folder: Path, address: str) -> None:
 
 
 def _identity(folder: Path) -> str:
-    """What tells a data folder from others, wherever it is moved: made once."""
+    """Return the id of a data folder, which is made once and moves with it."""
     file = folder / _ID
     if not file.exists():
         files.write_text(file, secrets.token_hex(16) + "\n")
@@ -107,6 +109,6 @@ def _identity(folder: Path) -> str:
 
 
 def _is_there(folder: Path, identity: str) -> bool:
-    """Whether a data folder of the same identity is still there: then this one is a copy of it."""
+    """Return whether a data folder of the same id still exists at this path; then the current one is a copy of it."""
     file = folder / _ID
     return file.is_file() and file.read_text(encoding="ascii").strip() == identity

@@ -1,15 +1,15 @@
-"""What is relied on of Luigi 3.8.1 beyond its documented interface, all in one place.
+"""Collect in one place what is used of Luigi 3.8.1 beyond its documented interface.
 
-`setup.cfg` pins that version. `tests/unit/test_luigi_internals.py` holds each of these: run it when the pin is raised.
+`setup.cfg` pins that version. `tests/unit/test_luigi_internals.py` checks each of these; run it when the pin is raised.
 
     [worker] task_process_context     entered around each task, in the process that runs it
-    [worker] check_unfulfilled_deps   false: a task then asks itself for what it lacks
+    [worker] check_unfulfilled_deps   false: a task then checks its own requirements
     [core] lock_pid_dir               where Luigi keeps a command from running twice
     TaskProcess                       which functions of the scheduler it lends to a task
     lock                              which processes run a command, by the files in that folder
     PidLockAlreadyTakenExit           how a run ends whose command runs already: as the cause of SystemExit
     CmdlineParser                     the task that a command line asks for
-    Register                          tasks remember what they require; that is forgotten between two runs
+    Register                          the cache of task instances, which is cleared between two runs
     RemoteScheduler                   what a central scheduler runs
     Scheduler                         which class `luigid` serves; its memory of running and failed tasks
 """
@@ -47,27 +47,27 @@ __all__ = [
 
 
 def lend_statistics() -> None:
-    """Lend tasks the way to the metrics of the scheduler, as they are lent others."""
+    """Let tasks report to the metrics of the scheduler, by adding the function to those that Luigi lends them."""
     TaskProcess.forward_reporter_attributes["report_task_statistics"] = "report_task_statistics"
 
 
 def forget_instances() -> None:
-    """Forget what tasks remember of each other, since it may have changed."""
+    """Clear the cache of task instances, whose requirements may have changed."""
     Register.clear_instance_cache()
 
 
 def running(url: str) -> list[str]:
-    """The tasks that a central scheduler has given to anybody and that run now; RPCError if it does not answer."""
+    """Return the tasks that run now at a central scheduler, whoever runs them. Raise RPCError if it does not answer."""
     scheduler: Any = RemoteScheduler(url)
     return sorted(task["display_name"] for task in scheduler.task_list(RUNNING, "").values())
 
 
 def same_command(folder: Path) -> list[int]:
-    """The processes of this host that run the same command as this one, by Luigi's lock files in `folder`."""
+    """Return the processes of this host that run the same command as this one, by Luigi's lock files in `folder`."""
     own, command, path = lock.get_info(str(folder))
     return sorted(pid for pid in lock._read_pids_file(path) if pid != own and lock.getpcmd(pid) == command)
 
 
 def serve(scheduler: type[Scheduler]) -> None:
-    """Have `luigid` serve this scheduler: it has no option for it."""
+    """Make `luigid` serve this scheduler, for which it has no option."""
     luigi.server.Scheduler = scheduler  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""Who works in a data folder, on whatever host: whoever holds a lock on its file `in-use.lock`.
+"""Tell which processes work in a data folder, on any host: those that hold a lock on its file `in-use.lock`.
 
-Locks (flock) say so, never process ids, which are used again and mean nothing on another host. A process that is killed
-loses its lock. So whoever is alone in the folder may remove what dead processes have left unfinished there.
+Locks (flock) are used, not process ids, which are reused and mean nothing on another host. A killed process loses its
+lock. So a process that is alone in the folder may remove what dead processes have left unfinished.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from ben_luigi.domain import files, locks
 from ben_luigi.domain.errors import BadInput
 
 LOCK = "in-use.lock"
-_OTHERS = {"database", "export", "sample"}  # the server sweeps its own; the others appear as a whole
+_OTHERS = {"database", "export", "sample"}  # the server sweeps its own folder; the others are written as a whole
 _held: dict[Path, int] = {}
 
 
 def enter(folder: Path) -> None:
-    """Be seen in `folder` until this process and all that it forks have ended.
+    """Hold a shared lock on `folder` until this process and all that it forks have ended.
 
-    Whoever is alone there and removes something is waited for. On a file system without locks nobody is seen.
+    If another process is tidying up there, wait for it. On a file system without locks nothing is held.
     """
     if folder not in _held:
         _held[folder] = _opened(folder)
@@ -31,7 +31,7 @@ def enter(folder: Path) -> None:
 
 
 def sweep_if_alone(folder: Path) -> list[Path]:
-    """Remove what was left unfinished in `folder`, if nobody else works there; return what went."""
+    """Remove unfinished files in `folder`, if no other process works there; return the removed paths."""
     if not folder.is_dir():
         return []
     descriptor = _opened(folder)
@@ -46,7 +46,7 @@ def sweep_if_alone(folder: Path) -> list[Path]:
 
 
 def leave(folder: Path) -> None:
-    """End this process's part in what `enter` began."""
+    """Release the lock that `enter` took."""
     if folder in _held:
         os.close(_held.pop(folder))
 
@@ -65,7 +65,7 @@ def _opened(folder: Path) -> int:
 
 
 def _folders(folder: Path) -> Iterator[Path]:
-    """The folders in which the pipeline publishes; not those within a product."""
+    """Yield the folders to which the pipeline writes, without those within products."""
     yield folder
     for path in sorted(folder.iterdir()):
         if path.is_dir() and path.suffix != ".SAFE" and path.name not in _OTHERS and not path.is_symlink():

@@ -1,7 +1,7 @@
-"""Records of what files in the data folder were made from, in `<data_dir>/made_from/` under the paths of the files.
+"""Record what files in the data folder were made from, in `<data_dir>/made_from/` under the paths of the files.
 
-A record that is damaged is none: what it would say of a result could be of another one. And what stands in the way of a
-result, a folder where a file goes, is kept in `<data_dir>/aside/`, since it may be somebody's.
+A damaged record counts as none, since it could describe another result. Whatever is in the way of a result, such as a
+folder where a file goes, is moved to `<data_dir>/aside/`, since it may belong to somebody.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ben_luigi.domain import files
 _log = logging.getLogger(__name__)
 _FOLDER, _ASIDE = "made_from", "aside"
 _SUM = "record_sha256"
-"""Of the rest of a record. Those of an older checkout, which did not say either which task made a file, have none."""
+"""The hash of the rest of a record. Records of older versions, which do not name their task either, have none."""
 
 
 def path_of(relative: str) -> Path:
-    """Where the record of a file is, given its path in the data folder."""
+    """Return the record of a file, given its path in the data folder."""
     return config.data_dir() / _FOLDER / f"{relative}.json"
 
 
 def read(record: Path) -> dict[str, Any]:
-    """What a record says; nothing if there is none, or a damaged one."""
+    """Return the content of a record; empty if there is none, or a damaged one."""
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -40,7 +40,7 @@ def read(record: Path) -> dict[str, Any]:
 
 
 def write(record: Path, content: Mapping[str, Any]) -> None:
-    """Publish a record."""
+    """Write a record atomically."""
     plain = json.loads(json.dumps(content, default=str))
     make_way(record)
     files.write_json(record, {**plain, _SUM: _sum(plain)})
@@ -55,7 +55,7 @@ def remove(record: Path) -> None:
 
 
 def note_damage(relative: str, found: str) -> int:
-    """Note beside the record of a file that it was found damaged; gives how often that was before."""
+    """Note beside the record of a file that it was found damaged; return how often that had happened before."""
     path = path_of(relative).with_suffix(".damaged")
     make_way(path)
     before = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -64,7 +64,7 @@ def note_damage(relative: str, found: str) -> int:
 
 
 def make_way(path: Path, *, for_folder: bool = False) -> None:
-    """Have nothing of another kind than a file, or a folder, at the path of a result: it is moved aside."""
+    """Move an entry of the wrong kind, such as a folder in the place of a file, away from the path of a result."""
     if path.is_symlink():
         if for_folder or not path.exists():
             path.unlink()
@@ -72,7 +72,7 @@ def make_way(path: Path, *, for_folder: bool = False) -> None:
         aside = _unused(config.data_dir() / _ASIDE / path.relative_to(config.data_dir()))
         aside.parent.mkdir(parents=True, exist_ok=True)
         path.rename(aside)
-        _log.warning("what was in the way of %s is kept as %s", path, aside)
+        _log.warning("moved what was in the way of %s to %s", path, aside)
 
 
 def _unused(path: Path) -> Path:

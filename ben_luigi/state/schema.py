@@ -1,8 +1,8 @@
-"""The tables, with the keys and checks that refuse nonsense.
+"""Define the tables, with keys and checks that reject inconsistent rows.
 
-Every row of a tile is written by one task, in one transaction with that task's row in `marker`. What a name says of its
-patch or product, the other columns must say too. A row whose patch goes, goes with it. `written_by` in a table's `info`
-names the tasks.
+One task writes every row of a tile, in one transaction with that task's row in `marker`. The other columns must agree
+with the name of the patch or product. A row is deleted with its patch. `written_by` in a table's `info` names the
+tasks.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def _patch_id(of: str = "patch") -> Column[str]:
 
 
 def _season_in(name: str) -> str:
-    """SQL: the season of the sensing time in the name of a product, patch or v1 patch; see `alignment.seasons`."""
+    """Return SQL for the season in the name of a product, patch or v1 patch; see `alignment.seasons`."""
 
     def within(first: str, before: str, last: str) -> str:
-        midnight = f"'{last}T000000', '{last}T00000_'"  # the second where v1 has lost a zero
+        midnight = f"'{last}T000000', '{last}T00000_'"  # the second: v1 may lack a zero
         return f"substr({name}, 16, 4) BETWEEN '{first}' AND '{before}' OR substr({name}, 16, 11) IN ({midnight})"
 
     return (
@@ -56,7 +56,7 @@ def _season_in(name: str) -> str:
 
 
 def _named(name: str, pattern: str) -> tuple[CheckConstraint, ...]:
-    """What the columns of a table share with the `name` of a product or patch: tile key, EPSG code, season."""
+    """Return checks that tile key, EPSG code and season agree with the `name` of a product or patch."""
     return (
         CheckConstraint(f"{name} LIKE '{pattern}'", name="name_follows_its_rule"),
         CheckConstraint(f"tile = substr({name}, 40, 5) || '_' || substr({name}, 12, 8)", name="tile_of_its_name"),
@@ -133,7 +133,7 @@ PATCH = Table(
 
 
 def _one_a_patch(column: str, values: tuple[str, ...], task: str) -> Table:
-    """A table of that name with one of `values` for each patch, written by `task`."""
+    """Return a table with that name and one of `values` per patch, written by `task`."""
     value = Column(column, Text, nullable=False)
     return Table(column, SCHEMA, _patch_id(), value, _one_of(column, values), info={"written_by": (task,)})
 
@@ -147,7 +147,7 @@ ALIGNMENT = Table(
     SCHEMA,
     _patch_id(),
     Column("v1_name", Text, nullable=False),
-    # Checked after a statement, not after each row: patches may exchange their v1 names.
+    # Deferrable: checked per statement, not per row, so that patches may exchange their v1 names.
     UniqueConstraint("v1_name", deferrable=True, initially="IMMEDIATE"),
     CheckConstraint("left(v1_name, 11) IN ('S2A_MSIL2A_', 'S2B_MSIL2A_')", name="name_follows_its_rule"),
     CheckConstraint(f"{_season_in('v1_name')} = {_season_in('patch_id')}", name="pair_of_one_season"),
@@ -213,11 +213,14 @@ DATA_FOLDER = Table(
 )
 
 ADDED_SINCE = "ALTER TABLE marker ADD COLUMN IF NOT EXISTS made_with text NOT NULL DEFAULT '{}'"
-"""SQL: what the tables of an older checkout lack."""
+"""SQL that adds what the tables of older versions lack."""
 
 
 def written_behind(table: Table) -> set[str]:
-    """The tasks whose rows refer to those of `table`, or lie in it: they lose rows when rows of `table` go."""
+    """Return the tasks whose rows refer to rows of `table`, or lie in it.
+
+    They lose rows when rows of `table` are deleted.
+    """
     behind = {each for each in SCHEMA.tables.values() for key in each.foreign_keys if key.column.table is table}
     tasks = set(table.info["written_by"])
     return tasks.union(*map(written_behind, behind))

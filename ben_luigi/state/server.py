@@ -1,16 +1,16 @@
-"""The embedded PostgreSQL server: one for each database folder, started by its first user and stopped by its last.
+"""Run the embedded PostgreSQL server: one per database folder, started by its first user and stopped by its last.
 
-Locks (flock) say who lives, never process ids, which are used again. Who waits for one says so. The folder holds
+Locks (flock) tell which processes are alive, not process ids, which are reused. Waiting for a lock is logged. The
+folder holds
 
-    start.lock    held while somebody starts or stops the server
+    start.lock    held while a process starts or stops the server
     users.lock    shared by every process that uses the server and, through fork, by its children
-    server.lock   inherited by the server and all its processes: free means that none of them lives
+    server.lock   inherited by the server and all its processes: free means that none of them is alive
     cluster/      PostgreSQL's data and its socket
-    server.log    what the server says
+    server.log    the output of the server
 
-A process that is killed loses its locks. If it was the last user, the server lives on, and the next user finds it.
-
-To look into a database whose path is too long for a socket: `cd <folder>/cluster; psql -h /proc/self/cwd -U ben_luigi`.
+A killed process loses its locks. If it was the last user, the server keeps running, and the next user finds it. To look
+into a database whose path is too long for a socket: `cd <folder>/cluster; psql -h /proc/self/cwd -U ben_luigi`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.domain.files import sweep
 from ben_luigi.state import cluster as postgres
 
-_SOCKET_PATH_B = 103  # the least of all systems
-_START_S = 300.0  # after a crash the server first reads its log again, up to 1 GB of it
+_SOCKET_PATH_B = 103  # the lowest limit of all systems (sun_path has 104 to 108 bytes)
+_START_S = 300.0  # after a crash the server first replays its write-ahead log, up to 1 GB
 _STOP_S = 60.0
 _POLL_S = 0.05
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a database is: `host` is a host name, or the folder of a socket."""
+    """The address of a database: `host` is a host name, or the folder of a socket."""
 
     host: str
     port: int
@@ -55,10 +55,11 @@ _uses: dict[Path, _Use] = {}
 
 
 def open_server(folder: Path, again: bool = False) -> Address:
-    """Start or join the server of `folder`, making both if need be, until `close_server` or the end of the process.
+    """Start or join the server of `folder`, making both if needed, until `close_server` or the end of the process.
 
-    The address also holds in forked children, but not in other programs. A second call only looks it up; with `again`,
-    after a connection failed, it starts a server that has died. DatabaseError if there is no way to start one.
+    The address is also valid in forked children, but not in other programs. A second call only returns it; with
+    `again`, after a connection failed, it starts a server that has died. Raise DatabaseError if no server can be
+    started.
     """
     folder = folder.absolute()
     if folder in _uses and not again:
@@ -70,12 +71,15 @@ def open_server(folder: Path, again: bool = False) -> Address:
                 _start(folder)
             else:
                 _uses[folder] = _join(folder)
-                Finalize(None, close_server, (folder,), exitpriority=0)  # for a worker of Luigi's, which skips atexit
+                Finalize(None, close_server, (folder,), exitpriority=0)  # Luigi's workers skip atexit
             return _uses[folder].address
 
 
 def close_server(folder: Path) -> None:
-    """Stop using the server of `folder`, and stop the server if nobody else uses it; nothing if it is not in use."""
+    """Stop using the server of `folder`, and stop the server if nothing else uses it.
+
+    Do nothing if it is not in use.
+    """
     folder = folder.absolute()
     use = _uses.pop(folder, None)
     if use is None:
@@ -107,7 +111,10 @@ def _join(folder: Path) -> _Use:
 
 
 def _use(cluster: Path, users: int) -> _Use:
-    """libpq cannot take a path that is too long, and splits one at a comma; Luigi splits it at a colon."""
+    """Return the address by which libpq reaches the socket, with the descriptors that keep it valid.
+
+    libpq cannot take a path that is too long, and splits one at a comma; Luigi splits it at a colon.
+    """
     host, descriptors = str(cluster), [users]
     if len(os.fsencode(cluster / postgres.SOCKET)) > _SOCKET_PATH_B or {",", ":"} & {*host}:
         descriptors.append(os.open(cluster, os.O_PATH | os.O_DIRECTORY))
@@ -116,7 +123,7 @@ def _use(cluster: Path, users: int) -> _Use:
 
 
 def _start(folder: Path) -> None:
-    """Start the server unless one lives, and return when it answers."""
+    """Start the server unless one is running, and return when it answers."""
     log = folder / "server.log"
     log_bytes = log.stat().st_size if log.exists() else 0
     launched, deadline = False, time.monotonic() + _START_S
@@ -141,7 +148,7 @@ def _start(folder: Path) -> None:
 
 
 def _stop_unused(folder: Path) -> None:
-    """Stop the server if nobody holds `users.lock`."""
+    """Stop the server if no process holds `users.lock`."""
     if not _is_free(folder / "users.lock"):
         return
     deadline = time.monotonic() + _STOP_S
@@ -160,7 +167,7 @@ def _stop_unused(folder: Path) -> None:
 
 @contextmanager
 def _tried(path: Path) -> Iterator[int | None]:
-    """A descriptor that holds the lock at `path`, as do its forked copies, or None if the lock is not free."""
+    """Yield a descriptor that holds the lock at `path`, as its forked copies do, or None if the lock is not free."""
     descriptor = locks.opened(path)
     try:
         yield descriptor if locks.try_take(descriptor, locks.ALONE) else None
@@ -174,7 +181,7 @@ def _is_free(path: Path) -> bool:
 
 
 def _holders(folder: Path) -> list[str]:
-    """The server, or who has started or is making it."""
+    """Return the server, or the process that has started or is making it."""
     server = postgres.process(folder / "cluster")
     if server is not None:
         return [locks.told(server)]
@@ -193,13 +200,13 @@ def _starting(folder: Path) -> Iterator[None]:
         locks.take(descriptor, locks.ALONE, what, _POLL_S)
         yield
     finally:
-        locks.free(descriptor)  # not only closed: another thread may just have forked a copy
+        locks.free(descriptor)  # closing is not enough: another thread may have forked a copy
         os.close(descriptor)
 
 
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
-    """No lock, no rights, no space, no way to become another user: a person has to read all of it."""
+    """Turn any OSError (no lock, rights or space, or no way to become another user) into a DatabaseError."""
     try:
         yield
     except OSError as error:
@@ -218,4 +225,4 @@ def _failure(folder: Path, found: str) -> DatabaseError:
 def _logged_since(log: Path, position: int) -> str:
     with log.open("rb") as file:
         file.seek(position)
-        return postgres.last_words(file.read().decode(errors="replace")) or "it said nothing"
+        return postgres.last_words(file.read().decode(errors="replace")) or "its log is empty"

@@ -1,4 +1,4 @@
-"""What is seen of markers and records: the same for a while, so that a question about a tile costs one query."""
+"""Cache markers and records for a while, so that a question about a tile costs one query."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MARKERS = f"{_ALL_MARKERS} WHERE tile = ANY(%(tiles)s)"
 
 
 class Marker(NamedTuple):
-    """What a row of `marker` says of the rows that a task wrote for a tile."""
+    """The row of `marker` about the rows that a task wrote for a tile."""
 
     made_from: str
     digest: str
@@ -22,16 +22,16 @@ class Marker(NamedTuple):
 
 
 def marker_of(connection: Any, task: str, tile: str) -> Marker | None:
-    """The marker of the rows that a task wrote for a tile, as `connection` sees it."""
+    """Return the marker of the rows that a task wrote for a tile, as `connection` sees it."""
     with connection.cursor() as cursor:
         cursor.execute(_MARKERS, {"tiles": [tile]})
         return next((Marker(*said) for name, _, *said in cursor.fetchall() if name == task), None)
 
 
 class Snapshot:
-    """Markers and records as they were when they were first asked for, and answers that were found from them.
+    """Markers and records as they were when they were first read, and answers derived from them.
 
-    With `no_database` there are no markers, and nobody is asked.
+    With `no_database` there are no markers, and nothing is queried.
     """
 
     def __init__(self) -> None:
@@ -42,9 +42,9 @@ class Snapshot:
         self._markers: dict[tuple[str, str], Marker] = {}
 
     def markers(self, tiles: Sequence[str]) -> dict[tuple[str, str], Marker]:
-        """Markers by task and tile, those of `tiles` among them.
+        """Return markers by task and tile, including those of `tiles`.
 
-        One query for the tiles that are asked for first, since that is often all; a second one for all others.
+        The first query is for the first requested tiles, since those are often all; a second one fetches all others.
         """
         new = [] if self._seen is None else [tile for tile in tiles if tile not in self._seen]
         if new and not self.no_database:
@@ -60,7 +60,7 @@ _snapshots: list[Snapshot] = []
 
 @contextmanager
 def snapshot() -> Iterator[Snapshot]:
-    """What is seen of the markers and records; the same within, so that a question about a tile costs one query."""
+    """Yield the current snapshot, the same for nested calls."""
     _snapshots.append(_snapshots[-1] if _snapshots else Snapshot())
     try:
         yield _snapshots[-1]

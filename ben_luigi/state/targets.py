@@ -1,11 +1,11 @@
 """Luigi targets that exist only if they were made from what is asked for now.
 
-`MadeFile` is a file with a record beside the data, in `<data_dir>/made_from/`, of what it was made from, its size and
-its content; rows of a tile in a table are such a target, too (`tile_rows.py`). Both keep a digest of what they hold,
-from which later targets tell whether they are still true. So another setting, another input or another content makes
-again what depends on it, and nothing else.
+`MadeFile` is a file with a record, in `<data_dir>/made_from/`, of what it was made from, its size and its content; the
+rows of a tile in a table are such a target too (`tile_rows.py`). Both keep a digest of their content, by which later
+targets tell whether they are still true. So a changed setting, input or content causes exactly what depends on it to be
+made again.
 
-Records and markers are written by `stages/task.py` alone.
+Only `stages/task.py` writes records and markers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ben_luigi.state.snapshot import snapshot
 MadeFrom = Mapping[str, Any]
 _SMALL_BYTES = 2**20
 _MOST_DAMAGED = 2
-"""So often a result that was damaged on the disk is made again by itself; after that a person looks at the disk."""
+"""How often a result damaged on the disk is made again automatically; after that a person has to check the disk."""
 
 
 class Maker(Protocol):
@@ -38,17 +38,17 @@ class Maker(Protocol):
         """Its name."""
 
     def adopts(self) -> bool:
-        """Whether what an older checkout has made counts, of which less was recorded."""
+        """Return whether a result of an older version counts, which recorded less."""
 
     def to_str_params(self) -> dict[str, str]:
-        """Its parameters."""
+        """Return its parameters."""
 
     def fingerprint(self) -> MadeFrom:
-        """All that its result is made from, as it is asked for now, in the types that JSON gives back."""
+        """Return everything that its result is made from, as asked for now, in the types of JSON."""
 
 
 class MadeFile(luigi.LocalTarget):
-    """A file in the data folder, and the record of what it was made from; without a `maker` only to look it up."""
+    """A file in the data folder, and the record of what it was made from; without a `maker` it can only be read."""
 
     def __init__(self, relative: str, maker: Maker | None = None) -> None:
         super().__init__(str(config.data_dir() / relative))
@@ -57,31 +57,31 @@ class MadeFile(luigi.LocalTarget):
 
     @property
     def file(self) -> Path:
-        """Where the file is, or will be."""
+        """The path of the file, which need not exist."""
         return Path(self.path)
 
     @property
     def is_folder(self) -> bool:
-        """Whether a folder is there, or will be, in place of a file."""
+        """Whether it is a folder instead of a file."""
         return False
 
     def exists(self) -> bool:
-        """Whether the file is there, of the size that was recorded, and made from what is asked for now."""
+        """Return whether the file exists with the recorded size, and was made from what is asked for now."""
         size = self._size()
         return size is not None and size == self.recorded().get("bytes", size) and self.is_recorded()
 
     def is_recorded(self) -> bool:
-        """Whether it was made from what is asked for now; the file itself may have gone since."""
+        """Return whether it was made from what is asked for now, even if the file itself has been removed since."""
         recorded = self.recorded()
-        if recorded and "task" not in recorded:  # by an older checkout
+        if recorded and "task" not in recorded:  # recorded by an older version
             return self._maker is not None and self._maker.adopts()
         made_from = recorded.get("made_from")
         return made_from is not None and self._maker is not None and made_from == self._maker.fingerprint()
 
     def withdraw(self) -> dict[str, Any]:
-        """Take the record away, durably, before the file is made anew; gives what was recorded.
+        """Remove the record, durably, before the file is made again; return what was recorded.
 
-        What is no file, or no folder for a `MadeFolder`, is moved out of the way.
+        An entry of the wrong kind, such as a folder in the place of a file, is moved out of the way.
         """
         recorded = self.recorded()
         records.remove(self._record)
@@ -89,10 +89,10 @@ class MadeFile(luigi.LocalTarget):
         return recorded
 
     def record(self, digest: str = "", **more: Any) -> None:
-        """Say that the file, put in place just now, was made from what its maker is asked for.
+        """Record that the file, which was put in place just now, was made from what its maker is asked for.
 
-        `digest` tells its content; without one it is its sha256. A large file that has a digest has no sha256 beside
-        it, since reading it takes long: who reads such a file holds its parts against something else.
+        `digest` identifies its content; the default is its sha256. A large file with a digest gets no sha256, since
+        reading it takes long: its readers check the parts that they read.
         """
         assert self._maker is not None, f"{self.path} has no maker"
         size = self._size()
@@ -109,14 +109,14 @@ class MadeFile(luigi.LocalTarget):
         records.write(self._record, note)
 
     def read_json(self) -> Any:
-        """The JSON in the file, once checked; DamagedFile if it is none."""
+        """Return the JSON in the file, after checking it. Raise DamagedFile if it is not valid."""
         try:
             return json.loads(self.check().read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DamagedFile(self.file, expected="JSON, as when it was made", found=str(error)) from error
 
     def check(self) -> Path:
-        """The file, once its content is that which was recorded; DamagedFile if it is not."""
+        """Return the file, after checking that its content is the recorded one. Raise DamagedFile if it is not."""
         if expected := self.recorded().get("sha256"):
             try:
                 found = self.content()
@@ -127,22 +127,22 @@ class MadeFile(luigi.LocalTarget):
         return self.file
 
     def content(self) -> str:
-        """What tells the content: the sha256 of the file."""
+        """Return what identifies the content: the sha256 of the file."""
         return files.file_hash(self.file)
 
     def digest(self) -> str:
-        """Digest of the content, as recorded; empty if there is none."""
+        """Return the recorded digest of the content; empty if there is none."""
         return str(self.recorded().get("digest", ""))
 
     def recorded(self) -> dict[str, Any]:
-        """What the record says; nothing if there is none that can be read."""
+        """Return the content of the record; empty if none can be read."""
         with snapshot() as seen:
             if self._record not in seen.records:
                 seen.records[self._record] = records.read(self._record)
             return seen.records[self._record]
 
     def _size(self) -> int | None:
-        """Length in bytes of a regular file; None if there is none."""
+        """Return the length in bytes of a regular file; None if there is none."""
         return self.file.stat().st_size if self.file.is_file() else None
 
 
@@ -151,17 +151,17 @@ class MadeFolder(MadeFile):
 
     @property
     def is_folder(self) -> bool:
-        """It is one."""
+        """Always true."""
         return True
 
     def content(self) -> str:
-        """What tells the content: the names of all files in it, and their sha256."""
+        """Return what identifies the content: the names of all files in it, and their sha256."""
         return files.text_hash(
             "\n".join(f"{path.relative_to(self.file)} {files.file_hash(path)}" for path in self._files())
         )
 
     def _size(self) -> int | None:
-        """Length in bytes of all files in it; None if there is no folder."""
+        """Return the length in bytes of all files in it; None if there is no folder."""
         return sum(path.stat().st_size for path in self._files()) if self.file.is_dir() else None
 
     def _files(self) -> list[Path]:
@@ -169,9 +169,9 @@ class MadeFolder(MadeFile):
 
 
 class MadeProduct(MadeFile):
-    """A product in the data folder: a zip, or a folder, whichever its maker has put in place; each has its own record.
+    """A product in the data folder, either a zip or a folder, whichever its maker has made; each has its own record.
 
-    Once it has gone, it is what there is a record of.
+    After the product has been removed, the form that has a record counts.
     """
 
     def __init__(self, zipped: str, folder: str, maker: Maker) -> None:
@@ -180,14 +180,14 @@ class MadeProduct(MadeFile):
 
     @property
     def form(self) -> MadeFile:
-        """The one of the two that is there."""
+        """The existing one of the two."""
         zipped, folder = self._forms
         gone = not zipped.file.exists() and folder.recorded()
         return folder if folder.file.is_dir() or gone else zipped
 
     @property
     def file(self) -> Path:
-        """Where the product is, or will be."""
+        """The path of the product."""
         return self.form.file
 
     @property
@@ -196,7 +196,7 @@ class MadeProduct(MadeFile):
         return self.form.is_folder
 
     def content(self) -> str:
-        """What tells the content."""
+        """Return what identifies the content."""
         return self.form.content()
 
     def _size(self) -> int | None:
@@ -212,9 +212,9 @@ class MadeProduct(MadeFile):
 
 
 def withdraw_damaged(error: DamagedFile) -> luigi.Task | None:
-    """Take the record of a damaged file away; gives the task that makes it again, None if that has not helped before.
+    """Remove the record of a damaged file; return the task that makes it again, or None if that has not helped before.
 
-    What is not a result of the pipeline is nobody's to make again.
+    Files that are not results of the pipeline are not made again.
     """
     try:
         relative = str(error.file.relative_to(config.data_dir()))

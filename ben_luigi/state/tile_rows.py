@@ -1,6 +1,6 @@
 """Luigi targets that are the rows of one tile in one table, with a marker that is committed together with them.
 
-Rows and marker are written by `stages/task.py` alone.
+Only `stages/task.py` writes rows and marker.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class TileRows(PostgresTarget):
     marker_table = schema.MARKER.name
 
     def __init__(self, table: sa.Table, tile: str, maker: Maker) -> None:
-        # Not PostgresTarget's own constructor: the address of our own server is known only once it has been started.
+        # PostgresTarget's constructor is not called: it needs the address, which is known once our server runs.
         self.table = table.name
         self.update_id = f"{maker.task_family}({tile})"
         self._table = table
@@ -44,31 +44,31 @@ class TileRows(PostgresTarget):
         self._written: tuple[int, str] | None = None
 
     def __getattr__(self, name: str) -> Any:
-        """The address of the database: `host`, `port`, `user`, `database`; its password nobody is shown."""
+        """Return the address of the database: `host`, `port`, `user`, `database`; the password is not available."""
         if name in Address.__dataclass_fields__:
             return getattr(database.address(), name)
         raise AttributeError(name)
 
     def connect(self) -> Any:
-        """A connection of its own, as Luigi's, to be closed by the caller."""
+        """Return a separate connection, as Luigi expects, which the caller closes."""
         return database.connect()
 
     def exists(self, connection: Any = None) -> bool:
-        """Whether the rows are there, made from what is asked for now; as `connection` sees it, if one is given."""
+        """Return whether the rows exist and were made from what is asked for now, as `connection` sees it, if given."""
         marker = marker_of(connection, self._task, self._tile) if connection else self._seen()
         return marker is not None and json.loads(marker.made_from) == self._maker.fingerprint()
 
     def is_recorded(self) -> bool:
-        """The same: rows do not go without their marker."""
+        """Return the same: rows are never deleted without their marker."""
         return self.exists()
 
     def digest(self) -> str:
-        """Digest of the rows, as recorded; empty if there are none."""
+        """Return the recorded digest of the rows; empty if there are none."""
         marker = self._seen()
         return marker.digest if marker else ""
 
     def recorded(self) -> dict[str, Any]:
-        """What the marker says; nothing if there is none."""
+        """Return the content of the marker; empty if there is none."""
         marker = self._seen()
         return {} if marker is None else {"digest": marker.digest, "made_with": json.loads(marker.made_with)}
 
@@ -82,7 +82,7 @@ class TileRows(PostgresTarget):
             raise BadTable(
                 f"{self._tile}: rows of {self._task}",
                 expected="a marker in the transaction that writes the rows",
-                found="a marker alone, which would lie",
+                found="a marker without rows",
                 remedy="call replace(), which writes both",
             )
         with connection.cursor() as cursor:
@@ -91,9 +91,10 @@ class TileRows(PostgresTarget):
             )
 
     def replace(self, rows: pd.DataFrame) -> None:
-        """Put `rows` in the place of the tile's rows, and mark them as made, in one transaction.
+        """Replace the tile's rows with `rows`, and mark them as made, in one transaction.
 
-        BadTable, or BadAlignment for pairs, if the rows break a key or a check of the table; nothing has changed then.
+        Raise BadTable, or BadAlignment for pairs, if the rows violate a key or a check of the table; then nothing has
+        changed.
         """
         self._check_keys(rows)
         try:
@@ -123,7 +124,7 @@ class TileRows(PostgresTarget):
             )
 
     def _check_pairs(self, rows: pd.DataFrame) -> None:
-        """BadAlignment if another patch, of this tile or another, has the v1 name of one of `rows`."""
+        """Raise BadAlignment if another patch, of this tile or another, has the v1 name of one of `rows`."""
         others = database.query(
             "SELECT v1_name, patch_id AS other, tile FROM alignment JOIN patch USING (patch_id) "
             "WHERE v1_name = ANY(%(names)s) ORDER BY v1_name",
@@ -134,16 +135,18 @@ class TileRows(PostgresTarget):
         if len(both):
             raise BadAlignment(
                 self._tile,
-                expected="one patch a v1 name",
+                expected="one patch per v1 name",
                 found=some(
                     f"{row.v1_name} = {row.patch_id} of {self._tile} and {row.other} of {row.tile}"
                     for row in both.itertuples()
                 ),
-                remedy="look for tiles of one square and season listed twice, or doubled rows in the v1 geometry files",
+        """Load the rows and return their digest; later rows go to a second table first, to be compared."""
             )
 
     def _load(self, cursor: psycopg2.extensions.cursor, rows: pd.DataFrame) -> str:
-        """The first rows of a tile go straight in; later ones beside it, to be compared. Gives their digest."""
+        """Load the rows and return their digest: the first ones directly, later ones into a second table, to be
+        compared.
+        """
         cursor.execute(f"SELECT EXISTS (SELECT FROM {self.table} t WHERE {self._belongs()})", (self._tile,))
         found = cursor.fetchone()
         if not (found and found[0]):
@@ -156,14 +159,16 @@ class TileRows(PostgresTarget):
         return digest
 
     def _apply(self, cursor: psycopg2.extensions.cursor, columns: Sequence[str]) -> None:
-        """Rows that have gone are deleted, the others inserted or updated, so that rows that refer to them may stay."""
+        """Delete rows that are gone, and insert or update the others, so that rows referring to unchanged ones can
+        stay.
+        """
         keys = [column.name for column in self._table.primary_key.columns]
         same = " AND ".join(f"i.{key} = t.{key}" for key in keys)
         cursor.execute(
             f"DELETE FROM {self.table} t WHERE {self._belongs()} AND NOT EXISTS (SELECT FROM incoming i WHERE {same})",
             (self._tile,),
         )
-        if cursor.rowcount:  # and with them what referred to them: the tasks that wrote it have to write it again
+        if cursor.rowcount:  # rows referring to them are deleted too, and their tasks have to write them again
             behind = sorted(schema.written_behind(self._table) - {self._task})
             cursor.execute("DELETE FROM marker WHERE tile IN (%s, '') AND task = ANY(%s)", (self._tile, behind))
         listed = ", ".join(f'"{column}"' for column in columns)
@@ -183,7 +188,7 @@ class TileRows(PostgresTarget):
 
 
 class WholeTable(TileRows):
-    """All rows of a table that is about all tiles together, written by one task; its marker has no tile."""
+    """All rows of a table that covers all tiles, written by one task; its marker has no tile."""
 
     def __init__(self, table: sa.Table, maker: Maker) -> None:
         super().__init__(table, "", maker)

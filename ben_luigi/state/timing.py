@@ -1,4 +1,4 @@
-"""How long each task took: a line in `times/<host>.jsonl`, for the report."""
+"""Record how long each task took: one line in `times/<host>.jsonl`, for the report."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from ben_luigi import config
 
 
 def folder() -> Path:
-    """Where the times are."""
+    """Return the folder of the recorded times."""
     return config.data_dir() / "times"
 
 
 def note(task: luigi.Task, seconds: float) -> None:
-    """Note that a task has just ended; nothing fails for want of it. One write a line, so that lines stay whole."""
+    """Record that a task has just ended; a failure to do so is ignored.
+
+    Each line is written by one call, so that it stays whole.
+    """
     record = {"task": str(task), "family": task.task_family, "began": time.time() - seconds, "seconds": seconds}
     line = json.dumps({name: round(text, 3) if isinstance(text, float) else text for name, text in record.items()})
     path = folder() / f"{socket.gethostname()}.jsonl"

@@ -1,8 +1,9 @@
-"""What surrounds each task while it runs: it ends with its worker, and nobody else makes its result, on whatever host.
+"""Surround each running task: it ends with its worker, and no other process makes its result, on any host.
 
-Luigi's scheduler gives a task to one worker. But two runs with a scheduler of their own may share a data folder, and a
-worker that has lost its connection is taken for dead while it goes on. So who makes a result holds a lock, and who had
-to wait for it finds the result there. The lock is the database's, and goes with the connection of a process that dies.
+Luigi's scheduler gives a task to one worker. But two runs with schedulers of their own may share a data folder, and a
+worker that has lost its connection counts as dead while it goes on. So the process that makes a result holds a lock,
+and one that had to wait for it finds the result there. The lock is the database's, and is released with the connection
+of a process that dies.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ class Turn:
         self._task = process.task
 
     def __enter__(self) -> None:
-        """Be seen in the data folder, and end with the worker."""
+        """Enter the data folder, and end with the worker."""
         _end_with_parent()
         waiting.at_work_on(str(self._task))
         occupancy.enter(config.data_dir())
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is left to do."""
+        """Do nothing: the locks are released with the process."""
 
 
 def _end_with_parent() -> None:
-    """Have the kernel send SIGTERM to this task's process when its worker dies, so that it is undone."""
+    """Have the kernel send SIGTERM to this task's process when its worker dies, so that it cleans up."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -57,9 +58,9 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def alone_with(task_id: str) -> Iterator[None]:
-    """Hold the lock of a task, waiting until it is free.
+    """Hold the lock of a task, after waiting until it is free.
 
-    Without a database there is no lock, and the work may still be possible; if it is not, it says so itself.
+    Without a database there is no lock, and the work may still be possible; if it is not, it raises its own error.
     """
     with ExitStack() as stack:
         with suppress(DatabaseError):

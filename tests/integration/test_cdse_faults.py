@@ -116,7 +116,7 @@ DOWNLOAD = [
     Case("download", "chunked and cut", 1, 2, says="IncompleteRead|ended|ProtocolError"),
     Case("download", "reset", 1, 2, says="ConnectionReset|Connection reset"),
     Case("download", "stall", 1, 2, says="[Tt]imed out"),
-    Case("download", "crawl", 1, 2, says="a crawl of [0-9]+ bytes a second"),
+    Case("download", "crawl", 1, 2, says="a crawl of [0-9]+ bytes per second"),
     Case("download", "crawl", ALWAYS, 3, LOST, "a crawl of", keeps=True),
     # whether a part can be gone on with
     Case("download", "range ignored", 1, 2, first="short", says="IncompleteRead"),

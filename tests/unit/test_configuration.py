@@ -87,7 +87,7 @@ def test_another_encoding_is_named_and_the_rest_is_read(
         ("folder", f"{NAMED}: found a folder at folder; allowed: a configuration file"),
         ("$NO_HOME/own.cfg", f"{NAMED}: $NO_HOME/own.cfg: "
          "found no variable NO_HOME in the environment; allowed: variables that are set"),
-        ("large", "large: found 1,048,577 bytes, where there are 1,048,576 at most; allowed: a configuration file"),
+        ("large", "large: found 1,048,577 bytes, where at most 1,048,576 are allowed; allowed: a configuration file"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_none_is_named(

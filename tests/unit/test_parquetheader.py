@@ -94,7 +94,7 @@ def test_pages_are_not_believed_to_be_as_few_as_the_footer_says(tmp_path: Path) 
     content = path.read_bytes()
     assert len(content) < 2**16
     assert size_of(path, ["a"]).needed_bytes > 2**26
-    with pytest.raises(ValueError, match=r"67,1.* bytes when decoded, where there are 10,000,000 at most"):
+    with pytest.raises(ValueError, match=r"67,1.* bytes when decoded, where at most 10,000,000 are allowed"):
         read_parquet(path, most_bytes=10**7)
 
 

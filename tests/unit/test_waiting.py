@@ -51,7 +51,7 @@ def test_it_is_said_after_ten_seconds_and_then_each_minute(
         waiting.wait_for(lambda: True, "nothing", list)
     assert said_at == [10, 70, 130, 190]
     assert caplog.messages[1] == (
-        "waiting for the turn of X, 0:01:10 by now; it is with ConvertToL2A(tile=a) (process 7 on elsewhere), and Bob"
+        "waiting for the turn of X for 0:01:10; it is held by ConvertToL2A(tile=a) (process 7 on elsewhere), and Bob"
     )
 
 

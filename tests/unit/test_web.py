@@ -60,7 +60,7 @@ def test_a_head_has_a_deadline(dripping: str, way: str) -> None:
     with network.session(head_s=0.3) as session:
         session.trust_env = False
         session.proxies = {way: dripping} if way else {}
-        with pytest.raises(requests.RequestException, match=r"no whole head of an answer within 0.3 s|timed out"):
+        with pytest.raises(requests.RequestException, match=r"no complete head of an answer within 0.3 s|timed out"):
             session.get(f"{way}://example.invalid/" if way else dripping, timeout=(5, 60))
 
 

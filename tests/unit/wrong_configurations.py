@@ -78,7 +78,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "tiles": (
         "[dataset]\ntiles = 33UUP_20170613, 33UUP, 33IUP_20170613, 33UUP_20171301",
-        ["2: [dataset] tiles: found '33UUP', '33IUP_20170613', '33UUP_20171301'; allowed: keys as 33UUP_20170613"],
+        ["2: [dataset] tiles: found '33UUP', '33IUP_20170613', '33UUP_20171301'; allowed: keys such as 33UUP_20170613"],
     ),
     "season": (
         "[subset]\nseasons = spring, sumer",
@@ -150,7 +150,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "home": (
         "[inputs]\nl1c_dir = ~nobody_at_all/l1c",
-        ["2: [inputs] l1c_dir: found ~nobody_at_all, a home that is not known; allowed: a path"],
+        ["2: [inputs] l1c_dir: found ~nobody_at_all, which is the home of an unknown user; allowed: a path"],
     ),
     "folder": (
         "[dataset]\ndata_dir = own.cfg/data",

@@ -1,4 +1,4 @@
-"""User name and password for CDSE: from the environment, from a netrc-style file, or typed in at a terminal."""
+"""Find user name and password for CDSE: in the environment, in a netrc-style file, or typed in at a terminal."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Credentials:
 
 
 def find_credentials(environment: Mapping[str, str], file: Path, host: str) -> Credentials:
-    """Credentials from CDSE_USER and CDSE_PASSWORD, else the entry of `host` in `file`, else a prompt on a terminal.
+    """Return credentials from CDSE_USER and CDSE_PASSWORD, else the entry of `host` in `file`, else from the terminal.
 
-    Raises CredentialsError if none has them, or if others than its owner can read `file`.
+    Raise CredentialsError if there are none, or if others than its owner can read `file`.
     """
     found = given_credentials(environment, file, host)
     if found is None and has_terminal():
@@ -43,7 +43,7 @@ def find_credentials(environment: Mapping[str, str], file: Path, host: str) -> C
 
 
 def given_credentials(environment: Mapping[str, str], file: Path, host: str) -> Credentials | None:
-    """What the environment or the file gives, without asking anybody."""
+    """Return the credentials in the environment or the file, without asking the user."""
     if environment.get(USER) and environment.get(PASSWORD):
         return Credentials(environment[USER], environment[PASSWORD])
     return _from_file(file, host) if file.is_file() else None
@@ -60,20 +60,20 @@ def _from_file(file: Path, host: str) -> Credentials | None:
     try:
         entry = netrc.netrc(str(file)).hosts.get(host)
     except (netrc.NetrcParseError, UnicodeDecodeError, PermissionError):
-        # The parser's own message may quote the password.
+        # The parser's message may quote the password, so it is not shown.
         raise CredentialsError(
             str(file),
             expected=f"lines 'machine {host} login NAME password PASSWORD'",
             found="something else",
-            remedy="mend that line, which is not shown here",
+            remedy="correct that line, which is not shown here",
         ) from None
     return Credentials(entry[0], entry[2]) if entry and entry[0] and entry[2] else None
 
 
 def has_terminal() -> bool:
-    """Whether there is somebody to ask: a terminal, and this process in its foreground.
+    """Return whether the user can be asked: there is a terminal, and this process is in its foreground.
 
-    Workers have no standard input, but the terminal is there for them too. In the background asking would stop them.
+    Workers have no standard input, but they have the terminal. A process in the background would be stopped by asking.
     """
     try:
         terminal = os.open(_TERMINAL, os.O_RDWR)
@@ -88,7 +88,7 @@ def has_terminal() -> bool:
 
 
 def ask_code() -> str:
-    """The code of the second factor, typed in at the terminal; "" if nobody does."""
+    """Return the code of the second factor, typed in at the terminal; empty if there is none."""
     try:
         return getpass.getpass("CDSE two-factor code: ").strip()
     except EOFError:
@@ -96,7 +96,7 @@ def ask_code() -> str:
 
 
 def _typed_in(host: str) -> Credentials | None:
-    """What is typed in at the terminal, whatever standard input and output are; None if nothing is."""
+    """Return what is typed in at the terminal, whatever standard input and output are; None if nothing is."""
     with _TERMINAL.open("w", encoding="utf-8") as shown, _TERMINAL.open(encoding="utf-8") as typed:
         print(f"CDSE user name (for {host}): ", end="", file=shown, flush=True)
         user = typed.readline().strip()

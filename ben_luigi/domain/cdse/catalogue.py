@@ -1,4 +1,4 @@
-"""The OData catalogue: products by name, in pages, deleted products, reprocessed ones. It needs no login."""
+"""Query the OData catalogue: products by name, in pages, deleted products, reprocessed ones. It needs no login."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def is_id(text: str) -> bool:
-    """Whether `text` is a UUID in lower case, as product ids are."""
+    """Return whether `text` is a UUID in lower case, as product ids are."""
     return _ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)
 class CatalogueProduct:
-    """A product as the catalogue states it. `length_bytes` None and a missing checksum mean unknown."""
+    """A product as the catalogue describes it. `length_bytes` None and a missing checksum mean unknown."""
 
     id: str
     name: str
@@ -44,7 +44,7 @@ class CatalogueProduct:
 
     @classmethod
     def parse(cls, record: object) -> CatalogueProduct:
-        """Read one OData record. TransientError if it is no product; what is doubtful in it counts as unknown."""
+        """Read one OData record. Raise TransientError if it is not a product; doubtful values count as unknown."""
         fields = record if isinstance(record, dict) else {}
         key, name, length = str(fields.get("Id")).lower(), fields.get("Name"), fields.get("ContentLength")
         if not is_id(key) or not isinstance(name, str):
@@ -54,7 +54,7 @@ class CatalogueProduct:
             id=key,
             name=name,
             online=fields.get("Online") is not False,
-            # 0 occurs on online products, and means unknown.
+            # CDSE states 0 for some products that are online; it means unknown.
             length_bytes=length if type(length) is int and 0 < length <= PRODUCT_BYTES else None,
             checksums=dict(_checksums(fields.get("Checksum"))),
             published=_time(fields.get("PublicationDate")),
@@ -79,7 +79,7 @@ def _time(text: object) -> datetime:
 
 
 def parse_page(body: bytes) -> tuple[list[CatalogueProduct], str]:
-    """Products of one page of an answer, and the address of the next page or "". Raises TransientError."""
+    """Return the products of one page, and the address of the next page or "". Raise TransientError."""
     try:
         page = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -93,12 +93,12 @@ def parse_page(body: bytes) -> tuple[list[CatalogueProduct], str]:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Questions to the catalogue of one service. All of them raise CdseError."""
+    """Queries to the catalogue of one service. All of them raise CdseError."""
 
     client: Client
 
     def by_names(self, names: Iterable[str]) -> list[CatalogueProduct]:
-        """Products that bear one of `names`, in one request for 200 names; unknown names are left out."""
+        """Return products with one of `names`, by one request per 200 names; unknown names are left out."""
         wanted = list(names)
         url = f"{self._base}/Products/OData.CSC.FilterList?$top={_PAGE}"
         found = []
@@ -108,11 +108,11 @@ class Catalogue:
         return [product for product in found if product.name in set(wanted)]
 
     def by_name(self, name: str) -> list[CatalogueProduct]:
-        """Products with exactly this name."""
+        """Return products with exactly this name."""
         return self._exactly(name, "Products")
 
     def deleted(self, name: str) -> list[CatalogueProduct]:
-        """Deleted products with exactly this name; `deleted` says when and why."""
+        """Return deleted products with exactly this name; `deleted` says when and why."""
         return self._exactly(name, "DeletedProducts")
 
     def _exactly(self, name: str, entity: str) -> list[CatalogueProduct]:
@@ -120,7 +120,7 @@ class Catalogue:
         return [product for product in products if product.name == name]
 
     def reprocessed(self, name: ProductName) -> list[CatalogueProduct]:
-        """Online products of the same datatake and tile, of baseline 05.00 and later; the latest baseline first."""
+        """Return online products of the same datatake and tile, of baseline 05.00 and later, latest baseline first."""
         start = f"{name.mission}_MSI{name.level}_{name.sensing}_"
         query = f"Collection/Name eq 'SENTINEL-2' and startswith(Name,'{start}') and contains(Name,'_T{name.mgrs}_')"
         found = []
@@ -139,7 +139,7 @@ class Catalogue:
         return self.client.service.catalogue_url
 
     def _pages(self, method: str, url: str, **what: Any) -> list[CatalogueProduct]:
-        """All pages of an answer: to the last, or to the first that brings nothing new."""
+        """Return all pages of an answer, up to the last, or to the first without anything new."""
         found: dict[str, CatalogueProduct] = {}
         for _ in range(_MOST_PAGES):
             products, following = self._page(method, url, what)
@@ -147,7 +147,7 @@ class Catalogue:
             found.update((product.id, product) for product in new)
             if not following or not new:
                 return list(found.values())
-            # The next page's address has the query in it; a POST needs its body again.
+            # The address of the next page contains the query; a POST needs its body again.
             url, what = following, {key: value for key, value in what.items() if key != "params"}
         raise TransientError(plain(url), expected=f"at most {_MOST_PAGES} pages", found="more")
 

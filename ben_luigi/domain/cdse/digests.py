@@ -1,4 +1,4 @@
-"""Hashes of a stream, taken while it passes: of the whole, and of the members of the zip that it is."""
+"""Hash a stream while it passes: the whole of it, and the members of the zip that it is."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAKERS: dict[str, Callable[[], Any]] = {
 
 
 def available(algorithm: str) -> bool:
-    """Whether a checksum of the catalogue can be computed: BLAKE3 needs the Python package of that name."""
+    """Return whether a checksum of the catalogue can be computed: BLAKE3 needs the Python package of that name."""
     return algorithm in _MAKERS and (algorithm != "BLAKE3" or importlib.util.find_spec("blake3") is not None)
 
 
@@ -51,10 +51,10 @@ class Digests:
         self._fan_out.close()
 
     def update(self, chunk: bytes) -> None:
-        """Take in the next bytes; waits if the hashing lags behind."""
+        """Take the next bytes; wait if the hashing lags behind."""
         self._fan_out.put(chunk)
 
     def hexdigest(self, algorithm: str) -> str:
-        """Hash of what was taken in; to be asked after the `with` block."""
+        """Return the hash of all bytes; call this after the `with` block."""
         self._fan_out.finish()
         return str(self._hashes[algorithm].hexdigest())

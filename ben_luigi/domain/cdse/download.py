@@ -1,8 +1,8 @@
-"""Download of an L1C product: streamed to a part file beside the target, resumed, verified whole, renamed.
+"""Download an L1C product: streamed to a partial file beside the target, resumed, verified, renamed.
 
-The part file outlives the process, and a later try goes on where it ends, if the server's answer proves that it can:
-the range fits, the length is the same, and its first bytes are those that the part ends with. Whatever came together in
-this way counts only when all of it has been verified.
+The partial file outlives the process. A later attempt continues at its end if the server's answer proves that it can:
+the range fits, the length is the same, and its first bytes equal the end of the partial file. A product that was put
+together in this way counts only once all of it has been verified.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES, UnreadablePro
 _log = logging.getLogger(__name__)
 _OVERLAP_BYTES = 2**16
 USUAL_BYTES = 10**9
-"""What an L1C zip is taken to have while the catalogue does not say."""
+"""The assumed size of an L1C zip while the catalogue does not state it."""
 _ZIP_START = b"PK\3\4"
 _BY_CATALOGUE = "the ContentLength of the catalogue"
 _WRONG_LENGTH = (
@@ -55,12 +55,12 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 PATIENCE = Patience(tries=3, first_pause_s=30)
-"""Three tries, half a minute and a minute apart."""
+"""Three attempts, with pauses of half a minute and a minute."""
 
 
 @dataclass(frozen=True)
 class DownloadReport:
-    """What was downloaded, after how many tries (0: it was there), and how far it could be verified."""
+    """What was downloaded, after how many attempts (0: it was there), and how far it could be verified."""
 
     id: str
     name: str
@@ -73,12 +73,12 @@ class DownloadReport:
 
 @dataclass
 class Download:
-    """A product on its way to `target`.
+    """A product to be downloaded to `target`.
 
-    What happens at each failed try is appended to the text file `err`, which goes when the product has come.
+    Each failed attempt is appended to the text file `err`, which is removed when the product has arrived.
     `rate_bytes_s` limits this download; `keep_free_bytes` stay free on the disk. `starting` is called with the number
-    of a try before it begins, `progress` with the bytes that are there, and the bytes expected (None: unknown),
-    `failed` with the error of a try for which the account and our own disk are not to blame.
+    of an attempt before it begins, `progress` with the bytes received and expected (None: unknown), `failed` with the
+    error of an attempt unless the account or our own disk caused it.
     """
 
     product: CatalogueProduct
@@ -98,7 +98,7 @@ class Download:
     _refused: set[str] = field(default_factory=set, init=False)
 
     def run(self) -> DownloadReport:
-        """Fetch and verify, unless it is there already. CdseError or NoRoomError when tries are used up, or useless."""
+        """Fetch and verify the product, unless it exists. Raise CdseError once attempts are used up, or cannot help."""
         self._total_bytes, self._total_from = self.product.length_bytes, _BY_CATALOGUE
         try:
             report = again(self.patience, self._try, self._failed)
@@ -112,10 +112,10 @@ class Download:
         return report
 
     def _forget_failures(self, err: Path) -> None:
-        """Remove what was told of failed tries, also those under an id that the product had before."""
+        """Remove the records of failed attempts, also those under a former id of the product."""
         err.unlink(missing_ok=True)
         for other in err.parent.glob("*.err"):
-            with suppress(FileNotFoundError):  # other workers remove theirs meanwhile
+            with suppress(FileNotFoundError):  # another worker may have removed it
                 if f"  {self.product.name}  " in other.read_text(encoding="utf-8", errors="replace"):
                     other.unlink()
 
@@ -129,7 +129,7 @@ class Download:
         )
 
     def _failed(self, error: CdseError | NoRoomError, pause_s: float | None) -> None:
-        """Say in one line what happened, in the log and in the file for CDSE support."""
+        """Write one line about the failure to the log and to the file for CDSE support."""
         then = "given up" if pause_s is None else f"next try in {pause_s:.0f} s"
         told = one_line(f"try {self._number} of {self.patience.tries}: {error}")
         _log.warning("tile %s, %s; %s", self._tile, told, then)
@@ -160,7 +160,7 @@ class Download:
             raise TransientError(self.target, expected="a disk that writes and reads", found=str(error)) from error
 
     def _already_there(self) -> DownloadReport | None:
-        """The report on a target that is whole: a process may have ended between the rename and its caller's note."""
+        """Return the report on a complete target: a process may have ended between the rename and its record."""
         with self.target.open("rb") as file, self._digests() as digests:
             for chunk in partial_file.read(file, self.target.stat().st_size):
                 digests.update(chunk)
@@ -181,7 +181,7 @@ class Download:
         return self.target.with_name(f"{self.target.name}.{self.product.id}.part")
 
     def _fetch(self, partial: IO[bytes]) -> DownloadReport:
-        """Go on with the part if the server lets us, else begin anew; verify and rename it."""
+        """Continue the partial file if the server permits it, else start again; verify and rename it."""
         resume_at = partial.seek(0, os.SEEK_END) - _OVERLAP_BYTES
         for start in [resume_at, 0] if resume_at > 0 else [0]:
             with self._request(start) as response:
@@ -195,7 +195,7 @@ class Download:
         raise TransientError(self._subject, expected="the whole product", found="a part of it")
 
     def _request(self, start: int) -> requests.Response:
-        """The answer to a request for the bytes from `start` on, with a new token if the server wants one."""
+        """Request the bytes from `start` on, with a new token if the server wants one."""
         token = self.tokens.get()
         response = self._get(start, token)
         if response.status_code == requests.codes.unauthorized:
@@ -217,7 +217,10 @@ class Download:
         return self.client.open("GET", self._url, headers=headers)
 
     def _beginning(self, response: requests.Response, partial: IO[bytes], start: int) -> Iterator[bytes] | None:
-        """The body, if it is a zip from its start, or goes on with the part; None if it must be asked for anew."""
+        """Return the body, if it is a zip from its start, or continues the partial file.
+
+        None if a new request is needed.
+        """
         chunks = self.client.chunks(response)
         if response.status_code == requests.codes.ok:
             head = _head(chunks, len(_ZIP_START))
@@ -239,7 +242,7 @@ class Download:
         return chain([head], chunks)
 
     def _check_length(self, response: requests.Response) -> None:
-        """Keep the length that the server states; TransientError if the catalogue says otherwise."""
+        """Keep the length that the server states. Raise TransientError if the catalogue states another one."""
         stated = response.headers.get("Content-Length", "")
         if not _LENGTH.fullmatch(stated):
             return
@@ -252,7 +255,7 @@ class Download:
         self._total_bytes, self._total_from = int(stated), "the Content-Length of the answer"
 
     def _receive(self, chunks: Iterator[bytes], partial: IO[bytes], start: int, digests: Digests) -> None:
-        """Write the body to the part from `start` on, with all of the part hashed in passing."""
+        """Write the body to the partial file from `start` on, hashing all of the file in passing."""
         partial.seek(0)
         for chunk in partial_file.read(partial, start):
             digests.update(chunk)
@@ -282,7 +285,7 @@ class Download:
         return Digests(["SHA256", *self._checksum])
 
     def _publish(self, partial: IO[bytes], digests: Digests) -> DownloadReport:
-        """Give a part that is whole its final name. What is not is thrown away, and the second time for good."""
+        """Rename a complete partial file to its target. Remove a damaged one; the second time, give up on it."""
         partial.flush()
         sha256 = digests.hexdigest("SHA256")
         try:
@@ -300,13 +303,13 @@ class Download:
             ) from error
         os.fsync(partial.fileno())
         self._partial_path.rename(self.target)
-        for stale in self.target.parent.glob(f"{self.target.name}.*.part"):  # of an id that the product had before
+        for stale in self.target.parent.glob(f"{self.target.name}.*.part"):  # of a former id of the product
             stale.unlink(missing_ok=True)
         sync(self.target.parent)
         return report
 
     def _verified(self, path: Path, digests: Digests, tries: int) -> DownloadReport:
-        """Compare a whole file with the catalogue and its own manifest. Raises TransientError or BadProduct."""
+        """Compare a complete file with the catalogue and its own manifest. Raise TransientError or BadProduct."""
         product, length, by, not_by = self.product, path.stat().st_size, [], []
         if product.length_bytes is None:
             not_by.append("length: the catalogue has none")
@@ -326,7 +329,7 @@ class Download:
         try:
             checked = l1c.verify(path, ProductName.parse(product.name), digests.members.taken)
         except UnreadableProduct as error:
-            raise OSError(error.found) from error  # the disk is to blame, and not what has come
+            raise OSError(error.found) from error  # caused by the disk, not by the download
         if checked.unlisted:
             not_by.append(f"members without a checksum in the manifest: {some(checked.unlisted)}")
         if checked.left_out:
@@ -337,7 +340,7 @@ class Download:
 
     @property
     def _checksum(self) -> list[str]:
-        """The checksum of the catalogue that is compared: the strongest that can be computed, if there is one."""
+        """Return the catalogue's checksum to compare: the strongest that can be computed, if there is one."""
         return [name for name in ("BLAKE3", "MD5") if name in self.product.checksums and available(name)][:1]
 
     @property
@@ -354,7 +357,7 @@ class Download:
 
 
 def _head(chunks: Iterator[bytes], length: int) -> bytes:
-    """The first `length` bytes of a stream at least, or all of it."""
+    """Return at least the first `length` bytes of a stream, or all of it."""
     head = bytearray()
     for chunk in chunks:
         head += chunk

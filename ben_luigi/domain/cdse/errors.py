@@ -27,7 +27,7 @@ _MAY_PASS = {404, 408, 409, 425}
 
 
 class TransientError(CdseError):
-    """A failure that may pass. `retry_after_s` is what the server asked for, in seconds, if it did."""
+    """A failure that may pass. `retry_after_s` is the wait that the server asked for, in seconds, if any."""
 
     retry_after_s: float | None = None
 
@@ -37,25 +37,25 @@ class RateLimitError(TransientError):
 
 
 class PermanentError(CdseError):
-    """A refusal that stays the same however often one asks."""
+    """A refusal that stays the same however often a request is repeated."""
 
 
 class CredentialsError(PermanentError):
-    """CDSE does not accept the user name, password or two-factor code, or does not let the account in."""
+    """CDSE does not accept the user name, password or two-factor code, or does not admit the account."""
 
 
 BLAMELESS = (RateLimitError, CredentialsError, NoRoomError)
-"""Errors that a product is not to blame for: another one would have met them too."""
+"""Errors that do not depend on the product: any other one would have met them too."""
 
 
 class RestingError(PermanentError):
-    """A tile has had its tries, and rests until its cool-down is over."""
+    """A tile has used up its attempts, and rests until its cool-down is over."""
 
 
 def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes, *, section: str = "cdse") -> CdseError:
-    """The error that an HTTP answer other than the expected one stands for; `section` of the options sets limits.
+    """Return the error for an HTTP answer other than the expected one; `section` names the options that set limits.
 
-    404 may pass: the catalogue is reported to give it now and then for what exists.
+    404 may pass: the catalogue is reported to return it occasionally for products that exist.
     """
     found = describe(status, headers, body)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -73,7 +73,7 @@ def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes, 
 
 
 def describe(status: int, headers: Mapping[str, str], body: bytes) -> str:
-    """An HTTP answer in one line: status, type, the request ids that support asks for, and how its body begins."""
+    """Describe an HTTP answer in one line: status, type, the request ids that support needs, and its beginning."""
     phrase = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else ""
     ids = [f"{name} {headers[name]}" for name in ("trace-id", "x-request-id", "request-id") if name in headers]
     kind = headers.get("Content-Type", "no content type").split(";")[0]
@@ -81,7 +81,7 @@ def describe(status: int, headers: Mapping[str, str], body: bytes) -> str:
 
 
 def snippet(body: bytes | str, most: int = 160) -> str:
-    """The beginning of an answer's body on one line; of JSON, its code and message."""
+    """Return the beginning of an answer's body on one line; of JSON, its code and message."""
     text = body if isinstance(body, str) else body[:4096].decode("utf-8", "replace")
     try:
         answer = json.loads(text)
@@ -95,12 +95,12 @@ def snippet(body: bytes | str, most: int = 160) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` without line breaks and control characters: what others send must not forge lines of a log."""
+    """Return `text` without line breaks and control characters, since data of others must not forge lines of a log."""
     return _CONTROL.sub(" ", text).strip()
 
 
 def retry_after_s(value: str) -> float | None:
-    """Seconds that a Retry-After header asks for, as a number or a date; None for nonsense and for the past."""
+    """Return the seconds that a Retry-After header asks for, as number or date; None if it is invalid or past."""
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value[:12])

@@ -37,7 +37,7 @@ class Hosts(Protocol):
 
 @dataclass(frozen=True)
 class Service:
-    """Where CDSE is: the base URLs of its catalogue, its token endpoint and its downloads."""
+    """The base URLs of CDSE's catalogue, token endpoint and downloads."""
 
     catalogue_url: str = "https://catalogue.dataspace.copernicus.eu/odata/v1"
     token_url: str = "https://identity.dataspace.copernicus.eu/auth/realms/CDSE/protocol/openid-connect/token"
@@ -45,11 +45,11 @@ class Service:
 
     @property
     def allowed(self) -> str:
-        """Which addresses may be asked, in words."""
+        """Return in words which addresses may be requested."""
         return "an https address under dataspace.copernicus.eu"
 
     def allows(self, url: str) -> bool:
-        """Whether `url` is one of CDSE's over https, or has scheme, host and port of a configured one."""
+        """Return whether `url` is one of CDSE's over https, or has scheme, host and port of a configured one."""
         try:
             parts = urlsplit(url)
             origin = (parts.scheme, parts.hostname, parts.port)
@@ -66,7 +66,7 @@ class Service:
 class Patience:
     """How often to try, how often to wait for a rate limit, and how long. Pauses double up to the longest, with jitter.
 
-    Below `floor_bytes_s`, measured over `floor_window_s`, an answer counts as stalled.
+    An answer below `floor_bytes_s`, measured over `floor_window_s`, counts as stalled.
     """
 
     tries: int = 5
@@ -79,15 +79,18 @@ class Patience:
     floor_window_s: float = 60
 
     def pause_s(self, number: int, asked_s: float | None = None) -> float:
-        """Seconds to wait after failure `number` (from 1); what the server asks for is obeyed up to the longest."""
+        """Return the seconds to wait after failure `number` (from 1).
+
+        The server's request is obeyed up to the longest pause.
+        """
         drawn_s = self.first_pause_s * 2.0 ** min(number - 1, 30) * random.uniform(0.5, 1.0)
         return min(self.longest_pause_s, max(drawn_s, asked_s or 0))
 
 
 def again(patience: Patience, action: Callable[[], T], failed: Callable[[TransientError, float | None], None]) -> T:
-    """Do `action` as often as `patience` allows while it raises TransientError; a rate limit does not count as a try.
+    """Call `action` as often as `patience` allows while it raises TransientError; a rate limit does not count.
 
-    `failed` is told of each failure, and the seconds until the next try: None if there is none.
+    `failed` is called with each failure, and the seconds until the next attempt: None if there is none.
     """
     tries = waits = 0
     while True:
@@ -106,7 +109,7 @@ def again(patience: Patience, action: Callable[[], T], failed: Callable[[Transie
 
 @dataclass(frozen=True)
 class Client:
-    """A session with CDSE, or with `hosts`, through the proxy of the environment if that names one."""
+    """A session with CDSE, or with `hosts`, through the proxy of the environment if there is one."""
 
     service: Service = field(default_factory=Service)
     patience: Patience = field(default_factory=Patience)
@@ -124,7 +127,7 @@ class Client:
     ) -> requests.Response:
         """Send one request, and follow redirects of a GET within the allowed hosts; the body is left to be read.
 
-        `what` is for requests: data, json, params. Raises TransientError.
+        `what` is passed to requests: data, json, params. Raise TransientError.
         """
         headers, hosts = {"Accept-Encoding": "identity", **(headers or {})}, self.hosts or self.service
         for _ in range(_REDIRECTS + 1):
@@ -141,23 +144,23 @@ class Client:
         timeouts_s = (self.patience.connect_timeout_s, self.patience.read_timeout_s)
         try:
             return self.session.request(method, url, timeout=timeouts_s, stream=True, allow_redirects=False, **what)
-        except (*_BROKEN, ValueError) as error:  # ValueError: of a Location that is no address, which requests looks at
+        except (*_BROKEN, ValueError) as error:  # ValueError: requests cannot parse a Location
             raise TransientError(f"{method} {plain(url)}", expected="an answer", found=_reason(error)) from error
 
     def chunks(self, response: requests.Response) -> Iterator[bytes]:
-        """The body as it comes; TransientError when it breaks off, stalls, or crawls below the floor."""
+        """Yield the body as it arrives. Raise TransientError if it breaks off, or is slower than the minimum speed."""
         subject = f"answer of {plain(response.url)}"
         pace = web.Pace(self.patience.floor_bytes_s, self.patience.floor_window_s)
         try:
             yield from web.chunks(response, pace)
         except web.TooSlow as error:
-            floor = f"at least {pace.floor_bytes_s:,.0f} bytes a second"
+            floor = f"at least {pace.floor_bytes_s:,.0f} bytes per second"
             raise TransientError(subject, expected=floor, found=str(error)) from error
         except _BROKEN as error:
             raise TransientError(subject, expected="the whole body", found=_reason(error)) from error
 
     def body(self, response: requests.Response) -> bytes:
-        """A small body, whole. Raises TransientError."""
+        """Return a small body. Raise TransientError."""
         body = bytearray()
         with response:
             for chunk in self.chunks(response):
@@ -169,7 +172,7 @@ class Client:
         return bytes(body)
 
     def fetch(self, method: str, url: str, **what: Any) -> bytes:
-        """The body of the 200 answer to one small request. Raises CdseError."""
+        """Return the body of the 200 answer to one small request. Raise CdseError."""
         response = self.open(method, url, **what)
         body = self.body(response)
         if response.status_code != requests.codes.ok:
@@ -178,17 +181,17 @@ class Client:
 
 
 def log_failure(error: TransientError, pause_s: float | None) -> None:
-    """Say in one line what failed, and when it is tried again."""
+    """Log in one line what failed, and when it is tried again."""
     _log.warning("%s; %s", error, "given up" if pause_s is None else f"asking again in {pause_s:.1f} s")
 
 
 def plain(url: str) -> str:
-    """`url` without its query, which may be long or hold what is not for logs, as a user's name and password."""
+    """Return `url` without its query and credentials, which may be long or secret."""
     return one_line(network.without_userinfo(url.partition("?")[0]))
 
 
 def _reason(error: BaseException) -> str:
-    """What broke, without the layers of wrapping: the innermost exception that says something."""
+    """Return the innermost exception with a message, without the layers around it."""
     while True:
         inner = getattr(error, "reason", None) or next((a for a in error.args if isinstance(a, BaseException)), None)
         if not isinstance(inner, BaseException):

@@ -1,4 +1,4 @@
-"""The part of a file that has come so far: kept over processes, written by one at a time."""
+"""Keep the part of a file that has arrived so far, over processes, written by one process at a time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ _CHUNK_BYTES = 2**20
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The part at `path`, new or as it is, for this process alone; one that is empty in the end is removed.
+    """Yield the partial file at `path`, new or existing, for this process only; if it is empty in the end, it is
+    removed.
 
-    Raises TransientError if another process has it.
+    Raise TransientError if another process holds it.
     """
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as partial:
         try:
             fcntl.flock(partial, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another process may have given it its final name before we got the lock.
+            # Another process may have renamed it to its final name before this one got the lock.
             ours = os.path.samestat(os.fstat(partial.fileno()), path.stat())
         except (BlockingIOError, FileNotFoundError):
             ours = False
@@ -38,7 +39,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def read(file: IO[bytes], length: int) -> Iterator[bytes]:
-    """The next `length` bytes of a file, or what there is of them."""
+    """Yield the next `length` bytes of a file, or as many as there are."""
     while length > 0 and (chunk := file.read(min(length, _CHUNK_BYTES))):
         yield chunk
         length -= len(chunk)

@@ -1,16 +1,16 @@
-"""Product names to CDSE ids: from the list of v1 patches to `bigearthnet_s2_tile_ids.csv`.
+"""Resolve product names to CDSE ids: from the list of v1 patches to `bigearthnet_s2_tile_ids.csv`.
 
-What the catalogue says of a name is its *state*; people read the table of them:
+The catalogue's answer about a name is its *state*; people read the table of them:
 
     exact       the id is the published one
     found       one id, and no published one to compare it with
     moved       same name, other id than the published one
     superseded  only a reprocessed product of the same datatake and tile (baseline 05.00 and later)
-    offline     listed, but not to be had through any API
+    offline     listed, but not available through any API
     deleted     deleted by CDSE; the note says when and why
-    gone        not in the catalogue, nor among the deleted products
+    gone        neither in the catalogue nor among the deleted products
     ambiguous   several ids, and no rule that chooses
-    unanswered  the catalogue has not answered for this name, though for others; the next run asks again
+    unanswered  no answer for this name, though for others; the next run asks again
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _UNANSWERED_IN_A_ROW = 3
 
 @dataclass(frozen=True)
 class Resolution:
-    """What the catalogue says of one product name; `product` is the one to take, or the one that cannot be had."""
+    """The catalogue's answer about one product name; `product` is the one to use, or the one that is not available."""
 
     name: ProductName
     state: str
@@ -57,7 +57,7 @@ class Resolution:
 
     @property
     def problem(self) -> CdseError | None:
-        """Why the product cannot be had; None if it can."""
+        """Return why the product is not available; None if it is."""
         if self.usable:
             return None
         remedy = {
@@ -74,9 +74,9 @@ class Resolution:
 
 
 def read_tile_names(path: Path) -> list[ProductName]:
-    """Distinct L1C product names, sorted, of a list of rows `v1 patch name,product name,URL` (CSV, no header).
+    """Return the distinct L1C product names, sorted, of rows `v1 patch name,product name,URL` (CSV, no header).
 
-    The list is plain, `.bz2` or `.gz`. Raises BadInput, naming file and line.
+    The list is plain, `.bz2` or `.gz`. Raise BadInput, naming file and line.
     """
     seen: dict[str, ProductName] = {}
     try:
@@ -114,10 +114,10 @@ def resolve(
     *,
     accept_superseded: bool = False,
 ) -> list[Resolution]:
-    """Ask the catalogue for `names`; one resolution for each, in their order.
+    """Ask the catalogue for `names`; return one resolution for each, in their order.
 
-    `published` gives the published id of a name. Raises CdseError only if the catalogue cannot be asked: where it fails
-    for single names, the others go on.
+    `published` has the published id of a name. Raise CdseError only if the catalogue does not answer at all; a failure
+    for a single name does not affect the others.
     """
     wanted, published = list(names), published or {}
     catalogue = Catalogue(client)
@@ -142,7 +142,7 @@ def _resolve_one(catalogue: Catalogue, name: ProductName, known: str, listed: li
 
 
 def _listed(catalogue: Catalogue, names: Sequence[str]) -> Mapping[str, list[CatalogueProduct]]:
-    """Products by name, as far as one question for all of them answers it."""
+    """Return products by name, as far as one query for all of them answers it."""
     listed: dict[str, list[CatalogueProduct]] = defaultdict(list)
     try:
         for product in catalogue.by_names(names):
@@ -153,7 +153,10 @@ def _listed(catalogue: Catalogue, names: Sequence[str]) -> Mapping[str, list[Cat
 
 
 def _confirmed(catalogue: Catalogue, name: str, known: str, listed: list[CatalogueProduct]) -> list[CatalogueProduct]:
-    """Products of a name. An answer that lacks the name, or its published id, counts only when it repeats."""
+    """Return products of a name.
+
+    An answer without the name, or without its published id, counts only when it repeats.
+    """
     if known in [product.id for product in listed] or (listed and not known):
         return listed
     asked = _asked_again(catalogue, lambda: [*listed, *catalogue.by_name(name)])
@@ -161,7 +164,7 @@ def _confirmed(catalogue: Catalogue, name: str, known: str, listed: list[Catalog
 
 
 def _asked_again(catalogue: Catalogue, ask: Callable[[], list[CatalogueProduct]]) -> list[CatalogueProduct]:
-    """What the catalogue answers; nothing only if it says so twice."""
+    """Return the catalogue's answer; an empty one only if it repeats."""
     if found := ask():
         return found
     time.sleep(min(_REPEAT_PAUSE_S, catalogue.client.patience.pause_s(1)))
@@ -169,7 +172,7 @@ def _asked_again(catalogue: Catalogue, ask: Callable[[], list[CatalogueProduct]]
 
 
 def _choose(name: ProductName, candidates: list[CatalogueProduct], known: str) -> Resolution:
-    """Among products of one name: the published id if it can be had, else the online one published last."""
+    """Choose among products of one name: the published id if it is available, else the online one published last."""
     others = sorted(product.id for product in candidates)
     online = [product for product in candidates if product.online]
     published = next((product for product in candidates if product.id == known), None)
@@ -190,7 +193,7 @@ def _choose(name: ProductName, candidates: list[CatalogueProduct], known: str) -
 
 
 def _missing(name: ProductName, catalogue: Catalogue) -> Resolution:
-    """Of a name without a product: reprocessed, deleted or gone."""
+    """Resolve a name without a product: reprocessed, deleted or gone."""
     deleted = _asked_again(catalogue, lambda: catalogue.deleted(str(name)))
     note = "; ".join(f"{product.id} deleted {product.deleted}".rstrip() for product in deleted)
     for product in _asked_again(catalogue, lambda: catalogue.reprocessed(name)):
@@ -199,7 +202,7 @@ def _missing(name: ProductName, catalogue: Catalogue) -> Resolution:
 
 
 def require(resolutions: Iterable[Resolution]) -> None:
-    """Raise CdseError that names each product that cannot be had, and why."""
+    """Raise CdseError naming each product that is not available, and why."""
     problems = [problem for resolution in resolutions if (problem := resolution.problem)]
     if len(problems) == 1:
         raise problems[0]
@@ -211,10 +214,10 @@ def require(resolutions: Iterable[Resolution]) -> None:
 
 
 def write_tile_ids(path: Path, resolutions: Iterable[Resolution], known: Mapping[str, str] | None = None) -> None:
-    """Publish `tile,id` of the usable resolutions, sorted by tile; BadInput if a tile or an id occurs twice.
+    """Write `tile,id` of the usable resolutions, sorted by tile. Raise BadInput for a duplicate tile or id.
 
-    The tile is the name of the product that is taken: of a superseded one, the reprocessed one's. Of a product that is
-    not usable, the id is that by which it was `known`, if it was.
+    The tile is the name of the product that is used: for a superseded one, that of the reprocessed one. For a product
+    that is not usable, the id is the `known` one, if there is one.
     """
     rows = []
     for one in resolutions:
@@ -228,7 +231,7 @@ def write_tile_ids(path: Path, resolutions: Iterable[Resolution], known: Mapping
 
 
 def read_tile_ids(path: Path) -> dict[str, str]:
-    """Id of each product name, from `bigearthnet_s2_tile_ids.csv`. Raises BadInput, naming file and line."""
+    """Return the id of each product name in `bigearthnet_s2_tile_ids.csv`. Raise BadInput, naming file and line."""
     rows: list[tuple[str, str]] = []
     try:
         for number, (name, key) in given.rows(path, _HEADER):
@@ -252,14 +255,14 @@ def _check_unique(path: Path, rows: Sequence[tuple[str, str]]) -> None:
                 path,
                 expected=f"each {word} once",
                 found=f"twice: {some(sorted(duplicates))}",
-                remedy="remove the file, and run again: it is made anew",
+                remedy="remove the file, and run again: it is made again",
             )
 
 
 def write_states(path: Path, resolutions: Iterable[Resolution], sources: Mapping[str, str] | None = None) -> None:
-    """Publish the table that people read: `tile,state,id,note,sources`, sorted by tile.
+    """Write the table for people: `tile,state,id,note,sources`, sorted by tile.
 
-    `sources` says of each name which sources have the product; where nothing is said, CDSE has it or not.
+    `sources` has, by name, which sources have the product; without an entry, CDSE has it or not.
     """
     at = sources or {}
     rows = sorted(

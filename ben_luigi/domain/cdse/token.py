@@ -1,13 +1,13 @@
-"""The access token: one session for all workers on all hosts, since CDSE bans accounts that open many.
+"""Share one access token among all workers on all hosts, since CDSE bans accounts that open many sessions.
 
-The token lives in a file that only its owner can read, in a folder that the workers share. Whoever finds it about to
-expire renews it under a lock on a file beside it; the others wait and use what they find. So no two of them refresh at
+The token is in a file that only its owner can read, in a folder that the workers share. The worker that finds it about
+to expire renews it under a lock on a file beside it; the others wait and use the result. So no two of them refresh at
 once, which could invalidate both. A password that CDSE has refused is remembered there too, as a salted hash, and not
-tried again: accounts get locked.
+tried again, since accounts get locked.
 
-The lock is flock's. On one host it goes with the process that held it, however that ends. Over hosts it takes a file
-system that passes it on, as NFS does on Linux unless it is mounted with `nolock` or `local_lock`. Where clocks differ,
-a token that has expired is refused, and renewed then.
+The lock is flock's. On one host it is released when its process ends in any way. Across hosts it needs a file system
+that passes it on, as NFS does on Linux unless it is mounted with `nolock` or `local_lock`. If clocks differ, a token
+that has expired is refused, and renewed then.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _EARLY_S = 60
 _PRESUMED_LIFE_S = 600
 _CLIENT_ID = "cdse-public"
 _ONCE = {"tries": 1, "waits": 1}
-"""A code is good for half a minute, and for one use: sent again after a pause it would pass for a wrong password."""
+"""A code is valid for half a minute, and for one use: sent again after a pause it would count as a wrong password."""
 _TOKEN = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True)
 class _State:
-    """What the file holds. Times are seconds since 1970, counted from before the request."""
+    """The content of the file. Times are seconds since 1970, taken before the request."""
 
     salt: str = field(default_factory=lambda: secrets.token_hex(16))
     account: str = ""
@@ -66,7 +66,7 @@ class _State:
 class Tokens:
     """Access tokens of one account, kept in `folder`, which all workers share.
 
-    `ask_totp` is called for the code of accounts with two factors; it may return "" if there is nobody to ask.
+    `ask_totp` is called for the code of accounts with two factors; it returns "" if there is nobody to ask.
     """
 
     def __init__(
@@ -79,12 +79,12 @@ class Tokens:
         self._hashes: dict[str, str] = {}
 
     def get(self) -> str:
-        """A token that is good for a minute at least, if tokens live that long. Raises CdseError."""
+        """Return a token that is valid for at least a minute, if tokens live that long. Raise CdseError."""
         state = self._read()
         return state.access_token if state.usable() else self._obtain()
 
     def renew(self, refused_token: str) -> str:
-        """A token in place of one that the server has just refused: another worker's, if it has got one since."""
+        """Return a replacement for a token that the server has just refused: another worker's, if it is newer."""
         return self._obtain(refused_token)
 
     def _obtain(self, refused_token: str = "") -> str:
@@ -98,14 +98,14 @@ class Tokens:
             return state.access_token
 
     def _refresh(self, state: _State) -> _State | None:
-        """The state with a fresh token of the same session; None if the session is over."""
+        """Return the state with a new token of the same session; None if the session is over."""
         if not state.refresh_token or time.time() >= state.refresh_until:
             return None
         form = {"grant_type": "refresh_token", "refresh_token": state.refresh_token}
         return self._request(state, form)
 
     def _log_in(self, state: _State) -> _State:
-        """The state with the token of a new session."""
+        """Return the state with the token of a new session."""
         form = {"grant_type": "password", "username": self._credentials.user, "password": self._credentials.password}
         if state.asks_code and not self._ask_totp:
             raise CredentialsError(
@@ -116,7 +116,7 @@ class Tokens:
             )
         granted = None if state.asks_code else self._request(state, form)
         if granted is None and self._ask_totp and (code := self._ask_totp()):
-            # CDSE does not say whether the password or the missing code is to blame: it is one and the same answer.
+            # CDSE gives the same answer for a wrong password and for a missing code.
             granted = self._request(replace(state, asks_code=True), {**form, "totp": code}, _ONCE)
         if granted is None:
             self._write(replace(state, refused=True))
@@ -124,7 +124,7 @@ class Tokens:
         return granted
 
     def _request(self, state: _State, form: dict[str, str], tries: Mapping[str, int] | None = None) -> _State | None:
-        """Ask the token endpoint; None if it does not accept what was granted, or who asks."""
+        """Ask the token endpoint; return None if it does not accept the grant or the account."""
 
         def once() -> _State | None:
             asked_at = time.time()
@@ -172,14 +172,14 @@ class Tokens:
         return self._client.service.token_url
 
     def _account(self, salt: str) -> str:
-        """What tells this account and password from another, without telling them."""
+        """Return what identifies this account and password without revealing them."""
         if salt not in self._hashes:
             told = "\0".join([self._url, self._credentials.user, self._credentials.password])
             self._hashes[salt] = hashlib.scrypt(told.encode(), salt=salt.encode(), n=2**12, r=8, p=1, dklen=32).hex()
         return self._hashes[salt]
 
     def _read(self) -> _State:
-        """What is kept of this account; a new state if there is nothing, or it is another's."""
+        """Return the stored state of this account; a new one if there is none, or it is another account's."""
         try:
             state = _State(**json.loads(self._file.read_bytes()))
             if self._account(state.salt) == state.account:

@@ -1,1 +1,1 @@
-"""The finished dataset: metadata, archives, forms that others read, whether it is whole, what it was made from."""
+"""Make, describe, compare, subset and verify the finished dataset."""

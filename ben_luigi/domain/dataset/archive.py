@@ -1,11 +1,12 @@
-"""From shards to the `.tar.zst` archives, part by part.
+"""Make the `.tar.zst` archives from shards, part by part.
 
 A *part* holds the members of one tile (S2, reference maps), or of one S1 acquisition over one MGRS square (S1), as zstd
-frames with their content sizes and checksums. Frames may be joined end to end: an archive is its parts in order, and a
-last frame that ends the tar.
+frames with their content sizes and checksums. zstd frames may be concatenated (RFC 8878, 3.1): an archive is its parts
+in order, and a last frame that ends the tar.
 
-md5 cannot be shared out: the tar of an archive is hashed from end to end by one core, at a speed of three to five cores
-that compress. So it is hashed straight from the shards, while the parts are compressed and joined, and not behind them.
+md5 cannot be computed in parallel: one core hashes the tar of an archive from end to end, at the speed at which three
+to five cores compress. So the tar is hashed straight from the shards, while the parts are being compressed and joined,
+instead of afterwards.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ from ben_luigi.domain.progress import OnBytes, ignore_bytes
 """Called with the bytes that are dealt with, and those in all; None where that is not known."""
 
 _CHUNKS_AHEAD = 4
-"""So many may wait to be hashed: then nobody waits for anybody on the way."""
+"""Chunks that may queue for each thread: enough to keep all of them busy."""
 
 
 @dataclass(frozen=True)
 class Part:
     """A part that was written: its number of members, and its length in bytes before and after compression.
 
-    `crc32`, hexadecimal, is that of the compressed part: who joins it holds it against that.
+    `crc32` (hexadecimal) is that of the compressed part; it is checked when the part is joined.
     """
 
     members: int
@@ -65,7 +66,7 @@ def write_shard_part(
 ) -> Part:
     """Compress the members of the patches `keep` of a shard to `out`.
 
-    DamagedFile if the shard is damaged or lacks one of them.
+    Raise DamagedFile if the shard is damaged, BadArchive if it lacks one of them.
     """
     rows = shards.kept_rows(shards.read_index(index), keep)
     runs = shards.runs(rows)
@@ -75,7 +76,7 @@ def write_shard_part(
 
 
 def _spread(runs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Where in the shard the pieces of a sample of `runs` are; a piece goes on in the next run."""
+    """Yield (offset, size) in the shard of the pieces of a sample of `runs`; a piece may continue in the next run."""
     stops = list(accumulate(size for _, size in runs))
     for start, left in packing.sampled(stops[-1] if stops else 0):
         run = bisect_right(stops, start)
@@ -86,7 +87,7 @@ def _spread(runs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 
 def shard_members(shard: Path, index: Path, keep: Collection[str]) -> Iterator[bytes]:
-    """What `write_shard_part` compresses, in chunks of at most 1 MiB. BadArchive as there."""
+    """Yield what `write_shard_part` compresses, in chunks of at most 1 MiB. Raise the same errors."""
     rows = shards.kept_rows(shards.read_index(index), keep)
     for block in shards.read_batches(shard, list(shards.batches(rows, packing.FRAME_BYTES))):
         for at in range(0, len(block), frames.CHUNK_BYTES):
@@ -94,7 +95,7 @@ def shard_members(shard: Path, index: Path, keep: Collection[str]) -> Iterator[b
 
 
 def shard_bytes(index: Path, keep: Collection[str]) -> int:
-    """The length of what `shard_members` gives. BadArchive as there."""
+    """Return the length in bytes of what `shard_members` yields. Raise the same errors."""
     return sum(size for _, size in shards.runs(shards.kept_rows(shards.read_index(index), keep)))
 
 
@@ -120,7 +121,7 @@ def write_part(
     sample: bytes,
     progress: OnBytes = ignore_bytes,
 ) -> Part:
-    """Compress `contents`, that of each frame, to `out`: `tar_bytes` bytes in all. `sample` is of them."""
+    """Compress `contents`, one item per frame and `tar_bytes` in all, to `out`. `sample` is taken from them."""
     packer = packing.packer(packing.parameters(level, sample))
     crc32 = done = 0
     with atomic_write(out) as work:
@@ -136,7 +137,7 @@ def write_part(
 
 
 def part_members(part: Path) -> Iterator[bytes]:
-    """What was compressed to a part, in chunks of at most 1 MiB; DamagedFile if it is damaged."""
+    """Yield the uncompressed content of a part, in chunks of at most 1 MiB. Raise DamagedFile if it is damaged."""
     with _whole(part) as (file, found):
         try:
             for frame in found:
@@ -146,14 +147,17 @@ def part_members(part: Path) -> Iterator[bytes]:
 
 
 def part_bytes(part: Path) -> int:
-    """The length of what `part_members` gives. DamagedFile if the part is not whole; its content is not looked at."""
+    """Return the length of a part's content, by its frame headers.
+
+    Raise DamagedFile if the part is not complete; the content itself is not checked.
+    """
     with _whole(part) as (_, found):
         return sum(frame.content_bytes or 0 for frame in found)
 
 
 @contextmanager
 def _whole(part: Path) -> Iterator[tuple[BinaryIO, list[frames.Frame]]]:
-    """A part, and its frames. DamagedFile if they are damaged, or not all of a part."""
+    """Yield a part, open for reading, and its frames. Raise DamagedFile if frames are damaged or missing."""
     try:
         with part.open("rb") as file:
             found = list(frames.find(file))
@@ -173,9 +177,9 @@ def hash_tar(
     total_bytes: int | None = None,
     progress: OnBytes = ignore_bytes,
 ) -> tuple[Hashes, list[int]]:
-    """Hash the tar of an archive, given the bytes of its parts in order, and write it to `tar` if that is given.
+    """Hash the tar of an archive, given the bytes of its parts in order; also write it to `tar` if that is given.
 
-    Gives the length in bytes of each part too. `total_bytes`, those of all parts, is for `progress` alone.
+    Return the hashes, and the length in bytes of each part. `total_bytes` of all parts is only passed to `progress`.
     Memory: a few chunks.
     """
     with ExitStack() as stack:
@@ -192,10 +196,11 @@ def hash_tar(
 
 
 def join(parts: Sequence[tuple[Path, str]], out: Path, progress: OnBytes = ignore_bytes) -> tuple[Hashes, list[int]]:
-    """Write the archive of `parts`, which are in order, to `out`; gives the length of each before compression too.
+    """Write the archive of `parts`, in order, to `out`; return its hashes, and the uncompressed length of each part.
 
-    Each part has its CRC-32, as `Part` tells it: DamagedFile names one that is not what it was, or not whole. What is
-    written is read again by a thread for each hash, a part or two behind. Memory: a few chunks of 1 MiB.
+    Each part comes with the CRC-32 of its `Part`. Raise DamagedFile naming a part that has changed or is not complete.
+    What is written is read again from the page cache by one thread per hash, a part or two behind. Memory: a few chunks
+    of 1 MiB.
     """
     total = sum(part.stat().st_size for part, _ in parts if part.exists())
     with ExitStack() as stack:
@@ -215,12 +220,12 @@ def join(parts: Sequence[tuple[Path, str]], out: Path, progress: OnBytes = ignor
         file.write(zstandard.ZstdCompressor(write_checksum=True).compress(tarball.end(sum(sizes))))
         file.flush()
         behind.go_to(file.tell())
-        os.fsync(file.fileno())  # while the rest is hashed
+        os.fsync(file.fileno())  # while the threads hash the rest
         return behind.hashes(), sizes
 
 
 def _copy(source: BinaryIO, file: BinaryIO) -> str:
-    """Append the rest of `source` to `file`; gives its CRC-32."""
+    """Append the rest of `source` to `file`; return its CRC-32."""
     crc32 = 0
     while chunk := source.read(frames.CHUNK_BYTES):
         crc32 = deflate.crc32(chunk, crc32)
@@ -229,7 +234,7 @@ def _copy(source: BinaryIO, file: BinaryIO) -> str:
 
 
 def check_sizes(parts: Sequence[Path], joined: Sequence[int], hashed: Sequence[int]) -> None:
-    """DamagedFile names the first part whose content has another length than the tar that was hashed has there."""
+    """Raise DamagedFile naming the first part whose content differs in length from the same part of the hashed tar."""
     for part, size, expected in zip(parts, joined, hashed, strict=True):
         if size != expected:
             raise _bad_part(part, f"one of {size} bytes", expected)
@@ -241,7 +246,7 @@ def _bad_part(part: Path, found: str, tar_bytes: int | None = None) -> DamagedFi
 
 
 class Behind:
-    """Hashes a file while it is written, or read by others, by a thread a hash: what is near is not fetched again."""
+    """Hash a file while it is written or read by others, with one thread per hash, so that its data is still cached."""
 
     def __init__(self, stack: ExitStack, path: Path) -> None:
         self._size = 0
@@ -252,13 +257,13 @@ class Behind:
         self._busy: deque[list[Future[None]]] = deque()
 
     def go_to(self, size: int) -> None:
-        """Hash up to there, once what was asked for the time before the last is done."""
+        """Hash up to `size`, after waiting for all but the latest earlier request."""
         count, self._size = size - self._size, size
         self._busy.append([thread.submit(_hash_next, file, count, hashed) for thread, file, hashed in self._hashing])
         self._wait(2)
 
     def hashes(self) -> Hashes:
-        """Those of the file, up to where it was asked for."""
+        """Return the hashes of the file up to the last requested position."""
         self._wait(0)
         (_, _, md5), (_, _, sha256) = self._hashing
         return Hashes(self._size, md5.hexdigest(), sha256.hexdigest())
@@ -273,15 +278,15 @@ def _hash_next(file: BinaryIO, count: int, hashed: hashlib._Hash) -> None:
     while count:
         chunk = file.read(min(count, frames.CHUNK_BYTES))
         if not chunk:
-            raise OSError(errno.EIO, "what was written just now cannot be read", file.name)
+            raise OSError(errno.EIO, "the data written just before cannot be read", file.name)
         hashed.update(chunk)
         count -= len(chunk)
 
 
 class _Flow:
-    """A stream of bytes that is hashed, and written if a file is asked for: a thread each, a few chunks behind `put`.
+    """Hash a stream of bytes, and write it if a path is given, with one thread each, a few chunks behind `put`.
 
-    The file is published when the stack that it is given to is left.
+    The file appears at its path when the given stack is closed.
     """
 
     def __init__(self, stack: ExitStack, path: Path | None) -> None:
@@ -294,12 +299,12 @@ class _Flow:
         self._fan_out = stack.enter_context(FanOut(sinks, _CHUNKS_AHEAD))
 
     def put(self, chunk: bytes) -> None:
-        """Take the next bytes, once those of a few chunks before are dealt with."""
+        """Take the next bytes, once all but the last few chunks have been processed."""
         self.size += len(chunk)
         self._fan_out.put(chunk)
 
     def hashes(self) -> Hashes:
-        """What has come through, once all of it is dealt with."""
+        """Return length and hashes of the stream, once all of it has been processed."""
         self._fan_out.finish()
         return Hashes(self.size, self._md5.hexdigest(), self._sha256.hexdigest())
 

@@ -1,6 +1,6 @@
-"""What was made, held against the published run of BigEarthNet v2.
+"""Compare a dataset with the published run of BigEarthNet v2.
 
-Each line of the comparison is *equal*, *different* (and how) or *not comparable* (and why).
+Each line of the comparison is *equal*, *different* (with the difference) or *not comparable* (with the reason).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EQUAL, DIFFERENT, NOT_COMPARABLE = "equal", "different", "not comparable"
 
 @dataclass(frozen=True)
 class Line:
-    """One thing compared: its state, our value, the published one, and what there is to say of it."""
+    """One comparison: its state, our value, the published value, and a note."""
 
     what: str
     state: str
@@ -36,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of the published run: sha256 of lists, md5 of files, counts; patches by split of `metadata.parquet`.
+    """Figures of the published run: sha256 of lists, md5 of files, counts; patches per split in `metadata.parquet`.
 
     `country` and `label` count the patches of both metadata files in train, validation and test.
     """
@@ -50,7 +50,7 @@ class Published:
 
 
 def read_published(path: Path) -> Published:
-    """Read `tracked_artifacts/published.toml`."""
+    """Read `tracked_artifacts/published.toml`. Raise BadInput if it is malformed."""
     try:
         return Published(**read_toml(path))
     except (OSError, ValueError, TypeError) as error:
@@ -60,7 +60,7 @@ def read_published(path: Path) -> Published:
 
 
 def compare(what: str, ours: str, published: str, *, reason: str = "", note: str = "") -> Line:
-    """Compare two values; `reason` says why a difference means nothing."""
+    """Compare two values; `reason` says why a difference has no meaning."""
     if not ours or not published:
         return Line(what, NOT_COMPARABLE, ours, published, reason or "there is no such value")
     if ours == published:
@@ -71,12 +71,12 @@ def compare(what: str, ours: str, published: str, *, reason: str = "", note: str
 
 
 def compare_rows(what: str, difference: str) -> Line:
-    """What was held against another run's row by row, and in what it differs, if it does."""
+    """Return the line of a row-by-row comparison with another run; an empty `difference` means equal."""
     return Line(what, DIFFERENT if difference else EQUAL, "", "", difference)
 
 
 def changed_rows(ours: Mapping[str, str], published: Mapping[str, str]) -> str:
-    """In words, which keys of two mappings are new, missing or have another value; empty if none."""
+    """Describe the keys of `ours` that are new, missing or have another value; return an empty text if none are."""
     new = sorted(set(ours) - set(published))
     missing = sorted(set(published) - set(ours))
     other = sorted(key for key in set(ours) & set(published) if ours[key] != published[key])
@@ -85,7 +85,7 @@ def changed_rows(ours: Mapping[str, str], published: Mapping[str, str]) -> str:
 
 
 def compare_counts(unflagged: pa.Table, flagged: pa.Table, figures: Published, reason: str) -> Iterator[Line]:
-    """Compare what both metadata files hold: rows, flags, tiles; patches by split, country and label."""
+    """Compare the contents of both metadata files: rows, flags, tiles; patches per split, country and label."""
     both = pa.concat_tables([unflagged, flagged])
     ours = {
         "patches": len(both),
@@ -115,7 +115,7 @@ def _compare_count(what: str, ours: int, published: int | None, reason: str) -> 
 
 
 def counted(rows: pa.Table) -> dict[str, dict[str, int]]:
-    """Patches by split, country and label of metadata rows."""
+    """Count the patches per split, country and label in metadata rows."""
 
     def count(values: pa.ChunkedArray) -> dict[str, int]:
         entries = pc.value_counts(values).to_pylist()
@@ -129,15 +129,15 @@ def counted(rows: pa.Table) -> dict[str, dict[str, int]]:
 
 
 def write(path: Path, lines: Iterable[Line], **facts: object) -> None:
-    """Publish `comparison.json`: the lines under `compared`, and `facts` beside them."""
+    """Write `comparison.json` atomically: the lines under `compared`, and `facts` beside them."""
     content = {"compared": [asdict(line) for line in lines], **facts}
     files.write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def table(lines: Sequence[Mapping[str, str]]) -> str:
-    """The lines as text for people: what is different first; of long values the beginning.
+    """Return the lines as text, differences first, long values shortened.
 
-    Where nothing is comparable, for one reason, only the reason is said.
+    Where nothing is comparable for one common reason, the text is that reason only.
     """
     groups: dict[tuple[str, str], list[Mapping[str, str]]] = {}
     for line in sorted(lines, key=lambda line: (DIFFERENT, EQUAL, NOT_COMPARABLE).index(line["state"])):

@@ -8,9 +8,9 @@ import numpy as np
 
 
 def greedy_cover(has: np.ndarray, taken: Sequence[int], most: int) -> list[int]:
-    """`taken`, and then as many rows of `has` (row, column; bool) as it takes to meet every column, `most` in all.
+    """Return `taken` and the rows of `has` (row, column.
 
-    Each next one is the first of those that meet most of what is still missing.
+    Bool) that greedily meet every column, at most `most` in all.
     """
     taken = list(taken)
     missing = has.any(axis=0) & ~has[taken].any(axis=0)

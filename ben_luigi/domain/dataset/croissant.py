@@ -1,6 +1,7 @@
-"""`croissant.json`: the dataset described for machine learning, as MLCommons' Croissant 1.0 has it.
+"""Write `croissant.json`: the dataset in MLCommons' Croissant 1.0.
 
-The files with their hashes, what is in the archives, and one record a patch with the columns of `patches.parquet`.
+It describes the files with their hashes, the content of the archives, and one record per patch with the columns of
+`patches.parquet`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _CONTEXT: Json = {
     "examples": {"@id": "cr:examples", "@type": "@json"},
     **{word: f"cr:{word}" for word in _WORDS},
 }
-"""The context of Croissant 1.0, as its specification gives it."""
+"""The JSON-LD context that the specification of Croissant 1.0 prescribes."""
 
 _FORMATS = {".parquet": "application/x-parquet", ".zst": "application/zstd", ".json": "application/json"}
 _CITE_AS = (
@@ -61,7 +62,7 @@ _MEMBERS = {"BigEarthNet-S2": "*_B*.tif", "BigEarthNet-S1": "*_V*.tif", "Referen
 
 
 def describe(found: Mapping[str, tuple[int, str]], title: str, description: str) -> Json:
-    """The document; `found` gives length in bytes and sha256 of each file beside it, `patches.parquet` among them."""
+    """Return the document; `found` gives length in bytes and sha256 of each file, including `patches.parquet`."""
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -93,12 +94,12 @@ def describe(found: Mapping[str, tuple[int, str]], title: str, description: str)
 
 
 def write(document: Json, path: Path) -> None:
-    """Publish the document."""
+    """Write the document atomically."""
     files.write_text(path, text(document))
 
 
 def text(document: Json) -> str:
-    """The document as it is written."""
+    """Return the text of the document as it is written."""
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""In what two runs differ, row by row: metadata and hash lists, sorted by their key, pass by as two streams."""
+"""Find the rows in which two runs differ: metadata and hash lists, sorted by key, read as two parallel streams."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ben_luigi.domain.formats import hashes
 from ben_luigi.domain.formats.tables import read_parquet
 
 Row = tuple[str, tuple[object, ...]]
-"""The key, which sorts the rows, and the values of the other columns."""
+"""The key, by which the rows are sorted, and the values of the other columns."""
 
 KEY, *COLUMNS = SCHEMA.names
 """Of the metadata."""
@@ -29,9 +29,9 @@ _REMEDY = "correct [inputs] compare_with_dir, or leave it out"
 
 
 def differences(columns: Sequence[str], ours: Iterable[Row], theirs: Iterable[Row]) -> str:
-    """In words, which rows of ours are missing or new, and which have another value in which column; empty if none.
+    """Describe which rows of ours are missing or new, and which differ in which column; return an empty text if none.
 
-    Of each kind the number is said, and the first few keys. Memory: two rows.
+    For each kind of difference the text has the number and the first few keys. Memory: two rows.
     """
     counts: Counter[str] = Counter()
     first: dict[str, list[str]] = defaultdict(list)
@@ -64,9 +64,9 @@ def _message(kind: str, count: int, first: Sequence[str]) -> str:
 
 
 def metadata_rows(folder: Path, keep: Callable[[str], bool]) -> Iterator[Row]:
-    """The rows of both metadata files in a dataset folder, if they are there, of the patch ids that `keep` lets pass.
+    """Yield the rows of both metadata files of a dataset folder, as far as they exist, whose patch id `keep` accepts.
 
-    BadInput names a file that has not the eight columns. Memory: the two files as Arrow tables, 150 MB.
+    Raise BadInput if a file lacks one of the eight columns. Memory: both files as Arrow tables, 150 MB.
     """
     paths = [path for path in (folder / METADATA, folder / FLAGGED) if given.kind(path) != given.NOTHING]
     table = pa.concat_tables([SCHEMA.empty_table(), *map(_read_metadata, paths)]).sort_by(KEY)
@@ -89,7 +89,10 @@ def _read_metadata(path: Path) -> pa.Table:
 
 
 def hash_rows(path: Path, keep: Callable[[str], bool]) -> Iterator[Row]:
-    """Name and sha256 in a hash list, of the names that `keep` lets pass; BadInput if they are not in order."""
+    """Yield name and sha256 of each row of a hash list whose name `keep` accepts.
+
+    Raise BadInput if it cannot be read or is not sorted.
+    """
     last = ""
     for _, name, sha256 in hashes.read_list(path, _REMEDY):
         if not last < name:

@@ -1,6 +1,6 @@
-"""What a run will take: download volume, disk, quota and hours, before it starts.
+"""Estimate before a run what it will take: download volume, disk space, quota and hours.
 
-The figures are for a full tile of 109,800 m; what depends on a tile's size is scaled by its area.
+The figures apply to a full tile of 109,800 m; those that depend on the size of a tile are scaled by its area.
 """
 
 from __future__ import annotations
@@ -12,37 +12,37 @@ from ben_luigi.domain.cdse.download import USUAL_BYTES
 from ben_luigi.domain.placement.grid import TILE_SIDE_M
 
 TILES = 125
-"""Products of the published dataset."""
+"""Number of products of the published dataset."""
 QUOTA_BYTES, QUOTA_DAYS = 12 * 10**12, 30
 CONNECTION_BYTES_S = 20e6
-"""CDSE's documentation of 2025: a normal account may have 12 TB in 30 days, and 20 MB/s on each of 4 connections."""
+"""By CDSE's documentation of 2025, a normal account has 12 TB per 30 days, and 20 MB/s on each of 4 connections."""
 
 _L2A_BYTES = 1.2e9
-"""Sen2Cor's product of a full tile, with its coarser copies of the bands; ESA states 0.8 GB for the L1C product."""
+"""Sen2Cor's product of a full tile, including its coarser copies of bands; ESA states 0.8 GB for the L1C product."""
 _CONVERSION_BYTES = 5e9
-"""While Sen2Cor runs: L1C unpacked, and its own temporary files. Reported as several GB."""
+"""Used while Sen2Cor runs: the unpacked L1C product and temporary files. Users report several GB."""
 _CONVERSION_H = (6 / 60, 40 / 60)
-"""Reports of users: 6 to 40 minutes a tile."""
+"""Users report 6 to 40 minutes per tile."""
 _SHARD_BYTES, _ARCHIVE_RATIO = 824e6, 1.83
-"""Measured: the 4,760 aligned patches of a real tile, and what zstd level 6 makes of them."""
+"""Measured: the 4,760 aligned patches of a real tile, and their compression ratio at zstd level 6."""
 _PATCHES, _ALL_PATCHES = 4_760, 8_281
 _MAP_BYTES = 2_000
-"""Measured on the sample world: a reference map in its shard."""
+"""Measured on the sample world: one reference map in its shard."""
 _S1_BYTES = 2 * (120 * 120 * 4 + 1_536)
-"""Two bands of 120 x 120 float32 with their TIFF and tar headers; taken as if zstd gained nothing."""
+"""Two bands of 120 x 120 float32 with their TIFF and tar headers, assuming that zstd saves nothing."""
 _DATABASE_BYTES, _LOG_BYTES, _DATABASE_BYTES_A_PATCH = 5e7, 1e9, 2_000
-"""PostgreSQL's own files; its log of changes, at most; the rows of a patch in all tables with their indexes."""
+"""PostgreSQL's own files; its write-ahead log, at most; the rows of one patch in all tables with their indexes."""
 _SLOW, _LOADED = 3, 2
 """Allowances, not measured: downloads at a third of the rate, steps that share the machine."""
 _CUT_H = 55 / 3600
-"""Measured: decoding and cutting a real tile, and its reference maps, on one core."""
+"""Measured: decoding and cutting a real tile and making its reference maps, on one core."""
 _COMPRESS_H = 21 / 3600
-"""Measured: 11 minutes for 125 tiles on two cores, half of it a core's share of each tile."""
+"""Measured: 11 minutes for 125 tiles on two cores; half of that is the time of one core per tile."""
 
 
 @dataclass(frozen=True)
 class Retention:
-    """Which products go when they are not needed any more."""
+    """Which products are removed as soon as they are not needed any more."""
 
     l1c: bool = False
     l2a: bool = False
@@ -54,10 +54,11 @@ EVERYTHING = Retention(l1c=True, l2a=True, parts=True)
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done. `downloads_bytes` has an entry for each product to fetch, None where its size is not known.
+    """The work that remains.
 
-    `tiles` are all tiles of the dataset, done or not; `tasks_at_once` bounds what is cut and compressed at once,
-    `rate_bytes_s` is the limit of all downloads together, 0 for none; `collects_s1`: S1 comes from its `.tar.gz`.
+    `downloads_bytes` has one entry per product to fetch, None where its size is unknown. `tiles` counts all tiles of
+    the dataset, finished or not. `tasks_at_once` limits how many tiles are cut or compressed at once; `rate_bytes_s`
+    limits all downloads together, 0 means no limit; `collects_s1` means that S1 is read from its `.tar.gz`.
     """
 
     tiles: int
@@ -79,21 +80,21 @@ class Work:
         return (self.side_m / TILE_SIDE_M) ** 2
 
     def download_bytes(self) -> float:
-        """What comes from CDSE."""
+        """Return the bytes to download from CDSE."""
         return sum(self._usual_bytes() if size is None else size for size in self.downloads_bytes)
 
     def _usual_bytes(self) -> float:
         return USUAL_BYTES * self._area
 
     def quota(self) -> float:
-        """The part of CDSE's quota that the downloads take."""
+        """Return the fraction of CDSE's quota that the downloads use."""
         return self.download_bytes() / QUOTA_BYTES
 
     def peak_bytes(self, retention: Retention) -> float:
-        """The most that lies in the data folder at a time.
+        """Return the most bytes that the data folder will hold at any time.
 
-        Three moments count: all products have come, since downloads are quicker than Sen2Cor; all tiles are cut; and
-        the last archive is joined.
+        The peak is at one of three moments: all products have arrived, since downloads are quicker than Sen2Cor; all
+        tiles are cut; or the last archive is being joined.
         """
         tiles = self.tiles * self._area
         l1c = tiles * USUAL_BYTES * self.from_cdse
@@ -112,7 +113,7 @@ class Work:
         return (_CONVERSION_BYTES * self.conversions_at_once + _L2A_BYTES * self.tasks_at_once) * self._area
 
     def hours(self) -> dict[str, tuple[float, float]]:
-        """Each step's hours, at best and at worst; the steps overlap."""
+        """Return the hours of each step, (best case, worst case); steps overlap."""
         rate = min(CONNECTION_BYTES_S * self.downloads_at_once, self.rate_bytes_s or CONNECTION_BYTES_S * 4)
         download = self.download_bytes() / rate / 3600
         rounds = self.conversions * self._area / self.conversions_at_once
@@ -126,6 +127,6 @@ class Work:
         }
 
     def total_hours(self) -> tuple[float, float]:
-        """From the slowest step alone, at best, to one after the other, at worst."""
+        """Return the hours in all: at best those of the slowest step, at worst the sum of all steps."""
         steps = self.hours().values()
         return max(best for best, _ in steps), sum(worst for _, worst in steps)

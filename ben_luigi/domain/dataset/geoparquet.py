@@ -1,10 +1,10 @@
-"""`patches.parquet`: the eight columns of the metadata, and what else is known of each patch, as GeoParquet 1.1.
+"""Write `patches.parquet`: the metadata and everything else that is known of each patch, as GeoParquet 1.1.
 
-Geometry is in longitude and latitude (OGC:CRS84, the format's default), with a bounding box beside it that readers
-filter by; the patch's own square is there too, in metres of its UTM zone. One row group a tile, in the order of the
-patch ids.
+Geometry is in longitude and latitude (OGC:CRS84, the default of GeoParquet), with a bounding-box column by which
+readers filter; the square of the patch in metres of its UTM zone is there too. There is one row group per tile, in the
+order of the patch ids.
 
-`s2_sha256` is the hash of the patch's twelve S2 files together: of what `sha256sum *.tif` prints in its folder.
+`s2_sha256` is one hash for the patch's twelve S2 files: that of the output of `sha256sum *.tif` in its folder.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ DESCRIPTIONS = {
     "geometry": "square of the patch, longitude and latitude, WKB",
     "bbox": "bounds of the geometry, degrees",
 }
-"""The columns, in order, and what they say."""
+"""The columns, in order, and their meaning."""
 
 _TYPES = {
     **{field.name: field.type for field in metadata.SCHEMA},
@@ -78,7 +78,7 @@ SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in DESCRIPTIO
 
 @dataclass(frozen=True)
 class TileSource:
-    """What a tile was made from: `tile` is its L2A name without time, `product_id` that of CDSE, None if there is none.
+    """The products of a tile: `tile` is its L2A name without processing time, `product_id` its id at CDSE, or None.
 
     `sensing_time` is UTC, without tzinfo.
     """
@@ -98,10 +98,11 @@ def tile_rows(
     s2_index: pa.Table,
     maps_index: pa.Table,
 ) -> pa.Table:
-    """The rows of one tile's patches, of which `rows` are the metadata, ascending by patch_id.
+    """Return the rows of one tile's patches, whose metadata are `rows`, ascending by patch_id.
 
-    `places`: patch_id, epsg, left_m, bottom_m, right_m, top_m, season. `counts`: patch_id, code, pixels. The indexes
-    are those of the tile's shards. All may hold other patches too; BadTable names patches that they lack.
+    `places` has patch_id, epsg, left_m, bottom_m, right_m, top_m, season; `counts` has patch_id, code, pixels; the
+    indexes are those of the tile's shards. All of them may hold further patches. Raise BadTable naming patches that
+    they lack.
     """
     ids = rows["patch_id"].combine_chunks()
     places = places.set_index("patch_id").reindex(ids.to_pandas())
@@ -131,7 +132,7 @@ def tile_rows(
 
 
 def folder_hashes(index: pa.Table) -> pa.Table:
-    """The patch ids of a shard's index, and the sha256 of what `sha256sum *.tif` prints in the folder of each."""
+    """Return patch_id and sha256 per patch of an index: the hash of what `sha256sum *.tif` prints in its folder."""
     ids = index["patch_id"].combine_chunks()
     lines = pc.binary_join_element_wise(index["sha256"], "  ", index["name"], ".tif\n", "").combine_chunks()
     text = "".join(lines.to_pylist()).encode()
@@ -143,7 +144,7 @@ def folder_hashes(index: pa.Table) -> pa.Table:
 
 
 def _taken(ids: pa.Array, hashes: pa.Table, what: str) -> pa.Array:
-    """The hash of each patch."""
+    """Return the hash of each patch."""
     hashes = hashes.combine_chunks()
     found = hashes["sha256"].combine_chunks().take(pc.index_in(ids, value_set=hashes["patch_id"].combine_chunks()))
     _require(ids, found.is_valid().to_numpy(False), what)
@@ -151,7 +152,7 @@ def _taken(ids: pa.Array, hashes: pa.Table, what: str) -> pa.Array:
 
 
 def _fractions(ids: pa.Array, counts: pd.DataFrame) -> dict[str, np.ndarray]:
-    """The part of each patch that has each code."""
+    """Return, for each code, the fraction of each patch that has it."""
     row = pc.index_in(pa.array(counts["patch_id"], pa.string()), value_set=ids)
     known = row.is_valid().to_numpy(False)
     column = np.searchsorted(CODES, counts["code"].to_numpy()[known])
@@ -172,7 +173,7 @@ def _require(ids: pa.Array, has: np.ndarray, what: str) -> None:
 
 
 def write(tiles: Iterable[pa.Table], path: Path) -> None:
-    """Publish the rows of all tiles, which come in the order of their names, as GeoParquet."""
+    """Write the rows of all tiles, given in the order of their names, as GeoParquet."""
     whole = np.array([np.inf, np.inf, -np.inf, -np.inf])
     with atomic_write(path) as work, pq.ParquetWriter(work, SCHEMA, compression="zstd", store_schema=False) as writer:
         for rows in tiles:
@@ -185,7 +186,7 @@ def write(tiles: Iterable[pa.Table], path: Path) -> None:
 
 
 def geo(bounds: list[float]) -> dict[str, object]:
-    """The metadata that make a Parquet file GeoParquet; `bounds` of all geometries: west, south, east, north."""
+    """Return the `geo` metadata of GeoParquet 1.1; `bounds` of all geometries are west, south, east, north."""
     geometry = {
         "encoding": "WKB",
         "geometry_types": ["Polygon"],

@@ -1,8 +1,8 @@
-"""Patches of different tiles that show the same ground, and split leakage: those of them in different splits.
+"""Find patches of different tiles that show the same ground, and split leakage: pairs in different splits.
 
-Tiles overlap, of one zone and of neighbouring ones, and a tile has several dates; the split of a patch depends on its
-place in its tile. The *overlap* of two patches is the area that both cover, as part of the smaller one, in Europe's
-equal-area projection.
+Tiles overlap, within a zone and across zones, and a tile has several dates, while the split of a patch depends on its
+place in its tile. The *overlap* of two patches is the area that both cover, as a fraction of the smaller one, in
+Europe's equal-area projection (EPSG:3035).
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from ben_luigi.domain.formats.tables import read_parquet
 from ben_luigi.domain.placement.footprints import EDGES, EQUAL_AREA, polygons
 
 LEAST_OVERLAP = 0.01
-"""Patches overlap if they do by more than this."""
+"""Patches with a smaller overlap do not count."""
 
 _DIGITS = 6
 _COLUMNS = ["patch_id", "tile", "split", "season", "epsg", *EDGES]
 
 
 def read_patches(path: Path) -> pd.DataFrame:
-    """What counts of `patches.parquet`: patch_id, tile, split, season, epsg, left_m, bottom_m, right_m, top_m."""
+    """Read patch_id, tile, split, season, epsg, left_m, bottom_m, right_m, top_m of `patches.parquet`.
+
+    Raise BadInput if it cannot be read.
+    """
     try:
         return pd.DataFrame(read_parquet(path, _COLUMNS).to_pandas())
     except (OSError, ValueError) as error:
@@ -35,10 +38,10 @@ def read_patches(path: Path) -> pd.DataFrame:
 
 
 def overlaps(patches: pd.DataFrame) -> pd.DataFrame:
-    """The pairs of patches that overlap and are of one season, or in different splits.
+    """Return the pairs of patches that overlap and are of one season or in different splits.
 
-    Columns patch_id_a, patch_id_b, split_a, split_b, same_season, overlap; each pair once, `a` being the lesser id, and
-    sorted. `patches` is as `read_patches` gives it.
+    Columns: patch_id_a, patch_id_b, split_a, split_b, same_season, overlap. Each pair occurs once, with the lesser id
+    as `a`, and the rows are sorted. `patches` is as `read_patches` returns it.
     """
     patches = patches.sort_values("patch_id", ignore_index=True)
     shapes = polygons(patches["epsg"].to_numpy(), patches[list(EDGES)].to_numpy(), EQUAL_AREA)
@@ -58,7 +61,7 @@ def overlaps(patches: pd.DataFrame) -> pd.DataFrame:
 
 
 def _candidates(patches: pd.DataFrame, shapes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each two tiles that meet, the positions of patches that may overlap: their bounding boxes do."""
+    """Yield, for each two tiles that meet, the positions of patches whose bounding boxes intersect."""
     of_tile = [np.asarray(rows) for rows in patches.groupby("tile").indices.values()]
     trees = [shapely.STRtree(shapes[rows]) for rows in of_tile]
     hulls = np.array([shapely.box(*shapely.total_bounds(shapes[rows])) for rows in of_tile])
@@ -72,7 +75,7 @@ def _candidates(patches: pd.DataFrame, shapes: np.ndarray) -> Iterator[tuple[np.
 
 
 def counted(pairs: pd.DataFrame) -> dict[str, int]:
-    """How many of the pairs (`overlaps`) are of one season, how many leak, and how many leak within a season."""
+    """Count the pairs of `overlaps` that are of one season, that leak, and that leak within a season."""
     leaks = pairs["split_a"] != pairs["split_b"]
     return {
         "overlaps_within_a_season": int(pairs["same_season"].sum()),

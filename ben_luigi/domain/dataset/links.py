@@ -1,4 +1,4 @@
-"""Folders of links to some of the patches that lie unpacked elsewhere, in the layout of the dataset."""
+"""Make a folder of links to selected patches that are unpacked elsewhere, in the layout of the dataset."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _SHOWN = 120
 
 
 def read_list(path: Path) -> list[PatchId]:
-    """Patch ids: the column `patch_id` of a parquet file, or the first one of a text file, with or without header.
+    """Read the patch ids in a list.
 
-    BadInput if it cannot be read, BadName if one is none.
+    It is a Parquet file with a column `patch_id`, or a text file whose first column has them, with or without a header.
+    Raise BadInput if it cannot be read, BadName if an entry is not a patch id.
     """
     try:
         if path.suffix == ".parquet":
@@ -40,10 +41,11 @@ def _patch_id(path: Path, name: str) -> PatchId:
 
 
 def link(wanted: Iterable[PatchId], source: Path, folder: Path) -> int:
-    """Link the S2 folder of each patch, and its reference map's where there is one, into `folder`; give their number.
+    """Link the S2 folder and, if it exists, the reference map of each patch into `folder`; return the number of
+    patches.
 
-    `source` holds `BigEarthNet-S2/<tile>/<patch id>/`, as `ExportPatches` or `tar` make it. Before anything is linked,
-    BadInput names the patches that are not there, and whatever stands in a link's place and is none.
+    `source` holds `BigEarthNet-S2/<tile>/<patch id>/`, as `ExportPatches` or `tar` make it. Raise BadInput, before
+    anything is linked, naming patches that are missing, or existing files that are not links.
     """
     wanted = list(wanted)
     missing = [patch for patch in wanted if not _place(source, patches.ARCHIVE, patch).is_dir()]

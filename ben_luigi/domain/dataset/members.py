@@ -1,7 +1,7 @@
-"""The members of a `.tar.zst`, read as a stream, or the files of the folder that was unpacked from it.
+"""Read the members of a `.tar.zst` as a stream, or the files of the folder that was unpacked from it.
 
-What is damaged is told, and passed over. Damage costs the rest of its zstd frame, and in an archive of ours a frame is
-one part: reading goes on with the next.
+Damage is reported and skipped. It costs the rest of its zstd frame, and reading continues with the next frame; in the
+archives made here a frame is a few patches of one part.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ben_luigi.domain.errors import BadArchive
 from ben_luigi.domain.formats import frames, tarball
 
 _FILE_BYTES = 2**24
-"""More than any file of a patch has."""
+"""More than any file of a patch."""
 _CHUNK_BYTES = 2**16
-"""What is lost before the place of a damage, at most."""
+"""The most that is lost before the place of a damage."""
 
 
 @dataclass(frozen=True)
@@ -33,27 +33,27 @@ class Member:
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong, and where: said for people."""
+    """A description of what is damaged, and where."""
 
     what: str
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file of an unpacked archive that cannot be read, and why."""
+    """A file of an unpacked archive that cannot be read, and the reason."""
 
     name: str
     why: str
 
 
 def unseen(position: int) -> None:
-    """What `read` calls where nobody follows it."""
+    """Ignore the position: for a `read` that nobody follows."""
 
 
 def read(path: Path, reached: Callable[[int], None] = unseen) -> Iterator[Member | Damage]:
-    """The members of a `.tar.zst` in order, and between them what damage there is. Memory: one member, and 64 KiB.
+    """Yield the members of a `.tar.zst` in order, with any damage between them. Memory: one member, and 64 KiB.
 
-    `reached` is called with the position in the file up to which it was read.
+    `reached` is called with the position in the file up to which it has been read.
     """
     tar = _Tar()
     with path.open("rb") as file:
@@ -74,7 +74,7 @@ def read(path: Path, reached: Callable[[int], None] = unseen) -> Iterator[Member
 
 
 def read_folder(folder: Path, below: Path) -> Iterator[Member | Unreadable]:
-    """The files below `folder`, under their names relative to `below`, in byte order; hidden ones are passed over.
+    """Yield the files below `folder` under their names relative to `below`, in byte order, without hidden ones.
 
     Memory: one file, and the names in one folder.
     """
@@ -95,7 +95,7 @@ def read_folder(folder: Path, below: Path) -> Iterator[Member | Unreadable]:
 
 
 class _Seen:
-    """Counts the bytes of a frame as they are read."""
+    """Count the bytes of a frame as they are read."""
 
     def __init__(self, start: int, reached: Callable[[int], None]) -> None:
         self._at = start
@@ -108,7 +108,7 @@ class _Seen:
 
 
 def _message(error: zstandard.ZstdError, pending: str, first: str, last: str, count: int) -> str:
-    """Where in a frame the damage is. A wrong checksum shows only after its last member."""
+    """Describe where in a frame the damage is. A wrong checksum is noticed only after the last member of the frame."""
     if "checksum" in str(error) and count:
         return f"wrong checksum, so one of these {count} is damaged: {first} to {last}"
     where = f"in {pending} or just after it" if pending else f"after {last}" if last else "at the start of a frame"
@@ -116,7 +116,7 @@ def _message(error: zstandard.ZstdError, pending: str, first: str, last: str, co
 
 
 class _Tar:
-    """Takes the bytes of a tar piece by piece, and gives the members that are complete."""
+    """Take the bytes of a tar piece by piece, and yield the members that are complete."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -156,7 +156,7 @@ class _Tar:
         del self._buffer[: len(self._buffer) if self._ended else at]
 
     def pending(self) -> str:
-        """The name of the member whose header has been read and whose data has not, if there is one."""
+        """Return the name of the member whose header has been read but whose data is incomplete; else an empty text."""
         try:
             entry = tarball.entry(self._buffer)
         except BadArchive:
@@ -164,14 +164,14 @@ class _Tar:
         return entry.name if entry is not None else ""
 
     def restart(self) -> None:
-        """Begin anew with what comes next: what was pending is lost."""
+        """Start again with the next bytes; the pending member is lost."""
         self._buffer.clear()
         self._ended = False
         self._lost = True
         self._whole = False
 
     def finish(self) -> Iterator[Damage]:
-        """Tell whether the tar ended as it must."""
+        """Report whether the tar ended correctly."""
         if not self._ended:
             yield Damage("cut short: the end of the tar is missing")
         elif self._whole and self._size != self._members_end + len(tarball.end(self._members_end)):

@@ -1,7 +1,7 @@
-"""The dataset's metadata: the four mapping tables joined with S1, snow and cloud into one row a labelled patch.
+"""Join the four mapping tables with S1, snow and cloud into the dataset's metadata, one row per labelled patch.
 
 `metadata.parquet` holds the patches without snow, cloud and shadow, `metadata_for_patches_with_...` the others. The
-mapping tables are sorted by patch_id, so they are read side by side, block by block, and never held whole.
+mapping tables are sorted by patch_id, so they are read in parallel, block by block, and never held as a whole.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 
 @dataclass(frozen=True)
 class Mappings:
-    """What is joined: columns as named, all strings. The first four ascend by patch_id, labels by label too."""
+    """The tables to join; all columns are strings. The first four ascend by patch_id, `labels` also by label."""
 
     labels: Rows  # patch_id, label
     s2v1: pa.Table  # patch_id, s2v1_name
@@ -64,15 +64,16 @@ class Mappings:
 
 
 def read_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.Table:
-    """Read a CSV of strings (plain or compressed, LF or CRLF) with exactly these columns, of 256 MiB at most.
+    """Read a CSV of strings with exactly these columns, plain or compressed, LF or CRLF, of at most 256 MiB.
 
-    BadInput if it is not so, or if a v1 or S1 name is none: a flag or a partner would be lost without a word.
+    Raise BadInput if it is not such a file, or if a value is not a v1 or S1 name where one is expected: otherwise a
+    flag or a matching patch would be lost silently.
     """
     return _open_csv(path, columns, header, _CSV_BYTES).read_all().combine_chunks()
 
 
 def open_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.RecordBatchReader:
-    """The same, in blocks, and of any size."""
+    """Read the same as `read_csv` in blocks, of any size."""
     return _open_csv(path, columns, header, None)
 
 
@@ -98,7 +99,7 @@ def _batches(path: Path, columns: list[str], header: bool, most_bytes: int | Non
                 if batch.num_rows:
                     yield batch
     except (OSError, ValueError, pa.ArrowException) as error:
-        straddles = "straddl" in str(error)  # so Arrow says that a row does not end within a block
+        straddles = "straddl" in str(error)  # Arrow's wording for a row that does not end within a block
         raise BadInput(
             path,
             expected=f"a CSV with columns {', '.join(columns)}",
@@ -110,7 +111,7 @@ def _batches(path: Path, columns: list[str], header: bool, most_bytes: int | Non
 
 
 class _Bounded:
-    """A stream that ends in an error when it gives more than so many bytes: a small file may unpack to any size."""
+    """A stream that raises ValueError once it has yielded more than a limit: a small file may unpack to any size."""
 
     closed = False
 
@@ -120,7 +121,7 @@ class _Bounded:
         self._read_bytes = 0
 
     def read(self, size: int) -> bytes:
-        """The next bytes."""
+        """Return the next bytes."""
         data = bytes(self._stream.read(size))
         self._read_bytes += len(data)
         if self._most_bytes is not None and self._read_bytes > self._most_bytes:
@@ -129,7 +130,7 @@ class _Bounded:
 
 
 def _check_values(batch: pa.RecordBatch, before: int) -> None:
-    """ValueError for line ends in values, as behind a quote that does not close, NULs, and names that are none."""
+    """Raise ValueError for NULs, malformed names, and line ends in values, as they follow an unclosed quote."""
     for column in batch.schema.names:
         bad = pc.match_substring_regex(batch[column], _CONTROL)
         if column in _FORMS:
@@ -140,9 +141,10 @@ def _check_values(batch: pa.RecordBatch, before: int) -> None:
 
 
 def join(mappings: Mappings) -> Iterator[pa.Table]:
-    """Blocks of rows, one row a labelled patch, ascending by patch_id.
+    """Yield blocks of joined rows, one row per labelled patch, ascending by patch_id.
 
-    BadTable, after the last block, if a table is empty or out of order, a key is doubled or a labelled patch gets lost.
+    Raise BadTable, after the last block, if a table is empty or not sorted, a key is duplicate, or a labelled patch is
+    lost.
     """
     wrong = _Wrong()
     partners = _partners(mappings, wrong)
@@ -150,7 +152,7 @@ def join(mappings: Mappings) -> Iterator[pa.Table]:
         _Ordered(name, rows, wrong)
         for name, rows in (("v1", partners), ("split", mappings.split), ("country", mappings.country))
     )
-    s1_names = mappings.s1s2["s1_name"].combine_chunks()  # in one piece, since taking from many copies them all
+    s1_names = mappings.s1s2["s1_name"].combine_chunks()  # one chunk: `take` from many chunks copies them all
     for patches, labels in _labelled(_ascending("label mapping", mappings.labels, ("patch_id", "label"), wrong)):
         partner = v1.at(patches)
         columns = {
@@ -173,7 +175,7 @@ _LOST = "a {} of every labelled patch"
 
 
 class _Wrong:
-    """What was found wrong, all of it, so that an error can say how much there is."""
+    """Collect everything that is wrong, so that the error can give the whole extent."""
 
     def __init__(self) -> None:
         self._names: dict[str, list[pa.Array]] = {}
@@ -183,7 +185,7 @@ class _Wrong:
             self._names.setdefault(expected, []).append(names)
 
     def report(self) -> None:
-        """BadTable for what was noted first, if anything was."""
+        """Raise BadTable for the first kind of problem, if there is any."""
         for expected, arrays in self._names.items():
             found = some(dict.fromkeys(name.as_py() for name in chain.from_iterable(arrays)))
             raise BadTable("metadata", expected=expected, found=f"not so for {found}", remedy=_REMEDY)
@@ -193,7 +195,7 @@ _REMEDY = "look at the table named, and at the tasks or files that it comes from
 
 
 def _partners(mappings: Mappings, wrong: _Wrong) -> pa.Table:
-    """v1 mapping with, for each patch, the flags and the position of its v1 name in the S1-S2 mapping."""
+    """Return the v1 mapping with the flags of each patch, and the row of its v1 name in the S1-S2 mapping."""
     for name, table, key in (
         ("v1 mapping", mappings.s2v1, "s2v1_name"),
         ("S1-S2 mapping", mappings.s1s2, "s2v1_name"),
@@ -220,7 +222,7 @@ def _check_key(name: str, values: pa.ChunkedArray, wrong: _Wrong) -> None:
 
 
 def _ascending(name: str, rows: Rows, key: Sequence[str], wrong: _Wrong) -> Iterator[pa.RecordBatch]:
-    """The batches of `rows`; notes keys that are doubled or out of order."""
+    """Yield the batches of `rows`; note keys that are duplicate or not ascending."""
     last: pa.RecordBatch | None = None
     for batch in rows.to_batches(max_chunksize=_ROWS_A_BLOCK) if isinstance(rows, pa.Table) else rows:
         if not batch.num_rows:
@@ -242,7 +244,7 @@ def _ascending(name: str, rows: Rows, key: Sequence[str], wrong: _Wrong) -> Iter
 
 
 def _labelled(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Array, pa.Array]]:
-    """Blocks of patch ids and the list of labels of each."""
+    """Yield blocks of patch ids and the list of labels of each."""
     open_rows: list[pa.RecordBatch] = []  # of the last patch, which may go on in the next batch
     for batch in chain(batches, [None]):
         table = pa.Table.from_batches([*open_rows, *([batch] if batch else [])]).combine_chunks()
@@ -257,14 +259,14 @@ def _labelled(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Array, pa.
 
 
 class _Ordered:
-    """A table that ascends by patch_id, looked up with ascending ids while it is read."""
+    """A table ascending by patch_id that is looked up with ascending ids while it is read."""
 
     def __init__(self, name: str, rows: Rows, wrong: _Wrong) -> None:
         self._batches = _ascending(f"{name} mapping", rows, ("patch_id",), wrong)
         self._rows: pa.Table | None = None
 
     def at(self, patches: pa.Array) -> pa.Table:
-        """The row of each patch, nulls where there is none."""
+        """Return the row of each patch, with nulls where there is none."""
         last = patches[-1].as_py()
         held = [] if self._rows is None else self._rows.to_batches()
         while not held or held[-1]["patch_id"][-1].as_py() < last:
@@ -285,10 +287,10 @@ class _Ordered:
 
 
 def write(blocks: Iterable[pa.Table], folder: Path, writer: str = "default") -> dict[str, Path]:
-    """Publish both files of the joined rows in `folder`, zstd; gives their paths by name. On an error, neither.
+    """Write both files of the joined rows to `folder` with zstd, and return their paths by name.
 
-    `published` writes with DuckDB 0.10.3 or 1.0.0 on one thread, which gives the published bytes; `default` with
-    pyarrow, which gives equal content.
+    On an error, neither appears. The writer `published` uses DuckDB 0.10.3 or 1.0.0 on one thread, which gives the
+    published bytes; `default` uses pyarrow, which gives equal content in other bytes.
     """
     paths = {name: folder / name for name in (METADATA, FLAGGED)}
     with ExitStack() as stack:
@@ -298,7 +300,7 @@ def write(blocks: Iterable[pa.Table], folder: Path, writer: str = "default") -> 
 
 
 def divide(rows: pa.Table) -> dict[str, pa.Table]:
-    """The rows of each of the two files, by file name."""
+    """Return the rows of each of the two files, by file name."""
     flagged = pc.or_(rows[FLAGS[0]], rows[FLAGS[1]])
     return {METADATA: rows.filter(pc.invert(flagged)), FLAGGED: rows.filter(flagged)}
 
@@ -319,7 +321,7 @@ def _write_with_pyarrow(blocks: Iterable[pa.Table], paths: dict[str, Path]) -> N
                 waiting[name] = rows
         for name, rows in waiting.items():
             if rows.num_rows:
-                writers[name].write_table(rows.combine_chunks())  # pages follow chunks: so the bytes follow rows only
+                writers[name].write_table(rows.combine_chunks())  # pages follow chunks: one makes bytes reproducible
 
 
 def _write_with_duckdb(blocks: Iterable[pa.Table], paths: dict[str, Path]) -> None:

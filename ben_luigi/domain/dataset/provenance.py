@@ -1,4 +1,4 @@
-"""What a dataset was made with: the versions of everything that can change a byte."""
+"""Collect the versions of all software that can change a byte of the dataset."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import shapely
 import zstandard
 
 PROVENANCE = "provenance.json"
-"""The file of the dataset that tells it, with each tile's products and counts."""
+"""The file of the dataset that records them, with each tile's products and counts."""
 
 _PACKAGES = ("deflate", "fiona", "luigi", "numpy", "pandas", "pyarrow", "pyproj", "rasterio", "shapely", "zstandard")
 
 
 def software(project_version: str) -> dict[str, str]:
-    """Versions of this project, of Python, of the C libraries that write bytes or move vertices, and of packages."""
+    """Return the versions of this project, Python, packages, and the C libraries that write bytes or move vertices."""
     return {
         "ben_luigi": project_version,
         "Python": platform.python_version(),

@@ -1,7 +1,7 @@
-"""`README.md` and `LICENSE` of the finished dataset, for whoever has only its folder.
+"""Write `README.md` and `LICENSE` of the finished dataset, for people who have nothing but its folder.
 
-The texts follow from the title, from how many patches there are, and from whether there is a report. The licence is
-named and linked, as section 3.1 (a) of CDLA-Permissive-1.0 allows in place of its text.
+The texts depend on the title, the number of patches, and whether there is a report. The licence is named and linked, as
+section 3.1 (a) of CDLA-Permissive-1.0 allows in place of its text.
 """
 
 from __future__ import annotations
@@ -72,17 +72,17 @@ changed, and keeps this attribution:
 
 
 def describe(title: str, patches: int, flagged: int, *, has_report: bool) -> dict[str, str]:
-    """The two texts by file name; `patches` counts the rows of both tables, `flagged` those of the second."""
+    """Return the two texts by file name; `patches` counts the rows of both tables, `flagged` those of the second."""
     report = _REPORT_ROW if has_report else ""
     return {README: _README.format(title=title, patches=patches, flagged=flagged, report=report), LICENSE: _LICENSE}
 
 
 def title_of(text: str) -> str:
-    """The title in the first line of a README."""
+    """Return the title in the first line of a README."""
     return text.partition("\n")[0].removeprefix("# ")
 
 
 def write(texts: dict[str, str], folder: Path) -> None:
-    """Publish the texts in `folder`."""
+    """Write the texts to `folder` atomically."""
     for name, text in texts.items():
         files.write_text(folder / name, text)

@@ -1,4 +1,4 @@
-"""Ids, split, alignment and country of every patch, computed from product names and held against published metadata."""
+"""Compute ids, split, alignment and country of every patch from product names, and compare with published metadata."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ben_luigi.domain.placement.grid import PatchGrid, tile_square
 
 @dataclass(frozen=True)
 class Computed:
-    """What follows from the product names: one row a patch, and one a pair of patch and v1 patch."""
+    """The results from the product names: one row per patch, and one per pair of patch and v1 patch."""
 
     patches: pd.DataFrame  # patch_id, epsg, split, country
     pairs: pd.DataFrame  # patch_id, v1_name
@@ -34,7 +34,7 @@ class Computed:
 
 
 def compute(names: list[ProductName], v1_spatial: Path, borders: Path) -> Computed:
-    """Grid, split, alignment and country of every patch of these products."""
+    """Compute grid, split, alignment and country of every patch of these products."""
     spatial = alignment.spatial_files(v1_spatial)
     zones = {epsg: alignment.read_v1(path) for epsg, path in spatial.items()}
     patches, pairs = [], []
@@ -61,7 +61,7 @@ Equal = dict[str, dict[str, int]]
 
 
 def compare(computed: Computed, published: pd.DataFrame, s1s2: pd.DataFrame) -> Equal:
-    """For each column: the number of published rows that it could be computed for, and of those that came out equal."""
+    """Return for each column the number of published rows for which it was computed, and of those that are equal."""
     ours = computed.patches.merge(computed.pairs, on="patch_id", how="left").merge(s1s2, on="v1_name", how="left")
     rows = published.merge(ours, on="patch_id", how="left", suffixes=("", "_ours"))
     comparable = _zones(rows["patch_id"]).isin(computed.zones)
@@ -84,7 +84,7 @@ def _zones(patch_ids: pd.Series) -> pd.Series:
 
 
 def rebuild(computed: Computed, published: pa.Table, lists: dict[str, pa.Table]) -> Iterator[pa.Table]:
-    """The rows of both files, from published labels and from what was computed; `lists`: s1s2, snow and cloud."""
+    """Yield the rows of both files from published labels and computed columns; `lists` are s1s2, snow and cloud."""
 
     def mapping(frame: pd.DataFrame, *names: str) -> pa.Table:
         table = pa.Table.from_arrays([pa.array(frame[name], pa.string()) for name in frame.columns], names=list(names))
@@ -122,7 +122,7 @@ def _compare_rows(rebuilt: dict[str, pa.Table], published: dict[str, pa.Table]) 
 
 
 def _md5(rebuilt: dict[str, pa.Table], figures: comparison.Published) -> Iterator[tuple[bool, str]]:
-    """md5 of both files as DuckDB writes them, beside the published ones."""
+    """Compare the md5 of both files, as DuckDB writes them, with the published ones."""
     with TemporaryDirectory() as folder:
         try:
             paths = metadata.write(rebuilt.values(), Path(folder), "published")
@@ -136,7 +136,7 @@ def _md5(rebuilt: dict[str, pa.Table], figures: comparison.Published) -> Iterato
 
 
 def _published(folder: Path) -> dict[str, pa.Table]:
-    """The published rows of each file, sorted."""
+    """Return the published rows of each file, sorted."""
     found = [path for path in given.entries(folder) if path.match("metadata*.parquet")]
     if not found:
         raise BadInput(folder, expected="published metadata*.parquet", found="none", remedy="put them there")
@@ -171,7 +171,7 @@ def _s1s2(folder: Path) -> pa.Table:
 
 
 def _flags(folder: Path) -> dict[str, pa.Table]:
-    """The lists of patches with snow and with cloud or shadow."""
+    """Read the lists of patches with snow, and with cloud or shadow."""
     return {
         "snow": metadata.read_csv(_one(folder, "patches_with_seasonal_snow.csv"), ["s2v1_name"], header=False),
         "cloud": metadata.read_csv(_one(folder, "patches_with_cloud_and_shadow.csv"), ["s2v1_name"], header=False),
@@ -179,9 +179,10 @@ def _flags(folder: Path) -> dict[str, pa.Table]:
 
 
 def check(folder: Path, figures: comparison.Published) -> tuple[Equal, list[tuple[bool, str]]]:
-    """Compute and compare for a folder with published files: what is equal by column, and by file as (equal, in words).
+    """Compute and compare for a folder with published files.
 
-    BadInput, BadAlignment or OSError if the folder does not hold what is needed.
+    Return what is equal per column, and (equal, text) per file. Raise BadInput, BadAlignment or OSError if the folder
+    lacks a file, or if a file is malformed.
     """
     names = read_tile_names(_one(folder, "tile_names_and_links.csv"))
     computed = compute(names, folder / "v1_spatial", _one(folder, "ne_110m_admin_0_countries.geojson"))
@@ -205,7 +206,7 @@ def check(folder: Path, figures: comparison.Published) -> tuple[Equal, list[tupl
 
 
 def all_equal(columns: Equal) -> bool:
-    """Whether every row that could be computed came out equal, in each column."""
+    """Return whether every row that was computed is equal, in each column."""
     return all(column["rows"] == column["equal"] for column in columns.values())
 
 

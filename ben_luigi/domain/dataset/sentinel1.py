@@ -1,4 +1,4 @@
-"""The patches of Sentinel-1, from the extracted BigEarthNet-S1 v1.0 to parts of the archive.
+"""Read Sentinel-1 patches from the extracted BigEarthNet-S1 v1.0 and write them to parts of the archive.
 
 A *part* of S1 holds the patches of one acquisition over one MGRS square.
 """
@@ -28,29 +28,29 @@ BANDS = ("VH", "VV")
 SOURCE = "BigEarthNet-S1 v1.0, zenodo.org/records/12687186/files/BigEarthNet-S1-v1.0.tar.gz"
 
 FILE_BYTES = 2**24
-"""More than any file of a patch has."""
+"""More than any file of a patch."""
 
 SAME_PLACE_M = 0.01
-"""Corners closer than this are the same."""
+"""Corners closer than this are equal."""
 
 
 def member_name(name: str, band: str) -> str:
-    """The name of a patch's file in the archive."""
+    """Return the name of a patch's file in the archive."""
     return f"{ARCHIVE}/{s1_tile(name)}/{name}/{name}_{band}.tif"
 
 
 def archive_order(name: str) -> str:
-    """Sorts S1 names as the source paths `<S1 name>/<S1 name>_VH.tif` in byte order: `X_1_4` before `X_1_45`."""
+    """Return a key that sorts S1 names as the paths `<S1 name>/<S1 name>_VH.tif`, where `X_1_4` precedes `X_1_45`."""
     return f"{name}/"
 
 
 def part_of(name: str) -> str:
-    """The part of an S1 patch: its acquisition and MGRS square."""
+    """Return the part of an S1 patch: its acquisition and MGRS square."""
     return name.rsplit("_", 2)[0]
 
 
 def parts_of(names: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """S1 patch names by acquisition and MGRS square, parts and names in the order of the archive."""
+    """Group S1 patch names by acquisition and MGRS square; parts and names are in the order of the archive."""
     ordered = sorted(names, key=archive_order)
     return [(key, list(group)) for key, group in groupby(ordered, part_of)]
 
@@ -66,8 +66,8 @@ def write_folder_part(
 ) -> Part:
     """Compress the files of S1 patches from the extracted BigEarthNet-S1 to `out`.
 
-    With `expected`, the square of each S1 name's S2 patch, a patch that does not cover it is a BadInput, as is one that
-    lacks a file; missing files are all known before anything is written.
+    `expected` is the square of each S1 name's S2 patch. Raise BadInput if a patch does not cover that square, or lacks
+    a file; missing files are found before anything is written.
     """
     files = [(member_name(name, band), s1_dir / name / f"{name}_{band}.tif", name) for name in names for band in BANDS]
     sizes = _sizes(s1_dir, [path for _, path, _ in files])
@@ -85,7 +85,7 @@ def write_folder_part(
 
 
 def _read(blocks: Sequence[Callable[[], bytes]], lengths: Sequence[int], start: int, size: int) -> bytes:
-    """So much of the content that all `blocks` make up, from `start` on, in bytes; others are not read."""
+    """Return `size` bytes from `start` of the content of all `blocks`; blocks outside of that range are not read."""
     stops = list(accumulate(lengths))
     first, last = bisect_right(stops, start), bisect_left(stops, start + size)
     before = stops[first - 1] if first else 0
@@ -107,7 +107,7 @@ def _sizes(s1_dir: Path, paths: Sequence[Path]) -> list[int]:
 
 
 def lacking(source: Path, missing: Sequence[object], remedy: str) -> BadInput:
-    """The error that `source` lacks the files `missing`."""
+    """Return the error that `source` lacks the files `missing`."""
     return BadInput(
         f"S1 patches in {source}",
         expected="_VV.tif and _VH.tif of every patch that is kept",
@@ -117,10 +117,10 @@ def lacking(source: Path, missing: Sequence[object], remedy: str) -> BadInput:
 
 
 def export(s1_dir: Path, squares: Mapping[str, Square], folder: Path) -> int:
-    """Copy S1 patches from the extracted BigEarthNet-S1 to `folder`, as the archive has them; gives their number.
+    """Copy S1 patches from the extracted BigEarthNet-S1 to `folder`, in the layout of the archive; return their number.
 
-    `squares` has the square of each S1 name's S2 patch. BadInput as in `write_folder_part`. A patch's folder appears
-    complete or not at all, and replaces one that is there.
+    `squares` has the square of each S1 name's S2 patch. Raise BadInput as `write_folder_part` does. The folder of a
+    patch appears complete or not at all, and replaces an existing one.
     """
     paths = {name: [s1_dir / name / f"{name}_{band}.tif" for band in BANDS] for name in squares}
     sizes = iter(_sizes(s1_dir, [path for pair in paths.values() for path in pair]))
@@ -152,7 +152,7 @@ def _data(path: Path, size: int, square: Square | None) -> bytes:
 
 
 def check_place(data: bytes, path: Path | PurePosixPath, square: Square, remedy: str) -> None:
-    """BadInput about the S1 file at `path` if it does not cover `square`, that of its S2 patch."""
+    """Raise BadInput if the S1 file at `path` does not cover `square`, that of its S2 patch."""
     subject = f"S1 patch {path.stem}: {path}"
     try:
         header = read_header(data, subject)

@@ -1,7 +1,7 @@
-"""BigEarthNet-S1 v1.0 straight from its `.tar.gz`: read once, as a stream; what is kept goes into one shard a part.
+"""Read BigEarthNet-S1 v1.0 once, as a stream, from its `.tar.gz`, and write the wanted patches to one shard per part.
 
-Its patches come in any order. A part's shard appears when the last of its files has come, and a rerun leaves the shards
-that are there alone: a kill costs the parts that were not complete.
+The patches come in any order. The shard of a part appears when the last of its files has arrived, and a rerun skips
+existing shards, so a killed run loses only incomplete parts.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 2**20
 _MEMBER_BYTES = 2**28
-"""More than any file has that is passed over."""
+"""More than any file that is skipped."""
 
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError)
 _BAND = {f"{band}.tif": band for band in BANDS}
@@ -61,14 +61,14 @@ def collect(
     squares: Squares | None = None,
     progress: OnFraction = ignore_fraction,
 ) -> None:
-    """Collect the S1 patches of `parts` (key and names, in order) from a `.tar.gz`, each part to `<folder>/<key>.tar`.
+    """Collect the S1 patches of `parts` (key, and names in order) from a `.tar.gz`, one `<folder>/<key>.tar` per part.
 
-    `squares` gives the square that each name's patch must cover. The `.tar.gz` must have this md5. BadInput names what
-    is missing, twice or elsewhere, or says what is wrong with the file; then nothing that was collected stays.
-    Memory: 130 bytes a patch, beside the names.
+    `squares` returns the square that the patch of each name must cover. Raise BadInput if patches are missing,
+    duplicate or cover another square, or if the file is damaged or has another md5; then all collected shards are
+    removed. Memory: 130 bytes per patch, beside the names.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sweep(folder, older_than_s=0)  # what a kill left behind may be large
+    sweep(folder, older_than_s=0)  # what a killed run left behind may be large
     try:
         with ExitStack() as stack:
             _Collection(source, _open_parts(parts, folder, squares, stack)).read(md5, progress)
@@ -98,7 +98,7 @@ def _is_there(shard: Path, names: Sequence[str]) -> bool:
 
 
 class _Part:
-    """A part that is not complete: where each of its files goes, and what it must cover."""
+    """A part that is incomplete: the position of each of its files, and the square that each patch must cover."""
 
     def __init__(self, collector: ShardCollector, names: Sequence[str], expected: Mapping[str, Square] | None) -> None:
         self.collector = collector
@@ -107,12 +107,12 @@ class _Part:
         self._squares = np.array([(one.left, one.top, one.side_m, one.epsg) for one in squares])
 
     def rank(self, name: str) -> int | None:
-        """The place of a patch among those of the part; None if it is not kept."""
+        """Return the index of a patch among those of the part; None if it is not wanted."""
         rank = bisect_left(self._names, archive_order(name), key=archive_order)
         return rank if rank < len(self._names) and self._names[rank] == name else None
 
     def take(self, path: PurePosixPath, rank: int, band: str, data: bytes) -> None:
-        """Take a file; BadInput if it came before, or covers another square."""
+        """Take a file. Raise BadInput if it is a duplicate, or covers another square."""
         name, position = self._names[rank], rank * len(BANDS) + BANDS.index(band)
         if self.collector.has(position):
             raise BadInput(f"S1 patch {name}: {path}", expected="one file", found="a second one", remedy=_REMEDY)
@@ -123,7 +123,7 @@ class _Part:
 
 
 class _Collection:
-    """One way through the `.tar.gz`."""
+    """One pass through the `.tar.gz`."""
 
     def __init__(self, source: Path, parts: Iterable[tuple[str, _Part]]) -> None:
         self._source = source
@@ -131,7 +131,7 @@ class _Collection:
         self._open = len(self._parts)
 
     def read(self, md5: str, progress: Callable[[float], None]) -> None:
-        """Read all of it, if only for its md5."""
+        """Read the whole file, in any case for its md5."""
         try:
             file = given.open_file(self._source)
         except OSError as error:
@@ -152,7 +152,7 @@ class _Collection:
             raise lacking(self._source, missing, _REMEDY)
 
     def _take(self, stream: _Hashed) -> None:
-        """Take the files of what is kept, up to the last of them."""
+        """Take the wanted files, up to the last of them."""
         packed = io.BufferedReader(stream, _CHUNK_BYTES)
         unzipped = cast(BinaryIO, io.BufferedReader(gzip.GzipFile(fileobj=packed), _CHUNK_BYTES))
         for path, data in _members(_Tar(unzipped), self._place):
@@ -164,7 +164,7 @@ class _Collection:
                 return
 
     def _place(self, path: PurePosixPath) -> tuple[_Part, int, str] | None:
-        """The part, the rank and the band of a member; None if it is not kept."""
+        """Return part, rank and band of a member; None if it is not wanted."""
         name, _, kind = path.name.rpartition("_")
         part = self._parts.get(part_of(name)) if kind in _BAND else None
         rank = part.rank(name) if part is not None else None
@@ -175,11 +175,11 @@ class _Collection:
 
 
 def _members(tar: _Tar, is_kept: Callable[[PurePosixPath], object]) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """The names and data of the files that are kept. TarError and what else a damaged tar makes tarfile raise."""
+    """Yield names and data of the wanted files. Raise TarError or another error of tarfile if the tar is damaged."""
     try:
         with tarfile.open(fileobj=cast(IO[bytes], tar), mode="r:") as file:
             while (member := file.next()) is not None:
-                file.members.clear()  # type: ignore[attr-defined]  # else it remembers all 1.8 million
+                file.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all 1.8 million
                 tar.begin_member()
                 path = PurePosixPath(member.name)
                 if member.isreg() and is_kept(path):
@@ -187,15 +187,15 @@ def _members(tar: _Tar, is_kept: Callable[[PurePosixPath], object]) -> Iterator[
                         raise tarfile.ReadError(f"{path} is a sparse file, or lies outside of the archive's folder")
                     yield path, tar.data(member.offset_data, member.size)
                     tar.begin_member()
-    except (ValueError, RecursionError) as error:  # of numbers and records that tarfile believes
+    except (ValueError, RecursionError) as error:  # from damaged fields that tarfile does not check
         raise tarfile.ReadError(f"a damaged header ({error})") from error
 
 
 class _Tar:
-    """A tar as tarfile reads it: forward only, and a bounded number of bytes per member.
+    """A tar for tarfile to read: forward only, with a bounded number of bytes per member.
 
-    The headers of a member may claim any length: names, pax records, maps of sparse files. A negative length, by which
-    it would go back, makes tarfile read without end.
+    The headers of a member may claim any length: GNU long names, POSIX pax records, maps of sparse files. A negative
+    length, by which tarfile would seek backwards, would make it read without end.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -204,11 +204,11 @@ class _Tar:
         self._left = FILE_BYTES
 
     def begin_member(self) -> None:
-        """Allow as many bytes again."""
+        """Reset the bound for the next member."""
         self._left = FILE_BYTES
 
     def data(self, at: int, size: int) -> bytes:
-        """The data of a member."""
+        """Return the data of a member."""
         self.seek(at)
         data = self.read(size)
         if len(data) < size:
@@ -216,18 +216,18 @@ class _Tar:
         return data
 
     def tell(self) -> int:
-        """Where it is, in bytes."""
+        """Return the position in bytes."""
         return self._at
 
     def seek(self, at: int) -> None:
-        """Go on to that byte."""
+        """Read forward to this position."""
         if not 0 <= at - self._at <= _MEMBER_BYTES:
             raise tarfile.ReadError(f"a member of {at - self._at:,} bytes")
         while self._at < at and (chunk := self._stream.read(min(at - self._at, _CHUNK_BYTES))):
             self._at += len(chunk)
 
     def read(self, size: int) -> bytes:
-        """The next bytes."""
+        """Return the next bytes."""
         self._left -= size
         if size < 0 or self._left < 0:
             raise tarfile.ReadError(f"a header or file of more than {FILE_BYTES:,} bytes")
@@ -237,7 +237,7 @@ class _Tar:
 
 
 class _Hashed(io.RawIOBase):
-    """A file that is hashed as it is read, in order."""
+    """A file that is hashed while it is read in order."""
 
     def __init__(self, file: io.BufferedReader, path: Path, progress: Callable[[float], None]) -> None:
         self.md5 = hashlib.md5(usedforsecurity=False)
@@ -248,11 +248,11 @@ class _Hashed(io.RawIOBase):
         self._progress = progress
 
     def readable(self) -> bool:
-        """It is."""
+        """Return true, as io.BufferedReader requires."""
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """The next bytes; BadInput if the disk does not give them."""
+        """Read the next bytes. Raise BadInput if the disk fails."""
         view = memoryview(buffer)
         try:
             count = self._file.readinto(view)

@@ -1,6 +1,6 @@
-"""Subsets of the dataset: which rows of the metadata meet a selection, and small samples in which every class occurs.
+"""Select rows of the metadata for a subset, and draw small samples in which every class occurs.
 
-What a selection does not name, it does not restrict; a patch is in it if it meets all that is named.
+A selection restricts only what it names; a patch is in the subset if it meets everything that is named.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ _BOX = re.compile(rf"\s*({_NUMBER})[,\s]+({_NUMBER})[,\s]+({_NUMBER})[,\s]+({_NU
 
 @dataclass(frozen=True)
 class Selection:
-    """What the patches must be: of one of each, if any are named; of the labels, a patch has one at least.
+    """The conditions of a subset. An empty tuple is no condition; of `labels`, a patch needs at least one.
 
-    `area` is in longitude and latitude, and a patch has to meet it; `sample` is how many to take of these, 0 for all.
+    `area` is in longitude and latitude, and a patch must intersect it. `sample` is the number of patches to draw, 0 for
+    all.
     """
 
     tiles: tuple[str, ...] = ()
@@ -49,9 +50,9 @@ class Selection:
 
 
 def parse(options: Mapping[str, str], tiles: Collection[str], classes: Collection[str]) -> Selection:
-    """The selection that `[subset]` describes; `tiles` are the keys that there are, `classes` the labels.
+    """Return the selection that `[subset]` describes; `tiles` are the existing keys, `classes` the labels.
 
-    Words are separated by commas or spaces, labels by semicolons. BadInput says which words are not known.
+    Words are separated by commas or spaces, labels by semicolons. Raise BadInput naming unknown words.
     """
 
     def words(option: str, known: Collection[str]) -> tuple[str, ...]:
@@ -86,7 +87,7 @@ def parse(options: Mapping[str, str], tiles: Collection[str], classes: Collectio
 
 
 def check_name(name: str) -> None:
-    """BadInput if the name of a subset is none that a folder can have."""
+    """Raise BadInput if the name of a subset cannot be the name of a folder."""
     if not re.fullmatch(SUBSET_NAME, name):
         raise BadInput(
             "[subset] name",
@@ -97,7 +98,10 @@ def check_name(name: str) -> None:
 
 
 def read_area(text: str) -> shapely.Geometry:
-    """An area in longitude and latitude: `west, south, east, north` in degrees, or the path of a GeoJSON file."""
+    """Read an area in longitude and latitude: `west, south, east, north` in degrees, or the path of a GeoJSON file.
+
+    Raise BadInput if it is neither, is empty, or exceeds the globe.
+    """
     box = _BOX.fullmatch(text)
     expected = "west, south, east, north in degrees, or the path of a GeoJSON file with polygons"
     try:
@@ -107,7 +111,7 @@ def read_area(text: str) -> shapely.Geometry:
         else:
             read = shapely.from_geojson(given.read_bytes(Path(text).expanduser(), _AREA_BYTES).decode("utf-8"))
             area = shapely.union_all(shapely.get_parts(read))
-    except (OSError, ValueError, RuntimeError, shapely.errors.ShapelyError) as error:  # RuntimeError: of another's ~
+    except (OSError, ValueError, RuntimeError, shapely.errors.ShapelyError) as error:  # RuntimeError: unknown ~user
         raise BadInput(f"[subset] area = {text}", expected=expected, found=str(error), remedy="correct it") from error
     degrees = shapely.box(-180, -90, 180, 90)
     if not area.area or not degrees.covers(area):
@@ -121,10 +125,10 @@ def read_area(text: str) -> shapely.Geometry:
 
 
 def select(rows: pa.Table, places: pd.DataFrame, selection: Selection) -> pa.Table:
-    """The rows of the metadata that meet the selection, in their order; if none does, a BadOption that names options.
+    """Return the rows of the metadata that meet the selection, in their order, reduced to a `sample` if one is wanted.
 
-    With a `sample`, so many of them: all if there are no more. `places` has patch_id, tile, season, epsg, left_m,
-    bottom_m, right_m, top_m of all of them, and may have more.
+    `places` has at least patch_id, tile, season, epsg, left_m, bottom_m, right_m, top_m of all rows. Raise BadOption,
+    naming the options to change, if no row is left.
     """
     at = places.set_index("patch_id").reindex(rows["patch_id"].to_pandas())
     met = _met(rows, at, selection)
@@ -136,7 +140,7 @@ def select(rows: pa.Table, places: pd.DataFrame, selection: Selection) -> pa.Tab
 
 
 def _met(rows: pa.Table, at: pd.DataFrame, selection: Selection) -> dict[str, np.ndarray]:
-    """Of each option that is given, whether each row meets it."""
+    """Return for each given option whether each row meets it."""
     met = {
         option: column.isin(values).to_numpy()
         for option, column, values in (
@@ -157,7 +161,7 @@ def _met(rows: pa.Table, at: pd.DataFrame, selection: Selection) -> dict[str, np
 
 
 def _none_left(met: Mapping[str, np.ndarray], number: int) -> BadOption:
-    """The error that no row of so many meets all options: how many meet each, and which one alone stands in the way."""
+    """Return the error that no row meets all options: how many meet each, and which option alone excludes all."""
     every = np.ones(number, dtype=bool)
     alone = [
         option for option in met if np.logical_and.reduce([every, *(met[name] for name in met if name != option)]).any()
@@ -165,17 +169,17 @@ def _none_left(met: Mapping[str, np.ndarray], number: int) -> BadOption:
     counts = ", ".join(f"{int(rows.sum()):,} meet {option}" for option, rows in met.items())
     return BadOption(
         "[subset]",
-        expected="patches that meet all that it says",
+        expected="patches that meet all of its options",
         found=f"none of {number:,}: {counts}",
         remedy=f"change {' or '.join(alone or met)} there, or leave it out",
     )
 
 
 def sample(rows: pa.Table, seasons: np.ndarray, size: int) -> pa.Table:
-    """`size` of the rows, in their order, always the same ones: every class of theirs occurs among them.
+    """Return `size` of the rows, in their order; the choice is deterministic, and every class of the rows occurs in it.
 
-    If there is room, every class in every split, and every country, season and flag. Those that cover most come first,
-    the rest are as good as drawn by lot: by the hash of the patch id. BadOption if `size` is too small for the classes.
+    If there is room, it also has every class in every split, and every country, season and flag. Rows that cover most
+    come first; the rest are drawn by the hash of the patch id. Raise BadOption if `size` is too small for the classes.
     """
     hashes = [hashlib.sha256(patch.encode()).digest() for patch in rows["patch_id"].to_pylist()]
     lot = np.array(sorted(range(len(hashes)), key=hashes.__getitem__))
@@ -191,7 +195,7 @@ def sample(rows: pa.Table, seasons: np.ndarray, size: int) -> pa.Table:
     if not labels[lot][taken].any(axis=0).all():
         raise BadOption(
             f"[subset] sample = {size}",
-            expected=f"so many patches that all {labels.shape[1]} classes occur",
+            expected=f"enough patches for all {labels.shape[1]} classes",
             found="too few",
             remedy=f"set it to {len(greedy_cover(labels[lot], [], len(rows)))} or more",
         )
@@ -201,7 +205,7 @@ def sample(rows: pa.Table, seasons: np.ndarray, size: int) -> pa.Table:
 
 
 def _has(lists: pa.ChunkedArray, values: Collection[str]) -> np.ndarray:
-    """Whether each list has each value: (list, value)."""
+    """Return whether each list contains each value, as (list, value)."""
     lists = lists.combine_chunks()
     column = pc.index_in(pc.list_flatten(lists), value_set=pa.array(list(values), pa.string()))
     known = column.is_valid().to_numpy(False)

@@ -1,14 +1,14 @@
-"""Whether a finished dataset is whole, and fits together: all that its files say is held against each other.
+"""Verify that a finished dataset is complete and consistent: everything that its files say is compared.
 
 - Rows of the metadata against the rules: split, country, v1 and S1 name (`verify_rules`).
 - `patches.parquet` against rows, places and products (`verify_patches`), and against the files in the archives.
 - STAC, Croissant, `comparison.json`, `provenance.json`, README and LICENSE against rows and files (`verify_documents`
   and others).
-- The archives, or the folders that were unpacked from them, each read once: are the members exactly the files of the
-  patches of both metadata files, in order (`verify_archives`)? Is each TIFF as published, on the square of its patch,
-  are the labels those of the reference map (`verify_ground`)? Is every file the one that the hash lists name?
+- The archives, or the folders unpacked from them, each read once: are the members exactly the files of the patches of
+  both metadata files, in order (`verify_archives`)? Is each TIFF as published, on the square of its patch, and do the
+  labels follow from the reference map (`verify_ground`)? Does every file match the hash lists?
 
-Memory: about 1 KB a patch.
+Memory: about 1 KB per patch.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ HASH_LISTS = {
     reference_maps.ARCHIVE: "reference_map_hashes.csv",
     sentinel1.ARCHIVE: "s1_hashes.csv",
 }
-"""The lists of sha256 that lie beside the archives, by archive; they may hold more files than it."""
+"""The lists of sha256 beside the archives, by archive; they may list more files than the archive holds."""
 
 REPORT = "report/index.html"
 OURS = (PATCHES, *HASH_LISTS.values(), STAC, CROISSANT, PROVENANCE, COMPARISON, README, LICENSE, REPORT)
-"""What the published dataset does not have, and ours has. A subset has no report."""
+"""Files that this pipeline adds to the published dataset. A subset has no report."""
 
 _ARCHIVES = [f"{name}.tar.zst" for name in HASH_LISTS]
 DESCRIBED = (METADATA, FLAGGED, PATCHES, *_ARCHIVES)
@@ -66,9 +66,9 @@ ALSO_LISTED = (*HASH_LISTS.values(), CROISSANT, PROVENANCE, COMPARISON, README, 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wrong with a dataset, by name, and what was not looked at, and why: a sentence each.
+    """The findings about a dataset, and what was not checked for which reason, one sentence each.
 
-    `sha256` has that of each archive, by the name of its file, if anything says what it must be.
+    `sha256` has the hash of each archive by file name, if any file says what it should be.
     """
 
     wrong: list[str]
@@ -86,12 +86,12 @@ def verify_dataset(
     require_all: bool = False,
     recorded: Mapping[str, str] | None = None,
 ) -> Verdict:
-    """Look at all of the dataset in `folder`. A finding names up to ten rows or members.
+    """Verify the dataset in `folder`. A finding names up to ten rows or members.
 
-    `labels_of` gives the labels of a reference map's codes (row, col). `progress` is called with the part of the files
-    that was read, from 0 to 1. `side_m` is the side of a tile where `provenance.json` says none. With `require_all`
-    everything that the pipeline makes must be there; else what is not there is not looked at. `recorded` has the sha256
-    of files by their path in `folder`, as they were made.
+    `labels_of` returns the labels of a reference map's codes (row, col). `progress` receives the fraction of the files
+    that has been read. `side_m` is the side of a tile that `provenance.json` does not describe. With `require_all`
+    everything that the pipeline makes must exist; else what is missing is not checked. `recorded` has the recorded
+    sha256 of files by their path in `folder`.
     """
     if not folder.is_dir():
         return Verdict(["no such folder"], [], {})
@@ -119,7 +119,7 @@ def verify_dataset(
 
 
 class _Look:
-    """Looks at what is in the folder of a dataset."""
+    """Check the contents of a dataset's folder."""
 
     def __init__(self, folder: Path, require_all: bool) -> None:
         self.findings = Findings()
@@ -131,7 +131,7 @@ class _Look:
         self.hashes: dict[str, Values] = {}
 
     def has(self, file: str) -> bool:
-        """Whether a file is there; else it is a finding, or not looked at."""
+        """Return whether a file exists. If not, add a finding if it is required, else note that it was not checked."""
         if (self._folder / file).is_file():
             return True
         if file in self._required:
@@ -141,7 +141,7 @@ class _Look:
         return False
 
     def at_documents(self, rows: Rows, provenance: Provenance | None) -> None:
-        """STAC, Croissant, README, LICENSE and the comparison."""
+        """Check STAC, Croissant, README, LICENSE and the comparison."""
         collection = None
         has_report = provenance is None or not provenance.is_subset
         if self.has(STAC):
@@ -161,7 +161,7 @@ class _Look:
     def at_archives(
         self, rows: Rows, provenance: Provenance | None, ground: Ground, progress: Callable[[float], None]
     ) -> None:
-        """The archives, one after the other."""
+        """Check the archives, one after the other."""
         if not rows.complete:
             self.findings.skip("surplus members: there are rows that are missing or cannot be used")
         listed = _files_listed(rows, provenance)
@@ -183,7 +183,7 @@ class _Look:
                 self.hashes[contents.file] = {SIZE: hashes.size_bytes, "md5": hashes.md5, "sha256": hashes.sha256}
 
     def _is_unpacked(self, contents: Contents) -> bool:
-        """Whether the folder of an archive is looked at, since the archive itself is not there."""
+        """Return whether to check the unpacked folder of an archive, since the archive itself does not exist."""
         is_archive, is_folder = ((self._folder / name).exists() for name in (contents.file, contents.name))
         if is_archive and is_folder:
             self.findings.skip(f"{contents.name}/: {contents.file} beside it was looked at")
@@ -193,7 +193,7 @@ class _Look:
         return True
 
     def at_files(self) -> None:
-        """Length and hashes of all files of which anything is said."""
+        """Check length and hashes of all files for which they are stated anywhere."""
         self.claims.check(self._folder, self.hashes, self._required, self.findings)
         # What else is wrong with one of these files tells more than that STAC means another; if nothing is, STAC is.
         listed = self._also_listed.without(lambda file: self.findings.has(file) or not (self._folder / file).is_file())
@@ -203,10 +203,10 @@ class _Look:
 
 
 def _files_listed(rows: Rows, provenance: Provenance | None) -> dict[str, int]:
-    """How many files each list of hashes must have, by archive, as far as that is known.
+    """Return the number of files that each hash list must have, by archive, as far as it is known.
 
-    Those of S2 patches and reference maps list all that were made, that of S1 what is in the archive; all those of a
-    subset list what is in its archives.
+    The lists of S2 patches and reference maps have all files that were made, that of S1 only those in the archive; all
+    lists of a subset have only those in its archives.
     """
     listed = {}
     if provenance is not None and provenance.is_subset and rows.complete:

@@ -1,6 +1,6 @@
-"""Whether an archive holds exactly the files of the patches, each under its name, in its order, and as it must be.
+"""Verify that an archive holds exactly the files of the patches, under the right names, in order, and correct.
 
-Or the folder that was unpacked from it, which has no order.
+The same is done for the folder that was unpacked from it, except for the order.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ _HASH_AT_ONCE = 2**23
 _Found = TypeVar("_Found")
 
 Check = Callable[[int, str, bytes, bytes], Iterator[str]]
-"""What is wrong with a file, given its patch's row, its kind, its data and their sha256. May raise PipelineError.
+"""Yield what is wrong with a file, given its patch's row, its kind, its data and their sha256. May raise PipelineError.
 
-The sha256 is empty where it is not asked for, or has been found to be wrong.
+The sha256 is empty where it was not requested, or has already been found to be wrong.
 """
 
 
 class Count:
-    """Counts what is read, of as much as there should be."""
+    """Count what is read, as a fraction of what is expected."""
 
     def __init__(self, total: int, progress: Callable[[float], None]) -> None:
         self._read, self._total, self._progress = 0, max(total, 1), progress
 
     def each(self, found: Iterator[_Found]) -> Iterator[_Found]:
-        """What is found, one by one."""
+        """Yield each item, and count it."""
         for one in found:
             yield one
             self._read += 1
@@ -55,10 +55,10 @@ class Count:
 
 @dataclass(frozen=True)
 class Contents:
-    """What must be in an archive: a file of each kind a key, in byte order of the source paths.
+    """The expected content of an archive: one file of each kind per key, in byte order of the source paths.
 
-    `name` is that of the archive, `keys` are patch ids or S1 names by row, as bytes. `complete` tells whether these are
-    all keys that there are: else a member without a key may be right.
+    `name` is that of the archive; `keys` are patch ids or S1 names by row, as bytes. `complete` tells whether all keys
+    are known; otherwise a member without a key may be correct.
     """
 
     name: str
@@ -69,14 +69,14 @@ class Contents:
 
     @property
     def file(self) -> str:
-        """The archive's file."""
+        """The file name of the archive."""
         return f"{self.name}.tar.zst"
 
 
 class Archive:
-    """An archive, read once. A member's *position* is its place in the order of `contents`, counted from 0.
+    """An archive that is read once. A member's *position* is its place in the order of `contents`, counted from 0.
 
-    Each file's sha256 is taken if there is a list of them, or if `hashing` says that `check` wants it.
+    The sha256 of each file is computed if there is a hash list, or if `hashing` says that `check` needs it.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Archive:
         self._sha256 = bytearray()
 
     def verify(self, folder: Path, count: Count, hashed: bool) -> Hashes | None:
-        """Read the archive, and add what is wrong with it. Gives its length and hashes, if they are wanted."""
+        """Read the archive, and add findings. Return its length and hashes, if they are wanted."""
         file = self._contents.file
         if not (folder / file).is_file():
             self._findings.add(file, "missing")
@@ -125,7 +125,7 @@ class Archive:
         return hashes
 
     def verify_folder(self, folder: Path, count: Count) -> None:
-        """Read the folder that was unpacked from the archive, and add what is wrong with it."""
+        """Read the folder that was unpacked from the archive, and add findings."""
         label = f"{self._contents.name}/"
         for found in count.each(members.read_folder(folder / self._contents.name, folder)):
             if isinstance(found, members.Unreadable):
@@ -138,7 +138,7 @@ class Archive:
         self._add(label, "missing", np.flatnonzero(~self._seen))
 
     def read_list(self, folder: Path, files: int | None) -> None:
-        """Read the list of hashes, which may have more files than the archive: `files` in all, where that is known."""
+        """Read the hash list, which may have more files than the archive: `files` in all, where that is known."""
         sha256 = bytearray(len(self._seen) * _SHA256_BYTES)
         last, number = "", 0
         try:
@@ -171,7 +171,7 @@ class Archive:
             self._listed[position] = True
 
     def _position(self, stem: str) -> int | None:
-        """The position of the file of that name, without suffix; None if none is expected."""
+        """Return the position of the file with this name (without suffix); None if it is not expected."""
         key = stem[: -self._suffix_length].encode()
         rank = bisect_left(self._keys, key)
         kind = self._kind_of.get(stem[-self._suffix_length :])
@@ -180,7 +180,7 @@ class Archive:
         return rank * len(self._contents.kinds) + kind
 
     def _lose(self, damaged_at: int, stop: int) -> None:
-        """What may have stood between the last member before a damage and the first after it."""
+        """Mark what may have been between the last member before a damage and the first after it."""
         start = self._positions[damaged_at - 1] + 1 if damaged_at else 0
         self._lost[start:stop] = True
 
@@ -195,7 +195,7 @@ class Archive:
         return f"{self._contents.name}/{self._contents.tile_of(key)}/{key}/{key}_{self._contents.kinds[kind]}.tif"
 
     def _judge(self, member: members.Member) -> Iterator[tuple[str, str]]:
-        """(what, name) of all that is wrong with a member."""
+        """Yield (what, name) of everything that is wrong with a member."""
         file = member.name.rpartition("/")[2]
         position = self._position(file.removesuffix(".tif")) if file.endswith(".tif") else None
         if position is None:
@@ -235,7 +235,7 @@ _TEXTS = pcsv.ConvertOptions(column_types=dict.fromkeys(hashes.COLUMNS, pa.strin
 
 
 class _Following:
-    """Hashes an archive, all its bytes, as far behind as it is read."""
+    """Hash all bytes of an archive, following the position up to which it has been read."""
 
     def __init__(self, stack: ExitStack, path: Path) -> None:
         self._size = path.stat().st_size
@@ -243,26 +243,26 @@ class _Following:
         self._behind = Behind(stack, path)
 
     def reached(self, position: int) -> None:
-        """Note that the archive is read up to there."""
+        """Note that the archive has been read up to this position."""
         if position - self._asked >= _HASH_AT_ONCE:
             self._behind.go_to(position)
             self._asked = position
 
     def hashes(self) -> Hashes:
-        """Those of the whole archive."""
+        """Return length and hashes of the whole archive."""
         self._behind.go_to(self._size)
         return self._behind.hashes()
 
 
 def out_of_order(positions: np.ndarray) -> np.ndarray:
-    """Indexes of the fewest elements without which the others ascend strictly."""
+    """Return the indexes of the fewest elements whose removal leaves the others strictly ascending."""
     if (positions[1:] > positions[:-1]).all():
         return np.empty(0, dtype="int64")
     before = np.maximum.accumulate(positions)
     after = np.minimum.accumulate(positions[::-1])[::-1]
     suspects = np.flatnonzero((positions < before) | (positions > after))
-    tops: list[int] = []  # the least last value of an ascending run of each length
-    runs: list[int] = []  # the suspect that has it
+    tops: list[int] = []  # smallest last value of an ascending run of each length
+    runs: list[int] = []  # the suspect with that value
     previous: list[int] = []
     for number, value in enumerate(positions[suspects].tolist()):
         length = bisect_left(tops, value)

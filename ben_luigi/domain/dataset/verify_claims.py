@@ -1,4 +1,4 @@
-"""What the descriptions of a dataset say of its files' length and hashes, held against the files."""
+"""Check the lengths and hashes that a dataset's descriptions state against the files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Values = Mapping[str, str | int]
 
 
 class Claims:
-    """Who says what of each file."""
+    """The stated length and hashes of each file, by source."""
 
     def __init__(self) -> None:
         self._claims: dict[str, dict[str, Values]] = {}
 
     def add(self, file: str, source: str, values: Values) -> None:
-        """Note what `source` says of a file."""
+        """Note what `source` states about a file."""
         self._claims.setdefault(file, {})[source] = values
 
     def without(self, files: Callable[[str], bool]) -> Claims:
@@ -30,13 +30,13 @@ class Claims:
         return fewer
 
     def files(self) -> list[str]:
-        """Those of which anything is said."""
+        """Return the files for which anything is stated."""
         return list(self._claims)
 
     def check(self, folder: Path, known: Mapping[str, Values], required: Collection[str], findings: Findings) -> None:
-        """Add the files that are other than is said of them.
+        """Add a finding for each file that differs from what is stated.
 
-        `known` has what has been found of some files already; that one of `required` is missing has been said before.
+        `known` has what is already known of files; a missing file among `required` has been reported before.
         """
         for file, sources in self._claims.items():
             algorithms = {name for values in sources.values() for name in values}
@@ -57,7 +57,7 @@ def _measured(path: Path, algorithms: Collection[str]) -> Values:
 
 
 def _hold(file: str, sources: Mapping[str, Values], found: Values, findings: Findings) -> None:
-    """Name the file if nobody says what it is; else those who say otherwise."""
+    """Report the file if it contradicts all sources; else report the sources that it contradicts."""
     wrong = {source: _first(values, found) for source, values in sources.items() if _first(values, found)}
     if len(wrong) == len(sources):
         name = next(iter(wrong.values()))
@@ -69,7 +69,7 @@ def _hold(file: str, sources: Mapping[str, Values], found: Values, findings: Fin
 
 
 def _first(values: Values, found: Values) -> str:
-    """The first value that is another; empty if all are the same."""
+    """Return the name of the first value that differs; an empty text if none does."""
     return next((name for name, value in values.items() if value != found[name]), "")
 
 

@@ -1,7 +1,7 @@
-"""Whether STAC, Croissant, `comparison.json`, README and LICENSE describe this dataset, each as its writer writes it.
+"""Verify that STAC, Croissant, `comparison.json`, README and LICENSE describe this dataset as they should.
 
-STAC and Croissant follow from the files and from `patches.parquet` but for title and description, so they are described
-anew and compared; what they say of the files' length and hashes are claims, held against the files once for all.
+STAC and Croissant follow from the files and `patches.parquet`, except for title and description; so they are made again
+and compared. The lengths and hashes of files that they state are claims, which are checked together.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ben_luigi.domain.dataset.verify_rows import Rows
 
 STAC = f"stac/{stac.COLLECTION}"
 _SHA256 = "1220"
-"""Code and length of sha256, with which a multihash of it begins."""
+"""Code and length of sha256, the first two bytes of its multihash."""
 
 Facts = dict[str, tuple[int, str]]
 """Length in bytes and sha256 of files, by name."""
@@ -41,7 +41,7 @@ Facts = dict[str, tuple[int, str]]
 def check_stac(
     folder: Path, listed: Mapping[tuple[str, ...], Claims], findings: Findings, *, has_report: bool
 ) -> Json | None:
-    """Add what is wrong in `stac/`, and what its collection says of the files `listed`; gives the collection."""
+    """Add findings about `stac/`, and its collection's claims about the files `listed`; return the collection."""
     collection = read_json(folder, STAC, findings)
     if collection is None:
         return None
@@ -70,7 +70,7 @@ def check_stac(
 def check_croissant(
     folder: Path, described: Sequence[str], collection: Json | None, claims: Claims, findings: Findings
 ) -> None:
-    """Add what is wrong in `croissant.json`, and what it says of files; its title and description are STAC's."""
+    """Add findings about `croissant.json`, and its claims about files; title and description must be those of STAC."""
     document = read_json(folder, CROISSANT, findings)
     if document is None:
         return
@@ -91,7 +91,7 @@ def check_croissant(
 
 
 def _compare(folder: Path, file: str, expected: Json, text: Callable[[Json], str], findings: Findings) -> None:
-    """Hold a document against what it must be: value by value, and at last its bytes."""
+    """Compare a document with the expected one, value by value, and finally byte by byte."""
     found = read_json(folder, file, findings)
     if found is None:
         return
@@ -108,7 +108,7 @@ def _compare(folder: Path, file: str, expected: Json, text: Callable[[Json], str
 
 
 def check_readme(folder: Path, rows: Rows, collection: Json | None, has_report: bool, findings: Findings) -> None:
-    """Add what is wrong in `README.md`; its title is the one of STAC, its counts are those of the metadata."""
+    """Add findings about `README.md`; its title must be that of STAC, its counts those of the metadata."""
     try:
         found = (folder / readme.README).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -130,7 +130,7 @@ def check_license(folder: Path, findings: Findings) -> None:
 
 
 def _compare_text(folder: Path, file: str, expected: str, findings: Findings) -> None:
-    """Hold a text against what it must be, and name the first line that differs."""
+    """Compare a text with the expected one, and report the first line that differs."""
     try:
         found = (folder / file).read_bytes()
     except OSError as error:
@@ -150,9 +150,9 @@ def check_comparison(
     claims: Claims,
     findings: Findings,
 ) -> None:
-    """Add what is wrong in `comparison.json`, and what it says of files.
+    """Add findings about `comparison.json`, and its claims about files.
 
-    `hashed` has the files whose hash it gives: the algorithm by name. What it compares with lies elsewhere.
+    `hashed` has the hash algorithm of each file that it lists. What it compares with is not part of the dataset.
     """
     document = read_json(folder, COMPARISON, findings)
     if document is None:
@@ -178,14 +178,14 @@ def check_comparison(
 
 
 def _counts(rows: Rows) -> dict[str, dict[str, int]]:
-    """Patches by split, country and label."""
+    """Count the patches per split, country and label."""
     by_label = Counter(label for labels in rows.labels for label in labels)
     columns = {name: Counter(rows.others[name].to_pylist()) for name in ("split", "country")}
     return {**{name: dict(count) for name, count in columns.items()}, "label": dict(by_label)}
 
 
 def _numbers(rows: Rows) -> dict[str, int]:
-    """What is counted in lines of their own."""
+    """Return the figures that have lines of their own."""
     counts, flagged = _counts(rows), int(rows.flagged.sum())
     splits = Counter(rows.others["split"].filter(pa.array(~rows.flagged)).to_pylist())
     flags: dict[str, Any] = {flag: pc.sum(rows.others[flag]).as_py() or 0 for flag in FLAGS}

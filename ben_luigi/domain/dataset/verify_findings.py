@@ -1,4 +1,4 @@
-"""What was found in looking at a dataset: gathered by file and kind, so that a million of one kind is one line."""
+"""Collect findings about a dataset by file and kind, so that a million findings of one kind give one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LONGEST = 200
 
 
 class Findings:
-    """What is wrong, and what was not looked at. Of each kind the first ten names are kept, and how many there are."""
+    """What is wrong, and what was not checked. The first ten names of each kind are kept, and the number of all."""
 
     def __init__(self) -> None:
         self.not_looked_at: list[str] = []
@@ -17,30 +17,30 @@ class Findings:
         self._count: dict[tuple[str, str], int] = {}
 
     def add(self, file: str, what: str, *names: str, more: int = 0) -> None:
-        """Note that `what` is so of the named members or rows, and of `more` that are not named."""
+        """Note that `what` applies to the named members or rows, and to `more` that are not named."""
         shown = self._names.setdefault((file, what), [])
         shown += names[: _SHOWN - len(shown)]
         self._count[file, what] = self._count.get((file, what), 0) + len(names) + more
 
     def add_all(self, file: str, what: str, names: Sequence[str]) -> None:
-        """The same, unless there are no names."""
+        """Do the same as `add`, unless there are no names."""
         if names:
             self.add(file, what, *names)
 
     def differ(self, file: str, what: str, name: str, expected: object, found: object) -> None:
-        """Note that `what` is so of one member or row, with what was expected of it, and what was found."""
+        """Note that `what` applies to one member or row, with the expected and the found value."""
         self.add(file, what, f"{name} (expected {_short(expected)}, found {_short(found)})")
 
     def skip(self, what: str) -> None:
-        """Note that something was not looked at, and why."""
+        """Note that something was not checked, and why."""
         self.not_looked_at.append(what)
 
     def has(self, file: str) -> bool:
-        """Whether anything is wrong with a file, so far."""
+        """Return whether there is any finding about a file so far."""
         return any(of == file for of, _ in self._names)
 
     def lines(self) -> list[str]:
-        """One line a file and kind, in the order in which they came up; what cannot be printed is escaped."""
+        """Return one line per file and kind, in the order in which they were found, without unprintable characters."""
         return [_printable(": ".join((*key, *self._listed(key)))) for key in self._names]
 
     def _listed(self, key: tuple[str, str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Whether single files are as they must be: of the published kind, on the patch's square, as `patches.parquet` says."""
+"""Verify single files: of the published kind, on the square of their patch, and consistent with `patches.parquet`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _TIE_POINT = struct.Struct("<2d")
 LabelsOf = Callable[[np.ndarray], list[str]]
 
 
-@lru_cache(maxsize=16)  # a patch's files follow each other
+@lru_cache(maxsize=16)  # the files of a patch are read one after the other
 def s2_tile(patch_id: str) -> str:
-    """The tile that a patch is of: its folder in the archives."""
+    """Return the tile of a patch, which is its folder in the archives."""
     return PatchId.parse(patch_id).tile_name
 
 
 class Ground:
-    """Checks of single files, which share where each patch lies, and what is said of its files."""
+    """Checks of single files, which share the place of each patch and what is stated about its files."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class Ground:
 
     @property
     def wants_hashes(self) -> bool:
-        """Whether it holds the sha256 of files against anything."""
+        """Whether the checks need the sha256 of files."""
         return self._described is not None
 
     def check_s2(self, row: int, band: str, data: bytes, sha256: bytes) -> Iterator[str]:
-        """What is wrong with a file of S2 reflectance."""
+        """Yield what is wrong with a file of S2 reflectance."""
         patch, pixel_m = self._at(row), RESOLUTION_M[band]
         square = patch.square
         self._note_s2(patch, band, sha256)
@@ -78,13 +78,13 @@ class Ground:
         yield from _elsewhere(square, left, top)
 
     def check_s1(self, row: int, band: str, data: bytes, sha256: bytes) -> Iterator[str]:
-        """What is wrong with a file of S1 backscatter."""
+        """Yield what is wrong with a file of S1 backscatter."""
         header, square = read_header(data), self._at(row).square
         yield from _unlike(header, PATCH_M // _S1_PIXEL_M, "float32", header.nodata, square.epsg)
         yield from _elsewhere(square, header.left, header.top)
 
     def check_map(self, row: int, kind: str, data: bytes, sha256: bytes) -> Iterator[str]:
-        """What is wrong with a reference map, and whether the labels are not its labels."""
+        """Yield what is wrong with a reference map, and whether the labels do not follow from it."""
         header, codes, square = read_header(data), read_pixels(data), self._at(row).square
         yield from _unlike(header, reference_maps.SIDE_PX, "uint16", 0.0, square.epsg)
         yield from _elsewhere(square, header.left, header.top)
@@ -96,7 +96,7 @@ class Ground:
             self._check_land_cover(row, codes, self._described.pixels[row])
 
     def _note_s2(self, patch: _Patch, band: str, sha256: bytes) -> None:
-        """Gather the hashes of a patch's files, and compare them once they are all there."""
+        """Collect the hashes of a patch's files, and compare them once they are complete."""
         if self._described is None or not self._described.known[patch.row] or not sha256:
             return
         patch.hashes.append(f"{sha256.hex()}  {patch.name}_{band}.tif\n")
@@ -117,7 +117,7 @@ class Ground:
             self._findings.differ(PATCHES, what, self._rows.patch_id(row), *numbers)
 
     def _at(self, row: int) -> _Patch:
-        """The patch of a row, whose files follow each other."""
+        """Return the patch of a row; its files are read one after the other."""
         if row != self._patch.row:
             name = self._rows.patch_id(row)
             tile = self._squares[s2_tile(name)]
@@ -128,7 +128,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class _Patch:
-    """The patch whose files are looked at: its row, name and square, and what sha256sum says of its S2 files so far."""
+    """The patch whose files are being checked: row, name, square, and sha256sum's lines for its S2 files so far."""
 
     row: int
     name: str

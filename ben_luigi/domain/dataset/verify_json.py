@@ -1,4 +1,4 @@
-"""JSON documents, read and compared: in which values two of them differ."""
+"""Read and compare JSON documents: in which values do two of them differ?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MISSING = "nothing"
 
 
 def read_json(folder: Path, file: str, findings: Findings) -> Json | None:
-    """The object in a file of the dataset; None, and a finding, if there is none."""
+    """Read the object in a file of the dataset. Add a finding and return None if there is none."""
     try:
         document = json.loads((folder / file).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -27,14 +27,14 @@ def read_json(folder: Path, file: str, findings: Findings) -> Json | None:
 
 
 def entry(document: Any, *keys: str) -> Any:
-    """What stands at a path of keys; None where an object on the way is none, or lacks it."""
+    """Return the value at a path of keys; None if a value on the way is not an object, or lacks the key."""
     for key in keys:
         document = document.get(key) if isinstance(document, dict) else None
     return document
 
 
 def differences(expected: Any, found: Any, tolerance: float, at: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Where two documents differ, what is expected there, and what was found; numbers closer than that are the same."""
+    """Yield where two documents differ, with expected and found value; numbers within `tolerance` are equal."""
     if isinstance(expected, dict) and isinstance(found, dict):
         for key in sorted(expected.keys() | found.keys()):
             mine, other = (part.get(key, _MISSING) for part in (expected, found))

@@ -1,6 +1,6 @@
-"""Whether `patches.parquet` says of each patch what the metadata, its name, its place and its products say.
+"""Verify that `patches.parquet` agrees with the metadata and with the name, place and products of each patch.
 
-Its hashes and parts of land cover are kept, to be held against the files in the archives.
+Its hashes and fractions of land cover are kept, to be compared with the files in the archives.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.tiles.reference_maps import SIDE_PX
 
 SAME_DEGREES = 1e-9
-"""Degrees closer than this are the same: a tenth of a millimetre, where another PROJ may give another last digit."""
+"""Degrees closer than this are equal: 0.1 mm on the ground; another PROJ version may change the last digit."""
 
 _ROWS_AT_ONCE = 8192
 _SHA256_BYTES = 32
@@ -47,10 +47,10 @@ _SOURCES = {
 
 @dataclass(frozen=True)
 class Described:
-    """What `patches.parquet` says of the files of each row.
+    """What `patches.parquet` states about the files of each row.
 
-    sha256 as bytes (row, 32), uint8; pixels of each of CODES (row, code), uint16. `known` tells of which rows it says
-    anything that can be used.
+    sha256 as bytes (row, 32), uint8; pixels of each of CODES (row, code), uint16. `known` tells which rows have usable
+    values.
     """
 
     s2_sha256: np.ndarray
@@ -60,7 +60,7 @@ class Described:
 
     @classmethod
     def nothing(cls, rows: int) -> Described:
-        """Of no row anything."""
+        """Return an object that knows nothing of any row."""
         s2, maps = (np.zeros((rows, _SHA256_BYTES), dtype="uint8") for _ in range(2))
         return cls(s2, maps, np.zeros((rows, len(CODES)), dtype="uint16"), np.zeros(rows, dtype=bool))
 
@@ -68,7 +68,7 @@ class Described:
 def check_patches(
     folder: Path, rows: Rows, squares: Mapping[str, Square], facts: Mapping[str, Any] | None, findings: Findings
 ) -> Described | None:
-    """Add what is wrong in `patches.parquet`; None if it cannot be read.
+    """Add findings about `patches.parquet`; return None if it cannot be read.
 
     `squares` has the square of each tile, `facts` its entry in `provenance.json`, if there is one.
     """
@@ -78,7 +78,7 @@ def check_patches(
         if not file.schema_arrow.equals(SCHEMA, check_metadata=False):
             raise ValueError(f"columns {some(f'{field.name}: {field.type}' for field in file.schema_arrow)}")
         for batch in file.iter_batches(_ROWS_AT_ONCE):
-            batch.validate(full=True)  # text may be no UTF-8, which Arrow does not ask unasked
+            batch.validate(full=True)  # Arrow does not check by itself that text is UTF-8
             check.take(pa.Table.from_batches([batch]).combine_chunks())
         check.finish(file.schema_arrow.metadata or {})
     except (OSError, ValueError, TypeError, pa.ArrowException, shapely.errors.ShapelyError) as error:
@@ -88,7 +88,7 @@ def check_patches(
 
 
 class _Check:
-    """Takes the rows batch by batch."""
+    """Check the rows batch by batch."""
 
     def __init__(
         self, rows: Rows, squares: Mapping[str, Square], facts: Mapping[str, Any] | None, findings: Findings
@@ -103,7 +103,7 @@ class _Check:
         self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
 
     def take(self, table: pa.Table) -> None:
-        """Judge the next rows; there is one at least."""
+        """Check the next rows; there is at least one."""
         boxes = table["bbox"].combine_chunks()
         edges = np.array([boxes.field(name).to_numpy(zero_copy_only=False) for name in BBOX])
         self._bounds[:2] = np.fmin(self._bounds[:2], np.fmin.reduce(edges[:2], axis=1))
@@ -116,7 +116,7 @@ class _Check:
                 self._judge(tile, at[mine], table.filter(pa.array(mine)).combine_chunks())
 
     def _place(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The row of the metadata of each patch, and whether there is one."""
+        """Return the row of the metadata of each patch, and whether there is one."""
         keys = self._rows.patch_ids
         at = np.searchsorted(keys, ids)
         known = np.zeros(len(ids), dtype=bool)
@@ -138,7 +138,7 @@ class _Check:
             self._findings.add(PATCHES, what, *(name.decode(errors="replace") for name in names))
 
     def _judge(self, tile: str, at: np.ndarray, table: pa.Table) -> None:
-        """Hold rows of one tile against what is expected, column by column, and keep what the archives will tell."""
+        """Compare rows of one tile with what is expected, column by column, and keep what is compared with files."""
         expected = {**self._metadata(at), **self._constant(tile, table), **self._edges(tile, at)}
         for column, values in expected.items():
             found = table[column].to_pylist()
@@ -154,7 +154,7 @@ class _Check:
         )
 
     def _metadata(self, at: np.ndarray) -> dict[str, list[Any]]:
-        """The columns of the metadata."""
+        """Return the columns of the metadata."""
         rows = self._rows
         others = rows.others.take(pa.array(at))
         return {
@@ -164,7 +164,7 @@ class _Check:
         }
 
     def _constant(self, tile: str, table: pa.Table) -> dict[str, list[Any]]:
-        """The columns that are the same for a whole tile."""
+        """Return the columns that are the same for a whole tile."""
         named = tile_named(tile)
         first = table.slice(0, 1).to_pylist()[0]
         facts = (self._facts or {}).get(tile, {})
@@ -175,7 +175,7 @@ class _Check:
         return {name: edge.tolist() for name, edge in zip(EDGES, self._squares_of(tile, at).T, strict=True)}
 
     def _squares_of(self, tile: str, at: np.ndarray) -> np.ndarray:
-        """Edges (row, edge) of patches, in the order of EDGES."""
+        """Return the edges (row, edge) of patches, in the order of EDGES."""
         return self._squares[tile].patch_edges(self._rows.x[at], self._rows.y[at])
 
     def _check_geometry(self, tile: str, at: np.ndarray, table: pa.Table) -> None:
@@ -191,7 +191,7 @@ class _Check:
             self._differ("bbox", at[row], bounds[row].tolist(), described[row].tolist())
 
     def _keep(self, at: np.ndarray, table: pa.Table) -> None:
-        """Keep hashes and land cover, if they have the form that they must have."""
+        """Keep hashes and land cover, if their values are valid."""
         good = np.ones(len(at), dtype=bool)
         for column, place in (
             ("s2_sha256", self.described.s2_sha256),
@@ -212,7 +212,7 @@ class _Check:
         self.described.known[at] = good & exact
 
     def finish(self, metadata: Mapping[bytes, bytes]) -> None:
-        """Say what is missing, and hold the whole's bounds against those of the rows."""
+        """Report missing patches, and compare the bounds of the file with those of the rows."""
         self._findings_of("patch_id: no row of", self._rows.patch_ids[~self._seen])
         expected = geoparquet.geo(self._bounds.tolist())
         found = json.loads(metadata.get(b"geo", b"null"))
@@ -221,7 +221,7 @@ class _Check:
 
 
 def _of_product(tile: TileName, row: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a row says of its tile's product, as it must be; what cannot be known is taken from the row."""
+    """Return the expected values of a row about its tile's product; unknown ones are taken from the row."""
     name = entry(facts, "l1c", "name") or (None if facts.get("l1c") else facts.get("l2a_name"))
     start, time = start_time(facts), row["sensing_time"]
     if start is not None:

@@ -1,4 +1,4 @@
-"""Whether `provenance.json` fits the dataset: tiles, counts, products; and the squares of the tiles that it tells."""
+"""Verify that `provenance.json` fits the dataset (tiles, counts, products), and read the tiles' squares from it."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from ben_luigi.domain.names import ProductName, TileName
 from ben_luigi.domain.placement.grid import PATCH_M, TILE_SIDE_M, Square
 
 _COUNTS = ("patches", "reference_maps", "labelled")
-"""Each a part of the one before it."""
+"""Each counts a subset of the one before it."""
 
 _FARTHEST_M = 20_000_000
-"""No coordinate of a UTM zone is farther from its origin."""
+"""No coordinate in a UTM zone is farther from its origin."""
 
 _QUALITY = ("general_quality", "geometric_quality", "radiometric_quality", "sensor_quality")
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What it says: facts of each tile by its name, the tiles' keys, and whether the dataset is a subset."""
+    """The content of the file: facts of each tile by its name, the tiles' keys, and whether the dataset is a subset."""
 
     tiles: Mapping[str, Mapping[str, Any]]
     keys: list[str]
     is_subset: bool
 
     def count(self, what: str) -> int:
-        """Of all tiles: `patches`, `reference_maps` or `labelled`."""
+        """Return the sum over all tiles of `patches`, `reference_maps` or `labelled`."""
         return sum(max(_count(facts, what), 0) for facts in self.tiles.values())
 
 
 def read_provenance(folder: Path, findings: Findings) -> Provenance | None:
-    """Read it, and judge each tile's facts by themselves; None, and findings, if they cannot be used."""
+    """Read the file, and check the facts of each tile. Add findings and return None if it cannot be used."""
     document = read_json(folder, PROVENANCE, findings)
     if document is None:
         return None
@@ -58,7 +58,7 @@ def read_provenance(folder: Path, findings: Findings) -> Provenance | None:
 
 
 def _wrong(key: str, facts: Any) -> Iterator[tuple[str, Any, Any]]:
-    """What is wrong in the facts of a tile."""
+    """Yield what is wrong in the facts of a tile."""
     product = _product(entry(facts, "l2a_name"))
     if product is None:
         yield "l2a_name: none of a product", "the name of an L2A product", entry(facts, "l2a_name")
@@ -79,13 +79,13 @@ def _wrong(key: str, facts: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _count(facts: Any, what: str) -> int:
-    """A count of a tile; -1 if it is none."""
+    """Return a count of a tile; -1 if it is not a number."""
     count = entry(facts, what)
     return count if type(count) is int else -1
 
 
 def start_time(facts: Any) -> datetime | None:
-    """When the sensing of a tile began, UTC, without tzinfo; None if its facts do not tell."""
+    """Return the start of sensing of a tile, UTC, without tzinfo; None if its facts do not have it."""
     try:
         return datetime.fromisoformat(str(entry(facts, "start_time"))).replace(tzinfo=None)
     except ValueError:
@@ -93,7 +93,7 @@ def start_time(facts: Any) -> datetime | None:
 
 
 def is_of(tile: TileName, name: Any) -> bool:
-    """Whether a name is that of a tile's product, before or after Sen2Cor."""
+    """Return whether a name is that of the tile's product, before or after Sen2Cor."""
     other = _product(name)
     return other is not None and other.converted().tile_name == tile.tile_name
 
@@ -106,7 +106,10 @@ def _product(name: Any) -> ProductName | None:
 
 
 def squares_of(rows: Rows, provenance: Provenance | None, side_m: int) -> dict[str, Square]:
-    """The square of each tile: where the provenance says, if it does, else as its MGRS name says, `side_m` metres."""
+    """Return the square of each tile.
+
+    It is the one that the provenance states, else that of the tile's MGRS name with a side of `side_m` metres.
+    """
     return {tile: _square(tile, provenance, side_m) for tile in rows.tiles}
 
 
@@ -120,7 +123,7 @@ def _square(tile: str, provenance: Provenance | None, side_m: int) -> Square:
 
 
 def check_provenance(rows: Rows, provenance: Provenance, findings: Findings) -> None:
-    """Add the tiles of which provenance and rows say different things."""
+    """Add findings about tiles for which provenance and rows disagree."""
     for tile in rows.tiles.keys() - provenance.tiles.keys():
         findings.add(PROVENANCE, "tiles: without one of the metadata", tile)
     if not rows.complete:

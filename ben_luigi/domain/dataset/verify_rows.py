@@ -1,6 +1,6 @@
-"""The rows of both metadata files, as far as they can be used: with a value in each column, and names that are names.
+"""Read the usable rows of both metadata files: with a value in each column, and well-formed names.
 
-What cannot be used is a finding, and is left out of what follows.
+Rows that cannot be used are findings, and are left out of later checks.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _ROWS_AT_ONCE = 8192
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of both files together, ascending by patch id, each once.
+    """The rows of both files together, ascending by patch id, without duplicates.
 
     Names are arrays of bytes, which take a fifth of the memory of strings. `x` and `y` are the patch's position in its
-    tile, `others` has the columns OTHERS, `flagged` tells which file a row is of, `tiles` the rows of each tile by its
-    name. `complete` is False if there are rows that could not be used.
+    tile, `others` has the columns OTHERS, `flagged` tells the file of each row, `tiles` the rows of each tile by its
+    name. `complete` is False if there are rows that cannot be used.
     """
 
     patch_ids: np.ndarray
@@ -49,28 +49,28 @@ class Rows:
         return len(self.patch_ids)
 
     def patch_id(self, row: int) -> str:
-        """The patch of a row."""
+        """Return the patch id of a row."""
         return str(self.patch_ids[row].decode())
 
     def file(self, row: int) -> str:
-        """The file that a row is of."""
+        """Return the file that a row belongs to."""
         return FLAGGED if self.flagged[row] else METADATA
 
 
 @lru_cache(maxsize=256)
 def tile_named(tile_name: str) -> TileName:
-    """A tile's name, taken apart; BadName if it is none."""
+    """Return a tile's parsed name. Raise BadName if it is malformed."""
     return TileName.parse(tile_name)
 
 
 @lru_cache(maxsize=256)
 def rule_square(tile_name: str, side_m: int) -> Square:
-    """The square of a tile as its MGRS name says; BadName if there is no such square."""
+    """Return the square of a tile by its MGRS name. Raise BadName if there is no such square."""
     return tile_square(tile_named(tile_name), side_m)
 
 
 def read_rows(folder: Path, findings: Findings) -> Rows:
-    """The rows of `metadata.parquet` and of the flagged patches' file in `folder`."""
+    """Read the rows of `metadata.parquet` and of the flagged patches' file in `folder`, and add findings."""
     gathered = _Gathered(findings)
     for file in (METADATA, FLAGGED):
         try:
@@ -92,12 +92,12 @@ def _batches(path: Path) -> Iterator[pa.Table]:
     if parquet.schema_arrow.names != SCHEMA.names:
         raise ValueError(f"columns {some(parquet.schema_arrow.names)}")
     for batch in parquet.iter_batches(_ROWS_AT_ONCE):
-        batch.validate(full=True)  # text may be no UTF-8, which Arrow does not ask unasked
+        batch.validate(full=True)  # Arrow does not check by itself that text is UTF-8
         yield pa.Table.from_batches([batch]).cast(SCHEMA)
 
 
 class _Gathered:
-    """Takes the rows batch by batch, and judges each by itself."""
+    """Take the rows batch by batch, and check each on its own."""
 
     def __init__(self, findings: Findings) -> None:
         self.complete = True
@@ -158,7 +158,7 @@ class _Gathered:
         self._last[file] = last
 
     def rows(self) -> Rows:
-        """All that were taken and can be used."""
+        """Return all rows that can be used."""
         ids, s1_names = (np.concatenate(parts) for parts in self._names.values())
         others, flagged = pa.concat_tables(self._others), np.concatenate(self._flagged)
         order = np.argsort(ids, kind="stable")
@@ -179,7 +179,7 @@ class _Gathered:
         )
 
     def _first_ones(self, column: str, ordered: np.ndarray) -> np.ndarray:
-        """Which of the ascending names are the first of their kind; what is there more than once is a finding."""
+        """Return which of the ascending names are the first of their kind; add a finding for duplicates."""
         again = np.r_[False, ordered[1:] == ordered[:-1]][: len(ordered)]
         for name in np.unique(ordered[again]).tolist():
             self._findings.add("metadata", f"{column} in more than one row", name.decode())
@@ -195,7 +195,10 @@ def _check_patch_id(name: str) -> None:
 
 
 def _places(patch_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, slice]]:
-    """Position of each patch in its tile, and where the rows of each tile are: one after the other, as ids ascend."""
+    """Return the position of each patch in its tile, and the slice of rows of each tile.
+
+    Ascending ids keep the rows of a tile together.
+    """
     x, y = (np.empty(len(patch_ids), dtype="int32") for _ in range(2))
     first: dict[str, int] = {}
     for row, name in enumerate(patch_ids):

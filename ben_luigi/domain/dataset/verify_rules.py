@@ -1,7 +1,7 @@
-"""Whether the values of each row are those that the rules give: where the patch lies, and how its names go together.
+"""Verify that the values of each row follow the rules: where the patch lies, and how its names belong together.
 
 All 65,716 published rows of UTM zones 31, 32 and 33 keep these rules, and so do all 590,326 patches of v1 with their
-products and S1 patches, as far as the published lists of both tell.
+products and S1 patches, as far as the published lists contain both.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from ben_luigi.domain.placement.country import COUNTRIES, check_tile, countries,
 from ben_luigi.domain.placement.grid import PatchGrid, Square
 
 V1_APART = timedelta(seconds=8)
-"""A v1 name's time is no farther from the sensing time of its product, in all 590,326 published pairs."""
+"""Most that the time in a v1 name differs from the sensing time of its product, in all 590,326 published pairs."""
 
 S1_APART = timedelta(days=6)
-"""An S1 patch was taken within this time of its v1 patch, in all 590,326 published pairs."""
+"""Most that the time of an S1 patch differs from that of its v1 patch, in all 590,326 published pairs."""
 
 
 @dataclass(frozen=True)
 class References:
-    """Inputs that a dataset was made from, which its rows are held against where they are at hand.
+    """Inputs of a dataset against which its rows are checked, where they are available.
 
     Borders of the countries (GeoJSON), and lists (CSV): pairs of v1 and S1 patch, v1 patches with snow, with cloud.
     """
@@ -45,7 +45,7 @@ class References:
     cloud: Path | None = None
 
     def missing(self) -> list[str]:
-        """What is not looked at for want of these, a sentence each."""
+        """Return what is not checked because one of these inputs is missing, one sentence each."""
         lacking = {
             "country: whether it is the nearest of the ten, for want of the borders": self.borders,
             "s1_name: whether it is the partner of the v1 patch, for want of the pairs": self.s1s2,
@@ -58,11 +58,11 @@ class References:
 NO_REFERENCES = References()
 
 Wrong = Iterator[tuple[str, object, object]]
-"""What is wrong with a row: column and rule, what is expected, what was found."""
+"""What is wrong with a row: column and rule, expected value, found value."""
 
 
 def check_rows(rows: Rows, squares: Mapping[str, Square], references: References, findings: Findings) -> None:
-    """Add each value that breaks a rule, by row. `squares` has the square of each tile."""
+    """Add a finding for each value that breaks a rule. `squares` has the square of each tile."""
     if references.borders is not None:
         read_borders(references.borders)  # an error of the file itself is not one of the dataset
     for name, of_tile in rows.tiles.items():
@@ -84,7 +84,7 @@ def check_rows(rows: Rows, squares: Mapping[str, Square], references: References
 
 
 def _borders_near(tile: str, square: Square, borders: Path | None, file: str, findings: Findings) -> Path | None:
-    """The borders; None, and a finding, if the tile's square lies far from all of the ten countries."""
+    """Return the borders; add a finding and return None if the tile's square is far from all of the ten countries."""
     if borders is None:
         return None
     try:
@@ -96,7 +96,7 @@ def _borders_near(tile: str, square: Square, borders: Path | None, file: str, fi
 
 
 class _Tile:
-    """What the rules say of the patches of one tile."""
+    """The rules for the patches of one tile."""
 
     def __init__(self, name: TileName, square: Square, borders: Path | None) -> None:
         grid = PatchGrid(str(name), square)
@@ -107,7 +107,7 @@ class _Tile:
         self._countries = countries(grid, borders) if borders is not None else None
 
     def place(self, x: int, y: int, split: str, country: str) -> Wrong:
-        """Of position, split and country."""
+        """Check position, split and country."""
         side = self._grid.patches_a_side
         if max(x, y) >= side:
             yield "patch_id: a position outside of the tile", f"both below {side}", f"{x}, {y}"
@@ -122,7 +122,7 @@ class _Tile:
             yield "country: none of the ten", f"one of {', '.join(COUNTRIES)}", country
 
     def v1_name(self, x: int, y: int, name: str) -> Wrong:
-        """Of the v1 name: of the same satellite, time and position as the patch."""
+        """Check that the v1 name has the satellite, time and position of the patch."""
         tile = self._name
         start, *position = name.rsplit("_", 2)
         time = _v1_time(start)
@@ -132,7 +132,7 @@ class _Tile:
             yield "s2v1_name: not of the patch's satellite, time and position", expected, name
 
     def s1_name(self, x: int, y: int, name: str) -> Wrong:
-        """Of the S1 name: of the same MGRS square and position, and about the same time."""
+        """Check that the S1 name has the MGRS square and position of the patch, and about its time."""
         tile = self._name
         acquisition, *place = name.rsplit("_", 3)
         time = _s1_time(acquisition)
@@ -144,7 +144,7 @@ class _Tile:
 
 @lru_cache(maxsize=4096)
 def _v1_time(start: str) -> datetime | None:
-    """Time in a v1 name, UTC, given what is before its position; None if it is no such name."""
+    """Return the time in a v1 name, UTC, given what precedes its position; None if it is not such a name."""
     try:
         return v1_sensing_time(f"{start}_0_0")
     except BadName:
@@ -153,7 +153,10 @@ def _v1_time(start: str) -> datetime | None:
 
 @lru_cache(maxsize=4096)
 def _s1_time(acquisition: str) -> datetime | None:
-    """Time of an acquisition, UTC; None if its name has none. As in v1, an hour may lack its leading zero."""
+    """Return the time of an acquisition, UTC; None if its name has none.
+
+    As in v1, the hour may lack its leading zero.
+    """
     day, _, clock = acquisition.rpartition("_")[2].partition("T")
     try:
         return datetime.strptime(f"{day}{clock.zfill(6)}", "%Y%m%d%H%M%S")
@@ -167,14 +170,14 @@ def _order(labels: tuple[str, ...]) -> Wrong:
 
 
 def _check_v1_names(rows: Rows, findings: Findings) -> None:
-    """Each v1 name stands once; it is no key of anything else, so rows that share one stay in use."""
+    """Add findings for duplicate v1 names. They are no key of anything else, so rows that share one remain in use."""
     names = np.sort(rows.others["s2v1_name"].to_numpy().astype("S"))
     again = np.unique(names[1:][names[1:] == names[:-1]])
     findings.add_all("metadata", "s2v1_name in more than one row", [name.decode() for name in again])
 
 
 def _check_lists(rows: Rows, references: References, findings: Findings) -> None:
-    """Hold S1 names and flags against the lists that they come from."""
+    """Compare S1 names and flags with the lists that they come from."""
     names = rows.others["s2v1_name"].combine_chunks()
     if references.s1s2 is not None:
         pairs = read_csv(references.s1s2, ["s2v1_name", "s1_name"], header=False)

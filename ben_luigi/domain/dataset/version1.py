@@ -1,8 +1,8 @@
-"""BigEarthNet-S2 v1.0 as its users have it, and the two kinds of files that are made from it.
+"""Read BigEarthNet-S2 v1.0 as its users have it, and make the two kinds of files that the pipeline needs of it.
 
-A patch is a folder with `<name>_<band>.tif` and `<name>_labels_metadata.json`, which says where it lies, which product
-it comes from, and its labels of 43 classes. From these come `bigearthnet_v1_spatial_<epsg>.parquet`, one a UTM zone,
-which patches are aligned with, and `bigearthnet_v1_labels.parquet`.
+A patch is a folder with `<name>_<band>.tif` and `<name>_labels_metadata.json`, which has its place, its product and its
+labels of 43 classes. From these come `bigearthnet_v1_spatial_<epsg>.parquet`, one per UTM zone, with which patches are
+aligned, and `bigearthnet_v1_labels.parquet`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _REMEDY = "extract BigEarthNet-S2 v1.0 again, and point [inputs] v1_s2_dir at th
 
 
 class V1Patch(NamedTuple):
-    """What a patch's JSON says: corner in metres of the zone `epsg`, labels in its order, L1C product, time (UTC)."""
+    """The content of a patch's JSON: upper-left corner in metres of `epsg`, labels, L1C product, time (UTC)."""
 
     name: str
     epsg: int
@@ -70,10 +70,10 @@ class V1Patch(NamedTuple):
 
 
 def extract(folder: Path, out: Path, progress: OnFraction = ignore_fraction) -> int:
-    """Write the files named above from the patches in `folder` to the folder `out`; give the number of patches.
+    """Write the files named above from the patches in `folder` to the folder `out`; return the number of patches.
 
-    BadInput names patches whose JSON is missing or not what it must be, or that lie elsewhere by their TIFF; of each
-    product, one TIFF is looked at. `progress` is called with the part that is read, from 0 to 1.
+    Raise BadInput naming patches whose JSON is missing or malformed, or whose TIFF lies elsewhere than the JSON says;
+    one TIFF per product is checked. `progress` receives the fraction that has been read.
     """
     names = [path.name for path in given.entries(folder) if path.name.startswith("S2") and path.is_dir()]
     wrong = [name for name in names if not is_v1_name(name)]
@@ -100,7 +100,7 @@ def extract(folder: Path, out: Path, progress: OnFraction = ignore_fraction) -> 
 
 
 def write_spatial(folder: Path, epsg: int, names: Sequence[str], corners: np.ndarray) -> None:
-    """Write `bigearthnet_v1_spatial_<epsg>.parquet` of its patches; `corners` (patch, left and top), metres."""
+    """Write `bigearthnet_v1_spatial_<epsg>.parquet`; `corners` (patch; left, top) are in metres."""
     left, top = corners.T
     right, bottom = left + PATCH_M, top - PATCH_M
     rings = np.stack([left, top, left, bottom, right, bottom, right, top], axis=1).reshape(-1, 4, 2)
@@ -122,7 +122,7 @@ def write_spatial(folder: Path, epsg: int, names: Sequence[str], corners: np.nda
 
 
 def _read_all(folder: Path, names: list[str], progress: Callable[[float], None]) -> list[V1Patch]:
-    """The patches in order; threads, since files are small and may lie on a slow disk."""
+    """Read the patches in order; by threads, since the files are small and the disk may be slow."""
 
     def read(first: int) -> list[V1Patch | BadInput]:
         return [_read(folder, name) for name in names[first : first + _AT_ONCE]]
@@ -156,14 +156,14 @@ def _patch(name: str, fields: dict[str, Any]) -> V1Patch:
     if not isinstance(labels, list) or not all(isinstance(text, str) for text in (product, *labels)):
         raise TypeError("labels and tile_source that are no texts")
     for text in (product, *labels):
-        text.encode()  # a surrogate that is alone, which JSON can spell, is no text
+        text.encode()  # JSON allows lone surrogates (RFC 8259, 8.2), which UTF-8 does not
     acquired = datetime.fromisoformat(fields["acquisition_date"])
     return V1Patch(name, _epsg(fields["projection"]), left, top, labels, product, acquired)
 
 
 @lru_cache(maxsize=256)
 def _epsg(projection: str) -> int:
-    """EPSG code of a UTM zone from its WKT."""
+    """Return the EPSG code of a UTM zone from its WKT."""
     epsg = CRS.from_wkt(projection).to_epsg()
     if epsg is None or not 32600 < epsg <= 32660:
         raise ValueError(f"projection {projection[:40]}..., no UTM zone of the northern hemisphere")
@@ -171,7 +171,7 @@ def _epsg(projection: str) -> int:
 
 
 def _check_tiffs(folder: Path, patches: list[V1Patch]) -> None:
-    """BadInput if the first patch of a product lies elsewhere by its TIFF, if that is there, than by its JSON."""
+    """Raise BadInput if the first patch of a product lies elsewhere by its TIFF, if that exists, than by its JSON."""
     for patch in {patch.product: patch for patch in reversed(patches)}.values():
         path = folder / patch.name / f"{patch.name}_B02.tif"
         if given.kind(path) != given.NOTHING:
@@ -195,10 +195,10 @@ def _read_header(path: Path) -> TiffHeader:
 
 
 def compare_labels(v1: pa.Table, ours: pd.DataFrame, nomenclature: Nomenclature) -> pd.DataFrame:
-    """For each class of CLC the number of patches that have it: label, in_v1, in_ours, in_both.
+    """Count for each class of CLC the patches that have it: label, in_v1, in_ours, in_both.
 
-    `v1` is as `bigearthnet_v1_labels.parquet` has it; `ours` are class counts v1_name, code, pixels of the patches that
-    are compared, of which only those that v1 has count.
+    `v1` is as in `bigearthnet_v1_labels.parquet`; `ours` has the class counts (v1_name, code, pixels) of the patches to
+    compare; only those that v1 has are counted.
     """
     names = v1["patch_name"].to_pandas()
     theirs = pd.DataFrame({"v1_name": names, "label": v1["labels"].to_pandas()}).explode("label")

@@ -1,1 +1,1 @@
-"""The bytes of files: TIFF, tar, zstd frames, shards, lists of hashes."""
+"""Read and write the bytes of files: TIFF, tar, zstd frames, shards, hash lists."""

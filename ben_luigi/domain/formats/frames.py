@@ -1,6 +1,6 @@
-"""The zstd frames of a file: found by their block headers, without decompressing, and unpacked one by one.
+"""Find the zstd frames of a file (RFC 8878) by their block headers, without decompressing, and unpack them one by one.
 
-A frame that is damaged costs only itself: the next one is found by its magic number.
+Damage costs only the frame that it lies in: the next frame is found by its magic number.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import zstandard
 
 CHUNK_BYTES = 2**20
 CHECKSUM_BYTES = 4
-"""Of the content, at the end of a frame."""
+"""Length of the content's checksum at the end of a frame."""
 
 _MAGIC = zstandard.FRAME_HEADER
 _SKIPPABLE = range(0x184D2A50, 0x184D2A60)
@@ -25,9 +25,10 @@ _RLE, _RESERVED = 1, 3
 
 @dataclass(frozen=True)
 class Frame:
-    """Where in a file a frame is, in bytes; `content_bytes` is its length when unpacked, None where it does not say.
+    """The position of a frame in a file, in bytes.
 
-    `whole` is False if its blocks do not lead to another frame or to the end of the file.
+    `content_bytes` is its unpacked length, None where the frame does not state it. `whole` is False if its blocks do
+    not lead to the start of another frame or to the end of the file.
     """
 
     start: int
@@ -37,7 +38,11 @@ class Frame:
 
 
 def find(file: BinaryIO) -> Iterator[Frame]:
-    """The frames of a file in order. What belongs to none is taken to the frame before it, which then is not whole."""
+    """Yield the frames of a file in order.
+
+    Bytes that belong to no frame are counted to the frame before them, which then is not whole. Skippable frames are
+    left out.
+    """
     size = file.seek(0, os.SEEK_END)
     at = 0
     while at < size:
@@ -59,9 +64,10 @@ def unpack(
     *,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Iterator[bytes]:
-    """The content of a frame in chunks of `chunk_bytes` at most; `seen` is given the compressed bytes as they are read.
+    """Yield the content of a frame in chunks of at most `chunk_bytes`.
 
-    Raises zstandard.ZstdError where it is damaged; if only the checksum tells, after the last chunk.
+    `seen` receives the compressed bytes as they are read. Raise zstandard.ZstdError where the frame is damaged; if only
+    its checksum is wrong, after the last chunk.
     """
     source = cast(BinaryIO, _Slice(file, frame, seen))
     reader = zstandard.ZstdDecompressor().stream_reader(source, read_size=CHUNK_BYTES)
@@ -74,16 +80,16 @@ def unpack(
 
 
 def _wanted(frame: Frame, size: int, chunk_bytes: int) -> int:
-    """As much as a chunk, and at the end of the content no more than is left, so that the checksum is not yet met."""
+    """Return the size of the next chunk; at the end of the content only what is left, to stop before the checksum."""
     left = (frame.content_bytes or 0) - size
     return min(left, chunk_bytes) if left > 0 else chunk_bytes
 
 
 class _Slice:
-    """The bytes of a frame, as a source to read from.
+    """The bytes of a frame as a source for a decompressor.
 
-    The last byte comes alone, and so do the three before it: a decompressor that meets a wrong checksum gives none of
-    the content that it still has, and it asks for more only when it has read what it got.
+    The last byte is returned on its own, and so are the three before it: a decompressor that meets a wrong checksum
+    drops the content that it still holds, but it asks for more input only after it has delivered what it has.
     """
 
     def __init__(self, file: BinaryIO, frame: Frame, seen: Callable[[bytes], None]) -> None:
@@ -93,7 +99,7 @@ class _Slice:
         self._seen = seen
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes."""
+        """Return up to `size` bytes."""
         left = self._stop - self._at
         most = left - CHECKSUM_BYTES if left > CHECKSUM_BYTES else min(left, CHECKSUM_BYTES - 1)
         data = _read(self._file, self._at, min(size, most))
@@ -128,7 +134,7 @@ def _content_bytes(file: BinaryIO, at: int) -> int | None:
 
 
 def _stop(file: BinaryIO, start: int, size: int) -> int | None:
-    """The end of the frame at `start`, by its block headers; None if they do not make sense."""
+    """Return the end of the frame at `start`, following its block headers; None if they are not valid."""
     head = _read(file, start, _LONGEST_HEADER)
     if _number(head[:4]) in _SKIPPABLE:
         stop = start + 8 + _number(head[4:8])
@@ -152,7 +158,7 @@ def _stop(file: BinaryIO, start: int, size: int) -> int | None:
 
 
 def _next_start(file: BinaryIO, at: int, size: int) -> int:
-    """Where, from `at` on, the next frame starts whose blocks make sense; else the end of the file."""
+    """Return the start of the next frame at or after `at` whose blocks are valid; else the end of the file."""
     while at < size:
         data = _read(file, at, CHUNK_BYTES)
         found = data.find(_MAGIC)

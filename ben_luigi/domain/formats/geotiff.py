@@ -1,8 +1,9 @@
-"""The bytes of a patch's GeoTIFF, as GDAL's GTiff driver writes them, without calling GDAL for each file.
+"""Make the bytes of a patch's GeoTIFF, identical to those of GDAL's GTiff driver, without calling GDAL for each file.
 
-GDAL writes one file for a tile; of the others only the tie point (upper-left corner, metres) and the strips of pixels
-differ. So that file is a *template* whose places are filled in. `check` holds a filled template against GDAL's own
-file, and is called for the first file of each kind, so that another version of GDAL cannot go unnoticed.
+The files of a tile's patches differ only in the tie point (upper-left corner, metres) and the strips of pixels. So one
+file written by GDAL serves as a *template* in which these parts are filled in. `Template.check` compares a filled
+template with GDAL's own file; it is called for the first file of each kind, so that a GDAL version with another layout
+is noticed. Tag numbers and types are those of TIFF 6.0 and GeoTIFF (OGC 19-008r4).
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.formats.tiffheader import ROWS_PER_STRIP, STRIP_BYTES, STRIP_OFFSETS, TIE_POINT, entries
 
 _LEVEL = 7
-"""The level of libdeflate that gives the bytes of GDAL's default ZLEVEL 6."""
+"""The level of libdeflate that gives the bytes of GDAL's default, ZLEVEL 6."""
 
 
 def gdal_bytes(pixels: np.ndarray, left: float, top: float, pixel_m: int, epsg: int, *, packed: bool = False) -> bytes:
-    """GDAL's GeoTIFF of a uint16 array (row, col) with no-data 0; `packed`: deflate with predictor 2."""
+    """Return GDAL's GeoTIFF of a uint16 array (row, col) with no-data 0.
+
+    `left` and `top` are the upper-left corner in metres of `epsg`. With `packed`, deflate with predictor 2.
+    """
     options = {"compress": "deflate", "predictor": 2} if packed else {}
     height, width = pixels.shape
     with MemoryFile() as file:
@@ -45,7 +49,7 @@ def gdal_bytes(pixels: np.ndarray, left: float, top: float, pixel_m: int, epsg: 
 
 @dataclass(frozen=True)
 class Template:
-    """GDAL's file for a square patch: its header, and where in it the parts that vary are."""
+    """GDAL's file for a square patch: its header, and the offsets in it of the parts that vary."""
 
     side_px: int
     pixel_m: int
@@ -63,7 +67,8 @@ class Template:
         return len(self.header) + 2 * self.side_px**2
 
     def pack(self, pixels: np.ndarray, left: float, top: float) -> bytes:
-        """The file of a uint16 array (row, col), compressed with deflate and predictor 2."""
+        """Return the file of a uint16 array (row, col) whose upper-left corner is (`left`, `top`), compressed."""
+        # TIFF 6.0, predictor 2: each value minus the one to its left, modulo 2**16.
         change = pixels.copy()
         change[:, 1:] -= pixels[:, :-1]
         strips = [
@@ -79,7 +84,7 @@ class Template:
         return b"".join([bytes(header), *strips])
 
     def check(self, file: bytes, pixels: np.ndarray, left: float, top: float) -> None:
-        """Raise unless `file` is what GDAL itself writes."""
+        """Raise PipelineError unless `file` is exactly what GDAL writes for the same arguments."""
         if file != gdal_bytes(pixels, left, top, self.pixel_m, self.epsg, packed=self.packed):
             raise PipelineError(
                 f"TIFF of {self.side_px} x {self.side_px} px in EPSG:{self.epsg}",
@@ -91,7 +96,10 @@ class Template:
 
 @lru_cache(maxsize=64)
 def template(side_px: int, pixel_m: int, epsg: int, *, packed: bool = False) -> Template:
-    """The template for patches of `side_px` pixels of `pixel_m` metres in a UTM zone."""
+    """Return the template for patches of `side_px` pixels of `pixel_m` metres in a UTM zone.
+
+    Raise PipelineError if the installed GDAL arranges the strips in another way.
+    """
     sample = gdal_bytes(np.ones((side_px, side_px), "uint16"), 0.0, 0.0, pixel_m, epsg, packed=packed)
     at, values = {}, {}
     for tag, layout, start in entries(sample):

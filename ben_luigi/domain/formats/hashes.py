@@ -1,4 +1,4 @@
-"""Lists of hashes in the published form: `name,hash-sha256`, the name being a file's without its suffix, ascending."""
+"""Hash lists as the published run has them: a CSV `name,hash-sha256`, file names without suffix, ascending."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ EXPECTED = f"a CSV with the columns {' and '.join(COLUMNS)}"
 
 _SUFFIX = ".tif"
 _AT_ONCE = 512
-"""Files that a process is given at once."""
+"""Number of files per batch that a process receives."""
 
 
 def write_list(rows: Iterable[tuple[str, str]], path: Path) -> str:
-    """Publish a list of names, ascending, and sha256; gives the sha256 of the list."""
+    """Write a hash list atomically from rows of (name, sha256), and return the sha256 of the list.
+
+    Raise BadArchive unless the names are strictly ascending.
+    """
     digest = hashlib.sha256()
     last = ""
     with files.atomic_write(path) as work, work.open("wb") as file:
@@ -44,10 +47,7 @@ def write_list(rows: Iterable[tuple[str, str]], path: Path) -> str:
 
 
 def read_list(path: Path, remedy: str) -> Iterator[tuple[int, str, str]]:
-    """Line number, name and sha256 of each row of a list, in its order.
-
-    BadInput, with `remedy`, if it has other columns or cannot be read; names and hashes are not looked at.
-    """
+    """Yield line number, name and sha256 of each row of a hash list, in its order."""
     try:
         for number, (name, sha256) in given.rows(path, COLUMNS):
             yield number, name, sha256
@@ -57,11 +57,10 @@ def read_list(path: Path, remedy: str) -> Iterator[tuple[int, str, str]]:
 
 
 def of_folder(folder: Path, processes: int = 1) -> list[tuple[str, str]]:
-    """Name and sha256 of every `.tif` below a folder, but hidden ones, ascending by name; `processes` hash at once.
+    """Return name and sha256 of every `.tif` below a folder, ascending by name, without hidden files.
 
-    BadInput if there is none, or if two have one name; OSError if one cannot be read. Processes, since threads are
-    slower than one with small files.
-    Memory: half a KB a file.
+    `processes` hash at the same time; threads would be slower than a single one with files this small. Raise BadInput
+    if there is no such file or if two have the same name, OSError if one cannot be read. Memory: 0.5 KB per file.
     """
     if not folder.is_dir():
         raise BadInput(folder, expected="a folder of TIFFs", found="no folder there", remedy="correct the path")

@@ -1,4 +1,4 @@
-"""What a zstd level makes of files, compressed as the archives are: time, size, and how many are packed quickly."""
+"""Measure what a zstd level makes of files that are compressed as the archives are: time, size, quick searches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MB = 1_000_000
 
 @dataclass(frozen=True)
 class Spent:
-    """What a level took: seconds, the bytes of all files before and after, and how many of them were packed quickly."""
+    """The cost of a level: seconds, bytes of all files before and after, and how many were packed by a quick search."""
 
     level: int
     seconds: float
@@ -24,14 +24,14 @@ class Spent:
     quick: int
 
     def line(self) -> str:
-        """As a row of the table."""
+        """Return the figures as a row of the table."""
         speed, ratio = self.content_bytes / self.seconds / _MB, self.content_bytes / self.compressed_bytes
         numbers = f"{self.level:>5} {self.seconds:>9.2f} {speed:>9.1f} {self.compressed_bytes:>16,} {ratio:>7.3f}"
         return f"{numbers} {self.quick:>6}"
 
 
 def compress(files: Sequence[Path], level: int) -> Spent:
-    """Compress the files, and throw the result away; reading them does not count."""
+    """Compress the files and discard the result; the time to read them is not counted."""
     seconds, content, compressed, quick = 0.0, 0, 0, 0
     for path in files:
         size, sample = path.stat().st_size, _sample(path)

@@ -1,13 +1,13 @@
-"""How a part of an archive is compressed: in frames, by a level of zstd, or by a quicker search that packs it as well.
+"""Choose how a part of an archive is compressed: in frames, by a zstd level or by a quicker search that packs as well.
 
-A frame holds whole patches, and ends with the first with which it has `FRAME_BYTES`; the last of a part has less, and
-may be empty. So a part that lacks its end is known, a patch can be unpacked without what is before it, and each frame
-is compressed from one buffer to another, which spares zstd a copy, a thread and the memory of both.
+A frame holds whole patches and ends with the patch that brings it to `FRAME_BYTES` or more; the last frame of a part is
+shorter and may be empty. So a truncated part is noticed, a patch can be unpacked without the data before it, and each
+frame is compressed from one buffer into another, which saves zstd a copy, a thread and their memory.
 
-In images of 16 bits what repeats is short and near, and noise is most of the rest: long searches find no more in it
-than one look into a table of what came last, and what is farther off costs more bits than it saves. So from level 5 on
-a sample of the part is compressed in each way, and the quickest is taken that is as good. The level's own search, which
-takes twice as much time, is left for parts where it is needed, such as those of calm water.
+In 16-bit images repetitions are short and near, and most of the rest is noise: a long search finds no more than one
+look-up in a table of recent data, and a distant match costs more bits than it saves. So from level 5 on a sample of the
+part is compressed in each way, and the quickest one that packs as well is taken. The level's own search, which takes
+twice the time, remains for parts that need it, such as those of calm water.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ import zstandard
 FRAME_BYTES = 8 * 2**20
 
 SAMPLE_PART = 256
-"""A sample is about this part of what is compressed."""
+"""A sample is about one part in this many of the content."""
 
 _PIECE_BYTES = 2**20
 
 _LEVELS = range(5, 23)
-"""Those whose own search is slower than the quick ones."""
+"""The levels whose own search is slower than the quick ones."""
 
 _WINDOWS = (17, 18, 19)
-"""Of the quick search: log2 of the bytes in which it finds what came before. The smaller the quicker."""
+"""Window of each quick search, as log2 of bytes: how far back it finds a match. A smaller one is quicker."""
 
 _LARGER = 1.01
-"""How much larger a sample may be that is packed in a quick way."""
+"""How much larger a sample may become by a quick search than by the level's own."""
 
 
 def sampled(content_bytes: int) -> Iterator[tuple[int, int]]:
-    """Where the pieces of a sample are, (offset, size) in bytes: all over the content, of 1 MiB if it has as much."""
+    """Yield (offset, size) in bytes of the pieces of a sample, spread evenly over the content, of up to 1 MiB each."""
     count = max(1, content_bytes // (SAMPLE_PART * _PIECE_BYTES))
     for number in range(count):
         start = content_bytes * (2 * number + 1) // (2 * count)
@@ -42,9 +42,10 @@ def sampled(content_bytes: int) -> Iterator[tuple[int, int]]:
 
 
 def parameters(level: int, sample: bytes) -> zstandard.ZstdCompressionParameters:
-    """How to compress what `sample` stands for: no larger than by `level`, but for one percent.
+    """Return the parameters for content of which `sample` is typical.
 
-    It depends on nothing but these two and the version of zstd.
+    The content becomes at most one percent larger than by `level` itself. The result depends only on the arguments and
+    the version of zstd, so the same content gives the same bytes.
     """
     own = _parameters(level)
     if level in _LEVELS:
@@ -56,7 +57,7 @@ def parameters(level: int, sample: bytes) -> zstandard.ZstdCompressionParameters
 
 
 def _quick(window_log: int) -> zstandard.ZstdCompressionParameters:
-    """With two tables: a large one of what came by 5 bytes, an entry a byte of the window, and a small one by 8."""
+    """Return a search with two tables: a large one for matches of 5 bytes, an entry per byte, and a small one for 8."""
     return _parameters(
         6,
         strategy=zstandard.STRATEGY_DFAST,
@@ -81,12 +82,12 @@ def _packed_bytes(chosen: zstandard.ZstdCompressionParameters, sample: bytes) ->
 
 
 def is_quick(chosen: zstandard.ZstdCompressionParameters) -> bool:
-    """Whether `parameters` took a quick search."""
+    """Return whether `parameters` chose a quick search."""
     return chosen.window_log in _WINDOWS and chosen.strategy == zstandard.STRATEGY_DFAST
 
 
 def frames(patches: Iterable[bytes]) -> Iterator[bytes]:
-    """The content of each frame of a part, given the bytes of its patches."""
+    """Yield the content of each frame of a part, given the bytes of its patches."""
     held: list[bytes] = []
     size = 0
     for patch in patches:
@@ -99,5 +100,5 @@ def frames(patches: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def packer(chosen: zstandard.ZstdCompressionParameters) -> zstandard.ZstdCompressor:
-    """What compresses the content of each frame in its turn."""
+    """Return a compressor for the content of each frame in turn."""
     return zstandard.ZstdCompressor(compression_params=chosen)

@@ -1,8 +1,8 @@
-"""What a Parquet file says of its own size: in its footer, and in the header of each page. Read without Arrow.
+"""Read from a Parquet file's footer and page headers how much memory its columns need, without Arrow.
 
-Arrow allocates what these say, whatever the file's length, and pyarrow 26 ends the process over a damaged footer when
-asked for the description of a column. Both are structs in Thrift's compact protocol, with the field numbers of
-parquet.thrift (apache/parquet-format).
+Arrow allocates what the file states, whatever the length of the file, and pyarrow 26 aborts the process when it
+describes a column of a damaged footer. Footer and page headers are structs in Thrift's compact protocol; their field
+numbers are those of parquet.thrift (apache/parquet-format).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 _MAGIC = b"PAR1"
 _FOOTER_BYTES = 2**22
-"""More than any footer has here."""
+"""More than any footer of the data here."""
 
 _PAGE_HEADER_BYTES = 2**16
 _MOST_PAGES = 100_000
@@ -31,9 +31,10 @@ Struct = dict[int, Any]
 
 @dataclass(frozen=True)
 class Size:
-    """What columns of a file need when read, in bytes: their pages unpacked, and 8 bytes per value and row.
+    """The memory that columns of a file need: their unpacked pages, and 8 bytes per value and row.
 
-    That is without the values of dictionaries being repeated, by which a row may have `row_bytes` on the average.
+    `needed_bytes` counts each dictionary once; `row_bytes` is what a row has on average if its dictionary values are
+    repeated.
     """
 
     needed_bytes: int
@@ -41,7 +42,7 @@ class Size:
 
 
 def read_size(file: BinaryIO, columns: Collection[str]) -> Size:
-    """Read what the footer and the pages of these columns say. ValueError if it makes no sense."""
+    """Read the footer and the page headers of these columns. Raise ValueError if they are damaged."""
     try:
         footer = _footer(file)
         chunks = [chunk[3] for group in footer.get(4, []) for chunk in group[1]]
@@ -57,7 +58,7 @@ def read_size(file: BinaryIO, columns: Collection[str]) -> Size:
 
 
 class _Page(NamedTuple):
-    """A page: its length when unpacked, its number of values, and whether it is a dictionary."""
+    """A page: unpacked length in bytes, number of values, and whether it is a dictionary."""
 
     size_bytes: int
     values: int
@@ -69,16 +70,17 @@ def _footer(file: BinaryIO) -> Struct:
     file.seek(max(0, size - 8))
     length, magic = struct.unpack("<I4s", file.read(8))
     if magic != _MAGIC or length > size - 8:
-        raise ValueError("no Parquet file, or the beginning of one")
+        raise ValueError("no Parquet file, or one that is cut short")
     if length > _FOOTER_BYTES:
-        raise ValueError(f"a footer of {length:,} bytes, where there are {_FOOTER_BYTES:,} at most")
+        raise ValueError(f"a footer of {length:,} bytes, where at most {_FOOTER_BYTES:,} are allowed")
     file.seek(size - 8 - length)
     return _Reader(file.read(length)).struct()
 
 
 def _pages(file: BinaryIO, column: Struct) -> Iterator[Struct]:
-    """The headers of the pages of a column in a row group."""
-    offsets = [offset for offset in (column[9], column.get(11)) if offset]  # 0 for data pages where there are no rows
+    """Yield the header of each page of a column in a row group."""
+    # Fields 9 and 11: offset of the data pages, 0 in a group without rows, and of the dictionary page, if any.
+    offsets = [offset for offset in (column[9], column.get(11)) if offset]
     at = min(offsets, default=0)
     stop = at + column[7] if offsets else at
     for _ in range(_MOST_PAGES):
@@ -100,14 +102,17 @@ def _of_page(page: Struct) -> _Page:
 
 
 class _Reader:
-    """Reads a struct in Thrift's compact protocol. IndexError where the bytes end; ValueError if it is nested deep."""
+    """Read structs in Thrift's compact protocol.
+
+    Raise IndexError where the bytes end too early, ValueError if a struct is nested too deep or has an unknown type.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.at = 0
 
     def struct(self, level: int = 0) -> Struct:
-        """The next struct."""
+        """Return the next struct."""
         if level > _MOST_LEVELS:
             raise ValueError("structs that are nested too deep")
         found: Struct = {}

@@ -1,13 +1,14 @@
 """Shards: the files of one tile in one uncompressed tar, with an index beside it.
 
-A *shard* holds the files of a tile's patches under the names that they have in the archive,
-`<archive>/<tile name>/<patch id>/<file>.tif`, in byte order. Its index, `<key>.parquet` beside `<key>.tar`, has a row
-a file: `patch_id`, `name` (without suffix), `offset` (of the member's header) and `size` (header, data and padding) in
-bytes, `sha256` (of the data, hexadecimal), `crc32` (of header, data and padding). The index is published first, so a
-shard that exists is complete. Whoever reads a member holds it against `crc32`, which costs little; in an index from
-before there was one it is null, and `sha256` is taken.
+A *shard* holds the files of a tile's patches under their names in the archive, `<archive>/<tile name>/<patch
+id>/<file>.tif`, in byte order. Its index, `<key>.parquet` beside `<key>.tar`, has one row per file: `patch_id`, `name`
+(without suffix), `offset` (of the member's header) and `size` (header, data and padding) in bytes, `sha256` (of the
+data, hexadecimal), `crc32` (of header, data and padding). The index is written first, so a shard that exists is
+complete. Every member is checked against `crc32` when it is read, which costs little; where an older index has null
+there, `sha256` is checked instead.
 
-Members that come in any order are *collected*: the shard then holds them as they came, and only its index is in order.
+Members that arrive in any order are *collected*: the shard then holds them as they arrived, and only its index is in
+order.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _SHARD, _BYTES = b"shard", b"bytes"
 
 
 class ShardWriter:
-    """Appends members to a shard, in byte order of their names, and keeps the rows of its index."""
+    """Append members to a shard in byte order of their names, and keep the rows of its index."""
 
     def __init__(self, file: BinaryIO, shard: Path) -> None:
         self._file = file
@@ -70,9 +71,10 @@ class ShardWriter:
         sizes: Sequence[int],
         sha256: Sequence[str],
     ) -> None:
-        """Append ready-made members: `block` has their bytes one after the other, each of `sizes` with all that it has.
+        """Append finished members.
 
-        BadArchive if they are out of order, or if the first one is not what its patch id and stem say.
+        `block` is their bytes end to end, `sizes` the length of each with header and padding. Raise BadArchive if they
+        are out of order, or if the first is not the one that its patch id and stem say.
         """
         paths = [f"{patch_id}/{stem}.tif" for patch_id, stem in zip(patch_ids, stems, strict=True)]
         if not len(paths) == len(sizes) == len(sha256) or len(block) != sum(sizes):
@@ -97,7 +99,7 @@ class ShardWriter:
             raise self._bad(f"the member {paths[0]} of {sizes[0]} bytes", str(first))
 
     def close(self) -> pa.Table:
-        """Write the end of the tar, and give the index."""
+        """Write the end of the tar, and return the index."""
         sizes = np.array(self._sizes, dtype="int64")
         ends = np.cumsum(sizes)
         total = int(sizes.sum())
@@ -111,12 +113,12 @@ class ShardWriter:
             f"shard {self._shard}",
             expected=expected,
             found=found,
-            remedy="report it, with this message: ours to correct",
+            remedy="report it with this message: it is an error of this program",
         )
 
 
 def _crc32(block: memoryview, sizes: Sequence[int]) -> list[int]:
-    """CRC-32 of each member of a block; libdeflate takes a twentieth of the time of a sha256."""
+    """Return the CRC-32 of each member of a block; libdeflate needs a twentieth of the time of a sha256."""
     stops = list(accumulate(sizes))
     return [deflate.crc32(block[stop - size : stop]) for size, stop in zip(sizes, stops, strict=True)]
 
@@ -128,7 +130,7 @@ def _index(shard: Path, columns: Sequence[object], shard_bytes: int) -> pa.Table
 
 @contextmanager
 def writing(shard: Path, index: Path) -> Iterator[ShardWriter]:
-    """Write a shard and its index: on success both appear, the index first; else neither."""
+    """Yield a writer for a shard and its index; on success both appear, the index first, else neither."""
     with atomic_write(shard) as work:
         with work.open("wb") as file:
             writer = ShardWriter(file, shard)
@@ -138,18 +140,18 @@ def writing(shard: Path, index: Path) -> Iterator[ShardWriter]:
 
 
 def _publish_index(work: Path, table: pa.Table, shard: Path, index: Path) -> None:
-    """Publish the index of a shard that is written to `work`, and about to be published itself."""
+    """Write the index of a shard that is complete in `work` and is about to be renamed into place."""
     sync(work)
-    remove(shard)  # a shard of an earlier run must not stand beside the new index
+    remove(shard)  # a shard of an earlier run must never lie beside the new index
     with atomic_write(index) as index_work:
         pq.write_table(table, index_work, compression="zstd")
 
 
 class ShardCollector:
-    """Takes the members of a shard in any order, and publishes it when the last one is there.
+    """Take the members of a shard in any order, and write its index and rename it into place once it has them all.
 
-    `patch_ids` are in the order of the archive; each has a file `<patch id>_<kind>` of all `kinds`, ascending. A file's
-    *position* is its place in that order, counted from 0. Memory: 50 bytes a file, and no open file.
+    `patch_ids` are in the order of the archive; each has one file `<patch id>_<kind>` per kind of `kinds`, ascending. A
+    file's *position* is its place in that order, counted from 0. Memory: 50 bytes per file, and no open file.
     """
 
     def __init__(self, shard: Path, patch_ids: Sequence[str], kinds: Sequence[str]) -> None:
@@ -164,11 +166,11 @@ class ShardCollector:
         self._bytes = 0
 
     def has(self, position: int) -> bool:
-        """Whether that file has come."""
+        """Return whether the file at this position has arrived."""
         return bool(self._places[position, 1])
 
     def add(self, position: int, member: str, data: bytes) -> None:
-        """Append a file under its member name; with the last one, the shard and its index appear."""
+        """Append one file under its member name; after the last one, the shard and its index appear."""
         block = b"".join((tarball.header(member, len(data)), data, tarball.padding(len(data))))
         self._append(block)
         self._places[position] = self._bytes, len(block)
@@ -200,17 +202,20 @@ class ShardCollector:
         sync(self._shard.parent)
 
     def lacking(self) -> list[str]:
-        """The names, without suffix, of the files that have not come."""
+        """Return the names, without suffix, of the files that have not arrived."""
         positions = np.flatnonzero(self._places[:, 1] == 0).tolist()
         return [f"{self._patch_ids[at // len(self._kinds)]}_{self._kinds[at % len(self._kinds)]}" for at in positions]
 
     def discard(self) -> None:
-        """Remove what has come, unless the shard is there."""
+        """Remove what has arrived, unless the shard is complete."""
         remove(self._work)
 
 
 def read_index(index: Path) -> pa.Table:
-    """Read the index of the shard beside it; DamagedFile if either is missing, or if they do not fit each other."""
+    """Read the index of the shard beside it.
+
+    Raise DamagedFile if either is missing, or if the index describes another shard.
+    """
     shard = index.with_suffix(".tar")
     try:
         table = pq.ParquetFile(index).read()
@@ -232,7 +237,7 @@ def read_index(index: Path) -> pa.Table:
 
 
 def kept_rows(index: pa.Table, keep: Collection[str]) -> pa.Table:
-    """The rows of the patches `keep`, in the order of the index. BadArchive names those that the shard lacks."""
+    """Return the rows of the patches `keep`, in the order of the index. Raise BadArchive if a patch is missing."""
     kept = index.filter(pc.is_in(index["patch_id"], pa.array(list(keep), pa.string())))
     missing = set(keep).difference(kept["patch_id"].unique().to_pylist())
     if missing:
@@ -247,9 +252,9 @@ def kept_rows(index: pa.Table, keep: Collection[str]) -> pa.Table:
 
 
 def batches(rows: pa.Table, batch_bytes: int) -> Iterator[pa.Table]:
-    """The rows in batches of whole patches: each ends with the first patch with which it has `batch_bytes`.
+    """Yield the rows in batches of whole patches; a batch ends with the patch that brings it to `batch_bytes` or more.
 
-    The last has less, and may be empty.
+    The last batch is smaller, and may be empty.
     """
     last = np.flatnonzero(np.r_[pc.not_equal(rows["patch_id"][1:], rows["patch_id"][:-1]), [True] * bool(len(rows))])
     stops = np.cumsum(rows["size"].to_numpy())[last]
@@ -261,9 +266,9 @@ def batches(rows: pa.Table, batch_bytes: int) -> Iterator[pa.Table]:
 
 
 def read_batches(shard: Path, batches: Sequence[pa.Table]) -> Iterator[memoryview]:
-    """The members of each batch of rows, end to end; good until the next one is asked for.
+    """Yield the members of each batch of rows, end to end; a view is valid until the next one is requested.
 
-    DamagedFile if a member is not what it was when it was written.
+    Raise DamagedFile if a member has changed since it was written. Memory: the largest batch.
     """
     buffer = memoryview(bytearray(max((_bytes(rows) for rows in batches), default=0)))
     with shard.open("rb") as file:
@@ -283,7 +288,7 @@ def _bytes(rows: pa.Table) -> int:
 
 
 def _check(shard: Path, rows: pa.Table, block: memoryview) -> None:
-    """DamagedFile if a member of a block is not what its row says."""
+    """Raise DamagedFile if a member of a block does not match its row."""
     sizes = rows["size"].to_pylist()
     for found, expected, number in zip(_crc32(block, sizes), rows["crc32"].to_pylist(), range(len(sizes)), strict=True):
         if expected is None:
@@ -295,7 +300,7 @@ def _check(shard: Path, rows: pa.Table, block: memoryview) -> None:
 
 
 def runs(table: pa.Table) -> list[tuple[int, int]]:
-    """Where in the shard the members of rows are: (offset, size) in bytes of each unbroken run."""
+    """Return (offset, size) in bytes of each contiguous run of the rows' members in the shard."""
     if not len(table):
         return []
     offset = table["offset"].to_numpy()
@@ -306,9 +311,9 @@ def runs(table: pa.Table) -> list[tuple[int, int]]:
 
 
 def export(shard: Path, index: Path, folder: Path, patches: Collection[str] | None = None) -> int:
-    """Unpack the files of `patches` (default: all) to `folder`, under their member names; give the number of patches.
+    """Unpack the files of `patches` (default: all) to `folder` under their member names; return the number of patches.
 
-    A patch's folder appears complete or not at all, and replaces one that is there.
+    The folder of a patch appears complete or not at all, and replaces an existing one.
     """
     table = read_index(index)
     if patches is not None:
@@ -334,18 +339,18 @@ def _export_patch(file: BinaryIO, rows: pa.Table, folder: Path) -> None:
 
 
 def _places(index: pa.Table) -> Iterator[tuple[int, int, str]]:
-    """Offset, size and sha256 of each file."""
+    """Yield offset, size and sha256 of each file."""
     return zip(*(index[name].to_pylist() for name in ("offset", "size", "sha256")), strict=True)
 
 
 def _member(file: BinaryIO, offset: int, size: int, sha256: str) -> tuple[str, bytes]:
-    """The name and the data of a member; DamagedFile if they are not those of the index."""
+    """Read a member and return its name and data. Raise DamagedFile if they do not match the index."""
     file.seek(offset)
     return _data(Path(file.name), file.read(size), sha256)
 
 
 def _data(shard: Path, block: bytes, sha256: str) -> tuple[str, bytes]:
-    """The name and the data of a member, given all its bytes; DamagedFile as there."""
+    """Return name and data of a member, given all its bytes. Raise DamagedFile unless the data has this sha256."""
     entry = tarball.entry(block)
     data = block[entry.data : entry.data + entry.size] if entry else b""
     if entry is None or hashlib.sha256(data).hexdigest() != sha256:
@@ -354,7 +359,7 @@ def _data(shard: Path, block: bytes, sha256: str) -> tuple[str, bytes]:
 
 
 class ShardReader:
-    """The files of a tile's patches, read one by one from its shard, each held against its hash."""
+    """Read the files of a tile's patches one by one from its shard, each checked against its hash."""
 
     def __init__(self, shard: Path) -> None:
         index = read_index(shard.with_suffix(".parquet"))
@@ -374,10 +379,13 @@ class ShardReader:
         return patch_id in self._patches
 
     def read(self, name: str) -> bytes:
-        """The data of the file `name` (without suffix); DamagedFile, or KeyError if there is none."""
+        """Return the data of the file `name` (without suffix).
+
+        Raise DamagedFile if it has changed, KeyError if there is no such file.
+        """
         return _member(self._file, *self._places[name])[1]
 
 
 def hash_rows(index: pa.Table) -> Iterator[tuple[str, str]]:
-    """(name without suffix, sha256) of each file of a shard, in byte order."""
+    """Yield (name without suffix, sha256) of each file of a shard, in byte order."""
     return zip(index["name"].to_pylist(), index["sha256"].to_pylist(), strict=True)

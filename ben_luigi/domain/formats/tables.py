@@ -1,4 +1,4 @@
-"""Parquet tables of a user, read in bounded memory."""
+"""Read a user's Parquet tables in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _TEXTS = {pa.string(), pa.binary(), pa.large_string(), pa.large_binary()}
 
 
 def read_parquet(path: Path, columns: Sequence[str] = (), most_bytes: int = _MOST_BYTES) -> pa.Table:
-    """Read columns of a Parquet file (all by default) in this order, of at most `most_bytes` when decoded.
+    """Read columns of a Parquet file (default: all), in the given order, of at most `most_bytes` when decoded.
 
-    OSError, ValueError. Values of a dictionary are repeated when decoded, so a few bytes may stand for any number of
-    long ones: they are read in batches so small that each fits into memory whatever it holds.
+    Raise OSError if it cannot be read, ValueError if it is damaged, too large or lacks a column. Decoding repeats the
+    values of a dictionary, so a few bytes may stand for any number of long values: batches are so small that each fits
+    into memory in the worst case.
     """
     with open_file(path) as file:
-        read_size(file, ())  # before Arrow believes the footer
+        read_size(file, ())  # a damaged footer must never reach Arrow
         try:
             with pq.ParquetFile(path) as parquet:
                 names = parquet.schema_arrow.names
@@ -53,11 +54,11 @@ def _read(parquet: pq.ParquetFile, columns: Sequence[str], size: Size, most_byte
 
 def _check(size_bytes: int, most_bytes: int) -> None:
     if size_bytes > most_bytes:
-        raise ValueError(f"{size_bytes:,} bytes when decoded, where there are {most_bytes:,} at most")
+        raise ValueError(f"{size_bytes:,} bytes when decoded, where at most {most_bytes:,} are allowed")
 
 
 def _decoded_bytes(values: pa.Array) -> int:
-    """Return the length of an array in bytes, with dictionaries that it still has decoded."""
+    """Return the length of an array in bytes, counting dictionary values as decoded."""
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         return int(values.nbytes) + _decoded_bytes(values.flatten())
     if pa.types.is_dictionary(values.type) and values.type.value_type in _TEXTS:

@@ -1,8 +1,8 @@
-"""The bytes that GNU tar writes around a file's data, and reading them back.
+"""Write the bytes that GNU tar puts around a file's data, and read them back.
 
-A *member* is one file in a tar: header, data, zero bytes up to a whole block of 512. The header is what
-`tar --format=gnu --owner=0 --group=0 --numeric-owner --mtime='2024-01-01 00:00:00Z' --mode=0644` writes. A name of
-more than 100 bytes stands, whole, in a member of its own before it, `././@LongLink`.
+A *member* is one file in a tar: header, data, zero bytes up to a whole block of 512. The header is what `tar
+--format=gnu --owner=0 --group=0 --numeric-owner --mtime='2024-01-01 00:00:00Z' --mode=0644` writes. A name of more than
+100 bytes is written in full in a preceding member, `././@LongLink` (GNU tar manual, "Basic Tar Format").
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ben_luigi.domain.errors import BadArchive
 
 BLOCK_BYTES = 512
 RECORD_BYTES = 10_240
-"""GNU tar fills its last record of 20 blocks with zero bytes."""
+"""GNU tar pads its last record of 20 blocks with zero bytes."""
 
 _NAME_BYTES = 100
 _LONGEST_NAME = 4096
@@ -28,7 +28,7 @@ _MAGIC = slice(257, 262)
 
 
 def header(name: str, size: int) -> bytes:
-    """What stands before the data of a regular file of `size` bytes. BadArchive from 8 GiB on."""
+    """Return what precedes the data of a regular file of `size` bytes. Raise BadArchive from 8 GiB on."""
     if not 0 <= size < 8**11:
         raise BadArchive(
             f"tar member {name}",
@@ -51,12 +51,12 @@ def header(name: str, size: int) -> bytes:
 
 
 def padding(size: int) -> bytes:
-    """The zero bytes after `size` bytes of data."""
+    """Return the zero bytes that follow `size` bytes of data."""
     return bytes(-size % BLOCK_BYTES)
 
 
 def end(size: int) -> bytes:
-    """What closes a tar whose members have `size` bytes in all: two zero blocks, and zeros up to a whole record."""
+    """Return the end of a tar whose members have `size` bytes in all: two zero blocks, padded to a whole record."""
     return bytes(2 * BLOCK_BYTES + -(size + 2 * BLOCK_BYTES) % RECORD_BYTES)
 
 
@@ -67,16 +67,17 @@ def _block(name: bytes, size: int, kind: bytes, mtime: int) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _fields(size: int, kind: bytes, mtime: int) -> tuple[bytes, bytes, int]:
-    """The fields before and after the checksum, and the sum of their bytes, the checksum taken as spaces."""
+    """Return the fields before and after the checksum, and the sum of their bytes with the checksum field as spaces."""
+    # ustar layout (POSIX.1-1988) with GNU's magic; the checksum is summed as if its field were eight spaces.
     before = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0%011o\0" % (size, mtime)
     after = (kind + bytes(100) + b"ustar  \0").ljust(BLOCK_BYTES - _CHECKSUM.stop, b"\0")
     return before, after, sum(before) + 8 * ord(" ") + sum(after)
 
 
 class Entry(NamedTuple):
-    """A member found in a tar: its name, and its places in bytes, counted from the start of the buffer.
+    """A member of a tar: its name, and its positions in bytes, counted from the start of the buffer.
 
-    `exact` tells whether its header is what `header` gives.
+    `exact` tells whether its header is the one that `header` returns.
     """
 
     name: str
@@ -87,7 +88,7 @@ class Entry(NamedTuple):
 
 
 def entry(buffer: bytes | bytearray | memoryview, at: int = 0) -> Entry | None:
-    """Read the header at `at`: None if the buffer ends within it, BadArchive if none is there."""
+    """Read the header at `at`. Return None if the buffer ends within it; raise BadArchive if it is not a header."""
     if len(buffer) < at + BLOCK_BYTES:
         return None
     try:

@@ -1,7 +1,7 @@
-"""What the header of a small GeoTIFF says, and its pixels, read without GDAL: a few microseconds a file.
+"""Read the header and the pixels of a small GeoTIFF without GDAL, in a few microseconds per file.
 
-Understood are classic TIFFs of one band in strips, north up, uncompressed or deflated, as in all archives here. The
-*tie point* is the upper-left corner of the raster in the units of its CRS.
+It supports classic TIFFs (TIFF 6.0) of one band in strips, north up, uncompressed or deflated, as in all archives here.
+The *tie point* is the upper-left corner of the raster in the units of its CRS.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KNOWN = {
     *(_PIXEL_SCALE, TIE_POINT, _TRANSFORMATION, _GEO_KEYS),
 }
 _MOST_VALUES = 2**16
-"""Of a tag: more than any file has here."""
+"""More values of a tag than any file here has."""
 _MOST_PIXELS = 2**26
 
 _PROJECTED_CRS, _RASTER_TYPE, _PIXEL_IS_POINT = 3072, 1025, 2
@@ -46,9 +46,10 @@ Value = bytes | tuple[int | float, ...]
 
 @dataclass(frozen=True)
 class TiffHeader:
-    """Size in pixels, type of a pixel (as numpy's: "u", "i" or "f", and bits), place, pixel size and CRS, no-data.
+    """Size in pixels, type of a pixel (numpy's kind "u", "i" or "f", and bits), place, pixel size, CRS and no-data
+    value.
 
-    `left` and `top` are metres in the CRS; `epsg` and `nodata` are None where the file does not say.
+    `left` and `top` are metres in the CRS; `epsg` and `nodata` are None where the file does not state them.
     """
 
     width: int
@@ -63,12 +64,15 @@ class TiffHeader:
 
     @property
     def dtype(self) -> str:
-        """The type of a pixel, in numpy's words: uint16, float32."""
+        """The type of a pixel as numpy names it: uint16, float32."""
         return np.dtype(f"{self.sample_format}{self.bits // 8}").name
 
 
 def read_header(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> TiffHeader:
-    """Read the header of a whole GeoTIFF; BadInput about `subject` if it is none, of another kind, or cut short."""
+    """Read the header of a complete GeoTIFF.
+
+    Raise BadInput about `subject` if it is not one, unsupported, or truncated.
+    """
     try:
         tags = _tags(data)
         _check_whole(data, tags)
@@ -94,7 +98,7 @@ def read_header(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> TiffHe
 
 
 def read_pixels(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> np.ndarray:
-    """The pixels of a file that `read_header` accepts, (row, col); BadInput about `subject` if they are damaged."""
+    """Return the pixels of a file that `read_header` accepts, (row, col). Raise BadInput if they are damaged."""
     try:
         tags = _tags(data)
         compression = _whole(tags, _COMPRESSION, _UNCOMPRESSED)
@@ -119,7 +123,7 @@ def read_pixels(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> np.nda
 
 
 def _unpacked(strip: bytes, compression: int, most_bytes: int) -> bytes:
-    """A strip's pixels; ValueError if they are more than are left."""
+    """Return a strip's pixels. Raise ValueError if there are more than remain."""
     if compression in _DEFLATED:
         unpacker = zlib.decompressobj()
         strip = unpacker.decompress(strip, most_bytes + 1)
@@ -133,14 +137,14 @@ def _unpacked(strip: bytes, compression: int, most_bytes: int) -> bytes:
 
 
 def _checked_bytes(height: int, width: int, bits: int) -> int:
-    """Length in bytes of the pixels, if it is one that occurs here."""
+    """Return the length of the pixels in bytes. Raise ValueError for an unreasonable size."""
     if not 0 < height * width <= _MOST_PIXELS:
         raise ValueError(f"{width} x {height} pixels")
     return height * width * bits // 8
 
 
 def _check_whole(data: bytes, tags: dict[int, Value]) -> None:
-    """ValueError if pixels lie outside of the file, as where it was cut short, or if there are too few of them."""
+    """Raise ValueError if pixels lie outside of the file, because it is truncated, or if there are too few of them."""
     size = _checked_bytes(_whole(tags, _HEIGHT), _whole(tags, _WIDTH), _pixel_type(tags)[1])
     for offsets, lengths in _PLACES:
         if offsets in tags:
@@ -169,7 +173,7 @@ def _order(data: bytes) -> str:
 
 
 def _tags(data: bytes) -> dict[int, Value]:
-    """Values of the first directory's tags, of those types that occur here."""
+    """Return the values of the first directory's tags, of the types that occur here."""
     tags: dict[int, Value] = {}
     for tag, layout, at in entries(data):
         values = layout.unpack_from(data, at)
@@ -178,10 +182,7 @@ def _tags(data: bytes) -> dict[int, Value]:
 
 
 def entries(data: bytes) -> Iterator[tuple[int, struct.Struct, int]]:
-    """Of each known tag of the first directory: its number, and layout and offset in the file of its values.
-
-    ValueError and struct.error if it is no classic TIFF, or cut short.
-    """
+    """Yield for each known tag of the first directory its number, and layout and file offset of its values."""
     order = _order(data)
     (at,) = struct.unpack_from(order + "I", data, 4)
     (count,) = struct.unpack_from(order + "H", data, at)
@@ -220,7 +221,7 @@ def _pixel_type(tags: dict[int, Value]) -> tuple[str, int]:
 
 
 def _place(tags: dict[int, Value]) -> tuple[float, float, float]:
-    """West edge, north edge and pixel size, from scale and tie point, or from the matrix that may replace them."""
+    """Return west edge, north edge and pixel size, from scale and tie point, or from the matrix instead of them."""
     if _PIXEL_SCALE in tags and TIE_POINT in tags:
         scale_x, scale_y = (float(value) for value in tags[_PIXEL_SCALE][:2])
         col, row, _, x, y = (float(value) for value in tags[TIE_POINT][:5])
@@ -240,7 +241,7 @@ def _place(tags: dict[int, Value]) -> tuple[float, float, float]:
 
 
 def _geo_keys(tags: dict[int, Value]) -> dict[int, int]:
-    """The keys of the GeoKeyDirectory whose value stands in it."""
+    """Return the keys of the GeoKeyDirectory (OGC 19-008r4) whose value is stored in it."""
     directory = [int(value) for value in tags.get(_GEO_KEYS, ())]
     rows = (directory[at : at + 4] for at in range(4, len(directory) - 3, 4))
     return {key: value for key, place, _, value in rows if place == 0}

@@ -1,1 +1,1 @@
-"""Where patches are, and what follows from that: grid and split, country, partner in BigEarthNet v1."""
+"""Locate patches, and derive from that: grid and split, country, matching patch of BigEarthNet v1."""

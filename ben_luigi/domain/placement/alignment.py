@@ -1,8 +1,8 @@
-"""Pairs of a patch and the BigEarthNet v1 patch that shows the same square in the same season.
+"""Pair each patch with the BigEarthNet v1 patch that shows the same square in the same season.
 
-v1 geometries are GeoParquet files `bigearthnet_v1_spatial_<epsg>.parquet` (patch_name, sensing_time, geom), one a UTM
-zone. On the real data each pair covers the same square, one to one; anything else is an error. What is no error, but
-worth knowing, is a finding: see `FINDINGS`.
+v1 geometries are GeoParquet files `bigearthnet_v1_spatial_<epsg>.parquet` (patch_name, sensing_time, geom), one per UTM
+zone. In the published data each pair covers the same square, one to one (590,326 pairs); anything else is an error.
+What is unusual but not an error is a finding (`FINDINGS`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FINDINGS = (NO_TILE, LATE_HOUR, QUIRK)
 """What `findings` looks for. Sentinel-2 passes Europe before noon; the quirk is that of `seasons`."""
 
 SAME_TIME = np.timedelta64(60, "s")
-"""Times in v1 names and in products' names are up to 8 s apart; the next orbit comes 100 minutes later."""
+"""Times in v1 names and product names differ by up to 8 s; the next orbit follows after 100 minutes."""
 
 Tiles = Mapping[str, tuple[PatchGrid, datetime]]
 """Patch grid and sensing time (UTC) of products, by tile key."""
@@ -41,11 +41,11 @@ _V1_NAME = r"^S2[AB]_MSIL2A_(?P<date>\d{8})T(?P<hour>\d{1,2})(?P<minute>[0-5]\d)
 
 
 def seasons(times: np.ndarray) -> np.ndarray:
-    """Season of each UTC time (datetime64): one of SEASONS.
+    """Return the season of each UTC time (datetime64): one of SEASONS.
 
-    Spring is from 1 March 00:00 to 31 May 00:00, summer from 1 June to 31 August 00:00, fall from 1 September to
-    30 November 00:00, both ends included; the rest is winter. So the last day of spring, summer and fall counts as
-    winter after its midnight: a quirk of the published data.
+    Spring is from 1 March 00:00 to 31 May 00:00, summer from 1 June to 31 August 00:00, fall from 1 September to 30
+    November 00:00, both ends included; the rest is winter. So the last day of spring, summer and fall counts as winter
+    after its midnight: a quirk of the published data, which is kept.
     """
     times = times.astype("datetime64[s]")
     years = times.astype("datetime64[Y]")
@@ -64,12 +64,15 @@ def _second_of_year(month: int, day: int, leap: np.ndarray) -> np.ndarray:
 
 
 def season(time: datetime) -> str:
-    """Season of one UTC time; see `seasons`."""
+    """Return the season of one UTC time; see `seasons`."""
     return str(seasons(np.array([time], dtype="datetime64[s]"))[0])
 
 
 def v1_sensing_times(names: pa.ChunkedArray | pa.Array, source: str) -> np.ndarray:
-    """Sensing times (UTC, datetime64[s]) of v1 patch names, as `names.v1_sensing_time` reads them, all at once."""
+    """Return the sensing times (UTC, datetime64[s]) of v1 patch names, as `names.v1_sensing_time` reads a single one.
+
+    Raise BadName, naming `source`, if a name is malformed.
+    """
     parts = pc.extract_regex(names, _V1_NAME)
     if isinstance(parts, pa.ChunkedArray):
         parts = parts.combine_chunks()
@@ -93,12 +96,13 @@ def v1_sensing_times(names: pa.ChunkedArray | pa.Array, source: str) -> np.ndarr
             found=some(pc.filter(names, no_time).to_pylist()),
             remedy="correct the file, or fetch it again",
         )
+    # A quirk of v1: some names have 60 seconds or more, which count as 59.
     seconds = number["hour"] * 3600 + number["minute"] * 60 + np.minimum(number["second"], 59)
     return np.asarray(days.to_numpy(zero_copy_only=False) + seconds.astype("timedelta64[s]"))
 
 
 def spatial_files(folder: Path) -> dict[int, Path]:
-    """The v1 geometry files in a folder, by EPSG code."""
+    """Return the v1 geometry files in a folder, by EPSG code. Raise BadInput if there are none."""
     found = {int(match[1]): path for path in given.entries(folder) if (match := _SPATIAL.fullmatch(path.name))}
     if not found:
         raise BadInput(
@@ -111,7 +115,7 @@ def spatial_files(folder: Path) -> dict[int, Path]:
 
 
 def zone_file(folder: Path, epsg: int, tile: str) -> Path:
-    """The v1 geometry file of a tile's UTM zone; BadInput if there is none."""
+    """Return the v1 geometry file of a tile's UTM zone. Raise BadInput if there is none."""
     found = spatial_files(folder)
     if epsg not in found:
         raise BadInput(
@@ -124,10 +128,11 @@ def zone_file(folder: Path, epsg: int, tile: str) -> Path:
 
 
 def read_v1(path: Path) -> pd.DataFrame:
-    """Read one v1 geometry file: v1_name, sensed (UTC), season, left_m, bottom_m, right_m, top_m in its UTM zone.
+    """Read a v1 geometry file: v1_name, sensed (UTC), season, left_m, bottom_m, right_m, top_m.
 
-    By ascending left_m, so that what lies in a tile is found fast. BadAlignment if the file says that its geometries
-    lie in another zone than its name does; BadInput and BadName for what is wrong in it otherwise.
+    The edges are in metres of its UTM zone. The rows ascend by left_m, so that those in a tile are found quickly. Raise
+    BadAlignment if the geometries lie in another zone than the file's name says; BadInput or BadName if the file is
+    malformed otherwise.
     """
     named = _SPATIAL.fullmatch(path.name)
     patches, boxes = v1_geometry.read(path, int(named[1]) if named else None)
@@ -140,7 +145,7 @@ def read_v1(path: Path) -> pd.DataFrame:
 
 @remembered()
 def check_v1(folder: Path) -> None:
-    """BadInput, BadName or BadAlignment unless each v1 geometry file of a folder can be read; no patch is in two."""
+    """Raise BadInput, BadName or BadAlignment unless every v1 geometry file is valid and no patch is in two of them."""
     zone_of: dict[str, int] = {}
     for epsg, path in spatial_files(folder).items():
         names = read_v1(path)["v1_name"].tolist()
@@ -156,11 +161,11 @@ def check_v1(folder: Path) -> None:
 
 
 def align(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> pd.DataFrame:
-    """Pair the patches of a tile with the v1 patches whose square they cover, in the same season.
+    """Pair the patches of a tile with the v1 patches of the same season whose square they cover.
 
-    `v1` holds the v1 patches of the tile's UTM zone (`read_v1`). Gives patch_id, v1_name, by ascending patch_id.
-    BadAlignment when a patch or a v1 name has two candidates, when the tile lies in another zone than its name says, or
-    when v1 has imagery of another time there.
+    `v1` holds the v1 patches of the tile's UTM zone (`read_v1`). Return patch_id and v1_name, ascending by patch_id.
+    Raise BadAlignment if a patch or a v1 name has two candidates, if the tile lies in another zone than its name says,
+    or if v1 has imagery of another time there.
     """
     zone = f"_T{grid.square.epsg % 100:02d}"
     if zone not in grid.tile_name:
@@ -183,7 +188,7 @@ def align(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> pd.DataFrame:
 
 
 def _covered(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """The v1 patches of the season that a patch covers, and the places of these patches in the grid."""
+    """Return the v1 patches of the season that a patch covers, and the positions of these patches in the grid."""
     near = _inside(grid.square, v1)
     near = near[(near["season"] == season(sensed)).to_numpy()]
     x, y = grid.place(near["left_m"].to_numpy(), near["top_m"].to_numpy())
@@ -194,7 +199,10 @@ def _covered(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> tuple[pd.Da
 
 
 def _check_times(tile_name: str, sensed: datetime, v1: pd.DataFrame) -> None:
-    """BadAlignment if a v1 patch shows another time: flags and Sentinel-1 scenes go with the time, not the season."""
+    """Raise BadAlignment if a v1 patch shows another time.
+
+    Flags and Sentinel-1 scenes depend on the time, not the season.
+    """
     apart = np.abs(v1["sensed"].to_numpy().astype("datetime64[s]") - np.datetime64(sensed, "s"))
     off = v1[apart > SAME_TIME]
     if not off.empty:
@@ -208,7 +216,7 @@ def _check_times(tile_name: str, sensed: datetime, v1: pd.DataFrame) -> None:
 
 
 def check_any_partner(tiles: Tiles, folder: Path) -> None:
-    """BadAlignment if no patch of any tile has a v1 patch of its square and season in the files of the folder."""
+    """Raise BadAlignment if no patch of any tile has a v1 patch of its square and season in the folder's files."""
     spatial = spatial_files(folder)
     for epsg, of_zone in _by_zone(tiles):
         if epsg in spatial:
@@ -224,7 +232,7 @@ def check_any_partner(tiles: Tiles, folder: Path) -> None:
 
 
 def problems(tiles: Tiles, folder: Path) -> list[PipelineError]:
-    """What would stop the alignment of tiles: a zone without its file, other times than v1's, no partner at all."""
+    """Return what would stop the alignment of tiles: a zone without its file, other times than v1's, no pair at all."""
     found: list[PipelineError] = []
     for epsg, of_zone in _by_zone(tiles):
         try:
@@ -251,7 +259,7 @@ def _by_zone(tiles: Tiles) -> Iterator[tuple[int, Tiles]]:
 
 
 def _inside(square: Square, v1: pd.DataFrame) -> pd.DataFrame:
-    """The v1 patches that lie in a square."""
+    """Return the v1 patches that lie in a square."""
     if not v1["left_m"].is_monotonic_increasing:
         v1 = v1.sort_values("left_m")
     first, end = np.searchsorted(v1["left_m"].to_numpy(), [square.left, square.right])
@@ -261,7 +269,7 @@ def _inside(square: Square, v1: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_pairs(pairs: pd.DataFrame, source: str) -> None:
-    """BadAlignment unless every patch and every v1 name occurs once in `pairs` (patch_id, v1_name)."""
+    """Raise BadAlignment unless every patch and every v1 name occurs once in `pairs` (patch_id, v1_name)."""
     for column, other in (("patch_id", "v1_name"), ("v1_name", "patch_id")):
         if pairs[column].is_unique:
             continue
@@ -269,14 +277,14 @@ def check_pairs(pairs: pd.DataFrame, source: str) -> None:
         found = some(f"{a} = {b}" for a, b in zip(duplicates[column], duplicates[other], strict=True))
         raise BadAlignment(
             source,
-            expected=f"one {other} a {column}",
+            expected=f"one {other} per {column}",
             found=found,
-            remedy="look for doubled rows in the v1 geometry files, or tiles of one season listed twice",
+            remedy="look for duplicate rows in the v1 geometry files, or tiles of one season that are listed twice",
         )
 
 
 def findings(v1: pd.DataFrame, aligned: Iterable[str]) -> pd.DataFrame:
-    """What is remarkable about v1 patches (`read_v1`), given the v1 names of all pairs: finding, v1_name, sorted."""
+    """Return what is unusual about v1 patches (`read_v1`), given all paired v1 names: finding, v1_name, sorted."""
     sensed = v1["sensed"].to_numpy().astype("datetime64[s]")
     day = sensed.astype("datetime64[D]")
     noticed = {

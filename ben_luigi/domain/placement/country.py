@@ -1,8 +1,8 @@
-"""The country of a patch: the nearest of the ten BigEarthNet countries.
+"""Find the country of a patch: the nearest of the ten BigEarthNet countries.
 
-Borders are Natural Earth's 1:110m admin-0 countries in longitude and latitude; their vertices are reprojected to the
-patch's UTM zone, and the distance is taken there, from the patch's square (its centre would give other countries). At
-equal distance, so where two countries touch one patch, the larger country wins.
+Borders are Natural Earth's 1:110m admin-0 countries in longitude and latitude. Their vertices are reprojected to the
+patch's UTM zone, and the distance is measured there from the patch's square; its centre would give other countries (89
+rows of the published data). At equal distance, where two countries touch one patch, the larger country wins.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ BOXES = {
 
 
 NEAR_M = 50_000
-"""A tile farther from all ten countries is of another one. Of the published tiles, those off Finland's coast lie up to
-31 km from it: its islands are too small for these borders."""
+"""A tile farther than this from all ten countries belongs to another one.
+
+Of the published tiles, those off Finland's coast lie up to 31 km from it: its islands are too small for these borders.
+"""
 
 _MOST_BYTES = 100_000_000
 _NO_SHAPE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ShapelyError)
@@ -55,7 +57,7 @@ _REMEDY = "use Natural Earth's 1:110m admin-0 countries, or leave [inputs] count
 def read_borders(path: Path) -> dict[str, shapely.Geometry]:
     """Read the ten countries' polygons (longitude, latitude in EPSG:4326) from a GeoJSON with `name_long`.
 
-    BadInput names the country whose polygon is missing, not valid or elsewhere, and what to do.
+    Raise BadInput naming the country whose polygon is missing, invalid or elsewhere.
     """
     collection = _json(path)
     _check_crs(collection, path)
@@ -74,10 +76,7 @@ def read_borders(path: Path) -> dict[str, shapely.Geometry]:
 
 
 def read_all(path: Path) -> list[tuple[str, shapely.Geometry]]:
-    """Name and polygon (longitude, latitude in EPSG:4326) of every country in the file, by name.
-
-    BadInput if one has no geometry. They are good enough to be drawn: `read_borders` looks closer at the ten.
-    """
+    """Return name and polygon (longitude, latitude in EPSG:4326) of every country in the file, by name."""
     found = []
     for feature in _json(path)["features"]:
         try:
@@ -99,7 +98,10 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _check_crs(collection: dict[str, Any], path: Path) -> None:
-    """GeoJSON is in degrees (RFC 7946, 4); files from before that tell another CRS in `crs`."""
+    """Raise BadInput unless coordinates are in degrees.
+
+    RFC 7946 (4) requires it; older files state another CRS in `crs`.
+    """
     crs = json.dumps(collection.get("crs"))
     if collection.get("crs") is not None and not any(name in crs for name in _DEGREES):
         raise BadInput(
@@ -111,7 +113,7 @@ def _check_crs(collection: dict[str, Any], path: Path) -> None:
 
 
 def _properties(feature: object) -> dict[str, object]:
-    """Properties by their names in lower case, which differs between releases of Natural Earth."""
+    """Return properties by their names in lower case; the case differs between releases of Natural Earth."""
     found = feature.get("properties") if isinstance(feature, dict) else None
     return {str(key).lower(): value for key, value in found.items()} if isinstance(found, dict) else {}
 
@@ -121,7 +123,7 @@ def _name(feature: object) -> str:
 
 
 def _columns(collection: dict[str, Any]) -> str:
-    """What the file has, for whom looks for what it has not."""
+    """Describe the content of a file that lacks the wanted columns."""
     features = collection["features"]
     if any("name_long" in _properties(feature) for feature in features):
         return f"{len(features)} features"
@@ -131,9 +133,12 @@ def _columns(collection: dict[str, Any]) -> str:
 
 
 def _border(name: str, feature: dict[str, Any], path: Path) -> shapely.Geometry:
-    """The polygon of a country; BadInput if it is none, is not valid, or does not lie where the countries do."""
+    """Return the polygon of a country.
+
+    Raise BadInput if it is missing, invalid, or outside of the countries' region.
+    """
     try:
-        with np.errstate(invalid="ignore"):  # no numbers are no valid coordinates
+        with np.errstate(invalid="ignore"):  # NaN is reported below as invalid
             border = shape(feature["geometry"])
         found = f"a {border.geom_type}" if border.geom_type not in ("Polygon", "MultiPolygon") else ""
         found = found or ("an empty one" if border.is_empty else "" if border.is_valid else is_valid_reason(border))
@@ -158,7 +163,7 @@ def _border(name: str, feature: dict[str, Any], path: Path) -> shapely.Geometry:
 
 @lru_cache(maxsize=32)
 def _projected(path: Path, changed: State, epsg: int) -> tuple[np.ndarray, np.ndarray]:
-    """Names, and polygons in the zone, largest country first."""
+    """Return the names and the polygons in the zone, largest country first."""
     borders = read_borders(path)
     to_zone = transformer(LONGITUDE_LATITUDE, epsg)
     geometries = np.array(list(borders.values()), dtype=object)
@@ -172,7 +177,7 @@ def _projected(path: Path, changed: State, epsg: int) -> tuple[np.ndarray, np.nd
 
 
 def check_tile(tile: str, square: Square, borders: Path) -> None:
-    """BadInput if a tile lies so far from the ten countries that it must be of another one, with the distance."""
+    """Raise BadInput, with the distance, if a tile lies too far from the ten countries to belong to one of them."""
     names, polygons = _projected(borders, state(borders), square.epsg)
     distance = shapely.distance(polygons, shapely.box(*square.bounds))
     if distance.min() > NEAR_M:
@@ -185,16 +190,16 @@ def check_tile(tile: str, square: Square, borders: Path) -> None:
 
 
 def countries(grid: PatchGrid, borders: Path) -> np.ndarray:
-    """Country name of each patch of a tile, in the grid's order; `borders` is a GeoJSON as `read_borders` takes it.
+    """Return the country name of each patch of a tile, in the grid's order; `borders` is a file for `read_borders`.
 
-    BadInput if the tile lies in none of the ten; see `check_tile`.
+    Raise BadInput if the tile lies in none of the ten; see `check_tile`.
     """
     check_tile(grid.tile_name, grid.square, borders)
     return nearest(grid, borders)
 
 
 def nearest(grid: PatchGrid, borders: Path) -> np.ndarray:
-    """The same, however far the country is."""
+    """Return the same as `countries`, however far the country is."""
     names, polygons = _projected(borders, state(borders), grid.square.epsg)
     near = _near(polygons, grid.square)
     names, polygons = names[near], polygons[near]
@@ -206,7 +211,10 @@ def nearest(grid: PatchGrid, borders: Path) -> np.ndarray:
 
 
 def _near(polygons: np.ndarray, square: Square) -> np.ndarray:
-    """Whether each polygon can be the nearest of any patch: none is farther than the tile's diagonal more than it."""
+    """Return whether each polygon can be the nearest one of any patch.
+
+    It is at most the tile's diagonal farther away than the nearest.
+    """
     tile = shapely.box(*square.bounds)
     around = shapely.contains_properly(polygons, tile)
     if around.any():

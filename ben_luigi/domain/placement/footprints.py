@@ -1,4 +1,4 @@
-"""Squares of a UTM zone as polygons in another CRS: their corners reprojected, edges straight between them."""
+"""Turn squares of a UTM zone into polygons of another CRS: corners reprojected, straight edges between them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ LONGITUDE_LATITUDE = 4326
 """EPSG code of longitude and latitude; x is the longitude here, as in OGC:CRS84."""
 
 EQUAL_AREA = 3035
-"""EPSG code of Europe's Lambert azimuthal equal-area projection, metres."""
+"""EPSG code of Europe's Lambert azimuthal equal-area projection, in metres."""
 
 
 EDGES = ("left_m", "bottom_m", "right_m", "top_m")
-"""The edges of a square by the names of their columns, west, south, east, north."""
+"""The edges of a square by the names of their columns: west, south, east, north."""
 
 
 def polygons(epsg: np.ndarray, edges: np.ndarray, to_epsg: int) -> np.ndarray:
-    """Polygon in `to_epsg` (x, y) of each rectangle, counterclockwise from its south-west corner.
+    """Return the polygon in `to_epsg` (x, y) of each rectangle, counterclockwise from its south-west corner.
 
-    Each lies in the zone `epsg`; `edges` (rectangle, edge) are as EDGES names them, in metres.
+    `epsg` (rectangle) is the zone of each; `edges` (rectangle, edge) are ordered as EDGES, in metres.
     """
     corners = edges.astype("float64")[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
     for zone in np.unique(epsg):
@@ -34,7 +34,7 @@ def polygons(epsg: np.ndarray, edges: np.ndarray, to_epsg: int) -> np.ndarray:
 
 
 def outline(epsg: int, edges: Sequence[float], to_epsg: int, most_m: float) -> shapely.Geometry:
-    """The same for one large rectangle, whose edges bend: with a corner every `most_m` metres at least."""
+    """Return the polygon of one large rectangle, whose edges bend: with a vertex at least every `most_m` metres."""
     dense = shapely.segmentize(shapely.box(*edges), most_m)
     to = transformer(epsg, to_epsg)
     return shapely.transform(dense, lambda points: np.stack(to.transform(*points.T), axis=1))
@@ -42,5 +42,5 @@ def outline(epsg: int, edges: Sequence[float], to_epsg: int, most_m: float) -> s
 
 @lru_cache(maxsize=16)
 def transformer(epsg: int, to_epsg: int) -> Transformer:
-    """From one CRS to another, x before y, longitude before latitude."""
+    """Return the transformation from one CRS to another, x before y, longitude before latitude."""
     return Transformer.from_crs(epsg, to_epsg, always_xy=True)

@@ -1,8 +1,8 @@
-"""Where a tile lies, how it is cut into patches, and the split of each patch.
+"""Compute where a tile lies, how it is cut into patches, and the split of each patch.
 
 A *tile* is a square of `side_m` metres (109,800 on real products) in a UTM zone; its upper-left corner follows from its
 MGRS square. A *patch* is a square of 1200 m in a regular grid from that corner; `x` counts east and `y` south, both
-from 0. Patches are listed x first, then y: the order of their ids.
+from 0. Patches are listed in the order of x, then y, which is the order of their ids.
 """
 
 from __future__ import annotations
@@ -54,21 +54,21 @@ class Square:
         return self.left, self.bottom, self.right, self.top
 
     def corner(self, x: int, y: int) -> tuple[float, float]:
-        """West and north edge, metres, of the patch at column `x` and row `y` of the square."""
+        """Return west and north edge, in metres, of the patch at column `x` and row `y` of the square."""
         return self.left + x * PATCH_M, self.top - y * PATCH_M
 
     def patch(self, x: int, y: int) -> Square:
-        """The square of the patch at column `x` and row `y` of the square."""
+        """Return the square of the patch at column `x` and row `y` of the square."""
         return Square(*self.corner(x, y), PATCH_M, self.epsg)
 
     def patch_edges(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """West, south, east and north edge, metres, of the patches at columns `x` and rows `y`: (patch, 4), float64."""
+        """Return west, south, east and north edge, in metres, of the patches at (`x`, `y`): (patch, 4), float64."""
         left, top = self.left + x * float(PATCH_M), self.top - y * float(PATCH_M)
         return np.stack([left, top - PATCH_M, left + PATCH_M, top], axis=1)
 
 
 def check_squares(names: Iterable[TileName], source: Path) -> None:
-    """BadInput, naming each tile, unless all products are of MGRS squares that there are in the northern hemisphere.
+    """Raise BadInput, naming each tile, unless all products are of MGRS squares that exist in the northern hemisphere.
 
     `source` is the list or folder that they come from.
     """
@@ -89,10 +89,10 @@ def check_squares(names: Iterable[TileName], source: Path) -> None:
 
 @lru_cache(maxsize=4096)
 def tile_square(name: TileName, side_m: int = TILE_SIDE_M) -> Square:
-    """The square of a product's tile, from its MGRS square with south-west corner (E, N).
+    """Return the square of a product's tile, from its MGRS square with south-west corner (E, N).
 
-    left = floor(E / 60) * 60, top = ceil((N + 100000) / 60) * 60: ESA's tiling, snapped to the 60 m pixel. BadName if
-    there is no such square in the northern hemisphere.
+    left = floor(E / 60) * 60, top = ceil((N + 100000) / 60) * 60: ESA's tiling, snapped to the 60 m pixel. Raise
+    BadName if there is no such square in the northern hemisphere.
     """
     if not 32600 < name.epsg <= 32660:
         raise BadName(
@@ -102,7 +102,9 @@ def tile_square(name: TileName, side_m: int = TILE_SIDE_M) -> Square:
             remedy="take the product out of the list or folder that it comes from",
         )
     try:
-        with warnings.catch_warnings():  # squares that begin just below their latitude band, as 33UUP does
+        with (
+            warnings.catch_warnings()
+        ):  # mgrs warns of squares that begin just below their latitude band, such as 33UUP
             warnings.simplefilter("ignore", RuntimeWarning)
             _, _, easting, northing = MGRS().MGRSToUTM(f"{name.mgrs}0000000000")
     except Exception as error:  # mgrs raises plain exceptions of its own
@@ -119,7 +121,7 @@ def tile_square(name: TileName, side_m: int = TILE_SIDE_M) -> Square:
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """The patches of one tile. Arrays have one element a patch, x first, then y."""
+    """The patches of one tile. Arrays have one element per patch, in the order of x, then y."""
 
     tile_name: str
     square: Square
@@ -150,23 +152,23 @@ class PatchGrid:
         return self.square.patch_edges(self.x, self.y)
 
     def positions(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """The positions in this grid's arrays of the patches at columns `x` and rows `y`, int64."""
+        """Return the positions in this grid's arrays of the patches at columns `x` and rows `y`, int64."""
         return np.asarray(np.asarray(x, dtype="int64") * self.patches_a_side + y)
 
     def position(self, x: int, y: int) -> int:
-        """The position in this grid's arrays of the patch at column `x` and row `y`."""
+        """Return the position in this grid's arrays of the patch at column `x` and row `y`."""
         return x * self.patches_a_side + y
 
     def columns_rows(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The columns and the rows of the patches at `positions` in this grid's arrays, int64."""
+        """Return columns and rows of the patches at `positions` in this grid's arrays, int64."""
         return np.divmod(positions, self.patches_a_side)
 
     def image(self, values: Sequence[int]) -> np.ndarray:
-        """Values of the patches, in the order of this grid's arrays, as an image: (row, col)."""
+        """Return the values of the patches, given in the order of this grid's arrays, as an image: (row, col)."""
         return np.asarray(values).reshape(self.patches_a_side, self.patches_a_side).T
 
     def place(self, left: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The columns and the rows of the patches that corners (west, north, metres) lie in, int64.
+        """Return columns and rows of the patches that corners (west, north, in metres) lie in, int64.
 
         They may be outside of the grid.
         """
@@ -174,14 +176,15 @@ class PatchGrid:
         return np.floor(x).astype("int64"), np.floor(y).astype("int64")
 
     def ids(self) -> pa.Array:
-        """Patch ids, ascending on real tiles."""
+        """Return the patch ids, ascending on real tiles."""
         return pc.binary_join_element_wise(self.tile_name, _suffixes(self.patches_a_side), "_")
 
     def splits(self) -> np.ndarray:
-        """`train`, `validation` or `test` of each patch, by the ring of the tile that its centre lies in.
+        """Return `train`, `validation` or `test` for each patch, by the ring of the tile that its centre lies in.
 
-        Three concentric squares: the outer ring of width s(2 - sqrt 2)/4 is train, the next of width s(sqrt 2 - 1)/4
-        validation, the inner square test.
+        The rings are three concentric squares on the tile's full extent of side s: the outer ring of width s(2 - sqrt
+        2)/4 is train, the next of width s(sqrt 2 - 1)/4 validation, the inner square test. They are not symmetric in
+        the grid, since 91 patches leave 600 m of the tile over.
         """
         side = self.square.side_m
         train_m, test_m = side * (2 - math.sqrt(2)) / 4, side / 4
@@ -190,7 +193,7 @@ class PatchGrid:
         return np.select([to_edge < train_m, to_edge < test_m], ["train", "validation"], "test")
 
     def table(self) -> pd.DataFrame:
-        """One row a patch: patch_id, x, y, epsg, left_m, bottom_m, right_m, top_m."""
+        """Return one row per patch: patch_id, x, y, epsg, left_m, bottom_m, right_m, top_m."""
         left, bottom, right, top = self.edges.T
         return pd.DataFrame(
             {
@@ -207,7 +210,7 @@ class PatchGrid:
 
 
 def pixel_window(x: int, y: int, side_px: int) -> tuple[slice, slice]:
-    """Rows and columns of the patch at (x, y) in an image of its tile that has `side_px` pixels per patch and axis."""
+    """Return rows and columns of the patch at (x, y) in an image of its tile with `side_px` pixels per patch side."""
     return slice(y * side_px, (y + 1) * side_px), slice(x * side_px, (x + 1) * side_px)
 
 

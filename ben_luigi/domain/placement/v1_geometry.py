@@ -1,6 +1,6 @@
-"""The v1 geometry files: names of v1 patches, and the boxes of their squares.
+"""Read the v1 geometry files: names of v1 patches, and the bounding boxes of their squares.
 
-They are GeoParquet files, one a UTM zone, with the columns patch_name and geom.
+They are GeoParquet files, one per UTM zone, with the columns patch_name and geom.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from ben_luigi.domain.formats.tables import read_parquet
 
 _KINDS = {"patch_name": pa.string(), "geom": pa.binary()}
 _WITHIN_M = (50_000.0, 0.0, 950_000.0, 10_000_000.0)
-"""West, south, east, north: a UTM zone of the northern hemisphere, with what reaches into its neighbours."""
+"""West, south, east, north: a UTM zone of the northern hemisphere, with a margin into its neighbours."""
 
 _REMEDY = "fetch the file again, or leave [inputs] v1_spatial_dir empty: it is fetched"
 
 
 def read(path: Path, epsg: int | None) -> tuple[pa.Array, np.ndarray]:
-    """Names (string), and boxes (patch; west, south, east, north) in metres of the zone, in the order of the file.
+    """Return names (string) and boxes (patch; west, south, east, north), in metres of the zone, in file order.
 
-    BadInput names what is missing, no square or doubled; BadAlignment if they lie in another zone than `epsg`.
+    Raise BadInput, naming patches, if a value is missing, is not a square or is duplicate; BadAlignment if the file is
+    in another zone than `epsg`.
     """
     try:
         table = read_parquet(path, list(_KINDS))
@@ -52,14 +53,14 @@ def _bad(path: Path, expected: str, found: str) -> BadInput:
 
 
 def _plain(values: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
-    """A column as one array without a dictionary, of whatever type the writer chose."""
+    """Return a column as one array without a dictionary, whatever type the writer chose."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     return values.cast(kind).combine_chunks()
 
 
 def _boxes(path: Path, names: pa.Array, geometries: pa.Array) -> np.ndarray:
-    """The box of each geometry; BadInput names the patches that have none, or one outside of a UTM zone."""
+    """Return the box of each geometry. Raise BadInput if a patch has none, or one outside of a UTM zone."""
     with np.errstate(invalid="ignore"):
         shapes = shapely.from_wkb(geometries.to_numpy(zero_copy_only=False), on_invalid="ignore")
         boxes, areas = shapely.bounds(shapes), shapely.area(shapes)
@@ -73,12 +74,15 @@ def _boxes(path: Path, names: pa.Array, geometries: pa.Array) -> np.ndarray:
             wrong = np.flatnonzero(~right)
             edges = some(f"{edge:.6g}" for edge in boxes[wrong[0]].tolist())
             patches = some(names.take(pa.array(wrong)).to_pylist(), 3)
-            raise _bad(path, expected, f"not so of {patches}: the box of the first is {edges}")
+            raise _bad(path, expected, f"something else for {patches}: the box of the first is {edges}")
     return np.asarray(boxes)
 
 
 def _check_zone(path: Path, metadata: dict[bytes, bytes], epsg: int | None) -> None:
-    """GeoParquet tells the CRS as PROJJSON; a file that tells none is believed by its name."""
+    """Raise BadAlignment if the file's CRS is not that of its name.
+
+    GeoParquet gives the CRS as PROJJSON (OGC GeoParquet 1.1, "crs"); without one the name is trusted.
+    """
     try:
         found = _epsg(parse_json(metadata[b"geo"])["columns"]["geom"]["crs"])
     except (KeyError, ValueError, TypeError, CRSError):
@@ -93,7 +97,7 @@ def _check_zone(path: Path, metadata: dict[bytes, bytes], epsg: int | None) -> N
 
 
 def _epsg(crs: dict[str, Any]) -> str | None:
-    """Authority and code, by the id or, where there is none, by the definition."""
+    """Return authority and code, from the id or, where there is none, from the definition."""
     if "id" in crs:
         return f"{crs['id']['authority']}:{crs['id']['code']}"
     code = CRS.from_json_dict(crs).to_epsg()

@@ -1,1 +1,1 @@
-"""Sentinel-2 products: L1C as it comes, Sen2Cor, L2A and what it says of itself."""
+"""Read Sentinel-2 products: L1C as it is downloaded, Sen2Cor, and L2A."""

@@ -1,6 +1,6 @@
-"""Whether a JPEG 2000 file is whole: its boxes and tile-parts reach as far as they say (ISO/IEC 15444-1, annexes A, I).
+"""Check that a JPEG 2000 file is complete: its boxes and tile-parts have their full length (ISO/IEC 15444-1, A and I).
 
-GDAL looks at a file no further than the blocks that are asked for, so a truncated file may seem to be in order.
+GDAL reads only the blocks that are requested, so it does not notice that a file is truncated.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ _START, _TILE_PART, _END = b"\xff\x4f", b"\xff\x90", b"\xff\xd9"
 _SHORTEST_TILE_PART = 14
 _MOST_BYTES = 2**30
 _MOST_PIECES = 100_000
-"""More boxes, segments and tile-parts than a band has, which has hundreds."""
+"""More boxes, segments and tile-parts than a band, which has hundreds."""
 
 
 def check_whole(path: Path) -> None:
-    """ValueError, which says what is missing, unless the file has its codestream from start to end. OSError."""
+    """Raise ValueError, saying what is missing, unless the file has its codestream from start to end.
+
+    Raise OSError if it cannot be read.
+    """
     with open_file(path) as file:
         try:
             size = os.fstat(file.fileno()).st_size
             if size > _MOST_BYTES:
-                raise ValueError(f"a file of {size:,} bytes, where a band has {_MOST_BYTES:,} at most")
+                raise ValueError(f"a file of {size:,} bytes, where a band has at most {_MOST_BYTES:,}")
             at, stop = _codestream(file, size)
             at = _first_tile_part(file, at)
             at = _after_tile_parts(file, at, stop)
@@ -37,14 +40,14 @@ def check_whole(path: Path) -> None:
 
 
 def _codestream(file: BinaryIO, size: int) -> tuple[int, int]:
-    """Where the box `jp2c` has its content: first byte, and the one after the last."""
+    """Return the first byte of the content of the box `jp2c`, and the byte after its end."""
     at = 0
     for number in range(_MOST_PIECES):
         if at >= size:
             break
         length, kind = struct.unpack(">I4s", _read(file, at, 8))
         start = at + 8
-        if length == 1:
+        if length == 1:  # I.4: the length follows in 64 bits; 0 means up to the end of the file
             (length,) = struct.unpack(">Q", _read(file, start, 8))
             start += 8
         stop = at + length if length else size
@@ -59,7 +62,7 @@ def _codestream(file: BinaryIO, size: int) -> tuple[int, int]:
 
 
 def _first_tile_part(file: BinaryIO, at: int) -> int:
-    """Pass over the main header, whose segments follow each other."""
+    """Skip the segments of the main header; return the start of the first tile-part."""
     if _read(file, at, 2) != _START:
         raise ValueError("no JPEG 2000 codestream")
     at += 2
@@ -75,19 +78,19 @@ def _first_tile_part(file: BinaryIO, at: int) -> int:
 
 
 def _after_tile_parts(file: BinaryIO, at: int, stop: int) -> int:
-    """Pass over the tile-parts, which follow each other, too."""
+    """Skip the tile-parts; return the byte after the last one."""
     for _ in range(_MOST_PIECES):
         if _read(file, at, 2) != _TILE_PART:
             return at
         (length,) = struct.unpack(">I", _read(file, at + 6, 4))
         if 0 < length < _SHORTEST_TILE_PART:
             break
-        at = at + length if length else stop - 2  # 0: up to the end, in the last tile-part only
+        at = at + length if length else stop - 2  # A.4.2: 0 means up to the end marker
     raise ValueError(f"a damaged tile-part at byte {at:,}")
 
 
 def _read(file: BinaryIO, at: int, count: int) -> bytes:
-    """`count` bytes; struct.error if the file has fewer."""
+    """Return `count` bytes. Raise struct.error if the file has fewer."""
     file.seek(at)
     data = file.read(count)
     if len(data) < count:

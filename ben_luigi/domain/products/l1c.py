@@ -1,8 +1,8 @@
-"""L1C products: find them, tell whether they are whole, unpack them for Sen2Cor, compare them with the published ones.
+"""Find L1C products, check that they are complete, unpack them for Sen2Cor, and compare them with the published ones.
 
-A product's `manifest.safe` lists its files with a checksum each. CDSE packs the zip anew for each download, drops
-folders that are empty, and has added previews without a new id: so the manifest says more about the imagery than the
-zip's own hash does.
+A product's `manifest.safe` lists its files with one checksum each. CDSE packs the zip again for each download, drops
+empty folders, and has added previews without a new id: so the manifest says more about the imagery than the hash of the
+zip does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 SAME, REPACKED, CHANGED = "same", "repacked, imagery intact", "imagery changed or damaged"
 PROVEN = "imagery proven by the manifest"
-"""Of a product that came as a folder: there is no zip to compare."""
+"""State of a product that came as a folder, without a zip to compare."""
 UNKNOWN = "no published hash"
 _SUFFIXES = (".zip", ".out", ".SAFE")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -41,10 +41,10 @@ _ROOT_FOLDERS = ("AUX_DATA", "HTML", "rep_info")
 
 @dataclass(frozen=True)
 class Verification:
-    """What a product's manifest says of its members: paths relative to the product's folder.
+    """The result of comparing a product's members with its manifest; paths are relative to the product's folder.
 
-    `unlisted` are members that could not be verified beyond their zip CRC: the manifest states no checksum for them.
-    `left_out` are listed and not there, but only made to be looked at: previews and HTML, which come and go at CDSE.
+    `unlisted` are members without a checksum in the manifest, which have only their zip CRC. `left_out` are listed
+    members that are absent and not needed: previews and HTML, which come and go at CDSE.
     """
 
     name: ProductName
@@ -56,9 +56,9 @@ class Verification:
 
 
 def verify(path: Path, name: ProductName, taken: Taken | None = None) -> Verification:
-    """Check that a zip or `.SAFE` folder is the whole of product `name`: CRCs, manifest, 13 bands. Raises BadProduct.
+    """Check that a zip or `.SAFE` folder is the complete product `name`: CRCs, manifest, 13 bands. Raise BadProduct.
 
-    `taken` are digests that were taken while the zip came in, so that it need not be read again.
+    `taken` are digests that were computed while the zip arrived, so that it need not be read again.
     """
     found = inspect(path, taken)
     if found.name != name:
@@ -71,7 +71,7 @@ def verify(path: Path, name: ProductName, taken: Taken | None = None) -> Verific
 
 
 def inspect(path: Path, taken: Taken | None = None) -> Verification:
-    """Compare each member of a zip or `.SAFE` folder with the manifest in it. Raises BadProduct if it has none."""
+    """Compare each member of a zip or `.SAFE` folder with its manifest. Raise BadProduct if it has none."""
     with opened(path, taken) as product:
         listed = _manifest(product)
         files = product.files
@@ -82,12 +82,12 @@ def inspect(path: Path, taken: Taken | None = None) -> Verification:
 
 
 def is_needed(file: str) -> bool:
-    """Whether a file of a product is more than something to be looked at, as a preview."""
+    """Return whether a file of a product is needed, unlike previews and HTML."""
     return _TO_LOOK_AT.fullmatch(file) is None
 
 
 def lacking(files: Sequence[str], listed: Mapping[str, object]) -> tuple[list[str], list[str]]:
-    """What of the manifest is missing, bands among it, and what is left out that is only there to be looked at."""
+    """Return the listed files that are missing, including bands, and those that are absent but not needed."""
     bands = Counter(match[1] for file in files if (match := _IMAGE.fullmatch(file)) and file in listed)
     absent = sorted(set(listed).difference(files))
     left_out = [file for file in absent if not is_needed(file)]
@@ -103,7 +103,7 @@ def _check_complete(path: Path, files: Sequence[str], listed: Mapping[str, objec
 
 
 def _intact(product: Container, file: str, checksum: tuple[str, str] | None) -> bool:
-    """Whether a member can be read, fits its CRC if it is in a zip, and fits its checksum if there is one."""
+    """Return whether a member can be read, matches its CRC if it is in a zip, and its checksum if there is one."""
     algorithm, expected = checksum or ("md5", "")
     try:
         found = product.digest(file, algorithm)
@@ -116,7 +116,7 @@ def _intact(product: Container, file: str, checksum: tuple[str, str] | None) -> 
 
 
 def _manifest(product: Container) -> dict[str, manifest.Checksum | None]:
-    """What the manifest in a product says of its members; BadProduct if there is none that can be read."""
+    """Return what the manifest of a product states about its members. Raise BadProduct if it cannot be read."""
     subject = f"{product.path}, {manifest.NAME}"
     if manifest.NAME not in product.files:
         raise BadProduct(product.path, expected=f"a {manifest.NAME}", found="none", remedy=ANEW)
@@ -132,10 +132,11 @@ def _manifest(product: Container) -> dict[str, manifest.Checksum | None]:
 
 
 def find_products(folder: Path) -> dict[ProductName, Path]:
-    """Products in `folder`: zips (`*.zip`, `*.out`, whatever their name) and `.SAFE` folders; not looked at closely.
+    """Return the products in `folder`: zips (`*.zip`, `*.out`, whatever their name) and `.SAFE` folders, without
+    verifying them.
 
-    What is no L1C product is passed over with a warning, as is what lies in a folder around it; of two files of one
-    product, the first by name counts. BadInput if the folder cannot be listed.
+    Other entries are skipped with a warning. A product that is alone in a folder around it counts; of two files of one
+    product, the first by name does. Raise BadInput if the folder cannot be listed.
     """
     found: dict[ProductName, Path] = {}
     passed = given.PassedOver(folder)
@@ -159,10 +160,10 @@ def find_products(folder: Path) -> dict[ProductName, Path]:
 
 
 def unpack(source: Path, into: Path) -> Path:
-    """Give a product as a `.SAFE` folder in `into`, under its name, with the empty folders that Sen2Cor needs.
+    """Write a product as a `.SAFE` folder to `into`, under its name, with the empty folders that Sen2Cor needs.
 
-    `source` is a zip, or a folder, which is copied. What is written is verified against the manifest on the way: the
-    source may have been replaced since it was found in order. Raises BadProduct.
+    `source` is a zip, or a folder, which is copied. What is written is verified against the manifest on the way, since
+    the source may have been replaced after its check. Raise BadProduct.
     """
     with opened(source) as product, atomic_write(into / str(product.name)) as work:
         listed = _manifest(product)
@@ -198,10 +199,10 @@ def _complete(source: Path, work: Path) -> None:
 
 
 def deviation(path: Path, published_sha256: str, sha256: str | None = None) -> str:
-    """How a zip differs from the published one: "same", "repacked, imagery intact", or which members are damaged.
+    """Return how a zip differs from the published one: "same", "repacked, imagery intact", or the damaged members.
 
-    Of a folder there is no zip to compare: its imagery is proven by the manifest, or damaged. `sha256` is the zip's, if
-    it is known already.
+    A folder has no zip to compare: its imagery is proven by the manifest, or damaged. `sha256` is that of the zip, if
+    it is known.
     """
     if (sha256 or (file_hash(path) if path.is_file() else "")) == published_sha256:
         return SAME
@@ -216,12 +217,12 @@ def deviation(path: Path, published_sha256: str, sha256: str | None = None) -> s
 
 
 def write_hashes(path: Path, rows: Iterable[tuple[str, str]]) -> None:
-    """Publish `ben_s2_l1c_hashes.csv` from pairs of product id and sha256: `name,hash-sha256`, sorted by name."""
+    """Write `ben_s2_l1c_hashes.csv` from pairs of product id and sha256: `name,hash-sha256`, sorted by name."""
     hashes.write_list(sorted((f"{product_id}.out", sha256) for product_id, sha256 in rows), path)
 
 
 def read_hashes(path: Path) -> dict[str, str]:
-    """Read `ben_s2_l1c_hashes.csv`: sha256 by product id. BadInput, naming file and line."""
+    """Read `ben_s2_l1c_hashes.csv`: sha256 by product id. Raise BadInput, naming file and line."""
     found: dict[str, str] = {}
     remedy = "make or fetch the file again"
     for number, name, sha256 in hashes.read_list(path, remedy):

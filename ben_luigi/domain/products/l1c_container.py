@@ -1,8 +1,8 @@
-"""The files of an L1C product, whether they lie in a zip or in a `.SAFE` folder, and nothing outside of it.
+"""Open an L1C product, a zip or a `.SAFE` folder, and read its files, and nothing outside of it.
 
-What comes from the network is not trusted: a container is refused if it has more than one folder at its top, or a
-member that is absolute, leaves the folder, is a link, occurs twice, or cannot be a file's name. Hidden files, and the
-`__MACOSX` that macOS adds to a zip, are not part of the product.
+Data from the network is not trusted: a container is refused if it has more than one folder at its top, or a member that
+is absolute, leaves the folder, is a link, is duplicate, or cannot be a file name. Hidden files, and the `__MACOSX` that
+macOS adds to a zip, are not part of the product.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from ben_luigi.domain.errors import BadName, BadProduct, some
 from ben_luigi.domain.names import ProductName, is_old_format
 
 PRODUCT_BYTES = 2**35
-"""More than any product has, packed or unpacked."""
+"""More than any product, packed or unpacked."""
 
 ANEW = "remove the file and run again, so that it is fetched anew"
 
 _CHUNK_BYTES = 2**20
 _NAME_BYTES, _PATH_BYTES = 255, 1000
 _DIRECTORY_BYTES, _MEMBERS = 2**22, 20_000
-"""More than any product has: of a zip's directory, and of files and folders."""
+"""More than any product: bytes of a zip's directory, number of files and folders."""
 _RATIO, _SPARED_BYTES = 4, 2**28
-"""No product unpacks to more than so many times its zip, and this."""
+"""No product unpacks to more than this multiple of its zip, plus this."""
 _MACOS = "__MACOSX"
 _ENCRYPTED, _LENGTH_FOLLOWS = 0x01, 0x08
 _END_BYTES = 22
@@ -56,10 +56,10 @@ Taken = Mapping[tuple[int, int], tuple[int, str]]
 
 
 class MemberDigests:
-    """CRC-32 and MD5 of the members of an uncompressed zip, taken while it streams by: `update` with all bytes.
+    """Compute CRC-32 and MD5 of the members of an uncompressed zip while it streams by; call `update` with all bytes.
 
-    `taken` gives them by (offset, length) of a member's data, in bytes. What cannot be followed (compressed, or of a
-    length that is told only afterwards) is left out, and so is all that comes after it.
+    `taken` has them by (offset, length) of a member's data, in bytes. A member that cannot be followed (compressed, or
+    with its length only in a data descriptor behind it; APPNOTE 4.3.9) ends the list.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class MemberDigests:
         self._position = self._left = 0
 
     def update(self, data: bytes) -> None:
-        """Take in the next bytes of the zip."""
+        """Take the next bytes of the zip."""
         view = memoryview(data)
         while view and self._following:
             view = self._take_data(view) if self._left else self._take_header(view)
@@ -102,7 +102,7 @@ class MemberDigests:
 
 
 def _local_length(header: bytes | bytearray) -> int:
-    """Length in bytes of a zip's local header, as far as its beginning tells."""
+    """Return the length in bytes of a zip's local header, as far as its beginning tells."""
     if len(header) < _LOCAL.size:
         return _LOCAL.size
     *_, name_length, extra_length = _LOCAL.unpack_from(header)
@@ -125,13 +125,13 @@ class Container:
         return sorted(self._openers)
 
     def chunks(self, file: str) -> Iterator[bytes]:
-        """The content of a file; BadProduct if it cannot be read or does not fit its CRC."""
+        """Yield the content of a file. Raise BadProduct if it cannot be read or does not match its CRC."""
         with _readable(self.path, file), self._openers[file]() as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 yield chunk
 
     def digest(self, file: str, algorithm: str) -> str:
-        """Hash of a file, hexadecimal; BadProduct as for `chunks`."""
+        """Return the hexadecimal hash of a file. Raise BadProduct as `chunks` does."""
         if algorithm == "md5" and file in self._md5:
             return self._md5[file]
         digest = hashlib.new(algorithm, usedforsecurity=False)
@@ -141,12 +141,12 @@ class Container:
 
 
 class UnreadableProduct(BadProduct):
-    """A product that may be in order, but cannot be read where it lies: the disk, or who may read it."""
+    """A product that may be valid, but cannot be read because of the disk or its permissions."""
 
 
 @contextmanager
 def opened(path: Path, taken: Taken | None = None) -> Iterator[Container]:
-    """Open a zip or `.SAFE` folder; `taken` are digests of members that a MemberDigests has. Raises BadProduct."""
+    """Open a zip or `.SAFE` folder. Raise BadProduct. `taken` are digests of members from a MemberDigests."""
     if given.kind(path) == given.FOLDER:
         with _readable(path):
             container = _folder(given.product_within(path))
@@ -162,19 +162,19 @@ def opened(path: Path, taken: Taken | None = None) -> Iterator[Container]:
 
 
 class _Bounded(io.BufferedReader):
-    """A file of which no more is read at once than a zip's directory may have: the zip says how long it is."""
+    """A file that never reads more at once than a zip's directory may have, since the zip itself states that length."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
             size = os.fstat(self.fileno()).st_size - self.tell()
         if size > _DIRECTORY_BYTES:
-            raise zipfile.BadZipFile(f"a directory of {size:,} bytes, where there are {_DIRECTORY_BYTES:,} at most")
+            raise zipfile.BadZipFile(f"a directory of {size:,} bytes, where at most {_DIRECTORY_BYTES:,} are allowed")
         return super().read(size)
 
 
 @contextmanager
 def _readable(path: Path, file: str = "") -> Iterator[None]:
-    """BadProduct for whatever a damaged zip makes the reader raise; UnreadableProduct for an error of the disk."""
+    """Raise BadProduct for any error that a damaged zip causes, UnreadableProduct for an error of the disk."""
     try:
         yield
     except (*_UNREADABLE, OSError) as error:
@@ -189,7 +189,7 @@ def _readable(path: Path, file: str = "") -> Iterator[None]:
 
 
 def _check_end(path: Path, archive: zipfile.ZipFile, stream: IO[bytes]) -> None:
-    """BadProduct if something follows the zip, which the reader would pass over."""
+    """Raise BadProduct if data follows the zip, which the zip reader would ignore."""
     end_bytes = len(archive.comment) + _END_BYTES
     stream.seek(-end_bytes, io.SEEK_END)
     if not stream.read().startswith(b"PK\5\6"):
@@ -220,7 +220,10 @@ def _archive(path: Path, archive: zipfile.ZipFile, stream: IO[bytes], taken: Tak
 
 
 def _is_data(member: str) -> bool:
-    """Whether a member is part of a product: neither hidden nor added by macOS. Names out of the folder are judged."""
+    """Return whether a member is part of a product: neither hidden nor added by macOS.
+
+    Unsafe names are not judged here.
+    """
     parts = [part for part in member.split("/") if part not in (".", "..")]
     return parts[:1] != [_MACOS] and not any(map(given.is_hidden, parts))
 
@@ -239,7 +242,7 @@ def _check_size(path: Path, unpacked_bytes: int, members: int, packed_bytes: int
 def _known(
     archive: zipfile.ZipFile, stream: IO[bytes], files: Mapping[str, zipfile.ZipInfo], taken: Taken
 ) -> Iterator[tuple[str, str]]:
-    """MD5 of the members whose bytes have been taken already, and fit their CRC."""
+    """Yield the MD5 of the members whose digests are known and match their CRC."""
     if not taken:
         return
     for file, info in files.items():
@@ -253,7 +256,7 @@ def _known(
 
 
 def _fits(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
-    """Whether a member is stored as it is, and its own header says what the zip's directory says."""
+    """Return whether a member is stored uncompressed, and its own header agrees with the zip's directory."""
     try:
         archive.open(info).close()
     except (*_UNREADABLE, OSError):
@@ -262,7 +265,7 @@ def _fits(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
-    """BadProduct for every name that is not safe, or there twice."""
+    """Raise BadProduct for every name that is unsafe or duplicate."""
     for name in names:
         parts = name.removesuffix("/").split("/")
         if any(part in ("", ".", "..") or len(part.encode()) > _NAME_BYTES for part in parts):
@@ -277,7 +280,7 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
 
 
 def _only_top(path: Path, names: Sequence[str]) -> str:
-    """The one folder at the top that all members lie in. BadProduct if there are others, or files."""
+    """Return the single top folder of all members. Raise BadProduct if there are others, or files."""
     tops = sorted({name.split("/")[0] for name in names})
     if len(tops) != 1 or tops[0] in names:
         raise BadProduct(path, expected="one folder at the top", found=some(tops) or "nothing", remedy=ANEW)
@@ -285,7 +288,7 @@ def _only_top(path: Path, names: Sequence[str]) -> str:
 
 
 def _folders(path: Path, names: Sequence[str], top: str) -> frozenset[str]:
-    """Folders that are listed or implied; BadProduct if one of them is a file as well."""
+    """Return the folders that are listed or implied. Raise BadProduct if one of them is a file as well."""
     folders = {name.removesuffix("/") for name in names if name.endswith("/")}
     for name in names:
         parts = name.removesuffix("/").split("/")
@@ -297,7 +300,10 @@ def _folders(path: Path, names: Sequence[str], top: str) -> frozenset[str]:
 
 
 def _folder(path: Path) -> Container:
-    """A `.SAFE` folder, which may itself be a link; links in it are refused. OSError if it cannot be listed."""
+    """Open a `.SAFE` folder, which may itself be a link; links in it are refused.
+
+    Raise OSError if it cannot be listed.
+    """
     name = _product_name(path, path.name)
     files: dict[str, Callable[[], IO[bytes]]] = {}
     folders, waiting = set(), [path]

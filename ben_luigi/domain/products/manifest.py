@@ -1,4 +1,4 @@
-"""What a product's `manifest.safe` says of its files: which there are, and the checksum of each."""
+"""Read a product's `manifest.safe`: its files, and the checksum of each."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ben_luigi.domain.bounded import parse_xml
 
 NAME = "manifest.safe"
 MOST_BYTES = 2**23
-"""More than any manifest has."""
+"""More than any manifest."""
 
 Checksum = tuple[str, str]
-"""Algorithm, as hashlib calls it, and hexadecimal value in lower case."""
+"""Algorithm, by hashlib's name, and hexadecimal value in lower case."""
 
 _ALGORITHMS = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512", "SHA3256": "sha3_256"}
 
 
 def checksums(manifest: bytes) -> dict[str, Checksum | None]:
-    """Return the checksum of each file that a manifest lists, by its path from the `.SAFE`; None where it states none.
+    """Return the checksum of each file that a manifest lists, by its path in the `.SAFE`; None where it states none.
 
-    ValueError if it is no XML, lists no files, states checksums of an unknown algorithm, or different ones of one file.
+    Raise ValueError if it is not XML, lists no files, states checksums of an unknown algorithm, or contradicts itself.
     """
     found: dict[str, Checksum | None] = {}
     for stream in parse_xml(manifest).findall(".//{*}byteStream"):

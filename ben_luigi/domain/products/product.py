@@ -1,7 +1,7 @@
-"""An L2A product: what its metadata say, where its bands are, and where it lies.
+"""Read an L2A product: its metadata, its place, and the files of its bands.
 
-Of the bands only the twelve of `BANDS` count, each at its own resolution. No-data is 0 in them, though the files do
-not say so.
+Only the twelve bands of `BANDS` count, each at its own resolution. Their no-data value is 0, though the files do not
+state it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RESOLUTION_M = {
     "B12": 20,
     "B8A": 20,
 }
-"""Pixel size in metres of each band that counts, in the order of their files."""
+"""Pixel size in metres of each of the twelve bands, in the order of their files."""
 
 BANDS = tuple(RESOLUTION_M)
 
@@ -47,11 +47,11 @@ QUALITY_RESULTS = ("GENERAL_QUALITY", "GEOMETRIC_QUALITY", "RADIOMETRIC_QUALITY"
 BOA_ADD_OFFSET = -1000
 """Surface reflectance * 10,000 is a pixel's value plus this, in every band of a product with `boa_offsets`.
 
-Nothing forbids ESA to choose another one, but all baselines from 04.00 (25 January 2022) on have had this.
+ESA may choose another value, but all baselines from 04.00 (25 January 2022) on have had this one.
 """
 
 _Description = tuple[int, int, str, int | None, float, float, float, float, float, float]
-"""Width, height, type of the bands, EPSG code, and the six numbers of the transform."""
+"""Width, height, type of the bands, EPSG code, and the six numbers of the affine transform."""
 
 _METADATA = "MTD_MSIL2A.xml"
 _BASELINE = re.compile(r"\d\d\.\d\d", re.ASCII)
@@ -61,10 +61,10 @@ _ANEW = "remove the product, and convert or download the tile again"
 
 @dataclass(frozen=True)
 class Product:
-    """What counts of an L2A product.
+    """The properties of an L2A product that the pipeline uses.
 
-    `bands` has a file for each of BANDS, `boa_offsets` the offsets that are not zero, `checksums` algorithm and value
-    for each band that `manifest.safe` states them of.
+    `bands` has the file of each of BANDS, `boa_offsets` the offsets that are not zero, `checksums` algorithm and value
+    for each band for which `manifest.safe` states them.
     """
 
     folder: Path
@@ -83,9 +83,9 @@ class Product:
         return all(result == "PASSED" for result in self.quality.values())
 
     def verify(self, band: str) -> None:
-        """Check that a band's file is whole, and what the manifest says it is: BadProduct if not.
+        """Raise BadProduct unless a band's file is complete and has the checksum that the manifest states.
 
-        JPEG 2000 has no checksums of its own: pixels whose bits have changed decode without an error.
+        JPEG 2000 has no checksum of its own: a file with flipped bits decodes to other pixels without an error.
         """
         path = self.bands[band]
         _check_whole(path, self.name)
@@ -101,10 +101,11 @@ class Product:
 
 
 def find_products(folder: Path) -> dict[str, Path]:
-    """The L2A products (`*_MSIL2A_*.SAFE`) in a folder, by tile key; one that is alone in a folder around it counts.
+    """Return the L2A products (`*_MSIL2A_*.SAFE`) in a folder, by tile key.
 
-    What looks like one and is none, as a zip, is passed over with a warning. BadInput if there are no products, or if
-    the folder cannot be listed; BadName if two are of one tile.
+    A product that is alone in a folder around it counts. Entries that look like a product but are none, such as zips,
+    are skipped with a warning. Raise BadInput if there are no products or the folder cannot be listed, BadName if two
+    are of one tile.
     """
     found: dict[str, Path] = {}
     passed = given.PassedOver(folder)
@@ -131,7 +132,7 @@ def find_products(folder: Path) -> dict[str, Path]:
 
 
 def find_product(folder: Path, tile: str) -> Path:
-    """The L2A product of a tile in a folder, as `find_products` finds it; BadProduct if it is not there any more."""
+    """Return the L2A product of a tile, as `find_products` finds it. Raise BadProduct if it is not there any more."""
     found = find_products(folder)
     if tile not in found:
         remedy = "put it back, or run again to go on without it"
@@ -140,7 +141,7 @@ def find_product(folder: Path, tile: str) -> Path:
 
 
 def _no_product(path: Path) -> str:
-    """Why what looks like an L2A product is none; empty if it is one, or if it does not look like one."""
+    """Return why a path that looks like an L2A product is none; empty if it is one, or does not look like one."""
     what, plain = given.kind(path), path.name.removesuffix(".zip").removesuffix(".SAFE")
     if "_MSIL2A_" not in path.name:
         around = any("_MSIL2A_" in name for name in given.products_within(path))
@@ -162,10 +163,10 @@ def _no_product(path: Path) -> str:
 def read_product(folder: Path, side_m: int, *, check_extent: bool = True, accept_offset: bool = False) -> Product:
     """Read an L2A `.SAFE` folder: its metadata, and the headers of its bands.
 
-    BadProduct when the metadata, a band, the extent or the CRS is missing or contradicts the product's name, when bands
-    differ in extent, when a band is truncated, or when pixels carry an offset (`BOA_ADD_OFFSET`, baselines from 04.00)
-    and `accept_offset` is not set. Without `check_extent` the raster may lie elsewhere than its MGRS square says; its
-    side is `side_m` still.
+    Raise BadProduct if the metadata, a band, the extent or the CRS is missing or contradicts the product's name, if
+    bands differ in extent, if a band is truncated, or if pixels carry an offset (`BOA_ADD_OFFSET`, baselines from
+    04.00) and `accept_offset` is false. Without `check_extent` the raster may lie elsewhere than its MGRS square; its
+    side is still `side_m` metres.
     """
     root = _metadata(folder)
     name = _name(folder, root)
@@ -210,7 +211,7 @@ def _local(element: ElementTree.Element) -> str:
 
 
 def _text(root: ElementTree.Element, folder: Path, *tags: str) -> str:
-    """The text of the first of these elements that there is; the first tag is asked for first."""
+    """Return the text of the first of these elements that exists, in the order of the tags."""
     for tag in tags:
         for element in root.iter():
             if _local(element) == tag and element.text:
@@ -250,7 +251,10 @@ def _baseline(root: ElementTree.Element, folder: Path) -> str:
 
 
 def _quality(root: ElementTree.Element, folder: Path) -> dict[str, str]:
-    """The four results; spelt as attribute `checkType` or, in older products, as the element's own name."""
+    """Return the four results.
+
+    They have the attribute `checkType` or, in older products, an element name of their own.
+    """
     results: dict[str, str] = {}
     for element in root.iter():
         check = element.get("checkType") or _local(element).removesuffix("_FLAG")
@@ -289,7 +293,10 @@ def _bands(folder: Path, name: ProductName) -> dict[str, Path]:
 
 
 def band_files(folder: Path, band: str) -> list[Path]:
-    """The files of a band at its own resolution in an L2A product. BadProduct if a folder of it cannot be listed."""
+    """Return the files of a band at its own resolution in an L2A product.
+
+    Raise BadProduct if a folder cannot be listed.
+    """
     resolution_m = RESOLUTION_M[band]
     try:
         return given.find(folder, "GRANULE", "*", "IMG_DATA", f"R{resolution_m}m", f"*_{band}_{resolution_m}m.jp2")
@@ -298,7 +305,7 @@ def band_files(folder: Path, band: str) -> list[Path]:
 
 
 def _checksums(folder: Path, bands: Mapping[str, Path]) -> dict[str, manifest.Checksum]:
-    """What `manifest.safe` says of the bands' files."""
+    """Return the checksums that `manifest.safe` states for the bands' files."""
     path = folder / manifest.NAME
     if given.kind(path) == given.NOTHING:
         return {}
@@ -322,7 +329,10 @@ def _check_whole(path: Path, name: ProductName) -> None:
 
 
 def _described(path: Path, name: ProductName) -> _Description:
-    """What a whole JPEG 2000 file says of itself; no other format, as a VRT that names other files, is opened."""
+    """Return what a complete JPEG 2000 file states.
+
+    No other format is opened, since a VRT could name any other file.
+    """
     _check_whole(path, name)
     try:
         with rasterio.open(path) as raster:

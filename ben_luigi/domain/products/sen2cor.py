@@ -1,7 +1,7 @@
-"""Sen2Cor's `L2A_Process`, an external program that makes an L2A product of an L1C product.
+"""Run Sen2Cor's `L2A_Process`, an external program that makes an L2A product from an L1C product.
 
-It is judged by what it leaves, not by its exit code alone, which has been 0 without any image data; and it fails on an
-output that exists (`AttributeError: 'bool' object has no attribute 'SPACECRAFT_NAME'`), so each run has an empty one.
+A run is judged by its output, since the exit code has been 0 without any image data. Each run gets an empty output
+folder, since Sen2Cor fails on an existing output (`AttributeError: 'bool' object has no attribute 'SPACECRAFT_NAME'`).
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ _WATCH_S = 1.0
 _LAST_LINES = 8
 _GRACE_S = 10.0
 _OWN_VARIABLES = "SEN2COR_[A-Z0-9_]+|L2A_[A-Z0-9_]+|GIPP[A-Z0-9_]*"
-"""Where Sen2Cor looks for its settings. Its other variables are set by its own script."""
+"""Variables in which Sen2Cor looks for its settings. Its own script sets all others."""
 
 
 def find_executable(executable: str) -> Path:
-    """The program: `executable` is a path, or a name on PATH; "" is `L2A_Process` on PATH. Else Sen2CorError."""
+    """Return the path of the program. Raise Sen2CorError if there is none.
+
+    `executable` is a path, or a name on PATH; an empty text means `L2A_Process` on PATH.
+    """
     found = shutil.which(Path(executable).expanduser() if executable else PROGRAM)
     if found is None:
         raise Sen2CorError(
@@ -52,7 +55,10 @@ def find_executable(executable: str) -> Path:
 
 
 def version(executable: str) -> str:
-    """The version that the program says of itself in its help, such as `02.11.00`; Sen2CorError if it says none."""
+    """Return the version that the program states in its help, such as `02.11.00`.
+
+    Raise Sen2CorError if it states none.
+    """
     program = find_executable(executable)
     try:
         output_text = subprocess.run(
@@ -83,11 +89,11 @@ def version(executable: str) -> str:
 
 
 def convert(safe: Path, executable: str, work: Path, log: Path, progress: OnFraction = ignore_fraction) -> Path:
-    """Convert the L1C `.SAFE` folder `safe` and give the L2A `.SAFE` folder, below `work`, which is emptied first.
+    """Convert the L1C `.SAFE` folder `safe`, and return the L2A `.SAFE` folder below `work`, which is emptied first.
 
-    What the program prints is in `log`; `progress` is called with the part that it says is done, from 0 to 1.
-    Sen2CorError if it fails or what it leaves is not complete. On any exception and on signals that stop this process
-    the program ends with all processes that it has started.
+    The program's output goes to `log`; `progress` receives the fraction that it reports as done, from 0 to 1. Raise
+    Sen2CorError if it fails or its output is incomplete. On any exception, and on signals that stop this process, the
+    program ends with all processes that it has started.
     """
     name = ProductName.parse(safe.name)
     program = find_executable(executable)
@@ -119,12 +125,12 @@ def convert(safe: Path, executable: str, work: Path, log: Path, progress: OnFrac
 
 
 def _environment() -> dict[str, str]:
-    """What Sen2Cor is given of ours: nothing of accounts, and nothing that is meant for another GDAL or Python."""
+    """Return the environment for Sen2Cor: no credentials, and no variables meant for another GDAL or Python."""
     return surroundings.of_child(_OWN_VARIABLES)
 
 
 def _part_done(log: Path) -> float:
-    """The last of the lines `Progress[%]: 12.50 : ...` in what the program has printed so far, as a part."""
+    """Return the fraction in the last line `Progress[%]: 12.50 : ...` that the program has printed so far."""
     output_text = _PROGRESS.findall(_end_of(log, _TAIL_BYTES))
     return min(float(output_text[-1]) / 100, 1.0) if output_text else 0.0
 
@@ -136,7 +142,7 @@ def _end_of(log: Path, most_bytes: int) -> bytes:
 
 
 def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None]) -> int:
-    """Run a command, and leave none of its processes behind; `watch` it now and then."""
+    """Run a command, leave none of its processes behind, and call `watch` about once per second."""
     how: dict[str, Any] = {
         "cwd": folder,
         "stdin": subprocess.DEVNULL,
@@ -151,7 +157,7 @@ def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None
 
 
 def _judge(code: int, output_text: bytes, output: Path, name: ProductName) -> str:
-    """What is wrong with a run, "" if nothing is."""
+    """Return what is wrong with a run; an empty text if nothing is."""
     if code != 0:
         return "it failed"
     if _CLOSING_LINE not in output_text:
@@ -164,7 +170,7 @@ def _judge(code: int, output_text: bytes, output: Path, name: ProductName) -> st
     except BadName:
         made = products[0].name
     if made != name.converted().tile_name:
-        return f"{products[0].name}, where {name.converted().tile_name} was to come"
+        return f"{products[0].name} instead of {name.converted().tile_name}"
     missing = _missing_bands(products[0])
     return f"{products[0].name} lacks {some(missing)}" if missing else ""
 
@@ -174,7 +180,7 @@ def _products(output: Path) -> list[Path]:
 
 
 def _missing_bands(product: Path) -> list[str]:
-    """Bands without exactly one file of some length at their own resolution."""
+    """Return the bands without exactly one non-empty file at their own resolution."""
     missing = []
     for band in BANDS:
         images = band_files(product, band)

@@ -1,1 +1,1 @@
-"""The report on the finished dataset, and the pictures in it."""
+"""Write the report on the finished dataset, and render its pictures."""

@@ -1,7 +1,8 @@
-"""Pictures of patches and tiles: in true colour, and reference maps in CORINE's own colours.
+"""Render patches and tiles in true colour, and reference maps in CORINE's own colours.
 
-A *picture* is an array (row, col, channel) of bytes: red, green, blue, and opacity where there is a fourth. True colour
-follows one fixed curve, so that pictures of different tiles and seasons can be compared; snow and cloud are white.
+A *picture* is an array (row, col, channel) of bytes: red, green, blue, and opacity if there is a fourth channel. True
+colour follows one fixed curve, so that pictures of different tiles and seasons are comparable; snow and cloud are
+white.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from ben_luigi.domain.products.product import BOA_ADD_OFFSET
 from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
 
 RGB_BANDS = ("B04", "B03", "B02")
-"""The bands that are red, green and blue."""
+"""The bands shown as red, green and blue."""
 
 OVERVIEW_PX = 960
-"""The most pixels along a side of an overview."""
+"""Most pixels along a side of an overview."""
 
 _BRIGHT, _GAMMA = 2500, 1.5
 _SIDE_PX = 120
@@ -39,7 +40,10 @@ _CLEAR = (255, 255, 255)
 
 @lru_cache(maxsize=4)
 def read_colours(path: Path) -> dict[int, tuple[int, int, int]]:
-    """Red, green and blue of each CLC code, as in `tracked_artifacts/clc_colours.toml`; BadInput if one is missing."""
+    """Read red, green and blue of each CLC code from `tracked_artifacts/clc_colours.toml`.
+
+    Raise BadInput if one is missing.
+    """
     try:
         entries = read_toml(path)["colour"]
         colours = {int(code): (int(red), int(green), int(blue)) for code, (red, green, blue) in entries.items()}
@@ -62,29 +66,29 @@ def read_colours(path: Path) -> dict[int, tuple[int, int, int]]:
 
 
 def true_colour(reflectance: np.ndarray) -> np.ndarray:
-    """The picture of surface reflectance * 10,000 in red, green, blue (row, col, 3): full brightness at 0.25."""
+    """Return the picture of surface reflectance * 10,000 in red, green, blue (row, col, 3): full brightness at 0.25."""
     fraction = np.clip(reflectance / _BRIGHT, 0, 1) ** (1 / _GAMMA)
     return np.asarray(np.round(255 * fraction).astype("uint8"))
 
 
 def read_rgb(shard: ShardReader, patch_id: str, *, boa_offset: bool = False) -> np.ndarray:
-    """Reflectance * 10,000 of a patch in red, green, blue: (row, col, 3), int32.
+    """Return reflectance * 10,000 of a patch in red, green, blue: (row, col, 3), int32.
 
-    `boa_offset`: whether its product's pixels carry BOA_ADD_OFFSET, as `provenance.json` says.
+    `boa_offset` tells whether its product's pixels carry BOA_ADD_OFFSET, as `provenance.json` records it.
     """
     bands = [read_pixels(shard.read(f"{patch_id}_{band}"), f"{patch_id}_{band}") for band in RGB_BANDS]
     return np.dstack(bands).astype("int32") + (BOA_ADD_OFFSET if boa_offset else 0)
 
 
 def read_codes(shard: ShardReader, patch_id: str) -> np.ndarray:
-    """CLC codes of a patch's reference map: (row, col), uint16."""
+    """Return the CLC codes of a patch's reference map: (row, col), uint16."""
     return read_pixels(shard.read(f"{patch_id}{MAP_SUFFIX}"), patch_id)
 
 
 def rgb_overview(shard: ShardReader, grid: PatchGrid, *, boa_offset: bool = False) -> np.ndarray:
-    """The picture of a tile from the patches in its shard, as means of pixels; transparent where there are none.
+    """Return the picture of a tile from the patches in its shard, as means of pixels; transparent where there are none.
 
-    `boa_offset` as for `read_rgb`.
+    `boa_offset` is as for `read_rgb`.
     """
     px = pixels_a_patch(grid)
     picture = np.zeros((grid.patches_a_side * px, grid.patches_a_side * px, 4), "uint8")
@@ -97,7 +101,7 @@ def rgb_overview(shard: ShardReader, grid: PatchGrid, *, boa_offset: bool = Fals
 
 
 def map_overview(shard: ShardReader, grid: PatchGrid) -> np.ndarray:
-    """CLC codes of a tile from the reference maps in its shard, every n-th pixel: (row, col); NO_CLC elsewhere."""
+    """Return the CLC codes of a tile from its reference maps, every n-th pixel: (row, col); NO_CLC elsewhere."""
     px = pixels_a_patch(grid)
     step = _SIDE_PX // px
     codes = np.full((grid.patches_a_side * px, grid.patches_a_side * px), NO_CLC, "uint16")
@@ -108,7 +112,7 @@ def map_overview(shard: ShardReader, grid: PatchGrid) -> np.ndarray:
 
 
 def pixels_a_patch(grid: PatchGrid) -> int:
-    """Pixels along a patch's side in an overview: the largest divisor of 120 that keeps it within OVERVIEW_PX."""
+    """Return the pixels along a patch's side in an overview: the largest divisor of 120 for at most OVERVIEW_PX."""
     fitting = [px for px in range(1, _SIDE_PX + 1) if _SIDE_PX % px == 0 and px * grid.patches_a_side <= OVERVIEW_PX]
     return max(fitting, default=1)
 
@@ -119,7 +123,7 @@ def _on_overview(patch_id: str, px: int) -> tuple[slice, slice]:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """The picture in a file."""
+    """Read the picture in a file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path) as raster:
@@ -127,24 +131,24 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def png(picture: np.ndarray) -> bytes:
-    """A picture as PNG."""
+    """Return a picture as PNG."""
     return _encoded(picture, driver="PNG")
 
 
 def webp(picture: np.ndarray) -> bytes:
-    """A picture as WebP, which is a tenth of the PNG and hardly worse."""
+    """Return a picture as WebP, which has a tenth of the size of PNG at nearly the same quality."""
     return _encoded(picture, driver="WEBP", quality=88)
 
 
 def geotiff(picture: np.ndarray, square: Square) -> bytes:
-    """A picture of a square on the ground as GeoTIFF in its UTM zone."""
+    """Return a picture of a square on the ground as GeoTIFF in its UTM zone."""
     pixel_m = square.side_m / len(picture)
     position = from_origin(square.left, square.top, pixel_m, pixel_m)
     return _encoded(picture, driver="GTiff", crs=f"EPSG:{square.epsg}", transform=position, compress="deflate")
 
 
 def map_picture(codes: np.ndarray, colours: Mapping[int, tuple[int, int, int]]) -> np.ndarray:
-    """The picture of CLC codes (row, col), with opacity: NO_CLC is transparent."""
+    """Return the picture of CLC codes (row, col), with opacity: NO_CLC is transparent."""
     table = np.zeros((NO_CLC + 1, 4), "uint8")
     for code, colour in colours.items():
         table[code] = (*colour, 255)
@@ -152,13 +156,13 @@ def map_picture(codes: np.ndarray, colours: Mapping[int, tuple[int, int, int]]) 
 
 
 def map_png(codes: np.ndarray, colours: Mapping[int, tuple[int, int, int]]) -> bytes:
-    """CLC codes (row, col) as PNG with a palette: NO_CLC is transparent."""
+    """Return CLC codes (row, col) as PNG with a palette: NO_CLC is transparent."""
     known = sorted(colours)
     return palette_png(np.searchsorted(known, codes), [*(colours[code] for code in known), None])
 
 
 def palette_png(index: np.ndarray, colours: Sequence[tuple[int, int, int] | None]) -> bytes:
-    """An array (row, col) of places in `colours` as PNG; None is transparent."""
+    """Return an array (row, col) of indexes of `colours` as PNG; None is transparent."""
     table = dict(enumerate(colour or _CLEAR for colour in colours))
     clear = [position for position, colour in enumerate(colours) if colour is None]
     return _encoded(index[:, :, None].astype("uint8"), driver="PNG", palette=table, nodata=clear[0] if clear else None)
@@ -178,5 +182,5 @@ def _encoded(
 
 
 def patch_square(patch: PatchId, grid: PatchGrid) -> Square:
-    """The square of a patch on the ground."""
+    """Return the square of a patch on the ground."""
     return grid.square.patch(patch.x, patch.y)

@@ -1,8 +1,8 @@
-"""The report on a finished dataset: one folder of pages that need no network, and no server.
+"""Write the report on a finished dataset: one folder of pages that need neither a network nor a server.
 
-`index.html` tells of the dataset, `tiles/<tile>.html` of each tile, with its pictures in `tiles/<tile>/`; `data/` is
-what the search reads. `times.html` tells how long the tasks took, where that was noted. The same inputs give the same
-bytes; those of `times.html` are other ones in each run.
+`index.html` describes the dataset, `tiles/<tile>.html` each tile, with its pictures in `tiles/<tile>/`; the search
+reads `data/`. `times.html` shows how long the tasks took, where that was recorded. The same inputs give the same bytes,
+except for `times.html`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ASSETS = ("report.css", "report.js")
 
 
 def write_report(folder: Path, sources: Sources, progress: OnFraction = ignore_fraction) -> None:
-    """Write the report into `folder`, which need not exist. Memory: that of the metadata's rows, and 20 bytes a row."""
+    """Write the report to `folder`, which need not exist. Memory: the metadata's rows, and 20 bytes per row."""
     rows = sources.rows.sort_by("patch_id")
     counts = Counts.of(rows, sources.nomenclature.classes)
     pages = _Pages(folder, sources)
@@ -49,7 +49,7 @@ def write_report(folder: Path, sources: Sources, progress: OnFraction = ignore_f
 
 
 def _by_tile(tiles: Sequence[Tile], patch_ids: pa.ChunkedArray) -> list[tuple[Tile, slice]]:
-    """The tiles in the order of their keys, and which of the ascending patch ids are theirs."""
+    """Return the tiles in the order of their keys, each with its slice of the ascending patch ids."""
     names = pc.utf8_slice_codeunits(patch_ids, 0, stop=-len("_xx_yy")).combine_chunks().dictionary_encode()
     starts = np.searchsorted(names.indices.to_numpy(), np.arange(len(names.dictionary) + 1))
     rows_of = {name: slice(*starts[at : at + 2].tolist()) for at, name in enumerate(names.dictionary.to_pylist())}
@@ -57,7 +57,7 @@ def _by_tile(tiles: Sequence[Tile], patch_ids: pa.ChunkedArray) -> list[tuple[Ti
 
 
 class _Pages:
-    """Writes the pages, and what they show."""
+    """Write the pages and the files that they show."""
 
     def __init__(self, folder: Path, sources: Sources) -> None:
         self._folder = folder
@@ -82,7 +82,7 @@ class _Pages:
         )
 
     def write_tile(self, tile: Tile, rows: pa.Table, labels: np.ndarray) -> None:
-        """The page of a tile, its pictures, and what the search finds in it."""
+        """Write the page of a tile, its pictures, and its script for the search."""
         patch_ids = rows["patch_id"].to_pylist()
         chosen = report_tiles.shown(tile, patch_ids, labels)
         for name, data in report_tiles.overviews(tile):
@@ -108,7 +108,7 @@ class _Pages:
         )
 
     def _cover(self, tile: Tile) -> list[dict[str, Any]]:
-        """CLC codes by their part of the reference maps."""
+        """Return the CLC codes by their fraction of the reference maps."""
         all_pixels = sum(tile.cover.values())
         names = self._sources.nomenclature
         return [
@@ -122,7 +122,7 @@ class _Pages:
         ]
 
     def write_index(self, tiles: Sequence[Tile], rows: pa.Table, counts: Counts) -> None:
-        """The first page."""
+        """Write the first page."""
         sources = self._sources
         leakage = read_leakage(sources.leakage) if sources.leakage else None
         self._write("data/index.js", report_search.index_script(tiles, counts.classes).encode())
@@ -153,21 +153,21 @@ class _Pages:
         )
 
     def _examples(self) -> list[dict[str, Any]]:
-        """Of the patches that the tiles' pages show, some that have all classes."""
+        """Return some of the patches shown on the tiles' pages that together have all classes."""
         classes = self._sources.nomenclature.classes
         labelled = [patch for patch in self._shown if patch["labels"]]
         labels = np.array([[name in patch["labels"] for name in classes] for patch in labelled], dtype=bool)
         return [labelled[row] for row in examples(labels.reshape(-1, len(classes)), report_tiles.EXAMPLES)]
 
     def _legend(self) -> list[dict[str, Any]]:
-        """CLC codes by class, those of none last."""
+        """Return the CLC codes by class, those without a class last."""
         names = self._sources.nomenclature
         of_class = {name: [code for code in names.clc if names.class_of.get(code) == name] for name in names.classes}
         without = [code for code in names.clc if code not in names.class_of]
         return [{"name": name, "codes": codes} for name, codes in {**of_class, "UNLABELED": without}.items() if codes]
 
     def _tables(self, counts: Counts) -> dict[str, Any]:
-        """The counts, as the templates take them."""
+        """Return the counts in the form that the templates need."""
         published = self._sources.published
         codes = {entry["name"]: entry["codes"] for entry in self._legend()}
         total = int(counts.by_split.sum())
@@ -219,7 +219,7 @@ class _Pages:
 
 
 def _setting(value: object) -> str:
-    """A setting in words: yes or no, a text, or several by name."""
+    """Return a setting in words: yes or no, a text, or several by name."""
     if isinstance(value, dict):
         return "; ".join(f"{name} = {_setting(said)}" for name, said in value.items()) or "none"
     return {"True": "yes", "False": "no"}.get(str(value), str(value))

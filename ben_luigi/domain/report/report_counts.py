@@ -1,6 +1,6 @@
-"""The counts of the report: patches and labels by split and country, classes that occur together, and examples.
+"""Count what the report shows: patches and labels by split and country, classes that occur together, and examples.
 
-A *table of splits* is an array (row, split) of numbers of patches, the splits in the order of `grid.SPLITS`.
+A *table of splits* is an array (row, split) of numbers of patches, with the splits in the order of `grid.SPLITS`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ben_luigi.domain.placement.grid import SPLITS
 
 @dataclass(frozen=True)
 class Counts:
-    """Patches of metadata rows by what they are: arrays with one element a row.
+    """Properties of the patches of metadata rows: arrays with one element per row.
 
-    `labels` tells (row, class) whether a patch has a class of `classes`; `split` and `country` are places in SPLITS and
-    COUNTRIES.
+    `labels` tells (row, class) whether a patch has a class of `classes`; `split` and `country` are indexes of SPLITS
+    and COUNTRIES.
     """
 
     classes: tuple[str, ...]
@@ -33,7 +33,7 @@ class Counts:
 
     @classmethod
     def of(cls, rows: pa.Table, classes: Sequence[str]) -> Counts:
-        """Count the rows of the metadata."""
+        """Return the counts for rows of the metadata."""
         lists = rows["labels"].combine_chunks()
         labels = np.zeros((rows.num_rows, len(classes)), dtype=bool)
         labels[pc.list_parent_indices(lists), _places(pc.list_flatten(lists), classes)] = True
@@ -41,7 +41,7 @@ class Counts:
 
     @property
     def by_split(self) -> np.ndarray:
-        """Patches of each split."""
+        """Number of patches per split."""
         return np.bincount(self.split, minlength=len(SPLITS))
 
     @property
@@ -59,13 +59,13 @@ class Counts:
 
     @property
     def label_by_country(self) -> np.ndarray:
-        """Patches (class, country)."""
+        """Number of patches (class, country)."""
         return np.stack([self.labels[self.country == place].sum(axis=0) for place in range(len(COUNTRIES))], axis=1)
 
     @cached_property
     def co_occurrence(self) -> np.ndarray:
-        """Patches (class, class) that have both; on the diagonal those that have the class."""
-        member = self.labels.astype("float64")  # exact, and multiplied by BLAS
+        """Number of patches (class, class) that have both; on the diagonal, those that have the class."""
+        member = self.labels.astype("float64")  # exact up to 2**53, and BLAS multiplies floats only
         return np.asarray((member.T @ member).astype("int64"))
 
 
@@ -74,9 +74,9 @@ def _places(values: pa.ChunkedArray, known: Sequence[str]) -> np.ndarray:
 
 
 def examples(labels: np.ndarray, most: int) -> list[int]:
-    """Up to `most` rows of labels (patch, class), ascending, chosen to show every class.
+    """Return up to `most` rows of labels (patch, class), ascending, chosen to show every class.
 
-    Those of a greedy cover of the classes; then patches evenly spaced.
+    First come those of a greedy cover of the classes, then evenly spaced patches.
     """
     chosen = greedy_cover(labels, [], most)
     rest = np.setdiff1d(np.arange(len(labels)), chosen)

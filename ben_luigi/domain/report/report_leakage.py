@@ -1,4 +1,4 @@
-"""Patches of different splits that overlap on the ground, as `split_leakage.csv` lists them."""
+"""Summarise the pairs of patches of different splits that overlap on the ground, from `split_leakage.csv`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pandas as pd
 from ben_luigi.domain.errors import BadInput
 
 COLUMNS = ["patch_id_a", "split_a", "patch_id_b", "split_b", "overlap"]
-"""The columns that are read; `overlap` is the part of a patch that both share, 0 to 1."""
+"""The columns that are read; `overlap` is the fraction of a patch that both share, 0 to 1."""
 
 _SHOWN = 20
 
 
 def read_leakage(path: Path) -> dict[str, Any]:
-    """Pairs and patches in all, pairs with their mean and largest overlap by splits, and those that overlap most.
+    """Return the pairs and patches in all, the mean and largest overlap by splits, and the pairs that overlap most.
 
-    BadInput if the list has other columns.
+    Raise BadInput if the list has other columns.
     """
     try:
         pairs = pd.read_csv(path)

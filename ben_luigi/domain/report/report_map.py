@@ -1,4 +1,4 @@
-"""The map of the report: Europe's borders and the tiles on it, as SVG, in kilometres of EPSG:3035 with y downwards."""
+"""Draw the map of the report, Europe's borders with the tiles, as SVG in kilometres of EPSG:3035, y downwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ben_luigi.domain.placement.footprints import EQUAL_AREA, LONGITUDE_LATITUDE
 from ben_luigi.domain.placement.grid import Square
 
 _WEST, _SOUTH, _EAST, _NORTH = 2500, 1450, 5850, 5450
-_NEAR = (-32.0, 30.0, 62.0, 74.0)  # longitude and latitude: what may reach into the map, and can be projected
+_NEAR = (-32.0, 30.0, 62.0, 74.0)  # degrees; the projection is not defined far beyond
 _SMALLEST_KM = 70
 
 WIDTH, HEIGHT = _EAST - _WEST, _NORTH - _SOUTH
@@ -32,7 +32,7 @@ class Outline:
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a tile is on the map: its corner and side in kilometres; small tiles are drawn larger than they are."""
+    """A tile on the map: its corner and side in kilometres; small tiles are drawn enlarged."""
 
     x: float
     y: float
@@ -40,7 +40,7 @@ class Mark:
 
 
 def outlines(countries_geojson: Path) -> list[Outline]:
-    """The countries that reach into the map, the ten of BigEarthNet last, so that their borders are on top."""
+    """Return the countries that reach into the map, the ten of BigEarthNet last, so that their borders are on top."""
     countries = read_all(countries_geojson)
     try:
         found = [Outline(name, _path(_projected(polygon)), name in COUNTRIES) for name, polygon in countries]
@@ -55,20 +55,20 @@ def outlines(countries_geojson: Path) -> list[Outline]:
 
 
 def _projected(polygon: shapely.Geometry) -> shapely.Geometry:
-    """A country (longitude, latitude) on the map, as far as it reaches into it."""
+    """Return a country (longitude, latitude) in map coordinates, clipped to the map."""
     near = shapely.segmentize(shapely.clip_by_rect(polygon, *_NEAR), 1.0)
     on_map = shapely.transform(near, lambda points: np.stack(_to_map(points, LONGITUDE_LATITUDE), axis=1))
     return shapely.clip_by_rect(shapely.make_valid(on_map), 0, 0, WIDTH, HEIGHT)
 
 
 def _to_map(points: np.ndarray, epsg: int) -> tuple[np.ndarray, np.ndarray]:
-    """East and south on the map, kilometres, of points (point, xy) in a CRS."""
+    """Return east and south on the map, in kilometres, of points (point, xy) in a CRS."""
     east, north = transformer(epsg, EQUAL_AREA).transform(*points.T)
     return np.asarray(east) / 1000 - _WEST, _NORTH - np.asarray(north) / 1000
 
 
 def _path(geometry: shapely.Geometry) -> str:
-    """As SVG, with whole kilometres; lines and points, which clipping can leave, are no ground."""
+    """Return an SVG path in whole kilometres; lines and points, which clipping can leave, are dropped."""
     rings = []
     for part in shapely.get_parts(shapely.simplify(geometry, 2.0)):
         if part.geom_type == "Polygon":
@@ -81,7 +81,7 @@ def _ring(points: np.ndarray) -> str:
 
 
 def mark(square: Square) -> Mark:
-    """Where a square is drawn."""
+    """Return where a square is drawn."""
     corners = np.array(square.bounds)
     x, y = _to_map(corners[[[0, 1], [2, 3], [0, 3], [2, 1]]], square.epsg)
     side = max(square.side_m / 1000, _SMALLEST_KM)
@@ -89,12 +89,12 @@ def mark(square: Square) -> Mark:
 
 
 def enlarged(square: Square) -> bool:
-    """Whether a square is drawn larger than it is."""
+    """Return whether a square is drawn larger than it is."""
     return square.side_m < 1000 * _SMALLEST_KM
 
 
 def centre(square: Square) -> tuple[float, float]:
-    """Longitude and latitude of the middle of a square, degrees."""
+    """Return longitude and latitude of the middle of a square, in degrees."""
     middle = square.left + square.side_m / 2, square.top - square.side_m / 2
     longitude, latitude = transformer(square.epsg, LONGITUDE_LATITUDE).transform(*middle)
     return round(longitude, 4), round(latitude, 4)

@@ -1,7 +1,7 @@
-"""What the report's search reads: one small script a tile, since a page that is opened as a file cannot fetch data.
+"""Write the data of the report's search: one small script per tile, since a page opened as a file cannot fetch data.
 
-A patch id tells its tile, so that one script is loaded for a search, whatever the size of the dataset. Names are kept
-as a number of their beginning and their last two fields.
+A patch id contains its tile, so a search loads one script, whatever the size of the dataset. Names are stored as the
+number of their beginning and their last two fields.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DIGITS = string.digits + string.ascii_letters
 
 
 def index_script(tiles: Sequence[Tile], classes: Sequence[str]) -> str:
-    """What the search knows without a tile's script: tiles, and the words for numbers."""
+    """Return the script with everything that is not specific to a tile: tiles, and the words for numbers."""
     return _call(
         "index",
         {
@@ -37,9 +37,9 @@ def index_script(tiles: Sequence[Tile], classes: Sequence[str]) -> str:
 
 
 def tile_script(tile: Tile, rows: pa.Table, labels: np.ndarray, shown: Mapping[str, bool]) -> str:
-    """The patches of a tile: `rows` of the metadata, ascending, with their `labels` (patch, class).
+    """Return the script with the patches of a tile: `rows` of the metadata, ascending, with `labels` (patch, class).
 
-    `shown` are the patches that there are pictures of, and whether of their reference map, too.
+    `shown` has the patches with a picture, and whether there is one of their reference map too.
     """
     s1, s1_names = _shortened(rows["s1_name"].to_pylist())
     v1, v1_names = _shortened(rows["s2v1_name"].to_pylist())
@@ -68,7 +68,7 @@ def tile_script(tile: Tile, rows: pa.Table, labels: np.ndarray, shown: Mapping[s
 
 
 def _shortened(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The beginnings of the names, and each name as a number of its beginning, `:` and its last two fields."""
+    """Return the beginnings of the names, and each name as the number of its beginning, `:` and its last two fields."""
     parts = [name.rsplit("_", 2) for name in names]
     number = {first: position for position, first in enumerate(sorted({first for first, _, _ in parts}))}
     return list(number), [f"{number[first]}:{x}_{y}" for first, x, y in parts]

@@ -1,7 +1,7 @@
-"""The tiles of the report: what became of each patch of a tile's grid, and the pictures of it.
+"""Describe the tiles of the report: the state of each patch of a tile's grid, and the pictures.
 
-The *states* of a tile are a text with one character a patch, x first, then y: see STATES. A patch with snow, cloud or
-shadow has a capital.
+The *states* of a tile are a text with one character per patch (see STATES), in the order of x, then y. Capitals stand
+for patches with snow, cloud or shadow.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ben_luigi.domain.report.report_counts import examples
 Colour = tuple[int, int, int]
 
 EXAMPLES = 12
-"""The most patches of a tile that are shown."""
+"""Most patches of a tile that are shown."""
 
 IN_SPLIT = "abc"
 """The states of patches in the dataset, by split, in the order of SPLITS."""
@@ -36,7 +36,7 @@ _FLAGGED_IN_SPLIT = IN_SPLIT.upper()
 
 @dataclass(frozen=True)
 class State:
-    """What can become of a patch: its character, its name, why it is so, and its colour (None: not drawn)."""
+    """A possible state of a patch: its character, its name, its reason, and its colour (None: not drawn)."""
 
     character: str
     name: str
@@ -65,9 +65,9 @@ STATES = (
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile, as the report needs it.
+    """A tile with everything that the report needs.
 
-    `facts` is its entry in `provenance.json`, `cover` the pixels of each CLC code on its reference maps; `patches` and
+    `facts` is its entry in `provenance.json`, `cover` the pixels per CLC code on its reference maps; `patches` and
     `maps` are its shards, `rgb` and `reference_map` its overviews as PNG.
     """
 
@@ -93,28 +93,28 @@ class Tile:
 
     @cached_property
     def counted(self) -> Counter[str]:
-        """Patches by state."""
+        """Number of patches per state."""
         return Counter(self.states)
 
     @property
     def written(self) -> int:
-        """Patches with v1 partner and data everywhere."""
+        """Number of patches that match a v1 patch and have data everywhere."""
         return len(self.states) - self.counted["."] - self.counted["0"]
 
     @property
     def by_split(self) -> list[int]:
-        """Patches in the dataset, by split."""
+        """Number of patches in the dataset, per split."""
         pairs = zip(IN_SPLIT, _FLAGGED_IN_SPLIT, strict=True)
         return [self.counted[plain] + self.counted[flagged] for plain, flagged in pairs]
 
     @property
     def labelled(self) -> int:
-        """Patches in the dataset."""
+        """Number of patches in the dataset."""
         return sum(self.by_split)
 
     @property
     def flagged(self) -> int:
-        """Patches in the dataset with snow, cloud or shadow."""
+        """Number of patches in the dataset with snow, cloud or shadow."""
         return sum(self.counted[state] for state in _FLAGGED_IN_SPLIT)
 
     @property
@@ -124,18 +124,21 @@ class Tile:
 
     @property
     def standing(self) -> str:
-        """`labelled`, `failed` (a quality result, so no labels) or `empty` (no patch has labels for another reason)."""
+        """`labelled`, `failed` (a quality result, so no labels) or `empty` (no patch has labels, for other reasons)."""
         return "failed" if self.failed else "labelled" if self.labelled else "empty"
 
     def with_flags(self, patch_ids: Sequence[str], flagged: Sequence[bool]) -> Tile:
-        """The tile with capitals for its flagged patches; BadTable unless `patch_ids` are those that have a split."""
+        """Return the tile with capitals for its flagged patches.
+
+        Raise BadTable unless `patch_ids` are those with a split.
+        """
         patches = [PatchId.parse(patch_id) for patch_id in patch_ids]
         positions = [self.grid.position(patch.x, patch.y) for patch in patches]
         states = list(self.states)
         if positions != [position for position, state in enumerate(states) if state in IN_SPLIT]:
             raise BadTable(
                 f"{self.key}: metadata",
-                expected=f"{self.labelled} rows, one a labelled patch",
+                expected=f"{self.labelled} rows, one per labelled patch",
                 found=f"{len(positions)} rows, or those of other patches",
                 remedy="remove metadata*.parquet in dataset/ and run again",
             )
@@ -145,23 +148,24 @@ class Tile:
 
 
 def grid_png(tile: Tile) -> bytes:
-    """The picture of a tile's grid, a pixel a patch."""
+    """Return the picture of a tile's grid, one pixel per patch."""
     order = {state.character: position for position, state in enumerate(STATES)}
     index = tile.grid.image([order[state] for state in tile.states]).astype("uint8")
     return rendering.palette_png(index, [state.colour for state in STATES])
 
 
 def overviews(tile: Tile) -> Iterator[tuple[str, bytes]]:
-    """File name and content of the pictures of a whole tile."""
+    """Yield file name and content of the pictures of a whole tile."""
     yield "grid.png", grid_png(tile)
     yield "rgb.webp", rendering.webp(rendering.read_picture(tile.rgb))
     yield "map.png", tile.reference_map.read_bytes()
 
 
 def shown(tile: Tile, patch_ids: Sequence[str], labels: np.ndarray) -> dict[str, bool]:
-    """The patches to show, and whether there is a reference map of each.
+    """Return the patches to show, and whether each has a reference map.
 
-    They are of those in the dataset, with their labels (patch, class); if there are none, of all that are written.
+    They are chosen from those in the dataset, with their labels (patch, class), or from all written patches if there
+    are none.
     """
     with ShardReader(tile.patches) as shard, ShardReader(tile.maps) as maps:
         if not patch_ids:
@@ -170,7 +174,7 @@ def shown(tile: Tile, patch_ids: Sequence[str], labels: np.ndarray) -> dict[str,
 
 
 def quicklooks(tile: Tile, chosen: Mapping[str, bool], colours: Mapping[int, Colour]) -> Iterator[tuple[str, bytes]]:
-    """File name and content of the pictures of the patches that are shown."""
+    """Yield file name and content of the pictures of the patches that are shown."""
     with ShardReader(tile.patches) as shard, ShardReader(tile.maps) as maps:
         for patch_id, has_map in chosen.items():
             position = PatchId.parse(patch_id).position
@@ -181,7 +185,7 @@ def quicklooks(tile: Tile, chosen: Mapping[str, bool], colours: Mapping[int, Col
 
 
 def missing(tiles: Sequence[Tile]) -> list[tuple[str, str, int, list[str]]]:
-    """Why patches of the grids are not in the dataset: what, why, how many, and the tiles with the most, if not all."""
+    """Return why patches of the grids are not in the dataset: name, reason, number, and tiles, most affected first."""
     found = []
     for state in STATES:
         if state.character in IN_SPLIT + _FLAGGED_IN_SPLIT:
@@ -202,5 +206,5 @@ def _reason(name: str, why: str, tiles: Sequence[Tile], state: str) -> tuple[str
 
 
 def split_of(state: str) -> str:
-    """The split of a patch in the dataset."""
+    """Return the split of a patch in the dataset."""
     return SPLITS[IN_SPLIT.index(state.lower())]

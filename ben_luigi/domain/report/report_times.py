@@ -1,4 +1,4 @@
-"""How long the tasks of a run took: read from what each host has noted, and as the report shows it."""
+"""Read how long the tasks of a run took, as each host recorded it, and prepare it for the report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WIDTH = 1000
 
 @dataclass(frozen=True)
 class TaskTime:
-    """When a task began, in seconds since 1970, and how many seconds it took, on which host.
+    """When a task began, in seconds since 1970, how many seconds it took, and on which host.
 
     `task` is its name with its arguments, `family` its name alone.
     """
@@ -28,7 +28,10 @@ class TaskTime:
 
 
 def read_times(folder: Path) -> list[TaskTime]:
-    """The last time that each task ran, by begin, from the files `<host>.jsonl` in `folder`. Broken lines count not."""
+    """Return the latest run of each task, by begin, from the files `<host>.jsonl` in `folder`.
+
+    Malformed lines are skipped.
+    """
     found: dict[str, TaskTime] = {}
     for path in sorted(folder.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -45,9 +48,9 @@ def read_times(folder: Path) -> list[TaskTime]:
 
 
 def shown(times: Sequence[TaskTime]) -> dict[str, Any]:
-    """The slowest tasks, and a timeline: a lane for each kind of task, with places from 0 to `width`.
+    """Return the slowest tasks, and a timeline: one lane per kind of task, with positions from 0 to `width`.
 
-    Hosts are numbered, since their names are nobody's business who has the dataset.
+    Hosts are numbered, since their names should not become public with the dataset.
     """
     begin = min(one.began for one in times)
     whole_s = max(max(one.began + one.seconds for one in times) - begin, 1e-3)
@@ -76,7 +79,7 @@ def shown(times: Sequence[TaskTime]) -> dict[str, Any]:
 
 
 def span(seconds: float) -> str:
-    """A time in words: `0.4 s`, `12 min`, `3.5 h`."""
+    """Return a duration in words: `0.4 s`, `12 min`, `3.5 h`."""
     if seconds < 100:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

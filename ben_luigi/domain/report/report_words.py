@@ -1,4 +1,4 @@
-"""What the report is made from, and what it says of it: the values that its templates show."""
+"""Collect the inputs of the report, and the values that its templates show."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class File:
 
 @dataclass(frozen=True)
 class Sources:
-    """What the report is made from.
+    """The inputs of the report.
 
-    `rows` are those of both metadata files; `comparison` and `provenance` the content of the files of these names;
-    `findings` counts what is remarkable about v1 patches; `leakage` is `split_leakage.csv`, where there is one; `times`
-    how long tasks took, as far as that was noted.
+    `rows` are those of both metadata files; `comparison` and `provenance` the content of the files with these names;
+    `findings` counts what is unusual about v1 patches; `leakage` is `split_leakage.csv`, if it exists; `times` is how
+    long tasks took, as far as that was recorded.
     """
 
     tiles: Sequence[Tile]
@@ -61,7 +61,7 @@ def rows(
     published: Mapping[str, Sequence[int]],
     codes: Mapping[str, Sequence[int]] | None = None,
 ) -> list[dict[str, Any]]:
-    """A table of splits; `most` is the most common row, whose bar has the whole width."""
+    """Return the rows of a table of splits; `most` is the largest total, whose bar has the full width."""
     most = int(table.sum(axis=1).max(initial=1))
     return [
         {
@@ -77,7 +77,7 @@ def rows(
 
 
 def example(tile: Tile, patch_id: str, has_map: bool, rows: pa.Table) -> dict[str, Any]:
-    """What stands below the pictures of a patch."""
+    """Return the text below the pictures of a patch."""
     at = pc.index(rows["patch_id"], patch_id).as_py()
     row = rows.slice(at, 1).to_pylist()[0] if at >= 0 else {"labels": [], "split": "", **dict.fromkeys(FLAGS, False)}
     flagged = any(row[flag] for flag in FLAGS)
@@ -85,7 +85,7 @@ def example(tile: Tile, patch_id: str, has_map: bool, rows: pa.Table) -> dict[st
 
 
 def facts(tile: Tile) -> list[tuple[str, str]]:
-    """The facts of a tile's page, in words."""
+    """Return the facts of a tile's page, in words."""
     longitude, latitude = report_map.centre(tile.square)
     facts, l1c = tile.facts, tile.facts.get("l1c", {})
     square = tile.square
@@ -112,7 +112,7 @@ def facts(tile: Tile) -> list[tuple[str, str]]:
 
 
 def came_from(l1c: Mapping[str, Any]) -> str:
-    """Where a product came from, as `google (61 files), cdse (1 file)`; of a zip, its source."""
+    """Return the sources of a product, such as `google (61 files), cdse (1 file)`; for a zip, its source."""
     counts = l1c.get("sources", {})
     files = ", ".join(f"{source} ({count:,} file{'s' * (count != 1)})" for source, count in counts.items())
     return files or str(l1c.get("source", ""))
@@ -123,14 +123,14 @@ def _listed(said: object) -> str:
 
 
 def lead(sources: Sources) -> str:
-    """What the dataset is, in a sentence."""
+    """Return a sentence that says what the dataset is."""
     if sources.comparison["world"] == "sample":
         return "The sample world: everything is made up but the names, and nothing of it is the published BigEarthNet."
     return "Sentinel-1 and Sentinel-2 patches of 1200 m with land-cover maps and labels, rebuilt from their sources."
 
 
 def sections(leakage: bool) -> list[tuple[str, str]]:
-    """Anchor and title of each section of the first page."""
+    """Return anchor and title of each section of the first page."""
     return [
         ("map", "Map"),
         ("tiles", "Tiles"),
@@ -147,7 +147,7 @@ def sections(leakage: bool) -> list[tuple[str, str]]:
 
 
 def europe(tiles: Sequence[Tile], countries_geojson: Path) -> dict[str, Any]:
-    """Outlines, and a mark a square; tiles of one square share it, and it shows the best of them."""
+    """Return the outlines, and one mark per square; tiles of one square share it, and it shows the best of them."""
     marks = []
     for mgrs, group in groupby(tiles, key=lambda tile: tile.name.mgrs):
         of_square = list(group)
@@ -172,7 +172,7 @@ def europe(tiles: Sequence[Tile], countries_geojson: Path) -> dict[str, Any]:
 
 
 def notes(tiles: Sequence[Tile], sources: Sources) -> list[str]:
-    """What else is missing or remarkable, in sentences."""
+    """Return sentences about what else is missing or unusual."""
     without = [tile.key for tile in tiles if not tile.labelled]
     odd = {tile.key: tile.facts.get("l1c", {}).get("state", "found") for tile in tiles}
     notes = [f"Tiles without a patch in the dataset: {', '.join(without)}."] if without else []
@@ -192,9 +192,9 @@ def notes(tiles: Sequence[Tile], sources: Sources) -> list[str]:
 
 
 def compared(comparison: Mapping[str, Any]) -> dict[str, Any]:
-    """How many lines of the comparison are in each state; the lines, with those of one reason in one row.
+    """Return how many lines of the comparison are in each state, and the lines, folded by reason.
 
-    A reason why several lines are not comparable stands in `compared_folded`, with what they compare.
+    Lines that are not comparable for the same reason share one entry of `compared_folded`.
     """
     lines = comparison["compared"]
     states = [line["state"] for line in lines]

@@ -1,1 +1,1 @@
-"""Sources of products, file by file: the user chooses their order, and each file is proven, whichever it came from."""
+"""Fetch products file by file from sources in the user's order; each file is proven, whichever source it came from."""

@@ -1,6 +1,6 @@
-"""Which sources have which products: asked before anything is fetched, side by side, and within a minute.
+"""Ask which sources have which products, before anything is fetched, in parallel and within a minute.
 
-A source that fails with one product after the other is asked no more: then it is not known what it has.
+A source that fails for one product after the other is not asked any more; what it has is then unknown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ben_luigi.domain.sources.source import Source
 HAS, LACKS, OFFLINE, SILENT = "has it", "does not have it", "has it offline", "does not answer"
 PATIENCE = Patience(tries=2, first_pause_s=0.5, longest_pause_s=5, connect_timeout_s=5, read_timeout_s=10)
 HEAD_S = 15.0
-"""How long the head of an answer may take here."""
+"""Seconds that the head of an answer may take here."""
 _WITHIN_S = 50.0
 _AT_ONCE = 16
 _MOST_FAILURES = 3
@@ -30,7 +30,7 @@ _MOST_FAILURES = 3
 
 @dataclass(frozen=True)
 class Availability:
-    """What each source has, by product name and source; when that was asked, in seconds since 1970."""
+    """What each source has, by product name and source, and when it was asked, in seconds since 1970."""
 
     asked_at: float
     states: Mapping[str, Mapping[str, str]]
@@ -48,21 +48,21 @@ class Availability:
         return bool(states) and set(states) == {SILENT}
 
     def having(self, source: str) -> list[str]:
-        """The products that a source has."""
+        """Return the products that a source has."""
         return [name for name, states in self.states.items() if states.get(source) == HAS]
 
     def only_at(self, source: str) -> list[str]:
-        """The products that no other source has."""
+        """Return the products that no other source has."""
         return [name for name in self.having(source) if list(self.states[name].values()).count(HAS) == 1]
 
     def nowhere(self) -> list[str]:
-        """The products that no source has, as far as all of them have answered."""
+        """Return the products that no source has, provided that all of them have answered."""
         return [
             name for name, states in self.states.items() if states and not {HAS, SILENT}.intersection(states.values())
         ]
 
     def words(self, name: str) -> str:
-        """What the sources have of a product, as `google, cdse`; or why that is not known."""
+        """Return the sources of a product, such as `google, cdse`, or why they are unknown."""
         states = self.states.get(name, {})
         having = [source for source, state in states.items() if state == HAS]
         others = [f"{source} {state}" for source, state in states.items() if state in (SILENT, OFFLINE)]
@@ -71,7 +71,7 @@ class Availability:
 
 @dataclass
 class _Asking:
-    """What is known so far; asked by several threads."""
+    """The answers so far, collected by several threads."""
 
     states: dict[str, dict[str, str]]
     problems: dict[str, str] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class _Asking:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def one(self, source: Source, product: ProductName) -> None:
-        """Whether a source has a product."""
+        """Ask whether a source has a product."""
         if self._failures[source.name] >= _MOST_FAILURES:
             return
         try:
@@ -92,7 +92,7 @@ class _Asking:
             self.states[str(product)][source.name] = HAS if listing and manifest.NAME in listing.files else LACKS
 
     def all_at_cdse(self, catalogue: Catalogue) -> None:
-        """What CDSE has of all products, in one question."""
+        """Ask CDSE for all products by one query."""
         try:
             found = catalogue.by_names(self.states)
         except PipelineError as error:
@@ -116,9 +116,10 @@ def ask(
     catalogue: Catalogue | None = None,
     within_s: float = _WITHIN_S,
 ) -> Availability:
-    """Ask all sources for all products, and CDSE's catalogue if it is given; what has not come `within_s` is not known.
+    """Ask all sources for all products, and CDSE's catalogue if it is given.
 
-    It raises nothing: of a source that does not answer, `problems` says why.
+    Answers that take longer than `within_s` are unknown. Nothing is raised: `problems` says why a source has not
+    answered.
     """
     names = [source.name for source in sources] + (["cdse"] if catalogue else [])
     asking = _Asking({str(product): dict.fromkeys(names, SILENT) for product in products})

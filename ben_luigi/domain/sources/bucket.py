@@ -1,4 +1,4 @@
-"""A public bucket that lists its objects as Google Cloud Storage and S3 do, without login (ListObjectsV2)."""
+"""Read a public bucket that lists its objects as Google Cloud Storage and S3 do, without login (ListObjectsV2)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHOWN = 80
 
 @dataclass(frozen=True)
 class Bucket:
-    """The bucket at `url`, laid out as Google's `gcp-public-data-sentinel-2`. It raises CdseError."""
+    """The bucket at `url`, laid out as Google's `gcp-public-data-sentinel-2`. Methods raise CdseError."""
 
     client: Client
     url: str = GOOGLE_URL
@@ -34,7 +34,7 @@ class Bucket:
     connections: int = 16
 
     def listing(self, product: ProductName) -> Listing | None:
-        """The product's objects, without the markers that stand for folders; None if there are none."""
+        """Return the product's objects, without the markers that stand for folders; None if there are none."""
         found: dict[str, SourceFile] = {}
         prefix, token = f"{place(_LAYOUT[product.level], product)}/", ""
         for _ in range(_MOST_PAGES):
@@ -51,15 +51,15 @@ class Bucket:
         )
 
     def file(self, product: ProductName, path: str) -> SourceFile:
-        """Where a file is."""
+        """Return the address of a file."""
         return SourceFile(path, below(f"{self.url}/{place(_LAYOUT[product.level], product)}", path))
 
     def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """The answer to a request for an object."""
+        """Request an object."""
         return self.client.open("GET", url, headers=headers)
 
     def _page(self, prefix: str, token: str) -> tuple[list[SourceFile], str]:
-        """Objects of one page, and the token that the next page is asked for with, or ""."""
+        """Return the objects of one page, and the token of the next page, or ""."""
         parameters = {"list-type": "2", "prefix": prefix, **({"continuation-token": token} if token else {})}
 
         def once() -> tuple[list[SourceFile], str]:

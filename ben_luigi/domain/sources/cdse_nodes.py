@@ -1,4 +1,4 @@
-"""CDSE file by file: the nodes of a product in its OData interface. Listing needs no login, fetching does."""
+"""Read products file by file from CDSE: the nodes of a product in OData. Listing needs no login, fetching does."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ _MOST_FOLDERS = 1000
 
 @dataclass(frozen=True)
 class CdseNodes:
-    """Files of CDSE's products. `id_of` gives the id of a product, and `tokens` what to ask with; both raise CdseError.
+    """The files of CDSE's products.
 
-    One file at a time by default, since an account may have four connections over all its machines.
+    `id_of` returns the id of a product, `tokens` the access tokens; both raise CdseError.
+
+    One file at a time is fetched by default, since an account may have four connections over all its machines.
     """
 
     client: Client
@@ -34,7 +36,7 @@ class CdseNodes:
     _ids: dict[ProductName, str] = field(default_factory=dict, repr=False)
 
     def listing(self, product: ProductName) -> Listing | None:
-        """All files, folder by folder; None if CDSE knows no nodes of the product."""
+        """Return all files, folder by folder; None if CDSE knows no nodes of the product."""
         found: dict[str, SourceFile] = {}
         waiting = [""]
         for _ in range(_MOST_FOLDERS):
@@ -51,11 +53,11 @@ class CdseNodes:
         return Listing(found) if found else None
 
     def file(self, product: ProductName, path: str) -> SourceFile:
-        """Where a file is, if it is there."""
+        """Return the address that a file would have."""
         return SourceFile(path, self._url(product, path, "/$value"))
 
     def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """The answer to a request for a file, with a new token if the server wants one."""
+        """Request a file, with a new token if the server wants one."""
         tokens = self.tokens()
         token = tokens.get()
         response = self._asked(url, headers, token)

@@ -1,8 +1,8 @@
-"""A product fetched file by file: each file from the first source that has it whole, side by side.
+"""Fetch a product file by file: each file from the first source that has it intact, several in parallel.
 
-The product appears in one rename when it is complete. What has come of it stays in a folder beside, over processes:
-a later try takes it as it is. Where the files that sources have contradict the manifest, another source's manifest is
-tried before the product is given up: the manifest itself may be what is damaged.
+The product appears by one rename when it is complete. Files that have arrived stay in a folder beside it, over
+processes, and a later attempt uses them. Where the files of the sources contradict the manifest, another source's
+manifest is tried before the product is given up, since the manifest itself may be damaged.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from ben_luigi.domain.sources.transfer import Damaged, DamagedThere, Throttle, T
 _log = logging.getLogger(__name__)
 _UNKNOWN_BYTES = 10**9
 _MOST_STRIKES = 3
-"""So many files in a row a source may fail with, before it is asked no more for a product."""
+"""A source that fails for this many files in a row is not asked any more for the product."""
 
 
 class Nowhere(PermanentError):
-    """A product that none of the sources that were asked has."""
+    """None of the sources has the product."""
 
 
 class Incomplete(TransientError):
-    """A product of which files are missing or damaged at every source."""
+    """Files of the product are missing or damaged at every source."""
 
 
 class Contradicted(Incomplete):
@@ -48,10 +48,10 @@ class Contradicted(Incomplete):
 
 @dataclass(frozen=True)
 class FetchReport:
-    """A product that is complete: what each file came from, and how it was proven.
+    """A complete product: the source of each file, and how it was proven.
 
-    `content` tells the files that the manifest lists and that are not only there to be looked at. `left_out` are files
-    of the manifest that no source had, and that nothing needs; `troubles` says what was wrong at which source.
+    `content` identifies the files that the manifest lists and that are needed. `left_out` are unneeded files of the
+    manifest that no source had; `troubles` says what was wrong at which source.
     """
 
     name: str
@@ -64,17 +64,17 @@ class FetchReport:
 
     @property
     def unproven(self) -> list[str]:
-        """The files that nothing could be compared with."""
+        """The files that could not be compared with anything."""
         return [one.path for one in self.files if one.proof == UNPROVEN]
 
 
 @dataclass
 class ProductFetch:
-    """The way of `product` to the folder `target`, in which its `.SAFE` folder is then alone.
+    """Fetch `product` to the folder `target`, in which its `.SAFE` folder is then the only entry.
 
-    `sources` are asked in their order whether they have the product; `repairs` only for files that those have not.
-    `traced` gives BLAKE3 by path, as far as there is a trace. `progress` is called with the bytes that have come, and
-    those expected; `parallel` files are fetched at once.
+    `sources` are asked in their order whether they have the product, `repairs` only for files that those do not have.
+    `traced` returns BLAKE3 by path, as far as there is a trace. `progress` is called with the bytes received and
+    expected; `parallel` files are fetched at once.
     """
 
     product: ProductName
@@ -94,10 +94,10 @@ class ProductFetch:
     _trace: Mapping[str, str] | None = field(default=None, init=False)
 
     def run(self) -> FetchReport:
-        """Fetch what is missing. Raises Nowhere, Incomplete, and other kinds of CdseError."""
+        """Fetch what is missing. Raise Nowhere, Incomplete, or another CdseError."""
         primary = self._primary()
         is_again = self.target.is_dir() and not self._work.exists()
-        if is_again:  # it was complete, but is not known to be: files in it may have been damaged since
+        if is_again:  # its record is lost: files in it may have been damaged since
             self.target.rename(self._work)
         self._files.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(self._work, self._files)
@@ -128,7 +128,7 @@ class ProductFetch:
         return self._work / str(self.product)
 
     def _primary(self) -> Source:
-        """The first source that has the product."""
+        """Return the first source that has the product."""
         said = []
         for source in self.sources:
             listing = self._listing(source)
@@ -143,7 +143,7 @@ class ProductFetch:
         )
 
     def _listing(self, source: Source) -> Listing | None:
-        """What a source has of the product, asked once; None if it has nothing, or does not answer."""
+        """Return what a source has of the product, asked once; None if it has nothing, or does not answer."""
         if source.name not in self._listings:
             try:
                 self._listings[source.name] = source.listing(self.product)
@@ -153,7 +153,7 @@ class ProductFetch:
         return self._listings[source.name]
 
     def _set_down(self, source: Source, error: CdseError) -> None:
-        """Ask a source no more for this product."""
+        """Do not ask a source any more for this product."""
         with self._lock:
             if source.name not in self._down:
                 self._down[source.name] = f"does not answer as it should: {error.found}"
@@ -166,7 +166,7 @@ class ProductFetch:
             self.progress(self._done_bytes, self._total_bytes or None)
 
     def _manifests(self) -> Iterator[Mapping[str, manifest.Checksum | None]]:
-        """Each manifest that a source has, as far as it can be one: what has come before first."""
+        """Yield each valid manifest of the sources, a file that has already arrived first."""
         path, seen = self._files / manifest.NAME, set[bytes]()
         if self._journal.get(manifest.NAME):
             seen.add(path.read_bytes())
@@ -188,7 +188,7 @@ class ProductFetch:
             yield self._listed_in(path, source.name)
 
     def _listed_in(self, path: Path, source: str) -> dict[str, manifest.Checksum | None]:
-        """What a manifest lists; Damaged if it is none of a whole product."""
+        """Return the files that a manifest lists. Raise Damaged if it is not that of a complete product."""
         try:
             listed = manifest.checksums(path.read_bytes())
             problem = some(l1c.lacking(list(listed), listed)[0], 3)
@@ -203,7 +203,10 @@ class ProductFetch:
         return self._incomplete({manifest.NAME: some(self._troubles)})
 
     def _complete(self, primary: Source, checksums: Mapping[str, manifest.Checksum | None]) -> FetchReport:
-        """Fetch all that a manifest asks for, and publish it. Raises Incomplete, which names what is missing."""
+        """Fetch everything that a manifest lists, and rename the product into place.
+
+        Raise Incomplete naming missing files.
+        """
         listing = self._listing(primary)
         assert listing is not None
         needed, optional = _wanted(listing, checksums)
@@ -222,7 +225,7 @@ class ProductFetch:
     def _bring_all(
         self, paths: Sequence[str], checksums: Mapping[str, manifest.Checksum | None], optional: set[str]
     ) -> dict[str, CdseError]:
-        """Fetch files side by side; gives those that could not be had, and why: NotThere if no source has one."""
+        """Fetch files in parallel; return the errors of those that failed: NotThere if no source has the file."""
         lacking: dict[str, CdseError] = {}
 
         def one(path: str) -> None:
@@ -243,7 +246,7 @@ class ProductFetch:
         return lacking
 
     def _bring(self, path: str, checksum: manifest.Checksum | None, is_optional: bool) -> None:
-        """Have a file, from the first source that has it whole. Raises Incomplete, NotThere, NoRoomError, Stopped."""
+        """Fetch a file from the first source that has it intact. Raise Incomplete, NotThere, NoRoomError or Stopped."""
         known = self._journal.get(path)
         if known and (checksum is None or known.digest == ":".join(checksum)):
             self._received(known.length_bytes)
@@ -277,7 +280,7 @@ class ProductFetch:
     def _from(
         self, source: Source, path: str, expected: Expected, check: Callable[[], object] = lambda: None
     ) -> Brought:
-        """A file from one source, tried as often as that helps; `check` raises Damaged if it is none of its kind."""
+        """Fetch a file from one source, as many times as that can help."""
         file = self._at(source, path)
 
         def once() -> Brought:
@@ -291,7 +294,7 @@ class ProductFetch:
         return brought
 
     def _at(self, source: Source, path: str) -> SourceFile:
-        """The file at a source; NotThere if it has listed all its files, without this one."""
+        """Return the file at a source. Raise NotThere if its complete listing does not have the file."""
         listing = self._listings.get(source.name)
         if listing and path in listing.files:
             return listing.files[path]
@@ -300,7 +303,7 @@ class ProductFetch:
         return source.file(self.product, path)
 
     def _note(self, source: Source, path: str, error: CdseError, *, quietly: bool = False) -> None:
-        """Remember what is wrong at a source; one that fails with file after file is asked no more."""
+        """Note what is wrong at a source; one that fails for file after file is not asked any more."""
         if isinstance(error, NotThere) and quietly:
             return
         with self._lock:
@@ -342,7 +345,7 @@ class ProductFetch:
     def _publish(
         self, primary: Source, checksums: Mapping[str, manifest.Checksum | None], wanted: set[str]
     ) -> FetchReport:
-        """Give the folder its final name; what it should not have is removed before."""
+        """Rename the folder into place, after removing files that do not belong to it."""
         for path in [path for path in self._files.rglob("*") if path.is_file()]:
             if path.relative_to(self._files).as_posix() not in {*wanted, manifest.NAME}:
                 path.unlink()
@@ -366,7 +369,7 @@ class ProductFetch:
 
 
 def _wanted(listing: Listing, checksums: Mapping[str, manifest.Checksum | None]) -> tuple[list[str], list[str]]:
-    """The files that a product needs, and those only to be looked at that its source has; the largest first."""
+    """Return the files that a product needs, and unneeded ones that its source has; the largest first."""
 
     def by_length(paths: set[str]) -> list[str]:
         known = listing.files
@@ -378,6 +381,6 @@ def _wanted(listing: Listing, checksums: Mapping[str, manifest.Checksum | None])
 
 
 def _length(listing: Listing, paths: Sequence[str]) -> int:
-    """How many bytes are to come; 0 if the source does not say."""
+    """Return the bytes to fetch; 0 if the source does not state them."""
     lengths = [listing.files[path].length_bytes for path in paths if path in listing.files]
     return 0 if None in lengths else sum(length or 0 for length in lengths)

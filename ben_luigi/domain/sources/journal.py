@@ -1,4 +1,4 @@
-"""What has come of a product so far, and how it was proven: kept over processes, so that nothing is proven twice."""
+"""Record which files of a product have arrived, and how they were proven, so that none is proven twice.
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHUNK_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Brought:
-    """A file that is there: where it came from, how it was proven, and by which hash (`md5:<hexadecimal>`)."""
+    """A file that has arrived: its source, how it was proven, and by which hash (`md5:<hexadecimal>`)."""
 
     path: str
     source: str
@@ -27,7 +27,7 @@ class Brought:
 
 
 class Journal:
-    """A line of JSON per file, appended when the file has its final name and is on disk.
+    """One line of JSON per file, appended when the file has its final name and is on disk.
 
     A line counts while the file has the length and time that it states. Threads may share a journal.
     """
@@ -36,11 +36,11 @@ class Journal:
         self._path, self._files, self._lock = folder / NAME, files, threading.Lock()
         self._known = {one.path: one for one in self._read()}
         with self._path.open("ab") as file:
-            if file.tell() and not self._path.read_bytes().endswith(b"\n"):  # a line that a kill has cut
+            if file.tell() and not self._path.read_bytes().endswith(b"\n"):  # a line cut by a killed process
                 file.write(b"\n")
 
     def get(self, path: str) -> Brought | None:
-        """What is known of a file that is there."""
+        """Return what is recorded of an existing file."""
         one = self._known.get(path)
         if one is None:
             return None
@@ -51,7 +51,7 @@ class Journal:
         return one if (found.st_size, found.st_mtime_ns) == (one.length_bytes, one.mtime_ns) else None
 
     def add(self, brought: Brought) -> None:
-        """Note a file."""
+        """Record a file."""
         line = json.dumps(asdict(brought), sort_keys=True) + "\n"
         with self._lock, self._path.open("ab") as file:
             file.write(line.encode())
@@ -64,7 +64,7 @@ class Journal:
             os.utime(self._files / known.path, ns=(known.mtime_ns, known.mtime_ns))
 
     def verify(self) -> None:
-        """Hold each file against its hash, and forget those that are not what they were."""
+        """Compare each file with its hash, and forget those that have changed."""
         for path, one in [*self._known.items()]:
             algorithm, _, value = one.digest.partition(":")
             found = new_hash(algorithm)

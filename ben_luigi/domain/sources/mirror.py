@@ -1,4 +1,4 @@
-"""A mirror of one's own: a web server or bucket with products as folders, at addresses that a template tells."""
+"""Read products from a mirror: a web server or bucket with products as folders, at addresses given by a template."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _WEATHER = "AUX_DATA/AUX_ECMWFT"
 
 @dataclass(frozen=True)
 class Mirror:
-    """Products at `template`, as `https://host/tiles/{zone}/{band}/{square}/{name}`; it raises CdseError.
+    """Products at `template`, such as `https://host/tiles/{zone}/{band}/{square}/{name}`. Methods raise CdseError.
 
-    It cannot list its files: they are those that the product's manifest names, and the weather.
+    A mirror cannot list its files: they are those that the product's manifest names, and the weather forecasts.
     """
 
     client: Client
@@ -37,7 +37,7 @@ class Mirror:
         return f"mirror {urlsplit(self.template).hostname}"
 
     def listing(self, product: ProductName) -> Listing | None:
-        """The files of the product's manifest; None if the mirror has none."""
+        """Return the files in the product's manifest; None if the mirror has none."""
         file = self.file(product, manifest.NAME)
 
         def once() -> dict[str, manifest.Checksum | None]:
@@ -57,9 +57,9 @@ class Mirror:
         return Listing(files, is_whole=False, guessed=frozenset(guessed))
 
     def file(self, product: ProductName, path: str) -> SourceFile:
-        """Where a file is, if it is there."""
+        """Return the address that a file would have."""
         return SourceFile(path, below(place(self.template, product), path))
 
     def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """The answer to a request for a file."""
+        """Request a file."""
         return self.client.open("GET", url, headers=headers)

@@ -1,11 +1,11 @@
-"""How a file of a product is proven to be the one that ESA made: a ladder, whose rungs have names.
+"""Prove that a file of a product is the one that ESA made, by a ladder of rungs with names.
 
     manifest      its checksum in the product's own `manifest.safe`
     trace         its BLAKE3 in CDSE's trace of the product
-    object store  the hash that the bucket states: it came as it lies there
-    unproven      nothing is known to compare it with
+    object store  the hash that the bucket states: the transfer was correct
+    unproven      nothing to compare it with
 
-The manifest decides: what contradicts it is damaged, whatever an object store says.
+The manifest decides: a file that contradicts it is damaged, whatever an object store states.
 """
 
 from __future__ import annotations
@@ -36,12 +36,9 @@ def _crc32c_table() -> list[int]:
 
 
 class Crc32c:
-    """CRC-32C: slow, but only small files have no MD5, and no package for it is needed.
+    """CRC-32C without a package of its own: slow, but only small files have no MD5.
 
-    >>> crc = Crc32c()
-    >>> crc.update(b"123456789")
-    >>> crc.hexdigest()
-    'e3069283'
+    >>> crc = Crc32c() >>> crc.update(b"123456789") >>> crc.hexdigest() 'e3069283'
     """
 
     _TABLE = _crc32c_table()
@@ -50,19 +47,19 @@ class Crc32c:
         self._crc = 0xFFFFFFFF
 
     def update(self, data: bytes, /) -> None:
-        """Take in the next bytes."""
+        """Take the next bytes."""
         crc, table = self._crc, self._TABLE
         for byte in data:
             crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
         self._crc = crc
 
     def hexdigest(self) -> str:
-        """The checksum of what was taken in, hexadecimal."""
+        """Return the checksum of all bytes, hexadecimal."""
         return f"{self._crc ^ 0xFFFFFFFF:08x}"
 
 
 def new_hash(algorithm: str) -> Any:
-    """A hash to be updated: by hashlib, BLAKE3 or CRC-32C."""
+    """Return a new hash of hashlib, BLAKE3 or CRC-32C."""
     if algorithm == "crc32c":
         return Crc32c()
     if algorithm == "blake3":
@@ -72,7 +69,7 @@ def new_hash(algorithm: str) -> Any:
 
 @dataclass(frozen=True)
 class Expected:
-    """What is known of a file's content: its hash by the manifest, by the trace and by the object store.
+    """What is known about a file's content: its hash by the manifest, by the trace and by the object store.
 
     Each is a pair of algorithm and hexadecimal value, or None.
     """
@@ -83,11 +80,11 @@ class Expected:
 
     @property
     def rungs(self) -> list[tuple[str, str, str]]:
-        """What to compare, the highest rung first: its name, algorithm and value."""
+        """Return what to compare, the highest rung first: its name, algorithm and value."""
         found = [(MANIFEST, *self.manifest)] if self.manifest else []
         found += [(TRACE, *self.trace)] if self.trace else []
         stated = self.stated or {}
-        # MD5 is quick; CRC-32C counts only where there is nothing else, since it is a check against accidents alone.
+        # CRC-32C counts only where there is no MD5, since it protects against accidents only, and is slower here.
         algorithm = "md5" if "md5" in stated else "crc32c" if "crc32c" in stated and not found else ""
         return [*found, *([(OBJECT_STORE, algorithm, stated[algorithm])] if algorithm else [])]
 
@@ -101,18 +98,20 @@ class Check:
         self._hashes: dict[str, _Hash] = {algorithm: new_hash(algorithm) for algorithm in algorithms or ("md5",)}
 
     def update(self, chunk: bytes) -> None:
-        """Take in the next bytes."""
+        """Take the next bytes."""
         for each in self._hashes.values():
             each.update(chunk)
 
     @property
     def digest(self) -> str:
-        """The hash that tells the content, as `md5:<hexadecimal>`: that of the highest rung, or else its MD5."""
+        """Return the hash that identifies the content, as `md5:<hexadecimal>`: that of the highest rung, or else its
+        MD5.
+        """
         algorithm = next(iter(self._hashes))
         return f"{algorithm}:{self._hashes[algorithm].hexdigest()}"
 
     def result(self) -> Result:
-        """What is proven."""
+        """Return what is proven."""
         found = {algorithm: each.hexdigest() for algorithm, each in self._hashes.items()}
         fits = {rung: found[algorithm] == value for rung, algorithm, value in self._rungs}
         if not self._rungs:
@@ -125,10 +124,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """The rung that decides, the hash found, and what is wrong with it, if anything is.
+    """The rung that decides, the hash found, and what is wrong, if anything is.
 
-    `contradicted_by` are other rungs that say something else. `lies_so`: it is damaged in the object store already, so
-    fetching it again from there is of no use.
+    `contradicted_by` are other rungs that disagree. `lies_so` means that the file is already damaged in the object
+    store, so that fetching it again from there is useless.
     """
 
     rung: str
@@ -139,6 +138,6 @@ class Result:
 
 
 def summary(rungs: Iterable[str]) -> dict[str, int]:
-    """How many files each rung has proven, the highest first."""
+    """Return how many files each rung has proven, the highest first."""
     listed = list(rungs)
     return {rung: count for rung in (MANIFEST, TRACE, OBJECT_STORE, UNPROVEN) if (count := listed.count(rung))}

@@ -1,7 +1,7 @@
-"""Where products can be had: what all sources have in common, and how a file is asked for at any of them.
+"""What all sources of products share, and how a file is requested from any of them.
 
-A product is a folder, of which files are fetched one by one. A source says whether it has a product, which files of
-what size and hash, and opens one of them, from any byte on. Another source is one more class of this kind.
+A product is a folder whose files are fetched one by one. A source tells whether it has a product, and which files of
+what size and hash; it opens a file from any byte on. Another source is one more class of this kind.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _GONE = (requests.codes.not_found, requests.codes.gone)
 
 
 class NotThere(PermanentError):
-    """A file that a source does not have."""
+    """A source does not have the file."""
 
 
 class Changed(TransientError):
-    """A file that has become another one since it was fetched in part."""
+    """A file has changed at its source since it was fetched in part."""
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of a product at a source, as far as the source says something of it without sending it.
+    """A file of a product at a source, as far as the source describes it without sending it.
 
     `path` is relative to the `.SAFE`. `hashes` are hexadecimal, by algorithm: md5 or crc32c.
     """
@@ -52,8 +52,8 @@ class SourceFile:
 class Listing:
     """The files of a product at a source, by path.
 
-    Of a source that cannot list, those that are known without: then others may be there, too, and `is_whole` is false.
-    `guessed` are paths of files that products have without naming them anywhere.
+    A source that cannot list its files gives the known ones: then there may be others, and `is_whole` is false.
+    `guessed` are paths of files that products have without listing them anywhere.
     """
 
     files: Mapping[str, SourceFile]
@@ -62,44 +62,44 @@ class Listing:
 
 
 class Source(Protocol):
-    """Somewhere products can be had. All methods raise CdseError."""
+    """A place that has products. All methods raise CdseError."""
 
     @property
     def name(self) -> str:
-        """What it is called in `[sources] order`, and in reports."""
+        """Its name in `[sources] order`, and in reports."""
 
     @property
     def client(self) -> Client:
-        """The session that it is asked with."""
+        """The session for requests to it."""
 
     @property
     def connections(self) -> int:
-        """How many files of it may be fetched at once."""
+        """How many of its files may be fetched at once."""
 
     def listing(self, product: ProductName) -> Listing | None:
-        """The files of a product; None if the source does not have it."""
+        """Return the files of a product; None if the source does not have it."""
 
     def file(self, product: ProductName, path: str) -> SourceFile:
-        """Where a file is, if it is there."""
+        """Return the address that a file would have."""
 
     def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """The answer to a request for a file, whatever it is."""
+        """Request a file, and return any answer."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """One server: what it redirects to elsewhere is not followed."""
+    """One server; redirects to other servers are not followed."""
 
     url: str
 
     @property
     def allowed(self) -> str:
-        """Which addresses may be asked, in words."""
+        """Return in words which addresses may be requested."""
         parts = urlsplit(self.url)
         return f"an address at {parts.scheme}://{parts.hostname}"
 
     def allows(self, url: str) -> bool:
-        """Whether `url` has scheme, host and port of this one."""
+        """Return whether `url` has scheme, host and port of this server."""
         try:
             one, other = urlsplit(self.url), urlsplit(url)
             return (one.scheme, one.hostname, one.port) == (other.scheme, other.hostname, other.port)
@@ -109,9 +109,9 @@ class Origin:
 
 @dataclass
 class Opened:
-    """A file as it comes: from byte `start` on, of `total_bytes` in all (None: unknown).
+    """An opened file: from byte `start` on, of `total_bytes` in all (None: unknown).
 
-    `version` is its strong entity tag, "" if there is none; `hashes` are the object store's own.
+    `version` is its strong entity tag, or ""; `hashes` are those that the object store states.
     """
 
     response: requests.Response
@@ -123,9 +123,9 @@ class Opened:
 
 
 def opened(source: Source, file: SourceFile, start: int = 0, version: str = "") -> Opened:
-    """Ask for a file from byte `start` on, as long as its version is `version`; the whole of it if that is refused.
+    """Request a file from byte `start` on, if its version is still `version`; the whole file if a range is refused.
 
-    Raises NotThere, Changed, and other kinds of CdseError.
+    Raise NotThere, Changed, or another CdseError.
     """
     subject = f"GET {plain(file.url)}"
     headers = {"Range": f"bytes={start}-", "If-Match": version} if start else {}
@@ -160,7 +160,7 @@ def _begun(source: Source, file: SourceFile, response: requests.Response, start:
 
 
 def _total_bytes(file: SourceFile, response: requests.Response, start: int) -> int | None:
-    """Length of the whole file, as the answer says it; Changed if it goes on with another one than was asked for."""
+    """Return the length of the whole file by the answer. Raise Changed if the answer continues another file."""
     stated = response.headers.get("Content-Length", "")
     if not start:
         return int(stated) if _LENGTH.fullmatch(stated) else None
@@ -173,10 +173,10 @@ def _total_bytes(file: SourceFile, response: requests.Response, start: int) -> i
 
 
 def object_hashes(header: str) -> dict[str, str]:
-    """What a header `x-goog-hash` says: hexadecimal hashes by algorithm; composite objects have no md5.
+    """Parse a header `x-goog-hash` into hexadecimal hashes by algorithm; composite objects have no md5.
 
-    >>> object_hashes("crc32c=yZRlqg==,md5=XrY7u+Ae7tCTyyK7j1rNww==")
-    {'crc32c': 'c99465aa', 'md5': '5eb63bbbe01eeed093cb22bb8f5acdc3'}
+    >>> object_hashes("crc32c=yZRlqg==,md5=XrY7u+Ae7tCTyyK7j1rNww==") {'crc32c': 'c99465aa', 'md5':
+    '5eb63bbbe01eeed093cb22bb8f5acdc3'}
     """
     found = {}
     for entry in header.split(","):
@@ -191,7 +191,7 @@ def object_hashes(header: str) -> dict[str, str]:
 
 
 def is_path(text: str) -> bool:
-    """Whether a text from a listing is the path of a file inside a product's folder."""
+    """Return whether a text in a listing is a path inside a product's folder."""
     parts = text.split("/")
     return text.isprintable() and "\\" not in text and not any(part in ("", ".", "..") for part in parts)
 
@@ -205,5 +205,5 @@ def place(template: str, product: ProductName) -> str:
 
 
 def below(folder_url: str, path: str) -> str:
-    """The URL of a file, given that of its product's folder."""
+    """Return the URL of a file, given that of its product's folder."""
     return f"{folder_url}/{quote(path)}"

@@ -1,7 +1,7 @@
-"""One file from one source: streamed to a partial file, resumed by Range with If-Match, proven, renamed.
+"""Fetch one file from one source: streamed to a partial file, resumed by Range with If-Match, proven, renamed.
 
-A partial file is gone on with only if the source says that the file is still the same: by its entity tag, which is kept
-beside the partial file. Where there is none, the file is fetched from its beginning.
+A partial file is continued only if the source confirms that the file is unchanged, by its entity tag, which is kept
+beside the partial file (RFC 9110, 13.1.1 and 14.2). Without a tag, the file is fetched from its beginning.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ class Stopped(Exception):
 
 
 class Damaged(TransientError):
-    """A file that came other than it is: fetched again, it may be in order."""
+    """A file arrived damaged; fetched again, it may be correct."""
 
 
 class DamagedThere(PermanentError):
-    """A file that is damaged at its source, however often it is fetched."""
+    """A file is damaged at its source, however often it is fetched."""
 
 
 class Throttle:
-    """Lets bytes pass at `rate_bytes_s` at most, counted over all threads that share it; None: no limit."""
+    """Let at most `rate_bytes_s` pass, counted over all threads that share this object; None means no limit."""
 
     def __init__(self, rate_bytes_s: float | None) -> None:
         self._rate_bytes_s, self._lock, self._free_at_s = rate_bytes_s, threading.Lock(), 0.0
 
     def __call__(self, number: int) -> None:
-        """Wait until `number` bytes more may pass."""
+        """Wait until `number` more bytes may pass."""
         if not self._rate_bytes_s:
             return
         with self._lock:
@@ -61,9 +61,9 @@ class Throttle:
 
 @dataclass
 class Transfer:
-    """Brings files into the folder `files`, with partial files in the folder `partials`, by any number of threads.
+    """Fetch files to the folder `files`, with partial files in the folder `partials`, in any number of threads.
 
-    `received` is called with the bytes that have come, negative for those thrown away.
+    `received` is called with the bytes that have arrived, negative for those discarded.
     """
 
     files: Path
@@ -76,15 +76,15 @@ class Transfer:
     _refused: set[tuple[str, str, str]] = field(default_factory=set, init=False)
 
     def stop(self) -> None:
-        """Have all threads end soon, those too that wait for a server."""
+        """Make all threads end soon, also those that wait for a server."""
         self._stop.set()
         with self._lock:
             for response in self._open:
-                with suppress(Exception):  # what cannot be ended by force ends by its timeout
+                with suppress(Exception):  # a connection that cannot be closed ends by its timeout
                     response.raw.shutdown()
 
     def once(self, source: Source, file: SourceFile, expected: Expected) -> Brought:
-        """Fetch a file, or go on with its partial. Raises CdseError, or Stopped."""
+        """Fetch a file, or continue its partial file. Raise CdseError or Stopped."""
         if self._stop.is_set():
             raise Stopped
         self.partials.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ class Transfer:
         version = tag.read_text(encoding="utf-8") if tag.exists() else ""
         have = partial.seek(0, os.SEEK_END)
         try:
-            # With the last byte once more, so that a partial file that is all of it can be gone on with, too.
+            # Request the last byte again, so that a complete partial file gets a valid range too.
             answer = opened(source, file, max(0, have - 1) if version else 0, version)
         except Changed:
             partial.truncate(0)
@@ -127,7 +127,7 @@ class Transfer:
 
     @contextmanager
     def _counted(self) -> Iterator[Callable[[int], None]]:
-        """What tells of bytes that have come; those of a try that fails are taken back."""
+        """Yield a function that counts received bytes; those of a failed attempt are subtracted."""
         total = 0
 
         def count(number: int) -> None:
@@ -153,7 +153,7 @@ class Transfer:
                 self._open.discard(response)
 
     def _receive(self, answer: Opened, partial: IO[bytes], check: Check, count: Callable[[int], None]) -> int:
-        """Write the body to the partial file, with all of that hashed in passing; gives the length of the whole."""
+        """Write the body to the partial file, hashing all of that in passing; return the length of the whole file."""
         partial.seek(0)
         for chunk in partial_file.read(partial, answer.start):
             check.update(chunk)
@@ -176,7 +176,7 @@ class Transfer:
         return done
 
     def _publish(self, source: Source, file: SourceFile, partial: IO[bytes], result: Result) -> Brought:
-        """Give a partial file that is proven its final name; what is damaged goes, the second time for good."""
+        """Rename a proven partial file to its target; remove a damaged one, and give up on it the second time."""
         path = self._partial_of(source, file)
         if result.problem:
             partial.truncate(0)
@@ -195,7 +195,10 @@ class Transfer:
 
 
 def _without_disguise(path: str, partial: IO[bytes], result: Result) -> Result:
-    """The result, for a file that nothing is known of: a page of HTML or XML is damaged where it is no such file."""
+    """Return the result for a file of which nothing is known.
+
+    An HTML or XML page in place of another file is damaged.
+    """
     partial.seek(0)
     is_page = partial.read(_HEAD_BYTES).lstrip().startswith(b"<")
     if result.rung != UNPROVEN or not is_page or path.endswith(_PAGES):

@@ -1,1 +1,1 @@
-"""What is made of a tile: patches cut from its bands, reference maps burnt on it, labels counted on these."""
+"""Process a tile: cut patches from its bands, burn reference maps on it, count labels on these."""

@@ -1,10 +1,10 @@
-"""CORINE Land Cover polygons, read for one tile.
+"""Read the CORINE Land Cover polygons of one tile.
 
-The file is a GeoPackage with one layer in EPSG:3035, polygons or multipolygons, with the columns ID and Code_18 (names
-in any case). It is looked through once, whole: the box of each polygon is taken from the polygon itself, and by these
-boxes those near a tile are found, so that the time to read does not grow with what lies outside. Whatever a reference
-map could not be burnt from is an error then, wherever it lies. What is invalid but says what it means, as a bow-tie
-does, is read as `ogr2ogr -makevalid` would mend it.
+The file is a GeoPackage with one layer in EPSG:3035, of polygons or multipolygons, with the columns ID and Code_18
+(names in any case). It is scanned once as a whole: the bounding box of each polygon is computed from the polygon, and
+the boxes select those near a tile, so the time per tile does not depend on the rest of Europe. Anything from which a
+reference map cannot be burnt is an error in this scan, wherever it lies. Invalid polygons with a clear meaning, such as
+bow-ties, are read as `ogr2ogr -makevalid` would repair them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
 
 CLC_EPSG = EQUAL_AREA
 CODES = frozenset((*CLC_CODES, 990, 995, NO_CLC))
-"""What Code_18 may say: the 44 classes, and CLC's own codes for land, water and ground that is not classified."""
+"""Allowed values of Code_18: the 44 classes, and CLC's own codes for unclassified land, water and ground."""
 
 _log = logging.getLogger(__name__)
 _REMEDY = "give the CLC 2018 GeoPackage (U2018_CLC2018_V2020_20u1.gpkg) as [inputs] clc_gpkg"
@@ -54,7 +54,7 @@ class Polygons:
 
 
 class _Part(NamedTuple):
-    """Of rows that were read, numbers and boxes of those with a polygon, and by number what none can be made of."""
+    """A batch of rows: numbers and boxes of those with a polygon, and the faults of others by number."""
 
     rows: np.ndarray
     boxes: np.ndarray
@@ -63,29 +63,33 @@ class _Part(NamedTuple):
 
 @dataclass(frozen=True)
 class _Layer:
-    """The layer, and of each row with a polygon its number and box (west, south, east, north in EPSG:3035)."""
+    """The layer, and for each row with a polygon its number and box (west, south, east, north in EPSG:3035)."""
 
     declared: Declared
     rows: np.ndarray
     boxes: np.ndarray
 
     def near(self, square: Square) -> np.ndarray:
-        """The rows, ascending, whose polygons may reach into a tile's square."""
+        """Return the rows, ascending, whose polygons may reach into a tile's square."""
         west, south, east, north = _bounds_in_clc(square)
         of = self.boxes.T
         return np.asarray(self.rows[(of[0] <= east) & (of[2] >= west) & (of[1] <= north) & (of[3] >= south)])
 
 
 def check_layer(path: Path) -> None:
-    """BadInput unless maps can be made from the file; looks at every polygon: 10 s for all of Europe.
+    """Raise BadInput unless maps can be made from the file, naming layer, feature and remedy.
 
-    It names layer, feature and what to do. Once looked at, the file is believed in this process until it changes.
+    Every polygon is checked, which takes 10 s for all of Europe. The result is cached in this process until the file
+    changes.
     """
     _look_through(path)
 
 
 def read_polygons(path: Path, square: Square) -> Polygons:
-    """Read the polygons that may reach into a tile's square, reprojected vertex by vertex to its CRS."""
+    """Read the polygons that may reach into a tile's square, reprojected vertex by vertex to its CRS.
+
+    Edges stay straight between the reprojected vertices, without densifying, as in the published dataset.
+    """
     layer = _look_through(path)
     with geopackage.opened(path, _REMEDY) as database:
         select = f"{_select(layer.declared)} WHERE {layer.declared.rowid} = ?"
@@ -124,7 +128,10 @@ def _look_through(path: Path) -> _Layer:
 
 
 def _in_order(cursor: sqlite3.Cursor, layer: Declared, path: Path) -> Iterator[list[_Row]]:
-    """The rows, some at once; BadInput if they do not ascend, as rows do unless the pages of a table are mixed up."""
+    """Yield the rows in batches.
+
+    Raise BadInput if they do not ascend, which happens only if pages of a table are mixed up.
+    """
     last = None
     while rows := cursor.fetchmany(_AT_ONCE):
         numbers = [row[0] for row in rows]
@@ -140,7 +147,7 @@ def _in_order(cursor: sqlite3.Cursor, layer: Declared, path: Path) -> Iterator[l
 
 
 def _layer(database: sqlite3.Connection, path: Path) -> Declared:
-    """The one layer that is CORINE's by its CRS and columns."""
+    """Return the one layer whose CRS and columns are CORINE's."""
     declared = geopackage.layers(database, path, _REMEDY)
     fitting = [one for one in declared if {"id", "code_18"} <= set(one.columns) and one.epsg == CLC_EPSG]
     if len(fitting) == 1 and fitting[0].is_table:
@@ -158,7 +165,7 @@ def _layer(database: sqlite3.Connection, path: Path) -> Declared:
 
 
 def _refit(path: Path, declared: Sequence[Declared]) -> str:
-    """How to make CORINE's layer of one that has everything but its CRS, or the names of its columns."""
+    """Return how to make CORINE's layer of one that lacks only its CRS or the names of its columns."""
     complete = [one for one in declared if {"id", "code_18"} <= set(one.columns)]
     if complete:
         return f"reproject it: {_ogr2ogr(path, complete[0].table, '-t_srs EPSG:3035')}"
@@ -170,7 +177,7 @@ def _refit(path: Path, declared: Sequence[Declared]) -> str:
 
 
 def _ogr2ogr(path: Path, table: str, options: str = "") -> str:
-    """The command that makes another file of a layer, which is then given as `[inputs] clc_gpkg`."""
+    """Return the command that writes a layer to another file, to be given as `[inputs] clc_gpkg`."""
     return " ".join(
         filter(None, ["ogr2ogr", options, "mended.gpkg", shlex.quote(str(path)), table and shlex.quote(table)])
     )
@@ -189,7 +196,7 @@ def _part(rows: Sequence[_Row], layer: Declared) -> _Part:
 
 
 def _checked(rows: Sequence[_Row], layer: Declared) -> tuple[np.ndarray, dict[int, str]]:
-    """The polygons of rows, None where there is none; and by number of the row what no map can be burnt from."""
+    """Return the polygons of rows, None where there is none; and the faults of others, by number of the row."""
     geometries, faults = geopackage.polygons([row[3] for row in rows])
     unknown = {code for code in {row[2] for row in rows} if _code(code) not in CODES}
     if unknown or any(row[1] is None for row in rows):
@@ -203,7 +210,7 @@ def _checked(rows: Sequence[_Row], layer: Declared) -> tuple[np.ndarray, dict[in
 
 
 def _code(value: object) -> int | None:
-    """A code as a number, in whatever form the column has it; None if it is none."""
+    """Return a code as a number, whatever type the column has; None if it is not one."""
     try:
         number = float(str(value))
     except ValueError:
@@ -212,7 +219,7 @@ def _code(value: object) -> int | None:
 
 
 def _refused(path: Path, layer: Declared, faults: dict[int, str]) -> BadInput:
-    """The error about features that no map can be burnt from: all that are as the first is."""
+    """Return the error about unusable features, naming all that have the same fault as the first."""
     what = next(iter(faults.values()))
     alike = [number for number, fault in faults.items() if fault == what]
     if what == CURVED:
@@ -230,7 +237,7 @@ def _refused(path: Path, layer: Declared, faults: dict[int, str]) -> BadInput:
 
 
 def _check_place(layer: _Layer, path: Path) -> None:
-    """BadInput if the polygons are not where the ten countries are, or would be with x and y exchanged."""
+    """Raise BadInput if the polygons do not lie in the ten countries, or would do so with x and y exchanged."""
     to_clc = Transformer.from_crs(LONGITUDE_LATITUDE, CLC_EPSG, always_xy=True)
     places = np.array([to_clc.transform_bounds(*box) for box in BOXES.values()])
     as_given, exchanged = _meeting(layer.boxes, places), _meeting(layer.boxes[:, [1, 0, 3, 2]], places)
@@ -253,7 +260,7 @@ def _check_place(layer: _Layer, path: Path) -> None:
 
 
 def _meeting(boxes: np.ndarray, places: np.ndarray) -> int:
-    """How many boxes meet some place; both (box, edge): west, south, east, north."""
+    """Return how many boxes intersect some place; both are (box, edge): west, south, east, north."""
     meets = np.zeros(len(boxes), dtype=bool)
     for west, south, east, north in places:
         meets |= (boxes[:, 0] <= east) & (boxes[:, 2] >= west) & (boxes[:, 1] <= north) & (boxes[:, 3] >= south)
@@ -261,7 +268,7 @@ def _meeting(boxes: np.ndarray, places: np.ndarray) -> int:
 
 
 def _valid(polygons: np.ndarray) -> np.ndarray:
-    """Polygons, those that are not valid mended: GDAL would burn a hole where parts of a multipolygon overlap."""
+    """Repair invalid polygons: GDAL would burn a hole where parts of a multipolygon overlap."""
     wrong = np.flatnonzero(~shapely.is_valid(polygons))
     for place in wrong.tolist():
         parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(polygons[place])))
@@ -274,5 +281,5 @@ def _valid(polygons: np.ndarray) -> np.ndarray:
 def _bounds_in_clc(square: Square) -> tuple[float, float, float, float]:
     to_clc = Transformer.from_crs(square.epsg, CLC_EPSG, always_xy=True)
     west, south, east, north = to_clc.transform_bounds(*square.bounds, densify_pts=101)
-    margin_m = 1000.0  # far more than the bend of an edge between two of its points
+    margin_m = 1000.0  # far more than an edge bends between two of its points
     return west - margin_m, south - margin_m, east + margin_m, north + margin_m

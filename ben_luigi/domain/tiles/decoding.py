@@ -1,10 +1,11 @@
-"""The pixels of a product's patches: the twelve bands decoded once, one column of the patch grid after the other.
+"""Decode the twelve bands of a product once, one column of the patch grid after the other.
 
-Columns from west to east are the order of the archive. Of each band only those JPEG 2000 blocks are decoded that hold a
-wanted patch, and GDAL's block cache keeps them until the neighbouring column has had its share.
+Columns from west to east are the order of the archive. In each band, only the JPEG 2000 blocks that hold a wanted patch
+are decoded, and GDAL's block cache keeps them until the neighbouring column has been read.
 
-Threads share the work band by band, and each asks GDAL for one thread only: with more, GDAL 3.10 leaves out blocks that
-it cannot decode and reports no error, so that a truncated band would come out as zeros. `docs/decoding.md` has figures.
+Threads share the work band by band, and each lets GDAL use one thread only: with more, GDAL 3.10 leaves out blocks that
+it cannot decode without reporting an error, so that a truncated band would come out as zeros. `docs/decoding.md` has
+figures.
 """
 
 from __future__ import annotations
@@ -33,30 +34,31 @@ _COSTLY_FIRST = sorted(BANDS, key=RESOLUTION_M.__getitem__)
 
 @dataclass(frozen=True)
 class Column:
-    """Patches of one column `x` of the grid at `rows`; `pixels` has an array (patch, row, col), uint16, a band."""
+    """Patches of one column `x` of the grid at `rows`; `pixels` has one array (patch, row, col), uint16, per band."""
 
     x: int
     rows: np.ndarray
     pixels: dict[str, np.ndarray]
 
     def valid(self) -> np.ndarray:
-        """Whether no pixel of any band is 0, a bool a patch."""
+        """Return one bool per patch: whether no pixel of any band is 0."""
         valid = np.ones(len(self.rows), dtype=bool)
         for pixels in self.pixels.values():
             valid &= pixels.min(axis=(1, 2)) > 0
         return valid
 
     def only(self, chosen: np.ndarray) -> Column:
-        """The column with the chosen patches, a bool each."""
+        """Return the column reduced to the chosen patches, one bool per patch."""
         if chosen.all():
             return self
         return Column(self.x, self.rows[chosen], {band: pixels[chosen] for band, pixels in self.pixels.items()})
 
 
 def decode(product: Product, x: np.ndarray, y: np.ndarray, threads: int = 1) -> Iterator[Column]:
-    """Decode the patches at (x, y), ascending, by columns, with `threads` threads; the next column is begun meanwhile.
+    """Decode the patches at (x, y), ascending, and yield them column by column; the next column is decoded meanwhile.
 
-    BadProduct names a band that is damaged, be it in a part that is not wanted.
+    Raise BadProduct naming a damaged band, even if the damage lies in a part that is not wanted. Memory: two columns
+    and GDAL's block cache.
     """
     with ExitStack() as stack:
         bands = {band: stack.enter_context(_Band(product, band)) for band in _COSTLY_FIRST}
@@ -79,7 +81,7 @@ def _finished(x: int, rows: np.ndarray, pixels: dict[str, Future[np.ndarray]]) -
 
 
 class _Band(ExitStack):
-    """One band, opened when it is first read; threads take turns."""
+    """One band, opened when it is first read; one thread at a time reads it."""
 
     def __init__(self, product: Product, band: str) -> None:
         super().__init__()
@@ -90,7 +92,7 @@ class _Band(ExitStack):
         self._turn = Lock()
 
     def read(self, column: int, rows: np.ndarray) -> np.ndarray:
-        """Pixels of the patches at (column, rows): (patch, row, col), uint16."""
+        """Return the pixels of the patches at (column, rows): (patch, row, col), uint16."""
         side_px = self._side_px
         strip = np.empty((len(rows), side_px, side_px), dtype="uint16")
         try:
@@ -112,7 +114,7 @@ class _Band(ExitStack):
 
 
 def spans(rows: np.ndarray, side_px: int, block_px: int) -> Iterator[tuple[int, int]]:
-    """First and last index of the runs of `rows` between which no row of blocks lies that would be decoded in vain."""
+    """Yield first and last index of runs of `rows`, split where a row of blocks would be decoded in vain."""
     first_block, last_block = rows * side_px // block_px, ((rows + 1) * side_px - 1) // block_px
     ends = [*np.flatnonzero(first_block[1:] > last_block[:-1] + 1).tolist(), len(rows) - 1]
     start = 0

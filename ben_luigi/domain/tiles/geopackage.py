@@ -1,7 +1,7 @@
-"""GeoPackages (OGC 12-128r18) as other people make them: SQLite databases of layers, read and never written.
+"""Read GeoPackages (OGC 12-128r18) of other people: SQLite databases with layers, which are never written.
 
-Only tables are read. A view need not end, and an index need not be complete: GDAL 3.6.0 left rows out of the spatial
-index of every layer above 100,000 rows.
+Only tables are read, and indexes are not used: a view may never end, and GDAL 3.6.0 left rows out of the spatial index
+of every layer with more than 100,000 rows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WAL = b"\2\2"
 
 _NOWHERE = 2**31
 _WAIT_S = 5.0
-"""How long to wait for a program that has locked the file."""
+"""Seconds to wait for a program that has locked the file."""
 
 _ENVELOPE_BYTES = (0, 32, 48, 48, 64, _NOWHERE, _NOWHERE, _NOWHERE)
 _EXTENDED = 0x20
@@ -39,9 +39,10 @@ CURVED = "a curve"
 
 @dataclass(frozen=True)
 class Declared:
-    """A layer as `gpkg_geometry_columns` tells of it; `columns` by their names in lower case.
+    """A layer as `gpkg_geometry_columns` describes it; `columns` by their names in lower case.
 
-    `rowid` is what SQLite knows a row by, `key` the column that people know it by: the feature id, mostly the same.
+    `rowid` is the name by which SQLite addresses a row, `key` the column by which people know it: the feature id, which
+    is mostly the same.
     """
 
     table: str
@@ -58,17 +59,17 @@ class Declared:
 
 
 def quoted(name: str) -> str:
-    """A name of a table or column, for SQL."""
+    """Return the name of a table or column, quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 @contextmanager
 def opened(path: Path, remedy: str) -> Iterator[sqlite3.Connection]:
-    """The database, for reading; whatever SQLite says against it is BadInput with this remedy."""
+    """Yield the database, opened for reading. Raise BadInput with this remedy for any error of SQLite."""
     file = Path(os.path.realpath(path))
     unsaved = [beside for end in ("-wal", "-journal") if _size(beside := file.with_name(file.name + end))]
     try:
-        # A WAL database without unsaved pages is whole in itself; SQLite would want to make files beside it.
+        # A WAL database without unsaved pages is complete; opened otherwise, SQLite would create files beside it.
         mode = "immutable=1" if _is_wal(path, remedy) and not unsaved else "mode=ro"
         with closing(sqlite3.connect(f"{file.as_uri()}?{mode}", _WAIT_S, uri=True)) as database:
             database.execute("PRAGMA trusted_schema = OFF")
@@ -90,7 +91,7 @@ def _size(path: Path) -> int:
 
 
 def _is_wal(path: Path, remedy: str) -> bool:
-    """Whether the file is a database in WAL mode; BadInput if it is no database."""
+    """Return whether the file is a database in WAL mode. Raise BadInput if it is not a database."""
     try:
         with open_file(path) as file:
             head = file.read(20)
@@ -103,7 +104,7 @@ def _is_wal(path: Path, remedy: str) -> bool:
 
 
 def layers(database: sqlite3.Connection, path: Path, remedy: str) -> list[Declared]:
-    """The layers that have geometries, by name."""
+    """Return the layers that have geometries, by name."""
     kinds = {
         str(name).lower(): kind == "table" and not str(sql).upper().startswith("CREATE VIRTUAL")
         for name, kind, sql in database.execute("SELECT name, type, sql FROM sqlite_master")
@@ -125,7 +126,7 @@ def layers(database: sqlite3.Connection, path: Path, remedy: str) -> list[Declar
 
 
 def _epsg(srs: object, organization: object, code: object, definition: object) -> object:
-    """EPSG code of a CRS; its number in this file, if nothing tells the code."""
+    """Return the EPSG code of a CRS; its number in this file, if the code is unknown."""
     if str(organization).upper() == "EPSG":
         return code
     try:
@@ -143,9 +144,9 @@ def _declared(database: sqlite3.Connection, table: str, geometry: str, epsg: obj
 
 
 def polygons(blobs: Sequence[object]) -> tuple[np.ndarray, dict[int, str]]:
-    """Polygons and multipolygons (x, y) of GeoPackage geometries; None where there is none, or an empty one.
+    """Return the polygons and multipolygons (x, y) of GeoPackage geometries; None where there is none, or an empty one.
 
-    And, by place, what is there instead of a polygon with finite coordinates.
+    Also return, by position, what is there instead of a polygon with finite coordinates.
     """
     wkb = _wkb(blobs)
     faults = {row: "what is no GeoPackage geometry" for row, one in enumerate(wkb) if one == b""}
@@ -153,7 +154,7 @@ def polygons(blobs: Sequence[object]) -> tuple[np.ndarray, dict[int, str]]:
     there = np.array([row for row, one in enumerate(wkb) if one is not None], dtype="int64")
     for row, what in _wrong_kinds(wkb[there]).items():
         faults[int(there[row])], wkb[there[row]] = what, None
-    with np.errstate(invalid="ignore"):  # GEOS notices infinity, and so do we
+    with np.errstate(invalid="ignore"):  # `isfinite` below reports what numpy would warn of
         found = shapely.from_wkb(wkb, on_invalid="ignore")
         finite = np.isfinite(shapely.area(found))
     for row in there[~finite[there]].tolist():
@@ -163,7 +164,7 @@ def polygons(blobs: Sequence[object]) -> tuple[np.ndarray, dict[int, str]]:
 
 
 def _wkb(blobs: Sequence[object]) -> np.ndarray:
-    """The WKB behind the header (2.1.3) of each; None where there is none, b"" where there is no such header."""
+    """Return the WKB after the header (OGC 12-128r18, 2.1.3) of each; None for NULL, b"" without such a header."""
     wkb = np.full(len(blobs), None, dtype=object)
     there = [row for row, blob in enumerate(blobs) if blob is not None]
     with_header = [blob if isinstance(blob, bytes) else b"" for blob in (blobs[row] for row in there)]
@@ -178,7 +179,10 @@ def _wkb(blobs: Sequence[object]) -> np.ndarray:
 
 
 def _wrong_kinds(wkb: np.ndarray) -> dict[int, str]:
-    """What is no polygon, by place. Of a multipolygon the first part counts: a reader could drown in nested ones."""
+    """Return what is not a polygon, by position.
+
+    Only the first part of a multipolygon is looked at, since a recursive reader could be overwhelmed by nested ones.
+    """
     size = _WKB_HEAD.itemsize
     heads = np.frombuffer(b"".join([one[:size].ljust(size, b"\0") for one in wkb]), _WKB_HEAD)
 

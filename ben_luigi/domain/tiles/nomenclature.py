@@ -1,7 +1,8 @@
-"""CORINE Land Cover codes, the classes that gather them, and the labels of a patch.
+"""Map CORINE Land Cover codes to classes, and count the labels of a patch.
 
-A label comes from the pixels of a patch's reference map: every class on it, unless a quarter of the patch or more has
-no class (`UNLABELED`). The nomenclature is data: `tracked_artifacts/nomenclature.toml`.
+The labels come from the pixels of a patch's reference map, not from areas of polygons (those give other labels for 3 %
+of the published patches): every class on the map, unless a quarter of the patch or more has no class (`UNLABELED`). The
+nomenclature is data: `tracked_artifacts/nomenclature.toml`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ CLC_CODES = (
 """The 44 classes of CLC 2018 at its third level."""
 
 UNLABELED_LIMIT = 0.25
-"""A patch keeps its labels if strictly less than this part of its pixels has no class."""
+"""A patch keeps its labels if strictly less than this fraction of its pixels has no class."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ class Nomenclature:
     clc: Mapping[int, str]
 
     def labels(self, counts: pd.DataFrame, unlabeled_limit: float = UNLABELED_LIMIT) -> pd.DataFrame:
-        """Labels from class counts (patch_id, code, pixels): patch_id, label, sorted, without patches that lose theirs.
+        """Return the labels (patch_id, label; sorted) for class counts (patch_id, code, pixels).
 
-        The pixels of a patch's rows are all its pixels.
+        Patches that lose their labels are left out. The pixels of a patch's rows are all of its pixels.
         """
         self._check(counts)
         rows = counts.assign(label=counts["code"].map(dict(self.class_of)))
@@ -56,7 +57,7 @@ class Nomenclature:
         return labelled.drop_duplicates().sort_values(["patch_id", "label"], ignore_index=True)
 
     def clc_labels(self, counts: pd.DataFrame) -> pd.DataFrame:
-        """CLC's own classes from class counts (patch_id, code, pixels): patch_id, label, sorted.
+        """Return CLC's own classes (patch_id, label; sorted) for class counts (patch_id, code, pixels).
 
         Every class on a patch counts, with its CLC name, as in the 43-class labels of BigEarthNet v1.
         """
@@ -76,7 +77,7 @@ class Nomenclature:
             )
 
     def labels_of(self, codes: np.ndarray, unlabeled_limit: float = UNLABELED_LIMIT) -> list[str]:
-        """Labels of one reference map (an array of codes), sorted; empty if it keeps none."""
+        """Return the sorted labels of one reference map (an array of codes); empty if it keeps none."""
         pixels = np.bincount(codes.reshape(-1))
         found = np.flatnonzero(pixels).tolist()
         without = sum(int(pixels[code]) for code in found if code not in self.class_of)
@@ -87,7 +88,7 @@ class Nomenclature:
 
 @lru_cache(maxsize=4)
 def read_nomenclature(path: Path) -> Nomenclature:
-    """Read a nomenclature file; BadInput if a code is in two classes or unknown to CLC."""
+    """Read a nomenclature file. Raise BadInput if a code is in two classes or unknown to CLC."""
     try:
         data = read_toml(path)
         classes = [(entry["name"], [int(code) for code in entry["codes"]]) for entry in data["class"]]

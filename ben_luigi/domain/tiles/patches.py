@@ -1,6 +1,7 @@
 """Cut a tile into patches: decode the twelve bands once, test for no-data, write the valid patches to a shard.
 
-The files of a column of patches are filled into one buffer as numpy views on a template of a patch's twelve members.
+The files of a column of patches are filled into one buffer, through numpy views on a template of a patch's twelve
+members.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ ARCHIVE = "BigEarthNet-S2"
 """First folder of the member names."""
 
 _AT_ONCE = 8
-"""Patches whose files, 1.3 MB, are made at once."""
+"""Number of patches, with files of 1.3 MB, that are made together."""
 
 
 def member_name(patch: PatchId, band: str) -> str:
-    """The name of a patch's file in the archive."""
+    """Return the name of a patch's file in the archive."""
     return f"{ARCHIVE}/{patch.tile_name}/{patch}/{patch}_{band}.tif"
 
 
@@ -59,7 +60,7 @@ def cut(
 
 @dataclass(frozen=True)
 class _File:
-    """Where in a patch's block one band's file is: offsets in bytes, `tie_point` and `pixels` being parts of `data`."""
+    """The position of one band's file in a patch's block, in bytes; `tie_point` and `pixels` lie within `data`."""
 
     band: str
     member: slice
@@ -70,11 +71,11 @@ class _File:
 
 
 class PatchWriter:
-    """Writes the patches of one tile to a shard.
+    """Write the patches of one tile to a shard.
 
-    A *block* is the twelve members of one patch as bytes: the same for all patches of a tile but for the patch id, the
-    tie points and the pixels. A few blocks at once are filled, hashed and written while they are in the processor's
-    cache: with a whole column at once, all of it takes half as long again.
+    A *block* is the twelve members of one patch as bytes; the blocks of a tile differ only in the patch id, the tie
+    points and the pixels. A few blocks together are filled, hashed and written while they are in the processor's cache;
+    a whole column together takes half as long again.
     """
 
     def __init__(self, grid: PatchGrid) -> None:
@@ -85,7 +86,7 @@ class PatchWriter:
         self._buffer = np.tile(np.frombuffer(block, dtype="uint8"), (_AT_ONCE, 1))
 
     def write(self, shard: shards.ShardWriter, column: Column) -> None:
-        """Append the patches of a column; PipelineError if GDAL would write other bytes than ours."""
+        """Append the patches of a column. Raise PipelineError if GDAL would write other bytes than ours."""
         patches = [PatchId(self._grid.tile_name, column.x, int(row)) for row in column.rows]
         for start in range(0, len(patches), _AT_ONCE):
             some = slice(start, start + _AT_ONCE)
@@ -106,7 +107,7 @@ class PatchWriter:
         )
 
     def _filled(self, patches: list[PatchId], pixels: dict[str, np.ndarray]) -> np.ndarray:
-        """One row of bytes a patch; valid until the next call."""
+        """Return one row of bytes per patch, valid until the next call."""
         blocks = self._buffer[: len(patches)]
         letters = np.array([list(str(patch).encode()) for patch in patches], dtype="uint8")
         for at in self._ids:
@@ -121,13 +122,13 @@ class PatchWriter:
         return self._grid.square.corner(patch.x, patch.y)
 
     def _check(self, block: np.ndarray, patch: PatchId, pixels: dict[str, np.ndarray]) -> None:
-        """Hold the first patch of a tile against GDAL's own files."""
+        """Compare the first patch of a tile with GDAL's own files."""
         for file in self._files:
             file.kind.check(block[file.data].tobytes(), pixels[file.band][0], *self._corner(patch))
 
 
 def _block(grid: PatchGrid) -> tuple[bytes, list[_File]]:
-    """The block of the patch at (0, 0), without pixels, and what is where in it."""
+    """Return the block of the patch at (0, 0) without pixels, and the position of each file in it."""
     patch, other = PatchId(grid.tile_name, 0, 0), PatchId(grid.tile_name, 99, 99)
     block, files = b"", []
     for band in BANDS:
@@ -138,7 +139,7 @@ def _block(grid: PatchGrid) -> tuple[bytes, list[_File]]:
                 f"tar header of {patch}",
                 expected="one that differs in the patch id only",
                 found="other differences",
-                remedy="report it, with this message: ours to correct",
+                remedy="report it with this message: it is an error of this program",
             )
         at = len(block) + len(header)
         block += header + kind.header.ljust(kind.size, b"\0") + tarball.padding(kind.size)

@@ -1,7 +1,8 @@
-"""Reference maps: CLC polygons burnt at 10 m, one map a patch, and the classes counted on each.
+"""Burn CLC polygons at 10 m, write one reference map per patch, and count the classes on each.
 
-A pixel has the code of the polygon that its centre falls inside, of the last one in ascending order of ID where they
-overlap, and 999 where there is none. One rasterisation of the whole tile gives the pixels of all patches.
+A pixel has the code of the polygon that its centre lies in, of the last one in ascending order of ID where several
+overlap, and 999 where there is none. One rasterisation of the whole tile gives the same pixels as the published method,
+which burns patch by patch and polygon by polygon.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SIDE_PX = PATCH_M // PIXEL_M
 
 
 def member_name(patch: PatchId) -> str:
-    """The name of a patch's reference map in the archive."""
+    """Return the name of a patch's reference map in the archive."""
     return f"{ARCHIVE}/{patch.tile_name}/{patch}/{patch}{MAP_SUFFIX}.tif"
 
 
@@ -74,9 +75,9 @@ def make_maps(
 
 @dataclass(frozen=True)
 class Burnt:
-    """The polygons of a tile as pixels: `classes`, an array (row, col) of places in `codes`, which are ascending.
+    """The polygons of a tile as pixels: `classes`, an array (row, col) of indexes of `codes`, which are ascending.
 
-    A byte a pixel is burnt twice as fast as two.
+    One byte per pixel is burnt twice as fast as two.
     """
 
     classes: np.ndarray
@@ -84,15 +85,15 @@ class Burnt:
 
     @property
     def nothing(self) -> int:
-        """The place of NO_CLC in `codes`."""
+        """The index of NO_CLC in `codes`."""
         return int(np.searchsorted(self.codes, NO_CLC))
 
     def on_patch(self, x: int, y: int) -> np.ndarray:
-        """The codes on the patch at (x, y): (row, col), uint16."""
+        """Return the codes on the patch at (x, y): (row, col), uint16."""
         return np.asarray(self.codes.take(self.classes[pixel_window(x, y, SIDE_PX)], mode="clip"))
 
     def counts(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Pixels of each of `codes` on the patches at (x, y): (patch, code), int64."""
+        """Return the number of pixels of each of `codes` on the patches at (x, y): (patch, code), int64."""
         side, kinds = len(self.classes) // SIDE_PX, len(self.codes)
         column = np.repeat(np.arange(side) * kinds, SIDE_PX)
         counts = np.empty((side, side * kinds), dtype="int64")
@@ -118,7 +119,11 @@ def burn(polygons: Polygons, grid: PatchGrid) -> Burnt:
 
 
 def crossed(polygons: Polygons, grid: PatchGrid, positions: np.ndarray) -> np.ndarray:
-    """Whether some polygon shares more than its edge with each patch: for patches where no pixel centre is covered."""
+    """Return for each patch whether some polygon shares more than its edge with it.
+
+    This matters for patches where no pixel centre is covered: the published data has a map of nothing but 999 for a
+    patch that only a sliver crosses, and no map for a patch that a polygon merely touches.
+    """
     result = np.zeros(len(positions), dtype=bool)
     if not len(positions) or not len(polygons.geometries):
         return result
