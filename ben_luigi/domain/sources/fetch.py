@@ -361,7 +361,7 @@ class ProductFetch:
             text_hash("\n".join(needed)),
             tuple(brought),
             tuple(sorted(set(checksums) - {one.path for one in brought})),
-            tuple(self._troubles),
+            (*self._troubles, *_contradictions(brought)),
         )
 
 
@@ -381,3 +381,9 @@ def _length(listing: Listing, paths: Sequence[str]) -> int:
     """How many bytes are to come; 0 if the source does not say."""
     lengths = [listing.files[path].length_bytes for path in paths if path in listing.files]
     return 0 if None in lengths else sum(length or 0 for length in lengths)
+
+
+def _contradictions(brought: Sequence[Brought]) -> list[str]:
+    return [
+        f"{one.path}: it fits the {one.proof}, not the {one.contradicted_by}" for one in brought if one.contradicted_by
+    ]

@@ -191,7 +191,8 @@ class Transfer:
         path.rename(target)
         path.with_suffix(".tag").unlink(missing_ok=True)
         found = target.stat()
-        return Brought(file.path, source.name, result.rung, result.digest, found.st_size, found.st_mtime_ns)
+        doubts = ", ".join(result.contradicted_by)
+        return Brought(file.path, source.name, result.rung, result.digest, found.st_size, found.st_mtime_ns, doubts)
 
 
 def _without_disguise(path: str, partial: IO[bytes], result: Result) -> Result:
