@@ -120,6 +120,7 @@ class cdse(_Section):  # noqa: N801
     catalogue_url: str = WebAddress(description="OData root of the catalogue")
     token_url: str = WebAddress(description="OpenID Connect token endpoint")
     download_url: str = WebAddress(description="OData root of the downloads")
+    trace_url: str = WebAddress(description="root of the traces, which prove what no manifest lists")
     user: str = Text(description="account; by default the environment variable CDSE_USER")
     password: str = Text(secret=True, description="its password; by default the environment variable CDSE_PASSWORD")
     parallel: int = Whole(default=1, least=1, most=4, description="downloads at once over all workers and hosts")
@@ -307,7 +308,14 @@ def _names_nothing_real() -> bool:
     given, service = inputs(), cdse()
     named = [getattr(given, option) for option, _ in inputs.get_params()]
     named += [sources().google_url, sources().mirrors]
-    named += [service.catalogue_url, service.token_url, service.download_url, service.user, sen2cor().executable]
+    named += [
+        service.catalogue_url,
+        service.trace_url,
+        service.token_url,
+        service.download_url,
+        service.user,
+        sen2cor().executable,
+    ]
     return not any([*named, os.environ.get("CDSE_USER", "")])
 
 
@@ -367,6 +375,14 @@ def account_environment() -> dict[str, str]:
     """
     given = dict(zip(_ACCOUNT, (str(cdse().user), str(cdse().password)), strict=True))
     return {name: value or os.environ.get(name, "") for name, value in given.items()}
+
+
+def trace_url() -> str:
+    """Root of CDSE's traces; empty if CDSE is not asked, or another service takes its place and has none."""
+    service = cdse()
+    if service.trace_url or service.catalogue_url or "cdse" not in source_order() or is_sample():
+        return str(service.trace_url)
+    return f"https://trace.{_CDSE}/api/v1"
 
 
 def downloads_at_once() -> int:

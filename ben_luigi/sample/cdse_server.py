@@ -25,6 +25,7 @@ from ben_luigi.sample.cdse_account import Account
 from ben_luigi.sample.cdse_faults import RECORDS, REFUSALS, Fault, Record, Refusal, Script, refusal
 from ben_luigi.sample.cdse_nodes import NODES, content, listing, member_of
 from ben_luigi.sample.cdse_sending import Sender
+from ben_luigi.sample.cdse_trace import TRACE, traces
 
 _TOKEN_PATH = "/auth/realms/CDSE/protocol/openid-connect/token"
 _DOWNLOAD = re.compile(r"/(catalogue|zipper|download)/odata/v1/Products\(([^)]*)\)/\$value")
@@ -40,9 +41,9 @@ class CdseServer:
     """CDSE on a free port of 127.0.0.1, while its `with` block lasts.
 
     `catalogue` holds products as OData spells them; `File` is a product's zip relative to `root`, and `DeletionDate`
-    marks those that are deleted. `slow_s` lies between the bytes of a crawl. `counts` says how many requests of each
-    kind came, `downloads` how often each product was asked for, `most_open` how many downloads were open at once.
-    Set `moved` to a URL, and all downloads are redirected to it.
+    marks those that are deleted; `Trace` is the event of a product's trace, if it has one. `slow_s` lies between the
+    bytes of a crawl. `counts` says how many requests of each kind came, `downloads` how often each product was asked
+    for, `most_open` how many downloads were open at once. Set `moved` to a URL, and all downloads are redirected to it.
     """
 
     def __init__(
@@ -103,6 +104,11 @@ class CdseServer:
         return f"{self.base_url}/download/odata/v1"
 
     @property
+    def trace_url(self) -> str:
+        """Base URL of the traces."""
+        return f"{self.base_url}/trace/api/v1"
+
+    @property
     def service(self) -> Service:
         """All three, for a client."""
         return Service(self.catalogue_url, self.token_url, self.download_url)
@@ -132,7 +138,7 @@ class CdseServer:
         """Records of Products or DeletedProducts, as the catalogue gives them."""
         deleted = entity == "DeletedProducts"
         shown = [record for record in self.records if ("DeletionDate" in record) == deleted]
-        return [{key: value for key, value in record.items() if key != "File"} for record in shown]
+        return [{key: value for key, value in record.items() if key not in ("File", "Trace")} for record in shown]
 
     def zip_of(self, key: str) -> Record | None:
         """The product of an id, if it can be downloaded."""
@@ -167,6 +173,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._redirect_or_download(download[1], download[2])
         elif nodes := NODES.fullmatch(path):
             self._nodes(nodes[1], member_of(nodes[2]), lists=nodes[3] == "Nodes")
+        elif trace := TRACE.fullmatch(path):
+            self._trace(trace[1])
         elif catalogue := _CATALOGUE.fullmatch(path):
             self._filter(catalogue[1])
         else:
@@ -265,6 +273,13 @@ class _Handler(BaseHTTPRequestHandler):
                 Sender(self, path, start, fault.kind if fault else "").send(self._cdse.stopped, self._cdse.slow_s)
         if answer:
             self._reply(answer)
+
+    def _trace(self, name: str) -> None:
+        self._cdse.count("trace")
+        fault = self._cdse.script.take(["trace"], [name])
+        record = next((one for one in self._cdse.records if one["Name"] == name and one.get("Trace")), None)
+        body = traces(self._cdse.root / record["File"], name, record["Trace"]) if record else b"[]"
+        self._reply(refusal(fault) or Refusal(200, body))
 
     def _nodes(self, key: str, member: str, lists: bool) -> None:
         """List a folder of a product, which needs no login, or send one of its files."""

@@ -18,7 +18,8 @@ from ben_luigi.domain.cdse.download import Download
 from ben_luigi.domain.cdse.errors import BLAMELESS, CredentialsError, NoRoomError, PermanentError, TransientError
 from ben_luigi.domain.errors import CdseError
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.sources import proof
+from ben_luigi.domain.sources import proof, trace
+from ben_luigi.domain.sources.availability import PATIENCE
 from ben_luigi.domain.sources.cdse_nodes import CdseNodes
 from ben_luigi.domain.sources.fetch import FetchReport, Nowhere, ProductFetch
 from ben_luigi.domain.sources.source import Source
@@ -98,6 +99,7 @@ class Fetching:
 
     def _fetched(self, sources: Sequence[Source], repairs: Sequence[Source]) -> Report:
         progress = Progress(self.task, f"download of {self._tile}", "B")
+        traced = self._trace()
         fetch = ProductFetch(
             self.product,
             self._folder,
@@ -105,6 +107,7 @@ class Fetching:
             repairs,
             parallel=max(1, int(config.sources().parallel) // config.downloads_at_once()),
             rate_bytes_s=_rate_bytes_s(),
+            traced=lambda: traced.hashes,
             progress=progress.at,
         )
         try:
@@ -114,7 +117,20 @@ class Fetching:
                 budget.note_failure(self._tile, str(error))
             raise
         self._remove_others(self.zipped)
-        return {**_told(report), "id": self._id(), "path": f"l1c/{self._tile}/{self.product}"}
+        place = {"id": self._id(), "path": f"l1c/{self._tile}/{self.product}"}
+        return {**_told(report), **place, "trace": traced.note}
+
+    def _trace(self) -> trace.Trace:
+        """What CDSE noted of the product's files, if it can be had at once: there is other proof of most of them."""
+        url = config.trace_url()
+        if not url:
+            return trace.Trace(note="not asked for")
+        try:
+            with client() as session:
+                return trace.fetch(replace(session, patience=PATIENCE), url, self.product)
+        except CdseError as error:
+            _log.warning("tile %s: the trace of its product cannot be had: %s", self._tile, error)
+            return trace.Trace(note=f"cannot be had: {error.found}")
 
     def _by_zip(self) -> Report:
         """Fetch CDSE's zip."""

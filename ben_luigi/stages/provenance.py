@@ -24,7 +24,7 @@ from ben_luigi.state import code, database
 from ben_luigi.state.snapshot import snapshot
 from ben_luigi.state.targets import MadeFile
 
-_KEPT = ("id", "name", "sha256", "source", "sources", "proven_by", "repaired", "verified_by", "not_verified")
+_KEPT = ("id", "name", "sha256", "source", "sources", "proven_by", "trace", "repaired", "verified_by", "not_verified")
 """Keys of an L1C report about where the product came from, and how it was proven."""
 _ROWS = """
 SELECT tile, l2a_name, baseline, start_time::text AS start_time, boa_offset, left_m, top_m, side_m,

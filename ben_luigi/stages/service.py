@@ -37,7 +37,7 @@ def tokens(session: Client) -> Tokens:
 
 def _service() -> Service:
     if not config.is_sample():
-        return Service(config.catalogue_url(), config.token_url(), config.download_url())
+        return Service(config.catalogue_url(), config.token_url(), config.download_url(), config.trace_url())
     return _sample_service(os.getpid())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -20,6 +20,8 @@ from ben_luigi.domain.sources.cdse_nodes import CdseNodes
 from ben_luigi.domain.sources.fetch import FetchReport, ProductFetch
 from ben_luigi.domain.sources.mirror import Mirror
 from ben_luigi.domain.sources.source import Origin, Source
+from ben_luigi.domain.sources.trace import Trace
+from ben_luigi.domain.sources.trace import fetch as fetch_trace
 from ben_luigi.sample import safe
 from ben_luigi.sample.bucket_server import BucketServer
 from ben_luigi.sample.cdse_faults import Fault, another_id
@@ -85,6 +87,12 @@ class Sources:
         repairs = [self.source("cdse")] if "cdse" not in self.dead else []
         fetch = ProductFetch(NAME, folder / "t", sources, repairs, keep_free_bytes=0, **more)  # type: ignore[arg-type]
         return fetch.run()
+
+    def trace(self) -> Trace:
+        """CDSE's trace of the product."""
+        service = replace(self.cdse.service, trace_url=self.cdse.trace_url)
+        with Client(service, QUICK) as client:
+            return fetch_trace(client, self.cdse.trace_url, NAME)
 
 
 @contextmanager

@@ -201,3 +201,15 @@ def test_a_file_is_gone_on_with_where_it_broke_off(kind: str, table: FaultTable,
         assert_same(world, tmp_path)
         assert {one.source for one in report.files} == {"google"}
         assert report.name == str(NAME)
+
+
+@pytest.mark.parametrize("path", ["../../escaped.txt", "/escaped.txt", "GRANULE/../../../escaped.txt"])
+def test_a_manifest_that_names_paths_out_of_its_folder_is_refused(path: str, table: FaultTable, tmp_path: Path) -> None:
+    """At both web sources: it comes from the third, and nothing is written elsewhere."""
+    with table.row(f"a manifest that names {path}", 3), sources(tmp_path / "world") as world:
+        for server in (world.google, world.mirror):
+            key = next(key for key in server.objects if key.endswith("manifest.safe"))
+            server.objects[key] = server.objects[key].replace(b"./MTD_MSIL1C.xml", f"./{path}".encode())
+        world.fetch(tmp_path)
+        assert_same(world, tmp_path)
+    assert not list(tmp_path.parent.rglob("escaped.txt"))

@@ -167,9 +167,9 @@ def _check(folder: Path, name: ProductName, whole: dict[str, bytes]) -> int:
     found = {path for path, file in files.items() if file.is_file()}
     assert {path for path in needed if not path.endswith(("-ql.jpg", ".html", "_TCI.jp2", "AUX_ECMWFT"))} <= found
     lines = [json.loads(line) for line in (folder / JOURNAL).read_text().splitlines()]
-    # Of what is unproven nobody can tell that it is damaged: the weather, from a mirror that states no hash.
-    unproven = {line["path"] for line in lines if line["proof"] == "unproven"} - {"manifest.safe"}
-    assert all(path.endswith("AUX_ECMWFT") for path in unproven)
+    # Of what is unproven nobody can tell that it is damaged: what no manifest lists, from a mirror that states no hash.
+    unproven = {line["path"] for line in lines if line["proof"] == "unproven"}
+    assert all(path.endswith(("AUX_ECMWFT", "manifest.safe")) for path in unproven)
     assert all(files[path].read_bytes() == whole[start + path] for path in found - unproven)
     listed = Counter(line["path"] for line in lines)
     assert set(listed.values()) == {1}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ben_luigi.domain.errors import CdseError
 from ben_luigi.sample.cdse_faults import Fault
 from tests.integration.source_world import IMAGES, NAME, WEATHER, found_in, sources
 
@@ -41,3 +42,36 @@ def test_a_band_that_is_bad_in_the_bucket_comes_from_the_next_source(kind: str, 
         assert world.cdse.counts["node"] == 1 and not world.cdse.downloads
         assert any("google" in trouble and BAND in trouble for trouble in report.troubles)
         assert report.name == str(NAME)
+
+
+def test_a_trace_proves_what_the_manifest_does_not_list(tmp_path: Path) -> None:
+    """Of a mirror, which states no hashes; without one the same files are unproven by name."""
+    with sources(tmp_path / "world") as world:
+        assert world.trace().note == "no trace" and not world.trace().hashes
+        report = world.fetch(tmp_path / "without", ["mirror"])
+        assert set(report.unproven) == {"manifest.safe", WEATHER}
+        world.cdse.records[0]["Trace"] = "COPY"
+        trace = world.trace()
+        assert trace.note.startswith("COPY of 2023-05-02") and "signature was not checked" in trace.note
+        report = world.fetch(tmp_path / "with", ["mirror"], traced=lambda: trace.hashes)
+        assert report.unproven == []
+        assert {one.path for one in report.files if one.proof == "trace"} == {"manifest.safe", WEATHER}
+
+
+def test_a_weather_that_contradicts_the_trace_is_had_elsewhere(tmp_path: Path) -> None:
+    with sources(tmp_path / "world", mirror=[Fault("object", "flipped bit", None, "AUX_ECMWFT")]) as world:
+        world.cdse.records[0]["Trace"] = "CREATE"
+        trace = world.trace()
+        report = world.fetch(tmp_path, ["mirror", "google"], traced=lambda: trace.hashes)
+        assert {one.path: one.source for one in report.files if one.source == "google"} == {WEATHER: "google"}
+        assert found_in(tmp_path)[WEATHER] == world.members[WEATHER]
+
+
+@pytest.mark.parametrize("kind", ["500", "html", "json", "404"])
+def test_a_trace_that_cannot_be_had_is_said(kind: str, tmp_path: Path) -> None:
+    with sources(tmp_path / "world", cdse=[Fault("trace", kind, None)]) as world:
+        if kind == "404":
+            assert world.trace().note == "no trace"
+            return
+        with pytest.raises(CdseError):
+            world.trace()

@@ -37,11 +37,12 @@ class Hosts(Protocol):
 
 @dataclass(frozen=True)
 class Service:
-    """The base URLs of CDSE's catalogue, token endpoint and downloads."""
+    """The base URLs of CDSE's catalogue, token endpoint, downloads and, if asked, its traces."""
 
     catalogue_url: str = "https://catalogue.dataspace.copernicus.eu/odata/v1"
     token_url: str = "https://identity.dataspace.copernicus.eu/auth/realms/CDSE/protocol/openid-connect/token"
     download_url: str = "https://download.dataspace.copernicus.eu/odata/v1"
+    trace_url: str = ""
 
     @property
     def allowed(self) -> str:
@@ -53,7 +54,9 @@ class Service:
         try:
             parts = urlsplit(url)
             origin = (parts.scheme, parts.hostname, parts.port)
-            configured = [urlsplit(own) for own in (self.catalogue_url, self.token_url, self.download_url)]
+            configured = [
+                urlsplit(own) for own in (self.catalogue_url, self.token_url, self.download_url, self.trace_url)
+            ]
             own = {(part.scheme, part.hostname, part.port) for part in configured}
         except ValueError:
             return False

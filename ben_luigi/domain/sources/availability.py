@@ -20,7 +20,7 @@ from ben_luigi.domain.products import manifest
 from ben_luigi.domain.sources.source import Source
 
 HAS, LACKS, OFFLINE, SILENT = "has it", "does not have it", "has it offline", "does not answer"
-PATIENCE = Patience(tries=2, first_pause_s=0.5, longest_pause_s=5, connect_timeout_s=5, read_timeout_s=10)
+PATIENCE = Patience(tries=2, waits=2, first_pause_s=0.5, longest_pause_s=5, connect_timeout_s=5, read_timeout_s=10)
 HEAD_S = 15.0
 """Seconds that the head of an answer may take here."""
 _WITHIN_S = 50.0

@@ -8,7 +8,6 @@ manifest is tried before the product is given up, since the manifest itself may 
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import l1c, manifest
 from ben_luigi.domain.sources.journal import Brought, Journal
 from ben_luigi.domain.sources.proof import UNPROVEN, Expected
-from ben_luigi.domain.sources.source import Listing, NotThere, Source, SourceFile
+from ben_luigi.domain.sources.source import Listing, NotThere, Source, SourceFile, is_path
 from ben_luigi.domain.sources.transfer import Damaged, DamagedThere, Throttle, Transfer
 
 _log = logging.getLogger(__name__)
@@ -191,7 +190,8 @@ class ProductFetch:
         """Return the files that a manifest lists. Raise Damaged if it is not that of a complete product."""
         try:
             listed = manifest.checksums(path.read_bytes())
-            problem = some(l1c.lacking(list(listed), listed)[0], 3)
+            outside = [path[:200] for path in listed if not is_path(path)]
+            problem = some(outside, 3) or some(l1c.lacking(list(listed), listed)[0], 3)
         except ValueError as error:
             listed, problem = {}, str(error)[:200]
         if problem:
@@ -323,14 +323,7 @@ class ProductFetch:
     def _check_room(self) -> None:
         there = sum(path.stat().st_size for path in self._work.rglob("*") if path.is_file())
         needed = (self._total_bytes or _UNKNOWN_BYTES) - there + self.keep_free_bytes
-        free = shutil.disk_usage(self._work).free
-        if free < needed:
-            raise NoRoomError(
-                self._work,
-                expected=f"{needed:,} bytes of free space",
-                found=f"{free:,}",
-                remedy="make room on the disk, and run again",
-            )
+        files.check_room(self._work, needed)
 
     def _incomplete(self, missing: Mapping[str, str], kind: type[Incomplete] = Incomplete) -> Incomplete:
         path, why = next(iter(sorted(missing.items())))
@@ -364,7 +357,7 @@ class ProductFetch:
             text_hash("\n".join(needed)),
             tuple(brought),
             tuple(sorted(set(checksums) - {one.path for one in brought})),
-            tuple(self._troubles),
+            (*self._troubles, *_contradictions(brought)),
         )
 
 
@@ -384,3 +377,9 @@ def _length(listing: Listing, paths: Sequence[str]) -> int:
     """Return the bytes to fetch; 0 if the source does not state them."""
     lengths = [listing.files[path].length_bytes for path in paths if path in listing.files]
     return 0 if None in lengths else sum(length or 0 for length in lengths)
+
+
+def _contradictions(brought: Sequence[Brought]) -> list[str]:
+    return [
+        f"{one.path}: it fits the {one.proof}, not the {one.contradicted_by}" for one in brought if one.contradicted_by
+    ]

@@ -16,7 +16,10 @@ _CHUNK_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Brought:
-    """A file that has arrived: its source, how it was proven, and by which hash (`md5:<hexadecimal>`)."""
+    """A file that has arrived: its source, how it was proven, and by which hash (`md5:<hexadecimal>`).
+
+    `contradicted_by` are lower rungs of the proof that say something else.
+    """
 
     path: str
     source: str
@@ -24,6 +27,7 @@ class Brought:
     digest: str
     length_bytes: int
     mtime_ns: int = 0
+    contradicted_by: str = ""
 
 
 class Journal:

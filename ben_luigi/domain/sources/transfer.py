@@ -6,7 +6,6 @@ beside the partial file (RFC 9110, 13.1.1 and 14.2). Without a tag, the file is 
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
@@ -20,15 +19,14 @@ import requests
 
 from ben_luigi.domain import files
 from ben_luigi.domain.cdse import partial_file
-from ben_luigi.domain.cdse.errors import NoRoomError, PermanentError, TransientError
+from ben_luigi.domain.cdse.errors import PermanentError, TransientError
 from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES
 from ben_luigi.domain.sources.journal import Brought
 from ben_luigi.domain.sources.proof import UNPROVEN, Check, Expected, Result
-from ben_luigi.domain.sources.source import Changed, Opened, Source, SourceFile, opened
+from ben_luigi.domain.sources.source import Changed, Opened, Source, SourceFile, is_path, opened
 
 _PAGES = (".xml", ".html", ".gml", ".xsd", ".safe", ".dim")
 _HEAD_BYTES = 64
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Stopped(Exception):
@@ -87,6 +85,9 @@ class Transfer:
         """Fetch a file, or continue its partial file. Raise CdseError or Stopped."""
         if self._stop.is_set():
             raise Stopped
+        if not is_path(file.path):
+            found = f"{file.path[:200]!r}, as {source.name} names it"
+            raise DamagedThere(f"a file at {source.name}", expected="a path inside the product's folder", found=found)
         self.partials.mkdir(parents=True, exist_ok=True)
         target = self.files / file.path
         try:
@@ -94,11 +95,8 @@ class Transfer:
             with partial_file.opened(self._partial_of(source, file)) as partial:
                 return self._fetch(source, file, expected, partial)
         except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise TransientError(target, expected="a disk that writes and reads", found=str(error)) from error
-            raise NoRoomError(
-                target, expected="room for the file", found=str(error), remedy="make room on the disk, and run again"
-            ) from error
+            files.raise_if_full(self.partials, error)
+            raise TransientError(target, expected="a disk that writes and reads", found=str(error)) from error
 
     def _partial_of(self, source: Source, file: SourceFile) -> Path:
         return self.partials / f"{files.text_hash(f'{source.name} {file.url}')[:24]}.partial"
@@ -191,7 +189,8 @@ class Transfer:
         path.rename(target)
         path.with_suffix(".tag").unlink(missing_ok=True)
         found = target.stat()
-        return Brought(file.path, source.name, result.rung, result.digest, found.st_size, found.st_mtime_ns)
+        doubts = ", ".join(result.contradicted_by)
+        return Brought(file.path, source.name, result.rung, result.digest, found.st_size, found.st_mtime_ns, doubts)
 
 
 def _without_disguise(path: str, partial: IO[bytes], result: Result) -> Result:
