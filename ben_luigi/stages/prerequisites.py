@@ -315,7 +315,7 @@ def input_task(option: str) -> HashInput:
 
 
 def input_path(option: str) -> Path:
-    """Return the path of the input `option`, once its task is complete: a file, or a folder for options named `_dir`."""
+    """Return the path of the input `option`, once its task is complete: a file, or a folder for `_dir` options."""
     if _from_v1(option):
         return ExtractV1Metadata().output().file
     given = config.given_input(option)

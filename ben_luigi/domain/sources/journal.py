@@ -1,4 +1,4 @@
-"""Record which files of a product have arrived, and how they were proven, so that none is proven twice.
+"""Record which files of a product have arrived, and how they were proven, so that none is proven twice."""
 
 from __future__ import annotations
 
