@@ -41,9 +41,9 @@ class CdseServer:
     """CDSE on a free port of 127.0.0.1, while its `with` block lasts.
 
     `catalogue` holds products as OData spells them; `File` is a product's zip relative to `root`, and `DeletionDate`
-    marks those that are deleted; `Trace` is the event of a product's trace, if it has one. `slow_s` lies between the
-    bytes of a crawl. `counts` says how many requests of each kind came, `downloads` how often each product was asked
-    for, `most_open` how many downloads were open at once. Set `moved` to a URL, and all downloads are redirected to it.
+    marks deleted ones; `Trace` is the event of a product's trace, if it has one. `slow_s` is the pause between the
+    bytes of a crawl. `counts` has the number of requests of each kind, `downloads` the number per product, `most_open`
+    how many downloads were open at once. If `moved` is set to a URL, all downloads are redirected to it.
     """
 
     def __init__(

@@ -140,7 +140,7 @@ class TileRows(PostgresTarget):
                     f"{row.v1_name} = {row.patch_id} of {self._tile} and {row.other} of {row.tile}"
                     for row in both.itertuples()
                 ),
-                remedy="look for tiles of one square and season listed twice, or doubled rows in the v1 geometry files",
+                remedy="look for tiles of one square and season listed twice, or duplicate rows in v1 geometry files",
             )
 
     def _load(self, cursor: psycopg2.extensions.cursor, rows: pd.DataFrame) -> str:
