@@ -21,7 +21,7 @@ from ben_luigi.stages import planning
 
 _STAGES = f"{ben_luigi.__name__}.stages."
 _HELP = {"-h", "--help"}
-_USAGE = """`ben-luigi run TASK --help` lists the arguments of a task. Luigi's own arguments work too, such as --workers N,
+_USAGE = """`ben-luigi run TASK --help` lists the arguments of a task. Luigi's own ones work too, such as --workers N,
 and so does every option of the configuration, such as --dataset-tiles 33UUP_20170613; --help-all lists them. Tasks:"""
 
 

@@ -1,1 +1,1 @@
-"""The sample world: its products, its CDSE server on loopback, its stand-in for Sen2Cor."""
+"""Make the sample world: its products, its CDSE server on loopback, its stand-in for Sen2Cor."""

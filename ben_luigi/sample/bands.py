@@ -1,4 +1,4 @@
-"""The 13 bands of the multispectral instrument: their order, resolution and wavelength."""
+"""Define the 13 bands of the multispectral instrument: order, resolution and wavelength."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BANDS = {
 
 
 def coarser(pixels: np.ndarray, factor: int) -> np.ndarray:
-    """Means of factor * factor pixels of an array (row, col), float32; the array itself if `factor` is 1."""
+    """Return means of factor * factor pixels of an array (row, col), float32; the array itself if `factor` is 1."""
     if factor == 1:
         return pixels
     rows, cols = (length // factor for length in pixels.shape)

@@ -1,6 +1,6 @@
-"""Google's public bucket on loopback, and mirrors with its layout: listings, objects, hashes, ranges; and faults.
+"""Serve Google's public bucket on loopback, and mirrors with its layout: listings, objects, hashes, ranges; and faults.
 
-Faults are those of `cdse_faults`, at `listing` or `object`; the `product` of a fault is a product's or file's name.
+Faults are those of `cdse_faults`, at `listing` or `object`; the `product` of a fault is the name of a product or file.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _XML = b"<?xml version='1.0' encoding='UTF-8'?><Error><Code>AccessDenied</Code><
 class BucketServer:
     """The objects of `objects`, by key, on a free port of 127.0.0.1, while its `with` block lasts.
 
-    It lists `page` keys at once. What is read whole is counted in `fetched`, by key, and requests in `counts`. With
-    `lists` false it is a plain web server: no listing, no hashes of an object store.
+    It lists `page` keys per page. Objects that are read completely are counted in `fetched`, by key, and requests in
+    `counts`. With `lists` false it is a plain web server: no listing, no hashes of an object store.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class BucketServer:
         return f"{self.url}/tiles/{{zone}}/{{band}}/{{square}}/{{name}}"
 
     def hashes(self, key: str) -> dict[str, str]:
-        """The hashes of an object, hexadecimal: CRC-32C only of a small one, since it takes long here."""
+        """Return the hashes of an object, hexadecimal: CRC-32C only of a small one, since it takes long here."""
         content = self.objects[key]
         known = self._hashes.get(key)
         if known is None or known[0] != id(content):
@@ -93,7 +93,7 @@ class _HttpServer(ThreadingHTTPServer):
     bucket: BucketServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients go away in mid-stream; that is theirs to tell."""
+        """Ignore clients that go away in mid-stream."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -213,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _changed(content: bytes, kind: str) -> bytes:
-    """An object as a fault changes it; the hashes that are stated stay those of the right one."""
+    """Return an object as a fault changes it; the stated hashes remain those of the correct one."""
     middle = len(content) // 2
     changes = {
         "flipped bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :] if content else b"",

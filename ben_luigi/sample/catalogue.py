@@ -1,4 +1,4 @@
-"""What CDSE's catalogue knows in the sample world: the four products, and others that a careless query would take."""
+"""Write CDSE's catalogue of the sample world: the four products, and others that a careless query would find."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _without_file(product: ProductName) -> dict[str, object]:
 
 
 def _entry(product: ProductName, length: int, md5: str) -> dict[str, object]:
-    """A product in the spelling of CDSE's OData interface."""
+    """Return a product as CDSE's OData interface spells it."""
     start = product.sensing_time
     published = f"{start + timedelta(hours=5):%Y-%m-%dT%H:%M:%S}.000000Z"
     sensed = f"{start:%Y-%m-%dT%H:%M:%S}.026000Z"

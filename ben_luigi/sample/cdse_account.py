@@ -1,4 +1,4 @@
-"""One account of CDSE on loopback: password and refresh grants, sessions, and the tokens that they give."""
+"""Simulate one account of CDSE: password and refresh grants, sessions, and the tokens that they give."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ _OVER = Refusal(400, b'{"error": "invalid_grant", "error_description": "Session 
 
 @dataclass
 class Account:
-    """Who may log in, and what has been given out. Lifetimes in seconds; `code` is asked for if it is set.
+    """The credentials that may log in, and what has been granted.
 
-    `counts` has the password grants (each is a session) and refreshes that were granted, and those refused.
+    Lifetimes are in seconds; `code` is required if it is set.
+
+    `counts` has the password grants (each is a session), the refreshes that were granted, and the refused requests.
     """
 
     user: str = "sample"
@@ -35,7 +37,7 @@ class Account:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, form: Mapping[str, str], kind: str = "") -> Refusal:
-        """The answer to what was posted to the token endpoint; `kind` is a fault in what is given out."""
+        """Return the answer to a request to the token endpoint; `kind` is a fault in the grant."""
         with self._lock:
             if form.get("client_id") != "cdse-public":
                 return Refusal(401, b'{"error": "invalid_client"}')
@@ -46,12 +48,12 @@ class Account:
             return Refusal(200, json.dumps(self._give(granted, kind)).encode())
 
     def accepts(self, authorization: str) -> bool:
-        """Whether an Authorization header bears a token that has not expired."""
+        """Return whether an Authorization header has a token that has not expired."""
         token = authorization.removeprefix("Bearer ")
         return token in self._sessions and time.monotonic() < self._ends[token]
 
     def _log_in(self, form: Mapping[str, str]) -> str | Refusal:
-        """A new session."""
+        """Start a session."""
         right = (form.get("username"), form.get("password"), form.get("totp", "")) == (
             self.user,
             self.password,
@@ -65,7 +67,7 @@ class Account:
         return secrets.token_hex(8)
 
     def _refresh(self, form: Mapping[str, str]) -> str | Refusal:
-        """The session of a refresh token. One that is used twice ends its session, with all its tokens."""
+        """Return the session of a refresh token. One that is used twice ends its session, with all its tokens."""
         token = form.get("refresh_token", "")
         session = self._sessions.get(token)
         if session is None:

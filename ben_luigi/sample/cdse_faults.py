@@ -1,16 +1,16 @@
-"""What can go wrong at CDSE and other sources, by name, for servers on loopback to do so by script.
+"""Name what can go wrong at CDSE and other sources, so that servers on loopback can do it by script.
 
-A *fault* is a kind, where it happens (token, catalogue, download or node; listing or object of a bucket), and how
-often. Each kind is one of
+A *fault* is a kind, a place (token, catalogue, download or node; listing or object of a bucket), and a number of times.
+Each kind is one of
 
-    refusals    an answer of its own, in place of the right one, anywhere
-    records     a change to what the catalogue lists
-    pages       what is wrong with a page of the catalogue
-    grants      what is wrong with a token
-    redirects   to where no token may go
+    refusals    a refusal instead of the right answer, anywhere
+    records     a change to the records of the catalogue
+    pages       a wrong page of the catalogue
+    grants      a wrong token
+    redirects   a redirect to a place that must not get the token
     streams     the right zip, sent badly
-    objects     what is wrong with an object of a bucket
-    ranges      a wrong answer to a request that goes on with a part
+    objects     a wrong answer for an object of a bucket
+    ranges      a wrong answer to a request that continues a partial file
     zips        another zip than the right one, sent well
 """
 
@@ -50,15 +50,15 @@ STREAMS = (
 )
 RANGES = ("range ignored", "range 416", "range shifted", "range misstated", "range of another total")
 OBJECTS = ("no hash", "range of another version")
-"""Of a bucket's objects only."""
+"""Faults of a bucket's objects only."""
 
 
 @dataclass(frozen=True)
 class Fault:
     """A fault of `kind` in `where`, `times` times (None: always), for one product (name or id) or for all.
 
-    `where` is token, download, node, listing, object, or catalogue; of the latter, list means questions for many names
-    only, and deleted those for deleted products. With a `chance` below 1 it happens at random.
+    `where` is token, download, node, listing, object or catalogue; within the catalogue, list means only queries for
+    many names, and deleted those for deleted products. With a `chance` below 1 it happens at random.
     """
 
     where: str
@@ -87,7 +87,7 @@ def _error(error: str, description: str) -> bytes:
 
 
 def refusal(fault: Fault | None) -> Refusal | None:
-    """The answer that a fault stands for, if it is of this sort."""
+    """Return the answer that a fault stands for, if it is a refusal."""
     if fault and fault.kind == "429 date":
         return Refusal(429, _WAF, headers=(("Retry-After", formatdate(time.time() + 1, usegmt=True)),))
     return REFUSALS.get(fault.kind) if fault else None
@@ -119,7 +119,7 @@ REFUSALS = {
 
 
 class Script:
-    """The faults still to come, in order; asked by all threads of the server."""
+    """The faults still to come, in order; all threads of the server take from it."""
 
     def __init__(self, faults: Iterable[Fault], seed: int = 0) -> None:
         self._faults = list(faults)
@@ -127,7 +127,7 @@ class Script:
         self._lock = threading.Lock()
 
     def take(self, where: Sequence[str], about: Sequence[str] = (), *, resuming: bool = False) -> Fault | None:
-        """The fault that this request meets. Kinds that begin with "range" wait for a Range request."""
+        """Return the fault for this request. Kinds that begin with "range" wait for a Range request."""
         with self._lock:
             for position, fault in enumerate(self._faults):
                 fits = fault.where in where and (not fault.product or fault.product in about)
@@ -140,7 +140,7 @@ class Script:
 
 
 def another_id(record: Record) -> str:
-    """An id for a second product like this one, always the same."""
+    """Return an id for a second product like this one, always the same."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, record["Id"]))
 
 
@@ -168,7 +168,7 @@ Entry = tuple[zipfile.ZipInfo, bytes]
 
 
 def changed_zip(path: Path, kind: str) -> bytes:
-    """The zip at `path`, after the change that `kind` stands for."""
+    """Return the zip at `path` with the change that `kind` stands for."""
     whole = path.read_bytes()
     if kind in _BYTES:
         return _BYTES[kind](whole)
@@ -188,7 +188,7 @@ def _named(name: str, attributes: int = 0o644 << 16) -> zipfile.ZipInfo:
 
 
 def _with(name: str, attributes: int = 0o644 << 16) -> Callable[[list[Entry]], list[Entry]]:
-    """Add a member; `{top}` in its name is the product's folder."""
+    """Return a change that adds a member; `{top}` in its name is the product's folder."""
 
     def change(entries: list[Entry]) -> list[Entry]:
         info = _named(name.format(top=_top(entries)), attributes)
@@ -202,7 +202,7 @@ def _top(entries: list[Entry]) -> str:
 
 
 def _renamed(entries: list[Entry]) -> list[Entry]:
-    """The same files under the name of a product sensed in another year."""
+    """Return the same files under the name of a product sensed in another year."""
     top = _top(entries)
     other = top.replace("_MSIL1C_201", "_MSIL1C_202")
     return [(_named(info.filename.replace(top, other, 1), info.external_attr), data) for info, data in entries]
@@ -244,7 +244,9 @@ KINDS = ZIPS.union(REFUSALS, RECORDS, PAGES, GRANTS, REDIRECTS, STREAMS, RANGES,
 
 
 def sample_faults(catalogue: Iterable[Record]) -> list[Fault]:
-    """What the sample run meets: one product fails once with a page of HTML, another breaks off once in mid-stream."""
+    """Return the faults of the sample run: one product fails once with a page of HTML, another breaks off in
+    mid-stream.
+    """
     names = sorted(record["Name"] for record in catalogue if record.get("File"))
     kinds = ("503", "short")
     return [Fault("download", kind, product=name) for kind, name in zip(kinds, names, strict=False)]

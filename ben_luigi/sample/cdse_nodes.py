@@ -1,4 +1,4 @@
-"""A product's nodes at CDSE on loopback: its folders and files, one by one, from its zip."""
+"""Serve a product's nodes as CDSE does: its folders and files, one by one, from its zip."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from urllib.parse import unquote
 
 NODES = re.compile(r"/download/odata/v1/Products\(([^)]*)\)((?:/Nodes\([^)]*\))*)/(Nodes|\$value)")
-"""Path of a request: id, nodes from the product's folder on, and what is asked of the last one."""
+"""Path of a request: id, nodes from the product's folder on, and what is requested of the last one."""
 
 _NODE = re.compile(r"/Nodes\(([^)]*)\)")
 
 
 def member_of(nodes: str) -> str:
-    """The member of the zip that `/Nodes(a)/Nodes(b)` stands for."""
+    """Return the member of the zip that `/Nodes(a)/Nodes(b)` stands for."""
     return "/".join(unquote(name) for name in _NODE.findall(nodes))
 
 
 def listing(path: Path, folder: str, base_url: str) -> bytes | None:
-    """The nodes in a folder of the zip at `path`, as CDSE lists them; None if there is no such folder."""
+    """Return the nodes in a folder of the zip at `path`, as CDSE lists them; None if there is no such folder."""
     start = f"{folder}/" if folder else ""
     with zipfile.ZipFile(path) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
@@ -44,7 +44,7 @@ def _node(name: str, inside: list[str], sizes: dict[str, int], start: str, base_
 
 
 def content(path: Path, member: str) -> bytes | None:
-    """A file of the zip at `path`; None if there is none of this name."""
+    """Return a file of the zip at `path`; None if there is none with this name."""
     with zipfile.ZipFile(path) as archive:
         try:
             return archive.read(member)

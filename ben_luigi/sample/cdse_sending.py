@@ -1,4 +1,4 @@
-"""How CDSE on loopback sends a zip: whole, from an offset, or badly."""
+"""Send a zip as CDSE does: complete, from an offset, or badly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _POLL_S = 0.02
 
 
 class Sender:
-    """Sends the zip at `path` from byte `start`, in the way that a kind of fault says ("" for none)."""
+    """Send the zip at `path` from byte `start`, in the way of a fault's kind ("" for none)."""
 
     def __init__(self, handler: BaseHTTPRequestHandler, path: Path, start: int, kind: str) -> None:
         self._handler = handler

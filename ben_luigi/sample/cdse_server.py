@@ -1,7 +1,7 @@
-"""CDSE on loopback: its catalogue, token endpoint and downloads as clients see them, with faults by script.
+"""Serve CDSE on loopback: its catalogue, token endpoint and downloads as clients see them, with faults by script.
 
-It refuses what the real one refuses: downloads without a token or with an expired one, more connections or sessions
-than an account may have, a refresh token used twice, HEAD. And it counts, so that a test can say what a client did.
+It refuses what the real service refuses: downloads without a valid token, more connections or sessions than an account
+may have, a refresh token used twice, HEAD. It also counts requests, so that a test can check what a client did.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class CdseServer:
     """CDSE on a free port of 127.0.0.1, while its `with` block lasts.
 
     `catalogue` holds products as OData spells them; `File` is a product's zip relative to `root`, and `DeletionDate`
-    marks those that are deleted; `Trace` is the event of a product's trace, if it has one. `slow_s` lies between the
-    bytes of a crawl. `counts` says how many requests of each kind came, `downloads` how often each product was asked
-    for, `most_open` how many downloads were open at once. Set `moved` to a URL, and all downloads are redirected to it.
+    marks deleted ones; `Trace` is the event of a product's trace, if it has one. `slow_s` is the pause between the
+    bytes of a crawl. `counts` has the number of requests of each kind, `downloads` the number per product, `most_open`
+    how many downloads were open at once. If `moved` is set to a URL, all downloads are redirected to it.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class CdseServer:
 
     @property
     def service(self) -> Service:
-        """All three, for a client."""
+        """Return all three, for a client."""
         return Service(self.catalogue_url, self.token_url, self.download_url)
 
     def count(self, what: str, product: str = "") -> None:
@@ -122,7 +122,10 @@ class CdseServer:
 
     @contextmanager
     def connection(self, one: socket.socket) -> Iterator[bool]:
-        """One more download; False if the account has too many open. Those that the client has left do not count."""
+        """Open one more download; yield False if the account has too many.
+
+        Those that the client has left do not count.
+        """
         with self._lock:
             self._open = {other for other in self._open if not _is_left(other)}
             free = len(self._open) < self._connections
@@ -135,13 +138,13 @@ class CdseServer:
                 self._open.discard(one)
 
     def listed(self, entity: str) -> list[Record]:
-        """Records of Products or DeletedProducts, as the catalogue gives them."""
+        """Return the records of Products or DeletedProducts, as the catalogue lists them."""
         deleted = entity == "DeletedProducts"
         shown = [record for record in self.records if ("DeletionDate" in record) == deleted]
         return [{key: value for key, value in record.items() if key not in ("File", "Trace")} for record in shown]
 
     def zip_of(self, key: str) -> Record | None:
-        """The product of an id, if it can be downloaded."""
+        """Return the product with this id, if it can be downloaded."""
         fitting = (one for one in self.records if one["Id"] == key and one.get("File") and one.get("Online", True))
         return next(fitting, None)
 
@@ -152,7 +155,7 @@ class _HttpServer(ThreadingHTTPServer):
     cdse: CdseServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients go away in mid-stream; that is theirs to tell."""
+        """Ignore clients that go away in mid-stream."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -215,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(refusal(fault) or self._cdse.account.answer(form, fault.kind if fault else ""))
 
     def _filter(self, entity: str) -> None:
-        """Answer a question with $filter: conditions on the name, joined by "and"."""
+        """Answer a query with $filter: conditions on the name, joined by "and"."""
         query = parse_qs(urlsplit(self.path).query).get("$filter", [""])[0]
         matches = [_CONDITION.fullmatch(condition) for condition in query.split(" and ")]
         if None in matches:
@@ -311,7 +314,7 @@ class _Handler(BaseHTTPRequestHandler):
         return Refusal(302, headers=(("Location", location),)) if location else None
 
     def _refusal(self, key: str, product: Record | None, free: bool) -> Refusal | None:
-        """What the real one refuses."""
+        """Return the refusal of the real service, if it would refuse."""
         if not self._cdse.account.accepts(self.headers.get("Authorization", "")):
             return REFUSALS["401"]
         if not _ID.fullmatch(key):
@@ -322,7 +325,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _is_left(connection: socket.socket) -> bool:
-    """Whether the client has closed a connection on which it awaits a download, and so has nothing to say."""
+    """Return whether the client has closed a connection on which it awaits a download."""
     try:
         return bool(select.select([connection], [], [], 0)[0]) and not connection.recv(1, socket.MSG_PEEK)
     except (OSError, ValueError):
@@ -330,7 +333,7 @@ def _is_left(connection: socket.socket) -> bool:
 
 
 def _test(function: str | None, part: str | None, field: str | None, value: str | None) -> Callable[[Record], bool]:
-    """What a condition asks of a record. All products here are of the collection SENTINEL-2."""
+    """Return the test for a condition on a record. All products here are of the collection SENTINEL-2."""
     if function == "startswith":
         return lambda record: str(record["Name"]).startswith(part or "")
     if function == "contains":

@@ -1,7 +1,8 @@
-"""One CDSE server for all processes that use a sample world, of whatever run, for as long as any of them lives.
+"""Share one CDSE server among all processes that use a sample world, in any run, for as long as one of them lives.
 
-Users hold a shared lock on a file, and the server waits until it can have that alone: nothing has to be said at the
-end, and who is killed is a user no more. It is a process of its own, since its users are tasks, which come and go.
+Users hold a shared lock on a file, and the server waits until it can take that lock alone: nothing has to be reported
+at the end, and a killed process is no longer a user. The server is a process of its own, since its users are tasks,
+which come and go.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ _CONNECT_S = 10
 
 
 def shared(folder: Path, make: Callable[[], CdseServer]) -> Service:
-    """The server whose address is in `folder`, or one that is made and started now, until this process ends.
+    """Return the server whose address is in `folder`, or start one that lives until this process ends.
 
-    PipelineError if it cannot be started. On a file system without locks this process has a server of its own.
+    Raise PipelineError if it cannot be started. On a file system without locks this process has a server of its own.
     """
     private.make_folder(folder)
     users, start = locks.opened(folder / _USERS), locks.opened(folder / _START)
     try:
-        locks.take(users, locks.SHARED, "the end of the sample's CDSE server")  # and is kept
+        locks.take(users, locks.SHARED, "the end of the sample's CDSE server")  # held until the process ends
         locks.take(start, locks.ALONE, "another process that starts the sample's CDSE server")
         return _running(folder) or _started(folder, make)
     except OSError:
@@ -78,7 +79,7 @@ def _started(folder: Path, make: Callable[[], CdseServer]) -> Service:
 
 
 def _serve(folder: Path, make: Callable[[], CdseServer], writing: int) -> None:
-    """Serve until there are no users; of what was open here before, only `writing` is, to tell the address."""
+    """Serve until there are no users; of all inherited descriptors only `writing` is kept, to report the address."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -87,7 +88,7 @@ def _serve(folder: Path, make: Callable[[], CdseServer], writing: int) -> None:
     os.closerange(3, writing)
     os.closerange(writing + 1, os.sysconf("SC_OPEN_MAX"))
     service = make().__enter__().service
-    os.chdir("/")  # what was made may come from a path relative to where the run is
+    os.chdir("/")  # keep no folder of the run busy
     address = {"catalogue_url": service.catalogue_url, "token_url": service.token_url}
     address_json = json.dumps({**address, "download_url": service.download_url})
     private.write_text(folder / _ADDRESS, address_json)

@@ -1,6 +1,7 @@
-"""Coarse, made-up borders, in the form of Natural Earth's 1:110m countries: the ten of BigEarthNet and some neighbours.
+"""Write coarse, made-up borders in the format of Natural Earth's 1:110m countries: the ten of BigEarthNet and
+neighbours.
 
-The border of Belgium and Luxembourg runs through a sample tile, and so does the end of Finland.
+The border of Belgium and Luxembourg crosses a sample tile, and so does the edge of Finland.
 """
 
 from __future__ import annotations

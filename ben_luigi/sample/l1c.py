@@ -1,4 +1,4 @@
-"""The L1C products of the sample world, as CDSE zips them."""
+"""Write the L1C products of the sample world as CDSE zips them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _images(facts: Facts) -> list[str]:
 
 
 def _needed_folders(facts: Facts, folders: Folders) -> dict[str, bytes]:
-    """The folders that Sen2Cor needs, in the state that the scene has them in."""
+    """Return the folders that Sen2Cor needs, in the state that the scene gives them."""
     quality, auxiliary = f"{facts.datastrip}/QI_DATA/", f"{facts.granule}/AUX_DATA/"
     if folders is Folders.DROPPED:
         return {}

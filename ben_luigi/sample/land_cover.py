@@ -1,8 +1,8 @@
-"""Made-up CORINE polygons over the sample tiles.
+"""Make up CORINE polygons over the sample tiles.
 
 Each MGRS square is partitioned into cells with jagged edges (a Voronoi diagram whose edges are broken up). Some cells
-have a hole with a lake or a village in it, lakes come several to a polygon, some cells overlap their neighbours; one
-square has a gap, one is covered in its west only, and there a sliver too thin for any pixel reaches into the rest.
+have a hole with a lake or a village in it, lakes form multipolygons, some cells overlap their neighbours; one square
+has a gap, one is covered only in its west, and there a sliver too thin for any pixel reaches into the rest.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class Parcel:
 
     @property
     def clc_id(self) -> str:
-        """The column ID; as text, EU-10 comes before EU-2."""
+        """The column ID; as text, EU-10 precedes EU-2."""
         return f"EU-{self.number}"
 
 
 def land_cover() -> list[Parcel]:
-    """All parcels, by number."""
+    """Return all parcels, by number."""
     rng = np.random.default_rng(_SEED)
     drawn = [(mgrs, *parcel) for mgrs, square in SQUARES.items() for parcel in _draw(mgrs, square, rng)]
     numbers = rng.permutation(len(drawn)) + 1
@@ -83,7 +83,7 @@ def _draw(mgrs: str, square: Square, rng: np.random.Generator) -> list[tuple[int
 
 
 def _cells(box: shapely.Polygon, rng: np.random.Generator) -> list[shapely.Polygon]:
-    """Partition a box into cells of about _CELL_M, sorted by their place."""
+    """Partition a box into cells of about _CELL_M, sorted by their position."""
     west, south, east, north = box.bounds
     x, y = np.meshgrid(np.arange(west, east, _CELL_M) + _CELL_M / 2, np.arange(south, north, _CELL_M) + _CELL_M / 2)
     seeds = np.column_stack([x.ravel(), y.ravel()]) + rng.uniform(-0.45, 0.45, (x.size, 2)) * _CELL_M
@@ -98,7 +98,7 @@ def _cells(box: shapely.Polygon, rng: np.random.Generator) -> list[shapely.Polyg
 
 
 def _jagged(ends: np.ndarray, rng: np.random.Generator) -> shapely.LineString:
-    """Break up a line (x, y in metres): a point each 90 m or so, off the line by up to a tenth of its length."""
+    """Break up a line (x, y in metres): a point about every 90 m, off the line by up to a tenth of its length."""
     start, end = ends[0], ends[-1]
     along = end - start
     position = np.linspace(0, 1, max(3, int(np.hypot(*along) / 90)))
@@ -108,7 +108,7 @@ def _jagged(ends: np.ndarray, rng: np.random.Generator) -> shapely.LineString:
 
 
 def _hole(cell: shapely.Polygon, rng: np.random.Generator) -> shapely.Polygon:
-    """An irregular patch of water or houses well inside a cell."""
+    """Return an irregular patch of water or houses well inside a cell."""
     middle = cell.representative_point()
     angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     radius = cell.exterior.distance(middle) * rng.uniform(0.5, 0.95, angle.size)
@@ -117,7 +117,9 @@ def _hole(cell: shapely.Polygon, rng: np.random.Generator) -> shapely.Polygon:
 
 
 def _sliver(square: Square) -> shapely.Polygon:
-    """A strip of 3 m along a border of 10 m pixels, so without a pixel centre, through the eighth row of patches."""
+    """Return a strip of 3 m along a border of 10 m pixels, so without a pixel centre, through the eighth row of
+    patches.
+    """
     west, y = square.left + 0.4 * square.side_m, square.top - 7.5 * PATCH_M
     return shapely.box(west, y - 1.5, square.left + square.side_m, y + 1.5)
 

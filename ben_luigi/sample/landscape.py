@@ -1,7 +1,7 @@
-"""What the satellites see of the made-up ground: reflectance in 13 bands, and radar backscatter.
+"""Make up what the satellites see of the ground: reflectance in 13 bands, and radar backscatter.
 
-Each parcel of land cover has a spectrum that goes with its code and the season, and a brightness of its own; texture
-that is smooth over hundreds of metres, field strips on arable land, and noise come on top.
+Each parcel of land cover has a spectrum that depends on its code and the season, and a brightness of its own; smooth
+texture over hundreds of metres, field strips on arable land, and noise are added.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SEASONS = {
     "winter": {cover: ("snow", 0.3 if cover in ("leaves", "needles", "town") else 0.8) for cover in _SPECTRA},
 }
 
-# The atmosphere: its own light in reflectance * 10,000, and the part of the ground's light that it lets through.
+# The atmosphere: its own light in reflectance * 10,000, and the fraction of the ground's light that it transmits.
 _PATH = (950, 700, 430, 260, 220, 190, 160, 110, 80, 60, 12, 30, 15)
 _THROUGH = (0.75, 0.8, 0.85, 0.9, 0.9, 0.92, 0.93, 0.94, 0.95, 0.6, 0.05, 0.95, 0.95)
 _NOISE = 3.0
@@ -55,7 +55,10 @@ _PIXEL_M = 10
 
 @dataclass(frozen=True)
 class Landscape:
-    """One scene's ground at 10 m: arrays of (row, col); `parcel` counts from 1, 0 being ground that CORINE lacks."""
+    """The ground of one scene at 10 m: arrays of (row, col).
+
+    `parcel` counts from 1, and 0 is ground outside of CORINE.
+    """
 
     scene: Scene
     parcel: np.ndarray
@@ -65,7 +68,10 @@ class Landscape:
     strips: np.ndarray
 
     def reflectance(self) -> dict[str, np.ndarray]:
-        """Top-of-atmosphere reflectance * 10,000 of each band at its resolution, uint16; 0 in the scene's hole only."""
+        """Return top-of-atmosphere reflectance * 10,000 of each band at its resolution, uint16.
+
+        0 only in the scene's hole.
+        """
         rng = np.random.default_rng([self.scene.absolute_orbit, int(self.scene.square.left)])
         crop = np.array([cover == "crop" for cover in self.covers])
         shade = self.texture * self.brightness[self.parcel] * np.where(crop[self.parcel], self.strips, np.float32(1))
@@ -82,7 +88,7 @@ class Landscape:
         return pixels
 
     def backscatter(self) -> dict[str, np.ndarray]:
-        """Radar backscatter in dB of VV and VH, float32."""
+        """Return radar backscatter in dB of VV and VH, float32."""
         rng = np.random.default_rng([self.scene.absolute_orbit, int(self.scene.square.left), 1])
         of_cover = np.array([_BACKSCATTER_DB.get(cover, _OPEN_DB) for cover in self.covers], dtype="float32")
         ground = of_cover[self.parcel] + 10 * (self.texture - 1)
@@ -93,7 +99,7 @@ class Landscape:
 
 
 def landscape(scene: Scene, parcels: list[Parcel]) -> Landscape:
-    """The ground of a scene; parcels that overlap hide each other as their IDs do."""
+    """Return the ground of a scene; overlapping parcels hide each other in the order of their IDs."""
     square, size = scene.square, int(scene.square.side_m) // _PIXEL_M
     here = sorted((parcel for parcel in parcels if parcel.mgrs == scene.product.mgrs), key=lambda parcel: parcel.clc_id)
     parcel_of = rasterize(
@@ -120,7 +126,7 @@ def _seasonal(cover: str, when: str) -> np.ndarray:
 
 
 def _smooth(size: int, cells: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise (row, col) of -1 to 1, linear between `cells` random values along a side."""
+    """Return noise (row, col) of -1 to 1, linear between `cells` random values along a side."""
     values = rng.uniform(-1, 1, (cells + 1, cells + 1)).astype("float32")
     position = np.linspace(0, cells, size, endpoint=False, dtype="float32")
     low = position.astype(int)

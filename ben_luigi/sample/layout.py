@@ -1,4 +1,4 @@
-"""Where everything lies in a sample world."""
+"""Define where everything is in a sample world."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class World:
         return self.folder / "products"
 
     def product_zip(self, product: ProductName) -> Path:
-        """The zip of one L1C product."""
+        """Return the zip of one L1C product."""
         return self.products / f"{str(product).removesuffix('.SAFE')}.zip"
 
     @property
     def catalogue(self) -> Path:
-        """What CDSE's catalogue knows: a JSON list of products; `File` is relative to `folder`."""
+        """CDSE's catalogue: a JSON list of products; `File` is relative to `folder`."""
         return self.folder / "products.json"
 
     @property
@@ -40,7 +40,7 @@ class World:
 
     @property
     def v1_spatial_dir(self) -> Path:
-        """Folder of the version 1 geometries, one GeoParquet file a UTM zone."""
+        """Folder of the version 1 geometries, one GeoParquet file per UTM zone."""
         return self.folder / "v1_spatial"
 
     @property

@@ -1,4 +1,4 @@
-"""The files of the sample world's products, as a bucket or a mirror has them: by key, each with its content."""
+"""Return the files of the sample world's products as a bucket or a mirror has them: content by key."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ PREFIX = {"L1C": "tiles", "L2A": "L2/tiles"}
 
 
 def key_of(product: ProductName, path: str = "") -> str:
-    """The key of a product's file in Google's public bucket."""
+    """Return the key of a product's file in Google's public bucket."""
     square = f"{product.mgrs[:2]}/{product.mgrs[2]}/{product.mgrs[3:]}"
     return f"{PREFIX[product.level]}/{square}/{product}/{path}"
 
 
 def objects_of(zips: Iterable[Path]) -> dict[str, bytes]:
-    """What Google's bucket has of products that CDSE gives as `zips`.
+    """Return what Google's bucket has of products that CDSE provides as `zips`.
 
-    Empty folders are left out; there are markers of folders, and a quick look beside the product's own files.
+    Empty folders are missing; there are markers of folders, and a quicklook beside the product's own files.
     """
     found: dict[str, bytes] = {}
     for path in zips:
@@ -31,7 +31,7 @@ def objects_of(zips: Iterable[Path]) -> dict[str, bytes]:
 
 
 def bucket_objects(members: Mapping[str, bytes], product: ProductName) -> dict[str, bytes]:
-    """The objects of one product, given its members by path."""
+    """Return the objects of one product, given its members by path."""
     found = {key_of(product, path): content for path, content in members.items() if not path.endswith("/")}
     folders = {path.rpartition("/")[0] for path in members if "/" in path}
     markers = {key_of(product, f"{folder}_$folder$"): b"folder" for folder in folders}

@@ -1,4 +1,4 @@
-"""A Sentinel-2 product as a set of members, written as a `.SAFE` folder or as one of CDSE's zips."""
+"""Write a Sentinel-2 product, given as a set of members, as a `.SAFE` folder or as one of CDSE's zips."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def jpeg2000(pixels: np.ndarray, square: Square, pixel_m: int) -> bytes:
 
 
 def manifest(members: Members, level: str) -> bytes:
-    """`manifest.safe`: every file with its size and MD5. `level` is L1C or L2A."""
+    """Return `manifest.safe`: every file with its size and MD5. `level` is L1C or L2A."""
     objects = "".join(_data_object(path, content) for path, content in sorted(members.items()) if path[-1] != "/")
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <xfdu:XFDU xmlns:xfdu="urn:ccsds:schema:xfdu:1" xmlns:gml="http://www.opengis.net/gml" \

@@ -1,6 +1,6 @@
-"""The XML inside a Sentinel-2 product of 2017 (Product Specification Document 14), as far as anybody here reads it.
+"""Write the XML inside a Sentinel-2 product of 2017 (Product Specification Document 14), as far as it is read here.
 
-L1C products of that time spell their quality results as elements (`RADIOMETRIC_QUALITY_FLAG`), L2A products as
+L1C products of that time have their quality results as elements (`RADIOMETRIC_QUALITY_FLAG`), L2A products as
 `quality_check` with an attribute `checkType`.
 """
 
@@ -27,7 +27,7 @@ CHECKS = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What the metadata of a product, L1C or L2A, say.
+    """The content of a product's metadata, L1C or L2A.
 
     `results` has PASSED or FAILED for each of CHECKS; `comment` is for people.
     """
@@ -84,7 +84,7 @@ class Facts:
 
 
 def product_xml(facts: Facts, images: Iterable[str]) -> bytes:
-    """`MTD_MSIL1C.xml` or `MTD_MSIL2A.xml`; `images` are paths from the `.SAFE`, without `.jp2`."""
+    """Return `MTD_MSIL1C.xml` or `MTD_MSIL2A.xml`; `images` are paths from the `.SAFE`, without `.jp2`."""
     level = facts.level
     return f"""<?xml version="1.0" encoding="UTF-8" standalone="no"?>
 <!-- {facts.comment} -->
@@ -165,7 +165,7 @@ def _image_characteristics(level: str) -> str:
 
 
 def tile_xml(facts: Facts) -> bytes:
-    """`MTD_TL.xml` of the granule: where the images lie."""
+    """Return `MTD_TL.xml` of the granule, which says where the images lie."""
     square, level = facts.square, facts.level
     pixels_m = sorted({band.pixel_m for band in BANDS.values()})
     sizes = "\n".join(
@@ -200,7 +200,7 @@ def tile_xml(facts: Facts) -> bytes:
 
 
 def datastrip_xml(facts: Facts) -> bytes:
-    """`MTD_DS.xml` of the datastrip."""
+    """Return `MTD_DS.xml` of the datastrip."""
     level = facts.level
     return f"""<?xml version="1.0" encoding="UTF-8" standalone="no"?>
 <!-- {facts.comment} -->
@@ -214,7 +214,7 @@ def datastrip_xml(facts: Facts) -> bytes:
 
 
 def report_xml(check: str, result: str) -> bytes:
-    """A quality report of `QI_DATA`, as its head."""
+    """Return the head of a quality report in `QI_DATA`."""
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <Earth_Explorer_File xmlns="http://eop-cfi.esa.int/CFI">
   <Data_Block type="xml">
@@ -261,7 +261,7 @@ def _spectral_information() -> str:
 
 
 def _footprint(square: Square) -> str:
-    """The corners from the upper left, clockwise and closed: latitude before longitude, in degrees."""
+    """Return the corners from the upper left, clockwise and closed: latitude before longitude, in degrees."""
     west, south, east, north = square.bounds
     to_degrees = Transformer.from_crs(square.epsg, 4326, always_xy=True)
     corners = [(west, north), (east, north), (east, south), (west, south), (west, north)]

@@ -1,6 +1,6 @@
-"""The four products of the sample world: where they lie, and what each of them puts to the test.
+"""Define the four products of the sample world: where they lie, and what each of them tests.
 
-They bear the names of real products, and lie in the upper-left corner of the real tile; everything in them is made up.
+They have the names of real products, and lie in the upper-left corner of the real tile; everything in them is made up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PATCHES = SIDE_M // PATCH_M
 
 
 class Folders(Enum):
-    """What became of the folders that CDSE drops when they are empty, and that Sen2Cor needs."""
+    """The state of the folders that CDSE drops when they are empty, and that Sen2Cor needs."""
 
     FILLED = "hold a file"
     ENTRIES = "are entries of the zip"
@@ -36,7 +36,10 @@ class Hole:
 
 @dataclass(frozen=True)
 class Scene:
-    """A product and its peculiarities; `v1_lag_s` is how many seconds late version 1 dates its northern patches."""
+    """A product and its peculiarities.
+
+    `v1_lag_s` is by how many seconds version 1 dates its northern patches too late.
+    """
 
     product: ProductName
     absolute_orbit: int

@@ -1,7 +1,7 @@
-"""A stand-in for Sen2Cor's `L2A_Process`, for the sample world only: same command line, same faults, no physics.
+"""Stand in for Sen2Cor's `L2A_Process`, in the sample world only: same command line, same faults, no physics.
 
-It subtracts from each band the light of its darkest pixel (taken to reflect 1 %), and retrieves neither aerosol nor
-water vapour. Wherever it shows, it calls itself a STAND-IN.
+It subtracts from each band the light of its darkest pixel (assumed to reflect 1 %), and retrieves neither aerosol nor
+water vapour. All of its output calls it a STAND-IN.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PIXELS_M = (10, 20, 60)
 
 
 class _StopError(Exception):
-    """What Sen2Cor would say before it stops with exit code 1."""
+    """Sen2Cor's message before it stops with exit code 1."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _convert(source: Path, folder: Path) -> None:
-    """Like Sen2Cor, write straight to the product's own name: whoever stops it finds half a product there."""
+    """Write directly to the product's own name, as Sen2Cor does: if it is stopped, half a product is left there."""
     name = ProductName.parse(source.name)
     print(f"Product version: 14.5. Operation mode: TOOLBOX. Processing baseline: {name.baseline[1:]}.", flush=True)
     if any(folder.glob(f"{name.converted().tile_name}_*.SAFE")):
@@ -75,7 +75,7 @@ def _convert(source: Path, folder: Path) -> None:
 
 
 def _read_images(source: Path) -> tuple[dict[str, np.ndarray], Square]:
-    """Pixels of each band but B10, which has no surface to show, and the ground that they cover."""
+    """Return the pixels of each band but B10, which shows no surface, and the ground that they cover."""
     pixels = {}
     for band in sorted(BANDS.keys() - {"B10"}):
         (path,) = source.glob(f"GRANULE/*/IMG_DATA/*_{band}.jp2")
@@ -87,7 +87,7 @@ def _read_images(source: Path) -> tuple[dict[str, np.ndarray], Square]:
 
 
 def _facts(source: Path, name: ProductName, square: Square) -> Facts:
-    """The quality results and the orbit as the L1C product has them."""
+    """Return the quality results and the orbit of the L1C product."""
     root = ElementTree.parse(source / "MTD_MSIL1C.xml").getroot()
     (granule,) = (source / "GRANULE").iterdir()
     return Facts(
@@ -100,13 +100,16 @@ def _facts(source: Path, name: ProductName, square: Square) -> Facts:
 
 
 def _surface(toa: np.ndarray) -> np.ndarray:
-    """Surface reflectance * 10,000, at least 1; what is 0 stays 0."""
+    """Return surface reflectance * 10,000, at least 1; pixels of 0 stay 0."""
     light = max(int(toa[toa > 0].min(initial=65_535)) - _DARK, 0)
     return np.where(toa > 0, np.maximum(toa, light + 1) - light, 0).astype("uint16")
 
 
 def _layers(surface: dict[str, np.ndarray]) -> Iterator[tuple[int, str, np.ndarray]]:
-    """What a Sen2Cor product holds: (pixel size in metres, name, pixels); all but B08 in coarser copies too."""
+    """Yield the content of a Sen2Cor product: (pixel size in metres, name, pixels).
+
+    All but B08 in coarser copies too.
+    """
     for pixel_m in _PIXELS_M:
         bands = {
             band: coarser(pixels, pixel_m // BANDS[band].pixel_m).astype("uint16")
@@ -121,7 +124,7 @@ def _layers(surface: dict[str, np.ndarray]) -> Iterator[tuple[int, str, np.ndarr
 
 
 def _scene_classes(surface: dict[str, np.ndarray]) -> np.ndarray:
-    """Sen2Cor's scene classes, roughly: 0 no-data, 4 vegetation, 5 bare, 6 water, 11 snow."""
+    """Return approximate scene classes of Sen2Cor: 0 no-data, 4 vegetation, 5 bare, 6 water, 11 snow."""
     green, red, near, short = (surface[band].astype("float32") for band in ("B03", "B04", "B8A", "B11"))
     empty = np.logical_or.reduce([pixels == 0 for pixels in surface.values()])
     snow = (green - short) > 0.4 * (green + short)

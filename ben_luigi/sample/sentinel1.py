@@ -1,4 +1,4 @@
-"""Sentinel-1 patches: backscatter of VV and VH on the squares of the version 1 patches."""
+"""Make up Sentinel-1 patches: backscatter of VV and VH on the squares of the version 1 patches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOWHERE = (1.0, 2.0)
 
 
 def write_s1(folder: Path, landscape: Landscape, patches: list[V1Patch]) -> None:
-    """Write `<name>/<name>_VV.tif` and `_VH.tif` of the scene's patches: float32, dB, 120 pixels of 10 m a side."""
+    """Write `<name>/<name>_VV.tif` and `_VH.tif` of the scene's patches: float32, dB, 120 x 120 pixels of 10 m."""
     head = _head(int(landscape.scene.square.epsg))
     bands = landscape.backscatter()
     for patch in patches:
@@ -35,7 +35,10 @@ def write_s1(folder: Path, landscape: Landscape, patches: list[V1Patch]) -> None
 
 @lru_cache
 def _head(epsg: int) -> bytes:
-    """GDAL's GeoTIFF of a patch at _NOWHERE, up to its pixels, which come last: ten times as fast as GDAL a file."""
+    """Return GDAL's GeoTIFF of a patch at _NOWHERE up to its pixels, which come last.
+
+    This is ten times as fast per file.
+    """
     with MemoryFile() as file:
         with file.open(
             driver="GTiff",

@@ -1,7 +1,7 @@
-"""BigEarthNet version 1 of the sample world: which patches it has, and the lists and geometries about them.
+"""Make up BigEarthNet version 1 for the sample world: its patches, and the lists and geometries about them.
 
-Names carry version 1's bugs: of an hour before ten the leading zero is lost as soon as a name's time is not the
-product's, and seconds run past 59 (`T94160`).
+Names have version 1's bugs: the leading zero of an hour before ten is lost if the name's time is not the product's, and
+seconds exceed 59 (`T94160`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import PATCHES, SCENES, Scene
 
 _SOUTH_FROM = 6
-"""The row of patches from which version 1 is a second later still."""
+"""The row of patches from which version 1 is one second later still."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class V1Patch:
 
     @property
     def name(self) -> str:
-        """Version 1's name of it."""
+        """Version 1's name of the patch."""
         product = self.scene.product
         lag_s = self.scene.v1_lag_s + (self.y >= _SOUTH_FROM)
         hour, minute, second = product.sensing[9:11], product.sensing[11:13], int(product.sensing[13:]) + lag_s
@@ -51,7 +51,7 @@ class V1Patch:
 
 
 def v1_patches() -> list[V1Patch]:
-    """Most patches of each scene, valid or not; about one in eleven is not in version 1."""
+    """Return most patches of each scene, valid or not; about one in eleven is not in version 1."""
     return [
         V1Patch(scene, x, y)
         for scene in SCENES
@@ -74,7 +74,7 @@ def _write(path: Path, end: str, lines: Iterable[str]) -> None:
 
 
 def _link(scene: Scene) -> str:
-    """A link to the hub that was closed in 2023."""
+    """Return a link to the hub that was closed in 2023."""
     hub = "https://scihub.copernicus.eu/apihub/odata/v1/Products"
     return f"{hub}('{uuid.uuid5(uuid.NAMESPACE_URL, f'{hub}/{scene.product}')}')/$value"
 
@@ -84,13 +84,13 @@ def _is_snowy(patch: V1Patch) -> bool:
 
 
 def _is_cloudy(patch: V1Patch) -> bool:
-    """One cloud in the first scene and one in the third, where it also lies over snow."""
+    """Return whether a patch is cloudy: one cloud in the first scene and one in the third, there also over snow."""
     at = {SCENES[0]: (6, 3), SCENES[2]: (2, 2)}.get(patch.scene)
     return at is not None and abs(patch.x - at[0]) + abs(patch.y - at[1]) <= 1
 
 
 def write_geometries(folder: Path, patches: list[V1Patch]) -> None:
-    """Write a GeoParquet file a UTM zone."""
+    """Write one GeoParquet file per UTM zone."""
     folder.mkdir()
     for epsg in sorted({patch.scene.product.epsg for patch in patches}):
         zone = sorted((p for p in patches if p.scene.product.epsg == epsg), key=lambda patch: patch.name)

@@ -1,7 +1,7 @@
-"""The sample world: a small world on which the whole pipeline runs, without account, Sen2Cor or download.
+"""Make the sample world: a small world on which the whole pipeline runs, without account, Sen2Cor or download.
 
-It has four Sentinel-2 products of 12 km a side with 100 patches each, in two UTM zones, and all the other inputs about
-the same ground. Everything is made up, and the same bytes each time, `bin/` apart.
+It has four Sentinel-2 products of 12 km a side with 100 patches each, in two UTM zones, and all the other inputs for
+the same ground. Everything is made up, and has the same bytes each time, except for `bin/`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _PACKAGES = Path(__file__).resolve().parents[2]
 
 
 def make_world(folder: Path, progress: OnFraction = ignore_fraction) -> None:
-    """Make the sample world at `folder`, which must not exist; it appears whole, or not at all. See `World`.
+    """Make the sample world at `folder`, which must not exist; it appears complete or not at all. See `World`.
 
-    `progress` is called with the part that is done, from 0 to 1.
+    `progress` receives the fraction done, from 0 to 1.
     """
     with atomic_write(folder) as work:
         world = World(work)
@@ -48,7 +48,7 @@ def make_world(folder: Path, progress: OnFraction = ignore_fraction) -> None:
 
 
 def _write_l2a_process(path: Path) -> None:
-    """Write a shell script that runs the stand-in with this interpreter; a shebang may not be as long as its path."""
+    """Write a shell script that runs the stand-in with this interpreter, whose path may be too long for a shebang."""
     code = (
         f"import sys; sys.path.insert(0, {str(_PACKAGES)!r}); "
         "from ben_luigi.sample.sen2cor_stand_in import main; sys.exit(main())"

@@ -140,13 +140,11 @@ class TileRows(PostgresTarget):
                     f"{row.v1_name} = {row.patch_id} of {self._tile} and {row.other} of {row.tile}"
                     for row in both.itertuples()
                 ),
-                remedy="look for tiles of one square and season listed twice, or doubled rows in the v1 geometry files",
+                remedy="look for tiles of one square and season listed twice, or duplicate rows in v1 geometry files",
             )
 
     def _load(self, cursor: psycopg2.extensions.cursor, rows: pd.DataFrame) -> str:
-        """Load the rows and return their digest: the first ones directly, later ones into a second table, to be
-        compared.
-        """
+        """Load the rows and return their digest; later rows go to a second table first, to be compared."""
         cursor.execute(f"SELECT EXISTS (SELECT FROM {self.table} t WHERE {self._belongs()})", (self._tile,))
         found = cursor.fetchone()
         if not (found and found[0]):
@@ -159,9 +157,7 @@ class TileRows(PostgresTarget):
         return digest
 
     def _apply(self, cursor: psycopg2.extensions.cursor, columns: Sequence[str]) -> None:
-        """Delete rows that are gone, and insert or update the others, so that rows referring to unchanged ones can
-        stay.
-        """
+        """Delete rows that are gone, and insert or update the others, so that rows that refer to them can stay."""
         keys = [column.name for column in self._table.primary_key.columns]
         same = " AND ".join(f"i.{key} = t.{key}" for key in keys)
         cursor.execute(

@@ -18,7 +18,7 @@ _CHUNK_BYTES = 2**20
 class Brought:
     """A file that has arrived: its source, how it was proven, and by which hash (`md5:<hexadecimal>`).
 
-    `contradicted_by` are lower rungs of the proof that say something else.
+    `contradicted_by` are lower rungs of the proof that disagree.
     """
 
     path: str
