@@ -441,7 +441,7 @@ def set_defaults() -> None:
     for section, name, value in (
         ("resources", "cdse", str(downloads_at_once())),
         ("resources", "sen2cor", str(sen2cor_at_once())),
-        ("worker", "task_process_context", "ben_luigi.state.turns.Turn"),
+        ("worker", "task_process_context", "ben_luigi.state.locks.task.Turn"),
         ("worker", "check_unfulfilled_deps", "false"),  # a task asks for what it lacks by itself
         ("worker", "force_multiprocessing", "true"),
         ("core", "lock_pid_dir", str(lock_folder())),

@@ -39,7 +39,7 @@ _DISCONNECT_S = 120
 """A worker pings every second, whatever its tasks do.
 
 One that is silent for this long counts as dead, and its tasks are given to others. This does no harm if it is alive,
-since each task holds a lock while it runs (`state/turns.py`).
+since each task holds a lock while it runs (`state/locks/task.py`).
 """
 _REMEMBER_S = 14 * 86_400
 """Finished and failed tasks stay visible for this long after their run has ended."""

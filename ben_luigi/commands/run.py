@@ -42,7 +42,8 @@ from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.metadata import shortage
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.state import database, failures, identity, luigi_internals, occupancy, server
+from ben_luigi.state import database, failures, luigi_internals, server
+from ben_luigi.state.locks import configuration, data_folder
 
 _SCHEDULING_ERROR, _UNHANDLED = 35, 40
 _LUIGIS = {
@@ -99,7 +100,7 @@ def _main(arguments: list[str], prog: str) -> int:
     _log.info("%s on %s, in %s", arguments[0], world, config.data_dir())
     if not (config.data_dir() / "made_from").exists():
         _log.info("%s", _begun())
-    occupancy.sweep_if_alone(config.data_dir())
+    data_folder.sweep_if_alone(config.data_dir())
     before = failures.noted()
     try:
         code = _made(arguments)
@@ -117,8 +118,8 @@ def _main(arguments: list[str], prog: str) -> int:
         failures.forget(task)
     if arguments[0] == "FinalizeDataset" and not code:
         failures.forget_all()
-    occupancy.leave(config.data_dir())
-    occupancy.sweep_if_alone(config.data_dir())
+    data_folder.leave(config.data_dir())
+    data_folder.sweep_if_alone(config.data_dir())
     try:
         if not signals.came:
             _say_result(task, code)
@@ -145,10 +146,10 @@ def meaning(code: int, task: luigi.Task, before: Sequence[failures.Failure]) -> 
 def _made(arguments: list[str]) -> int:
     """Make the task, and return the exit code; there may be nothing to do."""
     _check_semaphores()
-    occupancy.enter(config.data_dir())
+    data_folder.enter(config.data_dir())
     config.lock_this_command()
     _check_same_command()
-    identity.enter(config.data_dir(), config.result_options())
+    configuration.enter(config.data_dir(), config.result_options())
     database.check_locks()
     retire_all()
     if arguments == ["FinalizeDataset"] and FinalizeDataset().complete():

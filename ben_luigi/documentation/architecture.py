@@ -129,7 +129,7 @@ def _folders() -> list[Path]:
     """Return all folders but `stages`: first those of `domain`, each after all that it imports."""
     depth = Counter(own for own, _ in reached())
     parts = sorted((PACKAGE / "domain").glob("*/__init__.py"), key=lambda path: (depth[path.parent.name], path))
-    others = sorted(PACKAGE.glob("*/__init__.py"))
+    others = sorted([*PACKAGE.glob("*/__init__.py"), *PACKAGE.glob("state/*/__init__.py")])
     folders = [PACKAGE / "domain", *(path.parent for path in (*parts, *others))]
     return [path for at, path in enumerate(folders) if path not in (*folders[:at], PACKAGE / "stages")]
 

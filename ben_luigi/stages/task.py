@@ -29,7 +29,9 @@ from luigi.task import flatten
 from ben_luigi import config, signals
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
-from ben_luigi.state import code, database, identity, turns
+from ben_luigi.state import code, database
+from ben_luigi.state.locks import configuration
+from ben_luigi.state.locks.task import alone_with
 from ben_luigi.state.snapshot import snapshot
 from ben_luigi.state.targets import MadeFile, MadeFolder, withdraw_damaged
 from ben_luigi.state.tile_rows import TileRows
@@ -178,11 +180,11 @@ class PipelineTask(luigi.Task):
 
         Do nothing if it is still true.
         """
-        identity.enter(config.data_dir(), config.result_options())
+        configuration.enter(config.data_dir(), config.result_options())
         yield from self._missing(self.deps())
         yield from self._missing(self.needs())
         try:
-            with turns.alone_with(self.task_id):
+            with alone_with(self.task_id):
                 self.publish()
             return
         except DamagedFile as error:

@@ -16,16 +16,15 @@ import sqlalchemy as sa
 
 from ben_luigi.domain.cdse.errors import RestingError
 from ben_luigi.state import database
+from ben_luigi.state.locks import advisory
 from ben_luigi.state.schema import FAILED_TRY
-
-_PLACES = 20180502
 
 
 @contextmanager
 def slot(at_once: int) -> Iterator[None]:
     """Hold one of `at_once` places, after waiting until one is free."""
     with database.lock_connection() as connection:
-        database.wait_for_lock(connection, f"one of {at_once} places for downloads", _PLACES, *range(at_once))
+        advisory.wait_for(connection, f"one of {at_once} places for downloads", advisory.DOWNLOADS, *range(at_once))
         yield
 
 

@@ -26,22 +26,16 @@ from ben_luigi.domain import files, waiting
 from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.state import cluster, identity
 from ben_luigi.state.database_url import DatabaseUrl
+from ben_luigi.state.locks import advisory
 from ben_luigi.state.schema import ADDED_SINCE, SCHEMA
 from ben_luigi.state.server import Address, open_server
 
 _Result = TypeVar("_Result")
-_SCHEMA_LOCK = 20180501
 _CAPABLE = """
 SELECT current_setting('server_encoding') = 'UTF8' AS "encoding UTF8",
        NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off' AS "writable",
        coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS "the right to create tables",
        has_database_privilege(current_database(), 'TEMPORARY') AS "the right to create temporary tables"
-"""
-_HOLDERS = """
-SELECT coalesce(nullif(application_name, ''), 'session ' || pid || ' of ' || usename) FROM pg_stat_activity
-WHERE pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2
-              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-              AND classid = %(first)s AND objid = ANY (%(seconds)s)) ORDER BY pid
 """
 _SESSION = sa.text("SELECT pg_backend_pid()")
 _SET = "SELECT set_config(name, :value, false) FROM pg_settings WHERE name = :name"
@@ -174,7 +168,7 @@ def _new_engine(address: str) -> sa.Engine:
     if address not in _with_tables:
         with new.begin() as connection:
             cursor: Any = connection.connection.cursor()
-            wait_for_lock(cursor, "another process to make the tables of the database", _SCHEMA_LOCK, 0)
+            advisory.wait_for(cursor, "another process to make the tables of the database", advisory.SCHEMA, 0)
             SCHEMA.create_all(connection)
             connection.execute(sa.text(ADDED_SINCE))
             if _given():
@@ -257,32 +251,6 @@ def lock_connection() -> Iterator[sa.Connection]:
     finally:
         connection.invalidate()  # close it instead of returning it to the pool, even if the server has died
         connection.close()
-
-
-def wait_for_lock(holder: sa.Connection | psycopg2.extensions.cursor, what: str, first: int, *seconds: int) -> int:
-    """Take one of the advisory locks (`first`, second), after waiting until one is free; return its second number.
-
-    A `lock_connection` holds it until it is closed, the cursor of a transaction until that ends. The wait is logged
-    (`waiting.wait_for`).
-    """
-    cursor: Any = holder.connection.cursor() if isinstance(holder, sa.Connection) else holder
-    function = "pg_try_advisory_lock" if cursor.connection.autocommit else "pg_try_advisory_xact_lock"
-    taken: list[int] = []
-
-    def one_is_free() -> bool:
-        for second in seconds:
-            cursor.execute(f"SELECT {function}(%s, %s)", (first, second))
-            if cursor.fetchone()[0]:
-                taken.append(second)
-                break
-        return bool(taken)
-
-    def holders() -> list[str]:
-        cursor.execute(_HOLDERS, {"first": first, "seconds": [second % 2**32 for second in seconds]})
-        return [str(name) for (name,) in cursor.fetchall()]
-
-    waiting.wait_for(one_is_free, what, holders)
-    return taken[0]
 
 
 @contextmanager

@@ -28,7 +28,6 @@ from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import sen2cor
 from ben_luigi.stages import (
     archive_parts,
-    archive_shards,
     archives,
     atmosphere,
     comparison,
@@ -90,7 +89,7 @@ class Simulation:
         resolve.AskCatalogue.remake = _answer  # type: ignore[method-assign,assignment]
         download.DownloadL1C.make = _download  # type: ignore[method-assign,assignment]
         atmosphere.ConvertToL2A.make = _convert  # type: ignore[method-assign]
-        archive_parts.shard_parts = archive_parts.s1_parts = archive_shards.s1_parts = _parts
+        archive_parts.shard_parts = archive_parts.s1_parts = _parts
         whole = finalize.FinalizeDataset()
         try:
             if not whole.complete() and not luigi.build([whole], workers=workers, local_scheduler=True):

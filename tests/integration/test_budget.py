@@ -18,7 +18,8 @@ import sqlalchemy as sa
 
 from ben_luigi.domain import waiting
 from ben_luigi.domain.cdse.errors import PermanentError
-from ben_luigi.state import budget, database, server, turns
+from ben_luigi.state import budget, database, server
+from ben_luigi.state.locks import advisory, task
 from ben_luigi.state.schema import FAILED_TRY
 from tests.unit.test_waiting import on_message
 
@@ -103,15 +104,15 @@ def _making_tables() -> Iterator[None]:
         yield
         return
     with database.transaction() as cursor:
-        database.wait_for_lock(cursor, "nobody", database._SCHEMA_LOCK, 0)
+        advisory.wait_for(cursor, "nobody", advisory.SCHEMA, 0)
         yield
 
 
 WAITS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "one of 1 places for downloads": lambda: budget.slot(1),
-    "the turn of DownloadL1C_33UUP": lambda: turns.alone_with("DownloadL1C_33UUP"),
+    "the turn of DownloadL1C_33UUP": lambda: task.alone_with("DownloadL1C_33UUP"),
     # of which PostgreSQL gives a number below 0
-    "the turn of DownloadL1C_0": lambda: turns.alone_with("DownloadL1C_0"),
+    "the turn of DownloadL1C_0": lambda: task.alone_with("DownloadL1C_0"),
     "another process to make the tables of the database": _making_tables,
 }
 
@@ -159,7 +160,10 @@ def test_a_session_that_holds_a_lock_may_be_idle() -> None:
         with budget.slot(1):
             time.sleep(0.3)
             with database.lock_connection() as other:
-                assert other.execute(sa.text(f"SELECT pg_try_advisory_lock({budget._PLACES}, 0)")).scalar_one() is False
+                assert (
+                    other.execute(sa.text(f"SELECT pg_try_advisory_lock({advisory.DOWNLOADS}, 0)")).scalar_one()
+                    is False
+                )
     finally:
         with database.transaction() as cursor:
             cursor.execute("ALTER DATABASE ben_luigi RESET idle_session_timeout")

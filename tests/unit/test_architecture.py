@@ -91,3 +91,13 @@ def test_each_program_that_is_started_is_given_its_environment(path: Path) -> No
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("subprocess.run", "subprocess.Popen"):
             assert "env" in [word.arg for word in node.keywords], f"{path}:{node.lineno}"
+
+
+def test_the_glossary_has_each_word_once_and_names_files_that_are_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("## Glossary")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
+    assert len({word for word, *_ in rows}) == len(rows) > 15
+    for word, _, where in rows:
+        file = PACKAGE / where.strip("`")
+        assert file.is_file() and word.split()[-1].lower() in file.read_text(encoding="utf-8").lower(), (word, where)

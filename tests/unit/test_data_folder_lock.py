@@ -7,11 +7,11 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from ben_luigi.domain import files
-from ben_luigi.state import occupancy
+from ben_luigi.state.locks import data_folder
 
 
 def _work(folder: Path, entered: Event, leave: Event) -> None:
-    occupancy.enter(folder)
+    data_folder.enter(folder)
     entered.set()
     leave.wait(60)
 
@@ -28,13 +28,13 @@ def test_what_is_unfinished_goes_when_nobody_else_is_there(tmp_path: Path) -> No
     other = fork.Process(target=_work, args=(tmp_path, entered, leave))
     other.start()
     assert entered.wait(60)
-    assert occupancy.sweep_if_alone(tmp_path) == []
+    assert data_folder.sweep_if_alone(tmp_path) == []
     other.kill()
     other.join()
-    assert sorted(occupancy.sweep_if_alone(tmp_path)) == sorted(left)
+    assert sorted(data_folder.sweep_if_alone(tmp_path)) == sorted(left)
     assert all(path.exists() for path in kept) and not any(path.exists() for path in left)
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    assert occupancy.sweep_if_alone(tmp_path / "none") == []
+    assert data_folder.sweep_if_alone(tmp_path / "none") == []
     assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ import pytest
 
 from ben_luigi import config
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.state import identity
+from ben_luigi.state.locks import configuration
 
 FORK = multiprocessing.get_context("fork")
 SIX = {"archive.level": 6, "dataset.tiles": ""}
@@ -21,13 +21,13 @@ SIX = {"archive.level": 6, "dataset.tiles": ""}
 @pytest.fixture(autouse=True)
 def nothing_held() -> Iterator[None]:
     yield
-    for descriptor in identity._held.values():
+    for descriptor in configuration._held.values():
         os.close(descriptor)
-    identity._held.clear()
+    configuration._held.clear()
 
 
 def _work(folder: Path, level: int, entered: Event, leave: Event) -> None:
-    identity.enter(folder, {**SIX, "archive.level": level})
+    configuration.enter(folder, {**SIX, "archive.level": level})
     entered.set()
     leave.wait()
 
@@ -44,8 +44,8 @@ def test_another_configuration_is_refused_by_name_while_somebody_is_at_work(tmp_
     process, leave = _at_work(tmp_path, 9)
     try:
         with pytest.raises(BadInput, match=rf"{process.pid}.*\[archive\] level = 9, here 6.*wait until it has ended"):
-            identity.enter(tmp_path, SIX)
-        identity.enter(tmp_path, {**SIX, "archive.level": 9})
+            configuration.enter(tmp_path, SIX)
+        configuration.enter(tmp_path, {**SIX, "archive.level": 9})
     finally:
         leave.set()
         process.join()
@@ -55,10 +55,10 @@ def test_whoever_comes_when_all_have_ended_may_have_another_one(tmp_path: Path) 
     process, leave = _at_work(tmp_path, 9)
     leave.set()
     process.join()
-    identity.enter(tmp_path, SIX)
+    configuration.enter(tmp_path, SIX)
     with pytest.raises(BadInput, match=r"\[archive\] level = 6, here 9"):
-        identity._held.clear()
-        identity.enter(tmp_path, {**SIX, "archive.level": 9})
+        configuration._held.clear()
+        configuration.enter(tmp_path, {**SIX, "archive.level": 9})
 
 
 def test_many_that_begin_together_agree(tmp_path: Path) -> None:

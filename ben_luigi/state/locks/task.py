@@ -22,10 +22,10 @@ import sqlalchemy as sa
 from ben_luigi import config
 from ben_luigi.domain import waiting
 from ben_luigi.domain.errors import DatabaseError
-from ben_luigi.state import database, occupancy
+from ben_luigi.state import database
+from ben_luigi.state.locks import advisory, data_folder
 
 _log = logging.getLogger(__name__)
-_TASKS = 20180503
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
@@ -39,7 +39,7 @@ class Turn:
         """Enter the data folder, and end with the worker."""
         _end_with_parent()
         waiting.at_work_on(str(self._task))
-        occupancy.enter(config.data_dir())
+        data_folder.enter(config.data_dir())
 
     def __exit__(self, *_: object) -> None:
         """Do nothing: the locks are released with the process."""
@@ -72,5 +72,5 @@ def alone_with(task_id: str) -> Iterator[None]:
 def _lock(task_id: str) -> Iterator[None]:
     with database.lock_connection() as connection:
         key = connection.execute(sa.select(sa.func.hashtext(task_id))).scalar_one()
-        database.wait_for_lock(connection, f"the turn of {task_id}", _TASKS, key)
+        advisory.wait_for(connection, f"the turn of {task_id}", advisory.TASKS, key)
         yield

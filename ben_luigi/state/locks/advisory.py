@@ -1,0 +1,50 @@
+"""Take advisory locks of PostgreSQL, which all hosts see, by the numbers that are listed here.
+
+They are released with the connection (`database.lock_connection`) or the transaction that holds them, and so with a
+process that dies.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg2.extensions
+import sqlalchemy as sa
+
+from ben_luigi.domain import waiting
+
+SCHEMA, DOWNLOADS, TASKS = 20180501, 20180502, 20180503
+"""The first number of each lock: creating the tables, a place among the downloads, running a task."""
+
+_HOLDERS = """
+SELECT coalesce(nullif(application_name, ''), 'session ' || pid || ' of ' || usename) FROM pg_stat_activity
+WHERE pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND classid = %(first)s AND objid = ANY (%(seconds)s)) ORDER BY pid
+"""
+
+
+def wait_for(holder: sa.Connection | psycopg2.extensions.cursor, what: str, first: int, *seconds: int) -> int:
+    """Take one of the advisory locks (`first`, second), after waiting until one is free; return its second number.
+
+    A `lock_connection` holds it until it is closed, the cursor of a transaction until that ends. The wait is logged
+    (`waiting.wait_for`).
+    """
+    cursor: Any = holder.connection.cursor() if isinstance(holder, sa.Connection) else holder
+    function = "pg_try_advisory_lock" if cursor.connection.autocommit else "pg_try_advisory_xact_lock"
+    taken: list[int] = []
+
+    def one_is_free() -> bool:
+        for second in seconds:
+            cursor.execute(f"SELECT {function}(%s, %s)", (first, second))
+            if cursor.fetchone()[0]:
+                taken.append(second)
+                break
+        return bool(taken)
+
+    def holders() -> list[str]:
+        cursor.execute(_HOLDERS, {"first": first, "seconds": [second % 2**32 for second in seconds]})
+        return [str(name) for (name,) in cursor.fetchall()]
+
+    waiting.wait_for(one_is_free, what, holders)
+    return taken[0]
