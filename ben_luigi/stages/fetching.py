@@ -28,7 +28,7 @@ from ben_luigi.stages.prerequisites import optional_path
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import AskCatalogue, resolutions
 from ben_luigi.stages.service import client, patience, tokens
-from ben_luigi.stages.sources import Order, has_account, in_order
+from ben_luigi.stages.sources import Order, has_account, in_order, note_down
 from ben_luigi.state import budget
 
 _log = logging.getLogger(__name__)
@@ -113,7 +113,9 @@ class Fetching:
         )
         try:
             report = fetch.run()
+            note_down(fetch.down)
         except CdseError as error:
+            note_down(fetch.down)
             if not isinstance(error, (*BLAMELESS, Nowhere)):
                 budget.note_failure(self._tile, str(error))
             raise
@@ -196,8 +198,9 @@ def fetch_l2a(product: ProductName, folder: Path, progress: OnBytes = ignore_byt
 
         def id_of(wanted: ProductName) -> str:
             (found,) = resolve.resolve([wanted], session)
-            if found.problem or found.product is None:
-                raise found.problem or PermanentError(str(wanted), found="not at CDSE")
+            if found.problem:
+                raise found.problem
+            assert found.product is not None
             return found.product.id
 
         nodes: list[Source] = []

@@ -116,6 +116,11 @@ class ProductFetch:
         raise first or self._without_manifest()
 
     @property
+    def down(self) -> list[str]:
+        """The sources that were asked no more, since they did not answer."""
+        return list(self._down)
+
+    @property
     def _all(self) -> list[Source]:
         return [*self.sources, *self.repairs]
 
