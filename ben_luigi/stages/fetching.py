@@ -190,9 +190,9 @@ class Fetching:
 
 
 def fetch_l2a(product: ProductName, folder: Path, progress: OnBytes = ignore_bytes) -> FetchReport:
-    """What is needed of an L2A product, into a folder of its own below `folder`, as `[inputs] l2a_dir` takes it.
+    """Fetch what is needed of an L2A product into its own folder below `folder`, for `[inputs] l2a_dir`.
 
-    From the sources of the order, CDSE among them if an account is given; raises PipelineError.
+    The sources are those of the order, with CDSE if an account is given. Raise PipelineError.
     """
     with in_order() as order, client() as session:
 

@@ -52,7 +52,7 @@ def in_order(waits: Patience | None = None, head_s: float | None = None) -> Iter
 
 
 def note_down(names: Iterable[str]) -> None:
-    """Remember for a while that sources have not answered: no tile should wait for them that others have, too."""
+    """Remember for a while that sources have not answered, so that the next tiles do not wait for them."""
     for name in names:
         mark = _mark(name)
         private.make_folder(mark.parent)

@@ -117,7 +117,7 @@ class ProductFetch:
 
     @property
     def down(self) -> list[str]:
-        """The sources that were asked no more, since they did not answer."""
+        """The sources that are not asked again for this product, since they did not answer."""
         return list(self._down)
 
     @property

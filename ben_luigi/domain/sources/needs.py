@@ -21,14 +21,14 @@ _METADATA = re.compile(r"MTD_MSIL2A\.xml|GRANULE/[^/]+/MTD_TL\.xml|DATASTRIP/[^/
 
 
 def is_needed(product: ProductName, path: str) -> bool:
-    """Whether a file, by its path in the `.SAFE`, is needed."""
+    """Return whether a file, by its path in the `.SAFE`, is needed."""
     if product.level == "L1C":
         return l1c.is_needed(path)
     return _METADATA.fullmatch(path) is not None or any(each.fullmatch(path) for each in _IMAGES.values())
 
 
 def lacking(product: ProductName, listed: Collection[str]) -> list[str]:
-    """What a manifest that lists these files lacks of what every product has."""
+    """Return what every product has, and a manifest that lists these files lacks."""
     if product.level == "L1C":
         return l1c.lacking(list(listed), dict.fromkeys(listed))[0]
     layers = [f"layer {layer}" for layer, form in _IMAGES.items() if not any(map(form.fullmatch, listed))]
@@ -36,6 +36,6 @@ def lacking(product: ProductName, listed: Collection[str]) -> list[str]:
 
 
 def left_out(product: ProductName, listed: Mapping[str, object], there: Collection[str]) -> tuple[str, ...]:
-    """The files of a manifest that are not there; of L2A those alone that are needed, since most are not asked for."""
+    """Return the files of a manifest that are not there; of L2A only needed ones, since most are not fetched."""
     absent = set(listed).difference(there) - {manifest.NAME}
     return tuple(sorted(path for path in absent if product.level == "L1C" or is_needed(product, path)))
