@@ -18,6 +18,7 @@ COMMANDS = {
     "compare-levels": ("compare_levels", "measure time and size of each zstd level on your files"),
     "check-published": ("check_published", "recompute published metadata, and compare"),
     "clear-tries": ("clear_tries", "retry tiles at once that rest after failed downloads"),
+    "fetch-l2a": ("fetch_l2a", "fetch what is needed of L2A products as ESA made them"),
     "install-sen2cor": ("install_sen2cor", "fetch, verify and install Sen2Cor"),
     "cron-rerun": ("cron_rerun", "run once from cron or a timer, never in parallel with another run"),
     "luigid": ("luigid", "start the central scheduler, for runs on several hosts"),

@@ -18,6 +18,7 @@ from ben_luigi.domain.cdse.download import Download
 from ben_luigi.domain.cdse.errors import BLAMELESS, CredentialsError, NoRoomError, PermanentError, TransientError
 from ben_luigi.domain.errors import CdseError
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.progress import OnBytes, ignore_bytes
 from ben_luigi.domain.sources import proof, trace
 from ben_luigi.domain.sources.availability import PATIENCE
 from ben_luigi.domain.sources.cdse_nodes import CdseNodes
@@ -27,7 +28,7 @@ from ben_luigi.stages.prerequisites import optional_path
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import AskCatalogue, resolutions
 from ben_luigi.stages.service import client, patience, tokens
-from ben_luigi.stages.sources import Order, has_account
+from ben_luigi.stages.sources import Order, has_account, in_order, note_down
 from ben_luigi.state import budget
 
 _log = logging.getLogger(__name__)
@@ -112,7 +113,9 @@ class Fetching:
         )
         try:
             report = fetch.run()
+            note_down(fetch.down)
         except CdseError as error:
+            note_down(fetch.down)
             if not isinstance(error, (*BLAMELESS, Nowhere)):
                 budget.note_failure(self._tile, str(error))
             raise
@@ -184,6 +187,32 @@ class Fetching:
             if found and found.product and found.product.name == str(self.product):
                 return found.product.id
         return _published_ids().get(str(self.product), str(self.product).removesuffix(".SAFE"))
+
+
+def fetch_l2a(product: ProductName, folder: Path, progress: OnBytes = ignore_bytes) -> FetchReport:
+    """Fetch what is needed of an L2A product into its own folder below `folder`, for `[inputs] l2a_dir`.
+
+    The sources are those of the order, with CDSE if an account is given. Raise PipelineError.
+    """
+    with in_order() as order, client() as session:
+
+        def id_of(wanted: ProductName) -> str:
+            (found,) = resolve.resolve([wanted], session)
+            if found.problem:
+                raise found.problem
+            assert found.product is not None
+            return found.product.id
+
+        nodes: list[Source] = []
+        if order.cdse and has_account():
+            nodes.append(CdseNodes(session, id_of, lambda: tokens(session)))
+        target = folder / str(product).removesuffix(".SAFE")
+        sources = [*order.before, *nodes, *order.after]
+        at_once = int(config.sources().parallel)
+        fetch = ProductFetch(
+            product, target, sources, parallel=at_once, rate_bytes_s=_rate_bytes_s(), progress=progress
+        )
+        return fetch.run()
 
 
 def _rate_bytes_s() -> float | None:

@@ -21,7 +21,8 @@ from ben_luigi.domain.cdse.http import again, log_failure
 from ben_luigi.domain.errors import CdseError, some
 from ben_luigi.domain.files import text_hash
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.products import l1c, manifest
+from ben_luigi.domain.products import manifest
+from ben_luigi.domain.sources import needs
 from ben_luigi.domain.sources.journal import Brought, Journal
 from ben_luigi.domain.sources.proof import UNPROVEN, Expected
 from ben_luigi.domain.sources.source import Listing, NotThere, Source, SourceFile, is_path
@@ -115,8 +116,17 @@ class ProductFetch:
         raise first or self._without_manifest()
 
     @property
+    def down(self) -> list[str]:
+        """The sources that are not asked again for this product, since they did not answer."""
+        return list(self._down)
+
+    @property
     def _all(self) -> list[Source]:
         return [*self.sources, *self.repairs]
+
+    @property
+    def _option(self) -> str:
+        return f"[inputs] {self.product.level.lower()}_dir"
 
     @property
     def _work(self) -> Path:
@@ -138,7 +148,7 @@ class ProductFetch:
             f"product {self.product}",
             expected="a source that has it",
             found="; ".join(said) or "no source to ask",
-            remedy="add a source to [sources] order, or give the product in [inputs] l1c_dir",
+            remedy=f"add a source to [sources] order, or give the product in {self._option}",
         )
 
     def _listing(self, source: Source) -> Listing | None:
@@ -191,7 +201,7 @@ class ProductFetch:
         try:
             listed = manifest.checksums(path.read_bytes())
             outside = [path[:200] for path in listed if not is_path(path)]
-            problem = some(outside, 3) or some(l1c.lacking(list(listed), listed)[0], 3)
+            problem = some(outside, 3) or some(needs.lacking(self.product, listed), 3)
         except ValueError as error:
             listed, problem = {}, str(error)[:200]
         if problem:
@@ -209,7 +219,7 @@ class ProductFetch:
         """
         listing = self._listing(primary)
         assert listing is not None
-        needed, optional = _wanted(listing, checksums)
+        needed, optional = self._wanted(listing, checksums)
         self._total_bytes = _length(listing, [*needed, *optional])
         self._check_room()
         lacking = self._bring_all([*needed, *optional], checksums, set(optional))
@@ -221,6 +231,20 @@ class ProductFetch:
         return self._publish(
             primary, {**dict.fromkeys(listing.guessed), **checksums}, {*needed, *optional} - {*lacking}
         )
+
+    def _wanted(
+        self, listing: Listing, checksums: Mapping[str, manifest.Checksum | None]
+    ) -> tuple[list[str], list[str]]:
+        """Return the files that a product needs, and unneeded ones that its source has; the largest first."""
+
+        def by_length(paths: set[str]) -> list[str]:
+            known = listing.files
+            return sorted(paths, key=lambda path: (-(known[path].length_bytes or 0) if path in known else 0, path))
+
+        offered = {path for path in listing.files if path != manifest.NAME}
+        needed = {path for path in {*checksums, *offered} if needs.is_needed(self.product, path)}
+        optional = (offered & set(checksums)) - needed if self.product.level == "L1C" else set()
+        return by_length(needed), by_length(optional)
 
     def _bring_all(
         self, paths: Sequence[str], checksums: Mapping[str, manifest.Checksum | None], optional: set[str]
@@ -332,7 +356,7 @@ class ProductFetch:
             f"product {self.product}, {path}",
             expected="the file, whole, at one source",
             found=f"{why}{more}",
-            remedy="run again later, add a source to [sources] order, or give the product in [inputs] l1c_dir",
+            remedy=f"run again later, add a source to [sources] order, or give the product in {self._option}",
         )
 
     def _publish(
@@ -349,28 +373,16 @@ class ProductFetch:
         files.remove(self.target)
         self._work.rename(self.target)
         files.sync(self.target.parent)
-        needed = [f"{one.path} {one.digest}" for one in brought if l1c.is_needed(one.path) and checksums.get(one.path)]
+        telling = [one for one in brought if needs.is_needed(self.product, one.path) and checksums.get(one.path)]
         return FetchReport(
             str(self.product),
             primary.name,
             sum(one.length_bytes for one in brought),
-            text_hash("\n".join(needed)),
+            text_hash("\n".join(f"{one.path} {one.digest}" for one in telling)),
             tuple(brought),
-            tuple(sorted(set(checksums) - {one.path for one in brought})),
+            needs.left_out(self.product, checksums, {one.path for one in brought}),
             (*self._troubles, *_contradictions(brought)),
         )
-
-
-def _wanted(listing: Listing, checksums: Mapping[str, manifest.Checksum | None]) -> tuple[list[str], list[str]]:
-    """Return the files that a product needs, and unneeded ones that its source has; the largest first."""
-
-    def by_length(paths: set[str]) -> list[str]:
-        known = listing.files
-        return sorted(paths, key=lambda path: (-(known[path].length_bytes or 0) if path in known else 0, path))
-
-    offered = {path for path in listing.files if path != manifest.NAME}
-    needed = {path for path in {*checksums, *offered} if l1c.is_needed(path)}
-    return by_length(needed), by_length((offered & set(checksums)) - needed)
 
 
 def _length(listing: Listing, paths: Sequence[str]) -> int:
