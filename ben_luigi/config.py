@@ -378,7 +378,7 @@ def account_environment() -> dict[str, str]:
 
 
 def trace_url() -> str:
-    """Root of CDSE's traces; empty if CDSE is not asked, or another service takes its place and has none."""
+    """Return the root of CDSE's traces; empty if CDSE is not asked, or if a service without traces replaces it."""
     service = cdse()
     if service.trace_url or service.catalogue_url or "cdse" not in source_order() or is_sample():
         return str(service.trace_url)

@@ -19,9 +19,9 @@ class ExitCode(IntEnum):
         return code
 
     DONE = 0, "done, or nothing was to be done"
-    FINDINGS = 1, "looked at, and something in the data is wrong: it is named"
-    WRONG_ARGUMENTS = 2, "wrong arguments: what is right is said"
-    ALREADY_RUNNING = 10, "the same is running already: where is said"
+    FINDINGS = 1, "checked, and something in the data is wrong, which is named"
+    WRONG_ARGUMENTS = 2, "wrong arguments; the message says what is right"
+    ALREADY_RUNNING = 10, "the same command is already running; the message says where"
     WAITS_FOR_PERSON = 20, "waits for a person: an input is missing, or an option or a file is wrong"
     FAILED = 30, "failed, and will be tried again by the next run"
     TERMINAL_CLOSED = 129, "stopped: its terminal was closed"

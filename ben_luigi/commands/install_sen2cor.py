@@ -19,9 +19,9 @@ INSTALLER = inputs.PinnedFile(Path(sen2cor.SOURCE).name, sen2cor.SOURCE, sha256=
 
 
 def install(folder: Path, file: Path | None = None, pinned: inputs.PinnedFile = INSTALLER) -> Path:
-    """Install into `folder`, which must be absent or empty; gives the path of L2A_Process.
+    """Install into `folder`, which must be absent or empty; return the path of L2A_Process.
 
-    BadInput if the installer is not the pinned one, Sen2CorError if it does not leave the program.
+    Raise BadInput if the installer is not the pinned one, Sen2CorError if it does not install the program.
     """
     if folder.exists() and any(folder.iterdir()):
         raise Sen2CorError(folder, expected="an absent or empty folder", found="files in it", remedy="name another")

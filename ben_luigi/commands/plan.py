@@ -107,7 +107,7 @@ def words(told: Facts) -> str:
     asked = " ".join([told["task"], *(f"--{name} {text}" for name, text in told["arguments"].items())])
     lines = [f"Plan: {asked} on {world}, {count(told['tiles'], 'tile')}, in {told['data_dir']}"]
     if not told["tiles_are_known"]:
-        lines.append("The list of products is yet to come: figures are estimates.")
+        lines.append("The list of products does not exist yet: figures are estimates.")
     if told["stages"]:
         lines += ["", "Complete:", *table([survey.Stage(**stage) for stage in told["stages"]])]
     if told["is_complete"]:

@@ -65,7 +65,7 @@ def words(told: Mapping[str, Any]) -> str:
     """Return the same as text."""
     lines = [f"{told['data_dir']}: {count(told['tiles'], 'tile')}"]
     if not told["tiles"]:
-        lines.append("The list of products is yet to come.")
+        lines.append("The list of products does not exist yet.")
     lines += table([survey.Stage(**stage) for stage in told["stages"]])
     return "\n".join([*lines, "", *_failed_words(told["failed"]), *_tried_words(told["downloads_that_failed"])])
 

@@ -59,7 +59,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether an error says that there is no room on the disk, in the user's quota, or for a file of that length."""
+    """Return whether an error means that the disk or the user's quota is full, or the file too long."""
     return error.errno in _NO_ROOM
 
 

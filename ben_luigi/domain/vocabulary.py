@@ -32,10 +32,10 @@ SUBSET_NAME = r"[A-Za-z0-9][\w.-]*"
 """The regular expression of a subset's name, which is also the name of its folder."""
 
 SOURCES = ("folder", "google", "mirror", "cdse")
-"""Where products can be had: the user's folder, Google's public bucket, mirrors of one's own, CDSE."""
+"""Sources of products: the user's folder, Google's public bucket, the user's mirrors, CDSE."""
 
 GOOGLE_URL = "https://storage.googleapis.com/gcp-public-data-sentinel-2"
 """The public bucket of Sentinel-2 products."""
 
 MIRROR = r"(?=.*\{name\})https?://[^/\s{}]+/([^\s{}]|\{(zone|band|square|name)\})*"
-"""What the URL template of a mirror looks like, as a regular expression: `{name}` in it, and no unknown braces."""
+"""The regular expression of a mirror's URL template: it contains `{name}`, and no unknown braces."""

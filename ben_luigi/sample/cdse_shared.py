@@ -44,7 +44,7 @@ def shared(folder: Path, make: Callable[[], CdseServer]) -> Service:
 
 
 def _running(folder: Path) -> Service | None:
-    """The server that is there and answers."""
+    """Return the server that is running and answers."""
     try:
         service = Service(**json.loads((folder / _ADDRESS).read_text(encoding="utf-8")))
         address = urlsplit(service.catalogue_url)
@@ -55,7 +55,7 @@ def _running(folder: Path) -> Service | None:
 
 
 def _started(folder: Path, make: Callable[[], CdseServer]) -> Service:
-    """Start it as nobody's child, since Luigi ends the children of a task with it."""
+    """Start it as an orphan process, since Luigi ends the children of a task with it."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:

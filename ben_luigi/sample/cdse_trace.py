@@ -1,4 +1,4 @@
-"""CDSE's traceability service on loopback: the trace of a product, made from its zip."""
+"""Serve CDSE's traceability service on loopback: the trace of a product, made from its zip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRACE = re.compile(r"/trace/api/v1/traces/name/([^/]+)\.zip")
 
 
 def traces(path: Path, name: str, event: str) -> bytes:
-    """The traces of the product in the zip at `path`: one of `event`, and an obsolete one that says something else."""
+    """Return the traces of the product in the zip at `path`: one of `event`, and an obsolete one that differs."""
     with zipfile.ZipFile(path) as archive:
         contents = [
             {"path": info.filename, "hash": _blake3(archive.read(info))}

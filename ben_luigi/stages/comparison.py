@@ -203,7 +203,7 @@ def _mapping(
 ) -> Line:
     """Compare two mappings, without the keys in `without`."""
     if published is None:
-        return Line(what, comparison.NOT_COMPARABLE, "", "", reason or "the published list cannot be had")
+        return Line(what, comparison.NOT_COMPARABLE, "", "", reason or "the published list is not available")
     known = read_tile_ids(published) if what == "tile ids" else read_hashes(published)
     known = {key: value for key, value in known.items() if key not in without}
     changed = comparison.changed_rows(ours, known)

@@ -124,7 +124,7 @@ class Fetching:
         return {**_told(report), **place, "trace": traced.note}
 
     def _trace(self) -> trace.Trace:
-        """What CDSE noted of the product's files, if it can be had at once: there is other proof of most of them."""
+        """Return what CDSE recorded about the product's files, if it answers at once; most files have other proof."""
         url = config.trace_url()
         if not url:
             return trace.Trace(note="not asked for")
@@ -132,8 +132,8 @@ class Fetching:
             with client() as session:
                 return trace.fetch(replace(session, patience=PATIENCE), url, self.product)
         except CdseError as error:
-            _log.warning("tile %s: the trace of its product cannot be had: %s", self._tile, error)
-            return trace.Trace(note=f"cannot be had: {error.found}")
+            _log.warning("tile %s: the trace of its product is not available: %s", self._tile, error)
+            return trace.Trace(note=f"not available: {error.found}")
 
     def _by_zip(self) -> Report:
         """Fetch CDSE's zip."""

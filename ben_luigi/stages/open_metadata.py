@@ -111,18 +111,18 @@ def _counts(tile: str) -> pd.DataFrame:
 
 
 def described() -> list[MadeFile]:
-    """The tables and archives of the dataset."""
+    """Return the tables and archives of the dataset."""
     archives = [task.archive() for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
     return [*WriteMetadata().output().values(), WritePatches().output(), *archives]
 
 
 def facts(made: Iterable[MadeFile]) -> dict[str, tuple[int, str]]:
-    """Length in bytes and sha256 of files, by name."""
+    """Return length in bytes and sha256 of files, by name."""
     return {target.file.name: (target.file.stat().st_size, target.digest()) for target in made}
 
 
 def title() -> str:
-    """What the dataset is called."""
+    """Return the title of the dataset."""
     what = "Sample world of ben_luigi" if config.is_sample() else "BigEarthNet v2"
     return f"{what}, subset {config.subset().name}" if config.selection() else what
 
@@ -133,11 +133,11 @@ class WriteCroissant(PipelineTask):
     code = (croissant,)
 
     def requires(self) -> Any:
-        """The tables and archives that are described."""
+        """Return the tables and archives that are described."""
         return [WriteMetadata(), WritePatches(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
 
     def settings(self) -> dict[str, Any]:
-        """Its title."""
+        """Return its title."""
         return {"title": title()}
 
     def output(self) -> MadeFile:
@@ -160,7 +160,7 @@ class WriteReadme(PipelineTask):
         return WriteMetadata()
 
     def settings(self) -> dict[str, Any]:
-        """Its title, and whether there is a report."""
+        """Return its title, and whether there is a report."""
         return {"title": title(), "has_report": not config.selection()}
 
     def output(self) -> dict[str, MadeFile]:

@@ -59,7 +59,7 @@ def _visit(task: luigi.Task, found: dict[luigi.Task, bool], seen: set[luigi.Task
 def _before(task: luigi.Task) -> Iterator[luigi.Task]:
     yield from task.deps()
     if isinstance(task, PipelineTask):
-        with suppress(PipelineError):  # the list of products, or which patches are kept, is yet to come
+        with suppress(PipelineError):  # the list of products, or of kept patches, does not exist yet
             yield from task.needs()
 
 

@@ -219,7 +219,7 @@ def _proof(option: str, path: Path, sha256: str) -> dict[str, str]:
     else:
         proof = inputs.compare_with_pin(option, path, PINNED)
     if problem := proof.problem(option, path):
-        _log.warning("%s; it is taken all the same: provenance and report say so", problem)
+        _log.warning("%s; it is used all the same: provenance and report say so", problem)
         return {"proof": proof.state, "expected": problem.expected}
     return {"proof": proof.state, **({"unproven": proof.unproven} if proof.unproven else {})}
 

@@ -1,4 +1,4 @@
-"""The dataset as a STAC collection, which lists every other file of it."""
+"""Describe the dataset as a STAC collection, which lists every other file of it."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class WriteStac(PipelineTask):
     code = (stac,)
 
     def requires(self) -> Any:
-        """The files that it lists: all of the dataset but the report."""
+        """Return the files that it lists: the whole dataset but the report."""
         listed = [ListHashes(), ListS1Hashes(), WriteProvenance(), CompareWithPublished(), WriteReadme()]
         return [WriteCroissant(), *WriteCroissant().requires(), *listed]
 
     def settings(self) -> dict[str, Any]:
-        """Its title, and whether there is a report, whose pictures it names."""
+        """Return its title, and whether there is a report, whose pictures it names."""
         return {"title": title(), "has_report": not config.selection()}
 
     def output(self) -> MadeFolder:
-        """The folder."""
+        """Return the folder."""
         return self.folder(f"{config.result_folder()}/stac")
 
     def make(self) -> None:
@@ -51,6 +51,6 @@ class WriteStac(PipelineTask):
 
 
 def _others() -> list[MadeFile]:
-    """The files that lie beside tables and archives."""
+    """Return the files beside tables and archives."""
     single = [task.output() for task in (ListS1Hashes(), WriteCroissant(), WriteProvenance(), CompareWithPublished())]
     return [*single, *ListHashes().output().values(), *WriteReadme().output().values()]

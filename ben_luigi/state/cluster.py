@@ -173,7 +173,7 @@ def interrupt(cluster: Path) -> None:
 
 
 def clear_up(cluster: Path) -> None:
-    """After the server of `cluster` has stopped, reap its process and remove the copy of the programs made for root."""
+    """Reap the process of a stopped server of `cluster`, and remove the copy of the programs made for root."""
     if cluster in _servers:
         _servers.pop(cluster).wait()
     if os.geteuid() == 0:

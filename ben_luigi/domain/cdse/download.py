@@ -167,7 +167,7 @@ class Download:
         try:
             return self._verified(self.target, digests, tries=0)
         except (BadProduct, TransientError) as error:
-            _log.warning("%s is damaged, and fetched anew: %s", self.target, error)
+            _log.warning("%s is damaged, and fetched again: %s", self.target, error)
             return None
 
     def _check_room(self) -> None:

@@ -1,4 +1,4 @@
-"""What CDSE answers when it does not do what was asked, and whether asking again helps.
+"""Classify what CDSE answers when it refuses a request, and whether asking again helps.
 
 CdseError
 ├── TransientError       may pass: tried again after a pause

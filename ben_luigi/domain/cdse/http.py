@@ -1,4 +1,4 @@
-"""Requests to CDSE and other sources: to their own hosts alone, never hanging, tried again where that helps."""
+"""Send requests to CDSE and other sources: only to their own hosts, never hanging, repeated where that helps."""
 
 from __future__ import annotations
 

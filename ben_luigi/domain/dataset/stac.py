@@ -81,12 +81,7 @@ Json = dict[str, Any]
 def describe(
     patches: pa.Table, files: Mapping[str, tuple[int, str]], title: str, description: str, *, has_report: bool
 ) -> dict[str, Json]:
-    """The documents of the catalogue, by path.
-
-    `patches` has COLUMNS of the rows of `patches.parquet`. `files` gives length in bytes and sha256 of each file of the
-    dataset that the collection names; they lie in the folder above. With `has_report`, the report there has a picture
-    of each tile.
-    """
+    """Return the documents of the catalogue, by path."""
     items = list(_items(patches, has_report))
     documents = {f"{item.id}/{item.id}.json": _document(item, f"./{item.id}.json") for item in items}
     collection = _collection(patches, items, files, title, description)
@@ -94,7 +89,7 @@ def describe(
 
 
 def _document(described: pystac.Item | pystac.Collection, href: str) -> Json:
-    """The JSON of an item or a collection that lies at `href`."""
+    """Return the JSON of an item or a collection at `href`."""
     document: Json = described.to_dict(include_self_link=False, transform_hrefs=False)
     kind = pystac.MediaType.GEOJSON if isinstance(described, pystac.Item) else pystac.MediaType.JSON
     # Not pystac's own link, which would be made absolute.
@@ -113,7 +108,7 @@ def write(documents: Mapping[str, Json], folder: Path) -> None:
 
 
 def text(document: Json) -> str:
-    """A document as it is written."""
+    """Return the text of a document as it is written."""
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -125,7 +120,7 @@ def _items(patches: pa.Table, has_report: bool) -> Iterator[pystac.Item]:
 
 
 def _item(rows: pa.Table, has_report: bool) -> pystac.Item:
-    """The item of one tile; its geometry is the square around its patches."""
+    """Return the item of one tile; its geometry is the square around its patches."""
     first = rows.slice(0, 1).to_pylist()[0]
     edges = [pick(rows[name]).as_py() for pick, name in zip((pc.min, pc.min, pc.max, pc.max), EDGES, strict=True)]
     square = outline(first["epsg"], edges, LONGITUDE_LATITUDE, _CORNER_EVERY_M)
@@ -160,7 +155,7 @@ def _item(rows: pa.Table, has_report: bool) -> pystac.Item:
 
 
 def _data(rows: pa.Table) -> dict[str, pystac.Asset]:
-    """The patches of a tile in the three archives."""
+    """Return the assets of a tile's patches in the three archives."""
     tile = rows["tile"][0].as_py()
     s1_tiles = sorted({s1_tile(name) for name in rows["s1_name"].to_pylist()})
     s2_bands = [{"name": band, "gsd": RESOLUTION_M[band], "eo:common_name": _COMMON_NAMES[band]} for band in BANDS]
@@ -228,7 +223,7 @@ _SUMMARIZED = ("season", "split", "country")
 
 
 def _file(name: str, size_bytes: int, sha256: str) -> pystac.Asset:
-    """A file of the dataset; its checksum is a multihash: code and length of sha256, then the hash."""
+    """Return a file of the dataset; its checksum is a multihash: code and length of sha256, then the hash."""
     return pystac.Asset(
         f"../{name}",
         media_type=_MEDIA_TYPES[Path(name).suffix],

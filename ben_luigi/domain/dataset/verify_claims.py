@@ -24,7 +24,7 @@ class Claims:
         self._claims.setdefault(file, {})[source] = values
 
     def without(self, files: Callable[[str], bool]) -> Claims:
-        """The same, without those about some files."""
+        """Return the same claims without those about some files."""
         fewer = Claims()
         fewer._claims = {file: sources for file, sources in self._claims.items() if not files(file)}
         return fewer

@@ -234,7 +234,7 @@ def _place(tags: dict[int, Value]) -> tuple[float, float, float]:
     else:
         raise ValueError("no georeference")
     if not all(map(math.isfinite, (left, top, scale_x))):
-        raise ValueError(f"a place that is none: {left}, {top}")
+        raise ValueError(f"an invalid place: {left}, {top}")
     if scale_x != scale_y:
         raise ValueError(f"pixels of {scale_x} by {scale_y}")
     return left, top, scale_x

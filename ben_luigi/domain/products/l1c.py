@@ -149,10 +149,10 @@ def find_products(folder: Path) -> dict[ProductName, Path]:
             with opened(path) as product:
                 name = product.name
         except BadProduct as error:
-            passed.note(path, f"what is no product that can be read ({error.expected}: {error.found})")
+            passed.note(path, f"unreadable products ({error.expected}: {error.found})")
             continue
         if name.level != "L1C":
-            passed.note(path, "what is no L1C product; L2A products belong in [inputs] l2a_dir")
+            passed.note(path, "products that are not L1C; L2A products belong in [inputs] l2a_dir")
         elif (first := found.setdefault(name, path)) != path:
             passed.note(path, f"the same product as {first.name}")
     passed.say()

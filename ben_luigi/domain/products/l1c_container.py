@@ -30,7 +30,7 @@ from ben_luigi.domain.names import ProductName, is_old_format
 PRODUCT_BYTES = 2**35
 """More than any product, packed or unpacked."""
 
-ANEW = "remove the file and run again, so that it is fetched anew"
+ANEW = "remove the file and run again, so that it is fetched again"
 
 _CHUNK_BYTES = 2**20
 _NAME_BYTES, _PATH_BYTES = 255, 1000
@@ -341,5 +341,5 @@ def _refused(path: Path, member: str, found: str) -> BadProduct:
         f"{path}, member {member[:200]!r}",
         expected="files inside the product's folder, each once",
         found=found,
-        remedy="do not unpack this file; remove it, and run again to fetch it anew",
+        remedy="do not unpack this file; remove it, and run again to fetch it again",
     )

@@ -1,7 +1,7 @@
-"""CDSE's traces: what was noted of a product's files, each with its BLAKE3, when CDSE made it or took it over.
+"""Read CDSE's traces, which record a product's files with their BLAKE3 when CDSE made or copied it.
 
-Documented, and asked for without login. Products of 2017 may have a trace of a copy only, or none. A trace is signed;
-the signature is not checked here, since that needs a package that is not installed: what is recorded says so.
+The interface is documented, and needs no login. Products of 2017 may have a trace of a copy only, or none. A trace is
+signed; the signature is not checked here, since that needs a package that is not installed, and the record says so.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Trace:
 
 
 def fetch(client: Client, url: str, product: ProductName) -> Trace:
-    """The trace of a product at the service `url`: of its making if there is one, else of a copy. Raises CdseError."""
+    """Return the trace of a product at the service `url`: that of its making, else that of a copy. Raise CdseError."""
     address = f"{url}/traces/name/{product}.zip"
 
     def once() -> Trace:
@@ -67,7 +67,7 @@ def _later_first(trace: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _hashes(trace: Mapping[str, Any], product: ProductName) -> dict[str, str]:
-    """Hashes of the files that a trace has of this product; none if it is of another kind."""
+    """Return the hashes of files in a trace of this product; none if the trace is of another kind."""
     facts = trace.get("product")
     if trace.get("event") not in _EVENTS or trace.get("hash_algorithm") != "BLAKE3" or not isinstance(facts, dict):
         return {}

@@ -149,7 +149,7 @@ def polygons(blobs: Sequence[object]) -> tuple[np.ndarray, dict[int, str]]:
     Also return, by position, what is there instead of a polygon with finite coordinates.
     """
     wkb = _wkb(blobs)
-    faults = {row: "what is no GeoPackage geometry" for row, one in enumerate(wkb) if one == b""}
+    faults = {row: "no GeoPackage geometry" for row, one in enumerate(wkb) if one == b""}
     wkb[list(faults)] = None
     there = np.array([row for row, one in enumerate(wkb) if one is not None], dtype="int64")
     for row, what in _wrong_kinds(wkb[there]).items():

@@ -43,10 +43,10 @@ def cut(
     threads: int = 1,
     progress: OnFraction = ignore_fraction,
 ) -> np.ndarray:
-    """Write the wanted patches that are valid to `shard` and its `index`, and tell which those are.
+    """Write the wanted patches that are valid to `shard` and its `index`, and return which those are.
 
-    `wanted` holds positions in the grid's arrays, ascending. The result has a bool for each: whether no
-    pixel of any band is 0. BadProduct names a band that is damaged. Memory: about 0.7 GB on a real tile.
+    `wanted` holds positions in the grid's arrays, ascending. The result has one bool for each: whether no pixel of any
+    band is 0. Raise BadProduct naming a damaged band. Memory: about 0.7 GB on a real tile.
     """
     valid = [np.zeros(0, dtype=bool)]
     writer = PatchWriter(grid)

@@ -48,8 +48,8 @@ def make_maps(
 ) -> pd.DataFrame:
     """Write the reference maps of the `written` patches that some CLC polygon reaches into, and count their classes.
 
-    Gives patch_id, code, pixels by patch and code. `written` holds positions in the grid's arrays,
-    ascending. Memory: 0.5 GB on a real tile.
+    Return patch_id, code, pixels by patch and code. `written` holds positions in the grid's arrays, ascending. Memory:
+    0.5 GB on a real tile.
     """
     burnt = burn(polygons, grid)
     counts = burnt.counts(*grid.columns_rows(written))
