@@ -42,6 +42,7 @@ _SEN2COR_GB = 6
 """Memory that one conversion may need."""
 
 _TILES = "keys such as 33UUP_20170613"
+_EEA = "https://image.discomap.eea.europa.eu/arcgis/rest/services"
 _CDSE = "dataspace.copernicus.eu"
 _SAMPLE_SOURCES = ("folder", "cdse")
 _ACCOUNT = ("CDSE_USER", "CDSE_PASSWORD")
@@ -114,6 +115,16 @@ class sources(_Section):  # noqa: N801
     parallel: int = Whole(default=8, least=1, most=16, description="number of files fetched at once, over all products")
 
 
+class land_cover(_Section):  # noqa: N801
+    """CORINE Land Cover 2018."""
+
+    source: str = Choice(
+        choices=("auto", "geopackage", "service"),
+        description="auto: [inputs] clc_gpkg if it is given, else the EEA's open service, square by square",
+    )
+    service_url: str = WebAddress(description="layer of an ArcGIS map server with CORINE, .../MapServer/0")
+
+
 class cdse(_Section):  # noqa: N801
     """The Copernicus Data Space Ecosystem."""
 
@@ -140,6 +151,9 @@ class sen2cor(_Section):  # noqa: N801
     """The external program that converts L1C to L2A."""
 
     executable: str = PathName(description="path of L2A_Process; by default the one on PATH")
+    accept_licence: bool = Switch(
+        default=False, description="accept ESA's licence of Sen2Cor, so that it is installed where there is none"
+    )
     any_version: bool = Switch(
         default=False, description="accept other versions than 2.11, which made the published data"
     )
@@ -249,7 +263,21 @@ class cron(_Section):  # noqa: N801
 
 SECTIONS: dict[str, type] = {
     section.__name__: section
-    for section in (dataset, inputs, sources, cdse, sen2cor, database, tile, archive, subset, metadata, retention, cron)
+    for section in (
+        dataset,
+        inputs,
+        sources,
+        land_cover,
+        cdse,
+        sen2cor,
+        database,
+        tile,
+        archive,
+        subset,
+        metadata,
+        retention,
+        cron,
+    )
 }
 """All sections of this project, by name, in the order of `luigi.cfg`."""
 
@@ -267,7 +295,7 @@ def value(option: str) -> Any:
 
 def result_options() -> dict[str, Any]:
     """Return the options, with values, that results depend on or are removed by: `archive.level` and so on."""
-    sections = (dataset, inputs, tile, archive, subset, metadata, retention)
+    sections = (dataset, inputs, land_cover, tile, archive, subset, metadata, retention)
     options = [f"{section.__name__}.{name}" for section in sections for name in options_of(section)]
     options += ["sen2cor.any_version", "cdse.catalogue_url", "cdse.accept_superseded"]
     return {option: value(option) for option in options if option != "dataset.data_dir"}
@@ -309,6 +337,7 @@ def _names_nothing_real() -> bool:
     named = [getattr(given, option) for option, _ in inputs.get_params()]
     named += [sources().google_url, sources().mirrors]
     named += [
+        land_cover().service_url,
         service.catalogue_url,
         service.trace_url,
         service.token_url,
@@ -329,6 +358,19 @@ def given_input(option: str) -> Path | None:
 def selected_tiles() -> list[str]:
     """Return the tile keys of `[dataset] tiles`; empty for all."""
     return str(dataset().tiles).replace(",", " ").split()
+
+
+def land_cover_from_service() -> bool:
+    """Whether CORINE's polygons come from the EEA's open service."""
+    choice = str(land_cover().source)
+    if choice != "auto":
+        return choice == "service"
+    return given_input("clc_gpkg") is None and not is_sample()
+
+
+def land_cover_url() -> str:
+    """The layer of CORINE's polygons."""
+    return str(land_cover().service_url) or f"{_EEA}/Corine/CLC2018_LAEA/MapServer/0"
 
 
 def catalogue_url() -> str:

@@ -16,6 +16,7 @@ COMMANDS = {
     "link-patches": ("link_patches", "link the patches in a list into a folder"),
     "hash-folder": ("hash_folder", "list the sha256 of all TIFFs below a folder"),
     "compare-levels": ("compare_levels", "measure time and size of each zstd level on your files"),
+    "compare-land-cover": ("compare_land_cover", "where maps from the EEA's service and from a GeoPackage differ"),
     "check-published": ("check_published", "recompute published metadata, and compare"),
     "clear-tries": ("clear_tries", "retry tiles at once that rest after failed downloads"),
     "fetch-l2a": ("fetch_l2a", "fetch what is needed of L2A products as ESA made them"),

@@ -15,7 +15,7 @@ from typing import Any
 import luigi
 
 from ben_luigi import config
-from ben_luigi.commands import command, usage
+from ben_luigi.commands import command, usage, world
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.dataset import estimate
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
@@ -27,6 +27,7 @@ from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.resolve import known_tiles
 
 _STEP = 22
+_FETCHED = {"inputs": "input", "land cover": "MGRS square"}
 _HALF_A_MINUTE_H = 0.5 / 60
 Facts = dict[str, Any]
 
@@ -36,10 +37,12 @@ def facts(task: luigi.Task) -> Facts:
     if isinstance(task, FinalizeDataset):
         planned, is_complete, stages = survey.work(), survey.is_complete(), survey.stages() if known_tiles() else []
         missing = survey.missing(planned) if not is_complete else []
+        fetches = survey.fetches()
     else:
         met = planning.met(task)
         planned, is_complete, stages = planning.work_of(task, met), met[task], planning.stages(met)
         missing = survey.missing(planned, planning.inputs(met)) if not is_complete else []
+        fetches = survey.fetches(met)
     asked = None if is_complete else survey.availability([tile] if (tile := str(getattr(task, "tile", ""))) else [])
     missing = [*missing, *(survey.unavailable(asked) if asked else ())]
     return {
@@ -53,6 +56,7 @@ def facts(task: luigi.Task) -> Facts:
         "tiles_are_known": bool(known_tiles()),
         "stages": [stage._asdict() for stage in stages],
         "to_do": _to_do(planned),
+        "to_fetch": [row._asdict() for row in fetches],
         "disk": _disk(planned),
         "at_once": {
             "downloads": planned.downloads_at_once,
@@ -103,9 +107,9 @@ def _disk(planned: estimate.Work) -> Facts:
 
 def words(told: Facts) -> str:
     """Return the same as text."""
-    world = "the sample world" if told["world"] == "sample" else "real sources"
+    where = "the sample world" if told["world"] == "sample" else "real sources"
     asked = " ".join([told["task"], *(f"--{name} {text}" for name, text in told["arguments"].items())])
-    lines = [f"Plan: {asked} on {world}, {count(told['tiles'], 'tile')}, in {told['data_dir']}"]
+    lines = [f"Plan: {asked} on {where}, {count(told['tiles'], 'tile')}, in {told['data_dir']}"]
     if not told["tiles_are_known"]:
         lines.append("The list of products does not exist yet: figures are estimates.")
     if told["stages"]:
@@ -113,7 +117,14 @@ def words(told: Facts) -> str:
     if told["is_complete"]:
         return "\n".join([*lines, "", "Nothing to do: everything is there."])
     for rows in map(
-        list, (_to_do_words(told), _source_words(told["sources"]), _disk_words(told["disk"]), _time_words(told))
+        list,
+        (
+            _to_do_words(told),
+            _source_words(told["sources"]),
+            _to_fetch_words(told["to_fetch"]),
+            _disk_words(told["disk"]),
+            _time_words(told),
+        ),
     ):
         lines += ["", *rows] if rows else []
     lines.append("")
@@ -172,6 +183,14 @@ def _source_words(sources: Facts | None) -> Iterator[str]:
             yield f"  {name:<{_STEP}} {len(sources[key]):,}: {some(sources[key], 5)}"
 
 
+def _to_fetch_words(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if rows:
+        yield "To fetch besides, from open sources:"
+    for row in rows:
+        number = count(row["number"], _FETCHED.get(row["what"], "file"))
+        yield f"  {row['what']:<{_STEP}} {number}, about {_size(row['usual_bytes'])}"
+
+
 def _disk_words(disk: Mapping[str, Any]) -> Iterator[str]:
     yield f"Disk: {_size(disk['used_bytes'])} used, {_size(disk['free_bytes'])} free"
     names = {"as_configured": "as configured", "all_kept": "all kept", "least": "all of [retention] on"}
@@ -212,7 +231,8 @@ def _span(hours: float) -> str:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of its own arguments; the others name a task."""
     used = command.parser("ben-luigi plan", __doc__)
-    used.usage = f"{used.prog} [-h] [--json] [TASK ARGUMENTS...]"
+    used.usage = f"{used.prog} [-h] [--json] [--world WORLD] [TASK ARGUMENTS...]"
+    world.add(used)
     used.add_argument("--json", action="store_true", help="print the plan as JSON")
     return used
 
@@ -220,10 +240,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Print the plan."""
     used = parser()
-    given, asked = used.parse_known_args(arguments)
-    configure()
-    config.set_defaults()
     try:
+        given, asked = used.parse_known_args(world.take(arguments))
+        configure()
+        config.set_defaults()
         wanted = asked if asked and not asked[0].startswith("-") else ["FinalizeDataset", *asked]
         told = facts(usage.task_of(wanted))
     except (BadName, BadArgument) as error:

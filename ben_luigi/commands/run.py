@@ -31,7 +31,7 @@ from luigi.task_register import Register
 from luigi.worker import fork_lock
 
 from ben_luigi import config, signals, terminal
-from ben_luigi.commands import command, usage
+from ben_luigi.commands import command, usage, world
 from ben_luigi.configuration import loading, luigi_options
 from ben_luigi.domain import locks, network
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
@@ -85,6 +85,10 @@ def main(arguments: Sequence[str], prog: str = "") -> int:
 
 def _main(arguments: list[str], prog: str) -> int:
     signals.catch()
+    try:
+        arguments = world.take(arguments)
+    except BadName as error:
+        return command.refuse(parser(), error)
     if not usage.help_is_wanted(arguments):
         configure()
     terminal.summary_follows = True
@@ -96,8 +100,8 @@ def _main(arguments: list[str], prog: str) -> int:
     signals.consequence = (
         f": {task.task_family} is not complete; run the same command again: only what is missing is made"
     )
-    world = "the sample world" if config.is_sample() else "real sources"
-    _log.info("%s on %s, in %s", arguments[0], world, config.data_dir())
+    where = "the sample world" if config.is_sample() else "real sources"
+    _log.info("%s on %s, in %s", arguments[0], where, config.data_dir())
     if not (config.data_dir() / "made_from").exists():
         _log.info("%s", _begun())
     data_folder.sweep_if_alone(config.data_dir())
@@ -151,6 +155,7 @@ def _made(arguments: list[str]) -> int:
     _check_same_command()
     configuration.enter(config.data_dir(), config.result_options())
     database.check_locks()
+    planning.ask_licence(usage.task_of(arguments))
     retire_all()
     if arguments == ["FinalizeDataset"] and FinalizeDataset().complete():
         print("Nothing to do: everything is there.")

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ben_luigi import config
-from ben_luigi.commands import command
+from ben_luigi.commands import command, world
 from ben_luigi.commands.plan import count, table
 from ben_luigi.commands.run import configure
-from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain.errors import BadName, PipelineError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import planning, survey
 from ben_luigi.stages.resolve import AskCatalogue, known_tiles, resolutions
@@ -107,17 +107,20 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the arguments."""
     used = command.parser("ben-luigi status", __doc__)
     used.add_argument("--json", action="store_true", help="print the state as JSON")
+    world.add(used)
     return used
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the state."""
     used = parser()
-    given = used.parse_args(arguments)
-    configure()
-    config.set_defaults()
     try:
+        given = used.parse_args(world.take(arguments))
+        configure()
+        config.set_defaults()
         told = facts()
+    except BadName as error:
+        return command.refuse(used, error)
     except PipelineError as error:
         return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
     print(json.dumps(told, indent=1) if given.json else words(told))

@@ -10,6 +10,7 @@
     ├── BadTable         rows that are missing, duplicate or lost in a join
     ├── BadArchive       a shard or archive whose content is not as expected
     │   └── DamagedFile  a result that has changed since it was made
+    ├── ServiceError     an open service does not answer, or not with what was asked for
     ├── CdseError        the Copernicus Data Space refused or failed
     ├── Sen2CorError     Sen2Cor is missing or failed
     ├── DatabaseError    PostgreSQL cannot be started or reached
@@ -91,6 +92,10 @@ class DamagedFile(BadArchive):
             found=found,
             remedy=remedy or "look at the disk; remove the file and run again, then it is made again",
         )
+
+
+class ServiceError(PipelineError):
+    """An open service, as the EEA's of CORINE or Zenodo, does not answer, or not with what was asked for."""
 
 
 class CdseError(PipelineError):

@@ -1,37 +1,46 @@
-"""Describe the pinned inputs (what each is, where it comes from, the hash that proves it), and fetch them."""
+"""The pinned inputs: a table of what each is, where it comes from, and the hash that proves it."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-import requests
-import urllib3
-
-from ben_luigi.domain import files, given, network, web
+from ben_luigi.domain import files, given
 from ben_luigi.domain.bounded import read_toml
 from ben_luigi.domain.errors import BadInput, some
 
-_log = logging.getLogger(__name__)
-_TIMEOUT_S = (20, 60)
-_PACE = web.Pace(floor_bytes_s=1000)
 _CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """One file of an input. Its hash is a sha256 or, where only that is known, git's blob id (SHA-1)."""
+    """One file of an input. Its hash is a sha256 or, where only that is known, git's blob id (SHA-1).
+
+    `also` are more addresses of the same file, which may be packed there (`.bz2`, `.gz`); `usual_bytes` is about its
+    length, where it is large. `by_hand` says how a person fetches it.
+    """
 
     file: str
     url: str
+    also: Sequence[str] = ()
     sha256: str = ""
     git_blob: str = ""
     md5_of_archive: str = ""
     by_hand: str = ""
+    usual_bytes: int = 0
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it can be had, in the order in which they are asked."""
+        return [self.url, *self.also]
+
+    @property
+    def pin(self) -> dict[str, str]:
+        """What proves it, and its name: not where it comes from."""
+        return {"file": self.file, "hash": self.sha256 or self.git_blob or self.md5_of_archive}
 
     def matches(self, path: Path) -> tuple[str, str]:
         """Return the pinned hash, and that of the file at `path`; of a packed file, the hash of its content."""
@@ -56,58 +65,6 @@ def read_pinned(table: Path) -> dict[str, tuple[PinnedFile, ...]]:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise BadInput(
             table, expected="the table of pinned inputs", found=str(error), remedy="restore it from the repository"
-        ) from error
-
-
-def fetch(
-    pinned: PinnedFile,
-    folder: Path,
-    progress: Callable[[int, int | None], None] = lambda done_bytes, total_bytes: None,
-) -> Path:
-    """Fetch a pinned file into `folder` and verify it; a file with another hash is kept aside as `<name>.bad`.
-
-    One that is there is verified too, and replaced if it has been damaged since. `progress` is called with the bytes
-    that have come, and those expected (None: unknown).
-    """
-    path = folder / pinned.file
-    if path.exists():
-        expected, found = pinned.matches(path)
-        if found == expected:
-            return path
-        _log.warning("%s; expected: hash %s; found: %s; it is fetched again", path, expected, found)
-    _log.info("fetching %s from %s", pinned.file, pinned.url)
-    with files.atomic_write(path) as work:
-        _download(pinned, work, progress)
-        expected, found = pinned.matches(work)
-        if found != expected:
-            aside = path.with_name(path.name + ".bad")
-            work.replace(aside)
-            raise BadInput(
-                f"input {pinned.file} from {pinned.url}",
-                expected=f"hash {expected}",
-                found=f"{found}, kept as {aside}",
-                remedy="look at that file: the source has changed, or something between has; then run again",
-            )
-    return path
-
-
-def _download(pinned: PinnedFile, work: Path, progress: Callable[[int, int | None], None]) -> None:
-    try:
-        with network.session() as session, session.get(pinned.url, stream=True, timeout=_TIMEOUT_S) as answer:
-            answer.raise_for_status()
-            length = answer.headers.get("Content-Length", "")
-            packed = "Content-Encoding" in answer.headers  # then it is the length of something else
-            total = int(length) if length.isdecimal() and not packed else None
-            with work.open("wb") as file:
-                for chunk in web.chunks(answer, _PACE, decode=True):
-                    file.write(chunk)
-                    progress(file.tell(), total)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, web.TooSlow) as error:
-        raise BadInput(
-            f"input {pinned.file}",
-            expected=f"to fetch it from {pinned.url}",
-            found=str(error),
-            remedy="run again later, or fetch it by hand and give its path in [inputs]",
         ) from error
 
 

@@ -147,12 +147,13 @@ def write_clc(path: Path, parcels: list[Parcel]) -> None:
     ):
         file.writerecords(
             {
-                "geometry": mapping(_reprojected(parcel.outline, to_clc[parcel.mgrs])),
+                "geometry": mapping(reprojected(parcel.outline, to_clc[parcel.mgrs])),
                 "properties": {"Code_18": str(parcel.code), "ID": parcel.clc_id},
             }
             for parcel in parcels
         )
 
 
-def _reprojected(outline: shapely.MultiPolygon, transformer: Transformer) -> shapely.Geometry:
+def reprojected(outline: shapely.Geometry, transformer: Transformer) -> shapely.Geometry:
+    """An outline in another CRS, vertex by vertex."""
     return shapely.transform(outline, lambda points: np.column_stack(transformer.transform(points[:, 0], points[:, 1])))

@@ -14,7 +14,7 @@ from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.stages.archive_parts import MAPS, S1, S2, s1_parts, squares
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.prerequisites import PINNED, input_path, input_source, input_task
+from ben_luigi.stages.prerequisites import PINNED, input_path, input_source, input_task, is_fetched
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import PRIORITY
@@ -85,7 +85,7 @@ def s1_origin() -> dict[str, str]:
 
 def from_folder(name: str) -> bool:
     """Return whether an archive is made directly from the extracted BigEarthNet-S1 instead of shards."""
-    return name == S1 and not input_path("s1_dir").is_file()
+    return name == S1 and not (is_fetched("s1_dir") or input_path("s1_dir").is_file())
 
 
 def s1_source(name: str) -> list[PipelineTask]:

@@ -16,8 +16,9 @@ from ben_luigi.domain.errors import BadProduct, DamagedFile, Sen2CorError
 from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.products import l1c, product, sen2cor
 from ben_luigi.domain.products.product import Product, find_product, find_products, read_product
+from ben_luigi.stages.converter import FindSen2Cor, executable_name, sen2cor_version
 from ben_luigi.stages.download import l1c_task
-from ben_luigi.stages.prerequisites import FindSen2Cor, GivenInput, executable_name, input_path, sen2cor_version, side_m
+from ben_luigi.stages.prerequisites import GivenInput, input_path, side_m
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, product_of, source
 from ben_luigi.stages.task import TileTask

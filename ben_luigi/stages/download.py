@@ -16,9 +16,9 @@ from ben_luigi.domain import files
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.errors import BadProduct, DamagedFile
 from ben_luigi.domain.products import l1c
+from ben_luigi.stages.account import FindAccount
 from ben_luigi.stages.fetching import Fetching
 from ben_luigi.stages.prerequisites import (
-    FindAccount,
     GivenInput,
     TryInput,
     input_path,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import luigi
 
 from ben_luigi import screen, signals, terminal
-from ben_luigi.domain.errors import BadInput
-from ben_luigi.stages.prerequisites import FetchInput, FindAccount, FindSen2Cor, GivenInput, TryInput
+from ben_luigi.domain.errors import BadInput, Sen2CorError
+from ben_luigi.stages.account import FindAccount
+from ben_luigi.stages.converter import FindSen2Cor, InstallSen2Cor
+from ben_luigi.stages.prerequisites import FetchInput, GivenInput, TryInput
 from ben_luigi.stages.retention import retire_after
 from ben_luigi.state import failures, timing
 
@@ -28,8 +30,10 @@ def _failed(task: luigi.Task, error: BaseException) -> None:
     terminal.end(task.task_id)
     terminal.task(task.task_id, task.task_family, screen.FAILED)
     if isinstance(error, Exception):  # SystemExit means that the task was only stopped
-        is_given = isinstance(error, BadInput) and not isinstance(task, FetchInput | TryInput)
-        failures.note(task, error, needs_person=is_given or isinstance(task, GivenInput | FindSen2Cor | FindAccount))
+        is_given = isinstance(error, BadInput) and not isinstance(task, FetchInput | TryInput | InstallSen2Cor)
+        is_refused = isinstance(error, Sen2CorError) and isinstance(task, InstallSen2Cor)
+        is_asked = isinstance(task, GivenInput | FindSen2Cor | FindAccount)
+        failures.note(task, error, needs_person=is_given or is_refused or is_asked)
 
 
 def _found_complete(task: luigi.Task) -> None:

@@ -15,17 +15,19 @@ from luigi.parameter import ParameterException
 from luigi.task_register import TaskClassException
 
 from ben_luigi import config
+from ben_luigi.domain.cdse.account import has_terminal, is_confirmed
 from ben_luigi.domain.dataset.estimate import Work
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
 from ben_luigi.domain.report.report_times import read_times
 from ben_luigi.stages.archives import CompressPart, HashTar, JoinParts
 from ben_luigi.stages.atmosphere import ConvertToL2A
+from ben_luigi.stages.converter import LICENCE_QUESTION, InstallSen2Cor, accept_licence, is_licence_asked
 from ben_luigi.stages.download import DownloadL1C
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.prerequisites import FetchInput, GivenInput, input_source, side_m
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import check_tile, known_tiles
-from ben_luigi.stages.survey import Stage, at_rest, sizes, work
+from ben_luigi.stages.survey import Stage, at_rest, fetches, sizes, work
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import failures, timing
 from ben_luigi.state.failures import Failure
@@ -63,6 +65,12 @@ def _before(task: luigi.Task) -> Iterator[luigi.Task]:
             yield from task.needs()
 
 
+def ask_licence(task: luigi.Task) -> None:
+    """Ask once, at the terminal, whether ESA's licence of Sen2Cor is accepted, if a run of `task` would install it."""
+    if is_licence_asked() and has_terminal() and InstallSen2Cor() in met(task) and is_confirmed(LICENCE_QUESTION):
+        accept_licence()
+
+
 def stages(tasks: dict[luigi.Task, bool]) -> list[Stage]:
     """Return how many tasks of each kind are complete; inputs are not counted."""
     found: dict[str, Stage] = {}
@@ -92,6 +100,7 @@ def work_of(task: luigi.Task, tasks: dict[luigi.Task, bool]) -> Work:
         downloads_bytes=sizes(downloads),
         conversions=sum(isinstance(each, ConvertToL2A) for each in to_do),
         cuts=len(cut),
+        fetches_bytes=[row.usual_bytes for row in fetches(tasks)],
         archives=any(isinstance(each, _ARCHIVE) for each in to_do),
     )
 

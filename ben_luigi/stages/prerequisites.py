@@ -9,22 +9,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import files, inputs
-from ben_luigi.domain.cdse.account import Credentials, find_credentials
-from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.dataset import version1
-from ben_luigi.domain.errors import BadInput, BadName, DamagedFile, PipelineError, Sen2CorError, some
+from ben_luigi.domain.errors import BadInput, BadName, DamagedFile, PipelineError, some
+from ben_luigi.domain.fetching import pinned
 from ben_luigi.domain.placement import alignment, country
-from ben_luigi.domain.products import sen2cor
+from ben_luigi.domain.products import published_products
+from ben_luigi.domain.progress import OnBytes, ignore_bytes
 from ben_luigi.domain.tiles import clc
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
@@ -36,7 +33,7 @@ from ben_luigi.state.targets import MadeFile, MadeFolder
 
 _log = logging.getLogger(__name__)
 NEEDED = ("clc_gpkg", "countries_geojson", "v1_spatial_dir", "s1_dir", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
-"""The options of [inputs] that every run uses, wherever it starts."""
+"""The options of [inputs] that every run takes, whatever it starts from; `needed()` leaves out what it does not."""
 _CHECKS: dict[str, Callable[[Path], object]] = {
     "clc_gpkg": clc.check_layer,
     "countries_geojson": country.read_borders,
@@ -45,8 +42,15 @@ _CHECKS: dict[str, Callable[[Path], object]] = {
 """What looks through an input that is given, before the run; each remembers in this process what it has found."""
 
 _TRY_AGAIN_S = 86_400.0
-PINNED = config.TRACKED_ARTIFACTS / "inputs.toml"
-SAMPLE_ACCOUNT = Credentials("sample", "sample")
+PINNED, PRODUCTS = (config.TRACKED_ARTIFACTS / name for name in ("inputs.toml", "products.csv"))
+_LARGE_BYTES = 10**9
+FIRST = 100
+"""The priority of what is fetched before anything large is: higher than that of any step."""
+
+
+def needed() -> list[str]:
+    """The options of [inputs] that this run takes: no GeoPackage of CORINE where its polygons come from the service."""
+    return [option for option in NEEDED if not (option == "clc_gpkg" and config.land_cover_from_service())]
 
 
 def side_m() -> int:
@@ -89,9 +93,30 @@ class FetchInput(PipelineTask):
 
     option: str = luigi.Parameter(description="name of the option in [inputs]")
 
+    def requires(self) -> Any:
+        """Of what is large, all else that is needed: it is not fetched for a run that cannot come to its end."""
+        return before_large(self.option) if self.is_large() else []
+
+    def made_of(self) -> list[PipelineTask]:
+        """Nothing: the pins prove it."""
+        return []
+
     def settings(self) -> dict[str, Any]:
         """Return the pins."""
-        return {"pinned": [asdict(file) for file in self._pinned()]}
+        return {"pinned": [file.pin for file in self._pinned()]}
+
+    @property
+    def priority(self) -> int:  # type: ignore[override]  # Luigi takes both
+        """What is small comes before all else, so that nothing large is fetched while it is not known to be there."""
+        return 0 if self.is_large() else FIRST
+
+    def is_large(self) -> bool:
+        """Whether it takes hours to fetch."""
+        return self.usual_bytes() > _LARGE_BYTES
+
+    def usual_bytes(self) -> int:
+        """About how many bytes it has, where that is much."""
+        return sum(file.usual_bytes for file in self._pinned())
 
     def output(self) -> dict[str, MadeFile]:
         """Return the files of the input."""
@@ -100,16 +125,35 @@ class FetchInput(PipelineTask):
     def make(self) -> None:
         """Fetch what is missing."""
         for file in self._pinned():
-            inputs.fetch(file, self.output()[file.file].file.parent, Progress(self, f"fetching {file.file}", "B").at)
+            _fetch(file, self.output()[file.file].file.parent, Progress(self, f"fetching {file.file}", "B").at)
 
     def _pinned(self) -> tuple[inputs.PinnedFile, ...]:
-        pinned = inputs.read_pinned(PINNED)
-        if self.option not in pinned:
-            known = some(pinned, 50)
+        table = inputs.read_pinned(PINNED)
+        if self.option not in table:
+            known = some(table, 50)
             raise BadName(
                 f"input {self.option}", expected=f"one of {known}", found="another", remedy="correct --option"
             )
-        return pinned[self.option]
+        return table[self.option]
+
+
+def _fetch(file: inputs.PinnedFile, folder: Path, progress: OnBytes = ignore_bytes) -> None:
+    """Write it from the table of products, if it follows from that; else fetch it. The hash decides."""
+    text = published_products.lists(published_products.read_products(PRODUCTS)).get(file.file)
+    if text is not None:
+        files.write_text(folder / file.file, text)
+    pinned.fetch(file, folder, progress)
+
+
+ALSO_BEFORE_LARGE: list[Callable[[], list[luigi.Task]]] = []
+"""What else must be known to be there before anything large is fetched: modules below add theirs."""
+
+
+def before_large(option: str = "") -> list[luigi.Task]:
+    """What must be there before anything large is fetched: the other inputs, Sen2Cor, and so on."""
+    others = [input_source(other) for other in needed() if other != option]
+    small = [task for task in others if not (isinstance(task, FetchInput) and task.is_large())]
+    return [*dict.fromkeys(small), *(task for tasks in ALSO_BEFORE_LARGE for task in tasks())]
 
 
 class GivenInput(luigi.Task):
@@ -274,7 +318,7 @@ class TryInput(PipelineTask):
             return "nothing is at the path given" if config.given_input(self.option) else "the sample world has none"
         try:
             for file in inputs.read_pinned(PINNED)[self.option]:
-                inputs.fetch(file, config.data_dir() / _folder(self.option))
+                _fetch(file, config.data_dir() / _folder(self.option))
         except BadInput as error:
             return str(error)
         return ""
@@ -315,7 +359,7 @@ def input_task(option: str) -> HashInput:
 
 
 def input_path(option: str) -> Path:
-    """Return the path of the input `option` once its task is complete; a folder for options named `_dir`."""
+    """Return the path of the input `option`, once its task is complete: a file or a folder."""
     if _from_v1(option):
         return ExtractV1Metadata().output().file
     given = config.given_input(option)
@@ -325,108 +369,21 @@ def input_path(option: str) -> Path:
         path: Path = getattr(sample_world(), option)
         return path
     folder = config.data_dir() / _folder(option)
-    pinned = inputs.read_pinned(PINNED).get(option)
-    return folder if option.endswith("_dir") or not pinned else folder / pinned[0].file
+    files_of = inputs.read_pinned(PINNED).get(option)
+    return folder if _is_folder(option) or not files_of else folder / files_of[0].file
 
 
-def _folder(option: str) -> str:
-    return f"inputs/{option}" if option.endswith("_dir") else "inputs"
-
-
-class FindSen2Cor(luigi.Task):
-    """The program `L2A_Process`, of the version that made the published data; on the sample world its stand-in."""
-
-    def requires(self) -> Any:
-        """Return the sample world, which has its own stand-in."""
-        return [MakeSampleWorld()] if config.is_sample() else []
-
-    def complete(self) -> bool:
-        """Return whether it exists and states the right version."""
-        try:
-            require_sen2cor()
-        except Sen2CorError:
-            return False
-        return True
-
-    def run(self) -> None:
-        """Raise the error that says what to fetch and where to put it."""
-        require_sen2cor()
-
-
-def require_sen2cor() -> None:
-    """Raise Sen2CorError, with what to do, if the program is missing or has another version."""
-    program = sen2cor.find_executable(executable_name())
-    found = _version(program, program.stat().st_mtime_ns)
-    if found in ("", sen2cor.VERSION) or config.sen2cor().any_version:
-        return
-    raise Sen2CorError(
-        program,
-        expected=f"Sen2Cor {sen2cor.VERSION}, which made the published data",
-        found=f"version {found}",
-        remedy="ben-luigi install-sen2cor installs it; [sen2cor] any_version = true takes this one all the same",
+def _is_folder(option: str) -> bool:
+    """Whether what is fetched for an option is a folder: not the one archive of an option that takes a folder too."""
+    return option.endswith("_dir") and not any(
+        file.md5_of_archive for file in inputs.read_pinned(PINNED).get(option, ())
     )
 
 
-@lru_cache(maxsize=4)
-def _version(program: Path, changed_ns: int) -> str:
-    """Return the version, such as `2.11`; empty, with a warning, if the program does not state it."""
-    try:
-        facts = sen2cor.version(str(program))
-    except Sen2CorError as error:
-        _log.warning("the version of Sen2Cor is not known: %s", error)
-        return ""
-    return ".".join(str(int(number)) for number in facts.split(".")[:2])
+def _folder(option: str) -> str:
+    return f"inputs/{option}" if _is_folder(option) else "inputs"
 
 
-def sen2cor_version() -> str:
-    """Return the version of Sen2Cor, such as `2.11`; "stand-in" on the sample world, empty if it is unknown."""
-    program = sen2cor.find_executable(executable_name())
-    return "stand-in" if config.is_sample() else _version(program, program.stat().st_mtime_ns)
-
-
-def executable_name() -> str:
-    """Return what to run for a conversion."""
-    return str(sample_world().l2a_process) if config.is_sample() else str(config.sen2cor().executable)
-
-
-class FindAccount(luigi.Task):
-    """User and password at CDSE."""
-
-    def complete(self) -> bool:
-        """Return whether user name and password are given; whether they are right shows when they are used."""
-        try:
-            account()
-        except CredentialsError:
-            return False
-        return True
-
-    def run(self) -> None:
-        """Raise the error that says how to get and to give an account."""
-        require_account()
-
-
-def require_account() -> None:
-    """Raise CredentialsError, with what to do, if there is no account."""
-    try:
-        account()
-    except CredentialsError as error:
-        raise CredentialsError(
-            error.subject,
-            expected=error.expected,
-            found=error.found,
-            remedy=f"register at https://dataspace.copernicus.eu; {error.remedy}; or give the products in "
-            "[inputs] l1c_dir or l2a_dir, for which no account is needed",
-        ) from error
-
-
-def account() -> Credentials:
-    """Return user and password at CDSE; on the sample world those of its own server. Raise CredentialsError."""
-    if config.is_sample():
-        return SAMPLE_ACCOUNT
-    return _own_account(Path(str(config.cdse().credentials)).expanduser(), urlsplit(config.token_url()).hostname or "")
-
-
-@lru_cache(maxsize=1)
-def _own_account(file: Path, host: str) -> Credentials:
-    """Return the account, asked for once: this process and the workers that it forks remember it."""
-    return find_credentials(config.account_environment(), file, host)
+def is_fetched(option: str) -> bool:
+    """Whether the input `option` is neither given nor made here, but fetched."""
+    return isinstance(input_source(option), FetchInput)

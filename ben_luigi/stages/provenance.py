@@ -15,9 +15,10 @@ from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.stages.archive_parts import dataset_tiles
 from ben_luigi.stages.atmosphere import ConvertToL2A, l2a_task
 from ben_luigi.stages.download import l1c_task
+from ben_luigi.stages.land_cover import from_service, service_facts
 from ben_luigi.stages.metadata import WriteMetadata
-from ben_luigi.stages.prerequisites import NEEDED, HashInput, input_facts, input_task
-from ben_luigi.stages.resolve import missing_tiles, product_of, source, tiles
+from ben_luigi.stages.prerequisites import HashInput, input_facts, input_task, needed
+from ben_luigi.stages.resolve import CheckProducts, is_listed_by_us, missing_tiles, product_of, source, tiles
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import KEPT, ProcessTiles, of_all_tiles
 from ben_luigi.state import code, database
@@ -50,7 +51,7 @@ class WriteProvenance(PipelineTask):
 
     def made_of(self) -> list[PipelineTask]:
         """Return what was made of each tile, and the inputs; for a subset, also the metadata."""
-        return [*of_all_tiles(*KEPT), *used_inputs(), *_chosen()]
+        return [*of_all_tiles(*KEPT), *used_inputs(), *from_service(), *_chosen()]
 
     def settings(self) -> dict[str, Any]:
         """Return what was recorded of products and software; and the subset, if there is one."""
@@ -69,6 +70,7 @@ class WriteProvenance(PipelineTask):
         """Collect what was recorded."""
         rows = database.query(_ROWS, tiles=dataset_tiles()).to_dict("records")
         by_tile = {str(row["tile"]): {**row, **_noted(str(row["tile"]))} for row in rows}
+        land_cover = service_facts()
         content = {
             "software": code.versions(),
             "settings": {
@@ -77,7 +79,11 @@ class WriteProvenance(PipelineTask):
                 "accept_offset": config.tile().accept_offset,
                 "subset": config.selection(),
             },
-            "inputs": input_facts([task.option for task in used_inputs()]),
+            "inputs": {
+                **input_facts([task.option for task in used_inputs()]),
+                **({"tile_names_csv": CheckProducts().facts()} if is_listed_by_us() else {}),
+                **({"land_cover_service": land_cover} if land_cover else {}),
+            },
             **({"missing": missing} if (missing := missing_tiles()) else {}),
             "tiles": by_tile,
         }
@@ -91,8 +97,8 @@ def _chosen() -> list[PipelineTask]:
 
 def used_inputs() -> list[HashInput]:
     """Return the inputs that every run uses, wherever it starts."""
-    start = [source()] if source() == "tile_names_csv" else []
-    return [input_task(option) for option in (*start, *NEEDED)]
+    start = [source()] if source() == "tile_names_csv" and not is_listed_by_us() else []
+    return [input_task(option) for option in (*start, *needed())]
 
 
 def _noted(tile: str) -> dict[str, Any]:

@@ -9,11 +9,11 @@ import pandas as pd
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.tiles import clc, nomenclature, reference_maps
+from ben_luigi.domain.tiles import nomenclature, reference_maps
 from ben_luigi.stages.atmosphere import ReadProduct
+from ben_luigi.stages.land_cover import land_cover_task, polygons_of
 from ben_luigi.stages.patches import CutPatches, positions
 from ben_luigi.stages.placement import GridPatches, patch_grid, product_row
-from ben_luigi.stages.prerequisites import input_path, input_task
 from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import Digests, PipelineTask, TileTask
@@ -27,12 +27,12 @@ class MakeReferenceMaps(TileTask):
     priority = PRIORITY["maps"]
 
     def requires(self) -> Any:
-        """Return the patches that are written, and CLC."""
-        return [CutPatches(tile=self.tile), input_task("clc_gpkg")]
+        """Return the patches that are written, and the land cover."""
+        return [CutPatches(tile=self.tile), land_cover_task(self.tile)]
 
     def made_of(self) -> list[PipelineTask]:
         """Return CLC, and the place and validity of the patches, but not their pixels."""
-        return [GridPatches(tile=self.tile), input_task("clc_gpkg")]
+        return [GridPatches(tile=self.tile), land_cover_task(self.tile)]
 
     def settings(self) -> dict[str, Any]:
         """Return which patches are written."""
@@ -52,7 +52,7 @@ class MakeReferenceMaps(TileTask):
         grid = patch_grid(self.tile)
         written = positions(self.tile, "valid", grid)
         counts = reference_maps.make_maps(
-            clc.read_polygons(input_path("clc_gpkg"), grid.square),
+            polygons_of(self.tile, grid.square),
             grid,
             written,
             target["tar"].file,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from difflib import get_close_matches
@@ -22,59 +22,41 @@ from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.resolve import Resolution
 from ben_luigi.domain.errors import BadInput, BadName, CdseError, DamagedFile, PipelineError, some
 from ben_luigi.domain.names import ProductName, TileKey
-from ben_luigi.domain.placement.grid import check_squares
 from ben_luigi.domain.products import l1c, product
 from ben_luigi.stages.availability import available
-from ben_luigi.stages.prerequisites import GivenInput, TryInput, input_path, input_task, optional_path
+from ben_luigi.stages.prerequisites import GivenInput, TryInput, input_path, optional_path
+from ben_luigi.stages.product_list import PRIORITY as PRIORITY
+from ben_luigi.stages.product_list import CheckProducts as CheckProducts
+from ben_luigi.stages.product_list import all_listed, list_task, require_list, select
+from ben_luigi.stages.product_list import is_listed_by_us as is_listed_by_us
+from ben_luigi.stages.product_list import source as source
 from ben_luigi.stages.service import client
 from ben_luigi.stages.task import RUN, STARTED, Digests, PipelineTask
 from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
-PRIORITY = {
-    name: number
-    for number, name in enumerate(
-        ("resolve", "download", "convert", "product", "placement", "cut", "maps", "labels", "metadata", "archive")
-    )
-}
-"""Later stages first, so that tiles flow to the end."""
 _ASK_AGAIN_S = 86_400.0
-
-
-def source() -> str:
-    """Return the option of [inputs] that says which products there are, where the pipeline starts.
-
-    With both `l1c_dir` and `tile_names_csv` given, the list counts; products that the folder lacks come from CDSE.
-    """
-    if config.given_input("l2a_dir") is not None:
-        return "l2a_dir"
-    if config.given_input("l1c_dir") is not None and config.given_input("tile_names_csv") is None:
-        return "l1c_dir"
-    return "tile_names_csv"
 
 
 def source_task() -> luigi.Task:
     """Return the task of the list of products, or of the folder with them; or the task that finds missing products."""
     if source() != "tile_names_csv":
         return GivenInput(option=source())
-    return FindMissing() if config.dataset().allow_missing else input_task(source())
+    return FindMissing() if config.dataset().allow_missing else list_task()
 
 
 def tiles() -> dict[str, ProductName]:
     """Return the products to work on, by tile key, limited to `[dataset] tiles`."""
     start = source()
-    path = input_path(start)
-    if not path.exists():
-        remedy = "type: ben-luigi run, which makes or fetches it"
-        raise BadInput(path, expected="the list of products, or a folder of them", found="nothing there", remedy=remedy)
     if start == "tile_names_csv":
-        listed = _listed(path, path.stat().st_mtime_ns, tuple(config.selected_tiles()))
-        return {tile: name for tile, name in listed.items() if tile not in missing_tiles()}
+        return {tile: name for tile, name in all_listed().items() if tile not in missing_tiles()}
+    path = input_path(start)
+    require_list(path)
     if start == "l1c_dir":
         names = tuple(found_in(path))
     else:
         names = tuple(ProductName.parse(folder.name) for folder in product.find_products(path).values())
-    return _selected(path, names, config.selected_tiles())
+    return select(path, names, config.selected_tiles())
 
 
 def missing_tiles() -> dict[str, dict[str, str]]:
@@ -89,28 +71,6 @@ def missing_tiles() -> dict[str, dict[str, str]]:
 def _missing(file: Path, changed_ns: int) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))
     return found
-
-
-@lru_cache(maxsize=4)
-def _listed(path: Path, changed_ns: int, selected: tuple[str, ...]) -> dict[str, ProductName]:
-    """Return the products of a list, read once, since every task asks for them."""
-    return _selected(path, tuple(resolve.read_tile_names(path)), selected)
-
-
-def _selected(path: Path, names: Sequence[ProductName], selected: Sequence[str]) -> dict[str, ProductName]:
-    known = {name.tile_key: name for name in sorted(names)}
-    _check(names, known, path)
-    missing = sorted(set(selected) - set(known))
-    if missing or not known:
-        raise BadInput(
-            path,
-            expected=f"products of the tiles {some(selected)}" if missing else "products",
-            found=f"none of {some(missing)}" if missing else "none",
-            remedy="correct [dataset] tiles: its keys are <MGRS square>_<date>, as in 33UUP_20170613",
-        )
-    chosen = {key: name for key, name in sorted(known.items()) if key in selected or not selected}
-    check_squares(chosen.values(), path)
-    return chosen
 
 
 def product_of(tile: str) -> ProductName:
@@ -139,18 +99,8 @@ def check_tile(tile: str) -> None:
 
 def known_tiles() -> dict[str, ProductName]:
     """Return `tiles()`, or nothing while the list of products does not exist."""
-    return tiles() if source_task().complete() else {}
-
-
-def _check(names: Sequence[ProductName], known: dict[str, ProductName], path: Path) -> None:
-    duplicates = sorted(str(name) for name in names if known[name.tile_key] != name)
-    if duplicates:
-        raise BadInput(
-            path,
-            expected="one product a tile and day",
-            found=f"more than one: {some(duplicates)}",
-            remedy="remove the products that are not wanted",
-        )
+    is_known = is_listed_by_us() and not config.dataset().allow_missing
+    return tiles() if is_known or source_task().complete() else {}
 
 
 def found_in(folder: Path) -> dict[ProductName, Path]:
@@ -175,7 +125,7 @@ class FindMissing(PipelineTask):
 
     def requires(self) -> Any:
         """Return the list of products."""
-        return input_task("tile_names_csv")
+        return list_task()
 
     def settings(self) -> dict[str, Any]:
         """Return the sources."""
@@ -198,14 +148,13 @@ class FindMissing(PipelineTask):
 
     def make(self) -> None:
         """Ask for products that have not arrived yet."""
-        path = input_path("tile_names_csv")
-        listed = _listed(path, path.stat().st_mtime_ns, tuple(config.selected_tiles()))
+        listed = all_listed()
         wanted = [name for name in listed.values() if not _has_come(name) and not _is_given(name)]
         found = available(wanted, 0.0) if wanted else None
         nowhere = found.nowhere() if found else []
         if found and len(nowhere) == len(listed):
             raise BadInput(
-                path,
+                "the list of products",
                 expected=f"a product that a source has, of {', '.join(found.sources)}",
                 found=f"none of {len(listed)}",
                 remedy="name other sources in [sources] order, or give products in [inputs] l1c_dir",
@@ -265,7 +214,7 @@ class AskCatalogue(PipelineTask):
 
     def requires(self) -> Any:
         """Return the list of products, and the published ids, if they are available."""
-        return [input_task("tile_names_csv"), TryInput(option="published_tile_ids_csv")]
+        return [source_task(), TryInput(option="published_tile_ids_csv")]
 
     def output(self) -> dict[str, MadeFile]:
         """Return the products with id, length and checksums, as JSON; and the table for people."""

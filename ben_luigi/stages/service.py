@@ -14,7 +14,8 @@ from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.sample.cdse_faults import sample_faults
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.cdse_shared import shared
-from ben_luigi.stages.prerequisites import account, sample_world
+from ben_luigi.stages.account import account
+from ben_luigi.stages.prerequisites import sample_world
 
 _log = logging.getLogger(__name__)
 

@@ -16,33 +16,43 @@ import luigi
 from ben_luigi import config
 from ben_luigi.domain.cdse.account import given_credentials, has_terminal
 from ben_luigi.domain.cdse.errors import CredentialsError
-from ben_luigi.domain.dataset.estimate import TILES, Retention, Work
+from ben_luigi.domain.dataset.estimate import (
+    INSTALLER_BYTES,
+    SMALL_INPUT_BYTES,
+    SQUARE_BYTES,
+    TILES,
+    Retention,
+    Work,
+)
 from ben_luigi.domain.errors import DatabaseError, PipelineError, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement import alignment, country
 from ben_luigi.domain.sources.availability import Availability
 from ben_luigi.sample.scenes import SCENES
+from ben_luigi.stages.account import require_account
 from ben_luigi.stages.archive_parts import S1
 from ben_luigi.stages.archive_shards import from_folder
 from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, l2a_task
 from ben_luigi.stages.availability import available
+from ben_luigi.stages.converter import InstallSen2Cor, is_installed_by_us, is_licence_asked, require_sen2cor_or_licence
 from ben_luigi.stages.download import HashL1C, l1c_task
 from ben_luigi.stages.finalize import ARCHIVING, FinalizeDataset, VerifyDataset, dataset_tasks
+from ben_luigi.stages.land_cover import FetchLandCover, from_service
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import listed_grids
 from ben_luigi.stages.prerequisites import (
-    NEEDED,
+    FetchInput,
     GivenInput,
     input_path,
     input_source,
-    require_account,
+    needed,
     require_given,
-    require_sen2cor,
     side_m,
 )
 from ben_luigi.stages.resolve import (
     AskCatalogue,
     ResolveTileIds,
+    is_listed_by_us,
     known_tiles,
     missing_tiles,
     resolutions,
@@ -53,6 +63,14 @@ from ben_luigi.stages.sources import has_account
 from ben_luigi.stages.tiles import KEPT
 from ben_luigi.state import database
 from ben_luigi.state.snapshot import snapshot
+
+
+class Fetch(NamedTuple):
+    """What is fetched of one kind: how many, and about how many bytes in all."""
+
+    what: str
+    number: int
+    usual_bytes: int
 
 
 @contextmanager
@@ -132,6 +150,7 @@ def work() -> Work:
         conversions_at_once=config.sen2cor_at_once(),
         tasks_at_once=config.workers(),
         rate_bytes_s=float(config.cdse().bandwidth_mb_s) * 1e6,
+        fetches_bytes=[row.usual_bytes for row in fetches()],
     )
 
 
@@ -153,7 +172,7 @@ def availability(selected: Collection[str] = ()) -> Availability | None:
 
     They are asked over the network, within a minute, unless there are recent answers.
     """
-    if config.is_sample() or source() != "tile_names_csv" or not input_path("tile_names_csv").exists():
+    if config.is_sample() or source() != "tile_names_csv" or not _is_listed():
         return None
     with at_rest():
         to_come = {
@@ -194,6 +213,36 @@ def sizes(tiles: Sequence[str]) -> list[int | None]:
     return [product.length_bytes if tile in answers and (product := answers[tile].product) else None for tile in tiles]
 
 
+def fetches(tasks: Collection[luigi.Task] | None = None) -> list[Fetch]:
+    """What these tasks, or all of a run, fetch besides the products: of each kind how many, and about what volume."""
+    if tasks is None:
+        tasks = [*map(input_source, needed()), *from_service()]
+        tasks += [InstallSen2Cor()] if is_installed_by_us() and source() != "l2a_dir" else []
+    with at_rest():
+        waiting = [task for task in tasks if isinstance(task, _FETCHING) and not task.complete()]
+    found: dict[str, Fetch] = {}
+    for task in waiting:
+        what, usual_bytes = _fetched(task)
+        before = found.get(what, Fetch(what, 0, 0))
+        found[what] = Fetch(what, before.number + 1, before.usual_bytes + usual_bytes)
+    return list(found.values())
+
+
+_FETCHING = (FetchInput, FetchLandCover, InstallSen2Cor)
+
+
+def _fetched(task: luigi.Task) -> tuple[str, int]:
+    if isinstance(task, FetchInput):
+        large = _LARGE.get(task.option, task.option)
+        return (large, task.usual_bytes()) if task.is_large() else ("inputs", SMALL_INPUT_BYTES)
+    if isinstance(task, FetchLandCover):
+        return "land cover", SQUARE_BYTES
+    return "installer of Sen2Cor", INSTALLER_BYTES
+
+
+_LARGE = {"s1_dir": "Sentinel-1"}
+
+
 def retention() -> Retention:
     """Return the values of `[retention]`."""
     options = config.retention()
@@ -206,7 +255,7 @@ def missing(planned: Work, options: Collection[str] | None = None) -> list[Pipel
     `options` are the relevant ones of `[inputs]`; None means all.
     """
     whole = options is None
-    of_inputs = _missing_inputs((source(), *NEEDED) if options is None else (source(), *options))
+    of_inputs = _missing_inputs((source(), *needed()) if options is None else (source(), *options))
     found = [*of_inputs, *(_misplaced() if whole else ()), *_missing_programs(planned), *_missing_scheduler()]
     found += _missing_room(planned)
     try:
@@ -227,7 +276,7 @@ def _missing_inputs(options: Sequence[str]) -> Iterator[PipelineError]:
 
 def _misplaced() -> Iterator[PipelineError]:
     """Yield tiles that lie in none of the ten countries, or match no v1 geometries, as far as their names tell."""
-    tiles = listed_grids() if input_path(source()).exists() and config.tile().check_extent else {}
+    tiles = listed_grids() if _is_listed() and config.tile().check_extent else {}
     if _is_usable(country.read_borders, borders := input_path("countries_geojson")):
         for tile, (grid, _) in tiles.items():
             try:
@@ -236,6 +285,11 @@ def _misplaced() -> Iterator[PipelineError]:
                 yield error
     if tiles and _is_usable(alignment.check_v1, v1 := input_path("v1_spatial_dir")):
         yield from alignment.problems(tiles, v1)
+
+
+def _is_listed() -> bool:
+    """Whether the list of products is there, complete or not."""
+    return is_listed_by_us() or input_path(source()).exists()
 
 
 def _is_usable(check: Callable[[Path], object], path: Path) -> bool:
@@ -248,7 +302,9 @@ def _is_usable(check: Callable[[Path], object], path: Path) -> bool:
 
 
 def _missing_programs(planned: Work) -> Iterator[PipelineError]:
-    required = [require_sen2cor] if planned.conversions and not config.is_sample() else []
+    required = [] if not planned.conversions or config.is_sample() else [require_sen2cor_or_licence]
+    if is_licence_asked() and has_terminal():
+        required = []  # a run asks
     needs_account = planned.downloads_bytes and config.needs_account()
     if needs_account and not config.is_sample() and not _is_account_given():
         required.append(require_account)

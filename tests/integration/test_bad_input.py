@@ -96,12 +96,13 @@ def test_clc_without_its_columns_is_refused(sample_world: World, l2a_dir: Path, 
 
 
 def test_what_is_missing_is_said_with_where_to_get_it(sample_world: World, l2a_dir: Path, tmp_path: Path) -> None:
-    """Neither CLC nor S1 is given: each is asked for, and what needs neither is made all the same."""
+    """The GeoPackage of CLC is wanted and not given, and S1 is not where it was: what needs neither is made."""
     config = configuration(
         tmp_path,
         sample_world,
         dataset={"tiles": GOOD},
         inputs={"l2a_dir": l2a_dir, "clc_gpkg": "", "s1_dir": tmp_path / "none"},
+        land_cover={"source": "geopackage"},
     )
     run = pipeline(tmp_path, config=config)
     assert run.code == 20

@@ -76,7 +76,10 @@ def test_any_task_is_planned_and_what_it_does_not_need_is_not_missing(sample_run
         code, said = command("plan", tmp_path, own, *wrong)
         assert code == 2 and "next: type: ben-luigi run " in said
     real, listed = tmp_path / "real.cfg", World(sample_run.data / "sample").tile_names_csv
-    real.write_text(f"[dataset]\ndata_dir = {tmp_path}/data\n[inputs]\ntile_names_csv = {listed}\n")
+    real.write_text(
+        f"[dataset]\ndata_dir = {tmp_path}/data\n[land_cover]\nsource = geopackage\n[inputs]\n"
+        f"tile_names_csv = {listed}\n"
+    )
     code, said = command("plan", tmp_path, real, "--json", "RenderTile", "--tile", "35VNJ_20180204")
     assert code == 20
     missing = " ".join(error["subject"] for error in json.loads(said)["missing"])
@@ -97,7 +100,8 @@ def test_the_plan_of_the_real_run_names_all_that_is_missing_at_once(published: P
     own = tmp_path / "own.cfg"
     own.write_text(
         f"[dataset]\ndata_dir = {tmp_path}/data\n[inputs]\ntile_names_csv = {published}/tile_names_and_links.csv.bz2\n"
-        f"l1c_dir =\n[cdse]\ncredentials = {tmp_path}/netrc\nparallel = 4\n[database]\n"
+        f"l1c_dir =\ns1_dir = /nowhere/S1\n[land_cover]\nsource = geopackage\n"
+        f"[sources]\norder = folder, cdse\n[cdse]\ncredentials = {tmp_path}/netrc\nparallel = 4\n[database]\n"
         "url = postgresql://somebody:hidden@127.0.0.1:9/ben\n[sen2cor]\nexecutable = /nowhere/L2A_Process\n"
         "[core]\nlocal_scheduler = false\nscheduler_host = 127.0.0.1\nscheduler_port = 9\n"
     )
@@ -110,3 +114,23 @@ def test_the_plan_of_the_real_run_names_all_that_is_missing_at_once(published: P
         assert what in missing
     assert "hidden" not in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["own.cfg"]
+
+
+def test_the_plan_of_the_real_world_needs_no_setting_and_no_network(tmp_path: Path) -> None:
+    """Nothing is given: what is missing is said, and what would be fetched from open sources."""
+    code, told = command("plan", tmp_path, None, "--world", "real", "--json", HOME=str(tmp_path))
+    assert code == 20, told
+    plan = json.loads(told)
+    assert (plan["world"], plan["tiles"], plan["tiles_are_known"]) == ("real", 125, True)
+    fetched = {row["what"]: row["number"] for row in plan["to_fetch"]}
+    assert fetched == {"inputs": 5, "Sentinel-1": 1, "land cover": 56, "installer of Sen2Cor": 1}
+    assert sum(row["usual_bytes"] for row in plan["to_fetch"]) > 55e9
+    assert plan["hours"]["inputs"][1] > 0
+    missing = [error["subject"] for error in plan["missing"]]
+    assert not [subject for subject in missing if subject.startswith("input ")]
+    assert "Sen2Cor 2.11" in missing
+    assert list(tmp_path.iterdir()) == []
+    code, said = command("plan", tmp_path, None, "--world", "moon")
+    assert code == 2 and "expected: one of auto, sample, real" in said
+    code, said = command("run", tmp_path, None, "InstallSen2Cor", "--world=real", HOME=str(tmp_path))
+    assert code == 20 and "[sen2cor] accept_licence = true" in said, said

@@ -33,6 +33,7 @@ import ben_luigi
 import sys
 from pathlib import Path
 from ben_luigi.domain import inputs, notice
+from ben_luigi.domain.fetching import pinned as fetching
 from ben_luigi.domain.cdse.http import Client, Patience
 from ben_luigi.domain.errors import PipelineError
 catalogue, pinned, hook = (f"https://{name}/x" for name in sys.argv[2:])
@@ -41,7 +42,7 @@ def cdse():
     with Client(patience=Patience(tries=1)) as client:
         return client.fetch("GET", catalogue, headers={"Authorization": "Bearer token"})
 def fetched():
-    return inputs.fetch(file, Path()).read_bytes()
+    return fetching.fetch(file, Path(), patience=Patience(tries=1)).read_bytes()
 def told():
     return notice.send(notice.Ways(webhook=hook), "a", "b")
 for ask in (cdse, fetched, told):

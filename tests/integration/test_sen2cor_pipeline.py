@@ -14,8 +14,8 @@ import pytest
 from ben_luigi import config
 from ben_luigi.domain.errors import Sen2CorError
 from ben_luigi.sample.layout import World
-from ben_luigi.stages import prerequisites
-from ben_luigi.stages.prerequisites import FindSen2Cor
+from ben_luigi.stages import converter
+from ben_luigi.stages.converter import FindSen2Cor
 from tests.integration.running import ROOT, configuration, pipeline
 from tests.unit.test_sen2cor import is_alive, wait_for_pids
 
@@ -33,7 +33,7 @@ def program(path: Path, *lines: str, version: str = "02.11.00") -> Path:
 @pytest.mark.parametrize(("version", "right"), [("02.11.00", True), ("02.10.01", False), ("02.12.03", False)])
 def test_another_version_is_refused(version: str, right: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = program(tmp_path / "L2A_Process", version=version)
-    monkeypatch.setattr(prerequisites, "executable_name", lambda: str(found))
+    monkeypatch.setattr(converter, "executable_name", lambda: str(found))
     task = FindSen2Cor()
     assert task.complete() == right
     if not right:

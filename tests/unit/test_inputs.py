@@ -16,7 +16,9 @@ import pytest
 
 from ben_luigi.config import TRACKED_ARTIFACTS
 from ben_luigi.domain import files, given, inputs
+from ben_luigi.domain.cdse.http import Patience
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.fetching import pinned
 
 CONTENT = b"patch,tile\r\n"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -44,25 +46,25 @@ def _names(folder: Path) -> list[str]:
 
 
 def test_an_input_is_fetched_once_and_verified(tmp_path: Path, url: str) -> None:
-    pinned = inputs.PinnedFile("list.csv", f"{url}/list.csv", sha256=SHA256)
+    file = inputs.PinnedFile("list.csv", f"{url}/list.csv", sha256=SHA256)
     seen: list[tuple[int, int | None]] = []
-    path = inputs.fetch(pinned, tmp_path / "inputs", lambda *at: seen.append(at))
+    path = pinned.fetch(file, tmp_path / "inputs", lambda *at: seen.append(at))
     assert path.read_bytes() == CONTENT
     assert seen == [(len(CONTENT), len(CONTENT))]
     (tmp_path / "served" / "list.csv").unlink()
-    assert inputs.fetch(pinned, tmp_path / "inputs") == path
+    assert pinned.fetch(file, tmp_path / "inputs") == path
 
 
 def test_git_knows_the_blob_id_that_we_compute(tmp_path: Path, url: str) -> None:
     git = subprocess.run(["git", "hash-object", "--stdin"], input=CONTENT, capture_output=True, check=True)
-    pinned = inputs.PinnedFile("list.csv", f"{url}/list.csv", git_blob=git.stdout.decode().strip())
-    assert inputs.fetch(pinned, tmp_path / "inputs").exists()
+    file = inputs.PinnedFile("list.csv", f"{url}/list.csv", git_blob=git.stdout.decode().strip())
+    assert pinned.fetch(file, tmp_path / "inputs").exists()
 
 
 def test_a_wrong_hash_keeps_the_bad_file_aside(tmp_path: Path, url: str) -> None:
-    pinned = inputs.PinnedFile("list.csv", f"{url}/list.csv", sha256="0" * 64)
+    file = inputs.PinnedFile("list.csv", f"{url}/list.csv", sha256="0" * 64)
     with pytest.raises(BadInput, match=SHA256):
-        inputs.fetch(pinned, tmp_path / "inputs")
+        pinned.fetch(file, tmp_path / "inputs")
     assert _names(tmp_path / "inputs") == ["list.csv.bad"]
     assert (tmp_path / "inputs" / "list.csv.bad").read_bytes() == CONTENT
 
@@ -71,18 +73,22 @@ def test_a_wrong_hash_keeps_the_bad_file_aside(tmp_path: Path, url: str) -> None
 def test_what_cannot_be_fetched_leaves_nothing(tmp_path: Path, url: str, path: str) -> None:
     address = url + path if path.startswith("/") else "http://127.0.0.1" + path
     with pytest.raises(BadInput, match=r"list\.csv"):
-        inputs.fetch(inputs.PinnedFile("list.csv", address, sha256=SHA256), tmp_path / "inputs")
+        pinned.fetch(
+            inputs.PinnedFile("list.csv", address, sha256=SHA256), tmp_path / "inputs", patience=Patience(tries=1)
+        )
     assert _names(tmp_path / "inputs") == []
 
 
 def test_the_tracked_table_pins_every_file() -> None:
     table = inputs.read_pinned(TRACKED_ARTIFACTS / "inputs.toml")
     fetched = [file for listed in table.values() for file in listed if not file.by_hand]
-    assert len(fetched) == 14
+    assert len(fetched) == 15
     for file in fetched:
         assert file.url.endswith(f"/{file.file}")
-        assert len(file.sha256) == 64 or len(file.git_blob) == 40
-    assert {name for name, listed in table.items() if listed[0].by_hand} == {"clc_gpkg", "s1_dir"}
+        assert len(file.sha256) == 64 or len(file.git_blob) == 40 or len(file.md5_of_archive) == 32
+        for address in file.also:
+            assert address.endswith((f"/{file.file}", f"/{file.file}.bz2")) and address != file.url
+    assert {name for name, listed in table.items() if listed[0].by_hand} == {"clc_gpkg"}
 
 
 def test_what_a_person_must_provide_is_said(tmp_path: Path) -> None:

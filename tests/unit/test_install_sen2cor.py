@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ben_luigi.commands.install_sen2cor import INSTALLER, install
 from ben_luigi.domain.errors import BadInput, Sen2CorError
+from ben_luigi.domain.fetching.sen2cor_installer import INSTALLER, install
 from ben_luigi.domain.inputs import PinnedFile
 
 SCRIPT = '#!/bin/sh\n[ "$1" = --target ] || exit 2\nmkdir -p "$2/bin" && echo "#!/bin/sh" > "$2/bin/L2A_Process"\n'

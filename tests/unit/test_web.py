@@ -17,6 +17,7 @@ from ben_luigi.domain.cdse.errors import TransientError
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.domain.errors import BadInput, PipelineError
+from ben_luigi.domain.fetching import pinned
 
 BYTE_S = 0.02
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n"
@@ -78,9 +79,17 @@ def _token(url: str, folder: Path) -> None:
         Tokens(client, Credentials("user", "password"), folder).get()
 
 
+def _csv(url: str) -> inputs.PinnedFile:
+    return inputs.PinnedFile("a.csv", f"{url}/a.csv", sha256="0" * 64)
+
+
+IMPATIENCE = Patience(tries=1, floor_bytes_s=1000, floor_window_s=0.1)
 CALLERS: dict[str, tuple[type[PipelineError], Callable[[str, Path], object]]] = {
     "token": (TransientError, _token),
-    "input": (BadInput, lambda url, folder: inputs.fetch(inputs.PinnedFile("a.csv", f"{url}/a.csv", "0"), folder)),
+    "input": (
+        BadInput,
+        lambda url, folder: pinned.fetch(_csv(url), folder, patience=IMPATIENCE),
+    ),
     "webhook": (PipelineError, lambda url, _: notice.send(notice.Ways(webhook=url), "subject", "text")),
 }
 
@@ -97,11 +106,10 @@ def test_whoever_asks_such_a_server_says_so(
     assert not list(tmp_path.glob("*.csv"))
 
 
-def test_an_input_that_crawls_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "_PACE", web.Pace(floor_bytes_s=1000, window_s=0.1))
+def test_an_input_that_crawls_is_given_up(tmp_path: Path) -> None:
     with (
         _serving(HEAD, b"x" * 30) as url,
         pytest.raises(BadInput, match="a crawl of"),
     ):
-        inputs.fetch(inputs.PinnedFile("a.csv", f"{url}/a.csv", "0"), tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        pinned.fetch(_csv(url), tmp_path, patience=IMPATIENCE)
+    assert [path.name for path in tmp_path.iterdir()] == [".partial-a.csv"]

@@ -7,6 +7,7 @@ import netrc
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,3 +106,11 @@ def _typed_in(host: str) -> Credentials | None:
     except EOFError:
         password = ""
     return Credentials(user, password) if user and password else None
+
+
+def is_confirmed(question: str) -> bool:
+    """Whether the person at the terminal says yes to a question; no, if there is nobody any more."""
+    with suppress(OSError), _TERMINAL.open("w", encoding="utf-8") as shown, _TERMINAL.open(encoding="utf-8") as typed:
+        print(f"{question} [y/N] ", end="", file=shown, flush=True)
+        return typed.readline().strip().lower() in ("y", "yes")
+    return False

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _ANSWER_BYTES = 2**26
 _REDIRECTS = 5
 _REDIRECTED = {301, 302, 303, 307, 308}
-_BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 T = TypeVar("T")
 
 
@@ -147,8 +147,8 @@ class Client:
         timeouts_s = (self.patience.connect_timeout_s, self.patience.read_timeout_s)
         try:
             return self.session.request(method, url, timeout=timeouts_s, stream=True, allow_redirects=False, **what)
-        except (*_BROKEN, ValueError) as error:  # ValueError: requests cannot parse a Location
-            raise TransientError(f"{method} {plain(url)}", expected="an answer", found=_reason(error)) from error
+        except (*BROKEN, ValueError) as error:  # ValueError: requests cannot parse a Location
+            raise TransientError(f"{method} {plain(url)}", expected="an answer", found=reason(error)) from error
 
     def chunks(self, response: requests.Response) -> Iterator[bytes]:
         """Yield the body as it arrives. Raise TransientError if it breaks off, or is slower than the minimum speed."""
@@ -159,8 +159,8 @@ class Client:
         except web.TooSlow as error:
             floor = f"at least {pace.floor_bytes_s:,.0f} bytes per second"
             raise TransientError(subject, expected=floor, found=str(error)) from error
-        except _BROKEN as error:
-            raise TransientError(subject, expected="the whole body", found=_reason(error)) from error
+        except BROKEN as error:
+            raise TransientError(subject, expected="the whole body", found=reason(error)) from error
 
     def body(self, response: requests.Response) -> bytes:
         """Return a small body. Raise TransientError."""
@@ -193,7 +193,7 @@ def plain(url: str) -> str:
     return one_line(network.without_userinfo(url.partition("?")[0]))
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """Return the innermost exception with a message, without the layers around it."""
     while True:
         inner = getattr(error, "reason", None) or next((a for a in error.args if isinstance(a, BaseException)), None)

@@ -17,6 +17,12 @@ QUOTA_BYTES, QUOTA_DAYS = 12 * 10**12, 30
 CONNECTION_BYTES_S = 20e6
 """By CDSE's documentation of 2025, a normal account has 12 TB per 30 days, and 20 MB/s on each of 4 connections."""
 
+SMALL_INPUT_BYTES = 20_000_000
+"""More than most of the pinned lists and geometries have, each."""
+SQUARE_BYTES = 45_000_000
+"""Estimated: about 5,000 polygons meet a tile; CORINE's GeoPackage has 3.5 KB for each, JSON 2.5 times as much."""
+INSTALLER_BYTES = 500_000_000
+"""Not known; programs of this kind have some hundred MB."""
 _L2A_BYTES = 1.2e9
 """Sen2Cor's product of a full tile, including its coarser copies of bands; ESA states 0.8 GB for the L1C product."""
 _CONVERSION_BYTES = 5e9
@@ -59,6 +65,7 @@ class Work:
     `downloads_bytes` has one entry per product to fetch, None where its size is unknown. `tiles` counts all tiles of
     the dataset, finished or not. `tasks_at_once` limits how many tiles are cut or compressed at once; `rate_bytes_s`
     limits all downloads together, 0 means no limit; `collects_s1` means that S1 is read from its `.tar.gz`.
+    `fetches_bytes` has an entry for each kind of input that is to be fetched, which stays.
     """
 
     tiles: int
@@ -74,6 +81,7 @@ class Work:
     conversions_at_once: int = 1
     tasks_at_once: int = 1
     rate_bytes_s: float = 0.0
+    fetches_bytes: Sequence[int] = ()
 
     @property
     def _area(self) -> float:
@@ -107,7 +115,7 @@ class Work:
         collected = s1 * self.collects_s1
         joined = kept + shards + dataset + (max(s2, s1 + collected) if retention.parts else dataset + collected)
         database = _DATABASE_BYTES + tiles * _ALL_PATCHES * _DATABASE_BYTES_A_PATCH + _LOG_BYTES * min(1.0, tiles)
-        return max(products, joined) + database
+        return max(products, joined) + database + sum(self.fetches_bytes)
 
     def _in_work_bytes(self) -> float:
         return (_CONVERSION_BYTES * self.conversions_at_once + _L2A_BYTES * self.tasks_at_once) * self._area
@@ -119,7 +127,9 @@ class Work:
         rounds = self.conversions * self._area / self.conversions_at_once
         cut = self.cuts * self._area * _CUT_H / self.tasks_at_once
         packed = self.tiles * self.archives * self._area * _COMPRESS_H / self.tasks_at_once
+        fetched = sum(self.fetches_bytes) / CONNECTION_BYTES_S / 3600
         return {
+            "inputs": (fetched, _SLOW * fetched),
             "download": (download, _SLOW * download),
             "Sen2Cor": (rounds * _CONVERSION_H[0], rounds * _CONVERSION_H[1]),
             "patches and maps": (cut, _LOADED * cut),

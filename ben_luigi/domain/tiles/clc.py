@@ -14,7 +14,7 @@ import reprlib
 import shlex
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,11 +46,15 @@ _Row = tuple[int, object, object, object]
 
 @dataclass(frozen=True)
 class Polygons:
-    """CLC polygons in a tile's CRS (x, y in metres), in the order in which they are burnt: ascending ID as text."""
+    """CLC polygons in a tile's CRS (x, y in metres), in the order in which they are burnt: ascending ID as text.
+
+    One element per polygon; `ids` are the texts of the column ID, where they were read.
+    """
 
     geometries: np.ndarray
     codes: np.ndarray
     epsg: int
+    ids: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=object))
 
 
 class _Part(NamedTuple):
@@ -71,7 +75,7 @@ class _Layer:
 
     def near(self, square: Square) -> np.ndarray:
         """Return the rows, ascending, whose polygons may reach into a tile's square."""
-        west, south, east, north = _bounds_in_clc(square)
+        west, south, east, north = bounds(square)
         of = self.boxes.T
         return np.asarray(self.rows[(of[0] <= east) & (of[2] >= west) & (of[1] <= north) & (of[3] >= south)])
 
@@ -82,29 +86,37 @@ def check_layer(path: Path) -> None:
     Every polygon is checked, which takes 10 s for all of Europe. The result is cached in this process until the file
     changes.
     """
-    _look_through(path)
+    _in_place(path)
 
 
-def read_polygons(path: Path, square: Square) -> Polygons:
+def read_polygons(path: Path, square: Square, *, whole: bool = True) -> Polygons:
     """Read the polygons that may reach into a tile's square, reprojected vertex by vertex to its CRS.
 
-    Edges stay straight between the reprojected vertices, without densifying, as in the published dataset.
+    The file is the `whole` of CORINE, or has what there is of it around that square, which may be nothing.
     """
-    layer = _look_through(path)
+    layer = _in_place(path) if whole else _look_through(path)
     with geopackage.opened(path, _REMEDY) as database:
         select = f"{_select(layer.declared)} WHERE {layer.declared.rowid} = ?"
         rows = [row for number in layer.near(square).tolist() for row in database.execute(select, (number,))]
     geometries, faults = _checked(rows, layer.declared)
     if faults:
         raise _refused(path, layer.declared, faults)
-    codes = np.array([_code(row[2]) for row in rows], dtype="uint16")
-    order = np.argsort(np.array([str(row[1]) for row in rows]), kind="stable")
+    codes = np.array([code_of(row[2]) for row in rows], dtype="uint16")
+    ids = np.array([str(row[1]) for row in rows])
+    order = np.argsort(ids, kind="stable")
     to_zone = Transformer.from_crs(CLC_EPSG, square.epsg, always_xy=True)
     projected = shapely.transform(
         _valid(shapely.force_2d(geometries[order])),
         lambda points: np.column_stack(to_zone.transform(points[:, 0], points[:, 1])),
     )
-    return Polygons(projected, codes[order], square.epsg)
+    return Polygons(projected, codes[order], square.epsg, ids[order])
+
+
+@remembered("-wal")
+def _in_place(path: Path) -> _Layer:
+    layer = _look_through(path)
+    _check_place(layer, path)
+    return layer
 
 
 @remembered("-wal")
@@ -122,9 +134,7 @@ def _look_through(path: Path) -> _Layer:
                 break
     if faults:
         raise _refused(path, declared, faults)
-    layer = _Layer(declared, *(np.concatenate(column) for column in list(zip(*parts, strict=True))[:2]))
-    _check_place(layer, path)
-    return layer
+    return _Layer(declared, *(np.concatenate(column) for column in list(zip(*parts, strict=True))[:2]))
 
 
 def _in_order(cursor: sqlite3.Cursor, layer: Declared, path: Path) -> Iterator[list[_Row]]:
@@ -198,7 +208,7 @@ def _part(rows: Sequence[_Row], layer: Declared) -> _Part:
 def _checked(rows: Sequence[_Row], layer: Declared) -> tuple[np.ndarray, dict[int, str]]:
     """Return the polygons of rows, None where there is none; and the faults of others, by number of the row."""
     geometries, faults = geopackage.polygons([row[3] for row in rows])
-    unknown = {code for code in {row[2] for row in rows} if _code(code) not in CODES}
+    unknown = {code for code in {row[2] for row in rows} if code_of(code) not in CODES}
     if unknown or any(row[1] is None for row in rows):
         for place in np.flatnonzero(~shapely.is_missing(geometries)).tolist():
             _, identifier, code, _ = rows[place]
@@ -209,8 +219,8 @@ def _checked(rows: Sequence[_Row], layer: Declared) -> tuple[np.ndarray, dict[in
     return geometries, {rows[place][0]: faults[place] for place in sorted(faults)}
 
 
-def _code(value: object) -> int | None:
-    """Return a code as a number, whatever type the column has; None if it is not one."""
+def code_of(value: object) -> int | None:
+    """A code of CLC as a number, in whatever form the column has it; None if it is none."""
     try:
         number = float(str(value))
     except ValueError:
@@ -278,7 +288,8 @@ def _valid(polygons: np.ndarray) -> np.ndarray:
     return polygons
 
 
-def _bounds_in_clc(square: Square) -> tuple[float, float, float, float]:
+def bounds(square: Square) -> tuple[float, float, float, float]:
+    """West, south, east, north in EPSG:3035 of what counts for a tile's square: all of it, with a margin."""
     to_clc = Transformer.from_crs(square.epsg, CLC_EPSG, always_xy=True)
     west, south, east, north = to_clc.transform_bounds(*square.bounds, densify_pts=101)
     margin_m = 1000.0  # far more than an edge bends between two of its points
