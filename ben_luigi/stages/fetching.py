@@ -15,8 +15,8 @@ from ben_luigi.domain import files
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.download import Download
-from ben_luigi.domain.cdse.errors import BLAMELESS, CredentialsError, NoRoomError, PermanentError, TransientError
-from ben_luigi.domain.errors import CdseError
+from ben_luigi.domain.cdse.errors import BLAMELESS, CredentialsError, PermanentError, TransientError
+from ben_luigi.domain.errors import CdseError, NoRoomError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
 from ben_luigi.domain.sources import proof, trace

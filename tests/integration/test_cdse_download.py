@@ -25,10 +25,10 @@ from ben_luigi.domain.cdse.account import Credentials
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.digests import Digests, available
 from ben_luigi.domain.cdse.download import Download
-from ben_luigi.domain.cdse.errors import CredentialsError, NoRoomError, PermanentError, TransientError, retry_after_s
+from ben_luigi.domain.cdse.errors import CredentialsError, PermanentError, TransientError, retry_after_s
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
-from ben_luigi.domain.errors import CdseError
+from ben_luigi.domain.errors import CdseError, NoRoomError
 from ben_luigi.domain.products.l1c import BANDS
 from ben_luigi.domain.products.l1c_container import UnreadableProduct
 from ben_luigi.sample import safe

@@ -19,8 +19,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from ben_luigi.domain.errors import CdseError
-from ben_luigi.domain.errors import NoRoomError as NoRoomError
+from ben_luigi.domain.errors import CdseError, NoRoomError
 
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]+")
 _MAY_PASS = {404, 408, 409, 425}

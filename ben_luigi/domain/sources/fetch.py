@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ben_luigi.domain import files
-from ben_luigi.domain.cdse.errors import CredentialsError, NoRoomError, PermanentError, TransientError
+from ben_luigi.domain import files, given
+from ben_luigi.domain.cdse.errors import CredentialsError, PermanentError, TransientError
 from ben_luigi.domain.cdse.http import again, log_failure
-from ben_luigi.domain.errors import CdseError, some
+from ben_luigi.domain.errors import CdseError, NoRoomError, some
 from ben_luigi.domain.files import text_hash
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import manifest
@@ -178,7 +178,7 @@ class ProductFetch:
         """Yield each valid manifest of the sources, a file that has already arrived first."""
         path, seen = self._files / manifest.NAME, set[bytes]()
         if self._journal.get(manifest.NAME):
-            seen.add(path.read_bytes())
+            seen.add(given.read_bytes(path, manifest.MOST_BYTES))
             yield self._listed_in(path, "what came before")
         for source in self._all:
             if source in self.sources and self._listing(source) is None:
@@ -189,7 +189,7 @@ class ProductFetch:
             except CdseError as error:
                 self._note(source, manifest.NAME, error)
                 continue
-            if (content := path.read_bytes()) in seen:
+            if (content := given.read_bytes(path, manifest.MOST_BYTES)) in seen:
                 self._journal.keep(brought)
                 continue
             seen.add(content)
@@ -199,7 +199,7 @@ class ProductFetch:
     def _listed_in(self, path: Path, source: str) -> dict[str, manifest.Checksum | None]:
         """Return the files that a manifest lists. Raise Damaged if it is not that of a complete product."""
         try:
-            listed = manifest.checksums(path.read_bytes())
+            listed = manifest.checksums(given.read_bytes(path, manifest.MOST_BYTES))
             outside = [path[:200] for path in listed if not is_path(path)]
             problem = some(outside, 3) or some(needs.lacking(self.product, listed), 3)
         except ValueError as error:
