@@ -75,6 +75,7 @@ class MapV1Names(_Mapping):
 
     name = "patch_id_s2v1_mapping"
     maker = AlignPatches
+    code = (alignment,)
     query = (
         'SELECT patch_id COLLATE "C" AS patch_id, v1_name AS s2v1_name FROM alignment JOIN patch USING (patch_id) '
         "WHERE tile = ANY(%(tiles)s) ORDER BY 1"
@@ -133,6 +134,7 @@ class WriteMetadata(PipelineTask):
 
     priority = PRIORITY["metadata"]
     options = ("metadata.writer",)
+    code = (metadata,)
 
     def requires(self) -> Any:
         """Return the mappings and the lists."""

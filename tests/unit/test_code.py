@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 
-from ben_luigi.domain.placement import country, grid
+import pytest
+
+from ben_luigi.domain import files
+from ben_luigi.domain.dataset import leakage, metadata
+from ben_luigi.domain.placement import alignment, country, grid, v1_geometry
+from ben_luigi.domain.products import product
+from ben_luigi.domain.tiles import nomenclature
+from ben_luigi.stages import atmosphere, placement, reference_maps
+from ben_luigi.stages import leakage as leakage_stage
+from ben_luigi.stages import metadata as metadata_stage
+from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import code
+
+MADE_BY: list[tuple[type[PipelineTask], Callable[..., object]]] = [
+    (atmosphere.ReadProduct, product.read_product),
+    (atmosphere.ReadProduct, alignment.season),
+    (placement.GridPatches, grid.PatchGrid.table),
+    (placement.AssignSplits, grid.PatchGrid.splits),
+    (placement.AssignCountries, country.countries),
+    (placement.AlignPatches, alignment.align),
+    (placement.AlignPatches, v1_geometry.read),
+    (reference_maps.LabelPatches, nomenclature.read_nomenclature),
+    (metadata_stage.MapV1Names, alignment.findings),
+    (metadata_stage.WriteMetadata, metadata.join),
+    (leakage_stage.FindSplitLeakage, leakage.overlaps),
+]
+"""Tasks that take seconds, and the functions that compute what they write."""
 
 
 def test_a_hash_of_other_code_and_templates_but_of_nothing_that_is_compiled(tmp_path: Path) -> None:
@@ -32,6 +59,20 @@ def test_a_module_stands_for_all_of_the_domain_that_it_imports() -> None:
     imported = {path.name for path in code._imported(Path(country.__file__ or ""))}
     assert {"grid.py", "errors.py"} <= imported
     assert code.code_version(country) != code.code_version(grid)
+
+
+@pytest.mark.parametrize(("task", "function"), MADE_BY)
+def test_a_task_of_seconds_is_made_again_when_the_code_that_computes_it_changes(
+    task: type[PipelineTask], function: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed, hashed = Path(inspect.getfile(inspect.unwrap(function))), files.file_hash
+    code._version.cache_clear()
+    before = task.code and code.code_version(*task.code)
+    monkeypatch.setattr(files, "file_hash", lambda path: "another" if path == changed else hashed(path))
+    code._version.cache_clear()
+    after = task.code and code.code_version(*task.code)
+    code._version.cache_clear()
+    assert before != after
 
 
 def test_the_versions_name_the_code_and_the_libraries_that_write_bytes() -> None:
