@@ -77,8 +77,14 @@ def _retire_parts(archive: ArchiveS2 | ArchiveReferenceMaps | ArchiveS1) -> None
 
 
 def _remove(path: Path) -> None:
-    """Rename, then remove, so that a half-removed product never looks complete."""
+    """Rename, then remove, so that a half-removed product never looks complete.
+
+    Do nothing if another process, which has ended its run at the same time, was faster.
+    """
     gone = files.unfinished(path)
-    path.rename(gone)
+    try:
+        path.rename(gone)
+    except FileNotFoundError:
+        return
     files.remove(gone)
     _log.info("removed   %s: nothing more is made from it", path.relative_to(config.data_dir()))
