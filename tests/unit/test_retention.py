@@ -56,7 +56,8 @@ def test_nothing_goes_before_what_is_made_from_it_is_complete(
     flags: tuple[bool, ...], after: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     converted, read, cut, archived = flags
-    complete: set[type[PipelineTask]] = {task for task, flag in zip((*STAGES, ArchiveS2), flags, strict=True) if flag}
+    tasks: list[type[PipelineTask]] = [*STAGES, ArchiveS2]
+    complete = {task for task, flag in zip(tasks, flags, strict=True) if flag}
     _retire(monkeypatch, complete, after)
     assert (data / "l1c" / f"{TILE}.zip").exists() == (not (converted or (read and cut)))
     assert (data / "l2a" / TILE / "a.SAFE").exists() == (not (converted and read and cut))
