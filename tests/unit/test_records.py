@@ -1,4 +1,4 @@
-"""Records of what results were made from: withdrawn for good before a result is made again, and believed only if whole."""
+"""Records of what results were made from: withdrawn for good before the work, and believed only if whole."""
 
 from __future__ import annotations
 
