@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from ben_luigi import __version__
 from ben_luigi.commands import COMMANDS
-from tests.integration.running import ROOT, command, environment
+from tests.integration.running import ROOT, Run, command, dataset_digests, environment
 
 HEAVY = ("luigi", "numpy", "pandas", "pyarrow", "rasterio", "sqlalchemy", "requests", "tornado")
 
@@ -106,3 +107,21 @@ def test_bash_completes_commands_tasks_and_options(tmp_path: Path) -> None:
 def test_the_script_for_zsh_is_that_for_bash(tmp_path: Path) -> None:
     bash, zsh = (command("completion", tmp_path, None, shell)[1] for shell in ("bash", "zsh"))
     assert zsh == f"autoload -U +X bashcompinit && bashcompinit\n{bash}"
+
+
+@pytest.mark.parametrize("redirected", ["</dev/null >/dev/null 2>/dev/null", "<&- >&- 2>&-"])
+def test_a_run_needs_none_of_its_three_descriptors(redirected: str, sample_run: Run, tmp_path: Path) -> None:
+    """As a service manager or a detached shell starts it; a file that is opened never takes the place of one."""
+    subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
+    whole = dataset_digests(tmp_path / "data")
+    (tmp_path / "data" / "dataset" / "metadata.parquet").unlink()
+    shutil.rmtree(tmp_path / "data" / "dataset" / "stac")
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirected}', "sh", sys.executable, "-m", "ben_luigi", "run"],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(ROOT)),
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert dataset_digests(tmp_path / "data") == whole
