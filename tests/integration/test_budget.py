@@ -135,7 +135,7 @@ def test_a_process_that_is_stopped_is_named_to_who_waits_and_what_it_held_is_fre
     finally:
         holder.kill()
         holder.join()
-    assert f"waiting for {what}, 0:00:00 by now" in caplog.text
+    assert f"waiting for {what} for 0:00:00; it is held by" in caplog.text
     assert f"DownloadL1C(tile=33UUP_20170613) (process {holder.pid} on {waiting._host()}, which is stop" in caplog.text
 
 

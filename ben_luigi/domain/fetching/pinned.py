@@ -203,7 +203,8 @@ def _total(answer: requests.Response, start: int, file: IO[bytes], subject: str)
         raise TransientError(subject, expected=f"the rest from byte {start:,}", found=f"{found}; begun anew")
     found = describe(status, headers, answer.raw.read(_SHOWN_BYTES, decode_content=True))
     if status < requests.codes.server_error and status not in _MAY_PASS:
-        raise PermanentError(subject, expected="the file", found=found)
+        remedy = "fetch the file by hand, and give its path in [inputs]"
+        raise PermanentError(subject, expected="the file", found=found, remedy=remedy)
     limited = status == requests.codes.too_many_requests
     passing = (RateLimitError if limited else TransientError)(subject, expected="the file", found=found)
     passing.retry_after_s = retry_after_s(headers.get("Retry-After", ""))
