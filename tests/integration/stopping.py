@@ -145,12 +145,13 @@ def _stop_in_tasks() -> None:
     from ben_luigi.state.tile_rows import TileRows
 
     running: list[PipelineTask] = []
+    session = os.getsid(0)
 
     def before(holder: Any, name: str, moment: str = "") -> None:
         original = getattr(holder, name)
 
         def stopping(*arguments: Any, **options: Any) -> Any:
-            if running:
+            if running and os.getsid(0) == session:  # the sample's server, which has its own, does not stop
                 _stop(running[-1].task_family + moment)
             return original(*arguments, **options)
 
