@@ -240,13 +240,16 @@ def _copy_world() -> None:
 
 
 def _pin() -> None:
-    """Take another table of pinned inputs."""
+    """Take another table of pinned inputs, and the table of products beside it."""
     from ben_luigi.domain import inputs
+    from ben_luigi.stages import prerequisites, product_list
 
     table, read = os.environ.get("BEN_PINNED", ""), inputs.read_pinned
     domain: Any = inputs
     if table:
         domain.read_pinned = lambda _: read(Path(table))
+        for stage in (prerequisites, product_list):
+            vars(stage)["PRODUCTS"] = Path(table).with_name("products.csv")
 
 
 def _run(folder: str, own: dict[str, str], arguments: list[str]) -> int:

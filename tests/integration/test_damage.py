@@ -21,6 +21,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from ben_luigi.domain.cdse.resolve import read_tile_names
 from ben_luigi.domain.files import file_hash
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
@@ -48,6 +49,9 @@ def _pins(world: World, url: str, table: Path) -> None:
             place = f"{url}/{path.relative_to(world.folder)}"
             lines += [f"[[{option}]]", f'file = "{path.name}"', f'sha256 = "{file_hash(path)}"', f'url = "{place}"']
     table.write_text("\n".join(lines) + "\n")
+    ids = {record["Name"]: record["Id"] for record in json.loads(world.catalogue.read_text())}
+    products = [f"{name},{ids[str(name)]},{'0' * 64}" for name in read_tile_names(world.tile_names_csv)]
+    table.with_name("products.csv").write_text("\n".join(["name,id,sha256", *products]) + "\n")
 
 
 def _configuration(folder: Path, world: World, cdse: CdseServer) -> Path:
