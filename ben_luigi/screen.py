@@ -137,6 +137,7 @@ class Screen:
         self._bars: dict[str, tuple[int, tqdm[Any]]] = {}
         self._overall = Overall()
         self._is_drawn = False
+        self._askers: set[int] = set()
         self._looked_s = time.monotonic()
         self._open = True
         tqdm.monitor_interval = 0  # it would start a thread
@@ -174,6 +175,13 @@ class Screen:
             self._overall.expect(**message)
         elif "gone" in message:
             self._bars.pop(message["gone"], None)
+        elif "asks" in message:
+            self._clear()
+            self._askers.add(message["asks"])
+            with suppress(OSError):
+                self._receiver.send(b"cleared")
+        elif "asked" in message:
+            self._askers.discard(message["asked"])
         elif "end" in message:
             self._open = False
 
@@ -204,8 +212,18 @@ class Screen:
         for key in [key for key, (pid, _) in self._bars.items() if not _lives(pid)]:
             self._bars.pop(key)
         self._overall.drop_dead(_lives)
+        self._askers = {pid for pid in self._askers if _lives(pid)}
+
+    def _clear(self) -> None:
+        """Show the lines that have arrived, and remove the bars: somebody is asked something there."""
+        if self._lines or self._is_drawn:
+            _write(_CLEAR + "".join(f"{line}\n" for line in self._lines))
+        self._lines.clear()
+        self._is_drawn = False
 
     def _draw(self) -> None:
+        if self._askers and self._open:
+            return
         size = os.get_terminal_size(2)
         width = size.columns - 1 if size.columns else _COLUMNS
         whole = [self._overall.line()] if self._open and self._overall.line() else []

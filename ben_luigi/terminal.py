@@ -122,6 +122,18 @@ def end(key: str) -> None:
     _send({"gone": key})
 
 
+@contextmanager
+def asking() -> Iterator[None]:
+    """Keep bars and lines away from the terminal while a person is asked something there."""
+    if _send({"asks": os.getpid()}) and _sender is not None and select.select([_sender], [], [], _LAST_S)[0]:
+        with suppress(OSError):
+            _sender.recv(64, socket.MSG_DONTWAIT)
+    try:
+        yield
+    finally:
+        _send({"asked": os.getpid()})
+
+
 def expect(usual_s: Mapping[str, float], at_once: Mapping[str, int]) -> None:
     """Set the usual duration of a task of each kind, in seconds, and how many of a kind run at once.
 

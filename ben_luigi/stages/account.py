@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import luigi
 
-from ben_luigi import config
+from ben_luigi import config, terminal
 from ben_luigi.domain.cdse.account import Credentials, find_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError
 
@@ -55,4 +55,5 @@ def account() -> Credentials:
 @lru_cache(maxsize=1)
 def _own_account(file: Path, host: str) -> Credentials:
     """Return the account, asked for once: this process and the workers that it forks remember it."""
-    return find_credentials(config.account_environment(), file, host)
+    with terminal.asking():
+        return find_credentials(config.account_environment(), file, host)

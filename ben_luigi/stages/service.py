@@ -7,7 +7,7 @@ import logging
 import os
 from functools import lru_cache
 
-from ben_luigi import config
+from ben_luigi import config, terminal
 from ben_luigi.domain.cdse.account import ask_code, has_terminal
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
@@ -33,7 +33,12 @@ def patience() -> Patience:
 
 def tokens(session: Client) -> Tokens:
     """Return the access tokens of the account, which all workers share."""
-    return Tokens(session, account(), config.data_dir() / "session", ask_totp=ask_code if has_terminal() else None)
+    return Tokens(session, account(), config.data_dir() / "session", ask_totp=_ask_code if has_terminal() else None)
+
+
+def _ask_code() -> str:
+    with terminal.asking():
+        return ask_code()
 
 
 def _service() -> Service:
