@@ -291,6 +291,43 @@ def test_one_line_tells_of_the_whole_run_and_bars_can_be_read_on_80_columns() ->
     assert whole not in "".join(_screen(said)), "it goes with the bars"
 
 
+ASKS = """
+import logging, sys, time
+import terminal
+
+log = logging.getLogger()
+logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+with terminal.opened():
+    terminal.show("key", "download of tile 0", 5e6, 100e6, "B")
+    sys.stdin.readline()
+    with terminal.asking():
+        log.info("a line meanwhile")
+        terminal.show("key", "download of tile 0", 50e6, 100e6, "B")
+        print("the question: ", end="", flush=True)
+        sys.stdin.readline()
+    log.info("the last line")
+"""
+
+
+def test_nothing_is_drawn_into_a_question() -> None:
+    """Neither the bar that was there, nor what happens until the answer."""
+    answers: list[int] = []
+
+    def answer(said: str, screen: int) -> None:
+        if not answers and "download of tile 0" in said:
+            answers.append(os.write(screen, b"go on\n"))
+        elif len(answers) == 1 and "the question: " in said:
+            time.sleep(0.5)  # in which a bar would come
+            answers.append(os.write(screen, b"an answer\n"))
+
+    said = _on_a_terminal(ASKS, COLUMNS, then=answer)
+    before, _, after = said.partition("the question: ")
+    assert before.endswith("\x1b[J") and "a line meanwhile" not in before
+    assert "download of tile 0" not in after.partition("a line meanwhile")[0]
+    assert after.index("a line meanwhile") < after.index("the last line")
+    assert len(answers) == 2
+
+
 def test_lines_are_written_though_the_process_that_draws_was_killed() -> None:
     said = _on_a_terminal(
         """
