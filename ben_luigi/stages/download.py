@@ -30,6 +30,7 @@ from ben_luigi.stages.resolve import (
     AskCatalogue,
     OverTiles,
     found_in,
+    known_tiles,
     product_of,
     source,
     source_task,
@@ -61,6 +62,13 @@ class _L1C(TileTask):
         """Return what was found out about the product."""
         found: dict[str, Any] = self.output()["report"].read_json()
         return found
+
+    def id(self) -> str:
+        """Return the id in the report; empty if there is no report."""
+        try:
+            return str(self.report()["id"])
+        except (KeyError, DamagedFile):
+            return ""
 
     def content(self) -> str:
         """Return what identifies the product: its own content, wherever it is."""
@@ -203,6 +211,10 @@ class HashL1C(OverTiles):
     def made_of(self) -> list[PipelineTask]:
         """Return the reports, and what they are compared with."""
         return [*super().made_of(), *(task for task in self.deps() if isinstance(task, TryInput))]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the ids that the list gives to products: those of one that comes from elsewhere differ."""
+        return {"ids": {tile: l1c_task(tile).id() for tile in known_tiles()}}
 
     def needs(self) -> list[luigi.Task]:
         """Return the tasks of products without a report."""
