@@ -105,6 +105,11 @@ def _main(arguments: list[str], prog: str) -> int:
     if not (config.data_dir() / "made_from").exists():
         _log.info("%s", _begun())
     data_folder.sweep_if_alone(config.data_dir())
+    return _run_and_tell(task, arguments)
+
+
+def _run_and_tell(task: luigi.Task, arguments: list[str]) -> int:
+    """Run the task, clear up, and print what has come of it; return the exit code."""
     before = failures.noted()
     try:
         code = _made(arguments)

@@ -10,14 +10,13 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import SO_LINGER, SOL_SOCKET
-from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 from ben_luigi.domain.sources.proof import new_hash
 from ben_luigi.sample.cdse_faults import Fault, Script, refusal
+from ben_luigi.sample.loopback import Handler, Loopback
 
 BUCKET = "gcp-public-data-sentinel-2"
 _XML_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -27,7 +26,7 @@ _HTML = b"<!DOCTYPE html><html><body>Sign in to continue</body></html>"
 _XML = b"<?xml version='1.0' encoding='UTF-8'?><Error><Code>AccessDenied</Code></Error>"
 
 
-class BucketServer:
+class BucketServer(Loopback):
     """The objects of `objects`, by key, on a free port of 127.0.0.1, while its `with` block lasts.
 
     It lists `page` keys per page. Objects that are read completely are counted in `fetched`, by key, and requests in
@@ -43,32 +42,19 @@ class BucketServer:
         lists: bool = True,
         seed: int = 0,
     ) -> None:
+        super().__init__(_Handler)
         self.objects = dict(objects)
         self.script = Script(faults, seed)
         self.page, self.lists = page, lists
-        self.counts: Counter[str] = Counter()
         self.fetched: Counter[str] = Counter()
         self.most_open, self.open = 0, 0
-        self.stopped = threading.Event()
         self.lock = threading.Lock()
         self._hashes: dict[str, tuple[int, dict[str, str]]] = {}
-        self._http = _HttpServer(("127.0.0.1", 0), _Handler)
-        self._http.bucket = self
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> BucketServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stopped.set()
-        self._http.shutdown()
-        self._http.server_close()
 
     @property
     def url(self) -> str:
         """Base URL of the bucket."""
-        return f"http://127.0.0.1:{self._http.server_address[1]}/{BUCKET}"
+        return f"{self.base_url}/{BUCKET}"
 
     @property
     def template(self) -> str:
@@ -87,22 +73,11 @@ class BucketServer:
         return known[1]
 
 
-class _HttpServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-    bucket: BucketServer
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore clients that go away in mid-stream."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _HttpServer
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet."""
+class _Handler(Handler):
+    @property
+    def _bucket(self) -> BucketServer:
+        owner: BucketServer = self.server.owner
+        return owner
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -111,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         key = unquote(parts.path).removeprefix(f"/{BUCKET}").lstrip("/")
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        bucket = self.server.bucket
+        bucket = self._bucket
         with bucket.lock:
             bucket.open += 1
             bucket.most_open = max(bucket.most_open, bucket.open)
@@ -122,13 +97,13 @@ class _Handler(BaseHTTPRequestHandler):
                 bucket.open -= 1
 
     def _fault(self, where: str, key: str, start: int = 0) -> Fault | None:
-        bucket = self.server.bucket
+        bucket = self._bucket
         bucket.counts[where] += 1
         ends = [key, key.rpartition("/")[2], *(part for part in key.split("/") if part.endswith(".SAFE"))]
         return bucket.script.take([where], ends, resuming=start > 0)
 
     def _list(self, query: Mapping[str, str]) -> None:
-        bucket, prefix = self.server.bucket, query.get("prefix", "")
+        bucket, prefix = self._bucket, query.get("prefix", "")
         fault = self._fault("listing", prefix.rstrip("/"))
         if answer := refusal(fault):
             self._answer(answer.status, answer.body, {"Content-Type": answer.content_type, **dict(answer.headers)})
@@ -151,14 +126,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, body, {"Content-Type": "application/xml; charset=UTF-8"})
 
     def _entry(self, key: str) -> str:
-        md5 = self.server.bucket.hashes(key)["md5"]
+        md5 = self._bucket.hashes(key)["md5"]
         return (
             f"<Contents><Key>{escape(key)}</Key><Generation>1</Generation><ETag>&quot;{md5}&quot;</ETag>"
-            f"<Size>{len(self.server.bucket.objects[key])}</Size></Contents>"
+            f"<Size>{len(self._bucket.objects[key])}</Size></Contents>"
         )
 
     def _object(self, key: str) -> None:
-        bucket = self.server.bucket
+        bucket = self._bucket
         wanted = self.headers.get("Range", "").removeprefix("bytes=").rstrip("-")
         start = int(wanted) if wanted.isdecimal() else 0
         fault = self._fault("object", key, start)
@@ -173,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(key, _changed(bucket.objects[key], kind), start, kind)
 
     def _send(self, key: str, content: bytes, start: int, kind: str) -> None:
-        bucket = self.server.bucket
+        bucket = self._bucket
         hashes = bucket.hashes(key)
         tag = f'"{hashes["md5"]}"'
         if start and (kind == "range of another version" or self.headers.get("If-Match") not in (None, tag)):
@@ -202,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(memoryview(body)[: len(body) // 2 if cut else len(body)])
         if kind == "stall":
-            self.server.bucket.stopped.wait(60)
+            self._bucket.stopped.wait(60)
         if kind == "reset":
             self.connection.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()

@@ -14,7 +14,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
@@ -26,6 +25,7 @@ from ben_luigi.sample.cdse_faults import RECORDS, REFUSALS, Fault, Record, Refus
 from ben_luigi.sample.cdse_nodes import NODES, content, listing, member_of
 from ben_luigi.sample.cdse_sending import Sender
 from ben_luigi.sample.cdse_trace import TRACE, traces
+from ben_luigi.sample.loopback import Handler, Loopback
 
 _TOKEN_PATH = "/auth/realms/CDSE/protocol/openid-connect/token"
 _DOWNLOAD = re.compile(r"/(catalogue|zipper|download)/odata/v1/Products\(([^)]*)\)/\$value")
@@ -37,7 +37,7 @@ _CONDITION = re.compile(r"(startswith|contains)\(Name,'([^']*)'\)|(Name|Collecti
 _HANG_S = 60
 
 
-class CdseServer:
+class CdseServer(Loopback):
     """CDSE on a free port of 127.0.0.1, while its `with` block lasts.
 
     `catalogue` holds products as OData spells them; `File` is a product's zip relative to `root`, and `DeletionDate`
@@ -57,36 +57,18 @@ class CdseServer:
         slow_s: float = 1.0,
         seed: int = 0,
     ) -> None:
+        super().__init__(_Handler)
         self.records = list(catalogue)
         self.root = root
         self.script = Script(faults, seed)
         self.account = account or Account()
         self.slow_s = slow_s
-        self.counts: Counter[str] = Counter()
         self.downloads: Counter[str] = Counter()
         self.moved = ""
         self.most_open = 0
-        self.stopped = threading.Event()
         self._connections = connections
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._http = _HttpServer(("127.0.0.1", 0), _Handler)
-        self._http.cdse = self
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> CdseServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stopped.set()
-        self._http.shutdown()
-        self._http.server_close()
-
-    @property
-    def base_url(self) -> str:
-        """Scheme, host and port."""
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
 
     @property
     def catalogue_url(self) -> str:
@@ -149,23 +131,7 @@ class CdseServer:
         return next(fitting, None)
 
 
-class _HttpServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-    cdse: CdseServer
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore clients that go away in mid-stream."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _HttpServer
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet."""
-
+class _Handler(Handler):
     def do_HEAD(self) -> None:
         self._cdse.count("HEAD")
         self._reply(Refusal(405))
@@ -195,7 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     @property
     def _cdse(self) -> CdseServer:
-        return self.server.cdse
+        owner: CdseServer = self.server.owner
+        return owner
 
     def _reply(self, answer: Refusal) -> None:
         self.send_response(answer.status)

@@ -58,17 +58,38 @@ class Faults:
         return ""
 
 
-class LoopbackServer:
-    """A server; `counts` says how many requests of each kind came. Each kind of server says in `answer` what it gives.
+class HttpServer(ThreadingHTTPServer):
+    """A server with a thread per connection, which belongs to `owner`."""
 
-    A kind of fault that all know is one of COMMON.
+    daemon_threads = True
+    request_queue_size = 64
+    owner: Any
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore clients that go away in mid-stream."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """A handler that keeps connections open and writes no log."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: HttpServer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep quiet."""
+
+
+class Loopback:
+    """A server on a free port of 127.0.0.1, while its `with` block lasts. Its handlers know it as `server.owner`.
+
+    `counts` has the number of requests of each kind. `stopped` is set at the end, so that no handler goes on waiting.
     """
 
-    def __init__(self, faults: Iterable[Fault] = ()) -> None:
-        self.faults = Faults(faults)
+    def __init__(self, handler: type[Handler]) -> None:
         self.counts: Counter[str] = Counter()
-        self._lock = threading.Lock()
-        self._http = _HttpServer(("127.0.0.1", 0), _Handler)
+        self.stopped = threading.Event()
+        self._http = HttpServer(("127.0.0.1", 0), handler)
         self._http.owner = self
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
 
@@ -77,6 +98,7 @@ class LoopbackServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stopped.set()
         self._http.shutdown()
         self._http.server_close()
 
@@ -84,6 +106,15 @@ class LoopbackServer:
     def base_url(self) -> str:
         """Scheme, host and port."""
         return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+
+class LoopbackServer(Loopback):
+    """A server whose kinds say in `answer` what they answer. A kind of fault that all know is one of COMMON."""
+
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        super().__init__(_Handler)
+        self.faults = Faults(faults)
+        self._lock = threading.Lock()
 
     def count(self, what: str) -> None:
         """Count one request."""
@@ -107,23 +138,7 @@ COMMON: dict[str, Answer] = {
 """Answers in place of the right one, by kind of fault."""
 
 
-class _HttpServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-    owner: LoopbackServer
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients go away in mid-stream; that is theirs to tell."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _HttpServer
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet."""
-
+class _Handler(Handler):
     def do_GET(self) -> None:
         self._answer("")
 

@@ -65,7 +65,7 @@ class Elsewhere(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(BODY)
 
-    do_POST = do_GET  # noqa: N815 (as http.server calls it)
+    do_POST = do_GET
 
     def log_message(self, *_: object) -> None:
         """Nothing."""

@@ -66,7 +66,7 @@ def _from_file(file: Path, host: str) -> Credentials | None:
             str(file),
             expected=f"lines 'machine {host} login NAME password PASSWORD'",
             found="something else",
-            remedy="correct that line, which is not shown here",
+            remedy="write that line anew; it is not shown here",
         ) from None
     return Credentials(entry[0], entry[2]) if entry and entry[0] and entry[2] else None
 
