@@ -1,13 +1,11 @@
-"""Declare the sections of `luigi.cfg`, and the few values that follow from several options together.
+"""Give the sections of `luigi.cfg`, and the values that follow from several options together.
 
-Relative paths are relative to the current folder. Ranges are declared here and nowhere else: the checks of the
-configuration and the table of `docs/configuration.md` are made from these declarations.
+Relative paths are relative to the current folder.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import socket
 from functools import lru_cache
 from pathlib import Path
@@ -16,281 +14,63 @@ from urllib.parse import urlsplit
 
 import luigi
 
-from ben_luigi.configuration.kinds import Area, Choice, PathName, Real, Switch, Text, WebAddress, Whole, Words
+from ben_luigi.configuration.sections import (
+    SECTIONS,
+    TRACKED_ARTIFACTS,
+    archive,
+    cdse,
+    cron,
+    database,
+    dataset,
+    inputs,
+    land_cover,
+    metadata,
+    options_of,
+    retention,
+    sen2cor,
+    sources,
+    subset,
+    tile,
+)
 from ben_luigi.domain import machine, private, surroundings
-from ben_luigi.domain.names import is_tile_key
 from ben_luigi.domain.vocabulary import (
-    COUNTRIES,
     GOOGLE_URL,
-    MIRROR,
-    PATCH_M,
-    SEASONS,
     SOURCES,
-    SPLITS,
-    SUBSET_NAME,
-    TILE_SIDE_M,
 )
 
-_PACKAGE = Path(__file__).resolve().parent
-TRACKED_ARTIFACTS = next(
-    folder / "tracked_artifacts"
-    for folder in (_PACKAGE, _PACKAGE.parent)  # in a wheel; in a checkout
-    if (folder / "tracked_artifacts").is_dir()
-)
+__all__ = [
+    "SECTIONS",
+    "TRACKED_ARTIFACTS",
+    "archive",
+    "cdse",
+    "cron",
+    "database",
+    "dataset",
+    "inputs",
+    "land_cover",
+    "metadata",
+    "options_of",
+    "retention",
+    "sen2cor",
+    "sources",
+    "subset",
+    "tile",
+]
+"""What `configuration/sections.py` declares is had from here, with what follows from it."""
 
 _SEN2COR_GB = 6
 """Memory that one conversion may need."""
 
-_TILES = "keys such as 33UUP_20170613"
 _EEA = "https://image.discomap.eea.europa.eu/arcgis/rest/services"
 _CDSE = "dataspace.copernicus.eu"
 _SAMPLE_SOURCES = ("folder", "cdse")
 _ACCOUNT = ("CDSE_USER", "CDSE_PASSWORD")
 
 
-class _Section(luigi.Config):
-    """A section whose text never shows the secrets in it."""
-
-    def __repr__(self) -> str:
-        values = self.to_str_params()  # without private ones
-        return f"{self.get_task_family()}({', '.join(f'{name}={value}' for name, value in values.items())})"
-
-    __str__ = __repr__
-
-
-class dataset(_Section):  # noqa: N801 (the name of the section)
-    """What to make, and where."""
-
-    data_dir: str = PathName(default="data", folder=True, description="folder of everything that the pipeline makes")
-    tiles: str = Words(fits=is_tile_key, allowed=_TILES, description="tile keys; all by default")
-    allow_missing: bool = Switch(
-        default=False, description="make the dataset without the products that no source has, and list them"
-    )
-    world: str = Choice(
-        choices=("auto", "sample", "real"),
-        description="auto: the sample world, unless [inputs], [cdse] or [sen2cor] name anything of the real one",
-    )
-
-
-class inputs(_Section):  # noqa: N801
-    """Paths of the inputs. Pinned inputs that are not given are fetched."""
-
-    tile_names_csv: str = PathName(description="CSV of v1 patch name, L1C product name, link")
-    l1c_dir: str = PathName(description="L1C zips or .SAFE folders: start there, with the tiles in it")
-    l2a_dir: str = PathName(description="L2A .SAFE folders: start there, with the tiles in it")
-    clc_gpkg: str = PathName(description="CORINE Land Cover 2018 GeoPackage")
-    countries_geojson: str = PathName(description="Natural Earth 1:110m admin-0 countries")
-    v1_spatial_dir: str = PathName(description="folder of bigearthnet_v1_spatial_<epsg>.parquet")
-    v1_s2_dir: str = PathName(description="extracted BigEarthNet-S2 v1.0; v1_spatial_dir is made from it")
-    s1_dir: str = PathName(description="BigEarthNet-S1-v1.0, extracted or as .tar.gz")
-    s1_md5: str = Text(
-        pattern="[0-9a-fA-F]{32}",
-        allowed="32 hexadecimal digits",
-        description="md5 of that .tar.gz; by default that of the published one",
-    )
-    s1s2_mapping_csv: str = PathName(description="CSV of v1 S2 patch name, S1 patch name")
-    snow_csv: str = PathName(description="list of v1 names of patches with seasonal snow")
-    cloud_csv: str = PathName(description="list of v1 names of patches with cloud or shadow")
-    published_tile_ids_csv: str = PathName(description="published tile ids, to compare with")
-    compare_with_dir: str = PathName(
-        description="dataset folder, such as the published one, to compare with row by row"
-    )
-    published_l1c_hashes_csv: str = PathName(description="published L1C hashes, to compare with")
-
-
-class sources(_Section):  # noqa: N801
-    """Where L1C products come from, besides CDSE."""
-
-    order: str = Words(
-        known=SOURCES,
-        default=", ".join(SOURCES),
-        description="sources of products, in the order in which they are asked; others are not asked",
-    )
-    google_url: str = WebAddress(description="public bucket with the layout of Google's; by default Google's")
-    mirrors: str = Words(
-        fits=lambda text: re.fullmatch(MIRROR, text) is not None,
-        allowed="URLs with {name} in them, and {zone}, {band}, {square} as needed",
-        description="your own mirrors: URL templates of a product's folder",
-    )
-    parallel: int = Whole(default=8, least=1, most=16, description="number of files fetched at once, over all products")
-
-
-class land_cover(_Section):  # noqa: N801
-    """CORINE Land Cover 2018."""
-
-    source: str = Choice(
-        choices=("auto", "geopackage", "service"),
-        description="auto: [inputs] clc_gpkg if it is given, else the EEA's open service, square by square",
-    )
-    service_url: str = WebAddress(description="layer of an ArcGIS map server with CORINE, .../MapServer/0")
-
-
-class cdse(_Section):  # noqa: N801
-    """The Copernicus Data Space Ecosystem."""
-
-    catalogue_url: str = WebAddress(description="OData root of the catalogue")
-    token_url: str = WebAddress(description="OpenID Connect token endpoint")
-    download_url: str = WebAddress(description="OData root of the downloads")
-    trace_url: str = WebAddress(description="root of the traces, which prove what no manifest lists")
-    user: str = Text(description="account; by default the environment variable CDSE_USER")
-    password: str = Text(secret=True, description="its password; by default the environment variable CDSE_PASSWORD")
-    parallel: int = Whole(default=1, least=1, most=4, description="downloads at once over all workers and hosts")
-    credentials: str = PathName(
-        default="~/.config/ben_luigi/netrc", description="netrc-style file, mode 0600, with the account by host"
-    )
-    tries: int = Whole(default=3, least=1, description="attempts per tile, over reruns and hosts, before it rests")
-    pause_s: float = Real(
-        default=30.0, description="seconds of pause after the first failed attempt; it doubles each time"
-    )
-    cool_down_h: float = Real(default=6.0, description="hours that a tile rests after its last attempt")
-    bandwidth_mb_s: float = Real(default=0.0, description="limit in MB/s for all downloads together; 0: no limit")
-    accept_superseded: bool = Switch(default=False, description="take a reprocessed product where the original is gone")
-
-
-class sen2cor(_Section):  # noqa: N801
-    """The external program that converts L1C to L2A."""
-
-    executable: str = PathName(description="path of L2A_Process; by default the one on PATH")
-    accept_licence: bool = Switch(
-        default=False, description="accept ESA's licence of Sen2Cor, so that it is installed where there is none"
-    )
-    any_version: bool = Switch(
-        default=False, description="accept other versions than 2.11, which made the published data"
-    )
-    parallel: int = Whole(default=0, description="conversions at once; 0: half of the cores, as far as memory allows")
-
-
-class database(_Section):  # noqa: N801
-    """PostgreSQL."""
-
-    url: str = Text(
-        secret=True,
-        pattern="postgres(ql)?([+][a-z0-9]+)?://.*",
-        allowed="postgresql://user:password@host:port/name",
-        description="your own server; by default an embedded one in data_dir",
-    )
-
-
-class tile:  # noqa: N801
-    """What a tile must look like.
-
-    This is not a luigi.Config, whose options `--tile-...` would make the `--tile` of the tasks ambiguous.
-    """
-
-    side_m: int = Whole(default=TILE_SIDE_M, least=PATCH_M, description="side of a tile in metres")
-    check_extent: bool = Switch(default=True, description="whether the raster must lie where its MGRS name says")
-    accept_offset: bool = Switch(
-        default=False,
-        description="take L2A products whose pixels carry an offset (BOA_ADD_OFFSET; baselines from 04.00)",
-    )
-    threads: int = Whole(default=1, least=1, description="threads that decode one tile")
-
-    def __init__(self) -> None:
-        for name, parameter in options_of(type(self)).items():
-            setattr(self, name, parameter.task_value("tile", name))
-
-
-class archive(_Section):  # noqa: N801
-    """The archives."""
-
-    level: int = Whole(default=6, least=1, most=22, description="zstd level")
-    keep_tar: bool = Switch(default=False, description="also write the uncompressed .tar to archives/")
-
-
-class subset(_Section):  # noqa: N801
-    """Which patches to select; without any condition, all patches go into `dataset/`."""
-
-    name: str = Text(
-        default="subset",
-        pattern=SUBSET_NAME,
-        allowed="letters, digits, dots, hyphens and underscores",
-        description="the result is in subsets/<name>/",
-    )
-    tiles: str = Words(fits=is_tile_key, allowed=_TILES, description="tile keys")
-    countries: str = Words(known=COUNTRIES, description="countries")
-    seasons: str = Words(known=SEASONS, description="seasons")
-    splits: str = Words(known=SPLITS, description="splits")
-    labels: str = Words(
-        separator=";",
-        allowed="classes of the nomenclature, separated by ;",
-        description="labels; a patch needs at least one of them",
-    )
-    area: str = Area(description="area that a patch must intersect")
-    sample: int = Whole(
-        default=0, description="number of patches to draw from these, so that each class occurs; 0: all"
-    )
-
-
-class metadata(_Section):  # noqa: N801
-    """The parquet files and the labels in them."""
-
-    writer: str = Choice(choices=("default", "published"), description="published: DuckDB's bytes")
-    nomenclature: str = PathName(
-        default=str(TRACKED_ARTIFACTS / "nomenclature.toml"), description="classes and their CLC codes"
-    )
-    unlabeled_limit: float = Real(
-        default=0.25, most=1, description="a patch keeps its labels if less than this fraction of it is unlabelled"
-    )
-
-
-class retention(_Section):  # noqa: N801
-    """What is kept after everything that needs it has been made."""
-
-    l1c: str = Choice(choices=("keep", "delete-after-l2a"), description="the downloaded L1C products")
-    l2a: str = Choice(choices=("keep", "delete-after-cut"), description="the L2A products that Sen2Cor made")
-    parts: str = Choice(
-        choices=("keep", "delete-after-archive"),
-        description="the parts of an archive, and the S1 patches collected from the .tar.gz",
-    )
-
-
-class cron(_Section):  # noqa: N801
-    """How many logs `ben-luigi cron-rerun` keeps, and who is notified when things get worse."""
-
-    keep_logs: int = Whole(default=100, least=1, description="number of runs whose logs are kept")
-    mail_to: str = Text(
-        pattern=r"\S+@\S+",
-        allowed="an address, name@host",
-        description="address of the mail; by default the notice is printed, and cron mails it",
-    )
-    smtp: str = Text(
-        pattern=r"\S+:\d{1,5}",
-        allowed="host:port",
-        description="server that takes the mail; by default the program sendmail",
-    )
-    webhook: str = WebAddress(secret=True, description='URL that takes a POST of {"text": ...}')
-
-
-SECTIONS: dict[str, type] = {
-    section.__name__: section
-    for section in (
-        dataset,
-        inputs,
-        sources,
-        land_cover,
-        cdse,
-        sen2cor,
-        database,
-        tile,
-        archive,
-        subset,
-        metadata,
-        retention,
-        cron,
-    )
-}
-"""All sections of this project, by name, in the order of `luigi.cfg`."""
-
-
-def options_of(section: type) -> dict[str, Any]:
-    """Return the options of a section, by name; they are Luigi parameters."""
-    return {name: value for name, value in vars(section).items() if isinstance(value, luigi.Parameter)}
-
-
 def value(option: str) -> Any:
     """Return the value of an option, given as section and name: `archive.level`."""
     section, _, name = option.partition(".")
-    return getattr(globals()[section](), name)
+    return getattr(SECTIONS[section](), name)
 
 
 def result_options() -> dict[str, Any]:
