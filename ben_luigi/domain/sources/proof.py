@@ -38,7 +38,10 @@ def _crc32c_table() -> list[int]:
 class Crc32c:
     """CRC-32C without a package of its own: slow, but only small files have no MD5.
 
-    >>> crc = Crc32c() >>> crc.update(b"123456789") >>> crc.hexdigest() 'e3069283'
+    >>> crc = Crc32c()
+    >>> crc.update(b"123456789")
+    >>> crc.hexdigest()
+    'e3069283'
     """
 
     _TABLE = _crc32c_table()

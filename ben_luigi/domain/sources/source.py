@@ -175,8 +175,8 @@ def _total_bytes(file: SourceFile, response: requests.Response, start: int) -> i
 def object_hashes(header: str) -> dict[str, str]:
     """Parse a header `x-goog-hash` into hexadecimal hashes by algorithm; composite objects have no md5.
 
-    >>> object_hashes("crc32c=yZRlqg==,md5=XrY7u+Ae7tCTyyK7j1rNww==") {'crc32c': 'c99465aa', 'md5':
-    '5eb63bbbe01eeed093cb22bb8f5acdc3'}
+    >>> object_hashes("crc32c=yZRlqg==,md5=XrY7u+Ae7tCTyyK7j1rNww==")
+    {'crc32c': 'c99465aa', 'md5': '5eb63bbbe01eeed093cb22bb8f5acdc3'}
     """
     found = {}
     for entry in header.split(","):
