@@ -68,8 +68,9 @@ class Fault:
     chance: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"no such fault: {self.kind!r}; there are {sorted(KINDS)}")
+        known = KINDS.union(OBJECTS)
+        if self.kind not in known:
+            raise ValueError(f"no such fault: {self.kind!r}; there are {sorted(known)}")
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,8 @@ _ENTRIES: dict[str, Callable[[list[Entry]], list[Entry]]] = {
     "symbolic link": _with("{top}/link", 0o120777 << 16),
 }
 ZIPS = frozenset([*_BYTES, *_ENTRIES])
-KINDS = ZIPS.union(REFUSALS, RECORDS, PAGES, GRANTS, REDIRECTS, STREAMS, RANGES, OBJECTS)
+KINDS = ZIPS.union(REFUSALS, RECORDS, PAGES, GRANTS, REDIRECTS, STREAMS, RANGES)
+"""Faults of CDSE; a bucket has those of `OBJECTS` besides."""
 
 
 def sample_faults(catalogue: Iterable[Record]) -> list[Fault]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import luigi
 
 from ben_luigi import screen, signals, terminal
-from ben_luigi.domain.errors import BadInput, Sen2CorError
+from ben_luigi.domain.errors import BadInput, BadProduct, Sen2CorError
 from ben_luigi.stages.account import FindAccount
+from ben_luigi.stages.atmosphere import FindL2A, ReadProduct
 from ben_luigi.stages.converter import FindSen2Cor, InstallSen2Cor
+from ben_luigi.stages.download import FindL1C
 from ben_luigi.stages.prerequisites import FetchInput, GivenInput, TryInput
 from ben_luigi.stages.retention import retire_after
 from ben_luigi.state import failures, timing
@@ -31,9 +33,10 @@ def _failed(task: luigi.Task, error: BaseException) -> None:
     terminal.task(task.task_id, task.task_family, screen.FAILED)
     if isinstance(error, Exception):  # SystemExit means that the task was only stopped
         is_given = isinstance(error, BadInput) and not isinstance(task, FetchInput | TryInput | InstallSen2Cor)
+        is_bad = isinstance(error, BadProduct) and isinstance(task, FindL1C | FindL2A | ReadProduct)
         is_refused = isinstance(error, Sen2CorError) and isinstance(task, InstallSen2Cor)
         is_asked = isinstance(task, GivenInput | FindSen2Cor | FindAccount)
-        failures.note(task, error, needs_person=is_given or is_refused or is_asked)
+        failures.note(task, error, needs_person=is_given or is_bad or is_refused or is_asked)
 
 
 def _found_complete(task: luigi.Task) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from ben_luigi.domain.sources.fetch import Incomplete, Nowhere
-from ben_luigi.sample.cdse_faults import Fault, Script
+from ben_luigi.sample.cdse_faults import OBJECTS, Fault, Script
 from tests.integration.fault_table import FaultTable
 from tests.integration.source_world import IMAGES, NAME, WEATHER, Sources, found_in, sources
 
@@ -188,7 +188,14 @@ def test_a_listing_of_many_pages_is_read_to_its_end(table: FaultTable, tmp_path:
         assert world.google.counts["listing"] == -(-len(world.google.objects) // 5)
 
 
-@pytest.mark.parametrize("kind", ["", "range ignored", "range 416", "range of another version"])
+RESUMED = ["", "range ignored", "range 416", "range of another version"]
+
+
+def test_every_fault_of_a_bucket_alone_has_its_case() -> None:
+    assert {case.kind for case in (*PASSING, *LASTING)}.union(RESUMED) >= set(OBJECTS)
+
+
+@pytest.mark.parametrize("kind", RESUMED)
 def test_a_file_is_gone_on_with_where_it_broke_off(kind: str, table: FaultTable, tmp_path: Path) -> None:
     """By Range with If-Match; what has changed since, or cannot be gone on with, begins anew."""
     about = BAND.rpartition("/")[2]

@@ -54,10 +54,8 @@ class Service:
         try:
             parts = urlsplit(url)
             origin = (parts.scheme, parts.hostname, parts.port)
-            configured = [
-                urlsplit(own) for own in (self.catalogue_url, self.token_url, self.download_url, self.trace_url)
-            ]
-            own = {(part.scheme, part.hostname, part.port) for part in configured}
+            configured = (self.catalogue_url, self.token_url, self.download_url, self.trace_url)
+            own = {(part.scheme, part.hostname, part.port) for part in map(urlsplit, filter(None, configured))}
         except ValueError:
             return False
         host = f".{parts.hostname or ''}"
