@@ -256,6 +256,8 @@ class PipelineTask(luigi.Task):
 
 def _share(*_: luigi.Task) -> None:
     """Prepare what all tasks share in the scheduling process; tasks report what is unavailable."""
+    if signals.came:
+        return  # this is called for each dependency: what was stopped would begin again and again
     code.versions()
     with suppress(PipelineError):
         database.share()
