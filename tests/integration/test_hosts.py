@@ -162,7 +162,7 @@ def test_hosts_that_begin_together_share_the_tiles_and_take_over_from_the_dead(
         assert second.stopped() == "CompressPart", second.said
         north.boot()
         third = north.run(config)
-        wait_for(lambda: "left to others" in third.said, third.where)
+        wait_for(lambda: "tasks that other hosts run" in third.said, third.where)
         south.die()
         assert third.ended() == 0, third.said
         north.launcher.close()

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ben_luigi.domain.files import file_hash
+from ben_luigi.exit_codes import ExitCode
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
 from tests.integration.running import Run, configuration, dataset_digests
@@ -104,15 +105,18 @@ def _whole_again(truth: Folder) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("section", "option", "other", "family", "mishap"),
-    [("archive", "level", 9, "CompressPart", "die"), ("metadata", "unlabeled_limit", 0.01, "WriteMetadata", "full")],
+    ("section", "option", "other", "family", "mishap", "code"),
+    [
+        ("archive", "level", 9, "CompressPart", "die", ExitCode.FAILED),
+        ("metadata", "unlabeled_limit", 0.01, "WriteMetadata", "full", ExitCode.WAITS_FOR_PERSON),
+    ],
 )
 def test_what_was_put_in_place_and_not_recorded_is_not_taken_for_what_was_before(
-    truth: Folder, section: str, option: str, other: float, family: str, mishap: str
+    truth: Folder, section: str, option: str, other: float, family: str, mishap: str, code: int
 ) -> None:
     """The task is killed, or finds no space, between the two; then the option is what it was."""
     truth.mishap(mishap, family)
-    run = truth.run(code=30, **{section: {option: other}})
+    run = truth.run(code=code, **{section: {option: other}})
     assert not (truth.folder / mishap).read_text(), run.said
     assert family in truth.ran()
 

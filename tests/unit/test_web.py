@@ -20,7 +20,7 @@ from ben_luigi.domain.errors import BadInput, PipelineError
 from ben_luigi.domain.fetching import pinned
 
 BYTE_S = 0.02
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n"
+HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 30\r\n\r\n"
 
 
 @contextlib.contextmanager
