@@ -5,6 +5,9 @@ Relative paths are relative to the current folder.
 
 from __future__ import annotations
 
+from ben_luigi.configuration import loading  # before anything imports Luigi, which reads the files itself
+
+# isort: split
 import os
 import socket
 from functools import lru_cache
@@ -57,6 +60,8 @@ __all__ = [
     "tile",
 ]
 """What `configuration/sections.py` declares is had from here, with what follows from it."""
+
+loading.load()  # whoever asks for a value has that of the files, checked
 
 _SEN2COR_GB = 6
 """Memory that one conversion may need."""

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,20 @@ import luigi
 from luigi.parameter import ParameterVisibility
 
 _VARIABLE = re.compile(r"\$([A-Za-z_]\w*)")
+
+
+class Declared(luigi.Task):
+    """A section or task whose parameters are all declared in its class.
+
+    Luigi looks through all attributes of a class for them each time that an option is asked for.
+    """
+
+    @classmethod
+    @cache
+    def get_params(cls) -> list[tuple[str, luigi.Parameter[Any]]]:
+        """Return the parameters by name, in the order of their declaration."""
+        found: list[tuple[str, luigi.Parameter[Any]]] = super().get_params()
+        return found
 
 
 class NotAllowed(ValueError):

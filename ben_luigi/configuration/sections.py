@@ -12,7 +12,7 @@ from typing import Any
 
 import luigi
 
-from ben_luigi.configuration.kinds import Area, Choice, PathName, Real, Switch, Text, WebAddress, Whole, Words
+from ben_luigi.configuration.kinds import Area, Choice, Declared, PathName, Real, Switch, Text, WebAddress, Whole, Words
 from ben_luigi.domain.names import is_tile_key
 from ben_luigi.domain.vocabulary import COUNTRIES, MIRROR, PATCH_M, SEASONS, SOURCES, SPLITS, SUBSET_NAME, TILE_SIDE_M
 
@@ -26,7 +26,7 @@ TRACKED_ARTIFACTS = next(
 _TILES = "keys such as 33UUP_20170613"
 
 
-class _Section(luigi.Config):
+class _Section(Declared, luigi.Config):
     """A section whose text never shows the secrets in it."""
 
     def __repr__(self) -> str:

@@ -6,16 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import luigi
-
 from ben_luigi import config, terminal
+from ben_luigi.configuration.kinds import Declared
 from ben_luigi.domain.cdse.account import Credentials, find_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError
 
 SAMPLE_ACCOUNT = Credentials("sample", "sample")
 
 
-class FindAccount(luigi.Task):
+class FindAccount(Declared):
     """User and password at CDSE."""
 
     def complete(self) -> bool:

@@ -8,9 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import luigi
-
 from ben_luigi import config
+from ben_luigi.configuration.kinds import Declared
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import Sen2CorError
 from ben_luigi.domain.fetching import sen2cor_installer
@@ -64,7 +63,7 @@ class InstallSen2Cor(PipelineTask):
         files.write_json(self.output().file, {"program": str(program), "version": sen2cor.VERSION})
 
 
-class FindSen2Cor(luigi.Task):
+class FindSen2Cor(Declared):
     """The program `L2A_Process`, of the version that made the published data; on the sample world its stand-in."""
 
     def requires(self) -> Any:

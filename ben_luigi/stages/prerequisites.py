@@ -15,6 +15,7 @@ from typing import Any
 import luigi
 
 from ben_luigi import config
+from ben_luigi.configuration.kinds import Declared
 from ben_luigi.domain import files, inputs
 from ben_luigi.domain.dataset import version1
 from ben_luigi.domain.errors import BadInput, BadName, DamagedFile, PipelineError, some
@@ -156,7 +157,7 @@ def before_large(option: str = "") -> list[luigi.Task]:
     return [*dict.fromkeys(small), *(task for tasks in ALSO_BEFORE_LARGE for task in tasks())]
 
 
-class GivenInput(luigi.Task):
+class GivenInput(Declared):
     """An input whose path the user gives in [inputs]; it fails with what to do while nothing usable is there."""
 
     option: str = luigi.Parameter(description="name of the option in [inputs]")

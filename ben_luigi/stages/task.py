@@ -27,6 +27,7 @@ import sqlalchemy as sa
 from luigi.task import flatten
 
 from ben_luigi import config, signals
+from ben_luigi.configuration.kinds import Declared
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
 from ben_luigi.state import code, database
@@ -43,7 +44,7 @@ Digests = Mapping[str, str]
 """What identifies the content of results, by their names in `output()`."""
 
 
-class PipelineTask(luigi.Task):
+class PipelineTask(Declared):
     """A task of the pipeline."""
 
     options: ClassVar[tuple[str, ...]] = ()
