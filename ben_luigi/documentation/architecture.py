@@ -93,7 +93,7 @@ def tasks(path: Path) -> list[str]:
 def _bases() -> dict[str, list[str]]:
     return {
         node.name: [ast.unparse(base) for base in node.bases]
-        for path in (PACKAGE / "stages").glob("*.py")
+        for path in (PACKAGE / "configuration" / "kinds.py", *(PACKAGE / "stages").glob("*.py"))
         for node in _tree(path).body
         if isinstance(node, ast.ClassDef)
     }
