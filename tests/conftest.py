@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from ben_luigi.sample.layout import World
 from ben_luigi.sample.world import make_world
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A background job ignores Ctrl-C and nohup a hangup, and pass that on to the programs that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

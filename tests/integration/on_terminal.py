@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import select
-import signal
 import time
 import uuid
 from collections.abc import Callable
@@ -29,8 +28,6 @@ class OnTerminal:
         self.process, self.terminal = pty.fork()
         if not self.process:
             os.chdir(folder)
-            for stop in (signal.SIGINT, signal.SIGHUP):  # which a background job and nohup ignore, and pass on
-                signal.signal(stop, signal.SIG_DFL)
             os.execve(command[0], command, own)
         self._said = b""
 

@@ -44,7 +44,7 @@ def _answers(url: str) -> bool:
     address = urlsplit(url)
     try:
         socket.create_connection((str(address.hostname), int(address.port or 0)), 10).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: it ends just now
         return False
     return True
 
