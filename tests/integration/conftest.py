@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -28,8 +30,20 @@ def table(request: pytest.FixtureRequest) -> Iterator[FaultTable]:
 
 @pytest.fixture(scope="session")
 def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The default run, from nothing to the finished dataset of the sample world; not to be changed."""
-    run = pipeline(tmp_path_factory.mktemp("sample-run"))
+    """The default run, from nothing to the finished dataset of the sample world; not to be changed.
+
+    The parts of `scripts/test` share one, in the folder that BEN_SAMPLE_RUN names.
+    """
+    shared = os.environ.get("BEN_SAMPLE_RUN")
+    folder = Path(shared) if shared else tmp_path_factory.mktemp("sample-run")
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ended = folder / "ended.json"
+        if not ended.exists():
+            run = pipeline(folder)
+            ended.write_text(json.dumps([run.code, run.said]))
+        code, said = json.loads(ended.read_text())
+    run = Run(code, said, folder / "data")
     assert run.code == 0, run.said
     return run
 
