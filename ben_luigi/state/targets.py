@@ -126,6 +126,10 @@ class MadeFile(luigi.LocalTarget):
                 raise DamagedFile(self.file, expected=f"sha256 {expected}, as when it was made", found=found)
         return self.file
 
+    def is_withdrawn(self) -> bool:
+        """Return whether the file is still there as it was when it was found damaged: the next run replaces it."""
+        return self.file.exists() and records.is_withdrawn(self._record)
+
     def content(self) -> str:
         """Return what identifies the content: the sha256 of the file."""
         return files.file_hash(self.file)
