@@ -19,6 +19,7 @@ from ben_luigi import config
 from ben_luigi.commands import command, world
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.errors import BadInput, BadName, PipelineError, some
+from ben_luigi.domain.names import TileKey
 from ben_luigi.domain.tiles import clc
 from ben_luigi.domain.tiles.land_cover_comparison import compare
 from ben_luigi.exit_codes import ExitCode
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 def _compared(geopackage: Path, tiles: Sequence[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """The comparison of each tile whose square has been fetched."""
     squares, grids = kept_squares(), listed_grids()
-    known = [tile for tile in grids if tile.partition("_")[0] in squares]
+    known = [tile for tile in grids if TileKey.parse(tile).mgrs in squares]
     wanted = known if tiles is None else list(tiles)
     if not known:
         raise BadInput(
@@ -74,7 +75,7 @@ def _compared(geopackage: Path, tiles: Sequence[str] | None) -> Iterator[tuple[s
             remedy = "correct --tile, or fetch its square: ben-luigi run FetchLandCover"
             raise BadName(f"tile {tile!r}", expected=f"one of {some(known)}", found="another", remedy=remedy)
         grid = grids[tile][0]
-        service = clc.read_polygons(squares[tile.partition("_")[0]], grid.square, whole=False)
+        service = clc.read_polygons(squares[TileKey.parse(tile).mgrs], grid.square, whole=False)
         yield tile, asdict(compare(service, clc.read_polygons(geopackage, grid.square), grid))
 
 

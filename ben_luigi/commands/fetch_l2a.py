@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     options.folder.mkdir(parents=True, exist_ok=True)
     code = ExitCode.DONE
     for product in products:
-        if (options.folder / str(product).removesuffix(".SAFE")).is_dir():
+        if (options.folder / product.stem).is_dir():
             print(f"{product}: it is there")
             continue
         try:
