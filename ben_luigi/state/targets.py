@@ -224,6 +224,7 @@ def withdraw_damaged(error: DamagedFile) -> luigi.Task | None:
         relative = str(error.file.relative_to(config.data_dir()))
     except ValueError:
         return None
+    # Read before it is removed: it names the task that makes the file again.
     recorded = records.read(records.path_of(relative))
     records.remove(records.path_of(relative))
     if records.note_damage(relative, error.found) >= _MOST_DAMAGED or "task" not in recorded:
