@@ -77,17 +77,21 @@ def main(arguments: Sequence[str]) -> int:
         return command.refuse(used, error)
     is_noted = is_own and bool(wrong) and _note(damaged)
     if given.json:
-        told = {"version": 1, "folder": str(folder), "is_whole": not wrong}
-        print(json.dumps({**told, "findings": wrong, "not_looked_at": verdict.not_looked_at}, indent=1))
-        return ExitCode.FINDINGS if wrong else ExitCode.DONE
-    for what in verdict.not_looked_at:
-        print(f"not looked at: {what}")
-    for finding in wrong:
-        print(finding)
-    if wrong:
-        print(f"next: {_NOTED if is_noted else _NOT_NOTED if is_own else _DOWNLOADED}")
-    print(f"{folder}: {f'{len(wrong)} findings' if wrong else 'whole, and all of it fits together'}")
+        told = {"version": 1, "folder": str(folder), "is_whole": not wrong, "findings": wrong}
+        print(json.dumps({**told, "not_looked_at": verdict.not_looked_at, "is_noted": is_noted}, indent=1))
+    else:
+        following = _NOTED if is_noted else _NOT_NOTED if is_own else _DOWNLOADED
+        print("\n".join(_words(folder, wrong, verdict.not_looked_at, following)))
     return ExitCode.FINDINGS if wrong else ExitCode.DONE
+
+
+def _words(folder: Path, wrong: Sequence[str], not_looked_at: Sequence[str], following: str) -> Iterator[str]:
+    for what in not_looked_at:
+        yield f"not looked at: {what}"
+    yield from wrong
+    if wrong:
+        yield f"next: {following}"
+    yield f"{folder}: {f'{len(wrong)} findings' if wrong else 'whole, and all of it fits together'}"
 
 
 def _verdict(folder: Path, given: argparse.Namespace, is_own: bool, recorded: Mapping[str, str]) -> Verdict:

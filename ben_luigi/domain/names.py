@@ -223,9 +223,10 @@ def split_band(file_stem: str) -> tuple[str, str]:
 def split_position(name: str) -> tuple[str, str, str]:
     """Return what precedes the position in a patch id, v1 or S1 name, and x and y as they stand there.
 
-    The name is not checked. Raise ValueError if it has fewer than three fields.
+    The name is not checked: another kind of name gives other texts.
     """
-    start, x, y = name.rsplit("_", 2)
+    before, _, y = name.rpartition("_")
+    start, _, x = before.rpartition("_")
     return start, x, y
 
 

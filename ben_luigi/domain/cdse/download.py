@@ -255,7 +255,6 @@ class Download:
         if not _LENGTH.fullmatch(stated):
             return
         found = f"{int(stated):,}, the Content-Length of the answer, of which nothing was received"
-        # None: the catalogue states 0 and no checksum for some products that are online, which means unknown.
         if self.product.length_bytes not in (None, int(stated)):
             expected = f"{self.product.length_bytes:,} bytes, {_BY_CATALOGUE}"
             raise TransientError(self._subject, expected=expected, found=found, remedy=_WRONG_LENGTH)
