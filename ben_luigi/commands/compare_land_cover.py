@@ -8,7 +8,6 @@ and pixels of the reference maps. Nothing is fetched: `ben-luigi run FetchLandCo
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from typing import Any
 
 from ben_luigi import config
 from ben_luigi.commands import command, world
+from ben_luigi.commands.arguments import compare_land_cover as parser
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.errors import BadInput, BadName, PipelineError, some
 from ben_luigi.domain.names import TileKey
@@ -28,18 +28,6 @@ from ben_luigi.stages.placement import listed_grids
 from ben_luigi.stages.prerequisites import input_path
 
 _MOST = 20
-
-
-def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments."""
-    used = command.parser("ben-luigi compare-land-cover", __doc__)
-    used.add_argument(
-        "geopackage", type=Path, nargs="?", metavar="GEOPACKAGE", help="CORINE 2018; by default [inputs] clc_gpkg"
-    )
-    used.add_argument("--tile", nargs="+", metavar="TILE", help="tile keys; by default all whose squares were fetched")
-    used.add_argument("--json", action="store_true", help="print all of it as JSON")
-    world.add(used)
-    return used
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from ben_luigi import config
 from ben_luigi.commands import command
+from ben_luigi.commands.arguments import verify as parser
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
@@ -37,23 +38,6 @@ _NOT_NOTED = (
     "remove what is named there, and run again: this user cannot note it in the data folder, or a run is under way"
 )
 _DOWNLOADED = "remove what is named there, and run again; or fetch it again, if the dataset was downloaded"
-_WORDS = {
-    "countries_geojson": "Natural Earth's borders, for the nearest country",
-    "s1s2_mapping_csv": "pairs of v1 and S1 patch",
-    "snow_csv": "list of v1 patches with seasonal snow",
-    "cloud_csv": "list of v1 patches with cloud or shadow",
-}
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the arguments."""
-    used = command.parser("ben-luigi verify", __doc__)
-    help_text = "folder of the dataset; by default the one that the pipeline makes"
-    used.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
-    for option in REFERENCES:
-        used.add_argument(f"--{option.replace('_', '-')}", type=Path, metavar="FILE", help=_WORDS[option])
-    used.add_argument("--json", action="store_true", help="print the verdict as JSON, as docs/json.md says")
-    return used
 
 
 def main(arguments: Sequence[str]) -> int:
