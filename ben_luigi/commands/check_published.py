@@ -13,27 +13,17 @@ with DuckDB and reports the md5 of both. Findings about v1 names are reported th
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ben_luigi.commands import command
+from ben_luigi.commands.arguments import check_published as parser
 from ben_luigi.config import TRACKED_ARTIFACTS
 from ben_luigi.domain.dataset import recomputed
 from ben_luigi.domain.dataset.comparison import read_published
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.exit_codes import ExitCode
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the arguments."""
-    used = command.parser("ben-luigi check-published", __doc__)
-    used.add_argument(
-        "folder", type=Path, metavar="DIR", help="folder of published metadata, and of what it is made from"
-    )
-    return used
 
 
 def main(arguments: Sequence[str]) -> int:

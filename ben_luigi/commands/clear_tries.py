@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from ben_luigi.commands import command
+from ben_luigi.commands.arguments import clear_tries as parser
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.errors import BadName, PipelineError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.resolve import check_tile
 from ben_luigi.state import budget
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the arguments."""
-    used = command.parser("ben-luigi clear-tries", __doc__)
-    used.add_argument("tiles", nargs="+", metavar="TILE", help="tile key, as in 33UUP_20170613")
-    return used
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,7 +8,6 @@ and pixels of the reference maps. Nothing is fetched: `ben-luigi run FetchLandCo
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -17,8 +16,10 @@ from typing import Any
 
 from ben_luigi import config
 from ben_luigi.commands import command, world
+from ben_luigi.commands.arguments import compare_land_cover as parser
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.errors import BadInput, BadName, PipelineError, some
+from ben_luigi.domain.names import TileKey
 from ben_luigi.domain.tiles import clc
 from ben_luigi.domain.tiles.land_cover_comparison import compare
 from ben_luigi.exit_codes import ExitCode
@@ -27,18 +28,6 @@ from ben_luigi.stages.placement import listed_grids
 from ben_luigi.stages.prerequisites import input_path
 
 _MOST = 20
-
-
-def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments."""
-    used = command.parser("ben-luigi compare-land-cover", __doc__)
-    used.add_argument(
-        "geopackage", type=Path, nargs="?", metavar="GEOPACKAGE", help="CORINE 2018; by default [inputs] clc_gpkg"
-    )
-    used.add_argument("--tile", nargs="+", metavar="TILE", help="tile keys; by default all whose squares were fetched")
-    used.add_argument("--json", action="store_true", help="print all of it as JSON")
-    world.add(used)
-    return used
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -60,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 def _compared(geopackage: Path, tiles: Sequence[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """The comparison of each tile whose square has been fetched."""
     squares, grids = kept_squares(), listed_grids()
-    known = [tile for tile in grids if tile.partition("_")[0] in squares]
+    known = [tile for tile in grids if TileKey.parse(tile).mgrs in squares]
     wanted = known if tiles is None else list(tiles)
     if not known:
         raise BadInput(
@@ -74,7 +63,7 @@ def _compared(geopackage: Path, tiles: Sequence[str] | None) -> Iterator[tuple[s
             remedy = "correct --tile, or fetch its square: ben-luigi run FetchLandCover"
             raise BadName(f"tile {tile!r}", expected=f"one of {some(known)}", found="another", remedy=remedy)
         grid = grids[tile][0]
-        service = clc.read_polygons(squares[tile.partition("_")[0]], grid.square, whole=False)
+        service = clc.read_polygons(squares[TileKey.parse(tile).mgrs], grid.square, whole=False)
         yield tile, asdict(compare(service, clc.read_polygons(geopackage, grid.square), grid))
 
 

@@ -6,31 +6,12 @@ number of files that a quick search packs as well as the level's own search. The
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from ben_luigi.commands import command
+from ben_luigi.commands.arguments import compare_levels as parser
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats import levels
-
-_LEVELS = (1, 3, 6, 9, 12)
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the arguments."""
-    used = command.parser("ben-luigi compare-levels", __doc__)
-    used.add_argument("paths", type=Path, nargs="+", metavar="FILE", help="files, or folders of files")
-    used.add_argument(
-        "--levels",
-        type=int,
-        nargs="+",
-        default=_LEVELS,
-        choices=range(1, 23),
-        metavar="LEVEL",
-        help=f"1 to 22; by default {' '.join(map(str, _LEVELS))}",
-    )
-    return used
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from ben_luigi import program
 from ben_luigi.commands import COMMANDS, command, run, usage
+from ben_luigi.commands.arguments import completion as parser
 
-_SHELLS = ("bash", "zsh")
 _TAKE_TASKS = ("run", "cron-rerun")
 _SCRIPT = """\
 _ben_luigi() {{
@@ -24,13 +24,6 @@ _ben_luigi() {{
 }}
 complete -o default -F _ben_luigi {program}
 """
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the arguments."""
-    used = command.parser("ben-luigi completion", __doc__)
-    used.add_argument("shell", choices=_SHELLS, help="the shell that is to complete")
-    return used
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -7,26 +7,17 @@ not fetched again.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from ben_luigi import config
 from ben_luigi.commands import command
+from ben_luigi.commands.arguments import fetch_l2a as parser
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.errors import BadName, PipelineError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.sources import proof
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.fetching import fetch_l2a
-
-
-def parser() -> argparse.ArgumentParser:
-    """The parser of its arguments."""
-    used = command.parser("ben-luigi fetch-l2a", __doc__)
-    used.add_argument("folder", type=Path, metavar="FOLDER", help="where to put them, each in a folder of its own")
-    used.add_argument("names", nargs="+", metavar="NAME", help="names of L2A products, S2x_MSIL2A_..._<time>.SAFE")
-    return used
 
 
 def _l2a(name: str) -> ProductName:
@@ -54,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     options.folder.mkdir(parents=True, exist_ok=True)
     code = ExitCode.DONE
     for product in products:
-        if (options.folder / str(product).removesuffix(".SAFE")).is_dir():
+        if (options.folder / product.stem).is_dir():
             print(f"{product}: it is there")
             continue
         try:

@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from ben_luigi.commands import command
-from ben_luigi.domain import machine
+from ben_luigi.commands.arguments import hash_folder as parser
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.formats import hashes
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the arguments."""
-    used = command.parser("ben-luigi hash-folder", __doc__)
-    used.add_argument("folder", type=Path, metavar="FOLDER", help="folder of TIFFs, at any depth")
-    used.add_argument(
-        "list", type=Path, nargs="?", metavar="LIST", help="CSV file to write; by default FOLDER.csv beside it"
-    )
-    cores = max(1, int(machine.cores()))
-    used.add_argument(
-        "--processes",
-        type=command.whole(1),
-        default=cores,
-        metavar="N",
-        help="number of processes; by default one per core",
-    )
-    return used
 
 
 def main(arguments: Sequence[str]) -> int:

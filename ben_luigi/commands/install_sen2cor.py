@@ -5,22 +5,13 @@ Then it says what to write into the configuration.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from ben_luigi.commands import command
+from ben_luigi.commands.arguments import install_sen2cor as parser
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.fetching.sen2cor_installer import install
 from ben_luigi.domain.products import sen2cor
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the arguments."""
-    used = command.parser("ben-luigi install-sen2cor", __doc__)
-    used.add_argument("folder", type=Path, metavar="FOLDER", help="where to install it; absent or empty")
-    used.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the installer, if you have it already")
-    return used
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -6,7 +6,6 @@ that task and everything it needs. --json prints the same as JSON, in the format
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import luigi
 
 from ben_luigi import config
 from ben_luigi.commands import command, usage, world
+from ben_luigi.commands.arguments import plan as parser
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.dataset import estimate
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
@@ -226,15 +226,6 @@ def _span(hours: float) -> str:
     if hours >= 48:
         return f"{hours / 24:.1f} days"
     return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of its own arguments; the others name a task."""
-    used = command.parser("ben-luigi plan", __doc__)
-    used.usage = f"{used.prog} [-h] [--json] [--world WORLD] [TASK ARGUMENTS...]"
-    world.add(used)
-    used.add_argument("--json", action="store_true", help="print the plan as JSON")
-    return used
 
 
 def main(arguments: Sequence[str]) -> int:

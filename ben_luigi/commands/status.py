@@ -6,7 +6,6 @@ support.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import Any
 
 from ben_luigi import config
 from ben_luigi.commands import command, world
+from ben_luigi.commands.arguments import status as parser
 from ben_luigi.commands.plan import count, table
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.errors import BadName, PipelineError
@@ -101,14 +101,6 @@ def _ids() -> dict[str, str]:
     if not Path(AskCatalogue().output()["states"].path).exists():
         return {}
     return {tile: said.product.id for tile, said in resolutions().items() if said.product}
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the arguments."""
-    used = command.parser("ben-luigi status", __doc__)
-    used.add_argument("--json", action="store_true", help="print the state as JSON")
-    world.add(used)
-    return used
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -14,7 +14,8 @@ from luigi.parameter import ParameterException
 from luigi.task_register import Register
 
 import ben_luigi
-from ben_luigi.commands import command, world
+from ben_luigi.commands import command
+from ben_luigi.commands.arguments import add_world
 from ben_luigi.configuration import check
 from ben_luigi.domain.errors import BadName
 from ben_luigi.stages import planning
@@ -41,7 +42,7 @@ def parser(arguments: Sequence[str], text: str | None) -> argparse.ArgumentParse
     if task is None:
         used = command.parser("ben-luigi run", f"{text}\n\n{_USAGE}\n\n{_listed()}")
         used.usage = f"{used.prog} [-h] [--world WORLD] [TASK ARGUMENTS...]"
-        world.add(used)
+        add_world(used)
         return used
     name = task.__name__
     used = command.parser(f"ben-luigi run {name}", f"{name}: {task.__doc__}")

@@ -4,14 +4,14 @@ The archives may be unpacked there by tar: BigEarthNet-S2/ and so on, beside the
 
 In the pipeline's own dataset, which is checked without FOLDER, everything must exist. In another one, such as the
 published dataset, what is missing is not checked, and this is reported. Its rows are compared with the inputs that the
-options name.
+options name. Damaged files of the pipeline's own dataset are made again by the next run; elsewhere nothing is changed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from ben_luigi import config
 from ben_luigi.commands import command
+from ben_luigi.commands.arguments import verify as parser
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
@@ -27,27 +28,16 @@ from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
 from ben_luigi.domain.placement.grid import TILE_SIDE_M
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.exit_codes import ExitCode
-from ben_luigi.stages.finalize import REFERENCES, finished_archives, finished_files
+from ben_luigi.stages.finalize import REFERENCES, changed_files, finished_archives, withdraw, withdrawn_files
 from ben_luigi.stages.prerequisites import input_path, side_m
+from ben_luigi.state.locks import data_folder
 from ben_luigi.terminal import bar_format
 
-_WORDS = {
-    "countries_geojson": "Natural Earth's borders, for the nearest country",
-    "s1s2_mapping_csv": "pairs of v1 and S1 patch",
-    "snow_csv": "list of v1 patches with seasonal snow",
-    "cloud_csv": "list of v1 patches with cloud or shadow",
-}
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the arguments."""
-    used = command.parser("ben-luigi verify", __doc__)
-    help_text = "folder of the dataset; by default the one that the pipeline makes"
-    used.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
-    for option in REFERENCES:
-        used.add_argument(f"--{option.replace('_', '-')}", type=Path, metavar="FILE", help=_WORDS[option])
-    used.add_argument("--json", action="store_true", help="print the verdict as JSON, as docs/json.md says")
-    return used
+_NOTED = "run again: damaged files are made again, and the whole dataset is verified; files that are surplus you remove"
+_NOT_NOTED = (
+    "remove what is named there, and run again: this user cannot note it in the data folder, or a run is under way"
+)
+_DOWNLOADED = "remove what is named there, and run again; or fetch it again, if the dataset was downloaded"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,28 +52,34 @@ def main(arguments: Sequence[str]) -> int:
         nothing = BadInput(folder, expected="the folder of a dataset", found="no folder", remedy=remedy)
         return command.refuse(used, nothing, ExitCode.WRONG_ARGUMENTS if given.folder else ExitCode.WAITS_FOR_PERSON)
     try:
-        is_own = folder.absolute() == own
-        verdict = _verdict(folder, given, is_own)
-        wrong = [*verdict.wrong, *(_changed(folder) if is_own else ())]
+        is_own = own.is_dir() and folder.samefile(own)
+        recorded = _recorded() if is_own else {}
+        verdict = _verdict(folder, given, is_own, recorded)
+        damaged = changed_files(recorded, verdict.sha256) if is_own else []
+        wrong = [*verdict.wrong, *(_of_files(damaged) if is_own else ())]
     except (PipelineError, OSError) as error:
         return command.refuse(used, error)
+    is_noted = is_own and bool(wrong) and _note(damaged)
     if given.json:
-        told = {"version": 1, "folder": str(folder), "is_whole": not wrong}
-        print(json.dumps({**told, "findings": wrong, "not_looked_at": verdict.not_looked_at}, indent=1))
-        return ExitCode.FINDINGS if wrong else ExitCode.DONE
-    for what in verdict.not_looked_at:
-        print(f"not looked at: {what}")
-    for finding in wrong:
-        print(finding)
-    if wrong:
-        print("next: remove what is named there, and run again; or fetch it again, if the dataset was downloaded")
-    print(f"{folder}: {f'{len(wrong)} findings' if wrong else 'whole, and all of it fits together'}")
+        told = {"version": 1, "folder": str(folder), "is_whole": not wrong, "findings": wrong}
+        print(json.dumps({**told, "not_looked_at": verdict.not_looked_at, "is_noted": is_noted}, indent=1))
+    else:
+        following = _NOTED if is_noted else _NOT_NOTED if is_own else _DOWNLOADED
+        print("\n".join(_words(folder, wrong, verdict.not_looked_at, following)))
     return ExitCode.FINDINGS if wrong else ExitCode.DONE
 
 
-def _verdict(folder: Path, given: argparse.Namespace, is_own: bool) -> Verdict:
+def _words(folder: Path, wrong: Sequence[str], not_looked_at: Sequence[str], following: str) -> Iterator[str]:
+    for what in not_looked_at:
+        yield f"not looked at: {what}"
+    yield from wrong
+    if wrong:
+        yield f"next: {following}"
+    yield f"{folder}: {f'{len(wrong)} findings' if wrong else 'whole, and all of it fits together'}"
+
+
+def _verdict(folder: Path, given: argparse.Namespace, is_own: bool, recorded: Mapping[str, str]) -> Verdict:
     options = config.metadata()
-    digests = {name: made.digest() for name, made in finished_archives().items()} if is_own else {}
     labels_of = read_nomenclature(Path(str(options.nomenclature))).labels_of
     with tqdm(total=100, desc="verifying", unit="%", disable=None, bar_format=bar_format("%")) as bar:
         return verify_dataset(
@@ -93,18 +89,41 @@ def _verdict(folder: Path, given: argparse.Namespace, is_own: bool) -> Verdict:
             side_m=side_m() if is_own else TILE_SIDE_M,
             references=References(*(getattr(given, option) or _at_hand(option, is_own) for option in REFERENCES)),
             require_all=is_own,
-            recorded={name: digest for name, digest in digests.items() if digest},
+            recorded=recorded,
         )
 
 
-def _changed(folder: Path) -> Iterator[str]:
-    """Yield the files and folders of the pipeline's own dataset whose content has changed since they were made."""
-    for made in finished_files():
-        try:
-            made.check()
-        except DamagedFile as error:
-            if made.file.exists():
-                yield f"{made.file.relative_to(folder.absolute())}: expected {error.expected}; found {error.found}"
+def _recorded() -> dict[str, str]:
+    """Return the sha256 in the records of the archives, by file name."""
+    digests = {name: made.digest() for name, made in finished_archives().items()}
+    return {name: digest for name, digest in digests.items() if digest}
+
+
+def _of_files(damaged: Sequence[DamagedFile]) -> Iterator[str]:
+    """Yield a finding for each file and folder whose content has changed since it was made.
+
+    One that was found damaged before counts until it is made again, though its record is gone.
+    """
+    own = config.data_dir() / config.result_folder()
+    for error in damaged:
+        if error.file.suffixes[-2:] != [".tar", ".zst"]:  # verify_dataset names archives that differ from their record
+            yield f"{error.file.relative_to(own)}: expected {error.expected}; found {error.found}"
+    for file in withdrawn_files():
+        yield f"{file.relative_to(own)}: found damaged before, and not made again since"
+
+
+def _note(damaged: Sequence[DamagedFile]) -> bool:
+    """Have the next run make again what is damaged, and verify the rest; return whether that could be noted.
+
+    A run that is under way may be replacing these very files, so nothing is noted then.
+    """
+    try:
+        with data_folder.alone_in(config.data_dir()) as is_alone:
+            if is_alone:
+                withdraw(damaged)
+            return is_alone
+    except (PipelineError, OSError):  # the folder is read-only, or another user's
+        return False
 
 
 def _at_hand(option: str, is_own: bool) -> Path | None:

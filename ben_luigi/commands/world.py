@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 import luigi
 
-from ben_luigi import config
+from ben_luigi.commands.arguments import WORLD_OPTIONS
 from ben_luigi.domain.errors import BadName
-
-_NAMES = ("--world", "--dataset-world")
-_ALLOWED = config.options_of(config.dataset)["world"].known
-
-
-def add(used: argparse.ArgumentParser) -> None:
-    """Have the help tell of it."""
-    used.add_argument(
-        "--world",
-        choices=_ALLOWED,
-        help="the sample world or the real one, as [dataset] world says else: real needs no account and no setting",
-    )
+from ben_luigi.domain.vocabulary import WORLDS
 
 
 def take(arguments: Sequence[str]) -> list[str]:
@@ -32,12 +20,12 @@ def take(arguments: Sequence[str]) -> list[str]:
     rest = iter(arguments)
     for argument in rest:
         name, is_whole, value = argument.partition("=")
-        if name not in _NAMES:
+        if name not in WORLD_OPTIONS:
             left.append(argument)
             continue
         world = value if is_whole else next(rest, "")
-        if world not in _ALLOWED:
+        if world not in WORLDS:
             found = repr(world) if world else "nothing"
-            raise BadName(name, expected=f"one of {', '.join(_ALLOWED)}", found=found, remedy=f"type {name} real")
+            raise BadName(name, expected=f"one of {', '.join(WORLDS)}", found=found, remedy=f"type {name} real")
         luigi.configuration.get_config().set("dataset", "world", world)
     return left

@@ -14,7 +14,17 @@ import luigi
 
 from ben_luigi.configuration.kinds import Area, Choice, Declared, PathName, Real, Switch, Text, WebAddress, Whole, Words
 from ben_luigi.domain.names import is_tile_key
-from ben_luigi.domain.vocabulary import COUNTRIES, MIRROR, PATCH_M, SEASONS, SOURCES, SPLITS, SUBSET_NAME, TILE_SIDE_M
+from ben_luigi.domain.vocabulary import (
+    COUNTRIES,
+    MIRROR,
+    PATCH_M,
+    SEASONS,
+    SOURCES,
+    SPLITS,
+    SUBSET_NAME,
+    TILE_SIDE_M,
+    WORLDS,
+)
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 TRACKED_ARTIFACTS = next(
@@ -45,7 +55,7 @@ class dataset(_Section):  # noqa: N801 (the name of the section)
         default=False, description="make the dataset without the products that no source has, and list them"
     )
     world: str = Choice(
-        choices=("auto", "sample", "real"),
+        choices=WORLDS,
         description="auto: the sample world, unless [inputs], [cdse] or [sen2cor] name anything of the real one",
     )
 

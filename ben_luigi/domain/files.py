@@ -55,6 +55,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except BaseException:
         remove(work)
         raise
+    # fsync(2): the entry of a file in its folder is durable only after fsync of the folder.
     sync(path.parent)
 
 

@@ -25,6 +25,15 @@ A Sentinel-1 patch is named after its acquisition (the *S1 tile*), an MGRS squar
 
 >>> s1_tile("S1B_IW_GRDH_1SDV_20170612T165809_33UUP_26_57")
 'S1B_IW_GRDH_1SDV_20170612T165809'
+>>> s1_sensing_time("S1B_IW_GRDH_1SDV_20170612T165809")
+datetime.datetime(2017, 6, 12, 16, 58, 9)
+
+Names of patches of all kinds end with their position, and those of their files with the band:
+
+>>> split_position("S1B_IW_GRDH_1SDV_20170612T165809_33UUP_26_57")
+('S1B_IW_GRDH_1SDV_20170612T165809_33UUP', '26', '57')
+>>> split_band("S1B_IW_GRDH_1SDV_20170612T165809_33UUP_26_57_VH")
+('S1B_IW_GRDH_1SDV_20170612T165809_33UUP_26_57', 'VH')
 """
 
 from __future__ import annotations
@@ -56,6 +65,9 @@ S1_FORM = r"(?P<tile>S1[A-D]_IW_GRDH_1S(?:DV|DH)_\d{8}T\d{5,6})_(?P<mgrs>\d{2}[A
 """Regular expressions for the names of v1 patches and of S1 patches."""
 
 _V1, _S1 = re.compile(V1_FORM, re.ASCII), re.compile(S1_FORM, re.ASCII)
+
+ZONE_FORM = r"_T(\d\d)"
+"""Regular expression that finds the UTM zone in the names of tiles and patches, for columns of millions of them."""
 
 MAP_SUFFIX = "_reference_map"
 """What follows the patch id in the name of a reference map's file, before `.tif`."""
@@ -135,6 +147,11 @@ class TileName:
         return _time(self.sensing, str(self))
 
     @property
+    def mgrs_parts(self) -> tuple[str, str, str]:
+        """UTM zone, latitude band and 100 km square of the MGRS square, `33`, `U` and `UP`."""
+        return self.mgrs[:2], self.mgrs[2], self.mgrs[3:]
+
+    @property
     def zone(self) -> int:
         """UTM zone, 1 to 60."""
         return int(self.mgrs[:2])
@@ -161,7 +178,12 @@ class ProductName(TileName):
         return cls(**match.groupdict())
 
     def __str__(self) -> str:
-        return f"{self.tile_name}_{self.discriminator}.SAFE"
+        return f"{self.stem}.SAFE"
+
+    @property
+    def stem(self) -> str:
+        """The name without `.SAFE`."""
+        return f"{self.tile_name}_{self.discriminator}"
 
     def converted(self) -> ProductName:
         """Return the L2A product that Sen2Cor makes of it, except for its processing time, which is not known
@@ -189,7 +211,23 @@ def tile_name_of(file_name: str) -> str:
 
 def patch_id_of(file_stem: str) -> str:
     """Return the patch id in the name of an S2 file (`<patch id>_<band>`) or reference map, unchecked."""
-    return file_stem.removesuffix(MAP_SUFFIX) if file_stem.endswith(MAP_SUFFIX) else file_stem.rpartition("_")[0]
+    return file_stem.removesuffix(MAP_SUFFIX) if file_stem.endswith(MAP_SUFFIX) else split_band(file_stem)[0]
+
+
+def split_band(file_stem: str) -> tuple[str, str]:
+    """Return patch and band in the name of a file of S2 or S1, unchecked."""
+    patch, _, band = file_stem.rpartition("_")
+    return patch, band
+
+
+def split_position(name: str) -> tuple[str, str, str]:
+    """Return what precedes the position in a patch id, v1 or S1 name, and x and y as they stand there.
+
+    The name is not checked: another kind of name gives other texts.
+    """
+    before, _, y = name.rpartition("_")
+    start, _, x = before.rpartition("_")
+    return start, x, y
 
 
 def is_old_format(name: str) -> bool:
@@ -260,3 +298,17 @@ def s1_tile(s1_name: str) -> str:
     if match is None:
         raise _bad_name(f"S1 patch name {s1_name!r}", "S1x_IW_GRDH_1SDV_<time>_<MGRS>_<x>_<y>", "another form")
     return match["tile"]
+
+
+def s1_part(s1_name: str) -> str:
+    """Return acquisition and MGRS square of an S1 patch name: the name without x and y, unchecked."""
+    return s1_name.rsplit("_", 2)[0]
+
+
+def s1_sensing_time(acquisition: str) -> datetime:
+    """Return the time in the name of an S1 acquisition, UTC (no tzinfo). Raise BadName if there is none.
+
+    As in v1, the hour may lack its leading zero.
+    """
+    day, _, clock = acquisition.rpartition("_")[2].partition("T")
+    return _time(f"{day}T{clock.zfill(6)}", acquisition)

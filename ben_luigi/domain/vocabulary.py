@@ -11,6 +11,9 @@ PATCH_M = 1200
 TILE_SIDE_M = 109_800
 """Side of a real tile in metres."""
 
+WORLDS = ("auto", "sample", "real")
+"""What `[dataset] world` may say."""
+
 SPLITS = ("train", "validation", "test")
 
 SEASONS = ("spring", "summer", "fall", "winter")

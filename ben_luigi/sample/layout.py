@@ -21,7 +21,7 @@ class World:
 
     def product_zip(self, product: ProductName) -> Path:
         """Return the zip of one L1C product."""
-        return self.products / f"{str(product).removesuffix('.SAFE')}.zip"
+        return self.products / f"{product.stem}.zip"
 
     @property
     def catalogue(self) -> Path:

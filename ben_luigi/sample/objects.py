@@ -13,8 +13,7 @@ PREFIX = {"L1C": "tiles", "L2A": "L2/tiles"}
 
 def key_of(product: ProductName, path: str = "") -> str:
     """Return the key of a product's file in Google's public bucket."""
-    square = f"{product.mgrs[:2]}/{product.mgrs[2]}/{product.mgrs[3:]}"
-    return f"{PREFIX[product.level]}/{square}/{product}/{path}"
+    return "/".join([PREFIX[product.level], *product.mgrs_parts, str(product), path])
 
 
 def objects_of(zips: Iterable[Path]) -> dict[str, bytes]:
@@ -35,7 +34,7 @@ def bucket_objects(members: Mapping[str, bytes], product: ProductName) -> dict[s
     found = {key_of(product, path): content for path, content in members.items() if not path.endswith("/")}
     folders = {path.rpartition("/")[0] for path in members if "/" in path}
     markers = {key_of(product, f"{folder}_$folder$"): b"folder" for folder in folders}
-    quick_look = key_of(product, f"{str(product).removesuffix('.SAFE')}-ql.jpg")
+    quick_look = key_of(product, f"{product.stem}-ql.jpg")
     return {**found, **markers, quick_look: b"\xff\xd8\xff\xd9"}
 
 

@@ -186,7 +186,7 @@ class Fetching:
             found = resolutions().get(self._tile)
             if found and found.product and found.product.name == str(self.product):
                 return found.product.id
-        return _published_ids().get(str(self.product), str(self.product).removesuffix(".SAFE"))
+        return _published_ids().get(str(self.product), self.product.stem)
 
 
 def fetch_l2a(product: ProductName, folder: Path, progress: OnBytes = ignore_bytes) -> FetchReport:
@@ -206,7 +206,7 @@ def fetch_l2a(product: ProductName, folder: Path, progress: OnBytes = ignore_byt
         nodes: list[Source] = []
         if order.cdse and has_account():
             nodes.append(CdseNodes(session, id_of, lambda: tokens(session)))
-        target = folder / str(product).removesuffix(".SAFE")
+        target = folder / product.stem
         sources = [*order.before, *nodes, *order.after]
         at_once = int(config.sources().parallel)
         fetch = ProductFetch(

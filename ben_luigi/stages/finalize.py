@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from ben_luigi.stages.stac import WriteStac
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import ProcessTiles
 from ben_luigi.stages.version1 import CompareV1Labels
-from ben_luigi.state.targets import MadeFile
+from ben_luigi.state.targets import MadeFile, withdraw_damaged
 
 _log = logging.getLogger(__name__)
 REFERENCES = ("countries_geojson", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
@@ -71,6 +72,43 @@ def finished_archives() -> dict[str, MadeFile]:
     return {task().archive().file.name: task().archive() for task in ARCHIVING}
 
 
+def changed_files(recorded: Mapping[str, str], sha256: Mapping[str, str]) -> list[DamagedFile]:
+    """Return which files of the finished dataset have changed since they were made, one error each.
+
+    Archives take long to read, so they are compared by file name: `recorded` has the sha256 of their records, and
+    `sha256` that of their content.
+    """
+    archives = finished_archives()
+    changed = (name for name, digest in sha256.items() if recorded.get(name, digest) != digest)
+    found = [_changed(archives[name], recorded[name], sha256[name]) for name in changed]
+    for made in finished_files():
+        try:
+            made.check()
+        except DamagedFile as error:
+            if made.file.exists():
+                found.append(error)
+    return found
+
+
+def withdrawn_files() -> list[Path]:
+    """Return the files of the finished dataset that were found damaged, and have not been made again since."""
+    return [made.file for made in [*finished_archives().values(), *finished_files()] if made.is_withdrawn()]
+
+
+def withdraw(damaged: Sequence[DamagedFile]) -> None:
+    """Have the next run make damaged files again, and verify the dataset anew.
+
+    That it is verified is withdrawn first, so that no run says "complete" if this is interrupted.
+    """
+    VerifyDataset().output().withdraw()
+    for error in damaged:
+        withdraw_damaged(error)
+
+
+def _changed(made: MadeFile, recorded: str, found: str) -> DamagedFile:
+    return DamagedFile(made.file, expected=f"sha256 {recorded}, as when it was made", found=found)
+
+
 class VerifyDataset(PipelineTask):
     """A check that the finished dataset is complete and consistent, with each file correct and in its place."""
 
@@ -97,8 +135,7 @@ class VerifyDataset(PipelineTask):
         verdict = self._verdict({name: made.digest() for name, made in archives.items()})
         for name, made in archives.items():
             if verdict.sha256.get(name, made.digest()) != made.digest():
-                expected = f"sha256 {made.digest()}, as when it was made"
-                raise DamagedFile(made.file, expected=expected, found=verdict.sha256[name])
+                raise _changed(made, made.digest(), verdict.sha256[name])
         if verdict.wrong:
             raise BadArchive(
                 config.data_dir() / config.result_folder(),

@@ -15,6 +15,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.cdse.http import Patience
 from ben_luigi.domain.errors import BadInput, BadName, DamagedFile, some
 from ben_luigi.domain.fetching import asking, land_cover
+from ben_luigi.domain.names import TileKey
 from ben_luigi.domain.placement.grid import Square, tile_square
 from ben_luigi.domain.tiles import clc
 from ben_luigi.domain.tiles.clc import Polygons
@@ -122,7 +123,7 @@ def _asked() -> Iterator[Any]:
 def land_cover_task(tile: str) -> PipelineTask:
     """The task that stands for the land cover of a tile."""
     if config.land_cover_from_service():
-        return FetchLandCover(mgrs=tile.partition("_")[0])
+        return FetchLandCover(mgrs=TileKey.parse(tile).mgrs)
     return input_task("clc_gpkg")
 
 

@@ -213,6 +213,7 @@ class PipelineTask(Declared):
                 return
             self._check_sources()
             made = {name: target for name, target in targets.items() if isinstance(target, MadeFile)}
+            # Withdrawn before the work: after a crash in between, no record can describe a file that is half replaced.
             before = {name: target.withdraw() for name, target in made.items()}
             digests = self.remake(before) or {}
             for name, target in made.items():

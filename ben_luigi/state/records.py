@@ -56,11 +56,20 @@ def remove(record: Path) -> None:
 
 def note_damage(relative: str, found: str) -> int:
     """Note beside the record of a file that it was found damaged; return how often that had happened before."""
-    path = path_of(relative).with_suffix(".damaged")
+    path = _damages(path_of(relative))
     make_way(path)
     before = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     files.write_text(path, f"{before}{' '.join(found.split())}\n")
     return before.count("\n")
+
+
+def is_withdrawn(record: Path) -> bool:
+    """Return whether the file of this record was found damaged, and has not been made again since."""
+    return _damages(record).exists() and not read(record)
+
+
+def _damages(record: Path) -> Path:
+    return record.with_suffix(".damaged")
 
 
 def make_way(path: Path, *, for_folder: bool = False) -> None:

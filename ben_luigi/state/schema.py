@@ -186,6 +186,7 @@ OVERLAP = Table(
     Column("overlap", Double, nullable=False, comment="common area as part of the smaller patch"),
     _one_of("split_a", SPLITS),
     _one_of("split_b", SPLITS),
+    # By bytes: the collation of a database that a user gives may order names otherwise than Python does.
     CheckConstraint('patch_id_a COLLATE "C" < patch_id_b COLLATE "C"', name="pair_once"),
     CheckConstraint("left(patch_id_a, 44) <> left(patch_id_b, 44)", name="pair_of_two_tiles"),
     CheckConstraint(

@@ -134,6 +134,8 @@ def _start(folder: Path) -> None:
             return True
         with _tried(folder / "server.lock") as server:
             if server is not None:
+                # The lock is the server's by inheritance: that it is free after the launch means that the server has
+                # ended.
                 if launched:
                     raise _failure(folder, found=f"it ended at once; {_logged_since(log, log_bytes)}")
                 sweep(folder, older_than_s=0)

@@ -126,6 +126,10 @@ class MadeFile(luigi.LocalTarget):
                 raise DamagedFile(self.file, expected=f"sha256 {expected}, as when it was made", found=found)
         return self.file
 
+    def is_withdrawn(self) -> bool:
+        """Return whether the file is still there as it was when it was found damaged: the next run replaces it."""
+        return self.file.exists() and records.is_withdrawn(self._record)
+
     def content(self) -> str:
         """Return what identifies the content: the sha256 of the file."""
         return files.file_hash(self.file)
@@ -220,6 +224,7 @@ def withdraw_damaged(error: DamagedFile) -> luigi.Task | None:
         relative = str(error.file.relative_to(config.data_dir()))
     except ValueError:
         return None
+    # Read before it is removed: it names the task that makes the file again.
     recorded = records.read(records.path_of(relative))
     records.remove(records.path_of(relative))
     if records.note_damage(relative, error.found) >= _MOST_DAMAGED or "task" not in recorded:

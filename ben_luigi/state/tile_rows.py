@@ -99,6 +99,8 @@ class TileRows(PostgresTarget):
         self._check_keys(rows)
         try:
             with database.transaction() as cursor:
+                # Two writers of one tile would both see no rows, and both insert: the second one waits until the first
+                # commits.
                 cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"{self.table} {self._tile}",))
                 self._written = len(rows), self._load(cursor, rows)
                 self.touch(cursor.connection)
@@ -152,6 +154,7 @@ class TileRows(PostgresTarget):
         columns = ", ".join(f'"{column}"' for column in rows.columns)
         cursor.execute(f"CREATE TEMPORARY TABLE incoming ON COMMIT DROP AS SELECT {columns} FROM {self.table} LIMIT 0")
         digest = database.copy_in(cursor, "incoming", rows)
+        # Autovacuum never analyzes a temporary table, and without statistics the joins below are planned by guesses.
         cursor.execute("ANALYZE incoming")
         self._apply(cursor, list(rows.columns))
         return digest

@@ -16,18 +16,30 @@ from tests.integration.running import ROOT, Run, command, dataset_digests, envir
 HEAVY = ("luigi", "numpy", "pandas", "pyarrow", "rasterio", "sqlalchemy", "requests", "tornado")
 
 
-@pytest.mark.parametrize("option", ["--version", "--help"])
-def test_what_needs_nothing_loads_nothing(option: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--version"], 0),
+        (["--help"], 0),
+        (["nonsense"], 2),
+        (["plan", "--help"], 0),
+        (["status", "--nonsense"], 2),
+        (["verify", "--help"], 0),
+        (["verify", "a", "b"], 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_needs_nothing_loads_nothing(words: list[str], code: int, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "ben_luigi", option],
+        [sys.executable, "-X", "importtime", "-m", "ben_luigi", *words],
         cwd=tmp_path,
         env=environment(PYTHONPATH=str(ROOT), LUIGI_CONFIG_PATH=str(tmp_path / "none.cfg")),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0
-    assert done.stdout == f"ben-luigi {__version__}\n" or done.stdout.startswith("usage: ben-luigi ")
+    assert done.returncode == code, done.stderr
+    assert code or done.stdout == f"ben-luigi {__version__}\n" or done.stdout.startswith("usage: ben-luigi ")
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "ben_luigi.program" in loaded
     assert not loaded & set(HEAVY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -151,20 +152,41 @@ def test_the_pipelines_own_dataset_is_held_against_its_inputs_and_must_have_ever
     assert lines[:2] == ["provenance.json: missing", "stac: surplus: provenance.json"]
     assert [line.partition(": expected sha256 ")[0] for line in lines[2:4]] == ["stac", "report"]
     assert lines[-1] == f"{folder}: 4 findings"
+    assert "this user cannot note it" in lines[-2], "the lock is a link, which anybody could have put there"
+    assert (sample_run.data / "made_from" / "dataset" / "report.json").is_file()
 
 
-def test_what_is_damaged_when_it_is_looked_at_is_made_again_by_itself(sample_run: Run, tmp_path: Path) -> None:
-    """A bit of an archive, of a STAC item and of the provenance: each in its size, as a failing disk does it."""
+def test_what_is_found_damaged_is_made_again(sample_run: Run, tmp_path: Path) -> None:
+    """By the next run, if `verify` has found it, even twice; and by the run itself, if that finds it.
+
+    Each is a bit of a file, in its size, as a failing disk does it. While a run is under way, `verify` notes nothing.
+    """
     subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
     data = tmp_path / "data"
     good = dataset_digests(data)
     (item,) = (data / "dataset" / "stac").glob("*35VNJ/*.json")
-    for path in (data / "dataset" / "BigEarthNet-S2.tar.zst", data / "dataset" / "provenance.json", item):
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    (data / "archives" / "verified.json").unlink()
+    damaged = [data / "dataset" / "Reference_Maps.tar.zst", data / "dataset" / "report" / "index.html", item]
+    for path in damaged:
+        flip_bit(path)
+    with (data / "in-use.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        code, said = run("verify", tmp_path, None)
+    assert (code, "a run is under way" in said) == (1, True), said
+    for already in ("", "found damaged before, and not made again since"):
+        code, said = run("verify", tmp_path, None)
+        assert (code, "\nnext: run again: damaged files are made again" in said) == (1, True), said
+        assert all(f"\n{name}: " in f"\n{said}" for name in ("Reference_Maps.tar.zst", "report", "stac")), said
+        assert said.count(f"{already}\n") >= 3, said
+    for name in ("BigEarthNet-S2.tar.zst", "provenance.json"):
+        flip_bit(data / "dataset" / name)
     again = pipeline(tmp_path)
     assert again.code == 0, again.said
-    assert again.said.count("; it is made again by ") == 3, again.said
+    assert again.said.count("; it is made again by ") == 2, again.said
     assert dataset_digests(data) == good
+    assert run("verify", tmp_path, None)[0] == 0
+
+
+def flip_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)

@@ -100,6 +100,7 @@ class Catalogue:
     def by_names(self, names: Iterable[str]) -> list[CatalogueProduct]:
         """Return products with one of `names`, by one request per 200 names; unknown names are left out."""
         wanted = list(names)
+        # Without $top a page has 20 products, and the rest would need a request per page; 1000 is the most.
         url = f"{self._base}/Products/OData.CSC.FilterList?$top={_PAGE}"
         found = []
         for start in range(0, len(wanted), _NAMES_A_REQUEST):

@@ -42,6 +42,8 @@ from ben_luigi.domain.products import l1c
 from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES, UnreadableProduct
 
 _log = logging.getLogger(__name__)
+# CDSE repacks zips without a new id, and that it states an ETag for If-Range (RFC 9110, 13.1.5) is not documented. So
+# the last bytes of a partial file are requested again, and compared with those that are there.
 _OVERLAP_BYTES = 2**16
 USUAL_BYTES = 10**9
 """The assumed size of an L1C zip while the catalogue does not state it."""
@@ -154,6 +156,7 @@ class Download:
         except DiskError as error:
             raise TransientError(self.target, expected=error.expected, found=error.found) from error
         except OSError as error:
+            # What a full disk kept of the file would only take the room that other files need.
             if is_full(error):
                 self._partial_path.unlink(missing_ok=True)
             raise_if_full(self.target, error)
@@ -202,6 +205,8 @@ class Download:
             response.close()
             token = self.tokens.renew(token)
             response = self._get(start, token)
+        # 416 (RFC 9110, 15.5.17): there is nothing from `start` on, since what is at CDSE is shorter than the partial
+        # file.
         if response.status_code in (requests.codes.ok, requests.codes.partial_content) or (
             start and response.status_code == requests.codes.requested_range_not_satisfiable
         ):
@@ -223,12 +228,15 @@ class Download:
         """
         chunks = self.client.chunks(response)
         if response.status_code == requests.codes.ok:
+            # Reported of CDSE: 200 with an HTML or JSON page instead of the zip.
             head = _head(chunks, len(_ZIP_START))
             if not head.startswith(_ZIP_START):
                 found = describe(response.status_code, response.headers, head)
                 raise TransientError(self._subject, expected="a zip", found=found)
             self._check_length(response)
             return chain([head], chunks)
+        # RFC 9110, 14.4. CDSE has honoured Range at times and ignored it at others, so only an exact continuation
+        # counts.
         whole = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if not start or not whole or int(whole[1]) != start or int(whole[2]) != int(whole[3]) - 1:
             return None
@@ -301,6 +309,7 @@ class Download:
                 found=f"{error.found}; CDSE sends the same bytes again (sha256 {sha256})",
                 remedy="report it to CDSE support; give the product in [inputs] l1c_dir",
             ) from error
+        # Content first, then the name, then the folder: after a power cut a file under the final name is complete.
         os.fsync(partial.fileno())
         self._partial_path.rename(self.target)
         for stale in self.target.parent.glob(f"{self.target.name}.*.part"):  # of a former id of the product

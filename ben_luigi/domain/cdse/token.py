@@ -132,6 +132,8 @@ class Tokens:
             body = self._client.body(response)
             if response.status_code == 200:
                 return _granted(state, _json(body), asked_at, self._url)
+            # 401 `invalid_grant`: a wrong password. 400 with a refresh token, `Token is not active`: the session is
+            # over.
             error = _json(body).get("error")
             wrong = response.status_code == 401 or form["grant_type"] == "refresh_token"
             if error == "invalid_grant" and wrong:

@@ -191,6 +191,7 @@ def hash_tar(
                 flow.put(chunk)
                 progress(flow.size, total_bytes)
             sizes.append(flow.size - before)
+        # Only an archive has the end of a tar: parts are joined by concatenation, so they have none.
         flow.put(tarball.end(flow.size))
         return flow.hashes(), sizes
 
@@ -217,6 +218,7 @@ def join(parts: Sequence[tuple[Path, str]], out: Path, progress: OnBytes = ignor
             file.flush()
             behind.go_to(file.tell())
             progress(file.tell(), total)
+        # A frame of its own (RFC 8878, 3.1), since its padding depends on the length of all parts.
         file.write(zstandard.ZstdCompressor(write_checksum=True).compress(tarball.end(sum(sizes))))
         file.flush()
         behind.go_to(file.tell())

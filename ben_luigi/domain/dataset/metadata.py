@@ -39,6 +39,7 @@ SCHEMA = pa.schema(
         (FLAGS[1], pa.bool_()),
     ]
 )
+# That of the published files: DuckDB's default, 60 vectors of 2048 rows.
 _ROWS_A_GROUP = 122_880
 _BLOCK_B = 4 * 2**20
 _CSV_BYTES = 2**28
@@ -340,6 +341,7 @@ def _write_with_duckdb(blocks: Iterable[pa.Table], paths: dict[str, Path]) -> No
         )
     for name, rows in divide(pa.concat_tables(blocks)).items():
         with duckdb.connect() as connection:
+            # As in the published run: the bytes depend on it.
             connection.execute("set threads = 1")
             connection.register("rows", rows)
             connection.execute(

@@ -16,7 +16,7 @@ from ben_luigi.domain.cdse.resolve import read_tile_names
 from ben_luigi.domain.dataset import comparison, metadata
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.formats.tables import read_parquet
-from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.names import ZONE_FORM, ProductName
 from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.placement.country import countries
 from ben_luigi.domain.placement.grid import PatchGrid, tile_square
@@ -80,7 +80,7 @@ def compare(computed: Computed, published: pd.DataFrame, s1s2: pd.DataFrame) -> 
 
 
 def _zones(patch_ids: pd.Series) -> pd.Series:
-    return patch_ids.str.extract(r"_T(\d\d)", expand=False).astype(int) + 32600
+    return patch_ids.str.extract(ZONE_FORM, expand=False).astype(int) + 32600
 
 
 def rebuild(computed: Computed, published: pa.Table, lists: dict[str, pa.Table]) -> Iterator[pa.Table]:

@@ -17,7 +17,7 @@ from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.files import atomic_write, remove
 from ben_luigi.domain.formats import packing, tarball
 from ben_luigi.domain.formats.tiffheader import read_header
-from ben_luigi.domain.names import s1_tile
+from ben_luigi.domain.names import s1_part, s1_tile
 from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
 
@@ -44,15 +44,10 @@ def archive_order(name: str) -> str:
     return f"{name}/"
 
 
-def part_of(name: str) -> str:
-    """Return the part of an S1 patch: its acquisition and MGRS square."""
-    return name.rsplit("_", 2)[0]
-
-
 def parts_of(names: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """Group S1 patch names by acquisition and MGRS square; parts and names are in the order of the archive."""
+    """Group S1 patch names by part (`names.s1_part`); parts and names are in the order of the archive."""
     ordered = sorted(names, key=archive_order)
-    return [(key, list(group)) for key, group in groupby(ordered, part_of)]
+    return [(key, list(group)) for key, group in groupby(ordered, s1_part)]
 
 
 def write_folder_part(

@@ -29,12 +29,12 @@ from ben_luigi.domain.dataset.sentinel1 import (
     check_place,
     lacking,
     member_name,
-    part_of,
 )
 from ben_luigi.domain.errors import BadArchive, BadInput
 from ben_luigi.domain.files import remove, sweep
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.formats.shards import ShardCollector
+from ben_luigi.domain.names import s1_part, split_band
 from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 
@@ -165,8 +165,8 @@ class _Collection:
 
     def _place(self, path: PurePosixPath) -> tuple[_Part, int, str] | None:
         """Return part, rank and band of a member; None if it is not wanted."""
-        name, _, kind = path.name.rpartition("_")
-        part = self._parts.get(part_of(name)) if kind in _BAND else None
+        name, kind = split_band(path.name)
+        part = self._parts.get(s1_part(name)) if kind in _BAND else None
         rank = part.rank(name) if part is not None else None
         return (part, rank, _BAND[kind]) if part is not None and rank is not None else None
 

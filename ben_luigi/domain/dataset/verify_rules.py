@@ -21,7 +21,7 @@ from ben_luigi.domain.dataset.metadata import FLAGS, read_csv
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_rows import OTHERS, Rows, tile_named
 from ben_luigi.domain.errors import BadInput, BadName
-from ben_luigi.domain.names import TileName, v1_sensing_time
+from ben_luigi.domain.names import TileName, s1_sensing_time, s1_tile, split_position, v1_sensing_time
 from ben_luigi.domain.placement.country import COUNTRIES, check_tile, countries, read_borders
 from ben_luigi.domain.placement.grid import PatchGrid, Square
 
@@ -124,20 +124,20 @@ class _Tile:
     def v1_name(self, x: int, y: int, name: str) -> Wrong:
         """Check that the v1 name has the satellite, time and position of the patch."""
         tile = self._name
-        start, *position = name.rsplit("_", 2)
+        start, *position = split_position(name)
         time = _v1_time(start)
         near = time is not None and abs(time - self._sensed) <= V1_APART
-        if not near or start[:3] != tile.mission or position != [str(x), str(y)]:
+        if not near or not start.startswith(f"{tile.mission}_") or position != [str(x), str(y)]:
             expected = f"{tile.mission}_MSIL2A_{tile.sensing}_{x}_{y}, up to {V1_APART.seconds} s off"
             yield "s2v1_name: not of the patch's satellite, time and position", expected, name
 
     def s1_name(self, x: int, y: int, name: str) -> Wrong:
         """Check that the S1 name has the MGRS square and position of the patch, and about its time."""
         tile = self._name
-        acquisition, *place = name.rsplit("_", 3)
+        acquisition = s1_tile(name)
         time = _s1_time(acquisition)
         near = time is not None and abs(time - self._sensed) <= S1_APART
-        if not near or place != [tile.mgrs, str(x), str(y)]:
+        if not near or name != f"{acquisition}_{tile.mgrs}_{x}_{y}":
             expected = f"..._{tile.mgrs}_{x}_{y}, within {S1_APART.days} days of {tile.sensing}"
             yield "s1_name: not of the patch's MGRS square, position and time", expected, name
 
@@ -153,14 +153,10 @@ def _v1_time(start: str) -> datetime | None:
 
 @lru_cache(maxsize=4096)
 def _s1_time(acquisition: str) -> datetime | None:
-    """Return the time of an acquisition, UTC; None if its name has none.
-
-    As in v1, the hour may lack its leading zero.
-    """
-    day, _, clock = acquisition.rpartition("_")[2].partition("T")
+    """Return the time of an acquisition, UTC; None if its name has none."""
     try:
-        return datetime.strptime(f"{day}{clock.zfill(6)}", "%Y%m%d%H%M%S")
-    except ValueError:
+        return s1_sensing_time(acquisition)
+    except BadName:
         return None
 
 

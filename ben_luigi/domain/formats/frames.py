@@ -17,9 +17,12 @@ CHECKSUM_BYTES = 4
 """Length of the content's checksum at the end of a frame."""
 
 _MAGIC = zstandard.FRAME_HEADER
+# RFC 8878, section 3.1.2.
 _SKIPPABLE = range(0x184D2A50, 0x184D2A60)
+# RFC 8878, 3.1.1 and 3.1.1.1: magic number, descriptor, window, dictionary id and content size: 4 + 1 + 1 + 4 + 8.
 _LONGEST_HEADER = 18
 _BLOCK_HEADER_BYTES = 3
+# RFC 8878, 3.1.1.2.2: an RLE block has one byte of data, whatever its size says; type 3 must not occur.
 _RLE, _RESERVED = 1, 3
 
 
@@ -146,6 +149,7 @@ def _stop(file: BinaryIO, start: int, size: int) -> int | None:
         return None
     last = False
     while not last:
+        # RFC 8878, 3.1.1.2: bit 0 marks the last block, bits 1 and 2 are its type, the rest its size.
         header = _number(_read(file, at, _BLOCK_HEADER_BYTES))
         last, kind, length = bool(header & 1), header >> 1 & 3, header >> 3
         if kind == _RESERVED or length > zstandard.BLOCKSIZE_MAX:

@@ -118,6 +118,7 @@ def template(side_px: int, pixel_m: int, epsg: int, *, packed: bool = False) -> 
         epsg=epsg,
         packed=packed,
         header=sample[: offsets[0]],
+        # The tag has raster i, j, k, then model x, y, z; the upper-left corner is raster (0, 0, 0).
         tie_point_at=at[TIE_POINT] + 3 * 8,
         strip_offsets_at=at[STRIP_OFFSETS],
         strip_bytes_at=at[STRIP_BYTES],

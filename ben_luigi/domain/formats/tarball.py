@@ -36,9 +36,11 @@ def header(name: str, size: int) -> bytes:
             found=f"{size} bytes",
             remedy="leave it out: a ustar header has no room for its size",
         )
+    # GNU tar does not use the prefix field of ustar with --format=gnu, so 100 bytes are all that a header holds.
     encoded = name.encode()
     if len(encoded) <= _NAME_BYTES:
         return _block(encoded, size, _FILE, _MTIME)
+    # GNU tar counts the closing NUL, and gives the extra member the time 0.
     long_name = encoded + b"\0"
     return b"".join(
         (
@@ -62,6 +64,7 @@ def end(size: int) -> bytes:
 
 def _block(name: bytes, size: int, kind: bytes, mtime: int) -> bytes:
     before, after, checksum = _fields(size, kind, mtime)
+    # The checksum field is six octal digits, NUL and space, unlike all other fields.
     return name.ljust(_NAME_BYTES, b"\0") + before + b"%06o\0 " % (checksum + sum(name)) + after
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from ben_luigi.domain.errors import BadInput
 
+# Tags of TIFF 6.0, sections 8, 14, 15 and 19; those from 33550 on are of GeoTIFF (OGC 19-008r4) and, for no-data, GDAL.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLE_FORMAT, _PREDICTOR = 256, 257, 258, 259, 339, 317
 STRIP_OFFSETS, STRIP_BYTES, ROWS_PER_STRIP = 273, 279, 278
 _PIXEL_SCALE, TIE_POINT, _TRANSFORMATION, _GEO_KEYS, _NODATA = 33550, 33922, 34264, 34735, 42113
@@ -33,9 +34,11 @@ _MOST_VALUES = 2**16
 _MOST_PIXELS = 2**26
 
 _PROJECTED_CRS, _RASTER_TYPE, _PIXEL_IS_POINT = 3072, 1025, 2
+# Field types of TIFF 6.0, section 2: BYTE, ASCII, SHORT, LONG, FLOAT, DOUBLE. Others do not occur in these tags.
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 11: "f", 12: "d"}
 _KINDS = {1: "u", 2: "i", 3: "f"}
 _BITS_OF = {"u": (8, 16, 32, 64), "i": (8, 16, 32, 64), "f": (32, 64)}
+# 8 is Adobe's code of deflate, 32946 that of older writers; the data are the same.
 _UNCOMPRESSED, _DEFLATED = 1, (8, 32946)
 _NONE, _HORIZONTAL = 1, 2
 
@@ -78,6 +81,7 @@ def read_header(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> TiffHe
         _check_whole(data, tags)
         left, top, pixel_m = _place(tags)
         keys = _geo_keys(tags)
+        # OGC 19-008r4, GTRasterTypeGeoKey: the tie point is then the centre of the pixel, not its corner.
         if keys.get(_RASTER_TYPE) == _PIXEL_IS_POINT:
             left, top = left - pixel_m / 2, top + pixel_m / 2
         sample_format, bits = _pixel_type(tags)
@@ -116,6 +120,7 @@ def read_pixels(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> np.nda
         if predictor not in (_NONE, _HORIZONTAL):
             raise ValueError(f"predictor {predictor}")
         if predictor == _HORIZONTAL:
+            # TIFF 6.0, section 14: each value is the difference from its left neighbour, modulo the size of the type.
             pixels = np.cumsum(pixels, axis=1, dtype=pixels.dtype)
     except (*_DAMAGED, zlib.error) as error:
         raise _bad(subject, error) from error
@@ -187,6 +192,7 @@ def entries(data: bytes) -> Iterator[tuple[int, struct.Struct, int]]:
     (at,) = struct.unpack_from(order + "I", data, 4)
     (count,) = struct.unpack_from(order + "H", data, at)
     first = at + 2
+    # TIFF 6.0, section 2: an entry is tag, type, number of values, and the values or, beyond four bytes, their offset.
     rows = struct.iter_unpack(order + "HHII", data[first : first + 12 * count])
     for entry_at, (tag, kind, length, offset) in zip(range(first, len(data), 12), rows, strict=False):
         if kind not in _TYPES or tag not in _KNOWN:
@@ -244,4 +250,5 @@ def _geo_keys(tags: dict[int, Value]) -> dict[int, int]:
     """Return the keys of the GeoKeyDirectory (OGC 19-008r4) whose value is stored in it."""
     directory = [int(value) for value in tags.get(_GEO_KEYS, ())]
     rows = (directory[at : at + 4] for at in range(4, len(directory) - 3, 4))
+    # A place other than 0 names the tag that holds the value (doubles, texts), which is not needed here.
     return {key: value for key, place, _, value in rows if place == 0}

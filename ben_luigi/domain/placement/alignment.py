@@ -49,6 +49,7 @@ def seasons(times: np.ndarray) -> np.ndarray:
     """
     times = times.astype("datetime64[s]")
     years = times.astype("datetime64[Y]")
+    # Seconds, not days: on 31 May, 31 August and 30 November the season changes within the day.
     into_year = (times - years.astype("datetime64[s]")).astype("int64")
     leap = (years + 1).astype("datetime64[D]") - years.astype("datetime64[D]") == np.timedelta64(366, "D")
     conditions = []
@@ -190,6 +191,7 @@ def align(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> pd.DataFrame:
 def _covered(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the v1 patches of the season that a patch covers, and the positions of these patches in the grid."""
     near = _inside(grid.square, v1)
+    # Without the season a patch would have up to four partners, since v1 shows most squares at several times.
     near = near[(near["season"] == season(sensed)).to_numpy()]
     x, y = grid.place(near["left_m"].to_numpy(), near["top_m"].to_numpy())
     _, bottom, right, _ = grid.square.patch_edges(x, y).T

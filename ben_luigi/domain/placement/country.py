@@ -170,6 +170,7 @@ def _projected(path: Path, changed: State, epsg: int) -> tuple[np.ndarray, np.nd
     projected = shapely.transform(
         geometries, lambda points: np.column_stack(to_zone.transform(points[:, 0], points[:, 1]))
     )
+    # argmin takes the first of equals, so the larger country wins, as Serbia does over Kosovo in the published 34TEN.
     order = np.argsort(-shapely.area(projected), kind="stable")
     names, polygons = np.array(list(borders))[order], projected[order]
     shapely.prepare(polygons)

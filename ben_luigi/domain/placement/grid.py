@@ -114,6 +114,7 @@ def tile_square(name: TileName, side_m: int = TILE_SIDE_M) -> Square:
             found=f"no square {name.mgrs}",
             remedy="take the product out of the list or folder that it comes from",
         ) from error
+    # mgrs returns the middle of the square metre, as 300000.5, whose half round() removes: it goes to the even number.
     left = math.floor(round(easting) / 60) * 60
     top = math.ceil((round(northing) + 100_000) / 60) * 60
     return Square(left, top, side_m, name.epsg)
@@ -134,6 +135,7 @@ class PatchGrid:
     @property
     def x(self) -> np.ndarray:
         """Column of each patch, int64."""
+        # int64, though int16 holds every column: x * 1200 m would overflow it from column 28 on.
         return np.repeat(np.arange(self.patches_a_side), self.patches_a_side)
 
     @property

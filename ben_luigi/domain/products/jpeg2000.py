@@ -13,7 +13,9 @@ from typing import BinaryIO
 from ben_luigi.domain.given import open_file
 
 _SIGNATURE, _CODESTREAM = b"jP  ", b"jp2c"
+# The markers SOC, SOT and EOC (ISO/IEC 15444-1, A.4).
 _START, _TILE_PART, _END = b"\xff\x4f", b"\xff\x90", b"\xff\xd9"
+# A.4.2: the SOT segment has 12 bytes, and the marker SOD that follows it has 2.
 _SHORTEST_TILE_PART = 14
 _MOST_BYTES = 2**30
 _MOST_PIECES = 100_000
@@ -51,6 +53,7 @@ def _codestream(file: BinaryIO, size: int) -> tuple[int, int]:
             (length,) = struct.unpack(">Q", _read(file, start, 8))
             start += 8
         stop = at + length if length else size
+        # I.5.1: the signature box comes first, and nowhere else.
         if stop < start or (number == 0) != (kind == _SIGNATURE):
             break
         if kind == _CODESTREAM:
@@ -82,6 +85,7 @@ def _after_tile_parts(file: BinaryIO, at: int, stop: int) -> int:
     for _ in range(_MOST_PIECES):
         if _read(file, at, 2) != _TILE_PART:
             return at
+        # A.4.2: Psot, the length of the tile-part from the first byte of its SOT on.
         (length,) = struct.unpack(">I", _read(file, at + 6, 4))
         if 0 < length < _SHORTEST_TILE_PART:
             break

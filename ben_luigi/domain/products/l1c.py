@@ -34,6 +34,8 @@ _SUFFIXES = (".zip", ".out", ".SAFE")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _IMAGE = re.compile(r"GRANULE/[^/]+/IMG_DATA/[^/]+_(B\d\d|B8A)\.jp2")
 _TO_LOOK_AT = re.compile(r"(HTML|preview)/.+|[^/]+\.html|[^/]+-ql\.jpg|GRANULE/[^/]+/IMG_DATA/[^/]+_TCI\.jp2")
+# CDSE drops empty folders from the zips of old products, and Sen2Cor ends without these two: `Error in creating L2A
+# User Product`.
 _NEEDED_BY_SEN2COR = (("DATASTRIP", "QI_DATA"), ("GRANULE", "AUX_DATA"))
 _ROOT_FOLDERS = ("AUX_DATA", "HTML", "rep_info")
 """Without these, even if empty, Sen2Cor 2.4 and 2.5.5 end with "Error in creating L2A User Product" (reported)."""

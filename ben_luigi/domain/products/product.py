@@ -177,6 +177,7 @@ def read_product(folder: Path, side_m: int, *, check_extent: bool = True, accept
         square = Square(georeference[6], georeference[9], side_m, name.epsg)
     for band, path in bands.items():
         _check_raster(path, name, square, RESOLUTION_M[band])
+    # From baseline 04.00 on, ESA adds an offset to all pixels; the published dataset has only products without it.
     offsets = _offsets(root, folder)
     if offsets and not accept_offset:
         raise BadProduct(
@@ -259,6 +260,7 @@ def _quality(root: ElementTree.Element, folder: Path) -> dict[str, str]:
     for element in root.iter():
         check = element.get("checkType") or _local(element).removesuffix("_FLAG")
         text = (element.text or "").strip()[:_RESULT_CHARACTERS]
+        # A result may stand there more than once: one that is not PASSED decides.
         if check in QUALITY_RESULTS and text and results.get(check, "PASSED") == "PASSED":
             results[check] = text
     missing = [check for check in QUALITY_RESULTS if check not in results]

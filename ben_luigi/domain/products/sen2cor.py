@@ -97,6 +97,8 @@ def convert(safe: Path, executable: str, work: Path, log: Path, progress: OnFrac
     """
     name = ProductName.parse(safe.name)
     program = find_executable(executable)
+    # Sen2Cor fails on an output that exists, so each run gets an empty folder; the name of its product, which has the
+    # time of processing in it, is found there afterwards.
     output = work.absolute() / "output"
     remove(work)
     output.mkdir(parents=True)
@@ -160,6 +162,7 @@ def _judge(code: int, output_text: bytes, output: Path, name: ProductName) -> st
     """Return what is wrong with a run; an empty text if nothing is."""
     if code != 0:
         return "it failed"
+    # Exit code 0 alone has been seen without image data.
     if _CLOSING_LINE not in output_text:
         return "it stopped without its closing line"
     products = _products(output)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ben_luigi.domain.dataset.metadata import FLAGS
-from ben_luigi.domain.names import PatchId
+from ben_luigi.domain.names import PatchId, split_position
 from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.placement.grid import PATCH_M, SPLITS
 from ben_luigi.domain.report.report_tiles import STATES, Tile
@@ -69,7 +69,7 @@ def tile_script(tile: Tile, rows: pa.Table, labels: np.ndarray, shown: Mapping[s
 
 def _shortened(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the beginnings of the names, and each name as the number of its beginning, `:` and its last two fields."""
-    parts = [name.rsplit("_", 2) for name in names]
+    parts = [split_position(name) for name in names]
     number = {first: position for position, first in enumerate(sorted({first for first, _, _ in parts}))}
     return list(number), [f"{number[first]}:{x}_{y}" for first, x, y in parts]
 

@@ -198,8 +198,7 @@ def is_path(text: str) -> bool:
 
 def place(template: str, product: ProductName) -> str:
     """Fill in a URL template: `{zone}` (two digits), `{band}`, `{square}`, and `{name}` with its `.SAFE`."""
-    values = {"{zone}": product.mgrs[:2], "{band}": product.mgrs[2], "{square}": product.mgrs[3:]}
-    for key, value in {**values, "{name}": str(product)}.items():
+    for key, value in zip(("{zone}", "{band}", "{square}", "{name}"), (*product.mgrs_parts, str(product)), strict=True):
         template = template.replace(key, value)
     return template.rstrip("/")
 

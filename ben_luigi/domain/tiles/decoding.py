@@ -64,6 +64,7 @@ def decode(product: Product, x: np.ndarray, y: np.ndarray, threads: int = 1) -> 
         bands = {band: stack.enter_context(_Band(product, band)) for band in _COSTLY_FIRST}
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         stack.callback(pool.shutdown, cancel_futures=True)  # before the bands are closed
+        # GDAL would read a truncated file without an error, so each file is verified before its first block is decoded.
         for _ in pool.map(product.verify, _COSTLY_FIRST):
             pass
         begun: deque[tuple[int, np.ndarray, dict[str, Future[np.ndarray]]]] = deque()

@@ -29,7 +29,9 @@ _NOWHERE = 2**31
 _WAIT_S = 5.0
 """Seconds to wait for a program that has locked the file."""
 
+# OGC 12-128r18, 2.1.3: length of the envelope by its indicator, bits 1 to 3 of the flags; 5 to 7 are invalid.
 _ENVELOPE_BYTES = (0, 32, 48, 48, 64, _NOWHERE, _NOWHERE, _NOWHERE)
+# OGC 12-128r18, 2.1.3: bit 5 of the flags marks an extended geometry, whose content is not WKB.
 _EXTENDED = 0x20
 _WKB_HEAD = np.dtype([("order", "u1"), ("kind", "<u4"), ("parts", "<u4"), ("part_order", "u1"), ("part", "<u4")])
 _POLYGON, _MULTIPOLYGON = 3, 6
@@ -72,6 +74,7 @@ def opened(path: Path, remedy: str) -> Iterator[sqlite3.Connection]:
         # A WAL database without unsaved pages is complete; opened otherwise, SQLite would create files beside it.
         mode = "immutable=1" if _is_wal(path, remedy) and not unsaved else "mode=ro"
         with closing(sqlite3.connect(f"{file.as_uri()}?{mode}", _WAIT_S, uri=True)) as database:
+            # The schema is another person's: it must not call functions, and damaged pages must give an error.
             database.execute("PRAGMA trusted_schema = OFF")
             database.execute("PRAGMA cell_size_check = ON")
             yield database
@@ -198,6 +201,7 @@ def _wrong_kinds(wkb: np.ndarray) -> dict[int, str]:
 
 def _kind(kind: int, part: int) -> str:
     flat = (part if kind % 1000 == _MULTIPOLYGON else kind) % 1000
+    # ISO/IEC 13249-3: the codes of CircularString to Surface.
     if 8 <= flat <= 14:
         return CURVED
     return f"a {_KINDS[flat]}" if flat < len(_KINDS) else f"geometry of type {kind}"

@@ -53,6 +53,7 @@ def make_maps(
     """
     burnt = burn(polygons, grid)
     counts = burnt.counts(*grid.columns_rows(written))
+    # Most patches have a covered pixel, and need no geometry; only the others are tested against the polygons.
     with_map = counts[:, burnt.nothing] < SIDE_PX**2
     with_map[~with_map] = crossed(polygons, grid, written[~with_map])
     written, counts = written[with_map], counts[with_map]
@@ -129,6 +130,7 @@ def crossed(polygons: Polygons, grid: PatchGrid, positions: np.ndarray) -> np.nd
         return result
     patches = shapely.box(*grid.edges[positions].T)
     near_patch, near_polygon = shapely.STRtree(polygons.geometries).query(patches)
+    # Reprojection vertex by vertex can make a polygon cross itself, and predicates are defined for valid ones only.
     polygon = shapely.make_valid(polygons.geometries[near_polygon])
     patch = patches[near_patch]
     inside = shapely.intersects(patch, polygon) & ~shapely.touches(patch, polygon)

@@ -16,6 +16,7 @@ from ben_luigi.domain import waiting
 SCHEMA, DOWNLOADS, TASKS = 20180501, 20180502, 20180503
 """The first number of each lock: creating the tables, a place among the downloads, running a task."""
 
+# pg_locks shows the two numbers of an advisory lock as classid and objid; objsubid 2 means that there are two.
 _HOLDERS = """
 SELECT coalesce(nullif(application_name, ''), 'session ' || pid || ' of ' || usename) FROM pg_stat_activity
 WHERE pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2
@@ -43,6 +44,7 @@ def wait_for(holder: sa.Connection | psycopg2.extensions.cursor, what: str, firs
         return bool(taken)
 
     def holders() -> list[str]:
+        # The numbers are signed, as hashtext() returns them, and pg_locks shows them unsigned, as oid.
         cursor.execute(_HOLDERS, {"first": first, "seconds": [second % 2**32 for second in seconds]})
         return [str(name) for (name,) in cursor.fetchall()]
 

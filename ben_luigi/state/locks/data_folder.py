@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ben_luigi.domain import files, locks
@@ -34,15 +34,26 @@ def sweep_if_alone(folder: Path) -> list[Path]:
     """Remove unfinished files in `folder`, if no other process works there; return the removed paths."""
     if not folder.is_dir():
         return []
+    with alone_in(folder) as is_alone, suppress(OSError):  # something cannot be removed
+        if is_alone:
+            return [path for place in _folders(folder) for path in files.sweep(place, older_than_s=0)]
+    return []
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Yield whether no other process works in `folder`; if so, those that begin meanwhile wait.
+
+    On a file system without locks this cannot be known, and is False. Raise BadInput if the lock cannot be opened.
+    """
     descriptor = _opened(folder)
     try:
-        if locks.try_take(descriptor, locks.ALONE):
-            return [path for place in _folders(folder) for path in files.sweep(place, older_than_s=0)]
-    except OSError:  # the file system has no locks, or something cannot be removed
-        pass
+        is_alone = False
+        with suppress(OSError):  # the file system has no locks
+            is_alone = locks.try_take(descriptor, locks.ALONE)
+        yield is_alone
     finally:
         os.close(descriptor)
-    return []
 
 
 def leave(folder: Path) -> None:

@@ -1,0 +1,209 @@
+"""The arguments of the commands that can be read without loading the pipeline, which takes seconds.
+
+So `ben-luigi COMMAND --help` and wrong arguments are answered at once. The arguments of the other commands are those of
+tasks or of Luigi.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ben_luigi.commands import COMMANDS, command
+from ben_luigi.domain import machine
+from ben_luigi.domain.vocabulary import WORLDS
+
+WORLD_OPTIONS = ("--world", "--dataset-world")
+_TASK_FOLLOWS = "plan"
+"""The command with arguments of its own, and of a task."""
+_LEVELS = (1, 3, 6, 9, 12)
+_SHELLS = ("bash", "zsh")
+_WORDS = {
+    "countries_geojson": "Natural Earth's borders, for the nearest country",
+    "s1s2_mapping_csv": "pairs of v1 and S1 patch",
+    "snow_csv": "list of v1 patches with seasonal snow",
+    "cloud_csv": "list of v1 patches with cloud or shadow",
+}
+
+
+def of(name: str) -> argparse.ArgumentParser | None:
+    """Return the parser of a command, by its name in `COMMANDS`; None if the pipeline has to be loaded for it."""
+    made = _PARSERS.get(COMMANDS[name][0])
+    return made() if made else None
+
+
+def check(name: str, arguments: Sequence[str]) -> None:
+    """Print help, or what is wrong with the arguments of a command, and exit; return if they are right.
+
+    What cannot be checked without the pipeline is left to the command: a task's arguments, and the world, which it
+    takes out of its arguments first.
+    """
+    used = of(name)
+    if used is None or any(argument.partition("=")[0] in WORLD_OPTIONS for argument in arguments):
+        return
+    (used.parse_known_args if name == _TASK_FOLLOWS else used.parse_args)(arguments)
+
+
+def add_world(used: argparse.ArgumentParser) -> None:
+    """Add the option `--world`; commands take it out of their arguments before they parse them (`world.take`)."""
+    used.add_argument(
+        "--world",
+        choices=WORLDS,
+        help="the sample world or the real one, as [dataset] world says else: real needs no account and no setting",
+    )
+
+
+def _text(module: str) -> str | None:
+    """Return the docstring of a command's module, without loading it."""
+    return ast.get_docstring(ast.parse(Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")))
+
+
+def verify() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi verify`."""
+    used = command.parser("ben-luigi verify", _text("verify"))
+    help_text = "folder of the dataset; by default the one that the pipeline makes"
+    used.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
+    for option, text in _WORDS.items():
+        used.add_argument(f"--{option.replace('_', '-')}", type=Path, metavar="FILE", help=text)
+    used.add_argument("--json", action="store_true", help="print the verdict as JSON, as docs/json.md says")
+    return used
+
+
+def plan() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi plan`; the others name a task."""
+    used = command.parser("ben-luigi plan", _text("plan"))
+    used.usage = f"{used.prog} [-h] [--json] [--world WORLD] [TASK ARGUMENTS...]"
+    add_world(used)
+    used.add_argument("--json", action="store_true", help="print the plan as JSON")
+    return used
+
+
+def status() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi status`."""
+    used = command.parser("ben-luigi status", _text("status"))
+    used.add_argument("--json", action="store_true", help="print the state as JSON")
+    add_world(used)
+    return used
+
+
+def link_patches() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi link-patches`."""
+    used = command.parser("ben-luigi link-patches", _text("link_patches"))
+    used.add_argument(
+        "list",
+        type=Path,
+        metavar="LIST",
+        help="file of patch ids, one per line, or Parquet file with a column patch_id",
+    )
+    used.add_argument("folder", type=Path, metavar="FOLDER", help="where the links go")
+    used.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="DIR",
+        help="folder with BigEarthNet-S2/; by default what ExportPatches made",
+    )
+    return used
+
+
+def hash_folder() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi hash-folder`."""
+    used = command.parser("ben-luigi hash-folder", _text("hash_folder"))
+    used.add_argument("folder", type=Path, metavar="FOLDER", help="folder of TIFFs, at any depth")
+    used.add_argument(
+        "list", type=Path, nargs="?", metavar="LIST", help="CSV file to write; by default FOLDER.csv beside it"
+    )
+    cores = max(1, int(machine.cores()))
+    used.add_argument(
+        "--processes",
+        type=command.whole(1),
+        default=cores,
+        metavar="N",
+        help="number of processes; by default one per core",
+    )
+    return used
+
+
+def compare_levels() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi compare-levels`."""
+    used = command.parser("ben-luigi compare-levels", _text("compare_levels"))
+    used.add_argument("paths", type=Path, nargs="+", metavar="FILE", help="files, or folders of files")
+    used.add_argument(
+        "--levels",
+        type=int,
+        nargs="+",
+        default=_LEVELS,
+        choices=range(1, 23),
+        metavar="LEVEL",
+        help=f"1 to 22; by default {' '.join(map(str, _LEVELS))}",
+    )
+    return used
+
+
+def compare_land_cover() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi compare-land-cover`."""
+    used = command.parser("ben-luigi compare-land-cover", _text("compare_land_cover"))
+    used.add_argument(
+        "geopackage", type=Path, nargs="?", metavar="GEOPACKAGE", help="CORINE 2018; by default [inputs] clc_gpkg"
+    )
+    used.add_argument("--tile", nargs="+", metavar="TILE", help="tile keys; by default all whose squares were fetched")
+    used.add_argument("--json", action="store_true", help="print all of it as JSON")
+    add_world(used)
+    return used
+
+
+def check_published() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi check-published`."""
+    used = command.parser("ben-luigi check-published", _text("check_published"))
+    used.add_argument(
+        "folder", type=Path, metavar="DIR", help="folder of published metadata, and of what it is made from"
+    )
+    return used
+
+
+def clear_tries() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi clear-tries`."""
+    used = command.parser("ben-luigi clear-tries", _text("clear_tries"))
+    used.add_argument("tiles", nargs="+", metavar="TILE", help="tile key, as in 33UUP_20170613")
+    return used
+
+
+def fetch_l2a() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi fetch-l2a`."""
+    used = command.parser("ben-luigi fetch-l2a", _text("fetch_l2a"))
+    used.add_argument("folder", type=Path, metavar="FOLDER", help="where to put them, each in a folder of its own")
+    used.add_argument("names", nargs="+", metavar="NAME", help="names of L2A products, S2x_MSIL2A_..._<time>.SAFE")
+    return used
+
+
+def install_sen2cor() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi install-sen2cor`."""
+    used = command.parser("ben-luigi install-sen2cor", _text("install_sen2cor"))
+    used.add_argument("folder", type=Path, metavar="FOLDER", help="where to install it; absent or empty")
+    used.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the installer, if you have it already")
+    return used
+
+
+def completion() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi completion`."""
+    used = command.parser("ben-luigi completion", _text("completion"))
+    used.add_argument("shell", choices=_SHELLS, help="the shell that is to complete")
+    return used
+
+
+_PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
+    "verify": verify,
+    "plan": plan,
+    "status": status,
+    "link_patches": link_patches,
+    "hash_folder": hash_folder,
+    "compare_levels": compare_levels,
+    "compare_land_cover": compare_land_cover,
+    "check_published": check_published,
+    "clear_tries": clear_tries,
+    "fetch_l2a": fetch_l2a,
+    "install_sen2cor": install_sen2cor,
+    "completion": completion,
+}
