@@ -1,7 +1,7 @@
 """Name what can go wrong at CDSE and other sources, so that servers on loopback can do it by script.
 
-A *fault* is a kind, a place (token, catalogue, download or node; listing or object of a bucket), and a number of times.
-Each kind is one of
+A *fault* is a kind, a place (token, catalogue, download, node or trace; listing or object of a bucket), and a number of
+times. Each kind is one of
 
     refusals    a refusal instead of the right answer, anywhere
     records     a change to the records of the catalogue
@@ -10,6 +10,7 @@ Each kind is one of
     redirects   a redirect to a place that must not get the token
     streams     the right zip, sent badly
     objects     a wrong answer for an object of a bucket
+    traces      a trace that is signed badly, or says something else than what is signed
     ranges      a wrong answer to a request that continues a partial file
     zips        another zip than the right one, sent well
 """
@@ -51,14 +52,26 @@ STREAMS = (
 RANGES = ("range ignored", "range 416", "range shifted", "range misstated", "range of another total")
 OBJECTS = ("no hash", "range of another version")
 """Faults of a bucket's objects only."""
+TRACES = (
+    "wrong signature",
+    "changed message",
+    "expired certificate",
+    "no certificate",
+    "other product signed",
+    "other event signed",
+    "other contents outside",
+    "other algorithm",
+    "unsigned",
+)
+"""Faults of traces only."""
 
 
 @dataclass(frozen=True)
 class Fault:
     """A fault of `kind` in `where`, `times` times (None: always), for one product (name or id) or for all.
 
-    `where` is token, download, node, listing, object or catalogue; within the catalogue, list means only queries for
-    many names, and deleted those for deleted products. With a `chance` below 1 it happens at random.
+    `where` is token, download, node, trace, listing, object or catalogue; within the catalogue, list means only queries
+    for many names, and deleted those for deleted products. With a `chance` below 1 it happens at random.
     """
 
     where: str
@@ -68,7 +81,7 @@ class Fault:
     chance: float = 1.0
 
     def __post_init__(self) -> None:
-        known = KINDS.union(OBJECTS)
+        known = KINDS.union(OBJECTS, TRACES)
         if self.kind not in known:
             raise ValueError(f"no such fault: {self.kind!r}; there are {sorted(known)}")
 

@@ -248,7 +248,8 @@ class _Handler(Handler):
         self._cdse.count("trace")
         fault = self._cdse.script.take(["trace"], [name])
         record = next((one for one in self._cdse.records if one["Name"] == name and one.get("Trace")), None)
-        body = traces(self._cdse.root / record["File"], name, record["Trace"]) if record else b"[]"
+        kind = fault.kind if fault else ""
+        body = traces(self._cdse.root / record["File"], name, record["Trace"], kind) if record else b"[]"
         self._reply(refusal(fault) or Refusal(200, body))
 
     def _nodes(self, key: str, member: str, lists: bool) -> None:

@@ -108,7 +108,7 @@ class Fetching:
             repairs,
             parallel=max(1, int(config.sources().parallel) // config.downloads_at_once()),
             rate_bytes_s=_rate_bytes_s(),
-            traced=lambda: traced.hashes,
+            traced=lambda: traced,
             progress=progress.at,
         )
         try:

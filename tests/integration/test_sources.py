@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ben_luigi.domain.errors import CdseError
-from ben_luigi.sample.cdse_faults import Fault
+from ben_luigi.domain.sources.proof import summary
+from ben_luigi.sample.cdse_faults import TRACES, Fault
 from tests.integration.source_world import IMAGES, NAME, WEATHER, found_in, sources
 
 BAND = f"{IMAGES}_B02.jp2"
@@ -52,19 +53,55 @@ def test_a_trace_proves_what_the_manifest_does_not_list(tmp_path: Path) -> None:
         assert set(report.unproven) == {"manifest.safe", WEATHER}
         world.cdse.records[0]["Trace"] = "COPY"
         trace = world.trace()
-        assert trace.note.startswith("COPY of 2023-05-02") and "signature was not checked" in trace.note
-        report = world.fetch(tmp_path / "with", ["mirror"], traced=lambda: trace.hashes)
+        assert trace.note.startswith("COPY of 2023-05-02") and "valid at that time" in trace.note
+        assert "not established: who its issuer is" in trace.note and "CN=trace.sample.invalid" in trace.note
+        report = world.fetch(tmp_path / "with", ["mirror"], traced=lambda: trace)
         assert report.unproven == []
-        assert {one.path for one in report.files if one.proof == "trace"} == {"manifest.safe", WEATHER}
+        assert {one.path for one in report.files if one.proof == "signed trace"} == {"manifest.safe", WEATHER}
 
 
 def test_a_weather_that_contradicts_the_trace_is_had_elsewhere(tmp_path: Path) -> None:
     with sources(tmp_path / "world", mirror=[Fault("object", "flipped bit", None, "AUX_ECMWFT")]) as world:
         world.cdse.records[0]["Trace"] = "CREATE"
         trace = world.trace()
-        report = world.fetch(tmp_path, ["mirror", "google"], traced=lambda: trace.hashes)
+        report = world.fetch(tmp_path, ["mirror", "google"], traced=lambda: trace)
         assert {one.path: one.source for one in report.files if one.source == "google"} == {WEATHER: "google"}
         assert found_in(tmp_path)[WEATHER] == world.members[WEATHER]
+
+
+def test_a_trace_of_an_expired_certificate_has_a_rung_of_its_own(tmp_path: Path) -> None:
+    with sources(tmp_path / "world", cdse=[Fault("trace", "expired certificate")]) as world:
+        world.cdse.records[0]["Trace"] = "CREATE"
+        trace = world.trace()
+        assert "not valid (2020-01-01 to 2021-01-01) at that time" in trace.note
+        report = world.fetch(tmp_path, ["mirror"], traced=lambda: trace)
+        assert summary(one.proof for one in report.files)["trace signed by an expired certificate"] == 2
+
+
+NO_PROOF = {
+    "wrong signature": "its signature does not fit its message and certificate",
+    "changed message": "its signature does not fit its message and certificate",
+    "no certificate": "its certificate cannot be read",
+    "other product signed": "its signed message is about S2B_MSIL1C",
+    "other event signed": "its signed message says DELETE",
+    "other algorithm": "it is signed by ECDSA-SHA256, not by RSA-SHA256",
+    "unsigned": "it is not signed",
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TRACES if kind != "expired certificate"])
+def test_only_what_is_rightly_signed_counts_as_proof(kind: str, tmp_path: Path) -> None:
+    """What a trace says beside its signed message proves nothing, and takes nothing away."""
+    with sources(tmp_path / "world", cdse=[Fault("trace", kind)]) as world:
+        world.cdse.records[0]["Trace"] = "CREATE"
+        trace = world.trace()
+        report = world.fetch(tmp_path, ["mirror"], traced=lambda: trace)
+        assert found_in(tmp_path) == dict(world.members)
+    if kind == "other contents outside":
+        assert report.unproven == [] and trace.rung == "signed trace"
+        return
+    assert trace.hashes == {} and f"it counts as no proof: {NO_PROOF[kind]}" in trace.note
+    assert set(report.unproven) == {"manifest.safe", WEATHER}
 
 
 @pytest.mark.parametrize("kind", ["500", "html", "json", "404"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from graphlib import CycleError
 from pathlib import Path
 
@@ -32,6 +33,23 @@ def test_domain_and_sample_know_nothing_of_luigi_the_database_or_the_configurati
 @pytest.mark.parametrize("path", _files("state"), ids=lambda path: path.name)
 def test_state_knows_nothing_of_stages(path: Path) -> None:
     assert not any(name.startswith(("ben_luigi.stages", "ben_luigi.sample")) for name in architecture.imports(path))
+
+
+def _at_import(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports that run when a module is loaded: not those in functions, nor those for type checkers."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        is_for_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        if not isinstance(child, ast.FunctionDef) and not is_for_types:
+            yield from _at_import(child)
+
+
+def test_cryptography_is_imported_only_where_it_is_used() -> None:
+    """It takes a tenth of a second, which every task would wait for."""
+    for path in PACKAGE.rglob("*.py"):
+        loaded = [ast.unparse(one) for one in _at_import(ast.parse(path.read_text(encoding="utf-8")))]
+        assert not [line for line in loaded if "cryptography" in line], path
 
 
 def test_only_the_program_imports_commands() -> None:

@@ -26,6 +26,7 @@ from ben_luigi.domain.sources import needs
 from ben_luigi.domain.sources.journal import Brought, Journal
 from ben_luigi.domain.sources.proof import UNPROVEN, Expected
 from ben_luigi.domain.sources.source import Listing, NotThere, Source, SourceFile, is_path
+from ben_luigi.domain.sources.trace import Trace
 from ben_luigi.domain.sources.transfer import Damaged, DamagedThere, Throttle, Transfer
 
 _log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class ProductFetch:
     """Fetch `product` to the folder `target`, in which its `.SAFE` folder is then the only entry.
 
     `sources` are asked in their order whether they have the product, `repairs` only for files that those do not have.
-    `traced` returns BLAKE3 by path, as far as there is a trace. `progress` is called with the bytes received and
+    `traced` returns the product's trace, as far as there is one. `progress` is called with the bytes received and
     expected; `parallel` files are fetched at once.
     """
 
@@ -84,14 +85,14 @@ class ProductFetch:
     parallel: int = 4
     rate_bytes_s: float | None = None
     keep_free_bytes: int = 2**30
-    traced: Callable[[], Mapping[str, str]] = dict
+    traced: Callable[[], Trace] = Trace
     progress: Callable[[int, int | None], None] = lambda done_bytes, total_bytes: None
     _listings: dict[str, Listing | None] = field(default_factory=dict, init=False)
     _down: dict[str, str] = field(default_factory=dict, init=False)
     _troubles: list[str] = field(default_factory=list, init=False)
     _strikes: Counter[str] = field(default_factory=Counter, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
-    _trace: Mapping[str, str] | None = field(default=None, init=False)
+    _trace: Trace | None = field(default=None, init=False)
 
     def run(self) -> FetchReport:
         """Fetch what is missing. Raise Nowhere, Incomplete, or another CdseError."""
@@ -338,11 +339,11 @@ class ProductFetch:
         if is_down:
             self._set_down(source, error)
 
-    def _traced(self, path: str) -> tuple[str, str] | None:
+    def _traced(self, path: str) -> tuple[str, str, str] | None:
         with self._lock:
             if self._trace is None:
                 self._trace = self.traced()
-        return ("blake3", self._trace[path]) if path in self._trace else None
+        return self._trace.expected(path)
 
     def _check_room(self) -> None:
         there = sum(path.stat().st_size for path in self._work.rglob("*") if path.is_file())

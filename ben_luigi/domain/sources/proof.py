@@ -1,9 +1,11 @@
 """Prove that a file of a product is the one that ESA made, by a ladder of rungs with names.
 
-    manifest      its checksum in the product's own `manifest.safe`
-    trace         its BLAKE3 in CDSE's trace of the product
-    object store  the hash that the bucket states: the transfer was correct
-    unproven      nothing to compare it with
+    manifest             its checksum in the product's own `manifest.safe`
+    signed trace         its BLAKE3 in CDSE's trace of the product, whose signature fits its certificate
+    trace signed by an   the same, by a certificate that was not valid at the time that the trace states
+    expired certificate
+    object store         the hash that the bucket states: the transfer was correct
+    unproven             nothing to compare it with
 
 The manifest decides: a file that contradicts it is damaged, whatever an object store states.
 """
@@ -16,7 +18,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-MANIFEST, TRACE, OBJECT_STORE, UNPROVEN = "manifest", "trace", "object store", "unproven"
+MANIFEST, OBJECT_STORE, UNPROVEN = "manifest", "object store", "unproven"
+SIGNED_TRACE, EXPIRED_TRACE = "signed trace", "trace signed by an expired certificate"
+RUNGS = (MANIFEST, SIGNED_TRACE, EXPIRED_TRACE, OBJECT_STORE, UNPROVEN)
 _CASTAGNOLI = 0x82F63B78  # the polynomial of CRC-32C, reflected (RFC 3720, appendix B.4)
 
 
@@ -74,18 +78,18 @@ def new_hash(algorithm: str) -> Any:
 class Expected:
     """What is known about a file's content: its hash by the manifest, by the trace and by the object store.
 
-    Each is a pair of algorithm and hexadecimal value, or None.
+    Each is a pair of algorithm and hexadecimal value, or None; that by the trace begins with the name of its rung.
     """
 
     manifest: tuple[str, str] | None = None
-    trace: tuple[str, str] | None = None
+    trace: tuple[str, str, str] | None = None
     stated: Mapping[str, str] | None = None
 
     @property
     def rungs(self) -> list[tuple[str, str, str]]:
         """Return what to compare, the highest rung first: its name, algorithm and value."""
         found = [(MANIFEST, *self.manifest)] if self.manifest else []
-        found += [(TRACE, *self.trace)] if self.trace else []
+        found += [self.trace] if self.trace else []
         stated = self.stated or {}
         # CRC-32C counts only where there is no MD5, since it protects against accidents only, and is slower here.
         algorithm = "md5" if "md5" in stated else "crc32c" if "crc32c" in stated and not found else ""
@@ -143,4 +147,4 @@ class Result:
 def summary(rungs: Iterable[str]) -> dict[str, int]:
     """Return how many files each rung has proven, the highest first."""
     listed = list(rungs)
-    return {rung: count for rung in (MANIFEST, TRACE, OBJECT_STORE, UNPROVEN) if (count := listed.count(rung))}
+    return {rung: count for rung in dict.fromkeys((*RUNGS, *listed)) if (count := listed.count(rung))}
