@@ -123,6 +123,7 @@ def _names_nothing_real() -> bool:
     named += [sources().google_url, sources().mirrors]
     named += [
         land_cover().service_url,
+        land_cover().service_key,
         service.catalogue_url,
         service.trace_url,
         service.token_url,
@@ -150,7 +151,19 @@ def land_cover_from_service() -> bool:
     choice = str(land_cover().source)
     if choice != "auto":
         return choice == "service"
-    return given_input("clc_gpkg") is None and not is_sample()
+    return given_input("clc_gpkg") is None and not land_cover().service_key and not is_sample()
+
+
+def land_cover_key() -> Path | None:
+    """Return the file of the service key by which CORINE's GeoPackage is fetched; None if it is not fetched so."""
+    if is_sample() or land_cover_from_service() or given_input("clc_gpkg") or not land_cover().service_key:
+        return None
+    return Path(str(land_cover().service_key)).absolute()
+
+
+def land_cover_api_url() -> str:
+    """Return the interface that takes the service key."""
+    return str(land_cover().api_url).rstrip("/") or "https://land.copernicus.eu/api"
 
 
 def land_cover_url() -> str:

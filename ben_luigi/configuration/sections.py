@@ -108,8 +108,12 @@ class land_cover(_Section):  # noqa: N801
 
     source: str = Choice(
         choices=("auto", "geopackage", "service"),
-        description="auto: [inputs] clc_gpkg if it is given, else the EEA's open service, square by square",
+        description="auto: the GeoPackage if [inputs] clc_gpkg or service_key is given, else the EEA's open service",
     )
+    service_key: str = PathName(
+        description="service key of land.copernicus.eu, JSON of mode 0600, with which the GeoPackage is fetched"
+    )
+    api_url: str = WebAddress(description="interface that takes the service key; by default that of land.copernicus.eu")
     service_url: str = WebAddress(description="layer of an ArcGIS map server with CORINE, .../MapServer/0")
 
 

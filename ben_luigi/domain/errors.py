@@ -4,7 +4,7 @@
     ├── BadName          a name that does not follow its naming rule
     ├── BadArgument      an argument of a task that is not valid
     ├── BadInput         an input file that is missing, malformed or not the pinned one
-    │   └── BadOption    an option that asks for something that does not exist
+    │   └── BadOption    an option that names what does not exist, or is not of its kind
     ├── BadProduct       an L1C or L2A product that is damaged or contradicts its name
     ├── BadAlignment     patches and v1 patches that do not pair off
     ├── BadTable         rows that are missing, duplicate or lost in a join
@@ -62,7 +62,7 @@ class BadInput(PipelineError):
 
 
 class BadOption(BadInput):
-    """An option of the configuration asks for something that does not exist; it fails until a person changes it."""
+    """An option of the configuration names what does not exist, or is not of its kind: a person has to change it."""
 
 
 class BadProduct(PipelineError):

@@ -52,6 +52,11 @@ def check(*paths: Path, owners: frozenset[int] | None = None) -> None:
             raise _untrusted(path, f"mode {stat.S_IMODE(found.st_mode):o}")
 
 
+def is_open_to_others(path: Path) -> bool:
+    """Return whether anybody but the owner of a file may do anything with it. Raise OSError if it is not there."""
+    return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+
+
 def _untrusted(path: Path, found: str) -> PipelineError:
     return PipelineError(
         path,

@@ -31,6 +31,13 @@ class FileServer(LoopbackServer):
         """The URL of one file."""
         return self.base_url + path
 
+    def usual_fault(self, kind: str) -> Answer | None:
+        """The answer that a kind of fault stands for, whatever is asked; None for others."""
+        if kind == "429 busy":
+            headers = (("Retry-After", "0"), ("X-RateLimit-Limit", "60"), ("X-RateLimit-Reset", "1"))
+            return Answer(429, b'{"message": "60 per 1 minute", "status": 429}', headers=headers)
+        return COMMON.get(kind)
+
     def answer(self, request: Request) -> Answer:
         """Answer with the file, or what the script says."""
         wanted = _RANGE.fullmatch(request.headers.get("Range", ""))
@@ -40,11 +47,8 @@ class FileServer(LoopbackServer):
         self.asked_from.append(start)
         kind = self.faults.take(where)
         content = self.files.get(request.path)
-        if kind in COMMON:
-            return COMMON[kind]
-        if kind == "429 busy":
-            headers = (("Retry-After", "0"), ("X-RateLimit-Limit", "60"), ("X-RateLimit-Reset", "1"))
-            return Answer(429, b'{"message": "60 per 1 minute", "status": 429}', headers=headers)
+        if usual := self.usual_fault(kind):
+            return usual
         if content is None:
             return COMMON["404"]
         return _sent(content, start if kind != "range ignored" else 0, kind)

@@ -33,12 +33,13 @@ class Fault:
 
 @dataclass(frozen=True)
 class Request:
-    """A request: method, path, what its query and its form ask for, headers."""
+    """A request: method, path, what its query and its form ask for, headers, body."""
 
     method: str
     path: str
     asked: dict[str, str]
     headers: dict[str, str]
+    body: str = ""
 
 
 class Faults:
@@ -148,7 +149,7 @@ class _Handler(Handler):
     def _answer(self, form: str) -> None:
         parts = urlsplit(self.path)
         asked = dict(parse_qsl(parts.query)) | dict(parse_qsl(form))
-        answer = self.server.owner.answer(Request(self.command, parts.path, asked, dict(self.headers)))
+        answer = self.server.owner.answer(Request(self.command, parts.path, asked, dict(self.headers), form))
         self.send_response(answer.status)
         length = len(answer.body) if answer.stated_bytes is None else answer.stated_bytes
         for name, value in (("Content-Type", answer.content_type), ("Content-Length", str(length)), *answer.headers):

@@ -27,6 +27,7 @@ from ben_luigi.domain.tiles import clc
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
 from ben_luigi.sample.world import make_world
+from ben_luigi.stages.land_key import fetch_by_key, is_fetched_by_key
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.task import Digests, PipelineTask
 from ben_luigi.state import contents
@@ -125,8 +126,9 @@ class FetchInput(PipelineTask):
 
     def make(self) -> None:
         """Fetch what is missing."""
+        fetch = fetch_by_key if is_fetched_by_key(self.option) else _fetch
         for file in self._pinned():
-            _fetch(file, self.output()[file.file].file.parent, Progress(self, f"fetching {file.file}", "B").at)
+            fetch(file, self.output()[file.file].file.parent, Progress(self, f"fetching {file.file}", "B").at)
 
     def _pinned(self) -> tuple[inputs.PinnedFile, ...]:
         table = inputs.read_pinned(PINNED)
@@ -351,7 +353,8 @@ def input_source(option: str) -> luigi.Task:
     if config.is_sample():
         return MakeSampleWorld()
     pinned = inputs.read_pinned(PINNED).get(option)
-    return GivenInput(option=option) if not pinned or pinned[0].by_hand else FetchInput(option=option)
+    by_hand = not pinned or (pinned[0].by_hand and not is_fetched_by_key(option))
+    return GivenInput(option=option) if by_hand else FetchInput(option=option)
 
 
 def input_task(option: str) -> HashInput:

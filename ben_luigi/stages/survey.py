@@ -38,6 +38,7 @@ from ben_luigi.stages.converter import InstallSen2Cor, is_installed_by_us, is_li
 from ben_luigi.stages.download import HashL1C, l1c_task
 from ben_luigi.stages.finalize import ARCHIVING, FinalizeDataset, VerifyDataset, dataset_tasks
 from ben_luigi.stages.land_cover import FetchLandCover, from_service
+from ben_luigi.stages.land_key import is_fetched_by_key, require_key
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import listed_grids
 from ben_luigi.stages.prerequisites import (
@@ -240,7 +241,7 @@ def _fetched(task: luigi.Task) -> tuple[str, int]:
     return "installer of Sen2Cor", INSTALLER_BYTES
 
 
-_LARGE = {"s1_dir": "Sentinel-1"}
+_LARGE = {"s1_dir": "Sentinel-1", "clc_gpkg": "GeoPackage of CORINE"}
 
 
 def retention() -> Retention:
@@ -267,6 +268,11 @@ def missing(planned: Work, options: Collection[str] | None = None) -> list[Pipel
 
 def _missing_inputs(options: Sequence[str]) -> Iterator[PipelineError]:
     for option in dict.fromkeys(options):
+        if is_fetched_by_key(option) and not input_source(option).complete():
+            try:
+                require_key()
+            except PipelineError as error:
+                yield error
         if isinstance(input_source(option), GivenInput):
             try:
                 require_given(option)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import getpass
 import netrc
 import os
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ben_luigi.domain import private
 from ben_luigi.domain.cdse.errors import CredentialsError
 
 _TERMINAL = Path("/dev/tty")
@@ -51,7 +51,7 @@ def given_credentials(environment: Mapping[str, str], file: Path, host: str) -> 
 
 
 def _from_file(file: Path, host: str) -> Credentials | None:
-    if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if private.is_open_to_others(file):
         raise CredentialsError(
             str(file),
             expected="a file that only its owner can read",

@@ -49,11 +49,8 @@ def fetch(pinned: PinnedFile, folder: Path, progress: OnBytes = ignore_bytes, pa
     does not have the file, or another one. Raises BadInput, which names them all.
     """
     path = folder / pinned.file
-    if path.exists():
-        expected, found = pinned.matches(path)
-        if found == expected:
-            return path
-        _log.warning("%s; expected: hash %s; found: %s; it is fetched again", path, expected, found)
+    if is_there(pinned, path):
+        return path
     folder.mkdir(parents=True, exist_ok=True)
     failures: list[CdseError] = []
     for address in pinned.addresses:
@@ -67,6 +64,16 @@ def fetch(pinned: PinnedFile, folder: Path, progress: OnBytes = ignore_bytes, pa
             if len(failures) < len(pinned.addresses):
                 _log.warning("%s; another address is asked", error)
     raise _failed(pinned, failures)
+
+
+def is_there(pinned: PinnedFile, path: Path) -> bool:
+    """Whether a pinned file is at `path`, intact; a warning says if it has been damaged since."""
+    if not path.exists():
+        return False
+    expected, found = pinned.matches(path)
+    if found != expected:
+        _log.warning("%s; expected: hash %s; found: %s; it is fetched again", path, expected, found)
+    return found == expected
 
 
 def _failed(pinned: PinnedFile, failures: list[CdseError]) -> BadInput:
@@ -91,11 +98,11 @@ def _fetch_from(
     name = Path(urlsplit(address).path).name
     partial = path.with_name(f".partial-{name}")
     with partial_file.opened(partial) as file:
-        in_parts = _receive_all(session, address, file, progress, patience)
+        in_parts = receive_all(session, address, file, progress, patience)
         expected, found = pinned.matches(partial)
         if found != expected and in_parts:  # the parts are not of one file
             file.truncate(0)
-            _receive_all(session, address, file, progress, patience)
+            receive_all(session, address, file, progress, patience)
             expected, found = pinned.matches(partial)
         if found != expected:
             aside = path.with_name(path.name + ".bad")
@@ -121,7 +128,7 @@ def _put_in_place(partial: Path, path: Path) -> None:
     partial.unlink()
 
 
-def _receive_all(
+def receive_all(
     session: requests.Session, address: str, file: IO[bytes], progress: OnBytes, patience: Patience
 ) -> bool:
     """Receive until all has come; gives whether it came in parts. The tries are renewed while much comes."""
