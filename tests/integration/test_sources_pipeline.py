@@ -73,6 +73,23 @@ def test_a_band_that_is_bad_in_the_bucket_is_repaired_from_cdse(world: World, tm
     assert report["sources"] == {"google": len(report["files"]) - 1, "cdse": 1}
 
 
+def test_what_a_trace_proves_is_told_by_the_name_of_its_rung(world: World, tmp_path: Path) -> None:
+    """A trace whose signature is wrong proves nothing, which the report says."""
+    record = {**catalogue_of(world)[FIRST], "Trace": "COPY"}
+    objects = objects_of([world.folder / record["File"]])
+    told = {}
+    for kind, faults in {"signed": [], "badly": [Fault("trace", "wrong signature", None)]}.items():
+        with BucketServer(objects) as bucket, CdseServer([record], world.folder, faults) as cdse:
+            config = configured(tmp_path / kind, world, bucket.url, [FIRST], trace_url=cdse.trace_url)
+            run = pipeline(tmp_path / kind, "DownloadL1C", "--tile", FIRST, config=config)
+            assert run.code == 0, run.said
+        told[kind] = report_of(run.data, FIRST)
+    assert told["signed"]["proven_by"]["signed trace"] >= 1 and "object store" not in told["signed"]["proven_by"]
+    assert told["signed"]["trace"].startswith("COPY of 2023-05-02T10:00:00.000000Z; signed by the key of CN=")
+    assert "it counts as no proof: its signature does not fit" in told["badly"]["trace"]
+    assert "signed trace" not in told["badly"]["proven_by"] and told["badly"]["proven_by"]["object store"] >= 1
+
+
 def test_what_no_source_has_is_said_of_each(world: World, tmp_path: Path) -> None:
     with BucketServer({}) as bucket:
         config = configured(tmp_path, world, bucket.url, [FIRST])
