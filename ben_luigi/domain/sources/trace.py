@@ -2,8 +2,9 @@
 
 The interface is documented, and needs no login. Products of 2017 may have a trace of a copy only, or none. A trace is
 signed: only what its signed message says counts, and only if the signature fits the certificate that comes with it.
-Neither a chain of certificates nor a trust anchor is published, and the time of a trace is not in its message: a note
-says so with each trace.
+No chain of certificates to a trust anchor comes with a trace, and its time is not in its message: a note says so with
+each trace. Traces of 2024 are known whose certificate, of a public authority, had expired a month before: they have a
+rung of their own.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ _ALGORITHM = "RSA-SHA256"
 _HASH = re.compile(r"[0-9a-f]{64}")
 _MOST_NAME = 120
 _NOT_ESTABLISHED = (
-    "not established: who its issuer is, since no trust anchor is known, and the time, which is not signed"
+    "not established: who its issuer is, since no chain to a trust anchor comes with it, "
+    "and the time, which is not signed"
 )
 
 
