@@ -15,8 +15,8 @@ from ben_luigi.domain import files
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.download import Download
-from ben_luigi.domain.cdse.errors import BLAMELESS, CredentialsError, PermanentError, TransientError
-from ben_luigi.domain.errors import CdseError, NoRoomError
+from ben_luigi.domain.cdse.errors import BLAMELESS, CredentialsError
+from ben_luigi.domain.errors import NoRoomError, PermanentError, SourceError, TransientError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
 from ben_luigi.domain.sources import proof, trace
@@ -47,19 +47,19 @@ class Fetching:
     def run(self, order: Order) -> Report:
         """Return the report on the product, from the first source that has it.
 
-        Raise CdseError with the answer of each.
+        Raise SourceError with the answer of each.
         """
         before, after = self._by_files(order.before, order), self._by_files(order.after, order)
         ways = [*before, *([self._by_zip] if order.cdse else []), *after]
         if self.zipped.exists() and self._by_zip in ways:  # it is complete, but its record is lost
             ways = [self._by_zip, *(way for way in ways if way != self._by_zip)]
-        failed: list[CdseError] = []
+        failed: list[SourceError] = []
         for way in ways:
             try:
                 return way()
             except NoRoomError:
                 raise
-            except CdseError as error:
+            except SourceError as error:
                 _log.log(logging.WARNING if len(ways) > 1 else logging.DEBUG, "tile %s: %s", self._tile, error)
                 failed.append(error)
         if len(failed) == 1:
@@ -74,7 +74,7 @@ class Fetching:
     def _folder(self) -> Path:
         return self.zipped.with_suffix("")
 
-    def _failed(self, errors: Sequence[CdseError]) -> CdseError:
+    def _failed(self, errors: Sequence[SourceError]) -> SourceError:
         """Return the error with the problem of every way; it is worth another attempt if one of them is."""
         passing = next((error for error in errors if isinstance(error, TransientError)), None)
         kind = TransientError if passing or not errors else PermanentError
@@ -114,7 +114,7 @@ class Fetching:
         try:
             report = fetch.run()
             note_down(fetch.down)
-        except CdseError as error:
+        except SourceError as error:
             note_down(fetch.down)
             if not isinstance(error, (*BLAMELESS, Nowhere)):
                 budget.note_failure(self._tile, str(error))
@@ -131,7 +131,7 @@ class Fetching:
         try:
             with client() as session:
                 return trace.fetch(replace(session, patience=PATIENCE), url, self.product)
-        except CdseError as error:
+        except SourceError as error:
             _log.warning("tile %s: the trace of its product is not available: %s", self._tile, error)
             return trace.Trace(note=f"not available: {error.found}")
 
@@ -170,7 +170,7 @@ class Fetching:
                 files.remove(partial)
 
     def _at_cdse(self) -> CatalogueProduct:
-        """Return the product as the catalogue has it, from the answers for all or asked now. Raise CdseError."""
+        """Return the product as the catalogue has it, from the answers for all or asked now. Raise SourceError."""
         found = resolutions().get(self._tile) if AskCatalogue().output()["products"].file.exists() else None
         if found is None or found.name != self.product:
             with client() as session:

@@ -311,12 +311,7 @@ def _checksums(folder: Path, bands: Mapping[str, Path]) -> dict[str, manifest.Ch
     path = folder / manifest.NAME
     if given.kind(path) == given.NOTHING:
         return {}
-    try:
-        stated = manifest.checksums(given.read_bytes(path, manifest.MOST_BYTES))
-    except (OSError, ValueError) as error:
-        remedy = f"{_ANEW}; without a {manifest.NAME} bands are taken as they are"
-        expected = "a manifest in XML with a checksum per file"
-        raise BadProduct(path, expected=expected, found=str(error), remedy=remedy) from error
+    stated = manifest.read_file(path, BadProduct, f"{_ANEW}; without a {manifest.NAME} bands are taken as they are")
     found = {band: stated.get(file.relative_to(folder).as_posix()) for band, file in bands.items()}
     return {band: checksum for band, checksum in found.items() if checksum}
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ben_luigi.domain import files, given
-from ben_luigi.domain.cdse.errors import CredentialsError, PermanentError, TransientError
+from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.cdse.http import again, log_failure
-from ben_luigi.domain.errors import CdseError, NoRoomError, some
+from ben_luigi.domain.errors import NoRoomError, PermanentError, SourceError, TransientError, some
 from ben_luigi.domain.files import text_hash
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import manifest
@@ -94,7 +94,7 @@ class ProductFetch:
     _trace: Mapping[str, str] | None = field(default=None, init=False)
 
     def run(self) -> FetchReport:
-        """Fetch what is missing. Raise Nowhere, Incomplete, or another CdseError."""
+        """Fetch what is missing. Raise Nowhere, Incomplete, or another SourceError."""
         primary = self._primary()
         is_again = self.target.is_dir() and not self._work.exists()
         if is_again:  # its record is lost: files in it may have been damaged since
@@ -156,12 +156,12 @@ class ProductFetch:
         if source.name not in self._listings:
             try:
                 self._listings[source.name] = source.listing(self.product)
-            except CdseError as error:
+            except SourceError as error:
                 self._listings[source.name] = None
                 self._set_down(source, error)
         return self._listings[source.name]
 
-    def _set_down(self, source: Source, error: CdseError) -> None:
+    def _set_down(self, source: Source, error: SourceError) -> None:
         """Do not ask a source any more for this product."""
         with self._lock:
             if source.name not in self._down:
@@ -174,7 +174,7 @@ class ProductFetch:
             self._done_bytes += number
             self.progress(self._done_bytes, self._total_bytes or None)
 
-    def _manifests(self) -> Iterator[Mapping[str, manifest.Checksum | None]]:
+    def _manifests(self) -> Iterator[manifest.Listed]:
         """Yield each valid manifest of the sources, a file that has already arrived first."""
         path, seen = self._files / manifest.NAME, set[bytes]()
         if self._journal.get(manifest.NAME):
@@ -186,7 +186,7 @@ class ProductFetch:
             expected = Expected(trace=self._traced(manifest.NAME))
             try:
                 brought = self._from(source, manifest.NAME, expected, lambda: self._listed_in(path, source.name))  # noqa: B023
-            except CdseError as error:
+            except SourceError as error:
                 self._note(source, manifest.NAME, error)
                 continue
             if (content := given.read_bytes(path, manifest.MOST_BYTES)) in seen:
@@ -196,15 +196,11 @@ class ProductFetch:
             self._journal.add(brought)
             yield self._listed_in(path, source.name)
 
-    def _listed_in(self, path: Path, source: str) -> dict[str, manifest.Checksum | None]:
+    def _listed_in(self, path: Path, source: str) -> manifest.Listed:
         """Return the files that a manifest lists. Raise Damaged if it is not that of a complete product."""
-        try:
-            listed = manifest.checksums(given.read_bytes(path, manifest.MOST_BYTES))
-            outside = [path[:200] for path in listed if not is_path(path)]
-            problem = some(outside, 3) or some(needs.lacking(self.product, listed), 3)
-        except ValueError as error:
-            listed, problem = {}, str(error)[:200]
-        if problem:
+        listed = manifest.read_file(path, Damaged)
+        outside = [path[:200] for path in listed if not is_path(path)]
+        if problem := some(outside, 3) or some(needs.lacking(self.product, listed), 3):
             expected = "the manifest of a product with all bands"
             raise Damaged(f"{manifest.NAME} from {source}", expected=expected, found=problem)
         return listed
@@ -212,7 +208,7 @@ class ProductFetch:
     def _without_manifest(self) -> Incomplete:
         return self._incomplete({manifest.NAME: some(self._troubles)})
 
-    def _complete(self, primary: Source, checksums: Mapping[str, manifest.Checksum | None]) -> FetchReport:
+    def _complete(self, primary: Source, checksums: manifest.Listed) -> FetchReport:
         """Fetch everything that a manifest lists, and rename the product into place.
 
         Raise Incomplete naming missing files.
@@ -232,9 +228,7 @@ class ProductFetch:
             primary, {**dict.fromkeys(listing.guessed), **checksums}, {*needed, *optional} - {*lacking}
         )
 
-    def _wanted(
-        self, listing: Listing, checksums: Mapping[str, manifest.Checksum | None]
-    ) -> tuple[list[str], list[str]]:
+    def _wanted(self, listing: Listing, checksums: manifest.Listed) -> tuple[list[str], list[str]]:
         """Return the files that a product needs, and unneeded ones that its source has; the largest first."""
 
         def by_length(paths: set[str]) -> list[str]:
@@ -247,10 +241,10 @@ class ProductFetch:
         return by_length(needed), by_length(optional)
 
     def _bring_all(
-        self, paths: Sequence[str], checksums: Mapping[str, manifest.Checksum | None], optional: set[str]
-    ) -> dict[str, CdseError]:
+        self, paths: Sequence[str], checksums: manifest.Listed, optional: set[str]
+    ) -> dict[str, SourceError]:
         """Fetch files in parallel; return the errors of those that failed: NotThere if no source has the file."""
-        lacking: dict[str, CdseError] = {}
+        lacking: dict[str, SourceError] = {}
 
         def one(path: str) -> None:
             try:
@@ -276,7 +270,7 @@ class ProductFetch:
             self._received(known.length_bytes)
             return
         expected, said = Expected(checksum, self._traced(path)), list[str]()
-        kind: type[CdseError] = NotThere
+        kind: type[SourceError] = NotThere
         for source in self.sources if is_optional else self._all:
             if source in self.sources and self._listing(source) is None and source.name not in self._down:
                 said.append(f"{source.name}: does not have the product")
@@ -289,7 +283,7 @@ class ProductFetch:
                 brought = self._from(source, path, expected)
             except NoRoomError:
                 raise
-            except CdseError as error:
+            except SourceError as error:
                 said.append(f"{source.name}: {error.found}")
                 self._note(source, path, error, quietly=is_optional)
                 if isinstance(error, DamagedThere):
@@ -326,7 +320,7 @@ class ProductFetch:
             raise NotThere(path, expected="the file", found="it is not there")
         return source.file(self.product, path)
 
-    def _note(self, source: Source, path: str, error: CdseError, *, quietly: bool = False) -> None:
+    def _note(self, source: Source, path: str, error: SourceError, *, quietly: bool = False) -> None:
         """Note what is wrong at a source; one that fails for file after file is not asked any more."""
         if isinstance(error, NotThere) and quietly:
             return
@@ -359,9 +353,7 @@ class ProductFetch:
             remedy=f"run again later, add a source to [sources] order, or give the product in {self._option}",
         )
 
-    def _publish(
-        self, primary: Source, checksums: Mapping[str, manifest.Checksum | None], wanted: set[str]
-    ) -> FetchReport:
+    def _publish(self, primary: Source, checksums: manifest.Listed, wanted: set[str]) -> FetchReport:
         """Rename the folder into place, after removing files that do not belong to it."""
         for path in [path for path in self._files.rglob("*") if path.is_file()]:
             if path.relative_to(self._files).as_posix() not in {*wanted, manifest.NAME}:

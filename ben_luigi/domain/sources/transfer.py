@@ -19,7 +19,7 @@ import requests
 
 from ben_luigi.domain import files
 from ben_luigi.domain.cdse import partial_file
-from ben_luigi.domain.cdse.errors import PermanentError, TransientError
+from ben_luigi.domain.errors import PermanentError, TransientError
 from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES
 from ben_luigi.domain.sources.journal import Brought
 from ben_luigi.domain.sources.proof import UNPROVEN, Check, Expected, Result
@@ -82,7 +82,7 @@ class Transfer:
                     response.raw.shutdown()
 
     def once(self, source: Source, file: SourceFile, expected: Expected) -> Brought:
-        """Fetch a file, or continue its partial file. Raise CdseError or Stopped."""
+        """Fetch a file, or continue its partial file. Raise SourceError or Stopped."""
         if self._stop.is_set():
             raise Stopped
         if not is_path(file.path):
