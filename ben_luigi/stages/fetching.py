@@ -16,13 +16,15 @@ from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.download import Download
 from ben_luigi.domain.cdse.errors import BLAMELESS, CredentialsError
+from ben_luigi.domain.cdse.http import Client
 from ben_luigi.domain.errors import NoRoomError, PermanentError, SourceError, TransientError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
 from ben_luigi.domain.sources import proof, trace
 from ben_luigi.domain.sources.availability import PATIENCE
 from ben_luigi.domain.sources.cdse_nodes import CdseNodes
-from ben_luigi.domain.sources.fetch import FetchReport, Nowhere, ProductFetch
+from ben_luigi.domain.sources.fetch import ProductFetch
+from ben_luigi.domain.sources.outcome import FetchReport, Nowhere
 from ben_luigi.domain.sources.source import Source
 from ben_luigi.stages.prerequisites import optional_path
 from ben_luigi.stages.progress import Progress
@@ -66,6 +68,15 @@ class Fetching:
             raise failed[0]
         raise self._failed(failed)
 
+    def repair(self, damaged: Path, order: Order) -> Report:
+        """Put the product together from what is intact of the user's, and from the sources of the order.
+
+        Raise Nowhere or Contradicted if none of them has what is lacking, or another SourceError.
+        """
+        with client() as session:
+            sources = [*order.before, *self._nodes(session, order), *order.after]
+            return self._fetched(sources, damaged=damaged)
+
     @property
     def _tile(self) -> str:
         return self.product.tile_key
@@ -90,15 +101,20 @@ class Fetching:
 
         def way() -> Report:
             with client() as session:
-                repairs: list[Source] = []
-                if order.cdse and has_account():
-                    repairs.append(CdseNodes(session, lambda _: self._at_cdse().id, lambda: tokens(session)))
                 others = [one for one in (*order.before, *order.after) if one not in sources]
-                return self._fetched(sources, [*others, *repairs])
+                return self._fetched(sources, [*others, *self._nodes(session, order)])
 
         return [way] if sources else []
 
-    def _fetched(self, sources: Sequence[Source], repairs: Sequence[Source]) -> Report:
+    def _nodes(self, session: Client, order: Order) -> list[Source]:
+        """Return CDSE as a source of single files, if it is asked and an account is given."""
+        if not (order.cdse and has_account()):
+            return []
+        return [CdseNodes(session, lambda _: self._at_cdse().id, lambda: tokens(session))]
+
+    def _fetched(
+        self, sources: Sequence[Source], repairs: Sequence[Source] = (), damaged: Path | None = None
+    ) -> Report:
         progress = Progress(self.task, f"download of {self._tile}", "B")
         traced = self._trace()
         fetch = ProductFetch(
@@ -106,6 +122,7 @@ class Fetching:
             self._folder,
             sources,
             repairs,
+            damaged,
             parallel=max(1, int(config.sources().parallel) // config.downloads_at_once()),
             rate_bytes_s=_rate_bytes_s(),
             traced=lambda: traced.hashes,
@@ -116,7 +133,7 @@ class Fetching:
             note_down(fetch.down)
         except SourceError as error:
             note_down(fetch.down)
-            if not isinstance(error, (*BLAMELESS, Nowhere)):
+            if not damaged and not isinstance(error, (*BLAMELESS, Nowhere)):
                 budget.note_failure(self._tile, str(error))
             raise
         self._remove_others(self.zipped)

@@ -12,19 +12,20 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ben_luigi.domain import files, given
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.cdse.http import again, log_failure
-from ben_luigi.domain.errors import NoRoomError, PermanentError, SourceError, TransientError, some
+from ben_luigi.domain.errors import NoRoomError, SourceError, some
 from ben_luigi.domain.files import text_hash
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import manifest
-from ben_luigi.domain.sources import needs
+from ben_luigi.domain.sources import folder, needs
 from ben_luigi.domain.sources.journal import Brought, Journal
-from ben_luigi.domain.sources.proof import UNPROVEN, Expected
+from ben_luigi.domain.sources.outcome import Contradicted, FetchReport, Incomplete, Nowhere
+from ben_luigi.domain.sources.proof import MANIFEST, Expected
 from ben_luigi.domain.sources.source import Listing, NotThere, Source, SourceFile, is_path
 from ben_luigi.domain.sources.transfer import Damaged, DamagedThere, Throttle, Transfer
 
@@ -34,45 +35,13 @@ _MOST_STRIKES = 3
 """A source that fails for this many files in a row is not asked any more for the product."""
 
 
-class Nowhere(PermanentError):
-    """None of the sources has the product."""
-
-
-class Incomplete(TransientError):
-    """Files of the product are missing or damaged at every source."""
-
-
-class Contradicted(Incomplete):
-    """A product whose manifest may be what is wrong: it asks for what the sources, which have answered, have not."""
-
-
-@dataclass(frozen=True)
-class FetchReport:
-    """A complete product: the source of each file, and how it was proven.
-
-    `content` identifies the files that the manifest lists and that are needed. `left_out` are unneeded files of the
-    manifest that no source had; `troubles` says what was wrong at which source.
-    """
-
-    name: str
-    source: str
-    length_bytes: int
-    content: str
-    files: tuple[Brought, ...]
-    left_out: tuple[str, ...]
-    troubles: tuple[str, ...]
-
-    @property
-    def unproven(self) -> list[str]:
-        """The files that could not be compared with anything."""
-        return [one.path for one in self.files if one.proof == UNPROVEN]
-
-
 @dataclass
 class ProductFetch:
     """Fetch `product` to the folder `target`, in which its `.SAFE` folder is then the only entry.
 
     `sources` are asked in their order whether they have the product, `repairs` only for files that those do not have.
+    `damaged` is a zip or `.SAFE` folder of the user with a part of the product: what is intact in it is copied, the
+    rest is fetched, and the user's own files stay as they are.
     `traced` returns BLAKE3 by path, as far as there is a trace. `progress` is called with the bytes received and
     expected; `parallel` files are fetched at once.
     """
@@ -81,6 +50,7 @@ class ProductFetch:
     target: Path
     sources: Sequence[Source]
     repairs: Sequence[Source] = ()
+    damaged: Path | None = None
     parallel: int = 4
     rate_bytes_s: float | None = None
     keep_free_bytes: int = 2**30
@@ -103,6 +73,8 @@ class ProductFetch:
         self._journal = Journal(self._work, self._files)
         if is_again:
             self._journal.verify()
+        if self.damaged:
+            self._troubles += folder.take(self.damaged, self._files, self._journal, self.keep_free_bytes)
         self._done_bytes, self._total_bytes = 0, 0
         throttle = Throttle(self.rate_bytes_s)
         self._transfer = Transfer(self._files, self._work / "partials", throttle, self._received)
@@ -179,7 +151,12 @@ class ProductFetch:
         path, seen = self._files / manifest.NAME, set[bytes]()
         if self._journal.get(manifest.NAME):
             seen.add(given.read_bytes(path, manifest.MOST_BYTES))
-            yield self._listed_in(path, "what came before")
+            try:
+                listed = self._listed_in(path, "what came before")
+            except Damaged as error:
+                self._troubles.append(str(error))
+            else:
+                yield listed
         for source in self._all:
             if source in self.sources and self._listing(source) is None:
                 continue
@@ -235,7 +212,7 @@ class ProductFetch:
             known = listing.files
             return sorted(paths, key=lambda path: (-(known[path].length_bytes or 0) if path in known else 0, path))
 
-        offered = {path for path in listing.files if path != manifest.NAME}
+        offered = {*listing.files, *self._journal.paths(folder.NAME)} - {manifest.NAME}
         needed = {path for path in {*checksums, *offered} if needs.is_needed(self.product, path)}
         optional = (offered & set(checksums)) - needed if self.product.level == "L1C" else set()
         return by_length(needed), by_length(optional)
@@ -267,6 +244,8 @@ class ProductFetch:
         """Fetch a file from the first source that has it intact. Raise Incomplete, NotThere, NoRoomError or Stopped."""
         known = self._journal.get(path)
         if known and (checksum is None or known.digest == ":".join(checksum)):
+            if checksum and known.proof != MANIFEST:
+                self._journal.add(replace(known, proof=MANIFEST))
             self._received(known.length_bytes)
             return
         expected, said = Expected(checksum, self._traced(path)), list[str]()
@@ -360,15 +339,15 @@ class ProductFetch:
                 path.unlink()
         files.remove(self._work / "partials")
         brought = [one for path in sorted({*wanted, manifest.NAME}) if (one := self._journal.get(path))]
-        for folder in {(self._files / one.path).parent for one in brought}:
-            files.sync(folder)
+        for place in {(self._files / one.path).parent for one in brought}:
+            files.sync(place)
         files.remove(self.target)
         self._work.rename(self.target)
         files.sync(self.target.parent)
         telling = [one for one in brought if needs.is_needed(self.product, one.path) and checksums.get(one.path)]
         return FetchReport(
             str(self.product),
-            primary.name,
+            folder.NAME if self.damaged else primary.name,
             sum(one.length_bytes for one in brought),
             text_hash("\n".join(f"{one.path} {one.digest}" for one in telling)),
             tuple(brought),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 MANIFEST, TRACE, OBJECT_STORE, UNPROVEN = "manifest", "trace", "object store", "unproven"
+_PAGES = (".xml", ".html", ".gml", ".xsd", ".safe", ".dim")
 _CASTAGNOLI = 0x82F63B78  # the polynomial of CRC-32C, reflected (RFC 3720, appendix B.4)
 
 
@@ -138,6 +139,11 @@ class Result:
     problem: str = ""
     contradicted_by: tuple[str, ...] = ()
     lies_so: bool = False
+
+
+def is_disguised(path: str, head: bytes, result: Result) -> bool:
+    """Return whether a file that nothing proves begins as a page of HTML or XML, which its name does not say."""
+    return result.rung == UNPROVEN and head.lstrip().startswith(b"<") and not path.endswith(_PAGES)
 
 
 def summary(rungs: Iterable[str]) -> dict[str, int]:
