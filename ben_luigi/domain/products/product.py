@@ -22,22 +22,7 @@ from ben_luigi.domain.files import file_hash
 from ben_luigi.domain.names import ProductName, is_old_format
 from ben_luigi.domain.placement.grid import Square, tile_square
 from ben_luigi.domain.products import jpeg2000, manifest
-
-RESOLUTION_M = {
-    "B01": 60,
-    "B02": 10,
-    "B03": 10,
-    "B04": 10,
-    "B05": 20,
-    "B06": 20,
-    "B07": 20,
-    "B08": 10,
-    "B09": 60,
-    "B11": 20,
-    "B12": 20,
-    "B8A": 20,
-}
-"""Pixel size in metres of each of the twelve bands, in the order of their files."""
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 
 BANDS = tuple(RESOLUTION_M)
 
