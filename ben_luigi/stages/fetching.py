@@ -71,7 +71,7 @@ class Fetching:
     def repair(self, damaged: Path, order: Order) -> Report:
         """Put the product together from what is intact of the user's, and from the sources of the order.
 
-        Raise Nowhere or Contradicted if none of them has what is lacking, or another SourceError.
+        Raise Nowhere or Incomplete if none of them has what is lacking.
         """
         with client() as session:
             sources = [*order.before, *self._nodes(session, order), *order.after]

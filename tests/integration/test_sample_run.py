@@ -20,7 +20,7 @@ import ben_luigi
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.dataset import stac
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.products.product import RESOLUTION_M
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 from ben_luigi.sample.layout import World
 from tests.integration.running import Run, pipeline
 

@@ -83,7 +83,7 @@ def test_a_damaged_product_of_the_users_folder_is_repaired(world: World, tmp_pat
     (band,) = own.rglob("*_B04.jp2")
     band.write_bytes(band.read_bytes()[:-100])
     before = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
-    fault = Fault("object", "changed image", None, band.name)
+    fault = Fault("object", "flipped bit", None, band.name)
     with BucketServer(objects_of([world.folder / record["File"]]), [fault]) as bucket:
         config = configured(tmp_path, world, bucket.url, [FIRST])
         config.write_text(config.read_text().replace("[inputs]", f"[inputs]\nl1c_dir = {own}"))
