@@ -238,7 +238,7 @@ class FindL1C(_L1C):
                 error.subject,
                 expected=error.expected,
                 found=f"{error.found}; at other sources: {failed.found}{account}",
-                remedy="give an intact product in [inputs] l1c_dir, name other sources in [sources], or run again later",
+                remedy="give an intact product in [inputs] l1c_dir, name other sources, or run again later",
             ) from failed
 
 
