@@ -104,8 +104,11 @@ class DownloadL1C(_L1C):
     may_go = ("product",)
 
     def requires(self) -> Any:
-        """Return the list of products; if CDSE is asked first, also the catalogue's answers and an account."""
-        return [AskCatalogue(), FindAccount()] if config.needs_account() else [source_task()]
+        """Return the list of products; if CDSE is asked first, also the catalogue's answers and an account.
+
+        So it is on the sample world, whose ids are then known whichever task runs first.
+        """
+        return [AskCatalogue(), FindAccount()] if config.needs_account() or config.is_sample() else [source_task()]
 
     def made_of(self) -> list[PipelineTask]:
         """Return nothing: a complete product remains so, even if the catalogue's answer changes."""
