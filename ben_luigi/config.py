@@ -68,7 +68,7 @@ _SEN2COR_GB = 6
 
 _EEA = "https://image.discomap.eea.europa.eu/arcgis/rest/services"
 _CDSE = "dataspace.copernicus.eu"
-_SAMPLE_SOURCES = ("folder", "cdse")
+_SAMPLE_SOURCES = ("folder", "google", "cdse")
 _ACCOUNT = ("CDSE_USER", "CDSE_PASSWORD")
 
 

@@ -11,7 +11,11 @@
     ├── BadArchive       a shard or archive whose content is not as expected
     │   └── DamagedFile  a result that has changed since it was made
     ├── ServiceError     an open service does not answer, or not with what was asked for
-    ├── CdseError        the Copernicus Data Space refused or failed
+    ├── SourceError      a source of products or inputs refuses, fails, or gives an unusable answer
+    │   ├── TransientError   may pass: asked again after a pause
+    │   │   └── RateLimitError   too much at once: waited for, without counting as an attempt
+    │   └── PermanentError   will not pass by itself: not asked again
+    │       └── RestingError     the attempts for a tile are used up: tried again after a rest
     ├── Sen2CorError     Sen2Cor is missing or failed
     ├── DatabaseError    PostgreSQL cannot be started or reached
     └── DiskError        a disk that does not keep what is written
@@ -98,8 +102,26 @@ class ServiceError(PipelineError):
     """An open service, as the EEA's of CORINE or Zenodo, does not answer, or not with what was asked for."""
 
 
-class CdseError(PipelineError):
-    """The Copernicus Data Space Ecosystem refused a request, failed, or gave an unusable answer."""
+class SourceError(PipelineError):
+    """A source of products or inputs, as CDSE or a bucket, refused a request, failed, or gave an unusable answer."""
+
+
+class TransientError(SourceError):
+    """A failure that may pass. `retry_after_s` is the wait that the server asked for, in seconds, if any."""
+
+    retry_after_s: float | None = None
+
+
+class RateLimitError(TransientError):
+    """Too many requests, connections or sessions at once."""
+
+
+class PermanentError(SourceError):
+    """A refusal that stays the same however often a request is repeated."""
+
+
+class RestingError(PermanentError):
+    """A tile has used up its attempts, and rests until its cool-down is over."""
 
 
 class Sen2CorError(PipelineError):

@@ -14,6 +14,22 @@ TILE_SIDE_M = 109_800
 WORLDS = ("auto", "sample", "real")
 """What `[dataset] world` may say."""
 
+RESOLUTION_M = {
+    "B01": 60,
+    "B02": 10,
+    "B03": 10,
+    "B04": 10,
+    "B05": 20,
+    "B06": 20,
+    "B07": 20,
+    "B08": 10,
+    "B09": 60,
+    "B11": 20,
+    "B12": 20,
+    "B8A": 20,
+}
+"""Pixel size in metres of each of the twelve bands, in the order of their files."""
+
 SPLITS = ("train", "validation", "test")
 
 SEASONS = ("spring", "summer", "fall", "winter")

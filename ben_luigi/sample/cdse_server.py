@@ -95,6 +95,11 @@ class CdseServer(Loopback):
         """Return all three, for a client."""
         return Service(self.catalogue_url, self.token_url, self.download_url)
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Return the URLs of `service`, by name."""
+        return {"catalogue_url": self.catalogue_url, "token_url": self.token_url, "download_url": self.download_url}
+
     def count(self, what: str, product: str = "") -> None:
         """Count one request."""
         with self._lock:

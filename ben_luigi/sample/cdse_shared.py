@@ -1,4 +1,4 @@
-"""Share one CDSE server among all processes that use a sample world, in any run, for as long as one of them lives.
+"""Share the servers of a sample world among all processes that use it, in any run, for as long as one of them lives.
 
 Users hold a shared lock on a file, and the server waits until it can take that lock alone: nothing has to be reported
 at the end, and a killed process is no longer a user. The server is a process of its own, since its users are tasks,
@@ -15,21 +15,31 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from ben_luigi.domain import locks, private
-from ben_luigi.domain.cdse.http import Service
 from ben_luigi.domain.errors import PipelineError
-from ben_luigi.sample.cdse_server import CdseServer
 
 _ADDRESS, _USERS, _START = "cdse-server.json", "cdse-server.users", "cdse-server.start"
 _CONNECT_S = 10
 
 
-def shared(folder: Path, make: Callable[[], CdseServer]) -> Service:
-    """Return the server whose address is in `folder`, or start one that lives until this process ends.
+class Servers(Protocol):
+    """One or several servers, which run from `__enter__` on."""
 
-    Raise PipelineError if it cannot be started. On a file system without locks this process has a server of its own.
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Their URLs, by name; one is `catalogue_url`."""
+
+    def __enter__(self) -> Self:
+        """Start them."""
+
+
+def shared(folder: Path, make: Callable[[], Servers]) -> dict[str, str]:
+    """Return the URLs of the servers that `folder` names, or start some that live until their last user ends.
+
+    Raise PipelineError if it cannot be started. On a file system without locks this process has servers of its own.
     """
     private.make_folder(folder)
     users, start = locks.opened(folder / _USERS), locks.opened(folder / _START)
@@ -38,23 +48,23 @@ def shared(folder: Path, make: Callable[[], CdseServer]) -> Service:
         locks.take(start, locks.ALONE, "another process that starts the sample's CDSE server")
         return _running(folder) or _started(folder, make)
     except OSError:
-        return make().__enter__().service
+        return make().__enter__().addresses
     finally:
         os.close(start)
 
 
-def _running(folder: Path) -> Service | None:
-    """Return the server that is running and answers."""
+def _running(folder: Path) -> dict[str, str] | None:
+    """Return the servers that are running and answer."""
     try:
-        service = Service(**json.loads((folder / _ADDRESS).read_text(encoding="utf-8")))
-        address = urlsplit(service.catalogue_url)
+        addresses: dict[str, str] = json.loads((folder / _ADDRESS).read_text(encoding="utf-8"))
+        address = urlsplit(addresses["catalogue_url"])
         socket.create_connection((address.hostname or "", address.port or 0), _CONNECT_S).close()
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    return service
+    return addresses
 
 
-def _started(folder: Path, make: Callable[[], CdseServer]) -> Service:
+def _started(folder: Path, make: Callable[[], Servers]) -> dict[str, str]:
     """Start it as an orphan process, since Luigi ends the children of a task with it."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -70,15 +80,16 @@ def _started(folder: Path, make: Callable[[], CdseServer]) -> Service:
         address_json = pipe.read()
     if not address_json:
         raise PipelineError(
-            "the CDSE server of the sample world",
-            expected="that it starts",
-            found="that it has ended",
+            "the servers of the sample world",
+            expected="that they start",
+            found="that they have ended",
             remedy=f"look whether {folder} can be written to, and run again",
         )
-    return Service(**json.loads(address_json))
+    addresses: dict[str, str] = json.loads(address_json)
+    return addresses
 
 
-def _serve(folder: Path, make: Callable[[], CdseServer], writing: int) -> None:
+def _serve(folder: Path, make: Callable[[], Servers], writing: int) -> None:
     """Serve until there are no users; of all inherited descriptors only `writing` is kept, to report the address."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -87,10 +98,9 @@ def _serve(folder: Path, make: Callable[[], CdseServer], writing: int) -> None:
         os.dup2(nothing, descriptor)
     os.closerange(3, writing)
     os.closerange(writing + 1, os.sysconf("SC_OPEN_MAX"))
-    service = make().__enter__().service
+    servers = make().__enter__()
     os.chdir("/")  # keep no folder of the run busy
-    address = {"catalogue_url": service.catalogue_url, "token_url": service.token_url}
-    address_json = json.dumps({**address, "download_url": service.download_url})
+    address_json = json.dumps(servers.addresses)
     private.write_text(folder / _ADDRESS, address_json)
     os.write(writing, address_json.encode())
     os.close(writing)

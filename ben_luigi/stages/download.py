@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +17,9 @@ from ben_luigi.domain import files
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.errors import BadProduct, DamagedFile
 from ben_luigi.domain.products import l1c
+from ben_luigi.domain.products.l1c_container import UnreadableProduct
+from ben_luigi.domain.sources import folder
+from ben_luigi.domain.sources.outcome import Incomplete, Nowhere
 from ben_luigi.stages.account import FindAccount
 from ben_luigi.stages.fetching import Fetching
 from ben_luigi.stages.prerequisites import (
@@ -36,11 +40,13 @@ from ben_luigi.stages.resolve import (
     source_task,
     tiles,
 )
-from ben_luigi.stages.sources import in_order
+from ben_luigi.stages.sources import has_account, in_order
 from ben_luigi.stages.task import Digests, PipelineTask, TileTask
 from ben_luigi.state import budget, contents
 from ben_luigi.state.snapshot import snapshot
 from ben_luigi.state.targets import MadeFile, MadeProduct
+
+_log = logging.getLogger(__name__)
 
 
 class _L1C(TileTask):
@@ -98,8 +104,11 @@ class DownloadL1C(_L1C):
     may_go = ("product",)
 
     def requires(self) -> Any:
-        """Return the list of products; if CDSE is asked first, also the catalogue's answers and an account."""
-        return [AskCatalogue(), FindAccount()] if config.needs_account() else [source_task()]
+        """Return the list of products; if CDSE is asked first, also the catalogue's answers and an account.
+
+        So it is on the sample world, whose ids are then known whichever task runs first.
+        """
+        return [AskCatalogue(), FindAccount()] if config.needs_account() or config.is_sample() else [source_task()]
 
     def made_of(self) -> list[PipelineTask]:
         """Return nothing: a complete product remains so, even if the catalogue's answer changes."""
@@ -150,7 +159,11 @@ class DownloadL1C(_L1C):
 
 
 class FindL1C(_L1C):
-    """A tile's L1C product in the user's folder, verified."""
+    """A tile's L1C product in the user's folder, verified.
+
+    Of one that is damaged, the intact files are copied to the data folder, and the others come from the next sources.
+    The user's own files stay as they are.
+    """
 
     option = "l1c_dir"
 
@@ -164,11 +177,32 @@ class FindL1C(_L1C):
         path = found_in(input_path("l1c_dir")).get(name)
         return {"product": str(name), "files": contents.signature(path) if path else ""}
 
+    def is_there(self) -> bool:
+        """Return whether it was verified, and whether the product that was put together from it exists."""
+        return super().is_there() and ((path := self._put_together()) is None or path.exists())
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Surround the reading of the product. Raise DamagedFile if our copy has changed, so that it is made again."""
+        try:
+            yield
+        except BadProduct as error:
+            if self._put_together() is None:
+                raise
+            expected = "a product as it was put together"
+            raise DamagedFile(self.output()["report"].file, expected=expected, found=error.found) from error
+
     def make(self) -> None:
-        """Verify it."""
+        """Verify it, and repair it if it is damaged."""
         name = product_of(self.tile)
         path = found_in(input_path("l1c_dir"))[name]
-        found = l1c.verify(path, name)
+        try:
+            found = l1c.verify(path, name)
+        except UnreadableProduct:
+            raise
+        except BadProduct as error:
+            self._write_report(self._repaired(path, error))
+            return
         sha256 = contents.sha256(path, Progress(self, f"reading {path.name}", "B").at)
         self._write_report(
             {
@@ -181,12 +215,41 @@ class FindL1C(_L1C):
             }
         )
 
+    def _put_together(self) -> Path | None:
+        """Return the product in the data folder that stands for a damaged one; None if the user's is intact."""
+        try:
+            return self.product_path() if self.report().get("source") == folder.NAME else None
+        except DamagedFile:
+            return None
+
+    def _repaired(self, path: Path, error: BadProduct) -> dict[str, Any]:
+        """Return the report on the product put together from the user's and other sources.
+
+        Raise BadProduct if none of these has what is damaged.
+        """
+        others = ", ".join(name for name in config.source_order() if name != folder.NAME)
+        if not others:
+            raise error
+        _log.warning("tile %s: %s; what is not intact is taken from %s", self.tile, error, others)
+        try:
+            with in_order() as order, budget.slot(config.downloads_at_once()):
+                zipped = config.data_dir() / f"l1c/{self.tile}.zip"
+                return Fetching(self, product_of(self.tile), zipped, int(config.cdse().tries)).repair(path, order)
+        except (Nowhere, Incomplete) as failed:
+            account = "" if "cdse" not in others or has_account() else "; cdse: no account is given"
+            raise BadProduct(
+                error.subject,
+                expected=error.expected,
+                found=f"{error.found}; at other sources: {failed.found}{account}",
+                remedy="give an intact product in [inputs] l1c_dir, name other sources, or run again later",
+            ) from failed
+
 
 def l1c_task(tile: str) -> _L1C:
     """Return the task of a tile's L1C product: from the user's folder if it is there, else from other sources."""
-    folder = config.given_input("l1c_dir")
-    is_asked = "folder" in config.source_order()
-    if folder is not None and (source() == "l1c_dir" or (is_asked and product_of(tile) in found_in(folder))):
+    own = config.given_input("l1c_dir")
+    is_asked = folder.NAME in config.source_order()
+    if own is not None and (source() == "l1c_dir" or (is_asked and product_of(tile) in found_in(own))):
         return FindL1C(tile=tile)
     return DownloadL1C(tile=tile)
 

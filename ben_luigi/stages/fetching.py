@@ -15,14 +15,16 @@ from ben_luigi.domain import files
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.download import Download
-from ben_luigi.domain.cdse.errors import BLAMELESS, CredentialsError, PermanentError, TransientError
-from ben_luigi.domain.errors import CdseError, NoRoomError
+from ben_luigi.domain.cdse.errors import BLAMELESS, CredentialsError
+from ben_luigi.domain.cdse.http import Client
+from ben_luigi.domain.errors import NoRoomError, PermanentError, SourceError, TransientError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
 from ben_luigi.domain.sources import proof, trace
 from ben_luigi.domain.sources.availability import PATIENCE
 from ben_luigi.domain.sources.cdse_nodes import CdseNodes
-from ben_luigi.domain.sources.fetch import FetchReport, Nowhere, ProductFetch
+from ben_luigi.domain.sources.fetch import ProductFetch
+from ben_luigi.domain.sources.outcome import FetchReport, Nowhere
 from ben_luigi.domain.sources.source import Source
 from ben_luigi.stages.prerequisites import optional_path
 from ben_luigi.stages.progress import Progress
@@ -47,24 +49,33 @@ class Fetching:
     def run(self, order: Order) -> Report:
         """Return the report on the product, from the first source that has it.
 
-        Raise CdseError with the answer of each.
+        Raise SourceError with the answer of each.
         """
         before, after = self._by_files(order.before, order), self._by_files(order.after, order)
         ways = [*before, *([self._by_zip] if order.cdse else []), *after]
         if self.zipped.exists() and self._by_zip in ways:  # it is complete, but its record is lost
             ways = [self._by_zip, *(way for way in ways if way != self._by_zip)]
-        failed: list[CdseError] = []
+        failed: list[SourceError] = []
         for way in ways:
             try:
                 return way()
             except NoRoomError:
                 raise
-            except CdseError as error:
+            except SourceError as error:
                 _log.log(logging.WARNING if len(ways) > 1 else logging.DEBUG, "tile %s: %s", self._tile, error)
                 failed.append(error)
         if len(failed) == 1:
             raise failed[0]
         raise self._failed(failed)
+
+    def repair(self, damaged: Path, order: Order) -> Report:
+        """Put the product together from what is intact of the user's, and from the sources of the order.
+
+        Raise Nowhere or Incomplete if none of them has what is lacking.
+        """
+        with client() as session:
+            sources = [*order.before, *self._nodes(session, order), *order.after]
+            return self._fetched(sources, damaged=damaged)
 
     @property
     def _tile(self) -> str:
@@ -74,7 +85,7 @@ class Fetching:
     def _folder(self) -> Path:
         return self.zipped.with_suffix("")
 
-    def _failed(self, errors: Sequence[CdseError]) -> CdseError:
+    def _failed(self, errors: Sequence[SourceError]) -> SourceError:
         """Return the error with the problem of every way; it is worth another attempt if one of them is."""
         passing = next((error for error in errors if isinstance(error, TransientError)), None)
         kind = TransientError if passing or not errors else PermanentError
@@ -90,15 +101,20 @@ class Fetching:
 
         def way() -> Report:
             with client() as session:
-                repairs: list[Source] = []
-                if order.cdse and has_account():
-                    repairs.append(CdseNodes(session, lambda _: self._at_cdse().id, lambda: tokens(session)))
                 others = [one for one in (*order.before, *order.after) if one not in sources]
-                return self._fetched(sources, [*others, *repairs])
+                return self._fetched(sources, [*others, *self._nodes(session, order)])
 
         return [way] if sources else []
 
-    def _fetched(self, sources: Sequence[Source], repairs: Sequence[Source]) -> Report:
+    def _nodes(self, session: Client, order: Order) -> list[Source]:
+        """Return CDSE as a source of single files, if it is asked and an account is given."""
+        if not (order.cdse and has_account()):
+            return []
+        return [CdseNodes(session, lambda _: self._at_cdse().id, lambda: tokens(session))]
+
+    def _fetched(
+        self, sources: Sequence[Source], repairs: Sequence[Source] = (), damaged: Path | None = None
+    ) -> Report:
         progress = Progress(self.task, f"download of {self._tile}", "B")
         traced = self._trace()
         fetch = ProductFetch(
@@ -106,6 +122,7 @@ class Fetching:
             self._folder,
             sources,
             repairs,
+            damaged,
             parallel=max(1, int(config.sources().parallel) // config.downloads_at_once()),
             rate_bytes_s=_rate_bytes_s(),
             traced=lambda: traced,
@@ -114,9 +131,9 @@ class Fetching:
         try:
             report = fetch.run()
             note_down(fetch.down)
-        except CdseError as error:
+        except SourceError as error:
             note_down(fetch.down)
-            if not isinstance(error, (*BLAMELESS, Nowhere)):
+            if not damaged and not isinstance(error, (*BLAMELESS, Nowhere)):
                 budget.note_failure(self._tile, str(error))
             raise
         self._remove_others(self.zipped)
@@ -131,7 +148,7 @@ class Fetching:
         try:
             with client() as session:
                 return trace.fetch(replace(session, patience=PATIENCE), url, self.product)
-        except CdseError as error:
+        except SourceError as error:
             _log.warning("tile %s: the trace of its product is not available: %s", self._tile, error)
             return trace.Trace(note=f"not available: {error.found}")
 
@@ -170,7 +187,7 @@ class Fetching:
                 files.remove(partial)
 
     def _at_cdse(self) -> CatalogueProduct:
-        """Return the product as the catalogue has it, from the answers for all or asked now. Raise CdseError."""
+        """Return the product as the catalogue has it, from the answers for all or asked now. Raise SourceError."""
         found = resolutions().get(self._tile) if AskCatalogue().output()["products"].file.exists() else None
         if found is None or found.name != self.product:
             with client() as session:

@@ -20,7 +20,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.resolve import Resolution
-from ben_luigi.domain.errors import BadInput, BadName, CdseError, DamagedFile, PipelineError, some
+from ben_luigi.domain.errors import BadInput, BadName, DamagedFile, PipelineError, SourceError, some
 from ben_luigi.domain.names import ProductName, TileKey
 from ben_luigi.domain.products import l1c, product
 from ben_luigi.stages.availability import available
@@ -243,7 +243,7 @@ class AskCatalogue(PipelineTask):
         try:
             with client() as session:
                 found = resolve.resolve(names, session, known, accept_superseded=accept)
-        except CdseError as error:
+        except SourceError as error:
             if all(self._is_as_before(target[name], before[name]) for name in target):
                 _log.warning("reusing the catalogue's earlier answers: %s", error)
                 target["products"].file.touch()
@@ -321,7 +321,7 @@ class ResolveTileIds(PipelineTask):
     def make(self) -> None:
         """Write the ids.
 
-        If CDSE is the first source, raise CdseError naming products that it lacks, with candidates.
+        If CDSE is the first source, raise SourceError naming products that it lacks, with candidates.
         """
         found = resolutions().values()
         if config.needs_account():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from functools import lru_cache
@@ -11,9 +10,8 @@ from ben_luigi import config, terminal
 from ben_luigi.domain.cdse.account import ask_code, has_terminal
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
-from ben_luigi.sample.cdse_faults import sample_faults
-from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.cdse_shared import shared
+from ben_luigi.sample.sources import SampleSources
 from ben_luigi.stages.account import account
 from ben_luigi.stages.prerequisites import sample_world
 
@@ -44,18 +42,17 @@ def _ask_code() -> str:
 def _service() -> Service:
     if not config.is_sample():
         return Service(config.catalogue_url(), config.token_url(), config.download_url(), config.trace_url())
-    return _sample_service(os.getpid())
+    return Service(**{name: url for name, url in _sample_addresses(os.getpid()).items() if name != "bucket_url"})
+
+
+def bucket_url() -> str:
+    """Return the address of the public bucket; on the sample world, of the one on loopback."""
+    return _sample_addresses(os.getpid())["bucket_url"] if config.is_sample() else config.google_url()
 
 
 @lru_cache(maxsize=1)
-def _sample_service(process: int) -> Service:
-    """Return the server that all processes share; each process holds it by itself, so this runs once per process."""
-    service = shared(config.data_dir() / "session", _sample_server)
-    _log.debug("the sample world's CDSE server listens at %s", service.catalogue_url)
-    return service
-
-
-def _sample_server() -> CdseServer:
-    world = sample_world()
-    catalogue = json.loads(world.catalogue.read_text(encoding="utf-8"))
-    return CdseServer(catalogue, world.folder, sample_faults(catalogue))
+def _sample_addresses(process: int) -> dict[str, str]:
+    """Return the servers that all processes share; each process holds them by itself, so this runs once per process."""
+    addresses = shared(config.data_dir() / "session", lambda: SampleSources(sample_world()))
+    _log.debug("the sample world's servers listen at %s", addresses)
+    return addresses

@@ -17,7 +17,7 @@ from ben_luigi.domain.cdse.http import Client, Patience
 from ben_luigi.domain.sources.bucket import Bucket
 from ben_luigi.domain.sources.mirror import Mirror
 from ben_luigi.domain.sources.source import Origin, Source
-from ben_luigi.stages.service import patience
+from ben_luigi.stages.service import bucket_url, patience
 
 _DOWN_S = 600.0
 """So long a source that has not answered is asked only after the others."""
@@ -71,7 +71,7 @@ def _mark(name: str) -> Path:
 
 
 def _sources(name: str, stack: ExitStack, waits: Patience, head_s: float | None) -> Iterator[Source]:
-    urls = [config.google_url()] if name == "google" else config.mirrors()
+    urls = [bucket_url()] if name == "google" else config.mirrors()
     for url in urls:
         client = stack.enter_context(Client(patience=waits, session=network.session(head_s), hosts=Origin(url)))
         yield Bucket(client, url) if name == "google" else Mirror(client, url)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from ben_luigi.domain.cdse.errors import RestingError
+from ben_luigi.domain.errors import RestingError
 from ben_luigi.state import database
 from ben_luigi.state.locks import advisory
 from ben_luigi.state.schema import FAILED_TRY

@@ -17,8 +17,7 @@ import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import private
-from ben_luigi.domain.cdse.errors import PermanentError, RestingError
-from ben_luigi.domain.errors import DiskError, PipelineError
+from ben_luigi.domain.errors import DiskError, PermanentError, PipelineError, RestingError
 from ben_luigi.state import records
 
 _log = logging.getLogger(__name__)

@@ -24,9 +24,9 @@ from ben_luigi.domain.dataset import archive
 from ben_luigi.domain.files import unfinished
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, tile_square
-from ben_luigi.domain.products.product import RESOLUTION_M
 from ben_luigi.domain.tiles import patches
 from ben_luigi.domain.tiles.decoding import Column
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 from benchmarks import synthetic_tile
 from benchmarks.timing import Spent, pairs, report, rounds, spent
 

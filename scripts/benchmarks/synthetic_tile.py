@@ -22,7 +22,7 @@ from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.footprints import EQUAL_AREA
 from ben_luigi.domain.placement.grid import Square, tile_square
-from ben_luigi.domain.products.product import RESOLUTION_M
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 from ben_luigi.sample.safe import manifest
 from ben_luigi.sample.safe_metadata import CHECKS, Facts, product_xml
 

@@ -28,10 +28,11 @@ from ben_luigi.commands import command
 from ben_luigi.domain.files import unfinished
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.placement.grid import PATCH_M, TILE_SIDE_M, PatchGrid
-from ben_luigi.domain.products.product import BANDS, RESOLUTION_M, Product, read_product
+from ben_luigi.domain.products.product import BANDS, Product, read_product
 from ben_luigi.domain.tiles import clc, patches, reference_maps
 from ben_luigi.domain.tiles.decoding import CACHE_BYTES, Column
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 from ben_luigi.state import database
 from benchmarks import synthetic_tile
 from benchmarks.timing import pairs, report, rounds

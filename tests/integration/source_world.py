@@ -17,8 +17,9 @@ from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products.l1c import BANDS
 from ben_luigi.domain.sources.bucket import Bucket
 from ben_luigi.domain.sources.cdse_nodes import CdseNodes
-from ben_luigi.domain.sources.fetch import FetchReport, ProductFetch
+from ben_luigi.domain.sources.fetch import ProductFetch
 from ben_luigi.domain.sources.mirror import Mirror
+from ben_luigi.domain.sources.outcome import FetchReport
 from ben_luigi.domain.sources.source import Origin, Source
 from ben_luigi.domain.sources.trace import Trace
 from ben_luigi.domain.sources.trace import fetch as fetch_trace

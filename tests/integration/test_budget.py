@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from ben_luigi.domain import waiting
-from ben_luigi.domain.cdse.errors import PermanentError
+from ben_luigi.domain.errors import PermanentError
 from ben_luigi.state import budget, database, server
 from ben_luigi.state.locks import advisory, task
 from ben_luigi.state.schema import FAILED_TRY

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct, parse_page
-from ben_luigi.domain.cdse.errors import PermanentError, TransientError
 from ben_luigi.domain.cdse.http import Client, Patience
 from ben_luigi.domain.cdse.resolve import (
     Resolution,
@@ -24,7 +23,7 @@ from ben_luigi.domain.cdse.resolve import (
     write_states,
     write_tile_ids,
 )
-from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.errors import BadInput, PermanentError, TransientError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.sample.cdse_faults import Fault, Record, Script, another_id
 from ben_luigi.sample.cdse_server import CdseServer

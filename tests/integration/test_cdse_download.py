@@ -21,14 +21,15 @@ import pytest
 import requests
 
 import ben_luigi.domain
+from ben_luigi.domain.answers import retry_after_s
 from ben_luigi.domain.cdse.account import Credentials
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.digests import Digests, available
 from ben_luigi.domain.cdse.download import Download
-from ben_luigi.domain.cdse.errors import CredentialsError, PermanentError, TransientError, retry_after_s
+from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
-from ben_luigi.domain.errors import CdseError, NoRoomError
+from ben_luigi.domain.errors import NoRoomError, PermanentError, SourceError, TransientError
 from ben_luigi.domain.products.l1c import BANDS
 from ben_luigi.domain.products.l1c_container import UnreadableProduct
 from ben_luigi.sample import safe
@@ -265,7 +266,7 @@ def test_a_disk_that_does_not_give_back_what_came_is_not_held_against_the_produc
 
 def test_without_enough_free_space_nothing_is_asked_for(server: CdseServer, record: Record, tmp_path: Path) -> None:
     """And the tile is not to blame."""
-    failed: list[CdseError] = []
+    failed: list[SourceError] = []
     with pytest.raises(NoRoomError, match=r"bytes of free space; found: [0-9,]+; next: make room on the disk"):
         download(server.service, record, tmp_path, keep_free_bytes=2**60, failed=failed.append).run()
     assert not server.counts and not failed
@@ -273,7 +274,7 @@ def test_without_enough_free_space_nothing_is_asked_for(server: CdseServer, reco
 
 def test_what_the_tile_is_to_blame_for_is_told(server: CdseServer, record: Record, tmp_path: Path) -> None:
     """A try that failed counts; a wrong password does not, and neither does a rate limit."""
-    failed: list[CdseError] = []
+    failed: list[SourceError] = []
     server.script = Script([Fault("download", "429"), Fault("download", "503")])
     download(server.service, record, tmp_path, failed=failed.append).run()
     wrong = download(server.service, record, tmp_path / "wrong", failed=failed.append)
@@ -372,7 +373,7 @@ def test_what_is_no_answer_is_an_error_that_may_pass(
         garbling.answer = answer
         threading.Thread(target=garbling.serve_forever, args=(0.02,), daemon=True).start()
         url = f"http://127.0.0.1:{garbling.server_address[1]}"
-        with pytest.raises(CdseError):
+        with pytest.raises(SourceError):
             download(Service(server.catalogue_url, server.token_url, url), bare, tmp_path).run()
         garbling.shutdown()
     assert len((tmp_path / f"{ID}.err").read_text().splitlines()) in (2, 3)

@@ -15,11 +15,11 @@ import pytest
 from ben_luigi.domain.cdse.account import Credentials
 from ben_luigi.domain.cdse.digests import Digests, available
 from ben_luigi.domain.cdse.download import Download, DownloadReport
-from ben_luigi.domain.cdse.errors import CredentialsError, PermanentError, RateLimitError, TransientError
+from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.cdse.http import Client, Patience
 from ben_luigi.domain.cdse.resolve import resolve
 from ben_luigi.domain.cdse.token import Tokens
-from ben_luigi.domain.errors import CdseError
+from ben_luigi.domain.errors import PermanentError, RateLimitError, SourceError, TransientError
 from ben_luigi.domain.files import file_hash
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products.l1c import BANDS
@@ -51,7 +51,7 @@ class Case:
     kind: str
     times: int | None
     tries: int
-    ends: type[CdseError] | None = None
+    ends: type[SourceError] | None = None
     says: str = ""
     bare: bool = False
     """The catalogue states neither length nor checksum, so that only the zip itself can tell."""
@@ -254,7 +254,7 @@ def test_fault(
         client_of(server, case) as client,
     ):
         if case.ends:
-            with pytest.raises(CdseError) as caught:
+            with pytest.raises(SourceError) as caught:
                 fetch(client, tmp_path)
             assert type(caught.value) is case.ends
             assert_given_up(case, tmp_path, str(caught.value))

@@ -24,7 +24,7 @@ from ben_luigi.domain.cdse.download import Download
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.resolve import read_tile_ids, resolve
 from ben_luigi.domain.cdse.token import Tokens
-from ben_luigi.domain.errors import CdseError
+from ben_luigi.domain.errors import SourceError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products.l1c import BANDS
 from ben_luigi.sample import safe
@@ -106,7 +106,7 @@ def run_once(service: Service, names: list[str], folder: Path) -> int:
                 # As the task does it: a process may have been killed after the rename, before it removed the .err.
                 if not target.exists() or err.exists():
                     Download(product, target, client, tokens, err, replace(QUICK, tries=1)).run()
-            except CdseError:
+            except SourceError:
                 return True
             return False
 

@@ -18,9 +18,10 @@ import requests
 import ben_luigi.domain
 from ben_luigi.domain.cdse import account
 from ben_luigi.domain.cdse.account import Credentials, find_credentials
-from ben_luigi.domain.cdse.errors import CredentialsError, PermanentError, TransientError
+from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
+from ben_luigi.domain.errors import PermanentError, TransientError
 from ben_luigi.sample.cdse_account import Account
 from ben_luigi.sample.cdse_faults import Fault, Script
 from ben_luigi.sample.cdse_server import CdseServer

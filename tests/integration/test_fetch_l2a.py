@@ -15,11 +15,12 @@ from ben_luigi.domain.cdse.account import Credentials
 from ben_luigi.domain.cdse.http import Client
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.products.product import RESOLUTION_M
 from ben_luigi.domain.sources.bucket import Bucket
 from ben_luigi.domain.sources.cdse_nodes import CdseNodes
-from ben_luigi.domain.sources.fetch import Incomplete, ProductFetch
+from ben_luigi.domain.sources.fetch import ProductFetch
+from ben_luigi.domain.sources.outcome import Incomplete
 from ben_luigi.domain.sources.source import Origin
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 from ben_luigi.sample import safe
 from ben_luigi.sample.bucket_server import BucketServer
 from ben_luigi.sample.cdse_faults import Fault, another_id

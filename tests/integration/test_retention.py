@@ -22,7 +22,7 @@ def test_what_is_no_longer_needed_goes_and_comes_back_when_it_is(sample_run: Run
     subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
     own = tmp_path / "own.cfg"
     own.write_text(OPTIONS)
-    large = ("l1c/*.zip", "l2a/*/*.SAFE", "archives/*/*.tar.zst")
+    large = ("l1c/*.zip", "l1c/*/*.SAFE", "l2a/*/*.SAFE", "archives/*/*.tar.zst")
 
     def products() -> list[str]:
         return sorted(
@@ -59,6 +59,7 @@ def test_what_is_no_longer_needed_goes_and_comes_back_when_it_is(sample_run: Run
 
 
 def test_without_retention_all_stays(sample_run: Run) -> None:
-    assert len(list((sample_run.data / "l1c").glob("*.zip"))) == 4
+    l1c = sample_run.data / "l1c"
+    assert (len(list(l1c.glob("*.zip"))), len(list(l1c.glob("*/*.SAFE")))) == (2, 2)
     assert len(list((sample_run.data / "l2a").glob("*/*.SAFE"))) == 4
     assert len(list((sample_run.data / "archives").glob("*/*.tar.zst"))) >= 6

@@ -20,7 +20,7 @@ import ben_luigi
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.dataset import stac
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.products.product import RESOLUTION_M
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 from ben_luigi.sample.layout import World
 from tests.integration.running import Run, pipeline
 
@@ -73,6 +73,20 @@ def test_the_readme_counts_the_patches_and_names_every_file(sample_run: Run) -> 
 def test_the_pipeline_is_seen_to_recover(sample_run: Run) -> None:
     retried = [line for line in sample_run.said.splitlines() if "next try in" in line]
     assert len({tile for tile in TILES for line in retried if tile in line}) == 2
+
+
+def test_the_provenance_shows_which_source_had_what(sample_run: Run) -> None:
+    """One product with a band that was damaged in the bucket, one only there, and two only at CDSE."""
+    content = json.loads((sample_run.data / "dataset" / "provenance.json").read_text())
+    products = {tile: entry["l1c"] for tile, entry in content["tiles"].items()}
+    damaged, offline, *others = (products[tile] for tile in TILES)
+    assert damaged["source"] == "google" and damaged["sources"]["cdse"] == 1
+    ((band, source),) = damaged["repaired"].items()
+    assert band.endswith("_B04.jp2") and source == "cdse"
+    assert set(damaged["proven_by"]) == {"manifest", "object store"} and not damaged["not_verified"]
+    assert (offline["source"], list(offline["sources"]), offline["state"]) == ("google", ["google"], "offline")
+    assert [(product["source"], product["state"]) for product in others] == [("cdse", "found")] * 2
+    assert re.search(rf"{band.rpartition('/')[2]} from google; .*found: md5 .*asking again", sample_run.said)
 
 
 def test_exactly_the_patches_of_the_metadata_are_there(extracted: Path) -> None:
@@ -173,10 +187,11 @@ def test_the_provenance_names_products_hashes_and_versions(sample_run: Run) -> N
     ids = read_tile_ids(sample_run.data / "tiles" / "bigearthnet_s2_tile_ids.csv")
     for tile, entry in content["tiles"].items():
         zipped = sample_run.data / "l1c" / f"{tile}.zip"
-        assert entry["l1c"]["sha256"] == hashlib.sha256(zipped.read_bytes()).hexdigest()
-        assert (entry["sen2cor"], entry["l1c"]["state"]) == ("stand-in", "found")
+        sha256 = hashlib.sha256(zipped.read_bytes()).hexdigest() if zipped.exists() else ""
+        assert (entry["l1c"]["sha256"], bool(sha256)) == (sha256, entry["l1c"]["source"] == "cdse")
+        assert entry["sen2cor"] == "stand-in"
         l1c, l2a = (ProductName.parse(name) for name in (entry["l1c"]["name"], entry["l2a_name"]))
-        assert entry["l1c"]["id"] == ids[str(l1c)]
+        assert ids.get(str(l1c), entry["l1c"]["id"]) == entry["l1c"]["id"]
         assert (l1c.tile_key, l1c.converted().tile_name) == (tile, l2a.tile_name)
         assert re.fullmatch(r"\d\d\.\d\d", entry["baseline"])
     assert sum(entry["labelled"] for entry in content["tiles"].values()) == LABELLED

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ben_luigi.domain.sources.fetch import Incomplete, Nowhere
+from ben_luigi.domain.sources.outcome import Incomplete, Nowhere
 from ben_luigi.sample.cdse_faults import OBJECTS, Fault, Script
 from tests.integration.fault_table import FaultTable
 from tests.integration.source_world import IMAGES, NAME, WEATHER, Sources, found_in, sources

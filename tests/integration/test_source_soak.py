@@ -19,7 +19,7 @@ import ben_luigi.domain
 from ben_luigi.domain.cdse.account import Credentials
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
-from ben_luigi.domain.errors import CdseError
+from ben_luigi.domain.errors import SourceError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.sources.bucket import Bucket
 from ben_luigi.domain.sources.cdse_nodes import CdseNodes
@@ -91,7 +91,7 @@ def run_once(google: str, mirror: str, cdse: Service, folder: Path) -> int:
                 continue
             try:
                 ProductFetch(name, target, [bucket, own], [nodes], parallel=PARALLEL, keep_free_bytes=0).run()
-            except CdseError:
+            except SourceError:
                 failed += 1
     return failed
 

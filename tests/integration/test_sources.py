@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ben_luigi.domain.errors import CdseError
+from ben_luigi.domain.errors import SourceError
 from ben_luigi.domain.sources.proof import summary
 from ben_luigi.sample.cdse_faults import TRACES, Fault
 from tests.integration.source_world import IMAGES, NAME, WEATHER, found_in, sources
@@ -110,5 +110,5 @@ def test_a_trace_that_cannot_be_had_is_said(kind: str, tmp_path: Path) -> None:
         if kind == "404":
             assert world.trace().note == "no trace"
             return
-        with pytest.raises(CdseError):
+        with pytest.raises(SourceError):
             world.trace()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ben_luigi.domain.cdse.resolve import read_tile_names
 from ben_luigi.sample.bucket_server import BucketServer
-from ben_luigi.sample.cdse_faults import Fault
+from ben_luigi.sample.cdse_faults import Fault, Script
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.objects import objects_of
@@ -88,6 +89,35 @@ def test_what_a_trace_proves_is_told_by_the_name_of_its_rung(world: World, tmp_p
     assert told["signed"]["trace"].startswith("COPY of 2023-05-02T10:00:00.000000Z; signed by the key of CN=")
     assert "it counts as no proof: its signature does not fit" in told["badly"]["trace"]
     assert "signed trace" not in told["badly"]["proven_by"] and told["badly"]["proven_by"]["object store"] >= 1
+
+
+def test_a_damaged_product_of_the_users_folder_is_repaired(world: World, tmp_path: Path) -> None:
+    """While no other source has the band intact, it waits for a person; the user's own files stay as they are."""
+    record = catalogue_of(world)[FIRST]
+    own = tmp_path / "own"
+    with zipfile.ZipFile(world.folder / record["File"]) as archive:
+        archive.extractall(own)
+    (band,) = own.rglob("*_B04.jp2")
+    band.write_bytes(band.read_bytes()[:-100])
+    before = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
+    fault = Fault("object", "flipped bit", None, band.name)
+    with BucketServer(objects_of([world.folder / record["File"]]), [fault]) as bucket:
+        config = configured(tmp_path, world, bucket.url, [FIRST])
+        config.write_text(config.read_text().replace("[inputs]", f"[inputs]\nl1c_dir = {own}"))
+        refused = pipeline(tmp_path, "ConvertToL2A", "--tile", FIRST, config=config)
+        assert refused.code == 20, refused.said
+        for said in (band.name, "at other sources: google: md5", "cdse: no account is given", "give an intact product"):
+            assert said in refused.said
+        bucket.script = Script([])
+        fetched = bucket.fetched.copy()
+        run = pipeline(tmp_path, "ConvertToL2A", "--tile", FIRST, config=config)
+        assert run.code == 0, run.said
+        assert [key.rpartition("/")[2] for key in bucket.fetched - fetched] == [band.name]
+        report = report_of(run.data, FIRST)
+        assert (report["source"], list(report["repaired"].values())) == ("folder", ["google"])
+        assert {path: path.read_bytes() for path in own.rglob("*") if path.is_file()} == before
+        again = pipeline(tmp_path, "ConvertToL2A", "--tile", FIRST, config=config)
+        assert again.code == 0 and again.tasks() == []
 
 
 def test_what_no_source_has_is_said_of_each(world: World, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.grid import Square, tile_square
-from ben_luigi.domain.products.product import RESOLUTION_M
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 from ben_luigi.sample.safe import Members, manifest, write_folder
 from ben_luigi.sample.safe_metadata import CHECKS, Facts, product_xml
 

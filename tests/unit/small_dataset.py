@@ -31,7 +31,7 @@ from ben_luigi.domain.formats.hashes import write_list
 from ben_luigi.domain.names import ProductName, s1_tile
 from ben_luigi.domain.placement.alignment import season
 from ben_luigi.domain.placement.grid import PatchGrid, Square, tile_square
-from ben_luigi.domain.products.product import RESOLUTION_M
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 from ben_luigi.sample.countries import write_countries
 
 S2, MAPS, S1 = "BigEarthNet-S2", "Reference_Maps", "BigEarthNet-S1"

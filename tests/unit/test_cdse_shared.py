@@ -36,7 +36,7 @@ class _User:
 
 
 def _use(folder: Path, pipe: Connection) -> None:
-    pipe.send(shared(folder, lambda: CdseServer([], folder)).catalogue_url)
+    pipe.send(shared(folder, lambda: CdseServer([], folder))["catalogue_url"])
     pipe.recv()
 
 

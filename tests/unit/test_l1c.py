@@ -218,7 +218,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no manifest": (lambda safe: (safe / "manifest.safe").unlink(), "found: none"),
     "a manifest that is cut": (
         lambda safe: (safe / "manifest.safe").write_text((safe / "manifest.safe").read_text()[:-40]),
-        "expected: XML",
+        "expected: a manifest in XML",
     ),
     "a manifest of nothing": (
         lambda safe: (safe / "manifest.safe").write_text(FRAME.format("")),
@@ -236,7 +236,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "an unknown encoding": (
         lambda safe: (safe / "manifest.safe").write_text('<?xml version="1.0" encoding="klingon"?><x/>'),
-        "expected: XML",
+        "expected: a manifest in XML",
     ),
 }
 

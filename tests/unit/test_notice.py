@@ -14,8 +14,8 @@ import pytest
 from ben_luigi.commands import run
 from ben_luigi.commands.cron_rerun import Outcome
 from ben_luigi.domain import notice
-from ben_luigi.domain.cdse.errors import CredentialsError, RestingError
-from ben_luigi.domain.errors import BadInput, DiskError, PipelineError
+from ben_luigi.domain.cdse.errors import CredentialsError
+from ben_luigi.domain.errors import BadInput, DiskError, PipelineError, RestingError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.state import failures
 

@@ -22,9 +22,10 @@ from ben_luigi.domain.errors import BadProduct, DiskError, PipelineError
 from ben_luigi.domain.formats import geotiff, shards
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PatchGrid
-from ben_luigi.domain.products.product import BANDS, RESOLUTION_M, Product, read_product
+from ben_luigi.domain.products.product import BANDS, Product, read_product
 from ben_luigi.domain.tiles import patches
 from ben_luigi.domain.tiles.decoding import spans
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 from tests.unit.products import NAME, SIDE_M, SmallProduct, noise
 
 SIDE = SIDE_M // 1200

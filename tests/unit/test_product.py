@@ -16,11 +16,11 @@ from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.products.product import (
     BANDS,
     QUALITY_RESULTS,
-    RESOLUTION_M,
     find_product,
     find_products,
     read_product,
 )
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 from tests.unit.products import NAME, SIDE_M, SmallProduct, jpeg2000, noise
 
 SMALL = SmallProduct()

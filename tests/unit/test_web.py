@@ -13,10 +13,9 @@ import requests
 
 from ben_luigi.domain import inputs, network, notice, web
 from ben_luigi.domain.cdse.account import Credentials
-from ben_luigi.domain.cdse.errors import TransientError
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
-from ben_luigi.domain.errors import BadInput, PipelineError
+from ben_luigi.domain.errors import BadInput, PipelineError, TransientError
 from ben_luigi.domain.fetching import pinned
 
 BYTE_S = 0.02

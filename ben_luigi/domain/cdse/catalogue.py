@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ben_luigi.domain.cdse.errors import TransientError
 from ben_luigi.domain.cdse.http import Client, again, log_failure, plain
-from ben_luigi.domain.errors import BadName
+from ben_luigi.domain.errors import BadName, TransientError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES
 
@@ -93,7 +92,7 @@ def parse_page(body: bytes) -> tuple[list[CatalogueProduct], str]:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Queries to the catalogue of one service. All of them raise CdseError."""
+    """Queries to the catalogue of one service. All of them raise SourceError."""
 
     client: Client
 

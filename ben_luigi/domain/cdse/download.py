@@ -21,21 +21,24 @@ from typing import IO
 
 import requests
 
+from ben_luigi.domain.answers import describe, one_line, refusal
 from ben_luigi.domain.cdse import partial_file
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.digests import Digests, available
-from ben_luigi.domain.cdse.errors import (
-    BLAMELESS,
-    PermanentError,
-    RateLimitError,
-    TransientError,
-    describe,
-    one_line,
-    refusal,
-)
+from ben_luigi.domain.cdse.errors import BLAMELESS
 from ben_luigi.domain.cdse.http import Client, Patience, again
 from ben_luigi.domain.cdse.token import Tokens
-from ben_luigi.domain.errors import BadProduct, CdseError, DiskError, NoRoomError, PipelineError, some
+from ben_luigi.domain.errors import (
+    BadProduct,
+    DiskError,
+    NoRoomError,
+    PermanentError,
+    PipelineError,
+    RateLimitError,
+    SourceError,
+    TransientError,
+    some,
+)
 from ben_luigi.domain.files import check_room, is_full, keeping_up, raise_if_full, sync
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import l1c
@@ -93,14 +96,14 @@ class Download:
     keep_free_bytes: int = 2**30
     starting: Callable[[int], None] = lambda number: None
     progress: Callable[[int, int | None], None] = lambda done_bytes, total_bytes: None
-    failed: Callable[[CdseError], None] = lambda error: None
+    failed: Callable[[SourceError], None] = lambda error: None
     _number: int = field(default=1, init=False)
     _total_bytes: int | None = field(default=None, init=False)
     _total_from: str = field(default=_BY_CATALOGUE, init=False)
     _refused: set[str] = field(default_factory=set, init=False)
 
     def run(self) -> DownloadReport:
-        """Fetch and verify the product, unless it exists. Raise CdseError once attempts are used up, or cannot help."""
+        """Fetch and verify the product, unless it exists. Raise SourceError once no attempt is left or can help."""
         self._total_bytes, self._total_from = self.product.length_bytes, _BY_CATALOGUE
         try:
             report = again(self.patience, self._try, self._failed)
@@ -121,7 +124,7 @@ class Download:
                 if f"  {self.product.name}  " in other.read_text(encoding="utf-8", errors="replace"):
                     other.unlink()
 
-    def _about_tile(self, error: CdseError | NoRoomError) -> PipelineError:
+    def _about_tile(self, error: SourceError | NoRoomError) -> PipelineError:
         told = f"; {self.err} tells of each try" if self.err else ""
         return type(error)(
             f"tile {self._tile}, {error.subject}",
@@ -130,7 +133,7 @@ class Download:
             remedy=(error.remedy or "run again later") + told,
         )
 
-    def _failed(self, error: CdseError | NoRoomError, pause_s: float | None) -> None:
+    def _failed(self, error: SourceError | NoRoomError, pause_s: float | None) -> None:
         """Write one line about the failure to the log and to the file for CDSE support."""
         then = "given up" if pause_s is None else f"next try in {pause_s:.0f} s"
         told = one_line(f"try {self._number} of {self.patience.tries}: {error}")
@@ -139,7 +142,7 @@ class Download:
             self.err.parent.mkdir(parents=True, exist_ok=True)
             with self.err.open("a", encoding="utf-8") as file:
                 file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}  {self.product.name}  {told}; {then}\n")
-        if isinstance(error, CdseError) and not isinstance(error, BLAMELESS):
+        if isinstance(error, SourceError) and not isinstance(error, BLAMELESS):
             self.failed(error)
         self._number += not isinstance(error, RateLimitError)
 
@@ -215,7 +218,7 @@ class Download:
         if response.status_code == requests.codes.unauthorized:
             found = describe(response.status_code, response.headers, body)
             raise TransientError(self._subject, expected="a new token to be accepted", found=found)
-        raise refusal(self._subject, response.status_code, response.headers, body)
+        raise refusal(self._subject, response.status_code, response.headers, body, section="cdse")
 
     def _get(self, start: int, token: str) -> requests.Response:
         headers = {"Authorization": f"Bearer {token}"} | ({"Range": f"bytes={start}-"} if start else {})

@@ -14,7 +14,8 @@ import requests
 import urllib3
 
 from ben_luigi.domain import network, web
-from ben_luigi.domain.cdse.errors import RateLimitError, TransientError, one_line, refusal
+from ben_luigi.domain.answers import one_line, refusal
+from ben_luigi.domain.errors import RateLimitError, TransientError
 
 _log = logging.getLogger(__name__)
 _ANSWER_BYTES = 2**26
@@ -173,11 +174,12 @@ class Client:
         return bytes(body)
 
     def fetch(self, method: str, url: str, **what: Any) -> bytes:
-        """Return the body of the 200 answer to one small request. Raise CdseError."""
+        """Return the body of the 200 answer to one small request. Raise SourceError."""
         response = self.open(method, url, **what)
         body = self.body(response)
         if response.status_code != requests.codes.ok:
-            raise refusal(f"{method} {plain(url)}", response.status_code, response.headers, body)
+            section = "sources" if self.hosts else "cdse"
+            raise refusal(f"{method} {plain(url)}", response.status_code, response.headers, body, section=section)
         return body
 
 

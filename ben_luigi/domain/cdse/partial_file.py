@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ben_luigi.domain.cdse.errors import TransientError
+from ben_luigi.domain.errors import TransientError
 
 _CHUNK_BYTES = 2**20
 

@@ -27,9 +27,8 @@ from pathlib import Path
 
 from ben_luigi.domain import given
 from ben_luigi.domain.cdse.catalogue import Catalogue, CatalogueProduct, is_id
-from ben_luigi.domain.cdse.errors import PermanentError
 from ben_luigi.domain.cdse.http import Client
-from ben_luigi.domain.errors import BadInput, BadName, CdseError, some
+from ben_luigi.domain.errors import BadInput, BadName, PermanentError, SourceError, some
 from ben_luigi.domain.files import write_text
 from ben_luigi.domain.names import ProductName
 
@@ -56,7 +55,7 @@ class Resolution:
         return self.state in _TO_BE_HAD or (self.state == "superseded" and self.accept_superseded)
 
     @property
-    def problem(self) -> CdseError | None:
+    def problem(self) -> SourceError | None:
         """Return why the product is not available; None if it is."""
         if self.usable:
             return None
@@ -116,8 +115,8 @@ def resolve(
 ) -> list[Resolution]:
     """Ask the catalogue for `names`; return one resolution for each, in their order.
 
-    `published` has the published id of a name. Raise CdseError only if the catalogue does not answer at all; a failure
-    for a single name does not affect the others.
+    `published` has the published id of a name. Raise SourceError only if the catalogue does not answer at all; a
+    failure for a single name does not affect the others.
     """
     wanted, published = list(names), published or {}
     catalogue = Catalogue(client)
@@ -127,7 +126,7 @@ def resolve(
         try:
             found = _resolve_one(catalogue, name, published.get(str(name), ""), listed.get(str(name), []))
             unanswered_in_a_row = 0
-        except CdseError as error:
+        except SourceError as error:
             unanswered_in_a_row += 1
             if unanswered_in_a_row == min(_UNANSWERED_IN_A_ROW, len(wanted)):
                 raise
@@ -147,7 +146,7 @@ def _listed(catalogue: Catalogue, names: Sequence[str]) -> Mapping[str, list[Cat
     try:
         for product in catalogue.by_names(names):
             listed[product.name].append(product)
-    except CdseError as error:
+    except SourceError as error:
         _log.warning("CDSE does not answer for all names at once, asking name by name: %s", error)
     return listed
 
@@ -202,7 +201,7 @@ def _missing(name: ProductName, catalogue: Catalogue) -> Resolution:
 
 
 def require(resolutions: Iterable[Resolution]) -> None:
-    """Raise CdseError naming each product that is not available, and why."""
+    """Raise SourceError naming each product that is not available, and why."""
     problems = [problem for resolution in resolutions if (problem := resolution.problem)]
     if len(problems) == 1:
         raise problems[0]

@@ -25,17 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from ben_luigi.domain import locks
+from ben_luigi.domain.answers import refusal, snippet
 from ben_luigi.domain.cdse.account import Credentials
-from ben_luigi.domain.cdse.errors import (
-    CredentialsError,
-    PermanentError,
-    RateLimitError,
-    TransientError,
-    refusal,
-    snippet,
-)
+from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.cdse.http import Client, again, log_failure
-from ben_luigi.domain.errors import CdseError
+from ben_luigi.domain.errors import PermanentError, RateLimitError, SourceError, TransientError
 from ben_luigi.domain.files import unfinished
 
 _EARLY_S = 60
@@ -79,7 +73,7 @@ class Tokens:
         self._hashes: dict[str, str] = {}
 
     def get(self) -> str:
-        """Return a token that is valid for at least a minute, if tokens live that long. Raise CdseError."""
+        """Return a token that is valid for at least a minute, if tokens live that long. Raise SourceError."""
         state = self._read()
         return state.access_token if state.usable() else self._obtain()
 
@@ -142,12 +136,12 @@ class Tokens:
 
         return again(replace(self._client.patience, **(tries or {})), once, log_failure)
 
-    def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> CdseError:
+    def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> SourceError:
         body = body.replace(self._credentials.password.encode() or b"\0", b"***")
         description = str(_json(body).get("error_description", "")).lower()
         if "session" in description and any(word in description for word in ("exceed", "limit", "too many")):
             return RateLimitError(self._url, found=snippet(body), remedy="wait until old sessions have expired")
-        error = refusal(f"POST {self._url}", status, headers, body)
+        error = refusal(f"POST {self._url}", status, headers, body, section="cdse")
         if isinstance(error, PermanentError):
             return CredentialsError(
                 self._subject,

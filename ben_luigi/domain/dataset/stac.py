@@ -26,7 +26,8 @@ from ben_luigi.domain.dataset.sentinel1 import BANDS as S1_BANDS
 from ben_luigi.domain.files import atomic_write, remove
 from ben_luigi.domain.names import TileName, s1_tile
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, outline
-from ben_luigi.domain.products.product import BANDS, RESOLUTION_M
+from ben_luigi.domain.products.product import BANDS
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 
 COLLECTION = "collection.json"
 LICENSE = "CDLA-Permissive-1.0"

@@ -19,8 +19,9 @@ from ben_luigi.domain.formats import geotiff
 from ben_luigi.domain.formats.tiffheader import TiffHeader, read_header, read_pixels
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, Square
-from ben_luigi.domain.products.product import BANDS, RESOLUTION_M
+from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.tiles import reference_maps
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 
 _S1_PIXEL_M = 10
 _TIE_POINT = struct.Struct("<2d")

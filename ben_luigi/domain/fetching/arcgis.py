@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ben_luigi.domain.cdse.errors import TransientError, snippet
+from ben_luigi.domain.answers import snippet
 from ben_luigi.domain.cdse.http import again, log_failure, plain
-from ben_luigi.domain.errors import some
+from ben_luigi.domain.errors import TransientError, some
 from ben_luigi.domain.fetching.asking import Asker
 
 _log = logging.getLogger(__name__)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import requests
 
 from ben_luigi.domain import network, web
-from ben_luigi.domain.cdse.errors import RateLimitError, TransientError, describe, retry_after_s
+from ben_luigi.domain.answers import describe, retry_after_s
 from ben_luigi.domain.cdse.http import BROKEN, Patience, plain, reason
+from ben_luigi.domain.errors import RateLimitError, TransientError
 
 PATIENCE = Patience(tries=6, first_pause_s=5, read_timeout_s=120, floor_bytes_s=1000)
 """Up to two minutes and a half of pauses: open services are slow and busy at times."""

@@ -18,9 +18,9 @@ import fiona
 import shapely
 from shapely.geometry import mapping, shape
 
-from ben_luigi.domain.cdse.errors import TransientError, snippet
+from ben_luigi.domain.answers import snippet
 from ben_luigi.domain.cdse.http import plain
-from ben_luigi.domain.errors import ServiceError, some
+from ben_luigi.domain.errors import ServiceError, TransientError, some
 from ben_luigi.domain.fetching.arcgis import Box, Feature, Layer
 from ben_luigi.domain.fetching.asking import Asker
 from ben_luigi.domain.files import atomic_write, text_hash

@@ -17,9 +17,8 @@ from urllib.parse import urlsplit
 
 from ben_luigi.domain import files, network
 from ben_luigi.domain.cdse import partial_file
-from ben_luigi.domain.cdse.errors import PermanentError
 from ben_luigi.domain.cdse.http import Patience, plain
-from ben_luigi.domain.errors import BadInput, CdseError, ServiceError, some
+from ben_luigi.domain.errors import BadInput, PermanentError, ServiceError, SourceError, some
 from ben_luigi.domain.fetching import pinned
 from ben_luigi.domain.fetching.land_service import LandService
 from ben_luigi.domain.inputs import PinnedFile
@@ -60,7 +59,7 @@ def fetch(
     except BadInput:
         service.forget()
         raise
-    except CdseError as error:
+    except SourceError as error:
         remedy = "run again: what has come is kept; or give the GeoPackage as [inputs] clc_gpkg"
         raise ServiceError(error.subject, expected=error.expected, found=error.found, remedy=remedy) from error
     service.forget()

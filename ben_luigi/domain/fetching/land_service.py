@@ -17,10 +17,10 @@ from typing import Any
 import requests
 
 from ben_luigi.domain import files, network
+from ben_luigi.domain.answers import one_line, refusal
 from ben_luigi.domain.bounded import parse_json, read_json
-from ben_luigi.domain.cdse.errors import PermanentError, TransientError, one_line, refusal
 from ben_luigi.domain.cdse.http import Client, Patience, again, log_failure, plain
-from ben_luigi.domain.errors import BadOption, CdseError, ServiceError
+from ben_luigi.domain.errors import BadOption, PermanentError, ServiceError, SourceError, TransientError
 from ben_luigi.domain.fetching.service_key import OPTION, ServiceKey
 from ben_luigi.domain.sources.source import Origin
 
@@ -85,7 +85,7 @@ class LandService:
                 task = self._request()
                 files.write_json(self.note, {"task": task})
                 address = self._address(task)
-        except CdseError as error:
+        except SourceError as error:
             raise ServiceError(error.subject, expected=error.expected, found=error.found, remedy=_LATER) from error
         if address is None:
             self.forget()
@@ -192,7 +192,7 @@ class LandService:
         return token
 
     def _answer(self, method: str, url: str, *, secret: bool = False, **what: Any) -> Mapping[str, Any]:
-        """Send one request to `url` and to nobody else; what is `secret` is not quoted. Raise CdseError."""
+        """Send one request to `url` and to nobody else; what is `secret` is not quoted. Raise SourceError."""
         client = Client(patience=self.patience, session=self.session, hosts=Origin(url))
         response = client.open(method, url, **what)
         body, subject = client.body(response), f"{method} {plain(url)}"

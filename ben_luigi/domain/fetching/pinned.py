@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 import requests
 
 from ben_luigi.domain import files, network, web
+from ben_luigi.domain.answers import describe, retry_after_s
 from ben_luigi.domain.cdse import partial_file
-from ben_luigi.domain.cdse.errors import PermanentError, RateLimitError, TransientError, describe, retry_after_s
 from ben_luigi.domain.cdse.http import BROKEN, Patience, again, log_failure, plain, reason
-from ben_luigi.domain.errors import BadInput, CdseError
+from ben_luigi.domain.errors import BadInput, PermanentError, RateLimitError, SourceError, TransientError
 from ben_luigi.domain.inputs import PinnedFile
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
 
@@ -52,14 +52,14 @@ def fetch(pinned: PinnedFile, folder: Path, progress: OnBytes = ignore_bytes, pa
     if is_there(pinned, path):
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    failures: list[CdseError] = []
+    failures: list[SourceError] = []
     for address in pinned.addresses:
         _log.info("fetching %s from %s", pinned.file, plain(address))
         try:
             with network.session() as session:
                 _fetch_from(session, address, pinned, path, progress, patience)
             return path
-        except CdseError as error:
+        except SourceError as error:
             failures.append(error)
             if len(failures) < len(pinned.addresses):
                 _log.warning("%s; another address is asked", error)
@@ -76,7 +76,7 @@ def is_there(pinned: PinnedFile, path: Path) -> bool:
     return found == expected
 
 
-def _failed(pinned: PinnedFile, failures: list[CdseError]) -> BadInput:
+def _failed(pinned: PinnedFile, failures: list[SourceError]) -> BadInput:
     others = [error for error in failures if isinstance(error, _OtherHash)]
     if others:
         expected, remedy = others[0].expected, others[0].remedy

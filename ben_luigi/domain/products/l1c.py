@@ -117,20 +117,11 @@ def _intact(product: Container, file: str, checksum: tuple[str, str] | None) -> 
     return found == expected or not expected
 
 
-def _manifest(product: Container) -> dict[str, manifest.Checksum | None]:
+def _manifest(product: Container) -> manifest.Listed:
     """Return what the manifest of a product states about its members. Raise BadProduct if it cannot be read."""
-    subject = f"{product.path}, {manifest.NAME}"
     if manifest.NAME not in product.files:
         raise BadProduct(product.path, expected=f"a {manifest.NAME}", found="none", remedy=ANEW)
-    text = bytearray()
-    for chunk in product.chunks(manifest.NAME):
-        text += chunk
-        if len(text) > manifest.MOST_BYTES:
-            raise BadProduct(subject, expected=f"at most {manifest.MOST_BYTES:,} bytes", found="more", remedy=ANEW)
-    try:
-        return manifest.checksums(bytes(text))
-    except ValueError as error:
-        raise BadProduct(subject, expected="XML with a checksum per file", found=str(error), remedy=ANEW) from error
+    return manifest.read(product.chunks(manifest.NAME), f"{product.path}, {manifest.NAME}", BadProduct, ANEW)
 
 
 def find_products(folder: Path) -> dict[ProductName, Path]:

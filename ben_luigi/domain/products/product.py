@@ -22,22 +22,7 @@ from ben_luigi.domain.files import file_hash
 from ben_luigi.domain.names import ProductName, is_old_format
 from ben_luigi.domain.placement.grid import Square, tile_square
 from ben_luigi.domain.products import jpeg2000, manifest
-
-RESOLUTION_M = {
-    "B01": 60,
-    "B02": 10,
-    "B03": 10,
-    "B04": 10,
-    "B05": 20,
-    "B06": 20,
-    "B07": 20,
-    "B08": 10,
-    "B09": 60,
-    "B11": 20,
-    "B12": 20,
-    "B8A": 20,
-}
-"""Pixel size in metres of each of the twelve bands, in the order of their files."""
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 
 BANDS = tuple(RESOLUTION_M)
 
@@ -311,12 +296,7 @@ def _checksums(folder: Path, bands: Mapping[str, Path]) -> dict[str, manifest.Ch
     path = folder / manifest.NAME
     if given.kind(path) == given.NOTHING:
         return {}
-    try:
-        stated = manifest.checksums(given.read_bytes(path, manifest.MOST_BYTES))
-    except (OSError, ValueError) as error:
-        remedy = f"{_ANEW}; without a {manifest.NAME} bands are taken as they are"
-        expected = "a manifest in XML with a checksum per file"
-        raise BadProduct(path, expected=expected, found=str(error), remedy=remedy) from error
+    stated = manifest.read_file(path, BadProduct, f"{_ANEW}; without a {manifest.NAME} bands are taken as they are")
     found = {band: stated.get(file.relative_to(folder).as_posix()) for band, file in bands.items()}
     return {band: checksum for band, checksum in found.items() if checksum}
 

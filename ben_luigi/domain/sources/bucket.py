@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import requests
 
+from ben_luigi.domain.answers import refusal
 from ben_luigi.domain.bounded import parse_xml
-from ben_luigi.domain.cdse.errors import TransientError, refusal
 from ben_luigi.domain.cdse.http import Client, again, log_failure, plain
+from ben_luigi.domain.errors import TransientError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.sources.source import Listing, SourceFile, below, is_path, place
 from ben_luigi.domain.vocabulary import GOOGLE_URL
@@ -26,7 +27,7 @@ _SHOWN = 80
 
 @dataclass(frozen=True)
 class Bucket:
-    """The bucket at `url`, laid out as Google's `gcp-public-data-sentinel-2`. Methods raise CdseError."""
+    """The bucket at `url`, laid out as Google's `gcp-public-data-sentinel-2`. Methods raise SourceError."""
 
     client: Client
     url: str = GOOGLE_URL

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import requests
 
-from ben_luigi.domain.cdse.errors import TransientError
 from ben_luigi.domain.cdse.http import Client, again, log_failure, plain
 from ben_luigi.domain.cdse.token import Tokens
+from ben_luigi.domain.errors import TransientError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.sources.source import Listing, SourceFile, is_path
 
@@ -23,7 +23,7 @@ _MOST_FOLDERS = 1000
 class CdseNodes:
     """The files of CDSE's products.
 
-    `id_of` returns the id of a product, `tokens` the access tokens; both raise CdseError.
+    `id_of` returns the id of a product, `tokens` the access tokens; both raise SourceError.
 
     One file at a time is fetched by default, since an account may have four connections over all its machines.
     """

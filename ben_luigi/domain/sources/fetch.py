@@ -12,19 +12,20 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ben_luigi.domain import files, given
-from ben_luigi.domain.cdse.errors import CredentialsError, PermanentError, TransientError
+from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.cdse.http import again, log_failure
-from ben_luigi.domain.errors import CdseError, NoRoomError, some
+from ben_luigi.domain.errors import NoRoomError, SourceError, some
 from ben_luigi.domain.files import text_hash
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import manifest
-from ben_luigi.domain.sources import needs
+from ben_luigi.domain.sources import folder, needs
 from ben_luigi.domain.sources.journal import Brought, Journal
-from ben_luigi.domain.sources.proof import UNPROVEN, Expected
+from ben_luigi.domain.sources.outcome import Contradicted, FetchReport, Incomplete, Nowhere
+from ben_luigi.domain.sources.proof import MANIFEST, Expected
 from ben_luigi.domain.sources.source import Listing, NotThere, Source, SourceFile, is_path
 from ben_luigi.domain.sources.trace import Trace
 from ben_luigi.domain.sources.transfer import Damaged, DamagedThere, Throttle, Transfer
@@ -35,45 +36,13 @@ _MOST_STRIKES = 3
 """A source that fails for this many files in a row is not asked any more for the product."""
 
 
-class Nowhere(PermanentError):
-    """None of the sources has the product."""
-
-
-class Incomplete(TransientError):
-    """Files of the product are missing or damaged at every source."""
-
-
-class Contradicted(Incomplete):
-    """A product whose manifest may be what is wrong: it asks for what the sources, which have answered, have not."""
-
-
-@dataclass(frozen=True)
-class FetchReport:
-    """A complete product: the source of each file, and how it was proven.
-
-    `content` identifies the files that the manifest lists and that are needed. `left_out` are unneeded files of the
-    manifest that no source had; `troubles` says what was wrong at which source.
-    """
-
-    name: str
-    source: str
-    length_bytes: int
-    content: str
-    files: tuple[Brought, ...]
-    left_out: tuple[str, ...]
-    troubles: tuple[str, ...]
-
-    @property
-    def unproven(self) -> list[str]:
-        """The files that could not be compared with anything."""
-        return [one.path for one in self.files if one.proof == UNPROVEN]
-
-
 @dataclass
 class ProductFetch:
     """Fetch `product` to the folder `target`, in which its `.SAFE` folder is then the only entry.
 
     `sources` are asked in their order whether they have the product, `repairs` only for files that those do not have.
+    `damaged` is a zip or `.SAFE` folder of the user with a part of the product: what is intact in it is copied, the
+    rest is fetched, and the user's own files stay as they are.
     `traced` returns the product's trace, as far as there is one. `progress` is called with the bytes received and
     expected; `parallel` files are fetched at once.
     """
@@ -82,6 +51,7 @@ class ProductFetch:
     target: Path
     sources: Sequence[Source]
     repairs: Sequence[Source] = ()
+    damaged: Path | None = None
     parallel: int = 4
     rate_bytes_s: float | None = None
     keep_free_bytes: int = 2**30
@@ -95,7 +65,7 @@ class ProductFetch:
     _trace: Trace | None = field(default=None, init=False)
 
     def run(self) -> FetchReport:
-        """Fetch what is missing. Raise Nowhere, Incomplete, or another CdseError."""
+        """Fetch what is missing. Raise Nowhere, Incomplete, or another SourceError."""
         primary = self._primary()
         is_again = self.target.is_dir() and not self._work.exists()
         if is_again:  # its record is lost: files in it may have been damaged since
@@ -104,6 +74,8 @@ class ProductFetch:
         self._journal = Journal(self._work, self._files)
         if is_again:
             self._journal.verify()
+        if self.damaged:
+            self._troubles += folder.take(self.damaged, self._files, self._journal, self.keep_free_bytes)
         self._done_bytes, self._total_bytes = 0, 0
         throttle = Throttle(self.rate_bytes_s)
         self._transfer = Transfer(self._files, self._work / "partials", throttle, self._received)
@@ -157,12 +129,12 @@ class ProductFetch:
         if source.name not in self._listings:
             try:
                 self._listings[source.name] = source.listing(self.product)
-            except CdseError as error:
+            except SourceError as error:
                 self._listings[source.name] = None
                 self._set_down(source, error)
         return self._listings[source.name]
 
-    def _set_down(self, source: Source, error: CdseError) -> None:
+    def _set_down(self, source: Source, error: SourceError) -> None:
         """Do not ask a source any more for this product."""
         with self._lock:
             if source.name not in self._down:
@@ -175,19 +147,24 @@ class ProductFetch:
             self._done_bytes += number
             self.progress(self._done_bytes, self._total_bytes or None)
 
-    def _manifests(self) -> Iterator[Mapping[str, manifest.Checksum | None]]:
+    def _manifests(self) -> Iterator[manifest.Listed]:
         """Yield each valid manifest of the sources, a file that has already arrived first."""
         path, seen = self._files / manifest.NAME, set[bytes]()
         if self._journal.get(manifest.NAME):
             seen.add(given.read_bytes(path, manifest.MOST_BYTES))
-            yield self._listed_in(path, "what came before")
+            try:
+                listed = self._listed_in(path, "what came before")
+            except Damaged as error:
+                self._troubles.append(str(error))
+            else:
+                yield listed
         for source in self._all:
             if source in self.sources and self._listing(source) is None:
                 continue
             expected = Expected(trace=self._traced(manifest.NAME))
             try:
                 brought = self._from(source, manifest.NAME, expected, lambda: self._listed_in(path, source.name))  # noqa: B023
-            except CdseError as error:
+            except SourceError as error:
                 self._note(source, manifest.NAME, error)
                 continue
             if (content := given.read_bytes(path, manifest.MOST_BYTES)) in seen:
@@ -197,15 +174,11 @@ class ProductFetch:
             self._journal.add(brought)
             yield self._listed_in(path, source.name)
 
-    def _listed_in(self, path: Path, source: str) -> dict[str, manifest.Checksum | None]:
+    def _listed_in(self, path: Path, source: str) -> manifest.Listed:
         """Return the files that a manifest lists. Raise Damaged if it is not that of a complete product."""
-        try:
-            listed = manifest.checksums(given.read_bytes(path, manifest.MOST_BYTES))
-            outside = [path[:200] for path in listed if not is_path(path)]
-            problem = some(outside, 3) or some(needs.lacking(self.product, listed), 3)
-        except ValueError as error:
-            listed, problem = {}, str(error)[:200]
-        if problem:
+        listed = manifest.read_file(path, Damaged)
+        outside = [path[:200] for path in listed if not is_path(path)]
+        if problem := some(outside, 3) or some(needs.lacking(self.product, listed), 3):
             expected = "the manifest of a product with all bands"
             raise Damaged(f"{manifest.NAME} from {source}", expected=expected, found=problem)
         return listed
@@ -213,7 +186,7 @@ class ProductFetch:
     def _without_manifest(self) -> Incomplete:
         return self._incomplete({manifest.NAME: some(self._troubles)})
 
-    def _complete(self, primary: Source, checksums: Mapping[str, manifest.Checksum | None]) -> FetchReport:
+    def _complete(self, primary: Source, checksums: manifest.Listed) -> FetchReport:
         """Fetch everything that a manifest lists, and rename the product into place.
 
         Raise Incomplete naming missing files.
@@ -233,25 +206,23 @@ class ProductFetch:
             primary, {**dict.fromkeys(listing.guessed), **checksums}, {*needed, *optional} - {*lacking}
         )
 
-    def _wanted(
-        self, listing: Listing, checksums: Mapping[str, manifest.Checksum | None]
-    ) -> tuple[list[str], list[str]]:
+    def _wanted(self, listing: Listing, checksums: manifest.Listed) -> tuple[list[str], list[str]]:
         """Return the files that a product needs, and unneeded ones that its source has; the largest first."""
 
         def by_length(paths: set[str]) -> list[str]:
             known = listing.files
             return sorted(paths, key=lambda path: (-(known[path].length_bytes or 0) if path in known else 0, path))
 
-        offered = {path for path in listing.files if path != manifest.NAME}
+        offered = {*listing.files, *self._journal.paths(folder.NAME)} - {manifest.NAME}
         needed = {path for path in {*checksums, *offered} if needs.is_needed(self.product, path)}
         optional = (offered & set(checksums)) - needed if self.product.level == "L1C" else set()
         return by_length(needed), by_length(optional)
 
     def _bring_all(
-        self, paths: Sequence[str], checksums: Mapping[str, manifest.Checksum | None], optional: set[str]
-    ) -> dict[str, CdseError]:
+        self, paths: Sequence[str], checksums: manifest.Listed, optional: set[str]
+    ) -> dict[str, SourceError]:
         """Fetch files in parallel; return the errors of those that failed: NotThere if no source has the file."""
-        lacking: dict[str, CdseError] = {}
+        lacking: dict[str, SourceError] = {}
 
         def one(path: str) -> None:
             try:
@@ -274,10 +245,12 @@ class ProductFetch:
         """Fetch a file from the first source that has it intact. Raise Incomplete, NotThere, NoRoomError or Stopped."""
         known = self._journal.get(path)
         if known and (checksum is None or known.digest == ":".join(checksum)):
+            if checksum and known.proof != MANIFEST:
+                self._journal.add(replace(known, proof=MANIFEST))
             self._received(known.length_bytes)
             return
         expected, said = Expected(checksum, self._traced(path)), list[str]()
-        kind: type[CdseError] = NotThere
+        kind: type[SourceError] = NotThere
         for source in self.sources if is_optional else self._all:
             if source in self.sources and self._listing(source) is None and source.name not in self._down:
                 said.append(f"{source.name}: does not have the product")
@@ -290,7 +263,7 @@ class ProductFetch:
                 brought = self._from(source, path, expected)
             except NoRoomError:
                 raise
-            except CdseError as error:
+            except SourceError as error:
                 said.append(f"{source.name}: {error.found}")
                 self._note(source, path, error, quietly=is_optional)
                 if isinstance(error, DamagedThere):
@@ -327,7 +300,7 @@ class ProductFetch:
             raise NotThere(path, expected="the file", found="it is not there")
         return source.file(self.product, path)
 
-    def _note(self, source: Source, path: str, error: CdseError, *, quietly: bool = False) -> None:
+    def _note(self, source: Source, path: str, error: SourceError, *, quietly: bool = False) -> None:
         """Note what is wrong at a source; one that fails for file after file is not asked any more."""
         if isinstance(error, NotThere) and quietly:
             return
@@ -360,24 +333,22 @@ class ProductFetch:
             remedy=f"run again later, add a source to [sources] order, or give the product in {self._option}",
         )
 
-    def _publish(
-        self, primary: Source, checksums: Mapping[str, manifest.Checksum | None], wanted: set[str]
-    ) -> FetchReport:
+    def _publish(self, primary: Source, checksums: manifest.Listed, wanted: set[str]) -> FetchReport:
         """Rename the folder into place, after removing files that do not belong to it."""
         for path in [path for path in self._files.rglob("*") if path.is_file()]:
             if path.relative_to(self._files).as_posix() not in {*wanted, manifest.NAME}:
                 path.unlink()
         files.remove(self._work / "partials")
         brought = [one for path in sorted({*wanted, manifest.NAME}) if (one := self._journal.get(path))]
-        for folder in {(self._files / one.path).parent for one in brought}:
-            files.sync(folder)
+        for place in {(self._files / one.path).parent for one in brought}:
+            files.sync(place)
         files.remove(self.target)
         self._work.rename(self.target)
         files.sync(self.target.parent)
         telling = [one for one in brought if needs.is_needed(self.product, one.path) and checksums.get(one.path)]
         return FetchReport(
             str(self.product),
-            primary.name,
+            folder.NAME if self.damaged else primary.name,
             sum(one.length_bytes for one in brought),
             text_hash("\n".join(f"{one.path} {one.digest}" for one in telling)),
             tuple(brought),

@@ -54,6 +54,10 @@ class Journal:
             return None
         return one if (found.st_size, found.st_mtime_ns) == (one.length_bytes, one.mtime_ns) else None
 
+    def paths(self, source: str) -> list[str]:
+        """Return the existing files that came from a source."""
+        return [path for path, one in [*self._known.items()] if one.source == source and self.get(path)]
+
     def add(self, brought: Brought) -> None:
         """Record a file."""
         line = json.dumps(asdict(brought), sort_keys=True) + "\n"

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from ben_luigi.domain.cdse.errors import TransientError
 from ben_luigi.domain.cdse.http import Client, again, log_failure, plain
+from ben_luigi.domain.errors import TransientError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import manifest
 from ben_luigi.domain.sources.source import Listing, NotThere, SourceFile, below, opened, place
@@ -22,7 +22,7 @@ _WEATHER = "AUX_DATA/AUX_ECMWFT"
 
 @dataclass(frozen=True)
 class Mirror:
-    """Products at `template`, such as `https://host/tiles/{zone}/{band}/{square}/{name}`. Methods raise CdseError.
+    """Products at `template`, such as `https://host/tiles/{zone}/{band}/{square}/{name}`. Methods raise SourceError.
 
     A mirror cannot list its files: they are those that the product's manifest names, and the weather forecasts.
     """
@@ -40,13 +40,10 @@ class Mirror:
         """Return the files in the product's manifest; None if the mirror has none."""
         file = self.file(product, manifest.NAME)
 
-        def once() -> dict[str, manifest.Checksum | None]:
-            body = self.client.body(opened(self, file).response)
-            try:
-                return manifest.checksums(body)
-            except ValueError as error:
-                found = f"{str(error)[:200]}; it begins {body[:60]!r}"
-                raise TransientError(plain(file.url), expected="the manifest of a product", found=found) from error
+        def once() -> manifest.Listed:
+            answer = opened(self, file)
+            with answer.response:
+                return manifest.read(answer.chunks, plain(file.url), TransientError)
 
         try:
             listed = again(self.client.patience, once, log_failure)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import l1c, manifest
-from ben_luigi.domain.products.product import RESOLUTION_M
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 
 _LAYERS = {**RESOLUTION_M, "SCL": 20}
 _IMAGES = {

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 MANIFEST, OBJECT_STORE, UNPROVEN = "manifest", "object store", "unproven"
 SIGNED_TRACE, EXPIRED_TRACE = "signed trace", "trace signed by an expired certificate"
 RUNGS = (MANIFEST, SIGNED_TRACE, EXPIRED_TRACE, OBJECT_STORE, UNPROVEN)
+_PAGES = (".xml", ".html", ".gml", ".xsd", ".safe", ".dim")
 _CASTAGNOLI = 0x82F63B78  # the polynomial of CRC-32C, reflected (RFC 3720, appendix B.4)
 
 
@@ -142,6 +143,11 @@ class Result:
     problem: str = ""
     contradicted_by: tuple[str, ...] = ()
     lies_so: bool = False
+
+
+def is_disguised(path: str, head: bytes, result: Result) -> bool:
+    """Return whether a file that nothing proves begins as a page of HTML or XML, which its name does not say."""
+    return result.rung == UNPROVEN and head.lstrip().startswith(b"<") and not path.endswith(_PAGES)
 
 
 def summary(rungs: Iterable[str]) -> dict[str, int]:

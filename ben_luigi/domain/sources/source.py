@@ -16,8 +16,9 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from ben_luigi.domain.cdse.errors import PermanentError, TransientError, refusal
+from ben_luigi.domain.answers import refusal
 from ben_luigi.domain.cdse.http import Client, plain
+from ben_luigi.domain.errors import PermanentError, TransientError
 from ben_luigi.domain.names import ProductName
 
 _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')  # RFC 9110, section 8.8.3
@@ -62,7 +63,7 @@ class Listing:
 
 
 class Source(Protocol):
-    """A place that has products. All methods raise CdseError."""
+    """A place that has products. All methods raise SourceError."""
 
     @property
     def name(self) -> str:
@@ -125,7 +126,7 @@ class Opened:
 def opened(source: Source, file: SourceFile, start: int = 0, version: str = "") -> Opened:
     """Request a file from byte `start` on, if its version is still `version`; the whole file if a range is refused.
 
-    Raise NotThere, Changed, or another CdseError.
+    Raise NotThere, Changed, or another SourceError.
     """
     subject = f"GET {plain(file.url)}"
     headers = {"Range": f"bytes={start}-", "If-Match": version} if start else {}

@@ -19,8 +19,9 @@ from http import HTTPStatus
 from typing import Any
 
 from ben_luigi.domain import signatures
-from ben_luigi.domain.cdse.errors import TransientError, one_line, refusal, snippet
+from ben_luigi.domain.answers import one_line, refusal, snippet
 from ben_luigi.domain.cdse.http import Client, again, plain
+from ben_luigi.domain.errors import TransientError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.sources.proof import EXPIRED_TRACE, SIGNED_TRACE
 
@@ -52,7 +53,7 @@ class Trace:
 
 
 def fetch(client: Client, url: str, product: ProductName) -> Trace:
-    """Return the trace of a product at the service `url`: that of its making, else that of a copy. Raise CdseError."""
+    """Return the trace of a product at the service `url`: that of its making, else of a copy. Raise SourceError."""
     address = f"{url}/traces/name/{product}.zip"
 
     def once() -> Trace:
@@ -61,7 +62,7 @@ def fetch(client: Client, url: str, product: ProductName) -> Trace:
         if response.status_code == HTTPStatus.NOT_FOUND:
             return Trace()
         if response.status_code != HTTPStatus.OK:
-            raise refusal(f"GET {plain(address)}", response.status_code, response.headers, body)
+            raise refusal(f"GET {plain(address)}", response.status_code, response.headers, body, section="cdse")
         return _read(body, product, address)
 
     return again(client.patience, once, lambda error, pause_s: None)

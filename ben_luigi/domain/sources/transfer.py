@@ -19,13 +19,12 @@ import requests
 
 from ben_luigi.domain import files
 from ben_luigi.domain.cdse import partial_file
-from ben_luigi.domain.cdse.errors import PermanentError, TransientError
+from ben_luigi.domain.errors import PermanentError, TransientError
 from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES
 from ben_luigi.domain.sources.journal import Brought
-from ben_luigi.domain.sources.proof import UNPROVEN, Check, Expected, Result
+from ben_luigi.domain.sources.proof import Check, Expected, Result, is_disguised
 from ben_luigi.domain.sources.source import Changed, Opened, Source, SourceFile, is_path, opened
 
-_PAGES = (".xml", ".html", ".gml", ".xsd", ".safe", ".dim")
 _HEAD_BYTES = 64
 
 
@@ -82,7 +81,7 @@ class Transfer:
                     response.raw.shutdown()
 
     def once(self, source: Source, file: SourceFile, expected: Expected) -> Brought:
-        """Fetch a file, or continue its partial file. Raise CdseError or Stopped."""
+        """Fetch a file, or continue its partial file. Raise SourceError or Stopped."""
         if self._stop.is_set():
             raise Stopped
         if not is_path(file.path):
@@ -194,12 +193,7 @@ class Transfer:
 
 
 def _without_disguise(path: str, partial: IO[bytes], result: Result) -> Result:
-    """Return the result for a file of which nothing is known.
-
-    An HTML or XML page in place of another file is damaged.
-    """
+    """Return the result for a file; one that is an HTML or XML page in place of another file is damaged."""
     partial.seek(0)
-    is_page = partial.read(_HEAD_BYTES).lstrip().startswith(b"<")
-    if result.rung != UNPROVEN or not is_page or path.endswith(_PAGES):
-        return result
-    return replace(result, problem="a page of HTML or XML")
+    is_page = is_disguised(path, partial.read(_HEAD_BYTES), result)
+    return replace(result, problem="a page of HTML or XML") if is_page else result

@@ -24,7 +24,8 @@ from rasterio.windows import Window
 
 from ben_luigi.domain.errors import BadProduct
 from ben_luigi.domain.placement.grid import PATCH_M
-from ben_luigi.domain.products.product import BANDS, RESOLUTION_M, Product
+from ben_luigi.domain.products.product import BANDS, Product
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 
 CACHE_BYTES = 400 * 2**20
 """GDAL's block cache: two columns of blocks of all bands. With 150 MB a tile takes 2.6 times as long."""

@@ -17,9 +17,10 @@ from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.formats import geotiff, shards, tarball
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid
-from ben_luigi.domain.products.product import BANDS, RESOLUTION_M, Product
+from ben_luigi.domain.products.product import BANDS, Product
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.tiles.decoding import Column, decode
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 
 ARCHIVE = "BigEarthNet-S2"
 """First folder of the member names."""
