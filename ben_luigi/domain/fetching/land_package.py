@@ -68,7 +68,12 @@ def fetch(
 
 def _fetch_from(address: str, wanted: PinnedFile, path: Path, progress: OnBytes, patience: Patience) -> None:
     if urlsplit(address).scheme not in ("https", "http"):
-        raise PermanentError(plain(address)[:200], expected="an https address of the file", found="another")
+        raise PermanentError(
+            plain(address)[:200],
+            expected="an https address of the file",
+            found="another",
+            remedy="run again: the file is requested anew; or give the GeoPackage as [inputs] clc_gpkg",
+        )
     zipped = path.with_name(f".partial-{path.name}.zip")
     with partial_file.opened(zipped) as file, network.session() as session:
         in_parts = pinned.receive_all(session, address, file, progress, patience)
