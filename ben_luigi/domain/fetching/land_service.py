@@ -111,7 +111,10 @@ class LandService:
         task = tasks[0].get("TaskID") if isinstance(tasks, list) and tasks and isinstance(tasks[0], dict) else None
         if not task:
             raise PermanentError(
-                f"POST {self.url}/@datarequest_post", expected="the number of a request", found=_keys(answer)
+                f"POST {self.url}/@datarequest_post",
+                expected="the number of a request",
+                found=_keys(answer),
+                remedy=_LATER,
             )
         _log.info("the GeoPackage of CORINE is requested from %s: request %s", plain(self.url), _short(task))
         return str(task)
@@ -197,9 +200,9 @@ class LandService:
         response = client.open(method, url, **what)
         body, subject = client.body(response), f"{method} {plain(url)}"
         if response.status_code == HTTPStatus.NOT_FOUND:
-            raise PermanentError(subject, found=f"HTTP {response.status_code}", remedy=_LATER)
+            raise PermanentError(subject, expected="an answer", found=f"HTTP {response.status_code}", remedy=_LATER)
         if response.status_code == HTTPStatus.UNAUTHORIZED and not secret:
-            raise _Unauthorized(subject, found=f"HTTP {response.status_code}", remedy=_LATER)
+            raise _Unauthorized(subject, expected="an answer", found=f"HTTP {response.status_code}", remedy=_LATER)
         if response.status_code not in (HTTPStatus.OK, HTTPStatus.CREATED):
             shown = _oauth_error(body) if secret else body
             raise refusal(subject, response.status_code, response.headers, shown, section="land_cover")
