@@ -13,6 +13,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.errors import BadArchive, DamagedFile, some
+from ben_luigi.domain.recipe.model import FROM_V1
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.comparison import CompareWithPublished, beside_published
@@ -57,7 +58,8 @@ OF_THE_WHOLE: tuple[type[PipelineTask], ...] = (FindSplitLeakage, WriteReport)
 
 def dataset_tasks() -> list[PipelineTask]:
     """Return the tasks that make the finished dataset: `IN_DATASET`, and for the whole dataset `OF_THE_WHOLE`."""
-    return [task() for task in (*IN_DATASET, *(() if config.selection() else OF_THE_WHOLE))]
+    without = () if config.recipe().sentinel1.source == FROM_V1 else (ArchiveS1, ListS1Hashes)
+    return [task() for task in (*IN_DATASET, *(() if config.selection() else OF_THE_WHOLE)) if task not in without]
 
 
 def finished_files() -> list[MadeFile]:
@@ -121,7 +123,7 @@ class VerifyDataset(PipelineTask):
 
     def settings(self) -> dict[str, Any]:
         """Return the classes."""
-        return {"nomenclature": files.file_hash(Path(str(config.metadata().nomenclature)))}
+        return {"nomenclature": files.file_hash(config.nomenclature())}
 
     def output(self) -> MadeFile:
         """Return a note that everything is correct."""
@@ -146,11 +148,10 @@ class VerifyDataset(PipelineTask):
         files.write_json(self.output().file, {"findings": verdict.wrong})
 
     def _verdict(self, recorded: dict[str, str]) -> Verdict:
-        options = config.metadata()
-        labels_of = read_nomenclature(Path(str(options.nomenclature))).labels_of
+        labels_of = read_nomenclature(config.nomenclature()).labels_of
         return verify_dataset(
             config.data_dir() / config.result_folder(),
-            partial(labels_of, unlabeled_limit=float(options.unlabeled_limit)),
+            partial(labels_of, unlabeled_limit=config.unlabeled_limit()),
             Progress(self, "verifying the dataset"),
             side_m=side_m(),
             references=References(*map(input_path, REFERENCES)),

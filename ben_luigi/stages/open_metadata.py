@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import croissant, geoparquet, metadata, readme
+from ben_luigi.domain.dataset.about import About
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.footprints import EDGES
+from ben_luigi.domain.tiles.reference_maps import PIXEL_M
 from ben_luigi.stages.archive_parts import MAPS, S2
 from ben_luigi.stages.archive_shards import shard_files
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
@@ -27,17 +29,25 @@ from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import GridPatches
 from ben_luigi.stages.provenance import products
-from ben_luigi.stages.reference_maps import MakeReferenceMaps
+from ben_luigi.stages.reference_maps import MakeReferenceMaps, names
 from ben_luigi.stages.resolve import PRIORITY, product_of, tiles
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import of_all_tiles
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
+ABOUT = ("name", "version", "license", "citation")
+"""What of the recipe the dataset's descriptions say, besides its title."""
+
 DESCRIPTION = (
     "Pairs of Sentinel-1 and Sentinel-2 patches, 1200 m a side, with reference maps of CORINE Land Cover 2018 and "
     "labels of 19 classes, rebuilt from their sources."
 )
+
+
+def map_codes() -> tuple[int, ...]:
+    """Return the codes of the land cover that have a column each: CORINE's by the default recipe."""
+    return geoparquet.CODES if config.recipe().is_default else names().codes
 
 
 class WritePatches(PipelineTask):
@@ -68,7 +78,8 @@ class WritePatches(PipelineTask):
 
     def make(self) -> None:
         """Write the rows tile by tile."""
-        geoparquet.write(_tile_rows(), self.output().file)
+        columns = pq.read_schema(next(iter(WriteMetadata().output().values())).check()).names
+        geoparquet.write(_tile_rows(), self.output().file, geoparquet.schema_of(columns, map_codes()))
 
 
 def _tile_rows() -> Iterator[pa.Table]:
@@ -79,13 +90,16 @@ def _tile_rows() -> Iterator[pa.Table]:
     found = database.query(
         "SELECT tile, l2a_name, start_time FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(tiles())
     )
+    pixels = (config.recipe().patches.side_m // PIXEL_M) ** 2
     for tile, l2a_name, start_time in found.sort_values("l2a_name").itertuples(index=False, name=None):
         name = ProductName.parse(l2a_name).tile_name
         of_tile = rows.filter(pc.starts_with(ids, name))
         if len(of_tile):
             s2, maps = (shards.read_index(shard_files(archive, tile)[1]) for archive in (S2, MAPS))
             source = _source(tile, name, start_time)
-            yield geoparquet.tile_rows(of_tile, source, _places(tile), _counts(tile), s2, maps)
+            yield geoparquet.tile_rows(
+                of_tile, source, _places(tile), _counts(tile), s2, maps, pixels=pixels, codes=map_codes()
+            )
 
 
 def _source(tile: str, name: str, start_time: datetime) -> geoparquet.TileSource:
@@ -121,15 +135,22 @@ def facts(made: Iterable[MadeFile]) -> dict[str, tuple[int, str]]:
     return {target.file.name: (target.file.stat().st_size, target.digest()) for target in made}
 
 
+def about() -> About:
+    """Return what the dataset is called, its licence and its citation."""
+    return About.of(config.recipe())
+
+
 def title() -> str:
     """Return the title of the dataset."""
-    what = "Sample world of ben_luigi" if config.is_sample() else "BigEarthNet v2"
+    recipe = config.recipe()
+    what = "Sample world of ben_luigi" if config.is_sample() and recipe.is_default else recipe.title
     return f"{what}, subset {config.subset().name}" if config.selection() else what
 
 
 class WriteCroissant(PipelineTask):
     """`croissant.json`: the dataset as MLCommons' Croissant describes it."""
 
+    recipe = ABOUT
     code = (croissant,)
 
     def requires(self) -> Any:
@@ -146,11 +167,11 @@ class WriteCroissant(PipelineTask):
 
     def make(self) -> None:
         """Write it."""
-        croissant.write(croissant.describe(facts(described()), title(), DESCRIPTION), self.output().file)
+        croissant.write(croissant.describe(facts(described()), title(), DESCRIPTION, about()), self.output().file)
 
 
 class WriteReadme(PipelineTask):
-    """`README.md` and `LICENSE` of the dataset, which is published with them."""
+    """`README.md` and `LICENSE` of the dataset, which is published with them; and the recipe, unless the default's."""
 
     priority = PRIORITY["metadata"]
     code = (readme,)
@@ -160,15 +181,24 @@ class WriteReadme(PipelineTask):
         return WriteMetadata()
 
     def settings(self) -> dict[str, Any]:
-        """Return its title, and whether there is a report."""
-        return {"title": title(), "has_report": not config.selection()}
+        """Return its title, whether there is a report, and another recipe than the default one as a whole."""
+        recipe = config.recipe()
+        own = {} if recipe.is_default else {"recipe_sha256": files.file_hash(recipe.path)}
+        return {"title": title(), "has_report": not config.selection(), **own}
 
     def output(self) -> dict[str, MadeFile]:
         """Return the two files."""
-        return {name: self.file(f"{config.result_folder()}/{name}") for name in (readme.README, readme.LICENSE)}
+        names = (readme.README, readme.LICENSE, *(() if config.recipe().is_default else (readme.RECIPE,)))
+        return {name: self.file(f"{config.result_folder()}/{name}") for name in names}
 
     def make(self) -> None:
         """Count the patches, and write the texts."""
+        recipe = config.recipe()
         rows = {path.file.name: pq.read_metadata(path.check()).num_rows for path in WriteMetadata().output().values()}
-        texts = readme.describe(title(), sum(rows.values()), rows[metadata.FLAGGED], has_report=not config.selection())
+        if recipe.is_default:
+            flagged = rows[metadata.FLAGGED]
+            texts = readme.describe(title(), sum(rows.values()), flagged, has_report=not config.selection())
+        else:
+            texts = readme.describe_own(title(), sum(rows.values()), recipe.patches.side_m, about())
+            texts[readme.RECIPE] = recipe.path.read_text(encoding="utf-8-sig")
         readme.write(texts, config.data_dir() / config.result_folder())
