@@ -10,6 +10,7 @@ from ben_luigi.configuration import loading  # before anything imports Luigi, wh
 # isort: split
 import os
 import socket
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ from ben_luigi.configuration.sections import (
     tile,
 )
 from ben_luigi.domain import machine, private, surroundings
+from ben_luigi.domain.recipe import declared, parts, reading
+from ben_luigi.domain.recipe.model import Recipe
+from ben_luigi.domain.remembered import remembered
 from ben_luigi.domain.vocabulary import (
     GOOGLE_URL,
     SOURCES,
@@ -63,6 +67,9 @@ __all__ = [
 
 loading.load()  # whoever asks for a value has that of the files, checked
 
+RECIPES = "recipes"
+"""The folder in `[dataset] data_dir` with one folder per recipe."""
+
 _SEN2COR_GB = 6
 """Memory that one conversion may need."""
 
@@ -86,9 +93,48 @@ def result_options() -> dict[str, Any]:
     return {option: value(option) for option in options if option != "dataset.data_dir"}
 
 
+def recipe() -> Recipe:
+    """Return the recipe that is followed. Raise BadInput, with all findings, if it is wrong."""
+    return _read_recipe(reading.locate(str(dataset().recipe), TRACKED_ARTIFACTS))
+
+
+@remembered()
+def _read_recipe(path: Path) -> Recipe:
+    return reading.read(path, TRACKED_ARTIFACTS)
+
+
+@lru_cache(maxsize=1)
+def default_recipe() -> Recipe:
+    """Return the recipe of BigEarthNet v2."""
+    return reading.read(reading.locate("", TRACKED_ARTIFACTS), TRACKED_ARTIFACTS)
+
+
+def nomenclature() -> Path:
+    """Return the path of the nomenclature: of the recipe, or for the default one that of `[metadata] nomenclature`."""
+    return Path(str(metadata().nomenclature)) if recipe().is_default else recipe().land_cover.nomenclature
+
+
+def unlabeled_limit() -> float:
+    """Return the part of a patch without a class from which on it has no labels."""
+    return float(metadata().unlabeled_limit if recipe().is_default else recipe().land_cover.unlabeled_limit)
+
+
+def recipe_part(keys: Sequence[str]) -> dict[str, Any]:
+    """Return what the recipe says otherwise than the default one of `keys`, such as `patches.side_m` or `split`.
+
+    It is empty for the default recipe, so that what was made before there were recipes stays true.
+    """
+    return parts.differing(recipe(), default_recipe(), keys)
+
+
 def data_dir() -> Path:
-    """Return the absolute path of the folder of everything that the pipeline makes."""
-    return Path(dataset().data_dir).expanduser().absolute()
+    """Return the absolute path of the folder of everything that the pipeline makes.
+
+    Each recipe but the default has a folder of its own in that of `[dataset] data_dir`, so that none makes what
+    another has made once more, or takes it for its own.
+    """
+    folder = Path(dataset().data_dir).expanduser().absolute()
+    return folder if recipe().is_default else folder / RECIPES / recipe().name
 
 
 def selection() -> dict[str, str]:
@@ -119,7 +165,7 @@ def _names_nothing_real() -> bool:
     if world != "auto":
         return world == "sample"
     given, service = inputs(), cdse()
-    named = [getattr(given, option) for option, _ in inputs.get_params()]
+    named = [getattr(given, option) or _file_of_recipe(option) for option, _ in inputs.get_params()]
     named += [sources().google_url, sources().mirrors]
     named += [
         land_cover().service_url,
@@ -138,7 +184,19 @@ def _names_nothing_real() -> bool:
 def given_input(option: str) -> Path | None:
     """Return the path that `[inputs] option` gives, absolute, or None; cached."""
     path = str(getattr(inputs(), option))
-    return Path(path).expanduser().absolute() if path else None
+    return Path(path).expanduser().absolute() if path else _file_of_recipe(option)
+
+
+def _file_of_recipe(option: str) -> Path | None:
+    """Return the file that the recipe names in the place of an option of [inputs]."""
+    wanted = recipe()
+    files = {
+        declared.LIST_OPTION: wanted.products.list,
+        declared.COUNTRIES_OPTION: wanted.countries.file,
+        declared.LAND_COVER_OPTION: wanted.land_cover.file,
+    }
+    file = files.get(option)
+    return file if isinstance(file, Path) else None
 
 
 def selected_tiles() -> list[str]:

@@ -10,6 +10,7 @@ COMMANDS = {
     "plan": ("plan", "show what a run would do, how long it takes, and what it lacks"),
     "status": ("status", "show what is complete, and what failed and why"),
     "verify": ("verify", "check that a finished dataset is complete and consistent"),
+    "new": ("new", "write a recipe to start a dataset of your own from"),
     "export": ("export", "unpack the patches of a tile as folders of TIFFs"),
     "render": ("render", "make pictures of patches to look at"),
     "subset": ("subset", "make a dataset of chosen patches"),

@@ -16,6 +16,7 @@ from ben_luigi.domain import machine
 from ben_luigi.domain.vocabulary import WORLDS
 
 WORLD_OPTIONS = ("--world", "--dataset-world")
+RECIPE_OPTIONS = ("--recipe", "--dataset-recipe")
 _TASK_FOLLOWS = "plan"
 """The command with arguments of its own, and of a task."""
 _LEVELS = (1, 3, 6, 9, 12)
@@ -37,22 +38,23 @@ def of(name: str) -> argparse.ArgumentParser | None:
 def check(name: str, arguments: Sequence[str]) -> None:
     """Print help, or what is wrong with the arguments of a command, and exit; return if they are right.
 
-    What cannot be checked without the pipeline is left to the command: a task's arguments, and the world, which it
-    takes out of its arguments first.
+    What cannot be checked without the pipeline is left to the command: a task's arguments, and world and recipe, which
+    it takes out of its arguments first.
     """
-    used = of(name)
-    if used is None or any(argument.partition("=")[0] in WORLD_OPTIONS for argument in arguments):
+    used, taken = of(name), (*WORLD_OPTIONS, *RECIPE_OPTIONS)
+    if used is None or any(argument.partition("=")[0] in taken for argument in arguments):
         return
     (used.parse_known_args if name == _TASK_FOLLOWS else used.parse_args)(arguments)
 
 
 def add_world(used: argparse.ArgumentParser) -> None:
-    """Add the option `--world`; commands take it out of their arguments before they parse them (`world.take`)."""
+    """Add `--world` and `--recipe`; commands take them out of their arguments before they parse them (`world.take`)."""
     used.add_argument(
         "--world",
         choices=WORLDS,
         help="the sample world or the real one, as [dataset] world says else: real needs no account and no setting",
     )
+    used.add_argument("--recipe", help="packaged recipe, or path of another one, as [dataset] recipe says else")
 
 
 def _text(module: str) -> str | None:
@@ -74,7 +76,7 @@ def verify() -> argparse.ArgumentParser:
 def plan() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi plan`; the others name a task."""
     used = command.parser("ben-luigi plan", _text("plan"))
-    used.usage = f"{used.prog} [-h] [--json] [--world WORLD] [TASK ARGUMENTS...]"
+    used.usage = f"{used.prog} [-h] [--json] [--world WORLD] [--recipe RECIPE] [TASK ARGUMENTS...]"
     add_world(used)
     used.add_argument("--json", action="store_true", help="print the plan as JSON")
     return used
@@ -85,6 +87,15 @@ def status() -> argparse.ArgumentParser:
     used = command.parser("ben-luigi status", _text("status"))
     used.add_argument("--json", action="store_true", help="print the state as JSON")
     add_world(used)
+    return used
+
+
+def new() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi new`."""
+    used = command.parser("ben-luigi new", _text("new"))
+    used.add_argument("name", metavar="NAME", help="name of the dataset: lower-case letters, digits, dots and hyphens")
+    used.add_argument("folder", type=Path, metavar="FOLDER", nargs="?", default=Path(), help="where it is written")
+    used.add_argument("--like", metavar="RECIPE", default="", help="packaged recipe to start from")
     return used
 
 
@@ -197,6 +208,7 @@ _PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "verify": verify,
     "plan": plan,
     "status": status,
+    "new": new,
     "link_patches": link_patches,
     "hash_folder": hash_folder,
     "compare_levels": compare_levels,

@@ -1,4 +1,4 @@
-"""`--world WORLD`, which several commands take: the sample world, or the real one, for this time."""
+"""`--world WORLD` and `--recipe RECIPE`, which several commands take: another world, another recipe, for this time."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ from collections.abc import Sequence
 
 import luigi
 
-from ben_luigi.commands.arguments import WORLD_OPTIONS
+from ben_luigi.commands.arguments import RECIPE_OPTIONS, WORLD_OPTIONS
+from ben_luigi.configuration import loading
 from ben_luigi.domain.errors import BadName
 from ben_luigi.domain.vocabulary import WORLDS
 
 
 def take(arguments: Sequence[str]) -> list[str]:
-    """The arguments without the world, which counts from now on as `[dataset] world` of the configuration.
+    """The arguments without world and recipe, which count from now on as those of the configuration.
 
-    What there is depends on it, so it is taken before Luigi looks at the arguments. Raises BadName if it is no world.
+    What there is depends on them, so they are taken before Luigi looks at the arguments. Raise BadName if it is no
+    world; exit if anything is wrong in the recipe.
     """
     left: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         name, is_whole, value = argument.partition("=")
-        if name not in WORLD_OPTIONS:
+        if name not in (*WORLD_OPTIONS, *RECIPE_OPTIONS):
             left.append(argument)
             continue
-        world = value if is_whole else next(rest, "")
-        if world not in WORLDS:
-            found = repr(world) if world else "nothing"
+        given = value if is_whole else next(rest, "")
+        if name in RECIPE_OPTIONS:
+            loading.follow(given, name)
+            continue
+        if given not in WORLDS:
+            found = repr(given) if given else "nothing"
             raise BadName(name, expected=f"one of {', '.join(WORLDS)}", found=found, remedy=f"type {name} real")
-        luigi.configuration.get_config().set("dataset", "world", world)
+        luigi.configuration.get_config().set("dataset", "world", given)
     return left

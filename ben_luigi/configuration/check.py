@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ben_luigi import config
-from ben_luigi.configuration import luigi_options
-from ben_luigi.configuration.files import MOST_BYTES, ConfigFile, Entry, Finding, shown
-from ben_luigi.configuration.kinds import NotAllowed, PathName, nearest
+from ben_luigi.configuration import luigi_options, recipe
+from ben_luigi.configuration.files import MOST_BYTES, ConfigFile, Entry
+from ben_luigi.configuration.kinds import PathName
+from ben_luigi.configuration.values import interpolated, last_entries
 from ben_luigi.domain import given
+from ben_luigi.domain.findings import Finding, NotAllowed, nearest, shown
+from ben_luigi.domain.recipe.model import Recipe
 
-_FROM_ENVIRONMENT = re.compile(r"\$\{([^}]+)\}")
 _QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 _COMMENT = re.compile(r"\s[#;]")
 _NOT_SHOWN = "a value that is not shown"
@@ -28,11 +30,12 @@ def findings(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.en
     An option in a later file overrides an earlier one.
     """
     found: list[Finding] = []
-    labels = [*_labels(files, environment)]
+    followed, of_recipe = recipe.of(files, environment)
+    also = [*_labels(files, followed, environment), *recipe.contradictions(files, followed)]
     for file in files:
-        of_labels = [one for one in labels if one.location.startswith(f"{file.name}:")]
-        found += sorted([*_of_file(file, environment), *of_labels], key=lambda finding: _line(finding.location))
-    return found
+        more = [one for one in also if one.location.startswith(f"{file.name}:")]
+        found += sorted([*_of_file(file, environment), *more], key=lambda finding: _line(finding.location))
+    return found + of_recipe
 
 
 def _of_file(file: ConfigFile, environment: Mapping[str, str]) -> list[Finding]:
@@ -96,7 +99,8 @@ def command_line(arguments: argparse.Namespace) -> list[Finding]:
             except NotAllowed as error:
                 location = f"--{section}-{name}".replace("_", "-")
                 found.append(_finding(location, "", option, error, _is_quoted(name, option)))
-    return found
+    named = getattr(arguments, "dataset_recipe", None)
+    return found if found or not named else recipe.checked(named)[1]
 
 
 def _others(entry: Entry, options: Collection[str]) -> tuple[str, str]:
@@ -127,18 +131,6 @@ def _of_form(entry: Entry, option: Any) -> NotAllowed | None:
     return None
 
 
-def interpolated(text: str, environment: Mapping[str, str]) -> str:
-    """Return a value with the variables `${NAME}` in it replaced. Raise NotAllowed if one is not set."""
-    for name in _FROM_ENVIRONMENT.findall(text):
-        if name not in environment:
-            raise NotAllowed(
-                f"no variable {name} in the environment",
-                nearest(name, environment),
-                "variables that are set; export it, or write the value",
-            )
-    return _FROM_ENVIRONMENT.sub(lambda found: environment[found[1]], text)
-
-
 def _check(option: Any, text: str) -> None:
     """Raise NotAllowed if an option does not accept this value."""
     if "\ufffd" in text:
@@ -158,9 +150,8 @@ def data_dir(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.en
     subject, allowed = "[dataset] data_dir", "a folder that can be made and written to"
     parameter = config.options_of(config.dataset)["data_dir"]
     location, text = subject, parameter._default
-    for entry in (entry for file in files for entry in file.entries):
-        if (entry.section, entry.option) == ("dataset", "data_dir"):
-            location, text = f"{entry.location}: {subject}", entry.text
+    if entry := last_entries(files).get(("dataset", "data_dir")):
+        location, text = f"{entry.location}: {subject}", entry.text
     try:
         wrong = cannot_be_written(Path(parameter.parse(interpolated(text, environment))))
     except NotAllowed:
@@ -181,18 +172,13 @@ def cannot_be_written(folder: Path) -> str:
     return ""
 
 
-def _labels(files: Sequence[ConfigFile], environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield findings about labels that the nomenclature, which another option names, does not have."""
-    entries = {(entry.section, entry.option): entry for file in files for entry in file.entries}
+def _labels(files: Sequence[ConfigFile], followed: Recipe | None, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield findings about labels that the nomenclature, which another option or the recipe names, does not have."""
+    entries = last_entries(files)
     labels, named = entries.get(("subset", "labels")), entries.get(("metadata", "nomenclature"))
-    parameters = config.options_of(config.metadata), config.options_of(config.subset)
-    nomenclature, option = parameters[0]["nomenclature"], parameters[1]["labels"]
+    option = config.options_of(config.subset)["labels"]
     try:
-        path = (
-            nomenclature.parse(interpolated(named.text, environment)) if named and named.text else nomenclature._default
-        )
-        content = tomllib.loads(given.read_bytes(Path(path), MOST_BYTES).decode("utf-8"))
-        classes = [str(one["name"]) for one in content["class"]]
+        classes = _classes(named, followed, environment)
     except NotAllowed:
         return
     except (OSError, ValueError, KeyError, TypeError):
@@ -205,3 +191,13 @@ def _labels(files: Sequence[ConfigFile], environment: Mapping[str, str]) -> Iter
     if wrong:
         found = ", ".join(map(shown, wrong[:3]))
         yield Finding(labels.location, "[subset] labels", found, option.allowed, nearest(wrong[0], classes))
+
+
+def _classes(named: Entry | None, followed: Recipe | None, environment: Mapping[str, str]) -> list[str]:
+    """Return the classes of the nomenclature in effect."""
+    option = config.options_of(config.metadata)["nomenclature"]
+    path = followed.land_cover.nomenclature if followed else option._default
+    if named and named.text:
+        path = option.parse(interpolated(named.text, environment))
+    content = tomllib.loads(given.read_bytes(Path(path), MOST_BYTES).decode("utf-8"))
+    return [str(one["name"]) for one in content["class"]]

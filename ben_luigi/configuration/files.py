@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ben_luigi.domain import given
+from ben_luigi.domain.findings import Finding, short
 
 MOST_BYTES = 2**20
 
@@ -26,23 +27,6 @@ _BYTE_ORDER_MARKS = {
 _UTF8 = "UTF-8 without a byte order mark"
 _SECTION = re.compile(r"\[([^\[\]]+)\]\s*([#;].*)?")
 _OPTION = re.compile(r"\s*([^=:\s][^=:]*?)\s*[=:]\s*(.*)")
-_SHOWN = 40
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something wrong in the configuration: the place, the option or line, what was found, and what is allowed."""
-
-    location: str
-    subject: str
-    found: str
-    allowed: str
-    near: str = ""
-
-    def __str__(self) -> str:
-        near = f"; did you mean {self.near}?" if self.near else ""
-        subject = f"{self.subject}: " if self.subject else ""
-        return f"{self.location}: {subject}found {self.found}; allowed: {self.allowed}{near}"
 
 
 @dataclass
@@ -167,7 +151,7 @@ class _Scanner:
             return
         before = self.seen.setdefault((self.section, option), location)
         if before != location:
-            self._wrong(location, f"[{self.section}] {_short(option)} again, as in {before}", "each option once")
+            self._wrong(location, f"[{self.section}] {short(option)} again, as in {before}", "each option once")
             return
         self.file.entries.append(self.entry)
 
@@ -178,12 +162,3 @@ class _Scanner:
 def _is_name(text: str) -> bool:
     """Return whether a text looks like the name of an option rather than a part of a value."""
     return re.fullmatch(r"[A-Za-z][\w-]*", text) is not None
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
-def shown(text: str) -> str:
-    """Return a value as it is quoted: on one line, escaped and shortened."""
-    return repr(_short(text))

@@ -10,14 +10,17 @@ import operator
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import luigi
 from luigi.parameter import ParameterVisibility
+
+from ben_luigi.domain import given
+from ben_luigi.domain.findings import NotAllowed, nearest, shown
+from ben_luigi.domain.recipe import reading
 
 _VARIABLE = re.compile(r"\$([A-Za-z_]\w*)")
 
@@ -34,20 +37,6 @@ class Declared(luigi.Task):
         """Return the parameters by name, in the order of their declaration."""
         found: list[tuple[str, luigi.Parameter[Any]]] = super().get_params()
         return found
-
-
-class NotAllowed(ValueError):
-    """An option does not accept a value: the offending part, if it may be shown, and the nearest accepted value."""
-
-    def __init__(self, found: str, near: str = "", allowed: str = "") -> None:
-        super().__init__(f"found {found}" + (f"; did you mean {near}?" if near else ""))
-        self.found, self.near, self.allowed = found, near, allowed
-
-
-def nearest(word: str, known: Collection[str]) -> str:
-    """Return the known word that is most similar to this one; an empty text if none is."""
-    by_lower = {name.lower(): name for name in known}
-    return next((by_lower[name] for name in get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)), "")
 
 
 class Text(luigi.Parameter[str]):
@@ -104,6 +93,22 @@ class PathName(Text):
             return str(Path(_VARIABLE.sub(lambda found: os.environ[found[1]], x)).expanduser()) if x else x
         except RuntimeError:
             raise NotAllowed(f"{x.partition('/')[0]}, which is the home of an unknown user") from None
+
+
+class RecipeName(PathName):
+    """The name of a packaged recipe, or the path of another one; `artifacts` is the folder of what is packaged."""
+
+    def __init__(self, default: str, *, artifacts: Path, description: str) -> None:
+        super().__init__(default, description=description, allowed="the name of a packaged recipe, or the path of one")
+        self.artifacts = artifacts
+
+    def parse(self, x: str) -> str:
+        """Return the name, or the expanded path. Raise NotAllowed if there is no such recipe."""
+        path = super().parse(x)
+        located = reading.locate(path, self.artifacts)
+        if (what := given.kind(located)) != given.FILE:
+            raise NotAllowed(f"{shown(x)}, where there is {what}", nearest(x, reading.packaged(self.artifacts)))
+        return path
 
 
 class Area(PathName):

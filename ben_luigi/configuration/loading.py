@@ -19,10 +19,11 @@ from luigi.configuration.cfg_parser import EnvironmentInterpolation, Interpolati
 from luigi.parameter import UnconsumedParameterWarning
 
 from ben_luigi.configuration import check, luigi_options
-from ben_luigi.configuration.files import ConfigFile, Finding, read
-from ben_luigi.configuration.kinds import NotAllowed, PathName, nearest
+from ben_luigi.configuration.files import ConfigFile, Entry, read
+from ben_luigi.configuration.kinds import PathName
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import printable
+from ben_luigi.domain.findings import Finding, NotAllowed, nearest
 
 WAITS_FOR_PERSON = 20
 """The exit code if the configuration has to be corrected."""
@@ -97,6 +98,13 @@ def load() -> None:
     writes = _is_luigi() or any(_says_where(file) for file in users)
     _end_if(check.findings(files) + (check.data_dir(files) if writes and not _asked_elsewhere() else []))
     give(files)
+
+
+def follow(recipe: str, argument: str) -> None:
+    """Follow the recipe that an argument names; if anything is wrong in it, print the findings and exit."""
+    asked = ConfigFile(argument, entries=[Entry(argument, "dataset", "recipe", recipe)])
+    _end_if(check.findings([*found(), asked]))
+    LuigiConfigParser.instance().set("dataset", "recipe", recipe)
 
 
 def require_data_dir() -> None:

@@ -12,7 +12,19 @@ from typing import Any
 
 import luigi
 
-from ben_luigi.configuration.kinds import Area, Choice, Declared, PathName, Real, Switch, Text, WebAddress, Whole, Words
+from ben_luigi.configuration.kinds import (
+    Area,
+    Choice,
+    Declared,
+    PathName,
+    Real,
+    RecipeName,
+    Switch,
+    Text,
+    WebAddress,
+    Whole,
+    Words,
+)
 from ben_luigi.domain.names import is_tile_key
 from ben_luigi.domain.vocabulary import (
     COUNTRIES,
@@ -49,6 +61,11 @@ class _Section(Declared, luigi.Config):
 class dataset(_Section):  # noqa: N801 (the name of the section)
     """What to make, and where."""
 
+    recipe: str = RecipeName(
+        default="bigearthnet_v2",
+        artifacts=TRACKED_ARTIFACTS,
+        description="recipe to follow: what the dataset is made of, and how",
+    )
     data_dir: str = PathName(default="data", folder=True, description="folder of everything that the pipeline makes")
     tiles: str = Words(fits=is_tile_key, allowed=_TILES, description="tile keys; all by default")
     allow_missing: bool = Switch(

@@ -39,7 +39,7 @@ Names of patches of all kinds end with their position, and those of their files 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ben_luigi.domain.errors import BadName
@@ -250,11 +250,15 @@ def _bad_name(subject: str, expected: str, found: str = "something else") -> Bad
 
 @dataclass(frozen=True, order=True)
 class PatchId:
-    """A patch: its tile's L2A name and its position, `x` to the east and `y` to the south, from 0."""
+    """A patch: its tile's L2A name and its position, `x` to the east and `y` to the south, from 0.
+
+    Both are padded to `digits`; see `position_digits`.
+    """
 
     tile_name: str
     x: int
     y: int
+    digits: int = field(default=2, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> PatchId:
@@ -262,7 +266,7 @@ class PatchId:
         match = _PATCH.fullmatch(text)
         if match is None:
             raise _bad_name(f"patch id {text!r}", "<L2A product name without time>_<x>_<y>")
-        return cls(match["tile"], int(match["x"]), int(match["y"]))
+        return cls(match["tile"], int(match["x"]), int(match["y"]), min(len(match["x"]), len(match["y"])))
 
     def __str__(self) -> str:
         return f"{self.tile_name}_{self.position}"
@@ -270,12 +274,17 @@ class PatchId:
     @property
     def position(self) -> str:
         """`x` and `y` as at the end of the patch id, `26_07`."""
-        return f"{self.x:02d}_{self.y:02d}"
+        return f"{self.x:0{self.digits}d}_{self.y:0{self.digits}d}"
 
     @property
     def tile(self) -> TileName:
         """The parsed name of the tile. Raise BadName if its time does not exist."""
         return TileName.parse(self.tile_name)
+
+
+def position_digits(patches_a_side: int) -> int:
+    """Return how many digits column and row of a patch have in its id: 2 for up to 100 patches a side, else more."""
+    return max(2, len(str(patches_a_side - 1)))
 
 
 def is_v1_name(name: str) -> bool:

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from ben_luigi.domain.errors import PipelineError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 State = tuple[tuple[str, int, int, int, int], ...]
 
 
@@ -30,23 +31,26 @@ def _identity(stat: os.stat_result) -> tuple[int, int, int, int]:
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def remembered(*beside: str) -> Callable[[Callable[[Path], T]], Callable[[Path], T]]:
-    """Decorate a function of a path, so that it is called again only when the file has changed.
+def remembered(
+    *beside: str,
+) -> Callable[[Callable[Concatenate[Path, P], T]], Callable[Concatenate[Path, P], T]]:
+    """Decorate a function of a path, so that it is called again only when the file, or another argument, has changed.
 
     A PipelineError about the content is cached too. One with a cause, such as a lock, is not, since the cause may
     vanish. `beside` are suffixes of files beside it that count as well, such as `-wal` of SQLite. Only the latest file
     is cached.
     """
 
-    def decorate(read: Callable[[Path], T]) -> Callable[[Path], T]:
-        last: list[tuple[State, T | PipelineError]] = []
+    def decorate(read: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
+        last: list[tuple[object, T | PipelineError]] = []
 
         @wraps(read)
-        def look(path: Path) -> T:
+        def look(path: Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
             file = Path(os.path.realpath(path))
             now = state(file, *(file.with_name(file.name + ending) for ending in beside))
-            if not last or not now or last[0][0] != now:
-                last[:] = [(now, _result(read, path))]
+            asked = now, args, kwargs
+            if not last or not now or last[0][0] != asked:
+                last[:] = [(asked, _result(lambda: read(path, *args, **kwargs)))]
             result = last[0][1]
             if isinstance(result, PipelineError):
                 if result.__cause__ is not None:
@@ -59,8 +63,8 @@ def remembered(*beside: str) -> Callable[[Callable[[Path], T]], Callable[[Path],
     return decorate
 
 
-def _result(read: Callable[[Path], T], path: Path) -> T | PipelineError:
+def _result(read: Callable[[], T]) -> T | PipelineError:
     try:
-        return read(path)
+        return read()
     except PipelineError as error:
         return error.with_traceback(None)  # a traceback keeps the frames alive, and with them everything that was read

@@ -8,6 +8,9 @@ from __future__ import annotations
 PATCH_M = 1200
 """Side of a patch in metres."""
 
+LEAST_PATCH_M, MOST_PATCH_M = 60, 24_000
+"""The smallest and the largest side that a recipe may give to a patch, in metres."""
+
 TILE_SIDE_M = 109_800
 """Side of a real tile in metres."""
 

@@ -13,7 +13,7 @@ from ben_luigi.domain.dataset import sentinel1
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.names import PatchId
-from ben_luigi.domain.placement.grid import PATCH_M, Square
+from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.tiles import patches, reference_maps
 from ben_luigi.stages.resolve import known_tiles
 from ben_luigi.state import database
@@ -73,7 +73,9 @@ def squares(s1_names: Sequence[str]) -> dict[str, Square]:
         "SELECT patch_id, left_m, top_m, epsg FROM patch WHERE patch_id = ANY(%(ids)s)", ids=list(by_patch)
     )
     places = rows[["patch_id", "left_m", "top_m", "epsg"]].itertuples(index=False, name=None)
-    return {by_patch[patch]: Square(left, top, PATCH_M, epsg) for patch, left, top, epsg in places}
+    return {
+        by_patch[patch]: Square(left, top, config.recipe().patches.side_m, epsg) for patch, left, top, epsg in places
+    }
 
 
 def _metadata_files() -> tuple[tuple[Path, ...], tuple[int, ...]]:

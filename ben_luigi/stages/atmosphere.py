@@ -160,6 +160,7 @@ class ReadProduct(TileTask):
 
     priority = PRIORITY["product"]
     options = ("tile.check_extent", "tile.accept_offset")
+    recipe = ("seasons",)
     code = (alignment, product)
 
     def requires(self) -> Any:
@@ -217,7 +218,7 @@ def _row(tile: str, product: Product) -> pd.DataFrame:
             "l2a_name": str(product.name),
             "folder": str(product.folder),
             "start_time": product.start_time,
-            "season": alignment.season(product.name.sensing_time),
+            "season": alignment.season(product.name.sensing_time, config.recipe().seasons.rule),
             "baseline": product.baseline,
             **{check.lower(): result for check, result in product.quality.items()},
             "boa_offset": bool(product.boa_offsets),

@@ -9,11 +9,11 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset import metadata, sentinel1
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.formats import shards
-from ben_luigi.domain.placement.grid import PATCH_M, Square
+from ben_luigi.domain.placement.grid import Square
 from ben_luigi.stages.archive_parts import S1
 from ben_luigi.stages.archive_shards import CollectS1, shard_files
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.placement import AlignPatches
+from ben_luigi.stages.placement import selecting
 from ben_luigi.stages.prerequisites import input_path, input_task
 from ben_luigi.stages.reference_maps import LabelPatches, MakeReferenceMaps
 from ben_luigi.stages.resolve import OverTiles
@@ -41,7 +41,7 @@ class ExportPatches(OverTiles, TileTask):
             _FOLDER: [input_task("s1s2_mapping_csv"), input_task("s1_dir")],
             _COLLECTED: [input_task("s1s2_mapping_csv"), CollectS1()],
         }
-        return [*made, AlignPatches(tile=self.tile), LabelPatches(tile=self.tile), *sentinel1_tasks.get(_s1_from(), [])]
+        return [*made, selecting(self.tile), LabelPatches(tile=self.tile), *sentinel1_tasks.get(_s1_from(), [])]
 
     def settings(self) -> dict[str, Any]:
         """Return where Sentinel-1 comes from."""
@@ -76,7 +76,7 @@ class ExportPatches(OverTiles, TileTask):
                 remedy="correct [inputs] s1s2_mapping_csv",
             )
         squares = {
-            s1_of[name]: Square(left, top, PATCH_M, epsg)
+            s1_of[name]: Square(left, top, config.recipe().patches.side_m, epsg)
             for _, name, left, top, epsg in rows.itertuples(index=False, name=None)
         }
         folder = config.data_dir() / "export"

@@ -121,7 +121,7 @@ class VerifyDataset(PipelineTask):
 
     def settings(self) -> dict[str, Any]:
         """Return the classes."""
-        return {"nomenclature": files.file_hash(Path(str(config.metadata().nomenclature)))}
+        return {"nomenclature": files.file_hash(config.nomenclature())}
 
     def output(self) -> MadeFile:
         """Return a note that everything is correct."""
@@ -146,11 +146,10 @@ class VerifyDataset(PipelineTask):
         files.write_json(self.output().file, {"findings": verdict.wrong})
 
     def _verdict(self, recorded: dict[str, str]) -> Verdict:
-        options = config.metadata()
-        labels_of = read_nomenclature(Path(str(options.nomenclature))).labels_of
+        labels_of = read_nomenclature(config.nomenclature()).labels_of
         return verify_dataset(
             config.data_dir() / config.result_folder(),
-            partial(labels_of, unlabeled_limit=float(options.unlabeled_limit)),
+            partial(labels_of, unlabeled_limit=config.unlabeled_limit()),
             Progress(self, "verifying the dataset"),
             side_m=side_m(),
             references=References(*map(input_path, REFERENCES)),

@@ -20,7 +20,7 @@ from ben_luigi.domain.placement.grid import Square, tile_square
 from ben_luigi.domain.tiles import clc
 from ben_luigi.domain.tiles.clc import Polygons
 from ben_luigi.sample.eea_server import EeaServer
-from ben_luigi.stages.prerequisites import ALSO_BEFORE_LARGE, input_path, input_task, side_m
+from ben_luigi.stages.prerequisites import ALSO_BEFORE_LARGE, input_path, input_task, land_cover_content, side_m
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, known_tiles, source_task
 from ben_luigi.stages.task import PipelineTask
@@ -132,7 +132,7 @@ def polygons_of(tile: str, square: Square) -> Polygons:
     task = land_cover_task(tile)
     if isinstance(task, FetchLandCover):
         return task.polygons(square)
-    return clc.read_polygons(input_path("clc_gpkg"), square)
+    return clc.read_polygons(input_path("clc_gpkg"), square, content=land_cover_content())
 
 
 def from_service() -> list[FetchLandCover]:

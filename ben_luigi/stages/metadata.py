@@ -205,7 +205,7 @@ def selection() -> subset.Selection:
     options = config.selection()
     subset.check_name(str(config.subset().name))
     known = tuple(known_tiles()) or tuple(options.get("tiles", "").replace(",", " ").split())
-    return _parsed(tuple(options.items()), known, Path(str(config.metadata().nomenclature)))
+    return _parsed(tuple(options.items()), known, config.nomenclature())
 
 
 @lru_cache(maxsize=2)

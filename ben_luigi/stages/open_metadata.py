@@ -19,6 +19,7 @@ from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.footprints import EDGES
+from ben_luigi.domain.tiles.reference_maps import PIXEL_M
 from ben_luigi.stages.archive_parts import MAPS, S2
 from ben_luigi.stages.archive_shards import shard_files
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
@@ -79,13 +80,14 @@ def _tile_rows() -> Iterator[pa.Table]:
     found = database.query(
         "SELECT tile, l2a_name, start_time FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(tiles())
     )
+    pixels = (config.recipe().patches.side_m // PIXEL_M) ** 2
     for tile, l2a_name, start_time in found.sort_values("l2a_name").itertuples(index=False, name=None):
         name = ProductName.parse(l2a_name).tile_name
         of_tile = rows.filter(pc.starts_with(ids, name))
         if len(of_tile):
             s2, maps = (shards.read_index(shard_files(archive, tile)[1]) for archive in (S2, MAPS))
             source = _source(tile, name, start_time)
-            yield geoparquet.tile_rows(of_tile, source, _places(tile), _counts(tile), s2, maps)
+            yield geoparquet.tile_rows(of_tile, source, _places(tile), _counts(tile), s2, maps, pixels=pixels)
 
 
 def _source(tile: str, name: str, start_time: datetime) -> geoparquet.TileSource:

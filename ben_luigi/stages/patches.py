@@ -11,7 +11,7 @@ from ben_luigi import config
 from ben_luigi.domain.placement.grid import PatchGrid
 from ben_luigi.domain.tiles import patches
 from ben_luigi.stages.atmosphere import ReadProduct, l2a_task, read
-from ben_luigi.stages.placement import AlignPatches, patch_grid
+from ben_luigi.stages.placement import patch_grid, selecting
 from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import Digests, TileTask
@@ -20,7 +20,10 @@ from ben_luigi.state.tile_rows import TileValidity
 
 
 def positions(tile: str, where: str, grid: PatchGrid) -> np.ndarray:
-    """Return the positions in the grid, ascending, of the tile's aligned patches for which the SQL `where` holds."""
+    """Return the positions in the grid, ascending, of the tile's selected patches for which the SQL `where` holds.
+
+    They are those aligned with v1, or all, as the recipe says.
+    """
     found = database.query(
         f"SELECT x, y FROM patch JOIN alignment USING (patch_id) WHERE tile = %(tile)s AND {where} ORDER BY x, y",
         tile=tile,
@@ -29,13 +32,17 @@ def positions(tile: str, where: str, grid: PatchGrid) -> np.ndarray:
 
 
 class CutPatches(TileTask):
-    """The shard of a tile's patches: valid, aligned with v1, twelve files each. It may be empty."""
+    """The shard of a tile's patches: valid, and aligned with v1 if the recipe says so, twelve files each.
+
+    It may be empty.
+    """
 
     priority = PRIORITY["cut"]
+    recipe = ("patches",)
 
     def requires(self) -> Any:
-        """Return the product, and the alignment, which says which patches are wanted."""
-        return [l2a_task(self.tile), ReadProduct(tile=self.tile), AlignPatches(tile=self.tile)]
+        """Return the product, and the alignment or the selection, which says which patches are wanted."""
+        return [l2a_task(self.tile), ReadProduct(tile=self.tile), selecting(self.tile)]
 
     def output(self) -> dict[str, Any]:
         """Return the shard with its index, and the rows that say which patches are valid."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
 from ben_luigi import config
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.placement import alignment, country, v1_geometry
+from ben_luigi.domain.placement import alignment, country, split, v1_geometry
 from ben_luigi.domain.placement import grid as grids
 from ben_luigi.domain.placement.country import countries
 from ben_luigi.domain.placement.grid import PatchGrid, Square, tile_square
@@ -23,6 +23,11 @@ from ben_luigi.state.tile_rows import TileRows
 _log = logging.getLogger(__name__)
 
 
+def patch_m() -> int:
+    """Return the side of a patch in metres."""
+    return config.recipe().patches.side_m
+
+
 def product_row(tile: str) -> pd.Series:
     """Return the row of a tile's product in the database."""
     return database.query("SELECT * FROM product WHERE tile = %(tile)s", tile=tile).iloc[0]
@@ -31,7 +36,7 @@ def product_row(tile: str) -> pd.Series:
 def listed_grids() -> alignment.Tiles:
     """Return patch grid and sensing time of each listed product, by tile key, as far as its name tells them."""
     return {
-        tile: (PatchGrid(name.converted().tile_name, tile_square(name, side_m())), name.sensing_time)
+        tile: (PatchGrid(name.converted().tile_name, tile_square(name, side_m()), patch_m()), name.sensing_time)
         for tile, name in tiles().items()
     }
 
@@ -40,7 +45,7 @@ def patch_grid(tile: str) -> PatchGrid:
     """Return the patch grid of a tile whose product has been read."""
     row = product_row(tile)
     square = Square(float(row["left_m"]), float(row["top_m"]), float(row["side_m"]), int(row["epsg"]))
-    return PatchGrid(ProductName.parse(row["l2a_name"]).tile_name, square)
+    return PatchGrid(ProductName.parse(row["l2a_name"]).tile_name, square, patch_m())
 
 
 class _Placement(TileTask):
@@ -49,6 +54,7 @@ class _Placement(TileTask):
     priority = PRIORITY["placement"]
     table = schema.PATCH
     option = ""
+    recipe: ClassVar[tuple[str, ...]] = ("patches.side_m",)
 
     def requires(self) -> Any:
         """Return the patches, and the input."""
@@ -85,11 +91,14 @@ class AssignSplits(_Placement):
     """The split of each patch of a tile."""
 
     table = schema.SPLIT
-    code = (grids,)
+    recipe = ("patches.side_m", "split")
+    code = (grids, split)
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """Return one row per patch."""
-        return pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "split": grid.splits()})
+        return pd.DataFrame(
+            {"patch_id": pd.array(grid.ids(), dtype="str"), "split": split.splits(grid, config.recipe().split)}
+        )
 
 
 class AssignCountries(_Placement):
@@ -97,12 +106,29 @@ class AssignCountries(_Placement):
 
     table = schema.COUNTRY
     option = "countries_geojson"
+    recipe = ("patches.side_m", "countries")
     code = (country,)
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """Return one row per patch."""
-        nearest = countries(grid, input_path(self.option))
+        nearest = countries(grid, input_path(self.option), config.recipe().countries)
         return pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "country": nearest})
+
+
+class SelectPatches(_Placement):
+    """The patches of a tile that are wanted, valid or not, where the recipe does not align them with v1: all."""
+
+    table = schema.ALIGNMENT
+    code = (grids,)
+
+    def compute(self, grid: PatchGrid) -> pd.DataFrame:
+        """Return one row per patch."""
+        return pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str")})
+
+
+def selecting(tile: str) -> TileTask:
+    """Return the task that says which patches of a tile are wanted."""
+    return AlignPatches(tile=tile) if config.recipe().is_aligned else SelectPatches(tile=tile)
 
 
 class AlignPatches(_Placement):

@@ -23,7 +23,10 @@ from ben_luigi.domain.fetching import pinned
 from ben_luigi.domain.placement import alignment, country
 from ben_luigi.domain.products import published_products
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
+from ben_luigi.domain.recipe import declared
+from ben_luigi.domain.recipe.model import FROM_V1
 from ben_luigi.domain.tiles import clc
+from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
 from ben_luigi.sample.world import make_world
@@ -35,10 +38,10 @@ from ben_luigi.state.targets import MadeFile, MadeFolder
 
 _log = logging.getLogger(__name__)
 NEEDED = ("clc_gpkg", "countries_geojson", "v1_spatial_dir", "s1_dir", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
-"""The options of [inputs] that every run takes, whatever it starts from; `needed()` leaves out what it does not."""
+"""The options of [inputs] that a run may take, whatever it starts from; `needed()` leaves out what it does not."""
 _CHECKS: dict[str, Callable[[Path], object]] = {
-    "clc_gpkg": clc.check_layer,
-    "countries_geojson": country.read_borders,
+    "clc_gpkg": lambda path: clc.check_layer(path, land_cover_content()),
+    "countries_geojson": lambda path: country.read_borders(path, config.recipe().countries),
     "v1_spatial_dir": alignment.check_v1,
 }
 """What looks through an input that is given, before the run; each remembers in this process what it has found."""
@@ -50,9 +53,26 @@ FIRST = 100
 """The priority of what is fetched before anything large is: higher than that of any step."""
 
 
+def land_cover_content() -> clc.Content:
+    """Return what the layer of the land cover has, by the recipe."""
+    wanted = config.recipe().land_cover
+    named = (wanted.code.lower(), wanted.order.lower(), wanted.layer)
+    if wanted.file == declared.LAND_COVER_OPTION and named == (clc.CORINE.code.lower(), clc.CORINE.order.lower(), ""):
+        return clc.CORINE
+    codes = frozenset(read_nomenclature(wanted.nomenclature).codes)
+    return clc.Content(wanted.code, wanted.order, wanted.layer, epsg=None, codes=codes)
+
+
 def needed() -> list[str]:
-    """The options of [inputs] that this run takes: no GeoPackage of CORINE where its polygons come from the service."""
-    return [option for option in NEEDED if not (option == "clc_gpkg" and config.land_cover_from_service())]
+    """The options of [inputs] that this run takes, by its recipe; no GeoPackage where a service has the polygons."""
+    recipe = config.recipe()
+    left_out = {
+        "clc_gpkg": config.land_cover_from_service(),
+        "countries_geojson": recipe.countries.file is None,
+        **dict.fromkeys(("v1_spatial_dir", "snow_csv", "cloud_csv"), not recipe.is_aligned),
+        **dict.fromkeys(("s1_dir", "s1s2_mapping_csv"), recipe.sentinel1.source != FROM_V1),
+    }
+    return [option for option in NEEDED if not left_out[option]]
 
 
 def side_m() -> int:

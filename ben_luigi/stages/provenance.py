@@ -20,7 +20,7 @@ from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.prerequisites import HashInput, input_facts, input_task, needed
 from ben_luigi.stages.resolve import CheckProducts, is_listed_by_us, missing_tiles, product_of, source, tiles
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.stages.tiles import KEPT, ProcessTiles, of_all_tiles
+from ben_luigi.stages.tiles import ProcessTiles, kept, of_all_tiles
 from ben_luigi.state import code, database
 from ben_luigi.state.snapshot import snapshot
 from ben_luigi.state.targets import MadeFile
@@ -51,7 +51,7 @@ class WriteProvenance(PipelineTask):
 
     def made_of(self) -> list[PipelineTask]:
         """Return what was made of each tile, and the inputs; for a subset, also the metadata."""
-        return [*of_all_tiles(*KEPT), *used_inputs(), *from_service(), *_chosen()]
+        return [*of_all_tiles(*kept()), *used_inputs(), *from_service(), *_chosen()]
 
     def settings(self) -> dict[str, Any]:
         """Return what was recorded of products and software; and the subset, if there is one."""
@@ -116,7 +116,7 @@ def _recorded(task: PipelineTask) -> dict[str, Any]:
 def _made_with(tile: str) -> dict[str, Any]:
     """Return what made a tile, for each step; as indexes of a list, since most steps share one entry."""
     by_version: dict[str, dict[str, Any]] = {}
-    tasks: list[PipelineTask] = [task(tile=tile) for task in KEPT]
+    tasks: list[PipelineTask] = [task(tile=tile) for task in kept()]
     tasks += [l2a_task(tile), *([l1c_task(tile)] if source() != "l2a_dir" else [])]
     for task in tasks:
         made_with = _recorded(task)

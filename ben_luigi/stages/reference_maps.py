@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,10 +20,16 @@ from ben_luigi.state import database, schema
 from ben_luigi.state.tile_rows import TileRows
 
 
+def names() -> nomenclature.Nomenclature:
+    """Return the codes of the land cover, and their classes."""
+    return nomenclature.read_nomenclature(config.nomenclature())
+
+
 class MakeReferenceMaps(TileTask):
     """The shard of a tile's reference maps, and the classes counted on each."""
 
     priority = PRIORITY["maps"]
+    recipe = ("patches.side_m", "land_cover.file", "land_cover.code", "land_cover.order", "land_cover.layer")
 
     def requires(self) -> Any:
         """Return the patches that are written, and the land cover."""
@@ -36,7 +41,11 @@ class MakeReferenceMaps(TileTask):
 
     def settings(self) -> dict[str, Any]:
         """Return which patches are written."""
-        return {"valid": CutPatches(tile=self.tile).output()["valid"].digest()}
+        nothing = names().nothing
+        return {
+            "valid": CutPatches(tile=self.tile).output()["valid"].digest(),
+            **({"nothing": nothing} if nothing != nomenclature.NO_CLC else {}),
+        }
 
     def output(self) -> dict[str, Any]:
         """Return the shard with its index, and the counts."""
@@ -57,6 +66,7 @@ class MakeReferenceMaps(TileTask):
             written,
             target["tar"].file,
             target["index"].file,
+            nothing=names().nothing,
             progress=Progress(self, f"reference maps of {self.tile}", "maps", len(written)),
         )
         report_bytes(self, target["tar"].file.stat().st_size)
@@ -69,6 +79,7 @@ class LabelPatches(TileTask):
 
     priority = PRIORITY["labels"]
     options = ("metadata.unlabeled_limit",)
+    recipe = ("land_cover.unlabeled_limit",)
     code = (nomenclature,)
 
     def requires(self) -> Any:
@@ -77,7 +88,7 @@ class LabelPatches(TileTask):
 
     def settings(self) -> dict[str, Any]:
         """Return the classes."""
-        return {"nomenclature": files.file_hash(Path(str(config.metadata().nomenclature)))}
+        return {"nomenclature": files.file_hash(config.nomenclature())}
 
     def output(self) -> TileRows:
         """Return the labels."""
@@ -85,13 +96,11 @@ class LabelPatches(TileTask):
 
     def make(self) -> None:
         """Derive the labels from the counts in the database."""
-        options = config.metadata()
         counts = database.query(
             "SELECT patch_id, code, pixels FROM clc_count JOIN patch USING (patch_id) WHERE tile = %(tile)s",
             tile=self.tile,
         )
         row = product_row(self.tile)
         passed = all(row[f"{check}_quality"] == "PASSED" for check in ("general", "geometric", "radiometric", "sensor"))
-        classes = nomenclature.read_nomenclature(Path(str(options.nomenclature)))
-        labels = classes.labels(counts if passed else counts.iloc[:0], float(options.unlabeled_limit))
+        labels = names().labels(counts if passed else counts.iloc[:0], config.unlabeled_limit())
         self.output().replace(pd.DataFrame(labels))

@@ -85,7 +85,7 @@ class WriteReport(OverTiles):
 
     def settings(self) -> dict[str, Any]:
         """Return the classes."""
-        return {"nomenclature": files.file_hash(_nomenclature())}
+        return {"nomenclature": files.file_hash(config.nomenclature())}
 
     def output(self) -> MadeFolder:
         """Return the folder, which is written as a whole."""
@@ -106,7 +106,7 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
     return Sources(
         tiles=_tiles(drawn, provenance["tiles"]),
         rows=pa.concat_tables([pq.read_table(folder / name) for name in (metadata.METADATA, metadata.FLAGGED)]),
-        nomenclature=read_nomenclature(_nomenclature()),
+        nomenclature=read_nomenclature(config.nomenclature()),
         colours=rendering.read_colours(COLOURS),
         countries_geojson=input_path("countries_geojson"),
         published=comparison.read_published(FIGURES),
@@ -117,10 +117,6 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
         leakage=FindSplitLeakage().output()["list"].file,
         times=[one for one in read_times(timing.folder()) if one.family not in _ASIDE],
     )
-
-
-def _nomenclature() -> Path:
-    return Path(str(config.metadata().nomenclature))
 
 
 def _tiles(drawn: dict[str, dict[str, MadeFile]], facts: dict[str, Any]) -> list[Tile]:
@@ -139,6 +135,7 @@ def _tiles(drawn: dict[str, dict[str, MadeFile]], facts: dict[str, Any]) -> list
             maps=config.data_dir() / "reference_maps" / f"{tile}.tar",
             rgb=drawn[tile]["rgb"].file,
             reference_map=drawn[tile]["reference_map"].file,
+            patch_m=config.recipe().patches.side_m,
         )
         for tile, epsg, left_m, top_m, side_m, states in rows.itertuples(index=False, name=None)
     ]

@@ -61,7 +61,7 @@ from ben_luigi.stages.resolve import (
     tiles,
 )
 from ben_luigi.stages.sources import has_account
-from ben_luigi.stages.tiles import KEPT
+from ben_luigi.stages.tiles import kept
 from ben_luigi.state import database
 from ben_luigi.state.snapshot import snapshot
 
@@ -103,7 +103,7 @@ def stages() -> list[Stage]:
             reports = [l1c_task(tile).is_true() for tile in tiles]
             notes = [ConvertToL2A(tile=tile).is_true() for tile in tiles]
             found += [Stage("L1C products", sum(reports), len(tiles)), Stage("L2A products", sum(notes), len(tiles))]
-        for task in reversed(KEPT):
+        for task in reversed(kept()):
             done = [task(tile=tile).complete() for tile in tiles]
             found.append(Stage(task.get_task_family(), sum(done), len(tiles)))
         found += [_of(task) for task in _whole()]
@@ -133,7 +133,7 @@ def work() -> Work:
     tiles = list(known_tiles())
     with at_rest():
         cut = [tile for tile in tiles if not (ReadProduct(tile=tile).complete() and CutPatches(tile=tile).complete())]
-        mapped = [tile for tile in tiles if not all(task(tile=tile).complete() for task in KEPT)]
+        mapped = [tile for tile in tiles if not all(task(tile=tile).complete() for task in kept())]
         archives = not all(task().complete() for task in ARCHIVING)
     convert = [tile for tile in cut if from_l1c and not l2a_task(tile).complete()]
     unknown = 0 if tiles else len(SCENES) if config.is_sample() else TILES
@@ -281,15 +281,18 @@ def _missing_inputs(options: Sequence[str]) -> Iterator[PipelineError]:
 
 
 def _misplaced() -> Iterator[PipelineError]:
-    """Yield tiles that lie in none of the ten countries, or match no v1 geometries, as far as their names tell."""
+    """Yield tiles that lie in none of the countries, or match no v1 geometries, as far as their names tell."""
     tiles = listed_grids() if _is_listed() and config.tile().check_extent else {}
-    if _is_usable(country.read_borders, borders := input_path("countries_geojson")):
+    wanted = config.recipe().countries
+    borders = input_path("countries_geojson")
+    if wanted.file is not None and _is_usable(lambda path: country.read_borders(path, wanted), borders):
         for tile, (grid, _) in tiles.items():
             try:
-                country.check_tile(tile, grid.square, borders)
+                country.check_tile(tile, grid.square, borders, wanted)
             except PipelineError as error:
                 yield error
-    if tiles and _is_usable(alignment.check_v1, v1 := input_path("v1_spatial_dir")):
+    is_aligned = config.recipe().is_aligned
+    if tiles and is_aligned and _is_usable(alignment.check_v1, v1 := input_path("v1_spatial_dir")):
         yield from alignment.problems(tiles, v1)
 
 
@@ -357,9 +360,11 @@ def free_bytes() -> int:
 
 
 def used_bytes() -> int:
-    """Return the size of the data folder."""
+    """Return the size of the data folder, without what other recipes have there."""
     total = 0
-    for folder, _, names in os.walk(config.data_dir()):
+    for folder, folders, names in os.walk(config.data_dir()):
+        if Path(folder) == config.data_dir() and config.RECIPES in folders:
+            folders.remove(config.RECIPES)
         for name in names:
             path = Path(folder) / name
             total += path.lstat().st_size if path.exists() else 0

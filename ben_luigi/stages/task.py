@@ -49,6 +49,8 @@ class PipelineTask(Declared):
 
     options: ClassVar[tuple[str, ...]] = ()
     """Options that affect the result, such as `archive.level`."""
+    recipe: ClassVar[tuple[str, ...]] = ()
+    """Sections and keys of the recipe that affect it, such as `split` or `patches.side_m`; see `config.recipe_part`."""
     code: ClassVar[tuple[ModuleType | Path, ...]] = ()
     """Modules, templates and tables whose content affects the result: for results that take minutes to make."""
     revision: ClassVar[int] = 1
@@ -130,6 +132,7 @@ class PipelineTask(Declared):
             "made_of": {family: files.text_hash("\n".join(sorted(set(each)))) for family, each in of.items()},
             **{option: config.value(option) for option in self.options},
             **({"code": code.code_version(*self.code)} if self.code else {}),
+            **config.recipe_part(self.recipe),
             **self.settings(),
         }
         return dict(json.loads(json.dumps(made_from, default=str)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ben_luigi import config
 from ben_luigi.stages.atmosphere import ReadProduct
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits, GridPatches
+from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits, GridPatches, SelectPatches
 from ben_luigi.stages.reference_maps import LabelPatches, MakeReferenceMaps
 from ben_luigi.stages.resolve import OverTiles, known_tiles, tiles
 from ben_luigi.stages.task import PipelineTask, TileTask
@@ -16,10 +17,22 @@ KEPT: tuple[type[TileTask], ...] = (
     AssignSplits,
     AssignCountries,
     AlignPatches,
+    SelectPatches,
     GridPatches,
     ReadProduct,
 )
-"""What is made of each tile and kept to the end. Products may go once they have been cut."""
+"""What may be made of each tile and kept to the end. Products may go once they have been cut."""
+
+
+def kept() -> list[type[TileTask]]:
+    """Return what is made of each tile by the recipe, and kept to the end."""
+    recipe = config.recipe()
+    left_out: dict[type[TileTask], bool] = {
+        AlignPatches: not recipe.is_aligned,
+        SelectPatches: recipe.is_aligned,
+        AssignCountries: recipe.countries.file is None,
+    }
+    return [task for task in KEPT if not left_out.get(task)]
 
 
 class ProcessTiles(OverTiles):
@@ -27,7 +40,7 @@ class ProcessTiles(OverTiles):
 
     def tile_tasks(self) -> list[PipelineTask]:
         """Return what is needed of every tile, even if a later result exists without it."""
-        return [task(tile=tile) for tile in tiles() for task in KEPT]
+        return [task(tile=tile) for tile in tiles() for task in kept()]
 
     def is_there(self) -> bool:
         """Return whether nothing is missing for any tile."""

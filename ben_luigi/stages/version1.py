@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -37,7 +36,7 @@ class CompareV1Labels(PipelineTask):
 
     def settings(self) -> dict[str, Any]:
         """Return the classes."""
-        return {"nomenclature": files.file_hash(_nomenclature())}
+        return {"nomenclature": files.file_hash(config.nomenclature())}
 
     def output(self) -> MadeFile:
         """Return the table."""
@@ -51,9 +50,5 @@ class CompareV1Labels(PipelineTask):
             tiles=list(tiles()),
         )
         v1 = pq.read_table(ExtractV1Metadata().output().file / version1.LABELS)
-        table = version1.compare_labels(v1, ours, read_nomenclature(_nomenclature()))
+        table = version1.compare_labels(v1, ours, read_nomenclature(config.nomenclature()))
         files.write_text(self.output().file, table.to_csv(index=False, lineterminator="\n"))
-
-
-def _nomenclature() -> Path:
-    return Path(str(config.metadata().nomenclature))

@@ -2,7 +2,7 @@
 
 One task writes every row of a tile, in one transaction with that task's row in `marker`. The other columns must agree
 with the name of the patch or product. A row is deleted with its patch. `written_by` in a table's `info` names the
-tasks.
+tasks. The checks hold for every recipe; what one recipe allows is checked where its rows are made.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from sqlalchemy import (
 )
 
 from ben_luigi.domain.dataset.leakage import LEAST_OVERLAP
-from ben_luigi.domain.placement.country import COUNTRIES
-from ben_luigi.domain.placement.grid import PATCH_M, SPLITS
-from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
+from ben_luigi.domain.vocabulary import LEAST_PATCH_M, MOST_PATCH_M, SEASONS, SPLITS
 
 SCHEMA = MetaData()
+_MOST_PIXELS = (MOST_PATCH_M // 10) ** 2
+_MOST_CODE = 65_535
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
@@ -43,7 +43,7 @@ def _patch_id(of: str = "patch") -> Column[str]:
 
 
 def _season_in(name: str) -> str:
-    """Return SQL for the season in the name of a product, patch or v1 patch; see `alignment.seasons`."""
+    """Return SQL for the published season in the name of a patch or v1 patch; see `alignment.seasons`."""
 
     def within(first: str, before: str, last: str) -> str:
         midnight = f"'{last}T000000', '{last}T00000_'"  # the second: v1 may lack a zero
@@ -56,13 +56,30 @@ def _season_in(name: str) -> str:
 
 
 def _named(name: str, pattern: str) -> tuple[CheckConstraint, ...]:
-    """Return checks that tile key, EPSG code and season agree with the `name` of a product or patch."""
+    """Return checks that tile key and EPSG code agree with the `name` of a product or patch.
+
+    The key has the day, or the sensing time where a tile has several products of a day.
+    """
+    mgrs, south = f"substr({name}, 40, 5)", "('C', 'D', 'E', 'F', 'G', 'H', 'J', 'K', 'L', 'M')"
+    zone = f"CASE WHEN substr({name}, 42, 1) IN {south} THEN 32700 ELSE 32600 END + substr({name}, 40, 2)::integer"
+    keys = f"{mgrs} || '_' || substr({name}, 12, 8), {mgrs} || '_' || substr({name}, 12, 15)"
     return (
         CheckConstraint(f"{name} LIKE '{pattern}'", name="name_follows_its_rule"),
-        CheckConstraint(f"tile = substr({name}, 40, 5) || '_' || substr({name}, 12, 8)", name="tile_of_its_name"),
-        CheckConstraint(f"epsg = 32600 + substr({name}, 40, 2)::integer", name="zone_of_its_name"),
-        CheckConstraint(f"season = {_season_in(name)}", name="season_of_its_name"),
+        CheckConstraint(f"tile IN ({keys})", name="tile_of_its_name"),
+        CheckConstraint(f"epsg = {zone}", name="zone_of_its_name"),
+        _one_of("season", SEASONS),
     )
+
+
+def _position(column: str, digits: int) -> str:
+    """Return SQL for a column or row in a patch id; one with more digits gives `#`, which is in no id."""
+    return f"to_char({column}, 'FM{'0' * digits}')"
+
+
+def _id_says_position() -> CheckConstraint:
+    forms = (f"'_' || {_position('x', digits)} || '_' || {_position('y', digits)}" for digits in (2, 3, 4))
+    said = " OR ".join(f"substr(patch_id, 45) = {form}" for form in forms)
+    return CheckConstraint(said, name="id_says_position")
 
 
 _TILE_NAME = r"S2_\_MSIL2A\_________T______\_N____\_R___\_T_____\_"
@@ -101,8 +118,8 @@ PRODUCT = Table(
     Column("top_m", Double, nullable=False),
     Column("side_m", Double, nullable=False),
     *_named("l2a_name", rf"{_TILE_NAME}________T______.SAFE"),
-    CheckConstraint("epsg BETWEEN 32601 AND 32660", name="epsg_is_northern_utm"),
-    CheckConstraint(f"side_m >= {PATCH_M}", name="side_holds_a_patch"),
+    CheckConstraint("epsg % 100 BETWEEN 1 AND 60", name="epsg_is_utm"),
+    CheckConstraint(f"side_m >= {LEAST_PATCH_M}", name="side_holds_a_patch"),
     info={"written_by": ("ReadProduct",)},
 )
 
@@ -119,49 +136,53 @@ PATCH = Table(
     Column("right_m", Double, nullable=False),
     Column("top_m", Double, nullable=False),
     Column("season", Text, nullable=False),
-    Column("valid", Boolean, comment="null where it was not tested, since no v1 patch is aligned"),
+    Column("valid", Boolean, comment="null where it was not tested, since the recipe does not want it"),
     UniqueConstraint("tile", "x", "y"),
-    *_named("patch_id", rf"{_TILE_NAME}__\___"),
-    CheckConstraint("x BETWEEN 0 AND 99 AND y BETWEEN 0 AND 99", name="position_in_tile"),
-    CheckConstraint("epsg BETWEEN 32601 AND 32660", name="epsg_is_northern_utm"),
-    CheckConstraint(f"right_m - left_m = {PATCH_M} AND top_m - bottom_m = {PATCH_M}", name="square_of_a_patch"),
+    *_named("patch_id", f"{_TILE_NAME}%"),
+    CheckConstraint("x BETWEEN 0 AND 9999 AND y BETWEEN 0 AND 9999", name="position_in_tile"),
+    CheckConstraint("epsg % 100 BETWEEN 1 AND 60", name="epsg_is_utm"),
     CheckConstraint(
-        "right(patch_id, 6) = '_' || lpad(x::text, 2, '0') || '_' || lpad(y::text, 2, '0')", name="id_says_position"
+        f"right_m - left_m = top_m - bottom_m AND right_m - left_m BETWEEN {LEAST_PATCH_M} AND {MOST_PATCH_M}",
+        name="square_of_a_patch",
     ),
+    _id_says_position(),
     info={"written_by": ("GridPatches", "CutPatches")},
 )
 
 
-def _one_a_patch(column: str, values: tuple[str, ...], task: str) -> Table:
-    """Return a table with that name and one of `values` per patch, written by `task`."""
+def _one_a_patch(column: str, check: CheckConstraint, task: str) -> Table:
+    """Return a table with that name and one value per patch, written by `task`."""
     value = Column(column, Text, nullable=False)
-    return Table(column, SCHEMA, _patch_id(), value, _one_of(column, values), info={"written_by": (task,)})
+    return Table(column, SCHEMA, _patch_id(), value, check, info={"written_by": (task,)})
 
 
-SPLIT = _one_a_patch("split", SPLITS, "AssignSplits")
+SPLIT = _one_a_patch("split", _one_of("split", SPLITS), "AssignSplits")
 
-COUNTRY = _one_a_patch("country", COUNTRIES, "AssignCountries")
+COUNTRY = _one_a_patch("country", CheckConstraint("country <> ''", name="country_has_a_name"), "AssignCountries")
 
+# The selected patches: those that the dataset is made of if they are valid, each with its v1 patch if it has one.
 ALIGNMENT = Table(
     "alignment",
     SCHEMA,
     _patch_id(),
-    Column("v1_name", Text, nullable=False),
+    Column("v1_name", Text, comment="null where the recipe selects patches without regard to v1"),
     # Deferrable: checked per statement, not per row, so that patches may exchange their v1 names.
     UniqueConstraint("v1_name", deferrable=True, initially="IMMEDIATE"),
     CheckConstraint("left(v1_name, 11) IN ('S2A_MSIL2A_', 'S2B_MSIL2A_')", name="name_follows_its_rule"),
-    CheckConstraint(f"{_season_in('v1_name')} = {_season_in('patch_id')}", name="pair_of_one_season"),
-    info={"written_by": ("AlignPatches",)},
+    CheckConstraint(
+        f"v1_name IS NULL OR {_season_in('v1_name')} = {_season_in('patch_id')}", name="pair_of_one_season"
+    ),
+    info={"written_by": ("AlignPatches", "SelectPatches")},
 )
 
 CLC_COUNT = Table(
     "clc_count",
     SCHEMA,
     _patch_id(of="alignment"),
-    Column("code", SmallInteger, primary_key=True),
-    Column("pixels", SmallInteger, nullable=False),
-    CheckConstraint(f"code IN ({', '.join(map(str, (*CLC_CODES, NO_CLC)))})", name="code_of_clc"),
-    CheckConstraint("pixels BETWEEN 1 AND 14400", name="pixels_of_a_patch"),
+    Column("code", Integer, primary_key=True),
+    Column("pixels", Integer, nullable=False),
+    CheckConstraint(f"code BETWEEN 1 AND {_MOST_CODE}", name="code_of_a_map"),
+    CheckConstraint(f"pixels BETWEEN 1 AND {_MOST_PIXELS}", name="pixels_of_a_patch"),
     info={"written_by": ("MakeReferenceMaps",)},
 )
 
@@ -189,9 +210,6 @@ OVERLAP = Table(
     # By bytes: the collation of a database that a user gives may order names otherwise than Python does.
     CheckConstraint('patch_id_a COLLATE "C" < patch_id_b COLLATE "C"', name="pair_once"),
     CheckConstraint("left(patch_id_a, 44) <> left(patch_id_b, 44)", name="pair_of_two_tiles"),
-    CheckConstraint(
-        f"same_season = (({_season_in('patch_id_a')}) = ({_season_in('patch_id_b')}))", name="season_of_their_names"
-    ),
     CheckConstraint("same_season OR split_a <> split_b", name="pair_matters"),
     CheckConstraint(f"overlap BETWEEN {LEAST_OVERLAP} AND 1", name="overlap_is_a_part"),
     info={"written_by": ("FindSplitLeakage",)},

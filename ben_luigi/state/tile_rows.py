@@ -105,7 +105,7 @@ class TileRows(PostgresTarget):
                 self._written = len(rows), self._load(cursor, rows)
                 self.touch(cursor.connection)
         except (psycopg2.IntegrityError, psycopg2.DataError) as error:
-            if self._table is schema.ALIGNMENT:
+            if self._table is schema.ALIGNMENT and "v1_name" in rows:
                 self._check_pairs(rows)
             raise BadTable(
                 f"{self._tile}: rows of {self._task}",

@@ -28,11 +28,13 @@ from ben_luigi.domain.dataset import metadata
 from ben_luigi.domain.errors import BadTable, some
 from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
+from ben_luigi.domain.placement.grid import PATCH_M
 from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
-from ben_luigi.domain.tiles.reference_maps import SIDE_PX
+from ben_luigi.domain.tiles.reference_maps import PIXEL_M
 
 PATCHES = "patches.parquet"
 CODES = (*CLC_CODES, NO_CLC)
+MAP_PIXELS = (PATCH_M // PIXEL_M) ** 2
 BBOX = ("xmin", "ymin", "xmax", "ymax")
 
 DESCRIPTIONS = {
@@ -97,12 +99,14 @@ def tile_rows(
     counts: pd.DataFrame,
     s2_index: pa.Table,
     maps_index: pa.Table,
+    *,
+    pixels: int = MAP_PIXELS,
 ) -> pa.Table:
     """Return the rows of one tile's patches, whose metadata are `rows`, ascending by patch_id.
 
     `places` has patch_id, epsg, left_m, bottom_m, right_m, top_m, season; `counts` has patch_id, code, pixels; the
-    indexes are those of the tile's shards. All of them may hold further patches. Raise BadTable naming patches that
-    they lack.
+    indexes are those of the tile's shards, `pixels` the number on a reference map. All of them may hold further
+    patches. Raise BadTable naming patches that they lack.
     """
     ids = rows["patch_id"].combine_chunks()
     places = places.set_index("patch_id").reindex(ids.to_pandas())
@@ -124,7 +128,7 @@ def tile_rows(
         **{name: places[name].to_numpy() for name in EDGES},
         "s2_sha256": _taken(ids, folder_hashes(s2_index), "S2 files"),
         "reference_map_sha256": _taken(ids, maps_index.select(["patch_id", "sha256"]), "reference map"),
-        **_fractions(ids, counts),
+        **_fractions(ids, counts, pixels),
         "geometry": pa.array(shapely.to_wkb(shapes), pa.binary()),
         "bbox": pa.StructArray.from_arrays(bounds, list(BBOX)),
     }
@@ -151,13 +155,13 @@ def _taken(ids: pa.Array, hashes: pa.Table, what: str) -> pa.Array:
     return found
 
 
-def _fractions(ids: pa.Array, counts: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return, for each code, the fraction of each patch that has it."""
+def _fractions(ids: pa.Array, counts: pd.DataFrame, pixels: int) -> dict[str, np.ndarray]:
+    """Return, for each code, the fraction of each patch, of `pixels` pixels, that has it."""
     row = pc.index_in(pa.array(counts["patch_id"], pa.string()), value_set=ids)
     known = row.is_valid().to_numpy(False)
     column = np.searchsorted(CODES, counts["code"].to_numpy()[known])
     parts = np.zeros((len(CODES), len(ids)), dtype="float32")
-    parts[column, row.drop_null().to_numpy()] = counts["pixels"].to_numpy()[known] / np.float32(SIDE_PX**2)
+    parts[column, row.drop_null().to_numpy()] = counts["pixels"].to_numpy()[known] / np.float32(pixels)
     _require(ids, np.asarray(parts.any(axis=0)), "class count")
     return {f"clc_{code}": part for code, part in zip(CODES, parts, strict=True)}
 

@@ -41,7 +41,7 @@ from ben_luigi.domain.dataset.verify_provenance import Provenance, check_provena
 from ben_luigi.domain.dataset.verify_rows import Rows, read_rows
 from ben_luigi.domain.dataset.verify_rules import NO_REFERENCES, References, check_rows
 from ben_luigi.domain.names import s1_tile
-from ben_luigi.domain.placement.grid import TILE_SIDE_M
+from ben_luigi.domain.placement.grid import PATCH_M, TILE_SIDE_M, PatchGrid
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.tiles import patches, reference_maps
@@ -82,6 +82,7 @@ def verify_dataset(
     progress: OnFraction = ignore_fraction,
     *,
     side_m: int = TILE_SIDE_M,
+    patch_m: int = PATCH_M,
     references: References = NO_REFERENCES,
     require_all: bool = False,
     recorded: Mapping[str, str] | None = None,
@@ -89,9 +90,9 @@ def verify_dataset(
     """Verify the dataset in `folder`. A finding names up to ten rows or members.
 
     `labels_of` returns the labels of a reference map's codes (row, col). `progress` receives the fraction of the files
-    that has been read. `side_m` is the side of a tile that `provenance.json` does not describe. With `require_all`
-    everything that the pipeline makes must exist; else what is missing is not checked. `recorded` has the recorded
-    sha256 of files by their path in `folder`.
+    that has been read. `side_m` is the side of a tile that `provenance.json` does not describe, `patch_m` that of a
+    patch. With `require_all` everything that the pipeline makes must exist; else what is missing is not checked.
+    `recorded` has the recorded sha256 of files by their path in `folder`.
     """
     if not folder.is_dir():
         return Verdict(["no such folder"], [], {})
@@ -101,14 +102,15 @@ def verify_dataset(
     provenance = read_provenance(folder, look.findings) if look.has(PROVENANCE) else None
     rows = read_rows(folder, look.findings)
     squares = squares_of(rows, provenance, side_m)
-    check_rows(rows, squares, references, look.findings)
+    check_rows(rows, squares, references, look.findings, patch_m)
+    grids = {tile: PatchGrid(tile, square, patch_m) for tile, square in squares.items()}
     if provenance is not None:
         check_provenance(rows, provenance, look.findings)
     described = None
     if look.has(PATCHES):
-        described = check_patches(folder, rows, squares, provenance.tiles if provenance else None, look.findings)
+        described = check_patches(folder, rows, grids, provenance.tiles if provenance else None, look.findings)
     look.at_documents(rows, provenance)
-    ground = Ground(rows, squares, labels_of, described, look.findings)
+    ground = Ground(rows, grids, labels_of, described, look.findings)
     look.at_archives(rows, provenance, ground, progress)
     look.at_files()
     if provenance is None or not provenance.is_subset:

@@ -18,7 +18,7 @@ from ben_luigi.domain.dataset.verify_rows import Rows
 from ben_luigi.domain.formats import geotiff
 from ben_luigi.domain.formats.tiffheader import TiffHeader, read_header, read_pixels
 from ben_luigi.domain.names import PatchId
-from ben_luigi.domain.placement.grid import PATCH_M, Square
+from ben_luigi.domain.placement.grid import PatchGrid, Square
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.tiles import reference_maps
 from ben_luigi.domain.vocabulary import RESOLUTION_M
@@ -41,13 +41,13 @@ class Ground:
     def __init__(
         self,
         rows: Rows,
-        squares: Mapping[str, Square],
+        grids: Mapping[str, PatchGrid],
         labels_of: LabelsOf,
         described: Described | None,
         findings: Findings,
     ) -> None:
         self._rows = rows
-        self._squares = squares
+        self._grids = grids
         self._labels_of = labels_of
         self._described = described
         self._findings = findings
@@ -63,7 +63,7 @@ class Ground:
         patch, pixel_m = self._at(row), RESOLUTION_M[band]
         square = patch.square
         self._note_s2(patch, band, sha256)
-        kind = geotiff.template(PATCH_M // pixel_m, pixel_m, square.epsg)
+        kind = geotiff.template(int(square.side_m) // pixel_m, pixel_m, square.epsg)
         start, stop = kind.tie_point_at, kind.tie_point_at + _TIE_POINT.size
         if len(data) == kind.size and data[:start] + data[stop : len(kind.header)] == _around_tie_point(kind):
             left, top = _TIE_POINT.unpack_from(data, start)
@@ -72,7 +72,7 @@ class Ground:
             header, pixels = read_header(data), read_pixels(data)
             if len(data) != kind.size:
                 yield f"of {len(data)} bytes instead of {kind.size}"
-            yield from _unlike(header, kind.side_px, "uint16", 0.0, square.epsg)
+            yield from _unlike(header, pixel_m, "uint16", 0.0, square)
             left, top = header.left, header.top
         if not pixels.all():
             yield "with no-data pixels"
@@ -81,13 +81,13 @@ class Ground:
     def check_s1(self, row: int, band: str, data: bytes, sha256: bytes) -> Iterator[str]:
         """Yield what is wrong with a file of S1 backscatter."""
         header, square = read_header(data), self._at(row).square
-        yield from _unlike(header, PATCH_M // _S1_PIXEL_M, "float32", header.nodata, square.epsg)
+        yield from _unlike(header, _S1_PIXEL_M, "float32", header.nodata, square)
         yield from _elsewhere(square, header.left, header.top)
 
     def check_map(self, row: int, kind: str, data: bytes, sha256: bytes) -> Iterator[str]:
         """Yield what is wrong with a reference map, and whether the labels do not follow from it."""
         header, codes, square = read_header(data), read_pixels(data), self._at(row).square
-        yield from _unlike(header, reference_maps.SIDE_PX, "uint16", 0.0, square.epsg)
+        yield from _unlike(header, reference_maps.PIXEL_M, "uint16", 0.0, square)
         yield from _elsewhere(square, header.left, header.top)
         if sorted(self._labels_of(codes)) != sorted(self._rows.labels[row]):
             yield "with other classes than the labels in the metadata"
@@ -121,8 +121,7 @@ class Ground:
         """Return the patch of a row; its files are read one after the other."""
         if row != self._patch.row:
             name = self._rows.patch_id(row)
-            tile = self._squares[s2_tile(name)]
-            square = tile.patch(int(self._rows.x[row]), int(self._rows.y[row]))
+            square = self._grids[s2_tile(name)].patch(int(self._rows.x[row]), int(self._rows.y[row]))
             self._patch = _Patch(row, name, square, [])
         return self._patch
 
@@ -150,8 +149,9 @@ def _elsewhere(square: Square, left: float, top: float) -> Iterator[str]:
         yield "not on the square that the patch's name says"
 
 
-def _unlike(header: TiffHeader, side_px: int, dtype: str, nodata: float | None, epsg: int) -> Iterator[str]:
-    expected = _described(side_px, side_px, PATCH_M / side_px, dtype, nodata, epsg)
+def _unlike(header: TiffHeader, pixel_m: int, dtype: str, nodata: float | None, square: Square) -> Iterator[str]:
+    side_px = int(square.side_m) // pixel_m
+    expected = _described(side_px, side_px, pixel_m, dtype, nodata, square.epsg)
     found = _described(header.width, header.height, header.pixel_m, header.dtype, header.nodata, header.epsg)
     if found != expected:
         yield f"a TIFF of {found} instead of {expected}"

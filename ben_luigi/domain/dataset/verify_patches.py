@@ -28,8 +28,9 @@ from ben_luigi.domain.errors import some
 from ben_luigi.domain.names import TileName
 from ben_luigi.domain.placement.alignment import season
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
-from ben_luigi.domain.placement.grid import Square
-from ben_luigi.domain.tiles.reference_maps import SIDE_PX
+from ben_luigi.domain.placement.grid import PatchGrid
+from ben_luigi.domain.recipe.model import PUBLISHED
+from ben_luigi.domain.tiles.reference_maps import PIXEL_M
 
 SAME_DEGREES = 1e-9
 """Degrees closer than this are equal: 0.1 mm on the ground; another PROJ version may change the last digit."""
@@ -49,7 +50,7 @@ _SOURCES = {
 class Described:
     """What `patches.parquet` states about the files of each row.
 
-    sha256 as bytes (row, 32), uint8; pixels of each of CODES (row, code), uint16. `known` tells which rows have usable
+    sha256 as bytes (row, 32), uint8; pixels of each of CODES (row, code), uint32. `known` tells which rows have usable
     values.
     """
 
@@ -62,17 +63,23 @@ class Described:
     def nothing(cls, rows: int) -> Described:
         """Return an object that knows nothing of any row."""
         s2, maps = (np.zeros((rows, _SHA256_BYTES), dtype="uint8") for _ in range(2))
-        return cls(s2, maps, np.zeros((rows, len(CODES)), dtype="uint16"), np.zeros(rows, dtype=bool))
+        return cls(s2, maps, np.zeros((rows, len(CODES)), dtype="uint32"), np.zeros(rows, dtype=bool))
 
 
 def check_patches(
-    folder: Path, rows: Rows, squares: Mapping[str, Square], facts: Mapping[str, Any] | None, findings: Findings
+    folder: Path,
+    rows: Rows,
+    grids: Mapping[str, PatchGrid],
+    facts: Mapping[str, Any] | None,
+    findings: Findings,
+    season_rule: str = PUBLISHED,
 ) -> Described | None:
     """Add findings about `patches.parquet`; return None if it cannot be read.
 
-    `squares` has the square of each tile, `facts` its entry in `provenance.json`, if there is one.
+    `grids` has the patches of each tile, `facts` its entry in `provenance.json`, if there is one; `season_rule` is as
+    in `alignment.seasons`.
     """
-    check = _Check(rows, squares, facts, findings)
+    check = _Check(rows, grids, facts, findings, season_rule)
     try:
         file = pq.ParquetFile(folder / PATCHES)
         if not file.schema_arrow.equals(SCHEMA, check_metadata=False):
@@ -91,13 +98,19 @@ class _Check:
     """Check the rows batch by batch."""
 
     def __init__(
-        self, rows: Rows, squares: Mapping[str, Square], facts: Mapping[str, Any] | None, findings: Findings
+        self,
+        rows: Rows,
+        grids: Mapping[str, PatchGrid],
+        facts: Mapping[str, Any] | None,
+        findings: Findings,
+        season_rule: str,
     ) -> None:
         self.described = Described.nothing(len(rows))
         self._rows = rows
-        self._squares = squares
+        self._grids = grids
         self._facts = facts
         self._findings = findings
+        self._season_rule = season_rule
         self._seen = np.zeros(len(rows), dtype=bool)
         self._last = b""
         self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
@@ -146,7 +159,7 @@ class _Check:
                 if mine != other:
                     self._differ(column, at[row], mine, other)
         self._check_geometry(tile, at, table)
-        self._keep(at, table)
+        self._keep(at, table, (self._grids[tile].patch_m // PIXEL_M) ** 2)
 
     def _differ(self, column: str, row: int, expected: object, found: object) -> None:
         self._findings.differ(
@@ -168,7 +181,12 @@ class _Check:
         named = tile_named(tile)
         first = table.slice(0, 1).to_pylist()[0]
         facts = (self._facts or {}).get(tile, {})
-        values = {"tile": tile, "mgrs": named.mgrs, "epsg": named.epsg, **_of_product(named, first, facts)}
+        values = {
+            "tile": tile,
+            "mgrs": named.mgrs,
+            "epsg": named.epsg,
+            **_of_product(named, first, facts, self._season_rule),
+        }
         return {name: [value] * len(table) for name, value in values.items()}
 
     def _edges(self, tile: str, at: np.ndarray) -> dict[str, list[Any]]:
@@ -176,7 +194,7 @@ class _Check:
 
     def _squares_of(self, tile: str, at: np.ndarray) -> np.ndarray:
         """Return the edges (row, edge) of patches, in the order of EDGES."""
-        return self._squares[tile].patch_edges(self._rows.x[at], self._rows.y[at])
+        return self._grids[tile].patch_edges(self._rows.x[at], self._rows.y[at])
 
     def _check_geometry(self, tile: str, at: np.ndarray, table: pa.Table) -> None:
         expected = polygons(np.full(len(at), tile_named(tile).epsg), self._squares_of(tile, at), LONGITUDE_LATITUDE)
@@ -190,8 +208,8 @@ class _Check:
         for row in np.flatnonzero(~(np.abs(bounds - described) <= SAME_DEGREES).all(axis=1) & same).tolist():
             self._differ("bbox", at[row], bounds[row].tolist(), described[row].tolist())
 
-    def _keep(self, at: np.ndarray, table: pa.Table) -> None:
-        """Keep hashes and land cover, if their values are valid."""
+    def _keep(self, at: np.ndarray, table: pa.Table, map_pixels: int) -> None:
+        """Keep hashes and land cover, if their values are valid; a reference map has `map_pixels`."""
         good = np.ones(len(at), dtype=bool)
         for column, place in (
             ("s2_sha256", self.described.s2_sha256),
@@ -204,10 +222,10 @@ class _Check:
                 self._differ(column, at[row], "64 hexadecimal digits", table[column][row].as_py())
             good &= whole
         parts = np.array([table[name].to_numpy() for name in _CLC], dtype="float32").T
-        pixels = np.nan_to_num(np.rint(parts * np.float32(SIDE_PX**2)), nan=0, posinf=0).clip(0, SIDE_PX**2)
-        exact = (pixels.astype("float32") / np.float32(SIDE_PX**2) == parts).all(axis=1)
+        pixels = np.nan_to_num(np.rint(parts * np.float32(map_pixels)), nan=0, posinf=0).clip(0, map_pixels)
+        exact = (pixels.astype("float32") / np.float32(map_pixels) == parts).all(axis=1)
         for row in np.flatnonzero(~exact).tolist():
-            self._differ(_CLC[-1], at[row], f"all clc_ columns parts of {SIDE_PX**2} pixels", parts[row].tolist())
+            self._differ(_CLC[-1], at[row], f"all clc_ columns parts of {map_pixels} pixels", parts[row].tolist())
         self.described.pixels[at] = pixels
         self.described.known[at] = good & exact
 
@@ -220,7 +238,7 @@ class _Check:
             self._findings.differ(PATCHES, "not the metadata of GeoParquet", "geo", expected, found)
 
 
-def _of_product(tile: TileName, row: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+def _of_product(tile: TileName, row: Mapping[str, Any], facts: Mapping[str, Any], season_rule: str) -> dict[str, Any]:
     """Return the expected values of a row about its tile's product; unknown ones are taken from the row."""
     name = entry(facts, "l1c", "name") or (None if facts.get("l1c") else facts.get("l2a_name"))
     start, time = start_time(facts), row["sensing_time"]
@@ -232,5 +250,5 @@ def _of_product(tile: TileName, row: Mapping[str, Any], facts: Mapping[str, Any]
         "product": name or (row["product"] if is_of(tile, row["product"]) else f"a product of {tile}"),
         "product_id": entry(facts, "l1c", "id") if facts else row["product_id"],
         "sensing_time": time,
-        "season": season(time.replace(tzinfo=None)),
+        "season": season(time.replace(tzinfo=None), season_rule),
     }

@@ -23,7 +23,7 @@ from ben_luigi.domain.dataset.verify_rows import OTHERS, Rows, tile_named
 from ben_luigi.domain.errors import BadInput, BadName
 from ben_luigi.domain.names import TileName, s1_sensing_time, s1_tile, split_position, v1_sensing_time
 from ben_luigi.domain.placement.country import COUNTRIES, check_tile, countries, read_borders
-from ben_luigi.domain.placement.grid import PatchGrid, Square
+from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
 
 V1_APART = timedelta(seconds=8)
 """Most that the time in a v1 name differs from the sensing time of its product, in all 590,326 published pairs."""
@@ -61,13 +61,18 @@ Wrong = Iterator[tuple[str, object, object]]
 """What is wrong with a row: column and rule, expected value, found value."""
 
 
-def check_rows(rows: Rows, squares: Mapping[str, Square], references: References, findings: Findings) -> None:
-    """Add a finding for each value that breaks a rule. `squares` has the square of each tile."""
+def check_rows(
+    rows: Rows, squares: Mapping[str, Square], references: References, findings: Findings, patch_m: int = PATCH_M
+) -> None:
+    """Add a finding for each value that breaks a rule.
+
+    `squares` has the square of each tile, `patch_m` is the side of a patch in metres.
+    """
     if references.borders is not None:
         read_borders(references.borders)  # an error of the file itself is not one of the dataset
     for name, of_tile in rows.tiles.items():
         borders = _borders_near(name, squares[name], references.borders, rows.file(of_tile.start), findings)
-        tile = _Tile(tile_named(name), squares[name], borders)
+        tile = _Tile(tile_named(name), PatchGrid(name, squares[name], patch_m), borders)
         columns = [rows.others[column][of_tile.start : of_tile.stop].to_pylist() for column in OTHERS[:3]]
         values = zip(*columns, rows.labels[of_tile], rows.s1_names[of_tile], strict=True)
         for row, (split, country, s2v1_name, labels, s1_name) in enumerate(values, start=of_tile.start):
@@ -98,8 +103,7 @@ def _borders_near(tile: str, square: Square, borders: Path | None, file: str, fi
 class _Tile:
     """The rules for the patches of one tile."""
 
-    def __init__(self, name: TileName, square: Square, borders: Path | None) -> None:
-        grid = PatchGrid(str(name), square)
+    def __init__(self, name: TileName, grid: PatchGrid, borders: Path | None) -> None:
         self._name = name
         self._sensed = name.sensing_time
         self._grid = grid

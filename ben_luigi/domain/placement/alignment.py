@@ -21,6 +21,7 @@ from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadAlignment, BadInput, BadName, PipelineError, some
 from ben_luigi.domain.placement import v1_geometry
 from ben_luigi.domain.placement.grid import PatchGrid, Square
+from ben_luigi.domain.recipe.model import PUBLISHED
 from ben_luigi.domain.remembered import remembered
 from ben_luigi.domain.vocabulary import SEASONS as SEASONS
 
@@ -36,16 +37,20 @@ SAME_TIME = np.timedelta64(60, "s")
 Tiles = Mapping[str, tuple[PatchGrid, datetime]]
 """Patch grid and sensing time (UTC) of products, by tile key."""
 
+_LAST_SECOND = 86_399
+"""The last second of a day, counted from 0."""
+
 _SPATIAL = re.compile(r"bigearthnet_v1_spatial_(326\d\d)\.parquet")
 _V1_NAME = r"^S2[AB]_MSIL2A_(?P<date>\d{8})T(?P<hour>\d{1,2})(?P<minute>[0-5]\d)(?P<second>\d\d)_\d+_\d+$"
 
 
-def seasons(times: np.ndarray) -> np.ndarray:
+def seasons(times: np.ndarray, rule: str = PUBLISHED) -> np.ndarray:
     """Return the season of each UTC time (datetime64): one of SEASONS.
 
-    Spring is from 1 March 00:00 to 31 May 00:00, summer from 1 June to 31 August 00:00, fall from 1 September to 30
-    November 00:00, both ends included; the rest is winter. So the last day of spring, summer and fall counts as winter
-    after its midnight: a quirk of the published data, which is kept.
+    By the rule CALENDAR, spring is March to May, summer June to August, fall September to November, whole days. By the
+    rule PUBLISHED, spring is from 1 March 00:00 to 31 May 00:00, summer from 1 June to 31 August 00:00, fall from 1
+    September to 30 November 00:00, both ends included; the rest is winter. So the last day of spring, summer and fall
+    counts as winter after its midnight: a quirk of the published data, which is kept.
     """
     times = times.astype("datetime64[s]")
     years = times.astype("datetime64[Y]")
@@ -55,7 +60,7 @@ def seasons(times: np.ndarray) -> np.ndarray:
     conditions = []
     for first, last in (((3, 1), (5, 31)), ((6, 1), (8, 31)), ((9, 1), (11, 30))):
         start, end = _second_of_year(*first, leap), _second_of_year(*last, leap)
-        conditions.append((into_year >= start) & (into_year <= end))
+        conditions.append((into_year >= start) & (into_year <= end + (0 if rule == PUBLISHED else _LAST_SECOND)))
     return np.select(conditions, SEASONS[:3], "winter")
 
 
@@ -64,9 +69,9 @@ def _second_of_year(month: int, day: int, leap: np.ndarray) -> np.ndarray:
     return (common + leap.astype("int64")) * 86_400
 
 
-def season(time: datetime) -> str:
+def season(time: datetime, rule: str = PUBLISHED) -> str:
     """Return the season of one UTC time; see `seasons`."""
-    return str(seasons(np.array([time], dtype="datetime64[s]"))[0])
+    return str(seasons(np.array([time], dtype="datetime64[s]"), rule)[0])
 
 
 def v1_sensing_times(names: pa.ChunkedArray | pa.Array, source: str) -> np.ndarray:
@@ -194,7 +199,7 @@ def _covered(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> tuple[pd.Da
     # Without the season a patch would have up to four partners, since v1 shows most squares at several times.
     near = near[(near["season"] == season(sensed)).to_numpy()]
     x, y = grid.place(near["left_m"].to_numpy(), near["top_m"].to_numpy())
-    _, bottom, right, _ = grid.square.patch_edges(x, y).T
+    _, bottom, right, _ = grid.patch_edges(x, y).T
     inside = np.maximum(x, y) < grid.patches_a_side
     covered = inside & ((near["right_m"] <= right) & (near["bottom_m"] >= bottom)).to_numpy()
     return near[covered], grid.positions(x, y)[covered]

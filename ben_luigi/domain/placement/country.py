@@ -1,4 +1,4 @@
-"""Find the country of a patch: the nearest of the ten BigEarthNet countries.
+"""Find the country of a patch: the nearest of the ten BigEarthNet countries, or of those of another recipe.
 
 Borders are Natural Earth's 1:110m admin-0 countries in longitude and latitude. Their vertices are reprojected to the
 patch's UTM zone, and the distance is measured there from the patch's square; its centre would give other countries (89
@@ -23,6 +23,7 @@ from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.placement.footprints import LONGITUDE_LATITUDE, transformer
 from ben_luigi.domain.placement.grid import PatchGrid, Square
+from ben_luigi.domain.recipe.model import Countries
 from ben_luigi.domain.remembered import State, remembered, state
 from ben_luigi.domain.vocabulary import COUNTRIES as COUNTRIES
 
@@ -47,32 +48,48 @@ NEAR_M = 50_000
 Of the published tiles, those off Finland's coast lie up to 31 km from it: its islands are too small for these borders.
 """
 
+_EARTH = (-180, -90, 180, 90)
 _MOST_BYTES = 100_000_000
 _NO_SHAPE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ShapelyError)
 _DEGREES = ('CRS84"', 'EPSG::4326"', 'EPSG:4326"')
 _REMEDY = "use Natural Earth's 1:110m admin-0 countries, or leave [inputs] countries_geojson empty: they are fetched"
 
 
+TEN = Countries(column="name_long", names=COUNTRIES)
+"""The countries of BigEarthNet."""
+
+
 @remembered()
-def read_borders(path: Path) -> dict[str, shapely.Geometry]:
-    """Read the ten countries' polygons (longitude, latitude in EPSG:4326) from a GeoJSON with `name_long`.
+def read_borders(path: Path, wanted: Countries = TEN) -> dict[str, shapely.Geometry]:
+    """Read the polygons of the wanted countries (longitude, latitude in EPSG:4326) from a GeoJSON, by name.
 
     Raise BadInput naming the country whose polygon is missing, invalid or elsewhere.
     """
     collection = _json(path)
     _check_crs(collection, path)
-    features = [feature for feature in collection["features"] if _name(feature) in BOXES]
-    names = [_name(feature) for feature in features]
-    if sorted(names) != sorted(BOXES):
+    of_name: dict[str, list[dict[str, Any]]] = {}
+    for feature in collection["features"]:
+        of_name.setdefault(_name(feature, wanted.column), []).append(feature)
+    names = sorted(of_name.keys() - {"", "None"}) if wanted.names is None else list(wanted.names)
+    missing = [name for name in names if name not in of_name]
+    twice = [name for name in names if len(of_name.get(name, [])) > 1]
+    if missing or twice or not names:
         raise BadInput(
             path,
-            expected="one feature for each of the ten BigEarthNet countries, by its property name_long",
-            found=f"none for {some(sorted(BOXES.keys() - names))}; {_columns(collection)}"
-            if BOXES.keys() - names
-            else f"more than one for {some(sorted({name for name in names if names.count(name) > 1}))}",
+            expected=f"one feature for each of the {_number(wanted)}, by its property {wanted.column}",
+            found=f"more than one for {some(sorted(twice))}"
+            if twice and not missing
+            else f"none for {some(sorted(missing)) or 'any'}; {_columns(collection, wanted.column)}",
             remedy=_REMEDY,
         )
-    return {name: _border(name, features[names.index(name)], path) for name in COUNTRIES}
+    return {name: _border(name, of_name[name][0], path, wanted) for name in names}
+
+
+def _number(wanted: Countries) -> str:
+    """Return how the wanted countries are called."""
+    if wanted.names == COUNTRIES:
+        return "ten BigEarthNet countries"
+    return f"{len(wanted.names)} countries of the recipe" if wanted.names else "countries of the file"
 
 
 def read_all(path: Path) -> list[tuple[str, shapely.Geometry]]:
@@ -80,10 +97,12 @@ def read_all(path: Path) -> list[tuple[str, shapely.Geometry]]:
     found = []
     for feature in _json(path)["features"]:
         try:
-            found.append((_name(feature), shape(feature["geometry"])))
+            found.append((_name(feature, TEN.column), shape(feature["geometry"])))
         except _NO_SHAPE as error:
             problem = f"no geometry ({type(error).__name__}: {error})"
-            raise BadInput(f"{path}, {_name(feature)}", expected="a polygon", found=problem, remedy=_REMEDY) from error
+            raise BadInput(
+                f"{path}, {_name(feature, TEN.column)}", expected="a polygon", found=problem, remedy=_REMEDY
+            ) from error
     return sorted(found, key=lambda country: country[0])
 
 
@@ -118,24 +137,24 @@ def _properties(feature: object) -> dict[str, object]:
     return {str(key).lower(): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
-def _name(feature: object) -> str:
-    return str(_properties(feature).get("name_long"))
+def _name(feature: object, column: str) -> str:
+    return str(_properties(feature).get(column.lower()))
 
 
-def _columns(collection: dict[str, Any]) -> str:
+def _columns(collection: dict[str, Any], column: str) -> str:
     """Describe the content of a file that lacks the wanted columns."""
     features = collection["features"]
-    if any("name_long" in _properties(feature) for feature in features):
+    if any(column.lower() in _properties(feature) for feature in features):
         return f"{len(features)} features"
     return (
-        f"no name_long among {some(sorted({key for feature in features for key in _properties(feature)}), 5) or 'none'}"
+        f"no {column} among {some(sorted({key for feature in features for key in _properties(feature)}), 5) or 'none'}"
     )
 
 
-def _border(name: str, feature: dict[str, Any], path: Path) -> shapely.Geometry:
+def _border(name: str, feature: dict[str, Any], path: Path, wanted: Countries) -> shapely.Geometry:
     """Return the polygon of a country.
 
-    Raise BadInput if it is missing, invalid, or outside of the countries' region.
+    Raise BadInput if it is missing, invalid, or outside of the countries' region: of Europe, or of the Earth.
     """
     try:
         with np.errstate(invalid="ignore"):  # NaN is reported below as invalid
@@ -147,9 +166,9 @@ def _border(name: str, feature: dict[str, Any], path: Path) -> shapely.Geometry:
     if found:
         mend = f"ogr2ogr -makevalid mended.geojson {shlex.quote(str(path))}"
         raise BadInput(f"{path}, {name}", expected="a valid polygon", found=found, remedy=f"{mend}, or {_REMEDY}")
-    west, south, east, north = np.array(list(BOXES.values())).T
+    west, south, east, north = np.array(list(BOXES.values()) if wanted.names == COUNTRIES else [_EARTH]).T
     box = shapely.box(west.min(), south.min(), east.max(), north.max())
-    if not border.intersects(box):
+    if not (border.intersects(box) if wanted.names == COUNTRIES else border.within(box)):
         exchanged = shapely.transform(border, lambda points: points[:, ::-1]).intersects(box)
         found = "latitude before longitude: " if exchanged else ""
         raise BadInput(
@@ -162,9 +181,9 @@ def _border(name: str, feature: dict[str, Any], path: Path) -> shapely.Geometry:
 
 
 @lru_cache(maxsize=32)
-def _projected(path: Path, changed: State, epsg: int) -> tuple[np.ndarray, np.ndarray]:
+def _projected(path: Path, changed: State, epsg: int, wanted: Countries) -> tuple[np.ndarray, np.ndarray]:
     """Return the names and the polygons in the zone, largest country first."""
-    borders = read_borders(path)
+    borders = read_borders(path, wanted)
     to_zone = transformer(LONGITUDE_LATITUDE, epsg)
     geometries = np.array(list(borders.values()), dtype=object)
     projected = shapely.transform(
@@ -177,31 +196,31 @@ def _projected(path: Path, changed: State, epsg: int) -> tuple[np.ndarray, np.nd
     return names, polygons
 
 
-def check_tile(tile: str, square: Square, borders: Path) -> None:
-    """Raise BadInput, with the distance, if a tile lies too far from the ten countries to belong to one of them."""
-    names, polygons = _projected(borders, state(borders), square.epsg)
+def check_tile(tile: str, square: Square, borders: Path, wanted: Countries = TEN) -> None:
+    """Raise BadInput, with the distance, if a tile lies too far from the wanted countries to belong to one of them."""
+    names, polygons = _projected(borders, state(borders), square.epsg, wanted)
     distance = shapely.distance(polygons, shapely.box(*square.bounds))
     if distance.min() > NEAR_M:
         raise BadInput(
             f"tile {tile}",
-            expected="a tile in one of the ten BigEarthNet countries, or off their coasts",
+            expected=f"a tile in one of the {_number(wanted)}, or off their coasts",
             found=f"{distance.min() / 1000:,.0f} km to {names[distance.argmin()]}, the nearest of them",
             remedy="take the product out of the list or folder that it comes from, or name others in [dataset] tiles",
         )
 
 
-def countries(grid: PatchGrid, borders: Path) -> np.ndarray:
+def countries(grid: PatchGrid, borders: Path, wanted: Countries = TEN) -> np.ndarray:
     """Return the country name of each patch of a tile, in the grid's order; `borders` is a file for `read_borders`.
 
-    Raise BadInput if the tile lies in none of the ten; see `check_tile`.
+    Raise BadInput if the tile lies in none of those that are wanted; see `check_tile`.
     """
-    check_tile(grid.tile_name, grid.square, borders)
-    return nearest(grid, borders)
+    check_tile(grid.tile_name, grid.square, borders, wanted)
+    return nearest(grid, borders, wanted)
 
 
-def nearest(grid: PatchGrid, borders: Path) -> np.ndarray:
+def nearest(grid: PatchGrid, borders: Path, wanted: Countries = TEN) -> np.ndarray:
     """Return the same as `countries`, however far the country is."""
-    names, polygons = _projected(borders, state(borders), grid.square.epsg)
+    names, polygons = _projected(borders, state(borders), grid.square.epsg, wanted)
     near = _near(polygons, grid.square)
     names, polygons = names[near], polygons[near]
     if len(names) == 1:

@@ -1,8 +1,8 @@
 """Compute where a tile lies, how it is cut into patches, and the split of each patch.
 
 A *tile* is a square of `side_m` metres (109,800 on real products) in a UTM zone; its upper-left corner follows from its
-MGRS square. A *patch* is a square of 1200 m in a regular grid from that corner; `x` counts east and `y` south, both
-from 0. Patches are listed in the order of x, then y, which is the order of their ids.
+MGRS square. A *patch* is a square of `patch_m` metres (1200 by default) in a regular grid from that corner; `x` counts
+east and `y` south, both from 0. Patches are listed in the order of x, then y, which is the order of their ids.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from mgrs import MGRS
 
 from ben_luigi.domain.errors import BadInput, BadName, some
-from ben_luigi.domain.names import TileName
+from ben_luigi.domain.names import PatchId, TileName, position_digits
 from ben_luigi.domain.vocabulary import PATCH_M as PATCH_M
 from ben_luigi.domain.vocabulary import SPLITS as SPLITS
 from ben_luigi.domain.vocabulary import TILE_SIDE_M as TILE_SIDE_M
@@ -53,18 +53,18 @@ class Square:
         """West, south, east, north, metres."""
         return self.left, self.bottom, self.right, self.top
 
-    def corner(self, x: int, y: int) -> tuple[float, float]:
-        """Return west and north edge, in metres, of the patch at column `x` and row `y` of the square."""
-        return self.left + x * PATCH_M, self.top - y * PATCH_M
+    def corner(self, x: int, y: int, patch_m: int = PATCH_M) -> tuple[float, float]:
+        """Return west and north edge, in metres, of the patch of `patch_m` metres at column `x` and row `y`."""
+        return self.left + x * patch_m, self.top - y * patch_m
 
-    def patch(self, x: int, y: int) -> Square:
-        """Return the square of the patch at column `x` and row `y` of the square."""
-        return Square(*self.corner(x, y), PATCH_M, self.epsg)
+    def patch(self, x: int, y: int, patch_m: int = PATCH_M) -> Square:
+        """Return the square of the patch of `patch_m` metres at column `x` and row `y` of the square."""
+        return Square(*self.corner(x, y, patch_m), patch_m, self.epsg)
 
-    def patch_edges(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def patch_edges(self, x: np.ndarray, y: np.ndarray, patch_m: int = PATCH_M) -> np.ndarray:
         """Return west, south, east and north edge, in metres, of the patches at (`x`, `y`): (patch, 4), float64."""
-        left, top = self.left + x * float(PATCH_M), self.top - y * float(PATCH_M)
-        return np.stack([left, top - PATCH_M, left + PATCH_M, top], axis=1)
+        left, top = self.left + x * float(patch_m), self.top - y * float(patch_m)
+        return np.stack([left, top - patch_m, left + patch_m, top], axis=1)
 
 
 def check_squares(names: Iterable[TileName], source: Path) -> None:
@@ -122,15 +122,40 @@ def tile_square(name: TileName, side_m: int = TILE_SIDE_M) -> Square:
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """The patches of one tile. Arrays have one element per patch, in the order of x, then y."""
+    """The patches of one tile, `patch_m` metres a side.
+
+    Arrays have one element per patch, in the order of x, then y.
+    """
 
     tile_name: str
     square: Square
+    patch_m: int = PATCH_M
 
     @property
     def patches_a_side(self) -> int:
         """Number of complete patches from west to east, and from north to south: 91 on a real tile."""
-        return int(self.square.side_m // PATCH_M)
+        return int(self.square.side_m // self.patch_m)
+
+    @property
+    def digits(self) -> int:
+        """Number of digits of column and row in a patch id, so that ids ascend as patches do: 2, or more if needed."""
+        return position_digits(self.patches_a_side)
+
+    def patch_id(self, x: int, y: int) -> PatchId:
+        """Return the id of the patch at column `x` and row `y`."""
+        return PatchId(self.tile_name, x, y, self.digits)
+
+    def corner(self, x: int, y: int) -> tuple[float, float]:
+        """Return west and north edge, in metres, of the patch at column `x` and row `y`."""
+        return self.square.corner(x, y, self.patch_m)
+
+    def patch(self, x: int, y: int) -> Square:
+        """Return the square of the patch at column `x` and row `y`."""
+        return self.square.patch(x, y, self.patch_m)
+
+    def patch_edges(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return west, south, east and north edge, in metres, of the patches at (`x`, `y`): (patch, 4), float64."""
+        return self.square.patch_edges(x, y, self.patch_m)
 
     @property
     def x(self) -> np.ndarray:
@@ -146,12 +171,12 @@ class PatchGrid:
     @property
     def covered(self) -> Square:
         """The square that the patches cover together."""
-        return Square(self.square.left, self.square.top, self.patches_a_side * PATCH_M, self.square.epsg)
+        return Square(self.square.left, self.square.top, self.patches_a_side * self.patch_m, self.square.epsg)
 
     @property
     def edges(self) -> np.ndarray:
         """West, south, east and north edge of each patch, metres: (patch, 4), float64."""
-        return self.square.patch_edges(self.x, self.y)
+        return self.patch_edges(self.x, self.y)
 
     def positions(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the positions in this grid's arrays of the patches at columns `x` and rows `y`, int64."""
@@ -174,11 +199,11 @@ class PatchGrid:
 
         They may be outside of the grid.
         """
-        x, y = (left - self.square.left) / PATCH_M, (self.square.top - top) / PATCH_M
+        x, y = (left - self.square.left) / self.patch_m, (self.square.top - top) / self.patch_m
         return np.floor(x).astype("int64"), np.floor(y).astype("int64")
 
     def ids(self) -> pa.Array:
-        """Return the patch ids, ascending on real tiles."""
+        """Return the patch ids, ascending."""
         return pc.binary_join_element_wise(self.tile_name, _suffixes(self.patches_a_side), "_")
 
     def splits(self) -> np.ndarray:
@@ -190,7 +215,7 @@ class PatchGrid:
         """
         side = self.square.side_m
         train_m, test_m = side * (2 - math.sqrt(2)) / 4, side / 4
-        centre_x, centre_y = (self.x + 0.5) * PATCH_M, (self.y + 0.5) * PATCH_M
+        centre_x, centre_y = (self.x + 0.5) * self.patch_m, (self.y + 0.5) * self.patch_m
         to_edge = np.minimum.reduce([centre_x, centre_y, side - centre_x, side - centre_y])
         return np.select([to_edge < train_m, to_edge < test_m], ["train", "validation"], "test")
 
@@ -218,4 +243,5 @@ def pixel_window(x: int, y: int, side_px: int) -> tuple[slice, slice]:
 
 @lru_cache(maxsize=8)
 def _suffixes(patches_a_side: int) -> pa.Array:
-    return pa.array([f"{x:02d}_{y:02d}" for x in range(patches_a_side) for y in range(patches_a_side)], pa.string())
+    each = [f"{number:0{position_digits(patches_a_side)}d}" for number in range(patches_a_side)]
+    return pa.array([f"{x}_{y}" for x in each for y in each], pa.string())

@@ -26,6 +26,7 @@ from ben_luigi.domain.names import MAP_SUFFIX, PatchId
 from ben_luigi.domain.placement.grid import PatchGrid, Square, pixel_window
 from ben_luigi.domain.products.product import BOA_ADD_OFFSET
 from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
+from ben_luigi.domain.tiles.reference_maps import PIXEL_M
 
 RGB_BANDS = ("B04", "B03", "B02")
 """The bands shown as red, green and blue."""
@@ -34,7 +35,6 @@ OVERVIEW_PX = 960
 """Most pixels along a side of an overview."""
 
 _BRIGHT, _GAMMA = 2500, 1.5
-_SIDE_PX = 120
 _CLEAR = (255, 255, 255)
 
 
@@ -91,9 +91,10 @@ def rgb_overview(shard: ShardReader, grid: PatchGrid, *, boa_offset: bool = Fals
     `boa_offset` is as for `read_rgb`.
     """
     px = pixels_a_patch(grid)
+    step = _side_px(grid) // px
     picture = np.zeros((grid.patches_a_side * px, grid.patches_a_side * px, 4), "uint8")
     for patch_id in shard.patch_ids:
-        pixels = read_rgb(shard, patch_id, boa_offset=boa_offset).reshape(px, _SIDE_PX // px, px, _SIDE_PX // px, 3)
+        pixels = read_rgb(shard, patch_id, boa_offset=boa_offset).reshape(px, step, px, step, 3)
         position = _on_overview(patch_id, px)
         picture[(*position, slice(3))] = true_colour(pixels.mean(axis=(1, 3)))
         picture[(*position, 3)] = 255
@@ -103,7 +104,7 @@ def rgb_overview(shard: ShardReader, grid: PatchGrid, *, boa_offset: bool = Fals
 def map_overview(shard: ShardReader, grid: PatchGrid) -> np.ndarray:
     """Return the CLC codes of a tile from its reference maps, every n-th pixel: (row, col); NO_CLC elsewhere."""
     px = pixels_a_patch(grid)
-    step = _SIDE_PX // px
+    step = _side_px(grid) // px
     codes = np.full((grid.patches_a_side * px, grid.patches_a_side * px), NO_CLC, "uint16")
     for patch_id in shard.patch_ids:
         pixels = read_codes(shard, patch_id)[step // 2 :: step, step // 2 :: step]
@@ -112,9 +113,15 @@ def map_overview(shard: ShardReader, grid: PatchGrid) -> np.ndarray:
 
 
 def pixels_a_patch(grid: PatchGrid) -> int:
-    """Return the pixels along a patch's side in an overview: the largest divisor of 120 for at most OVERVIEW_PX."""
-    fitting = [px for px in range(1, _SIDE_PX + 1) if _SIDE_PX % px == 0 and px * grid.patches_a_side <= OVERVIEW_PX]
+    """Return the pixels along a patch's side in an overview: at most OVERVIEW_PX in all, and a divisor of its own."""
+    side_px = _side_px(grid)
+    fitting = [px for px in range(1, side_px + 1) if side_px % px == 0 and px * grid.patches_a_side <= OVERVIEW_PX]
     return max(fitting, default=1)
+
+
+def _side_px(grid: PatchGrid) -> int:
+    """Return the pixels of 10 m along a patch's side."""
+    return grid.patch_m // PIXEL_M
 
 
 def _on_overview(patch_id: str, px: int) -> tuple[slice, slice]:
@@ -183,4 +190,4 @@ def _encoded(
 
 def patch_square(patch: PatchId, grid: PatchGrid) -> Square:
     """Return the square of a patch on the ground."""
-    return grid.square.patch(patch.x, patch.y)
+    return grid.patch(patch.x, patch.y)

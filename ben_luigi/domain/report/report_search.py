@@ -16,7 +16,7 @@ import pyarrow as pa
 from ben_luigi.domain.dataset.metadata import FLAGS
 from ben_luigi.domain.names import PatchId, split_position
 from ben_luigi.domain.placement.country import COUNTRIES
-from ben_luigi.domain.placement.grid import PATCH_M, SPLITS
+from ben_luigi.domain.placement.grid import SPLITS
 from ben_luigi.domain.report.report_tiles import STATES, Tile
 
 _DIGITS = string.digits + string.ascii_letters
@@ -52,7 +52,7 @@ def tile_script(tile: Tile, rows: pa.Table, labels: np.ndarray, shown: Mapping[s
             "epsg": tile.square.epsg,
             "left": tile.square.left,
             "top": tile.square.top,
-            "patch_m": PATCH_M,
+            "patch_m": tile.grid.patch_m,
             "side": tile.grid.patches_a_side,
             "states": tile.states,
             "labels": ["".join(_DIGITS[position] for position in np.flatnonzero(row)) for row in labels],

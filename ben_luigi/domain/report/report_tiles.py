@@ -18,7 +18,7 @@ import numpy as np
 from ben_luigi.domain.errors import BadTable
 from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.names import PatchId, ProductName
-from ben_luigi.domain.placement.grid import SPLITS, PatchGrid, Square
+from ben_luigi.domain.placement.grid import PATCH_M, SPLITS, PatchGrid, Square
 from ben_luigi.domain.products.product import QUALITY_RESULTS
 from ben_luigi.domain.report import rendering
 from ben_luigi.domain.report.report_counts import examples
@@ -80,6 +80,7 @@ class Tile:
     maps: Path
     rgb: Path
     reference_map: Path
+    patch_m: int = PATCH_M
 
     @property
     def name(self) -> ProductName:
@@ -89,7 +90,7 @@ class Tile:
     @property
     def grid(self) -> PatchGrid:
         """Its patches."""
-        return PatchGrid(self.name.tile_name, self.square)
+        return PatchGrid(self.name.tile_name, self.square, self.patch_m)
 
     @cached_property
     def counted(self) -> Counter[str]:

@@ -1,10 +1,10 @@
-"""Read the CORINE Land Cover polygons of one tile.
+"""Read the land cover polygons of one tile: CORINE's, or those of another recipe.
 
-The file is a GeoPackage with one layer in EPSG:3035, of polygons or multipolygons, with the columns ID and Code_18
-(names in any case). It is scanned once as a whole: the bounding box of each polygon is computed from the polygon, and
-the boxes select those near a tile, so the time per tile does not depend on the rest of Europe. Anything from which a
-reference map cannot be burnt is an error in this scan, wherever it lies. Invalid polygons with a clear meaning, such as
-bow-ties, are read as `ogr2ogr -makevalid` would repair them.
+The file is a GeoPackage with one layer of polygons or multipolygons that `Content` describes: CORINE's is in EPSG:3035
+and has the columns ID and Code_18 (names in any case). It is scanned once as a whole: the bounding box of each polygon
+is computed from the polygon, and the boxes select those near a tile, so the time per tile does not depend on the rest
+of Europe. Anything from which a reference map cannot be burnt is an error in this scan, wherever it lies. Invalid
+polygons with a clear meaning, such as bow-ties, are read as `ogr2ogr -makevalid` would repair them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import reprlib
 import shlex
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,11 +35,47 @@ CLC_EPSG = EQUAL_AREA
 CODES = frozenset((*CLC_CODES, 990, 995, NO_CLC))
 """Allowed values of Code_18: the 44 classes, and CLC's own codes for unclassified land, water and ground."""
 
+
+@dataclass(frozen=True)
+class Content:
+    """What the layer of a land cover has: its columns of codes and of the order of burning, its CRS, and its codes.
+
+    Without an `order` the rows are burnt as they lie in the file; else in ascending order of that column, as text in
+    CORINE. An `epsg` of None means any; a `table` of "" the only layer that fits.
+    """
+
+    code: str = "Code_18"
+    order: str = "ID"
+    table: str = ""
+    epsg: int | None = CLC_EPSG
+    codes: frozenset[int] = CODES
+
+    @property
+    def is_corine(self) -> bool:
+        """Whether it is CORINE Land Cover in Europe, as BigEarthNet v2 has it."""
+        return self == CORINE
+
+    @property
+    def columns(self) -> set[str]:
+        """The names of the columns, in lower case."""
+        return {name.lower() for name in (self.code, self.order) if name}
+
+    def __str__(self) -> str:
+        where = f" in EPSG:{self.epsg}" if self.epsg else ""
+        named = " and ".join(name for name in (self.order, self.code) if name)
+        return f"layer{f' {self.table}' if self.table else ''}{where} with columns {named}"
+
+
+CORINE = Content()
+
 _log = logging.getLogger(__name__)
 _REMEDY = "give the CLC 2018 GeoPackage (U2018_CLC2018_V2020_20u1.gpkg) as [inputs] clc_gpkg"
 _AT_ONCE = 5000
 _LONG_BYTES = 1e9
 _MOST_FAULTS, _MOST_NAMED = 1000, 10
+_ORDER, _CODE = "order", "code"
+"""What the two columns that are read are called here."""
+
 _Row = tuple[int, object, object, object]
 """Number, ID, code, geometry."""
 
@@ -67,44 +103,49 @@ class _Part(NamedTuple):
 
 @dataclass(frozen=True)
 class _Layer:
-    """The layer, and for each row with a polygon its number and box (west, south, east, north in EPSG:3035)."""
+    """The layer, and for each row with a polygon its number and box (west, south, east, north in its CRS)."""
 
     declared: Declared
     rows: np.ndarray
     boxes: np.ndarray
 
+    @property
+    def epsg(self) -> int:
+        """The EPSG code of its CRS."""
+        return int(str(self.declared.epsg))
+
     def near(self, square: Square) -> np.ndarray:
         """Return the rows, ascending, whose polygons may reach into a tile's square."""
-        west, south, east, north = bounds(square)
+        west, south, east, north = bounds(square, self.epsg)
         of = self.boxes.T
         return np.asarray(self.rows[(of[0] <= east) & (of[2] >= west) & (of[1] <= north) & (of[3] >= south)])
 
 
-def check_layer(path: Path) -> None:
+def check_layer(path: Path, content: Content = CORINE) -> None:
     """Raise BadInput unless maps can be made from the file, naming layer, feature and remedy.
 
     Every polygon is checked, which takes 10 s for all of Europe. The result is cached in this process until the file
     changes.
     """
-    _in_place(path)
+    _in_place(path, content)
 
 
-def read_polygons(path: Path, square: Square, *, whole: bool = True) -> Polygons:
+def read_polygons(path: Path, square: Square, *, whole: bool = True, content: Content = CORINE) -> Polygons:
     """Read the polygons that may reach into a tile's square, reprojected vertex by vertex to its CRS.
 
     The file is the `whole` of CORINE, or has what there is of it around that square, which may be nothing.
     """
-    layer = _in_place(path) if whole else _look_through(path)
+    layer = _in_place(path, content) if whole else _look_through(path, content)
     with geopackage.opened(path, _REMEDY) as database:
         select = f"{_select(layer.declared)} WHERE {layer.declared.rowid} = ?"
         rows = [row for number in layer.near(square).tolist() for row in database.execute(select, (number,))]
-    geometries, faults = _checked(rows, layer.declared)
+    geometries, faults = _checked(rows, layer.declared, content)
     if faults:
         raise _refused(path, layer.declared, faults)
     codes = np.array([code_of(row[2]) for row in rows], dtype="uint16")
     ids = np.array([str(row[1]) for row in rows])
-    order = np.argsort(ids, kind="stable")
-    to_zone = Transformer.from_crs(CLC_EPSG, square.epsg, always_xy=True)
+    order = np.argsort(ids if content.is_corine else _ranks([row[1] for row in rows]), kind="stable")
+    to_zone = Transformer.from_crs(layer.epsg, square.epsg, always_xy=True)
     projected = shapely.transform(
         _valid(shapely.force_2d(geometries[order])),
         lambda points: np.column_stack(to_zone.transform(points[:, 0], points[:, 1])),
@@ -112,23 +153,31 @@ def read_polygons(path: Path, square: Square, *, whole: bool = True) -> Polygons
     return Polygons(projected, codes[order], square.epsg, ids[order])
 
 
+def _ranks(values: Sequence[object]) -> np.ndarray:
+    """Return numbers that ascend as the values do: as numbers if all are, else as text."""
+    if all(isinstance(value, (int, float)) for value in values):
+        return np.array(values, dtype="float64")
+    return np.unique([str(value) for value in values], return_inverse=True)[1]
+
+
 @remembered("-wal")
-def _in_place(path: Path) -> _Layer:
-    layer = _look_through(path)
-    _check_place(layer, path)
+def _in_place(path: Path, content: Content = CORINE) -> _Layer:
+    layer = _look_through(path, content)
+    if content.is_corine:
+        _check_place(layer, path)
     return layer
 
 
 @remembered("-wal")
-def _look_through(path: Path) -> _Layer:
+def _look_through(path: Path, content: Content = CORINE) -> _Layer:
     with geopackage.opened(path, _REMEDY) as database:
-        declared = _layer(database, path)
+        declared = _layer(database, path, content)
         if path.stat().st_size > _LONG_BYTES:
             _log.info("looking through %s, %.1f GB of polygons", path, path.stat().st_size / 1e9)
         parts = [_Part(np.empty(0, "int64"), np.empty((0, 4), "float32"), {})]
         faults: dict[int, str] = {}
         for rows in _in_order(database.execute(f"{_select(declared)} ORDER BY {declared.rowid}"), declared, path):
-            parts.append(_part(rows, declared))
+            parts.append(_part(rows, declared, content))
             faults.update(parts[-1].faults)
             if len(faults) > _MOST_FAULTS:
                 break
@@ -156,22 +205,30 @@ def _in_order(cursor: sqlite3.Cursor, layer: Declared, path: Path) -> Iterator[l
         yield rows
 
 
-def _layer(database: sqlite3.Connection, path: Path) -> Declared:
-    """Return the one layer whose CRS and columns are CORINE's."""
+def _layer(database: sqlite3.Connection, path: Path, content: Content) -> Declared:
+    """Return the one layer whose CRS and columns are those of the content."""
     declared = geopackage.layers(database, path, _REMEDY)
-    fitting = [one for one in declared if {"id", "code_18"} <= set(one.columns) and one.epsg == CLC_EPSG]
+    fitting = [one for one in declared if content.columns <= set(one.columns) and _fits(one, content)]
     if len(fitting) == 1 and fitting[0].is_table:
-        return fitting[0]
+        of = fitting[0].columns
+        order = of[content.order.lower()] if content.order else fitting[0].rowid
+        return replace(fitting[0], columns={_ORDER: order, _CODE: of[content.code.lower()]})
     if len(fitting) > 1:
-        expected = "one layer in EPSG:3035 with columns ID and Code_18"
+        expected = f"one {content}"
         remedy = f"keep the right one: {_ogr2ogr(path, fitting[0].table)}"
     elif fitting:
         expected = "a table, since a view need not end"
         remedy = f"if it ends, make it a table: {_ogr2ogr(path, fitting[0].table)}"
     else:
-        expected = "a layer in EPSG:3035 with columns ID and Code_18"
-        remedy = _refit(path, declared)
+        expected = f"a {content}"
+        remedy = _refit(path, declared) if content.is_corine else "correct [land_cover] of the recipe"
     raise BadInput(path, expected=expected, found=some(fitting or declared, 3) or "none", remedy=remedy)
+
+
+def _fits(layer: Declared, content: Content) -> bool:
+    if content.table and layer.table != content.table:
+        return False
+    return layer.epsg == content.epsg if content.epsg else str(layer.epsg).isdecimal()
 
 
 def _refit(path: Path, declared: Sequence[Declared]) -> str:
@@ -194,28 +251,28 @@ def _ogr2ogr(path: Path, table: str, options: str = "") -> str:
 
 
 def _select(layer: Declared) -> str:
-    columns = (quoted(name) for name in (layer.columns["id"], layer.columns["code_18"], layer.geometry))
+    columns = (quoted(name) for name in (layer.columns[_ORDER], layer.columns[_CODE], layer.geometry))
     return f"SELECT {layer.rowid}, {', '.join(columns)} FROM {quoted(layer.table)}"
 
 
-def _part(rows: Sequence[_Row], layer: Declared) -> _Part:
-    geometries, faults = _checked(rows, layer)
+def _part(rows: Sequence[_Row], layer: Declared, content: Content) -> _Part:
+    geometries, faults = _checked(rows, layer, content)
     there = ~shapely.is_missing(geometries)
     boxes = shapely.bounds(geometries[there]).astype("float32")
     return _Part(np.array([row[0] for row in rows], dtype="int64")[there], boxes, faults)
 
 
-def _checked(rows: Sequence[_Row], layer: Declared) -> tuple[np.ndarray, dict[int, str]]:
+def _checked(rows: Sequence[_Row], layer: Declared, content: Content) -> tuple[np.ndarray, dict[int, str]]:
     """Return the polygons of rows, None where there is none; and the faults of others, by number of the row."""
     geometries, faults = geopackage.polygons([row[3] for row in rows])
-    unknown = {code for code in {row[2] for row in rows} if code_of(code) not in CODES}
+    unknown = {code for code in {row[2] for row in rows} if code_of(code) not in content.codes}
     if unknown or any(row[1] is None for row in rows):
         for place in np.flatnonzero(~shapely.is_missing(geometries)).tolist():
             _, identifier, code, _ = rows[place]
             if code in unknown:
-                faults[place] = f"{layer.columns['code_18']} = {reprlib.repr(code)}"
+                faults[place] = f"{layer.columns[_CODE]} = {reprlib.repr(code)}"
             elif identifier is None:
-                faults[place] = f"no {layer.columns['id']}"
+                faults[place] = f"no {layer.columns[_ORDER]}"
     return geometries, {rows[place][0]: faults[place] for place in sorted(faults)}
 
 
@@ -288,9 +345,10 @@ def _valid(polygons: np.ndarray) -> np.ndarray:
     return polygons
 
 
-def bounds(square: Square) -> tuple[float, float, float, float]:
-    """West, south, east, north in EPSG:3035 of what counts for a tile's square: all of it, with a margin."""
-    to_clc = Transformer.from_crs(square.epsg, CLC_EPSG, always_xy=True)
+def bounds(square: Square, epsg: int = CLC_EPSG) -> tuple[float, float, float, float]:
+    """West, south, east, north in a CRS of what counts for a tile's square: all of it, with a margin."""
+    to_clc = Transformer.from_crs(square.epsg, epsg, always_xy=True)
     west, south, east, north = to_clc.transform_bounds(*square.bounds, densify_pts=101)
-    margin_m = 1000.0  # far more than an edge bends between two of its points
-    return west - margin_m, south - margin_m, east + margin_m, north + margin_m
+    # 1 km, or a hundredth of a degree: far more than an edge bends between two of its points.
+    margin = 0.01 if to_clc.target_crs and to_clc.target_crs.is_geographic else 1000.0
+    return west - margin, south - margin, east + margin, north + margin

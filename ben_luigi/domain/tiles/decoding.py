@@ -55,14 +55,17 @@ class Column:
         return Column(self.x, self.rows[chosen], {band: pixels[chosen] for band, pixels in self.pixels.items()})
 
 
-def decode(product: Product, x: np.ndarray, y: np.ndarray, threads: int = 1) -> Iterator[Column]:
-    """Decode the patches at (x, y), ascending, and yield them column by column; the next column is decoded meanwhile.
+def decode(
+    product: Product, x: np.ndarray, y: np.ndarray, threads: int = 1, *, patch_m: int = PATCH_M
+) -> Iterator[Column]:
+    """Decode the patches of `patch_m` metres at (x, y), ascending, and yield them column by column; the next column
+    is decoded meanwhile.
 
     Raise BadProduct naming a damaged band, even if the damage lies in a part that is not wanted. Memory: two columns
     and GDAL's block cache.
     """
     with ExitStack() as stack:
-        bands = {band: stack.enter_context(_Band(product, band)) for band in _COSTLY_FIRST}
+        bands = {band: stack.enter_context(_Band(product, band, patch_m)) for band in _COSTLY_FIRST}
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         stack.callback(pool.shutdown, cancel_futures=True)  # before the bands are closed
         # GDAL would read a truncated file without an error, so each file is verified before its first block is decoded.
@@ -85,11 +88,11 @@ def _finished(x: int, rows: np.ndarray, pixels: dict[str, Future[np.ndarray]]) -
 class _Band(ExitStack):
     """One band, opened when it is first read; one thread at a time reads it."""
 
-    def __init__(self, product: Product, band: str) -> None:
+    def __init__(self, product: Product, band: str, patch_m: int) -> None:
         super().__init__()
         self._subject = f"{product.name.tile_key}: {product.bands[band]}"
         self._path = product.bands[band]
-        self._side_px = PATCH_M // RESOLUTION_M[band]
+        self._side_px = patch_m // RESOLUTION_M[band]
         self._raster: rasterio.DatasetReader | None = None
         self._turn = Lock()
 

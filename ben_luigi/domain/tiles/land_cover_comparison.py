@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PatchGrid
 from ben_luigi.domain.tiles.clc import Polygons
-from ben_luigi.domain.tiles.reference_maps import PIXEL_M, SIDE_PX, Burnt, burn
+from ben_luigi.domain.tiles.reference_maps import PIXEL_M, Burnt, burn
 
 _NUMBER = re.compile(r"\d+$")
 
@@ -94,5 +93,6 @@ def _pixels(burnt: Burnt) -> np.ndarray:
 def _pixel(grid: PatchGrid, burnt: tuple[Burnt, Burnt], row: int, column: int) -> Pixel:
     x, y = grid.square.left + (column + 0.5) * PIXEL_M, grid.square.top - (row + 0.5) * PIXEL_M
     first, second = (int(one.codes[one.classes[row, column]]) for one in burnt)
-    patch = PatchId(grid.tile_name, column // SIDE_PX, row // SIDE_PX)
+    side_px = grid.patch_m // PIXEL_M
+    patch = grid.patch_id(column // side_px, row // side_px)
     return Pixel(str(patch), x, y, (first, second))

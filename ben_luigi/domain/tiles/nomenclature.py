@@ -8,17 +8,17 @@ nomenclature is data: `tracked_artifacts/nomenclature.toml`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ben_luigi.domain.bounded import read_toml
 from ben_luigi.domain.errors import BadInput, some
+from ben_luigi.domain.recipe import nomenclature as files
 
-NO_CLC = 999
+NO_CLC = files.NOTHING
 """The value of a reference map where CLC has no polygon."""
 
 # fmt: off
@@ -37,11 +37,22 @@ UNLABELED_LIMIT = 0.25
 
 @dataclass(frozen=True)
 class Nomenclature:
-    """Class names in their order, the class of each CLC code that has one, and the names of all CLC codes."""
+    """Class names in their order, the class of each code that has one, and the names of all codes (`clc`).
+
+    `nothing` is what pixels of a map have where the land cover has nothing; `colours` are those of the codes, if the
+    file has them: red, green, blue.
+    """
 
     classes: tuple[str, ...]
     class_of: Mapping[int, str]
     clc: Mapping[int, str]
+    nothing: int = NO_CLC
+    colours: Mapping[int, files.Colour] = field(default_factory=dict)
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """All codes that a map may have, ascending, and at the end that for nothing."""
+        return (*sorted(self.clc), self.nothing)
 
     def labels(self, counts: pd.DataFrame, unlabeled_limit: float = UNLABELED_LIMIT) -> pd.DataFrame:
         """Return the labels (patch_id, label; sorted) for class counts (patch_id, code, pixels).
@@ -67,7 +78,7 @@ class Nomenclature:
         return labelled.sort_values(["patch_id", "label"], ignore_index=True)
 
     def _check(self, counts: pd.DataFrame) -> None:
-        unknown = sorted(set(counts["code"]) - set(self.clc) - {NO_CLC})
+        unknown = sorted(set(counts["code"]) - set(self.clc) - {self.nothing})
         if unknown:
             raise BadInput(
                 "CLC class counts",
@@ -88,26 +99,6 @@ class Nomenclature:
 
 @lru_cache(maxsize=4)
 def read_nomenclature(path: Path) -> Nomenclature:
-    """Read a nomenclature file. Raise BadInput if a code is in two classes or unknown to CLC."""
-    try:
-        data = read_toml(path)
-        classes = [(entry["name"], [int(code) for code in entry["codes"]]) for entry in data["class"]]
-        clc = {int(code): str(name) for code, name in data["clc"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise BadInput(
-            path,
-            expected="TOML with [[class]] name, codes and a table [clc]",
-            found=repr(error),
-            remedy="correct it: [metadata] nomenclature names the file",
-        ) from error
-    pairs = [(code, name) for name, codes in classes for code in codes]
-    duplicates = sorted({code for code, _ in pairs if sum(other == code for other, _ in pairs) > 1})
-    stray = sorted({code for code, _ in pairs} - set(clc))
-    if duplicates or stray:
-        raise BadInput(
-            path,
-            expected="each code once, and in [clc]",
-            found=f"twice: {duplicates}; not in [clc]: {stray}",
-            remedy="correct it: [metadata] nomenclature names the file",
-        )
-    return Nomenclature(tuple(name for name, _ in classes), dict(pairs), clc)
+    """Read a nomenclature file, as `recipe.nomenclature.read` does. Raise BadInput if codes overlap or are unknown."""
+    found = files.read(path)
+    return Nomenclature(found.classes, found.class_of, found.names, found.nothing, found.colours)

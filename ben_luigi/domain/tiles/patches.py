@@ -16,7 +16,7 @@ import numpy as np
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.formats import geotiff, shards, tarball
 from ben_luigi.domain.names import PatchId
-from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid
+from ben_luigi.domain.placement.grid import PatchGrid
 from ben_luigi.domain.products.product import BANDS, Product
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.tiles.decoding import Column, decode
@@ -25,8 +25,8 @@ from ben_luigi.domain.vocabulary import RESOLUTION_M
 ARCHIVE = "BigEarthNet-S2"
 """First folder of the member names."""
 
-_AT_ONCE = 8
-"""Number of patches, with files of 1.3 MB, that are made together."""
+_AT_ONCE, _AT_ONCE_BYTES = 8, 12 * 2**20
+"""Number of patches that are made together, as long as their files have no more bytes in all: 10 MB by default."""
 
 
 def member_name(patch: PatchId, band: str) -> str:
@@ -52,7 +52,7 @@ def cut(
     valid = [np.zeros(0, dtype=bool)]
     writer = PatchWriter(grid)
     with shards.writing(shard, index) as file:
-        for column in decode(product, *grid.columns_rows(wanted), threads):
+        for column in decode(product, *grid.columns_rows(wanted), threads, patch_m=grid.patch_m):
             valid.append(column.valid())
             writer.write(file, column.only(valid[-1]))
             progress(sum(map(len, valid)) / len(wanted))
@@ -83,14 +83,15 @@ class PatchWriter:
         self._grid = grid
         self._checked = False
         block, self._files = _block(grid)
-        self._ids = _occurrences(block, str(PatchId(grid.tile_name, 0, 0)).encode())
-        self._buffer = np.tile(np.frombuffer(block, dtype="uint8"), (_AT_ONCE, 1))
+        self._ids = _occurrences(block, str(grid.patch_id(0, 0)).encode())
+        at_once = max(1, min(_AT_ONCE, _AT_ONCE_BYTES // len(block)))
+        self._buffer = np.tile(np.frombuffer(block, dtype="uint8"), (at_once, 1))
 
     def write(self, shard: shards.ShardWriter, column: Column) -> None:
         """Append the patches of a column. Raise PipelineError if GDAL would write other bytes than ours."""
-        patches = [PatchId(self._grid.tile_name, column.x, int(row)) for row in column.rows]
-        for start in range(0, len(patches), _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
+        patches = [self._grid.patch_id(column.x, int(row)) for row in column.rows]
+        for start in range(0, len(patches), len(self._buffer)):
+            some = slice(start, start + len(self._buffer))
             self._append(shard, patches[some], {band: pixels[some] for band, pixels in column.pixels.items()})
 
     def _append(self, shard: shards.ShardWriter, patches: list[PatchId], pixels: dict[str, np.ndarray]) -> None:
@@ -120,7 +121,7 @@ class PatchWriter:
         return blocks
 
     def _corner(self, patch: PatchId) -> tuple[float, float]:
-        return self._grid.square.corner(patch.x, patch.y)
+        return self._grid.corner(patch.x, patch.y)
 
     def _check(self, block: np.ndarray, patch: PatchId, pixels: dict[str, np.ndarray]) -> None:
         """Compare the first patch of a tile with GDAL's own files."""
@@ -130,10 +131,11 @@ class PatchWriter:
 
 def _block(grid: PatchGrid) -> tuple[bytes, list[_File]]:
     """Return the block of the patch at (0, 0) without pixels, and the position of each file in it."""
-    patch, other = PatchId(grid.tile_name, 0, 0), PatchId(grid.tile_name, 99, 99)
+    last = 10**grid.digits - 1
+    patch, other = grid.patch_id(0, 0), grid.patch_id(last, last)
     block, files = b"", []
     for band in BANDS:
-        kind = geotiff.template(PATCH_M // RESOLUTION_M[band], RESOLUTION_M[band], grid.square.epsg)
+        kind = geotiff.template(grid.patch_m // RESOLUTION_M[band], RESOLUTION_M[band], grid.square.epsg)
         header, another = (tarball.header(member_name(each, band), kind.size) for each in (patch, other))
         if header.replace(str(patch).encode(), str(other).encode()) != another:
             raise PipelineError(

@@ -29,7 +29,7 @@ ARCHIVE = "Reference_Maps"
 """First folder of the member names."""
 
 PIXEL_M = 10
-SIDE_PX = PATCH_M // PIXEL_M
+"""Side of a pixel of a reference map in metres."""
 
 
 def member_name(patch: PatchId) -> str:
@@ -44,25 +44,26 @@ def make_maps(
     shard: Path,
     index: Path,
     *,
+    nothing: int = NO_CLC,
     progress: OnFraction = ignore_fraction,
 ) -> pd.DataFrame:
-    """Write the reference maps of the `written` patches that some CLC polygon reaches into, and count their classes.
+    """Write the reference maps of the `written` patches that some polygon reaches into, and count their classes.
 
-    Return patch_id, code, pixels by patch and code. `written` holds positions in the grid's arrays, ascending. Memory:
-    0.5 GB on a real tile.
+    Return patch_id, code, pixels by patch and code. Pixels without a polygon are `nothing`. `written` holds positions
+    in the grid's arrays, ascending. Memory: 0.5 GB on a real tile.
     """
-    burnt = burn(polygons, grid)
+    burnt = burn(polygons, grid, nothing)
     counts = burnt.counts(*grid.columns_rows(written))
     # Most patches have a covered pixel, and need no geometry; only the others are tested against the polygons.
-    with_map = counts[:, burnt.nothing] < SIDE_PX**2
+    with_map = counts[:, burnt.nothing] < burnt.side_px**2
     with_map[~with_map] = crossed(polygons, grid, written[~with_map])
     written, counts = written[with_map], counts[with_map]
-    kind = geotiff.template(SIDE_PX, PIXEL_M, grid.square.epsg, packed=True)
+    kind = geotiff.template(burnt.side_px, PIXEL_M, grid.square.epsg, packed=True)
     with shards.writing(shard, index) as writer:
         for done, (x, y) in enumerate(zip(*grid.columns_rows(written), strict=True)):
-            patch = PatchId(grid.tile_name, int(x), int(y))
+            patch = grid.patch_id(int(x), int(y))
             pixels = burnt.on_patch(patch.x, patch.y)
-            corner = grid.square.corner(patch.x, patch.y)
+            corner = grid.corner(patch.x, patch.y)
             data = kind.pack(pixels, *corner)
             if done == 0:
                 kind.check(data, pixels, *corner)
@@ -78,36 +79,39 @@ def make_maps(
 class Burnt:
     """The polygons of a tile as pixels: `classes`, an array (row, col) of indexes of `codes`, which are ascending.
 
-    One byte per pixel is burnt twice as fast as two.
+    A patch has `side_px` pixels a side. One byte per pixel is burnt twice as fast as two.
     """
 
     classes: np.ndarray
     codes: np.ndarray
+    side_px: int = PATCH_M // PIXEL_M
+    nothing_code: int = NO_CLC
 
     @property
     def nothing(self) -> int:
-        """The index of NO_CLC in `codes`."""
-        return int(np.searchsorted(self.codes, NO_CLC))
+        """The index in `codes` of what pixels without a polygon have."""
+        return int(np.searchsorted(self.codes, self.nothing_code))
 
     def on_patch(self, x: int, y: int) -> np.ndarray:
         """Return the codes on the patch at (x, y): (row, col), uint16."""
-        return np.asarray(self.codes.take(self.classes[pixel_window(x, y, SIDE_PX)], mode="clip"))
+        return np.asarray(self.codes.take(self.classes[pixel_window(x, y, self.side_px)], mode="clip"))
 
     def counts(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return the number of pixels of each of `codes` on the patches at (x, y): (patch, code), int64."""
-        side, kinds = len(self.classes) // SIDE_PX, len(self.codes)
-        column = np.repeat(np.arange(side) * kinds, SIDE_PX)
+        side, kinds = len(self.classes) // self.side_px, len(self.codes)
+        column = np.repeat(np.arange(side) * kinds, self.side_px)
         counts = np.empty((side, side * kinds), dtype="int64")
-        for row, strip in enumerate(self.classes.reshape(side, SIDE_PX, -1)):
+        for row, strip in enumerate(self.classes.reshape(side, self.side_px, -1)):
             counts[row] = np.bincount((strip + column).reshape(-1), minlength=side * kinds)
         return np.asarray(counts.reshape(side, side, kinds)[y, x])
 
 
-def burn(polygons: Polygons, grid: PatchGrid) -> Burnt:
-    """Burn the polygons of a whole tile at 10 m, from its upper-left corner."""
-    side_px = grid.patches_a_side * SIDE_PX
-    codes = np.unique(np.append(polygons.codes, NO_CLC)).astype("uint16")
-    burnt = Burnt(np.empty((side_px, side_px), np.min_scalar_type(len(codes))), codes)
+def burn(polygons: Polygons, grid: PatchGrid, nothing: int = NO_CLC) -> Burnt:
+    """Burn the polygons of a whole tile at 10 m, from its upper-left corner; the rest is `nothing`."""
+    patch_px = grid.patch_m // PIXEL_M
+    side_px = grid.patches_a_side * patch_px
+    codes = np.unique(np.append(polygons.codes, nothing)).astype("uint16")
+    burnt = Burnt(np.empty((side_px, side_px), np.min_scalar_type(len(codes))), codes, patch_px, nothing)
     burnt.classes.fill(burnt.nothing)
     if len(polygons.geometries):
         with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):

@@ -11,11 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ben_luigi import config
 from ben_luigi.domain import files, locks
 from ben_luigi.domain.errors import BadInput
 
 LOCK = "in-use.lock"
-_OTHERS = {"database", "export", "sample"}  # the server sweeps its own folder; the others are written as a whole
+_OTHERS = {"database", "export", "sample", config.RECIPES}
+"""Folders without unfinished files of a run here: the server sweeps its own, recipes have locks of their own, and the
+others are written as a whole."""
+
 _held: dict[Path, int] = {}
 
 

@@ -3,7 +3,7 @@
 
 const report = (() => {
   const DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-  const PATCH = /^(.*)_(\d{1,2})_(\d{1,2})$/;
+  const PATCH = /^(.*)_(\d{1,4})_(\d{1,4})$/;
   const IN_DATASET = "abc";
   const root = document.currentScript.dataset.root;
   const loading = new Map();
@@ -36,7 +36,7 @@ const report = (() => {
     return { query, tiles: tiles.map(([key]) => key), place: match ? [Number(match[2]), Number(match[3])] : null };
   };
 
-  const padded = (number) => String(number).padStart(2, "0");
+  const padded = (number, side) => String(number).padStart(Math.max(2, String(side - 1).length), "0");
   const named = ([first, names], row) => {
     const [number, last] = names[row].split(":");
     return `${first[Number(number)]}_${last}`;
@@ -75,7 +75,7 @@ const report = (() => {
 
   const article = (tile, [x, y]) => {
     const inside = x < tile.side && y < tile.side;
-    const place = `${padded(x)}_${padded(y)}`;
+    const place = `${padded(x, tile.side)}_${padded(y, tile.side)}`;
     const id = `${tile.name}_${place}`;
     const made = element("article", "", { "data-patch": id });
     made.append(element("h2", id));
@@ -132,7 +132,7 @@ const report = (() => {
     const asked = new URLSearchParams(location.search).get("find");
     form.addEventListener("submit", (event) => { event.preventDefault(); find(box.value); });
     document.querySelectorAll("img[data-tile]").forEach((grid) => grid.addEventListener("click", (event) => {
-      const [x, y] = [event.offsetX, event.offsetY].map((at) => padded(Math.floor(at / grid.clientWidth * grid.naturalWidth)));
+      const [x, y] = [event.offsetX, event.offsetY].map((at) => padded(Math.floor(at / grid.clientWidth * grid.naturalWidth), grid.naturalWidth));
       box.value = `${grid.dataset.tile}_${x}_${y}`;
       find(box.value).then(() => document.getElementById("found").scrollIntoView({ block: "nearest" }));
     }));

@@ -1,0 +1,168 @@
+"""The values of a recipe: what a dataset is made from, how it is cut, split and labelled, and what it is called.
+
+A recipe is passed to functions as what they need of it, such as the side of a patch in metres; nothing looks it up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TypeAlias
+
+DEFAULT = "bigearthnet-v2"
+"""The name of the default recipe, which no other may have."""
+
+L1C, L2A = "L1C", "L2A"
+REFUSE_OFFSET, KEEP_OFFSET, REMOVE_OFFSET = "none", "keep", "remove"
+ALIGNED, VALID = "aligned with v1", "valid"
+RINGS, CSV, BLOCKS = "rings", "csv", "blocks"
+PUBLISHED, CALENDAR = "published", "calendar"
+NO_SENTINEL1, FROM_V1, FROM_FOLDER, FROM_RASTERS = "none", "v1", "folder", "rasters"
+RESAMPLING = ("nearest", "bilinear", "cubic", "average", "mode")
+DTYPES = ("uint8", "int16", "uint16", "int32", "float32")
+PER = ("tile", "tile and season", "tile and month", "tile and day")
+
+File: TypeAlias = Path | str
+"""The absolute path of a file; or, as text, the name of an option of [inputs] that gives it."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for products: MGRS squares, or an area in degrees; sensing dates, both ends included; cloud in percent.
+
+    `per` says of what group of products the one with the least cloud is taken.
+    """
+
+    since: date
+    until: date
+    tiles: tuple[str, ...] = ()
+    area: tuple[float, float, float, float] | None = None
+    max_cloud: float = 100.0
+    per: str = PER[1]
+
+
+@dataclass(frozen=True)
+class Products:
+    """Which products: L1C ones, converted by Sen2Cor, or L2A ones as ESA made them, of which processing baselines.
+
+    Either `list`, a CSV of names, or `search` is set. `baselines` has the form 05.11; empty for any, if all carry the
+    same offset.
+    """
+
+    level: str
+    list: File | None = None
+    search: Search | None = None
+    baselines: tuple[str, ...] = ()
+    boa_offset: str = REFUSE_OFFSET
+
+
+@dataclass(frozen=True)
+class Patches:
+    """How a tile is cut: the side of a patch in metres, and which patches are kept.
+
+    `max_cloud` is the largest share of cloud, cloud shadow included, of a patch's valid pixels; None for any.
+    """
+
+    side_m: int = 1200
+    keep: str = VALID
+    max_cloud: float | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """How patches are divided: by rings of each tile, by a CSV of patch ids, or by blocks of the ground.
+
+    `block_km` is the side of a block, 0 for whole MGRS squares; `shares` are those of train, validation and test.
+    """
+
+    rule: str = RINGS
+    file: Path | None = None
+    block_km: int = 0
+    seed: int = 0
+    shares: tuple[float, ...] = (0.5, 0.25, 0.25)
+
+
+@dataclass(frozen=True)
+class Seasons:
+    """Where a season ends: as in the published data, or as in the calendar."""
+
+    rule: str = CALENDAR
+
+
+@dataclass(frozen=True)
+class Countries:
+    """Polygons of countries, or of any other regions: `column` has their names; `names` is None for all of them.
+
+    Without a `file`, patches have no country.
+    """
+
+    file: File | None = None
+    column: str = "name_long"
+    names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class LandCover:
+    """Polygons or a raster of land cover, its codes and classes.
+
+    `code` is the column of polygons with the code, `order` that by which they are burnt, the last on top; both are
+    empty for a raster, whose pixels are codes.
+    """
+
+    file: File
+    nomenclature: Path
+    unlabeled_limit: float = 0.25
+    code: str = ""
+    order: str = ""
+    layer: str = ""
+
+
+@dataclass(frozen=True)
+class Sentinel1:
+    """Where Sentinel-1 patches come from. `file` is the folder, or the pattern of rasters with {tile} and {date}."""
+
+    source: str = NO_SENTINEL1
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A raster, or a pattern of rasters with {tile} and {date}, that is cut on the grid of the patches."""
+
+    name: str
+    path: str
+    resolution_m: int
+    resampling: str
+    dtype: str
+    nodata: float | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that makes a dataset what it is. `citation` is BibTeX; `path` is the file that it was read from."""
+
+    name: str
+    title: str
+    version: str
+    license: str
+    products: Products
+    land_cover: LandCover
+    citation: str = ""
+    patches: Patches = field(default_factory=Patches)
+    split: Split = field(default_factory=Split)
+    seasons: Seasons = field(default_factory=Seasons)
+    countries: Countries = field(default_factory=Countries)
+    sentinel1: Sentinel1 = field(default_factory=Sentinel1)
+    layers: tuple[Layer, ...] = ()
+    path: Path = field(default=Path(), compare=False)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the default recipe: only that one has its name."""
+        return self.name == DEFAULT
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether patches are those that BigEarthNet v1 has, too."""
+        return self.patches.keep == ALIGNED

@@ -1,0 +1,166 @@
+"""Read a recipe and check the whole of it: everything that is wrong is found at once, with file and line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ben_luigi.domain.bounded import read_toml
+from ben_luigi.domain.errors import BadInput, some
+from ben_luigi.domain.findings import Finding, NotAllowed, nearest
+from ben_luigi.domain.given import read_bytes
+from ben_luigi.domain.recipe import declared, model, rules
+from ben_luigi.domain.recipe.kinds import Kind
+from ben_luigi.domain.recipe.lines import Place, lines_of
+from ben_luigi.domain.recipe.model import Recipe
+
+DEFAULT_FILE = "bigearthnet_v2.toml"
+FOLDER = "recipes"
+"""The folder of the packaged recipes, in that of all tracked artifacts."""
+
+_MOST_BYTES = 2**20
+_HEAD = ""
+
+
+def packaged(artifacts: Path) -> dict[str, Path]:
+    """Return the packaged recipes by the names of their files without suffix."""
+    return {path.stem: path for path in sorted((artifacts / FOLDER).glob("*.toml"))}
+
+
+def locate(named: str, artifacts: Path) -> Path:
+    """Return the path of a recipe, which is given by its path or the name of a packaged one; by default the default."""
+    return packaged(artifacts).get(named or Path(DEFAULT_FILE).stem) or Path(named).expanduser().absolute()
+
+
+def read(path: Path, artifacts: Path) -> Recipe:
+    """Return the recipe in a file. Raise BadInput that names everything that is wrong in it."""
+    recipe, findings = check(path, artifacts)
+    if recipe is None:
+        found = some((f"{one.location}: {one.subject}: {one.found}" for one in findings), 5)
+        raise BadInput(path, expected="a recipe", found=found, remedy="correct it, or type: ben-luigi new NAME")
+    return recipe
+
+
+def check(path: Path, artifacts: Path, name: str = "") -> tuple[Recipe | None, list[Finding]]:
+    """Return the recipe in a file, and everything that is wrong; None if anything is.
+
+    `name` is what findings call the file. Files that the recipe names are relative to its own folder, or in
+    `artifacts`, the folder of what is packaged.
+    """
+    name = name or str(path)
+    try:
+        data = read_toml(path)
+        lines = lines_of(read_bytes(path, _MOST_BYTES).decode("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        line = re.search(r"at line (\d+)", str(error))
+        return None, [Finding(f"{name}:{line[1]}" if line else name, "", str(error), "a recipe, as TOML")]
+    checked = _Checked(name, lines)
+    made = _made(data, checked, path.absolute().parent, artifacts)
+    is_default = _is_default(path, data, checked, artifacts)
+    for place, found, allowed in rules.broken(checked.values, is_default=is_default):
+        checked.add(place, found, allowed)
+    checked.findings.sort(key=lambda one: checked.order(one.location))
+    if checked.findings:
+        return None, checked.findings
+    return Recipe(**checked.values[_HEAD], **made, path=path.absolute()), []
+
+
+@dataclass
+class _Checked:
+    """What has been found: the valid values by section and key, and everything that is wrong."""
+
+    name: str
+    lines: dict[Place, int]
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, place: Place, found: str, allowed: str, near: str = "") -> None:
+        """Add a finding about a key, or a section."""
+        *sections, key = place
+        line = next((self.lines[place[:end]] for end in range(len(place), 0, -1) if place[:end] in self.lines), None)
+        subject = f"[{'.'.join(sections)}] {key}" if sections else key
+        location = f"{self.name}:{line}" if line else self.name
+        self.findings.append(Finding(location, subject, found, allowed, near))
+
+    def order(self, location: str) -> int:
+        """Return the line of a location, 0 if it has none."""
+        number = location.rpartition(":")[2]
+        return int(number) if number.isdecimal() else 0
+
+    def table(self, place: Place, data: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:
+        """Check the keys of a section, and return its valid values."""
+        found: dict[str, Any] = {}
+        for key, value in data.items():
+            if key not in kinds:
+                self.add((*place, key), "no such key", ", ".join(kinds), nearest(key, kinds))
+                continue
+            try:
+                found[key] = kinds[key].parse(value)
+            except NotAllowed as error:
+                self.add((*place, key), error.found, error.allowed or kinds[key].allowed, error.near)
+        for key in (key for key, kind in kinds.items() if kind.required and key not in data):
+            self.add((*place, key), "nothing", kinds[key].allowed)
+        self.values[".".join(place)] = found
+        return found
+
+
+def _made(data: Mapping[str, Any], checked: _Checked, folder: Path, artifacts: Path) -> dict[str, Any]:
+    """Check all sections, and return the values of the model by the names of their fields."""
+    known = declared.sections((folder, artifacts))
+    head = {key: value for key, value in data.items() if not isinstance(value, dict) and key not in known}
+    checked.table((), {key: value for key, value in head.items() if key != declared.LAYERS}, declared.head())
+    made = {}
+    for name, section in known.items():
+        content = data.get(name, {} if not section.required else None)
+        if content is None:
+            checked.add((name,), f"no section [{name}]", f"keys {', '.join(section.keys)}")
+        elif not isinstance(content, dict):
+            checked.add((name,), "a value", f"a section [{name}]")
+        elif name in data:
+            before = len(checked.findings)
+            values = checked.table((name,), content, section.keys)
+            if len(checked.findings) == before:
+                made[name] = section.make(**values)
+    if made.get("products") and not {"list", "search"} & data["products"].keys():
+        checked.add(("products", "list"), "neither list nor search", "one of them")
+    for name in (name for name, value in data.items() if isinstance(value, dict)):
+        if name not in known and name != declared.LAYERS:
+            checked.add((name,), "no such section", ", ".join([*known, declared.LAYERS]), _near_section(name, known))
+    made["layers"] = tuple(_layers(data.get(declared.LAYERS, {}), checked, folder))
+    return made
+
+
+def _near_section(name: str, known: Mapping[str, Any]) -> str:
+    near = nearest(name, [*known, declared.LAYERS])
+    return f"[{near}]" if near else ""
+
+
+def _layers(data: Any, checked: _Checked, folder: Path) -> Iterator[model.Layer]:
+    if not isinstance(data, dict):
+        checked.add((declared.LAYERS,), "a value", "sections [layers.<name>]")
+        return
+    for name, content in data.items():
+        section = declared.layer(folder, name)
+        if not isinstance(content, dict) or not re.fullmatch(declared.LAYER_NAME, name):
+            found = "a value" if not isinstance(content, dict) else f"a name {name!r}"
+            checked.add((declared.LAYERS, name), found, "[layers.<name>] of lower-case letters, digits and _")
+            continue
+        before = len(checked.findings)
+        values = checked.table((declared.LAYERS, name), content, section.keys)
+        if len(checked.findings) == before:
+            yield section.make(**values)
+
+
+def _is_default(path: Path, data: Mapping[str, Any], checked: _Checked, artifacts: Path) -> bool:
+    """Return whether a file is the default recipe, or an unchanged copy of it."""
+    original = artifacts / FOLDER / DEFAULT_FILE
+    if path.absolute() == original.absolute():
+        return True
+    nomenclature: Path | None = checked.values.get("land_cover", {}).get("nomenclature")
+    if data != read_toml(original) or nomenclature is None:
+        return False
+    original_codes = artifacts / str(data["land_cover"]["nomenclature"])
+    return nomenclature.read_bytes() == original_codes.read_bytes()

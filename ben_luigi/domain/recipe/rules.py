@@ -1,0 +1,137 @@
+"""The rules of a recipe that concern several keys together: choices that contradict each other, and reserved names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.findings import shown
+from ben_luigi.domain.recipe import model, nomenclature
+from ben_luigi.domain.recipe.lines import Place
+from ben_luigi.domain.vocabulary import PATCH_M
+
+Values = Mapping[str, Mapping[str, Any]]
+"""The valid values of a recipe by section and key; keys above the first section are in that with an empty name."""
+
+RASTERS = (".tif", ".tiff", ".vrt")
+"""Suffixes of a land cover that is a raster; others are vector files."""
+
+_OURS = ("bigearthnetv2", "bigearthnet20", "reben")
+_PAPER = ("2407.03653", "clasen2024reben")
+
+
+class Broken(NamedTuple):
+    """A rule that is broken: the key, what was found, and what is allowed."""
+
+    place: Place
+    found: str
+    allowed: str
+
+
+def broken(values: Values, *, is_default: bool) -> Iterator[Broken]:
+    """Yield the rules that the values break. Keys with a value of their own that is wrong are left out of `values`."""
+    if not is_default:
+        yield from _names(values)
+    yield from _products(values)
+    yield from _alignment(values)
+    yield from _split(values)
+    yield from _land_cover(values)
+    yield from _sentinel1(values)
+    yield from _layers(values)
+
+
+def is_reserved(name: str) -> bool:
+    """Return whether a name or title is that of BigEarthNet v2, which only the default recipe may have."""
+    return re.sub(r"[^a-z0-9]", "", name.lower()).startswith(_OURS)
+
+
+def _names(values: Values) -> Iterator[Broken]:
+    """Nothing but the default recipe may call itself BigEarthNet v2."""
+    allowed = "another one: only the default recipe, unchanged, is BigEarthNet v2"
+    for key in ("name", "title"):
+        value = values[""].get(key, "")
+        if is_reserved(value):
+            yield Broken((key,), shown(value), allowed)
+    if any(word in values[""].get("citation", "") for word in _PAPER):
+        yield Broken(("citation",), "the paper on BigEarthNet v2", allowed)
+
+
+def _products(values: Values) -> Iterator[Broken]:
+    products = values.get("products", {})
+    if {"list", "search"} <= products.keys():
+        yield Broken(("products", "search"), "both list and search", "one of them")
+    search = products.get("search")
+    if search is None:
+        return
+    if search.since > search.until:
+        found = f"from {search.since} to {search.until}"
+        yield Broken(("products", "search"), found, "a first day that is not after the last")
+    if bool(search.tiles) == (search.area is not None):
+        found = "both tiles and area" if search.tiles else "neither tiles nor area"
+        yield Broken(("products", "search"), found, "one of them")
+
+
+def _alignment(values: Values) -> Iterator[Broken]:
+    """What is aligned with v1 has its squares and its seasons."""
+    patches = values.get("patches", {})
+    if patches.get("keep") != model.ALIGNED:
+        return
+    keep = f'keep = "{model.ALIGNED}"'
+    side_m = patches.get("side_m", PATCH_M)
+    if side_m != PATCH_M:
+        yield Broken(("patches", "side_m"), f"{side_m} with {keep}", f'{PATCH_M}, or keep = "{model.VALID}"')
+    rule = values.get("seasons", {}).get("rule", model.CALENDAR)
+    if rule != model.PUBLISHED:
+        yield Broken(("seasons", "rule"), f'"{rule}" with {keep}', f'"{model.PUBLISHED}", by which patches are aligned')
+
+
+def _split(values: Values) -> Iterator[Broken]:
+    split = values.get("split", {})
+    rule = split.get("rule", model.RINGS)
+    needs = {model.CSV: {"file"}, model.BLOCKS: {"block_km", "seed", "shares"}}.get(rule, set())
+    if rule == model.CSV and "file" not in split:
+        yield Broken(("split", "rule"), '"csv" without file', "a file with the columns patch_id and split")
+    for key in sorted(split.keys() - {"rule"} - needs):
+        yield Broken(("split", key), f'{key} with rule = "{rule}"', f"only {', '.join(['rule', *sorted(needs)])}")
+
+
+def _land_cover(values: Values) -> Iterator[Broken]:
+    land_cover = values.get("land_cover", {})
+    path = land_cover.get("file")
+    if path is not None:
+        columns = [key for key in ("code", "order", "layer") if key in land_cover]
+        if isinstance(path, Path) and path.suffix.lower() in RASTERS:
+            for key in columns:
+                yield Broken(("land_cover", key), f"{key} with a raster", "columns of polygons only")
+        elif "code" not in land_cover:
+            yield Broken(("land_cover", "file"), "polygons without code", "the column of their codes: code = ...")
+    if "nomenclature" in land_cover:
+        try:
+            nomenclature.read(land_cover["nomenclature"])
+        except BadInput as error:
+            yield Broken(("land_cover", "nomenclature"), error.found, error.expected)
+
+
+def _sentinel1(values: Values) -> Iterator[Broken]:
+    sentinel1 = values.get("sentinel1", {})
+    source = sentinel1.get("from")
+    if source == model.FROM_V1 and values.get("patches", {}).get("keep", model.VALID) != model.ALIGNED:
+        found = f'"{model.FROM_V1}" for patches that are not aligned with v1'
+        yield Broken(("sentinel1", "from"), found, f'another source, or [patches] keep = "{model.ALIGNED}"')
+    for key in (model.FROM_FOLDER, model.FROM_RASTERS):
+        if source == key and key not in sentinel1:
+            yield Broken(("sentinel1", "from"), f'"{key}" without {key}', f"{key} = <path>")
+        if source is not None and source != key and key in sentinel1:
+            yield Broken(("sentinel1", key), f'{key} with from = "{source}"', f'from = "{key}"')
+
+
+def _layers(values: Values) -> Iterator[Broken]:
+    side_m = values.get("patches", {}).get("side_m", PATCH_M)
+    for section, layer in values.items():
+        resolution_m = layer.get("resolution_m")
+        if section.startswith("layers.") and resolution_m and side_m % resolution_m:
+            found = f"{resolution_m}, which does not divide the side of a patch, {side_m} m"
+            yield Broken((*section.split("."), "resolution_m"), found, "a divisor of it")
