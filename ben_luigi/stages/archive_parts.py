@@ -14,6 +14,7 @@ from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import Square
+from ben_luigi.domain.recipe.model import FROM_V1
 from ben_luigi.domain.tiles import patches, reference_maps
 from ben_luigi.stages.resolve import known_tiles
 from ben_luigi.state import database
@@ -24,7 +25,7 @@ MAPS = reference_maps.ARCHIVE
 
 
 def kept() -> dict[str, str]:
-    """Return the S1 name of each patch of both metadata files, by patch id, ascending."""
+    """Return the S1 name, or nothing, of each patch of the metadata, by patch id, ascending."""
     return _kept(*_metadata_files())
 
 
@@ -79,7 +80,10 @@ def squares(s1_names: Sequence[str]) -> dict[str, Square]:
 
 
 def _metadata_files() -> tuple[tuple[Path, ...], tuple[int, ...]]:
-    paths = tuple(config.data_dir() / config.result_folder() / name for name in (METADATA, FLAGGED))
+    paths = tuple(
+        config.data_dir() / config.result_folder() / name
+        for name in ((METADATA, FLAGGED) if config.recipe().is_aligned else (METADATA,))
+    )
     try:
         return paths, tuple(path.stat().st_mtime_ns for path in paths)
     except FileNotFoundError as error:
@@ -93,14 +97,17 @@ def _metadata_files() -> tuple[tuple[Path, ...], tuple[int, ...]]:
 
 @lru_cache(maxsize=2)
 def _kept(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> dict[str, str]:
-    rows = [pq.read_table(path, columns=["patch_id", "s1_name"]) for path in paths]
-    pairs = [pair for table in rows for pair in zip(*(column.to_pylist() for column in table.columns), strict=True)]
+    pairs: list[tuple[str, str]] = []
+    wanted = ["patch_id", *(["s1_name"] if config.recipe().sentinel1.source == FROM_V1 else [])]
+    for table in (pq.read_table(path, columns=wanted) for path in paths):
+        s1_names = table["s1_name"].to_pylist() if "s1_name" in table.column_names else [""] * len(table)
+        pairs += zip(table["patch_id"].to_pylist(), s1_names, strict=True)
     return dict(sorted(pairs))
 
 
 @lru_cache(maxsize=2)
 def _s1_parts(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> list[tuple[str, list[str]]]:
-    return sentinel1.parts_of(list(_kept(paths, changed_ns).values()))
+    return sentinel1.parts_of([name for name in _kept(paths, changed_ns).values() if name])
 
 
 @lru_cache(maxsize=2)

@@ -13,6 +13,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.errors import BadArchive, DamagedFile, some
+from ben_luigi.domain.recipe.model import FROM_V1
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.comparison import CompareWithPublished, beside_published
@@ -57,7 +58,8 @@ OF_THE_WHOLE: tuple[type[PipelineTask], ...] = (FindSplitLeakage, WriteReport)
 
 def dataset_tasks() -> list[PipelineTask]:
     """Return the tasks that make the finished dataset: `IN_DATASET`, and for the whole dataset `OF_THE_WHOLE`."""
-    return [task() for task in (*IN_DATASET, *(() if config.selection() else OF_THE_WHOLE))]
+    without = () if config.recipe().sentinel1.source == FROM_V1 else (ArchiveS1, ListS1Hashes)
+    return [task() for task in (*IN_DATASET, *(() if config.selection() else OF_THE_WHOLE)) if task not in without]
 
 
 def finished_files() -> list[MadeFile]:

@@ -129,6 +129,11 @@ class MapCountries(_Mapping):
     )
 
 
+def metadata_names() -> tuple[str, ...]:
+    """Return the names of the files of metadata: patches are flagged by what is known of v1."""
+    return (metadata.METADATA, metadata.FLAGGED) if config.recipe().is_aligned else (metadata.METADATA,)
+
+
 class WriteMetadata(PipelineTask):
     """`metadata.parquet`, and the file of the patches with snow, cloud or shadow."""
 
@@ -138,8 +143,11 @@ class WriteMetadata(PipelineTask):
 
     def requires(self) -> Any:
         """Return the mappings and the lists."""
-        mappings = {"labels": MapLabels(), "s2v1": MapV1Names(), "split": MapSplits(), "country": MapCountries()}
-        return {**mappings, **{option: input_task(option) for option in _INPUTS}}
+        recipe = config.recipe()
+        mappings: dict[str, Any] = {"labels": MapLabels(), "split": MapSplits()}
+        if recipe.is_aligned:
+            mappings |= {"s2v1": MapV1Names(), **{option: input_task(option) for option in _INPUTS}}
+        return mappings | ({} if recipe.countries.file is None else {"country": MapCountries()})
 
     def settings(self) -> dict[str, Any]:
         """Return the subset, if there is one."""
@@ -148,22 +156,28 @@ class WriteMetadata(PipelineTask):
     def output(self) -> dict[str, MadeFile]:
         """Return the two files."""
         folder = config.result_folder()
-        return {name: self.file(f"{folder}/{name}") for name in (metadata.METADATA, metadata.FLAGGED)}
+        return {name: self.file(f"{folder}/{name}") for name in metadata_names()}
 
     def make(self) -> None:
         """Join the tables, and divide the rows."""
 
+        required = self.requires()
+
         def mapping(name: str) -> Any:
-            path = self.requires()[name].output()["mapping"].check()
+            if name not in required:
+                return None
+            path = required[name].output()["mapping"].check()
             return metadata.open_csv(path, ["patch_id", _VALUES[name]], header=True)
 
         def given(option: str, *columns: str) -> Any:
-            return metadata.read_csv(input_path(option), columns, header=False)
+            return metadata.read_csv(input_path(option), columns, header=False) if option in required else None
+
+        v1 = mapping("s2v1")
 
         blocks = metadata.join(
             metadata.Mappings(
                 labels=mapping("labels"),
-                s2v1=mapping("s2v1").read_all(),
+                s2v1=v1 and v1.read_all(),
                 split=mapping("split"),
                 country=mapping("country"),
                 s1s2=given("s1s2_mapping_csv", "s2v1_name", "s1_name"),

@@ -28,7 +28,7 @@ from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import GridPatches
 from ben_luigi.stages.provenance import products
-from ben_luigi.stages.reference_maps import MakeReferenceMaps
+from ben_luigi.stages.reference_maps import MakeReferenceMaps, names
 from ben_luigi.stages.resolve import PRIORITY, product_of, tiles
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import of_all_tiles
@@ -69,7 +69,8 @@ class WritePatches(PipelineTask):
 
     def make(self) -> None:
         """Write the rows tile by tile."""
-        geoparquet.write(_tile_rows(), self.output().file)
+        columns = pq.read_schema(next(iter(WriteMetadata().output().values())).check()).names
+        geoparquet.write(_tile_rows(), self.output().file, geoparquet.schema_of(columns, names().codes))
 
 
 def _tile_rows() -> Iterator[pa.Table]:
@@ -87,7 +88,9 @@ def _tile_rows() -> Iterator[pa.Table]:
         if len(of_tile):
             s2, maps = (shards.read_index(shard_files(archive, tile)[1]) for archive in (S2, MAPS))
             source = _source(tile, name, start_time)
-            yield geoparquet.tile_rows(of_tile, source, _places(tile), _counts(tile), s2, maps, pixels=pixels)
+            yield geoparquet.tile_rows(
+                of_tile, source, _places(tile), _counts(tile), s2, maps, pixels=pixels, codes=names().codes
+            )
 
 
 def _source(tile: str, name: str, start_time: datetime) -> geoparquet.TileSource:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -78,6 +78,18 @@ _TYPES = {
 SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in DESCRIPTIONS])
 
 
+def schema_of(columns: Sequence[str], codes: Sequence[int] = CODES) -> pa.Schema:
+    """Return the schema of the file for these columns of the metadata and these codes of the land cover.
+
+    With the columns of BigEarthNet v2 and the codes of CORINE it is SCHEMA.
+    """
+    without = set(metadata.SCHEMA.names) - set(columns)
+    first, last = (name for name in (f"clc_{CODES[0]}", f"clc_{CODES[-1]}"))
+    before, after = SCHEMA.get_field_index(first), SCHEMA.get_field_index(last) + 1
+    fields = [field for field in [*SCHEMA][:before] if field.name not in without]
+    return pa.schema([*fields, *(pa.field(f"clc_{code}", pa.float32()) for code in codes), *[*SCHEMA][after:]])
+
+
 @dataclass(frozen=True)
 class TileSource:
     """The products of a tile: `tile` is its L2A name without processing time, `product_id` its id at CDSE, or None.
@@ -101,6 +113,7 @@ def tile_rows(
     maps_index: pa.Table,
     *,
     pixels: int = MAP_PIXELS,
+    codes: Sequence[int] = CODES,
 ) -> pa.Table:
     """Return the rows of one tile's patches, whose metadata are `rows`, ascending by patch_id.
 
@@ -121,18 +134,19 @@ def tile_rows(
         "sensing_time": source.sensing_time,
     }
     columns = {
-        **{name: rows[name].combine_chunks() for name in metadata.SCHEMA.names},
+        **{name: rows[name].combine_chunks() for name in rows.column_names},
         **{name: pa.repeat(pa.scalar(value, SCHEMA.field(name).type), len(ids)) for name, value in constant.items()},
         "season": pa.array(places["season"], pa.string()),
         "epsg": pa.array(places["epsg"].to_numpy().astype("int32")),
         **{name: places[name].to_numpy() for name in EDGES},
         "s2_sha256": _taken(ids, folder_hashes(s2_index), "S2 files"),
         "reference_map_sha256": _taken(ids, maps_index.select(["patch_id", "sha256"]), "reference map"),
-        **_fractions(ids, counts, pixels),
+        **_fractions(ids, counts, pixels, codes),
         "geometry": pa.array(shapely.to_wkb(shapes), pa.binary()),
         "bbox": pa.StructArray.from_arrays(bounds, list(BBOX)),
     }
-    return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+    schema = schema_of(rows.column_names, codes)
+    return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
 def folder_hashes(index: pa.Table) -> pa.Table:
@@ -155,15 +169,15 @@ def _taken(ids: pa.Array, hashes: pa.Table, what: str) -> pa.Array:
     return found
 
 
-def _fractions(ids: pa.Array, counts: pd.DataFrame, pixels: int) -> dict[str, np.ndarray]:
-    """Return, for each code, the fraction of each patch, of `pixels` pixels, that has it."""
+def _fractions(ids: pa.Array, counts: pd.DataFrame, pixels: int, codes: Sequence[int]) -> dict[str, np.ndarray]:
+    """Return, for each of `codes`, the fraction of each patch, of `pixels` pixels, that has it."""
     row = pc.index_in(pa.array(counts["patch_id"], pa.string()), value_set=ids)
     known = row.is_valid().to_numpy(False)
-    column = np.searchsorted(CODES, counts["code"].to_numpy()[known])
-    parts = np.zeros((len(CODES), len(ids)), dtype="float32")
+    column = pd.Index(codes).get_indexer(counts["code"].to_numpy()[known])
+    parts = np.zeros((len(codes), len(ids)), dtype="float32")
     parts[column, row.drop_null().to_numpy()] = counts["pixels"].to_numpy()[known] / np.float32(pixels)
     _require(ids, np.asarray(parts.any(axis=0)), "class count")
-    return {f"clc_{code}": part for code, part in zip(CODES, parts, strict=True)}
+    return {f"clc_{code}": part for code, part in zip(codes, parts, strict=True)}
 
 
 def _require(ids: pa.Array, has: np.ndarray, what: str) -> None:
@@ -176,10 +190,10 @@ def _require(ids: pa.Array, has: np.ndarray, what: str) -> None:
         )
 
 
-def write(tiles: Iterable[pa.Table], path: Path) -> None:
+def write(tiles: Iterable[pa.Table], path: Path, schema: pa.Schema = SCHEMA) -> None:
     """Write the rows of all tiles, given in the order of their names, as GeoParquet."""
     whole = np.array([np.inf, np.inf, -np.inf, -np.inf])
-    with atomic_write(path) as work, pq.ParquetWriter(work, SCHEMA, compression="zstd", store_schema=False) as writer:
+    with atomic_write(path) as work, pq.ParquetWriter(work, schema, compression="zstd", store_schema=False) as writer:
         for rows in tiles:
             writer.write_table(rows, row_group_size=max(len(rows), 1))
             box = rows["bbox"].combine_chunks()

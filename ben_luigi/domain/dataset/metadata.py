@@ -53,12 +53,16 @@ Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 
 @dataclass(frozen=True)
 class Mappings:
-    """The tables to join; all columns are strings. The first four ascend by patch_id, `labels` also by label."""
+    """The tables to join; all columns are strings. The first four ascend by patch_id, `labels` also by label.
+
+    Without countries, `country` is None; where patches are not aligned with v1, so is all that is known by v1 names.
+    The metadata then have no columns of them.
+    """
 
     labels: Rows  # patch_id, label
     s2v1: pa.Table  # patch_id, s2v1_name
     split: Rows  # patch_id, split
-    country: Rows  # patch_id, country
+    country: Rows | None  # patch_id, country
     s1s2: pa.Table  # s2v1_name, s1_name
     snow: pa.Table  # s2v1_name
     cloud: pa.Table  # s2v1_name
@@ -148,28 +152,27 @@ def join(mappings: Mappings) -> Iterator[pa.Table]:
     lost.
     """
     wrong = _Wrong()
-    partners = _partners(mappings, wrong)
-    v1, split, country = (
-        _Ordered(name, rows, wrong)
-        for name, rows in (("v1", partners), ("split", mappings.split), ("country", mappings.country))
-    )
-    s1_names = mappings.s1s2["s1_name"].combine_chunks()  # one chunk: `take` from many chunks copies them all
+    tables = {"v1": _partners(mappings, wrong), "split": mappings.split, "country": mappings.country}
+    ordered = {name: _Ordered(name, rows, wrong) for name, rows in tables.items() if rows is not None}
     for patches, labels in _labelled(_ascending("label mapping", mappings.labels, ("patch_id", "label"), wrong)):
-        partner = v1.at(patches)
-        columns = {
-            "patch_id": patches,
-            "labels": labels,
-            "split": split.at(patches)["split"],
-            "country": country.at(patches)["country"],
-            "s1_name": s1_names.take(partner["s1"]),
-            **{name: partner[name] for name in ("s2v1_name", *FLAGS)},
-        }
+        found = {name: table.at(patches) for name, table in ordered.items()}
+        columns = {"patch_id": patches, "labels": labels}
+        columns |= {name: found[name][name] for name in ("split", "country") if name in found}
+        if "v1" in found:
+            columns |= _by_v1(mappings, found["v1"])
         for name in ("split", "country", "s2v1_name", "s1_name"):
-            wrong.note(_LOST.format(name), patches.filter(columns[name].is_null()))
-        yield pa.table(columns, schema=SCHEMA)
-    for table in (v1, split, country):
+            if name in columns:
+                wrong.note(_LOST.format(name), patches.filter(columns[name].is_null()))
+        yield pa.table(columns, schema=pa.schema([field for field in SCHEMA if field.name in columns]))
+    for table in ordered.values():
         table.finish()
     wrong.report()
+
+
+def _by_v1(mappings: Mappings, partner: pa.Table) -> dict[str, pa.Array]:
+    """Return the columns that are known by v1 names, given the rows of the v1 mapping."""
+    s1_names = mappings.s1s2["s1_name"].combine_chunks()  # one chunk: `take` from many chunks copies them all
+    return {"s1_name": s1_names.take(partner["s1"]), **{name: partner[name] for name in ("s2v1_name", *FLAGS)}}
 
 
 _LOST = "a {} of every labelled patch"
@@ -195,8 +198,10 @@ class _Wrong:
 _REMEDY = "look at the table named, and at the tasks or files that it comes from"
 
 
-def _partners(mappings: Mappings, wrong: _Wrong) -> pa.Table:
+def _partners(mappings: Mappings, wrong: _Wrong) -> pa.Table | None:
     """Return the v1 mapping with the flags of each patch, and the row of its v1 name in the S1-S2 mapping."""
+    if mappings.s2v1 is None or mappings.s1s2 is None or mappings.snow is None or mappings.cloud is None:
+        return None
     for name, table, key in (
         ("v1 mapping", mappings.s2v1, "s2v1_name"),
         ("S1-S2 mapping", mappings.s1s2, "s2v1_name"),
@@ -290,27 +295,32 @@ class _Ordered:
 def write(blocks: Iterable[pa.Table], folder: Path, writer: str = "default") -> dict[str, Path]:
     """Write both files of the joined rows to `folder` with zstd, and return their paths by name.
 
-    On an error, neither appears. The writer `published` uses DuckDB 0.10.3 or 1.0.0 on one thread, which gives the
-    published bytes; `default` uses pyarrow, which gives equal content in other bytes.
+    Rows without flags have one file. On an error, neither appears. The writer `published` uses DuckDB 0.10.3 or 1.0.0
+    on one thread, which gives the published bytes; `default` uses pyarrow, which gives equal content in other bytes.
     """
-    paths = {name: folder / name for name in (METADATA, FLAGGED)}
+    blocks = iter(blocks)
+    first = next(blocks, SCHEMA.empty_table())
+    paths = {name: folder / name for name in divide(first)}
     with ExitStack() as stack:
         work = {name: stack.enter_context(files.atomic_write(path)) for name, path in paths.items()}
-        (_write_with_duckdb if writer == "published" else _write_with_pyarrow)(blocks, work)
+        write_rows = _write_with_duckdb if writer == "published" else _write_with_pyarrow
+        write_rows(chain([first], blocks), work, first.schema)
     return paths
 
 
 def divide(rows: pa.Table) -> dict[str, pa.Table]:
-    """Return the rows of each of the two files, by file name."""
+    """Return the rows of each of the two files, by file name; of one file, if they have no flags."""
+    if FLAGS[0] not in rows.column_names:
+        return {METADATA: rows}
     flagged = pc.or_(rows[FLAGS[0]], rows[FLAGS[1]])
     return {METADATA: rows.filter(pc.invert(flagged)), FLAGGED: rows.filter(flagged)}
 
 
-def _write_with_pyarrow(blocks: Iterable[pa.Table], paths: dict[str, Path]) -> None:
-    waiting = {name: SCHEMA.empty_table() for name in paths}
+def _write_with_pyarrow(blocks: Iterable[pa.Table], paths: dict[str, Path], schema: pa.Schema) -> None:
+    waiting = {name: schema.empty_table() for name in paths}
     with ExitStack() as stack:
         writers = {
-            name: stack.enter_context(pq.ParquetWriter(path, SCHEMA, compression="zstd", store_schema=False))
+            name: stack.enter_context(pq.ParquetWriter(path, schema, compression="zstd", store_schema=False))
             for name, path in paths.items()
         }
         for block in blocks:
@@ -325,7 +335,7 @@ def _write_with_pyarrow(blocks: Iterable[pa.Table], paths: dict[str, Path]) -> N
                 writers[name].write_table(rows.combine_chunks())  # pages follow chunks: one makes bytes reproducible
 
 
-def _write_with_duckdb(blocks: Iterable[pa.Table], paths: dict[str, Path]) -> None:
+def _write_with_duckdb(blocks: Iterable[pa.Table], paths: dict[str, Path], schema: pa.Schema) -> None:
     try:
         import duckdb
     except ImportError:
