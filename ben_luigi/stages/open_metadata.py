@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import croissant, geoparquet, metadata, readme
+from ben_luigi.domain.dataset.about import About
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.names import ProductName
@@ -35,10 +36,18 @@ from ben_luigi.stages.tiles import of_all_tiles
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
+ABOUT = ("name", "version", "license", "citation")
+"""What of the recipe the dataset's descriptions say, besides its title."""
+
 DESCRIPTION = (
     "Pairs of Sentinel-1 and Sentinel-2 patches, 1200 m a side, with reference maps of CORINE Land Cover 2018 and "
     "labels of 19 classes, rebuilt from their sources."
 )
+
+
+def map_codes() -> tuple[int, ...]:
+    """Return the codes of the land cover that have a column each: CORINE's by the default recipe."""
+    return geoparquet.CODES if config.recipe().is_default else names().codes
 
 
 class WritePatches(PipelineTask):
@@ -70,7 +79,7 @@ class WritePatches(PipelineTask):
     def make(self) -> None:
         """Write the rows tile by tile."""
         columns = pq.read_schema(next(iter(WriteMetadata().output().values())).check()).names
-        geoparquet.write(_tile_rows(), self.output().file, geoparquet.schema_of(columns, names().codes))
+        geoparquet.write(_tile_rows(), self.output().file, geoparquet.schema_of(columns, map_codes()))
 
 
 def _tile_rows() -> Iterator[pa.Table]:
@@ -89,7 +98,7 @@ def _tile_rows() -> Iterator[pa.Table]:
             s2, maps = (shards.read_index(shard_files(archive, tile)[1]) for archive in (S2, MAPS))
             source = _source(tile, name, start_time)
             yield geoparquet.tile_rows(
-                of_tile, source, _places(tile), _counts(tile), s2, maps, pixels=pixels, codes=names().codes
+                of_tile, source, _places(tile), _counts(tile), s2, maps, pixels=pixels, codes=map_codes()
             )
 
 
@@ -126,15 +135,22 @@ def facts(made: Iterable[MadeFile]) -> dict[str, tuple[int, str]]:
     return {target.file.name: (target.file.stat().st_size, target.digest()) for target in made}
 
 
+def about() -> About:
+    """Return what the dataset is called, its licence and its citation."""
+    return About.of(config.recipe())
+
+
 def title() -> str:
     """Return the title of the dataset."""
-    what = "Sample world of ben_luigi" if config.is_sample() else "BigEarthNet v2"
+    recipe = config.recipe()
+    what = "Sample world of ben_luigi" if config.is_sample() and recipe.is_default else recipe.title
     return f"{what}, subset {config.subset().name}" if config.selection() else what
 
 
 class WriteCroissant(PipelineTask):
     """`croissant.json`: the dataset as MLCommons' Croissant describes it."""
 
+    recipe = ABOUT
     code = (croissant,)
 
     def requires(self) -> Any:
@@ -151,11 +167,11 @@ class WriteCroissant(PipelineTask):
 
     def make(self) -> None:
         """Write it."""
-        croissant.write(croissant.describe(facts(described()), title(), DESCRIPTION), self.output().file)
+        croissant.write(croissant.describe(facts(described()), title(), DESCRIPTION, about()), self.output().file)
 
 
 class WriteReadme(PipelineTask):
-    """`README.md` and `LICENSE` of the dataset, which is published with them."""
+    """`README.md` and `LICENSE` of the dataset, which is published with them; and the recipe, unless the default's."""
 
     priority = PRIORITY["metadata"]
     code = (readme,)
@@ -165,15 +181,24 @@ class WriteReadme(PipelineTask):
         return WriteMetadata()
 
     def settings(self) -> dict[str, Any]:
-        """Return its title, and whether there is a report."""
-        return {"title": title(), "has_report": not config.selection()}
+        """Return its title, whether there is a report, and another recipe than the default one as a whole."""
+        recipe = config.recipe()
+        own = {} if recipe.is_default else {"recipe_sha256": files.file_hash(recipe.path)}
+        return {"title": title(), "has_report": not config.selection(), **own}
 
     def output(self) -> dict[str, MadeFile]:
         """Return the two files."""
-        return {name: self.file(f"{config.result_folder()}/{name}") for name in (readme.README, readme.LICENSE)}
+        names = (readme.README, readme.LICENSE, *(() if config.recipe().is_default else (readme.RECIPE,)))
+        return {name: self.file(f"{config.result_folder()}/{name}") for name in names}
 
     def make(self) -> None:
         """Count the patches, and write the texts."""
+        recipe = config.recipe()
         rows = {path.file.name: pq.read_metadata(path.check()).num_rows for path in WriteMetadata().output().values()}
-        texts = readme.describe(title(), sum(rows.values()), rows[metadata.FLAGGED], has_report=not config.selection())
+        if recipe.is_default:
+            flagged = rows[metadata.FLAGGED]
+            texts = readme.describe(title(), sum(rows.values()), flagged, has_report=not config.selection())
+        else:
+            texts = readme.describe_own(title(), sum(rows.values()), recipe.patches.side_m, about())
+            texts[readme.RECIPE] = recipe.path.read_text(encoding="utf-8-sig")
         readme.write(texts, config.data_dir() / config.result_folder())

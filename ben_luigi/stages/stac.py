@@ -11,10 +11,12 @@ from ben_luigi.domain.dataset import stac
 from ben_luigi.stages.comparison import CompareWithPublished
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.open_metadata import (
+    ABOUT,
     DESCRIPTION,
     WriteCroissant,
     WritePatches,
     WriteReadme,
+    about,
     described,
     facts,
     title,
@@ -27,6 +29,7 @@ from ben_luigi.state.targets import MadeFile, MadeFolder
 class WriteStac(PipelineTask):
     """`stac/`: a STAC collection with one item a tile."""
 
+    recipe = ABOUT
     code = (stac,)
 
     def requires(self) -> Any:
@@ -46,7 +49,7 @@ class WriteStac(PipelineTask):
         """Write all of it in one rename."""
         patches = pq.read_table(WritePatches().output().check(), columns=list(stac.COLUMNS))
         listed = facts([*described(), *_others()])
-        documents = stac.describe(patches, listed, title(), DESCRIPTION, has_report=not config.selection())
+        documents = stac.describe(patches, listed, title(), DESCRIPTION, about(), has_report=not config.selection())
         stac.write(documents, self.output().file)
 
 

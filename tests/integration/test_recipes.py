@@ -107,6 +107,19 @@ def test_only_what_a_result_depends_on_is_recorded_with_it(own: Run) -> None:
     assert not any("recipe" in each for task in ("DownloadL1C", "ConvertToL2A") for each in records[task])
 
 
+def test_the_dataset_says_that_it_is_another_one(own: Run) -> None:
+    """Its metadata have the columns that the recipe gives, and the recipe lies beside them."""
+    folder = own.data.parent
+    run = pipeline(folder, "WriteReadme", "--recipe", "own.toml", "--dataset-tiles", TILE)
+    assert run.code == 0, run.said
+    dataset = own.data / "recipes" / "own" / "dataset"
+    assert pq.read_schema(dataset / "metadata.parquet").names == ["patch_id", "labels", "split", "country"]
+    assert (dataset / "recipe.toml").read_text() == OWN
+    readme, licence = ((dataset / name).read_text() for name in ("README.md", "LICENSE"))
+    assert readme.startswith("# A dataset of small patches\n") and "600 m by 600 m" in readme
+    assert "SPDX-License-Identifier: CC-BY-4.0" in licence and "BigEarthNet v2" not in readme + licence
+
+
 def test_a_wrong_recipe_is_told_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(OWN.replace("side_m = 600", "side_m = 610").replace("code =", "cod ="))
     (tmp_path / "own.cfg").write_text("[dataset]\nrecipe = own.toml\n[metadata]\nunlabeled_limit = 0.5\n")

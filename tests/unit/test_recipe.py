@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ben_luigi.config import TRACKED_ARTIFACTS
+from ben_luigi.domain.dataset.about import V2, About
 from ben_luigi.domain.errors import BadInput, BadName
 from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.recipe import parts, reading, template
@@ -55,6 +56,10 @@ def test_the_default_recipe_says_what_bigearthnet_v2_is() -> None:
     assert recipe.countries.names == COUNTRIES
     assert recipe.land_cover.nomenclature == TRACKED_ARTIFACTS / "nomenclature.toml"
     assert len(DEFAULT.read_text(encoding="utf-8").splitlines()) <= 60, "it is read in two minutes"
+
+
+def test_the_default_recipe_says_what_the_descriptions_of_the_dataset_say() -> None:
+    assert About.of(reading.read(DEFAULT, TRACKED_ARTIFACTS)) == V2
 
 
 def test_the_template_is_a_recipe_that_differs_from_the_default(write: Write) -> None:

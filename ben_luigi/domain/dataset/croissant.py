@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import geoparquet
+from ben_luigi.domain.dataset.about import V2, About
 from ben_luigi.domain.dataset.geoparquet import PATCHES
-from ben_luigi.domain.dataset.stac import LICENSE
 
 CROISSANT = "croissant.json"
 Json = dict[str, Any]
@@ -44,11 +44,6 @@ _CONTEXT: Json = {
 """The JSON-LD context that the specification of Croissant 1.0 prescribes."""
 
 _FORMATS = {".parquet": "application/x-parquet", ".zst": "application/zstd", ".json": "application/json"}
-_CITE_AS = (
-    "@misc{clasen2024reben, title={reBEN: Refined BigEarthNet Dataset for Remote Sensing Image Analysis}, "
-    "author={Kai Norman Clasen and Leonard Hackel and Tom Burgert and Gencer Sumbul and Begüm Demir and "
-    "Volker Markl}, year={2024}, eprint={2407.03653}, archivePrefix={arXiv}}"
-)
 _TYPES = {
     pa.string(): "sc:Text",
     pa.bool_(): "sc:Boolean",
@@ -61,20 +56,20 @@ _TYPES = {
 _MEMBERS = {"BigEarthNet-S2": "*_B*.tif", "BigEarthNet-S1": "*_V*.tif", "Reference_Maps": "*_reference_map.tif"}
 
 
-def describe(found: Mapping[str, tuple[int, str]], title: str, description: str) -> Json:
+def describe(found: Mapping[str, tuple[int, str]], title: str, description: str, about: About = V2) -> Json:
     """Return the document; `found` gives length in bytes and sha256 of each file, including `patches.parquet`."""
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": "BigEarthNet-v2",
+        "name": "BigEarthNet-v2" if about.is_v2 else about.name,
         "alternateName": title,
         "description": description,
-        "url": "https://bigearth.net",
-        "version": "2.0.0",
-        "datePublished": "2024-07-04",
-        "license": f"https://spdx.org/licenses/{LICENSE}.html",
-        "citeAs": _CITE_AS,
+        **({"url": "https://bigearth.net"} if about.is_v2 else {}),
+        "version": about.version,
+        **({"datePublished": "2024-07-04"} if about.is_v2 else {}),
+        "license": f"https://spdx.org/licenses/{about.license}.html",
+        **({"citeAs": about.citation} if about.citation else {}),
         "isLiveDataset": False,
         "distribution": [
             *(_file(name, *facts) for name, facts in sorted(found.items())),

@@ -9,10 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ben_luigi.domain import files
+from ben_luigi.domain.dataset.about import About
 from ben_luigi.domain.dataset.stac import LICENSE as LICENSE_ID
 
 README = "README.md"
 LICENSE = "LICENSE"
+RECIPE = "recipe.toml"
+"""The recipe as it was used, in the dataset of another recipe than the default one."""
 
 _REPORT_ROW = "| `report/index.html` | the dataset to look at, in any browser |\n"
 _README = """\
@@ -75,6 +78,45 @@ def describe(title: str, patches: int, flagged: int, *, has_report: bool) -> dic
     """Return the two texts by file name; `patches` counts the rows of both tables, `flagged` those of the second."""
     report = _REPORT_ROW if has_report else ""
     return {README: _README.format(title=title, patches=patches, flagged=flagged, report=report), LICENSE: _LICENSE}
+
+
+_OWN_README = """\
+# {title}
+
+A dataset of {patches:,} patches of Sentinel-2, {side_m:,} m by {side_m:,} m, with reference maps of land cover and
+labels. Version {about.version}. `recipe.toml` says what it was made from, and how: `ben_luigi` makes it again.
+
+## Files
+
+| File | Content |
+| --- | --- |
+| `BigEarthNet-S2.tar.zst` | Sentinel-2: 12 bands per patch, uint16 |
+| `Reference_Maps.tar.zst` | one map per patch, uint16: codes of the land cover |
+| `metadata.parquet` | one row per patch: labels, split, and what else the recipe gives |
+| `patches.parquet` | GeoParquet: the same, with place, time, product, land cover and hashes |
+| `recipe.toml` | the recipe |
+
+## Licence and citation
+
+`LICENSE` has the licence, and the attribution that has to stay with the data.{cite}
+"""
+_OWN_LICENSE = """\
+SPDX-License-Identifier: {about.license}
+
+The text of the licence: https://spdx.org/licenses/{about.license}.html
+
+Whoever publishes the data or a part of them keeps this attribution:
+
+- {title}, version {about.version}
+- Contains modified Copernicus Sentinel data.
+"""
+
+
+def describe_own(title: str, patches: int, side_m: int, about: About) -> dict[str, str]:
+    """Return the two texts of a dataset of another recipe by file name; a patch has a side of `side_m` metres."""
+    cite = f" Cite it as:\n\n```bibtex\n{about.citation}\n```" if about.citation else ""
+    words = {"title": title, "patches": patches, "side_m": side_m, "about": about, "cite": cite}
+    return {README: _OWN_README.format(**words), LICENSE: _OWN_LICENSE.format(**words)}
 
 
 def title_of(text: str) -> str:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pystac
 import shapely
 
+from ben_luigi.domain.dataset.about import V2, About
 from ben_luigi.domain.dataset.comparison import counted
 from ben_luigi.domain.dataset.sentinel1 import BANDS as S1_BANDS
 from ben_luigi.domain.files import atomic_write, remove
@@ -30,8 +31,7 @@ from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.vocabulary import RESOLUTION_M
 
 COLLECTION = "collection.json"
-LICENSE = "CDLA-Permissive-1.0"
-_ID = "bigearthnet-v2"
+LICENSE = V2.license
 _EXTENSIONS = {
     name: f"https://stac-extensions.github.io/{name}/{version}/schema.json"
     for name, version in (("projection", "v2.0.0"), ("grid", "v1.1.0"), ("file", "v2.1.0"), ("eo", "v2.0.0"))
@@ -80,12 +80,18 @@ Json = dict[str, Any]
 
 
 def describe(
-    patches: pa.Table, files: Mapping[str, tuple[int, str]], title: str, description: str, *, has_report: bool
+    patches: pa.Table,
+    files: Mapping[str, tuple[int, str]],
+    title: str,
+    description: str,
+    about: About = V2,
+    *,
+    has_report: bool,
 ) -> dict[str, Json]:
     """Return the documents of the catalogue, by path."""
-    items = list(_items(patches, has_report))
+    items = list(_items(patches, about, has_report))
     documents = {f"{item.id}/{item.id}.json": _document(item, f"./{item.id}.json") for item in items}
-    collection = _collection(patches, items, files, title, description)
+    collection = _collection(patches, items, files, title, description, about)
     return {COLLECTION: _document(collection, f"./{COLLECTION}"), **documents}
 
 
@@ -113,14 +119,14 @@ def text(document: Json) -> str:
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _items(patches: pa.Table, has_report: bool) -> Iterator[pystac.Item]:
+def _items(patches: pa.Table, about: About, has_report: bool) -> Iterator[pystac.Item]:
     tiles = patches["tile"].to_numpy()
     bounds = np.r_[np.flatnonzero(np.r_[True, tiles[1:] != tiles[:-1]]), len(tiles)].tolist()
     for first, stop in pairwise(bounds):
-        yield _item(patches.slice(first, stop - first), has_report)
+        yield _item(patches.slice(first, stop - first), about, has_report)
 
 
-def _item(rows: pa.Table, has_report: bool) -> pystac.Item:
+def _item(rows: pa.Table, about: About, has_report: bool) -> pystac.Item:
     """Return the item of one tile; its geometry is the square around its patches."""
     first = rows.slice(0, 1).to_pylist()[0]
     edges = [pick(rows[name]).as_py() for pick, name in zip((pc.min, pc.min, pc.max, pc.max), EDGES, strict=True)]
@@ -136,7 +142,7 @@ def _item(rows: pa.Table, has_report: bool) -> pystac.Item:
             "constellation": "sentinel-2",
             "instruments": ["msi"],
             "gsd": 10,
-            "license": LICENSE,
+            "license": about.license,
             "proj:code": f"EPSG:{first['epsg']}",
             "proj:bbox": edges,
             "grid:code": f"MGRS-{first['mgrs']}",
@@ -147,7 +153,7 @@ def _item(rows: pa.Table, has_report: bool) -> pystac.Item:
             **{f"bigearthnet:patches_by_{what}": number for what, number in counted(rows).items()},
         },
         stac_extensions=[_EXTENSIONS[name] for name in ("projection", "grid", "eo")],
-        collection=_ID,
+        collection=about.name,
         assets={**_data(rows), **(_thumbnail(tile) if has_report else {})},
     )
     for rel in (pystac.RelType.ROOT, pystac.RelType.PARENT, pystac.RelType.COLLECTION):
@@ -187,20 +193,25 @@ def _thumbnail(tile: TileName) -> dict[str, pystac.Asset]:
 
 
 def _collection(
-    patches: pa.Table, items: list[pystac.Item], files: Mapping[str, tuple[int, str]], title: str, description: str
+    patches: pa.Table,
+    items: list[pystac.Item],
+    files: Mapping[str, tuple[int, str]],
+    title: str,
+    description: str,
+    about: About,
 ) -> pystac.Collection:
     boxes = np.array([item.bbox for item in items])
     box = [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
     times = [pick(patches["sensing_time"]).as_py() for pick in (pc.min, pc.max)]
     collection = pystac.Collection(
-        _ID,
+        about.name,
         title=title,
         description=description,
         extent=pystac.Extent(pystac.SpatialExtent([box]), pystac.TemporalExtent([times])),
         stac_extensions=[_EXTENSIONS[name] for name in ("file", "projection")],
         keywords=["Sentinel-1", "Sentinel-2", "CORINE Land Cover", "multi-label classification"],
-        license=LICENSE,
-        providers=_PROVIDERS,
+        license=about.license,
+        providers=_PROVIDERS if about.is_v2 else _PROVIDERS[:1],
         summaries=pystac.Summaries(
             {
                 "platform": sorted({item.properties["platform"] for item in items}),
@@ -213,7 +224,8 @@ def _collection(
     )
     collection.clear_links()
     collection.add_link(pystac.Link(pystac.RelType.ROOT, f"./{COLLECTION}", pystac.MediaType.JSON))
-    collection.add_link(pystac.Link("cite-as", "https://doi.org/10.48550/arXiv.2407.03653"))
+    if about.is_v2:
+        collection.add_link(pystac.Link("cite-as", "https://doi.org/10.48550/arXiv.2407.03653"))
     for item in items:
         href = f"./{item.id}/{item.id}.json"
         collection.add_link(pystac.Link(pystac.RelType.ITEM, href, pystac.MediaType.GEOJSON))

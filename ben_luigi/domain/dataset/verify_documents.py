@@ -86,7 +86,8 @@ def check_croissant(
     for name, text in texts.items():
         if collection is not None and text != collection.get(name):
             findings.differ(CROISSANT, f"another {name} than in {STAC}", name, collection.get(name), text)
-    expected = croissant.describe(facts, *map(str, texts.values()))
+    title, description = map(str, texts.values())
+    expected = croissant.describe(facts, title, description)
     _compare(folder, CROISSANT, expected, croissant.text, findings)
 
 
