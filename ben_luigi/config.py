@@ -205,7 +205,9 @@ def selected_tiles() -> list[str]:
 
 
 def land_cover_from_service() -> bool:
-    """Whether CORINE's polygons come from the EEA's open service."""
+    """Whether CORINE's polygons come from the EEA's open service; never where the recipe names a file of its own."""
+    if _file_of_recipe(declared.LAND_COVER_OPTION) is not None:
+        return False
     choice = str(land_cover().source)
     if choice != "auto":
         return choice == "service"
