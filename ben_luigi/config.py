@@ -133,8 +133,11 @@ def data_dir() -> Path:
     Each recipe but the default has a folder of its own in that of `[dataset] data_dir`, so that none makes what
     another has made once more, or takes it for its own.
     """
-    folder = Path(dataset().data_dir).expanduser().absolute()
-    return folder if recipe().is_default else folder / RECIPES / recipe().name
+    options = dataset()
+    folder = Path(options.data_dir).expanduser().absolute()
+    if not options.recipe or recipe().is_default:  # the first without reading it, since every target asks
+        return folder
+    return folder / RECIPES / recipe().name
 
 
 def selection() -> dict[str, str]:
