@@ -124,7 +124,7 @@ def recipe_part(keys: Sequence[str]) -> dict[str, Any]:
 
     It is empty for the default recipe, so that what was made before there were recipes stays true.
     """
-    return parts.differing(recipe(), default_recipe(), keys)
+    return parts.differing(recipe(), default_recipe(), keys) if keys and dataset().recipe else {}
 
 
 def data_dir() -> Path:
