@@ -30,7 +30,7 @@ PATIENCE_S = 120
 
 STUCK = """#!/bin/sh
 # A Sen2Cor that comes to 40 % and then waits for the file `go`, to fail.
-case "$*" in *-h*) echo "Sentinel-2 Level 2A Processor (Sen2Cor). Version: 2.11.0"; exit 0;; esac
+case "$*" in -h) echo "Sentinel-2 Level 2A Processor (Sen2Cor). Version: 2.11.0"; exit 0;; esac
 echo "Progress[%]: 12.00 : PID-1, L2A_Tables"
 echo "Progress[%]: 40.00 : PID-1, L2A_AtmCorr"
 while [ ! -e {go} ]; do sleep 0.1; done

@@ -37,7 +37,7 @@ DATABASE_PASSWORD = "kvwxjzq@trlzzxm %wnpbvgt'sjfdqpl\"xyzwkhh$skxqbvv/mrrzqwj"
 STOPS = """#!/bin/sh
 # A Sen2Cor that notes what it is told, and fails.
 cat /proc/$$/environ /proc/$$/cmdline >>{told}
-case "$*" in *-h*) echo "Sentinel-2 Level 2A Processor (Sen2Cor). Version: 2.11.0"; exit 0;; esac
+case "$*" in -h) echo "Sentinel-2 Level 2A Processor (Sen2Cor). Version: 2.11.0"; exit 0;; esac
 echo "OSError: broken data stream when reading image file"
 exit 7
 """
