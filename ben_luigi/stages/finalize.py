@@ -19,7 +19,7 @@ from ben_luigi.stages.comparison import beside_published, compared
 from ben_luigi.stages.hash_lists import listing
 from ben_luigi.stages.leakage import FindSplitLeakage
 from ben_luigi.stages.metadata import WriteMetadata, selection
-from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteReadme
+from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteReadme, has_report
 from ben_luigi.stages.prerequisites import input_path, input_task, needed, side_m
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
@@ -45,7 +45,8 @@ def in_dataset() -> list[PipelineTask]:
 
 def dataset_tasks() -> list[PipelineTask]:
     """Return the tasks that make the finished dataset; the whole dataset has a list of leakage, and a report."""
-    return [*in_dataset(), *([] if config.selection() else [FindSplitLeakage(), WriteReport()])]
+    whole = [] if config.selection() else [FindSplitLeakage()]
+    return [*in_dataset(), *whole, *([WriteReport()] if has_report() else [])]
 
 
 def references() -> References:

@@ -54,6 +54,11 @@ def form() -> Form:
     return Form.of(config.recipe(), names())
 
 
+def has_report() -> bool:
+    """Return whether the dataset has a report: a subset has none."""
+    return form().has_report and not config.selection()
+
+
 def description() -> str:
     """Return what the dataset is, in one sentence."""
     if config.recipe().is_default:
@@ -199,7 +204,7 @@ class WriteReadme(PipelineTask):
                 "nomenclature_sha256": files.file_hash(config.nomenclature()),
             }
         )
-        return {"title": title(), "has_report": not config.selection(), **own}
+        return {"title": title(), "has_report": has_report(), **own}
 
     def output(self) -> dict[str, MadeFile]:
         """Return the two files, and for another recipe than the default one what verifies the dataset."""
@@ -212,9 +217,9 @@ class WriteReadme(PipelineTask):
         rows = {path.file.name: pq.read_metadata(path.check()).num_rows for path in WriteMetadata().output().values()}
         if recipe.is_default:
             flagged = rows[metadata.FLAGGED]
-            texts = readme.describe(title(), sum(rows.values()), flagged, has_report=not config.selection())
+            texts = readme.describe(title(), sum(rows.values()), flagged, has_report=has_report())
         else:
-            texts = readme.describe_own(title(), sum(rows.values()), form(), has_report=not config.selection())
+            texts = readme.describe_own(title(), sum(rows.values()), form(), has_report=has_report())
             texts |= {RECIPE: _text(recipe.path), NOMENCLATURE: _text(config.nomenclature())}
         readme.write(texts, config.data_dir() / config.result_folder())
 

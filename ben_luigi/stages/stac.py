@@ -20,6 +20,7 @@ from ben_luigi.stages.open_metadata import (
     description,
     facts,
     form,
+    has_report,
     title,
 )
 from ben_luigi.stages.provenance import WriteProvenance
@@ -40,7 +41,7 @@ class WriteStac(PipelineTask):
 
     def settings(self) -> dict[str, Any]:
         """Return its title, and whether there is a report, whose pictures it names."""
-        return {"title": title(), "has_report": not config.selection()}
+        return {"title": title(), "has_report": has_report()}
 
     def output(self) -> MadeFolder:
         """Return the folder."""
@@ -50,8 +51,7 @@ class WriteStac(PipelineTask):
         """Write all of it in one rename."""
         patches = pq.read_table(WritePatches().output().check(), columns=stac.columns(form()))
         listed = facts([*described(), *_others()])
-        has_report = not config.selection()
-        documents = stac.describe(patches, listed, title(), description(), form(), has_report=has_report)
+        documents = stac.describe(patches, listed, title(), description(), form(), has_report=has_report())
         stac.write(documents, self.output().file)
 
 

@@ -33,7 +33,8 @@ class Rows:
 
     Names are arrays of bytes, which take a fifth of the memory of strings; without Sentinel-1, `s1_names` are empty.
     `x` and `y` are the patch's position in its tile, `others` has those of the columns OTHERS that there are, `flagged`
-    tells the file of each row, `tiles` the rows of each tile by its name. `complete` is False if there are rows that cannot be used.
+    tells the file of each row, `tiles` the rows of each tile by its name. `complete` is False if there are rows that
+    cannot be used.
     """
 
     patch_ids: np.ndarray
