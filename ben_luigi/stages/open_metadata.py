@@ -56,7 +56,7 @@ def form() -> Form:
 
 def has_report() -> bool:
     """Return whether the dataset has a report: a subset has none."""
-    return form().has_report and not config.selection()
+    return not config.selection()
 
 
 def description() -> str:

@@ -129,7 +129,14 @@ def test_no_text_of_the_dataset_calls_it_bigearthnet_v2(own: Run) -> None:
         for path in sorted(dataset.rglob("*"))
         if path.suffix in {".json", ".md", ".toml", ".csv", ".html", ".js", ".css", ""} and path.is_file()
     }
-    assert {"README.md", "LICENSE", "stac/collection.json", "croissant.json", "provenance.json"} <= texts.keys()
+    assert {
+        "README.md",
+        "LICENSE",
+        "stac/collection.json",
+        "croissant.json",
+        "provenance.json",
+        "report/index.html",
+    } <= texts.keys()
     for word in ("bigearthnet v2", "bigearthnet-v2", "2407.03653", "reben", "CDLA", "ten countr"):
         assert [name for name, text in texts.items() if word.lower() in text.lower()] == [], word
     provenance = json.loads(texts["provenance.json"])

@@ -70,11 +70,6 @@ class Form:
         return metadata.FLAGS[0] in self.columns
 
     @property
-    def has_report(self) -> bool:
-        """Whether the whole dataset has a report."""
-        return self.about.is_v2
-
-    @property
     def archives(self) -> tuple[str, ...]:
         """The names of the archives without suffix, in the order in which they are verified."""
         return (patches.ARCHIVE, reference_maps.ARCHIVE, *((sentinel1.ARCHIVE,) if self.has_sentinel1 else ()))

@@ -77,7 +77,7 @@ def added(form: Form) -> tuple[str, ...]:
     """Return the files that this pipeline adds to the published ones. A subset has no report."""
     hash_lists = [HASH_LISTS[name] for name in form.archives]
     rest = [file for file in also_listed(form) if file not in (*hash_lists, CROISSANT)]
-    return (PATCHES, *hash_lists, STAC, CROISSANT, *rest, *([REPORT] if form.has_report else []))
+    return (PATCHES, *hash_lists, STAC, CROISSANT, *rest, REPORT)
 
 
 OURS, DESCRIBED, ALSO_LISTED = added(FORM_V2), described(FORM_V2), also_listed(FORM_V2)
@@ -133,7 +133,7 @@ def verify_dataset(
     ground = Ground(rows, grids, labels_of, stated, look.findings, form.codes)
     look.at_archives(rows, provenance, ground, progress)
     look.at_files()
-    if form.has_report and (provenance is None or not provenance.is_subset):
+    if provenance is None or not provenance.is_subset:
         look.has(REPORT)
     not_looked_at = [*look.findings.not_looked_at, *references.missing(form)]
     sha256 = {file: str(values["sha256"]) for file, values in look.hashes.items()}
@@ -166,7 +166,7 @@ class _Look:
     def at_documents(self, rows: Rows, provenance: Provenance | None) -> None:
         """Check STAC, Croissant, README, LICENSE and the comparison."""
         collection, form = None, self._form
-        has_report = form.has_report and (provenance is None or not provenance.is_subset)
+        has_report = provenance is None or not provenance.is_subset
         if self.has(STAC):
             listed = {described(form): self.claims, also_listed(form): self._also_listed}
             collection = check_stac(self._folder, listed, self.findings, form, has_report=has_report)
