@@ -37,9 +37,10 @@ from ben_luigi.domain import locks, network
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import planning
-from ben_luigi.stages.comparison import CompareWithPublished, beside_published
+from ben_luigi.stages.archive_parts import dataset_tiles
+from ben_luigi.stages.comparison import beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
-from ben_luigi.stages.metadata import shortage
+from ben_luigi.stages.metadata import shortage, split_counts
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import database, failures, luigi_internals, server
@@ -346,12 +347,13 @@ def _say_result(task: luigi.Task, code: int) -> None:
     report = folder / "report" / "index.html"
     if report.is_file():  # a subset has none
         print(f"To look at it, open {report} in a browser.")
-    result = CompareWithPublished().output().read_json()
-    splits = ", ".join(f"{count} {name}" for name, count in result["counts"]["split"].items())
-    print(f"Patches: {splits}; tiles: {', '.join(result['tiles'])}")
-    if short := shortage(sum(result["counts"]["split"].values())):
+    counts = split_counts()
+    splits = ", ".join(f"{count} {name}" for name, count in counts.items())
+    print(f"Patches: {splits}; tiles: {', '.join(dataset_tiles())}")
+    if short := shortage(sum(counts.values())):
         print(short)
-    print(beside_published())
+    if beside := beside_published():
+        print(beside)
 
 
 def _only_luigi_says_so(record: logging.LogRecord) -> bool:

@@ -3,8 +3,9 @@
 The archives may be unpacked there by tar: BigEarthNet-S2/ and so on, beside the metadata.
 
 In the pipeline's own dataset, which is checked without FOLDER, everything must exist. In another one, such as the
-published dataset, what is missing is not checked, and this is reported. Its rows are compared with the inputs that the
-options name. Damaged files of the pipeline's own dataset are made again by the next run; elsewhere nothing is changed.
+published dataset, what is missing is not checked, and this is reported. A dataset is verified by the recipe that lies
+in it as `recipe.toml`; without one, as BigEarthNet v2. Its rows are compared with the inputs that the options name.
+Damaged files of the pipeline's own dataset are made again by the next run; elsewhere nothing is changed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,14 +22,22 @@ from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import verify as parser
 from ben_luigi.commands.run import configure
+from ben_luigi.domain.dataset.form import Rules
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
 from ben_luigi.domain.placement.grid import TILE_SIDE_M
-from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.exit_codes import ExitCode
-from ben_luigi.stages.finalize import REFERENCES, changed_files, finished_archives, withdraw, withdrawn_files
-from ben_luigi.stages.prerequisites import input_path, side_m
+from ben_luigi.stages.finalize import (
+    REFERENCES,
+    changed_files,
+    finished_archives,
+    rules_of_default,
+    rules_of_recipe,
+    withdraw,
+    withdrawn_files,
+)
+from ben_luigi.stages.prerequisites import input_path, needed, side_m
 from ben_luigi.state.locks import data_folder
 from ben_luigi.terminal import bar_format
 
@@ -79,18 +87,32 @@ def _words(folder: Path, wrong: Sequence[str], not_looked_at: Sequence[str], fol
 
 
 def _verdict(folder: Path, given: argparse.Namespace, is_own: bool, recorded: Mapping[str, str]) -> Verdict:
-    options = config.metadata()
-    labels_of = read_nomenclature(Path(str(options.nomenclature))).labels_of
+    rules = _rules(folder, is_own)
     with tqdm(total=100, desc="verifying", unit="%", disable=None, bar_format=bar_format("%")) as bar:
         return verify_dataset(
             folder,
-            partial(labels_of, unlabeled_limit=float(options.unlabeled_limit)),
+            rules.labels_of,
             lambda fraction: _move(bar, fraction),
             side_m=side_m() if is_own else TILE_SIDE_M,
+            form=rules.form,
             references=References(*(getattr(given, option) or _at_hand(option, is_own) for option in REFERENCES)),
             require_all=is_own,
             recorded=recorded,
         )
+
+
+def _rules(folder: Path, is_own: bool) -> Rules:
+    """Return by what a dataset is verified: the recipe that lies in it, not that of the caller's configuration.
+
+    BigEarthNet v2 has none in it. Where the pipeline's own dataset should have one, its lack is a finding.
+    """
+    try:
+        within = Rules.within(folder, config.TRACKED_ARTIFACTS)
+    except BadInput:
+        if not is_own:
+            raise
+        within = None  # it was written by the pipeline, so it is found among the files that have changed
+    return within or (rules_of_recipe() if is_own else rules_of_default())
 
 
 def _recorded() -> dict[str, str]:
@@ -128,7 +150,7 @@ def _note(damaged: Sequence[DamagedFile]) -> bool:
 
 def _at_hand(option: str, is_own: bool) -> Path | None:
     """Return the input that the pipeline's own dataset was made from, if it still exists."""
-    path = input_path(option) if is_own else None
+    path = input_path(option) if is_own and option in needed() else None
     return path if path is not None and path.is_file() else None
 
 

@@ -24,6 +24,11 @@ S2 = patches.ARCHIVE
 MAPS = reference_maps.ARCHIVE
 
 
+def archive_names() -> tuple[str, ...]:
+    """Return the names of the archives of the dataset."""
+    return (S2, MAPS, *((S1,) if config.recipe().sentinel1.source == FROM_V1 else ()))
+
+
 def kept() -> dict[str, str]:
     """Return the S1 name, or nothing, of each patch of the metadata, by patch id, ascending."""
     return _kept(*_metadata_files())

@@ -11,7 +11,7 @@ from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import archive, sentinel1
 from ben_luigi.domain.errors import DamagedFile
-from ben_luigi.stages.archive_parts import MAPS, S1, S2, names_in, parts_of, squares
+from ben_luigi.stages.archive_parts import MAPS, S1, S2, archive_names, names_in, parts_of, squares
 from ben_luigi.stages.archive_shards import (
     SHARDS,
     collected_again,
@@ -268,5 +268,14 @@ class ArchiveS1(_Archive):
     name = S1
 
 
-ARCHIVES = {S2: ArchiveS2, S1: ArchiveS1, MAPS: ArchiveReferenceMaps}
+def archiving() -> tuple[type[ArchiveS2 | ArchiveReferenceMaps | ArchiveS1], ...]:
+    """Return the tasks that make the archives of the dataset: without Sentinel-1 if its recipe has none."""
+    return tuple(ARCHIVES[name] for name in archive_names())
+
+
+ARCHIVES: dict[str, type[ArchiveS2 | ArchiveReferenceMaps | ArchiveS1]] = {
+    S2: ArchiveS2,
+    S1: ArchiveS1,
+    MAPS: ArchiveReferenceMaps,
+}
 """The task that makes each archive."""

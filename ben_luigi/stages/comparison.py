@@ -122,6 +122,11 @@ class CompareWithPublished(PipelineTask):
             yield comparison.compare(packed, hashes["compressed"]["md5"], figures.md5[packed], reason=other)
 
 
+def compared() -> list[CompareWithPublished]:
+    """Return the comparison, if the dataset is one that was published: that of the default recipe."""
+    return [CompareWithPublished()] if config.recipe().is_default else []
+
+
 def _row_by_row() -> Iterator[Line]:
     """Compare metadata and hash lists with another run, if its folder is given, for this run's tiles."""
     names = [path.name for path in _others()]
@@ -166,9 +171,10 @@ def _others() -> list[Path]:
 
 
 def beside_published() -> str:
-    """Return the comparison of the finished dataset as a table."""
-    compared = CompareWithPublished().output().read_json()["compared"]
-    return f"Beside the published run:\n{comparison.table(compared)}"
+    """Return the comparison of the finished dataset as a table; for another recipe than the default one, nothing."""
+    return "\n".join(
+        f"Beside the published run:\n{comparison.table(task.output().read_json()['compared'])}" for task in compared()
+    )
 
 
 def _reason(products: int) -> str:

@@ -10,6 +10,7 @@ from ben_luigi.domain.dataset import metadata, sentinel1
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.placement.grid import Square
+from ben_luigi.domain.recipe.model import FROM_V1
 from ben_luigi.stages.archive_parts import S1
 from ben_luigi.stages.archive_shards import CollectS1, shard_files
 from ben_luigi.stages.patches import CutPatches
@@ -88,19 +89,23 @@ class ExportPatches(OverTiles, TileTask):
     def result_lines(self) -> list[str]:
         """Return the folder, and how many patches of each kind it has."""
         written = self.output().read_json()
-        s1 = f"{written['s1']:,} of Sentinel-1, from {_s1_from()}"
-        if _s1_from() == _NONE:
-            s1 = "none of Sentinel-1: for them give [inputs] s1_dir as an extracted folder, or run ArchiveS1 first"
+        told = f"{written['s1']:,} of Sentinel-1, from {_s1_from()}"
+        if config.recipe().sentinel1.source != FROM_V1:
+            told = "none of Sentinel-1, as the recipe says"
+        elif _s1_from() == _NONE:
+            told = "none of Sentinel-1: for them give [inputs] s1_dir as an extracted folder, or run ArchiveS1 first"
         return [
             str(config.data_dir() / "export"),
             f"{written['patches']:,} patches of Sentinel-2, {written['in_dataset']:,} of them in the dataset",
             f"{written['reference_maps']:,} reference maps",
-            s1,
+            told,
         ]
 
 
 def _s1_from() -> str:
     """Return where the patches of Sentinel-1 are taken from."""
+    if config.recipe().sentinel1.source != FROM_V1:
+        return _NONE
     if input_path("s1_dir").is_dir():
         return _FOLDER
     return _COLLECTED if input_path("s1_dir").is_file() and CollectS1().complete() else _NONE

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ben_luigi import config, terminal
 from ben_luigi.domain import files
+from ben_luigi.domain.dataset.form import FORM_V2, Rules
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.errors import BadArchive, DamagedFile, some
-from ben_luigi.domain.recipe.model import FROM_V1
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
-from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
-from ben_luigi.stages.comparison import CompareWithPublished, beside_published
-from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
+from ben_luigi.stages.archives import archiving
+from ben_luigi.stages.comparison import beside_published, compared
+from ben_luigi.stages.hash_lists import listing
 from ben_luigi.stages.leakage import FindSplitLeakage
 from ben_luigi.stages.metadata import WriteMetadata, selection
-from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteReadme
-from ben_luigi.stages.prerequisites import input_path, input_task, side_m
+from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteReadme, has_report
+from ben_luigi.stages.prerequisites import input_path, input_task, needed, side_m
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.report import WriteReport
@@ -38,28 +37,21 @@ REFERENCES = ("countries_geojson", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
 _SHOWN = 300
 
 
-ARCHIVING = (ArchiveS2, ArchiveReferenceMaps, ArchiveS1)
-IN_DATASET: tuple[type[PipelineTask], ...] = (
-    WriteMetadata,
-    *ARCHIVING,
-    ListHashes,
-    ListS1Hashes,
-    WritePatches,
-    WriteStac,
-    WriteCroissant,
-    WriteReadme,
-    WriteProvenance,
-    CompareWithPublished,
-)
-"""The tasks whose results are the finished dataset, in the order in which they are listed."""
-OF_THE_WHOLE: tuple[type[PipelineTask], ...] = (FindSplitLeakage, WriteReport)
-"""What is made for the whole dataset, but not for a subset."""
+def in_dataset() -> list[PipelineTask]:
+    """Return the tasks whose results are the finished dataset, in the order in which they are listed."""
+    described = [WritePatches(), WriteStac(), WriteCroissant(), WriteReadme(), WriteProvenance()]
+    return [WriteMetadata(), *(task() for task in archiving()), *listing(), *described, *compared()]
 
 
 def dataset_tasks() -> list[PipelineTask]:
-    """Return the tasks that make the finished dataset: `IN_DATASET`, and for the whole dataset `OF_THE_WHOLE`."""
-    without = () if config.recipe().sentinel1.source == FROM_V1 else (ArchiveS1, ListS1Hashes)
-    return [task() for task in (*IN_DATASET, *(() if config.selection() else OF_THE_WHOLE)) if task not in without]
+    """Return the tasks that make the finished dataset; the whole dataset has a list of leakage, and a report."""
+    whole = [] if config.selection() else [FindSplitLeakage()]
+    return [*in_dataset(), *whole, *([WriteReport()] if has_report() else [])]
+
+
+def references() -> References:
+    """Return the inputs that rows of the metadata are compared with, as far as the recipe takes them."""
+    return References(*(input_path(option) if option in needed() else None for option in REFERENCES))
 
 
 def finished_files() -> list[MadeFile]:
@@ -71,7 +63,7 @@ def finished_files() -> list[MadeFile]:
 
 def finished_archives() -> dict[str, MadeFile]:
     """Return the archives of the finished dataset, by file name."""
-    return {task().archive().file.name: task().archive() for task in ARCHIVING}
+    return {task().archive().file.name: task().archive() for task in archiving()}
 
 
 def changed_files(recorded: Mapping[str, str], sha256: Mapping[str, str]) -> list[DamagedFile]:
@@ -119,7 +111,7 @@ class VerifyDataset(PipelineTask):
 
     def requires(self) -> Any:
         """Return what is verified, and what it is compared with."""
-        return [*dataset_tasks(), *map(input_task, REFERENCES)]
+        return [*dataset_tasks(), *(input_task(option) for option in REFERENCES if option in needed())]
 
     def settings(self) -> dict[str, Any]:
         """Return the classes."""
@@ -148,16 +140,29 @@ class VerifyDataset(PipelineTask):
         files.write_json(self.output().file, {"findings": verdict.wrong})
 
     def _verdict(self, recorded: dict[str, str]) -> Verdict:
-        labels_of = read_nomenclature(config.nomenclature()).labels_of
+        rules = rules_of_recipe()
         return verify_dataset(
             config.data_dir() / config.result_folder(),
-            partial(labels_of, unlabeled_limit=config.unlabeled_limit()),
+            rules.labels_of,
             Progress(self, "verifying the dataset"),
             side_m=side_m(),
-            references=References(*map(input_path, REFERENCES)),
+            form=rules.form,
+            references=references(),
             require_all=True,
             recorded=recorded,
         )
+
+
+def rules_of_default() -> Rules:
+    """Return by what a dataset without a recipe is verified: BigEarthNet v2."""
+    options = config.metadata()
+    nomenclature = read_nomenclature(Path(str(options.nomenclature)))
+    return Rules(FORM_V2, nomenclature, float(options.unlabeled_limit))
+
+
+def rules_of_recipe() -> Rules:
+    """Return by what the dataset of the recipe that is followed is verified."""
+    return Rules.of(config.recipe(), read_nomenclature(config.nomenclature()), config.unlabeled_limit())
 
 
 def _short(finding: str) -> str:
@@ -171,12 +176,12 @@ class FinalizeDataset(PipelineTask):
         """Return everything; an impossible subset is refused here, before anything is made."""
         selection()
         own_v1 = [] if config.given_input("v1_s2_dir") is None else [CompareV1Labels()]
-        compared = CompareWithPublished().deps()
-        return [source_task(), ProcessTiles(), VerifyDataset(), *dataset_tasks(), *compared, *own_v1]
+        published = [task for comparison in compared() for task in comparison.deps()]
+        return [source_task(), ProcessTiles(), VerifyDataset(), *dataset_tasks(), *published, *own_v1]
 
     def make(self) -> None:
         """Report that the dataset is complete; there is nothing left to do."""
         folder = config.data_dir() / config.result_folder()
         _log.info("the dataset is complete in %s", folder)
         if not terminal.summary_follows:
-            print(f"\nThe dataset is complete: {folder}\n{beside_published()}")
+            print(f"\nThe dataset is complete: {folder}\n{beside_published()}".rstrip())

@@ -12,7 +12,7 @@ from ben_luigi.domain.dataset import members, sentinel1
 from ben_luigi.domain.dataset.verify import HASH_LISTS
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import hashes, shards
-from ben_luigi.stages.archive_parts import MAPS, S1, S2, kept, shard_parts
+from ben_luigi.stages.archive_parts import MAPS, S1, S2, archive_names, kept, shard_parts
 from ben_luigi.stages.archive_shards import shard_files
 from ben_luigi.stages.archives import ArchiveS1
 from ben_luigi.stages.metadata import WriteMetadata
@@ -90,6 +90,11 @@ class ListS1Hashes(PipelineTask):
             progress.at(len(rows), total)
         rows.sort()
         hashes.write_list(rows, self.output().file)
+
+
+def listing() -> list[PipelineTask]:
+    """Return the tasks that make the hash lists of the dataset's archives."""
+    return [ListHashes(), *([ListS1Hashes()] if S1 in archive_names() else [])]
 
 
 def _hashed(path: Path) -> Iterator[tuple[str, str]]:

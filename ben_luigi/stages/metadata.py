@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from ben_luigi import config
 from ben_luigi.domain import files
@@ -192,6 +194,13 @@ class WriteMetadata(PipelineTask):
             blocks = iter([chosen])
         folder = config.data_dir() / config.result_folder()
         metadata.write(blocks, folder, str(config.metadata().writer))
+
+
+def split_counts() -> dict[str, int]:
+    """Return the number of patches of the dataset in each split."""
+    written = [pq.read_table(target.file, columns=["split"]) for target in WriteMetadata().output().values()]
+    entries = pc.value_counts(pa.concat_tables(written)["split"]).to_pylist()
+    return dict(sorted((entry["values"], entry["counts"]) for entry in entries))
 
 
 def shortage(patches: int) -> str:

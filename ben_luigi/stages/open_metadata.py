@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import croissant, geoparquet, metadata, readme
-from ben_luigi.domain.dataset.about import About
+from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.names import ProductName
@@ -23,7 +24,7 @@ from ben_luigi.domain.placement.footprints import EDGES
 from ben_luigi.domain.tiles.reference_maps import PIXEL_M
 from ben_luigi.stages.archive_parts import MAPS, S2
 from ben_luigi.stages.archive_shards import shard_files
-from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
+from ben_luigi.stages.archives import archiving
 from ben_luigi.stages.atmosphere import ReadProduct
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
@@ -39,15 +40,32 @@ from ben_luigi.state.targets import MadeFile
 ABOUT = ("name", "version", "license", "citation")
 """What of the recipe the dataset's descriptions say, besides its title."""
 
+FORM = ("patches.side_m", "sentinel1.source")
+"""What else of it they say."""
+
 DESCRIPTION = (
     "Pairs of Sentinel-1 and Sentinel-2 patches, 1200 m a side, with reference maps of CORINE Land Cover 2018 and "
     "labels of 19 classes, rebuilt from their sources."
 )
 
 
-def map_codes() -> tuple[int, ...]:
-    """Return the codes of the land cover that have a column each: CORINE's by the default recipe."""
-    return geoparquet.CODES if config.recipe().is_default else names().codes
+def form() -> Form:
+    """Return what the dataset consists of, by its recipe."""
+    return Form.of(config.recipe(), names())
+
+
+def has_report() -> bool:
+    """Return whether the dataset has a report: a subset has none."""
+    return not config.selection()
+
+
+def description() -> str:
+    """Return what the dataset is, in one sentence."""
+    if config.recipe().is_default:
+        return DESCRIPTION
+    of = "Pairs of Sentinel-1 and Sentinel-2 patches" if form().has_sentinel1 else "Patches of Sentinel-2"
+    classes, side_m = len(names().classes), config.recipe().patches.side_m
+    return f"{of}, {side_m} m a side, with reference maps of land cover and labels of {classes} classes."
 
 
 class WritePatches(PipelineTask):
@@ -79,7 +97,7 @@ class WritePatches(PipelineTask):
     def make(self) -> None:
         """Write the rows tile by tile."""
         columns = pq.read_schema(next(iter(WriteMetadata().output().values())).check()).names
-        geoparquet.write(_tile_rows(), self.output().file, geoparquet.schema_of(columns, map_codes()))
+        geoparquet.write(_tile_rows(), self.output().file, geoparquet.schema_of(columns, form().codes))
 
 
 def _tile_rows() -> Iterator[pa.Table]:
@@ -98,7 +116,7 @@ def _tile_rows() -> Iterator[pa.Table]:
             s2, maps = (shards.read_index(shard_files(archive, tile)[1]) for archive in (S2, MAPS))
             source = _source(tile, name, start_time)
             yield geoparquet.tile_rows(
-                of_tile, source, _places(tile), _counts(tile), s2, maps, pixels=pixels, codes=map_codes()
+                of_tile, source, _places(tile), _counts(tile), s2, maps, pixels=pixels, codes=form().codes
             )
 
 
@@ -126,18 +144,13 @@ def _counts(tile: str) -> pd.DataFrame:
 
 def described() -> list[MadeFile]:
     """Return the tables and archives of the dataset."""
-    archives = [task.archive() for task in (ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps())]
+    archives = [task().archive() for task in archiving()]
     return [*WriteMetadata().output().values(), WritePatches().output(), *archives]
 
 
 def facts(made: Iterable[MadeFile]) -> dict[str, tuple[int, str]]:
     """Return length in bytes and sha256 of files, by name."""
     return {target.file.name: (target.file.stat().st_size, target.digest()) for target in made}
-
-
-def about() -> About:
-    """Return what the dataset is called, its licence and its citation."""
-    return About.of(config.recipe())
 
 
 def title() -> str:
@@ -150,12 +163,12 @@ def title() -> str:
 class WriteCroissant(PipelineTask):
     """`croissant.json`: the dataset as MLCommons' Croissant describes it."""
 
-    recipe = ABOUT
+    recipe = (*ABOUT, *FORM)
     code = (croissant,)
 
     def requires(self) -> Any:
         """Return the tables and archives that are described."""
-        return [WriteMetadata(), WritePatches(), ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
+        return [WriteMetadata(), WritePatches(), *(task() for task in archiving())]
 
     def settings(self) -> dict[str, Any]:
         """Return its title."""
@@ -167,11 +180,11 @@ class WriteCroissant(PipelineTask):
 
     def make(self) -> None:
         """Write it."""
-        croissant.write(croissant.describe(facts(described()), title(), DESCRIPTION, about()), self.output().file)
+        croissant.write(croissant.describe(facts(described()), title(), description(), form()), self.output().file)
 
 
 class WriteReadme(PipelineTask):
-    """`README.md` and `LICENSE` of the dataset, which is published with them; and the recipe, unless the default's."""
+    """`README.md` and `LICENSE` of the dataset; and recipe and nomenclature, unless it is the default recipe."""
 
     priority = PRIORITY["metadata"]
     code = (readme,)
@@ -183,12 +196,19 @@ class WriteReadme(PipelineTask):
     def settings(self) -> dict[str, Any]:
         """Return its title, whether there is a report, and another recipe than the default one as a whole."""
         recipe = config.recipe()
-        own = {} if recipe.is_default else {"recipe_sha256": files.file_hash(recipe.path)}
-        return {"title": title(), "has_report": not config.selection(), **own}
+        own = (
+            {}
+            if recipe.is_default
+            else {
+                "recipe_sha256": files.file_hash(recipe.path),
+                "nomenclature_sha256": files.file_hash(config.nomenclature()),
+            }
+        )
+        return {"title": title(), "has_report": has_report(), **own}
 
     def output(self) -> dict[str, MadeFile]:
-        """Return the two files."""
-        names = (readme.README, readme.LICENSE, *(() if config.recipe().is_default else (readme.RECIPE,)))
+        """Return the two files, and for another recipe than the default one what verifies the dataset."""
+        names = (readme.README, readme.LICENSE, *(() if config.recipe().is_default else (RECIPE, NOMENCLATURE)))
         return {name: self.file(f"{config.result_folder()}/{name}") for name in names}
 
     def make(self) -> None:
@@ -197,8 +217,12 @@ class WriteReadme(PipelineTask):
         rows = {path.file.name: pq.read_metadata(path.check()).num_rows for path in WriteMetadata().output().values()}
         if recipe.is_default:
             flagged = rows[metadata.FLAGGED]
-            texts = readme.describe(title(), sum(rows.values()), flagged, has_report=not config.selection())
+            texts = readme.describe(title(), sum(rows.values()), flagged, has_report=has_report())
         else:
-            texts = readme.describe_own(title(), sum(rows.values()), recipe.patches.side_m, about())
-            texts[readme.RECIPE] = recipe.path.read_text(encoding="utf-8-sig")
+            texts = readme.describe_own(title(), sum(rows.values()), form(), has_report=has_report())
+            texts |= {RECIPE: _text(recipe.path), NOMENCLATURE: _text(config.nomenclature())}
         readme.write(texts, config.data_dir() / config.result_folder())
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8-sig")

@@ -60,7 +60,7 @@ class WriteProvenance(PipelineTask):
             with suppress(DamagedFile):  # which `make()` says
                 noted.append(f"{tile} {_noted(tile)}")
         missing = {"missing": found} if (found := missing_tiles()) else {}
-        return {"noted": files.text_hash("\n".join(noted)), "subset": config.selection(), **missing}
+        return {"noted": files.text_hash("\n".join(noted)), "subset": config.selection(), **missing, **_recipe()}
 
     def output(self) -> MadeFile:
         """Return the file."""
@@ -72,6 +72,7 @@ class WriteProvenance(PipelineTask):
         by_tile = {str(row["tile"]): {**row, **_noted(str(row["tile"]))} for row in rows}
         land_cover = service_facts()
         content = {
+            **_recipe(),
             "software": code.versions(),
             "settings": {
                 "source": source(),
@@ -88,6 +89,20 @@ class WriteProvenance(PipelineTask):
             "tiles": by_tile,
         }
         files.write_json(self.output().file, content)
+
+
+def _recipe() -> dict[str, Any]:
+    """Return what another recipe than the default one is called, and the hashes that prove it."""
+    recipe = config.recipe()
+    if recipe.is_default:
+        return {}
+    hashes = {"sha256": _text_hash(recipe.path), "nomenclature_sha256": _text_hash(config.nomenclature())}
+    return {"recipe": {"name": recipe.name, "title": recipe.title, "version": recipe.version, **hashes}}
+
+
+def _text_hash(path: Path) -> str:
+    """Return the hash of a text as it lies in the dataset."""
+    return files.text_hash(path.read_text(encoding="utf-8-sig"))
 
 
 def _chosen() -> list[PipelineTask]:

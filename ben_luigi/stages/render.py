@@ -18,6 +18,7 @@ from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.report import rendering
+from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import patch_grid, product_row
 from ben_luigi.stages.prerequisites import HashInput, input_path, input_task
@@ -35,8 +36,15 @@ _SHOWN = 20
 _FLAGGED = {"snow": ("snow_csv",), "cloud": ("cloud_csv",), "any": ("snow_csv", "cloud_csv")}
 
 
+def colours() -> dict[int, tuple[int, int, int]]:
+    """Return the colour of each code of the land cover: CORINE's own, or those of the recipe's nomenclature."""
+    if config.recipe().is_default:
+        return rendering.read_colours(COLOURS)
+    return rendering.colours_of(read_nomenclature(config.nomenclature()))
+
+
 class RenderTile(OverTiles, TileTask):
-    """An overview of a tile: its patches in true colour, and its reference maps in CORINE's colours."""
+    """An overview of a tile: its patches in true colour, and its reference maps in the colours of the land cover."""
 
     format: str = luigi.ChoiceParameter(default="png", choices=_FORMATS, description="png, or tif for GeoTIFF")
     priority = PRIORITY["archive"]
@@ -45,6 +53,10 @@ class RenderTile(OverTiles, TileTask):
     def tile_tasks(self) -> list[PipelineTask]:
         """Return the shards."""
         return [CutPatches(tile=self.tile), MakeReferenceMaps(tile=self.tile)]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the nomenclature of another recipe than the default one, which has the colours."""
+        return {} if config.recipe().is_default else {"nomenclature": files.file_hash(config.nomenclature())}
 
     def output(self) -> dict[str, MadeFile]:
         """Return the two pictures."""
@@ -56,9 +68,8 @@ class RenderTile(OverTiles, TileTask):
         with _shard(CutPatches(tile=self.tile)) as shard:
             rgb = rendering.rgb_overview(shard, grid, boa_offset=_boa_offset(self.tile))
         with _shard(MakeReferenceMaps(tile=self.tile)) as shard:
-            codes = rendering.map_overview(shard, grid)
-        colours = rendering.read_colours(COLOURS)
-        for name, picture in {"rgb": rgb, "reference_map": rendering.map_picture(codes, colours)}.items():
+            codes = rendering.map_overview(shard, grid, read_nomenclature(config.nomenclature()).nothing)
+        for name, picture in {"rgb": rgb, "reference_map": rendering.map_picture(codes, colours())}.items():
             _write(self.output()[name].file, picture, grid.covered)
 
 

@@ -12,24 +12,24 @@ import pyarrow.parquet as pq
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.dataset import comparison, metadata
+from ben_luigi.domain.dataset import comparison
 from ben_luigi.domain.placement.grid import SPLITS, Square
-from ben_luigi.domain.report import rendering, report
+from ben_luigi.domain.report import report
 from ben_luigi.domain.report.report_tiles import IN_SPLIT, Tile
 from ben_luigi.domain.report.report_times import read_times
 from ben_luigi.domain.report.report_words import File, Sources
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
-from ben_luigi.stages.archive_parts import MAPS, S1, S2
-from ben_luigi.stages.archives import ARCHIVES, ArchiveReferenceMaps, ArchiveS1, ArchiveS2
-from ben_luigi.stages.comparison import FIGURES, CompareWithPublished
-from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
+from ben_luigi.stages.archive_parts import MAPS, S1, S2, archive_names
+from ben_luigi.stages.archives import ARCHIVES, archiving
+from ben_luigi.stages.comparison import FIGURES, compared
+from ben_luigi.stages.hash_lists import ListHashes, listing
 from ben_luigi.stages.leakage import FindSplitLeakage
 from ben_luigi.stages.metadata import MapV1Names, WriteMetadata
-from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteReadme
-from ben_luigi.stages.prerequisites import input_path, input_task
+from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteReadme, form, title
+from ben_luigi.stages.prerequisites import input_path, input_task, needed
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
-from ben_luigi.stages.render import COLOURS, RenderTile
+from ben_luigi.stages.render import COLOURS, RenderTile, colours
 from ben_luigi.stages.resolve import PRIORITY, OverTiles, tiles
 from ben_luigi.stages.stac import WriteStac
 from ben_luigi.stages.task import PipelineTask
@@ -71,21 +71,22 @@ class WriteReport(OverTiles):
 
     def requires(self) -> Any:
         """Return what it describes; the tiles are drawn once that exists."""
-        return [*self._told(), input_task("countries_geojson")]
+        return [*self._told(), *_borders()]
 
     def made_of(self) -> list[PipelineTask]:
         """Return what it describes. The pictures are made from the same shards, and may be removed."""
-        return [*self._told(), input_task("countries_geojson")]
+        return [*self._told(), *_borders()]
 
     def _told(self) -> list[PipelineTask]:
-        archives = [ArchiveS1(), ArchiveS2(), ArchiveReferenceMaps()]
-        made = [WriteMetadata(), WritePatches(), WriteProvenance(), CompareWithPublished(), FindSplitLeakage()]
-        listed = [ListHashes(), ListS1Hashes(), WriteStac(), WriteCroissant(), WriteReadme()]
-        return [*archives, *made, *listed, MapV1Names()]
+        archives = [task() for task in archiving()]
+        made = [WriteMetadata(), WritePatches(), WriteProvenance(), *compared(), FindSplitLeakage()]
+        listed = [*listing(), WriteStac(), WriteCroissant(), WriteReadme()]
+        return [*archives, *made, *listed, *([MapV1Names()] if config.recipe().is_aligned else [])]
 
     def settings(self) -> dict[str, Any]:
-        """Return the classes."""
-        return {"nomenclature": files.file_hash(config.nomenclature())}
+        """Return the classes; and for another recipe than the default one its title, which every page has."""
+        own = {} if config.recipe().is_default else {"title": title()}
+        return {"nomenclature": files.file_hash(config.nomenclature()), **own}
 
     def output(self) -> MadeFolder:
         """Return the folder, which is written as a whole."""
@@ -103,20 +104,29 @@ class WriteReport(OverTiles):
 def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
     folder = config.data_dir() / "dataset"
     provenance = WriteProvenance().output().read_json()
+    is_default = config.recipe().is_default
     return Sources(
         tiles=_tiles(drawn, provenance["tiles"]),
-        rows=pa.concat_tables([pq.read_table(folder / name) for name in (metadata.METADATA, metadata.FLAGGED)]),
+        rows=pa.concat_tables([pq.read_table(folder / name) for name in form().tables]),
         nomenclature=read_nomenclature(config.nomenclature()),
-        colours=rendering.read_colours(COLOURS),
-        countries_geojson=input_path("countries_geojson"),
-        published=comparison.read_published(FIGURES),
-        comparison=CompareWithPublished().output().read_json(),
+        colours=colours(),
+        countries_geojson=input_path("countries_geojson") if _borders() else None,
+        published=comparison.read_published(FIGURES) if is_default else None,
+        comparison=next((task.output().read_json() for task in compared()), None),
         provenance=provenance,
         files=_files(folder),
         findings=_findings(),
         leakage=FindSplitLeakage().output()["list"].file,
         times=[one for one in read_times(timing.folder()) if one.family not in _ASIDE],
+        world="sample" if config.is_sample() else "real",
+        title=title(),
+        form=form(),
     )
+
+
+def _borders() -> list[PipelineTask]:
+    """Return the input with the borders of countries, if the recipe takes it."""
+    return [input_task("countries_geojson")] if "countries_geojson" in needed() else []
 
 
 def _tiles(drawn: dict[str, dict[str, MadeFile]], facts: dict[str, Any]) -> list[Tile]:
@@ -144,13 +154,14 @@ def _tiles(drawn: dict[str, dict[str, MadeFile]], facts: dict[str, Any]) -> list
 def _files(folder: Path) -> list[File]:
     """Return all files of the dataset but this report; the archives were hashed when they were made."""
     found = []
-    for name in (S2, S1, MAPS):
+    for name in (name for name in (S2, S1, MAPS) if name in archive_names()):
         recorded = ARCHIVES[name]().output().read_json()
         for file, hashes in ((f"{name}.tar.zst", recorded["compressed"]), (f"{name}.tar", recorded["tar"])):
             found.append(File(file, hashes["size_bytes"], hashes["sha256"], hashes["md5"]))
     made = [*WriteMetadata().output().values(), WritePatches().output(), *ListHashes().output().values()]
     made += WriteReadme().output().values()
-    made += [task.output() for task in (ListS1Hashes(), WriteCroissant(), WriteProvenance(), CompareWithPublished())]
+    single = [*listing()[1:], WriteCroissant(), WriteProvenance(), *compared()]
+    made += [target for task in single for target in task.targets().values() if isinstance(target, MadeFile)]
     for path in (*(target.file for target in made), *sorted(WriteStac().output().file.rglob("*.json"))):
         hashes = (files.file_hash(path, algorithm) for algorithm in ("sha256", "md5"))
         found.append(File(path.relative_to(folder).as_posix(), path.stat().st_size, *hashes))
@@ -158,6 +169,8 @@ def _files(folder: Path) -> list[File]:
 
 
 def _findings() -> dict[str, int]:
-    """Count what is unusual about v1 patches."""
+    """Count what is unusual about v1 patches; nothing, where none are taken."""
+    if not config.recipe().is_aligned:
+        return {}
     with MapV1Names().output()["findings"].check().open(encoding="utf-8", newline="") as file:
         return dict(sorted(Counter(row["finding"] for row in csv.DictReader(file)).items()))

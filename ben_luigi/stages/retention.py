@@ -15,7 +15,7 @@ from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.stages.archive_parts import S1
 from ben_luigi.stages.archive_shards import from_folder, shard_folder
-from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
+from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archiving
 from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, made_product
 from ben_luigi.stages.download import DownloadL1C
 from ben_luigi.stages.patches import CutPatches
@@ -43,7 +43,7 @@ def retire_all() -> None:
     for tile in known_tiles():
         _retire_l1c(tile)
         _retire_l2a(tile)
-    for archive in _ARCHIVES:
+    for archive in archiving():
         _retire_parts(archive())
 
 

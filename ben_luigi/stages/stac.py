@@ -8,17 +8,19 @@ import pyarrow.parquet as pq
 
 from ben_luigi import config
 from ben_luigi.domain.dataset import stac
-from ben_luigi.stages.comparison import CompareWithPublished
-from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
+from ben_luigi.stages.comparison import compared
+from ben_luigi.stages.hash_lists import listing
 from ben_luigi.stages.open_metadata import (
     ABOUT,
-    DESCRIPTION,
+    FORM,
     WriteCroissant,
     WritePatches,
     WriteReadme,
-    about,
     described,
+    description,
     facts,
+    form,
+    has_report,
     title,
 )
 from ben_luigi.stages.provenance import WriteProvenance
@@ -29,17 +31,17 @@ from ben_luigi.state.targets import MadeFile, MadeFolder
 class WriteStac(PipelineTask):
     """`stac/`: a STAC collection with one item a tile."""
 
-    recipe = ABOUT
+    recipe = (*ABOUT, *FORM)
     code = (stac,)
 
     def requires(self) -> Any:
         """Return the files that it lists: the whole dataset but the report."""
-        listed = [ListHashes(), ListS1Hashes(), WriteProvenance(), CompareWithPublished(), WriteReadme()]
+        listed = [*listing(), WriteProvenance(), *compared(), WriteReadme()]
         return [WriteCroissant(), *WriteCroissant().requires(), *listed]
 
     def settings(self) -> dict[str, Any]:
         """Return its title, and whether there is a report, whose pictures it names."""
-        return {"title": title(), "has_report": not config.selection()}
+        return {"title": title(), "has_report": has_report()}
 
     def output(self) -> MadeFolder:
         """Return the folder."""
@@ -47,13 +49,13 @@ class WriteStac(PipelineTask):
 
     def make(self) -> None:
         """Write all of it in one rename."""
-        patches = pq.read_table(WritePatches().output().check(), columns=list(stac.COLUMNS))
+        patches = pq.read_table(WritePatches().output().check(), columns=stac.columns(form()))
         listed = facts([*described(), *_others()])
-        documents = stac.describe(patches, listed, title(), DESCRIPTION, about(), has_report=not config.selection())
+        documents = stac.describe(patches, listed, title(), description(), form(), has_report=has_report())
         stac.write(documents, self.output().file)
 
 
 def _others() -> list[MadeFile]:
     """Return the files beside tables and archives."""
-    single = [task.output() for task in (ListS1Hashes(), WriteCroissant(), WriteProvenance(), CompareWithPublished())]
-    return [*single, *ListHashes().output().values(), *WriteReadme().output().values()]
+    tasks = [*listing(), WriteCroissant(), WriteProvenance(), *compared(), WriteReadme()]
+    return [target for task in tasks for target in task.targets().values() if isinstance(target, MadeFile)]

@@ -32,11 +32,12 @@ from ben_luigi.sample.scenes import SCENES
 from ben_luigi.stages.account import require_account
 from ben_luigi.stages.archive_parts import S1
 from ben_luigi.stages.archive_shards import from_folder
+from ben_luigi.stages.archives import archiving
 from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, l2a_task
 from ben_luigi.stages.availability import available
 from ben_luigi.stages.converter import InstallSen2Cor, is_installed_by_us, is_licence_asked, require_sen2cor_or_licence
 from ben_luigi.stages.download import HashL1C, l1c_task
-from ben_luigi.stages.finalize import ARCHIVING, FinalizeDataset, VerifyDataset, dataset_tasks
+from ben_luigi.stages.finalize import FinalizeDataset, VerifyDataset, dataset_tasks
 from ben_luigi.stages.land_cover import FetchLandCover, from_service
 from ben_luigi.stages.land_key import is_fetched_by_key, require_key
 from ben_luigi.stages.patches import CutPatches
@@ -134,7 +135,7 @@ def work() -> Work:
     with at_rest():
         cut = [tile for tile in tiles if not (ReadProduct(tile=tile).complete() and CutPatches(tile=tile).complete())]
         mapped = [tile for tile in tiles if not all(task(tile=tile).complete() for task in kept())]
-        archives = not all(task().complete() for task in ARCHIVING)
+        archives = not all(task().complete() for task in archiving())
     convert = [tile for tile in cut if from_l1c and not l2a_task(tile).complete()]
     unknown = 0 if tiles else len(SCENES) if config.is_sample() else TILES
     return Work(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasterio
 
+from ben_luigi.domain.files import file_hash
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.names import PatchId
+from ben_luigi.exit_codes import ExitCode
 from tests.integration.running import Run, command, pipeline
 
 TILE = "31UGR_20171015"
@@ -72,7 +76,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One tile of the sample world by another recipe."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "own.toml").write_text(OWN)
-    run = pipeline(folder, "ProcessTiles", "--recipe", "own.toml", "--dataset-tiles", TILE)
+    run = pipeline(folder, "--recipe", "own.toml", "--dataset-tiles", TILE)
     assert run.code == 0, run.said
     return run
 
@@ -109,15 +113,54 @@ def test_only_what_a_result_depends_on_is_recorded_with_it(own: Run) -> None:
 
 def test_the_dataset_says_that_it_is_another_one(own: Run) -> None:
     """Its metadata have the columns that the recipe gives, and the recipe lies beside them."""
-    folder = own.data.parent
-    run = pipeline(folder, "WriteReadme", "--recipe", "own.toml", "--dataset-tiles", TILE)
-    assert run.code == 0, run.said
     dataset = own.data / "recipes" / "own" / "dataset"
     assert pq.read_schema(dataset / "metadata.parquet").names == ["patch_id", "labels", "split", "country"]
     assert (dataset / "recipe.toml").read_text() == OWN
     readme, licence = ((dataset / name).read_text() for name in ("README.md", "LICENSE"))
     assert readme.startswith("# A dataset of small patches\n") and "600 m by 600 m" in readme
     assert "SPDX-License-Identifier: CC-BY-4.0" in licence and "BigEarthNet v2" not in readme + licence
+
+
+def test_no_text_of_the_dataset_calls_it_bigearthnet_v2(own: Run) -> None:
+    """Nothing but the default recipe may have that name, its citation or its sources."""
+    dataset = own.data / "recipes" / "own" / "dataset"
+    texts = {
+        path.relative_to(dataset).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(dataset.rglob("*"))
+        if path.suffix in {".json", ".md", ".toml", ".csv", ".html", ".js", ".css", ""} and path.is_file()
+    }
+    assert {
+        "README.md",
+        "LICENSE",
+        "stac/collection.json",
+        "croissant.json",
+        "provenance.json",
+        "report/index.html",
+    } <= texts.keys()
+    for word in ("bigearthnet v2", "bigearthnet-v2", "2407.03653", "reben", "CDLA", "ten countr"):
+        assert [name for name, text in texts.items() if word.lower() in text.lower()] == [], word
+    provenance = json.loads(texts["provenance.json"])
+    assert provenance["recipe"]["name"] == "own"
+    assert provenance["recipe"]["sha256"] == file_hash(dataset / "recipe.toml")
+
+
+def test_verify_goes_by_the_recipe_in_the_dataset(own: Run, tmp_path: Path) -> None:
+    """Whatever the caller's own configuration says; and it finds a row that was changed."""
+    dataset = tmp_path / "elsewhere"
+    shutil.copytree(own.data / "recipes" / "own" / "dataset", dataset)
+    code, said = command("verify", tmp_path, None, str(dataset))
+    assert code == 0, said
+    rows = pq.read_table(dataset / "metadata.parquet")
+    splits = rows["split"].to_pylist()
+    splits[0] = "test" if splits[0] == "train" else "train"
+    changed = rows.set_column(rows.column_names.index("split"), "split", pa.array(splits))
+    pq.write_table(changed, dataset / "metadata.parquet")
+    code, said = command("verify", tmp_path, None, str(dataset))
+    assert code == ExitCode.FINDINGS, said
+    assert f"split: not that of the patch's place in its tile: {rows['patch_id'][0].as_py()}" in said
+    (dataset / "recipe.toml").write_text(OWN.replace("side_m = 600", "side_m = 1200"))
+    code, said = command("verify", tmp_path, None, str(dataset))
+    assert code == ExitCode.FINDINGS and "recipe.toml: not the file that is meant in provenance.json" in said, said
 
 
 def test_a_wrong_recipe_is_told_before_anything_starts(tmp_path: Path) -> None:

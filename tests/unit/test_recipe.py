@@ -184,3 +184,21 @@ def test_the_default_adds_nothing_and_another_recipe_only_what_counts() -> None:
     assert parts.differing(other, default, ["split", "seasons.rule", "patches.keep"]) == {}
     assert parts.differing(other, default, ["patches.side_m", "split"]) == {"recipe": {"patches.side_m": 2400}}
     assert parts.differing(other, default, ["name"]) == {"recipe": {"name": "other"}}
+
+
+def test_the_recipe_in_a_dataset_is_read_without_the_files_that_it_names(write: Write, tmp_path: Path) -> None:
+    """They are on the disk of whoever made it; but it may call itself BigEarthNet v2 there no more than elsewhere."""
+    nomenclature = tmp_path / "in_dataset.toml"
+    nomenclature.write_bytes((TRACKED_ARTIFACTS / "nomenclature.toml").read_bytes())
+    layer = (
+        '\n[layers.dem]\npath = "/gone/dem_{tile}.tif"\nresolution_m = 10\nresampling = "nearest"\ndtype = "int16"\n'
+    )
+    path = write()
+    text = path.read_text(encoding="utf-8").replace('"nomenclature.toml"', '"/gone/mine.toml"') + layer
+    path.write_text(text, encoding="utf-8")
+    recipe = reading.read_enclosed(path, nomenclature, TRACKED_ARTIFACTS)
+    assert recipe.name == "my-region" and recipe.land_cover.nomenclature == nomenclature
+    assert [one.name for one in recipe.layers] == ["dem"]
+    path.write_text(text.replace('name = "my-region"', 'name = "bigearthnet-v2"'), encoding="utf-8")
+    with pytest.raises(BadInput, match="bigearthnet-v2"):
+        reading.read_enclosed(path, nomenclature, TRACKED_ARTIFACTS)

@@ -200,6 +200,7 @@ def test_overlaps_and_figures_that_are_equal_are_shown_where_there_are_any(
 ) -> None:
     assert 'id="leakage"' not in (folder / "index.html").read_text()
     LEAKAGE.to_csv(tmp_path / "split_leakage.csv", index=False)
+    assert small.published is not None
     published = replace(small.published, country={**small.published.country, "Luxembourg": [1, 1, 1]})
     write_report(tmp_path / "report", replace(small, published=published, leakage=tmp_path / "split_leakage.csv"))
     text = " ".join(Page(tmp_path / "report" / "index.html").text.split())
@@ -280,6 +281,7 @@ def test_what_is_not_comparable_for_one_reason_is_one_row(small: Sources, tmp_pa
         for number in range(70)
     ]
     alone = {"what": "tile ids", "state": "not comparable", "ours": "", "published": "", "note": "no list"}
+    assert small.comparison is not None
     comparison = {**small.comparison, "compared": [*small.comparison["compared"], *many, alone]}
     write_report(tmp_path, replace(small, comparison=comparison))
     section = (tmp_path / "index.html").read_text().partition('id="published"')[2].partition("</section>")[0]

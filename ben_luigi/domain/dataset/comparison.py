@@ -115,15 +115,14 @@ def _compare_count(what: str, ours: int, published: int | None, reason: str) -> 
 
 
 def counted(rows: pa.Table) -> dict[str, dict[str, int]]:
-    """Count the patches per split, country and label in metadata rows."""
+    """Count the patches per split, country and label in metadata rows, as far as there are such columns."""
 
     def count(values: pa.ChunkedArray) -> dict[str, int]:
         entries = pc.value_counts(values).to_pylist()
-        return dict(sorted((entry["values"], entry["counts"]) for entry in entries))
+        return dict(sorted((entry["values"], entry["counts"]) for entry in entries if entry["values"] is not None))
 
     return {
-        "split": count(rows["split"]),
-        "country": count(rows["country"]),
+        **{name: count(rows[name]) for name in ("split", "country") if name in rows.column_names},
         "label": count(pc.list_flatten(rows["labels"])),
     }
 

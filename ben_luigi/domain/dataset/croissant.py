@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import geoparquet
-from ben_luigi.domain.dataset.about import V2, About
+from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 
 CROISSANT = "croissant.json"
@@ -56,8 +56,9 @@ _TYPES = {
 _MEMBERS = {"BigEarthNet-S2": "*_B*.tif", "BigEarthNet-S1": "*_V*.tif", "Reference_Maps": "*_reference_map.tif"}
 
 
-def describe(found: Mapping[str, tuple[int, str]], title: str, description: str, about: About = V2) -> Json:
+def describe(found: Mapping[str, tuple[int, str]], title: str, description: str, form: Form = FORM_V2) -> Json:
     """Return the document; `found` gives length in bytes and sha256 of each file, including `patches.parquet`."""
+    about = form.about
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -73,7 +74,7 @@ def describe(found: Mapping[str, tuple[int, str]], title: str, description: str,
         "isLiveDataset": False,
         "distribution": [
             *(_file(name, *facts) for name, facts in sorted(found.items())),
-            *(_members(archive, pattern) for archive, pattern in _MEMBERS.items()),
+            *(_members(archive, pattern) for archive, pattern in _MEMBERS.items() if archive in form.archives),
         ],
         "recordSet": [
             {
@@ -82,7 +83,7 @@ def describe(found: Mapping[str, tuple[int, str]], title: str, description: str,
                 "name": "patches",
                 "description": "One record a patch.",
                 "key": {"@id": "patches/patch_id"},
-                "field": [_field(field) for field in geoparquet.SCHEMA if field.type in _TYPES],
+                "field": _fields(form),
             }
         ],
     }
@@ -122,12 +123,31 @@ def _members(archive: str, pattern: str) -> Json:
     }
 
 
-def _field(field: pa.Field) -> Json:
+def _fields(form: Form) -> list[Json]:
+    described = geoparquet.DESCRIPTIONS if form.about.is_v2 else _descriptions(form)
+    schema = geoparquet.schema_of(form.columns, form.codes)
+    return [_field(field, described[field.name]) for field in schema if field.type in _TYPES]
+
+
+def _descriptions(form: Form) -> dict[str, str]:
+    """Return the meaning of the columns of another recipe's dataset."""
+    *codes, nothing = form.codes
+    return {
+        **geoparquet.DESCRIPTIONS,
+        "labels": "classes of the nomenclature on the reference map",
+        "country": "nearest of the countries that the recipe names",
+        "season": "spring, summer, fall or winter, by the recipe's rule",
+        **{f"clc_{code}": f"part of the patch with code {code}, {form.code_names[code]}" for code in codes},
+        f"clc_{nothing}": "part of the patch that the land cover does not cover",
+    }
+
+
+def _field(field: pa.Field, description: str) -> Json:
     return {
         "@type": "cr:Field",
         "@id": f"patches/{field.name}",
         "name": field.name,
-        "description": geoparquet.DESCRIPTIONS[field.name],
+        "description": description,
         "dataType": _TYPES[field.type],
         **({"repeated": True} if pa.types.is_list(field.type) else {}),
         "source": {"fileObject": {"@id": PATCHES}, "extract": {"column": field.name}},

@@ -9,13 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ben_luigi.domain import files
-from ben_luigi.domain.dataset.about import About
+from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.dataset.stac import LICENSE as LICENSE_ID
 
 README = "README.md"
 LICENSE = "LICENSE"
-RECIPE = "recipe.toml"
-"""The recipe as it was used, in the dataset of another recipe than the default one."""
 
 _REPORT_ROW = "| `report/index.html` | the dataset to look at, in any browser |\n"
 _README = """\
@@ -84,22 +82,46 @@ _OWN_README = """\
 # {title}
 
 A dataset of {patches:,} patches of Sentinel-2, {side_m:,} m by {side_m:,} m, with reference maps of land cover and
-labels. Version {about.version}. `recipe.toml` says what it was made from, and how: `ben_luigi` makes it again.
+labels. Version {about.version}. `{recipe}` says what it was made from, and how: `ben_luigi` makes it again, and
+`ben-luigi verify` checks this folder by it.
 
 ## Files
 
 | File | Content |
 | --- | --- |
-| `BigEarthNet-S2.tar.zst` | Sentinel-2: 12 bands per patch, uint16 |
-| `Reference_Maps.tar.zst` | one map per patch, uint16: codes of the land cover |
-| `metadata.parquet` | one row per patch: labels, split, and what else the recipe gives |
-| `patches.parquet` | GeoParquet: the same, with place, time, product, land cover and hashes |
-| `recipe.toml` | the recipe |
+{rows}
+
+## How to unpack and read it
+
+```sh
+for archive in {archives}; do tar --zstd -xf $archive.tar.zst; done
+```
+
+A patch is in `BigEarthNet-S2/<tile>/<patch id>/`, one TIFF per band. `<tile>` is the patch id without its last two
+fields. Its map is in `Reference_Maps/<tile>/<patch id>/`. The coordinate reference system of each file is the UTM zone
+of its tile. The column `split` says which patches are for training, validation and test.
 
 ## Licence and citation
 
 `LICENSE` has the licence, and the attribution that has to stay with the data.{cite}
 """
+_OWN_FILES = {
+    "BigEarthNet-S2.tar.zst": "Sentinel-2: 12 bands per patch, uint16",
+    "BigEarthNet-S1.tar.zst": "Sentinel-1: VV and VH per patch, float32, dB",
+    "Reference_Maps.tar.zst": "one map per patch, uint16: codes of the land cover",
+    "metadata.parquet": "one row per patch: labels, split, and what else the recipe gives",
+    "metadata_for_patches_with_snow_cloud_or_shadow.parquet": "the same for patches with snow, cloud or shadow",
+    "patches.parquet": "GeoParquet: the same, with place, time, product, land cover and hashes",
+    "patch_hashes.csv": "name and sha256 of every TIFF of Sentinel-2",
+    "reference_map_hashes.csv": "name and sha256 of every map",
+    "s1_hashes.csv": "name and sha256 of every TIFF of Sentinel-1",
+    "stac/": "the dataset as a STAC collection",
+    "croissant.json": "the dataset in Croissant",
+    "provenance.json": "the products of each tile, and the versions of all software",
+    RECIPE: "the recipe",
+    NOMENCLATURE: "codes, names and classes of the land cover",
+    "report/index.html": "the dataset to look at, in any browser",
+}
 _OWN_LICENSE = """\
 SPDX-License-Identifier: {about.license}
 
@@ -112,10 +134,22 @@ Whoever publishes the data or a part of them keeps this attribution:
 """
 
 
-def describe_own(title: str, patches: int, side_m: int, about: About) -> dict[str, str]:
-    """Return the two texts of a dataset of another recipe by file name; a patch has a side of `side_m` metres."""
-    cite = f" Cite it as:\n\n```bibtex\n{about.citation}\n```" if about.citation else ""
-    words = {"title": title, "patches": patches, "side_m": side_m, "about": about, "cite": cite}
+def describe_own(title: str, patches: int, form: Form, *, has_report: bool) -> dict[str, str]:
+    """Return the two texts of a dataset of another recipe by file name; `patches` counts the rows of its metadata."""
+    left_out = set() if form.has_sentinel1 else {"BigEarthNet-S1.tar.zst", "s1_hashes.csv"}
+    left_out |= set() if form.has_flags else {"metadata_for_patches_with_snow_cloud_or_shadow.parquet"}
+    left_out |= set() if has_report else {"report/index.html"}
+    about = form.about
+    words = {
+        "title": title,
+        "patches": patches,
+        "side_m": form.patch_m,
+        "about": about,
+        "recipe": RECIPE,
+        "rows": "\n".join(f"| `{file}` | {what} |" for file, what in _OWN_FILES.items() if file not in left_out),
+        "archives": " ".join(form.archives),
+        "cite": f" Cite it as:\n\n```bibtex\n{about.citation}\n```" if about.citation else "",
+    }
     return {README: _OWN_README.format(**words), LICENSE: _OWN_LICENSE.format(**words)}
 
 

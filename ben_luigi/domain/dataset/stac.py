@@ -21,8 +21,9 @@ import pyarrow.compute as pc
 import pystac
 import shapely
 
-from ben_luigi.domain.dataset.about import V2, About
+from ben_luigi.domain.dataset.about import V2
 from ben_luigi.domain.dataset.comparison import counted
+from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.sentinel1 import BANDS as S1_BANDS
 from ben_luigi.domain.files import atomic_write, remove
 from ben_luigi.domain.names import TileName, s1_tile
@@ -42,6 +43,7 @@ _MEDIA_TYPES = {
     ".json": "application/json",
     ".csv": "text/csv",
     ".md": "text/markdown",
+    ".toml": "application/toml",
     "": "text/plain",
 }
 _PROVIDERS = [
@@ -72,11 +74,17 @@ COLUMNS = (
     *("tile", "mgrs", "product", "product_id", "sensing_time", "season", "epsg", *EDGES),
     *("split", "country", "labels", "s1_name"),
 )
-"""What is needed of `patches.parquet`."""
+"""What is needed of `patches.parquet`; another recipe may be without country and S1 name."""
+_OF_RECIPE = ("country", "s1_name")
 
 _CORNER_EVERY_M = 12_000
 _S1_PIXEL_M = 10
 Json = dict[str, Any]
+
+
+def columns(form: Form) -> list[str]:
+    """Return those of COLUMNS that a dataset has."""
+    return [name for name in COLUMNS if name not in _OF_RECIPE or name in form.columns]
 
 
 def describe(
@@ -84,14 +92,14 @@ def describe(
     files: Mapping[str, tuple[int, str]],
     title: str,
     description: str,
-    about: About = V2,
+    form: Form = FORM_V2,
     *,
     has_report: bool,
 ) -> dict[str, Json]:
     """Return the documents of the catalogue, by path."""
-    items = list(_items(patches, about, has_report))
+    items = list(_items(patches, form, has_report))
     documents = {f"{item.id}/{item.id}.json": _document(item, f"./{item.id}.json") for item in items}
-    collection = _collection(patches, items, files, title, description, about)
+    collection = _collection(patches, items, files, title, description, form)
     return {COLLECTION: _document(collection, f"./{COLLECTION}"), **documents}
 
 
@@ -119,14 +127,14 @@ def text(document: Json) -> str:
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _items(patches: pa.Table, about: About, has_report: bool) -> Iterator[pystac.Item]:
+def _items(patches: pa.Table, form: Form, has_report: bool) -> Iterator[pystac.Item]:
     tiles = patches["tile"].to_numpy()
     bounds = np.r_[np.flatnonzero(np.r_[True, tiles[1:] != tiles[:-1]]), len(tiles)].tolist()
     for first, stop in pairwise(bounds):
-        yield _item(patches.slice(first, stop - first), about, has_report)
+        yield _item(patches.slice(first, stop - first), form, has_report)
 
 
-def _item(rows: pa.Table, about: About, has_report: bool) -> pystac.Item:
+def _item(rows: pa.Table, form: Form, has_report: bool) -> pystac.Item:
     """Return the item of one tile; its geometry is the square around its patches."""
     first = rows.slice(0, 1).to_pylist()[0]
     edges = [pick(rows[name]).as_py() for pick, name in zip((pc.min, pc.min, pc.max, pc.max), EDGES, strict=True)]
@@ -142,7 +150,7 @@ def _item(rows: pa.Table, about: About, has_report: bool) -> pystac.Item:
             "constellation": "sentinel-2",
             "instruments": ["msi"],
             "gsd": 10,
-            "license": about.license,
+            "license": form.about.license,
             "proj:code": f"EPSG:{first['epsg']}",
             "proj:bbox": edges,
             "grid:code": f"MGRS-{first['mgrs']}",
@@ -153,25 +161,30 @@ def _item(rows: pa.Table, about: About, has_report: bool) -> pystac.Item:
             **{f"bigearthnet:patches_by_{what}": number for what, number in counted(rows).items()},
         },
         stac_extensions=[_EXTENSIONS[name] for name in ("projection", "grid", "eo")],
-        collection=about.name,
-        assets={**_data(rows), **(_thumbnail(tile) if has_report else {})},
+        collection=form.about.name,
+        assets={**_data(rows, form), **(_thumbnail(tile) if has_report else {})},
     )
     for rel in (pystac.RelType.ROOT, pystac.RelType.PARENT, pystac.RelType.COLLECTION):
         item.add_link(pystac.Link(rel, f"../{COLLECTION}", pystac.MediaType.JSON))
     return item
 
 
-def _data(rows: pa.Table) -> dict[str, pystac.Asset]:
-    """Return the assets of a tile's patches in the three archives."""
+def _data(rows: pa.Table, form: Form) -> dict[str, pystac.Asset]:
+    """Return the assets of a tile's patches in the archives."""
     tile = rows["tile"][0].as_py()
-    s1_tiles = sorted({s1_tile(name) for name in rows["s1_name"].to_pylist()})
     s2_bands = [{"name": band, "gsd": RESOLUTION_M[band], "eo:common_name": _COMMON_NAMES[band]} for band in BANDS]
-    s1_bands = [{"name": band, "gsd": _S1_PIXEL_M} for band in S1_BANDS]
+    maps = "reference maps, CORINE Land Cover 2018" if form.about.is_v2 else "reference maps of land cover"
     return {
-        "BigEarthNet-S1": _in_archive("BigEarthNet-S1", s1_tiles, "radar backscatter, 2 polarisations", s1_bands),
+        **(_sentinel1(rows) if form.has_sentinel1 else {}),
         "BigEarthNet-S2": _in_archive("BigEarthNet-S2", [tile], "surface reflectance, 12 bands", s2_bands),
-        "Reference_Maps": _in_archive("Reference_Maps", [tile], "reference maps, CORINE Land Cover 2018"),
+        "Reference_Maps": _in_archive("Reference_Maps", [tile], maps),
     }
+
+
+def _sentinel1(rows: pa.Table) -> dict[str, pystac.Asset]:
+    tiles = sorted({s1_tile(name) for name in rows["s1_name"].to_pylist()})
+    bands = [{"name": band, "gsd": _S1_PIXEL_M} for band in S1_BANDS]
+    return {"BigEarthNet-S1": _in_archive("BigEarthNet-S1", tiles, "radar backscatter, 2 polarisations", bands)}
 
 
 def _in_archive(archive: str, folders: Sequence[str], title: str, bands: list[Json] | None = None) -> pystac.Asset:
@@ -198,8 +211,9 @@ def _collection(
     files: Mapping[str, tuple[int, str]],
     title: str,
     description: str,
-    about: About,
+    form: Form,
 ) -> pystac.Collection:
+    about = form.about
     boxes = np.array([item.bbox for item in items])
     box = [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
     times = [pick(patches["sensing_time"]).as_py() for pick in (pc.min, pc.max)]
@@ -209,14 +223,18 @@ def _collection(
         description=description,
         extent=pystac.Extent(pystac.SpatialExtent([box]), pystac.TemporalExtent([times])),
         stac_extensions=[_EXTENSIONS[name] for name in ("file", "projection")],
-        keywords=["Sentinel-1", "Sentinel-2", "CORINE Land Cover", "multi-label classification"],
+        keywords=_keywords(form),
         license=about.license,
         providers=_PROVIDERS if about.is_v2 else _PROVIDERS[:1],
         summaries=pystac.Summaries(
             {
                 "platform": sorted({item.properties["platform"] for item in items}),
                 "proj:code": sorted({item.properties["proj:code"] for item in items}),
-                **{f"bigearthnet:{name}": sorted(pc.unique(patches[name]).to_pylist()) for name in _SUMMARIZED},
+                **{
+                    f"bigearthnet:{name}": sorted(pc.unique(patches[name]).drop_null().to_pylist())
+                    for name in _SUMMARIZED
+                    if name in patches.column_names
+                },
                 "bigearthnet:label": sorted(pc.unique(pc.list_flatten(patches["labels"])).to_pylist()),
             }
         ),
@@ -230,6 +248,16 @@ def _collection(
         href = f"./{item.id}/{item.id}.json"
         collection.add_link(pystac.Link(pystac.RelType.ITEM, href, pystac.MediaType.GEOJSON))
     return collection
+
+
+def _keywords(form: Form) -> list[str]:
+    radar = ["Sentinel-1"] if form.has_sentinel1 else []
+    return [
+        *radar,
+        "Sentinel-2",
+        "CORINE Land Cover" if form.about.is_v2 else "land cover",
+        "multi-label classification",
+    ]
 
 
 _SUMMARIZED = ("season", "split", "country")

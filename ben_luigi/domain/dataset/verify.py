@@ -20,8 +20,8 @@ from pathlib import Path
 from ben_luigi.domain.dataset import sentinel1
 from ben_luigi.domain.dataset.comparison import COMPARISON
 from ben_luigi.domain.dataset.croissant import CROISSANT
+from ben_luigi.domain.dataset.form import FORM_V2, NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.dataset.geoparquet import PATCHES
-from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
 from ben_luigi.domain.dataset.provenance import PROVENANCE
 from ben_luigi.domain.dataset.readme import LICENSE, README
 from ben_luigi.domain.dataset.verify_archives import Archive, Contents, Count
@@ -36,12 +36,13 @@ from ben_luigi.domain.dataset.verify_documents import (
 )
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_ground import Ground, LabelsOf, s2_tile
+from ben_luigi.domain.dataset.verify_json import entry
 from ben_luigi.domain.dataset.verify_patches import check_patches
 from ben_luigi.domain.dataset.verify_provenance import Provenance, check_provenance, read_provenance, squares_of
 from ben_luigi.domain.dataset.verify_rows import Rows, read_rows
 from ben_luigi.domain.dataset.verify_rules import NO_REFERENCES, References, check_rows
 from ben_luigi.domain.names import s1_tile
-from ben_luigi.domain.placement.grid import PATCH_M, TILE_SIDE_M, PatchGrid
+from ben_luigi.domain.placement.grid import TILE_SIDE_M, PatchGrid
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.tiles import patches, reference_maps
@@ -54,14 +55,33 @@ HASH_LISTS = {
 """The lists of sha256 beside the archives, by archive; they may list more files than the archive holds."""
 
 REPORT = "report/index.html"
-OURS = (PATCHES, *HASH_LISTS.values(), STAC, CROISSANT, PROVENANCE, COMPARISON, README, LICENSE, REPORT)
-"""Files that this pipeline adds to the published dataset. A subset has no report."""
 
-_ARCHIVES = [f"{name}.tar.zst" for name in HASH_LISTS]
-DESCRIBED = (METADATA, FLAGGED, PATCHES, *_ARCHIVES)
-"""The files that STAC and Croissant describe."""
-ALSO_LISTED = (*HASH_LISTS.values(), CROISSANT, PROVENANCE, COMPARISON, README, LICENSE)
-"""The other files that STAC lists: with DESCRIBED all of the dataset but STAC itself and the report."""
+
+def required(form: Form) -> tuple[str, ...]:
+    """Return the files without which it is no dataset."""
+    return (*form.tables, *(f"{name}.tar.zst" for name in form.archives))
+
+
+def described(form: Form) -> tuple[str, ...]:
+    """Return the files that STAC and Croissant describe."""
+    return (*form.tables, PATCHES, *(f"{name}.tar.zst" for name in form.archives))
+
+
+def also_listed(form: Form) -> tuple[str, ...]:
+    """Return the other files that STAC lists: with those described, all of the dataset but STAC and the report."""
+    own = (COMPARISON, README, LICENSE) if form.about.is_v2 else (README, LICENSE, RECIPE, NOMENCLATURE)
+    return (*(HASH_LISTS[name] for name in form.archives), CROISSANT, PROVENANCE, *own)
+
+
+def added(form: Form) -> tuple[str, ...]:
+    """Return the files that this pipeline adds to the published ones. A subset has no report."""
+    hash_lists = [HASH_LISTS[name] for name in form.archives]
+    rest = [file for file in also_listed(form) if file not in (*hash_lists, CROISSANT)]
+    return (PATCHES, *hash_lists, STAC, CROISSANT, *rest, REPORT)
+
+
+OURS, DESCRIBED, ALSO_LISTED = added(FORM_V2), described(FORM_V2), also_listed(FORM_V2)
+"""The same for BigEarthNet v2."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +102,7 @@ def verify_dataset(
     progress: OnFraction = ignore_fraction,
     *,
     side_m: int = TILE_SIDE_M,
-    patch_m: int = PATCH_M,
+    form: Form = FORM_V2,
     references: References = NO_REFERENCES,
     require_all: bool = False,
     recorded: Mapping[str, str] | None = None,
@@ -90,32 +110,32 @@ def verify_dataset(
     """Verify the dataset in `folder`. A finding names up to ten rows or members.
 
     `labels_of` returns the labels of a reference map's codes (row, col). `progress` receives the fraction of the files
-    that has been read. `side_m` is the side of a tile that `provenance.json` does not describe, `patch_m` that of a
-    patch. With `require_all` everything that the pipeline makes must exist; else what is missing is not checked.
-    `recorded` has the recorded sha256 of files by their path in `folder`.
+    that has been read. `side_m` is the side of a tile that `provenance.json` does not describe, `form` what
+    the dataset consists of by its recipe. With `require_all` everything that the pipeline makes must exist; else what
+    is missing is not checked. `recorded` has the recorded sha256 of files by their path in `folder`.
     """
     if not folder.is_dir():
         return Verdict(["no such folder"], [], {})
-    look = _Look(folder, require_all)
+    look = _Look(folder, require_all, form)
     for file, digest in (recorded or {}).items():
         look.claims.add(file, "the record of what was made", {"sha256": digest})
     provenance = read_provenance(folder, look.findings) if look.has(PROVENANCE) else None
-    rows = read_rows(folder, look.findings)
-    squares = squares_of(rows, provenance, side_m)
-    check_rows(rows, squares, references, look.findings, patch_m)
-    grids = {tile: PatchGrid(tile, square, patch_m) for tile, square in squares.items()}
+    rows = read_rows(folder, look.findings, form)
+    squares = squares_of(rows, provenance, side_m, form.patch_m)
+    check_rows(rows, squares, references, look.findings, form)
+    grids = {tile: PatchGrid(tile, square, form.patch_m) for tile, square in squares.items()}
     if provenance is not None:
         check_provenance(rows, provenance, look.findings)
-    described = None
+    stated = None
     if look.has(PATCHES):
-        described = check_patches(folder, rows, grids, provenance.tiles if provenance else None, look.findings)
+        stated = check_patches(folder, rows, grids, provenance.tiles if provenance else None, look.findings, form)
     look.at_documents(rows, provenance)
-    ground = Ground(rows, grids, labels_of, described, look.findings)
+    ground = Ground(rows, grids, labels_of, stated, look.findings, form.codes)
     look.at_archives(rows, provenance, ground, progress)
     look.at_files()
     if provenance is None or not provenance.is_subset:
         look.has(REPORT)
-    not_looked_at = [*look.findings.not_looked_at, *references.missing()]
+    not_looked_at = [*look.findings.not_looked_at, *references.missing(form)]
     sha256 = {file: str(values["sha256"]) for file, values in look.hashes.items()}
     return Verdict(look.findings.lines(), not_looked_at, sha256)
 
@@ -123,13 +143,14 @@ def verify_dataset(
 class _Look:
     """Check the contents of a dataset's folder."""
 
-    def __init__(self, folder: Path, require_all: bool) -> None:
+    def __init__(self, folder: Path, require_all: bool, form: Form) -> None:
         self.findings = Findings()
         self.claims = Claims()
         self._also_listed = Claims()
         self._folder = folder
         self._require_all = require_all
-        self._required = {METADATA, FLAGGED, *_ARCHIVES, *(OURS if require_all else ())}
+        self._form = form
+        self._required = {*required(form), *(added(form) if require_all else ())}
         self.hashes: dict[str, Values] = {}
 
     def has(self, file: str) -> bool:
@@ -144,21 +165,35 @@ class _Look:
 
     def at_documents(self, rows: Rows, provenance: Provenance | None) -> None:
         """Check STAC, Croissant, README, LICENSE and the comparison."""
-        collection = None
+        collection, form = None, self._form
         has_report = provenance is None or not provenance.is_subset
         if self.has(STAC):
-            listed = {DESCRIBED: self.claims, ALSO_LISTED: self._also_listed}
-            collection = check_stac(self._folder, listed, self.findings, has_report=has_report)
+            listed = {described(form): self.claims, also_listed(form): self._also_listed}
+            collection = check_stac(self._folder, listed, self.findings, form, has_report=has_report)
         if self.has(CROISSANT):
-            check_croissant(self._folder, DESCRIBED, collection, self.claims, self.findings)
+            check_croissant(self._folder, described(form), collection, self.claims, self.findings, form)
         if self.has(README):
-            check_readme(self._folder, rows, collection, has_report, self.findings)
+            check_readme(self._folder, rows, collection, has_report, self.findings, form)
         if self.has(LICENSE):
-            check_license(self._folder, self.findings)
-        if self.has(COMPARISON):
-            hashed = dict.fromkeys((METADATA, FLAGGED, *_ARCHIVES), "md5")
+            check_license(self._folder, self.findings, form, str((collection or {}).get("title", "")))
+        if not form.about.is_v2:
+            self._at_recipe(provenance)
+        elif self.has(COMPARISON):
+            hashed = dict.fromkeys(required(form), "md5")
             hashed |= dict.fromkeys(HASH_LISTS.values(), "sha256")
             check_comparison(self._folder, rows, provenance, hashed, self.claims, self.findings)
+
+    def _at_recipe(self, provenance: Provenance | None) -> None:
+        """Check that the recipe is the one of which the provenance speaks."""
+        for file in (RECIPE, NOMENCLATURE):
+            self.has(file)
+        if provenance is None:
+            return
+        for name, value in (("name", self._form.about.name), ("version", self._form.about.version)):
+            if (found := entry(provenance.recipe, name)) != value:
+                self.findings.differ(PROVENANCE, f"recipe: another {name} than in {RECIPE}", name, value, found)
+        for file, key in ((RECIPE, "sha256"), (NOMENCLATURE, "nomenclature_sha256")):
+            self.claims.add(file, PROVENANCE, {"sha256": str(entry(provenance.recipe, key))})
 
     def at_archives(
         self, rows: Rows, provenance: Provenance | None, ground: Ground, progress: Callable[[float], None]
@@ -167,12 +202,15 @@ class _Look:
         if not rows.complete:
             self.findings.skip("surplus members: there are rows that are missing or cannot be used")
         listed = _files_listed(rows, provenance)
-        count = Count(len(rows) * (len(BANDS) + 1 + len(sentinel1.BANDS)), progress)
+        radar = len(sentinel1.BANDS) * self._form.has_sentinel1
+        count = Count(len(rows) * (len(BANDS) + 1 + radar), progress)
         for name, keys, tile_of, kinds, check in (
             (patches.ARCHIVE, rows.patch_ids, s2_tile, BANDS, ground.check_s2),
             (reference_maps.ARCHIVE, rows.patch_ids, s2_tile, ("reference_map",), ground.check_map),
             (sentinel1.ARCHIVE, rows.s1_names, s1_tile, sentinel1.BANDS, ground.check_s1),
         ):
+            if name not in self._form.archives:
+                continue
             contents = Contents(name, keys, tile_of, kinds, rows.complete)
             archive = Archive(contents, HASH_LISTS[name], check, self.findings, hashing=ground.wants_hashes)
             if self.has(HASH_LISTS[name]):

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from ben_luigi.domain.dataset import croissant, readme, stac
 from ben_luigi.domain.dataset.comparison import COMPARISON
 from ben_luigi.domain.dataset.croissant import CROISSANT
+from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.dataset.metadata import FLAGGED, FLAGS, METADATA
 from ben_luigi.domain.dataset.verify_claims import SIZE, Claims
@@ -39,7 +40,12 @@ Facts = dict[str, tuple[int, str]]
 
 
 def check_stac(
-    folder: Path, listed: Mapping[tuple[str, ...], Claims], findings: Findings, *, has_report: bool
+    folder: Path,
+    listed: Mapping[tuple[str, ...], Claims],
+    findings: Findings,
+    form: Form = FORM_V2,
+    *,
+    has_report: bool,
 ) -> Json | None:
     """Add findings about `stac/`, and its collection's claims about the files `listed`; return the collection."""
     collection = read_json(folder, STAC, findings)
@@ -54,11 +60,11 @@ def check_stac(
     if findings.has(PATCHES) or not (folder / PATCHES).is_file():
         findings.skip(f"stac/: whether it follows from {PATCHES}, which cannot be used as it is")
         return collection
-    patches = pq.read_table(folder / PATCHES, columns=list(stac.COLUMNS))
+    patches = pq.read_table(folder / PATCHES, columns=stac.columns(form))
     if not len(patches):
         return collection
     title, description = (str(collection.get(name)) for name in ("title", "description"))
-    documents = stac.describe(patches, facts, title, description, has_report=has_report)
+    documents = stac.describe(patches, facts, title, description, form, has_report=has_report)
     there = {path.relative_to(folder / "stac").as_posix() for path in (folder / "stac").rglob("*") if path.is_file()}
     findings.add_all("stac", "surplus", sorted(there - documents.keys()))
     findings.add_all("stac", "missing", sorted(documents.keys() - there))
@@ -68,7 +74,12 @@ def check_stac(
 
 
 def check_croissant(
-    folder: Path, described: Sequence[str], collection: Json | None, claims: Claims, findings: Findings
+    folder: Path,
+    described: Sequence[str],
+    collection: Json | None,
+    claims: Claims,
+    findings: Findings,
+    form: Form = FORM_V2,
 ) -> None:
     """Add findings about `croissant.json`, and its claims about files; title and description must be those of STAC."""
     document = read_json(folder, CROISSANT, findings)
@@ -87,7 +98,7 @@ def check_croissant(
         if collection is not None and text != collection.get(name):
             findings.differ(CROISSANT, f"another {name} than in {STAC}", name, collection.get(name), text)
     title, description = map(str, texts.values())
-    expected = croissant.describe(facts, title, description)
+    expected = croissant.describe(facts, title, description, form)
     _compare(folder, CROISSANT, expected, croissant.text, findings)
 
 
@@ -108,7 +119,14 @@ def _compare(folder: Path, file: str, expected: Json, text: Callable[[Json], str
         findings.add(file, "other white space, or another order, than it is written with")
 
 
-def check_readme(folder: Path, rows: Rows, collection: Json | None, has_report: bool, findings: Findings) -> None:
+def check_readme(
+    folder: Path,
+    rows: Rows,
+    collection: Json | None,
+    has_report: bool,
+    findings: Findings,
+    form: Form = FORM_V2,
+) -> None:
     """Add findings about `README.md`; its title must be that of STAC, its counts those of the metadata."""
     try:
         found = (folder / readme.README).read_text(encoding="utf-8")
@@ -121,13 +139,20 @@ def check_readme(folder: Path, rows: Rows, collection: Json | None, has_report: 
     if not rows.complete:
         findings.skip(f"{readme.README}: its counts, since there are rows that are missing or cannot be used")
         return
-    expected = readme.describe(title, len(rows), int(rows.flagged.sum()), has_report=has_report)
+    if form.about.is_v2:
+        expected = readme.describe(title, len(rows), int(rows.flagged.sum()), has_report=has_report)
+    else:
+        expected = readme.describe_own(title, len(rows), form, has_report=has_report)
     _compare_text(folder, readme.README, expected[readme.README], findings)
 
 
-def check_license(folder: Path, findings: Findings) -> None:
-    """Add a finding if `LICENSE` is not the licence of the dataset."""
-    _compare_text(folder, readme.LICENSE, readme.describe("", 0, 0, has_report=False)[readme.LICENSE], findings)
+def check_license(folder: Path, findings: Findings, form: Form = FORM_V2, title: str = "") -> None:
+    """Add a finding if `LICENSE` is not the licence of the dataset, which names the `title` of another recipe."""
+    if form.about.is_v2:
+        expected = readme.describe("", 0, 0, has_report=False)
+    else:
+        expected = readme.describe_own(title, 0, form, has_report=False)
+    _compare_text(folder, readme.LICENSE, expected[readme.LICENSE], findings)
 
 
 def _compare_text(folder: Path, file: str, expected: str, findings: Findings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -45,7 +45,9 @@ class Ground:
         labels_of: LabelsOf,
         described: Described | None,
         findings: Findings,
+        codes: Sequence[int] = CODES,
     ) -> None:
+        self._codes = np.array(codes)
         self._rows = rows
         self._grids = grids
         self._labels_of = labels_of
@@ -111,9 +113,9 @@ class Ground:
             self._findings.differ(PATCHES, what, self._rows.patch_id(row), found.hex(), described.tobytes().hex())
 
     def _check_land_cover(self, row: int, codes: np.ndarray, described: np.ndarray) -> None:
-        found = np.bincount(codes.reshape(-1), minlength=_CODES[-1] + 1)[_CODES]
+        found = np.bincount(codes.reshape(-1), minlength=int(self._codes.max()) + 1)[self._codes]
         for at in np.flatnonzero(found != described).tolist():
-            what = f"clc_{CODES[at]}: not the part of the reference map"
+            what = f"clc_{self._codes[at]}: not the part of the reference map"
             numbers = (f"{int(pixels)} pixels" for pixels in (found[at], described[at]))
             self._findings.differ(PATCHES, what, self._rows.patch_id(row), *numbers)
 
@@ -134,9 +136,6 @@ class _Patch:
     name: str
     square: Square
     hashes: list[str]
-
-
-_CODES = np.array(CODES)
 
 
 @lru_cache(maxsize=64)

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import shapely
 
 from ben_luigi.domain.dataset import geoparquet, metadata
-from ben_luigi.domain.dataset.geoparquet import BBOX, CODES, PATCHES, SCHEMA
+from ben_luigi.domain.dataset.form import FORM_V2, Form
+from ben_luigi.domain.dataset.geoparquet import BBOX, CODES, PATCHES, SCHEMA, schema_of
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_json import entry
 from ben_luigi.domain.dataset.verify_provenance import is_of, start_time
@@ -29,7 +30,6 @@ from ben_luigi.domain.names import TileName
 from ben_luigi.domain.placement.alignment import season
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
 from ben_luigi.domain.placement.grid import PatchGrid
-from ben_luigi.domain.recipe.model import PUBLISHED
 from ben_luigi.domain.tiles.reference_maps import PIXEL_M
 
 SAME_DEGREES = 1e-9
@@ -37,12 +37,11 @@ SAME_DEGREES = 1e-9
 
 _ROWS_AT_ONCE = 8192
 _SHA256_BYTES = 32
-_CLC = [f"clc_{code}" for code in CODES]
 _SOURCES = {
-    **dict.fromkeys(SCHEMA.names, "the patch's name and place say"),
+    **{name: "the patch's name and place say" for name in SCHEMA.names if not name.startswith("clc_")},
     **dict.fromkeys(metadata.SCHEMA.names, "the metadata say"),
     **dict.fromkeys(("product", "product_id", "sensing_time"), "provenance.json or the tile's name says"),
-    **dict.fromkeys(("s2_sha256", "reference_map_sha256", *_CLC), "the column must be"),
+    **dict.fromkeys(("s2_sha256", "reference_map_sha256"), "the column must be"),
 }
 
 
@@ -50,8 +49,8 @@ _SOURCES = {
 class Described:
     """What `patches.parquet` states about the files of each row.
 
-    sha256 as bytes (row, 32), uint8; pixels of each of CODES (row, code), uint32. `known` tells which rows have usable
-    values.
+    sha256 as bytes (row, 32), uint8; pixels of each code of the dataset (row, code), uint32. `known` tells which rows
+    have usable values.
     """
 
     s2_sha256: np.ndarray
@@ -60,10 +59,10 @@ class Described:
     known: np.ndarray
 
     @classmethod
-    def nothing(cls, rows: int) -> Described:
-        """Return an object that knows nothing of any row."""
+    def nothing(cls, rows: int, codes: int = len(CODES)) -> Described:
+        """Return an object that knows nothing of any row; there are so many `codes`."""
         s2, maps = (np.zeros((rows, _SHA256_BYTES), dtype="uint8") for _ in range(2))
-        return cls(s2, maps, np.zeros((rows, len(CODES)), dtype="uint32"), np.zeros(rows, dtype=bool))
+        return cls(s2, maps, np.zeros((rows, codes), dtype="uint32"), np.zeros(rows, dtype=bool))
 
 
 def check_patches(
@@ -72,17 +71,16 @@ def check_patches(
     grids: Mapping[str, PatchGrid],
     facts: Mapping[str, Any] | None,
     findings: Findings,
-    season_rule: str = PUBLISHED,
+    form: Form = FORM_V2,
 ) -> Described | None:
     """Add findings about `patches.parquet`; return None if it cannot be read.
 
-    `grids` has the patches of each tile, `facts` its entry in `provenance.json`, if there is one; `season_rule` is as
-    in `alignment.seasons`.
+    `grids` has the patches of each tile, `facts` its entry in `provenance.json`, if there is one.
     """
-    check = _Check(rows, grids, facts, findings, season_rule)
+    check = _Check(rows, grids, facts, findings, form)
     try:
         file = pq.ParquetFile(folder / PATCHES)
-        if not file.schema_arrow.equals(SCHEMA, check_metadata=False):
+        if not file.schema_arrow.equals(schema_of(form.columns, form.codes), check_metadata=False):
             raise ValueError(f"columns {some(f'{field.name}: {field.type}' for field in file.schema_arrow)}")
         for batch in file.iter_batches(_ROWS_AT_ONCE):
             batch.validate(full=True)  # Arrow does not check by itself that text is UTF-8
@@ -103,14 +101,15 @@ class _Check:
         grids: Mapping[str, PatchGrid],
         facts: Mapping[str, Any] | None,
         findings: Findings,
-        season_rule: str,
+        form: Form,
     ) -> None:
-        self.described = Described.nothing(len(rows))
+        self.described = Described.nothing(len(rows), len(form.codes))
         self._rows = rows
         self._grids = grids
         self._facts = facts
         self._findings = findings
-        self._season_rule = season_rule
+        self._form = form
+        self._code_columns = [f"clc_{code}" for code in form.codes]
         self._seen = np.zeros(len(rows), dtype=bool)
         self._last = b""
         self._bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
@@ -163,7 +162,11 @@ class _Check:
 
     def _differ(self, column: str, row: int, expected: object, found: object) -> None:
         self._findings.differ(
-            PATCHES, f"{column}: not as {_SOURCES[column]}", self._rows.patch_id(row), expected, found
+            PATCHES,
+            f"{column}: not as {_SOURCES.get(column, 'the column must be')}",
+            self._rows.patch_id(row),
+            expected,
+            found,
         )
 
     def _metadata(self, at: np.ndarray) -> dict[str, list[Any]]:
@@ -173,7 +176,7 @@ class _Check:
         return {
             "labels": [list(rows.labels[row]) for row in at.tolist()],
             **{name: others[name].to_pylist() for name in others.column_names},
-            "s1_name": [name.decode() for name in rows.s1_names[at]],
+            **({"s1_name": [name.decode() for name in rows.s1_names[at]]} if "s1_name" in self._form.columns else {}),
         }
 
     def _constant(self, tile: str, table: pa.Table) -> dict[str, list[Any]]:
@@ -185,7 +188,7 @@ class _Check:
             "tile": tile,
             "mgrs": named.mgrs,
             "epsg": named.epsg,
-            **_of_product(named, first, facts, self._season_rule),
+            **_of_product(named, first, facts, self._form.season_rule),
         }
         return {name: [value] * len(table) for name, value in values.items()}
 
@@ -221,11 +224,13 @@ class _Check:
             for row in np.flatnonzero(~whole).tolist():
                 self._differ(column, at[row], "64 hexadecimal digits", table[column][row].as_py())
             good &= whole
-        parts = np.array([table[name].to_numpy() for name in _CLC], dtype="float32").T
+        parts = np.array([table[name].to_numpy() for name in self._code_columns], dtype="float32").T
         pixels = np.nan_to_num(np.rint(parts * np.float32(map_pixels)), nan=0, posinf=0).clip(0, map_pixels)
         exact = (pixels.astype("float32") / np.float32(map_pixels) == parts).all(axis=1)
         for row in np.flatnonzero(~exact).tolist():
-            self._differ(_CLC[-1], at[row], f"all clc_ columns parts of {map_pixels} pixels", parts[row].tolist())
+            self._differ(
+                self._code_columns[-1], at[row], f"all clc_ columns parts of {map_pixels} pixels", parts[row].tolist()
+            )
         self.described.pixels[at] = pixels
         self.described.known[at] = good & exact
 

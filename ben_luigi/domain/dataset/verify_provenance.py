@@ -27,11 +27,15 @@ _QUALITY = ("general_quality", "geometric_quality", "radiometric_quality", "sens
 
 @dataclass(frozen=True)
 class Provenance:
-    """The content of the file: facts of each tile by its name, the tiles' keys, and whether the dataset is a subset."""
+    """The content of the file: facts of each tile by its name, the tiles' keys, and whether the dataset is a subset.
+
+    `recipe` is the entry on another recipe than the default one.
+    """
 
     tiles: Mapping[str, Mapping[str, Any]]
     keys: list[str]
     is_subset: bool
+    recipe: Any = None
 
     def count(self, what: str) -> int:
         """Return the sum over all tiles of `patches`, `reference_maps` or `labelled`."""
@@ -54,7 +58,7 @@ def read_provenance(folder: Path, findings: Findings) -> Provenance | None:
             findings.differ(PROVENANCE, what, key, expected, found)
         if (product := _product(entry(facts, "l2a_name"))) is not None:
             tiles[product.tile_name] = facts
-    return Provenance(tiles, sorted(of_key), bool(entry(document, "settings", "subset")))
+    return Provenance(tiles, sorted(of_key), bool(entry(document, "settings", "subset")), document.get("recipe"))
 
 
 def _wrong(key: str, facts: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -105,19 +109,20 @@ def _product(name: Any) -> ProductName | None:
         return None
 
 
-def squares_of(rows: Rows, provenance: Provenance | None, side_m: int) -> dict[str, Square]:
+def squares_of(rows: Rows, provenance: Provenance | None, side_m: int, patch_m: int = PATCH_M) -> dict[str, Square]:
     """Return the square of each tile.
 
-    It is the one that the provenance states, else that of the tile's MGRS name with a side of `side_m` metres.
+    It is the one that the provenance states, if it is at least a patch with a side of `patch_m` metres, else that of
+    the tile's MGRS name with a side of `side_m`.
     """
-    return {tile: _square(tile, provenance, side_m) for tile in rows.tiles}
+    return {tile: _square(tile, provenance, side_m, patch_m) for tile in rows.tiles}
 
 
-def _square(tile: str, provenance: Provenance | None, side_m: int) -> Square:
+def _square(tile: str, provenance: Provenance | None, side_m: int, patch_m: int) -> Square:
     facts = provenance.tiles.get(tile) if provenance else None
     left, top, side = (entry(facts, name) for name in ("left_m", "top_m", "side_m"))
     known = all(type(value) in (float, int) and abs(value) < _FARTHEST_M for value in (left, top, side))
-    if known and PATCH_M <= side <= TILE_SIDE_M:
+    if known and patch_m <= side <= TILE_SIDE_M:
         return Square(float(left), float(top), float(side), tile_named(tile).epsg)
     return rule_square(tile, side_m)
 

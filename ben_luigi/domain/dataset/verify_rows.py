@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.metadata import FLAGGED, FLAGS, METADATA, SCHEMA
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.errors import BadName, some
@@ -30,9 +31,10 @@ _ROWS_AT_ONCE = 8192
 class Rows:
     """The rows of both files together, ascending by patch id, without duplicates.
 
-    Names are arrays of bytes, which take a fifth of the memory of strings. `x` and `y` are the patch's position in its
-    tile, `others` has the columns OTHERS, `flagged` tells the file of each row, `tiles` the rows of each tile by its
-    name. `complete` is False if there are rows that cannot be used.
+    Names are arrays of bytes, which take a fifth of the memory of strings; without Sentinel-1, `s1_names` are empty.
+    `x` and `y` are the patch's position in its tile, `others` has those of the columns OTHERS that there are, `flagged`
+    tells the file of each row, `tiles` the rows of each tile by its name. `complete` is False if there are rows that
+    cannot be used.
     """
 
     patch_ids: np.ndarray
@@ -69,12 +71,12 @@ def rule_square(tile_name: str, side_m: int) -> Square:
     return tile_square(tile_named(tile_name), side_m)
 
 
-def read_rows(folder: Path, findings: Findings) -> Rows:
+def read_rows(folder: Path, findings: Findings, form: Form = FORM_V2) -> Rows:
     """Read the rows of `metadata.parquet` and of the flagged patches' file in `folder`, and add findings."""
-    gathered = _Gathered(findings)
-    for file in (METADATA, FLAGGED):
+    gathered = _Gathered(findings, form)
+    for file in form.tables:
         try:
-            for batch in _batches(folder / file):
+            for batch in _batches(folder / file, gathered.schema):
                 gathered.add(file, batch)
         except FileNotFoundError:
             findings.add(file, "missing")
@@ -87,50 +89,63 @@ def read_rows(folder: Path, findings: Findings) -> Rows:
     return gathered.rows()
 
 
-def _batches(path: Path) -> Iterator[pa.Table]:
+def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:
     parquet = pq.ParquetFile(path)
-    if parquet.schema_arrow.names != SCHEMA.names:
+    if parquet.schema_arrow.names != schema.names:
         raise ValueError(f"columns {some(parquet.schema_arrow.names)}")
     for batch in parquet.iter_batches(_ROWS_AT_ONCE):
         batch.validate(full=True)  # Arrow does not check by itself that text is UTF-8
-        yield pa.Table.from_batches([batch]).cast(SCHEMA)
+        yield pa.Table.from_batches([batch]).cast(schema)
 
 
 class _Gathered:
     """Take the rows batch by batch, and check each on its own."""
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: Findings, form: Form) -> None:
+        self.schema = pa.schema([SCHEMA.field(name) for name in form.columns])
         self.complete = True
         self.labels: list[tuple[str, ...]] = []
         self._findings = findings
         self._known: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._names: dict[str, list[np.ndarray]] = {name: [np.empty(0, "S1")] for name in ("patch_id", "s1_name")}
-        self._others = [pa.schema([SCHEMA.field(name) for name in OTHERS]).empty_table()]
+        self._checks = {
+            name: check for name, check in (("patch_id", _check_patch_id), ("s1_name", s1_tile)) if name in form.columns
+        }
+        self._names: dict[str, list[np.ndarray]] = {name: [np.empty(0, "S1")] for name in self._checks}
+        self._form = form
+        self._other_names = [name for name in OTHERS if name in form.columns]
+        self._others = [pa.schema([SCHEMA.field(name) for name in self._other_names]).empty_table()]
         self._flagged = [np.empty(0, dtype=bool)]
         self._last: dict[str, str] = {}
 
     def add(self, file: str, batch: pa.Table) -> None:
         """Take the next rows of a file."""
         usable = self._with_values(file, batch)
-        for column, check in (("patch_id", _check_patch_id), ("s1_name", s1_tile)):
+        for column, check in self._checks.items():
             usable &= self._named(file, column, batch[column].to_pylist(), check)
         self.complete &= bool(usable.all())
         rows = batch.filter(pa.array(usable))
         ids = rows["patch_id"].to_pylist()
         self._check_order(file, ids)
+        self._check_flags(file, rows, ids)
+        for column, parts in self._names.items():
+            parts.append(np.asarray(rows[column].to_numpy(), dtype="S"))
+        self.labels += (self._known.setdefault(row, row) for row in map(tuple, rows["labels"].to_pylist()))
+        self._others.append(rows.select(self._other_names))
+        self._flagged.append(np.full(len(rows), file == FLAGGED))
+
+    def _check_flags(self, file: str, rows: pa.Table, ids: Sequence[str]) -> None:
+        if not self._form.has_flags:
+            return
         odd = pc.not_equal(pc.or_(rows[FLAGS[0]], rows[FLAGS[1]]), file == FLAGGED).to_pylist()
         if any(odd):
             wrong = [name for name, is_odd in zip(ids, odd, strict=True) if is_odd]
             self._findings.add(file, "in the wrong file, by their flags", *wrong)
-        for column, parts in self._names.items():
-            parts.append(np.asarray(rows[column].to_numpy(), dtype="S"))
-        self.labels += (self._known.setdefault(row, row) for row in map(tuple, rows["labels"].to_pylist()))
-        self._others.append(rows.select(OTHERS))
-        self._flagged.append(np.full(len(rows), file == FLAGGED))
 
     def _with_values(self, file: str, batch: pa.Table) -> np.ndarray:
         usable = np.ones(len(batch), dtype=bool)
-        for column in SCHEMA.names:
+        for column in self.schema.names:
+            if column == "country" and self._form.may_lack_country:
+                continue
             without = batch[column].is_null().to_numpy()
             if without.any():
                 names = batch["patch_id"].filter(pa.array(without)).to_pylist()
@@ -159,12 +174,15 @@ class _Gathered:
 
     def rows(self) -> Rows:
         """Return all rows that can be used."""
-        ids, s1_names = (np.concatenate(parts) for parts in self._names.values())
+        names = {column: np.concatenate(parts) for column, parts in self._names.items()}
+        ids = names["patch_id"]
+        s1_names = names.get("s1_name", np.zeros(len(ids), "S1"))
         others, flagged = pa.concat_tables(self._others), np.concatenate(self._flagged)
         order = np.argsort(ids, kind="stable")
         order = order[self._first_ones("patch_id", ids[order])]
-        by_s1 = np.argsort(s1_names[order], kind="stable")
-        order = order[np.sort(by_s1[self._first_ones("s1_name", s1_names[order][by_s1])])]
+        if "s1_name" in names:
+            by_s1 = np.argsort(s1_names[order], kind="stable")
+            order = order[np.sort(by_s1[self._first_ones("s1_name", s1_names[order][by_s1])])]
         x, y, tiles = _places(ids[order])
         return Rows(
             patch_ids=ids[order],

@@ -17,13 +17,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.metadata import FLAGS, read_csv
 from ben_luigi.domain.dataset.verify_findings import Findings
-from ben_luigi.domain.dataset.verify_rows import OTHERS, Rows, tile_named
+from ben_luigi.domain.dataset.verify_rows import Rows, tile_named
 from ben_luigi.domain.errors import BadInput, BadName
 from ben_luigi.domain.names import TileName, s1_sensing_time, s1_tile, split_position, v1_sensing_time
-from ben_luigi.domain.placement.country import COUNTRIES, check_tile, countries, read_borders
-from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, Square
+from ben_luigi.domain.placement import split as splitting
+from ben_luigi.domain.placement.country import check_tile, countries, read_borders
+from ben_luigi.domain.placement.grid import SPLITS, PatchGrid, Square
+from ben_luigi.domain.recipe.model import CSV
 
 V1_APART = timedelta(seconds=8)
 """Most that the time in a v1 name differs from the sensing time of its product, in all 590,326 published pairs."""
@@ -44,15 +47,16 @@ class References:
     snow: Path | None = None
     cloud: Path | None = None
 
-    def missing(self) -> list[str]:
+    def missing(self, form: Form = FORM_V2) -> list[str]:
         """Return what is not checked because one of these inputs is missing, one sentence each."""
+        nearest = "the nearest of the ten" if form.about.is_v2 else "the one that the recipe says"
         lacking = {
-            "country: whether it is the nearest of the ten, for want of the borders": self.borders,
-            "s1_name: whether it is the partner of the v1 patch, for want of the pairs": self.s1s2,
-            f"{FLAGS[0]}: whether it is so listed, for want of the list": self.snow,
-            f"{FLAGS[1]}: whether it is so listed, for want of the list": self.cloud,
+            "country": (f"whether it is {nearest}, for want of the borders", self.borders),
+            "s1_name": ("whether it is the partner of the v1 patch, for want of the pairs", self.s1s2),
+            FLAGS[0]: ("whether it is so listed, for want of the list", self.snow),
+            FLAGS[1]: ("whether it is so listed, for want of the list", self.cloud),
         }
-        return [what for what, path in lacking.items() if path is None]
+        return [f"{name}: {what}" for name, (what, path) in lacking.items() if name in form.columns and path is None]
 
 
 NO_REFERENCES = References()
@@ -62,40 +66,39 @@ Wrong = Iterator[tuple[str, object, object]]
 
 
 def check_rows(
-    rows: Rows, squares: Mapping[str, Square], references: References, findings: Findings, patch_m: int = PATCH_M
+    rows: Rows, squares: Mapping[str, Square], references: References, findings: Findings, form: Form = FORM_V2
 ) -> None:
-    """Add a finding for each value that breaks a rule.
-
-    `squares` has the square of each tile, `patch_m` is the side of a patch in metres.
-    """
-    if references.borders is not None:
-        read_borders(references.borders)  # an error of the file itself is not one of the dataset
+    """Add a finding for each value that breaks a rule; `squares` has the square of each tile."""
+    given = references.borders if "country" in form.columns else None
+    if given is not None:
+        read_borders(given, form.countries)  # an error of the file itself is not one of the dataset
+    if form.split.rule == CSV:
+        findings.skip("split: whether it is that of the recipe's CSV, which is not part of the dataset")
     for name, of_tile in rows.tiles.items():
-        borders = _borders_near(name, squares[name], references.borders, rows.file(of_tile.start), findings)
-        tile = _Tile(tile_named(name), PatchGrid(name, squares[name], patch_m), borders)
-        columns = [rows.others[column][of_tile.start : of_tile.stop].to_pylist() for column in OTHERS[:3]]
-        values = zip(*columns, rows.labels[of_tile], rows.s1_names[of_tile], strict=True)
-        for row, (split, country, s2v1_name, labels, s1_name) in enumerate(values, start=of_tile.start):
-            x, y = int(rows.x[row]), int(rows.y[row])
-            for what, expected, found in (
-                *tile.place(x, y, split, country),
-                *tile.v1_name(x, y, s2v1_name),
-                *tile.s1_name(x, y, s1_name.decode()),
-                *_order(labels),
-            ):
+        borders = _borders_near(name, squares[name], given, rows.file(of_tile.start), form, findings)
+        tile = _Tile(tile_named(name), PatchGrid(name, squares[name], form.patch_m), borders, form)
+        columns = {column: rows.others[column][of_tile].to_pylist() for column in rows.others.column_names}
+        for at, row in enumerate(range(of_tile.start, of_tile.stop)):
+            values = {column: column_values[at] for column, column_values in columns.items()}
+            wrong = (*tile.check(int(rows.x[row]), int(rows.y[row]), values, rows.s1_names[row]),)
+            for what, expected, found in (*wrong, *_order(rows.labels[row])):
                 findings.differ(rows.file(row), what, rows.patch_id(row), expected, found)
-    _check_v1_names(rows, findings)
-    _check_lists(rows, references, findings)
+    if "s2v1_name" in form.columns:
+        _check_v1_names(rows, findings)
+        _check_lists(rows, references, findings)
 
 
-def _borders_near(tile: str, square: Square, borders: Path | None, file: str, findings: Findings) -> Path | None:
-    """Return the borders; add a finding and return None if the tile's square is far from all of the ten countries."""
+def _borders_near(
+    tile: str, square: Square, borders: Path | None, file: str, form: Form, findings: Findings
+) -> Path | None:
+    """Return the borders; add a finding and return None if the tile's square is far from all of the countries."""
     if borders is None:
         return None
     try:
-        check_tile(tile, square, borders)
+        check_tile(tile, square, borders, form.countries)
     except BadInput as error:
-        findings.differ(file, "tile: far from all of the ten countries", tile, error.expected, error.found)
+        of = "all of the ten countries" if form.about.is_v2 else "all of the countries"
+        findings.differ(file, f"tile: far from {of}", tile, error.expected, error.found)
         return None
     return borders
 
@@ -103,27 +106,40 @@ def _borders_near(tile: str, square: Square, borders: Path | None, file: str, fi
 class _Tile:
     """The rules for the patches of one tile."""
 
-    def __init__(self, name: TileName, grid: PatchGrid, borders: Path | None) -> None:
+    def __init__(self, name: TileName, grid: PatchGrid, borders: Path | None, form: Form) -> None:
         self._name = name
         self._sensed = name.sensing_time
         self._grid = grid
-        self._splits = grid.splits()
-        self._countries = countries(grid, borders) if borders is not None else None
+        self._form = form
+        self._splits = splitting.splits(grid, form.split) if form.split.rule != CSV else None
+        self._countries = countries(grid, borders, form.countries) if borders is not None else None
 
-    def place(self, x: int, y: int, split: str, country: str) -> Wrong:
+    def check(self, x: int, y: int, values: Mapping[str, Any], s1_name: bytes) -> Wrong:
+        """Check the values of a patch's row, by column; those that the dataset does not have are left out."""
+        yield from self.place(x, y, str(values["split"]), values.get("country"))
+        if "s2v1_name" in values:
+            yield from self.v1_name(x, y, str(values["s2v1_name"]))
+        if s1_name:
+            yield from self.s1_name(x, y, s1_name.decode())
+
+    def place(self, x: int, y: int, split: str, country: str | None) -> Wrong:
         """Check position, split and country."""
         side = self._grid.patches_a_side
         if max(x, y) >= side:
             yield "patch_id: a position outside of the tile", f"both below {side}", f"{x}, {y}"
             return
         at = self._grid.position(x, y)
-        if split != self._splits[at]:
+        if self._splits is not None and split != self._splits[at]:
             yield "split: not that of the patch's place in its tile", self._splits[at], split
+        elif split not in SPLITS:
+            yield "split: none of the three", f"one of {', '.join(SPLITS)}", split
+        names = self._form.countries.names
         if self._countries is not None:
             if country != self._countries[at]:
                 yield "country: not the nearest one", self._countries[at], country
-        elif country not in COUNTRIES:
-            yield "country: none of the ten", f"one of {', '.join(COUNTRIES)}", country
+        elif "country" in self._form.columns and names is not None and country not in names:
+            of = "the ten" if self._form.about.is_v2 else "the recipe's"
+            yield f"country: none of {of}", f"one of {', '.join(names)}", country
 
     def v1_name(self, x: int, y: int, name: str) -> Wrong:
         """Check that the v1 name has the satellite, time and position of the patch."""

@@ -92,12 +92,12 @@ def _number(wanted: Countries) -> str:
     return f"{len(wanted.names)} countries of the recipe" if wanted.names else "countries of the file"
 
 
-def read_all(path: Path) -> list[tuple[str, shapely.Geometry]]:
+def read_all(path: Path, column: str = TEN.column) -> list[tuple[str, shapely.Geometry]]:
     """Return name and polygon (longitude, latitude in EPSG:4326) of every country in the file, by name."""
     found = []
     for feature in _json(path)["features"]:
         try:
-            found.append((_name(feature, TEN.column), shape(feature["geometry"])))
+            found.append((_name(feature, column), shape(feature["geometry"])))
         except _NO_SHAPE as error:
             problem = f"no geometry ({type(error).__name__}: {error})"
             raise BadInput(

@@ -68,6 +68,55 @@ def check(path: Path, artifacts: Path, name: str = "") -> tuple[Recipe | None, l
     return Recipe(**checked.values[_HEAD], **made, path=path.absolute()), []
 
 
+def read_enclosed(path: Path, nomenclature: Path, artifacts: Path) -> Recipe:
+    """Return the recipe in a finished dataset, without the files that it names but for its nomenclature.
+
+    They need not exist where the dataset is; in the value, stand-ins take their places. Raise BadInput as `read` does.
+    """
+    try:
+        data = _without_files(read_toml(path), path, nomenclature)
+        lines = lines_of(read_bytes(path, _MOST_BYTES).decode("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        remedy = "fetch the dataset again, or make it again"
+        raise BadInput(path, expected="the recipe of the dataset, as TOML", found=str(error), remedy=remedy) from error
+    checked = _Checked(str(path), lines)
+    made = _made(data, checked, path.absolute().parent, artifacts)
+    for place, found, allowed in rules.broken(checked.values, is_default=False):
+        if place[-1] in _NAMING:  # other rules, some of which look into files, were checked when it was made
+            checked.add(place, found, allowed)
+    if checked.findings:
+        found = some((f"{one.location}: {one.subject}: {one.found}" for one in checked.findings), 5)
+        raise BadInput(path, expected="the recipe of a dataset", found=found, remedy="make the dataset again")
+    return Recipe(**checked.values[_HEAD], **made, path=path.absolute())
+
+
+_NAMING = ("name", "title", "citation")
+_STAND_INS = {
+    ("products", "list"): declared.LIST_OPTION,
+    ("countries", "file"): declared.COUNTRIES_OPTION,
+    ("land_cover", "file"): declared.LAND_COVER_OPTION,
+    ("sentinel1", "rasters"): "{tile}",
+}
+
+
+def _without_files(data: dict[str, Any], path: Path, nomenclature: Path) -> dict[str, Any]:
+    """Return the content of a recipe with stand-ins for the files that it names."""
+    stand_ins = _STAND_INS | {
+        ("land_cover", "nomenclature"): str(nomenclature.absolute()),
+        ("split", "file"): str(path.absolute()),
+        ("sentinel1", "folder"): str(path.absolute().parent),
+    }
+    for (section, key), value in stand_ins.items():
+        content = data.get(section)
+        if isinstance(content, dict) and key in content:
+            content[key] = value
+    layers = data.get(declared.LAYERS)
+    for layer in layers.values() if isinstance(layers, dict) else ():
+        if isinstance(layer, dict) and "path" in layer:
+            layer["path"] = "{tile}"
+    return data
+
+
 @dataclass
 class _Checked:
     """What has been found: the valid values by section and key, and everything that is wrong."""

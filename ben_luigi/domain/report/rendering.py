@@ -7,6 +7,7 @@ white.
 
 from __future__ import annotations
 
+import colorsys
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -25,7 +26,7 @@ from ben_luigi.domain.formats.tiffheader import read_pixels
 from ben_luigi.domain.names import MAP_SUFFIX, PatchId
 from ben_luigi.domain.placement.grid import PatchGrid, Square, pixel_window
 from ben_luigi.domain.products.product import BOA_ADD_OFFSET
-from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
+from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC, Nomenclature
 from ben_luigi.domain.tiles.reference_maps import PIXEL_M
 
 RGB_BANDS = ("B04", "B03", "B02")
@@ -34,6 +35,7 @@ RGB_BANDS = ("B04", "B03", "B02")
 OVERVIEW_PX = 960
 """Most pixels along a side of an overview."""
 
+_CODES, _MOST_IN_PALETTE = 2**16, 255
 _BRIGHT, _GAMMA = 2500, 1.5
 _CLEAR = (255, 255, 255)
 
@@ -63,6 +65,17 @@ def read_colours(path: Path) -> dict[int, tuple[int, int, int]]:
             remedy="restore it from the repository",
         )
     return colours
+
+
+def colours_of(nomenclature: Nomenclature) -> dict[int, tuple[int, int, int]]:
+    """Return the colour of each code of a nomenclature: its own, or as many different hues as there are codes."""
+    if nomenclature.colours:
+        return dict(nomenclature.colours)
+    codes = sorted(nomenclature.clc)
+    parts = (colorsys.hsv_to_rgb(at / len(codes), 0.55, 0.85) for at in range(len(codes)))
+    return {
+        code: (round(255 * r), round(255 * g), round(255 * b)) for code, (r, g, b) in zip(codes, parts, strict=True)
+    }
 
 
 def true_colour(reflectance: np.ndarray) -> np.ndarray:
@@ -101,11 +114,11 @@ def rgb_overview(shard: ShardReader, grid: PatchGrid, *, boa_offset: bool = Fals
     return picture
 
 
-def map_overview(shard: ShardReader, grid: PatchGrid) -> np.ndarray:
-    """Return the CLC codes of a tile from its reference maps, every n-th pixel: (row, col); NO_CLC elsewhere."""
+def map_overview(shard: ShardReader, grid: PatchGrid, nothing: int = NO_CLC) -> np.ndarray:
+    """Return the codes of a tile from its reference maps, every n-th pixel: (row, col); `nothing` elsewhere."""
     px = pixels_a_patch(grid)
     step = _side_px(grid) // px
-    codes = np.full((grid.patches_a_side * px, grid.patches_a_side * px), NO_CLC, "uint16")
+    codes = np.full((grid.patches_a_side * px, grid.patches_a_side * px), nothing, "uint16")
     for patch_id in shard.patch_ids:
         pixels = read_codes(shard, patch_id)[step // 2 :: step, step // 2 :: step]
         codes[_on_overview(patch_id, px)] = pixels
@@ -155,17 +168,21 @@ def geotiff(picture: np.ndarray, square: Square) -> bytes:
 
 
 def map_picture(codes: np.ndarray, colours: Mapping[int, tuple[int, int, int]]) -> np.ndarray:
-    """Return the picture of CLC codes (row, col), with opacity: NO_CLC is transparent."""
-    table = np.zeros((NO_CLC + 1, 4), "uint8")
+    """Return the picture of codes (row, col), with opacity: what has no colour is transparent."""
+    table = np.zeros((_CODES, 4), "uint8")
     for code, colour in colours.items():
         table[code] = (*colour, 255)
     return np.asarray(table[codes])
 
 
 def map_png(codes: np.ndarray, colours: Mapping[int, tuple[int, int, int]]) -> bytes:
-    """Return CLC codes (row, col) as PNG with a palette: NO_CLC is transparent."""
+    """Return codes (row, col) as PNG, with a palette if they fit into one: what has no colour is transparent."""
     known = sorted(colours)
-    return palette_png(np.searchsorted(known, codes), [*(colours[code] for code in known), None])
+    if len(known) > _MOST_IN_PALETTE:
+        return png(map_picture(codes, colours))
+    index = np.full(_CODES, len(known), "uint8")
+    index[known] = np.arange(len(known))
+    return palette_png(index[codes], [*(colours[code] for code in known), None])
 
 
 def palette_png(index: np.ndarray, colours: Sequence[tuple[int, int, int] | None]) -> bytes:

@@ -17,16 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ben_luigi.domain.dataset.metadata import FLAGS
-from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.placement.grid import SPLITS
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.report import rendering, report_search, report_tiles, report_times
 from ben_luigi.domain.report import report_words as words
 from ben_luigi.domain.report.report_counts import Counts, examples
 from ben_luigi.domain.report.report_leakage import read_leakage
-from ben_luigi.domain.report.report_tiles import STATES, Tile
+from ben_luigi.domain.report.report_tiles import Tile
 from ben_luigi.domain.report.report_words import Sources
-from ben_luigi.domain.tiles.nomenclature import NO_CLC
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _ASSETS = ("report.css", "report.js")
@@ -35,12 +33,13 @@ _ASSETS = ("report.css", "report.js")
 def write_report(folder: Path, sources: Sources, progress: OnFraction = ignore_fraction) -> None:
     """Write the report to `folder`, which need not exist. Memory: the metadata's rows, and 20 bytes per row."""
     rows = sources.rows.sort_by("patch_id")
-    counts = Counts.of(rows, sources.nomenclature.classes)
+    counts = Counts.of(rows, sources.nomenclature.classes, sources.countries)
     pages = _Pages(folder, sources)
     tiles = []
     for number, (tile, at) in enumerate(_by_tile(sources.tiles, rows["patch_id"]), start=1):
         own = rows.slice(at.start, at.stop - at.start)
-        flagged = pc.or_(own[FLAGS[0]], own[FLAGS[1]]).to_pylist()
+        has_flags = FLAGS[0] in own.column_names
+        flagged = pc.or_(own[FLAGS[0]], own[FLAGS[1]]).to_pylist() if has_flags else [False] * len(own)
         tile = tile.with_flags(own["patch_id"].to_pylist(), flagged)
         pages.write_tile(tile, own, counts.labels[at])
         tiles.append(tile)
@@ -50,7 +49,7 @@ def write_report(folder: Path, sources: Sources, progress: OnFraction = ignore_f
 
 def _by_tile(tiles: Sequence[Tile], patch_ids: pa.ChunkedArray) -> list[tuple[Tile, slice]]:
     """Return the tiles in the order of their keys, each with its slice of the ascending patch ids."""
-    names = pc.utf8_slice_codeunits(patch_ids, 0, stop=-len("_xx_yy")).combine_chunks().dictionary_encode()
+    names = pc.replace_substring_regex(patch_ids, r"_\d+_\d+$", "").combine_chunks().dictionary_encode()
     starts = np.searchsorted(names.indices.to_numpy(), np.arange(len(names.dictionary) + 1))
     rows_of = {name: slice(*starts[at : at + 2].tolist()) for at, name in enumerate(names.dictionary.to_pylist())}
     return [(tile, rows_of.get(tile.name.tile_name, slice(0, 0))) for tile in sorted(tiles, key=lambda tile: tile.key)]
@@ -64,6 +63,8 @@ class _Pages:
         self._sources = sources
         self._keys = sorted(tile.key for tile in sources.tiles)
         self._shown: list[dict[str, Any]] = []
+        self._states = report_tiles.states_of(is_v2=sources.form.about.is_v2)
+        self._land_cover = "CORINE" if sources.form.about.is_v2 else "the land cover"
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_TEMPLATES),
             autoescape=True,
@@ -89,7 +90,10 @@ class _Pages:
             self._write(f"tiles/{tile.key}/{name}", data)
         for name, data in report_tiles.quicklooks(tile, chosen, self._sources.colours):
             self._write(f"tiles/{tile.key}/{name}", data)
-        self._write(f"data/{tile.key}.js", report_search.tile_script(tile, rows, labels, chosen).encode())
+        self._write(
+            f"data/{tile.key}.js",
+            report_search.tile_script(tile, rows, labels, chosen, self._sources.countries).encode(),
+        )
         shown = [words.example(tile, patch_id, has_map, rows) for patch_id, has_map in chosen.items()]
         self._shown += shown
         at = self._keys.index(tile.key)
@@ -114,7 +118,7 @@ class _Pages:
         return [
             {
                 "code": code,
-                "name": "not covered by CORINE" if code == NO_CLC else names.clc[code],
+                "name": f"not covered by {self._land_cover}" if code == names.nothing else names.clc[code],
                 "class": names.class_of.get(code, ""),
                 "part": f"{100 * pixels / all_pixels:.1f} %",
             }
@@ -125,7 +129,7 @@ class _Pages:
         """Write the first page."""
         sources = self._sources
         leakage = read_leakage(sources.leakage) if sources.leakage else None
-        self._write("data/index.js", report_search.index_script(tiles, counts.classes).encode())
+        self._write("data/index.js", self._index_script(tiles, counts).encode())
         for name in _ASSETS:
             self._write(f"assets/{name}", (_TEMPLATES / name).read_bytes())
         if sources.times:
@@ -137,13 +141,12 @@ class _Pages:
             root="",
             tiles=tiles,
             lead=words.lead(sources),
-            sections=words.sections(leakage is not None),
+            sections=words.sections(leakage is not None, sources.published is not None),
             standing={name: sum(tile.standing == name for tile in tiles) for name in ("labelled", "failed", "empty")},
-            map=words.europe(tiles, sources.countries_geojson),
-            snow=sum(rows[FLAGS[0]].to_pylist()),
-            cloud=sum(rows[FLAGS[1]].to_pylist()),
+            map=words.europe(tiles, sources),
+            flagged=[sum(rows[flag].to_pylist()) for flag in FLAGS if flag in rows.column_names],
             in_grids=in_grids,
-            missing=report_tiles.missing(tiles),
+            missing=report_tiles.missing(tiles, self._states),
             notes=words.notes(tiles, sources),
             leakage=leakage,
             legend=self._legend(),
@@ -151,6 +154,9 @@ class _Pages:
             **self._tables(counts),
             **words.compared(sources.comparison),
         )
+
+    def _index_script(self, tiles: Sequence[Tile], counts: Counts) -> str:
+        return report_search.index_script(tiles, counts.classes, counts.countries, self._states)
 
     def _examples(self) -> list[dict[str, Any]]:
         """Return some of the patches shown on the tiles' pages that together have all classes."""
@@ -177,11 +183,13 @@ class _Pages:
         return {
             "total": total,
             "by_split": counts.by_split.tolist(),
-            "published_by_split": [sum(row[at] for row in published.country.values()) for at in range(len(SPLITS))],
+            "published_by_split": [
+                sum(row[at] for row in published.country.values()) if published else 0 for at in range(len(SPLITS))
+            ],
             "per_patch": f"{counts.labels.sum() / max(total, 1):.2f}",
-            "by_country": words.rows(COUNTRIES, counts.country_by_split, published.country),
-            "by_label": words.rows(counts.classes, counts.label_by_split, published.label, codes),
-            "countries": [COUNTRIES[rows_of] for rows_of in present],
+            "by_country": words.rows(counts.countries, counts.country_by_split, published.country if published else {}),
+            "by_label": words.rows(counts.classes, counts.label_by_split, published.label if published else {}, codes),
+            "countries": [counts.countries[rows_of] for rows_of in present],
             "label_by_country": [
                 {
                     "name": name,
@@ -200,7 +208,13 @@ class _Pages:
         sources = self._sources
         common = {
             "splits": SPLITS,
-            "states": STATES,
+            "states": self._states,
+            "is_v2": sources.form.about.is_v2,
+            "title": "BigEarthNet v2" if sources.form.about.is_v2 else sources.title,
+            "patch_m": sources.form.patch_m,
+            "land_cover": self._land_cover,
+            "nothing": sources.nomenclature.nothing,
+            "has_sentinel1": sources.form.has_sentinel1,
             "colours": sources.colours,
             "clc": sources.nomenclature.clc,
             "published": sources.published,
@@ -208,7 +222,7 @@ class _Pages:
             "provenance": sources.provenance,
             "files": sources.files,
             "has_times": bool(sources.times),
-            "sample": sources.comparison["world"] == "sample",
+            "sample": sources.is_sample,
         }
         self._write(name, self._templates.get_template(template).render(common | values).encode())
 

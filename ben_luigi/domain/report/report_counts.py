@@ -23,21 +23,24 @@ class Counts:
     """Properties of the patches of metadata rows: arrays with one element per row.
 
     `labels` tells (row, class) whether a patch has a class of `classes`; `split` and `country` are indexes of SPLITS
-    and COUNTRIES.
+    and of `countries`, -1 for none of them.
     """
 
     classes: tuple[str, ...]
     labels: np.ndarray
     split: np.ndarray
     country: np.ndarray
+    countries: tuple[str, ...] = COUNTRIES
 
     @classmethod
-    def of(cls, rows: pa.Table, classes: Sequence[str]) -> Counts:
+    def of(cls, rows: pa.Table, classes: Sequence[str], countries: Sequence[str] = COUNTRIES) -> Counts:
         """Return the counts for rows of the metadata."""
         lists = rows["labels"].combine_chunks()
         labels = np.zeros((rows.num_rows, len(classes)), dtype=bool)
         labels[pc.list_parent_indices(lists), _places(pc.list_flatten(lists), classes)] = True
-        return cls(tuple(classes), labels, _places(rows["split"], SPLITS), _places(rows["country"], COUNTRIES))
+        has_country = "country" in rows.column_names
+        country = _places(rows["country"], countries) if has_country else np.full(rows.num_rows, -1)
+        return cls(tuple(classes), labels, _places(rows["split"], SPLITS), country, tuple(countries))
 
     @property
     def by_split(self) -> np.ndarray:
@@ -47,7 +50,7 @@ class Counts:
     @property
     def country_by_split(self) -> np.ndarray:
         """Table of splits of the countries."""
-        return self._by_split(np.eye(len(COUNTRIES), dtype=bool)[self.country])
+        return self._by_split(self.country[:, None] == np.arange(len(self.countries)))
 
     @property
     def label_by_split(self) -> np.ndarray:
@@ -60,7 +63,8 @@ class Counts:
     @property
     def label_by_country(self) -> np.ndarray:
         """Number of patches (class, country)."""
-        return np.stack([self.labels[self.country == place].sum(axis=0) for place in range(len(COUNTRIES))], axis=1)
+        of_country = [self.labels[self.country == place].sum(axis=0) for place in range(len(self.countries))]
+        return np.stack(of_country, axis=1) if of_country else np.zeros((len(self.classes), 0), dtype="int64")
 
     @cached_property
     def co_occurrence(self) -> np.ndarray:
@@ -70,7 +74,8 @@ class Counts:
 
 
 def _places(values: pa.ChunkedArray, known: Sequence[str]) -> np.ndarray:
-    return np.asarray(pc.index_in(values, value_set=pa.array(known)), dtype="int64")
+    places = pc.fill_null(pc.index_in(values, value_set=pa.array(known, pa.string())), -1)
+    return np.asarray(places, dtype="int64")
 
 
 def examples(labels: np.ndarray, most: int) -> list[int]:

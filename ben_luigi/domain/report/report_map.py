@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import shapely
 
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.placement.country import COUNTRIES, read_all
+from ben_luigi.domain.placement.country import COUNTRIES, TEN, read_all
 from ben_luigi.domain.placement.footprints import EQUAL_AREA, LONGITUDE_LATITUDE, transformer
 from ben_luigi.domain.placement.grid import Square
 
@@ -23,7 +24,7 @@ WIDTH, HEIGHT = _EAST - _WEST, _NORTH - _SOUTH
 
 @dataclass(frozen=True)
 class Outline:
-    """A country as an SVG path, and whether it is one of the ten."""
+    """A country as an SVG path, and whether it is one of the dataset's."""
 
     name: str
     path: str
@@ -39,11 +40,14 @@ class Mark:
     side: float
 
 
-def outlines(countries_geojson: Path) -> list[Outline]:
-    """Return the countries that reach into the map, the ten of BigEarthNet last, so that their borders are on top."""
-    countries = read_all(countries_geojson)
+def outlines(countries_geojson: Path, wanted: Sequence[str] = COUNTRIES, column: str = TEN.column) -> list[Outline]:
+    """Return the countries that reach into the map, those of the dataset last, so that their borders are on top.
+
+    `column` is the property with their names.
+    """
+    countries = read_all(countries_geojson, column)
     try:
-        found = [Outline(name, _path(_projected(polygon)), name in COUNTRIES) for name, polygon in countries]
+        found = [Outline(name, _path(_projected(polygon)), name in wanted) for name, polygon in countries]
     except (ValueError, shapely.errors.ShapelyError) as error:
         raise BadInput(
             countries_geojson,
@@ -86,6 +90,16 @@ def mark(square: Square) -> Mark:
     x, y = _to_map(corners[[[0, 1], [2, 3], [0, 3], [2, 1]]], square.epsg)
     side = max(square.side_m / 1000, _SMALLEST_KM)
     return Mark(round(float(x.mean()) - side / 2, 1), round(float(y.mean()) - side / 2, 1), round(side, 1))
+
+
+def shows(square: Square) -> bool:
+    """Return whether a square lies on the map, which is one of Europe."""
+    west, south, east, north = _NEAR
+    longitude, latitude = centre(square)
+    if not (west < longitude < east and south < latitude < north):
+        return False
+    place = mark(square)
+    return 0 <= place.x <= WIDTH - place.side and 0 <= place.y <= HEIGHT - place.side
 
 
 def enlarged(square: Square) -> bool:

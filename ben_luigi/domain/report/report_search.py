@@ -17,33 +17,38 @@ from ben_luigi.domain.dataset.metadata import FLAGS
 from ben_luigi.domain.names import PatchId, split_position
 from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.placement.grid import SPLITS
-from ben_luigi.domain.report.report_tiles import STATES, Tile
+from ben_luigi.domain.report.report_tiles import STATES, State, Tile
 
 _DIGITS = string.digits + string.ascii_letters
+_FIRST = 0x4E00
 
 
-def index_script(tiles: Sequence[Tile], classes: Sequence[str]) -> str:
+def index_script(
+    tiles: Sequence[Tile],
+    classes: Sequence[str],
+    countries: Sequence[str] = COUNTRIES,
+    states: Sequence[State] = STATES,
+) -> str:
     """Return the script with everything that is not specific to a tile: tiles, and the words for numbers."""
     return _call(
         "index",
         {
             "tiles": [[tile.key, tile.name.tile_name] for tile in tiles],
             "classes": list(classes),
-            "countries": list(COUNTRIES),
+            "countries": list(countries),
             "splits": list(SPLITS),
-            "states": {state.character: [state.name, state.why] for state in STATES},
+            "states": {state.character: [state.name, state.why] for state in states},
         },
     )
 
 
-def tile_script(tile: Tile, rows: pa.Table, labels: np.ndarray, shown: Mapping[str, bool]) -> str:
+def tile_script(
+    tile: Tile, rows: pa.Table, labels: np.ndarray, shown: Mapping[str, bool], countries: Sequence[str] = COUNTRIES
+) -> str:
     """Return the script with the patches of a tile: `rows` of the metadata, ascending, with `labels` (patch, class).
 
     `shown` has the patches with a picture, and whether there is one of their reference map too.
     """
-    s1, s1_names = _shortened(rows["s1_name"].to_pylist())
-    v1, v1_names = _shortened(rows["s2v1_name"].to_pylist())
-    snow, cloud = (rows[flag].to_pylist() for flag in FLAGS)
     return _call(
         "tile",
         {
@@ -55,16 +60,32 @@ def tile_script(tile: Tile, rows: pa.Table, labels: np.ndarray, shown: Mapping[s
             "patch_m": tile.grid.patch_m,
             "side": tile.grid.patches_a_side,
             "states": tile.states,
-            "labels": ["".join(_DIGITS[position] for position in np.flatnonzero(row)) for row in labels],
-            "country": "".join(_DIGITS[COUNTRIES.index(name)] for name in rows["country"].to_pylist()),
-            "flags": "".join(str(a + 2 * b) for a, b in zip(snow, cloud, strict=True)),
-            "s1": s1,
-            "s1_names": s1_names,
-            "v1": v1,
-            "v1_names": v1_names,
+            "labels": ["".join(_digit(position) for position in np.flatnonzero(row).tolist()) for row in labels],
+            **_of_recipe(rows, countries),
             "shown": {PatchId.parse(patch_id).position: has_map for patch_id, has_map in shown.items()},
         },
     )
+
+
+def _of_recipe(rows: pa.Table, countries: Sequence[str]) -> dict[str, object]:
+    """Return what the metadata of another recipe may be without."""
+    found: dict[str, object] = {}
+    if "country" in rows.column_names:
+        number = {name: position for position, name in enumerate(countries)}
+        names = rows["country"].to_pylist()
+        found["country"] = "".join(" " if name is None else _digit(number[name]) for name in names)
+    if FLAGS[0] in rows.column_names:
+        snow, cloud = (rows[flag].to_pylist() for flag in FLAGS)
+        found["flags"] = "".join(str(a + 2 * b) for a, b in zip(snow, cloud, strict=True))
+    for short, column in (("s1", "s1_name"), ("v1", "s2v1_name")):
+        if column in rows.column_names:
+            found[short], found[f"{short}_names"] = _shortened(rows[column].to_pylist())
+    return found
+
+
+def _digit(number: int) -> str:
+    """Return one character for a number; beyond the 62 letters and digits, one of those from _FIRST on."""
+    return _DIGITS[number] if number < len(_DIGITS) else chr(_FIRST + number)
 
 
 def _shortened(names: Sequence[str]) -> tuple[list[str], list[str]]:

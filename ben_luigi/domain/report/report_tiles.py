@@ -62,6 +62,19 @@ STATES = (
     State("C", "test, flagged", "with snow, cloud or shadow", (214, 176, 211)),
 )
 
+_WORDS = {
+    ".": ("not selected", "the recipe does not keep it"),
+    "m": ("no land cover", "the land cover does not reach into the patch"),
+}
+
+
+def states_of(*, is_v2: bool) -> tuple[State, ...]:
+    """Return STATES, for another recipe than the default one in words that do not speak of v1 and CORINE."""
+    if is_v2:
+        return STATES
+    found = [(state, *_WORDS.get(state.character, (state.name, state.why))) for state in STATES]
+    return tuple(replace(state, name=name, why=why.replace("a quarter", "too much")) for state, name, why in found)
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -185,10 +198,10 @@ def quicklooks(tile: Tile, chosen: Mapping[str, bool], colours: Mapping[int, Col
                 yield f"{position}.png", rendering.map_png(rendering.read_codes(maps, patch_id), colours)
 
 
-def missing(tiles: Sequence[Tile]) -> list[tuple[str, str, int, list[str]]]:
+def missing(tiles: Sequence[Tile], states: Sequence[State] = STATES) -> list[tuple[str, str, int, list[str]]]:
     """Return why patches of the grids are not in the dataset: name, reason, number, and tiles, most affected first."""
     found = []
-    for state in STATES:
+    for state in states:
         if state.character in IN_SPLIT + _FLAGGED_IN_SPLIT:
             continue
         if state.character == "u":

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ben_luigi.domain.dataset.comparison import NOT_COMPARABLE, Published
+from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.metadata import FLAGS
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.products.product import QUALITY_RESULTS
@@ -37,6 +38,7 @@ class Sources:
     """The inputs of the report.
 
     `rows` are those of both metadata files; `comparison` and `provenance` the content of the files with these names;
+    the comparison and the `published` figures are None for another recipe than the default one, which has a `title`;
     `findings` counts what is unusual about v1 patches; `leakage` is `split_leakage.csv`, if it exists; `times` is how
     long tasks took, as far as that was recorded.
     """
@@ -45,14 +47,30 @@ class Sources:
     rows: pa.Table
     nomenclature: Nomenclature
     colours: Mapping[int, tuple[int, int, int]]
-    countries_geojson: Path
-    published: Published
-    comparison: Mapping[str, Any]
+    countries_geojson: Path | None
+    published: Published | None
+    comparison: Mapping[str, Any] | None
     provenance: Mapping[str, Any]
     files: Sequence[File]
     findings: Mapping[str, int]
     leakage: Path | None = None
     times: Sequence[TaskTime] = ()
+    world: str = ""
+    title: str = ""
+    form: Form = FORM_V2
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether it is of the sample world."""
+        return bool((self.comparison or {}).get("world", self.world) == "sample")
+
+    @property
+    def countries(self) -> tuple[str, ...]:
+        """The countries that patches may lie in, by the recipe; if it takes all of a file, those that are met."""
+        names = self.form.countries.names
+        if "country" not in self.rows.column_names:
+            return ()
+        return names or tuple(sorted(set(self.rows["country"].drop_null().to_pylist())))
 
 
 def rows(
@@ -80,7 +98,7 @@ def example(tile: Tile, patch_id: str, has_map: bool, rows: pa.Table) -> dict[st
     """Return the text below the pictures of a patch."""
     at = pc.index(rows["patch_id"], patch_id).as_py()
     row = rows.slice(at, 1).to_pylist()[0] if at >= 0 else {"labels": [], "split": "", **dict.fromkeys(FLAGS, False)}
-    flagged = any(row[flag] for flag in FLAGS)
+    flagged = any(row.get(flag) for flag in FLAGS)
     return {"tile": tile.key, "place": PatchId.parse(patch_id).position, "has_map": has_map, "flagged": flagged, **row}
 
 
@@ -124,12 +142,15 @@ def _listed(said: object) -> str:
 
 def lead(sources: Sources) -> str:
     """Return a sentence that says what the dataset is."""
-    if sources.comparison["world"] == "sample":
+    if not sources.form.about.is_v2:
+        made_up = " Its ground is made up: it is of the sample world." if sources.is_sample else ""
+        return f"{sources.title}, version {sources.form.about.version}: recipe.toml says how it was made.{made_up}"
+    if sources.is_sample:
         return "The sample world: everything is made up but the names, and nothing of it is the published BigEarthNet."
     return "Sentinel-1 and Sentinel-2 patches of 1200 m with land-cover maps and labels, rebuilt from their sources."
 
 
-def sections(leakage: bool) -> list[tuple[str, str]]:
+def sections(leakage: bool, published: bool = True) -> list[tuple[str, str]]:
     """Return anchor and title of each section of the first page."""
     return [
         ("map", "Map"),
@@ -138,7 +159,7 @@ def sections(leakage: bool) -> list[tuple[str, str]]:
         ("labels", "Labels"),
         ("together", "Classes together"),
         ("missing", "What is missing"),
-        ("published", "Published run"),
+        *([("published", "Published run")] if published else []),
         *([("leakage", "Overlap between splits")] if leakage else []),
         ("files", "Checksums"),
         ("provenance", "Provenance"),
@@ -146,8 +167,14 @@ def sections(leakage: bool) -> list[tuple[str, str]]:
     ]
 
 
-def europe(tiles: Sequence[Tile], countries_geojson: Path) -> dict[str, Any]:
-    """Return the outlines, and one mark per square; tiles of one square share it, and it shows the best of them."""
+def europe(tiles: Sequence[Tile], sources: Sources) -> dict[str, Any] | None:
+    """Return the outlines, and one mark per square; None for another recipe if a tile lies outside of the map.
+
+    Tiles of one square share their mark, and it shows the best of them.
+    """
+    if not all(report_map.shows(tile.square) for tile in tiles) and not sources.form.about.is_v2:
+        return None
+    path, column = sources.countries_geojson, sources.form.countries.column
     marks = []
     for mgrs, group in groupby(tiles, key=lambda tile: tile.name.mgrs):
         of_square = list(group)
@@ -165,7 +192,7 @@ def europe(tiles: Sequence[Tile], countries_geojson: Path) -> dict[str, Any]:
     return {
         "width": report_map.WIDTH,
         "height": report_map.HEIGHT,
-        "outlines": report_map.outlines(countries_geojson),
+        "outlines": report_map.outlines(path, sources.countries, column) if path is not None else [],
         "marks": marks,
         "enlarged": any(report_map.enlarged(tile.square) for tile in tiles),
     }
@@ -191,12 +218,12 @@ def notes(tiles: Sequence[Tile], sources: Sources) -> list[str]:
     return notes + ([f"Classes that no patch has: {'; '.join(absent)}."] if absent else [])
 
 
-def compared(comparison: Mapping[str, Any]) -> dict[str, Any]:
+def compared(comparison: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return how many lines of the comparison are in each state, and the lines, folded by reason.
 
     Lines that are not comparable for the same reason share one entry of `compared_folded`.
     """
-    lines = comparison["compared"]
+    lines = comparison["compared"] if comparison is not None else []
     states = [line["state"] for line in lines]
     of_reason: dict[str, list[str]] = {}
     for line in lines:

@@ -61,15 +61,17 @@ const report = (() => {
     return list;
   };
 
+  const numberOf = (digit) => (DIGITS.includes(digit) ? DIGITS.indexOf(digit) : digit.charCodeAt(0) - 0x4e00);
+
   const ofRow = (tile, row, state) => {
     const flags = ["none", "seasonal snow", "cloud or shadow", "seasonal snow, and cloud or shadow"];
     return [
       ["split", known.splits[IN_DATASET.indexOf(state.toLowerCase())]],
-      ["labels", [...tile.labels[row]].map((digit) => known.classes[DIGITS.indexOf(digit)]).sort().join("; ")],
-      ["country", known.countries[DIGITS.indexOf(tile.country[row])]],
-      ["Sentinel-1", named([tile.s1, tile.s1_names], row)],
-      ["v1 patch", named([tile.v1, tile.v1_names], row)],
-      ["flags", flags[Number(tile.flags[row])]],
+      ["labels", [...tile.labels[row]].map((digit) => known.classes[numberOf(digit)]).sort().join("; ")],
+      ...("country" in tile ? [["country", known.countries[numberOf(tile.country[row])] || "none"]] : []),
+      ...("s1" in tile ? [["Sentinel-1", named([tile.s1, tile.s1_names], row)]] : []),
+      ...("v1" in tile ? [["v1 patch", named([tile.v1, tile.v1_names], row)]] : []),
+      ...("flags" in tile ? [["flags", flags[Number(tile.flags[row])]]] : []),
     ];
   };
 

@@ -1,0 +1,114 @@
+"""What a dataset of a recipe consists of: its columns, archives and tables, and the rules that its rows follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ben_luigi.domain.dataset import metadata, sentinel1
+from ben_luigi.domain.dataset.about import V2, About
+from ben_luigi.domain.dataset.geoparquet import CODES
+from ben_luigi.domain.placement.country import TEN
+from ben_luigi.domain.placement.grid import PATCH_M
+from ben_luigi.domain.recipe.model import FROM_V1, PUBLISHED, Countries, Recipe, Split
+from ben_luigi.domain.recipe.reading import read_enclosed
+from ben_luigi.domain.tiles import patches, reference_maps
+from ben_luigi.domain.tiles.nomenclature import Nomenclature, read_nomenclature
+
+RECIPE, NOMENCLATURE = "recipe.toml", "nomenclature.toml"
+"""The recipe and its nomenclature as they were used, in the dataset of another recipe than the default one."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form of a dataset; by default that of BigEarthNet v2.
+
+    `patch_m` is the side of a patch in metres, `columns` are those of the metadata; `codes` have a column each in
+    `patches.parquet`, `code_names` are their names. `split`, `season_rule` and `countries` are as in the recipe.
+    """
+
+    about: About = V2
+    patch_m: int = PATCH_M
+    columns: tuple[str, ...] = tuple(metadata.SCHEMA.names)
+    codes: tuple[int, ...] = CODES
+    code_names: Mapping[int, str] = field(default_factory=dict)
+    split: Split = field(default_factory=Split)
+    season_rule: str = PUBLISHED
+    countries: Countries = TEN
+    has_sentinel1: bool = True
+
+    @classmethod
+    def of(cls, recipe: Recipe, nomenclature: Nomenclature) -> Form:
+        """Return the form of a recipe's dataset."""
+        if recipe.is_default:
+            return FORM_V2
+        left_out = set() if recipe.is_aligned else {"s1_name", "s2v1_name", *metadata.FLAGS}
+        left_out |= {"country"} if recipe.countries.file is None else set()
+        return cls(
+            about=About.of(recipe),
+            patch_m=recipe.patches.side_m,
+            columns=tuple(name for name in metadata.SCHEMA.names if name not in left_out),
+            codes=nomenclature.codes,
+            code_names=nomenclature.clc,
+            split=recipe.split,
+            season_rule=recipe.seasons.rule,
+            countries=recipe.countries,
+            has_sentinel1=recipe.sentinel1.source == FROM_V1,
+        )
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The files of metadata; only patches that v1 has, too, are flagged."""
+        return (metadata.METADATA, metadata.FLAGGED) if self.has_flags else (metadata.METADATA,)
+
+    @property
+    def has_flags(self) -> bool:
+        """Whether it says which patches have snow, cloud or shadow."""
+        return metadata.FLAGS[0] in self.columns
+
+    @property
+    def archives(self) -> tuple[str, ...]:
+        """The names of the archives without suffix, in the order in which they are verified."""
+        return (patches.ARCHIVE, reference_maps.ARCHIVE, *((sentinel1.ARCHIVE,) if self.has_sentinel1 else ()))
+
+    @property
+    def may_lack_country(self) -> bool:
+        """Whether a patch may lie in none of the countries."""
+        return not self.about.is_v2 and self.countries.names is None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """By what a dataset is verified: its form and nomenclature, and the limit of patches without labels."""
+
+    form: Form
+    nomenclature: Nomenclature
+    unlabeled_limit: float
+
+    def labels_of(self, codes: np.ndarray) -> list[str]:
+        """Return the labels of a reference map's codes (row, col)."""
+        return self.nomenclature.labels_of(codes, self.unlabeled_limit)
+
+    @classmethod
+    def of(cls, recipe: Recipe, nomenclature: Nomenclature, unlabeled_limit: float) -> Rules:
+        """Return those of a recipe's dataset."""
+        return cls(Form.of(recipe, nomenclature), nomenclature, unlabeled_limit)
+
+    @classmethod
+    def within(cls, folder: Path, artifacts: Path) -> Rules | None:
+        """Return those of the recipe that lies in a dataset; None if there is none, as in BigEarthNet v2.
+
+        `artifacts` is the folder of what is packaged. Raise BadInput if recipe or nomenclature cannot be used.
+        """
+        if not (folder / RECIPE).is_file():
+            return None
+        nomenclature = read_nomenclature(folder / NOMENCLATURE)
+        recipe = read_enclosed(folder / RECIPE, folder / NOMENCLATURE, artifacts)
+        return cls.of(recipe, nomenclature, recipe.land_cover.unlabeled_limit)
+
+
+FORM_V2 = Form()
+"""The form of BigEarthNet v2."""
