@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from ben_luigi import config
+from ben_luigi.domain import files
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement import alignment, country, split, v1_geometry
 from ben_luigi.domain.placement import grid as grids
 from ben_luigi.domain.placement.country import countries
 from ben_luigi.domain.placement.grid import PatchGrid, Square, tile_square
+from ben_luigi.domain.recipe.model import BLOCKS
 from ben_luigi.stages.atmosphere import ReadProduct
 from ben_luigi.stages.prerequisites import input_path, input_task, side_m
 from ben_luigi.stages.resolve import PRIORITY, tiles
@@ -88,17 +91,43 @@ class GridPatches(_Placement):
 
 
 class AssignSplits(_Placement):
-    """The split of each patch of a tile."""
+    """The split of each patch of a tile; none for a patch that the recipe's rule leaves out."""
 
     table = schema.SPLIT
     recipe = ("patches.side_m", "split")
     code = (grids, split)
 
+    def settings(self) -> dict[str, Any]:
+        """Return the content of the file of splits; or how many dates of each square the rule divides."""
+        rule = config.recipe().split
+        if rule.rule == BLOCKS:
+            return {"squares": sorted(Counter(name.mgrs for name in tiles().values()).items())}
+        return {"splits": files.file_hash(rule.file)} if rule.file else {}
+
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
-        """Return one row per patch."""
-        return pd.DataFrame(
-            {"patch_id": pd.array(grid.ids(), dtype="str"), "split": split.splits(grid, config.recipe().split)}
-        )
+        """Return one row per patch that is not left out."""
+        listed = [of for of, _ in listed_grids().values()] if config.recipe().split.rule == BLOCKS else []
+        found = split.splits(grid, config.recipe().split, listed)
+        rows = pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "split": found})
+        return pd.DataFrame(rows[found != split.LEFT_OUT])
+
+
+def _leaves_out() -> bool:
+    """Return whether the recipe divides patches by a rule that leaves some out."""
+    return config.recipe().split.rule == BLOCKS
+
+
+def _divided(tile: str) -> list[TileTask]:
+    """Return the task by whose rows patches are left out, if the recipe leaves any out."""
+    return [AssignSplits(tile=tile)] if _leaves_out() else []
+
+
+def _without_left_out(patches: pd.DataFrame, tile: str) -> pd.DataFrame:
+    """Return the rows of the patches that have a split, where the recipe leaves any out; else all."""
+    if not _leaves_out():
+        return patches
+    has_split = "SELECT patch_id FROM split JOIN patch USING (patch_id) WHERE tile = %(tile)s"
+    return patches[patches["patch_id"].isin(database.query(has_split, tile=tile)["patch_id"])]
 
 
 class AssignCountries(_Placement):
@@ -116,14 +145,20 @@ class AssignCountries(_Placement):
 
 
 class SelectPatches(_Placement):
-    """The patches of a tile that are wanted, valid or not, where the recipe does not align them with v1: all."""
+    """The patches of a tile that are wanted, valid or not, where the recipe does not align them with v1: all
+    that its splits do not leave out.
+    """
 
     table = schema.ALIGNMENT
     code = (grids,)
 
+    def requires(self) -> Any:
+        """Return the patches, and their splits if these leave any out."""
+        return [*super().requires(), *_divided(self.tile)]
+
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """Return one row per patch."""
-        return pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str")})
+        return _without_left_out(pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str")}), self.tile)
 
 
 def selecting(tile: str) -> TileTask:
@@ -138,6 +173,10 @@ class AlignPatches(_Placement):
     option = "v1_spatial_dir"
     code = (alignment, v1_geometry)
 
+    def requires(self) -> Any:
+        """Return the patches, the v1 geometries, and the splits if these leave any patch out."""
+        return [*super().requires(), *_divided(self.tile)]
+
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """Return one row per pair."""
         folder = input_path(self.option)
@@ -148,4 +187,4 @@ class AlignPatches(_Placement):
             _log.warning("tile %s has no patch that matches v1: no patch of it is in the dataset", self.tile)
             if config.tile().check_extent:
                 alignment.check_any_partner(listed_grids(), folder)
-        return pairs
+        return _without_left_out(pairs, self.tile)

@@ -26,7 +26,7 @@ from ben_luigi.domain.dataset.estimate import (
 )
 from ben_luigi.domain.errors import DatabaseError, PipelineError, some
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.placement import alignment, country
+from ben_luigi.domain.placement import alignment, country, split
 from ben_luigi.domain.sources.availability import Availability
 from ben_luigi.sample.scenes import SCENES
 from ben_luigi.stages.account import require_account
@@ -281,8 +281,9 @@ def _missing_inputs(options: Sequence[str]) -> Iterator[PipelineError]:
 
 
 def _misplaced() -> Iterator[PipelineError]:
-    """Yield tiles that lie in none of the countries, or match no v1 geometries, as far as their names tell."""
+    """Yield tiles that lie in none of the countries, match no v1 geometries or cannot be divided, by their names."""
     tiles = listed_grids() if _is_listed() and config.tile().check_extent else {}
+    yield from split.problems(config.recipe().split, [grid for grid, _ in tiles.values()])
     wanted = config.recipe().countries
     borders = input_path("countries_geojson")
     if wanted.file is not None and _is_usable(lambda path: country.read_borders(path, wanted), borders):
