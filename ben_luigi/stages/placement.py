@@ -139,9 +139,10 @@ class AssignCountries(_Placement):
     code = (country,)
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
-        """Return one row per patch."""
+        """Return one row per patch that is in a country."""
         nearest = countries(grid, input_path(self.option), config.recipe().countries)
-        return pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "country": nearest})
+        rows = pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "country": nearest})
+        return pd.DataFrame(rows[nearest != country.NO_COUNTRY])
 
 
 class SelectPatches(_Placement):
