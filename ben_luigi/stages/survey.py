@@ -28,6 +28,7 @@ from ben_luigi.domain.errors import DatabaseError, PipelineError, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement import alignment, country, split
 from ben_luigi.domain.sources.availability import Availability
+from ben_luigi.domain.tiles import land_raster
 from ben_luigi.sample.scenes import SCENES
 from ben_luigi.stages.account import require_account
 from ben_luigi.stages.archive_parts import S1
@@ -46,6 +47,7 @@ from ben_luigi.stages.prerequisites import (
     GivenInput,
     input_path,
     input_source,
+    is_land_raster,
     needed,
     require_given,
     side_m,
@@ -290,6 +292,12 @@ def _misplaced() -> Iterator[PipelineError]:
         for tile, (grid, _) in tiles.items():
             try:
                 country.check_tile(tile, grid.square, borders, wanted)
+            except PipelineError as error:
+                yield error
+    if (raster := config.given_input("clc_gpkg")) and is_land_raster(raster) and _is_usable(land_raster.check, raster):
+        for tile, (grid, _) in tiles.items():
+            try:
+                land_raster.check_covers(raster, grid.covered, tile)
             except PipelineError as error:
                 yield error
     is_aligned = config.recipe().is_aligned

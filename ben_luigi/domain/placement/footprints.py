@@ -57,7 +57,7 @@ def equal_area(epsg: np.ndarray, edges: np.ndarray) -> int | str:
     return f"+proj=laea +lon_0={middle[0]:.3f} +lat_0={middle[1]:.3f} +ellps=GRS80 +units=m +no_defs"
 
 
-def outline(epsg: int, edges: Sequence[float], to_epsg: int, most_m: float) -> shapely.Geometry:
+def outline(epsg: int, edges: Sequence[float], to_epsg: int | str, most_m: float) -> shapely.Geometry:
     """Return the polygon of one large rectangle, whose edges bend: with a vertex at least every `most_m` metres."""
     dense = shapely.segmentize(shapely.box(*edges), most_m)
     to = transformer(epsg, to_epsg)
