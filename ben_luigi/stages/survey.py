@@ -40,6 +40,7 @@ from ben_luigi.stages.download import HashL1C, l1c_task
 from ben_luigi.stages.finalize import ARCHIVING, FinalizeDataset, VerifyDataset, dataset_tasks
 from ben_luigi.stages.land_cover import FetchLandCover, from_service
 from ben_luigi.stages.land_key import is_fetched_by_key, require_key
+from ben_luigi.stages.land_source import is_land_raster
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import listed_grids
 from ben_luigi.stages.prerequisites import (
@@ -47,7 +48,6 @@ from ben_luigi.stages.prerequisites import (
     GivenInput,
     input_path,
     input_source,
-    is_land_raster,
     needed,
     require_given,
     side_m,

@@ -121,7 +121,7 @@ def test_a_raster_gives_each_pixel_the_code_at_its_centre(
     burnt = burn(Raster(path, CODES), grid, 7)
     to = Transformer.from_crs(grid.square.epsg, epsg, always_xy=True)
     x, y = to.transform(*_centres(grid))
-    column, row = ~place * (x, y)
+    column, row = ~place @ (x, y)
     expected = values[np.floor(row).astype(int), np.floor(column).astype(int)]
     clear = (np.abs(column - np.round(column)) > 0.02) & (np.abs(row - np.round(row)) > 0.02)
     assert clear.mean() > 0.9
