@@ -16,7 +16,8 @@ from ben_luigi.domain.placement import grid as grids
 from ben_luigi.domain.placement.country import countries
 from ben_luigi.domain.placement.grid import PatchGrid, Square, tile_square
 from ben_luigi.domain.recipe.model import BLOCKS
-from ben_luigi.stages.atmosphere import ReadProduct
+from ben_luigi.domain.tiles import scene_classes
+from ben_luigi.stages.atmosphere import ReadProduct, l2a_task, read
 from ben_luigi.stages.prerequisites import input_path, input_task, side_m
 from ben_luigi.stages.resolve import PRIORITY, tiles
 from ben_luigi.stages.task import TileTask
@@ -112,22 +113,44 @@ class AssignSplits(_Placement):
         return pd.DataFrame(rows[found != split.LEFT_OUT])
 
 
-def _leaves_out() -> bool:
-    """Return whether the recipe divides patches by a rule that leaves some out."""
-    return config.recipe().split.rule == BLOCKS
+class ClassifyPatches(_Placement):
+    """The shares of cloud and snow of each patch of a tile that has valid pixels, where the recipe is not the default.
+
+    A product without scene classification gives none, unless the recipe asks for patches with little cloud.
+    """
+
+    table = schema.SCENE
+    code = (scene_classes,)
+
+    def requires(self) -> Any:
+        """Return the patches, and the product."""
+        return [*super().requires(), l2a_task(self.tile), ReadProduct(tile=self.tile)]
+
+    def settings(self) -> dict[str, Any]:
+        """Return whether a product must have a scene classification."""
+        return {"required": config.recipe().patches.max_cloud is not None}
+
+    def compute(self, grid: PatchGrid) -> pd.DataFrame:
+        """Return one row per patch with a valid pixel."""
+        with l2a_task(self.tile).reading():
+            return scene_classes.read(read(self.tile).folder, grid, required=self.settings()["required"])
 
 
-def _divided(tile: str) -> list[TileTask]:
-    """Return the task by whose rows patches are left out, if the recipe leaves any out."""
-    return [AssignSplits(tile=tile)] if _leaves_out() else []
+def _narrowing(tile: str) -> list[TileTask]:
+    """Return the tasks by whose rows the recipe leaves patches out: on borders of splits, and with too much cloud."""
+    recipe = config.recipe()
+    by_split = [AssignSplits(tile=tile)] if recipe.split.rule == BLOCKS else []
+    return [*by_split, *([ClassifyPatches(tile=tile)] if recipe.patches.max_cloud is not None else [])]
 
 
-def _without_left_out(patches: pd.DataFrame, tile: str) -> pd.DataFrame:
-    """Return the rows of the patches that have a split, where the recipe leaves any out; else all."""
-    if not _leaves_out():
-        return patches
-    has_split = "SELECT patch_id FROM split JOIN patch USING (patch_id) WHERE tile = %(tile)s"
-    return patches[patches["patch_id"].isin(database.query(has_split, tile=tile)["patch_id"])]
+def _narrowed(patches: pd.DataFrame, tile: str) -> pd.DataFrame:
+    """Return the rows of the patches that the recipe does not leave out."""
+    most = config.recipe().patches.max_cloud
+    for task in _narrowing(tile):
+        kept = "cloud <= %(most)s" if isinstance(task, ClassifyPatches) else "true"
+        select = f"SELECT patch_id FROM {task.table} JOIN patch USING (patch_id) WHERE tile = %(tile)s AND {kept}"
+        patches = patches[patches["patch_id"].isin(database.query(select, tile=tile, most=most)["patch_id"])]
+    return patches
 
 
 class AssignCountries(_Placement):
@@ -147,19 +170,20 @@ class AssignCountries(_Placement):
 
 class SelectPatches(_Placement):
     """The patches of a tile that are wanted, valid or not, where the recipe does not align them with v1: all
-    that its splits do not leave out.
+    but those on a border of splits, and those with too much cloud.
     """
 
     table = schema.ALIGNMENT
+    recipe = ("patches",)
     code = (grids,)
 
     def requires(self) -> Any:
-        """Return the patches, and their splits if these leave any out."""
-        return [*super().requires(), *_divided(self.tile)]
+        """Return the patches, and what leaves some of them out."""
+        return [*super().requires(), *_narrowing(self.tile)]
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """Return one row per patch."""
-        return _without_left_out(pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str")}), self.tile)
+        return _narrowed(pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str")}), self.tile)
 
 
 def selecting(tile: str) -> TileTask:
@@ -175,8 +199,8 @@ class AlignPatches(_Placement):
     code = (alignment, v1_geometry)
 
     def requires(self) -> Any:
-        """Return the patches, the v1 geometries, and the splits if these leave any patch out."""
-        return [*super().requires(), *_divided(self.tile)]
+        """Return the patches, the v1 geometries, and what leaves some patches out."""
+        return [*super().requires(), *_narrowing(self.tile)]
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """Return one row per pair."""
@@ -188,4 +212,4 @@ class AlignPatches(_Placement):
             _log.warning("tile %s has no patch that matches v1: no patch of it is in the dataset", self.tile)
             if config.tile().check_extent:
                 alignment.check_any_partner(listed_grids(), folder)
-        return _without_left_out(pairs, self.tile)
+        return _narrowed(pairs, self.tile)

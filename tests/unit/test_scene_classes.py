@@ -66,7 +66,7 @@ def test_a_product_without_a_usable_classification(tmp_path: Path) -> None:
         scene_classes.read(tmp_path, _grid(120))
     assert scene_classes.read(tmp_path, _grid(120), required=False).empty
     _write(tmp_path, 20, 30, 4)
-    with pytest.raises(BadProduct, match="780 m a side.*found: 30 x 30 pixels of 20 m"):
+    with pytest.raises(BadProduct, match=r"780 m a side.*found: 30 x 30 pixels of 20 m"):
         scene_classes.read(tmp_path, _grid(120))
     next(tmp_path.rglob("*.jp2")).write_bytes(b"nothing")
     with pytest.raises(BadProduct, match="SCL_20m"):

@@ -15,6 +15,7 @@ from rasterio.errors import RasterioError
 
 from ben_luigi.domain.errors import BadProduct
 from ben_luigi.domain.placement.grid import PatchGrid
+from ben_luigi.domain.products import jpeg2000
 
 INVALID = (0, 1)
 CLOUD = (3, 8, 9, 10)
@@ -45,9 +46,10 @@ def read(folder: Path, grid: PatchGrid, *, required: bool = True) -> pd.DataFram
         raise BadProduct(f"tile {grid.tile_name}: {folder}", expected=expected, found="none", remedy=_REMEDY)
     path, pixel_m = found
     try:
-        with rasterio.open(path) as raster:
+        jpeg2000.check_whole(path)  # GDAL would read a truncated file without an error
+        with rasterio.open(path, driver="JP2OpenJPEG") as raster:
             classes = raster.read(1)
-    except RasterioError as error:
+    except (RasterioError, OSError, ValueError) as error:
         said = str(error.__cause__ or error)
         raise BadProduct(f"tile {grid.tile_name}: {path}", expected=expected, found=said, remedy=_REMEDY) from error
     if set(classes.shape) != {round(grid.square.side_m / pixel_m)}:
