@@ -136,10 +136,10 @@ class ClassifyPatches(_Placement):
             return scene_classes.read(read(self.tile).folder, grid, required=self.settings()["required"])
 
 
-def _narrowing(tile: str) -> list[TileTask]:
+def _narrowing(tile: str) -> list[_Placement]:
     """Return the tasks by whose rows the recipe leaves patches out: on borders of splits, and with too much cloud."""
     recipe = config.recipe()
-    by_split = [AssignSplits(tile=tile)] if recipe.split.rule == BLOCKS else []
+    by_split: list[_Placement] = [AssignSplits(tile=tile)] if recipe.split.rule == BLOCKS else []
     return [*by_split, *([ClassifyPatches(tile=tile)] if recipe.patches.max_cloud is not None else [])]
 
 
@@ -196,6 +196,7 @@ class AlignPatches(_Placement):
 
     table = schema.ALIGNMENT
     option = "v1_spatial_dir"
+    recipe = ("patches",)
     code = (alignment, v1_geometry)
 
     def requires(self) -> Any:
