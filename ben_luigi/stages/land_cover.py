@@ -17,10 +17,12 @@ from ben_luigi.domain.errors import BadInput, BadName, DamagedFile, some
 from ben_luigi.domain.fetching import asking, land_cover
 from ben_luigi.domain.names import TileKey
 from ben_luigi.domain.placement.grid import Square, tile_square
-from ben_luigi.domain.tiles import clc
+from ben_luigi.domain.tiles import clc, land_vector
 from ben_luigi.domain.tiles.clc import Polygons
+from ben_luigi.domain.tiles.land_raster import Raster
 from ben_luigi.sample.eea_server import EeaServer
-from ben_luigi.stages.prerequisites import ALSO_BEFORE_LARGE, input_path, input_task, land_cover_content, side_m
+from ben_luigi.stages.land_source import GEOPACKAGE, is_land_raster, land_cover_content
+from ben_luigi.stages.prerequisites import ALSO_BEFORE_LARGE, input_path, input_task, side_m
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, known_tiles, source_task
 from ben_luigi.stages.task import PipelineTask
@@ -127,12 +129,17 @@ def land_cover_task(tile: str) -> PipelineTask:
     return input_task("clc_gpkg")
 
 
-def polygons_of(tile: str, square: Square) -> Polygons:
-    """The polygons of a tile, which lies on `square`, once `land_cover_task` is complete."""
+def polygons_of(tile: str, square: Square) -> Polygons | Raster:
+    """The polygons of a tile, which lies on `square`, or its raster, once `land_cover_task` is complete."""
     task = land_cover_task(tile)
     if isinstance(task, FetchLandCover):
         return task.polygons(square)
-    return clc.read_polygons(input_path("clc_gpkg"), square, content=land_cover_content())
+    path, content = input_path("clc_gpkg"), land_cover_content()
+    if is_land_raster(path):
+        return Raster(path, content.codes)
+    if path.suffix.lower() == GEOPACKAGE or content == clc.CORINE:
+        return clc.read_polygons(path, square, content=content)
+    return land_vector.read_polygons(path, square, content)
 
 
 def from_service() -> list[FetchLandCover]:

@@ -185,6 +185,7 @@ class WriteMetadata(PipelineTask):
                 s1s2=given("s1s2_mapping_csv", "s2v1_name", "s1_name"),
                 snow=given("snow_csv", "s2v1_name"),
                 cloud=given("cloud_csv", "s2v1_name"),
+                everywhere=config.recipe().countries.names is not None,
             )
         )
         if config.selection():

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from ben_luigi import config
+from ben_luigi.domain import files
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement import alignment, country, split, v1_geometry
 from ben_luigi.domain.placement import grid as grids
 from ben_luigi.domain.placement.country import countries
 from ben_luigi.domain.placement.grid import PatchGrid, Square, tile_square
-from ben_luigi.stages.atmosphere import ReadProduct
+from ben_luigi.domain.recipe.model import BLOCKS
+from ben_luigi.domain.tiles import scene_classes
+from ben_luigi.stages.atmosphere import ReadProduct, l2a_task, read
 from ben_luigi.stages.prerequisites import input_path, input_task, side_m
 from ben_luigi.stages.resolve import PRIORITY, tiles
 from ben_luigi.stages.task import TileTask
@@ -88,17 +92,65 @@ class GridPatches(_Placement):
 
 
 class AssignSplits(_Placement):
-    """The split of each patch of a tile."""
+    """The split of each patch of a tile; none for a patch that the recipe's rule leaves out."""
 
     table = schema.SPLIT
     recipe = ("patches.side_m", "split")
     code = (grids, split)
 
+    def settings(self) -> dict[str, Any]:
+        """Return the content of the file of splits; or how many dates of each square the rule divides."""
+        rule = config.recipe().split
+        if rule.rule == BLOCKS:
+            return {"squares": sorted(Counter(name.mgrs for name in tiles().values()).items())}
+        return {"splits": files.file_hash(rule.file)} if rule.file else {}
+
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
-        """Return one row per patch."""
-        return pd.DataFrame(
-            {"patch_id": pd.array(grid.ids(), dtype="str"), "split": split.splits(grid, config.recipe().split)}
-        )
+        """Return one row per patch that is not left out."""
+        listed = [of for of, _ in listed_grids().values()] if config.recipe().split.rule == BLOCKS else []
+        found = split.splits(grid, config.recipe().split, listed)
+        rows = pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "split": found})
+        return pd.DataFrame(rows[found != split.LEFT_OUT])
+
+
+class ClassifyPatches(_Placement):
+    """The shares of cloud and snow of each patch of a tile that has valid pixels, where the recipe is not the default.
+
+    A product without scene classification gives none, unless the recipe asks for patches with little cloud.
+    """
+
+    table = schema.SCENE
+    code = (scene_classes,)
+
+    def requires(self) -> Any:
+        """Return the patches, and the product."""
+        return [*super().requires(), l2a_task(self.tile), ReadProduct(tile=self.tile)]
+
+    def settings(self) -> dict[str, Any]:
+        """Return whether a product must have a scene classification."""
+        return {"required": config.recipe().patches.max_cloud is not None}
+
+    def compute(self, grid: PatchGrid) -> pd.DataFrame:
+        """Return one row per patch with a valid pixel."""
+        with l2a_task(self.tile).reading():
+            return scene_classes.read(read(self.tile).folder, grid, required=self.settings()["required"])
+
+
+def _narrowing(tile: str) -> list[_Placement]:
+    """Return the tasks by whose rows the recipe leaves patches out: on borders of splits, and with too much cloud."""
+    recipe = config.recipe()
+    by_split: list[_Placement] = [AssignSplits(tile=tile)] if recipe.split.rule == BLOCKS else []
+    return [*by_split, *([ClassifyPatches(tile=tile)] if recipe.patches.max_cloud is not None else [])]
+
+
+def _narrowed(patches: pd.DataFrame, tile: str) -> pd.DataFrame:
+    """Return the rows of the patches that the recipe does not leave out."""
+    most = config.recipe().patches.max_cloud
+    for task in _narrowing(tile):
+        kept = "cloud <= %(most)s" if isinstance(task, ClassifyPatches) else "true"
+        select = f"SELECT patch_id FROM {task.table} JOIN patch USING (patch_id) WHERE tile = %(tile)s AND {kept}"
+        patches = patches[patches["patch_id"].isin(database.query(select, tile=tile, most=most)["patch_id"])]
+    return patches
 
 
 class AssignCountries(_Placement):
@@ -110,20 +162,28 @@ class AssignCountries(_Placement):
     code = (country,)
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
-        """Return one row per patch."""
+        """Return one row per patch that is in a country."""
         nearest = countries(grid, input_path(self.option), config.recipe().countries)
-        return pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "country": nearest})
+        rows = pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "country": nearest})
+        return pd.DataFrame(rows[nearest != country.NO_COUNTRY])
 
 
 class SelectPatches(_Placement):
-    """The patches of a tile that are wanted, valid or not, where the recipe does not align them with v1: all."""
+    """The patches of a tile that are wanted, valid or not, where the recipe does not align them with v1: all
+    but those on a border of splits, and those with too much cloud.
+    """
 
     table = schema.ALIGNMENT
+    recipe = ("patches",)
     code = (grids,)
+
+    def requires(self) -> Any:
+        """Return the patches, and what leaves some of them out."""
+        return [*super().requires(), *_narrowing(self.tile)]
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """Return one row per patch."""
-        return pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str")})
+        return _narrowed(pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str")}), self.tile)
 
 
 def selecting(tile: str) -> TileTask:
@@ -136,7 +196,12 @@ class AlignPatches(_Placement):
 
     table = schema.ALIGNMENT
     option = "v1_spatial_dir"
+    recipe = ("patches",)
     code = (alignment, v1_geometry)
+
+    def requires(self) -> Any:
+        """Return the patches, the v1 geometries, and what leaves some patches out."""
+        return [*super().requires(), *_narrowing(self.tile)]
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """Return one row per pair."""
@@ -148,4 +213,4 @@ class AlignPatches(_Placement):
             _log.warning("tile %s has no patch that matches v1: no patch of it is in the dataset", self.tile)
             if config.tile().check_extent:
                 alignment.check_any_partner(listed_grids(), folder)
-        return pairs
+        return _narrowed(pairs, self.tile)

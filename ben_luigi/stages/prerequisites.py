@@ -23,14 +23,12 @@ from ben_luigi.domain.fetching import pinned
 from ben_luigi.domain.placement import alignment, country
 from ben_luigi.domain.products import published_products
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
-from ben_luigi.domain.recipe import declared
 from ben_luigi.domain.recipe.model import FROM_V1
-from ben_luigi.domain.tiles import clc
-from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
 from ben_luigi.sample.world import make_world
 from ben_luigi.stages.land_key import fetch_by_key, is_fetched_by_key
+from ben_luigi.stages.land_source import check_land_cover
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.task import Digests, PipelineTask
 from ben_luigi.state import contents
@@ -40,7 +38,7 @@ _log = logging.getLogger(__name__)
 NEEDED = ("clc_gpkg", "countries_geojson", "v1_spatial_dir", "s1_dir", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
 """The options of [inputs] that a run may take, whatever it starts from; `needed()` leaves out what it does not."""
 _CHECKS: dict[str, Callable[[Path], object]] = {
-    "clc_gpkg": lambda path: clc.check_layer(path, land_cover_content()),
+    "clc_gpkg": check_land_cover,
     "countries_geojson": lambda path: country.read_borders(path, config.recipe().countries),
     "v1_spatial_dir": alignment.check_v1,
 }
@@ -51,16 +49,6 @@ PINNED, PRODUCTS = (config.TRACKED_ARTIFACTS / name for name in ("inputs.toml", 
 _LARGE_BYTES = 10**9
 FIRST = 100
 """The priority of what is fetched before anything large is: higher than that of any step."""
-
-
-def land_cover_content() -> clc.Content:
-    """Return what the layer of the land cover has, by the recipe."""
-    wanted = config.recipe().land_cover
-    named = (wanted.code.lower(), wanted.order.lower(), wanted.layer)
-    if wanted.file == declared.LAND_COVER_OPTION and named == (clc.CORINE.code.lower(), clc.CORINE.order.lower(), ""):
-        return clc.CORINE
-    codes = frozenset(read_nomenclature(wanted.nomenclature).codes)
-    return clc.Content(wanted.code, wanted.order, wanted.layer, epsg=None, codes=codes)
 
 
 def needed() -> list[str]:

@@ -26,8 +26,9 @@ from ben_luigi.domain.dataset.estimate import (
 )
 from ben_luigi.domain.errors import DatabaseError, PipelineError, some
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.placement import alignment, country
+from ben_luigi.domain.placement import alignment, country, split
 from ben_luigi.domain.sources.availability import Availability
+from ben_luigi.domain.tiles import land_raster
 from ben_luigi.sample.scenes import SCENES
 from ben_luigi.stages.account import require_account
 from ben_luigi.stages.archive_parts import S1
@@ -40,6 +41,7 @@ from ben_luigi.stages.download import HashL1C, l1c_task
 from ben_luigi.stages.finalize import FinalizeDataset, VerifyDataset, dataset_tasks
 from ben_luigi.stages.land_cover import FetchLandCover, from_service
 from ben_luigi.stages.land_key import is_fetched_by_key, require_key
+from ben_luigi.stages.land_source import is_land_raster
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import listed_grids
 from ben_luigi.stages.prerequisites import (
@@ -282,14 +284,21 @@ def _missing_inputs(options: Sequence[str]) -> Iterator[PipelineError]:
 
 
 def _misplaced() -> Iterator[PipelineError]:
-    """Yield tiles that lie in none of the countries, or match no v1 geometries, as far as their names tell."""
+    """Yield tiles that lie in none of the countries, match no v1 geometries or cannot be divided, by their names."""
     tiles = listed_grids() if _is_listed() and config.tile().check_extent else {}
+    yield from split.problems(config.recipe().split, [grid for grid, _ in tiles.values()])
     wanted = config.recipe().countries
     borders = input_path("countries_geojson")
     if wanted.file is not None and _is_usable(lambda path: country.read_borders(path, wanted), borders):
         for tile, (grid, _) in tiles.items():
             try:
                 country.check_tile(tile, grid.square, borders, wanted)
+            except PipelineError as error:
+                yield error
+    if (raster := config.given_input("clc_gpkg")) and is_land_raster(raster) and _is_usable(land_raster.check, raster):
+        for tile, (grid, _) in tiles.items():
+            try:
+                land_raster.check_covers(raster, grid.covered, tile)
             except PipelineError as error:
                 yield error
     is_aligned = config.recipe().is_aligned

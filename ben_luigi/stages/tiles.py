@@ -5,7 +5,14 @@ from __future__ import annotations
 from ben_luigi import config
 from ben_luigi.stages.atmosphere import ReadProduct
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits, GridPatches, SelectPatches
+from ben_luigi.stages.placement import (
+    AlignPatches,
+    AssignCountries,
+    AssignSplits,
+    ClassifyPatches,
+    GridPatches,
+    SelectPatches,
+)
 from ben_luigi.stages.reference_maps import LabelPatches, MakeReferenceMaps
 from ben_luigi.stages.resolve import OverTiles, known_tiles, tiles
 from ben_luigi.stages.task import PipelineTask, TileTask
@@ -18,6 +25,7 @@ KEPT: tuple[type[TileTask], ...] = (
     AssignCountries,
     AlignPatches,
     SelectPatches,
+    ClassifyPatches,
     GridPatches,
     ReadProduct,
 )
@@ -30,6 +38,7 @@ def kept() -> list[type[TileTask]]:
     left_out: dict[type[TileTask], bool] = {
         AlignPatches: not recipe.is_aligned,
         SelectPatches: recipe.is_aligned,
+        ClassifyPatches: recipe.is_default,
         AssignCountries: recipe.countries.file is None,
     }
     return [task for task in KEPT if not left_out.get(task)]

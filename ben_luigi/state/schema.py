@@ -160,6 +160,16 @@ SPLIT = _one_a_patch("split", _one_of("split", SPLITS), "AssignSplits")
 
 COUNTRY = _one_a_patch("country", CheckConstraint("country <> ''", name="country_has_a_name"), "AssignCountries")
 
+SCENE = Table(
+    "scene",
+    SCHEMA,
+    _patch_id(),
+    Column("cloud", Double, nullable=False, comment="share of the valid pixels, cloud shadow included"),
+    Column("snow", Double, nullable=False, comment="share of the valid pixels"),
+    CheckConstraint("cloud BETWEEN 0 AND 1 AND snow BETWEEN 0 AND 1", name="shares_of_a_patch"),
+    info={"written_by": ("ClassifyPatches",)},
+)
+
 # The selected patches: those that the dataset is made of if they are valid, each with its v1 patch if it has one.
 ALIGNMENT = Table(
     "alignment",

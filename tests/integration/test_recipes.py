@@ -39,6 +39,7 @@ list = "tile_names_csv"
 [patches]
 side_m = 600
 keep = "valid"
+max_cloud = 0.5
 [seasons]
 rule = "calendar"
 [countries]
@@ -49,6 +50,10 @@ file = "clc_gpkg"
 code = "Code_18"
 order = "ID"
 nomenclature = "nomenclature.toml"
+[split]
+rule = "blocks"
+block_km = 2
+seed = 1
 """
 
 
@@ -114,7 +119,10 @@ def test_only_what_a_result_depends_on_is_recorded_with_it(own: Run) -> None:
 def test_the_dataset_says_that_it_is_another_one(own: Run) -> None:
     """Its metadata have the columns that the recipe gives, and the recipe lies beside them."""
     dataset = own.data / "recipes" / "own" / "dataset"
-    assert pq.read_schema(dataset / "metadata.parquet").names == ["patch_id", "labels", "split", "country"]
+    metadata = pq.read_table(dataset / "metadata.parquet").to_pandas()
+    assert list(metadata) == ["patch_id", "labels", "split", "country"]
+    shares = metadata["split"].value_counts(normalize=True)
+    assert dict(shares) == pytest.approx({"train": 0.5, "validation": 0.25, "test": 0.25}, abs=0.1)
     assert (dataset / "recipe.toml").read_text() == OWN
     readme, licence = ((dataset / name).read_text() for name in ("README.md", "LICENSE"))
     assert readme.startswith("# A dataset of small patches\n") and "600 m by 600 m" in readme
@@ -170,7 +178,7 @@ def test_a_wrong_recipe_is_told_before_anything_starts(tmp_path: Path) -> None:
         run = pipeline(tmp_path, *arguments, config=config)
         assert run.code == 20
         assert "own.toml:9: [patches] side_m: found 610; allowed: a multiple of 60" in run.said
-        assert "own.toml:18: [land_cover] cod: found no such key" in run.said and "did you mean code?" in run.said
+        assert "own.toml:19: [land_cover] cod: found no such key" in run.said and "did you mean code?" in run.said
     assert not run.data.exists()
 
 

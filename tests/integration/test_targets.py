@@ -518,4 +518,6 @@ def test_the_schema_says_who_writes_each_table(sample_run: Run, settings: Set) -
     """After a whole run there is a marker of every task that it names, and of no other."""
     settings("dataset", "data_dir", str(sample_run.data))
     named = {task for table in schema.SCHEMA.tables.values() for task in table.info.get("written_by", ())}
-    assert {task for (task,) in held("marker", "task")} == named - {"SelectPatches"}, "which aligns with nothing"
+    assert {task for (task,) in held("marker", "task")} == named - {"SelectPatches", "ClassifyPatches"}, (
+        "of other recipes"
+    )

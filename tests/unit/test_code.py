@@ -10,7 +10,7 @@ import pytest
 
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import leakage, metadata
-from ben_luigi.domain.placement import alignment, country, grid, v1_geometry
+from ben_luigi.domain.placement import alignment, blocks, country, grid, v1_geometry
 from ben_luigi.domain.products import product
 from ben_luigi.domain.tiles import nomenclature
 from ben_luigi.stages import atmosphere, placement, reference_maps
@@ -24,6 +24,7 @@ MADE_BY: list[tuple[type[PipelineTask], Callable[..., object]]] = [
     (atmosphere.ReadProduct, alignment.season),
     (placement.GridPatches, grid.PatchGrid.table),
     (placement.AssignSplits, grid.PatchGrid.splits),
+    (placement.AssignSplits, blocks.splits),
     (placement.AssignCountries, country.countries),
     (placement.AlignPatches, alignment.align),
     (placement.AlignPatches, v1_geometry.read),

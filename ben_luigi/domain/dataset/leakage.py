@@ -1,8 +1,8 @@
 """Find patches of different tiles that show the same ground, and split leakage: pairs in different splits.
 
 Tiles overlap, within a zone and across zones, and a tile has several dates, while the split of a patch depends on its
-place in its tile. The *overlap* of two patches is the area that both cover, as a fraction of the smaller one, in
-Europe's equal-area projection (EPSG:3035).
+place in its tile, or on what the recipe says otherwise. The *overlap* of two patches is the area that both cover, as a
+fraction of the smaller one, in an equal-area projection: Europe's (EPSG:3035), or elsewhere one around the patches.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import shapely
 
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats.tables import read_parquet
-from ben_luigi.domain.placement.footprints import EDGES, EQUAL_AREA, polygons
+from ben_luigi.domain.placement.footprints import EDGES, equal_area, polygons
 
 LEAST_OVERLAP = 0.01
 """Patches with a smaller overlap do not count."""
@@ -44,7 +44,8 @@ def overlaps(patches: pd.DataFrame) -> pd.DataFrame:
     as `a`, and the rows are sorted. `patches` is as `read_patches` returns it.
     """
     patches = patches.sort_values("patch_id", ignore_index=True)
-    shapes = polygons(patches["epsg"].to_numpy(), patches[list(EDGES)].to_numpy(), EQUAL_AREA)
+    epsg, edges = patches["epsg"].to_numpy(), patches[list(EDGES)].to_numpy()
+    shapes = polygons(epsg, edges, equal_area(epsg, edges))
     area = shapely.area(shapes)
     found = [np.empty((3, 0))]
     for first, second in _candidates(patches, shapes):

@@ -66,6 +66,7 @@ class Mappings:
     s1s2: pa.Table  # s2v1_name, s1_name
     snow: pa.Table  # s2v1_name
     cloud: pa.Table  # s2v1_name
+    everywhere: bool = True  # whether each patch has a country
 
 
 def read_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.Table:
@@ -161,7 +162,7 @@ def join(mappings: Mappings) -> Iterator[pa.Table]:
         if "v1" in found:
             columns |= _by_v1(mappings, found["v1"])
         for name in ("split", "country", "s2v1_name", "s1_name"):
-            if name in columns:
+            if name in columns and (name != "country" or mappings.everywhere):
                 wrong.note(_LOST.format(name), patches.filter(columns[name].is_null()))
         yield pa.table(columns, schema=pa.schema([field for field in SCHEMA if field.name in columns]))
     for table in ordered.values():

@@ -3,6 +3,10 @@
 Borders are Natural Earth's 1:110m admin-0 countries in longitude and latitude. Their vertices are reprojected to the
 patch's UTM zone, and the distance is measured there from the patch's square; its centre would give other countries (89
 rows of the published data). At equal distance, where two countries touch one patch, the larger country wins.
+
+Another recipe names its polygons: any vector file in any CRS, whose features of one name are one region. Those that it
+names divide the patches as the ten countries do. If it takes all of a file, a patch has the region that it touches, the
+larger one if there are two, and none if it touches none.
 """
 
 from __future__ import annotations
@@ -15,13 +19,15 @@ from typing import Any
 
 import numpy as np
 import shapely
+from pyproj import Geod
 from shapely import is_valid_reason
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
 from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.errors import BadInput, some
-from ben_luigi.domain.placement.footprints import LONGITUDE_LATITUDE, transformer
+from ben_luigi.domain.formats import vector
+from ben_luigi.domain.placement.footprints import LONGITUDE_LATITUDE, outline, transformer
 from ben_luigi.domain.placement.grid import PatchGrid, Square
 from ben_luigi.domain.recipe.model import Countries
 from ben_luigi.domain.remembered import State, remembered, state
@@ -49,11 +55,16 @@ Of the published tiles, those off Finland's coast lie up to 31 km from it: its i
 """
 
 _EARTH = (-180, -90, 180, 90)
+_ROUNDING = 1e-6
+_AROUND_M = 300_000
 _MOST_BYTES = 100_000_000
 _NO_SHAPE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ShapelyError)
 _DEGREES = ('CRS84"', 'EPSG::4326"', 'EPSG:4326"')
 _REMEDY = "use Natural Earth's 1:110m admin-0 countries, or leave [inputs] countries_geojson empty: they are fetched"
 
+
+NO_COUNTRY = ""
+"""The country of a patch that is in none."""
 
 TEN = Countries(column="name_long", names=COUNTRIES)
 """The countries of BigEarthNet."""
@@ -61,28 +72,56 @@ TEN = Countries(column="name_long", names=COUNTRIES)
 
 @remembered()
 def read_borders(path: Path, wanted: Countries = TEN) -> dict[str, shapely.Geometry]:
-    """Read the polygons of the wanted countries (longitude, latitude in EPSG:4326) from a GeoJSON, by name.
+    """Read the polygons of the wanted countries (longitude, latitude in EPSG:4326), by name: the ten from a GeoJSON.
 
     Raise BadInput naming the country whose polygon is missing, invalid or elsewhere.
     """
+    if wanted.names != COUNTRIES:
+        return _regions(path, wanted)
     collection = _json(path)
     _check_crs(collection, path)
     of_name: dict[str, list[dict[str, Any]]] = {}
     for feature in collection["features"]:
         of_name.setdefault(_name(feature, wanted.column), []).append(feature)
-    names = sorted(of_name.keys() - {"", "None"}) if wanted.names is None else list(wanted.names)
+    names = list(COUNTRIES)
     missing = [name for name in names if name not in of_name]
     twice = [name for name in names if len(of_name.get(name, [])) > 1]
-    if missing or twice or not names:
+    if missing or twice:
         raise BadInput(
             path,
             expected=f"one feature for each of the {_number(wanted)}, by its property {wanted.column}",
             found=f"more than one for {some(sorted(twice))}"
             if twice and not missing
-            else f"none for {some(sorted(missing)) or 'any'}; {_columns(collection, wanted.column)}",
+            else f"none for {some(sorted(missing))}; {_columns(collection, wanted.column)}",
             remedy=_REMEDY,
         )
-    return {name: _border(name, of_name[name][0], path, wanted) for name in names}
+    return {name: _border(name, of_name[name][0], path) for name in names}
+
+
+def _regions(path: Path, wanted: Countries) -> dict[str, shapely.Geometry]:
+    """Return the regions of another recipe: the union of all features of a name, repaired where that is clear."""
+    try:
+        found = vector.read(path, [wanted.column])
+        degrees = shapely.make_valid(found.projected(LONGITUDE_LATITUDE))
+        outside = np.flatnonzero(~shapely.within(degrees, shapely.box(*_EARTH).buffer(_ROUNDING)))
+        if len(outside):
+            box = some(f"{edge:.6g}" for edge in degrees[outside[0]].bounds)
+            raise ValueError(f"feature {found.numbers[outside[0]]} at {box}, which is not on Earth in {found.crs.name}")
+        texts = np.array(
+            ["" if text is None else str(text).strip() for text in found.values[wanted.column]], dtype=object
+        )
+        names = sorted(set(texts) - {""}) if wanted.names is None else list(wanted.names)
+        missing = [name for name in names if name not in texts]
+        if missing or not names:
+            raise ValueError(f"none for {some(missing) or 'any'}; the file has {some(sorted(set(texts))) or 'none'}")
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            path,
+            expected=f"polygons of the {_number(wanted)}, by their column {wanted.column}",
+            found=str(error),
+            remedy="correct [countries] of the recipe, or the file",
+        ) from error
+    return {name: shapely.union_all(degrees[texts == name]) for name in names}
 
 
 def _number(wanted: Countries) -> str:
@@ -151,11 +190,8 @@ def _columns(collection: dict[str, Any], column: str) -> str:
     )
 
 
-def _border(name: str, feature: dict[str, Any], path: Path, wanted: Countries) -> shapely.Geometry:
-    """Return the polygon of a country.
-
-    Raise BadInput if it is missing, invalid, or outside of the countries' region: of Europe, or of the Earth.
-    """
+def _border(name: str, feature: dict[str, Any], path: Path) -> shapely.Geometry:
+    """Return the polygon of a country. Raise BadInput if it is missing, invalid, or outside of the ten's region."""
     try:
         with np.errstate(invalid="ignore"):  # NaN is reported below as invalid
             border = shape(feature["geometry"])
@@ -166,9 +202,9 @@ def _border(name: str, feature: dict[str, Any], path: Path, wanted: Countries) -
     if found:
         mend = f"ogr2ogr -makevalid mended.geojson {shlex.quote(str(path))}"
         raise BadInput(f"{path}, {name}", expected="a valid polygon", found=found, remedy=f"{mend}, or {_REMEDY}")
-    west, south, east, north = np.array(list(BOXES.values()) if wanted.names == COUNTRIES else [_EARTH]).T
+    west, south, east, north = np.array(list(BOXES.values())).T
     box = shapely.box(west.min(), south.min(), east.max(), north.max())
-    if not (border.intersects(box) if wanted.names == COUNTRIES else border.within(box)):
+    if not border.intersects(box):
         exchanged = shapely.transform(border, lambda points: points[:, ::-1]).intersects(box)
         found = "latitude before longitude: " if exchanged else ""
         raise BadInput(
@@ -178,6 +214,40 @@ def _border(name: str, feature: dict[str, Any], path: Path, wanted: Countries) -
             remedy=_REMEDY,
         )
     return border
+
+
+def _polygons(path: Path, square: Square, wanted: Countries) -> tuple[np.ndarray, np.ndarray]:
+    """Return the names and the polygons in the square's zone, largest country first."""
+    if wanted.names == COUNTRIES:
+        return _projected(path, state(path), square.epsg, wanted)
+    return _clipped(path, state(path), square, wanted)
+
+
+@lru_cache(maxsize=32)
+def _clipped(path: Path, changed: State, square: Square, wanted: Countries) -> tuple[np.ndarray, np.ndarray]:
+    """Return those of regions anywhere on Earth, as far as they lie around a square.
+
+    What lies far away cannot be projected to its zone.
+    """
+    west, south, east, north = outline(square.epsg, square.bounds, LONGITUDE_LATITUDE, 10_000).bounds
+    if east - west > 180:
+        west, east = east, west + 360  # on both sides of the 180th meridian
+    up = _AROUND_M / 111_000
+    across = up / np.cos(np.radians(min(85, max(abs(south), abs(north)))))
+    box = shapely.box(west - across, south - up, east + across, north + up)
+    to_zone = transformer(LONGITUDE_LATITUDE, square.epsg)
+    names, polygons, areas = [], [], []
+    for name, border in read_borders(path, wanted).items():
+        turns = [shapely.transform(border, lambda at, turn=turn: at + np.array([turn, 0])) for turn in (-360, 0, 360)]
+        near = shapely.union_all([shapely.intersection(turn, box) for turn in turns if turn.intersects(box)])
+        if not near.is_empty:
+            names.append(name)
+            polygons.append(shapely.transform(near, lambda at: np.column_stack(to_zone.transform(*at.T))))
+            areas.append(abs(Geod(ellps="WGS84").geometry_area_perimeter(border)[0]))
+    order = np.argsort(-np.array(areas), kind="stable")
+    found = np.array(polygons, dtype=object)[order]
+    shapely.prepare(found)
+    return np.array(names, dtype=object)[order], found
 
 
 @lru_cache(maxsize=32)
@@ -198,13 +268,18 @@ def _projected(path: Path, changed: State, epsg: int, wanted: Countries) -> tupl
 
 def check_tile(tile: str, square: Square, borders: Path, wanted: Countries = TEN) -> None:
     """Raise BadInput, with the distance, if a tile lies too far from the wanted countries to belong to one of them."""
-    names, polygons = _projected(borders, state(borders), square.epsg, wanted)
+    names, polygons = _polygons(borders, square, wanted)
+    if wanted.names is None:
+        return  # a patch may be in none
     distance = shapely.distance(polygons, shapely.box(*square.bounds))
-    if distance.min() > NEAR_M:
+    if not len(names) or distance.min() > NEAR_M:
+        far = (
+            f"{distance.min() / 1000:,.0f} km to {names[distance.argmin()]}, the nearest of them" if len(names) else ""
+        )
         raise BadInput(
             f"tile {tile}",
             expected=f"a tile in one of the {_number(wanted)}, or off their coasts",
-            found=f"{distance.min() / 1000:,.0f} km to {names[distance.argmin()]}, the nearest of them",
+            found=far or f"more than {_AROUND_M / 1000:.0f} km to all of them",
             remedy="take the product out of the list or folder that it comes from, or name others in [dataset] tiles",
         )
 
@@ -212,7 +287,8 @@ def check_tile(tile: str, square: Square, borders: Path, wanted: Countries = TEN
 def countries(grid: PatchGrid, borders: Path, wanted: Countries = TEN) -> np.ndarray:
     """Return the country name of each patch of a tile, in the grid's order; `borders` is a file for `read_borders`.
 
-    Raise BadInput if the tile lies in none of those that are wanted; see `check_tile`.
+    It is NO_COUNTRY for a patch in none, if all countries of a file are wanted. Raise BadInput if the tile lies in none
+    of those that are wanted; see `check_tile`.
     """
     check_tile(grid.tile_name, grid.square, borders, wanted)
     return nearest(grid, borders, wanted)
@@ -220,14 +296,17 @@ def countries(grid: PatchGrid, borders: Path, wanted: Countries = TEN) -> np.nda
 
 def nearest(grid: PatchGrid, borders: Path, wanted: Countries = TEN) -> np.ndarray:
     """Return the same as `countries`, however far the country is."""
-    names, polygons = _projected(borders, state(borders), grid.square.epsg, wanted)
+    names, polygons = _polygons(borders, grid.square, wanted)
+    if not len(names):
+        return np.full(grid.patches_a_side**2, NO_COUNTRY)
     near = _near(polygons, grid.square)
     names, polygons = names[near], polygons[near]
-    if len(names) == 1:
+    if len(names) == 1 and wanted.names is not None:
         return np.repeat(names, grid.patches_a_side**2)
     patches = shapely.box(*grid.edges.T)
     distance = np.stack([shapely.distance(polygon, patches) for polygon in polygons])
-    return np.asarray(names[distance.argmin(axis=0)])
+    found = names[distance.argmin(axis=0)]
+    return np.asarray(found if wanted.names is not None else np.where(distance.min(axis=0) > 0, NO_COUNTRY, found))
 
 
 def _near(polygons: np.ndarray, square: Square) -> np.ndarray:

@@ -15,13 +15,17 @@ LONGITUDE_LATITUDE = 4326
 EQUAL_AREA = 3035
 """EPSG code of Europe's Lambert azimuthal equal-area projection, in metres."""
 
+_EUROPE = (-35, 24, 45, 85)
+"""Where EPSG:3035 is used, in degrees: west, south, east, north, from the Azores to Cyprus."""
 
 EDGES = ("left_m", "bottom_m", "right_m", "top_m")
 """The edges of a square by the names of their columns: west, south, east, north."""
 
 
-def polygons(epsg: np.ndarray, edges: np.ndarray, to_epsg: int) -> np.ndarray:
+def polygons(epsg: np.ndarray, edges: np.ndarray, to_epsg: int | str) -> np.ndarray:
     """Return the polygon in `to_epsg` (x, y) of each rectangle, counterclockwise from its south-west corner.
+
+    `to_epsg` is an EPSG code, or the text of another CRS, as PROJ reads it.
 
     `epsg` (rectangle) is the zone of each; `edges` (rectangle, edge) are ordered as EDGES, in metres.
     """
@@ -33,7 +37,27 @@ def polygons(epsg: np.ndarray, edges: np.ndarray, to_epsg: int) -> np.ndarray:
     return np.asarray(shapely.polygons(corners))
 
 
-def outline(epsg: int, edges: Sequence[float], to_epsg: int, most_m: float) -> shapely.Geometry:
+def equal_area(epsg: np.ndarray, edges: np.ndarray) -> int | str:
+    """Return an equal-area projection for rectangles, as `polygons` takes them and its argument `to_epsg`.
+
+    It is EPSG:3035 in Europe, and elsewhere a Lambert azimuthal one around the middle of all rectangles, so that none
+    is near its antipode, where shapes are torn.
+    """
+    points = []
+    for zone in np.unique(epsg):
+        west, south, east, north = edges[epsg == zone].astype("float64").T
+        points.append(transformer(int(zone), LONGITUDE_LATITUDE).transform((west + east) / 2, (south + north) / 2))
+    longitude, latitude = np.concatenate(points, axis=1) if points else np.empty((2, 0))
+    west, south, east, north = _EUROPE
+    if ((west <= longitude) & (longitude <= east) & (south <= latitude) & (latitude <= north)).all():
+        return EQUAL_AREA
+    across, up = np.radians(longitude), np.radians(latitude)
+    x, y, z = (np.cos(up) * np.cos(across)).mean(), (np.cos(up) * np.sin(across)).mean(), np.sin(up).mean()
+    middle = np.degrees([np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))])
+    return f"+proj=laea +lon_0={middle[0]:.3f} +lat_0={middle[1]:.3f} +ellps=GRS80 +units=m +no_defs"
+
+
+def outline(epsg: int, edges: Sequence[float], to_epsg: int | str, most_m: float) -> shapely.Geometry:
     """Return the polygon of one large rectangle, whose edges bend: with a vertex at least every `most_m` metres."""
     dense = shapely.segmentize(shapely.box(*edges), most_m)
     to = transformer(epsg, to_epsg)
@@ -41,6 +65,6 @@ def outline(epsg: int, edges: Sequence[float], to_epsg: int, most_m: float) -> s
 
 
 @lru_cache(maxsize=16)
-def transformer(epsg: int, to_epsg: int) -> Transformer:
+def transformer(epsg: int, to_epsg: int | str) -> Transformer:
     """Return the transformation from one CRS to another, x before y, longitude before latitude."""
     return Transformer.from_crs(epsg, to_epsg, always_xy=True)

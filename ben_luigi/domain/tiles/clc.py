@@ -144,16 +144,16 @@ def read_polygons(path: Path, square: Square, *, whole: bool = True, content: Co
         raise _refused(path, layer.declared, faults)
     codes = np.array([code_of(row[2]) for row in rows], dtype="uint16")
     ids = np.array([str(row[1]) for row in rows])
-    order = np.argsort(ids if content.is_corine else _ranks([row[1] for row in rows]), kind="stable")
+    order = np.argsort(ids if content.is_corine else ranks([row[1] for row in rows]), kind="stable")
     to_zone = Transformer.from_crs(layer.epsg, square.epsg, always_xy=True)
     projected = shapely.transform(
-        _valid(shapely.force_2d(geometries[order])),
+        valid(shapely.force_2d(geometries[order])),
         lambda points: np.column_stack(to_zone.transform(points[:, 0], points[:, 1])),
     )
     return Polygons(projected, codes[order], square.epsg, ids[order])
 
 
-def _ranks(values: Sequence[object]) -> np.ndarray:
+def ranks(values: Sequence[object]) -> np.ndarray:
     """Return numbers that ascend as the values do: as numbers if all are, else as text."""
     if all(isinstance(value, (int, float)) for value in values):
         return np.array(values, dtype="float64")
@@ -334,7 +334,7 @@ def _meeting(boxes: np.ndarray, places: np.ndarray) -> int:
     return int(meets.sum())
 
 
-def _valid(polygons: np.ndarray) -> np.ndarray:
+def valid(polygons: np.ndarray) -> np.ndarray:
     """Repair invalid polygons: GDAL would burn a hole where parts of a multipolygon overlap."""
     wrong = np.flatnonzero(~shapely.is_valid(polygons))
     for place in wrong.tolist():

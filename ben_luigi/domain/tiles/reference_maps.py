@@ -2,7 +2,7 @@
 
 A pixel has the code of the polygon that its centre lies in, of the last one in ascending order of ID where several
 overlap, and 999 where there is none. One rasterisation of the whole tile gives the same pixels as the published method,
-which burns patch by patch and polygon by polygon.
+which burns patch by patch and polygon by polygon. Of a raster, a pixel has the code that lies at its centre.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from ben_luigi.domain.formats import geotiff, shards
 from ben_luigi.domain.names import MAP_SUFFIX, PatchId
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid, pixel_window
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
+from ben_luigi.domain.tiles import land_raster
 from ben_luigi.domain.tiles.clc import Polygons
 from ben_luigi.domain.tiles.decoding import CACHE_BYTES
+from ben_luigi.domain.tiles.land_raster import Raster
 from ben_luigi.domain.tiles.nomenclature import NO_CLC
 
 ARCHIVE = "Reference_Maps"
@@ -38,7 +40,7 @@ def member_name(patch: PatchId) -> str:
 
 
 def make_maps(
-    polygons: Polygons,
+    land_cover: Polygons | Raster,
     grid: PatchGrid,
     written: np.ndarray,
     shard: Path,
@@ -47,16 +49,17 @@ def make_maps(
     nothing: int = NO_CLC,
     progress: OnFraction = ignore_fraction,
 ) -> pd.DataFrame:
-    """Write the reference maps of the `written` patches that some polygon reaches into, and count their classes.
+    """Write the reference maps of the `written` patches that the land cover reaches into, and count their classes.
 
-    Return patch_id, code, pixels by patch and code. Pixels without a polygon are `nothing`. `written` holds positions
-    in the grid's arrays, ascending. Memory: 0.5 GB on a real tile.
+    Return patch_id, code, pixels by patch and code. Pixels without a polygon, or without data in a raster, are
+    `nothing`. `written` holds positions in the grid's arrays, ascending. Memory: 0.5 GB on a real tile.
     """
-    burnt = burn(polygons, grid, nothing)
+    burnt = burn(land_cover, grid, nothing)
     counts = burnt.counts(*grid.columns_rows(written))
     # Most patches have a covered pixel, and need no geometry; only the others are tested against the polygons.
     with_map = counts[:, burnt.nothing] < burnt.side_px**2
-    with_map[~with_map] = crossed(polygons, grid, written[~with_map])
+    if isinstance(land_cover, Polygons):
+        with_map[~with_map] = crossed(land_cover, grid, written[~with_map])
     written, counts = written[with_map], counts[with_map]
     kind = geotiff.template(burnt.side_px, PIXEL_M, grid.square.epsg, packed=True)
     with shards.writing(shard, index) as writer:
@@ -106,10 +109,16 @@ class Burnt:
         return np.asarray(counts.reshape(side, side, kinds)[y, x])
 
 
-def burn(polygons: Polygons, grid: PatchGrid, nothing: int = NO_CLC) -> Burnt:
-    """Burn the polygons of a whole tile at 10 m, from its upper-left corner; the rest is `nothing`."""
+def burn(land_cover: Polygons | Raster, grid: PatchGrid, nothing: int = NO_CLC) -> Burnt:
+    """Burn the land cover of a whole tile at 10 m, from its upper-left corner; the rest is `nothing`."""
     patch_px = grid.patch_m // PIXEL_M
     side_px = grid.patches_a_side * patch_px
+    if isinstance(land_cover, Raster):
+        pixels = land_raster.read(land_cover, grid.covered, nothing, grid.tile_name)
+        codes = np.unique([*land_cover.codes, nothing]).astype("uint16")
+        classes = np.searchsorted(codes, pixels).astype(np.min_scalar_type(len(codes)))
+        return Burnt(classes, codes, patch_px, nothing)
+    polygons = land_cover
     codes = np.unique(np.append(polygons.codes, nothing)).astype("uint16")
     burnt = Burnt(np.empty((side_px, side_px), np.min_scalar_type(len(codes))), codes, patch_px, nothing)
     burnt.classes.fill(burnt.nothing)

@@ -1,0 +1,108 @@
+"""Read polygons with some of their columns from a vector file of any kind that GDAL knows, in any CRS."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fiona
+import numpy as np
+import shapely
+from fiona.errors import FionaError
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError, ProjError
+from shapely.errors import ShapelyError
+from shapely.geometry import shape
+
+from ben_luigi.domain import given
+from ben_luigi.domain.errors import some
+
+_KINDS = ("Polygon", "MultiPolygon")
+_FAILED = (FionaError, CRSError, ProjError, ShapelyError, OSError, KeyError, TypeError, AttributeError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of a layer that have a polygon: values by the wanted column, and the polygons as (x, y).
+
+    `numbers` count the features of the file from 1; `crs` is that of the polygons.
+    """
+
+    numbers: np.ndarray
+    geometries: np.ndarray
+    values: dict[str, list[Any]]
+    crs: CRS
+
+    def projected(self, crs: int | CRS) -> np.ndarray:
+        """Return the polygons, reprojected vertex by vertex to another CRS, x or longitude first."""
+        if self.crs == CRS.from_user_input(crs):
+            return self.geometries
+        to = Transformer.from_crs(self.crs, crs, always_xy=True)
+        return np.asarray(shapely.transform(self.geometries, lambda at: np.column_stack(to.transform(*at.T))))
+
+
+def read(path: Path, columns: Sequence[str], layer: str = "") -> Features:
+    """Read the only layer that has polygons and all `columns` (in any case), or the one that is named.
+
+    Raise ValueError that says what was found instead: another kind of file, no such layer or several, no CRS, or, with
+    the number of the feature, a geometry that is no polygon.
+    """
+    given.check_file(path)
+    try:
+        with fiona.Env():
+            name = _layer(path, columns, layer)
+            with fiona.open(path, layer=name) as file:
+                if not file.crs_wkt:
+                    raise ValueError(f"layer {name} without a CRS")
+                crs = CRS.from_wkt(file.crs_wkt)
+                of = {column: _exact(column, file.schema["properties"]) for column in columns}
+                rows = list(_rows(file, of))
+    except _FAILED as error:
+        raise ValueError(f"no file of polygons: {type(error).__name__}: {error}") from error
+    geometries = np.array([row[1] for row in rows], dtype=object)
+    values = {column: [row[2][column] for row in rows] for column in columns}
+    return Features(np.array([row[0] for row in rows], dtype="int64"), shapely.force_2d(geometries), values, crs)
+
+
+def _layer(path: Path, columns: Sequence[str], wanted: str) -> str:
+    """Return the name of the layer."""
+    found: dict[str, list[str]] = {}
+    for name in fiona.listlayers(path):
+        with fiona.open(path, layer=name) as file:
+            if file.schema["geometry"] != "None":
+                found[name] = list(file.schema["properties"])
+    fitting = [
+        name
+        for name, of in found.items()
+        if wanted in ("", name) and all(_exact(column, of) is not None for column in columns)
+    ]
+    if len(fitting) != 1:
+        said = "; ".join(f"{name} ({some(of, 5)})" for name, of in found.items() if name in fitting or not fitting)
+        raise ValueError(f"{f'{len(fitting)} layers that fit' if fitting else 'layers'}: {said or 'none'}")
+    return fitting[0]
+
+
+def _exact(column: str, of: Sequence[str]) -> str | None:
+    """Return the name as the file writes it: that of the same case, or else one of another."""
+    if column in of:
+        return column
+    return next((name for name in of if name.lower() == column.lower()), None)
+
+
+def _rows(file: Any, of: dict[str, str | None]) -> Iterator[tuple[int, shapely.Geometry, dict[str, Any]]]:
+    for number, feature in enumerate(file, start=1):
+        if feature.geometry is None:
+            continue
+        kind = feature.geometry["type"]
+        if kind not in _KINDS:
+            raise ValueError(f"feature {number}: a {kind}")
+        with np.errstate(invalid="ignore"):  # `isfinite` reports it
+            geometry = shape(feature.geometry)
+            area = geometry.area
+        if not np.isfinite(area):
+            raise ValueError(f"feature {number}: coordinates that are no finite numbers, {reprlib.repr(area)}")
+        if not geometry.is_empty:
+            yield number, geometry, {column: feature.properties[name] for column, name in of.items()}

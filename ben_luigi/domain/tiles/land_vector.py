@@ -1,0 +1,81 @@
+"""Read the land cover polygons of one tile from a vector file of any kind that GDAL knows, in any CRS.
+
+GeoPackages are read by `clc`, which need not hold all of their polygons in memory; this module holds them.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from pathlib import Path
+
+import numpy as np
+import shapely
+
+from ben_luigi.domain.errors import BadInput, some
+from ben_luigi.domain.formats import vector
+from ben_luigi.domain.formats.vector import Features
+from ben_luigi.domain.placement.footprints import outline
+from ben_luigi.domain.placement.grid import Square
+from ben_luigi.domain.remembered import remembered
+from ben_luigi.domain.tiles.clc import Content, Polygons, code_of, ranks, valid
+
+_WIDER = 3.0
+_MOST_NAMED = 5
+
+
+def check(path: Path, content: Content) -> None:
+    """Raise BadInput unless maps can be made of the polygons of the file; cached until the file changes."""
+    _read(path, content)
+
+
+def read_polygons(path: Path, square: Square, content: Content) -> Polygons:
+    """Read the polygons that may reach into a tile's square, reprojected vertex by vertex to its CRS.
+
+    Of a polygon that reaches far beyond the square, only what lies around it is taken: the rest may have no place in
+    the tile's zone.
+    """
+    found, codes, order = _read(path, content)
+    west, south, east, north = outline(square.epsg, square.bounds, found.crs.to_wkt(), 1000).bounds
+    margin = (_WIDER - 1) / 2 * max(east - west, north - south)
+    around = shapely.box(west - margin, south - margin, east + margin, north + margin)
+    near = np.flatnonzero(shapely.intersects(shapely.envelope(found.geometries), around))
+    near = near[np.argsort(order[near], kind="stable")]
+    geometries = valid(found.geometries[near].copy())
+    far = np.flatnonzero(~shapely.within(geometries, around))
+    geometries[far] = _areas(shapely.intersection(shapely.make_valid(geometries[far]), around))
+    there = ~shapely.is_empty(geometries)
+    of_tile = Features(found.numbers[near][there], geometries[there], {}, found.crs)
+    return Polygons(valid(of_tile.projected(square.epsg).copy()), codes[near][there], square.epsg)
+
+
+def _areas(geometries: np.ndarray) -> np.ndarray:
+    """Return the polygons that geometries have, without lines and points."""
+    parts = [shapely.get_parts(shapely.get_parts(one)) for one in geometries]
+    kinds = [shapely.get_type_id(of) == shapely.GeometryType.POLYGON for of in parts]
+    return np.array([shapely.multipolygons(of[kind]) for of, kind in zip(parts, kinds, strict=True)], dtype=object)
+
+
+@remembered()
+def _read(path: Path, content: Content) -> tuple[Features, np.ndarray, np.ndarray]:
+    """Return all polygons, their codes, uint16, and numbers that ascend in the order in which they are burnt."""
+    columns = [content.code, *([content.order] if content.order else [])]
+    try:
+        found = vector.read(path, columns, content.table)
+        codes = [code_of(value) for value in found.values[content.code]]
+        wrong = [place for place, code in enumerate(codes) if code not in content.codes]
+        if wrong:
+            given = found.values[content.code]
+            shown = (f"{reprlib.repr(given[place])} of feature {found.numbers[place]}" for place in wrong)
+            raise ValueError(f"{content.code} {some(shown, _MOST_NAMED)}, which the nomenclature does not have")
+        order = found.values[content.order] if content.order else found.numbers.tolist()
+        without = [int(found.numbers[place]) for place, value in enumerate(order) if value is None]
+        if without:
+            raise ValueError(f"no {content.order}: features {some(without, _MOST_NAMED)}")
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            path,
+            expected=f"polygons of land cover: a {content}",
+            found=str(error),
+            remedy="correct [land_cover] of the recipe, the nomenclature, or the file",
+        ) from error
+    return found, np.array(codes, dtype="uint16"), np.asarray(ranks(order))

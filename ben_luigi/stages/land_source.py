@@ -1,0 +1,40 @@
+"""Say of what kind the land cover is that the recipe names, and check it: CORINE, other polygons, or a raster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ben_luigi import config
+from ben_luigi.domain.recipe import declared
+from ben_luigi.domain.recipe.rules import RASTERS
+from ben_luigi.domain.tiles import clc, land_raster, land_vector
+from ben_luigi.domain.tiles.nomenclature import read_nomenclature
+
+GEOPACKAGE = ".gpkg"
+"""The suffix of polygons that are read tile by tile; all of other vector files is read at once."""
+
+
+def land_cover_content() -> clc.Content:
+    """Return what the layer of the land cover has, by the recipe."""
+    wanted = config.recipe().land_cover
+    named = (wanted.code.lower(), wanted.order.lower(), wanted.layer)
+    if wanted.file == declared.LAND_COVER_OPTION and named == (clc.CORINE.code.lower(), clc.CORINE.order.lower(), ""):
+        return clc.CORINE
+    codes = frozenset(read_nomenclature(wanted.nomenclature).codes)
+    return clc.Content(wanted.code, wanted.order, wanted.layer, epsg=None, codes=codes)
+
+
+def is_land_raster(path: Path) -> bool:
+    """Return whether a land cover that a recipe names is a raster."""
+    return path.suffix.lower() in RASTERS and land_cover_content() != clc.CORINE
+
+
+def check_land_cover(path: Path) -> None:
+    """Raise BadInput unless maps can be made of the land cover, by its kind and the recipe."""
+    content = land_cover_content()
+    if is_land_raster(path):
+        land_raster.check(path)
+    elif path.suffix.lower() == GEOPACKAGE or content == clc.CORINE:
+        clc.check_layer(path, content)
+    else:
+        land_vector.check(path, content)
