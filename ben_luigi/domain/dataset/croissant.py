@@ -127,7 +127,7 @@ def _field(field: pa.Field) -> Json:
         "@type": "cr:Field",
         "@id": f"patches/{field.name}",
         "name": field.name,
-        "description": geoparquet.DESCRIPTIONS[field.name],
+        "description": {**geoparquet.DESCRIPTIONS, **geoparquet.ORIGIN_DESCRIPTIONS}[field.name],
         "dataType": _TYPES[field.type],
         **({"repeated": True} if pa.types.is_list(field.type) else {}),
         "source": {"fileObject": {"@id": PATCHES}, "extract": {"column": field.name}},
