@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.names import ProductName, TileKey
 from ben_luigi.domain.products import baselines
 from ben_luigi.domain.products.lists import read_list, write_list
 from ben_luigi.domain.recipe.model import KEEP_OFFSET, L1C, L2A, REFUSE_OFFSET, REMOVE_OFFSET, Products
+from ben_luigi.stages.product_list import by_key
 
 BASELINES = ("N0205", "N0214", "N0301", "N0400", "N0500", "N0511", "N9999")
 
@@ -92,3 +93,18 @@ def test_another_baseline_is_named(tmp_path: Path) -> None:
 
 def test_what_a_user_has_converted_does_not_say_its_offset(tmp_path: Path) -> None:
     baselines.check([name("N9999"), name("N0205")], Products(L2A), tmp_path)
+
+
+def test_several_datatakes_of_a_day_have_the_time_in_their_keys(tmp_path: Path) -> None:
+    first, other = name(), name(mgrs="31UGR")
+    later = ProductName.parse(str(first).replace("T101031", "T114531"))
+    assert by_key([later, other, first], tmp_path, timed=True) == {
+        "33UUP_20230613T101031": first,
+        "33UUP_20230613T114531": later,
+        "31UGR_20230613": other,
+    }
+    assert str(TileKey.parse(later.timed_key)) == "33UUP_20230613T114531"
+    with pytest.raises(BadInput, match="one product a tile and day; found: more than one"):
+        by_key([first, later], tmp_path, timed=False)
+    with pytest.raises(BadInput, match="one product a tile and datatake"):
+        by_key([first, name("N0511")], tmp_path, timed=True)
