@@ -51,7 +51,9 @@ _TILE_FORM = (
 )
 _TILE = re.compile(_TILE_FORM, re.ASCII)
 _PRODUCT = re.compile(rf"{_TILE_FORM}_(?P<discriminator>\d{{8}}T\d{{6}})\.SAFE", re.ASCII)
-_TILE_KEY = re.compile(r"(?P<mgrs>(?:0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])_(?P<date>\d{8})", re.ASCII)
+_TILE_KEY = re.compile(
+    r"(?P<mgrs>(?:0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])_(?P<date>\d{8}(?:T\d{6})?)", re.ASCII
+)
 _TILE_NAME_CHARACTERS = len("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP")
 _OLD_PRODUCT = re.compile(r"S2[A-D]_(OPER|USER)_PRD_MSIL(1C|2A)_.+")
 _PATCH = re.compile(
@@ -78,18 +80,25 @@ SEN2COR_BASELINE = "N9999"
 
 @dataclass(frozen=True, order=True)
 class TileKey:
-    """A tile's short name, `33UUP_20170613`: MGRS square and sensing date (UTC), unique over the dataset's products."""
+    """A tile's short name, `33UUP_20170613`: MGRS square and sensing date (UTC), unique over the dataset's products.
+
+    Where several datatakes show a tile on one day, the date is followed by the time: `33UUP_20170613T101031`.
+    """
 
     mgrs: str
     date: str
 
     @classmethod
     def parse(cls, text: str) -> TileKey:
-        """Parse `<MGRS square>_<YYYYMMDD>`. Raise BadName for another form, or a date that does not exist."""
+        """Parse `<MGRS square>_<YYYYMMDD>`, with or without `Thhmmss`.
+
+        Raise BadName for another form, or a date that does not exist.
+        """
         match = _TILE_KEY.fullmatch(text)
         try:
-            if match is None or datetime.strptime(match["date"], "%Y%m%d").year == 0:
+            if match is None:
                 raise ValueError("another form")
+            datetime.strptime(match["date"], _TIME if "T" in match["date"] else "%Y%m%d")
         except ValueError as error:
             raise BadName(
                 f"tile {text}",
@@ -142,6 +151,21 @@ class TileName:
         return str(self.key)
 
     @property
+    def timed_key(self) -> str:
+        """The key with the sensing time, `33UUP_20170613T101031`, for tiles of several datatakes on one day."""
+        return str(TileKey(self.mgrs, self.sensing))
+
+    @property
+    def processing_baseline(self) -> str:
+        """The processing baseline as the metadata spell it, `05.10`."""
+        return f"{self.baseline[1:3]}.{self.baseline[3:]}"
+
+    @property
+    def is_southern(self) -> bool:
+        """Whether the tile is in a latitude band south of the equator."""
+        return self.mgrs[2] < "N"
+
+    @property
     def sensing_time(self) -> datetime:
         """Start of the datatake's sensing, UTC (no tzinfo)."""
         return _time(self.sensing, str(self))
@@ -159,7 +183,7 @@ class TileName:
     @property
     def epsg(self) -> int:
         """EPSG code of the tile's UTM zone, north or south."""
-        return (32600 if self.mgrs[2] >= "N" else 32700) + self.zone
+        return (32700 if self.is_southern else 32600) + self.zone
 
 
 @dataclass(frozen=True, order=True)

@@ -12,16 +12,17 @@ import select
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import uuid4
 
 from ben_luigi.domain.cdse.http import Service
 from ben_luigi.sample.cdse_account import Account
 from ben_luigi.sample.cdse_faults import RECORDS, REFUSALS, Fault, Record, Refusal, Script, refusal
+from ben_luigi.sample.cdse_filter import attributes, tests_of
 from ben_luigi.sample.cdse_nodes import NODES, content, listing, member_of
 from ben_luigi.sample.cdse_sending import Sender
 from ben_luigi.sample.cdse_trace import TRACE, traces
@@ -33,7 +34,6 @@ _CATALOGUE = re.compile(r"/catalogue/odata/v1/(Products|DeletedProducts)")
 _FILTER_LIST = "/catalogue/odata/v1/Products/OData.CSC.FilterList"
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _RANGE = re.compile(r"bytes=(\d+)-")
-_CONDITION = re.compile(r"(startswith|contains)\(Name,'([^']*)'\)|(Name|Collection/Name) eq '([^']*)'")
 _HANG_S = 60
 
 
@@ -41,7 +41,8 @@ class CdseServer(Loopback):
     """CDSE on a free port of 127.0.0.1, while its `with` block lasts.
 
     `catalogue` holds products as OData spells them; `File` is a product's zip relative to `root`, and `DeletionDate`
-    marks deleted ones; `Trace` is the event of a product's trace, if it has one. `slow_s` is the pause between the
+    marks deleted ones; `Trace` is the event of a product's trace, if it has one,
+    `Cloud` its cloud in percent. `slow_s` is the pause between the
     bytes of a crawl. `counts` has the number of requests of each kind, `downloads` the number per product, `most_open`
     how many downloads were open at once. If `moved` is set to a URL, all downloads are redirected to it.
     """
@@ -190,14 +191,18 @@ class _Handler(Handler):
         self._reply(refusal(fault) or self._cdse.account.answer(form, fault.kind if fault else ""))
 
     def _filter(self, entity: str) -> None:
-        """Answer a query with $filter: conditions on the name, joined by "and"."""
-        query = parse_qs(urlsplit(self.path).query).get("$filter", [""])[0]
-        matches = [_CONDITION.fullmatch(condition) for condition in query.split(" and ")]
-        if None in matches:
+        """Answer a query with $filter, in the order of sensing if it asks for that."""
+        query = dict(parse_qsl(urlsplit(self.path).query))
+        tests = tests_of(query.get("$filter", ""))
+        if tests is None:
             self._reply(Refusal(400, b'{"detail": "Invalid field or filter"}'))
             return
-        tests = [_test(*match.groups()) for match in matches if match]
         found = [one for one in self._cdse.listed(entity) if all(test(one) for test in tests)]
+        if query.get("$orderby", "").startswith("ContentDate/Start"):
+            found.sort(key=lambda one: str(one["ContentDate"]["Start"]))
+        if query.get("$expand") == "Attributes":
+            found = [{**one, "Attributes": attributes(one)} for one in found]
+        found = [{key: value for key, value in one.items() if key != "Cloud"} for one in found]
         self._list(["catalogue", "deleted"] if entity == "DeletedProducts" else ["catalogue"], found)
 
     def _list(self, where: list[str], records: list[Record]) -> None:
@@ -303,12 +308,3 @@ def _is_left(connection: socket.socket) -> bool:
         return bool(select.select([connection], [], [], 0)[0]) and not connection.recv(1, socket.MSG_PEEK)
     except (OSError, ValueError):
         return True
-
-
-def _test(function: str | None, part: str | None, field: str | None, value: str | None) -> Callable[[Record], bool]:
-    """Return the test for a condition on a record. All products here are of the collection SENTINEL-2."""
-    if function == "startswith":
-        return lambda record: str(record["Name"]).startswith(part or "")
-    if function == "contains":
-        return lambda record: (part or "") in str(record["Name"])
-    return lambda record: value == ("SENTINEL-2" if field == "Collection/Name" else record["Name"])

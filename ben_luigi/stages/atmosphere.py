@@ -16,42 +16,26 @@ from ben_luigi.domain.errors import BadProduct, DamagedFile, Sen2CorError
 from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.products import l1c, product, sen2cor
 from ben_luigi.domain.products.product import Product, find_product, find_products, read_product
+from ben_luigi.domain.recipe.model import REFUSE_OFFSET, REMOVE_OFFSET
+from ben_luigi.stages.account import FindAccount
 from ben_luigi.stages.converter import FindSen2Cor, executable_name, sen2cor_version
 from ben_luigi.stages.download import l1c_task
+from ben_luigi.stages.fetching import fetch_l2a
 from ben_luigi.stages.prerequisites import GivenInput, input_path, side_m
 from ben_luigi.stages.progress import Progress
-from ben_luigi.stages.resolve import PRIORITY, product_of, source
-from ben_luigi.stages.task import TileTask
-from ben_luigi.state import contents
+from ben_luigi.stages.resolve import PRIORITY, is_from_l1c, product_of, source, source_task
+from ben_luigi.stages.task import PipelineTask, TileTask
+from ben_luigi.state import budget, contents
 from ben_luigi.state.schema import PRODUCT
 from ben_luigi.state.targets import MadeFile
 from ben_luigi.state.tile_rows import TileRows
 
 
-class ConvertToL2A(TileTask):
-    """A tile's L2A product, made by Sen2Cor, in a folder of its own with the log."""
+class _Made(TileTask):
+    """A tile's L2A product in the data folder, in a folder of its own with a note, which is written last."""
 
-    resources = {"sen2cor": 1}  # noqa: RUF012 (as Luigi declares it)
     priority = PRIORITY["convert"]
     product = "L2A"
-
-    def requires(self) -> Any:
-        """Return the tasks of the L1C product and of Sen2Cor."""
-        return {"l1c": l1c_task(self.tile), "sen2cor": FindSen2Cor()}
-
-    def settings(self) -> dict[str, Any]:
-        """Return the version of Sen2Cor; if it is not installed any more, the one that made the product."""
-        try:
-            return {"sen2cor": sen2cor_version()}
-        except Sen2CorError:
-            return {"sen2cor": self.output().recorded().get("made_from", {}).get("sen2cor", "")}
-
-    def adopts(self) -> bool:
-        """Return whether the installed version of Sen2Cor made the product."""
-        with suppress(OSError, ValueError, Sen2CorError):
-            note = json.loads(self.output().file.read_text(encoding="utf-8"))
-            return bool(note.get("sen2cor") == sen2cor_version())
-        return False
 
     def output(self) -> MadeFile:
         """Return a note that names the folder of the product, and is written last."""
@@ -90,6 +74,41 @@ class ConvertToL2A(TileTask):
             note = self.output().file
             raise DamagedFile(note, expected=f"a product beside it with the sha256 {expected} in all", found=found)
 
+    def _keep(self, made: Path, **facts: str) -> None:
+        """Move a product into its place by one rename, with a note that has these facts."""
+        folder = self.output().file.parent
+        files.remove(folder)
+        with files.atomic_write(folder) as whole:
+            whole.mkdir()
+            content = contents.sha256(made)
+            made.rename(whole / made.name)
+            note = {"folder": made.name, **facts, "content": content}
+            (whole / "product.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+
+class ConvertToL2A(_Made):
+    """A tile's L2A product, made by Sen2Cor, in a folder of its own with the log."""
+
+    resources = {"sen2cor": 1}  # noqa: RUF012 (as Luigi declares it)
+
+    def requires(self) -> Any:
+        """Return the tasks of the L1C product and of Sen2Cor."""
+        return {"l1c": l1c_task(self.tile), "sen2cor": FindSen2Cor()}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the version of Sen2Cor; if it is not installed any more, the one that made the product."""
+        try:
+            return {"sen2cor": sen2cor_version()}
+        except Sen2CorError:
+            return {"sen2cor": self.output().recorded().get("made_from", {}).get("sen2cor", "")}
+
+    def adopts(self) -> bool:
+        """Return whether the installed version of Sen2Cor made the product."""
+        with suppress(OSError, ValueError, Sen2CorError):
+            note = json.loads(self.output().file.read_text(encoding="utf-8"))
+            return bool(note.get("sen2cor") == sen2cor_version())
+        return False
+
     def make(self) -> None:
         """Unpack and convert the product, and move the result into place by one rename.
 
@@ -102,13 +121,35 @@ class ConvertToL2A(TileTask):
             safe = l1c.unpack(source.product_path(), work / "l1c")
         progress = Progress(self, f"Sen2Cor on {self.tile}")
         made = sen2cor.convert(safe, executable_name(), work / "sen2cor", log, progress)
-        files.remove(folder)
-        with files.atomic_write(folder) as whole:
-            whole.mkdir()
-            content = contents.sha256(made)
-            made.rename(whole / made.name)
-            note = {"folder": made.name, "l1c": safe.name, "sen2cor": sen2cor_version(), "content": content}
-            (whole / "product.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+        self._keep(made, l1c=safe.name, sen2cor=sen2cor_version())
+        files.remove(work)
+
+
+class FetchL2A(_Made):
+    """A tile's L2A product as ESA made it: what is needed of it, proven, from the sources of the user's order."""
+
+    resources = {"cdse": 1}  # noqa: RUF012 (as Luigi declares it)
+    priority = PRIORITY["download"]
+
+    def requires(self) -> Any:
+        """Return the list of products; an account, if CDSE is asked first."""
+        return [source_task(), *([FindAccount()] if config.needs_account() else [])]
+
+    def made_of(self) -> list[PipelineTask]:
+        """Return nothing: a complete product remains so."""
+        return []
+
+    def settings(self) -> dict[str, Any]:
+        """Return the product."""
+        return {"product": str(product_of(self.tile))}
+
+    def make(self) -> None:
+        """Fetch it, in one of the slots that all workers and hosts share; what has come stays for the next attempt."""
+        name, folder = product_of(self.tile), self.output().file.parent
+        work = folder.with_name(f".fetch-{self.tile}")
+        with budget.slot(config.downloads_at_once()):
+            report = fetch_l2a(name, work, Progress(self, f"download of {self.tile}", "B").at)
+        self._keep(work / name.stem / str(name), source=report.source)
         files.remove(work)
 
 
@@ -160,7 +201,7 @@ class ReadProduct(TileTask):
 
     priority = PRIORITY["product"]
     options = ("tile.check_extent", "tile.accept_offset")
-    recipe = ("seasons",)
+    recipe = ("seasons", "products.boa_offset")
     code = (alignment, product)
 
     def requires(self) -> Any:
@@ -189,26 +230,48 @@ def product_folder(tile: str) -> Path:
 
 
 def made_product(tile: str) -> Path:
-    """Return the `.SAFE` folder that a tile was converted to. It may have been removed since; its note remains."""
+    """Return the `.SAFE` folder that a tile was converted to, or fetched as.
+
+    It may have been removed since; its note remains.
+    """
     return config.data_dir() / "l2a" / tile / str(_note(tile)["folder"])
 
 
 def _note(tile: str) -> dict[str, Any]:
-    note: dict[str, Any] = ConvertToL2A(tile=tile).output().read_json()
+    made = l2a_task(tile)
+    note: dict[str, Any] = (ConvertToL2A(tile=tile) if isinstance(made, FindL2A) else made).output().read_json()
     return note
 
 
-def l2a_task(tile: str) -> ConvertToL2A | FindL2A:
-    """Return the task of a tile's L2A product: from the user's folder, or converted."""
-    return FindL2A(tile=tile) if source() == "l2a_dir" else ConvertToL2A(tile=tile)
+def l2a_task(tile: str) -> ConvertToL2A | FetchL2A | FindL2A:
+    """Return the task of a tile's L2A product: from the user's folder, converted, or fetched as the recipe says."""
+    if source() == "l2a_dir":
+        return FindL2A(tile=tile)
+    return ConvertToL2A(tile=tile) if is_from_l1c() else FetchL2A(tile=tile)
 
 
 def read(tile: str) -> Product:
     """Read a tile's L2A product."""
-    options = config.tile()
+    options, recipe = config.tile(), config.recipe()
+    is_default = recipe.is_default
+    by = "[tile] accept_offset = true" if is_default else f'[products] boa_offset = "{REMOVE_OFFSET}" in the recipe'
     return read_product(
-        product_folder(tile), side_m(), check_extent=options.check_extent, accept_offset=options.accept_offset
+        product_folder(tile),
+        side_m(),
+        check_extent=options.check_extent,
+        accept_offset=options.accept_offset if is_default else recipe.products.boa_offset != REFUSE_OFFSET,
+        accepted_by=by,
     )
+
+
+def removes_offset() -> bool:
+    """Whether the recipe removes the offset that the pixels of newer baselines carry."""
+    return config.recipe().products.boa_offset == REMOVE_OFFSET
+
+
+def removed_offset(product: Product) -> int:
+    """Return what is to be added to all pixels of a product: its offset where the recipe removes it, else 0."""
+    return product.offset if removes_offset() else 0
 
 
 def _row(tile: str, product: Product) -> pd.DataFrame:
@@ -221,7 +284,7 @@ def _row(tile: str, product: Product) -> pd.DataFrame:
             "season": alignment.season(product.name.sensing_time, config.recipe().seasons.rule),
             "baseline": product.baseline,
             **{check.lower(): result for check, result in product.quality.items()},
-            "boa_offset": bool(product.boa_offsets),
+            "boa_offset": bool(product.boa_offsets) and not removed_offset(product),
             "epsg": product.square.epsg,
             "left_m": product.square.left,
             "top_m": product.square.top,

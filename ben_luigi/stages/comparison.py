@@ -25,7 +25,7 @@ from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.prerequisites import TryInput, optional_path
-from ben_luigi.stages.resolve import ResolveTileIds, known_tiles, source, tiles
+from ben_luigi.stages.resolve import ResolveTileIds, is_fetched_l1c, is_from_l1c, known_tiles, source, tiles
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import contents, database
 from ben_luigi.state.targets import MadeFile
@@ -52,8 +52,8 @@ class CompareWithPublished(PipelineTask):
             "S1 list": ListS1Hashes(),
             **{option: TryInput(option=option) for option in ("published_tile_ids_csv", "published_l1c_hashes_csv")},
             **({} if config.selection() else {"leakage": FindSplitLeakage()}),
-            **({"hashes": HashL1C()} if source() != "l2a_dir" else {}),
-            **({"ids": ResolveTileIds()} if source() == "tile_names_csv" else {}),
+            **({"hashes": HashL1C()} if is_from_l1c() else {}),
+            **({"ids": ResolveTileIds()} if is_fetched_l1c() else {}),
         }
 
     def settings(self) -> dict[str, Any]:
@@ -91,12 +91,12 @@ class CompareWithPublished(PipelineTask):
 
     def _sources(self, reason: str) -> Iterator[Line]:
         """Compare tile ids and hashes of L1C products, tile by tile if the published lists are available."""
-        if source() == "tile_names_csv":
+        if is_fetched_l1c():
             path = ResolveTileIds().output().file
             yield _mapping("tile ids", read_tile_ids(path), optional_path("published_tile_ids_csv"), reason)
         else:
             yield Line("tile ids", comparison.NOT_COMPARABLE, "", "", f"products come from [inputs] {source()}")
-        if source() != "l2a_dir":
+        if is_from_l1c():
             yield _l1c_hashes(reason)
         else:
             yield Line("L1C hashes", comparison.NOT_COMPARABLE, "", "", "products come from [inputs] l2a_dir")

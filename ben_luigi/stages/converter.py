@@ -15,6 +15,7 @@ from ben_luigi.domain.errors import Sen2CorError
 from ben_luigi.domain.fetching import sen2cor_installer
 from ben_luigi.domain.products import sen2cor
 from ben_luigi.stages.prerequisites import ALSO_BEFORE_LARGE, FIRST, MakeSampleWorld, sample_world
+from ben_luigi.stages.product_list import is_from_l1c
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state.targets import MadeFile
@@ -167,4 +168,4 @@ def executable_name() -> str:
     return str(_installed()) if is_installed_by_us() else str(config.sen2cor().executable)
 
 
-ALSO_BEFORE_LARGE.append(lambda: [FindSen2Cor()])
+ALSO_BEFORE_LARGE.append(lambda: [FindSen2Cor()] if is_from_l1c() else [])

@@ -137,7 +137,7 @@ class Fetching:
                 budget.note_failure(self._tile, str(error))
             raise
         self._remove_others(self.zipped)
-        place = {"id": self._id(), "path": f"l1c/{self._tile}/{self.product}"}
+        place = {"id": self._id(), "path": f"l1c/{self._folder.name}/{self.product}"}
         return {**_told(report), **place, "trace": traced.note}
 
     def _trace(self) -> trace.Trace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.footprints import EDGES
+from ben_luigi.domain.products.product import BOA_ADD_OFFSET
 from ben_luigi.domain.tiles.reference_maps import PIXEL_M
 from ben_luigi.stages.archive_parts import MAPS, S2
 from ben_luigi.stages.archive_shards import shard_files
@@ -96,8 +98,7 @@ class WritePatches(PipelineTask):
 
     def make(self) -> None:
         """Write the rows tile by tile."""
-        columns = pq.read_schema(next(iter(WriteMetadata().output().values())).check()).names
-        geoparquet.write(_tile_rows(), self.output().file, geoparquet.schema_of(columns, form().codes))
+        geoparquet.write(_tile_rows(), self.output().file, form().patches_schema)
 
 
 def _tile_rows() -> Iterator[pa.Table]:
@@ -106,22 +107,26 @@ def _tile_rows() -> Iterator[pa.Table]:
     rows = pa.concat_tables(written).sort_by("patch_id").combine_chunks()
     ids = rows["patch_id"].combine_chunks()
     found = database.query(
-        "SELECT tile, l2a_name, start_time FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(tiles())
+        "SELECT tile, l2a_name, start_time, boa_offset FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(tiles())
     )
     pixels = (config.recipe().patches.side_m // PIXEL_M) ** 2
-    for tile, l2a_name, start_time in found.sort_values("l2a_name").itertuples(index=False, name=None):
+    for tile, l2a_name, start_time, has_offset in found.sort_values("l2a_name").itertuples(index=False, name=None):
         name = ProductName.parse(l2a_name).tile_name
         of_tile = rows.filter(pc.starts_with(ids, name))
         if len(of_tile):
             s2, maps = (shards.read_index(shard_files(archive, tile)[1]) for archive in (S2, MAPS))
-            source = _source(tile, name, start_time)
+            source = _source(tile, name, start_time, has_offset=has_offset)
             yield geoparquet.tile_rows(
                 of_tile, source, _places(tile), _counts(tile), s2, maps, pixels=pixels, codes=form().codes
             )
 
 
-def _source(tile: str, name: str, start_time: datetime) -> geoparquet.TileSource:
-    return geoparquet.TileSource(name, product_of(tile).mgrs, *_l1c(tile), start_time)
+def _source(tile: str, name: str, start_time: datetime, *, has_offset: bool) -> geoparquet.TileSource:
+    product = product_of(tile)
+    source = geoparquet.TileSource(name, product.mgrs, *_l1c(tile), start_time)
+    if config.recipe().is_default:
+        return source
+    return replace(source, baseline=product.processing_baseline, boa_offset=BOA_ADD_OFFSET if has_offset else 0)
 
 
 def _l1c(tile: str) -> tuple[str, str | None]:

@@ -20,7 +20,7 @@ from ben_luigi.domain.dataset.estimate import Work
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
 from ben_luigi.domain.report.report_times import read_times
 from ben_luigi.stages.archives import CompressPart, HashTar, JoinParts
-from ben_luigi.stages.atmosphere import ConvertToL2A
+from ben_luigi.stages.atmosphere import ConvertToL2A, FetchL2A
 from ben_luigi.stages.converter import LICENCE_QUESTION, InstallSen2Cor, accept_licence, is_licence_asked
 from ben_luigi.stages.download import DownloadL1C
 from ben_luigi.stages.patches import CutPatches
@@ -93,7 +93,7 @@ def work_of(task: luigi.Task, tasks: dict[luigi.Task, bool]) -> Work:
         return _of_one(whole) if getattr(task, "tile", "") else whole
     to_do = [each for each, is_complete in tasks.items() if not is_complete]
     cut = {each.tile for each in to_do if isinstance(each, CutPatches | MakeReferenceMaps)}
-    downloads = [each.tile for each in to_do if isinstance(each, DownloadL1C)]
+    downloads = [each.tile for each in to_do if isinstance(each, DownloadL1C | FetchL2A)]
     return replace(
         whole,
         tiles=len({str(getattr(each, "tile", "")) for each in tasks} - {""}),
@@ -127,7 +127,8 @@ def usual_seconds() -> dict[str, float]:
 
 def at_once() -> dict[str, int]:
     """Return how many tasks of a kind run at once; "" for all kinds together."""
-    limits = {DownloadL1C: config.downloads_at_once(), ConvertToL2A: config.sen2cor_at_once()}
+    downloads = config.downloads_at_once()
+    limits = {DownloadL1C: downloads, FetchL2A: downloads, ConvertToL2A: config.sen2cor_at_once()}
     return {"": config.workers(), **{task.get_task_family(): limit for task, limit in limits.items()}}
 
 

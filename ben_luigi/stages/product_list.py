@@ -1,20 +1,25 @@
-"""Which products there are: the 125 of the dataset, those of a list that is given, or those in a folder."""
+"""Which products there are: the 125 of the dataset, those of a list or a search, or those in a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.cdse import resolve
+from ben_luigi.domain.cdse import resolve, search
+from ben_luigi.domain.cdse.catalogue import Catalogue
 from ben_luigi.domain.errors import BadInput, DamagedFile, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.grid import check_squares
+from ben_luigi.domain.products import baselines, lists
 from ben_luigi.domain.products.published_products import read_products, require_same
+from ben_luigi.domain.recipe.model import L2A
 from ben_luigi.stages.prerequisites import PRODUCTS, TryInput, input_path, input_task, optional_path
+from ben_luigi.stages.service import client
 from ben_luigi.stages.task import Digests, PipelineTask
 from ben_luigi.state.targets import MadeFile
 
@@ -39,14 +44,63 @@ def source() -> str:
     return "tile_names_csv"
 
 
+def _has_own_recipe() -> bool:
+    """Whether a recipe is named: the default one is not read for what it does not change."""
+    return bool(config.dataset().recipe)
+
+
+def is_from_l1c() -> bool:
+    """Whether products are converted by Sen2Cor: neither in the folder of L2A products, nor L2A ones of the recipe."""
+    return source() != "l2a_dir" and not (_has_own_recipe() and config.recipe().products.level == L2A)
+
+
+def is_fetched_l1c() -> bool:
+    """Whether the products are L1C ones of a list or a search, which sources have."""
+    return source() == "tile_names_csv" and is_from_l1c()
+
+
+def is_searched() -> bool:
+    """Whether the recipe searches for its products."""
+    return source() == "tile_names_csv" and _has_own_recipe() and config.recipe().products.search is not None
+
+
 def is_listed_by_us() -> bool:
     """Whether the products are those of the dataset, which the table beside the code names: no other list is given."""
-    return source() == "tile_names_csv" and not config.is_sample() and config.given_input("tile_names_csv") is None
+    is_given = config.is_sample() or config.given_input("tile_names_csv") is not None
+    return source() == "tile_names_csv" and not is_given and not is_searched()
 
 
 def list_task() -> PipelineTask:
     """The task that stands for the list of products."""
+    if is_searched():
+        return SearchProducts()
     return CheckProducts() if is_listed_by_us() else input_task("tile_names_csv")
+
+
+def list_path() -> Path:
+    """Return the path of the list of products, unless it is our own table; a search has written it."""
+    return SearchProducts().output().file if is_searched() else input_path("tile_names_csv")
+
+
+class SearchProducts(PipelineTask):
+    """`tiles/products.csv`: the answer of CDSE's catalogue to the recipe's search, with the cloud of each product.
+
+    It is fixed: the catalogue is asked again only if the search is changed, so that a rerun makes the same dataset.
+    """
+
+    priority = PRIORITY["resolve"]
+    recipe = ("products.search", "products.level", "products.baselines", "seasons")
+
+    def output(self) -> MadeFile:
+        """Return the list."""
+        return self.file("tiles/products.csv")
+
+    def make(self) -> None:
+        """Ask the catalogue, month by month."""
+        recipe = config.recipe()
+        with client() as session:
+            found = search.search(Catalogue(session), recipe.products, recipe.seasons.rule)
+        lists.write_list(self.output().file, [one.row for one in found], search.COLUMNS)
 
 
 class CheckProducts(PipelineTask):
@@ -106,7 +160,7 @@ def all_listed() -> dict[str, ProductName]:
     selected = tuple(config.selected_tiles())
     if is_listed_by_us():
         return _of_table(selected)
-    path = input_path("tile_names_csv")
+    path = list_path()
     require_list(path)
     return _listed(path, path.stat().st_mtime_ns, selected)
 
@@ -119,13 +173,18 @@ def _of_table(selected: tuple[str, ...]) -> dict[str, ProductName]:
 @lru_cache(maxsize=4)
 def _listed(path: Path, changed_ns: int, selected: tuple[str, ...]) -> dict[str, ProductName]:
     """Return the products of a list, read once, since every task asks for them."""
-    return select(path, tuple(resolve.read_tile_names(path)), selected)
+    recipe = config.recipe()
+    names = resolve.read_tile_names(path) if recipe.is_default else lists.read_list(path, recipe.products.level)
+    return select(path, tuple(names), selected)
 
 
 def select(path: Path, names: Sequence[ProductName], selected: Sequence[str]) -> dict[str, ProductName]:
-    """The products by tile key, as far as they are `selected`; BadInput if one of these is not among them."""
-    known = {name.tile_key: name for name in sorted(names)}
-    _check(names, known, path)
+    """The products by tile key, as far as they are `selected`; BadInput if one of these is not among them.
+
+    BadInput, too, if the recipe does not allow their baselines and offsets, or all of them south of the equator.
+    """
+    recipe = config.recipe()
+    known = by_key(names, path, timed=not recipe.is_default)
     missing = sorted(set(selected) - set(known))
     if missing or not known:
         raise BadInput(
@@ -135,16 +194,29 @@ def select(path: Path, names: Sequence[ProductName], selected: Sequence[str]) ->
             remedy="correct [dataset] tiles: its keys are <MGRS square>_<date>, as in 33UUP_20170613",
         )
     chosen = {key: name for key, name in sorted(known.items()) if key in selected or not selected}
-    check_squares(chosen.values(), path)
+    check_squares(chosen.values(), path, southern=not recipe.is_default)
+    if not recipe.is_default:
+        baselines.check(chosen.values(), recipe.products, path)
     return chosen
 
 
-def _check(names: Sequence[ProductName], known: dict[str, ProductName], path: Path) -> None:
-    duplicates = sorted(str(name) for name in names if known[name.tile_key] != name)
+def by_key(names: Iterable[ProductName], path: Path, *, timed: bool) -> dict[str, ProductName]:
+    """Return products by tile key.
+
+    Where a tile has several datatakes of a day, their keys have the sensing time if `timed`. Raise BadInput for
+    several products of a tile and day, or if `timed` of a tile and datatake.
+    """
+    by_day = Counter(name.tile_key for name in set(names))
+    keys = {
+        name: name.timed_key if timed and by_day[name.tile_key] > 1 else name.tile_key for name in sorted(set(names))
+    }
+    uses = Counter(keys.values())
+    duplicates = [str(name) for name, key in keys.items() if uses[key] > 1]
     if duplicates:
         raise BadInput(
             path,
-            expected="one product a tile and day",
+            expected=f"one product a tile and {'datatake' if timed else 'day'}",
             found=f"more than one: {some(duplicates)}",
             remedy="remove the products that are not wanted",
         )
+    return {key: name for name, key in keys.items()}

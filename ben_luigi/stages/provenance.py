@@ -18,7 +18,16 @@ from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.land_cover import from_service, service_facts
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.prerequisites import HashInput, input_facts, input_task, needed
-from ben_luigi.stages.resolve import CheckProducts, is_listed_by_us, missing_tiles, product_of, source, tiles
+from ben_luigi.stages.resolve import (
+    CheckProducts,
+    is_from_l1c,
+    is_listed_by_us,
+    is_searched,
+    missing_tiles,
+    product_of,
+    source,
+    tiles,
+)
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import ProcessTiles, kept, of_all_tiles
 from ben_luigi.state import code, database
@@ -112,7 +121,7 @@ def _chosen() -> list[PipelineTask]:
 
 def used_inputs() -> list[HashInput]:
     """Return the inputs that every run uses, wherever it starts."""
-    start = [source()] if source() == "tile_names_csv" and not is_listed_by_us() else []
+    start = [source()] if source() == "tile_names_csv" and not (is_listed_by_us() or is_searched()) else []
     return [input_task(option) for option in (*start, *needed())]
 
 
@@ -132,7 +141,7 @@ def _made_with(tile: str) -> dict[str, Any]:
     """Return what made a tile, for each step; as indexes of a list, since most steps share one entry."""
     by_version: dict[str, dict[str, Any]] = {}
     tasks: list[PipelineTask] = [task(tile=tile) for task in kept()]
-    tasks += [l2a_task(tile), *([l1c_task(tile)] if source() != "l2a_dir" else [])]
+    tasks += [l2a_task(tile), *([l1c_task(tile)] if is_from_l1c() else [])]
     for task in tasks:
         made_with = _recorded(task)
         known = by_version.setdefault(str(made_with), {"software": made_with, "steps": []})
@@ -142,7 +151,7 @@ def _made_with(tile: str) -> dict[str, Any]:
 
 def products(tile: str) -> dict[str, Any]:
     """Return what was recorded of a tile's products, if they exist; nothing if the user's L2A products were used."""
-    convert, find = ConvertToL2A(tile=tile), l1c_task(tile) if source() != "l2a_dir" else None
+    convert, find = ConvertToL2A(tile=tile), l1c_task(tile) if is_from_l1c() else None
     if find is None or not (convert.output().file.exists() and find.output()["report"].file.exists()):
         return {}
     note, report = convert.output().read_json(), find.report()

@@ -16,7 +16,7 @@ from ben_luigi.domain import files
 from ben_luigi.stages.archive_parts import S1
 from ben_luigi.stages.archive_shards import from_folder, shard_folder
 from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archiving
-from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, made_product
+from ben_luigi.stages.atmosphere import ConvertToL2A, FindL2A, ReadProduct, l2a_task, made_product
 from ben_luigi.stages.download import DownloadL1C
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.resolve import known_tiles
@@ -55,8 +55,10 @@ def _retire_l1c(tile: str) -> None:
 
 
 def _retire_l2a(tile: str) -> None:
-    """Remove the product that was made from L1C; the user's own files stay."""
-    if config.retention().l2a != "keep" and ConvertToL2A(tile=tile).complete() and _is_cut(tile):
+    """Remove the product that was made from L1C, or fetched; the user's own files stay."""
+    task = l2a_task(tile)
+    is_ours = not isinstance(task, FindL2A)
+    if config.retention().l2a != "keep" and is_ours and task.complete() and _is_cut(tile):
         _remove(made_product(tile))
 
 

@@ -56,8 +56,11 @@ from ben_luigi.stages.prerequisites import (
 from ben_luigi.stages.resolve import (
     AskCatalogue,
     ResolveTileIds,
+    is_fetched_l1c,
+    is_from_l1c,
     is_listed_by_us,
     known_tiles,
+    list_path,
     missing_tiles,
     resolutions,
     source,
@@ -100,9 +103,9 @@ def stages() -> list[Stage]:
     tiles = list(known_tiles())
     found = []
     with at_rest():
-        if source() == "tile_names_csv":
+        if is_fetched_l1c():
             found.append(_of(AskCatalogue()))
-        if source() != "l2a_dir":
+        if is_from_l1c():
             reports = [l1c_task(tile).is_true() for tile in tiles]
             notes = [ConvertToL2A(tile=tile).is_true() for tile in tiles]
             found += [Stage("L1C products", sum(reports), len(tiles)), Stage("L2A products", sum(notes), len(tiles))]
@@ -115,8 +118,8 @@ def stages() -> list[Stage]:
 
 def _whole() -> list[luigi.Task]:
     """Return the tasks that exist once for the whole dataset."""
-    first = [ResolveTileIds()] if source() == "tile_names_csv" else []
-    hashes = [HashL1C()] if source() != "l2a_dir" else []
+    first = [ResolveTileIds()] if is_fetched_l1c() else []
+    hashes = [HashL1C()] if is_from_l1c() else []
     return [*first, *hashes, *dataset_tasks(), VerifyDataset()]
 
 
@@ -132,7 +135,7 @@ def is_complete() -> bool:
 
 def work() -> Work:
     """Return the work of a run; while the list of products does not exist, the work for all of them."""
-    from_l1c, from_cdse = source() != "l2a_dir", source() == "tile_names_csv"
+    from_l1c, from_cdse = is_from_l1c(), source() == "tile_names_csv"
     tiles = list(known_tiles())
     with at_rest():
         cut = [tile for tile in tiles if not (ReadProduct(tile=tile).complete() and CutPatches(tile=tile).complete())]
@@ -160,8 +163,8 @@ def work() -> Work:
 
 def _downloads(tiles: list[str], convert: list[str]) -> list[int | None]:
     """Return the sizes of products to fetch from CDSE: for a conversion, or because their report is missing."""
-    if source() == "l2a_dir":
-        return []
+    if not is_from_l1c():
+        return [None for tile in tiles if source() != "l2a_dir" and not l2a_task(tile).is_true()]
     tasks = {tile: l1c_task(tile) for tile in tiles}
     needed = [
         tile
@@ -221,7 +224,7 @@ def fetches(tasks: Collection[luigi.Task] | None = None) -> list[Fetch]:
     """What these tasks, or all of a run, fetch besides the products: of each kind how many, and about what volume."""
     if tasks is None:
         tasks = [*map(input_source, needed()), *from_service()]
-        tasks += [InstallSen2Cor()] if is_installed_by_us() and source() != "l2a_dir" else []
+        tasks += [InstallSen2Cor()] if is_installed_by_us() and is_from_l1c() else []
     with at_rest():
         waiting = [task for task in tasks if isinstance(task, _FETCHING) and not task.complete()]
     found: dict[str, Fetch] = {}
@@ -308,7 +311,7 @@ def _misplaced() -> Iterator[PipelineError]:
 
 def _is_listed() -> bool:
     """Whether the list of products is there, complete or not."""
-    return is_listed_by_us() or input_path(source()).exists()
+    return is_listed_by_us() or (list_path() if source() == "tile_names_csv" else input_path(source())).exists()
 
 
 def _is_usable(check: Callable[[Path], object], path: Path) -> bool:

@@ -53,7 +53,7 @@ def test_positions_columns_and_corners_go_together(x: int, y: int) -> None:
     assert (rows.start, rows.stop, columns.start) == (120 * y, 120 * (y + 1), 120 * x)
 
 
-@pytest.mark.parametrize("mgrs", ["33MUP", "33UAA"])
+@pytest.mark.parametrize("mgrs", ["33MAA", "33UAA"])
 def test_squares_that_are_none_are_refused(mgrs: str) -> None:
     with pytest.raises(BadName, match=mgrs):
         tile_square(_name(mgrs))
@@ -121,3 +121,36 @@ def test_all_real_tiles_have_the_published_numbers_of_patches_a_split(published:
         "validation": 263_625,
         "test": 264_500,
     }
+
+
+@pytest.mark.parametrize(
+    ("mgrs", "left", "top", "epsg"),
+    [
+        ("21HUB", 300_000, 6_200_020, 32721),
+        ("33MUP", 300_000, 9_400_000, 32733),
+        ("56HLH", 300_000, 6_300_040, 32756),
+    ],
+)
+def test_southern_squares_lie_on_pixels_counted_from_the_equator(mgrs: str, left: int, top: int, epsg: int) -> None:
+    assert tile_square(_name(mgrs)) == Square(left, top, 109_800, epsg)
+
+
+_SOUTHERN = [f"{zone:02d}{band}" for zone in range(1, 61) for band in "CDEFGHJKLM"]
+
+
+@given(st.sampled_from(_SOUTHERN), st.sampled_from("ABCDEFGHJKLMNPQRSTUVWXYZ"), st.sampled_from("ABCDEFGHJKLMNPQRSTUV"))
+def test_a_southern_tile_is_a_northern_one_upside_down(start: str, column: str, row: str) -> None:
+    """Pixels are whole from the equator, and cover the square's upper edge with the least of them beyond it."""
+    try:
+        square = tile_square(_name(start + column + row))
+    except BadName:
+        return
+    down = 10_000_000 - square.top
+    assert down % 60 == 0 and square.left % 60 == 0 and 32700 < square.epsg <= 32760
+    assert -60 < (down % 100_000) - 100_000 <= 0 or down % 100_000 == 0
+
+
+def test_southern_squares_are_for_those_who_ask_for_them(tmp_path: Path) -> None:
+    check_squares([_name("33MUP"), _name("21HUB"), _name("33UUP")], tmp_path, southern=True)
+    with pytest.raises(BadInput, match=r"existing MGRS squares; found: 33MAA"):
+        check_squares([_name("33MUP"), _name("33MAA")], tmp_path, southern=True)

@@ -24,7 +24,7 @@ from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PatchGrid
 from ben_luigi.domain.products.product import BANDS, Product, read_product
 from ben_luigi.domain.tiles import patches
-from ben_luigi.domain.tiles.decoding import spans
+from ben_luigi.domain.tiles.decoding import Column, spans
 from ben_luigi.domain.vocabulary import RESOLUTION_M
 from tests.unit.products import NAME, SIDE_M, SmallProduct, noise
 
@@ -278,3 +278,40 @@ def test_full_disk(whole: Product, tmp_path: Path, most_bytes: int) -> None:
 
     assert in_a_process(work) == 0
     assert nothing_in(tmp_path)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(0, 65_535), min_size=4, max_size=40),
+    st.sampled_from([-1000, -1, -65_000]),
+)
+def test_an_offset_is_removed_from_every_pixel_but_no_data(values: list[int], offset: int) -> None:
+    """Against one pixel after the other: what would be 0 or negative is 1, and counted."""
+    pixels = np.array(values[: len(values) // 2 * 2], dtype="uint16").reshape(2, 1, -1)
+    expected = [0 if value == 0 else max(value + offset, 1) for value in pixels.ravel().tolist()]
+    dark = sum(0 < value <= -offset for value in pixels.ravel().tolist())
+    column, clipped = Column(0, np.arange(2), {"B02": pixels.copy(), "B8A": pixels.copy()}).with_offset(offset)
+    assert [column.pixels[band].ravel().tolist() for band in ("B02", "B8A")] == [expected, expected]
+    assert clipped == 2 * dark and column.pixels["B02"].dtype == np.uint16
+
+
+def test_patches_of_a_product_with_an_offset_are_those_of_the_one_without(holed: Product, tmp_path: Path) -> None:
+    """Validity goes by the product's own 0; pixels of 1,000 and less are 1."""
+    pixels = {band: np.maximum(noise(band).astype("int32") - 1000, 1).astype("uint16") for band in BANDS}
+    for band, at in HOLED.pixels.items():
+        pixels[band][at == 0] = 0
+    made, valid = slowly(SmallProduct(pixels=pixels), EVERY)
+    clipped: list[int] = []
+    found = patches.cut(
+        holed, GRID, EVERY, tmp_path / "tile.tar", tmp_path / "tile.parquet", offset=-1000, clipped=clipped.append
+    )
+    assert found.tolist() == valid
+    assert content(tmp_path / "tile.tar") == made
+    assert sum(clipped) == sum(
+        int(np.count_nonzero(noise(band)[part[0], part[1]] <= 1000))
+        for band in BANDS
+        for place in EVERY[found].tolist()
+        for x, y in [divmod(place, SIDE)]
+        for side in [1200 // RESOLUTION_M[band]]
+        for part in [(slice(y * side, (y + 1) * side), slice(x * side, (x + 1) * side))]
+    )

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -339,3 +340,23 @@ def test_the_uri_as_older_products_spell_it(folder: Path) -> None:
 def test_a_time_in_another_zone_is_in_utc(folder: Path) -> None:
     change(folder / "MTD_MSIL2A.xml", "T10:10:31.026Z</PRODUCT_START", "T12:10:31.026+02:00</PRODUCT_START")
     assert read_product(folder, SIDE_M).start_time == datetime(2017, 6, 13, 10, 10, 31, 26_000)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "offset"),
+    [
+        ({}, 0),
+        (dict.fromkeys(map(str, range(13)), -1000), -1000),
+        (dict.fromkeys(map(str, range(12)), -1000), -1000),
+        ({"0": -1000}, None),
+        ({**dict.fromkeys(map(str, range(12)), -1000), "12": -900}, None),
+        (dict.fromkeys(map(str, range(13)), 1000), None),
+    ],
+)
+def test_bands_have_one_offset(folder: Path, offsets: dict[str, int], offset: int | None) -> None:
+    product = replace(read_product(folder, SIDE_M), boa_offsets=offsets)
+    if offset is None:
+        with pytest.raises(BadProduct, match="one negative BOA_ADD_OFFSET for all bands"):
+            _ = product.offset
+    else:
+        assert product.offset == offset

@@ -40,6 +40,7 @@ class CatalogueProduct:
     checksums: Mapping[str, str] = field(default_factory=dict, hash=False)
     published: datetime = _LONG_AGO
     deleted: str = ""
+    cloud_percent: float | None = None
 
     @classmethod
     def parse(cls, record: object) -> CatalogueProduct:
@@ -58,6 +59,7 @@ class CatalogueProduct:
             checksums=dict(_checksums(fields.get("Checksum"))),
             published=_time(fields.get("PublicationDate")),
             deleted=cause,
+            cloud_percent=_cloud_percent(fields.get("Attributes")),
         )
 
 
@@ -67,6 +69,16 @@ def _checksums(entries: object) -> Iterator[tuple[str, str]]:
             algorithm, value = str(entry.get("Algorithm")).upper(), str(entry.get("Value")).lower()
             if algorithm in _DIGEST and _DIGEST[algorithm].fullmatch(value):
                 yield algorithm, value
+
+
+def _cloud_percent(attributes: object) -> float | None:
+    """Return the attribute `cloudCover`, which answers have only if attributes are asked for; None if it is unknown."""
+    for entry in attributes if isinstance(attributes, list) else ():
+        if isinstance(entry, dict) and entry.get("Name") == "cloudCover":
+            value = entry.get("Value")
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 100:
+                return float(value)
+    return None
 
 
 def _time(text: object) -> datetime:
@@ -133,6 +145,11 @@ class Catalogue:
             if same == (name.mission, name.level, name.sensing, name.orbit, name.mgrs) and product.online:
                 found.append((other.baseline, product.published, product.id, product))
         return [product for baseline, *_, product in sorted(found, reverse=True) if baseline >= _REPROCESSED]
+
+    def matching(self, query: str) -> list[CatalogueProduct]:
+        """Return all products for which an OData filter holds, with their cloud; in the order of sensing."""
+        params = {"$filter": query, "$orderby": "ContentDate/Start asc", "$top": str(_PAGE), "$expand": "Attributes"}
+        return self._pages("GET", f"{self._base}/Products", params=params)
 
     @property
     def _base(self) -> str:

@@ -125,8 +125,7 @@ def _members(archive: str, pattern: str) -> Json:
 
 def _fields(form: Form) -> list[Json]:
     described = geoparquet.DESCRIPTIONS if form.about.is_v2 else _descriptions(form)
-    schema = geoparquet.schema_of(form.columns, form.codes)
-    return [_field(field, described[field.name]) for field in schema if field.type in _TYPES]
+    return [_field(field, described[field.name]) for field in form.patches_schema if field.type in _TYPES]
 
 
 def _descriptions(form: Form) -> dict[str, str]:
@@ -134,6 +133,7 @@ def _descriptions(form: Form) -> dict[str, str]:
     *codes, nothing = form.codes
     return {
         **geoparquet.DESCRIPTIONS,
+        **geoparquet.ORIGIN_DESCRIPTIONS,
         "labels": "classes of the nomenclature on the reference map",
         "country": "nearest of the countries that the recipe names",
         "season": "spring, summer, fall or winter, by the recipe's rule",

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from ben_luigi.domain.dataset import metadata, sentinel1
 from ben_luigi.domain.dataset.about import V2, About
-from ben_luigi.domain.dataset.geoparquet import CODES
+from ben_luigi.domain.dataset.geoparquet import CODES, schema_of
 from ben_luigi.domain.placement.country import TEN
 from ben_luigi.domain.placement.grid import PATCH_M
 from ben_luigi.domain.recipe.model import FROM_V1, PUBLISHED, Countries, Recipe, Split
@@ -68,6 +69,11 @@ class Form:
     def has_flags(self) -> bool:
         """Whether it says which patches have snow, cloud or shadow."""
         return metadata.FLAGS[0] in self.columns
+
+    @property
+    def patches_schema(self) -> pa.Schema:
+        """The columns of `patches.parquet`; those of other recipes say how each product was made."""
+        return schema_of(self.columns, self.codes, with_origin=not self.about.is_v2)
 
     @property
     def archives(self) -> tuple[str, ...]:

@@ -75,18 +75,26 @@ _TYPES = {
     "geometry": pa.binary(),
     "bbox": pa.struct([(name, pa.float64()) for name in BBOX]),
 }
+ORIGIN = {"baseline": pa.field("baseline", pa.string()), "boa_offset": pa.field("boa_offset", pa.int16())}
+"""Columns that follow `product_id` where products may differ."""
+ORIGIN_DESCRIPTIONS = {
+    "baseline": "processing baseline of that product, as 05.10",
+    "boa_offset": "what is to be added to the pixels to have reflectance * 10,000; 0 if the offset was removed",
+}
 SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in DESCRIPTIONS])
 
 
-def schema_of(columns: Sequence[str], codes: Sequence[int] = CODES) -> pa.Schema:
+def schema_of(columns: Sequence[str], codes: Sequence[int] = CODES, *, with_origin: bool = False) -> pa.Schema:
     """Return the schema of the file for these columns of the metadata and these codes of the land cover.
 
-    With the columns of BigEarthNet v2 and the codes of CORINE it is SCHEMA.
+    `with_origin` adds the columns of ORIGIN. With the columns of BigEarthNet v2 and the codes of CORINE it is SCHEMA.
     """
     without = set(metadata.SCHEMA.names) - set(columns)
     first, last = (name for name in (f"clc_{CODES[0]}", f"clc_{CODES[-1]}"))
     before, after = SCHEMA.get_field_index(first), SCHEMA.get_field_index(last) + 1
     fields = [field for field in [*SCHEMA][:before] if field.name not in without]
+    at = [field.name for field in fields].index("product_id") + 1
+    fields[at:at] = ORIGIN.values() if with_origin else ()
     return pa.schema([*fields, *(pa.field(f"clc_{code}", pa.float32()) for code in codes), *[*SCHEMA][after:]])
 
 
@@ -94,7 +102,7 @@ def schema_of(columns: Sequence[str], codes: Sequence[int] = CODES) -> pa.Schema
 class TileSource:
     """The products of a tile: `tile` is its L2A name without processing time, `product_id` its id at CDSE, or None.
 
-    `sensing_time` is UTC, without tzinfo.
+    `sensing_time` is UTC, without tzinfo; `baseline` and `boa_offset` are for the columns of ORIGIN, if it has them.
     """
 
     tile: str
@@ -102,6 +110,8 @@ class TileSource:
     product: str
     product_id: str | None
     sensing_time: datetime
+    baseline: str = ""
+    boa_offset: int = 0
 
 
 def tile_rows(
@@ -133,7 +143,9 @@ def tile_rows(
         "product_id": source.product_id,
         "sensing_time": source.sensing_time,
     }
+    origin = {"baseline": source.baseline, "boa_offset": source.boa_offset} if source.baseline else {}
     columns = {
+        **{name: pa.repeat(pa.scalar(value, ORIGIN[name].type), len(ids)) for name, value in origin.items()},
         **{name: rows[name].combine_chunks() for name in rows.column_names},
         **{name: pa.repeat(pa.scalar(value, SCHEMA.field(name).type), len(ids)) for name, value in constant.items()},
         "season": pa.array(places["season"], pa.string()),
@@ -145,7 +157,7 @@ def tile_rows(
         "geometry": pa.array(shapely.to_wkb(shapes), pa.binary()),
         "bbox": pa.StructArray.from_arrays(bounds, list(BBOX)),
     }
-    schema = schema_of(rows.column_names, codes)
+    schema = schema_of(rows.column_names, codes, with_origin=bool(origin))
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 

@@ -20,7 +20,7 @@ import shapely
 
 from ben_luigi.domain.dataset import geoparquet, metadata
 from ben_luigi.domain.dataset.form import FORM_V2, Form
-from ben_luigi.domain.dataset.geoparquet import BBOX, CODES, PATCHES, SCHEMA, schema_of
+from ben_luigi.domain.dataset.geoparquet import BBOX, CODES, PATCHES, SCHEMA
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_json import entry
 from ben_luigi.domain.dataset.verify_provenance import is_of, start_time
@@ -80,7 +80,7 @@ def check_patches(
     check = _Check(rows, grids, facts, findings, form)
     try:
         file = pq.ParquetFile(folder / PATCHES)
-        if not file.schema_arrow.equals(schema_of(form.columns, form.codes), check_metadata=False):
+        if not file.schema_arrow.equals(form.patches_schema, check_metadata=False):
             raise ValueError(f"columns {some(f'{field.name}: {field.type}' for field in file.schema_arrow)}")
         for batch in file.iter_batches(_ROWS_AT_ONCE):
             batch.validate(full=True)  # Arrow does not check by itself that text is UTF-8

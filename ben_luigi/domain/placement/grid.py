@@ -26,7 +26,8 @@ from ben_luigi.domain.vocabulary import PATCH_M as PATCH_M
 from ben_luigi.domain.vocabulary import SPLITS as SPLITS
 from ben_luigi.domain.vocabulary import TILE_SIDE_M as TILE_SIDE_M
 
-_NORTHERN = "of the northern hemisphere, of latitude bands N to X"
+_FALSE_NORTHING_M = 10_000_000
+"""Northing of the equator in the zones of the southern hemisphere."""
 
 
 @dataclass(frozen=True)
@@ -67,21 +68,25 @@ class Square:
         return np.stack([left, top - patch_m, left + patch_m, top], axis=1)
 
 
-def check_squares(names: Iterable[TileName], source: Path) -> None:
-    """Raise BadInput, naming each tile, unless all products are of MGRS squares that exist in the northern hemisphere.
+def check_squares(names: Iterable[TileName], source: Path, *, southern: bool = False) -> None:
+    """Raise BadInput, naming each tile, unless all products are of MGRS squares that exist.
 
-    `source` is the list or folder that they come from.
+    They must be in the northern hemisphere unless `southern`. `source` is the list or folder that they come from.
     """
     wrong = []
     for name in names:
         try:
-            tile_square(name)
+            if not southern and name.is_southern:
+                wrong.append(f"{name.tile_key} (latitude band {name.mgrs[2]}, south of the equator)")
+            else:
+                tile_square(name)
         except BadName as error:
             wrong.append(f"{name.tile_key} ({error.found})")
     if wrong:
+        where = "" if southern else " of the northern hemisphere, of latitude bands N to X"
         raise BadInput(
             source,
-            expected=f"tiles of existing MGRS squares {_NORTHERN}",
+            expected=f"tiles of existing MGRS squares{where}",
             found=some(wrong),
             remedy="take these products out of it, or name only others in [dataset] tiles",
         )
@@ -91,16 +96,10 @@ def check_squares(names: Iterable[TileName], source: Path) -> None:
 def tile_square(name: TileName, side_m: int = TILE_SIDE_M) -> Square:
     """Return the square of a product's tile, from its MGRS square with south-west corner (E, N).
 
-    left = floor(E / 60) * 60, top = ceil((N + 100000) / 60) * 60: ESA's tiling, snapped to the 60 m pixel. Raise
-    BadName if there is no such square in the northern hemisphere.
+    left = floor(E / 60) * 60, top = ceil((N + 100000) / 60) * 60: ESA's tiling, snapped to the 60 m pixel. South of the
+    equator the pixels count from there: top = 10000000 - floor((10000000 - N - 100000) / 60) * 60. Raise BadName if
+    there is no such square.
     """
-    if not 32600 < name.epsg <= 32660:
-        raise BadName(
-            f"product {name}",
-            expected=f"a tile {_NORTHERN}",
-            found=f"latitude band {name.mgrs[2]}, south of the equator",
-            remedy="take the product out of the list or folder that it comes from",
-        )
     try:
         with (
             warnings.catch_warnings()
@@ -115,8 +114,11 @@ def tile_square(name: TileName, side_m: int = TILE_SIDE_M) -> Square:
             remedy="take the product out of the list or folder that it comes from",
         ) from error
     # mgrs returns the middle of the square metre, as 300000.5, whose half round() removes: it goes to the even number.
-    left = math.floor(round(easting) / 60) * 60
-    top = math.ceil((round(northing) + 100_000) / 60) * 60
+    left, north = math.floor(round(easting) / 60) * 60, round(northing) + 100_000
+    if name.is_southern:
+        top = _FALSE_NORTHING_M - math.floor((_FALSE_NORTHING_M - north) / 60) * 60
+    else:
+        top = math.ceil(north / 60) * 60
     return Square(left, top, side_m, name.epsg)
 
 

@@ -67,6 +67,19 @@ class Product:
         """Whether all quality results are PASSED, so that its patches get labels."""
         return all(result == "PASSED" for result in self.quality.values())
 
+    @property
+    def offset(self) -> int:
+        """What is to be added to every pixel of all bands, 0 or BOA_ADD_OFFSET. Raise BadProduct if bands differ."""
+        values = set(self.boa_offsets.values()) or {0}
+        if len(values) > 1 or (self.boa_offsets and len(self.boa_offsets) < len(BANDS)) or max(values) > 0:
+            raise BadProduct(
+                f"{self.name.tile_key}: {self.folder.name}",
+                expected="one negative BOA_ADD_OFFSET for all bands",
+                found=f"offsets {dict(self.boa_offsets)}",
+                remedy=_ANEW,
+            )
+        return values.pop()
+
     def verify(self, band: str) -> None:
         """Raise BadProduct unless a band's file is complete and has the checksum that the manifest states.
 
@@ -145,13 +158,20 @@ def _no_product(path: Path) -> str:
     return "" if what == given.FOLDER else f"what is {what}, not a folder"
 
 
-def read_product(folder: Path, side_m: int, *, check_extent: bool = True, accept_offset: bool = False) -> Product:
+def read_product(
+    folder: Path,
+    side_m: int,
+    *,
+    check_extent: bool = True,
+    accept_offset: bool = False,
+    accepted_by: str = "[tile] accept_offset = true",
+) -> Product:
     """Read an L2A `.SAFE` folder: its metadata, and the headers of its bands.
 
     Raise BadProduct if the metadata, a band, the extent or the CRS is missing or contradicts the product's name, if
     bands differ in extent, if a band is truncated, or if pixels carry an offset (`BOA_ADD_OFFSET`, baselines from
     04.00) and `accept_offset` is false. Without `check_extent` the raster may lie elsewhere than its MGRS square; its
-    side is still `side_m` metres.
+    side is still `side_m` metres. `accepted_by` is what a user sets to accept an offset.
     """
     root = _metadata(folder)
     name = _name(folder, root)
@@ -169,7 +189,7 @@ def read_product(folder: Path, side_m: int, *, check_extent: bool = True, accept
             f"{name.tile_key}: {folder.name}",
             expected="pixels without BOA_ADD_OFFSET, as in the published dataset",
             found=f"offsets {offsets}",
-            remedy="take the product of the original baseline, or set [tile] accept_offset = true",
+            remedy=f"take the product of the original baseline, or set {accepted_by}",
         )
     return Product(
         folder=folder,

@@ -54,6 +54,21 @@ class Column:
             return self
         return Column(self.x, self.rows[chosen], {band: pixels[chosen] for band, pixels in self.pixels.items()})
 
+    def with_offset(self, offset: int) -> tuple[Column, int]:
+        """Return the column with a negative offset added to all pixels, and how many would have become 0 or negative.
+
+        0 stays no-data, so these become 1. The pixels of this column are changed.
+        """
+        clipped = 0
+        for pixels in self.pixels.values():
+            dark = pixels <= -offset
+            no_data = pixels == 0
+            clipped += int(np.count_nonzero(dark)) - int(np.count_nonzero(no_data))
+            np.maximum(pixels, 1 - offset, out=pixels)
+            np.subtract(pixels, -offset, out=pixels)
+            pixels[no_data] = 0
+        return self, clipped
+
 
 def decode(
     product: Product, x: np.ndarray, y: np.ndarray, threads: int = 1, *, patch_m: int = PATCH_M

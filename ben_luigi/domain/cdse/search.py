@@ -1,0 +1,135 @@
+"""Search CDSE's catalogue for products: squares or an area, dates, cloud, and one product per group. It needs no login.
+
+The choice depends on the answer only: of each group the product with the least cloud, of equal ones the first by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from ben_luigi.domain.cdse.catalogue import Catalogue, CatalogueProduct
+from ben_luigi.domain.errors import BadInput, BadName, some
+from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.placement.alignment import season
+from ben_luigi.domain.products.baselines import is_allowed
+from ben_luigi.domain.recipe.model import CALENDAR, PER, Products, Search
+
+COLUMNS = ("cloud_percent",)
+"""The columns of a list of found products beside that of their names."""
+
+_UNKNOWN_CLOUD = 101.0
+_ATTRIBUTE = (
+    "Attributes/OData.CSC.{kind}Attribute/any(att:att/Name eq '{name}' and att/OData.CSC.{kind}Attribute/Value {test})"
+)
+_LEVELS = {"L1C": "S2MSI1C", "L2A": "S2MSI2A"}
+
+
+@dataclass(frozen=True, order=True)
+class Found:
+    """A product that was found, and its cloud in percent; above 100 if it is unknown."""
+
+    cloud_percent: float
+    name: ProductName
+
+    @property
+    def row(self) -> tuple[str, str]:
+        """Its row in a list of products."""
+        return str(self.name), "" if self.cloud_percent > 100 else f"{self.cloud_percent:g}"
+
+
+def search(catalogue: Catalogue, products: Products, season_rule: str = CALENDAR) -> list[Found]:
+    """Return the chosen products of a recipe's search, by name.
+
+    The catalogue is asked for each square or the area, month by month, since it gives at most 10,000 products of an
+    answer. Raise SourceError if it does not answer, BadInput if there is no product of a wanted square, or of any.
+    """
+    wanted = products.search
+    assert wanted is not None
+    answers: dict[str, CatalogueProduct] = {}
+    for query in queries(wanted, products.level):
+        answers.update((product.name, product) for product in catalogue.matching(query) if product.online)
+    fitting = [one for one in map(_found, answers.values()) if one and _fits(one, wanted, products)]
+    chosen = choose(fitting, wanted.per, season_rule)
+    missing = sorted(set(wanted.tiles) - {one.name.mgrs for one in chosen})
+    if missing or not chosen:
+        raise BadInput(
+            "[products] search of the recipe",
+            expected=f"{products.level} products online at CDSE, {wanted.since} to {wanted.until}",
+            found=f"none of {some(missing)}" if missing else f"none that fits, of {len(answers)}",
+            remedy="allow other dates, more cloud or other baselines, or leave these squares out",
+        )
+    return chosen
+
+
+def queries(wanted: Search, level: str) -> Iterator[str]:
+    """Yield the OData filters that find all products of a search."""
+    places = [_attribute("String", "tileId", f"eq '{tile}'") for tile in wanted.tiles]
+    if wanted.area:
+        west, south, east, north = wanted.area
+        ring = ((west, south), (east, south), (east, north), (west, north), (west, south))
+        corners = ",".join(f"{longitude} {latitude}" for longitude, latitude in ring)
+        places = [f"OData.CSC.Intersects(area=geography'SRID=4326;POLYGON(({corners}))')"]
+    for place in places:
+        for start, end in months(wanted.since, wanted.until):
+            conditions = [
+                "Collection/Name eq 'SENTINEL-2'",
+                _attribute("String", "productType", f"eq '{_LEVELS[level]}'"),
+                place,
+                f"ContentDate/Start ge {start}T00:00:00.000Z",
+                f"ContentDate/Start lt {end}T00:00:00.000Z",
+            ]
+            if wanted.max_cloud < 100:
+                conditions.append(_attribute("Double", "cloudCover", f"le {wanted.max_cloud:g}"))
+            yield " and ".join(conditions)
+
+
+def months(since: date, until: date) -> Iterator[tuple[date, date]]:
+    """Yield first day and the day after the last, of the parts of calendar months in a time, both ends included."""
+    start, stop = since, until + timedelta(days=1)
+    while start < stop:
+        following = (start.replace(day=1) + timedelta(days=32)).replace(day=1)
+        yield start, min(following, stop)
+        start = following
+
+
+def choose(found: Iterable[Found], per: str, season_rule: str = CALENDAR) -> list[Found]:
+    """Return of each group the product with the least cloud, of equal ones the first by name; all by name."""
+    best: dict[Sequence[object], Found] = {}
+    for one in sorted(found):
+        best.setdefault(_group(one.name, per, season_rule), one)
+    return sorted(best.values(), key=lambda one: one.name)
+
+
+def _group(name: ProductName, per: str, season_rule: str) -> Sequence[object]:
+    """Return what the products of a group have in common; a winter lasts into the next year."""
+    time = name.sensing_time
+    tile, per_season, per_month, _ = PER
+    if per == tile:
+        return (name.mgrs,)
+    if per == per_season:
+        which = season(time, season_rule)
+        return name.mgrs, which, time.year + (which == "winter" and time.month >= 11)
+    return name.mgrs, time.year, time.month, 0 if per == per_month else time.day
+
+
+def _found(product: CatalogueProduct) -> Found | None:
+    try:
+        name = ProductName.parse(product.name)
+    except BadName:  # the format of before December 2016, of several tiles
+        return None
+    return Found(_UNKNOWN_CLOUD if product.cloud_percent is None else product.cloud_percent, name)
+
+
+def _fits(one: Found, wanted: Search, products: Products) -> bool:
+    """Return whether a product is what was asked for: a service that ignores a part of a query does no harm."""
+    name = one.name
+    in_place = not wanted.tiles or name.mgrs in wanted.tiles
+    in_time = wanted.since <= name.sensing_time.date() <= wanted.until
+    clear = one.cloud_percent <= wanted.max_cloud or wanted.max_cloud >= 100
+    return name.level == products.level and in_place and in_time and clear and is_allowed(name, products.baselines)
+
+
+def _attribute(kind: str, name: str, test: str) -> str:
+    return _ATTRIBUTE.format(kind=kind, name=name, test=test)
