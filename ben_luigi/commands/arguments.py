@@ -52,9 +52,10 @@ def add_world(used: argparse.ArgumentParser) -> None:
     used.add_argument(
         "--world",
         choices=WORLDS,
-        help="the sample world or the real one, as [dataset] world says else: real needs no account and no setting",
+        help="the sample world or the real one, which needs no account and no setting; by default what [dataset] world says",
     )
-    used.add_argument("--recipe", help="packaged recipe, or path of another one, as [dataset] recipe says else")
+    help_text = "name of a packaged recipe, or path of another one; by default what [dataset] recipe says"
+    used.add_argument("--recipe", metavar="RECIPE", help=help_text)
 
 
 def _text(module: str) -> str | None:

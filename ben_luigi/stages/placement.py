@@ -169,8 +169,9 @@ class AssignCountries(_Placement):
 
 
 class SelectPatches(_Placement):
-    """The patches of a tile that are wanted, valid or not, where the recipe does not align them with v1: all
-    but those on a border of splits, and those with too much cloud.
+    """The patches of a tile that are wanted, valid or not, where the recipe does not align them with v1.
+
+    All but those on a border of splits, and those with too much cloud.
     """
 
     table = schema.ALIGNMENT
