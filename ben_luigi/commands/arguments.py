@@ -52,7 +52,7 @@ def add_world(used: argparse.ArgumentParser) -> None:
     used.add_argument(
         "--world",
         choices=WORLDS,
-        help="the sample world or the real one, which needs no account and no setting; by default what [dataset] world says",
+        help="sample or real, which needs no account and no setting; by default what [dataset] world says",
     )
     help_text = "name of a packaged recipe, or path of another one; by default what [dataset] recipe says"
     used.add_argument("--recipe", metavar="RECIPE", help=help_text)
