@@ -12,11 +12,13 @@ from luigi.task import flatten
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import DamagedFile
+from ben_luigi.domain.recipe.model import BLOCKS
 from ben_luigi.stages.archive_parts import dataset_tiles
 from ben_luigi.stages.atmosphere import ConvertToL2A, l2a_task
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.land_cover import from_service, service_facts
 from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.placement import listed_grids
 from ben_luigi.stages.prerequisites import HashInput, input_facts, input_task, needed
 from ben_luigi.stages.resolve import (
     CheckProducts,
@@ -101,12 +103,25 @@ class WriteProvenance(PipelineTask):
 
 
 def _recipe() -> dict[str, Any]:
-    """Return what another recipe than the default one is called, and the hashes that prove it."""
+    """Return what another recipe than the default one is called, and the hashes that prove it.
+
+    Splits by blocks depend on all tiles of the list, those without patches in the dataset included.
+    """
     recipe = config.recipe()
     if recipe.is_default:
         return {}
     hashes = {"sha256": _text_hash(recipe.path), "nomenclature_sha256": _text_hash(config.nomenclature())}
-    return {"recipe": {"name": recipe.name, "title": recipe.title, "version": recipe.version, **hashes}}
+    grids = sorted((grid for grid, _ in listed_grids().values()), key=lambda grid: grid.tile_name)
+    listed = {grid.tile_name: [grid.square.left, grid.square.top, grid.square.side_m] for grid in grids}
+    return {
+        "recipe": {
+            "name": recipe.name,
+            "title": recipe.title,
+            "version": recipe.version,
+            **hashes,
+            **({"listed": listed} if recipe.split.rule == BLOCKS else {}),
+        }
+    }
 
 
 def _text_hash(path: Path) -> str:

@@ -166,7 +166,7 @@ def test_verify_goes_by_the_recipe_in_the_dataset(own: Run, tmp_path: Path) -> N
     code, said = command("verify", tmp_path, None, str(dataset))
     assert code == ExitCode.FINDINGS, said
     assert f"split: not that of the patch's place in its tile: {rows['patch_id'][0].as_py()}" in said
-    (dataset / "recipe.toml").write_text(OWN.replace("side_m = 600", "side_m = 1200"))
+    (dataset / "recipe.toml").write_text(OWN.replace("side_m = 600", "side_m = 900"))
     code, said = command("verify", tmp_path, None, str(dataset))
     assert code == ExitCode.FINDINGS and "recipe.toml: not the file that is meant in provenance.json" in said, said
 

@@ -175,7 +175,7 @@ def test_an_s1_patch_of_another_time_is_named(tmp_path: Path, time: str) -> None
         ("patch_id", "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_0_1", "patch_id: another name than it must be"),
         ("patch_id", "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_00_001", "patch_id: another name than it must be"),
         ("patch_id", "S2A_MSIL2A_20171313T101031_N9999_R022_T33UUP_00_01", "patch_id: another name than it must be"),
-        ("patch_id", "S2A_MSIL2A_20170613T101031_N9999_R022_T33HUP_00_01", "patch_id: another name than it must be"),
+        ("patch_id", "S2A_MSIL2A_20170613T101031_N9999_R022_T33UAP_00_01", "patch_id: another name than it must be"),
         ("s1_name", "S1A_33UUP_0_1", "s1_name: another name than it must be"),
         *((column, None, f"{column}: without a value") for column in ("patch_id", "labels", "split", "s1_name")),
     ],

@@ -122,7 +122,8 @@ def verify_dataset(
     provenance = read_provenance(folder, look.findings) if look.has(PROVENANCE) else None
     rows = read_rows(folder, look.findings, form)
     squares = squares_of(rows, provenance, side_m, form.patch_m)
-    check_rows(rows, squares, references, look.findings, form)
+    listed = provenance.listed(form.patch_m) if provenance else ()
+    check_rows(rows, squares, references, look.findings, form, listed)
     grids = {tile: PatchGrid(tile, square, form.patch_m) for tile, square in squares.items()}
     if provenance is not None:
         check_provenance(rows, provenance, look.findings)

@@ -14,7 +14,7 @@ from ben_luigi.domain.dataset.verify_json import entry, read_json
 from ben_luigi.domain.dataset.verify_rows import Rows, rule_square, tile_named
 from ben_luigi.domain.errors import BadName
 from ben_luigi.domain.names import ProductName, TileName
-from ben_luigi.domain.placement.grid import PATCH_M, TILE_SIDE_M, Square
+from ben_luigi.domain.placement.grid import PATCH_M, TILE_SIDE_M, PatchGrid, Square
 
 _COUNTS = ("patches", "reference_maps", "labelled")
 """Each counts a subset of the one before it."""
@@ -29,13 +29,21 @@ _QUALITY = ("general_quality", "geometric_quality", "radiometric_quality", "sens
 class Provenance:
     """The content of the file: facts of each tile by its name, the tiles' keys, and whether the dataset is a subset.
 
-    `recipe` is the entry on another recipe than the default one.
+    `recipe` is the entry on another recipe than the default one; where it divides blocks of ground, that states all
+    tiles among which it does.
     """
 
     tiles: Mapping[str, Mapping[str, Any]]
     keys: list[str]
     is_subset: bool
     recipe: Any = None
+
+    def listed(self, patch_m: int) -> list[PatchGrid]:
+        """Return the grid of each tile of the list, each date for itself; none if they are not stated."""
+        of_name = entry(self.recipe, "listed")
+        edges = of_name.items() if isinstance(of_name, dict) else ()
+        squares = ((name, _stated_square(name, values, patch_m)) for name, values in edges if _is_tile(name))
+        return [PatchGrid(name, square, patch_m) for name, square in squares if square is not None]
 
     def count(self, what: str) -> int:
         """Return the sum over all tiles of `patches`, `reference_maps` or `labelled`."""
@@ -102,6 +110,14 @@ def is_of(tile: TileName, name: Any) -> bool:
     return other is not None and other.converted().tile_name == tile.tile_name
 
 
+def _is_tile(name: str) -> bool:
+    try:
+        tile_named(name)
+    except BadName:
+        return False
+    return True
+
+
 def _product(name: Any) -> ProductName | None:
     try:
         return ProductName.parse(str(name))
@@ -120,11 +136,17 @@ def squares_of(rows: Rows, provenance: Provenance | None, side_m: int, patch_m: 
 
 def _square(tile: str, provenance: Provenance | None, side_m: int, patch_m: int) -> Square:
     facts = provenance.tiles.get(tile) if provenance else None
-    left, top, side = (entry(facts, name) for name in ("left_m", "top_m", "side_m"))
-    known = all(type(value) in (float, int) and abs(value) < _FARTHEST_M for value in (left, top, side))
-    if known and patch_m <= side <= TILE_SIDE_M:
-        return Square(float(left), float(top), float(side), tile_named(tile).epsg)
-    return rule_square(tile, side_m)
+    edges = [entry(facts, name) for name in ("left_m", "top_m", "side_m")]
+    return _stated_square(tile, edges, patch_m) or rule_square(tile, side_m)
+
+
+def _stated_square(tile: str, edges: Any, patch_m: int) -> Square | None:
+    """Return the square with west and north edge and side, in metres; None if these are no such numbers."""
+    match edges:
+        case [float() | int() as left, float() | int() as top, float() | int() as side]:
+            near = max(abs(left), abs(top)) < _FARTHEST_M and patch_m <= side <= TILE_SIDE_M
+            return Square(float(left), float(top), float(side), tile_named(tile).epsg) if near else None
+    return None
 
 
 def check_provenance(rows: Rows, provenance: Provenance, findings: Findings) -> None:

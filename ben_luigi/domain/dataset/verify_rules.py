@@ -6,7 +6,7 @@ products and S1 patches, as far as the published lists contain both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.metadata import FLAGS, read_csv
+from ben_luigi.domain.dataset.provenance import PROVENANCE
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_rows import Rows, tile_named
 from ben_luigi.domain.errors import BadInput, BadName
@@ -26,7 +27,7 @@ from ben_luigi.domain.names import TileName, s1_sensing_time, s1_tile, split_pos
 from ben_luigi.domain.placement import split as splitting
 from ben_luigi.domain.placement.country import check_tile, countries, read_borders
 from ben_luigi.domain.placement.grid import SPLITS, PatchGrid, Square
-from ben_luigi.domain.recipe.model import CSV
+from ben_luigi.domain.recipe.model import BLOCKS, CSV
 
 V1_APART = timedelta(seconds=8)
 """Most that the time in a v1 name differs from the sensing time of its product, in all 590,326 published pairs."""
@@ -66,17 +67,31 @@ Wrong = Iterator[tuple[str, object, object]]
 
 
 def check_rows(
-    rows: Rows, squares: Mapping[str, Square], references: References, findings: Findings, form: Form = FORM_V2
+    rows: Rows,
+    squares: Mapping[str, Square],
+    references: References,
+    findings: Findings,
+    form: Form = FORM_V2,
+    listed: Sequence[PatchGrid] = (),
 ) -> None:
-    """Add a finding for each value that breaks a rule; `squares` has the square of each tile."""
+    """Add a finding for each value that breaks a rule; `squares` has the square of each tile.
+
+    `listed` has the grid of each tile among which a recipe divides blocks of ground.
+    """
     given = references.borders if "country" in form.columns else None
     if given is not None:
         read_borders(given, form.countries)  # an error of the file itself is not one of the dataset
-    if form.split.rule == CSV:
-        findings.skip("split: whether it is that of the recipe's CSV, which is not part of the dataset")
+    without = {
+        CSV: "the recipe's CSV, which is not part of the dataset",
+        BLOCKS: "" if listed else f"the recipe's blocks, for want of the tiles' names in {PROVENANCE}",
+    }
+    if lacking := without.get(form.split.rule):
+        findings.skip(f"split: whether it is that of {lacking}")
     for name, of_tile in rows.tiles.items():
         borders = _borders_near(name, squares[name], given, rows.file(of_tile.start), form, findings)
-        tile = _Tile(tile_named(name), PatchGrid(name, squares[name], form.patch_m), borders, form)
+        grid = PatchGrid(name, squares[name], form.patch_m)
+        splits = None if lacking else splitting.splits(grid, form.split, listed)
+        tile = _Tile(tile_named(name), grid, borders, form, splits)
         columns = {column: rows.others[column][of_tile].to_pylist() for column in rows.others.column_names}
         for at, row in enumerate(range(of_tile.start, of_tile.stop)):
             values = {column: column_values[at] for column, column_values in columns.items()}
@@ -106,12 +121,14 @@ def _borders_near(
 class _Tile:
     """The rules for the patches of one tile."""
 
-    def __init__(self, name: TileName, grid: PatchGrid, borders: Path | None, form: Form) -> None:
+    def __init__(
+        self, name: TileName, grid: PatchGrid, borders: Path | None, form: Form, splits: np.ndarray | None
+    ) -> None:
         self._name = name
         self._sensed = name.sensing_time
         self._grid = grid
         self._form = form
-        self._splits = splitting.splits(grid, form.split) if form.split.rule != CSV else None
+        self._splits = splits
         self._countries = countries(grid, borders, form.countries) if borders is not None else None
 
     def check(self, x: int, y: int, values: Mapping[str, Any], s1_name: bytes) -> Wrong:
