@@ -56,7 +56,7 @@ def _run(installed: Path, folder: Path, *words: str, **more: str) -> subprocess.
 def test_it_holds_all_that_the_checkout_has(installed: Path) -> None:
     (package,) = installed.glob("lib/python*/site-packages/ben_luigi")
     ours = {path.relative_to(ROOT / "ben_luigi") for path in (ROOT / "ben_luigi").rglob("*") if path.is_file()}
-    ours |= {path.relative_to(ROOT) for path in (ROOT / "tracked_artifacts").iterdir()}
+    ours |= {path.relative_to(ROOT) for path in (ROOT / "tracked_artifacts").rglob("*") if path.is_file()}
     there = {path.relative_to(package) for path in package.rglob("*") if path.is_file()}
     assert {path for path in there if path.suffix != ".pyc"} == {path for path in ours if path.suffix != ".pyc"}
 
