@@ -12,6 +12,7 @@ COMMANDS = {
     "verify": ("verify", "check that a finished dataset is complete and consistent"),
     "new": ("new", "write a recipe to start a dataset of your own from"),
     "export": ("export", "unpack the patches of a tile as folders of TIFFs"),
+    "unpack": ("unpack", "unpack the archives of a dataset into folders of TIFFs, and count them"),
     "render": ("render", "make pictures of patches to look at"),
     "subset": ("subset", "make a dataset of chosen patches"),
     "link-patches": ("link_patches", "link the patches in a list into a folder"),

@@ -120,6 +120,17 @@ def link_patches() -> argparse.ArgumentParser:
     return used
 
 
+def unpack() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi unpack`."""
+    used = command.parser("ben-luigi unpack", _text("unpack"))
+    used.add_argument("folder", type=Path, metavar="FOLDER", help="where the folders of the archives go")
+    help_text = "folder of the dataset; by default the one that the pipeline makes"
+    used.add_argument("--from", dest="source", type=Path, metavar="DATASET", help=help_text)
+    help_text = "names of archives without suffix, as in BigEarthNet-S2; by default all"
+    used.add_argument("--only", nargs="+", default=[], metavar="ARCHIVE", help=help_text)
+    return used
+
+
 def hash_folder() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi hash-folder`."""
     used = command.parser("ben-luigi hash-folder", _text("hash_folder"))
@@ -211,6 +222,7 @@ _PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "status": status,
     "new": new,
     "link_patches": link_patches,
+    "unpack": unpack,
     "hash_folder": hash_folder,
     "compare_levels": compare_levels,
     "compare_land_cover": compare_land_cover,

@@ -39,6 +39,11 @@ class Damage:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """The end of a zstd frame whose checksum is right, so that all members since the last one are undamaged."""
+
+
+@dataclass(frozen=True)
 class Unreadable:
     """A file of an unpacked archive that cannot be read, and the reason."""
 
@@ -52,6 +57,14 @@ def unseen(position: int) -> None:
 
 def read(path: Path, reached: Callable[[int], None] = unseen) -> Iterator[Member | Damage]:
     """Yield the members of a `.tar.zst` in order, with any damage between them. Memory: one member, and 64 KiB.
+
+    `reached` is called with the position in the file up to which it has been read.
+    """
+    yield from (found for found in read_frames(path, reached) if not isinstance(found, Whole))
+
+
+def read_frames(path: Path, reached: Callable[[int], None] = unseen) -> Iterator[Member | Damage | Whole]:
+    """Yield the same as `read`, and the ends of frames that are whole.
 
     `reached` is called with the position in the file up to which it has been read.
     """
@@ -70,6 +83,8 @@ def read(path: Path, reached: Callable[[int], None] = unseen) -> Iterator[Member
             except zstandard.ZstdError as error:
                 yield Damage(_message(error, tar.pending(), first, last, count))
                 tar.restart()
+            else:
+                yield Whole()
     yield from tar.finish()
 
 

@@ -1,0 +1,61 @@
+"""`ben-luigi unpack FOLDER`: unpack the archives of a finished dataset, ours or downloaded, into folders of TIFFs.
+
+Before it begins, it says how many files and bytes that makes, and whether the disk has room for them. The archives are
+unpacked side by side, and what is there in the end is counted against the metadata: a file too few, or one that is not
+the archive's, is an error. Run it again after it was stopped or killed: it compares what is there, and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from ben_luigi import config
+from ben_luigi.commands import command
+from ben_luigi.commands.arguments import unpack as parser
+from ben_luigi.commands.run import configure
+from ben_luigi.domain.dataset import unpacking
+from ben_luigi.domain.dataset.form import FORM_V2, Rules
+from ben_luigi.domain.errors import BadInput, NoRoomError, PipelineError
+from ben_luigi.exit_codes import ExitCode
+from ben_luigi.terminal import bar_format
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Unpack, and print what is there."""
+    used = parser()
+    given = used.parse_args(arguments)
+    dataset = given.source or _own()
+    if not dataset.is_dir():
+        remedy = "name the folder of a dataset by --from, or make one by ben-luigi run"
+        return command.refuse(
+            used, BadInput(dataset, expected="the folder of a dataset", found="no folder", remedy=remedy)
+        )
+    try:
+        rules = Rules.within(dataset, config.TRACKED_ARTIFACTS)
+        archives = unpacking.archives_of(dataset, rules.form if rules else FORM_V2, given.only)
+        room = unpacking.room_for(dataset, archives, given.folder)
+        print(f"{room.inodes:,} files and folders of {room.size_bytes:,} bytes are to be written to {given.folder}")
+        unpacking.check_room(given.folder, room)
+        with tqdm(total=100, desc="unpacking", unit="%", disable=None, bar_format=bar_format("%")) as bar:
+            done = unpacking.unpack(dataset, archives, given.folder, lambda at, total: _move(bar, at, total))
+    except NoRoomError as error:
+        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
+    except (PipelineError, OSError) as error:
+        return command.refuse(used, error, ExitCode.FAILED)
+    for one in done:
+        kept = f", {one.kept:,} of which were there before" if one.kept else ""
+        print(f"{one.archive}: {one.patches:,} patches, {one.files:,} files, as the metadata says{kept}")
+    return ExitCode.DONE
+
+
+def _own() -> Path:
+    configure(writes=False)
+    return config.data_dir() / config.result_folder()
+
+
+def _move(bar: tqdm[NoReturn], at: int, total: int | None) -> None:
+    bar.update(100 * at // (total or 1) - bar.n)

@@ -1,0 +1,175 @@
+"""The archives of a finished dataset become folders: as GNU tar unpacks them, whole, and counted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ben_luigi.commands import unpack as command
+from ben_luigi.domain import files, locks
+from ben_luigi.domain.dataset import unpacking
+from ben_luigi.domain.dataset.form import FORM_V2
+from ben_luigi.domain.errors import BadArchive, BadInput, DamagedFile, NoRoomError
+from ben_luigi.exit_codes import ExitCode
+from tests.unit.small_dataset import S1, S2, Dataset
+
+ARCHIVES = FORM_V2.archives
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Dataset().write(tmp_path_factory.mktemp("whole") / "dataset")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def unpack(dataset: Path, folder: Path) -> list[unpacking.Unpacked]:
+    return unpacking.unpack(dataset, unpacking.archives_of(dataset, FORM_V2), folder)
+
+
+def test_the_same_as_gnu_tar(whole: Path, tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    theirs.mkdir()
+    done = unpack(whole, ours)
+    for archive in ARCHIVES:
+        subprocess.run(["tar", "--zstd", "-xf", whole / f"{archive}.tar.zst", "-C", theirs], check=True)
+    assert content(ours) == content(theirs)
+    assert [(one.archive, one.patches, one.files, one.kept) for one in done] == [
+        ("BigEarthNet-S2", 6, 72, 0),
+        ("Reference_Maps", 6, 6, 0),
+        ("BigEarthNet-S1", 6, 12, 0),
+    ]
+
+
+def test_the_room_it_takes_is_what_it_takes(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "unpacked"
+    archives = unpacking.archives_of(whole, FORM_V2)
+    room = unpacking.room_for(whole, archives, folder)
+    assert not folder.exists()
+    unpack(whole, folder)
+    found = list(folder.rglob("*"))
+    block = os.statvfs(folder).f_frsize
+    assert room.inodes == len(found)
+    assert room.size_bytes >= sum(-(-path.stat().st_size // block) * block for path in found if path.is_file())
+    # What is there takes no more.
+    assert unpacking.room_for(whole, archives, folder).size_bytes == 0
+    unpacking.check_room(folder, room)
+    for much in (unpacking.Room(1, 2**62), unpacking.Room(2**62, 1)):
+        with pytest.raises(NoRoomError, match="nothing has been written"):
+            unpacking.check_room(folder, much)
+
+
+def test_it_goes_on_after_a_kill(whole: Path, tmp_path: Path) -> None:
+    """A folder in the making is removed; what is there is compared, and not written again."""
+    folder = tmp_path / "unpacked"
+    unpack(whole, folder)
+    expected = content(folder)
+    tile = next((folder / S2).iterdir())
+    patch, other = sorted(tile.iterdir())[:2]
+    files.unfinished(patch).mkdir()
+    shutil.rmtree(patch)
+    written = other.stat().st_mtime_ns
+    assert [one.kept for one in unpack(whole, folder)] == [5, 6, 6]
+    assert content(folder) == expected
+    assert other.stat().st_mtime_ns == written
+    assert not list(folder.rglob(".*"))
+
+
+@pytest.mark.parametrize("change", ["bytes", "length", "less", "more"])
+def test_a_file_that_is_another_is_named_and_kept(whole: Path, tmp_path: Path, change: str) -> None:
+    folder = tmp_path / "unpacked"
+    unpack(whole, folder)
+    patch = sorted((folder / S1).rglob("*_VV.tif"))[0]
+    data = patch.read_bytes()
+    if change == "bytes":
+        patch.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif change == "length":
+        patch.write_bytes(data + b"\0")
+    elif change == "less":
+        patch.unlink()
+    else:
+        (patch.parent / "mine.txt").write_text("mine")
+    before = content(folder)
+    with pytest.raises(DamagedFile, match=patch.name if change in ("bytes", "length") else patch.parent.name):
+        unpack(whole, folder)
+    assert content(folder) == before
+
+
+def test_a_damaged_archive_is_named_and_the_rest_is_unpacked(tmp_path: Path) -> None:
+    dataset = Dataset().write(tmp_path / "dataset")
+    archive = dataset / f"{S2}.tar.zst"
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 4] ^= 255
+    archive.write_bytes(data)
+    with pytest.raises(BadArchive, match=r"1 places damaged: .*; 3 missing or without some of their files: "):
+        unpack(dataset, tmp_path / "unpacked")
+    assert len(list((tmp_path / "unpacked" / S2).rglob("*.tif"))) == 36
+    assert len(list((tmp_path / "unpacked" / S1).rglob("*.tif"))) == 12
+
+
+def test_half_an_archive_is_named(tmp_path: Path) -> None:
+    """As a download that broke off: tar says so in its last line only, if at all."""
+    dataset = Dataset().write(tmp_path / "dataset")
+    archive = dataset / f"{S1}.tar.zst"
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    with pytest.raises(BadArchive, match="missing or without some of their files"):
+        unpack(dataset, tmp_path / "unpacked")
+
+
+def test_patches_that_are_not_those_of_the_metadata_are_named(tmp_path: Path) -> None:
+    made = Dataset()
+    surplus = made.rows.pop()
+    made.rename(S2, lambda name: name.replace("_B8A", "_B99"), made.names(S2)[-1].replace("_B99", "_B8A"))
+    made.rename(S1, lambda name: f"{S1}/../../outside/{name.rsplit('/', 1)[1]}", made.names(S1)[0])
+    dataset = made.write(tmp_path / "dataset")
+    with pytest.raises(BadArchive) as raised:
+        unpack(dataset, tmp_path / "unpacked")
+    assert str(surplus["patch_id"]) in str(raised.value)
+    assert not (tmp_path / "outside").exists()
+    assert not list(tmp_path.rglob(f"*{surplus['patch_id']}"))
+
+
+def test_what_is_missing_is_said_before_anything_is_written(whole: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    shutil.copytree(whole, dataset)
+    (dataset / f"{S1}.tar.zst").unlink()
+    with pytest.raises(BadInput, match=r"BigEarthNet-S1\.tar\.zst.*--only"):
+        unpacking.archives_of(dataset, FORM_V2)
+    assert len(unpacking.archives_of(dataset, FORM_V2, [S2])) == 1
+    with pytest.raises(BadInput, match="BigEarthNet-S3"):
+        unpacking.archives_of(dataset, FORM_V2, ["BigEarthNet-S3"])
+    (dataset / "metadata.parquet").unlink()
+    with pytest.raises(BadInput, match=r"metadata\.parquet"):
+        unpacking.archives_of(dataset, FORM_V2, [S2])
+
+
+def test_two_do_not_unpack_to_one_folder(whole: Path, tmp_path: Path) -> None:
+    descriptor = locks.opened(tmp_path / unpacking.LOCK)
+    try:
+        assert locks.try_take(descriptor, locks.ALONE)
+        with pytest.raises(BadInput, match="no other process unpacks"):
+            unpack(whole, tmp_path)
+    finally:
+        os.close(descriptor)
+
+
+def test_the_command_says_what_it_needs_and_what_is_there(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(tmp_path / "unpacked"), "--from", str(whole), "--only", S1, S2]
+    assert command.main(arguments) == ExitCode.DONE
+    said = capsys.readouterr().out
+    assert "files and folders of " in said
+    assert "BigEarthNet-S2: 6 patches, 72 files, as the metadata says\n" in said
+    assert command.main(arguments) == ExitCode.DONE
+    assert "6 of which were there before" in capsys.readouterr().out
+    next((tmp_path / "unpacked" / S2).rglob("*.tif")).write_bytes(b"")
+    assert command.main(arguments) == ExitCode.FAILED
+    assert "the bytes of the archive" in capsys.readouterr().err
+    assert command.main([str(tmp_path), "--from", str(tmp_path / "none")]) == ExitCode.WRONG_ARGUMENTS
