@@ -186,20 +186,39 @@ def _names_nothing_real() -> bool:
 @lru_cache(maxsize=64)
 def given_input(option: str) -> Path | None:
     """Return the path that `[inputs] option` gives, absolute, or None; cached."""
-    path = str(getattr(inputs(), option))
+    path = str(getattr(inputs(), named_option(option)))
     return Path(path).expanduser().absolute() if path else _file_of_recipe(option)
+
+
+def named_option(option: str) -> str:
+    """Return the option of [inputs] that the recipe names in the place of another one; else that one itself."""
+    named = _in_place_of(option)
+    return named if isinstance(named, str) else option
+
+
+def is_of_recipe(option: str) -> bool:
+    """Whether the recipe names another file than that of an option of [inputs], in its place."""
+    return _in_place_of(option) not in (None, option)
 
 
 def _file_of_recipe(option: str) -> Path | None:
     """Return the file that the recipe names in the place of an option of [inputs]."""
+    named = _in_place_of(option)
+    return named if isinstance(named, Path) else None
+
+
+def _in_place_of(option: str) -> Path | str | None:
+    """Return what the recipe names as the file that is usually that of an option of [inputs]."""
+    if not dataset().recipe:
+        return None
     wanted = recipe()
+    search = wanted.products.search
     files = {
-        declared.LIST_OPTION: wanted.products.list,
+        declared.LIST_OPTION: search.same_as if search and search.same_as else wanted.products.list,
         declared.COUNTRIES_OPTION: wanted.countries.file,
         declared.LAND_COVER_OPTION: wanted.land_cover.file,
     }
-    file = files.get(option)
-    return file if isinstance(file, Path) else None
+    return files.get(option)
 
 
 def selected_tiles() -> list[str]:
@@ -209,7 +228,7 @@ def selected_tiles() -> list[str]:
 
 def land_cover_from_service() -> bool:
     """Whether CORINE's polygons come from the EEA's open service; never where the recipe names a file of its own."""
-    if _file_of_recipe(declared.LAND_COVER_OPTION) is not None:
+    if is_of_recipe(declared.LAND_COVER_OPTION):
         return False
     choice = str(land_cover().source)
     if choice != "auto":
@@ -219,7 +238,8 @@ def land_cover_from_service() -> bool:
 
 def land_cover_key() -> Path | None:
     """Return the file of the service key by which CORINE's GeoPackage is fetched; None if it is not fetched so."""
-    if is_sample() or land_cover_from_service() or given_input("clc_gpkg") or not land_cover().service_key:
+    is_given = given_input("clc_gpkg") is not None or is_of_recipe("clc_gpkg")
+    if is_sample() or land_cover_from_service() or is_given or not land_cover().service_key:
         return None
     return Path(str(land_cover().service_key)).absolute()
 

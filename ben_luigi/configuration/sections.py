@@ -85,6 +85,8 @@ class inputs(_Section):  # noqa: N801
     l2a_dir: str = PathName(description="L2A .SAFE folders: start there, with the tiles in it")
     clc_gpkg: str = PathName(description="CORINE Land Cover 2018 GeoPackage")
     countries_geojson: str = PathName(description="Natural Earth 1:110m admin-0 countries")
+    region_polygons: str = PathName(description="polygons of regions, for recipes that name this option")
+    land_cover_raster: str = PathName(description="raster of land-cover codes, for recipes that name this option")
     v1_spatial_dir: str = PathName(description="folder of bigearthnet_v1_spatial_<epsg>.parquet")
     v1_s2_dir: str = PathName(description="extracted BigEarthNet-S2 v1.0; v1_spatial_dir is made from it")
     s1_dir: str = PathName(description="BigEarthNet-S1-v1.0, extracted or as .tar.gz")

@@ -25,18 +25,20 @@ def write_catalogue(world: World) -> None:
     products = [scene.product for scene in SCENES]
     reprocessed = [replace(product, baseline="N0500", discriminator=_REPROCESSED) for product in products]
     others = [*reprocessed, *map(ProductName.parse, _OTHERS)]
-    entries = [_with_file(product, world) for product in products] + [_without_file(product) for product in others]
-    entries.sort(key=lambda entry: str(entry["Name"]))
+    entries = [entry_with_file(product, world) for product in products] + [entry(product) for product in others]
+    entries.sort(key=lambda each: str(each["Name"]))
     world.catalogue.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
 
 
-def _with_file(product: ProductName, world: World) -> dict[str, object]:
+def entry_with_file(product: ProductName, world: World) -> dict[str, object]:
+    """Return a product whose zip is in `world`, as CDSE's OData interface spells it; `File` is the zip."""
     file = world.product_zip(product)
-    entry = _entry(product, file.stat().st_size, file_hash(file, "md5"))
-    return entry | {"File": file.relative_to(world.folder).as_posix()}
+    spelled = _entry(product, file.stat().st_size, file_hash(file, "md5"))
+    return spelled | {"File": file.relative_to(world.folder).as_posix()}
 
 
-def _without_file(product: ProductName) -> dict[str, object]:
+def entry(product: ProductName) -> dict[str, object]:
+    """Return a product without a file, as CDSE's OData interface spells it."""
     return _entry(product, 800_000_000, uuid.uuid5(_NAMESPACE, f"content of {product}").hex)
 
 

@@ -32,13 +32,38 @@ _BORDERS = {
 def write_countries(path: Path) -> None:
     """Write the borders as GeoJSON."""
     features = [_feature(name, corners) for name, corners in sorted(_BORDERS.items())]
+    _write(path, features)
+
+
+def _write(path: Path, features: list[dict[str, object]]) -> None:
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}, indent=1) + "\n", encoding="utf-8")
 
 
+_REGIONS = {
+    "Maremma": "11.0 42.2, 11.5 42.2, 11.5 43.0, 11.0 43.0",
+    "Tuscia": "11.5 42.37, 12.3 42.37, 12.3 43.0, 11.5 43.0",
+    "Campos": "-60.0 -36.0, -53.0 -36.0, -53.0 -30.0, -60.0 -30.0",
+}
+"""Made-up regions of a user's own; south-east of the first there is ground in none of them."""
+
+
+def write_regions(path: Path) -> None:
+    """Write regions of a user's own, with their names in the column `region`, as GeoJSON."""
+    features: list[dict[str, object]] = [
+        {"type": "Feature", "properties": {"region": name}, "geometry": _polygon(corners)}
+        for name, corners in sorted(_REGIONS.items())
+    ]
+    _write(path, features)
+
+
 def _feature(name: str, corners: str) -> dict[str, object]:
-    ring = [[float(degrees) for degrees in corner.split()] for corner in corners.split(",")]
     return {
         "type": "Feature",
         "properties": {"featurecla": "Admin-0 country", "NAME": name, "NAME_LONG": name},
-        "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
+        "geometry": _polygon(corners),
     }
+
+
+def _polygon(corners: str) -> dict[str, object]:
+    ring = [[float(degrees) for degrees in corner.split()] for corner in corners.split(",")]
+    return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}

@@ -7,6 +7,7 @@ has a gap, one is covered only in its west, and there a sliver too thin for any 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,8 @@ _HALF_IN = "35VNJ"
 _CODES = {
     "31UGR": "211 211 211 211 231 231 231 231 242 242 243 243 311 311 311 312 313 313 324 112 112 121 122 131 222 412",
     "35VNJ": "312 312 312 312 312 313 313 313 324 324 412 412 512 512 512 243 211 112 142 332 335 423 322",
+    "32TQM": "211 211 211 211 222 231 242 243 311 311 311 324 112 112 121 142 512 512",
+    "21HUB": "211 211 211 231 231 231 321 321 311 313 324 112 411 512 512",
     "35VPK": "312 312 312 312 313 313 313 311 324 324 412 512 512 512 512 211 231 243 112 131 333",
 }
 """Codes of the cells of each square, repeated and shuffled; 122, 131, 142, 332, 335 and 423 have no class."""
@@ -54,10 +57,10 @@ class Parcel:
         return f"EU-{self.number}"
 
 
-def land_cover() -> list[Parcel]:
-    """Return all parcels, by number."""
+def land_cover(squares: Mapping[str, Square] = SQUARES) -> list[Parcel]:
+    """Return all parcels on these squares, given by MGRS square; by number."""
     rng = np.random.default_rng(_SEED)
-    drawn = [(mgrs, *parcel) for mgrs, square in SQUARES.items() for parcel in _draw(mgrs, square, rng)]
+    drawn = [(mgrs, *parcel) for mgrs, square in squares.items() for parcel in _draw(mgrs, square, rng)]
     numbers = rng.permutation(len(drawn)) + 1
     parcels = [
         Parcel(int(number), code, mgrs, outline) for number, (mgrs, code, outline) in zip(numbers, drawn, strict=True)
@@ -128,10 +131,10 @@ def _multi(geometry: shapely.Geometry) -> shapely.MultiPolygon:
     return shapely.MultiPolygon([part for part in shapely.get_parts(geometry) if part.geom_type == "Polygon"])
 
 
-def write_clc(path: Path, parcels: list[Parcel]) -> None:
-    """Write the parcels as CORINE is published: a GeoPackage in EPSG:3035, with a spatial index."""
+def write_clc(path: Path, parcels: list[Parcel], squares: Mapping[str, Square] = SQUARES) -> None:
+    """Write the parcels of these squares as CORINE is published: a GeoPackage in EPSG:3035, with a spatial index."""
     schema = {"geometry": "MultiPolygon", "properties": {"Code_18": "str:3", "ID": "str:18"}}
-    to_clc = {mgrs: Transformer.from_crs(square.epsg, CLC_EPSG, always_xy=True) for mgrs, square in SQUARES.items()}
+    to_clc = {mgrs: Transformer.from_crs(square.epsg, CLC_EPSG, always_xy=True) for mgrs, square in squares.items()}
     with (
         fiona.Env(OGR_CURRENT_DATE="2020-05-20T00:00:00.000Z"),
         fiona.open(

@@ -72,3 +72,13 @@ class World:
     def countries_geojson(self) -> Path:
         """Natural Earth's countries."""
         return self.folder / "ne_110m_admin_0_countries.geojson"
+
+    @property
+    def region_polygons(self) -> Path:
+        """Regions of a user's own; in the worlds of L2A products."""
+        return self.folder / "regions.geojson"
+
+    @property
+    def land_cover_raster(self) -> Path:
+        """Codes of ESA WorldCover, in degrees; in the world of the southern product."""
+        return self.folder / "land_cover.tif"

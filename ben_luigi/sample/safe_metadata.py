@@ -29,7 +29,8 @@ CHECKS = (
 class Facts:
     """The content of a product's metadata, L1C or L2A.
 
-    `results` has PASSED or FAILED for each of CHECKS; `comment` is for people.
+    `results` has PASSED or FAILED for each of CHECKS; `comment` is for people. `boa_offset` is what is to be added to
+    the pixels of an L2A product; products before baseline 04.00 have none.
     """
 
     name: ProductName
@@ -37,6 +38,7 @@ class Facts:
     absolute_orbit: int
     results: dict[str, str]
     comment: str
+    boa_offset: int = 0
 
     @property
     def level(self) -> str:
@@ -91,7 +93,7 @@ def product_xml(facts: Facts, images: Iterable[str]) -> bytes:
 <n1:{level}_User_Product xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_{level}.xsd">
   <n1:General_Info>
 {_product_info(facts, images)}
-{_image_characteristics(facts.name.level)}
+{_image_characteristics(facts)}
   </n1:General_Info>
   <n1:Geometric_Info>
     <Product_Footprint>
@@ -147,7 +149,7 @@ imageFormat="JPEG2000">
     </Product_Info>"""
 
 
-def _image_characteristics(level: str) -> str:
+def _image_characteristics(facts: Facts) -> str:
     return f"""    <Product_Image_Characteristics>
       <Special_Values>
         <SPECIAL_VALUE_TEXT>NODATA</SPECIAL_VALUE_TEXT>
@@ -157,7 +159,7 @@ def _image_characteristics(level: str) -> str:
         <SPECIAL_VALUE_TEXT>SATURATED</SPECIAL_VALUE_TEXT>
         <SPECIAL_VALUE_INDEX>65535</SPECIAL_VALUE_INDEX>
       </Special_Values>
-{_quantification(level)}
+{_quantification(facts.name.level)}{_offsets(facts)}
       <Spectral_Information_List>
 {_spectral_information()}
       </Spectral_Information_List>
@@ -166,7 +168,7 @@ def _image_characteristics(level: str) -> str:
 
 def tile_xml(facts: Facts) -> bytes:
     """Return `MTD_TL.xml` of the granule, which says where the images lie."""
-    square, level = facts.square, facts.level
+    square, level, half = facts.square, facts.level, "S" if facts.name.is_southern else "N"
     pixels_m = sorted({band.pixel_m for band in BANDS.values()})
     sizes = "\n".join(
         f'      <Size resolution="{pixel_m}"><NROWS>{square.side_m // pixel_m:.0f}</NROWS>'
@@ -189,7 +191,7 @@ def tile_xml(facts: Facts) -> bytes:
   </n1:General_Info>
   <n1:Geometric_Info>
     <Tile_Geocoding metadataLevel="Brief">
-      <HORIZONTAL_CS_NAME>WGS84 / UTM zone {facts.name.zone}N</HORIZONTAL_CS_NAME>
+      <HORIZONTAL_CS_NAME>WGS84 / UTM zone {facts.name.zone}{half}</HORIZONTAL_CS_NAME>
       <HORIZONTAL_CS_CODE>EPSG:{square.epsg}</HORIZONTAL_CS_CODE>
 {sizes}
 {positions}
@@ -249,6 +251,16 @@ def _quantification(level: str) -> str:
         <AOT_QUANTIFICATION_VALUE unit="none">1000.0</AOT_QUANTIFICATION_VALUE>
         <WVP_QUANTIFICATION_VALUE unit="cm">1000.0</WVP_QUANTIFICATION_VALUE>
       </QUANTIFICATION_VALUES_LIST>"""
+
+
+def _offsets(facts: Facts) -> str:
+    if not facts.boa_offset:
+        return ""
+    lines = "\n".join(
+        f'        <BOA_ADD_OFFSET band_id="{number}">{facts.boa_offset}</BOA_ADD_OFFSET>'
+        for number in range(len(BANDS))
+    )
+    return f"\n      <BOA_ADD_OFFSET_VALUES_LIST>\n{lines}\n      </BOA_ADD_OFFSET_VALUES_LIST>"
 
 
 def _spectral_information() -> str:

@@ -20,10 +20,9 @@ from ben_luigi.domain.placement.grid import Square
 from ben_luigi.sample import safe
 from ben_luigi.sample.bands import BANDS, coarser
 from ben_luigi.sample.safe_metadata import CHECKS, Facts, datastrip_xml, product_xml, report_xml, tile_xml
+from ben_luigi.sample.surface import scene_classes, surface_of
 
 BANNER = "Sentinel-2 Level 2A Processor (Sen2Cor). Version: 02.11.00, STAND-IN of the sample world, no physics in it"
-_DARK = 100
-"""Reflectance * 10,000 of the darkest pixel."""
 _PIXELS_M = (10, 20, 60)
 
 
@@ -61,7 +60,7 @@ def _convert(source: Path, folder: Path) -> None:
     facts = _facts(source, name.converted(), square)
     images = {
         f"{facts.granule}/IMG_DATA/R{pixel_m}m/T{name.mgrs}_{name.sensing}_{layer}_{pixel_m}m": (pixels, pixel_m)
-        for pixel_m, layer, pixels in _layers({band: _surface(pixels) for band, pixels in toa.items()})
+        for pixel_m, layer, pixels in _layers({band: surface_of(pixels) for band, pixels in toa.items()})
     }
     members = {f"{image}.jp2": safe.jpeg2000(pixels, square, size) for image, (pixels, size) in images.items()}
     print("Progress[%]: 90.00 : STAND-IN, images written", flush=True)
@@ -99,12 +98,6 @@ def _facts(source: Path, name: ProductName, square: Square) -> Facts:
     )
 
 
-def _surface(toa: np.ndarray) -> np.ndarray:
-    """Return surface reflectance * 10,000, at least 1; pixels of 0 stay 0."""
-    light = max(int(toa[toa > 0].min(initial=65_535)) - _DARK, 0)
-    return np.where(toa > 0, np.maximum(toa, light + 1) - light, 0).astype("uint16")
-
-
 def _layers(surface: dict[str, np.ndarray]) -> Iterator[tuple[int, str, np.ndarray]]:
     """Yield the content of a Sen2Cor product: (pixel size in metres, name, pixels).
 
@@ -118,18 +111,9 @@ def _layers(surface: dict[str, np.ndarray]) -> Iterator[tuple[int, str, np.ndarr
         }
         yield from ((pixel_m, band, pixels) for band, pixels in bands.items())
         if pixel_m > 10:
-            yield pixel_m, "SCL", _scene_classes(bands)
+            yield pixel_m, "SCL", scene_classes(bands)
         yield pixel_m, "AOT", np.zeros_like(bands["B02"])
         yield pixel_m, "WVP", np.zeros_like(bands["B02"])
-
-
-def _scene_classes(surface: dict[str, np.ndarray]) -> np.ndarray:
-    """Return approximate scene classes of Sen2Cor: 0 no-data, 4 vegetation, 5 bare, 6 water, 11 snow."""
-    green, red, near, short = (surface[band].astype("float32") for band in ("B03", "B04", "B8A", "B11"))
-    empty = np.logical_or.reduce([pixels == 0 for pixels in surface.values()])
-    snow = (green - short) > 0.4 * (green + short)
-    plants = (near - red) > 0.4 * (near + red)
-    return np.select([empty, snow & (green > 1500), near < 400, plants], [0, 11, 6, 4], 5).astype("uint8")
 
 
 if __name__ == "__main__":

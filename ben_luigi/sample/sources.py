@@ -3,11 +3,14 @@
 31UGR_20171015   in the bucket, where one band is damaged; CDSE has it whole
 31UGR_20180508   only in the bucket: CDSE lists it, and has it offline
 the others       only at CDSE, where the first request for each fails
+
+The first L2A product of another recipe's world is in the bucket, where one band is damaged; all of them are at CDSE.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from contextlib import ExitStack
 from typing import Self
 
@@ -20,7 +23,7 @@ from ben_luigi.sample.objects import objects_of
 
 DAMAGED, OFFLINE = "31UGR_20171015", "31UGR_20180508"
 """Tiles whose products are in the bucket: one with a damaged band, and one that CDSE has offline."""
-BAND = "_B04.jp2"
+BAND = re.compile(r"_B04(_10m)?\.jp2$")
 """How the name of the damaged band ends."""
 
 
@@ -31,12 +34,14 @@ class SampleSources:
         records: list[Record] = json.loads(world.catalogue.read_text(encoding="utf-8"))
         tiles = {ProductName.parse(record["Name"]): record for record in records if record.get("File")}
         stored = {name.tile_key: world.product_zip(name) for name in tiles}
-        damaged, alone = objects_of([stored[DAMAGED]]), objects_of([stored[OFFLINE]])
-        (band,) = (key for key in damaged if key.endswith(BAND))
+        is_l1c = all(name.level == "L1C" for name in tiles)
+        first, offline = (DAMAGED, [OFFLINE]) if is_l1c else (min(stored), [])
+        damaged, alone = objects_of([stored[first]]), objects_of(stored[tile] for tile in offline)
+        (band,) = filter(BAND.search, damaged)
         self._bucket = BucketServer({**damaged, **alone}, [Fault("object", "flipped bit", None, band)])
         for name, record in tiles.items():
-            record["Online"] = name.tile_key != OFFLINE
-        only_there = [record for name, record in tiles.items() if name.tile_key not in (DAMAGED, OFFLINE)]
+            record["Online"] = name.tile_key not in offline
+        only_there = [record for name, record in tiles.items() if name.tile_key not in (first, *offline)]
         self._cdse = CdseServer(records, world.folder, sample_faults(only_there))
         self._stack = ExitStack()
 

@@ -23,10 +23,11 @@ from ben_luigi.domain.fetching import pinned
 from ben_luigi.domain.placement import alignment, country
 from ben_luigi.domain.products import published_products
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
-from ben_luigi.domain.recipe.model import FROM_V1
+from ben_luigi.domain.recipe.model import FROM_V1, L2A
+from ben_luigi.sample.l2a_scenes import L2A_SCENES, TWINS, L2AScene
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
-from ben_luigi.sample.world import make_world
+from ben_luigi.sample.world import make_l2a_world, make_world
 from ben_luigi.stages.land_key import fetch_by_key, is_fetched_by_key
 from ben_luigi.stages.land_source import check_land_cover
 from ben_luigi.stages.progress import Progress
@@ -73,8 +74,25 @@ def sample_world() -> World:
     return World(config.data_dir() / "sample")
 
 
+def sample_scenes() -> list[L2AScene]:
+    """Return the L2A products that the sample world of the recipe has: those that its search is about."""
+    search = config.recipe().products.search
+    if search is not None and search.same_as is not None:
+        return [*TWINS]
+    wanted = set(search.tiles) if search is not None else set()
+    return [scene for scene in L2A_SCENES if scene.product.mgrs in wanted] or [*L2A_SCENES]
+
+
+def _in_sample_world(option: str) -> Path:
+    """Return the path in the sample world of the input `option`, or of the one that the recipe names in its place."""
+    path: Path = getattr(sample_world(), config.named_option(option))
+    return path
+
+
 class MakeSampleWorld(PipelineTask):
     """The small world on which the pipeline runs by default."""
+
+    recipe = ("products.level", "products.search")
 
     def output(self) -> dict[str, MadeFile]:
         """Return its catalogue's content, in the folder of the world, which appears as a whole, and hashes of its
@@ -84,10 +102,14 @@ class MakeSampleWorld(PipelineTask):
 
     def make(self) -> None:
         """Make it, by one rename."""
-        world = sample_world()
+        world, progress = sample_world(), Progress(self, "the sample world")
         files.remove(world.folder)
-        make_world(world.folder, Progress(self, "the sample world"))
-        digests = {option: contents.sha256(getattr(world, option)) for option in ("tile_names_csv", *NEEDED)}
+        if config.recipe().products.level == L2A:
+            make_l2a_world(world.folder, sample_scenes(), progress)
+        else:
+            make_world(world.folder, progress)
+        paths = {option: _in_sample_world(option) for option in ("tile_names_csv", *NEEDED)}
+        digests = {option: contents.sha256(path) for option, path in paths.items() if path.exists()}
         files.write_json(self.output()["inputs"].file, digests)
 
     def check(self, option: str, sha256: str) -> None:
@@ -185,10 +207,17 @@ class GivenInput(Declared):
         require_given(self.option)
 
 
+def _pins(option: str) -> tuple[inputs.PinnedFile, ...]:
+    """Return the pinned files of an input; none where the recipe names another file in its place."""
+    return () if config.is_of_recipe(option) else inputs.read_pinned(PINNED).get(option, ())
+
+
 def require_given(option: str) -> None:
     """Raise PipelineError, with what to do, if nothing usable is at the path that [inputs] gives."""
-    pinned = inputs.read_pinned(PINNED).get(option, (None,))
-    path = inputs.require(option, config.given_input(option) or Path(), pinned[0])
+    pinned = _pins(option)
+    path = inputs.require(
+        config.named_option(option), config.given_input(option) or Path(), pinned[0] if pinned else None
+    )
     if option in _CHECKS:
         _CHECKS[option](path)
 
@@ -268,7 +297,9 @@ def _proof(option: str, path: Path, sha256: str) -> dict[str, str]:
     source = input_source(option)
     if not isinstance(source, GivenInput):
         return {"proof": "made by the sample world" if isinstance(source, MakeSampleWorld) else inputs.EQUAL}
-    pinned = inputs.read_pinned(PINNED).get(option, ())
+    if config.is_of_recipe(option):
+        return {"proof": inputs.UNPROVEN, "unproven": "the recipe names this file"}
+    pinned = _pins(option)
     if path.is_file() and len(pinned) == 1 and pinned[0].sha256:
         proof = inputs.Proof({pinned[0].file: (pinned[0].sha256, sha256)})
     else:
@@ -360,7 +391,7 @@ def input_source(option: str) -> luigi.Task:
         return GivenInput(option=option)
     if config.is_sample():
         return MakeSampleWorld()
-    pinned = inputs.read_pinned(PINNED).get(option)
+    pinned = _pins(option)
     by_hand = not pinned or (pinned[0].by_hand and not is_fetched_by_key(option))
     return GivenInput(option=option) if by_hand else FetchInput(option=option)
 
@@ -378,8 +409,7 @@ def input_path(option: str) -> Path:
     if given is not None:
         return given
     if config.is_sample():
-        path: Path = getattr(sample_world(), option)
-        return path
+        return _in_sample_world(option)
     folder = config.data_dir() / _folder(option)
     files_of = inputs.read_pinned(PINNED).get(option)
     return folder if _is_folder(option) or not files_of else folder / files_of[0].file

@@ -18,7 +18,14 @@ from ben_luigi.domain.placement.grid import check_squares
 from ben_luigi.domain.products import baselines, lists
 from ben_luigi.domain.products.published_products import read_products, require_same
 from ben_luigi.domain.recipe.model import L2A
-from ben_luigi.stages.prerequisites import PRODUCTS, TryInput, input_path, input_task, optional_path
+from ben_luigi.stages.prerequisites import (
+    PRODUCTS,
+    MakeSampleWorld,
+    TryInput,
+    input_path,
+    input_task,
+    optional_path,
+)
 from ben_luigi.stages.service import client
 from ben_luigi.stages.task import Digests, PipelineTask
 from ben_luigi.state.targets import MadeFile
@@ -91,16 +98,46 @@ class SearchProducts(PipelineTask):
     priority = PRIORITY["resolve"]
     recipe = ("products.search", "products.level", "products.baselines", "seasons")
 
+    def requires(self) -> Any:
+        """Return the list of products that others are searched for like; on the sample world, also that world."""
+        return [*([MakeSampleWorld()] if config.is_sample() else []), *self._like()]
+
+    def made_of(self) -> list[PipelineTask]:
+        """Return that list."""
+        return self._like()
+
     def output(self) -> MadeFile:
         """Return the list."""
         return self.file("tiles/products.csv")
 
     def make(self) -> None:
-        """Ask the catalogue, month by month."""
+        """Ask the catalogue, month by month, or day by day of the other list."""
         recipe = config.recipe()
+        wanted = recipe.products.search
         with client() as session:
-            found = search.search(Catalogue(session), recipe.products, recipe.seasons.rule)
+            catalogue = Catalogue(session)
+            if wanted is not None and wanted.same_as is not None:
+                found = search.search_same(catalogue, recipe.products, _others())
+            else:
+                found = search.search(catalogue, recipe.products, recipe.seasons.rule)
         lists.write_list(self.output().file, [one.row for one in found], search.COLUMNS)
+
+    def _like(self) -> list[PipelineTask]:
+        wanted = config.recipe().products.search
+        is_like = wanted is not None and wanted.same_as is not None and not _is_like_ours()
+        return [input_task("tile_names_csv")] if is_like else []
+
+
+def _is_like_ours() -> bool:
+    """Whether products like those of the dataset are searched for, and no list of them is given: ours has them."""
+    return not config.is_sample() and config.given_input("tile_names_csv") is None
+
+
+def _others() -> list[ProductName]:
+    """Return the products of the list that others are searched for like."""
+    if _is_like_ours():
+        return [product.name for product in read_products(PRODUCTS)]
+    return resolve.read_tile_names(input_path("tile_names_csv"))
 
 
 class CheckProducts(PipelineTask):

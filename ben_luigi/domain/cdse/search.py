@@ -5,8 +5,8 @@ The choice depends on the answer only: of each group the product with the least 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from ben_luigi.domain.cdse.catalogue import Catalogue, CatalogueProduct
@@ -61,6 +61,40 @@ def search(catalogue: Catalogue, products: Products, season_rule: str = CALENDAR
             remedy="allow other dates, more cloud or other baselines, or leave these squares out",
         )
     return chosen
+
+
+def search_same(catalogue: Catalogue, products: Products, others: Collection[ProductName]) -> list[Found]:
+    """Return, of each square, day and orbit of other products, the product of the recipe's level; by name.
+
+    Of several, as after another reprocessing, it is the one with the least cloud, of equal ones the first by name.
+    Raise SourceError if the catalogue does not answer, BadInput that names the others of which there is none.
+    """
+    wanted = products.search
+    assert wanted is not None
+    best: dict[Sequence[str], Found] = {}
+    for other in sorted(others):
+        day = other.sensing_time.date()
+        answers = catalogue.matching(
+            next(queries(replace(wanted, tiles=(other.mgrs,), since=day, until=day), products.level))
+        )
+        fitting = [one for one in map(_found, (answer for answer in answers if answer.online)) if one]
+        for one in sorted(fitting):
+            if _datatake(one.name) == _datatake(other) and _is_wanted(one, wanted, products):
+                best.setdefault(_datatake(other), one)
+    missing = sorted(str(other) for other in others if _datatake(other) not in best)
+    if missing:
+        raise BadInput(
+            "[products] search of the recipe",
+            expected=f"products of level {products.level} online at CDSE, of the same squares, days and orbits",
+            found=f"none for {len(missing)} of {len(others)}: {some(missing, 3)}",
+            remedy="allow other baselines or more cloud, or name in same_as a list without these",
+        )
+    return sorted(best.values(), key=lambda one: one.name)
+
+
+def _datatake(name: ProductName) -> Sequence[str]:
+    """Return what products of the same pass over a square have in common, however they were processed."""
+    return name.mgrs, name.sensing[:8], name.orbit
 
 
 def queries(wanted: Search, level: str) -> Iterator[str]:
@@ -124,11 +158,15 @@ def _found(product: CatalogueProduct) -> Found | None:
 
 def _fits(one: Found, wanted: Search, products: Products) -> bool:
     """Return whether a product is what was asked for: a service that ignores a part of a query does no harm."""
-    name = one.name
-    in_place = not wanted.tiles or name.mgrs in wanted.tiles
-    in_time = wanted.since <= name.sensing_time.date() <= wanted.until
+    in_place = not wanted.tiles or one.name.mgrs in wanted.tiles
+    in_time = wanted.since <= one.name.sensing_time.date() <= wanted.until
+    return in_place and in_time and _is_wanted(one, wanted, products)
+
+
+def _is_wanted(one: Found, wanted: Search, products: Products) -> bool:
+    """Return whether level, baseline and cloud of a product are as wanted, wherever and whenever it is of."""
     clear = one.cloud_percent <= wanted.max_cloud or wanted.max_cloud >= 100
-    return name.level == products.level and in_place and in_time and clear and is_allowed(name, products.baselines)
+    return one.name.level == products.level and clear and is_allowed(one.name, products.baselines)
 
 
 def _attribute(kind: str, name: str, test: str) -> str:

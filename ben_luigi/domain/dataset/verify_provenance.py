@@ -75,7 +75,7 @@ def _wrong(key: str, facts: Any) -> Iterator[tuple[str, Any, Any]]:
     if product is None:
         yield "l2a_name: none of a product", "the name of an L2A product", entry(facts, "l2a_name")
         return
-    if not key == entry(facts, "tile") == product.tile_key:
+    if not (key == entry(facts, "tile") and key in (product.tile_key, product.timed_key)):
         yield "tile: not the key of its product", product.tile_key, entry(facts, "tile")
     start = start_time(facts)
     if start is None or start.date() != product.sensing_time.date():
@@ -132,6 +132,16 @@ def squares_of(rows: Rows, provenance: Provenance | None, side_m: int, patch_m: 
     the tile's MGRS name with a side of `side_m`.
     """
     return {tile: _square(tile, provenance, side_m, patch_m) for tile in rows.tiles}
+
+
+def listed_grids(provenance: Provenance | None, side_m: int, patch_m: int) -> list[PatchGrid]:
+    """Return the patch grids of all tiles that a whole dataset was made from, with or without rows; none if not known.
+
+    A subset does not say which other tiles there were.
+    """
+    if provenance is None or provenance.is_subset:
+        return []
+    return [PatchGrid(tile, _square(tile, provenance, side_m, patch_m), patch_m) for tile in sorted(provenance.tiles)]
 
 
 def _square(tile: str, provenance: Provenance | None, side_m: int, patch_m: int) -> Square:

@@ -17,7 +17,10 @@ NAME = r"[a-z0-9][a-z0-9.-]{0,60}[a-z0-9]"
 """The regular expression of a recipe's name, which is part of file names and identifiers."""
 
 LIST_OPTION, COUNTRIES_OPTION, LAND_COVER_OPTION = "tile_names_csv", "countries_geojson", "clc_gpkg"
-"""The options of [inputs] that a recipe may name in the place of a file."""
+"""The options of [inputs] that stand for the files of a recipe: each is where the code looks for one of them."""
+
+REGIONS_OPTION, RASTER_OPTION = "region_polygons", "land_cover_raster"
+"""The options of [inputs] that a recipe may name instead of COUNTRIES_OPTION and LAND_COVER_OPTION."""
 
 LAYERS = "layers"
 LAYER_NAME = r"[a-z][a-z0-9_]{0,30}"
@@ -84,12 +87,18 @@ def _products(folders: Sequence[Path]) -> dict[str, Kind]:
                 "to": day(),
                 "max_cloud": number(0, 100),
                 "per": choice(model.PER),
+                "same_as": file(folders, (LIST_OPTION,)),
             },
-            lambda **values: model.Search(since=values.pop("from"), until=values.pop("to"), **values),
+            _search_of,
         ),
         "baselines": several(text('a processing baseline, "05.11"', _BASELINE)),
         "boa_offset": choice((model.REFUSE_OFFSET, model.KEEP_OFFSET, model.REMOVE_OFFSET)),
     }
+
+
+def _search_of(**values: Any) -> model.Search:
+    names = {"from": "since", "to": "until"}
+    return model.Search(**{names.get(key, key): value for key, value in values.items()})
 
 
 def _patches() -> dict[str, Kind]:
@@ -112,7 +121,7 @@ def _split(folders: Sequence[Path]) -> dict[str, Kind]:
 
 def _countries(folders: Sequence[Path]) -> dict[str, Kind]:
     return {
-        "file": file(folders, (COUNTRIES_OPTION,), required=True),
+        "file": file(folders, (COUNTRIES_OPTION, REGIONS_OPTION), required=True),
         "column": text(),
         "names": all_or(text('a name, "Austria"')),
     }
@@ -120,7 +129,7 @@ def _countries(folders: Sequence[Path]) -> dict[str, Kind]:
 
 def _land_cover(folders: Sequence[Path]) -> dict[str, Kind]:
     return {
-        "file": file(folders, (LAND_COVER_OPTION,), required=True),
+        "file": file(folders, (LAND_COVER_OPTION, RASTER_OPTION), required=True),
         "nomenclature": file(folders, required=True),
         "unlabeled_limit": number(0, 1),
         "code": text(),

@@ -86,7 +86,7 @@ def all_or(each: Kind) -> Kind:
     return Kind(lambda value: None if value == "all" else listed.parse(value), f'"all", or {listed.allowed}')
 
 
-def day() -> Kind:
+def day(*, required: bool = False) -> Kind:
     """Return the kind of a date of TOML."""
 
     def parse(value: Any) -> date:
@@ -95,7 +95,7 @@ def day() -> Kind:
             raise NotAllowed(shown(str(value)), f"{near} without quotes" if near else "")
         return value
 
-    return Kind(parse, "a date, 2023-06-01", required=True)
+    return Kind(parse, "a date, 2023-06-01", required)
 
 
 def file(folders: Collection[Path], options: Collection[str] = (), *, required: bool = False) -> Kind:

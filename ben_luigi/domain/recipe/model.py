@@ -31,15 +31,17 @@ File: TypeAlias = Path | str
 class Search:
     """A search for products: MGRS squares, or an area in degrees; sensing dates, both ends included; cloud in percent.
 
-    `per` says of what group of products the one with the least cloud is taken.
+    `per` says of what group of products the one with the least cloud is taken. With `same_as`, a list of products, the
+    search is for other products of the same squares, days and orbits instead, whatever their level.
     """
 
-    since: date
-    until: date
+    since: date = date.min
+    until: date = date.max
     tiles: tuple[str, ...] = ()
     area: tuple[float, float, float, float] | None = None
     max_cloud: float = 100.0
     per: str = PER[1]
+    same_as: File | None = None
 
 
 @dataclass(frozen=True)

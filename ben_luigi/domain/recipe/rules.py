@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.findings import shown
 from ben_luigi.domain.recipe import model, nomenclature
+from ben_luigi.domain.recipe.declared import RASTER_OPTION
 from ben_luigi.domain.recipe.lines import Place
 from ben_luigi.domain.vocabulary import PATCH_M
 
@@ -66,6 +68,12 @@ def _products(values: Values) -> Iterator[Broken]:
     search = products.get("search")
     if search is None:
         return
+    if search.same_as is not None:
+        if search != model.Search(same_as=search.same_as, max_cloud=search.max_cloud):
+            yield Broken(("products", "search"), "same_as with tiles, area, dates or per", "only max_cloud beside it")
+        return
+    if search.since == date.min or search.until == date.max:
+        yield Broken(("products", "search"), "no from or no to", "a first and a last day, or same_as")
     if search.since > search.until:
         found = f"from {search.since} to {search.until}"
         yield Broken(("products", "search"), found, "a first day that is not after the last")
@@ -103,7 +111,7 @@ def _land_cover(values: Values) -> Iterator[Broken]:
     path = land_cover.get("file")
     if path is not None:
         columns = [key for key in ("code", "order", "layer") if key in land_cover]
-        if isinstance(path, Path) and path.suffix.lower() in RASTERS:
+        if path == RASTER_OPTION or (isinstance(path, Path) and path.suffix.lower() in RASTERS):
             for key in columns:
                 yield Broken(("land_cover", key), f"{key} with a raster", "columns of polygons only")
         elif "code" not in land_cover:
