@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ben_luigi import config
@@ -19,7 +20,7 @@ def land_cover_content() -> clc.Content:
     wanted = config.recipe().land_cover
     named = (wanted.code.lower(), wanted.order.lower(), wanted.layer)
     if wanted.file == declared.LAND_COVER_OPTION and named == (clc.CORINE.code.lower(), clc.CORINE.order.lower(), ""):
-        return clc.CORINE
+        return replace(clc.CORINE, of_ten=config.recipe().is_default)
     codes = frozenset(read_nomenclature(wanted.nomenclature).codes)
     return clc.Content(wanted.code, wanted.order, wanted.layer, epsg=None, codes=codes)
 

@@ -153,6 +153,18 @@ def test_two_patches_of_one_v1_name_and_two_v1_names_of_one_s1_name_are_named() 
         list(metadata.join(replace(SOME, s1s2=duplicates)))
 
 
+@pytest.mark.parametrize("rows", [1, 4, 1000])
+@pytest.mark.parametrize("known", [slice(0, 3), slice(12, 15), slice(27, 33)])
+def test_patches_may_have_no_country_where_the_recipe_allows_it(known: slice, rows: int) -> None:
+    """At the end, too: the table of countries is read to its end before the last patch."""
+    country = SOME.country.slice(known.start, known.stop - known.start)
+    joined = metadata.join(_streamed(replace(SOME, country=country, everywhere=False), rows))
+    found = pa.concat_tables(joined)["country"].to_pylist()
+    expected: list[str | None] = [None] * 30
+    expected[known] = country["country"].to_pylist()
+    assert found == expected[:30]
+
+
 def test_a_table_out_of_order_is_an_error_even_after_the_last_label() -> None:
     turned = SOME.split.take([*range(31), 32, 31])
     with pytest.raises(BadTable, match=r"split mapping in ascending order.*P_0031"):

@@ -281,9 +281,10 @@ class _Ordered:
             if batch is None:
                 break
             held.append(batch)
-        rows = pa.Table.from_batches(held).combine_chunks()
+        # A table may end before the last patches, as that of countries does where patches have none.
+        rows = pa.Table.from_batches(held).combine_chunks() if held or self._rows is None else self._rows
         found = rows.take(pc.index_in(patches, value_set=rows["patch_id"])).combine_chunks()
-        behind = pc.sum(pc.less_equal(rows["patch_id"], last)).as_py()
+        behind = pc.sum(pc.less_equal(rows["patch_id"], last)).as_py() or 0
         self._rows = rows.slice(behind)
         return pa.table({name: found[name].combine_chunks() for name in found.column_names})
 

@@ -152,8 +152,8 @@ class _Tile:
             yield "split: none of the three", f"one of {', '.join(SPLITS)}", split
         names = self._form.countries.names
         if self._countries is not None:
-            if country != self._countries[at]:
-                yield "country: not the nearest one", self._countries[at], country
+            if (country or "") != self._countries[at]:
+                yield "country: not the nearest one", self._countries[at] or "none", country
         elif "country" in self._form.columns and names is not None and country not in names:
             of = "the ten" if self._form.about.is_v2 else "the recipe's"
             yield f"country: none of {of}", f"one of {', '.join(names)}", country

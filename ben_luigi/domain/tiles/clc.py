@@ -41,7 +41,8 @@ class Content:
     """What the layer of a land cover has: its columns of codes and of the order of burning, its CRS, and its codes.
 
     Without an `order` the rows are burnt as they lie in the file; else in ascending order of that column, as text in
-    CORINE. An `epsg` of None means any; a `table` of "" the only layer that fits.
+    CORINE. An `epsg` of None means any; a `table` of "" the only layer that fits. `of_ten` says whether some of
+    CORINE's polygons must lie in the ten countries of BigEarthNet; else any place in Europe will do.
     """
 
     code: str = "Code_18"
@@ -49,6 +50,7 @@ class Content:
     table: str = ""
     epsg: int | None = CLC_EPSG
     codes: frozenset[int] = CODES
+    of_ten: bool = field(default=True, compare=False)
 
     @property
     def is_corine(self) -> bool:
@@ -73,6 +75,9 @@ _REMEDY = "give the CLC 2018 GeoPackage (U2018_CLC2018_V2020_20u1.gpkg) as [inpu
 _AT_ONCE = 5000
 _LONG_BYTES = 1e9
 _MOST_FAULTS, _MOST_NAMED = 1000, 10
+_EUROPE = (900_000.0, 900_000.0, 7_400_000.0, 5_500_000.0)
+"""West, south, east and north edge of CORINE, in metres of EPSG:3035."""
+
 _ORDER, _CODE = "order", "code"
 """What the two columns that are read are called here."""
 
@@ -164,7 +169,7 @@ def ranks(values: Sequence[object]) -> np.ndarray:
 def _in_place(path: Path, content: Content = CORINE) -> _Layer:
     layer = _look_through(path, content)
     if content.is_corine:
-        _check_place(layer, path)
+        _check_place(layer, path, content)
     return layer
 
 
@@ -303,10 +308,10 @@ def _refused(path: Path, layer: Declared, faults: dict[int, str]) -> BadInput:
     )
 
 
-def _check_place(layer: _Layer, path: Path) -> None:
-    """Raise BadInput if the polygons do not lie in the ten countries, or would do so with x and y exchanged."""
+def _check_place(layer: _Layer, path: Path, content: Content) -> None:
+    """Raise BadInput if the polygons do not lie where they should, or would do so with x and y exchanged."""
     to_clc = Transformer.from_crs(LONGITUDE_LATITUDE, CLC_EPSG, always_xy=True)
-    places = np.array([to_clc.transform_bounds(*box) for box in BOXES.values()])
+    places = np.array([to_clc.transform_bounds(*box) for box in BOXES.values()] if content.of_ten else [_EUROPE])
     as_given, exchanged = _meeting(layer.boxes, places), _meeting(layer.boxes[:, [1, 0, 3, 2]], places)
     if as_given and as_given >= exchanged:
         return
@@ -318,9 +323,10 @@ def _check_place(layer: _Layer, path: Path) -> None:
     elif (np.abs(layer.boxes) <= 360).all():
         found, options = "degrees, though the layer says EPSG:3035", "-s_srs EPSG:4326 -t_srs EPSG:3035"
     mend = _ogr2ogr(path, layer.declared.table, options)
+    where = "the ten countries of BigEarthNet" if content.of_ten else "Europe"
     raise BadInput(
         f"{path}, layer {layer.declared.table}",
-        expected="polygons in the ten countries of BigEarthNet, x and y in metres of EPSG:3035",
+        expected=f"polygons in {where}, x and y in metres of EPSG:3035",
         found=found,
         remedy=f"{mend}, or {_REMEDY}" if options else _REMEDY,
     )
