@@ -19,7 +19,13 @@ from ben_luigi.stages.comparison import beside_published, compared
 from ben_luigi.stages.hash_lists import listing
 from ben_luigi.stages.leakage import FindSplitLeakage
 from ben_luigi.stages.metadata import WriteMetadata, selection
-from ben_luigi.stages.open_metadata import WriteCroissant, WritePatches, WriteReadme, has_report
+from ben_luigi.stages.open_metadata import (
+    WriteCroissant,
+    WritePatches,
+    WriteReadme,
+    has_report,
+    time_series_task,
+)
 from ben_luigi.stages.prerequisites import input_path, input_task, needed, side_m
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
@@ -39,7 +45,7 @@ _SHOWN = 300
 
 def in_dataset() -> list[PipelineTask]:
     """Return the tasks whose results are the finished dataset, in the order in which they are listed."""
-    described = [WritePatches(), WriteStac(), WriteCroissant(), WriteReadme(), WriteProvenance()]
+    described = [WritePatches(), *time_series_task(), WriteStac(), WriteCroissant(), WriteReadme(), WriteProvenance()]
     return [WriteMetadata(), *(task() for task in archiving()), *listing(), *described, *compared()]
 
 

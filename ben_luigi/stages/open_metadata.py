@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.dataset import croissant, geoparquet, metadata, readme
+from ben_luigi.domain.dataset import croissant, geoparquet, metadata, readme, time_series
 from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import shards
@@ -145,6 +145,31 @@ def _counts(tile: str) -> pd.DataFrame:
     return database.query(
         "SELECT patch_id, code, pixels FROM clc_count JOIN patch USING (patch_id) WHERE tile = %(tile)s", tile=tile
     )
+
+
+class WriteTimeSeries(PipelineTask):
+    """`time_series.parquet`: the patches of each square in the order of time; not for the default recipe."""
+
+    priority = PRIORITY["metadata"]
+    code = (time_series,)
+
+    def requires(self) -> Any:
+        """Return the patches of the dataset."""
+        return WritePatches()
+
+    def output(self) -> MadeFile:
+        """Return the file."""
+        return self.file(f"{config.result_folder()}/{time_series.TIME_SERIES}")
+
+    def make(self) -> None:
+        """Group the patches."""
+        patches = pq.read_table(WritePatches().output().check(), columns=list(time_series.COLUMNS))
+        time_series.write(patches, self.output().file)
+
+
+def time_series_task() -> list[PipelineTask]:
+    """Return the task of the time series; none for the default recipe, whose dataset is as it was published."""
+    return [] if config.recipe().is_default else [WriteTimeSeries()]
 
 
 def described() -> list[MadeFile]:

@@ -21,6 +21,7 @@ from ben_luigi.stages.open_metadata import (
     facts,
     form,
     has_report,
+    time_series_task,
     title,
 )
 from ben_luigi.stages.provenance import WriteProvenance
@@ -36,7 +37,7 @@ class WriteStac(PipelineTask):
 
     def requires(self) -> Any:
         """Return the files that it lists: the whole dataset but the report."""
-        listed = [*listing(), WriteProvenance(), *compared(), WriteReadme()]
+        listed = [*listing(), WriteProvenance(), *compared(), WriteReadme(), *time_series_task()]
         return [WriteCroissant(), *WriteCroissant().requires(), *listed]
 
     def settings(self) -> dict[str, Any]:
@@ -57,5 +58,5 @@ class WriteStac(PipelineTask):
 
 def _others() -> list[MadeFile]:
     """Return the files beside tables and archives."""
-    tasks = [*listing(), WriteCroissant(), WriteProvenance(), *compared(), WriteReadme()]
+    tasks = [*listing(), WriteCroissant(), WriteProvenance(), *compared(), WriteReadme(), *time_series_task()]
     return [target for task in tasks for target in task.targets().values() if isinstance(target, MadeFile)]

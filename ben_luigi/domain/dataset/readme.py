@@ -11,6 +11,7 @@ from pathlib import Path
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.dataset.stac import LICENSE as LICENSE_ID
+from ben_luigi.domain.dataset.time_series import TIME_SERIES
 
 README = "README.md"
 LICENSE = "LICENSE"
@@ -112,6 +113,7 @@ _OWN_FILES = {
     "metadata.parquet": "one row per patch: labels, split, and what else the recipe gives",
     "metadata_for_patches_with_snow_cloud_or_shadow.parquet": "the same for patches with snow, cloud or shadow",
     "patches.parquet": "GeoParquet: the same, with place, time, product, land cover and hashes",
+    TIME_SERIES: "which patches show the same square, in the order of time",
     "patch_hashes.csv": "name and sha256 of every TIFF of Sentinel-2",
     "reference_map_hashes.csv": "name and sha256 of every map",
     "s1_hashes.csv": "name and sha256 of every TIFF of Sentinel-1",

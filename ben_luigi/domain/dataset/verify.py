@@ -24,6 +24,7 @@ from ben_luigi.domain.dataset.form import FORM_V2, NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.dataset.provenance import PROVENANCE
 from ben_luigi.domain.dataset.readme import LICENSE, README
+from ben_luigi.domain.dataset.time_series import TIME_SERIES
 from ben_luigi.domain.dataset.verify_archives import Archive, Contents, Count
 from ben_luigi.domain.dataset.verify_claims import SIZE, Claims, Values
 from ben_luigi.domain.dataset.verify_documents import (
@@ -37,7 +38,7 @@ from ben_luigi.domain.dataset.verify_documents import (
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_ground import Ground, LabelsOf, s2_tile
 from ben_luigi.domain.dataset.verify_json import entry
-from ben_luigi.domain.dataset.verify_patches import check_patches
+from ben_luigi.domain.dataset.verify_patches import check_patches, check_time_series
 from ben_luigi.domain.dataset.verify_provenance import Provenance, check_provenance, read_provenance, squares_of
 from ben_luigi.domain.dataset.verify_rows import Rows, read_rows
 from ben_luigi.domain.dataset.verify_rules import NO_REFERENCES, References, check_rows
@@ -69,7 +70,7 @@ def described(form: Form) -> tuple[str, ...]:
 
 def also_listed(form: Form) -> tuple[str, ...]:
     """Return the other files that STAC lists: with those described, all of the dataset but STAC and the report."""
-    own = (COMPARISON, README, LICENSE) if form.about.is_v2 else (README, LICENSE, RECIPE, NOMENCLATURE)
+    own = (COMPARISON, README, LICENSE) if form.about.is_v2 else (README, LICENSE, RECIPE, NOMENCLATURE, TIME_SERIES)
     return (*(HASH_LISTS[name] for name in form.archives), CROISSANT, PROVENANCE, *own)
 
 
@@ -188,6 +189,8 @@ class _Look:
         """Check that the recipe is the one of which the provenance speaks."""
         for file in (RECIPE, NOMENCLATURE):
             self.has(file)
+        if self.has(TIME_SERIES) and self.has(PATCHES):
+            check_time_series(self._folder, self.findings)
         if provenance is None:
             return
         for name, value in (("name", self._form.about.name), ("version", self._form.about.version)):

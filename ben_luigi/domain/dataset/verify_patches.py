@@ -18,14 +18,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
-from ben_luigi.domain.dataset import geoparquet, metadata
+from ben_luigi.domain.dataset import geoparquet, metadata, time_series
 from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.geoparquet import BBOX, CODES, PATCHES, SCHEMA
+from ben_luigi.domain.dataset.time_series import TIME_SERIES
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_json import entry
 from ben_luigi.domain.dataset.verify_provenance import is_of, start_time
 from ben_luigi.domain.dataset.verify_rows import Rows, tile_named
 from ben_luigi.domain.errors import some
+from ben_luigi.domain.formats.tables import read_parquet
 from ben_luigi.domain.names import TileName
 from ben_luigi.domain.placement.alignment import season
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
@@ -90,6 +92,28 @@ def check_patches(
         findings.add(PATCHES, f"cannot be read ({error})")
         return None
     return check.described
+
+
+def check_time_series(folder: Path, findings: Findings) -> None:
+    """Add findings about `time_series.parquet`, which follows from `patches.parquet`, and about splits of squares."""
+    if findings.has(PATCHES):
+        findings.skip(f"{TIME_SERIES}: {PATCHES}, from which it follows, is not right")
+        return
+    try:
+        patches = read_parquet(folder / PATCHES, [*time_series.COLUMNS, "split"])
+        expected = time_series.table(patches.drop_columns("split"))
+        found = read_parquet(folder / TIME_SERIES)
+    except (OSError, ValueError) as error:
+        findings.add(TIME_SERIES, f"cannot be read ({error})")
+        return
+    if not found.equals(expected):
+        same = found.num_rows == expected.num_rows and found.schema.equals(expected.schema)
+        at = next((row for row in range(len(found)) if found.slice(row, 1) != expected.slice(row, 1)), 0) if same else 0
+        name = expected["patch_id"][at].as_py() if same else f"{len(found)} rows of {some(found.column_names)}"
+        findings.add(TIME_SERIES, f"not what follows from {PATCHES}", name)
+    by_id = patches.take(pc.index_in(expected["patch_id"], value_set=patches["patch_id"]))
+    several = time_series.divided(expected["square"].combine_chunks(), by_id["split"].combine_chunks())
+    findings.add_all("split", "not that of the other dates of the square", several)
 
 
 class _Check:

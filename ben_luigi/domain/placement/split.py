@@ -10,6 +10,7 @@ import numpy as np
 
 from ben_luigi.domain.errors import BadInput, PipelineError, some
 from ben_luigi.domain.given import read_bytes
+from ben_luigi.domain.names import TileName
 from ben_luigi.domain.placement import blocks
 from ben_luigi.domain.placement.blocks import LEFT_OUT as LEFT_OUT
 from ben_luigi.domain.placement.grid import PatchGrid
@@ -47,6 +48,7 @@ def problems(rule: Split, listed: Collection[PatchGrid]) -> Iterator[PipelineErr
             blocks.splits(next(iter(listed)), rule, listed)
         if rule.rule == CSV and rule.file is not None:
             yield from _strangers(rule.file, read(rule.file), listed)
+            yield from _by_date(rule.file, read(rule.file), listed)
     except PipelineError as error:
         yield error
 
@@ -94,6 +96,24 @@ def _strangers(path: Path, given: dict[str, str], listed: Collection[PatchGrid])
         )
     if without:
         yield _missing(path, without)
+
+
+def _by_date(path: Path, given: dict[str, str], listed: Collection[PatchGrid]) -> Iterator[BadInput]:
+    """Yield an error about squares whose dates the file puts into different splits."""
+    splits: dict[str, set[str]] = {}
+    for grid in listed:
+        mgrs, start = TileName.parse(grid.tile_name).mgrs, len(grid.tile_name)
+        for patch in grid.ids().to_pylist():
+            if patch in given:
+                splits.setdefault(mgrs + patch[start:], set()).add(given[patch])
+    several = sorted(square for square, found in splits.items() if len(found) > 1)
+    if several:
+        yield BadInput(
+            path,
+            expected="one split for all dates of a square",
+            found=f"several of {len(several)} squares: {some(several, 3)}",
+            remedy=_REMEDY,
+        )
 
 
 def _missing(path: Path, tiles: Collection[str]) -> BadInput:
