@@ -24,7 +24,7 @@ from ben_luigi.domain.sources.availability import Availability
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import planning, survey
 from ben_luigi.stages.finalize import FinalizeDataset
-from ben_luigi.stages.resolve import known_tiles
+from ben_luigi.stages.resolve import key_of, known_tiles
 
 _STEP = 22
 _FETCHED = {"inputs": "input", "land cover": "MGRS square"}
@@ -71,7 +71,7 @@ def facts(task: luigi.Task) -> Facts:
 
 def _sources(asked: Availability) -> Facts:
     def tiles_of(names: Sequence[str]) -> list[str]:
-        return sorted(ProductName.parse(name).tile_key for name in names)
+        return sorted(key_of(ProductName.parse(name)) for name in names)
 
     return {
         "asked_at": datetime.fromtimestamp(asked.asked_at, UTC).isoformat(timespec="seconds"),

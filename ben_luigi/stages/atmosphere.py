@@ -20,7 +20,7 @@ from ben_luigi.domain.recipe.model import REFUSE_OFFSET, REMOVE_OFFSET
 from ben_luigi.stages.account import FindAccount
 from ben_luigi.stages.converter import FindSen2Cor, executable_name, sen2cor_version
 from ben_luigi.stages.download import l1c_task
-from ben_luigi.stages.fetching import fetch_l2a
+from ben_luigi.stages.fetching import fetch_l2a, told
 from ben_luigi.stages.prerequisites import GivenInput, input_path, side_m
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, is_from_l1c, product_of, source, source_task
@@ -74,7 +74,7 @@ class _Made(TileTask):
             note = self.output().file
             raise DamagedFile(note, expected=f"a product beside it with the sha256 {expected} in all", found=found)
 
-    def _keep(self, made: Path, **facts: str) -> None:
+    def _keep(self, made: Path, **facts: Any) -> None:
         """Move a product into its place by one rename, with a note that has these facts."""
         folder = self.output().file.parent
         files.remove(folder)
@@ -149,7 +149,7 @@ class FetchL2A(_Made):
         work = folder.with_name(f".fetch-{self.tile}")
         with budget.slot(config.downloads_at_once()):
             report = fetch_l2a(name, work, Progress(self, f"download of {self.tile}", "B").at)
-        self._keep(work / name.stem / str(name), source=report.source)
+        self._keep(work / name.stem / str(name), **told(report))
         files.remove(work)
 
 

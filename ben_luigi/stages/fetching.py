@@ -28,7 +28,7 @@ from ben_luigi.domain.sources.outcome import FetchReport, Nowhere
 from ben_luigi.domain.sources.source import Source
 from ben_luigi.stages.prerequisites import optional_path
 from ben_luigi.stages.progress import Progress
-from ben_luigi.stages.resolve import AskCatalogue, resolutions
+from ben_luigi.stages.resolve import AskCatalogue, key_of, resolutions
 from ben_luigi.stages.service import client, patience, tokens
 from ben_luigi.stages.sources import Order, has_account, in_order, note_down
 from ben_luigi.state import budget
@@ -79,7 +79,7 @@ class Fetching:
 
     @property
     def _tile(self) -> str:
-        return self.product.tile_key
+        return key_of(self.product)
 
     @property
     def _folder(self) -> Path:
@@ -138,7 +138,7 @@ class Fetching:
             raise
         self._remove_others(self.zipped)
         place = {"id": self._id(), "path": f"l1c/{self._folder.name}/{self.product}"}
-        return {**_told(report), **place, "trace": traced.note}
+        return {**told(report), **place, "trace": traced.note}
 
     def _trace(self) -> trace.Trace:
         """Return what CDSE recorded about the product's files, if it answers at once; most files have other proof."""
@@ -242,7 +242,7 @@ def _published_ids() -> dict[str, str]:
     return resolve.read_tile_ids(path) if path else {}
 
 
-def _told(report: FetchReport) -> Report:
+def told(report: FetchReport) -> Report:
     """Return what the report on a product, and the provenance, state about its files."""
     by_source = [one.source for one in report.files]
     unproven = [f"nothing to compare with: {path}" for path in report.unproven]

@@ -1,4 +1,4 @@
-"""Provide the prerequisites: the sample world, inputs that are fetched, and inputs that only a person can provide.
+"""Provide the prerequisites: inputs that are fetched, and inputs that only a person can provide.
 
 A prerequisite that a person must provide is a task that is complete when it exists, and otherwise fails with a message
 that says what to fetch, from where, and where to put it.
@@ -23,21 +23,20 @@ from ben_luigi.domain.fetching import pinned
 from ben_luigi.domain.placement import alignment, country
 from ben_luigi.domain.products import published_products
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
-from ben_luigi.domain.recipe.model import FROM_V1, L2A
-from ben_luigi.sample.l2a_scenes import L2A_SCENES, TWINS, L2AScene
-from ben_luigi.sample.layout import World
-from ben_luigi.sample.scenes import SIDE_M
-from ben_luigi.sample.world import make_l2a_world, make_world
+from ben_luigi.domain.recipe.model import FROM_V1
 from ben_luigi.stages.land_key import fetch_by_key, is_fetched_by_key
 from ben_luigi.stages.land_source import check_land_cover
 from ben_luigi.stages.progress import Progress
+from ben_luigi.stages.sample_world import NEEDED as NEEDED
+from ben_luigi.stages.sample_world import MakeSampleWorld as MakeSampleWorld
+from ben_luigi.stages.sample_world import in_sample_world
+from ben_luigi.stages.sample_world import sample_world as sample_world
+from ben_luigi.stages.sample_world import side_m as side_m
 from ben_luigi.stages.task import Digests, PipelineTask
 from ben_luigi.state import contents
 from ben_luigi.state.targets import MadeFile, MadeFolder
 
 _log = logging.getLogger(__name__)
-NEEDED = ("clc_gpkg", "countries_geojson", "v1_spatial_dir", "s1_dir", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
-"""The options of [inputs] that a run may take, whatever it starts from; `needed()` leaves out what it does not."""
 _CHECKS: dict[str, Callable[[Path], object]] = {
     "clc_gpkg": check_land_cover,
     "countries_geojson": lambda path: country.read_borders(path, config.recipe().countries),
@@ -62,62 +61,6 @@ def needed() -> list[str]:
         **dict.fromkeys(("s1_dir", "s1s2_mapping_csv"), recipe.sentinel1.source != FROM_V1),
     }
     return [option for option in NEEDED if not left_out[option]]
-
-
-def side_m() -> int:
-    """Return the side of a tile in metres; tiles of the sample world are small."""
-    return SIDE_M if config.is_sample() else config.tile().side_m
-
-
-def sample_world() -> World:
-    """Return the paths of the sample world."""
-    return World(config.data_dir() / "sample")
-
-
-def sample_scenes() -> list[L2AScene]:
-    """Return the L2A products that the sample world of the recipe has: those that its search is about."""
-    search = config.recipe().products.search
-    if search is not None and search.same_as is not None:
-        return [*TWINS]
-    wanted = set(search.tiles) if search is not None else set()
-    return [scene for scene in L2A_SCENES if scene.product.mgrs in wanted] or [*L2A_SCENES]
-
-
-def _in_sample_world(option: str) -> Path:
-    """Return the path in the sample world of the input `option`, or of the one that the recipe names in its place."""
-    path: Path = getattr(sample_world(), config.named_option(option))
-    return path
-
-
-class MakeSampleWorld(PipelineTask):
-    """The small world on which the pipeline runs by default."""
-
-    recipe = ("products.level", "products.search")
-
-    def output(self) -> dict[str, MadeFile]:
-        """Return its catalogue's content, in the folder of the world, which appears as a whole, and hashes of its
-        inputs.
-        """
-        return {"catalogue": self.file("sample/products.json"), "inputs": self.file("inputs/sample.json")}
-
-    def make(self) -> None:
-        """Make it, by one rename."""
-        world, progress = sample_world(), Progress(self, "the sample world")
-        files.remove(world.folder)
-        if config.recipe().products.level == L2A:
-            make_l2a_world(world.folder, sample_scenes(), progress)
-        else:
-            make_world(world.folder, progress)
-        paths = {option: _in_sample_world(option) for option in ("tile_names_csv", *NEEDED)}
-        digests = {option: contents.sha256(path) for option, path in paths.items() if path.exists()}
-        files.write_json(self.output()["inputs"].file, digests)
-
-    def check(self, option: str, sha256: str) -> None:
-        """Raise DamagedFile if an input has changed since it was made; then the whole world is made again."""
-        expected = self.output()["inputs"].read_json()[option]
-        if sha256 != expected:
-            made = self.output()["catalogue"].file
-            raise DamagedFile(made, expected=f"an input {option} beside it with sha256 {expected}", found=sha256)
 
 
 class FetchInput(PipelineTask):
@@ -409,7 +352,7 @@ def input_path(option: str) -> Path:
     if given is not None:
         return given
     if config.is_sample():
-        return _in_sample_world(option)
+        return in_sample_world(option)
     folder = config.data_dir() / _folder(option)
     files_of = inputs.read_pinned(PINNED).get(option)
     return folder if _is_folder(option) or not files_of else folder / files_of[0].file

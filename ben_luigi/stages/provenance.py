@@ -14,7 +14,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.recipe.model import BLOCKS
 from ben_luigi.stages.archive_parts import dataset_tiles
-from ben_luigi.stages.atmosphere import ConvertToL2A, l2a_task
+from ben_luigi.stages.atmosphere import ConvertToL2A, FetchL2A, l2a_task
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.land_cover import from_service, service_facts
 from ben_luigi.stages.metadata import WriteMetadata
@@ -37,7 +37,7 @@ from ben_luigi.state.snapshot import snapshot
 from ben_luigi.state.targets import MadeFile
 
 _KEPT = ("id", "name", "sha256", "source", "sources", "proven_by", "trace", "repaired", "verified_by", "not_verified")
-"""Keys of an L1C report about where the product came from, and how it was proven."""
+"""Keys of a report on a product about where the product came from, and how it was proven."""
 _ROWS = """
 SELECT tile, l2a_name, baseline, start_time::text AS start_time, boa_offset, left_m, top_m, side_m,
        general_quality, geometric_quality, radiometric_quality, sensor_quality,
@@ -166,6 +166,10 @@ def _made_with(tile: str) -> dict[str, Any]:
 
 def products(tile: str) -> dict[str, Any]:
     """Return what was recorded of a tile's products, if they exist; nothing if the user's L2A products were used."""
+    if isinstance(fetch := l2a_task(tile), FetchL2A):
+        note = fetch.output().read_json() if fetch.output().file.exists() else {}
+        known = {name: note[name] for name in _KEPT if note.get(name)}
+        return {"l2a": known} if known else {}
     convert, find = ConvertToL2A(tile=tile), l1c_task(tile) if is_from_l1c() else None
     if find is None or not (convert.output().file.exists() and find.output()["report"].file.exists()):
         return {}

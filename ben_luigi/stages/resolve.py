@@ -63,6 +63,15 @@ def tiles() -> dict[str, ProductName]:
     return select(path, names, config.selected_tiles())
 
 
+def key_of(name: ProductName) -> str:
+    """Return the tile key of a product, with the sensing time if there are several datatakes of its tile and day."""
+    with suppress(PipelineError):  # the run reports what is wrong in the list or folder
+        known = all_listed() if source() == "tile_names_csv" else tiles()
+        if known.get(name.timed_key) == name:
+            return name.timed_key
+    return name.tile_key
+
+
 def missing_tiles() -> dict[str, dict[str, str]]:
     """Return tiles that are left out, where that is allowed, since no source has their product: product and finding."""
     if not config.dataset().allow_missing or source() != "tile_names_csv":
@@ -164,9 +173,9 @@ class FindMissing(PipelineTask):
                 remedy="name other sources in [sources] order, or give products in [inputs] l1c_dir",
             )
         content = {
-            ProductName.parse(name).tile_key: {"product": name, "found": f"in no place of {', '.join(found.sources)}"}
-            for name in nowhere
-            if found
+            tile: {"product": str(name), "found": f"in no place of {', '.join(found.sources)}"}
+            for tile, name in listed.items()
+            if found and str(name) in nowhere
         }
         for tile, facts in content.items():
             _log.warning("tile %s is left out: %s is %s", tile, facts["product"], facts["found"])
@@ -259,7 +268,7 @@ class AskCatalogue(PipelineTask):
         asked = available(names) if {"google", "mirror"}.intersection(config.source_order()) else None
         at = {str(name): asked.words(str(name)) for name in names} if asked else {}
         resolve.write_states(target["states"].file, found, at)
-        content = {one.name.tile_key: {**asdict(one), "name": str(one.name)} for one in found}
+        content = {key_of(one.name): {**asdict(one), "name": str(one.name)} for one in found}
         files.write_json(target["products"].file, content)
         return None
 
@@ -280,7 +289,7 @@ def _doubtful(found: Resolution, asked: float) -> bool:
 def _has_come(name: ProductName) -> bool:
     """Return whether there is a report on a product, from any source."""
     try:
-        said = json.loads((config.data_dir() / "l1c" / f"{name.tile_key}.json").read_text(encoding="utf-8"))
+        said = json.loads((config.data_dir() / "l1c" / f"{key_of(name)}.json").read_text(encoding="utf-8"))
         return bool(said["name"] == str(name))
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -332,4 +341,4 @@ class ResolveTileIds(PipelineTask):
             resolve.require(found)
         path = optional_path("published_tile_ids_csv")
         known = resolve.read_tile_ids(path) if path and not config.needs_account() else {}
-        resolve.write_tile_ids(self.output().file, [one for one in found if one.name.tile_key in tiles()], known)
+        resolve.write_tile_ids(self.output().file, [one for one in found if key_of(one.name) in tiles()], known)

@@ -59,6 +59,7 @@ from ben_luigi.stages.resolve import (
     is_fetched_l1c,
     is_from_l1c,
     is_listed_by_us,
+    key_of,
     known_tiles,
     list_path,
     missing_tiles,
@@ -199,7 +200,7 @@ def unavailable(found: Availability) -> Iterator[PipelineError]:
         yield PipelineError(
             f"{len(nowhere)} of {len(found.states)} products",
             expected=f"a source that has them, of {order}",
-            found=f"none has {some((ProductName.parse(name).tile_key for name in nowhere), 5)}",
+            found=f"none has {some((key_of(ProductName.parse(name)) for name in nowhere), 5)}",
             remedy="give them in [inputs] l1c_dir, name a mirror in [sources], or set [dataset] allow_missing",
         )
     only = found.only_at("cdse")
@@ -207,7 +208,7 @@ def unavailable(found: Availability) -> Iterator[PipelineError]:
         yield PipelineError(
             f"{len(only)} of {len(found.states)} products",
             expected="an account at CDSE, the only source that has them",
-            found=f"none is given for {some((ProductName.parse(name).tile_key for name in only), 5)}",
+            found=f"none is given for {some((key_of(ProductName.parse(name)) for name in only), 5)}",
             remedy="register at https://dataspace.copernicus.eu, and give the account as [cdse] says",
         )
 

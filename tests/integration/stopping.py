@@ -227,7 +227,7 @@ def _set_clock() -> None:
 
 def _copy_world() -> None:
     """Make the sample world by copying."""
-    from ben_luigi.stages import prerequisites
+    from ben_luigi.stages import sample_world
 
     source = os.environ.get("BEN_SAMPLE_WORLD", "")
 
@@ -235,7 +235,7 @@ def _copy_world() -> None:
         shutil.copytree(source, folder)
 
     if source:
-        stage: Any = prerequisites
+        stage: Any = sample_world
         stage.make_world = copy
 
 

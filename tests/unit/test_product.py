@@ -230,6 +230,13 @@ def test_products_in_a_folder(tmp_path: Path) -> None:
         "33UUP_20170613": tmp_path / names[0],
         "35VPK_20180204": tmp_path / names[1],
     }
+    later = names[0].replace("T101031", "T114531")
+    (tmp_path / later).mkdir()
+    assert find_products(tmp_path) == {
+        "33UUP_20170613T101031": tmp_path / names[0],
+        "33UUP_20170613T114531": tmp_path / later,
+        "35VPK_20180204": tmp_path / names[1],
+    }
     (tmp_path / names[0].replace("20260101", "20260102")).mkdir()
     with pytest.raises(BadName, match="one L2A product"):
         find_products(tmp_path)

@@ -10,6 +10,7 @@ too, which STAC would rather have absolute: nobody knows where the dataset will 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -130,12 +131,18 @@ def text(document: Json) -> str:
 def _items(patches: pa.Table, form: Form, has_report: bool) -> Iterator[pystac.Item]:
     tiles = patches["tile"].to_numpy()
     bounds = np.r_[np.flatnonzero(np.r_[True, tiles[1:] != tiles[:-1]]), len(tiles)].tolist()
-    for first, stop in pairwise(bounds):
-        yield _item(patches.slice(first, stop - first), form, has_report)
+    names = [TileName.parse(tiles[first]) for first in bounds[:-1]]
+    by_day = Counter(name.tile_key for name in names)
+    for name, (first, stop) in zip(names, pairwise(bounds), strict=True):
+        key = name.timed_key if by_day[name.tile_key] > 1 else name.tile_key
+        yield _item(patches.slice(first, stop - first), form, key if has_report else "")
 
 
-def _item(rows: pa.Table, form: Form, has_report: bool) -> pystac.Item:
-    """Return the item of one tile; its geometry is the square around its patches."""
+def _item(rows: pa.Table, form: Form, pictured: str) -> pystac.Item:
+    """Return the item of one tile; its geometry is the square around its patches.
+
+    `pictured` is the tile's key, by which the report has its pictures; empty without a report.
+    """
     first = rows.slice(0, 1).to_pylist()[0]
     edges = [pick(rows[name]).as_py() for pick, name in zip((pc.min, pc.min, pc.max, pc.max), EDGES, strict=True)]
     square = outline(first["epsg"], edges, LONGITUDE_LATITUDE, _CORNER_EVERY_M)
@@ -162,7 +169,7 @@ def _item(rows: pa.Table, form: Form, has_report: bool) -> pystac.Item:
         },
         stac_extensions=[_EXTENSIONS[name] for name in ("projection", "grid", "eo")],
         collection=form.about.name,
-        assets={**_data(rows, form), **(_thumbnail(tile) if has_report else {})},
+        assets={**_data(rows, form), **(_thumbnail(pictured) if pictured else {})},
     )
     for rel in (pystac.RelType.ROOT, pystac.RelType.PARENT, pystac.RelType.COLLECTION):
         item.add_link(pystac.Link(rel, f"../{COLLECTION}", pystac.MediaType.JSON))
@@ -200,8 +207,8 @@ def _in_archive(archive: str, folders: Sequence[str], title: str, bands: list[Js
     )
 
 
-def _thumbnail(tile: TileName) -> dict[str, pystac.Asset]:
-    href = f"../../report/tiles/{tile.key}/rgb.webp"
+def _thumbnail(key: str) -> dict[str, pystac.Asset]:
+    href = f"../../report/tiles/{key}/rgb.webp"
     return {"thumbnail": pystac.Asset(href, title="true colour", media_type="image/webp", roles=["thumbnail"])}
 
 

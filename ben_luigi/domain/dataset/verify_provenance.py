@@ -85,6 +85,9 @@ def _wrong(key: str, facts: Any) -> Iterator[tuple[str, Any, Any]]:
         yield "counts: more of a part than of the whole", " >= ".join(_COUNTS), counts
     elif counts[-1] and any(entry(facts, check) != "PASSED" for check in _QUALITY):
         yield "labelled: of a product that has not passed", 0, counts[-1]
+    fetched = entry(facts, "l2a", "name")
+    if fetched is not None and fetched != str(product):
+        yield "l2a: not the tile's product", str(product), fetched
     l1c = entry(facts, "l1c", "name")
     if l1c is not None and not is_of(product, l1c):
         yield "l1c: not what the tile's product was made of", f"a product of {product.tile_name}", l1c

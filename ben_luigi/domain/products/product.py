@@ -7,6 +7,7 @@ state it.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -99,13 +100,13 @@ class Product:
 
 
 def find_products(folder: Path) -> dict[str, Path]:
-    """Return the L2A products (`*_MSIL2A_*.SAFE`) in a folder, by tile key.
+    """Return the L2A products (`*_MSIL2A_*.SAFE`) in a folder, by tile key, with the time for several of a day.
 
     A product that is alone in a folder around it counts. Entries that look like a product but are none, such as zips,
     are skipped with a warning. Raise BadInput if there are no products or the folder cannot be listed, BadName if two
-    are of one tile.
+    are of one tile and datatake.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, Path] = {}  # by timed key
     passed = given.PassedOver(folder)
     listed = given.products(folder, "L2A products, *_MSIL2A_*.SAFE")
     for path in listed:
@@ -113,7 +114,7 @@ def find_products(folder: Path) -> dict[str, Path]:
         if reason := _no_product(product):
             passed.note(path, reason)
         elif product.suffix == ".SAFE" and "_MSIL2A_" in product.name:
-            key = ProductName.parse(product.name).tile_key
+            key = ProductName.parse(product.name).timed_key
             if found.setdefault(key, product) != product:
                 raise BadName(
                     f"tile {key}",
@@ -126,7 +127,9 @@ def find_products(folder: Path) -> dict[str, Path]:
         remedy = "put the folders of L2A products there, or correct [inputs] l2a_dir"
         raise BadInput(folder, expected="folders *_MSIL2A_*.SAFE", found=reasons, remedy=remedy)
     passed.say()
-    return found
+    days = Counter(ProductName.parse(product.name).tile_key for product in found.values())
+    names = {key: ProductName.parse(product.name).tile_key for key, product in found.items()}
+    return {key if days[day] > 1 else day: found[key] for key, day in names.items()}
 
 
 def find_product(folder: Path, tile: str) -> Path:

@@ -105,7 +105,7 @@ def example(tile: Tile, patch_id: str, has_map: bool, rows: pa.Table) -> dict[st
 def facts(tile: Tile) -> list[tuple[str, str]]:
     """Return the facts of a tile's page, in words."""
     longitude, latitude = report_map.centre(tile.square)
-    facts, l1c = tile.facts, tile.facts.get("l1c", {})
+    facts, l1c, fetched = tile.facts, tile.facts.get("l1c", {}), delivered(tile.facts)
     square = tile.square
     facts = {
         "L2A product": facts["l2a_name"],
@@ -117,16 +117,22 @@ def facts(tile: Tile) -> list[tuple[str, str]]:
         "side": f"{square.side_m:.0f} m",
         "middle": f"{latitude}° N, {longitude}° E",
         "L1C product": l1c.get("name", ""),
-        "from": came_from(l1c),
+        "from": came_from(fetched),
         "CDSE id": l1c.get("id", ""),
         "at CDSE": " ".join(word for word in (l1c.get("state", ""), l1c.get("note", "")) if word),
         "sha256 of the L1C zip": l1c.get("sha256", ""),
-        "verified by": _listed(l1c.get("verified_by", "")),
-        "not verified": _listed(l1c.get("not_verified", "")),
+        "verified by": _listed(fetched.get("verified_by", "")),
+        "not verified": _listed(fetched.get("not_verified", "")),
         "written patches": f"{tile.written:,}",
         "reference maps": f"{facts['reference_maps']:,}",
     }
     return [(name, str(value)) for name, value in facts.items() if value]
+
+
+def delivered(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is known of the product that a source delivered: the L1C one, or the L2A one as ESA made it."""
+    known: Mapping[str, Any] = facts.get("l1c") or facts.get("l2a") or {}
+    return known
 
 
 def came_from(l1c: Mapping[str, Any]) -> str:
@@ -204,9 +210,11 @@ def notes(tiles: Sequence[Tile], sources: Sources) -> list[str]:
     odd = {tile.key: tile.facts.get("l1c", {}).get("state", "found") for tile in tiles}
     notes = [f"Tiles without a patch in the dataset: {', '.join(without)}."] if without else []
     notes += [f"Tile {key} at CDSE: {state}." for key, state in odd.items() if state not in ("", "found")]
-    repaired = {tile.key: tile.facts.get("l1c", {}).get("repaired", {}) for tile in tiles}
+    repaired = {tile.key: delivered(tile.facts).get("repaired", {}) for tile in tiles}
+    level = {tile.key: "L1C" if tile.facts.get("l1c") else "L2A" for tile in tiles}
     notes += [
-        f"Tile {key}: {path.rpartition('/')[2]} of its L1C product is from {source}; elsewhere it is not, or damaged."
+        f"Tile {key}: {path.rpartition('/')[2]} of its {level[key]} product is from {source}; elsewhere it is not, or "
+        "damaged."
         for key, paths in repaired.items()
         for path, source in paths.items()
     ]
