@@ -126,9 +126,17 @@ def test_all_real_tiles_have_the_published_numbers_of_patches_a_split(published:
 @pytest.mark.parametrize(
     ("mgrs", "left", "top", "epsg"),
     [
+        ("17MNT", 499_980, 9_800_020, 32717),
+        ("19KCQ", 300_000, 7_500_040, 32719),
+        ("19KCR", 300_000, 7_600_000, 32719),
         ("21HUB", 300_000, 6_200_020, 32721),
+        ("24MXV", 600_000, 9_500_020, 32724),
+        ("31KES", 499_980, 7_700_020, 32731),
+        ("32MME", 399_960, 10_000_000, 32732),
         ("33MUP", 300_000, 9_400_000, 32733),
+        ("51HYE", 699_960, 6_500_020, 32751),
         ("56HLH", 300_000, 6_300_040, 32756),
+        ("58KDB", 399_960, 7_700_020, 32758),
     ],
 )
 def test_southern_squares_lie_on_pixels_counted_from_the_equator(mgrs: str, left: int, top: int, epsg: int) -> None:
