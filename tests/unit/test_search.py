@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from random import Random
 from typing import cast
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ben_luigi.domain.cdse.catalogue import Catalogue, CatalogueProduct
-from ben_luigi.domain.cdse.search import Found, choose, months, queries, search
+from ben_luigi.domain.cdse.search import Found, choose, months, queries, search, search_same
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.recipe.model import L2A, PER, Products, Search
@@ -136,3 +137,39 @@ def test_a_query_has_the_documented_form() -> None:
         "att/Name eq 'cloudCover' and att/OData.CSC.DoubleAttribute/Value le 12.5)",
     ):
         assert part in query
+
+
+LIKE = Products(L2A, search=Search(same_as="tile_names_csv", max_cloud=20), baselines=("05.00", "05.10"))
+MORNING, NOON = datetime(2018, 2, 4, 9, 41, 59), datetime(2018, 2, 4, 11, 22, 3)
+OLD = [
+    ProductName.parse(f"S2B_MSIL1C_{time:%Y%m%dT%H%M%S}_N0206_{orbit}_T{mgrs}_20180204T115809.SAFE")
+    for time, orbit, mgrs in ((MORNING, "R036", "35VNJ"), (NOON, "R037", "35VNJ"), (MORNING, "R036", "35VPK"))
+]
+
+
+def again(old: ProductName, **other: str) -> ProductName:
+    """The same datatake, processed anew."""
+    return replace(old, **{"level": "L2A", "baseline": "N0500", "discriminator": "20230815T101500", **other})
+
+
+def test_products_like_others_are_of_the_same_square_day_and_orbit() -> None:
+    """Of a tile that is sensed twice a day, too; the first reprocessing of several that are as clear."""
+    chosen = [again(OLD[0]), again(OLD[1], baseline="N0510"), again(OLD[2])]
+    answers = Answers(
+        listed(again(OLD[0], sensing="20180207T094159")),
+        listed(again(OLD[0], baseline="N0206"), 0.0),
+        listed(again(OLD[0], level="L1C"), 0.0),
+        listed(again(OLD[0], baseline="N0510")),
+        listed(again(OLD[1]), 1.0, online=False),
+        listed(again(OLD[2], mgrs="35VPJ"), 0.0),
+        *map(listed, chosen),
+    )
+    found = search_same(cast(Catalogue, answers), LIKE, OLD)
+    assert [one.name for one in found] == sorted(chosen)
+    assert len(answers.asked) == len(OLD) and all("ContentDate/Start ge 2018-02-04T" in one for one in answers.asked)
+
+
+def test_products_without_their_like_are_named() -> None:
+    answers = Answers(listed(again(OLD[0]), 30.0), listed(again(OLD[1])))
+    with pytest.raises(BadInput, match=f"none for 2 of 3: {OLD[0]}, {OLD[2]}"):
+        search_same(cast(Catalogue, answers), LIKE, OLD)

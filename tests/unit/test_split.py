@@ -184,6 +184,23 @@ def test_a_csv_says_the_split_of_each_patch(tmp_path: Path) -> None:
         split.splits(other, rule)
 
 
+def test_a_csv_that_divides_by_date_is_an_error_that_names_the_squares(tmp_path: Path) -> None:
+    grids = [_grid("33UUP", date) for date in ("20230613", "20230813", "20240613")]
+    rule = Split(CSV, file=tmp_path / "split.csv")
+    wanted = {patch: SPLITS[place % 3] for grid in grids for place, patch in enumerate(grid.ids().to_pylist())}
+
+    def problems() -> list[str]:
+        lines = "".join(f"{patch},{name}\n" for patch, name in wanted.items())
+        (tmp_path / "split.csv").write_text(f"patch_id,split\n{lines}", encoding="utf-8")
+        return [str(problem) for problem in split.problems(rule, grids)]
+
+    assert problems() == []
+    wanted[f"{grids[1].tile_name}_01_02"] = "test" if wanted[f"{grids[0].tile_name}_01_02"] == "train" else "train"
+    del wanted[f"{grids[2].tile_name}_01_02"]
+    (said,) = problems()
+    assert "one split for all dates of a square; found: several of 1 squares: 33UUP_01_02" in said
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -22,6 +22,12 @@ WRONG: dict[str, tuple[tuple[str, str], list[str]]] = {
     "date as text": (("from = 2023-06-01", 'from = "2023-06-01"'), ["[products] search: found from = '2023-06-01'", "without quotes"]),
     "dates turned round": (("to = 2023-08-31", "to = 2022-08-31"), ["[products] search: found from 2023-06-01 to 2022-08-31"]),
     "tile": (('"32TQM"', '"32TQW"'), ["[products] search: found tiles = '32TQW'"]),
+    "no dates": (("from = 2023-06-01, to = 2023-08-31, ", ""), ["[products] search: found no from or no to"]),
+    "like a list, and dates": (
+        ('tiles = ["32TQM"]', 'same_as = "tile_names_csv"'),
+        ["[products] search: found same_as with tiles, area, dates or per; allowed: only max_cloud"],
+    ),
+    "columns of a raster": (('"clc_gpkg"', '"land_cover_raster"'), ["[land_cover] code: found code with a raster"]),
     "shares": (("0.25, 0.25]", "0.25, 0.2]"), ["[split] shares: found [0.5, 0.25, 0.2], whose sum is 0.95"]),
     "csv without file": (
         ('rule = "blocks"', 'rule = "csv"'),
