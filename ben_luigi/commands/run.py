@@ -43,7 +43,7 @@ from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.metadata import shortage, split_counts
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.state import database, failures, luigi_internals, server
+from ben_luigi.state import database, failures, luigi_internals, recipes, server
 from ben_luigi.state.locks import configuration, data_folder
 
 _SCHEDULING_ERROR, _UNHANDLED = 35, 40
@@ -160,6 +160,8 @@ def _made(arguments: list[str]) -> int:
     config.lock_this_command()
     _check_same_command()
     configuration.enter(config.data_dir(), config.result_options())
+    if not (recipe := config.recipe()).is_default:
+        recipes.follow(config.data_dir(), recipe.name, recipe.path)
     database.check_locks()
     planning.ask_licence(usage.task_of(arguments))
     retire_all()
