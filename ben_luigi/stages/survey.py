@@ -62,6 +62,7 @@ from ben_luigi.stages.resolve import (
 )
 from ben_luigi.stages.sources import has_account
 from ben_luigi.stages.tiles import kept
+from ben_luigi.stages.twin import pixels, twins
 from ben_luigi.state import database, recipes
 from ben_luigi.state.snapshot import snapshot
 
@@ -259,7 +260,7 @@ def missing(planned: Work, options: Collection[str] | None = None) -> list[Pipel
     of_inputs = _missing_inputs((source(), *needed()) if options is None else (source(), *options))
     found = [*of_inputs, *(places.problems() if whole else ()), *_missing_programs(planned), *_missing_scheduler()]
     found += _missing_room(planned)
-    for check in (_check_recipe, database.check):
+    for check in (_check_recipe, _check_twin, database.check):
         try:
             check()
         except PipelineError as error:
@@ -272,6 +273,12 @@ def _check_recipe() -> None:
     recipe = config.recipe()
     if not recipe.is_default:
         recipes.require_same(config.data_dir(), recipe.name, recipe.path)
+
+
+def _check_twin() -> None:
+    """Raise BadInput if there are no pixels in the dataset that is to be compared with."""
+    if twins():
+        pixels()
 
 
 def _missing_inputs(options: Sequence[str]) -> Iterator[PipelineError]:

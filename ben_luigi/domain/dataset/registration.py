@@ -3,8 +3,8 @@
 Phase correlation (Kuglin and Hines 1975): the phases of the cross-power spectrum of two shifted images are those of the
 shift alone. They are averaged over many pairs of patches, so that frequencies without common content cancel out, and
 the highest point of the inverse transform is located to a tenth of a pixel by a matrix DFT around it (Guizar-Sicairos
-et al. 2008, doi:10.1364/OL.33.000156). On images of only 20 pixels a side the window makes shifts of several pixels come
-out up to a tenth too small.
+et al. 2008, doi:10.1364/OL.33.000156). On images of only 20 pixels a side, shifts of several pixels come out up to a
+tenth too small, for the window.
 """
 
 from __future__ import annotations
