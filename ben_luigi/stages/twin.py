@@ -30,6 +30,11 @@ class ComparePixels(OverTiles):
     priority = PRIORITY["metadata"]
     code = (twin, registration)
 
+    def requires(self) -> Any:
+        """Return the patches. Raise BadInput, before anything is made, if there is nothing to compare with."""
+        pixels()
+        return super().requires()
+
     def tile_tasks(self) -> list[PipelineTask]:
         """Return the patches."""
         return [CutPatches(tile=tile) for tile in tiles()]
