@@ -22,7 +22,7 @@ from ben_luigi.stages.account import FindAccount
 from ben_luigi.stages.converter import FindSen2Cor, executable_name, sen2cor_version
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.fetching import fetch_l2a
-from ben_luigi.stages.places import before_fetching
+from ben_luigi.stages.places import before_products
 from ben_luigi.stages.prerequisites import GivenInput, input_path, side_m
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, is_from_l1c, product_of, source, source_task
@@ -139,7 +139,7 @@ class FetchL2A(_Made):
 
     def needs(self) -> list[luigi.Task]:
         """Return the check of where all products lie: nothing is fetched for a list that cannot be used."""
-        return before_fetching()
+        return before_products()
 
     def made_of(self) -> list[PipelineTask]:
         """Return nothing: a complete product remains so."""

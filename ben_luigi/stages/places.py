@@ -54,16 +54,16 @@ def problems() -> Iterator[PipelineError]:
     borders = input_path("countries_geojson")
     if wanted.file is not None and _is_usable(lambda path: country.read_borders(path, wanted), borders):
         for tile, (grid, _) in listed.items():
-            yield from _raised(partial(country.check_tile, tile, grid.square, borders, wanted))
+            yield from _errors(partial(country.check_tile, tile, grid.square, borders, wanted))
     if (raster := _land_raster()) is not None and _is_usable(land_raster.check, raster):
         for tile, (grid, _) in listed.items():
-            yield from _raised(partial(land_raster.check_covers, raster, grid.covered, tile))
+            yield from _errors(partial(land_raster.check_covers, raster, grid.covered, tile))
     is_aligned = config.recipe().is_aligned
     if listed and is_aligned and _is_usable(alignment.check_v1, v1 := input_path("v1_spatial_dir")):
         yield from alignment.problems(listed, v1)
 
 
-def _raised(check: Callable[[], object]) -> Iterator[PipelineError]:
+def _errors(check: Callable[[], object]) -> Iterator[PipelineError]:
     try:
         check()
     except PipelineError as error:
@@ -94,7 +94,7 @@ class CheckPlaces(PipelineTask):
     """`tiles/places.json`: whether every listed product lies where the recipe needs it, before any is fetched."""
 
     priority = PRIORITY["resolve"]
-    recipe = ("patches", "split", "countries", "land_cover")
+    recipe = ("patches", "split", "countries", "land_cover", "sentinel1", "layers")
     code = (alignment, country, split, land_raster)
     options = ("tile.check_extent",)
 
@@ -143,9 +143,9 @@ def _warn_of_tiles_in_no_country() -> None:
         _log.warning("%d tiles lie in none of the countries of %s: %s", len(none), borders.name, some(none))
 
 
-def before_fetching() -> list[luigi.Task]:
+def before_products() -> list[luigi.Task]:
     """Return what must be complete before a product is fetched that has not come yet."""
     return [CheckPlaces()]
 
 
-ALSO_BEFORE_LARGE.append(before_fetching)
+ALSO_BEFORE_LARGE.append(before_products)
