@@ -102,7 +102,8 @@ def _main(arguments: list[str], prog: str) -> int:
         f": {task.task_family} is not complete; run the same command again: only what is missing is made"
     )
     where = "the sample world" if config.is_sample() else "real sources"
-    _log.info("%s on %s, in %s", arguments[0], where, config.data_dir())
+    by = "" if config.recipe().is_default else f" by the recipe {config.recipe().name}"
+    _log.info("%s on %s%s, in %s", arguments[0], where, by, config.data_dir())
     if not (config.data_dir() / "made_from").exists():
         _log.info("%s", _begun())
     data_folder.sweep_if_alone(config.data_dir())
@@ -334,7 +335,8 @@ def _say_result(task: luigi.Task, code: int) -> None:
     if code == ExitCode.ALREADY_RUNNING:
         return  # already reported
     if code:
-        print(f"\n{name} is not complete (exit code {code}).")
+        by = "" if config.recipe().is_default else f" by the recipe {config.recipe().name}"
+        print(f"\n{name}{by} is not complete (exit code {code}).")
         print(_ADVICE.get(code, _ADVICE[ExitCode.FAILED]))
         return
     if name != "FinalizeDataset":

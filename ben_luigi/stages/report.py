@@ -14,6 +14,7 @@ from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import comparison
 from ben_luigi.domain.placement.grid import SPLITS, Square
+from ben_luigi.domain.recipe.words import described
 from ben_luigi.domain.report import report
 from ben_luigi.domain.report.report_tiles import IN_SPLIT, Tile
 from ben_luigi.domain.report.report_times import read_times
@@ -85,8 +86,8 @@ class WriteReport(OverTiles):
         return [*archives, *made, *listed, *([MapV1Names()] if config.recipe().is_aligned else [])]
 
     def settings(self) -> dict[str, Any]:
-        """Return the classes; and for another recipe than the default one its title, which every page has."""
-        own = {} if config.recipe().is_default else {"title": title()}
+        """Return the classes; and for another recipe than the default one its title and what it says."""
+        own = {} if config.recipe().is_default else {"title": title(), "recipe": _recipe()}
         return {"nomenclature": files.file_hash(config.nomenclature()), **own}
 
     def output(self) -> MadeFolder:
@@ -122,8 +123,17 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
         times=[one for one in read_times(timing.folder()) if one.family not in _ASIDE],
         world="sample" if config.is_sample() else "real",
         title=title(),
+        recipe=_recipe(),
         form=form(),
     )
+
+
+def _recipe() -> dict[str, str]:
+    """Return what another recipe than the default one says, in words."""
+    recipe = config.recipe()
+    if recipe.is_default:
+        return {}
+    return {"name": recipe.name, "version": recipe.version, "licence": recipe.license, **described(recipe)}
 
 
 def _borders() -> list[PipelineTask]:

@@ -221,6 +221,7 @@ class _Pages:
             "published": sources.published,
             "comparison": sources.comparison,
             "provenance": sources.provenance,
+            "recipe": sources.recipe,
             "files": sources.files,
             "has_times": bool(sources.times),
             "sample": sources.is_sample,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ class Sources:
     `rows` are those of both metadata files; `comparison` and `provenance` the content of the files with these names;
     the comparison and the `published` figures are None for another recipe than the default one, which has a `title`;
     `findings` counts what is unusual about v1 patches; `leakage` is `split_leakage.csv`, if it exists; `times` is how
-    long tasks took, as far as that was recorded; `twin` is the comparison of pixels with another dataset, if any.
+    long tasks took, as far as that was recorded; `twin` is the comparison of pixels with another dataset, if any;
+    `recipe` is what another recipe says, in words.
     """
 
     tiles: Sequence[Tile]
@@ -58,6 +59,7 @@ class Sources:
     times: Sequence[TaskTime] = ()
     world: str = ""
     title: str = ""
+    recipe: Mapping[str, str] = field(default_factory=dict)
     form: Form = FORM_V2
 
     @property
