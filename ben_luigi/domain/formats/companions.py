@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import rasterio
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ben_luigi.domain import given
 
@@ -30,7 +31,7 @@ def _sources(path: Path, known: set[Path]) -> list[Path]:
     """Return the files of a virtual raster that are not `known`; one may be made from other virtual rasters."""
     try:
         given.check_file(path)
-        with rasterio.Env(), rasterio.open(path) as raster:
+        with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning), rasterio.open(path) as raster:
             files = {Path(name).absolute() for name in raster.files}
     except (RasterioError, OSError, ValueError):
         return []
