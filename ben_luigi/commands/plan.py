@@ -22,7 +22,7 @@ from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.sources.availability import Availability
 from ben_luigi.exit_codes import ExitCode
-from ben_luigi.stages import planning, survey
+from ben_luigi.stages import followed, planning, survey
 from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.resolve import key_of, known_tiles
 
@@ -51,6 +51,7 @@ def facts(task: luigi.Task) -> Facts:
         "arguments": {name: str(getattr(task, name)) for name in task.param_kwargs if getattr(task, name)},
         "world": "sample" if config.is_sample() else "real",
         "data_dir": str(config.data_dir()),
+        "recipe": followed.recipe(),
         "tiles": planned.tiles,
         "is_complete": is_complete,
         "tiles_are_known": bool(known_tiles()),
@@ -110,6 +111,7 @@ def words(told: Facts) -> str:
     where = "the sample world" if told["world"] == "sample" else "real sources"
     asked = " ".join([told["task"], *(f"--{name} {text}" for name, text in told["arguments"].items())])
     lines = [f"Plan: {asked} on {where}, {count(told['tiles'], 'tile')}, in {told['data_dir']}"]
+    lines += recipe_words(told["recipe"])
     if not told["tiles_are_known"]:
         lines.append("The list of products does not exist yet: figures are estimates.")
     if told["stages"]:
@@ -131,6 +133,19 @@ def words(told: Facts) -> str:
     errors = [f"  {number}. {error['text']}" for number, error in enumerate(told["missing"], 1)]
     lines.append("Missing before it can come to its end:" if errors else "Nothing that it needs is missing.")
     return "\n".join([*lines, *errors])
+
+
+def recipe_words(recipe: Facts) -> Iterator[str]:
+    """Yield which recipe is followed, what it says and has found, and what is made by it."""
+    file = "" if recipe["is_default"] else f", in {recipe['path']}"
+    yield f"Recipe: {recipe['name']}, {recipe['title']}, version {recipe['version']}{file}"
+    found = "not known yet"
+    if recipe["products"]:
+        days = f"{recipe['first_day']} to {recipe['last_day']}"
+        found = f"{count(recipe['products'], 'product')} of {count(recipe['squares'], 'MGRS square')}, sensed {days}"
+    rows = {} if recipe["is_default"] else recipe["says"]
+    for name, text in {**rows, "found": found, "makes": ", ".join(recipe["makes"])}.items():
+        yield f"  {name:<{_STEP}} {text}"
 
 
 def count(number: int, what: str) -> str:

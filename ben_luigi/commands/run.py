@@ -43,7 +43,7 @@ from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.metadata import shortage, split_counts
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.state import database, failures, luigi_internals, server
+from ben_luigi.state import database, failures, luigi_internals, recipes, server
 from ben_luigi.state.locks import configuration, data_folder
 
 _SCHEDULING_ERROR, _UNHANDLED = 35, 40
@@ -102,7 +102,8 @@ def _main(arguments: list[str], prog: str) -> int:
         f": {task.task_family} is not complete; run the same command again: only what is missing is made"
     )
     where = "the sample world" if config.is_sample() else "real sources"
-    _log.info("%s on %s, in %s", arguments[0], where, config.data_dir())
+    by = "" if config.recipe().is_default else f" by the recipe {config.recipe().name}"
+    _log.info("%s on %s%s, in %s", arguments[0], where, by, config.data_dir())
     if not (config.data_dir() / "made_from").exists():
         _log.info("%s", _begun())
     data_folder.sweep_if_alone(config.data_dir())
@@ -160,6 +161,8 @@ def _made(arguments: list[str]) -> int:
     config.lock_this_command()
     _check_same_command()
     configuration.enter(config.data_dir(), config.result_options())
+    if not (recipe := config.recipe()).is_default:
+        recipes.follow(config.data_dir(), recipe.name, recipe.path)
     database.check_locks()
     planning.ask_licence(usage.task_of(arguments))
     retire_all()
@@ -332,7 +335,8 @@ def _say_result(task: luigi.Task, code: int) -> None:
     if code == ExitCode.ALREADY_RUNNING:
         return  # already reported
     if code:
-        print(f"\n{name} is not complete (exit code {code}).")
+        by = "" if config.recipe().is_default else f" by the recipe {config.recipe().name}"
+        print(f"\n{name}{by} is not complete (exit code {code}).")
         print(_ADVICE.get(code, _ADVICE[ExitCode.FAILED]))
         return
     if name != "FinalizeDataset":

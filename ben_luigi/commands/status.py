@@ -16,11 +16,11 @@ from typing import Any
 from ben_luigi import config
 from ben_luigi.commands import command, world
 from ben_luigi.commands.arguments import status as parser
-from ben_luigi.commands.plan import count, table
+from ben_luigi.commands.plan import count, recipe_words, table
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.errors import BadName, PipelineError
 from ben_luigi.exit_codes import ExitCode
-from ben_luigi.stages import planning, survey
+from ben_luigi.stages import followed, planning, survey
 from ben_luigi.stages.resolve import AskCatalogue, known_tiles, resolutions
 from ben_luigi.state import budget, database
 
@@ -31,6 +31,7 @@ def facts() -> dict[str, Any]:
     return {
         "version": 1,
         "data_dir": str(config.data_dir()),
+        "recipe": followed.recipe(),
         "tiles": len(tiles),
         "stages": [stage._asdict() for stage in (survey.stages() if tiles else [])],
         "failed": [asdict(failure) for failure in planning.failed()],
@@ -64,6 +65,7 @@ def _utc(time: datetime) -> str:
 def words(told: Mapping[str, Any]) -> str:
     """Return the same as text."""
     lines = [f"{told['data_dir']}: {count(told['tiles'], 'tile')}"]
+    lines += recipe_words(told["recipe"])
     if not told["tiles"]:
         lines.append("The list of products does not exist yet.")
     lines += table([survey.Stage(**stage) for stage in told["stages"]])

@@ -100,7 +100,7 @@ class inputs(_Section):  # noqa: N801
     cloud_csv: str = PathName(description="list of v1 names of patches with cloud or shadow")
     published_tile_ids_csv: str = PathName(description="published tile ids, to compare with")
     compare_with_dir: str = PathName(
-        description="dataset folder, such as the published one, to compare with row by row"
+        description="dataset folder, such as the published one, to compare with, row by row and pixel by pixel"
     )
     published_l1c_hashes_csv: str = PathName(description="published L1C hashes, to compare with")
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from ben_luigi import config
 from ben_luigi.domain.cdse.resolve import read_tile_ids
-from ben_luigi.domain.dataset import comparison, differences, metadata
+from ben_luigi.domain.dataset import comparison, differences, metadata, twin
 from ben_luigi.domain.dataset.comparison import Line
 from ben_luigi.domain.dataset.verify import HASH_LISTS
 from ben_luigi.domain.errors import BadInput
@@ -160,10 +160,10 @@ def _others() -> list[Path]:
     if folder is None:
         return []
     found = [folder / name for name in sorted(_METADATA | _LISTS) if (folder / name).is_file()]
-    if not found:
+    if not found and twin.pixels_in(folder) is None:
         raise BadInput(
             folder,
-            expected=f"one of {', '.join(sorted(_METADATA | _LISTS))}",
+            expected=f"one of {', '.join(sorted(_METADATA | _LISTS))}, or the patches of a dataset",
             found="none of them" if folder.is_dir() else "no folder there",
             remedy="correct [inputs] compare_with_dir, or leave it out",
         )

@@ -22,6 +22,7 @@ from ben_luigi.domain.sources import folder
 from ben_luigi.domain.sources.outcome import Incomplete, Nowhere
 from ben_luigi.stages.account import FindAccount
 from ben_luigi.stages.fetching import Fetching
+from ben_luigi.stages.places import before_products
 from ben_luigi.stages.prerequisites import (
     GivenInput,
     TryInput,
@@ -55,6 +56,10 @@ class _L1C(TileTask):
     priority = PRIORITY["download"]
     product = "L1C"
     option = "tile_names_csv"
+
+    def needs(self) -> list[luigi.Task]:
+        """Return the check of where all products lie: nothing is fetched for a list that cannot be used."""
+        return before_products()
 
     def output(self) -> dict[str, MadeFile]:
         """Return the report on the product."""

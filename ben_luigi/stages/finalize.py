@@ -34,6 +34,7 @@ from ben_luigi.stages.resolve import source_task
 from ben_luigi.stages.stac import WriteStac
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import ProcessTiles
+from ben_luigi.stages.twin import twins
 from ben_luigi.stages.version1 import CompareV1Labels
 from ben_luigi.state.targets import MadeFile, withdraw_damaged
 
@@ -51,7 +52,7 @@ def in_dataset() -> list[PipelineTask]:
 
 def dataset_tasks() -> list[PipelineTask]:
     """Return the tasks that make the finished dataset; the whole dataset has a list of leakage, and a report."""
-    whole = [] if config.selection() else [FindSplitLeakage()]
+    whole: list[PipelineTask] = [] if config.selection() else [FindSplitLeakage(), *twins()]
     return [*in_dataset(), *whole, *([WriteReport()] if has_report() else [])]
 
 

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.dataset import croissant, geoparquet, metadata, readme, time_series
+from ben_luigi.domain.dataset import croissant, geoparquet, metadata, readme, rights, time_series
 from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import shards
-from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.names import ProductName, TileName, tile_name_of
 from ben_luigi.domain.placement.footprints import EDGES
 from ben_luigi.domain.products.product import BOA_ADD_OFFSET
 from ben_luigi.domain.tiles.reference_maps import PIXEL_M
@@ -214,10 +214,10 @@ class WriteCroissant(PipelineTask):
 
 
 class WriteReadme(PipelineTask):
-    """`README.md` and `LICENSE` of the dataset; and recipe and nomenclature, unless it is the default recipe."""
+    """`README.md` and `LICENSE` of the dataset; and citation, recipe and nomenclature, if it is another recipe."""
 
     priority = PRIORITY["metadata"]
-    code = (readme,)
+    code = (readme, rights)
 
     def requires(self) -> Any:
         """Return the patches that it counts."""
@@ -237,8 +237,9 @@ class WriteReadme(PipelineTask):
         return {"title": title(), "has_report": has_report(), **own}
 
     def output(self) -> dict[str, MadeFile]:
-        """Return the two files, and for another recipe than the default one what verifies the dataset."""
-        names = (readme.README, readme.LICENSE, *(() if config.recipe().is_default else (RECIPE, NOMENCLATURE)))
+        """Return them, and for another recipe than the default one what verifies the dataset."""
+        own = () if config.recipe().is_default else (readme.CITATION, RECIPE, NOMENCLATURE)
+        names = (readme.README, readme.LICENSE, *own)
         return {name: self.file(f"{config.result_folder()}/{name}") for name in names}
 
     def make(self) -> None:
@@ -249,9 +250,16 @@ class WriteReadme(PipelineTask):
             flagged = rows[metadata.FLAGGED]
             texts = readme.describe(title(), sum(rows.values()), flagged, has_report=has_report())
         else:
-            texts = readme.describe_own(title(), sum(rows.values()), form(), has_report=has_report())
+            texts = readme.describe_own(title(), sum(rows.values()), form(), _years(), has_report=has_report())
             texts |= {RECIPE: _text(recipe.path), NOMENCLATURE: _text(config.nomenclature())}
         readme.write(texts, config.data_dir() / config.result_folder())
+
+
+def _years() -> list[int]:
+    """Return the years in which the tiles of the dataset were sensed."""
+    patches = [pq.read_table(target.check(), columns=["patch_id"]) for target in WriteMetadata().output().values()]
+    names = {tile_name_of(patch) for table in patches for patch in table["patch_id"].to_pylist()}
+    return sorted({TileName.parse(name).sensing_time.year for name in names})
 
 
 def _text(path: Path) -> str:

@@ -14,11 +14,12 @@ from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement import alignment, country, split, v1_geometry
 from ben_luigi.domain.placement import grid as grids
 from ben_luigi.domain.placement.country import countries
-from ben_luigi.domain.placement.grid import PatchGrid, Square, tile_square
+from ben_luigi.domain.placement.grid import PatchGrid, Square
 from ben_luigi.domain.recipe.model import BLOCKS
 from ben_luigi.domain.tiles import scene_classes
 from ben_luigi.stages.atmosphere import ReadProduct, l2a_task, read
-from ben_luigi.stages.prerequisites import input_path, input_task, side_m
+from ben_luigi.stages.places import listed_grids, patch_m
+from ben_luigi.stages.prerequisites import input_path, input_task
 from ben_luigi.stages.resolve import PRIORITY, tiles
 from ben_luigi.stages.task import TileTask
 from ben_luigi.state import database, schema
@@ -27,22 +28,9 @@ from ben_luigi.state.tile_rows import TileRows
 _log = logging.getLogger(__name__)
 
 
-def patch_m() -> int:
-    """Return the side of a patch in metres."""
-    return config.recipe().patches.side_m
-
-
 def product_row(tile: str) -> pd.Series:
     """Return the row of a tile's product in the database."""
     return database.query("SELECT * FROM product WHERE tile = %(tile)s", tile=tile).iloc[0]
-
-
-def listed_grids() -> alignment.Tiles:
-    """Return patch grid and sensing time of each listed product, by tile key, as far as its name tells them."""
-    return {
-        tile: (PatchGrid(name.converted().tile_name, tile_square(name, side_m()), patch_m()), name.sensing_time)
-        for tile, name in tiles().items()
-    }
 
 
 def patch_grid(tile: str) -> PatchGrid:

@@ -18,7 +18,7 @@ from ben_luigi.stages.atmosphere import ConvertToL2A, FetchL2A, l2a_task
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.land_cover import from_service, service_facts
 from ben_luigi.stages.metadata import WriteMetadata
-from ben_luigi.stages.placement import listed_grids
+from ben_luigi.stages.places import listed_grids
 from ben_luigi.stages.prerequisites import HashInput, input_facts, input_task, needed
 from ben_luigi.stages.resolve import (
     CheckProducts,

@@ -14,6 +14,7 @@ from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import comparison
 from ben_luigi.domain.placement.grid import SPLITS, Square
+from ben_luigi.domain.recipe.words import described
 from ben_luigi.domain.report import report
 from ben_luigi.domain.report.report_tiles import IN_SPLIT, Tile
 from ben_luigi.domain.report.report_times import read_times
@@ -33,6 +34,7 @@ from ben_luigi.stages.render import COLOURS, RenderTile, colours
 from ben_luigi.stages.resolve import PRIORITY, OverTiles, tiles
 from ben_luigi.stages.stac import WriteStac
 from ben_luigi.stages.task import PipelineTask
+from ben_luigi.stages.twin import twins
 from ben_luigi.state import database, timing
 from ben_luigi.state.targets import MadeFile, MadeFolder
 
@@ -79,13 +81,13 @@ class WriteReport(OverTiles):
 
     def _told(self) -> list[PipelineTask]:
         archives = [task() for task in archiving()]
-        made = [WriteMetadata(), WritePatches(), WriteProvenance(), *compared(), FindSplitLeakage()]
+        made = [WriteMetadata(), WritePatches(), WriteProvenance(), *compared(), FindSplitLeakage(), *twins()]
         listed = [*listing(), WriteStac(), WriteCroissant(), WriteReadme()]
         return [*archives, *made, *listed, *([MapV1Names()] if config.recipe().is_aligned else [])]
 
     def settings(self) -> dict[str, Any]:
-        """Return the classes; and for another recipe than the default one its title, which every page has."""
-        own = {} if config.recipe().is_default else {"title": title()}
+        """Return the classes; and for another recipe than the default one its title and what it says."""
+        own = {} if config.recipe().is_default else {"title": title(), "recipe": _recipe()}
         return {"nomenclature": files.file_hash(config.nomenclature()), **own}
 
     def output(self) -> MadeFolder:
@@ -117,11 +119,21 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
         files=_files(folder),
         findings=_findings(),
         leakage=FindSplitLeakage().output()["list"].file,
+        twin=next((pq.read_table(task.output()["parquet"].check()) for task in twins()), None),
         times=[one for one in read_times(timing.folder()) if one.family not in _ASIDE],
         world="sample" if config.is_sample() else "real",
         title=title(),
+        recipe=_recipe(),
         form=form(),
     )
+
+
+def _recipe() -> dict[str, str]:
+    """Return what another recipe than the default one says, in words."""
+    recipe = config.recipe()
+    if recipe.is_default:
+        return {}
+    return {"name": recipe.name, "version": recipe.version, "licence": recipe.license, **described(recipe)}
 
 
 def _borders() -> list[PipelineTask]:

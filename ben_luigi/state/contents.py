@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ben_luigi.domain import files
+from ben_luigi.domain.formats.companions import companions
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
 
 _CHUNK_BYTES = 1 << 20
@@ -16,7 +17,10 @@ _MOST_ENTRIES = 50_000
 
 
 def signature(path: Path) -> str:
-    """Return a text that changes when a file at or below `path` is replaced or written to (size, inode and mtime)."""
+    """Return a text that changes when a file at or below `path` is replaced or written to (size, inode and mtime).
+
+    So it does for the files that belong to it, such as the attributes of a Shapefile.
+    """
     return files.text_hash("\n".join(f"{name} {_signed(found)}" for name, found in _listed(path)))
 
 
@@ -28,9 +32,10 @@ def is_too_large(path: Path) -> bool:
 def sha256(path: Path, progress: OnBytes = ignore_bytes) -> str:
     """Return the sha256 of a file; for a folder, of the names in it and the sha256 of each file.
 
-    For a folder with very many files, return its `signature`, since hashing would take too long.
+    A file with others that belong to it, such as a Shapefile, counts as a folder of them. For a folder with very many
+    files, return its `signature`, since hashing would take too long.
     """
-    if path.is_file():
+    if path.is_file() and not companions(path):
         return _file_sha256(path, progress)
     if is_too_large(path):
         return signature(path)
@@ -47,9 +52,13 @@ def _file_sha256(path: Path, progress: OnBytes) -> str:
 
 
 def _listed(path: Path) -> list[tuple[str, Path]]:
-    """Return the file, or the files below a folder by their relative names; for very many, only the upper level."""
+    """Return the file with those that belong to it, or the files below a folder by their relative names.
+
+    Of a folder with very many files, only the upper level is listed.
+    """
     if not path.is_dir():
-        return [("", path)]
+        beside = companions(path)
+        return [("", path), *((os.path.relpath(one, path.absolute().parent), one) for one in beside)]
     found = []
     for name in _below(path):
         found.append((name, path / name))

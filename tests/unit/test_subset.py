@@ -205,3 +205,16 @@ def test_a_file_that_gives_no_area_is_named(tmp_path: Path, content: str) -> Non
     (tmp_path / "area.geojson").write_text(content)
     with pytest.raises(BadInput, match=r"area\.geojson"):
         subset.parse({"area": str(tmp_path / "area.geojson")}, TILES, CLASSES)
+
+
+def test_a_dataset_without_countries_and_flags_has_subsets_too() -> None:
+    """Another recipe's rows have no more than patch_id, labels and split; regions may be missing for some."""
+    rows, places = _world()
+    bare = rows.select(["patch_id", "labels", "split"])
+    chosen = subset.select(bare, places, Selection(splits=("train",), sample=20))
+    assert len(chosen) == 20 and set(chosen["split"].to_pylist()) == {"train"}
+    with pytest.raises(BadInput, match="0 meet countries"):
+        subset.select(bare, places, Selection(countries=("Austria",)))
+    partly = bare.append_column("country", pa.array([None, "Italy"] * (len(rows) // 2), pa.string()))
+    assert set(subset.select(partly, places, Selection(sample=20))["country"].to_pylist()) == {None, "Italy"}
+    assert len(subset.select(partly, places, Selection(countries=("Italy",)))) == len(rows) // 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +14,11 @@ from ben_luigi.domain.dataset.about import V2, About
 from ben_luigi.domain.dataset.geoparquet import CODES, schema_of
 from ben_luigi.domain.placement.country import TEN
 from ben_luigi.domain.placement.grid import PATCH_M
+from ben_luigi.domain.recipe.declared import LAND_COVER_OPTION
 from ben_luigi.domain.recipe.model import FROM_V1, PUBLISHED, Countries, Recipe, Split
 from ben_luigi.domain.recipe.reading import read_enclosed
 from ben_luigi.domain.tiles import patches, reference_maps
+from ben_luigi.domain.tiles.clc import CORINE
 from ben_luigi.domain.tiles.nomenclature import Nomenclature, read_nomenclature
 
 RECIPE, NOMENCLATURE = "recipe.toml", "nomenclature.toml"
@@ -29,6 +31,7 @@ class Form:
 
     `patch_m` is the side of a patch in metres, `columns` are those of the metadata; `codes` have a column each in
     `patches.parquet`, `code_names` are their names. `split`, `season_rule` and `countries` are as in the recipe.
+    `attributions` are those of its sources besides Sentinel-2, one sentence each.
     """
 
     about: About = V2
@@ -39,6 +42,7 @@ class Form:
     split: Split = field(default_factory=Split)
     season_rule: str = PUBLISHED
     countries: Countries = TEN
+    attributions: tuple[str, ...] = ()
     has_sentinel1: bool = True
 
     @classmethod
@@ -57,6 +61,7 @@ class Form:
             split=recipe.split,
             season_rule=recipe.seasons.rule,
             countries=recipe.countries,
+            attributions=tuple(_attributions(recipe)),
             has_sentinel1=recipe.sentinel1.source == FROM_V1,
         )
 
@@ -84,6 +89,22 @@ class Form:
     def may_lack_country(self) -> bool:
         """Whether a patch may lie in none of the countries."""
         return not self.about.is_v2 and self.countries.names is None
+
+
+def _attributions(recipe: Recipe) -> Iterator[str]:
+    """Yield what has to be said of the sources of a recipe's dataset, as far as they are known."""
+    if recipe.land_cover.file == LAND_COVER_OPTION and recipe.land_cover.code.lower() == CORINE.code.lower():
+        yield (
+            "Reference maps and labels are made from CORINE Land Cover: European Union, Copernicus Land Monitoring "
+            "Service, European Environment Agency (EEA), https://land.copernicus.eu/en/products/corine-land-cover"
+        )
+    else:
+        yield f"Reference maps and labels are made from the land cover that {RECIPE} names, whose own terms hold."
+    if recipe.sentinel1.source == FROM_V1:
+        yield "Sentinel-1 patches: BigEarthNet-S1 v1.0, https://bigearth.net"
+    if recipe.layers:
+        names = ", ".join(layer.name for layer in recipe.layers)
+        yield f"Further layers ({names}): the sources that {RECIPE} names, whose own terms hold."
 
 
 @dataclass(frozen=True)

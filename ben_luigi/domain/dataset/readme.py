@@ -6,15 +6,18 @@ section 3.1 (a) of CDLA-Permissive-1.0 allows in place of its text.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
+from ben_luigi.domain.dataset.rights import CITATION as CITATION
+from ben_luigi.domain.dataset.rights import LICENSE as LICENSE
+from ben_luigi.domain.dataset.rights import citation, licence
 from ben_luigi.domain.dataset.stac import LICENSE as LICENSE_ID
 from ben_luigi.domain.dataset.time_series import TIME_SERIES
 
 README = "README.md"
-LICENSE = "LICENSE"
 
 _REPORT_ROW = "| `report/index.html` | the dataset to look at, in any browser |\n"
 _README = """\
@@ -104,7 +107,8 @@ of its tile. The column `split` says which patches are for training, validation 
 
 ## Licence and citation
 
-`LICENSE` has the licence, and the attribution that has to stay with the data.{cite}
+`LICENSE` has the licence, and the attribution that has to stay with the data. `CITATION.cff` says how to cite the
+dataset.{cite}
 """
 _OWN_FILES = {
     "BigEarthNet-S2.tar.zst": "Sentinel-2: 12 bands per patch, uint16",
@@ -120,24 +124,21 @@ _OWN_FILES = {
     "stac/": "the dataset as a STAC collection",
     "croissant.json": "the dataset in Croissant",
     "provenance.json": "the products of each tile, and the versions of all software",
+    "LICENSE": "the licence, and the attribution that has to stay with the data",
+    CITATION: "how to cite the dataset, in the Citation File Format",
     RECIPE: "the recipe",
     NOMENCLATURE: "codes, names and classes of the land cover",
     "report/index.html": "the dataset to look at, in any browser",
 }
-_OWN_LICENSE = """\
-SPDX-License-Identifier: {about.license}
-
-The text of the licence: https://spdx.org/licenses/{about.license}.html
-
-Whoever publishes the data or a part of them keeps this attribution:
-
-- {title}, version {about.version}
-- Contains modified Copernicus Sentinel data.
-"""
 
 
-def describe_own(title: str, patches: int, form: Form, *, has_report: bool) -> dict[str, str]:
-    """Return the two texts of a dataset of another recipe by file name; `patches` counts the rows of its metadata."""
+def describe_own(
+    title: str, patches: int, form: Form, years: Sequence[int] = (), *, has_report: bool
+) -> dict[str, str]:
+    """Return README, LICENSE and CITATION.cff of a dataset of another recipe by file name.
+
+    `patches` counts the rows of its metadata, `years` are those in which its tiles were sensed.
+    """
     left_out = set() if form.has_sentinel1 else {"BigEarthNet-S1.tar.zst", "s1_hashes.csv"}
     left_out |= set() if form.has_flags else {"metadata_for_patches_with_snow_cloud_or_shadow.parquet"}
     left_out |= set() if has_report else {"report/index.html"}
@@ -152,7 +153,8 @@ def describe_own(title: str, patches: int, form: Form, *, has_report: bool) -> d
         "archives": " ".join(form.archives),
         "cite": f" Cite it as:\n\n```bibtex\n{about.citation}\n```" if about.citation else "",
     }
-    return {README: _OWN_README.format(**words), LICENSE: _OWN_LICENSE.format(**words)}
+    texts = {LICENSE: licence(title, about, years, form.attributions), CITATION: citation(title, about)}
+    return {README: _OWN_README.format(**words), **texts}
 
 
 def title_of(text: str) -> str:

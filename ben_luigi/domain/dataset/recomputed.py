@@ -1,4 +1,7 @@
-"""Compute ids, split, alignment and country of every patch from product names, and compare with published metadata."""
+"""Compute ids, split, alignment and country of every patch from product names, and compare with published metadata.
+
+The rules are those of BigEarthNet v2, the only dataset whose metadata are published, whatever recipe is followed.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ import pyarrow.compute as pc
 from ben_luigi.domain import files, given
 from ben_luigi.domain.cdse.resolve import read_tile_names
 from ben_luigi.domain.dataset import comparison, metadata
+from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.formats.tables import read_parquet
 from ben_luigi.domain.names import ZONE_FORM, ProductName
-from ben_luigi.domain.placement import alignment
+from ben_luigi.domain.placement import alignment, split
 from ben_luigi.domain.placement.country import countries
 from ben_luigi.domain.placement.grid import PatchGrid, tile_square
 
@@ -39,12 +43,12 @@ def compute(names: list[ProductName], v1_spatial: Path, borders: Path) -> Comput
     zones = {epsg: alignment.read_v1(path) for epsg, path in spatial.items()}
     patches, pairs = [], []
     for name in (product.converted() for product in names):
-        grid = PatchGrid(name.tile_name, tile_square(name))
+        grid = PatchGrid(name.tile_name, tile_square(name), FORM_V2.patch_m)
         columns = {
             "patch_id": pd.array(grid.ids(), dtype="str"),
             "epsg": name.epsg,
-            "split": grid.splits(),
-            "country": countries(grid, borders),
+            "split": split.splits(grid, FORM_V2.split),
+            "country": countries(grid, borders, FORM_V2.countries),
         }
         patches.append(pd.DataFrame(columns))
         if name.epsg in zones:

@@ -45,6 +45,7 @@ _MEDIA_TYPES = {
     ".csv": "text/csv",
     ".md": "text/markdown",
     ".toml": "application/toml",
+    ".cff": "application/yaml",
     "": "text/plain",
 }
 _PROVIDERS = [

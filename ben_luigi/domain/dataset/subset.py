@@ -145,7 +145,7 @@ def _met(rows: pa.Table, at: pd.DataFrame, selection: Selection) -> dict[str, np
         option: column.isin(values).to_numpy()
         for option, column, values in (
             ("tiles", at["tile"], selection.tiles),
-            ("countries", rows["country"].to_pandas(), selection.countries),
+            ("countries", _countries(rows), selection.countries),
             ("seasons", at["season"], selection.seasons),
             ("splits", rows["split"].to_pandas(), selection.splits),
         )
@@ -158,6 +158,13 @@ def _met(rows: pa.Table, at: pd.DataFrame, selection: Selection) -> dict[str, np
         shapes = polygons(at["epsg"].to_numpy(), at[list(EDGES)].to_numpy(), LONGITUDE_LATITUDE)
         met["area"] = shapely.intersects(selection.area, shapes)
     return met
+
+
+def _countries(rows: pa.Table) -> pd.Series:
+    """Return the country of each row, an empty text for those without one: another recipe may have no countries."""
+    if "country" not in rows.column_names:
+        return pd.Series([""] * len(rows))
+    return pd.Series(rows["country"].to_pandas().fillna(""))
 
 
 def _none_left(met: Mapping[str, np.ndarray], number: int) -> BadOption:
@@ -178,8 +185,9 @@ def _none_left(met: Mapping[str, np.ndarray], number: int) -> BadOption:
 def sample(rows: pa.Table, seasons: np.ndarray, size: int) -> pa.Table:
     """Return `size` of the rows, in their order; the choice is deterministic, and every class of the rows occurs in it.
 
-    If there is room, it also has every class in every split, and every country, season and flag. Rows that cover most
-    come first; the rest are drawn by the hash of the patch id. Raise BadOption if `size` is too small for the classes.
+    If there is room, it also has every class in every split, and every season, and every country and flag that the rows
+    have. Rows that cover most come first; the rest are drawn by the hash of the patch id. Raise BadOption if `size` is
+    too small for the classes.
     """
     hashes = [hashlib.sha256(patch.encode()).digest() for patch in rows["patch_id"].to_pylist()]
     lot = np.array(sorted(range(len(hashes)), key=hashes.__getitem__))
@@ -187,9 +195,9 @@ def sample(rows: pa.Table, seasons: np.ndarray, size: int) -> pa.Table:
     of_split = _one_hot(rows["split"].to_numpy())
     others = [
         (labels[:, :, None] & of_split[:, None, :]).reshape(len(rows), -1),
-        _one_hot(rows["country"].to_numpy()),
+        _one_hot(_countries(rows).to_numpy()),
         _one_hot(seasons),
-        *(rows[flag].to_numpy()[:, None] for flag in FLAGS),
+        *(rows[flag].to_numpy()[:, None] for flag in FLAGS if flag in rows.column_names),
     ]
     taken = greedy_cover(labels[lot], [], size)
     if not labels[lot][taken].any(axis=0).all():

@@ -2,8 +2,8 @@
 
 - Rows of the metadata against the rules: split, country, v1 and S1 name (`verify_rules`).
 - `patches.parquet` against rows, places and products (`verify_patches`), and against the files in the archives.
-- STAC, Croissant, `comparison.json`, `provenance.json`, README and LICENSE against rows and files (`verify_documents`
-  and others).
+- STAC, Croissant, `comparison.json`, `provenance.json`, README, LICENSE and CITATION.cff against rows and files
+  (`verify_documents` and others).
 - The archives, or the folders unpacked from them, each read once: are the members exactly the files of the patches of
   both metadata files, in order (`verify_archives`)? Is each TIFF as published, on the square of its patch, and do the
   labels follow from the reference map (`verify_ground`)? Does every file match the hash lists?
@@ -23,7 +23,7 @@ from ben_luigi.domain.dataset.croissant import CROISSANT
 from ben_luigi.domain.dataset.form import FORM_V2, NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.dataset.provenance import PROVENANCE
-from ben_luigi.domain.dataset.readme import LICENSE, README
+from ben_luigi.domain.dataset.readme import CITATION, LICENSE, README
 from ben_luigi.domain.dataset.time_series import TIME_SERIES
 from ben_luigi.domain.dataset.verify_archives import Archive, Contents, Count
 from ben_luigi.domain.dataset.verify_claims import SIZE, Claims, Values
@@ -31,8 +31,8 @@ from ben_luigi.domain.dataset.verify_documents import (
     STAC,
     check_comparison,
     check_croissant,
-    check_license,
     check_readme,
+    check_rights,
     check_stac,
 )
 from ben_luigi.domain.dataset.verify_findings import Findings
@@ -70,7 +70,8 @@ def described(form: Form) -> tuple[str, ...]:
 
 def also_listed(form: Form) -> tuple[str, ...]:
     """Return the other files that STAC lists: with those described, all of the dataset but STAC and the report."""
-    own = (COMPARISON, README, LICENSE) if form.about.is_v2 else (README, LICENSE, RECIPE, NOMENCLATURE, TIME_SERIES)
+    of_recipe = (README, LICENSE, CITATION, RECIPE, NOMENCLATURE, TIME_SERIES)
+    own = (COMPARISON, README, LICENSE) if form.about.is_v2 else of_recipe
     return (*(HASH_LISTS[name] for name in form.archives), CROISSANT, PROVENANCE, *own)
 
 
@@ -176,8 +177,10 @@ class _Look:
             check_croissant(self._folder, described(form), collection, self.claims, self.findings, form)
         if self.has(README):
             check_readme(self._folder, rows, collection, has_report, self.findings, form)
-        if self.has(LICENSE):
-            check_license(self._folder, self.findings, form, str((collection or {}).get("title", "")))
+        title = str((collection or {}).get("title", ""))
+        for file in (LICENSE, *(() if form.about.is_v2 else (CITATION,))):
+            if self.has(file):
+                check_rights(self._folder, file, rows, self.findings, form, title)
         if not form.about.is_v2:
             self._at_recipe(provenance)
         elif self.has(COMPARISON):

@@ -29,7 +29,7 @@ from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_json import Json, differences, entry, read_json
 from ben_luigi.domain.dataset.verify_patches import SAME_DEGREES
 from ben_luigi.domain.dataset.verify_provenance import Provenance
-from ben_luigi.domain.dataset.verify_rows import Rows
+from ben_luigi.domain.dataset.verify_rows import Rows, tile_named
 
 STAC = f"stac/{stac.COLLECTION}"
 _SHA256 = "1220"
@@ -142,17 +142,30 @@ def check_readme(
     if form.about.is_v2:
         expected = readme.describe(title, len(rows), int(rows.flagged.sum()), has_report=has_report)
     else:
-        expected = readme.describe_own(title, len(rows), form, has_report=has_report)
+        expected = readme.describe_own(title, len(rows), form, _years(rows), has_report=has_report)
     _compare_text(folder, readme.README, expected[readme.README], findings)
 
 
-def check_license(folder: Path, findings: Findings, form: Form = FORM_V2, title: str = "") -> None:
-    """Add a finding if `LICENSE` is not the licence of the dataset, which names the `title` of another recipe."""
+def check_rights(
+    folder: Path, file: str, rows: Rows, findings: Findings, form: Form = FORM_V2, title: str = ""
+) -> None:
+    """Add a finding if `LICENSE` or `CITATION.cff` is not that of the dataset.
+
+    Those of another recipe name the `title`, and the years of the tiles.
+    """
     if form.about.is_v2:
         expected = readme.describe("", 0, 0, has_report=False)
+    elif not rows.complete:
+        findings.skip(f"{file}: there are rows that are missing or cannot be used")
+        return
     else:
-        expected = readme.describe_own(title, 0, form, has_report=False)
-    _compare_text(folder, readme.LICENSE, expected[readme.LICENSE], findings)
+        expected = readme.describe_own(title, 0, form, _years(rows), has_report=False)
+    _compare_text(folder, file, expected[file], findings)
+
+
+def _years(rows: Rows) -> list[int]:
+    """Return the years in which the tiles of the rows were sensed."""
+    return sorted({tile_named(name).sensing_time.year for name in rows.tiles})
 
 
 def _compare_text(folder: Path, file: str, expected: str, findings: Findings) -> None:

@@ -25,7 +25,7 @@ from ben_luigi.domain.dataset.verify_rows import Rows, tile_named
 from ben_luigi.domain.errors import BadInput, BadName
 from ben_luigi.domain.names import TileName, s1_sensing_time, s1_tile, split_position, v1_sensing_time
 from ben_luigi.domain.placement import split as splitting
-from ben_luigi.domain.placement.country import check_tile, countries, read_borders
+from ben_luigi.domain.placement.country import NO_COUNTRY, check_tile, countries, read_borders
 from ben_luigi.domain.placement.grid import SPLITS, PatchGrid, Square
 from ben_luigi.domain.recipe.model import BLOCKS, CSV
 
@@ -152,7 +152,7 @@ class _Tile:
             yield "split: none of the three", f"one of {', '.join(SPLITS)}", split
         names = self._form.countries.names
         if self._countries is not None:
-            if (country or "") != self._countries[at]:
+            if (country or NO_COUNTRY) != self._countries[at]:
                 yield "country: not the nearest one", self._countries[at] or "none", country
         elif "country" in self._form.columns and names is not None and country not in names:
             of = "the ten" if self._form.about.is_v2 else "the recipe's"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,12 @@ NEAR_M = 50_000
 """A tile farther than this from all ten countries belongs to another one.
 
 Of the published tiles, those off Finland's coast lie up to 31 km from it: its islands are too small for these borders.
+"""
+
+_MOST_OF_TILE = 0.5
+"""A tile of which a larger part lies in another country is not off a coast.
+
+Of published tiles that touch none of the ten, up to 0.29 lies in another one: these borders are coarse.
 """
 
 _EARTH = (-180, -90, 180, 90)
@@ -267,21 +274,44 @@ def _projected(path: Path, changed: State, epsg: int, wanted: Countries) -> tupl
 
 
 def check_tile(tile: str, square: Square, borders: Path, wanted: Countries = TEN) -> None:
-    """Raise BadInput, with the distance, if a tile lies too far from the wanted countries to belong to one of them."""
-    names, polygons = _polygons(borders, square, wanted)
+    """Raise BadInput, with the distance, if a tile lies too far from the wanted countries to belong to one of them.
+
+    It does, too, if it touches none of them and most of it lies in another country of the file. If all countries of a
+    file are wanted, any place is right.
+    """
     if wanted.names is None:
         return  # a patch may be in none
+    names, polygons = _polygons(borders, square, wanted)
     distance = shapely.distance(polygons, shapely.box(*square.bounds))
-    if not len(names) or distance.min() > NEAR_M:
-        far = (
-            f"{distance.min() / 1000:,.0f} km to {names[distance.argmin()]}, the nearest of them" if len(names) else ""
-        )
+    if len(names) and not distance.min():
+        return
+    found = f"{distance.min() / 1000:,.0f} km to {names[distance.argmin()]}, the nearest of them" if len(names) else ""
+    other = _around(borders, square, wanted)
+    if other or not len(names) or distance.min() > NEAR_M:
         raise BadInput(
             f"tile {tile}",
             expected=f"a tile in one of the {_number(wanted)}, or off their coasts",
-            found=far or f"more than {_AROUND_M / 1000:.0f} km to all of them",
+            found=", ".join(filter(None, (other, found or f"more than {_AROUND_M / 1000:.0f} km to all of them"))),
             remedy="take the product out of the list or folder that it comes from, or name others in [dataset] tiles",
         )
+
+
+def _around(borders: Path, square: Square, wanted: Countries) -> str:
+    """Return in which other country of the file most of a tile lies; an empty text if in none, or at sea."""
+    try:
+        names, polygons = _clipped(borders, state(borders), square, replace(wanted, names=None))
+    except BadInput:  # other features of the file need not be usable
+        return ""
+    tile = shapely.box(*square.bounds)
+    parts = shapely.area(shapely.intersection(shapely.make_valid(polygons), tile)) / tile.area
+    most = int(parts.argmax()) if len(parts) else 0
+    return f"in {names[most]}" if len(parts) and parts[most] > _MOST_OF_TILE else ""
+
+
+def untouched(square: Square, borders: Path, wanted: Countries) -> bool:
+    """Return whether a tile touches none of the wanted countries."""
+    names, polygons = _polygons(borders, square, wanted)
+    return not len(names) or bool(shapely.distance(polygons, shapely.box(*square.bounds)).min() > 0)
 
 
 def countries(grid: PatchGrid, borders: Path, wanted: Countries = TEN) -> np.ndarray:

@@ -91,10 +91,10 @@ def read_enclosed(path: Path, nomenclature: Path, artifacts: Path) -> Recipe:
 
 
 _NAMING = ("name", "title", "citation")
+_OPTIONS = (declared.LIST_OPTION, declared.COUNTRIES_OPTION, declared.LAND_COVER_OPTION)
 _STAND_INS = {
     ("products", "list"): declared.LIST_OPTION,
     ("countries", "file"): declared.COUNTRIES_OPTION,
-    ("land_cover", "file"): declared.LAND_COVER_OPTION,
     ("sentinel1", "rasters"): "{tile}",
 }
 
@@ -104,11 +104,12 @@ def _without_files(data: dict[str, Any], path: Path, nomenclature: Path) -> dict
     stand_ins = _STAND_INS | {
         ("land_cover", "nomenclature"): str(nomenclature.absolute()),
         ("split", "file"): str(path.absolute()),
+        ("land_cover", "file"): str(path.absolute()),
         ("sentinel1", "folder"): str(path.absolute().parent),
     }
     for (section, key), value in stand_ins.items():
         content = data.get(section)
-        if isinstance(content, dict) and key in content:
+        if isinstance(content, dict) and key in content and content[key] not in _OPTIONS:
             content[key] = value
     layers = data.get(declared.LAYERS)
     for layer in layers.values() if isinstance(layers, dict) else ():

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from ben_luigi.domain.dataset.metadata import FLAGS
 from ben_luigi.domain.placement.grid import SPLITS
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
-from ben_luigi.domain.report import rendering, report_search, report_tiles, report_times
+from ben_luigi.domain.report import rendering, report_search, report_tiles, report_times, report_twin
 from ben_luigi.domain.report import report_words as words
 from ben_luigi.domain.report.report_counts import Counts, examples
 from ben_luigi.domain.report.report_leakage import read_leakage
@@ -141,7 +141,7 @@ class _Pages:
             root="",
             tiles=tiles,
             lead=words.lead(sources),
-            sections=words.sections(leakage is not None, sources.published is not None),
+            sections=words.sections(leakage is not None, sources.published is not None, sources.twin is not None),
             standing={name: sum(tile.standing == name for tile in tiles) for name in ("labelled", "failed", "empty")},
             map=words.europe(tiles, sources),
             flagged=[sum(rows[flag].to_pylist()) for flag in FLAGS if flag in rows.column_names],
@@ -149,6 +149,7 @@ class _Pages:
             missing=report_tiles.missing(tiles, self._states),
             notes=words.notes(tiles, sources),
             leakage=leakage,
+            twin=report_twin.shown(sources.twin) if sources.twin is not None else None,
             legend=self._legend(),
             examples=self._examples(),
             **self._tables(counts),
@@ -220,6 +221,7 @@ class _Pages:
             "published": sources.published,
             "comparison": sources.comparison,
             "provenance": sources.provenance,
+            "recipe": sources.recipe,
             "files": sources.files,
             "has_times": bool(sources.times),
             "sample": sources.is_sample,

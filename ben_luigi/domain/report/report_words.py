@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ class Sources:
     `rows` are those of both metadata files; `comparison` and `provenance` the content of the files with these names;
     the comparison and the `published` figures are None for another recipe than the default one, which has a `title`;
     `findings` counts what is unusual about v1 patches; `leakage` is `split_leakage.csv`, if it exists; `times` is how
-    long tasks took, as far as that was recorded.
+    long tasks took, as far as that was recorded; `twin` is the comparison of pixels with another dataset, if any;
+    `recipe` is what another recipe says, in words.
     """
 
     tiles: Sequence[Tile]
@@ -54,9 +55,11 @@ class Sources:
     files: Sequence[File]
     findings: Mapping[str, int]
     leakage: Path | None = None
+    twin: pa.Table | None = None
     times: Sequence[TaskTime] = ()
     world: str = ""
     title: str = ""
+    recipe: Mapping[str, str] = field(default_factory=dict)
     form: Form = FORM_V2
 
     @property
@@ -156,7 +159,7 @@ def lead(sources: Sources) -> str:
     return "Sentinel-1 and Sentinel-2 patches of 1200 m with land-cover maps and labels, rebuilt from their sources."
 
 
-def sections(leakage: bool, published: bool = True) -> list[tuple[str, str]]:
+def sections(leakage: bool, published: bool = True, twin: bool = False) -> list[tuple[str, str]]:
     """Return anchor and title of each section of the first page."""
     return [
         ("map", "Map"),
@@ -166,6 +169,7 @@ def sections(leakage: bool, published: bool = True) -> list[tuple[str, str]]:
         ("together", "Classes together"),
         ("missing", "What is missing"),
         *([("published", "Published run")] if published else []),
+        *([("twin", "Beside its twin")] if twin else []),
         *([("leakage", "Overlap between splits")] if leakage else []),
         ("files", "Checksums"),
         ("provenance", "Provenance"),

@@ -1,0 +1,124 @@
+"""Write `CITATION.cff` and `LICENSE` of a dataset of another recipe than the default one, as the recipe says them.
+
+`CITATION.cff` is of the Citation File Format 1.2.0 (doi:10.5281/zenodo.5171937), which GitHub, Zenodo and Zotero read:
+YAML, of which JSON's texts are a part. Its authors and the publication to cite are those of the recipe's BibTeX.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from ben_luigi.domain.dataset.about import About
+
+CITATION, LICENSE = "CITATION.cff", "LICENSE"
+_ENTRY = re.compile(r"\s*@(?P<kind>\w+)\s*\{\s*[^,{}]*,(?P<fields>.*)\}\s*", re.DOTALL)
+_FIELD = re.compile(r"\s*(\w+)\s*=\s*")
+_PLAIN = re.compile(r"[^\s,{}\"]+")
+_KINDS = {"article": "article", "book": "book", "inproceedings": "conference-paper", "dataset": "data", "data": "data"}
+"""Types of references in CFF, by the kind of the entry in BibTeX; others are generic."""
+
+_LICENSE = """\
+SPDX-License-Identifier: {about.license}
+
+The text of the licence: https://spdx.org/licenses/{about.license}.html
+
+Whoever publishes the data or a part of them keeps this attribution:
+
+- {title}, version {about.version}
+- Contains modified Copernicus Sentinel data{years}.
+{others}"""
+
+
+def licence(title: str, about: About, years: Sequence[int], attributions: Sequence[str]) -> str:
+    """Return the text of `LICENSE`; `years` are those of the Sentinel-2 data, as Copernicus wants them named."""
+    *first, last = [str(year) for year in years] or [""]
+    said = f" {', '.join(first)} and {last}" if first else f" {last}" if last else ""
+    others = "".join(f"- {one}\n" for one in attributions)
+    return _LICENSE.format(about=about, title=title, years=said, others=others)
+
+
+def citation(title: str, about: About) -> str:
+    """Return the text of `CITATION.cff`. Without an author in the recipe's citation, the dataset stands as its own."""
+    found = fields(about.citation)
+    authors = list(_authors(found.get("author", ""))) or [{"name": title}]
+    lines = [
+        "cff-version: 1.2.0",
+        f"message: {_text(_message(about.citation, found))}",
+        "type: dataset",
+        f"title: {_text(title)}",
+        f"version: {_text(about.version)}",
+        f"license: {_text(about.license)}",
+        "authors:",
+        *_listed(authors, "  "),
+    ]
+    if found.get("title") and found.get("author"):
+        lines += ["preferred-citation:", *(f"  {line}" for line in _reference(found, authors))]
+    return "\n".join(lines) + "\n"
+
+
+def fields(text: str) -> dict[str, str]:
+    """Return the fields of a BibTeX entry by name in lower case, and its kind as `ENTRYTYPE`; empty if it is none."""
+    entry = _ENTRY.fullmatch(text)
+    if entry is None:
+        return {}
+    found, rest = {"ENTRYTYPE": entry["kind"].lower()}, entry["fields"]
+    while match := _FIELD.match(rest):
+        value, rest = _value(rest[match.end() :])
+        found[match[1].lower()] = " ".join(value.split())
+        rest = rest.lstrip().removeprefix(",")
+    return found
+
+
+def _value(text: str) -> tuple[str, str]:
+    """Return a value of BibTeX, in braces, quotes or plain, without inner braces, and what follows it."""
+    depth, opened = 0, text[:1]
+    if opened not in ("{", '"'):
+        plain = _PLAIN.match(text)
+        return (plain[0], text[plain.end() :]) if plain else ("", "")
+    for at, character in enumerate(text):
+        depth += (character == "{") - (character == "}")
+        if (opened == "{" and not depth) or (opened == '"' and at and character == '"' and not depth):
+            return re.sub(r"[{}]", "", text[1:at]), text[at + 1 :]
+    return "", ""
+
+
+def _authors(text: str) -> Iterator[dict[str, str]]:
+    """Yield the authors of a field of BibTeX, "First Last and Last, First", as persons of CFF."""
+    for one in filter(None, (part.strip() for part in re.split(r"\s+and\s+", text))):
+        last, comma, first = (part.strip() for part in one.partition(","))
+        if not comma:
+            first, _, last = one.rpartition(" ")
+        yield {"family-names": last, **({"given-names": first} if first else {})}
+
+
+def _message(text: str, found: Mapping[str, str]) -> str:
+    if text.strip() and not found:
+        return f"If you use this dataset, cite: {' '.join(text.split())}"
+    return "If you use this dataset, cite it as below."
+
+
+def _reference(found: Mapping[str, str], authors: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    yield f"type: {_KINDS.get(found['ENTRYTYPE'], 'generic')}"
+    yield f"title: {_text(found['title'])}"
+    if found.get("year", "").isdecimal():
+        yield f"year: {int(found['year'])}"
+    for name in ("doi", "url", "journal"):
+        if name in found:
+            yield f"{name}: {_text(found[name])}"
+    if "eprint" in found and "url" not in found and found.get("archiveprefix", "").lower() == "arxiv":
+        yield f"url: {_text('https://arxiv.org/abs/' + found['eprint'])}"
+    yield "authors:"
+    yield from _listed(authors, "  ")
+
+
+def _listed(people: Sequence[Mapping[str, str]], indent: str) -> Iterator[str]:
+    for one in people:
+        for at, (name, value) in enumerate(one.items()):
+            yield f"{indent}{' ' if at else '-'} {name}: {_text(value)}"
+
+
+def _text(value: str) -> str:
+    """Return a text as JSON writes it, which is YAML, too."""
+    return json.dumps(value, ensure_ascii=False)

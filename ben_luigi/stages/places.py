@@ -1,0 +1,151 @@
+"""Check where the listed products lie, by their names alone, before the first of them is fetched."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from ben_luigi import config
+from ben_luigi.domain import files
+from ben_luigi.domain.errors import BadInput, PipelineError, some
+from ben_luigi.domain.placement import alignment, country, split
+from ben_luigi.domain.placement.grid import PatchGrid, tile_square
+from ben_luigi.domain.tiles import land_raster
+from ben_luigi.stages.land_source import is_land_raster
+from ben_luigi.stages.prerequisites import ALSO_BEFORE_LARGE, input_path, input_task, needed, side_m
+from ben_luigi.stages.resolve import PRIORITY, is_listed_by_us, list_path, source, source_task, tiles
+from ben_luigi.stages.task import PipelineTask
+from ben_luigi.state.targets import MadeFile
+
+_log = logging.getLogger(__name__)
+_PLACED = ("countries_geojson", "v1_spatial_dir")
+"""The options of [inputs] that say where tiles may lie, besides a raster of land cover."""
+
+_SHOWN = 3
+
+
+def patch_m() -> int:
+    """Return the side of a patch in metres."""
+    return config.recipe().patches.side_m
+
+
+def listed_grids() -> alignment.Tiles:
+    """Return patch grid and sensing time of each listed product, by tile key, as far as its name tells them."""
+    return {
+        tile: (PatchGrid(name.converted().tile_name, tile_square(name, side_m()), patch_m()), name.sensing_time)
+        for tile, name in tiles().items()
+    }
+
+
+def problems() -> Iterator[PipelineError]:
+    """Yield what is wrong with the places and times of the listed products, as far as inputs are there to tell it.
+
+    Tiles that lie in none of the countries, that their raster of land cover does not cover, whose patches cannot be
+    divided, or that match no v1 patches: square, season and day.
+    """
+    listed = listed_grids() if is_listed() and config.tile().check_extent else {}
+    yield from split.problems(config.recipe().split, [grid for grid, _ in listed.values()])
+    wanted = config.recipe().countries
+    borders = input_path("countries_geojson")
+    if wanted.file is not None and _is_usable(lambda path: country.read_borders(path, wanted), borders):
+        for tile, (grid, _) in listed.items():
+            yield from _errors(partial(country.check_tile, tile, grid.square, borders, wanted))
+    if (raster := _land_raster()) is not None and _is_usable(land_raster.check, raster):
+        for tile, (grid, _) in listed.items():
+            yield from _errors(partial(land_raster.check_covers, raster, grid.covered, tile))
+    is_aligned = config.recipe().is_aligned
+    if listed and is_aligned and _is_usable(alignment.check_v1, v1 := input_path("v1_spatial_dir")):
+        yield from alignment.problems(listed, v1)
+
+
+def _errors(check: Callable[[], object]) -> Iterator[PipelineError]:
+    try:
+        check()
+    except PipelineError as error:
+        yield error
+
+
+def _land_raster() -> Path | None:
+    """Return the raster of land cover that the recipe names, if it is one."""
+    path = config.given_input("clc_gpkg")
+    return path if path is not None and is_land_raster(path) else None
+
+
+def is_listed() -> bool:
+    """Whether the list of products is there, complete or not."""
+    return is_listed_by_us() or (list_path() if source() == "tile_names_csv" else input_path(source())).exists()
+
+
+def _is_usable(check: Callable[[Path], object], path: Path) -> bool:
+    """Return whether an input exists and is valid enough for further checks; if not, that is reported elsewhere."""
+    try:
+        check(path)
+    except PipelineError:
+        return False
+    return True
+
+
+class CheckPlaces(PipelineTask):
+    """`tiles/places.json`: whether every listed product lies where the recipe needs it, before any is fetched."""
+
+    priority = PRIORITY["resolve"]
+    recipe = ("patches", "split", "countries", "land_cover", "sentinel1", "layers")
+    code = (alignment, country, split, land_raster)
+    options = ("tile.check_extent",)
+
+    def requires(self) -> Any:
+        """Return the list of products, and the inputs that say where tiles may lie."""
+        options = [option for option in _PLACED if option in needed()]
+        raster = ["clc_gpkg"] if _land_raster() is not None else []
+        return [source_task(), *(input_task(option) for option in (*options, *raster))]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the products, and the content of the file of splits."""
+        rule = config.recipe().split
+        names = files.text_hash("\n".join(f"{tile} {name}" for tile, name in tiles().items()))
+        return {"products": names, **({"splits": files.file_hash(rule.file)} if rule.file else {})}
+
+    def output(self) -> MadeFile:
+        """Return which tiles were checked."""
+        return self.file("tiles/places.json")
+
+    def make(self) -> None:
+        """Check all of them. Raise PipelineError if anything is wrong; of several, each is logged, and counted."""
+        found = list(problems())
+        if len(found) == 1:
+            raise found[0]
+        for error in found:
+            _log.error("%s", error)
+        if found:
+            raise BadInput(
+                f"{len(found)} problems with the listed products",
+                expected="products that the recipe can use, before any of them is fetched",
+                found="; ".join(f"{error.subject}: {error.found}" for error in found[:_SHOWN]),
+                remedy="correct the list as is said above of each; ben-luigi plan says it again",
+            )
+        _warn_of_tiles_in_no_country()
+        files.write_json(self.output().file, {"tiles": list(tiles())})
+
+
+def _warn_of_tiles_in_no_country() -> None:
+    """Log the tiles whose patches have no country, where the recipe takes all regions of a file."""
+    wanted = config.recipe().countries
+    if wanted.file is None or wanted.names is not None:
+        return
+    borders = input_path("countries_geojson")
+    none = [tile for tile, (grid, _) in listed_grids().items() if country.untouched(grid.square, borders, wanted)]
+    if none:
+        _log.warning("%d tiles lie in none of the countries of %s: %s", len(none), borders.name, some(none))
+
+
+def before_products() -> list[luigi.Task]:
+    """Return what must be complete before a product is fetched that has not come yet."""
+    return [CheckPlaces()]
+
+
+ALSO_BEFORE_LARGE.append(before_products)
