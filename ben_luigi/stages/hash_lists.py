@@ -9,7 +9,7 @@ from typing import Any
 
 from ben_luigi import config
 from ben_luigi.domain.dataset import members, sentinel1
-from ben_luigi.domain.dataset.verify import HASH_LISTS
+from ben_luigi.domain.dataset.form import HASH_LISTS
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import hashes, shards
 from ben_luigi.stages.archive_parts import MAPS, S1, S2, archive_names, kept, shard_parts
