@@ -24,7 +24,7 @@ from ben_luigi.domain.tiles import clc
 from ben_luigi.domain.tiles.land_cover_comparison import compare
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.land_cover import kept_squares
-from ben_luigi.stages.placement import listed_grids
+from ben_luigi.stages.places import listed_grids
 from ben_luigi.stages.prerequisites import input_path
 
 _MOST = 20

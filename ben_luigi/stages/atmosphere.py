@@ -21,6 +21,7 @@ from ben_luigi.stages.account import FindAccount
 from ben_luigi.stages.converter import FindSen2Cor, executable_name, sen2cor_version
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.fetching import fetch_l2a
+from ben_luigi.stages.places import before_products
 from ben_luigi.stages.prerequisites import GivenInput, input_path, side_m
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, is_from_l1c, product_of, source, source_task
@@ -133,7 +134,7 @@ class FetchL2A(_Made):
 
     def requires(self) -> Any:
         """Return the list of products; an account, if CDSE is asked first."""
-        return [source_task(), *([FindAccount()] if config.needs_account() else [])]
+        return [source_task(), *before_products(), *([FindAccount()] if config.needs_account() else [])]
 
     def made_of(self) -> list[PipelineTask]:
         """Return nothing: a complete product remains so."""

@@ -22,6 +22,7 @@ from ben_luigi.domain.sources import folder
 from ben_luigi.domain.sources.outcome import Incomplete, Nowhere
 from ben_luigi.stages.account import FindAccount
 from ben_luigi.stages.fetching import Fetching
+from ben_luigi.stages.places import before_products
 from ben_luigi.stages.prerequisites import (
     GivenInput,
     TryInput,
@@ -108,7 +109,8 @@ class DownloadL1C(_L1C):
 
         So it is on the sample world, whose ids are then known whichever task runs first.
         """
-        return [AskCatalogue(), FindAccount()] if config.needs_account() or config.is_sample() else [source_task()]
+        asked = [AskCatalogue(), FindAccount()] if config.needs_account() or config.is_sample() else [source_task()]
+        return [*asked, *before_products()]
 
     def made_of(self) -> list[PipelineTask]:
         """Return nothing: a complete product remains so, even if the catalogue's answer changes."""

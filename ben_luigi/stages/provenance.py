@@ -18,8 +18,9 @@ from ben_luigi.stages.atmosphere import ConvertToL2A, l2a_task
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.land_cover import from_service, service_facts
 from ben_luigi.stages.metadata import WriteMetadata
-from ben_luigi.stages.placement import listed_grids
+from ben_luigi.stages.places import listed_grids
 from ben_luigi.stages.prerequisites import HashInput, input_facts, input_task, needed
+from ben_luigi.stages.rasters import facts as raster_facts
 from ben_luigi.stages.resolve import (
     CheckProducts,
     is_from_l1c,
@@ -95,6 +96,7 @@ class WriteProvenance(PipelineTask):
                 **input_facts([task.option for task in used_inputs()]),
                 **({"tile_names_csv": CheckProducts().facts()} if is_listed_by_us() else {}),
                 **({"land_cover_service": land_cover} if land_cover else {}),
+                **({"rasters": found} if (found := raster_facts(list(tiles()))) else {}),
             },
             **({"missing": missing} if (missing := missing_tiles()) else {}),
             "tiles": by_tile,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -26,10 +26,9 @@ from ben_luigi.domain.dataset.estimate import (
 )
 from ben_luigi.domain.errors import DatabaseError, PipelineError, some
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.placement import alignment, country, split
 from ben_luigi.domain.sources.availability import Availability
-from ben_luigi.domain.tiles import land_raster
 from ben_luigi.sample.scenes import SCENES
+from ben_luigi.stages import places
 from ben_luigi.stages.account import require_account
 from ben_luigi.stages.archive_parts import S1
 from ben_luigi.stages.archive_shards import from_folder
@@ -41,13 +40,10 @@ from ben_luigi.stages.download import HashL1C, l1c_task
 from ben_luigi.stages.finalize import FinalizeDataset, VerifyDataset, dataset_tasks
 from ben_luigi.stages.land_cover import FetchLandCover, from_service
 from ben_luigi.stages.land_key import is_fetched_by_key, require_key
-from ben_luigi.stages.land_source import is_land_raster
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.placement import listed_grids
 from ben_luigi.stages.prerequisites import (
     FetchInput,
     GivenInput,
-    input_path,
     input_source,
     needed,
     require_given,
@@ -58,9 +54,7 @@ from ben_luigi.stages.resolve import (
     ResolveTileIds,
     is_fetched_l1c,
     is_from_l1c,
-    is_listed_by_us,
     known_tiles,
-    list_path,
     missing_tiles,
     resolutions,
     source,
@@ -140,7 +134,7 @@ def work() -> Work:
     with at_rest():
         cut = [tile for tile in tiles if not (ReadProduct(tile=tile).complete() and CutPatches(tile=tile).complete())]
         mapped = [tile for tile in tiles if not all(task(tile=tile).complete() for task in kept())]
-        archives = not all(task().complete() for task in archiving())
+        archives = not all(task.complete() for task in archiving())
     convert = [tile for tile in cut if from_l1c and not l2a_task(tile).complete()]
     unknown = 0 if tiles else len(SCENES) if config.is_sample() else TILES
     return Work(
@@ -179,7 +173,7 @@ def availability(selected: Collection[str] = ()) -> Availability | None:
 
     They are asked over the network, within a minute, unless there are recent answers.
     """
-    if config.is_sample() or source() != "tile_names_csv" or not _is_listed():
+    if config.is_sample() or source() != "tile_names_csv" or not places.is_listed():
         return None
     with at_rest():
         to_come = {
@@ -263,7 +257,7 @@ def missing(planned: Work, options: Collection[str] | None = None) -> list[Pipel
     """
     whole = options is None
     of_inputs = _missing_inputs((source(), *needed()) if options is None else (source(), *options))
-    found = [*of_inputs, *(_misplaced() if whole else ()), *_missing_programs(planned), *_missing_scheduler()]
+    found = [*of_inputs, *(places.problems() if whole else ()), *_missing_programs(planned), *_missing_scheduler()]
     found += _missing_room(planned)
     try:
         database.check()
@@ -284,43 +278,6 @@ def _missing_inputs(options: Sequence[str]) -> Iterator[PipelineError]:
                 require_given(option)
             except PipelineError as error:
                 yield error
-
-
-def _misplaced() -> Iterator[PipelineError]:
-    """Yield tiles that lie in none of the countries, match no v1 geometries or cannot be divided, by their names."""
-    tiles = listed_grids() if _is_listed() and config.tile().check_extent else {}
-    yield from split.problems(config.recipe().split, [grid for grid, _ in tiles.values()])
-    wanted = config.recipe().countries
-    borders = input_path("countries_geojson")
-    if wanted.file is not None and _is_usable(lambda path: country.read_borders(path, wanted), borders):
-        for tile, (grid, _) in tiles.items():
-            try:
-                country.check_tile(tile, grid.square, borders, wanted)
-            except PipelineError as error:
-                yield error
-    if (raster := config.given_input("clc_gpkg")) and is_land_raster(raster) and _is_usable(land_raster.check, raster):
-        for tile, (grid, _) in tiles.items():
-            try:
-                land_raster.check_covers(raster, grid.covered, tile)
-            except PipelineError as error:
-                yield error
-    is_aligned = config.recipe().is_aligned
-    if tiles and is_aligned and _is_usable(alignment.check_v1, v1 := input_path("v1_spatial_dir")):
-        yield from alignment.problems(tiles, v1)
-
-
-def _is_listed() -> bool:
-    """Whether the list of products is there, complete or not."""
-    return is_listed_by_us() or (list_path() if source() == "tile_names_csv" else input_path(source())).exists()
-
-
-def _is_usable(check: Callable[[Path], object], path: Path) -> bool:
-    """Return whether an input exists and is valid enough for further checks; if not, that is reported elsewhere."""
-    try:
-        check(path)
-    except PipelineError:
-        return False
-    return True
 
 
 def _missing_programs(planned: Work) -> Iterator[PipelineError]:

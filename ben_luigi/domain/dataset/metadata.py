@@ -44,7 +44,8 @@ _ROWS_A_GROUP = 122_880
 _BLOCK_B = 4 * 2**20
 _CSV_BYTES = 2**28
 _CONTROL = r"[\x00-\x1f\x7f]"
-_FORMS = {"s2v1_name": V1_FORM, "s1_name": S1_FORM}
+FORMS = {"s2v1_name": V1_FORM, "s1_name": S1_FORM}
+"""Regular expressions of names by column."""
 _SHOWN = 120
 _ROWS_A_BLOCK = 65_536
 
@@ -80,14 +81,14 @@ def read_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.Table:
 
 
 def open_csv(
-    path: Path, columns: Sequence[str], *, header: bool, forms: Mapping[str, str] = _FORMS
+    path: Path, columns: Sequence[str], *, header: bool, forms: Mapping[str, str] = FORMS
 ) -> pa.RecordBatchReader:
     """Read the same as `read_csv` in blocks, of any size; `forms` are the regular expressions of names by column."""
     return _open_csv(path, columns, header, None, forms)
 
 
 def _open_csv(
-    path: Path, columns: Sequence[str], header: bool, most_bytes: int | None, forms: Mapping[str, str] = _FORMS
+    path: Path, columns: Sequence[str], header: bool, most_bytes: int | None, forms: Mapping[str, str] = FORMS
 ) -> pa.RecordBatchReader:
     batches = _batches(path, list(columns), header, most_bytes, forms)
     schema = pa.schema([(column, pa.string()) for column in columns])

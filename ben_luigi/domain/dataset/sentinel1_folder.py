@@ -101,6 +101,33 @@ def _folders(folder: Path) -> list[tuple[str, Path]]:
         return sorted((entry.name, folder / entry.name) for entry in entries if entry.is_dir())
 
 
+def check(folder: Path, grid: PatchGrid, max_days: int) -> None:
+    """Raise BadInput if there is no patch of a tile, or if the first one cannot be used."""
+    at = listed(folder)
+    found = at.names(grid, max_days)
+    if not found:
+        raise BadInput(
+            f"tile {grid.tile_name}: {folder}",
+            expected=f"Sentinel-1 patches of the tile, within {max_days} days of the product",
+            found=f"none, of {len(at.folders)} patches of other places and days",
+            remedy="give these patches, correct [sentinel1] of the recipe, or take the product out",
+        )
+    position, name = min(found.items())
+    x, y = divmod(position, grid.patches_a_side)
+    has_data(at.folder_of(name), grid.patch(x, y))
+
+
+def with_data(folder: Path, grid: PatchGrid, max_days: int) -> dict[int, str]:
+    """Return the names of the S1 patches of a tile that have data on all pixels, by position in the grid's arrays.
+
+    Raise BadInput as `has_data` does.
+    """
+    at = listed(folder)
+    names = at.names(grid, max_days)
+    squares = {position: grid.patch(*divmod(position, grid.patches_a_side)) for position in names}
+    return {position: name for position, name in names.items() if has_data(at.folder_of(name), squares[position])}
+
+
 def has_data(folder: Path, square: Square) -> bool:
     """Return whether a patch has data on all of its pixels: numbers, and not the files' value for no data.
 

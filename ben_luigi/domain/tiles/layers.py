@@ -133,7 +133,7 @@ def without_data(sources: Sequence[Source], grid: PatchGrid, positions: np.ndarr
     """Return of each patch at `positions`, ascending, whether a pixel of any of the rasters on it is without data."""
     with Env(GDAL_CACHEMAX=_CACHE_BYTES):
         found = [[bool(np.isnan(values).any()) for values in source.patches(grid, positions)] for source in sources]
-    return np.any(found, axis=0)
+    return np.asarray(np.any(found, axis=0))
 
 
 def cut(
