@@ -81,7 +81,7 @@ class WriteProvenance(PipelineTask):
     def make(self) -> None:
         """Collect what was recorded."""
         rows = database.query(_ROWS, tiles=dataset_tiles()).to_dict("records")
-        by_tile = {str(row["tile"]): {**row, **_noted(str(row["tile"]))} for row in rows}
+        by_tile = {str(row["tile"]): {**row, **_noted(str(row["tile"])), **_rasters(str(row["tile"]))} for row in rows}
         land_cover = service_facts()
         content = {
             **_recipe(),
@@ -96,7 +96,6 @@ class WriteProvenance(PipelineTask):
                 **input_facts([task.option for task in used_inputs()]),
                 **({"tile_names_csv": CheckProducts().facts()} if is_listed_by_us() else {}),
                 **({"land_cover_service": land_cover} if land_cover else {}),
-                **({"rasters": found} if (found := raster_facts(list(tiles()))) else {}),
             },
             **({"missing": missing} if (missing := missing_tiles()) else {}),
             "tiles": by_tile,
@@ -146,6 +145,12 @@ def _noted(tile: str) -> dict[str, Any]:
     """Return what was recorded while a tile was made."""
     with snapshot():
         return {**products(tile), **_made_with(tile)}
+
+
+def _rasters(tile: str) -> dict[str, Any]:
+    """Return what the layers and Sentinel-1 of a tile were cut from, or taken from, if the recipe has any."""
+    found = raster_facts(tile)
+    return {"rasters": found} if found else {}
 
 
 def _recorded(task: PipelineTask) -> dict[str, Any]:

@@ -26,7 +26,8 @@ _PIXEL_M = 10
 """A pixel of Sentinel-1, as in BigEarthNet-S1."""
 
 _DTYPE = "float32"
-_WHERE = "[sentinel1]"
+_SENTINEL1 = "sentinel1"
+_WHERE = f"[{_SENTINEL1}]"
 
 
 class HashGiven(PipelineTask):
@@ -134,10 +135,8 @@ def layer_tasks(layer: Layer, tile: str) -> list[PipelineTask]:
     return hashing([layer_source(layer, product_of(tile))])
 
 
-def facts(tiles: list[str]) -> dict[str, list[dict[str, str]]]:
-    """Return name and sha256 of all files of each layer and of Sentinel-1, once they were hashed; empty if none are."""
-    recipe = config.recipe()
-    by_name = {layer.name: [task for tile in tiles for task in layer_tasks(layer, tile)] for layer in recipe.layers}
-    if has_own_sentinel1():
-        by_name["sentinel1"] = [task for tile in tiles for task in radar_tasks(tile)]
-    return {name: [task.targets()[""].read_json() for task in dict.fromkeys(tasks)] for name, tasks in by_name.items()}
+def facts(tile: str) -> dict[str, list[dict[str, str]]]:
+    """Return name and sha256 of the rasters of a tile, or of the folder, by layer and for Sentinel-1; empty if none."""
+    found = {layer.name: layer_tasks(layer, tile) for layer in config.recipe().layers}
+    found |= {_SENTINEL1: radar_tasks(tile)} if has_own_sentinel1() else {}
+    return {name: [task.targets()[""].read_json() for task in tasks] for name, tasks in found.items()}
