@@ -160,7 +160,7 @@ def test_pixels_are_counted_as_lacking_where_any_raster_is_without_data(make: Ma
     assert [(int(at) // 3, int(at) % 3) for at in np.flatnonzero(lacking)] == [(0, 1), (1, 2), (2, 2)]
 
 
-WRONG = {
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "out of its type": ({"dtype": "uint8", "nodata": None}, "values that fit into uint8; found: 300"),
     "its value for no data": ({"dtype": "uint16", "nodata": 5}, "a nodata that no pixel with data has; found: 5"),
     "without data": (
