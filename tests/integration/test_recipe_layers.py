@@ -14,7 +14,6 @@ import rasterio
 from pyproj import Transformer
 from rasterio.transform import from_origin
 
-from ben_luigi.domain.dataset.members import read_folder
 from ben_luigi.domain.files import file_hash
 from ben_luigi.domain.names import PatchId
 from ben_luigi.exit_codes import ExitCode
@@ -209,7 +208,7 @@ def test_verify_finds_a_changed_file_of_a_layer_and_of_sentinel1(unpacked: Path,
     for name in ("BigEarthNet-S1", "Layer_dem", "Layer_soil"):
         (unpacked / f"{name}.tar.zst").unlink()
     code, said = command("verify", tmp_path, None, str(unpacked))
-    assert f"{len([*read_folder(unpacked / 'Layer_dem', unpacked)])}" and "Layer_dem/" not in said.partition("not")[0]
+    assert code == 0, said
     wrong = []
     for archive, kind in (("Layer_dem", "dem"), ("BigEarthNet-S1", "VV")):
         path = next((unpacked / archive).glob(f"*/*/*_{kind}.tif"))
@@ -282,7 +281,7 @@ def test_what_does_not_fit_the_tiles_is_said_at_once_before_any_product_is_fetch
     (tmp_path / "own.toml").write_text(HEAD + RASTERS.replace("dem_{tile}", "dem_{date}"))
     run = pipeline(tmp_path, "--recipe", "own.toml", "--dataset-tiles", TILE)
     assert run.code == ExitCode.WAITS_FOR_PERSON, run.said
-    code, planned = command("plan", tmp_path, None, "--recipe", "own.toml", "--dataset-tiles", TILE)
+    _, planned = command("plan", tmp_path, None, "--recipe", "own.toml", "--dataset-tiles", TILE)
     for said in (run.said, planned):
         assert "only of 2017-10-14" in said and "only of 2017-11-13" in said and "soil.tif" in said
     assert "expected: a raster that covers the tile" in planned
