@@ -342,7 +342,9 @@ def s1_tile(s1_name: str) -> str:
 def s1_place(s1_name: str) -> tuple[str, int, int] | None:
     """Return MGRS square, x and y in the name of an S1 patch; None if it is not such a name."""
     match = _S1.fullmatch(s1_name)
-    return (match["mgrs"], int(match["x"]), int(match["y"])) if match else None
+    if match is None or str(int(match["x"])) != match["x"] or str(int(match["y"])) != match["y"]:
+        return None
+    return match["mgrs"], int(match["x"]), int(match["y"])
 
 
 def is_patch_id(name: str) -> bool:

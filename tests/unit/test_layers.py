@@ -91,6 +91,8 @@ def test_each_patch_is_a_part_of_the_raster_warped_as_a_whole(
         dst_crs="EPSG:32633",
         resampling=Resampling[resampling],
         tolerance=0,
+        XSCALE=25 / resolution_m,
+        YSCALE=25 / resolution_m,
     )
     found = _cut(path, tmp_path, resolution_m=resolution_m, resampling=resampling, nodata=-1.0)
     assert len(found) == 9
@@ -116,6 +118,19 @@ def test_an_average_is_the_mean_of_the_pixels_with_data(make: Make, tmp_path: Pa
     assert joined[0, 0] == -5.0
 
 
+def test_fewer_pixels_by_bilinear_weights_are_a_weighted_mean(make: Make, tmp_path: Path) -> None:
+    """GDAL's weights fall from the centre of the new pixel to those of its neighbours."""
+    pixels = np.random.default_rng(6).normal(0, 100, (370, 370)).astype("float32")
+    path = make(pixels, 300_000, 5_400_000, 10, "EPSG:32633")
+    found = _cut(path, tmp_path, resolution_m=60)
+    centres = np.arange(60) * 6 + 3
+    weights = np.clip(1 - np.abs(np.arange(370)[None] + 0.5 - centres[:, None]) / 6, 0, None)
+    weights /= weights.sum(axis=1, keepdims=True)
+    expected = weights @ pixels.astype("float64") @ weights.T
+    joined = np.block([[found[str(GRID.patch_id(x, y))][0] for x in range(3)] for y in range(3)])
+    assert np.abs(joined - expected).max() < 0.01
+
+
 def test_files_lie_on_the_squares_of_their_patches_and_say_what_they_are(make: Make, tmp_path: Path) -> None:
     pixels, left, top = _in_europe(np.random.default_rng(3))
     found = _cut(make(pixels, left, top, 25, "EPSG:3035"), tmp_path, resolution_m=30, dtype="int16", nodata=-99)
@@ -125,14 +140,18 @@ def test_files_lie_on_the_squares_of_their_patches_and_say_what_they_are(make: M
         assert (values.shape, epsg, dtype, nodata) == ((40, 40), 32633, "int16", -99)
 
 
-def test_bytes_do_not_depend_on_which_other_patches_are_written(make: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("resolution_m", [10, 60])
+def test_bytes_do_not_depend_on_which_other_patches_are_written_or_read(
+    resolution_m: int, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels, left, top = _in_europe(np.random.default_rng(3))
     path = make(pixels, left, top, 25, "EPSG:3035")
     hashes = []
-    for number, which in enumerate((ALL, ALL, np.array([4, 5, 8]))):
+    for number, (which, bytes_at_once) in enumerate(((ALL, 2**28), (ALL, 2 * 8 * 120 * 360), (np.array([4, 5, 8]), 1))):
+        monkeypatch.setattr(layers, "_AT_ONCE_BYTES", bytes_at_once)
         folder = tmp_path / f"out{number}"
         folder.mkdir()
-        _cut(path, folder, which=which, resolution_m=10)
+        _cut(path, folder, which=which, resolution_m=resolution_m)
         hashes.append({file.name: file_hash(file) for file in folder.rglob("*.tif")})
     assert hashes[0] == hashes[1]
     assert (
