@@ -1,0 +1,90 @@
+"""Export a finished dataset in a form, and verify that a form has the pixels of its dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ben_luigi.domain.dataset.verify_findings import Findings
+from ben_luigi.domain.errors import DamagedFile, PipelineError
+from ben_luigi.domain.files import atomic_write, remove
+from ben_luigi.domain.forms import lmdb, webdataset
+from ben_luigi.domain.forms.form import NOTE, Options, PatchForm, read_note, write_note
+from ben_luigi.domain.forms.pixels import Digests, pixels_of
+from ben_luigi.domain.forms.source import S1, Source
+from ben_luigi.domain.progress import OnFraction, ignore_fraction
+
+_WEBDATASET = PatchForm("webdataset", "WebDataset shards by split, shuffled", (), webdataset.write, webdataset.read)
+_LMDB = PatchForm(
+    "lmdb", "LMDB of safetensors, as rico-hdl writes it", lmdb.LIBRARIES, lmdb.write, lmdb.read, lmdb.kinds
+)
+
+FORMS = {form.name: form for form in (_WEBDATASET, _LMDB)}
+"""All forms, by name."""
+
+
+def export(
+    form: PatchForm, source: Source, folder: Path, options: Options, progress: OnFraction = ignore_fraction
+) -> None:
+    """Write a form of a dataset to `folder`, in the place of what is there; it appears as a whole.
+
+    Raise BadInput if a library is missing, DamagedFile or BadArchive about an archive, NoRoomError if the disk is
+    full.
+    """
+    form.require_libraries()
+    with atomic_write(folder) as work:
+        work.mkdir()
+        form.write(source, work, options, progress)
+        write_note(work, form, source, options)
+        remove(folder)
+
+
+def verify(source: Source, folder: Path, progress: OnFraction = ignore_fraction) -> list[str]:
+    """Return what is wrong with the form in `folder`: each pixel of each patch is compared with the dataset's TIFFs.
+
+    Memory: 10 bytes per file. Raise BadInput if a library is missing, and errors about the dataset itself.
+    """
+    findings = Findings()
+    try:
+        form = FORMS[str(read_note(folder)["form"])]
+    except (DamagedFile, KeyError) as error:
+        findings.add(NOTE, f"not the note of a form that is known ({getattr(error, 'found', error)})")
+        return findings.lines()
+    form.require_libraries()
+    digests = _digests(source, form.kinds(source), progress)
+    rows = _rows_by_name(source)
+    try:
+        for shown in form.read(folder):
+            row = rows(shown.name)
+            what = "surplus" if row is None else digests.judge(row, shown.kind, shown.pixels)
+            if what:
+                findings.add(form.name, what, f"{shown.name} {shown.kind}")
+    except PipelineError as error:
+        findings.add(form.name, f"cannot be read further ({error.subject}: {error.found})")
+    patch_ids = source.rows["patch_id"]
+    for row, kind in digests.missing():
+        findings.add(form.name, "missing", f"{patch_ids[row].as_py()} {kind}")
+    return findings.lines()
+
+
+def _digests(source: Source, kinds: tuple[str, ...], progress: OnFraction) -> Digests:
+    """Read all pixels of the dataset."""
+    digests, total, done = Digests(len(source.rows), kinds), max(1, len(source.rows) * len(source.archives)), 0
+    for archive in source.archives:
+        names = source.names(archive)
+        for patch in source.patches(archive):
+            wanted = {kind: data for kind, data in patch.files.items() if kind in kinds}
+            pixels = pixels_of(wanted, source.form.patch_m, names[patch.row].as_py())
+            for kind, values in pixels.items():
+                digests.note(patch.row, kind, values)
+            done += 1
+            progress(done / total)
+    return digests
+
+
+def _rows_by_name(source: Source) -> Callable[[str], int | None]:
+    """Return a function that finds the row of a patch id or an S1 name."""
+    rows = {name: row for row, name in enumerate(source.rows["patch_id"].to_pylist())}
+    if S1 in source.archives:
+        rows |= {name: row for row, name in enumerate(source.names(S1).to_pylist()) if name is not None}
+    return rows.get

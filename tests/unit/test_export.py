@@ -1,0 +1,289 @@
+"""The forms of a finished dataset, each loaded by the program that people use for it, against GDAL's pixels."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pyarrow as pa
+import pytest
+import webdataset
+from rasterio.io import MemoryFile
+from safetensors.numpy import load, save
+
+from ben_luigi.domain import files
+from ben_luigi.domain.errors import BadArchive, BadInput, DamagedFile
+from ben_luigi.domain.forms.export import FORMS, export, verify
+from ben_luigi.domain.forms.form import Options
+from ben_luigi.domain.forms.source import S1, Source
+from tests.unit.small_dataset import Dataset, square_of
+
+BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
+RADAR = ("VV", "VH")
+RICO_HDL_ORDER = ("B02", "B03", "B04", "B08", "B05", "B06", "B07", "B8A", "B11", "B12", "B01", "B09")
+SMALL = Options(seed=3, file_bytes=700_000)
+"""Two patches per file."""
+
+
+def _dataset() -> Dataset:
+    """One whose patches all differ, in S1 and map, too."""
+    dataset = Dataset()
+    for number, name in enumerate(name for archive in (S1, "Reference_Maps") for name in dataset.names(archive)):
+        dataset.replace(name, _other(number, name, dict(_files(dataset))[name]))
+    return dataset
+
+
+@cache
+def _other(number: int, name: str, data: bytes) -> bytes:
+    """The same TIFF with other pixels, by GDAL."""
+    rng = np.random.default_rng(number)
+    with MemoryFile(data) as old, old.open() as raster:
+        profile, shape = raster.profile, raster.shape
+    pixels = rng.normal(-12, 4, shape).astype("float32") if name.startswith(S1) else rng.choice([211, 231, 999], shape)
+    with MemoryFile() as new:
+        with new.open(**profile) as raster:
+            raster.write(pixels.astype(profile["dtype"]), 1)
+        return bytes(new.read())
+
+
+def _files(dataset: Dataset) -> Iterator[tuple[str, bytes]]:
+    for parts in dataset.parts.values():
+        for part in parts:
+            yield from part.items()
+
+
+def _pixels(data: bytes) -> np.ndarray:
+    with MemoryFile(data) as file, file.open() as raster:
+        return np.asarray(raster.read(1))
+
+
+@pytest.fixture(scope="module")
+def made() -> Dataset:
+    return _dataset()
+
+
+@pytest.fixture(scope="module")
+def folder(made: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.write(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(scope="module")
+def pixels(made: Dataset) -> Mapping[str, np.ndarray]:
+    """The pixels of each file, by its name without suffix."""
+    return {Path(name).stem: _pixels(data) for name, data in _files(made)}
+
+
+@pytest.fixture(scope="module")
+def exported(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """All forms of the dataset."""
+    out = tmp_path_factory.mktemp("forms")
+    for name, form in FORMS.items():
+        export(form, Source.open(folder), out / name, SMALL)
+    return {name: out / name for name in FORMS}
+
+
+def test_webdataset_reads_each_patch_with_its_members(
+    made: Dataset, exported: Mapping[str, Path], pixels: Mapping[str, np.ndarray]
+) -> None:
+    rows = {str(row["patch_id"]): row for row in made.rows}
+    shards = sorted(map(str, exported["webdataset"].glob("*.tar")))
+    samples = list(webdataset.WebDataset(shards, shardshuffle=False).decode())
+    assert sorted(sample["__key__"] for sample in samples) == sorted(rows)
+    for sample in samples:
+        row = rows[sample["__key__"]]
+        part = ("flagged-" if row["contains_seasonal_snow"] else "") + str(row["split"])
+        assert Path(sample["__url__"]).name.startswith(f"{part}-0")
+        square = square_of(str(row["patch_id"]))
+        place = {"epsg": square.epsg, "left_m": square.left, "top_m": square.top}
+        assert sample["json"] == {**row, **place}
+        assert np.array_equal(sample["map.npy"], pixels[f"{row['patch_id']}_reference_map"])
+        for member, bands, name in (("s2.npz", BANDS, row["patch_id"]), ("s1.npz", RADAR, row["s1_name"])):
+            assert sorted(sample[member]) == sorted(bands)
+            for band in bands:
+                found = sample[member][band]
+                assert found.dtype == pixels[f"{name}_{band}"].dtype
+                assert np.array_equal(found, pixels[f"{name}_{band}"])
+
+
+def test_gnu_tar_lists_the_shards_and_the_index_leads_to_each_patch(exported: Mapping[str, Path]) -> None:
+    index = pa.parquet.read_table(exported["webdataset"] / "index.parquet").to_pylist()
+    for shard in sorted(exported["webdataset"].glob("*.tar")):
+        listed = subprocess.run(["tar", "-tRf", shard], check=True, capture_output=True, text=True).stdout.splitlines()
+        first = {line.split()[-1].partition(".")[0]: int(line.split()[1].rstrip(":")) * 512 for line in listed[::-1]}
+        first.pop("**", None)
+        assert {row["patch_id"]: row["offset"] for row in index if row["shard"] == shard.name} == first
+
+
+def test_the_seed_alone_orders_the_shards(folder: Path, tmp_path: Path) -> None:
+    orders = []
+    for seed in (1, 1, 2):
+        export(FORMS["webdataset"], Source.open(folder), tmp_path / "out", replace(SMALL, seed=seed))
+        orders.append(pa.parquet.read_table(tmp_path / "out" / "index.parquet")["patch_id"].to_pylist())
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])
+
+
+def test_configilm_reads_the_lmdb(
+    made: Dataset, exported: Mapping[str, Path], pixels: Mapping[str, np.ndarray]
+) -> None:
+    """What its BENv2LDMBReader does: with the patch id for S2 and the name in its row for S1, as text, without lock."""
+    environment = lmdb.open(
+        str(exported["lmdb"]), readonly=True, lock=False, meminit=False, readahead=True, map_size=8 * 1024**3
+    )
+    for row in made.rows:
+        bands: dict[str, np.ndarray] = {}
+        for key in (str(row["patch_id"]), str(row["s1_name"])):
+            with environment.begin(write=False, buffers=True) as transaction:
+                bands.update(load(bytes(transaction.get(key.encode()))))
+        assert sorted(bands) == sorted((*RICO_HDL_ORDER, *RADAR))
+        for band, found in bands.items():
+            expected = pixels[f"{row['s1_name' if band in RADAR else 'patch_id']}_{band}"]
+            assert found.dtype == expected.dtype and np.array_equal(found, expected)
+    with environment.begin() as transaction:
+        keys = [key.decode() for key in transaction.cursor().iternext(values=False)]
+    assert keys == sorted(str(row[name]) for row in made.rows for name in ("patch_id", "s1_name"))
+    environment.close()
+
+
+def test_each_value_of_the_lmdb_is_what_rico_hdl_makes_of_the_tiffs(
+    made: Dataset, exported: Mapping[str, Path], pixels: Mapping[str, np.ndarray]
+) -> None:
+    """It gives the bands in an order of its own, which safetensors sorts."""
+    with lmdb.open(str(exported["lmdb"]), readonly=True, lock=False) as environment, environment.begin() as transaction:
+        for row in made.rows:
+            for name, order in ((row["patch_id"], RICO_HDL_ORDER), (row["s1_name"], RADAR)):
+                made_by_it = save({band: pixels[f"{name}_{band}"] for band in order}, metadata=None)
+                assert transaction.get(str(name).encode()) == made_by_it
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_same_dataset_gives_the_same_bytes(
+    name: str, folder: Path, exported: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """In another process, and from the folders that tar unpacks."""
+    for archive in folder.glob("*.tar.zst"):
+        subprocess.run(["tar", "--zstd", "-xf", archive, "-C", tmp_path], check=True)
+    for table in folder.glob("*.parquet"):
+        (tmp_path / table.name).symlink_to(table)
+    code = (
+        "import sys; from pathlib import Path; from ben_luigi.domain.forms.export import *; "
+        "export(FORMS[sys.argv[1]], Source.open(Path(sys.argv[2])), Path(sys.argv[3]), "
+        f"{SMALL!r})"
+    )
+    subprocess.run([sys.executable, "-c", code, name, tmp_path, tmp_path / "again"], check=True, env=dict(os.environ))
+    assert _hashes(tmp_path / "again") == _hashes(exported[name])
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): files.file_hash(path) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_verify_finds_nothing_wrong_with_what_was_exported(
+    name: str, folder: Path, exported: Mapping[str, Path]
+) -> None:
+    assert verify(Source.open(folder), exported[name]) == []
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_verify_names_the_file_of_which_one_pixel_differs(
+    name: str, made: Dataset, exported: Mapping[str, Path], tmp_path: Path
+) -> None:
+    changed = _dataset()
+    member = next(name for name in changed.names("BigEarthNet-S2") if name.endswith("_B03.tif"))
+    data = bytearray(dict(_files(changed))[member])
+    data[-1] ^= 1
+    changed.replace(member, bytes(data))
+    found = verify(Source.open(changed.write(tmp_path / "changed")), exported[name])
+    stem = Path(member).stem
+    assert found == [f"{name}: other pixels than in the dataset: {stem.removesuffix('_B03')} B03"]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_verify_names_what_a_form_lacks_and_has_too_much(name: str, folder: Path, exported: Mapping[str, Path]) -> None:
+    source = Source.open(folder)
+    fewer = replace(source, rows=source.rows.slice(1))
+    lacking = source.rows["patch_id"][0].as_py()
+    (line,) = verify(fewer, exported[name])
+    assert line.startswith(f"{name}: surplus: ") and f"{lacking} B0" in line
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_only_the_patches_of_a_selection_are_exported(name: str, folder: Path, tmp_path: Path) -> None:
+    source = Source.open(folder)
+    some = replace(source, rows=source.rows.take([1, 4]))
+    export(FORMS[name], some, tmp_path / "some", SMALL)
+    assert verify(some, tmp_path / "some") == []
+    assert {shown.name for shown in FORMS[name].read(tmp_path / "some")} <= {
+        *some.rows["patch_id"].to_pylist(),
+        *some.rows["s1_name"].to_pylist(),
+    }
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_patch_without_s1_in_the_metadata_has_none_in_the_form(name: str, tmp_path: Path) -> None:
+    dataset = _dataset()
+    dataset.rows[0]["s1_name"] = None
+    source = Source.open(dataset.write(tmp_path / "dataset"))
+    export(FORMS[name], source, tmp_path / "out", SMALL)
+    assert verify(source, tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_patch_whose_s1_is_not_in_the_archive_is_named(name: str, tmp_path: Path) -> None:
+    dataset = _dataset()
+    dataset.parts[S1][0] = dict(list(dataset.parts[S1][0].items())[2:])
+    lacking = str(dataset.rows[0]["s1_name"])
+    with pytest.raises(BadArchive, match=f"(?s)BigEarthNet-S1.tar.zst.*lacks {lacking}"):
+        export(FORMS[name], Source.open(dataset.write(tmp_path / "dataset")), tmp_path / "out", SMALL)
+    assert not list(tmp_path.glob("out*")) and not list(tmp_path.glob(".unfinished*"))
+
+
+@pytest.mark.parametrize("archive", ["BigEarthNet-S2", "Reference_Maps", "BigEarthNet-S1"])
+@pytest.mark.parametrize("name", FORMS)
+def test_a_damaged_archive_is_named_and_nothing_is_left(name: str, archive: str, folder: Path, tmp_path: Path) -> None:
+    if archive == "Reference_Maps" and "reference_map" not in FORMS[name].kinds(Source.open(folder)):
+        return
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    damaged = tmp_path / f"{archive}.tar.zst"
+    damaged.write_bytes(damaged.read_bytes()[:-200])
+    with pytest.raises(DamagedFile, match=f"{archive}.tar.zst"):
+        export(FORMS[name], Source.open(tmp_path), tmp_path / "out", SMALL)
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".unfinished*"))
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_full_disk_is_said_and_nothing_is_left(name: str, folder: Path, tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path; from ben_luigi.domain.forms.export import *\n"
+        "FORMS[sys.argv[1]].require_libraries(); resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+        "try: export(FORMS[sys.argv[1]], Source.open(Path(sys.argv[2])), Path(sys.argv[3]), Options())\n"
+        "except NoRoomError as error: print(error)"
+    )
+    code = f"from ben_luigi.domain.errors import NoRoomError; {code}".replace(
+        "import *", "import *; import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, name, folder, tmp_path / "out"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+    )
+    assert "room on the disk" in ran.stdout, ran
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_library_that_is_missing_is_named_with_what_to_install(folder: Path, tmp_path: Path) -> None:
+    form = replace(FORMS["webdataset"], libraries=("no_such_library",))
+    with pytest.raises(BadInput, match="pip install no_such_library"):
+        export(form, Source.open(folder), tmp_path / "out", SMALL)
+    assert not list(tmp_path.iterdir())
