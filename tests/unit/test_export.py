@@ -10,8 +10,11 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import datasets
+import duckdb
 import lmdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import webdataset
@@ -161,6 +164,57 @@ def test_each_value_of_the_lmdb_is_what_rico_hdl_makes_of_the_tiffs(
             for name, order in ((row["patch_id"], RICO_HDL_ORDER), (row["s1_name"], RADAR)):
                 made_by_it = save({band: pixels[f"{name}_{band}"] for band in order}, metadata=None)
                 assert transaction.get(str(name).encode()) == made_by_it
+
+
+def test_datasets_pandas_and_duckdb_read_the_parquet(
+    made: Dataset, exported: Mapping[str, Path], pixels: Mapping[str, np.ndarray], tmp_path: Path
+) -> None:
+    folder = exported["parquet"]
+    parts = {path.name.rpartition("-")[0] for path in folder.glob("*.parquet")}
+    listed = {part.replace("-", "_"): str(folder / f"{part}-*.parquet") for part in parts}
+    by_datasets = datasets.load_dataset("parquet", data_files=listed, cache_dir=str(tmp_path))
+    with duckdb.connect() as connection:
+        query = f"SELECT patch_id, B03 FROM '{folder}/*.parquet' WHERE country = 'Serbia'"
+        by_duckdb = dict(connection.execute(query).fetchall())
+    by_pandas = pd.concat(pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))).set_index("patch_id")
+    assert sorted(by_duckdb) == sorted(str(row["patch_id"]) for row in made.rows if row["country"] == "Serbia")
+    for patch_id, data in by_duckdb.items():
+        assert np.array_equal(_pixels(data), pixels[f"{patch_id}_B03"])
+    for row in made.rows:
+        patch_id = str(row["patch_id"])
+        part = ("flagged_" if row["contains_seasonal_snow"] else "") + str(row["split"])
+        (found,) = [each for each in by_datasets[part] if each["patch_id"] == patch_id]
+        assert {name: found[name] for name in row} == row
+        assert (found["epsg"], found["left_m"]) == (square_of(patch_id).epsg, square_of(patch_id).left)
+        for band in (*BANDS, "reference_map", *RADAR):
+            expected = pixels[f"{row['s1_name' if band in RADAR else 'patch_id']}_{band}"]
+            assert np.array_equal(_pixels(found[band]), expected)
+            assert by_pandas.loc[patch_id, band] == found[band]
+
+
+def test_parquet_of_plain_arrays_is_read_without_tiff(
+    made: Dataset, folder: Path, pixels: Mapping[str, np.ndarray], tmp_path: Path
+) -> None:
+    source = Source.open(folder)
+    export(FORMS["parquet"], source, tmp_path / "arrays", replace(SMALL, pixels="array"))
+    assert verify(source, tmp_path / "arrays") == []
+    for path in (tmp_path / "arrays").glob("*.parquet"):
+        for row in pd.read_parquet(path, columns=["patch_id", "s1_name", "B8A", "VH"]).to_dict("records"):
+            assert np.array_equal(row["B8A"].reshape(60, 60), pixels[f"{row['patch_id']}_B8A"])
+            assert np.array_equal(row["VH"].reshape(120, 120), pixels[f"{row['s1_name']}_VH"])
+
+
+def test_a_band_of_parquet_costs_an_eighth_of_the_bytes_at_most(exported: Mapping[str, Path]) -> None:
+    """By the metadata of its column chunks, which are what is read."""
+    chunks: dict[str, int] = {}
+    for path in exported["parquet"].glob("*.parquet"):
+        file = pa.parquet.read_metadata(path)
+        for group in range(file.num_row_groups):
+            for number in range(file.num_columns):
+                chunk = file.row_group(group).column(number)
+                chunks[chunk.path_in_schema] = chunks.get(chunk.path_in_schema, 0) + chunk.total_compressed_size
+    whole = sum(path.stat().st_size for path in exported["parquet"].iterdir())
+    assert max(chunks[band] for band in BANDS) <= whole / 8
 
 
 @pytest.mark.parametrize("name", FORMS)

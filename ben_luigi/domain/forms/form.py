@@ -18,6 +18,8 @@ from ben_luigi.domain.progress import OnFraction
 NOTE = "form.json"
 """The file in the folder of a form that tells which one it is, and how it was made."""
 GB = 10**9
+TIFF, ARRAY = PIXELS = ("tiff", "array")
+"""What a column of Parquet holds: the bytes of a TIFF, or its pixels."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Options:
 
     seed: int = 0
     file_bytes: int = GB
-    pixels: str = "tiff"
+    pixels: str = TIFF
 
 
 class Shown(NamedTuple):

@@ -130,6 +130,11 @@ class Source:
         )
 
 
+def part_of(rows: pa.Table, row: int) -> str:
+    """Return the part of the dataset that a patch is in: `train` and so on, or `flagged-train` and so on."""
+    return f"{'flagged-' if rows[FLAG][row].as_py() else ''}{rows['split'][row].as_py()}"
+
+
 class _Awaited:
     """Gather the files of each patch of an archive, and notice those that never come."""
 
