@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import datasets
 import duckdb
+import geoparquet_validator
 import lmdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyproj
+import pystac
 import pytest
+import rasterio
+import shapely
 import webdataset
 from rasterio.io import MemoryFile
 from safetensors.numpy import load, save
@@ -31,8 +41,52 @@ from tests.unit.small_dataset import Dataset, square_of
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 RADAR = ("VV", "VH")
 RICO_HDL_ORDER = ("B02", "B03", "B04", "B08", "B05", "B06", "B07", "B8A", "B11", "B12", "B01", "B09")
+STAC = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection")
 SMALL = Options(seed=3, file_bytes=700_000)
 """Two patches per file."""
+
+
+class _Ranges(SimpleHTTPRequestHandler):
+    """Sends the bytes that are asked for, as any server of static files does."""
+
+    sent: list[int]
+
+    def do_GET(self) -> None:
+        """Answer with a range, or the whole file."""
+        data = Path(self.translate_path(self.path)).read_bytes()
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        first, last = map(int, wanted.groups()) if wanted else (0, len(data) - 1)
+        body = data[first : last + 1]
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(data)}")
+        self.end_headers()
+        self.wfile.write(body)
+        self.sent.append(len(body))
+
+    def do_HEAD(self) -> None:
+        """Answer with the length alone."""
+        self.send_response(200)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(Path(self.translate_path(self.path)).stat().st_size))
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """Serve a folder on loopback; yield its URL, and the list of how many bytes were sent with each answer."""
+    handler = type("Handler", (_Ranges,), {"sent": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", handler.sent  # type: ignore[attr-defined]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def _dataset() -> Dataset:
@@ -215,6 +269,57 @@ def test_a_band_of_parquet_costs_an_eighth_of_the_bytes_at_most(exported: Mappin
                 chunks[chunk.path_in_schema] = chunks.get(chunk.path_in_schema, 0) + chunk.total_compressed_size
     whole = sum(path.stat().st_size for path in exported["parquet"].iterdir())
     assert max(chunks[band] for band in BANDS) <= whole / 8
+
+
+def test_gdal_reads_each_tiff_of_the_tars_from_disk(
+    made: Dataset, exported: Mapping[str, Path], pixels: Mapping[str, np.ndarray]
+) -> None:
+    items = {item["id"]: item for item in pa.parquet.read_table(exported["geoparquet"] / "patches.parquet").to_pylist()}
+    assert sorted(items) == sorted(str(row["patch_id"]) for row in made.rows)
+    for row in made.rows:
+        item = items[str(row["patch_id"])]
+        assert {name: item[f"bigearthnet:{name}"] for name in row if name != "patch_id"} == {
+            name: value for name, value in row.items() if name != "patch_id"
+        }
+        for band, asset in item["assets"].items():
+            path = exported["geoparquet"] / asset["href"]
+            with rasterio.open(f"/vsisubfile/{asset['offset']}_{asset['size']},{path}") as raster:
+                found, corner = raster.read(1), (raster.bounds.left, raster.bounds.top)
+            name = row["s1_name" if band in RADAR else "patch_id"]
+            assert np.array_equal(found, pixels[f"{name}_{band}"])
+            assert corner == (square_of(item["id"]).left, square_of(item["id"]).top)
+            assert asset["gsd"] == raster.res[0]
+
+
+def test_gdal_reads_a_tiff_by_http_and_asks_only_for_its_bytes(
+    exported: Mapping[str, Path], pixels: Mapping[str, np.ndarray]
+) -> None:
+    item = pa.parquet.read_table(exported["geoparquet"] / "patches.parquet").to_pylist()[1]
+    asset = item["assets"]["B04"]
+    with serving(exported["geoparquet"]) as (url, sent):
+        path = f"/vsisubfile/{asset['offset']}_{asset['size']},/vsicurl/{url}/{asset['href']}"
+        env = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", CPL_VSIL_CURL_CHUNK_SIZE=8192)
+        with env, rasterio.open(path) as raster:
+            assert np.array_equal(raster.read(1), pixels[f"{item['id']}_B04"])
+    assert asset["size"] <= sum(sent) <= asset["size"] + 3 * 8192
+    assert (exported["geoparquet"] / asset["href"]).stat().st_size > 10 * sum(sent) / 2
+
+
+def test_the_items_are_of_stac_and_their_squares_are_where_the_patches_lie(exported: Mapping[str, Path]) -> None:
+    report = geoparquet_validator.check(str(exported["geoparquet"] / "patches.parquet"))
+    assert geoparquet_validator.conformant(report), geoparquet_validator.failed(report)
+    for row in pa.parquet.read_table(exported["geoparquet"] / "patches.parquet").to_pylist():
+        own = {name: row.pop(name) for name in list(row) if name not in STAC}
+        own["datetime"] = own["datetime"].isoformat()
+        shape = shapely.from_wkb(row["geometry"])
+        row |= {"geometry": json.loads(shapely.to_geojson(shape)), "bbox": list(row["bbox"].values())}
+        item = pystac.Item.from_dict({**row, "properties": own, "stac_extensions": []})
+        assert shape.bounds == pytest.approx(item.bbox)
+        square = square_of(item.id)
+        west, south = pyproj.Transformer.from_crs(square.epsg, 4326, always_xy=True).transform(
+            square.left, square.top - 1200
+        )
+        assert shape.exterior.coords[0] == pytest.approx((west, south))
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -24,8 +24,8 @@ from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S2, Source, part_of
 from ben_luigi.domain.forms.spool import spooled
 from ben_luigi.domain.progress import OnFraction
 
-ROWS_A_GROUP = 128
-"""35 MB of pixels, for each part that is being written."""
+ROWS_A_GROUP = 64
+"""18 MB of pixels, for each part that is being written."""
 _LEVEL = 1
 """Of zstd: higher ones make pixels hardly smaller."""
 _PLACE = [("epsg", pa.int32()), ("left_m", pa.float64()), ("top_m", pa.float64())]

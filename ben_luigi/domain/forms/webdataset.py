@@ -136,11 +136,9 @@ class _Layout:
                 if len(pieces[-1]) != size:
                     raise _other_length(folder / self.names[self.shard[row]], name, size, len(pieces[-1]))
             at += size
-        descriptor = os.open(folder / self.names[self.shard[row]], os.O_WRONLY)
-        try:
-            os.pwrite(descriptor, b"".join(pieces), first or 0)
-        finally:
-            os.close(descriptor)
+        with (folder / self.names[self.shard[row]]).open("r+b") as file:
+            file.seek(first or 0)
+            file.write(b"".join(pieces))
 
     def json(self, row: int, place: Place) -> bytes:
         """Return the metadata of a patch and its place as JSON, with spaces up to its length."""
