@@ -28,6 +28,7 @@ import pytest
 import rasterio
 import shapely
 import webdataset
+import xarray
 from rasterio.io import MemoryFile
 from safetensors.numpy import load, save
 
@@ -320,6 +321,41 @@ def test_the_items_are_of_stac_and_their_squares_are_where_the_patches_lie(expor
             square.left, square.top - 1200
         )
         assert shape.exterior.coords[0] == pytest.approx((west, south))
+
+
+def test_xarray_opens_the_zarr_with_its_consolidated_metadata(
+    made: Dataset, exported: Mapping[str, Path], pixels: Mapping[str, np.ndarray]
+) -> None:
+    with xarray.open_zarr(exported["zarr"], consolidated=True, chunks=None) as opened:
+        assert sorted(opened["patch"].values) == sorted(str(row["patch_id"]) for row in made.rows)
+        for row in made.rows:
+            patch = opened.sel(patch=row["patch_id"])
+            labels = patch["labels"].values
+            assert list(opened["label"].values[labels]) == row["labels"]
+            others = ("split", "country", "s1_name", "contains_seasonal_snow")
+            assert {name: patch[name].item() for name in others} == {name: row[name] for name in others}
+            square = square_of(str(row["patch_id"]))
+            assert [patch[name].item() for name in ("epsg", "left_m", "top_m")] == [
+                square.epsg,
+                square.left,
+                square.top,
+            ]
+            found = {"reference_map": patch["reference_map"].values}
+            for group in ("s2_10m", "s2_20m", "s2_60m", "s1"):
+                found |= dict(zip(patch[f"band_{group}"].values, patch[group].values, strict=True))
+            assert sorted(found) == sorted((*BANDS, *RADAR, "reference_map"))
+            for band, values in found.items():
+                expected = pixels[f"{row['s1_name' if band in RADAR else 'patch_id']}_{band}"]
+                assert values.dtype == expected.dtype and np.array_equal(values, expected)
+
+
+def test_the_zarr_is_of_version_3_and_in_shards(exported: Mapping[str, Path]) -> None:
+    root = json.loads((exported["zarr"] / "zarr.json").read_text())
+    assert root["zarr_format"] == 3 and set(root["consolidated_metadata"]["metadata"]) > {"s2_10m", "s1", "patch"}
+    array = json.loads((exported["zarr"] / "s2_10m" / "zarr.json").read_text())
+    (codec,) = array["codecs"]
+    assert codec["name"] == "sharding_indexed" and codec["configuration"]["chunk_shape"] == [1, 4, 120, 120]
+    assert [path.name for path in (exported["zarr"] / "s2_10m" / "c").iterdir()] == ["0"]
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.errors import DamagedFile, PipelineError
 from ben_luigi.domain.files import atomic_write, remove
-from ben_luigi.domain.forms import lmdb, parquet, stac_geoparquet, webdataset
+from ben_luigi.domain.forms import lmdb, parquet, stac_geoparquet, webdataset, zarr
 from ben_luigi.domain.forms.form import NOTE, Options, PatchForm, read_note, write_note
 from ben_luigi.domain.forms.pixels import Digests, pixels_of
 from ben_luigi.domain.forms.source import S1, Source
@@ -22,8 +22,9 @@ _PARQUET = PatchForm("parquet", "Parquet by split, a column per band", (), parqu
 _GEOPARQUET = PatchForm(
     "geoparquet", "tars with a GeoParquet of places in them", (), stac_geoparquet.write, stac_geoparquet.read
 )
+_ZARR = PatchForm("zarr", "Zarr v3, an array per group of bands", zarr.LIBRARIES, zarr.write, zarr.read)
 
-FORMS = {form.name: form for form in (_WEBDATASET, _LMDB, _PARQUET, _GEOPARQUET)}
+FORMS = {form.name: form for form in (_WEBDATASET, _LMDB, _PARQUET, _GEOPARQUET, _ZARR)}
 """All forms, by name."""
 
 
