@@ -73,7 +73,7 @@ def _attributes(source: Source) -> dict[str, str]:
 
 def _array(root: zarr.Group, source: Source, group: str) -> Any:
     """Make the array of a group of bands, or of the reference maps, and the coordinate of its bands."""
-    import zarr
+    from zarr.codecs import ZstdCodec
 
     bands = GROUPS.get(group, ())
     first = bands[0] if bands else MAP
@@ -90,7 +90,7 @@ def _array(root: zarr.Group, source: Source, group: str) -> Any:
         chunks=(1, *inner),
         shards=(min(PATCHES_A_SHARD, rows), *inner),
         dtype=DTYPES[first],
-        compressors=zarr.codecs.ZstdCodec(level=_LEVEL),
+        compressors=ZstdCodec(level=_LEVEL),
         fill_value=np.nan if DTYPES[first] == "float32" else 0,
         dimension_names=["patch", *names, f"row_{metres}m", f"col_{metres}m"],
     )
