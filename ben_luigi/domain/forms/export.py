@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ben_luigi.domain.dataset.verify_findings import Findings
-from ben_luigi.domain.errors import DamagedFile, PipelineError
+from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
 from ben_luigi.domain.files import atomic_write, remove
 from ben_luigi.domain.forms import lmdb, parquet, stac_geoparquet, webdataset, zarr
 from ben_luigi.domain.forms.form import NOTE, Options, PatchForm, read_note, write_note
 from ben_luigi.domain.forms.pixels import Digests, pixels_of
+from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import S1, Source
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 
@@ -37,11 +38,24 @@ def export(
     full.
     """
     form.require_libraries()
+    _check_target(folder)
     with atomic_write(folder) as work:
         work.mkdir()
         form.write(source, work, options, progress)
         write_note(work, form, source, options)
         remove(folder)
+
+
+def _check_target(folder: Path) -> None:
+    """Raise BadInput if something else than a form is in the place of the form."""
+    is_form = (folder / NOTE).is_file() or (folder.is_dir() and not any(folder.iterdir()))
+    if folder.exists() and not is_form:
+        raise BadInput(
+            folder,
+            expected="a folder of an earlier export, which is replaced, or none",
+            found="something else, which is kept",
+            remedy="name another folder, or move away what is there",
+        )
 
 
 def verify(source: Source, folder: Path, progress: OnFraction = ignore_fraction) -> list[str]:
@@ -51,11 +65,15 @@ def verify(source: Source, folder: Path, progress: OnFraction = ignore_fraction)
     """
     findings = Findings()
     try:
-        form = FORMS[str(read_note(folder)["form"])]
+        note = read_note(folder)
+        form = FORMS[note.form]
     except (DamagedFile, KeyError) as error:
         findings.add(NOTE, f"not the note of a form that is known ({getattr(error, 'found', error)})")
         return findings.lines()
     form.require_libraries()
+    source = selected(source, {} if source.selection else note.selection)
+    if note.patches != len(source.rows):
+        findings.differ(NOTE, "another number of patches", "patches", len(source.rows), note.patches)
     digests = _digests(source, form.kinds(source), progress)
     rows = _rows_by_name(source)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,12 +14,11 @@ import numpy as np
 from ben_luigi.domain.errors import BadInput, DamagedFile
 from ben_luigi.domain.forms.source import S1, Source
 from ben_luigi.domain.progress import OnFraction
+from ben_luigi.domain.vocabulary import TIFF
 
 NOTE = "form.json"
 """The file in the folder of a form that tells which one it is, and how it was made."""
-GB = 10**9
-TIFF, ARRAY = PIXELS = ("tiff", "array")
-"""What a column of Parquet holds: the bytes of a TIFF, or its pixels."""
+MB = 10**6
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Options:
     """How a form is written: the seed by which it is shuffled, the size of its files, what Parquet's columns hold."""
 
     seed: int = 0
-    file_bytes: int = GB
+    file_bytes: int = 1000 * MB
     pixels: str = TIFF
 
 
@@ -37,6 +36,14 @@ class Shown(NamedTuple):
     name: str
     kind: str
     pixels: np.ndarray
+
+
+class Note(NamedTuple):
+    """What the note in a form says: its name, by which options its patches were selected, and how many they are."""
+
+    form: str
+    selection: Mapping[str, str]
+    patches: int
 
 
 @dataclass(frozen=True)
@@ -87,18 +94,20 @@ def write_note(folder: Path, form: PatchForm, source: Source, options: Options) 
         "form": form.name,
         "dataset": {"name": about.name, "version": about.version},
         "patches": len(source.rows),
+        "selection": dict(source.selection),
         "kinds": list(form.kinds(source)),
         "options": asdict(options),
     }
     (folder / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def read_note(folder: Path) -> dict[str, object]:
+def read_note(folder: Path) -> Note:
     """Return the note of a form. Raise DamagedFile if there is none that can be read."""
     try:
         note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        return {"form": str(note["form"]), **note}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        selection = {str(option): str(text) for option, text in note["selection"].items()}
+        return Note(str(note["form"]), selection, int(note["patches"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFile(
             folder / NOTE,
             expected="the note of an exported form",

@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats.tiffheader import read_pixels
-from ben_luigi.domain.forms.form import TIFF, Options, Shown, Steps
+from ben_luigi.domain.forms.form import Options, Shown, Steps
 from ben_luigi.domain.forms.pixels import DTYPES, Place, pixels_of, place_of, side_px
 from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S2, Source, part_of
 from ben_luigi.domain.forms.spool import spooled
 from ben_luigi.domain.progress import OnFraction
+from ben_luigi.domain.vocabulary import TIFF
 
 ROWS_A_GROUP = 64
 """18 MB of pixels, for each part that is being written."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,11 +45,15 @@ class Patch(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A finished dataset in `folder`; `rows` are the patches to export, ascending by patch id, with FLAG."""
+    """A finished dataset in `folder`; `rows` are the patches to export, ascending by patch id, with FLAG.
+
+    `selection` has the options by which they were selected, if they are not all.
+    """
 
     folder: Path
     rows: pa.Table
     form: Form = FORM_V2
+    selection: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path, form: Form = FORM_V2) -> Source:
