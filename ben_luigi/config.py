@@ -26,6 +26,7 @@ from ben_luigi.configuration.sections import (
     cron,
     database,
     dataset,
+    forms,
     inputs,
     land_cover,
     metadata,
@@ -53,6 +54,7 @@ __all__ = [
     "cron",
     "database",
     "dataset",
+    "forms",
     "inputs",
     "land_cover",
     "metadata",
@@ -87,7 +89,7 @@ def value(option: str) -> Any:
 
 def result_options() -> dict[str, Any]:
     """Return the options, with values, that results depend on or are removed by: `archive.level` and so on."""
-    sections = (dataset, inputs, land_cover, tile, archive, subset, metadata, retention)
+    sections = (dataset, inputs, land_cover, tile, archive, subset, forms, metadata, retention)
     options = [f"{section.__name__}.{name}" for section in sections for name in options_of(section)]
     options += ["sen2cor.any_version", "cdse.catalogue_url", "cdse.accept_superseded"]
     return {option: value(option) for option in options if option != "dataset.data_dir"}
@@ -155,6 +157,16 @@ def result_folder() -> str:
 def parts_folder() -> str:
     """Return the folder of the parts of its archives, relative to `data_dir()`."""
     return f"archives/{result_folder()}" if selection() else "archives"
+
+
+def forms_folder() -> str:
+    """Return the folder of the exported forms of the dataset, relative to `data_dir()`, with one folder per form."""
+    return f"forms/{result_folder()}" if selection() else "forms"
+
+
+def wanted_forms() -> list[str]:
+    """Return the forms that are made with the dataset."""
+    return str(forms().make).replace(",", " ").split()
 
 
 @lru_cache(maxsize=1)

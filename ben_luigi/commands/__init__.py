@@ -11,7 +11,7 @@ COMMANDS = {
     "status": ("status", "show what is complete, and what failed and why"),
     "verify": ("verify", "check that a finished dataset is complete and consistent"),
     "new": ("new", "write a recipe to start a dataset of your own from"),
-    "export": ("export", "unpack the patches of a tile as folders of TIFFs"),
+    "export": ("export", "export a finished dataset for training, or the patches of a tile as TIFFs"),
     "unpack": ("unpack", "unpack the archives of a dataset into folders of TIFFs, and count them"),
     "render": ("render", "make pictures of patches to look at"),
     "subset": ("subset", "make a dataset of chosen patches"),

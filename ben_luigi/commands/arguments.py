@@ -70,6 +70,13 @@ def verify() -> argparse.ArgumentParser:
     used.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
     for option, text in _WORDS.items():
         used.add_argument(f"--{option.replace('_', '-')}", type=Path, metavar="FILE", help=text)
+    used.add_argument(
+        "--form",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="folder of an exported form of the dataset, whose pixels are compared with it; may be given several times",
+    )
     used.add_argument("--json", action="store_true", help="print the verdict as JSON, as docs/json.md says")
     return used
 

@@ -1,23 +1,125 @@
-"""`ben-luigi export --tile TILE`: unpack the patches of a tile as folders of TIFFs (the task `ExportPatches`)."""
+"""`ben-luigi export FORM [FOLDER]`: export a finished dataset, ours or downloaded, in a form that people train from.
+
+Without FOLDER it is the pipeline's own dataset, which is made first as far as it is missing (the task `ExportForm`),
+and the form is in `forms/FORM/` of the data folder. Options of `ben-luigi run`, such as --workers N, may follow.
+
+With FOLDER, the folder of a dataset, the archives may be unpacked there. --splits and the like select patches, as in
+`[subset]` of the configuration. `ben-luigi verify FOLDER --form DIR` checks that the pixels are those of the dataset.
+
+`ben-luigi export --tile TILE` unpacks the patches of one tile as folders of TIFFs (the task `ExportPatches`).
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
-from ben_luigi.commands import run
+from tqdm import tqdm
 
-TASK = "ExportPatches"
+from ben_luigi import config
+from ben_luigi.commands import command, run
+from ben_luigi.commands.run import configure
+from ben_luigi.configuration import luigi_options
+from ben_luigi.domain.errors import BadInput, PipelineError
+from ben_luigi.domain.forms.export import FORMS, export
+from ben_luigi.domain.forms.form import MB, Options
+from ben_luigi.domain.forms.selecting import selected
+from ben_luigi.domain.forms.source import Source
+from ben_luigi.exit_codes import ExitCode
+from ben_luigi.stages.finalize import rules_in
+from ben_luigi.terminal import bar_format
+
+TASK, FORM_TASK = "ExportPatches", "ExportForm"
 PROG = "ben-luigi export"
+_FORMS_OPTIONS = ("seed", "file_mb", "pixels")
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the help, which is that of the task."""
-    used = run.parser([TASK])
-    used.prog = PROG
+    """Return the parser of the forms; a tile is left to the task."""
+    used = command.parser(PROG, __doc__)
+    titles = "; ".join(f"{name}: {form.title}" for name, form in FORMS.items())
+    used.add_argument("form", choices=list(FORMS), metavar="FORM", help=titles)
+    used.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="folder of the dataset; by default ours")
+    used.add_argument("--to", type=Path, metavar="DIR", help="where the form goes; by default FOLDER-FORM")
+    for section, names in ((config.forms, _FORMS_OPTIONS), (config.subset, None)):
+        for option, parameter in config.options_of(section).items():
+            if option != "name" if names is None else option in names:
+                text = f"{parameter.description}: {luigi_options.allowed(parameter)}".replace("%", "%%")
+                flag = f"--{option.replace('_', '-')}"
+                used.add_argument(flag, type=_checked(parameter), metavar=option.upper(), help=text)
     return used
 
 
+def _checked(parameter: Any) -> Callable[[str], str]:
+    """Return the type of an argument that is the text of an option."""
+
+    def checked(text: str) -> str:
+        try:
+            parameter.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"expected {luigi_options.allowed(parameter)}; {error}") from error
+        return text
+
+    return checked
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Run the task."""
-    return run.main([TASK, *arguments], PROG)
+    """Export a form, or run the task of a tile."""
+    used = parser()
+    if not {"-h", "--help"} & set(arguments) and (not arguments or arguments[0] not in FORMS):
+        if arguments and not arguments[0].startswith("-"):
+            used.parse_args(arguments)  # refuses what is no form
+        return run.main([TASK, *arguments], PROG)
+    given, others = used.parse_known_args(arguments)
+    if given.folder is None and given.to is None:
+        return _of_pipeline(given, others)
+    if others:
+        used.error(f"unrecognized arguments: {' '.join(others)}")
+    try:
+        folder, made = _export(given)
+    except (PipelineError, OSError) as error:
+        return command.refuse(used, error)
+    print(f"{made:,} patches of {given.folder or 'our dataset'} are in {folder}")
+    return ExitCode.DONE
+
+
+def _of_pipeline(given: argparse.Namespace, others: Sequence[str]) -> int:
+    """Run the task, with the options as those of the configuration."""
+    options = [
+        f"--{section.__name__}-{option.replace('_', '-')}={value}"
+        for section in (config.forms, config.subset)
+        for option in config.options_of(section)
+        if (value := getattr(given, option, None)) is not None
+    ]
+    return run.main([FORM_TASK, "--form-name", given.form, *options, *others], PROG)
+
+
+def _export(given: argparse.Namespace) -> tuple[Path, int]:
+    """Export the dataset in a folder; return where, and the number of patches."""
+    configure(writes=False)
+    folder = given.folder or config.data_dir() / config.result_folder()
+    if not folder.is_dir():
+        remedy = "name the folder of a dataset" if given.folder else "make it first, by ben-luigi run, or name another"
+        raise BadInput(folder, expected="the folder of a dataset", found="no folder", remedy=remedy)
+    target = given.to or folder.with_name(f"{folder.resolve().name}-{given.form}")
+    conditions = {option: text for option in config.options_of(config.subset) if (text := getattr(given, option, None))}
+    source = selected(Source.open(folder, rules_in(folder).form), conditions)
+    with tqdm(total=100, desc=f"exporting {given.form}", unit="%", disable=None, bar_format=bar_format("%")) as bar:
+        export(FORMS[given.form], source, target, _options(given), lambda fraction: _move(bar, fraction))
+    return target, len(source.rows)
+
+
+def _options(given: argparse.Namespace) -> Options:
+    """Return how the form is written: by the options given, else by `[forms]`."""
+    parameters = config.options_of(config.forms)
+    seed, file_mb, pixels = (
+        getattr(config.forms(), option) if (text := getattr(given, option)) is None else parameters[option].parse(text)
+        for option in _FORMS_OPTIONS
+    )
+    return Options(int(seed), int(file_mb) * MB, str(pixels))
+
+
+def _move(bar: tqdm[NoReturn], fraction: float) -> None:
+    bar.update(round(100 * fraction) - bar.n)

@@ -26,6 +26,9 @@ from ben_luigi.domain.dataset.form import Rules
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
+from ben_luigi.domain.forms import export
+from ben_luigi.domain.forms.form import NOTE
+from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.placement.grid import TILE_SIDE_M
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.finalize import (
@@ -45,6 +48,7 @@ _NOTED = "run again: damaged files are made again, and the whole dataset is veri
 _NOT_NOTED = (
     "remove what is named there, and run again: this user cannot note it in the data folder, or a run is under way"
 )
+_FORM = "export each form that is named there again, into the same folder: ben-luigi export --help"
 _DOWNLOADED = "remove what is named there, and run again; or fetch it again, if the dataset was downloaded"
 
 
@@ -65,14 +69,17 @@ def main(arguments: Sequence[str]) -> int:
         verdict = _verdict(folder, given, is_own, recorded)
         damaged = changed_files(recorded, verdict.sha256) if is_own else []
         wrong = [*verdict.wrong, *(_of_files(damaged) if is_own else ())]
+        in_dataset = bool(wrong)
+        wrong += _of_forms(folder, given.form or (_own_forms() if is_own else []), is_own)
     except (PipelineError, OSError) as error:
         return command.refuse(used, error)
-    is_noted = is_own and bool(wrong) and _note(damaged)
+    is_noted = is_own and in_dataset and _note(damaged)
     if given.json:
         told = {"version": 1, "folder": str(folder), "is_whole": not wrong, "findings": wrong}
         print(json.dumps({**told, "not_looked_at": verdict.not_looked_at, "is_noted": is_noted}, indent=1))
     else:
         following = _NOTED if is_noted else _NOT_NOTED if is_own else _DOWNLOADED
+        following = following if in_dataset else _FORM
         print("\n".join(_words(folder, wrong, verdict.not_looked_at, following)))
     return ExitCode.FINDINGS if wrong else ExitCode.DONE
 
@@ -99,6 +106,20 @@ def _verdict(folder: Path, given: argparse.Namespace, is_own: bool, recorded: Ma
             require_all=is_own,
             recorded=recorded,
         )
+
+
+def _own_forms() -> list[Path]:
+    """Return the folders of the pipeline's own forms."""
+    return sorted(note.parent for note in (config.data_dir() / config.forms_folder()).glob(f"*/{NOTE}"))
+
+
+def _of_forms(folder: Path, forms: Sequence[Path], is_own: bool) -> Iterator[str]:
+    """Yield what is wrong with the exported forms of a dataset, whose pixels are compared with its TIFFs."""
+    for form in forms:
+        source = Source.open(folder, _rules(folder, is_own).form)
+        with tqdm(total=100, desc=f"verifying {form.name}", unit="%", disable=None, bar_format=bar_format("%")) as bar:
+            for finding in export.verify(source, form, lambda fraction: _move(bar, fraction)):
+                yield f"{form}: {finding}"
 
 
 def _rules(folder: Path, is_own: bool) -> Rules:

@@ -28,8 +28,10 @@ from ben_luigi.configuration.kinds import (
 from ben_luigi.domain.names import is_tile_key
 from ben_luigi.domain.vocabulary import (
     COUNTRIES,
+    FORMS,
     MIRROR,
     PATCH_M,
+    PIXELS,
     SEASONS,
     SOURCES,
     SPLITS,
@@ -232,6 +234,15 @@ class subset(_Section):  # noqa: N801
     )
 
 
+class forms(_Section):  # noqa: N801
+    """The forms in which the finished dataset is exported, for the programs that people train with."""
+
+    make: str = Words(known=FORMS, description="forms that are made with the dataset, in forms/<form>/")
+    seed: int = Whole(default=0, description="number by which the shards of webdataset are shuffled")
+    file_mb: int = Whole(default=1000, least=1, description="size of a file in MB, as far as the form has several")
+    pixels: str = Choice(choices=PIXELS, description="what a column of parquet holds: the bytes of TIFFs, or pixels")
+
+
 class metadata(_Section):  # noqa: N801
     """The parquet files and the labels in them."""
 
@@ -285,6 +296,7 @@ SECTIONS: dict[str, type] = {
         tile,
         archive,
         subset,
+        forms,
         metadata,
         retention,
         cron,

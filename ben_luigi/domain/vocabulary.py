@@ -33,6 +33,12 @@ RESOLUTION_M = {
 }
 """Pixel size in metres of each of the twelve bands, in the order of their files."""
 
+FORMS = ("webdataset", "lmdb", "parquet", "geoparquet", "zarr")
+"""The forms in which a finished dataset is exported (`domain/forms/`)."""
+
+TIFF, ARRAY = PIXELS = ("tiff", "array")
+"""What a column of the form `parquet` holds: the bytes of a TIFF, or its pixels."""
+
 SPLITS = ("train", "validation", "test")
 
 SEASONS = ("spring", "summer", "fall", "winter")

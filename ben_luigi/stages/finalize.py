@@ -16,6 +16,7 @@ from ben_luigi.domain.errors import BadArchive, DamagedFile, some
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.archives import archiving
 from ben_luigi.stages.comparison import beside_published, compared
+from ben_luigi.stages.forms import forms_wanted
 from ben_luigi.stages.hash_lists import listing
 from ben_luigi.stages.leakage import FindSplitLeakage
 from ben_luigi.stages.metadata import WriteMetadata, selection
@@ -172,6 +173,14 @@ def rules_of_recipe() -> Rules:
     return Rules.of(config.recipe(), read_nomenclature(config.nomenclature()), config.unlabeled_limit())
 
 
+def rules_in(folder: Path) -> Rules:
+    """Return by what the dataset in a folder is read: the recipe that lies in it; without one, as BigEarthNet v2.
+
+    Raise BadInput if that recipe cannot be used.
+    """
+    return Rules.within(folder, config.TRACKED_ARTIFACTS) or rules_of_default()
+
+
 def _short(finding: str) -> str:
     return finding if len(finding) <= _SHOWN else f"{finding[:_SHOWN]}..."
 
@@ -184,7 +193,7 @@ class FinalizeDataset(PipelineTask):
         selection()
         own_v1 = [] if config.given_input("v1_s2_dir") is None else [CompareV1Labels()]
         published = [task for comparison in compared() for task in comparison.deps()]
-        return [source_task(), ProcessTiles(), VerifyDataset(), *dataset_tasks(), *published, *own_v1]
+        return [source_task(), ProcessTiles(), VerifyDataset(), *dataset_tasks(), *published, *own_v1, *forms_wanted()]
 
     def make(self) -> None:
         """Report that the dataset is complete; there is nothing left to do."""

@@ -154,6 +154,7 @@ def work() -> Work:
         tasks_at_once=config.workers(),
         rate_bytes_s=float(config.cdse().bandwidth_mb_s) * 1e6,
         fetches_bytes=[row.usual_bytes for row in fetches()],
+        forms=len(config.wanted_forms()),
     )
 
 

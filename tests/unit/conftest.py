@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ben_luigi.domain.dataset.verify_rules import References
+from ben_luigi.domain.forms.export import FORMS, export
+from ben_luigi.domain.forms.source import Source
+from tests.unit.exports import SMALL, files_of, pixels_of, varied_dataset
 from tests.unit.geopackages import write
 from tests.unit.small_dataset import Dataset, write_references
 
@@ -40,3 +45,28 @@ def sound_gpkg(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gpkg(sound_gpkg: Path, tmp_path: Path) -> Path:
     """A copy of it that may be changed."""
     return Path(shutil.copy(sound_gpkg, tmp_path / "clc.gpkg"))
+
+
+@pytest.fixture(scope="session")
+def varied() -> Dataset:
+    return varied_dataset()
+
+
+@pytest.fixture(scope="session")
+def finished(varied: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return varied.write(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(scope="session")
+def pixels(varied: Dataset) -> Mapping[str, np.ndarray]:
+    """The pixels of each file, by its name without suffix."""
+    return {Path(name).stem: pixels_of(data) for name, data in files_of(varied)}
+
+
+@pytest.fixture(scope="session")
+def exported(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """All forms of the dataset."""
+    out = tmp_path_factory.mktemp("forms")
+    for name, form in FORMS.items():
+        export(form, Source.open(finished), out / name, SMALL)
+    return {name: out / name for name in FORMS}

@@ -36,6 +36,8 @@ _MAP_BYTES = 2_000
 """Measured on the sample world: one reference map in its shard."""
 _S1_BYTES = 2 * (120 * 120 * 4 + 1_536)
 """Two bands of 120 x 120 float32 with their TIFF and tar headers, assuming that zstd saves nothing."""
+_FORM_BYTES = 430_000
+"""Measured: a patch in the largest form, and Sentinel-1 beside it while others are made."""
 _DATABASE_BYTES, _LOG_BYTES, _DATABASE_BYTES_A_PATCH = 5e7, 1e9, 2_000
 """PostgreSQL's own files; its write-ahead log, at most; the rows of one patch in all tables with their indexes."""
 _SLOW, _LOADED = 3, 2
@@ -65,7 +67,7 @@ class Work:
     `downloads_bytes` has one entry per product to fetch, None where its size is unknown. `tiles` counts all tiles of
     the dataset, finished or not. `tasks_at_once` limits how many tiles are cut or compressed at once; `rate_bytes_s`
     limits all downloads together, 0 means no limit; `collects_s1` means that S1 is read from its `.tar.gz`.
-    `fetches_bytes` has an entry for each kind of input that is to be fetched, which stays.
+    `forms` is the number of forms to export; `fetches_bytes` has an entry for each kind of input that is to be fetched, which stays.
     """
 
     tiles: int
@@ -82,6 +84,7 @@ class Work:
     tasks_at_once: int = 1
     rate_bytes_s: float = 0.0
     fetches_bytes: Sequence[int] = ()
+    forms: int = 0
 
     @property
     def _area(self) -> float:
@@ -115,7 +118,8 @@ class Work:
         collected = s1 * self.collects_s1
         joined = kept + shards + dataset + (max(s2, s1 + collected) if retention.parts else dataset + collected)
         database = _DATABASE_BYTES + tiles * _ALL_PATCHES * _DATABASE_BYTES_A_PATCH + _LOG_BYTES * min(1.0, tiles)
-        return max(products, joined) + database + sum(self.fetches_bytes)
+        forms = self.forms * tiles * _PATCHES * _FORM_BYTES
+        return max(products, joined + forms) + database + sum(self.fetches_bytes)
 
     def _in_work_bytes(self) -> float:
         return (_CONVERSION_BYTES * self.conversions_at_once + _L2A_BYTES * self.tasks_at_once) * self._area

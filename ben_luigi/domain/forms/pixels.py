@@ -1,0 +1,170 @@
+"""Get the pixels of a patch's TIFFs, and tell by a digest whether those of a form are equal to them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ben_luigi.domain.dataset.sentinel1 import BANDS as S1_BANDS
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.formats.tiffheader import TIE_POINT, entries, read_header, read_pixels
+from ben_luigi.domain.forms.source import MAP
+from ben_luigi.domain.products.product import BANDS
+from ben_luigi.domain.vocabulary import RESOLUTION_M
+
+DTYPES = {**dict.fromkeys((*BANDS, MAP), "uint16"), **dict.fromkeys(S1_BANDS, "float32")}
+"""The type of a pixel by kind of file."""
+PIXEL_M = {**RESOLUTION_M, MAP: 10, **dict.fromkeys(S1_BANDS, 10)}
+"""The side of a pixel in metres by kind of file."""
+GROUPS = {
+    "s2_10m": tuple(band for band in BANDS if RESOLUTION_M[band] == 10),
+    "s2_20m": tuple(band for band in BANDS if RESOLUTION_M[band] == 20),
+    "s2_60m": tuple(band for band in BANDS if RESOLUTION_M[band] == 60),
+    "s1": tuple(reversed(S1_BANDS)),
+}
+"""The bands of one pixel size and type together, in their order; VV before VH, as ConfigILM and rico-hdl have them."""
+DIGEST_BYTES = 8
+_CORNER_AT, _CORNER_BYTES = 3 * 8, 2 * 8
+"""Where in the tie point x and y of the corner are: after its place in the raster (OGC 19-008r4, ModelTiepointTag)."""
+
+
+class Place(NamedTuple):
+    """Where a patch lies: EPSG code of its UTM zone, and upper-left corner in metres there."""
+
+    epsg: int
+    left_m: float
+    top_m: float
+
+
+def side_px(kind: str, patch_m: int) -> int:
+    """Return the side in pixels of a file of this kind, of a patch of `patch_m` metres."""
+    return patch_m // PIXEL_M[kind]
+
+
+def pixels_of(files: Mapping[str, bytes], patch_m: int, subject: str) -> dict[str, np.ndarray]:
+    """Return the pixels (row, col) of each TIFF, by kind. Raise BadInput about `subject` if they are of another form.
+
+    The form is that of the dataset: `patch_m` metres a side, uint16 of S2 and maps, float32 of S1.
+    """
+    found = {}
+    for kind, data in files.items():
+        layout = _layouts.get(kind)
+        known = layout.read(data) if layout is not None else None
+        if known is not None and known.shape == (side_px(kind, patch_m),) * 2:
+            found[kind] = known
+            continue
+        pixels = read_pixels(data, f"{subject}_{kind}.tif")
+        check(kind, pixels, patch_m, subject)
+        _layouts[kind] = _Layout.of(data, pixels)
+        found[kind] = pixels
+    return found
+
+
+class _Layout(NamedTuple):
+    """Where the pixels lie in a TIFF without compression, and all bytes before them but those of its place.
+
+    TIFFs of one kind differ only in place and pixels, so each is compared with the last one instead of being parsed,
+    which takes a hundredth of the time.
+    """
+
+    length: int
+    before: bytes
+    after: bytes
+    after_at: int
+    pixels_at: int
+    dtype: str
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, data: bytes, pixels: np.ndarray) -> _Layout | None:
+        """Return the layout of a TIFF with these pixels; None if they do not lie at its end as they are."""
+        at = {tag: start for tag, _, start in entries(data)}
+        pixels_at = len(data) - pixels.nbytes
+        if TIE_POINT not in at or data[pixels_at:] != pixels.tobytes() or at[TIE_POINT] >= pixels_at:
+            return None
+        corner = at[TIE_POINT] + _CORNER_AT
+        after_at = corner + _CORNER_BYTES
+        height, width = pixels.shape
+        before, after = data[:corner], data[after_at:pixels_at]
+        return cls(len(data), before, after, after_at, pixels_at, pixels.dtype.str, (height, width))
+
+    def read(self, data: bytes) -> np.ndarray | None:
+        """Return the pixels of a TIFF that has this layout; None if it has another."""
+        same = (
+            len(data) == self.length
+            and data.startswith(self.before)
+            and data[self.after_at : self.pixels_at] == self.after
+        )
+        return np.frombuffer(data, self.dtype, offset=self.pixels_at).reshape(self.shape) if same else None
+
+
+_layouts: dict[str, _Layout | None] = {}
+"""The layout of the last TIFF of each kind that was parsed."""
+
+
+def check(kind: str, pixels: np.ndarray, patch_m: int, subject: str) -> None:
+    """Raise BadInput if pixels are not of the type and number of their kind."""
+    side = side_px(kind, patch_m)
+    if pixels.shape != (side, side) or pixels.dtype.name != DTYPES[kind]:
+        raise BadInput(
+            f"{subject}_{kind}.tif",
+            expected=f"{side} x {side} pixels of {DTYPES[kind]}",
+            found=f"{' x '.join(map(str, pixels.shape))} of {pixels.dtype.name}",
+            remedy="run ben-luigi verify on the dataset, which names all that is wrong",
+        )
+
+
+def place_of(data: bytes, subject: str) -> Place:
+    """Return where the patch of a TIFF lies. Raise BadInput if the TIFF does not say so."""
+    header = read_header(data, subject)
+    if header.epsg is None:
+        raise BadInput(
+            subject,
+            expected="a TIFF with the EPSG code of its CRS",
+            found="none",
+            remedy="run ben-luigi verify on the dataset, which names all that is wrong",
+        )
+    return Place(header.epsg, header.left, header.top)
+
+
+class Digests:
+    """A digest of the pixels of each row and kind, to compare the dataset with a form of it, whatever their orders.
+
+    Memory: 8 bytes per file.
+    """
+
+    def __init__(self, rows: int, kinds: Sequence[str]) -> None:
+        self._kinds = {kind: number for number, kind in enumerate(kinds)}
+        self._digests = np.zeros((rows, len(kinds)), dtype=f"V{DIGEST_BYTES}")
+        self._has = np.zeros((rows, len(kinds)), dtype=bool)
+        self._seen = np.zeros((rows, len(kinds)), dtype=bool)
+
+    def note(self, row: int, kind: str, pixels: np.ndarray) -> None:
+        """Keep the digest of the pixels that a file of the dataset has."""
+        at = row, self._kinds[kind]
+        self._digests[at], self._has[at] = _digest(pixels), True
+
+    def judge(self, row: int, kind: str, pixels: np.ndarray) -> str:
+        """Return what is wrong with pixels of a form; an empty text if they are those of the dataset."""
+        at = row, self._kinds.get(kind, -1)
+        if at[1] < 0 or not self._has[at]:
+            return "surplus"
+        if self._seen[at]:
+            return "twice"
+        self._seen[at] = True
+        return "" if self._digests[at].tobytes() == _digest(pixels) else "other pixels than in the dataset"
+
+    def missing(self) -> list[tuple[int, str]]:
+        """Return row and kind of what a form has not shown."""
+        kinds = list(self._kinds)
+        return [(row, kinds[number]) for row, number in np.argwhere(self._has & ~self._seen).tolist()]
+
+
+def _digest(pixels: np.ndarray) -> bytes:
+    little = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
+    digest = hashlib.blake2b(f"{pixels.dtype.name} {pixels.shape} ".encode(), digest_size=DIGEST_BYTES)
+    digest.update(little.data)
+    return digest.digest()

@@ -1,0 +1,62 @@
+"""Select patches of a finished dataset by the conditions of a subset, also where it has no `patches.parquet`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from ben_luigi.domain.dataset import subset
+from ben_luigi.domain.dataset.geoparquet import PATCHES
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.forms.source import Source
+from ben_luigi.domain.names import TileName, split_position
+from ben_luigi.domain.placement.alignment import season
+from ben_luigi.domain.placement.footprints import EDGES
+from ben_luigi.domain.placement.grid import TILE_SIDE_M, PatchGrid, tile_square
+
+_COLUMNS = ("patch_id", "season", "epsg", *EDGES)
+
+
+def selected(source: Source, options: Mapping[str, str]) -> Source:
+    """Return the patches of a dataset that meet the options of `[subset]`, which are given by name.
+
+    Raise BadInput for a word that the dataset does not know, BadOption if no patch meets all of them.
+    """
+    if not options:
+        return source
+    places = _places(source)
+    classes = sorted({label for labels in source.rows["labels"].to_pylist() for label in labels})
+    selection = subset.parse(options, sorted(set(places["tile"])), classes)
+    return replace(source, rows=subset.select(source.rows, places, selection), selection=dict(options))
+
+
+def _places(source: Source) -> pd.DataFrame:
+    """Return tile key, season and square of each patch: as `patches.parquet` says, or by their names."""
+    tiles = [TileName.parse(split_position(name)[0]).tile_key for name in source.rows["patch_id"].to_pylist()]
+    path = source.folder / PATCHES
+    if path.is_file():
+        try:
+            found = pq.ParquetFile(path).read(columns=list(_COLUMNS)).to_pandas()
+        except (OSError, ValueError, KeyError) as error:
+            raise BadInput(
+                path,
+                expected="the places of all patches, as Parquet",
+                found=str(error),
+                remedy="make or fetch the file again, or take it away: then places follow from the names",
+            ) from error
+    else:
+        found = pd.concat(_by_names(source))
+    rows = found.set_index("patch_id").reindex(source.rows["patch_id"].to_pandas()).reset_index()
+    made: pd.DataFrame = rows.assign(tile=tiles)
+    return made
+
+
+def _by_names(source: Source) -> Iterator[pd.DataFrame]:
+    """Yield the places of all patches of each tile."""
+    for name in sorted({split_position(patch)[0] for patch in source.rows["patch_id"].to_pylist()}):
+        tile = TileName.parse(name)
+        grid = PatchGrid(name, tile_square(tile, TILE_SIDE_M), source.form.patch_m)
+        yield grid.table().assign(season=season(tile.sensing_time, source.form.season_rule))[list(_COLUMNS)]

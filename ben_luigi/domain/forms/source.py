@@ -1,0 +1,237 @@
+"""Read the patches of a finished dataset, ours or a downloaded one, in one pass over each archive.
+
+Archives are read as streams, or the folders unpacked from them. Nothing is unpacked to disk. Memory: one patch, and
+200 bytes per row.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ben_luigi.domain.dataset import members, sentinel1
+from ben_luigi.domain.dataset.form import FORM_V2, Form
+from ben_luigi.domain.dataset.metadata import FLAGGED, SCHEMA
+from ben_luigi.domain.errors import BadArchive, BadInput, BadTable, DamagedFile, some
+from ben_luigi.domain.names import MAP_SUFFIX
+from ben_luigi.domain.products.product import BANDS
+from ben_luigi.domain.tiles import patches, reference_maps
+
+S2, MAPS, S1 = patches.ARCHIVE, reference_maps.ARCHIVE, sentinel1.ARCHIVE
+MAP = MAP_SUFFIX.removeprefix("_")
+"""What a reference map is called beside the bands."""
+KINDS = {S2: BANDS, MAPS: (MAP,), S1: sentinel1.BANDS}
+"""The files of a patch in each archive, by what follows its name in theirs."""
+FLAG = "is_flagged"
+"""The column that tells whether a patch is in the second file of metadata: with snow, cloud or shadow."""
+
+_SHOWN = 3
+
+
+class Patch(NamedTuple):
+    """The files of one patch in one archive: row of the metadata, and the bytes of each TIFF by kind."""
+
+    row: int
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A finished dataset in `folder`; `rows` are the patches to export, ascending by patch id, with FLAG.
+
+    `selection` has the options by which they were selected, if they are not all.
+    """
+
+    folder: Path
+    rows: pa.Table
+    form: Form = FORM_V2
+    selection: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: Path, form: Form = FORM_V2) -> Source:
+        """Read the metadata. Raise BadInput if a file is missing or unreadable, BadTable if a patch is there twice."""
+        schema = pa.schema([SCHEMA.field(name) for name in form.columns])
+        tables = [_read_rows(folder / name, schema) for name in form.tables]
+        flags = np.repeat([name == FLAGGED for name in form.tables], [len(table) for table in tables])
+        rows = pa.concat_tables(tables).append_column(FLAG, pa.array(flags)).sort_by("patch_id").combine_chunks()
+        for name in ("patch_id", "s1_name"):
+            if name in rows.column_names:
+                _check_unique(folder, name, rows[name])
+        return cls(folder, rows, form)
+
+    @property
+    def archives(self) -> tuple[str, ...]:
+        """The names of the archives: without that of S1 if there is none."""
+        return self.form.archives
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of files that a patch has: bands of S2, reference map, polarisations of S1."""
+        return tuple(kind for name in (S2, MAPS, S1) if name in self.archives for kind in KINDS[name])
+
+    def names(self, archive: str) -> pa.Array:
+        """Return the name of each row's patch in an archive; null where it has none there."""
+        if archive == S1 and S1 not in self.archives:
+            return pa.nulls(len(self.rows), pa.string())
+        return self.rows["s1_name" if archive == S1 else "patch_id"].combine_chunks()
+
+    def patches(self, archive: str) -> Iterator[Patch]:
+        """Yield the patches of an archive, in its order: of S2 and maps ascending by row.
+
+        Raise DamagedFile or BadArchive, which name the archive, if it is damaged or lacks a file.
+        """
+        if archive not in self.archives:
+            return
+        path = self._path(archive)
+        awaited = _Awaited(path, self.names(archive), KINDS[archive])
+        found = members.read(path) if path.is_file() else members.read_folder(path, self.folder)
+        for member in found:
+            if isinstance(member, members.Damage):
+                raise _damaged(path, member.what)
+            if isinstance(member, members.Unreadable):
+                raise _damaged(self.folder / member.name, member.why)
+            patch = awaited.take(member)
+            if patch is not None:
+                yield patch
+        awaited.check()
+
+    def beside(self) -> Iterator[tuple[Patch, bytes]]:
+        """Yield each patch of S2 with the bytes of its reference map, ascending by row."""
+        maps = self.patches(MAPS)
+        for patch, other in zip(self.patches(S2), maps, strict=True):
+            if patch.row != other.row:
+                raise BadArchive(
+                    self._path(MAPS),
+                    expected=f"the reference maps in the order of the patches, {self._patch_id(patch.row)} next",
+                    found=self._patch_id(other.row),
+                    remedy="run ben-luigi verify on the dataset, which names all that is wrong",
+                )
+            yield patch, other.files[MAP]
+
+    def _patch_id(self, row: int) -> str:
+        return str(self.rows["patch_id"][row].as_py())
+
+    def _path(self, archive: str) -> Path:
+        """Return the archive, or the folder unpacked from it. Raise BadInput if there is neither."""
+        packed, unpacked = self.folder / f"{archive}.tar.zst", self.folder / archive
+        if packed.is_file():
+            return packed
+        if unpacked.is_dir():
+            return unpacked
+        raise BadInput(
+            self.folder,
+            expected=f"{packed.name}, or the folder {archive} unpacked from it",
+            found="neither",
+            remedy="name the folder of a finished dataset, or put the archive there",
+        )
+
+
+def part_of(rows: pa.Table, row: int) -> str:
+    """Return the part of the dataset that a patch is in: `train` and so on, or `flagged-train` and so on."""
+    return f"{'flagged-' if rows[FLAG][row].as_py() else ''}{rows['split'][row].as_py()}"
+
+
+class _Awaited:
+    """Gather the files of each patch of an archive, and notice those that never come."""
+
+    def __init__(self, path: Path, names: pa.Array, kinds: Sequence[str]) -> None:
+        self._path, self._kinds, self._names = path, kinds, names
+        # Sorted bytes take a quarter of the memory of a dictionary of strings.
+        keys = np.array(names.fill_null("").to_pylist(), dtype="S")
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
+        self._missing = names.is_valid().to_numpy(zero_copy_only=False).copy()
+        self._row, self._name = -1, ""
+        self._files: dict[str, bytes] = {}
+
+    def take(self, member: members.Member) -> Patch | None:
+        """Take a member; return its patch if it is the last of it, None otherwise or if it is of no row."""
+        stem = member.name.rpartition("/")[2].removesuffix(".tif")
+        name, kind = _split(stem, self._kinds)
+        if name != self._name or self._row < 0:
+            row = self._row_of(name)
+            if row is None:
+                return None
+            self._check_whole()
+            self._row, self._name, self._files = row, name, {}
+        row = self._row
+        if kind not in self._kinds or kind in self._files or not self._missing[row]:
+            raise self._bad(f"each file of {name} once, beside each other", member.name)
+        self._files[kind] = member.data
+        if len(self._files) < len(self._kinds):
+            return None
+        self._missing[row] = False
+        return Patch(row, {kind: self._files[kind] for kind in self._kinds})
+
+    def check(self) -> None:
+        """Raise BadArchive if files of a patch have not come."""
+        self._check_whole()
+        if self._missing.any():
+            lacking = self._names.filter(pa.array(self._missing)).to_pylist()
+            raise self._bad("all patches of the metadata", f"it lacks {some(lacking, _SHOWN)}")
+
+    def _check_whole(self) -> None:
+        if self._row >= 0 and self._missing[self._row]:
+            lacking = [kind for kind in self._kinds if kind not in self._files]
+            raise self._bad(f"{len(self._kinds)} files of {self._name}", f"it lacks {', '.join(lacking)}")
+
+    def _row_of(self, name: str) -> int | None:
+        key = name.encode()
+        rank = bisect_left(self._keys, key)
+        return int(self._order[rank]) if key and rank < len(self._keys) and self._keys[rank] == key else None
+
+    def _bad(self, expected: str, found: str) -> BadArchive:
+        return BadArchive(
+            self._path,
+            expected=expected,
+            found=found,
+            remedy="run ben-luigi verify on the dataset, which names all that is wrong; nothing was exported",
+        )
+
+
+def _split(stem: str, kinds: Sequence[str]) -> tuple[str, str]:
+    """Return name and kind in the name of a file without suffix."""
+    if kinds == KINDS[MAPS]:
+        return stem.removesuffix(MAP_SUFFIX), MAP if stem.endswith(MAP_SUFFIX) else ""
+    name, _, kind = stem.rpartition("_")
+    return name, kind
+
+
+def _damaged(path: Path, what: str) -> DamagedFile:
+    remedy = "fetch or make that file again, then export again; nothing was exported"
+    return DamagedFile(path, expected="an archive without damage", found=what, remedy=remedy)
+
+
+def _read_rows(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        table = pq.ParquetFile(path).read()
+        if table.schema.names != schema.names:
+            raise ValueError(f"columns {some(table.schema.names)}")
+        return table.cast(schema)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise BadInput(
+            path,
+            expected="metadata of a finished dataset, as Parquet",
+            found=str(error),
+            remedy="name the folder of a finished dataset, or make or fetch the file again",
+        ) from error
+
+
+def _check_unique(folder: Path, name: str, column: pa.ChunkedArray) -> None:
+    counts = pc.value_counts(column.drop_null())
+    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
+    if twice:
+        raise BadTable(
+            folder,
+            expected=f"each {name} in one row of the metadata",
+            found=f"more than one row of {some(twice, _SHOWN)}",
+            remedy="run ben-luigi verify on the dataset, which names all that is wrong",
+        )

@@ -1,0 +1,218 @@
+"""Write and read WebDataset shards: tars by split, shuffled by a seed, with the members of a patch beside each other.
+
+A patch has `<patch id>.json` (the columns of the metadata, and its place), `.map.npy` (row, col), `.s2.npz` and, if it
+has a partner in Sentinel-1, `.s1.npz`: stored zips of an array (row, col) per band, as `numpy.savez` writes them. All
+members have a length that is known from the metadata, so each has its place in a shard before any pixel has been read,
+and is written there when it comes: the dataset is read once, in its own order.
+
+Flagged patches have shards of their own, `flagged-<split>-*.tar`. `index.parquet` has the shard, the offset and the
+size of each patch, in the order of the shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ben_luigi.domain.errors import BadArchive, DamagedFile
+from ben_luigi.domain.formats import tarball
+from ben_luigi.domain.forms.form import Options, Shown, Steps
+from ben_luigi.domain.forms.pixels import DTYPES, PIXEL_M, Place, pixels_of, place_of
+from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S1, S2, Source
+from ben_luigi.domain.progress import OnFraction
+
+INDEX = "index.parquet"
+_JSON, _MAP, _S2, _S1 = "json", "map.npy", "s2.npz", "s1.npz"
+_WIDEST = Place(999_999, -9_999_999.5, -99_999_999.5)
+"""No place has more digits."""
+_SCHEMA = pa.schema(
+    [
+        ("patch_id", pa.string()),
+        ("split", pa.string()),
+        (FLAG, pa.bool_()),
+        ("shard", pa.string()),
+        ("offset", pa.int64()),
+        ("size", pa.int64()),
+    ]
+)
+
+
+def write(source: Source, folder: Path, options: Options, progress: OnFraction) -> None:
+    """Write the shards and their index. Memory: one patch, and 500 bytes per row."""
+    layout = _Layout.of(source, options)
+    layout.make_shards(folder)
+    steps = Steps(source, progress)
+    for patch, reference_map in source.beside():
+        name = layout.patch_ids[patch.row]
+        place = place_of(patch.files[KINDS[S2][1]], f"{name}_{KINDS[S2][1]}.tif")
+        pixels = pixels_of({**patch.files, MAP: reference_map}, source.form.patch_m, name)
+        members = {_JSON: layout.json(patch.row, place), _MAP: _npy(pixels.pop(MAP)), _S2: _npz(pixels)}
+        layout.put(folder, patch.row, members)
+        steps.step()
+    for patch in source.patches(S1):
+        name = str(layout.s1_names[patch.row])
+        layout.put(folder, patch.row, {_S1: _npz(pixels_of(patch.files, source.form.patch_m, name))})
+        steps.step()
+    pq.write_table(layout.index(), folder / INDEX, compression="zstd")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where each patch lies. `order` has the rows shard by shard, `stops` the ends of the shards in it, by name."""
+
+    rows: pa.Table
+    patch_ids: list[str]
+    s1_names: list[str | None]
+    order: np.ndarray
+    shard: np.ndarray
+    offset: np.ndarray
+    size: np.ndarray
+    names: list[str]
+    sizes: Mapping[str, int]
+
+    @classmethod
+    def of(cls, source: Source, options: Options) -> _Layout:
+        """Return where each patch of a dataset lies."""
+        rows, patch_m = source.rows, source.form.patch_m
+        patch_ids = rows["patch_id"].to_pylist()
+        s1_names = source.names(S1).to_pylist()
+        sizes = {_S2: len(_npz(_blank(KINDS[S2], patch_m))), _S1: len(_npz(_blank(KINDS[S1], patch_m)))}
+        sizes[_MAP] = len(_npy(_blank((MAP,), patch_m)[MAP]))
+        order, shard, offset, size = (np.zeros(len(rows), dtype="int64") for _ in range(4))
+        made = cls(rows.drop_columns([FLAG]), patch_ids, s1_names, order, shard, offset, size, [], sizes)
+        made.size[:] = [sum(size for _, size in made.members(row)) for row in range(len(rows))]
+        flagged, splits = rows[FLAG].to_numpy(), rows["split"].to_numpy()
+        start = 0
+        for is_flagged, split in sorted({*zip(flagged.tolist(), splits.tolist(), strict=True)}):
+            group = np.flatnonzero((flagged == is_flagged) & (splits == split)).tolist()
+            group.sort(key=lambda row: hashlib.sha256(f"{options.seed} {patch_ids[row]}".encode()).digest())
+            made.order[start : start + len(group)] = group
+            made._divide(np.array(group), f"{'flagged-' if is_flagged else ''}{split}", options.file_bytes)
+            start += len(group)
+        return made
+
+    def _divide(self, group: np.ndarray, part: str, file_bytes: int) -> None:
+        """Divide patches into shards of about equally many, and of about `file_bytes`."""
+        number = max(1, round(int(self.size[group].sum()) / file_bytes))
+        for at, rows in enumerate(np.array_split(group, min(number, len(group)))):
+            self.shard[rows] = len(self.names)
+            self.offset[rows] = np.cumsum(self.size[rows]) - self.size[rows]
+            self.names.append(f"{part}-{at:06d}.tar")
+
+    def members(self, row: int) -> Iterator[tuple[str, int]]:
+        """Yield the members of a patch, in their order, and the size of each with header and padding."""
+        lengths = {_JSON: self._json_bytes(row), **self.sizes}
+        for kind in (_JSON, _MAP, _S2, *([_S1] if self.s1_names[row] is not None else [])):
+            data = lengths[kind]
+            head = len(tarball.header(f"{self.patch_ids[row]}.{kind}", data))
+            yield kind, head + data + len(tarball.padding(data))
+
+    def make_shards(self, folder: Path) -> None:
+        """Make the shards in their full length, so that a disk without room is noticed before the work."""
+        for number, name in enumerate(self.names):
+            content = int(self.size[self.shard == number].sum())
+            with (folder / name).open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, content + len(tarball.end(content)))
+
+    def put(self, folder: Path, row: int, members: Mapping[str, bytes]) -> None:
+        """Write members of a patch to their places."""
+        at, pieces, first = int(self.offset[row]), [], None
+        for kind, size in self.members(row):
+            if kind in members:
+                first = at if first is None else first
+                data = members[kind]
+                name = f"{self.patch_ids[row]}.{kind}"
+                pieces.append(tarball.header(name, len(data)) + data + tarball.padding(len(data)))
+                if len(pieces[-1]) != size:
+                    raise _other_length(folder / self.names[self.shard[row]], name, size, len(pieces[-1]))
+            at += size
+        with (folder / self.names[self.shard[row]]).open("r+b") as file:
+            file.seek(first or 0)
+            file.write(b"".join(pieces))
+
+    def json(self, row: int, place: Place) -> bytes:
+        """Return the metadata of a patch and its place as JSON, with spaces up to its length."""
+        return _json(self.rows, row, place).ljust(self._json_bytes(row))
+
+    def _json_bytes(self, row: int) -> int:
+        return len(_json(self.rows, row, _WIDEST))
+
+    def index(self) -> pa.Table:
+        """Return the index, in the order of the shards."""
+        rows = self.rows.take(pa.array(self.order))
+        flagged = [self.names[number].startswith("flagged-") for number in self.shard[self.order]]
+        columns = [rows["patch_id"], rows["split"], flagged, [self.names[at] for at in self.shard[self.order]]]
+        return pa.table([*columns, self.offset[self.order], self.size[self.order]], schema=_SCHEMA)
+
+
+def _json(rows: pa.Table, row: int, place: Place) -> bytes:
+    content: dict[str, Any] = {name: rows[name][row].as_py() for name in rows.column_names}
+    return json.dumps({**content, **place._asdict()}, ensure_ascii=False).encode()
+
+
+def _blank(kinds: tuple[str, ...], patch_m: int) -> dict[str, np.ndarray]:
+    """Return empty pixels of each kind."""
+    return {kind: np.zeros((patch_m // PIXEL_M[kind],) * 2, dtype=DTYPES[kind]) for kind in kinds}
+
+
+def _npy(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, pixels, version=(1, 0), allow_pickle=False)
+    return file.getvalue()
+
+
+def _npz(pixels: Mapping[str, np.ndarray]) -> bytes:
+    """Return arrays as a zip without compression; its members have zip's earliest time, not that of now."""
+    file = io.BytesIO()
+    np.savez(file, **pixels)  # type: ignore[arg-type]  # numpy's types take the names for its own parameters
+    return file.getvalue()
+
+
+def _other_length(shard: Path, name: str, expected: int, found: int) -> BadArchive:
+    return BadArchive(
+        shard,
+        expected=f"{name} of {expected} bytes",
+        found=f"{found} bytes",
+        remedy="report it with this message: it is an error of this program",
+    )
+
+
+def read(folder: Path) -> Iterator[Shown]:
+    """Yield the pixels of all shards that the index names. Memory: one patch."""
+    index = pq.read_table(folder / INDEX)
+    for shard in index["shard"].unique().to_pylist():
+        places = index.filter(pa.compute.equal(index["shard"], shard)).select(["patch_id", "offset", "size"])
+        try:
+            with (folder / shard).open("rb") as file:
+                for patch_id, offset, size in zip(*(column.to_pylist() for column in places.columns), strict=True):
+                    file.seek(offset)
+                    yield from _shown(patch_id, file.read(size))
+        except (OSError, ValueError, KeyError, BadArchive) as error:
+            raise DamagedFile(folder / shard, expected="a whole shard", found=str(error)) from error
+
+
+def _shown(patch_id: str, block: bytes) -> Iterator[Shown]:
+    at = 0
+    while at < len(block):
+        entry = tarball.entry(block, at)
+        if entry is None or not entry.name.startswith(f"{patch_id}."):
+            raise ValueError(f"no member of {patch_id}, where the index says so")
+        kind = entry.name.removeprefix(f"{patch_id}.")
+        data = io.BytesIO(block[entry.data : entry.data + entry.size])
+        if kind == _MAP:
+            yield Shown(patch_id, MAP, np.load(data))
+        elif kind in (_S2, _S1):
+            with np.load(data) as arrays:
+                for band in arrays.files:
+                    yield Shown(patch_id, band, arrays[band])
+        at = entry.stop

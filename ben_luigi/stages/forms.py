@@ -1,0 +1,60 @@
+"""Export the finished dataset in the forms of `[forms]`, for the programs that people train with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import luigi
+
+from ben_luigi import config
+from ben_luigi.domain import files
+from ben_luigi.domain.forms import export
+from ben_luigi.domain.forms.form import MB, Options
+from ben_luigi.domain.forms.source import Source
+from ben_luigi.domain.vocabulary import FORMS
+from ben_luigi.stages.archives import archiving
+from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.open_metadata import FORM, form
+from ben_luigi.stages.progress import Progress
+from ben_luigi.stages.resolve import PRIORITY
+from ben_luigi.stages.task import Digests, PipelineTask
+from ben_luigi.state.targets import MadeFolder
+
+
+class ExportForm(PipelineTask):
+    """The finished dataset in another form, such as WebDataset shards, in `forms/<form>/`."""
+
+    form_name: str = luigi.ChoiceParameter(choices=list(FORMS), description="which form")
+    priority = PRIORITY["archive"] - 2
+    options = ("forms.seed", "forms.file_mb", "forms.pixels")
+    recipe = FORM
+
+    def requires(self) -> Any:
+        """Return the tasks of metadata and archives, which it is made from."""
+        return [WriteMetadata(), *archiving()]
+
+    def output(self) -> MadeFolder:
+        """Return the folder."""
+        return self.folder(f"{config.forms_folder()}/{self.form_name}")
+
+    def make(self) -> Digests:
+        """Read the archives once, and write the form."""
+        source = Source.open(config.data_dir() / config.result_folder(), form())
+        target = self.output().file
+        export.export(
+            export.FORMS[self.form_name], source, target, options(), Progress(self, f"exporting {self.form_name}")
+        )
+        # The same archives and options give the same bytes, so their digests identify them without reading them again.
+        made_from = [task.digest() for task in self.made_of()]
+        return {"": files.text_hash("\n".join([self.form_name, str(options()), *made_from]))}
+
+
+def options() -> Options:
+    """Return how forms are written, as `[forms]` says."""
+    given = config.forms()
+    return Options(int(given.seed), int(given.file_mb) * MB, str(given.pixels))
+
+
+def forms_wanted() -> list[ExportForm]:
+    """Return the tasks of the forms that are made with the dataset."""
+    return [ExportForm(form_name=name) for name in config.wanted_forms()]

@@ -1,0 +1,194 @@
+"""What all forms of a finished dataset have in common: their bytes, what verify finds, and bad input."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from ben_luigi.domain import files
+from ben_luigi.domain.errors import BadArchive, BadInput, DamagedFile
+from ben_luigi.domain.forms.export import FORMS, export, verify
+from ben_luigi.domain.forms.selecting import selected
+from ben_luigi.domain.forms.source import S1, Source
+from tests.unit.exports import SMALL, files_of, varied_dataset
+from tests.unit.small_dataset import Dataset
+
+READ = [
+    (name, archive)
+    for name in FORMS
+    for archive in ("BigEarthNet-S2", "Reference_Maps", "BigEarthNet-S1")
+    if (name, archive) != ("lmdb", "Reference_Maps")
+]
+"""The archives that each form is made from."""
+
+
+def test_the_seed_alone_orders_the_shards(finished: Path, tmp_path: Path) -> None:
+    orders = []
+    for seed in (1, 1, 2):
+        export(FORMS["webdataset"], Source.open(finished), tmp_path / "out", replace(SMALL, seed=seed))
+        orders.append(pa.parquet.read_table(tmp_path / "out" / "index.parquet")["patch_id"].to_pylist())
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_same_dataset_gives_the_same_bytes(
+    name: str, finished: Path, exported: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """In another process, and from the folders that tar unpacks."""
+    for archive in finished.glob("*.tar.zst"):
+        subprocess.run(["tar", "--zstd", "-xf", archive, "-C", tmp_path], check=True)
+    for table in finished.glob("*.parquet"):
+        (tmp_path / table.name).symlink_to(table)
+    code = (
+        "import sys; from pathlib import Path; from ben_luigi.domain.forms.export import *; "
+        "export(FORMS[sys.argv[1]], Source.open(Path(sys.argv[2])), Path(sys.argv[3]), "
+        f"{SMALL!r})"
+    )
+    subprocess.run([sys.executable, "-c", code, name, tmp_path, tmp_path / "again"], check=True, env=dict(os.environ))
+    assert _hashes(tmp_path / "again") == _hashes(exported[name])
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): files.file_hash(path) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_verify_finds_nothing_wrong_with_what_was_exported(
+    name: str, finished: Path, exported: Mapping[str, Path]
+) -> None:
+    assert verify(Source.open(finished), exported[name]) == []
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_verify_names_the_file_of_which_one_pixel_differs(
+    name: str, varied: Dataset, exported: Mapping[str, Path], tmp_path: Path
+) -> None:
+    changed = varied_dataset()
+    member = next(name for name in changed.names("BigEarthNet-S2") if name.endswith("_B03.tif"))
+    data = bytearray(dict(files_of(changed))[member])
+    data[-1] ^= 1
+    changed.replace(member, bytes(data))
+    found = verify(Source.open(changed.write(tmp_path / "changed")), exported[name])
+    stem = Path(member).stem
+    assert found == [f"{name}: other pixels than in the dataset: {stem.removesuffix('_B03')} B03"]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_verify_names_what_a_form_has_too_much(name: str, finished: Path, exported: Mapping[str, Path]) -> None:
+    source = Source.open(finished)
+    surplus = source.rows["patch_id"][0].as_py()
+    number, line = verify(replace(source, rows=source.rows.slice(1)), exported[name])
+    assert number == "form.json: another number of patches: patches (expected 5, found 6)"
+    assert line.startswith(f"{name}: surplus: ") and f"{surplus} B0" in line
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_verify_names_what_a_form_lacks(name: str, finished: Path, tmp_path: Path) -> None:
+    source = Source.open(finished)
+    lacking = source.rows["patch_id"][0].as_py()
+    export(FORMS[name], replace(source, rows=source.rows.slice(1)), tmp_path / "fewer", SMALL)
+    number, line = verify(source, tmp_path / "fewer")
+    assert number == "form.json: another number of patches: patches (expected 6, found 5)"
+    assert line.startswith(f"{name}: missing: {lacking} B01, {lacking} B02") and "(1" in line
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_of_a_selection_is_verified_by_the_same_selection(name: str, finished: Path, tmp_path: Path) -> None:
+    """Season, tile and area by the names, as there is no patches.parquet."""
+    whole = Source.open(finished)
+    snowy = [row["patch_id"] for row in whole.rows.to_pylist() if row["patch_id"].startswith("S2B_MSIL2A_20180204")]
+    west, south, east, north = 13, 40, 30, 50
+    options = {"seasons": "winter", "tiles": "34TEN_20180204", "area": f"{west}, {south}, {east}, {north}"}
+    source = selected(whole, options)
+    assert source.rows["patch_id"].to_pylist() == snowy
+    export(FORMS[name], source, tmp_path / "out", SMALL)
+    assert verify(whole, tmp_path / "out") == []
+
+
+def test_what_is_no_form_is_not_replaced(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(BadInput, match="something else, which is kept"):
+        export(FORMS["webdataset"], Source.open(finished), tmp_path / "out", SMALL)
+    assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_only_the_patches_of_a_selection_are_exported(name: str, finished: Path, tmp_path: Path) -> None:
+    source = Source.open(finished)
+    some = replace(source, rows=source.rows.take([1, 4]))
+    export(FORMS[name], some, tmp_path / "some", SMALL)
+    assert verify(some, tmp_path / "some") == []
+    assert {shown.name for shown in FORMS[name].read(tmp_path / "some")} <= {
+        *some.rows["patch_id"].to_pylist(),
+        *some.rows["s1_name"].to_pylist(),
+    }
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_patch_without_s1_in_the_metadata_has_none_in_the_form(name: str, tmp_path: Path) -> None:
+    dataset = varied_dataset()
+    dataset.rows[0]["s1_name"] = None
+    source = Source.open(dataset.write(tmp_path / "dataset"))
+    export(FORMS[name], source, tmp_path / "out", SMALL)
+    assert verify(source, tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_patch_whose_s1_is_not_in_the_archive_is_named(name: str, tmp_path: Path) -> None:
+    dataset = varied_dataset()
+    dataset.parts[S1][0] = dict(list(dataset.parts[S1][0].items())[2:])
+    lacking = str(dataset.rows[0]["s1_name"])
+    with pytest.raises(BadArchive, match=f"(?s)BigEarthNet-S1.tar.zst.*lacks {lacking}"):
+        export(FORMS[name], Source.open(dataset.write(tmp_path / "dataset")), tmp_path / "out", SMALL)
+    assert not list(tmp_path.glob("out*")) and not list(tmp_path.glob(".unfinished*"))
+
+
+@pytest.mark.parametrize(("name", "archive"), READ)
+def test_a_damaged_archive_is_named_and_nothing_is_left(
+    name: str, archive: str, finished: Path, tmp_path: Path
+) -> None:
+    for path in finished.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    damaged = tmp_path / f"{archive}.tar.zst"
+    damaged.write_bytes(damaged.read_bytes()[:-200])
+    with pytest.raises(DamagedFile, match=f"{archive}.tar.zst"):
+        export(FORMS[name], Source.open(tmp_path), tmp_path / "out", SMALL)
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".unfinished*"))
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_full_disk_is_said_and_nothing_is_left(name: str, finished: Path, tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path; from ben_luigi.domain.forms.export import *\n"
+        "FORMS[sys.argv[1]].require_libraries(); resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+        "try: export(FORMS[sys.argv[1]], Source.open(Path(sys.argv[2])), Path(sys.argv[3]), Options())\n"
+        "except NoRoomError as error: print(error)"
+    )
+    code = f"from ben_luigi.domain.errors import NoRoomError; {code}".replace(
+        "import *", "import *; import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, name, finished, tmp_path / "out"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+    )
+    assert "room on the disk" in ran.stdout, ran
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_library_that_is_missing_is_named_with_what_to_install(finished: Path, tmp_path: Path) -> None:
+    form = replace(FORMS["webdataset"], libraries=("no_such_library",))
+    with pytest.raises(BadInput, match="pip install no_such_library"):
+        export(form, Source.open(finished), tmp_path / "out", SMALL)
+    assert not list(tmp_path.iterdir())
