@@ -189,14 +189,17 @@ class _Handler(Handler):
 
 def _changed(content: bytes, kind: str) -> bytes:
     """Return an object as a fault changes it; the stated hashes remain those of the correct one."""
-    middle = len(content) // 2
-    changes = {
-        "flipped bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :] if content else b"",
-        "changed image": _XML,
-        "html": _HTML,
-        "trailing junk": content + b"<!-- -->",
-    }
-    return changes.get(kind, content)
+    match kind:
+        case "flipped bit":
+            middle = len(content) // 2
+            return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :] if content else b""
+        case "changed image":
+            return _XML
+        case "html":
+            return _HTML
+        case "trailing junk":
+            return content + b"<!-- -->"
+    return content
 
 
 def _base64(value: str) -> str:
