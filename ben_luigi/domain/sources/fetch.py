@@ -282,10 +282,14 @@ class ProductFetch:
         self, source: Source, path: str, expected: Expected, check: Callable[[], object] = lambda: None
     ) -> Brought:
         """Fetch a file from one source, as many times as that can help."""
-        file = self._at(source, path)
+        file, listing = self._at(source, path), self._listings.get(source.name)
+        contents = dict(listing.contents) if listing else {}
 
         def once() -> Brought:
-            brought = self._transfer.once(source, file, expected, self._connection(source))
+            if path in contents:  # only at first: fetched again, it may be another
+                brought = self._transfer.take(source, file, expected, contents.pop(path))
+            else:
+                brought = self._transfer.once(source, file, expected, self._connection(source))
             check()
             return brought
 

@@ -88,6 +88,31 @@ class Transfer:
         `connection` is entered for as long as the source is busy with it, which is until the last byte has arrived:
         the disk may take longer.
         """
+
+        def fetch(partial: IO[bytes], count: Callable[[int], None]) -> Result:
+            with connection:
+                return self._fetch(source, file, expected, partial, count)
+
+        return self._published(source, file, fetch)
+
+    def take(self, source: Source, file: SourceFile, expected: Expected, content: bytes) -> Brought:
+        """Take a file whose content has already been read. Raise SourceError or Stopped."""
+
+        def write(partial: IO[bytes], count: Callable[[int], None]) -> Result:
+            partial.truncate(0)
+            check = Check(Expected(expected.manifest, expected.trace, file.hashes))
+            partial.write(content)
+            check.update(content)
+            count(len(content))
+            partial.flush()
+            return check.result()
+
+        return self._published(source, file, write)
+
+    def _published(
+        self, source: Source, file: SourceFile, receive: Callable[[IO[bytes], Callable[[int], None]], Result]
+    ) -> Brought:
+        """Have `receive` fill the partial file, and rename that to its target."""
         if self._stop.is_set():
             raise Stopped
         if not is_path(file.path):
@@ -98,9 +123,8 @@ class Transfer:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with partial_file.opened(self._partial_of(source, file)) as partial, self._counted() as count:
-                with connection:
-                    result = self._fetch(source, file, expected, partial, count)
-                return self._publish(source, file, partial, _without_disguise(file.path, partial, result))
+                result = _without_disguise(file.path, partial, receive(partial, count))
+                return self._publish(source, file, partial, result)
         except OSError as error:
             files.raise_if_full(self.partials, error)
             raise TransientError(target, expected="a disk that writes and reads", found=str(error)) from error
