@@ -40,6 +40,7 @@ from ben_luigi.stages import planning
 from ben_luigi.stages.comparison import CompareWithPublished, beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.metadata import shortage
+from ben_luigi.stages.resolve import missing_tiles
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import database, failures, luigi_internals, server
@@ -349,6 +350,8 @@ def _say_result(task: luigi.Task, code: int) -> None:
     result = CompareWithPublished().output().read_json()
     splits = ", ".join(f"{count} {name}" for name, count in result["counts"]["split"].items())
     print(f"Patches: {splits}; tiles: {', '.join(result['tiles'])}")
+    for tile, facts in missing_tiles().items():
+        print(f"Tile {tile} is left out: {facts['product']} is {facts['found']}.")
     if short := shortage(sum(result["counts"]["split"].values())):
         print(short)
     print(beside_published())
