@@ -41,6 +41,7 @@ from ben_luigi.stages.archive_parts import dataset_tiles
 from ben_luigi.stages.comparison import beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.metadata import shortage, split_counts
+from ben_luigi.stages.resolve import missing_tiles
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import database, failures, luigi_internals, recipes, server
@@ -354,6 +355,8 @@ def _say_result(task: luigi.Task, code: int) -> None:
     counts = split_counts()
     splits = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"Patches: {splits}; tiles: {', '.join(dataset_tiles())}")
+    for tile, facts in missing_tiles().items():
+        print(f"Tile {tile} is left out: {facts['product']} is {facts['found']}.")
     if short := shortage(sum(counts.values())):
         print(short)
     if beside := beside_published():

@@ -23,6 +23,8 @@ HEAD_S = 120.0
 """Seconds that the head of an answer may take, counted from the end of the request."""
 
 _CHUNK_BYTES = 2**20
+_KEPT_CONNECTIONS = 32
+"""Idle connections to one host that are kept open; requests keeps 10, fewer than `[sources] parallel` may be."""
 
 
 class TooSlow(OSError):
@@ -62,7 +64,7 @@ class Adapter(HTTPAdapter):
 
     def __init__(self, head_s: float = HEAD_S) -> None:
         self._head_s = head_s
-        super().__init__()
+        super().__init__(pool_maxsize=_KEPT_CONNECTIONS)
 
     def get_connection_with_tls_context(self, *given: Any, **more: Any) -> HTTPConnectionPool:
         """Return the pool of connections to a host."""

@@ -108,21 +108,24 @@ class _Handler(Handler):
         if answer := refusal(fault):
             self._answer(answer.status, answer.body, {"Content-Type": answer.content_type, **dict(answer.headers)})
             return
-        keys = sorted(key for key in bucket.objects if key.startswith(prefix))
-        if fault and fault.kind == "empty":
-            keys = []
+        kind = fault.kind if fault else ""
+        if kind == "listing elsewhere":
+            self._answer(302, b"", {"Location": f"http://127.0.0.1:9/{BUCKET}"})
+            return
+        keys = sorted(key for key in bucket.objects if key.startswith(prefix) and kind != "empty")
         after = query.get("continuation-token", "")
         left = [key for key in keys if key > after]
         page = left[: bucket.page]
         more = len(left) > len(page)
-        entries = "".join(self._entry(key) for key in page)
+        entries = "".join(self._entry(key) for key in (page[:-1] if kind == "fewer keys than counted" else page))
         token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
+        more = more or kind == "truncated without a token"
         body = (
             f"<?xml version='1.0' encoding='UTF-8'?><ListBucketResult xmlns='{_XML_NAMESPACE}'><Name>{BUCKET}</Name>"
             f"<Prefix>{escape(prefix)}</Prefix><KeyCount>{len(page)}</KeyCount>"
             f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}{entries}</ListBucketResult>"
         ).encode()
-        body = body[: len(body) // 2] if fault and fault.kind == "cut json" else body
+        body = body[: len(body) // 2] if kind == "cut json" else body
         self._answer(200, body, {"Content-Type": "application/xml; charset=UTF-8"})
 
     def _entry(self, key: str) -> str:
@@ -189,14 +192,17 @@ class _Handler(Handler):
 
 def _changed(content: bytes, kind: str) -> bytes:
     """Return an object as a fault changes it; the stated hashes remain those of the correct one."""
-    middle = len(content) // 2
-    changes = {
-        "flipped bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :] if content else b"",
-        "changed image": _XML,
-        "html": _HTML,
-        "trailing junk": content + b"<!-- -->",
-    }
-    return changes.get(kind, content)
+    match kind:
+        case "flipped bit":
+            middle = len(content) // 2
+            return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :] if content else b""
+        case "changed image":
+            return _XML
+        case "html":
+            return _HTML
+        case "trailing junk":
+            return content + b"<!-- -->"
+    return content
 
 
 def _base64(value: str) -> str:

@@ -10,6 +10,7 @@ times. Each kind is one of
     redirects   a redirect to a place that must not get the token
     streams     the right zip, sent badly
     objects     a wrong answer for an object of a bucket
+    listings    a wrong page of a bucket's listing
     traces      a trace that is signed badly, or says something else than what is signed
     ranges      a wrong answer to a request that continues a partial file
     zips        another zip than the right one, sent well
@@ -52,6 +53,8 @@ STREAMS = (
 RANGES = ("range ignored", "range 416", "range shifted", "range misstated", "range of another total")
 OBJECTS = ("no hash", "range of another version")
 """Faults of a bucket's objects only."""
+LISTINGS = ("fewer keys than counted", "truncated without a token", "listing elsewhere")
+"""Faults of a bucket's listing only."""
 TRACES = (
     "wrong signature",
     "changed message",
@@ -81,7 +84,7 @@ class Fault:
     chance: float = 1.0
 
     def __post_init__(self) -> None:
-        known = KINDS.union(OBJECTS, TRACES)
+        known = KINDS.union(OBJECTS, LISTINGS, TRACES)
         if self.kind not in known:
             raise ValueError(f"no such fault: {self.kind!r}; there are {sorted(known)}")
 

@@ -11,6 +11,7 @@ from typing import Any
 from ben_luigi import config
 from ben_luigi.configuration.kinds import Declared
 from ben_luigi.domain import files
+from ben_luigi.domain.cdse.account import has_terminal
 from ben_luigi.domain.errors import Sen2CorError
 from ben_luigi.domain.fetching import sen2cor_installer
 from ben_luigi.domain.products import sen2cor
@@ -22,6 +23,7 @@ from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
 _FOLDER = "sen2cor"
+_ACCEPTED, _DECLINED = "accepted", "declined"
 LICENCE_QUESTION = (
     f"Sen2Cor {sen2cor.VERSION} is to be installed into the data folder. It is ESA's, given out under the terms on\n"
     f"{sen2cor_installer.LICENCE}\nDo you accept them?"
@@ -96,30 +98,44 @@ def _installed() -> Path:
     return config.data_dir() / _FOLDER / sen2cor.VERSION / "bin" / sen2cor.PROGRAM
 
 
-def _licence() -> Path:
-    return config.data_dir() / _FOLDER / "licence_accepted.json"
+def _licence(answer: str) -> Path:
+    return config.data_dir() / _FOLDER / f"licence_{answer}.json"
 
 
-def is_licence_asked() -> bool:
+def is_licence_required() -> bool:
     """Whether somebody has to accept the licence of Sen2Cor before it can be installed."""
-    accepted = config.sen2cor().accept_licence or _licence().exists()
+    accepted = config.sen2cor().accept_licence or _licence(_ACCEPTED).exists()
     return is_installed_by_us() and not accepted and not InstallSen2Cor().complete()
 
 
-def accept_licence() -> None:
-    """Note that a person has accepted the licence, so that nobody is asked again."""
-    files.write_json(_licence(), {"program": f"Sen2Cor {sen2cor.VERSION}", "licence": sen2cor_installer.LICENCE})
+def is_licence_question() -> bool:
+    """Whether a run asks for the licence: it is required, nobody has declined it, and there is a terminal."""
+    return is_licence_required() and not _licence(_DECLINED).exists() and has_terminal()
+
+
+def answer_licence(is_accepted: bool) -> None:
+    """Keep what a person has answered, so that nobody is asked again."""
+    path = _licence(_ACCEPTED if is_accepted else _DECLINED)
+    files.write_json(path, {"program": f"Sen2Cor {sen2cor.VERSION}", "licence": sen2cor_installer.LICENCE})
 
 
 def require_licence() -> None:
     """Sen2CorError with what to do if the licence has to be accepted yet."""
-    if is_licence_asked():
-        raise Sen2CorError(
-            f"Sen2Cor {sen2cor.VERSION}",
-            expected=f"that you accept ESA's licence ({sen2cor_installer.LICENCE}), for it to be installed",
-            found="nobody has been asked yet",
-            remedy="run at a terminal, which asks once; or set [sen2cor] accept_licence = true, or its executable",
-        )
+    if not is_licence_required():
+        return
+    declined = _licence(_DECLINED)
+    if declined.exists():
+        found = "it was declined at a terminal"
+        remedy = f"set [sen2cor] accept_licence = true, or its executable; remove {declined} to be asked again"
+    else:
+        found = "nobody has been asked yet"
+        remedy = "run at a terminal, which asks once; or set [sen2cor] accept_licence = true, or its executable"
+    raise Sen2CorError(
+        f"Sen2Cor {sen2cor.VERSION}",
+        expected=f"that you accept ESA's licence ({sen2cor_installer.LICENCE}), for it to be installed",
+        found=found,
+        remedy=remedy,
+    )
 
 
 def require_sen2cor() -> None:

@@ -15,13 +15,13 @@ from luigi.parameter import ParameterException
 from luigi.task_register import TaskClassException
 
 from ben_luigi import config
-from ben_luigi.domain.cdse.account import has_terminal, is_confirmed
+from ben_luigi.domain.cdse.account import confirmed
 from ben_luigi.domain.dataset.estimate import Work
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
 from ben_luigi.domain.report.report_times import read_times
 from ben_luigi.stages.archives import CompressPart, HashTar, JoinParts
 from ben_luigi.stages.atmosphere import ConvertToL2A, FetchL2A
-from ben_luigi.stages.converter import LICENCE_QUESTION, InstallSen2Cor, accept_licence, is_licence_asked
+from ben_luigi.stages.converter import LICENCE_QUESTION, InstallSen2Cor, answer_licence, is_licence_question
 from ben_luigi.stages.download import DownloadL1C
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.prerequisites import FetchInput, GivenInput, input_source, side_m
@@ -66,9 +66,15 @@ def _before(task: luigi.Task) -> Iterator[luigi.Task]:
 
 
 def ask_licence(task: luigi.Task) -> None:
-    """Ask once, at the terminal, whether ESA's licence of Sen2Cor is accepted, if a run of `task` would install it."""
-    if is_licence_asked() and has_terminal() and InstallSen2Cor() in met(task) and is_confirmed(LICENCE_QUESTION):
-        accept_licence()
+    """Ask once, at the terminal, whether ESA's licence of Sen2Cor is accepted, if a run of `task` would install it.
+
+    Either answer is kept.
+    """
+    if not is_licence_question() or InstallSen2Cor() not in met(task):
+        return
+    answer = confirmed(LICENCE_QUESTION)
+    if answer is not None:
+        answer_licence(answer)
 
 
 def stages(tasks: dict[luigi.Task, bool]) -> list[Stage]:

@@ -35,7 +35,12 @@ from ben_luigi.stages.archive_shards import from_folder
 from ben_luigi.stages.archives import archiving
 from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, l2a_task
 from ben_luigi.stages.availability import available
-from ben_luigi.stages.converter import InstallSen2Cor, is_installed_by_us, is_licence_asked, require_sen2cor_or_licence
+from ben_luigi.stages.converter import (
+    InstallSen2Cor,
+    is_installed_by_us,
+    is_licence_question,
+    require_sen2cor_or_licence,
+)
 from ben_luigi.stages.download import HashL1C, l1c_task
 from ben_luigi.stages.finalize import FinalizeDataset, VerifyDataset, dataset_tasks
 from ben_luigi.stages.land_cover import FetchLandCover, from_service
@@ -299,7 +304,7 @@ def _missing_inputs(options: Sequence[str]) -> Iterator[PipelineError]:
 
 def _missing_programs(planned: Work) -> Iterator[PipelineError]:
     required = [] if not planned.conversions or config.is_sample() else [require_sen2cor_or_licence]
-    if is_licence_asked() and has_terminal():
+    if is_licence_question():
         required = []  # a run asks
     needs_account = planned.downloads_bytes and config.needs_account()
     if needs_account and not config.is_sample() and not _is_account_given():

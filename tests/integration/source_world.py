@@ -85,7 +85,7 @@ class Sources:
     def fetch(self, folder: Path, order: Sequence[str] = ("google", "mirror"), **more: object) -> FetchReport:
         """Fetch the product into `folder`; CDSE repairs."""
         sources = [self.source(name) for name in order]
-        repairs = [self.source("cdse")] if "cdse" not in self.dead else []
+        repairs = [self.source("cdse")] if "cdse" not in {*self.dead, *order} else []
         fetch = ProductFetch(NAME, folder / "t", sources, repairs, keep_free_bytes=0, **more)  # type: ignore[arg-type]
         return fetch.run()
 

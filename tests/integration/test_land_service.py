@@ -88,6 +88,16 @@ def test_the_geopackage_is_taken_out_of_what_comes(shape: str, tmp_path: Path) -
         assert service.server.counts["token"] == service.server.requests == service.server.counts["whole"] == 1
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_zip_is_decompressed_twice(shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def seek(member: zipfile.ZipExtFile, *to: int) -> int:
+        pytest.fail(f"{member.name} is decompressed again up to {to}")
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "seek", seek)
+    with asked(tmp_path, zipped=SHAPES[shape]) as service:
+        assert service.fetch().read_bytes() == CONTENT
+
+
 TWICE = ("500", "503 html", "html", "empty", "429 seconds", "429 busy")
 PLACES = ("token", "@search", "@datarequest_post", "@datarequest_status_get")
 

@@ -29,6 +29,7 @@ sys.exit(run.main(["InstallSen2Cor", "--world=real"]))
 
 QUESTION = "Do you accept them? [y/N]"
 REMEDY = "[sen2cor] accept_licence = true"
+DECLINED = "it was declined at a terminal"
 
 
 @dataclass
@@ -101,13 +102,39 @@ def test_yes_is_asked_for_once(machine: Machine) -> None:
     assert QUESTION not in again.said and machine.is_installed
 
 
-@pytest.mark.parametrize("answer", [b"n\n", b"\n", b"\x04"], ids=["no", "enter", "Ctrl-D"])
-def test_anything_but_yes_installs_nothing(answer: bytes, machine: Machine) -> None:
+@pytest.mark.parametrize("answer", [b"n\n", b"\n"], ids=["no", "enter"])
+def test_no_is_remembered_until_the_user_says_otherwise(answer: bytes, machine: Machine) -> None:
     run = machine.at_terminal()
     run.reach(lambda run: QUESTION in run.said)
     run.press(answer)
     assert run.code() == 20, run.said
-    assert REMEDY in run.said and "Traceback" not in run.said
+    assert DECLINED in run.said and REMEDY in run.said and "Traceback" not in run.said
+    assert not machine.esa.counts and not (machine.sen2cor / "licence_accepted.json").exists()
+    again = machine.at_terminal()
+    assert again.code() == 20, again.said
+    assert QUESTION not in again.said and DECLINED in again.said and REMEDY in again.said
+    code, said = machine.in_the_background()
+    assert code == 20 and DECLINED in said, said
+    assert not machine.esa.counts
+
+
+def test_a_licence_once_declined_is_accepted_by_the_option(machine: Machine) -> None:
+    run = machine.at_terminal()
+    run.reach(lambda run: QUESTION in run.said)
+    run.press(b"n\n")
+    assert run.code() == 20, run.said
+    (machine.folder / "own.cfg").write_text("[dataset]\nworld = real\n[sen2cor]\naccept_licence = true\n")
+    code, said = machine.in_the_background()
+    assert code == 0 and machine.is_installed, said
+
+
+def test_a_question_that_nobody_answers_is_asked_again(machine: Machine) -> None:
+    for _ in range(2):
+        run = machine.at_terminal()
+        run.reach(lambda run: QUESTION in run.said)
+        run.press(b"\x04")
+        assert run.code() == 20, run.said
+        assert REMEDY in run.said and DECLINED not in run.said and "Traceback" not in run.said
     assert not machine.esa.counts and not (machine.sen2cor / "licence_accepted.json").exists()
 
 

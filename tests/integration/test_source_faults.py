@@ -8,7 +8,9 @@ from typing import NamedTuple
 import pytest
 
 from ben_luigi.domain.sources.outcome import Incomplete, Nowhere
-from ben_luigi.sample.cdse_faults import OBJECTS, Fault, Script
+from ben_luigi.sample.bucket_server import BucketServer
+from ben_luigi.sample.cdse_faults import LISTINGS, OBJECTS, Fault, Script
+from ben_luigi.sample.cdse_server import CdseServer
 from tests.integration.fault_table import FaultTable
 from tests.integration.source_world import IMAGES, NAME, WEATHER, Sources, found_in, sources
 
@@ -28,13 +30,14 @@ class Case(NamedTuple):
 
 PASSING = [
     *(Case(kind, "listing", 1) for kind in ("500", "503", "429", "429 seconds", "html", "cut json", "empty body")),
+    *(Case(kind, "listing", 1) for kind in LISTINGS),
     *(Case(kind, "object", 1, BAND) for kind in ("429", "503", "html", "short", "reset", "stall", "flipped bit")),
     Case("trailing junk", "object", 1, BAND),
 ]
 """What passes: nobody else is asked."""
 
 LASTING = [
-    *(Case(kind, "listing") for kind in ("403", "404", "500", "429", "html", "cut json", "empty", "json")),
+    *(Case(kind, "listing") for kind in ("403", "404", "500", "429", "html", "cut json", "empty", "json", *LISTINGS)),
     *(
         Case(kind, "object", None, path)
         for path in FILES.values()
@@ -106,6 +109,29 @@ def test_any_source_may_be_dead(dead: str, table: FaultTable, tmp_path: Path) ->
         with pytest.raises(Nowhere, match=r"google: does not answer.*mirror 127\.0\.0\.1: does not answer"):
             world.fetch(tmp_path)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["world"]
+
+
+@pytest.mark.parametrize("first", ["google", "mirror", "cdse"])
+def test_any_one_file_may_be_bad_at_any_one_source(first: str, table: FaultTable, tmp_path: Path) -> None:
+    """One file after the other is damaged at the source that is asked first, and comes from another; no other does.
+
+    A mirror has no list of its files but the manifest: where that is damaged, all comes from others.
+    """
+    with sources(tmp_path / "world") as world:
+        world.cdse.records[0]["Trace"] = "CREATE"
+        trace = world.trace()
+        server: BucketServer | CdseServer = getattr(world, first)
+        where = "node" if first == "cdse" else "object"
+        wanted = expected(world)
+        with table.row(f"{first}: any one of {len(wanted)} files damaged, always", len(wanted)):
+            for number, path in enumerate(wanted):
+                server.script = Script([Fault(where, "flipped bit", None, path.rpartition("/")[2])])
+                folder = tmp_path / str(number)
+                report = world.fetch(folder, [first, *{"google", "mirror"} - {first}], traced=lambda: trace)
+                found = found_in(folder)
+                assert {each: found[each] for each in wanted} == wanted
+                elsewhere = {one.path for one in report.files if one.source.split()[0] != first}
+                assert elsewhere == ({*wanted} if (first, path) == ("mirror", "manifest.safe") else {path})
 
 
 @pytest.mark.parametrize("path", FILES.values(), ids=FILES)
@@ -192,7 +218,7 @@ RESUMED = ["", "range ignored", "range 416", "range of another version"]
 
 
 def test_every_fault_of_a_bucket_alone_has_its_case() -> None:
-    assert {case.kind for case in (*PASSING, *LASTING)}.union(RESUMED) >= set(OBJECTS)
+    assert {case.kind for case in (*PASSING, *LASTING)}.union(RESUMED) >= {*OBJECTS, *LISTINGS}
 
 
 @pytest.mark.parametrize("kind", RESUMED)

@@ -78,6 +78,25 @@ def test_a_trace_of_an_expired_certificate_has_a_rung_of_its_own(tmp_path: Path)
         assert summary(one.proof for one in report.files)["trace signed by an expired certificate"] == 2
 
 
+def test_a_mirror_is_asked_once_for_each_file(tmp_path: Path) -> None:
+    with sources(tmp_path / "world") as world:
+        report = world.fetch(tmp_path, ["mirror"])
+        assert found_in(tmp_path) == dict(world.members)
+        assert {one.source for one in report.files} == {"mirror 127.0.0.1"}
+        assert set(world.mirror.fetched.values()) == {1} and len(world.mirror.fetched) == len(world.members)
+        assert world.mirror.counts["object"] == len(world.members)
+
+
+def test_a_manifest_damaged_on_its_way_is_fetched_from_the_mirror_again(tmp_path: Path) -> None:
+    """The trace shows it; it is not given up as if the mirror had no other."""
+    with sources(tmp_path / "world", mirror=[Fault("object", "trailing junk", 1, "manifest.safe")]) as world:
+        world.cdse.records[0]["Trace"] = "CREATE"
+        trace = world.trace()
+        report = world.fetch(tmp_path, ["mirror"], traced=lambda: trace)
+        assert found_in(tmp_path) == dict(world.members)
+        assert {one.source for one in report.files} == {"mirror 127.0.0.1"}
+
+
 NO_PROOF = {
     "wrong signature": "its signature does not fit its message and certificate",
     "changed message": "its signature does not fit its message and certificate",

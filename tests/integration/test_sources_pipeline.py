@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -161,20 +162,32 @@ def test_the_plan_says_which_source_has_which_product(world: World, tmp_path: Pa
     assert not (tmp_path / "data").exists(), "a plan makes nothing"
 
 
-def test_what_is_in_no_place_is_left_out_and_listed(world: World, tmp_path: Path) -> None:
-    """Once the user says so; when it turns up again, it is made."""
+def test_what_is_in_no_place_stops_no_other_and_the_finished_dataset_lists_it(world: World, tmp_path: Path) -> None:
+    """Once the user says so; CDSE, which has deleted it, and the bucket have both answered."""
     records = catalogue_of(world)
-    with BucketServer(objects_of([world.folder / records[FIRST]["File"]])) as bucket:
-        config = configured(tmp_path, world, bucket.url, [FIRST, SECOND])
-        text = config.read_text().replace("order = folder, google, mirror, cdse", "order = folder, google")
-        config.write_text(text)
-        refused = pipeline(tmp_path, "WriteProvenance", config=config)
-        assert refused.code != 0 and f"DownloadL1C(tile={SECOND})" in refused.said
-        config.write_text(text.replace("[dataset]", "[dataset]\nallow_missing = true"))
-        run = pipeline(tmp_path, "WriteProvenance", config=config)
+    product = records[SECOND]["Name"]
+    with (
+        BucketServer(objects_of([world.folder / records[FIRST]["File"]])) as bucket,
+        CdseServer([records[FIRST]], world.folder) as cdse,
+    ):
+        urls = {name: getattr(cdse, name) for name in ("catalogue_url", "token_url", "download_url")}
+        config = configured(tmp_path, world, bucket.url, [FIRST, SECOND], **urls)
+        refused = pipeline(tmp_path, "DownloadL1C", "--tile", SECOND, config=config)
+        assert refused.code != 0 and "google: does not have it" in refused.said
+        config.write_text(config.read_text().replace("[dataset]", "[dataset]\nallow_missing = true"))
+        run = pipeline(tmp_path, config=config)
         assert run.code == 0, run.said
-        told = json.loads((run.data / "dataset" / "provenance.json").read_text(encoding="utf-8"))
-        assert list(told["tiles"]) == [FIRST] and list(told["missing"]) == [SECOND]
-        assert told["missing"][SECOND]["found"] == "in no place of google"
-        assert told["tiles"][FIRST]["l1c"]["source"] == "google"
+        left_out = f"Tile {SECOND} is left out: {product} is in no place of google, cdse."
+        assert left_out in run.said
         assert pipeline(tmp_path, "WriteProvenance", config=config).tasks() == []
+        code, said = command("verify", tmp_path, config)
+        assert code == 0, said
+    dataset = run.data / "dataset"
+    told = json.loads((dataset / "provenance.json").read_text(encoding="utf-8"))
+    assert list(told["tiles"]) == [FIRST] and told["tiles"][FIRST]["l1c"]["source"] == "google"
+    assert told["missing"] == {SECOND: {"product": product, "found": "in no place of google, cdse"}}
+    assert f"<li>{left_out}</li>" in (dataset / "report" / "index.html").read_text(encoding="utf-8")
+    assert json.loads((dataset / "comparison.json").read_text(encoding="utf-8"))["tiles"] == [FIRST]
+    with (run.data / "tiles" / "states.csv").open(encoding="utf-8", newline="") as file:
+        states = {row["tile"]: (row["state"], row["sources"]) for row in csv.DictReader(file)}
+    assert states[product] == ("gone", "none") and states[records[FIRST]["Name"]] == ("found", "cdse, google")

@@ -108,9 +108,10 @@ def _typed_in(host: str) -> Credentials | None:
     return Credentials(user, password) if user and password else None
 
 
-def is_confirmed(question: str) -> bool:
-    """Whether the person at the terminal says yes to a question; no, if there is nobody any more."""
+def confirmed(question: str) -> bool | None:
+    """Return whether the person at the terminal says yes to a question; None if nobody answers."""
     with suppress(OSError), _TERMINAL.open("w", encoding="utf-8") as shown, _TERMINAL.open(encoding="utf-8") as typed:
         print(f"{question} [y/N] ", end="", file=shown, flush=True)
-        return typed.readline().strip().lower() in ("y", "yes")
-    return False
+        line = typed.readline()
+        return line.strip().lower() in ("y", "yes") if line else None
+    return None

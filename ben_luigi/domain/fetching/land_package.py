@@ -141,12 +141,22 @@ def _member(zipped: Path, name: str) -> Iterator[IO[bytes]]:
                 return
         inner = [info for info in _listed(outer) if info.filename.lower().endswith(".zip")]
         for info in inner:
-            with outer.open(info) as packed, zipfile.ZipFile(packed) as archive:
+            with _copied_out(outer, info, zipped) as packed, zipfile.ZipFile(packed) as archive:
                 for found in _named(archive, name):
                     with archive.open(found) as file:
                         yield file
                         return
         raise _Other(f"a zip with {some((info.filename for info in _listed(outer)), 5) or 'nothing'}")
+
+
+@contextmanager
+def _copied_out(outer: zipfile.ZipFile, info: zipfile.ZipInfo, zipped: Path) -> Iterator[IO[bytes]]:
+    """Open a copy of a zip in a zip: in place, each seek backwards would decompress gigabytes from their start."""
+    path = zipped.with_suffix(".inner.zip")
+    with path.open("w+b") as copy, outer.open(info) as packed:
+        path.unlink()  # the copy is gone with this process, in whatever way it ends
+        _copied(packed, copy, lambda chunk: None)
+        yield copy
 
 
 def _named(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:

@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -80,6 +81,7 @@ class ProductFetch:
         throttle = Throttle(self.rate_bytes_s)
         self._transfer = Transfer(self._files, self._work / "partials", throttle, self._received)
         self._places = {one.name: threading.Semaphore(one.connections) for one in self._all}
+        self._at_once = threading.Semaphore(self.parallel)
         first: Contradicted | None = None
         for checksums in self._manifests():
             try:
@@ -230,7 +232,8 @@ class ProductFetch:
             except (Incomplete, NotThere) as error:
                 lacking[path] = error
 
-        with ThreadPoolExecutor(self.parallel, "fetch") as pool:
+        # Twice as many as receive: the others wait for the disk or have their next file ready.
+        with ThreadPoolExecutor(2 * self.parallel, "fetch") as pool:
             try:
                 under_way = [pool.submit(one, path) for path in paths]
                 for each in under_way:
@@ -279,17 +282,26 @@ class ProductFetch:
         self, source: Source, path: str, expected: Expected, check: Callable[[], object] = lambda: None
     ) -> Brought:
         """Fetch a file from one source, as many times as that can help."""
-        file = self._at(source, path)
+        file, listing = self._at(source, path), self._listings.get(source.name)
+        contents = dict(listing.contents) if listing else {}
 
         def once() -> Brought:
-            brought = self._transfer.once(source, file, expected)
+            if path in contents:  # only at first: fetched again, it may be another
+                brought = self._transfer.take(source, file, expected, contents.pop(path))
+            else:
+                brought = self._transfer.once(source, file, expected, self._connection(source))
             check()
             return brought
 
-        with self._places[source.name]:
-            brought = again(source.client.patience, once, log_failure)
+        brought = again(source.client.patience, once, log_failure)
         self._strikes[source.name] = 0
         return brought
+
+    @contextmanager
+    def _connection(self, source: Source) -> Iterator[None]:
+        """Hold one of the connections that there may be to a source, and in all."""
+        with self._places[source.name], self._at_once:
+            yield
 
     def _at(self, source: Source, path: str) -> SourceFile:
         """Return the file at a source. Raise NotThere if its complete listing does not have the file."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import requests
@@ -40,18 +40,20 @@ class Mirror:
         """Return the files in the product's manifest; None if the mirror has none."""
         file = self.file(product, manifest.NAME)
 
-        def once() -> manifest.Listed:
+        def once() -> tuple[manifest.Listed, SourceFile, bytes]:
+            content = bytearray()
             answer = opened(self, file)
             with answer.response:
-                return manifest.read(answer.chunks, plain(file.url), TransientError)
+                listed = manifest.read(_kept(answer.chunks, content), plain(file.url), TransientError)
+            return listed, replace(file, hashes=answer.hashes), bytes(content)
 
         try:
-            listed = again(self.client.patience, once, log_failure)
+            listed, described, content = again(self.client.patience, once, log_failure)
         except NotThere:
             return None
         guessed = {f"{granule}/{_WEATHER}" for path in listed for granule in _GRANULE.findall(path)}
-        files = {path: self.file(product, path) for path in [manifest.NAME, *listed, *guessed]}
-        return Listing(files, is_whole=False, guessed=frozenset(guessed))
+        files = {path: self.file(product, path) for path in [*listed, *guessed]} | {manifest.NAME: described}
+        return Listing(files, is_whole=False, guessed=frozenset(guessed), contents={manifest.NAME: content})
 
     def file(self, product: ProductName, path: str) -> SourceFile:
         """Return the address that a file would have."""
@@ -60,3 +62,10 @@ class Mirror:
     def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """Request a file."""
         return self.client.open("GET", url, headers=headers)
+
+
+def _kept(chunks: Iterable[bytes], into: bytearray) -> Iterator[bytes]:
+    """Yield chunks, and append each to `into`."""
+    for chunk in chunks:
+        into += chunk
+        yield chunk

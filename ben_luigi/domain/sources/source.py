@@ -54,12 +54,14 @@ class Listing:
     """The files of a product at a source, by path.
 
     A source that cannot list its files gives the known ones: then there may be others, and `is_whole` is false.
-    `guessed` are paths of files that products have without listing them anywhere.
+    `guessed` are paths of files that products have without listing them anywhere. `contents` are files that had to be
+    read for the listing.
     """
 
     files: Mapping[str, SourceFile]
     is_whole: bool = True
     guessed: frozenset[str] = frozenset()
+    contents: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Source(Protocol):

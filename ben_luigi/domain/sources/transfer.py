@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -80,8 +80,39 @@ class Transfer:
                 with suppress(Exception):  # a connection that cannot be closed ends by its timeout
                     response.raw.shutdown()
 
-    def once(self, source: Source, file: SourceFile, expected: Expected) -> Brought:
-        """Fetch a file, or continue its partial file. Raise SourceError or Stopped."""
+    def once(
+        self, source: Source, file: SourceFile, expected: Expected, connection: AbstractContextManager[object]
+    ) -> Brought:
+        """Fetch a file, or continue its partial file. Raise SourceError or Stopped.
+
+        `connection` is entered for as long as the source is busy with it, which is until the last byte has arrived:
+        the disk may take longer.
+        """
+
+        def fetch(partial: IO[bytes], count: Callable[[int], None]) -> Result:
+            with connection:
+                return self._fetch(source, file, expected, partial, count)
+
+        return self._published(source, file, fetch)
+
+    def take(self, source: Source, file: SourceFile, expected: Expected, content: bytes) -> Brought:
+        """Take a file whose content has already been read. Raise SourceError or Stopped."""
+
+        def write(partial: IO[bytes], count: Callable[[int], None]) -> Result:
+            partial.truncate(0)
+            check = Check(Expected(expected.manifest, expected.trace, file.hashes))
+            partial.write(content)
+            check.update(content)
+            count(len(content))
+            partial.flush()
+            return check.result()
+
+        return self._published(source, file, write)
+
+    def _published(
+        self, source: Source, file: SourceFile, receive: Callable[[IO[bytes], Callable[[int], None]], Result]
+    ) -> Brought:
+        """Have `receive` fill the partial file, and rename that to its target."""
         if self._stop.is_set():
             raise Stopped
         if not is_path(file.path):
@@ -91,8 +122,9 @@ class Transfer:
         target = self.files / file.path
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with partial_file.opened(self._partial_of(source, file)) as partial:
-                return self._fetch(source, file, expected, partial)
+            with partial_file.opened(self._partial_of(source, file)) as partial, self._counted() as count:
+                result = _without_disguise(file.path, partial, receive(partial, count))
+                return self._publish(source, file, partial, result)
         except OSError as error:
             files.raise_if_full(self.partials, error)
             raise TransientError(target, expected="a disk that writes and reads", found=str(error)) from error
@@ -100,7 +132,10 @@ class Transfer:
     def _partial_of(self, source: Source, file: SourceFile) -> Path:
         return self.partials / f"{files.text_hash(f'{source.name} {file.url}')[:24]}.partial"
 
-    def _fetch(self, source: Source, file: SourceFile, expected: Expected, partial: IO[bytes]) -> Brought:
+    def _fetch(
+        self, source: Source, file: SourceFile, expected: Expected, partial: IO[bytes], count: Callable[[int], None]
+    ) -> Result:
+        """Receive what is missing of a file, and return what its hashes prove."""
         path = self._partial_of(source, file)
         tag = path.with_suffix(".tag")
         version = tag.read_text(encoding="utf-8") if tag.exists() else ""
@@ -111,7 +146,7 @@ class Transfer:
         except Changed:
             partial.truncate(0)
             raise
-        with self._watched(answer.response), self._counted() as count:
+        with self._watched(answer.response):
             if not answer.start:
                 partial.truncate(0)
                 tag.write_text(answer.version, encoding="utf-8")
@@ -120,7 +155,7 @@ class Transfer:
             if length != (answer.total_bytes if answer.total_bytes is not None else length):
                 subject, stated = f"{source.name}, {file.path}", f"{answer.total_bytes:,} bytes"
                 raise TransientError(subject, expected=stated, found=f"{length:,} bytes received")
-            return self._publish(source, file, partial, _without_disguise(file.path, partial, check.result()))
+            return check.result()
 
     @contextmanager
     def _counted(self) -> Iterator[Callable[[int], None]]:
