@@ -1,0 +1,122 @@
+"""Statistics of a dataset are those that numpy finds in all pixels at once."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from rasterio.io import MemoryFile
+
+from ben_luigi.domain.dataset import members, statistics
+from ben_luigi.domain.forms.source import Source
+from tests.unit.small_dataset import S1, S2, Dataset
+
+FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+def of_numpy(values: np.ndarray) -> dict[str, Any]:
+    exact = values.astype("float64")
+    found = np.percentile(exact, statistics.PERCENTILES)
+    return {
+        "pixels": values.size,
+        "mean": pytest.approx(exact.mean(), rel=1e-12, abs=1e-12),
+        "standard_deviation": pytest.approx(exact.std(), rel=1e-9, abs=1e-9),
+        "minimum": exact.min(),
+        "maximum": exact.max(),
+        "percentiles": {str(percent): value for percent, value in zip(statistics.PERCENTILES, found, strict=True)},
+    }
+
+
+@given(hnp.arrays("uint16", st.integers(1, 40), elements=st.integers(0, 65_535)))
+def test_counted_integers_have_the_statistics_of_numpy(values: np.ndarray) -> None:
+    counted = statistics.of_counts(np.bincount(values, minlength=65_536))
+    assert counted == of_numpy(values)
+
+
+@given(hnp.arrays("float32", st.integers(2, 60), elements=FLOATS))
+def test_the_order_of_floats_is_kept(values: np.ndarray) -> None:
+    order = statistics.ordered(values)
+    assert (values[order.argsort()] == np.sort(values)).all()
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pixels of Sentinel-1 of all sizes and both signs; one is infinite, one is no number."""
+    made, rng = Dataset(), np.random.default_rng(1)
+    for number, name in enumerate(made.names(S1)):
+        (files,) = (files for files in made.parts[S1] if name in files)
+        data = bytearray(files[name])
+        pixels = rng.normal(-12, 4, 120 * 120).astype("<f4")
+        pixels[:3] = (np.inf, np.nan, -0.0) if number == 3 else (0.0, 1e-30, 40.0)
+        data[-pixels.nbytes :] = pixels.tobytes()
+        files[name] = bytes(data)
+    return made.write(tmp_path_factory.mktemp("statistics") / "dataset")
+
+
+def pixels(dataset: Path) -> dict[tuple[str, str], np.ndarray]:
+    """All pixels of each band and part, read by GDAL."""
+    plain, flagged = (
+        pq.read_table(dataset / name).to_pylist()
+        for name in ("metadata.parquet", "metadata_for_patches_with_snow_cloud_or_shadow.parquet")
+    )
+    parts: dict[str, list[str]] = {}
+    for row in plain + flagged:
+        of_row = ["flagged"] if row in flagged else [row["split"], "overall"]
+        parts |= {row["patch_id"]: of_row, row["s1_name"]: of_row}
+    found = defaultdict(list)
+    for archive in (S2, S1):
+        for member in members.read(dataset / f"{archive}.tar.zst"):
+            assert isinstance(member, members.Member)
+            key, _, band = Path(member.name).stem.rpartition("_")
+            with MemoryFile(member.data) as file, file.open() as raster:
+                for part in parts[key]:
+                    found[band, part].append(raster.read(1).ravel())
+    return {key: np.concatenate(arrays) for key, arrays in found.items()}
+
+
+def test_all_pixels_of_a_dataset(dataset: Path, tmp_path: Path) -> None:
+    reached: list[float] = []
+    statistics.write(Source.open(dataset), tmp_path / "statistics.json", reached.append)
+    assert reached == sorted(reached)
+    assert reached[-1] == 1
+    said = json.loads((tmp_path / "statistics.json").read_text())
+    found = {
+        (band, part): values for band, about in said["bands"].items() for part, values in about["statistics"].items()
+    }
+    expected = pixels(dataset)
+    assert found.keys() == expected.keys()
+    for key, values in expected.items():
+        finite = values[np.isfinite(values)]
+        not_finite = {"not_finite": values.size - finite.size} if values.dtype == "float32" else {}
+        assert found[key] == {**of_numpy(finite), **not_finite}, key
+    assert sum(values.get("not_finite", 0) for (_, part), values in found.items() if part != "overall") == 2
+
+
+def test_bands_and_classes(dataset: Path) -> None:
+    said = statistics.statistics(Source.open(dataset))
+    assert said["band_order"]["s2_10m"] == ["B02", "B03", "B04", "B08"]
+    assert said["band_order"]["s1"] == ["VV", "VH"]
+    assert said["bands"]["B8A"]["centre_wavelength_nm"] == {"S2A": 864.7, "S2B": 864.0}
+    assert said["bands"]["B12"]["centre_wavelength_nm"] == {"S2A": 2202.4, "S2B": 2185.7}
+    rows = pq.read_table(dataset / "metadata.parquet").to_pylist()
+    for name, of_class in said["classes"].items():
+        for part, found in of_class.items():
+            of_part = [row for row in rows if part in (row["split"], "overall")]
+            if part != "flagged":
+                having = sum(name in row["labels"] for row in of_part)
+                assert found["patches"] == having
+                assert found["positive_weight"] == ((len(of_part) - having) / having if having else None)
+
+
+def test_the_same_dataset_gives_the_same_bytes(dataset: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        statistics.write(Source.open(dataset), tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
