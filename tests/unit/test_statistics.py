@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rasterio.io import MemoryFile
 
-from ben_luigi.domain.dataset import members, statistics
+from ben_luigi.domain.dataset import members
+from ben_luigi.domain.forms import statistics
 from ben_luigi.domain.forms.source import Source
 from tests.unit.small_dataset import S1, S2, Dataset
 

@@ -65,7 +65,7 @@ def test_a_patch_may_be_in_no_region_where_all_of_a_file_are_taken(borders: Path
     (said,) = found(tmp_path, borders, None, wrong)
     assert "country: not the nearest one" in said
     assert f"{GRID.tile_name}_00_02 (expected West, found None)" in said
-    assert f"{GRID.tile_name}_01_00 (expected , found West)" in said
+    assert f"{GRID.tile_name}_01_00 (expected none, found West)" in said
 
 
 def test_each_patch_is_in_a_region_where_the_recipe_names_them(borders: Path, tmp_path: Path) -> None:
