@@ -11,7 +11,6 @@ from ben_luigi import config
 from ben_luigi.domain import files, given
 from ben_luigi.domain.dataset import sentinel1
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.formats import rasters
 from ben_luigi.domain.names import TileName
 from ben_luigi.domain.recipe.model import FROM_FOLDER, FROM_RASTERS, Layer
 from ben_luigi.domain.tiles import raster_files
@@ -41,7 +40,7 @@ class HashGiven(PipelineTask):
     def settings(self) -> dict[str, Any]:
         """Return the signature of the files."""
         if not self._is_gone():
-            return {"files": [contents.signature(part) for part in self._parts()]}
+            return {"files": contents.signature(Path(self.path))}
         return {"files": self.output().recorded().get("made_from", {}).get("files", "")}
 
     def is_there(self) -> bool:
@@ -58,15 +57,10 @@ class HashGiven(PipelineTask):
             raise BadInput(
                 self.path, expected="what the recipe names", found=given.kind(Path(self.path)), remedy="put it there"
             )
-        parts = self._parts()
-        hashes = [contents.sha256(part, Progress(self, f"reading {part.name}", "B").at) for part in parts]
-        sha256 = hashes[0] if len(hashes) == 1 else files.text_hash("\n".join(hashes))
-        files.write_json(self.output().file, {"name": Path(self.path).name, "sha256": sha256})
-        return {"": sha256}
-
-    def _parts(self) -> list[Path]:
         path = Path(self.path)
-        return rasters.parts(path) if path.suffix.lower() == ".vrt" else [path]
+        sha256 = contents.sha256(path, Progress(self, f"reading {path.name}", "B").at)
+        files.write_json(self.output().file, {"name": path.name, "sha256": sha256})
+        return {"": sha256}
 
     def _is_gone(self) -> bool:
         return not Path(self.path).exists()

@@ -145,6 +145,8 @@ def _attributions(recipe: Recipe) -> Iterator[str]:
         yield f"Reference maps and labels are made from the land cover that {RECIPE} names, whose own terms hold."
     if recipe.sentinel1.source == FROM_V1:
         yield "Sentinel-1 patches: BigEarthNet-S1 v1.0, https://bigearth.net"
+    elif recipe.sentinel1.source != NO_SENTINEL1:
+        yield f"Sentinel-1 patches: the {recipe.sentinel1.source} that {RECIPE} names, whose own terms hold."
     if recipe.layers:
         names = ", ".join(layer.name for layer in recipe.layers)
         yield f"Further layers ({names}): the sources that {RECIPE} names, whose own terms hold."
