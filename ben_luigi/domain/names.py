@@ -326,11 +326,30 @@ def v1_sensing_time(name: str) -> datetime:
 
 
 def s1_tile(s1_name: str) -> str:
-    """Return the S1 acquisition of an S1 patch name: the name without its MGRS square, x and y. Raise BadName."""
+    """Return the folder of an S1 patch in the archive: its name without the MGRS square, x and y. Raise BadName.
+
+    That is its S1 acquisition. Where the name is the id of its S2 patch, as other recipes may have it, that of the S2
+    product without the square.
+    """
     match = _S1.fullmatch(s1_name)
+    if match is None and _PATCH.fullmatch(s1_name):
+        return s1_name.rsplit("_", 3)[0]
     if match is None:
         raise _bad_name(f"S1 patch name {s1_name!r}", "S1x_IW_GRDH_1SDV_<time>_<MGRS>_<x>_<y>", "another form")
     return match["tile"]
+
+
+def s1_place(s1_name: str) -> tuple[str, int, int] | None:
+    """Return MGRS square, x and y in the name of an S1 patch; None if it is not such a name."""
+    match = _S1.fullmatch(s1_name)
+    if match is None or str(int(match["x"])) != match["x"] or str(int(match["y"])) != match["y"]:
+        return None
+    return match["mgrs"], int(match["x"]), int(match["y"])
+
+
+def is_patch_id(name: str) -> bool:
+    """Return whether a name has the form of a patch id; its time is not checked."""
+    return _PATCH.fullmatch(name) is not None
 
 
 def s1_part(s1_name: str) -> str:

@@ -14,8 +14,10 @@ from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import Square
-from ben_luigi.domain.recipe.model import FROM_V1
+from ben_luigi.domain.recipe.model import NO_SENTINEL1
 from ben_luigi.domain.tiles import patches, reference_maps
+from ben_luigi.domain.tiles.layers import archive_of
+from ben_luigi.stages.rasters import cuts_sentinel1
 from ben_luigi.stages.resolve import known_tiles
 from ben_luigi.state import database
 
@@ -26,7 +28,14 @@ MAPS = reference_maps.ARCHIVE
 
 def archive_names() -> tuple[str, ...]:
     """Return the names of the archives of the dataset."""
-    return (S2, MAPS, *((S1,) if config.recipe().sentinel1.source == FROM_V1 else ()))
+    recipe = config.recipe()
+    radar = (S1,) if recipe.sentinel1.source != NO_SENTINEL1 else ()
+    return (S2, MAPS, *radar, *(archive_of(layer.name) for layer in recipe.layers))
+
+
+def is_by_tile(name: str) -> bool:
+    """Return whether the parts of an archive are tiles, whose shards have what is cut or made of them."""
+    return name != S1 or cuts_sentinel1()
 
 
 def kept() -> dict[str, str]:
@@ -51,12 +60,12 @@ def dataset_tiles() -> list[str]:
 
 def parts_of(name: str) -> list[tuple[str, list[str]]]:
     """Return the parts of an archive in order, and the patches in each."""
-    return s1_parts() if name == S1 else shard_parts()
+    return shard_parts() if is_by_tile(name) else s1_parts()
 
 
 def names_in(name: str, part: str) -> list[str]:
     """Return the kept patches of a part; for Sentinel-1 by their S1 names."""
-    return _s1_names(part) if name == S1 else dict(shard_parts()).get(part, [])
+    return dict(shard_parts()).get(part, []) if is_by_tile(name) else _s1_names(part)
 
 
 def _s1_names(part: str) -> list[str]:
@@ -103,7 +112,7 @@ def _metadata_files() -> tuple[tuple[Path, ...], tuple[int, ...]]:
 @lru_cache(maxsize=2)
 def _kept(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> dict[str, str]:
     pairs: list[tuple[str, str]] = []
-    wanted = ["patch_id", *(["s1_name"] if config.recipe().sentinel1.source == FROM_V1 else [])]
+    wanted = ["patch_id", *(["s1_name"] if S1 in archive_names() else [])]
     for table in (pq.read_table(path, columns=wanted) for path in paths):
         s1_names = table["s1_name"].to_pylist() if "s1_name" in table.column_names else [""] * len(table)
         pairs += zip(table["patch_id"].to_pylist(), s1_names, strict=True)
@@ -112,7 +121,7 @@ def _kept(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> dict[str, str
 
 @lru_cache(maxsize=2)
 def _s1_parts(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> list[tuple[str, list[str]]]:
-    return sentinel1.parts_of([name for name in _kept(paths, changed_ns).values() if name])
+    return sentinel1.parts_of({name for name in _kept(paths, changed_ns).values() if name})
 
 
 @lru_cache(maxsize=2)

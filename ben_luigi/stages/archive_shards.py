@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ben_luigi import config
 from ben_luigi.domain import files, inputs
+from ben_luigi.domain.dataset.sentinel1_folder import listed
 from ben_luigi.domain.dataset.sentinel1_stream import collect
 from ben_luigi.domain.errors import DamagedFile
-from ben_luigi.stages.archive_parts import MAPS, S1, S2, s1_parts, squares
+from ben_luigi.domain.tiles.layers import archive_of
+from ben_luigi.stages.archive_parts import MAPS, S1, S2, is_by_tile, s1_parts, squares
+from ben_luigi.stages.layers import CutLayer, CutSentinel1
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.prerequisites import PINNED, input_path, input_source, input_task, is_fetched
 from ben_luigi.stages.progress import Progress
+from ben_luigi.stages.rasters import HashGiven, sentinel1_folder
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import PipelineTask
@@ -23,12 +27,22 @@ from ben_luigi.state import records
 from ben_luigi.state.targets import MadeFile
 
 SHARDS = {S2: "patches", MAPS: "reference_maps", S1: "s1"}
-"""The folder of the shards of each archive."""
+"""The folder of the shards of each archive but those of layers."""
+
+
+def layer_of(name: str) -> str | None:
+    """Return the layer whose archive this is."""
+    return next((layer.name for layer in config.recipe().layers if archive_of(layer.name) == name), None)
 
 
 def shard_folder(name: str) -> str:
-    """Return the folder of an archive's shards, relative to the data folder. Those of S1 hold only the kept patches."""
-    return f"s1/{config.result_folder()}" if name == S1 and config.selection() else SHARDS[name]
+    """Return the folder of an archive's shards, relative to the data folder.
+
+    Those of S1 that are collected hold only the kept patches.
+    """
+    if not is_by_tile(name) and config.selection():
+        return f"s1/{config.result_folder()}"
+    return SHARDS.get(name) or f"layers/{layer_of(name)}"
 
 
 class CollectS1(PipelineTask):
@@ -79,24 +93,42 @@ def _s1_md5() -> str:
 
 
 def s1_origin() -> dict[str, str]:
-    """Return what identifies the S1 patches: the md5 of the `.tar.gz`, or the signature of the folder."""
-    return {"md5": _s1_md5()} if not from_folder(S1) else {"folder": input_task("s1_dir").digest()}
+    """Return what identifies S1 patches that are not cut: the md5 of the `.tar.gz`, or what stands for the folder."""
+    if is_by_tile(S1):
+        return {}
+    return {"md5": _s1_md5()} if not from_folder(S1) else {"folder": s1_source(S1)[0].digest()}
 
 
 def from_folder(name: str) -> bool:
-    """Return whether an archive is made directly from the extracted BigEarthNet-S1 instead of shards."""
-    return name == S1 and not (is_fetched("s1_dir") or input_path("s1_dir").is_file())
+    """Return whether an archive is made directly from the extracted BigEarthNet-S1, or another folder, not shards."""
+    if is_by_tile(name):
+        return False
+    return sentinel1_folder() is not None or not (is_fetched("s1_dir") or input_path("s1_dir").is_file())
+
+
+def s1_place() -> tuple[Path, Callable[[str], Path]]:
+    """Return the folder from which S1 patches are taken, and the folder in it of each S1 name."""
+    if own := sentinel1_folder():
+        return own, listed(own).folder_of
+    path = input_path("s1_dir")
+    return path, path.joinpath
 
 
 def s1_source(name: str) -> list[PipelineTask]:
-    """Return the task that provides the patches of Sentinel-1, if the archive is theirs."""
-    if name != S1:
+    """Return the task that provides the patches of Sentinel-1, if the archive is theirs and they are not cut."""
+    if is_by_tile(name):
         return []
+    if own := sentinel1_folder():
+        return [HashGiven(path=str(own))]
     return [input_task("s1_dir") if from_folder(S1) else CollectS1()]
 
 
-def shard_task(name: str, tile: str) -> CutPatches | MakeReferenceMaps:
-    """Return the task that makes a tile's shard for an archive other than that of Sentinel-1."""
+def shard_task(name: str, tile: str) -> CutPatches | MakeReferenceMaps | CutSentinel1 | CutLayer:
+    """Return the task that makes a tile's shard for an archive whose parts are tiles."""
+    if layer := layer_of(name):
+        return CutLayer(tile=tile, layer=layer)
+    if name == S1:
+        return CutSentinel1(tile=tile)
     return CutPatches(tile=tile) if name == S2 else MakeReferenceMaps(tile=tile)
 
 
@@ -104,7 +136,7 @@ def shard_files(name: str, part: str) -> tuple[Path, Path]:
     """Return the shard of a part and its index. Raise DamagedFile if the index has changed."""
     shard = _shard(name, part)
     index = shard.with_suffix(".parquet")
-    if name == S1:
+    if not is_by_tile(name):
         expected = CollectS1().output().read_json()[part]
         try:
             found = files.file_hash(index)
@@ -126,7 +158,7 @@ def collected_again(name: str) -> Iterator[None]:
     try:
         yield
     except DamagedFile as error:
-        if name != S1 or from_folder(S1):
+        if is_by_tile(name) or from_folder(S1):
             raise
         records.make_way(error.file.with_suffix(".tar"))
         files.remove(error.file.with_suffix(".tar"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 import luigi
 
@@ -11,18 +11,20 @@ from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import archive, sentinel1
 from ben_luigi.domain.errors import DamagedFile
-from ben_luigi.stages.archive_parts import MAPS, S1, S2, archive_names, names_in, parts_of, squares
+from ben_luigi.domain.tiles.layers import archive_of
+from ben_luigi.stages.archive_parts import MAPS, S1, S2, archive_names, is_by_tile, names_in, parts_of, squares
 from ben_luigi.stages.archive_shards import (
     SHARDS,
     collected_again,
     from_folder,
+    layer_of,
     s1_origin,
+    s1_place,
     s1_source,
     shard_files,
     shard_task,
 )
 from ben_luigi.stages.metadata import WriteMetadata
-from ben_luigi.stages.prerequisites import input_path
 from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import PRIORITY, known_tiles
 from ben_luigi.stages.task import Digests, PipelineTask
@@ -33,13 +35,23 @@ _FEW_WORKERS = 3
 """This many workers compress no faster than one core computes md5."""
 
 
+class ArchiveName(luigi.Parameter):
+    """The name of an archive of the dataset, which the recipe may add."""
+
+    def normalize(self, x: str) -> str:
+        """Return the name. Raise ValueError if the dataset has no archive of this name."""
+        if x not in SHARDS and layer_of(x) is None:
+            raise ValueError(f"{x} is not one of the archives: {', '.join([*SHARDS, *archive_names()[len(SHARDS) :]])}")
+        return x
+
+
 class CompressPart(PipelineTask):
     """One part of an archive as zstd frames: of a tile, or of an S1 acquisition over one MGRS square.
 
     It does not require the metadata, since its archive does, and checking it would look at every tile.
     """
 
-    archive_name: str = luigi.ChoiceParameter(choices=list(SHARDS), description="which archive")
+    archive_name: str = ArchiveName(description="which archive")
     part: str = luigi.Parameter(description="tile key; of Sentinel-1 the acquisition and MGRS square, as in archives/")
     priority = PRIORITY["archive"]
     options = ("archive.level",)
@@ -51,7 +63,7 @@ class CompressPart(PipelineTask):
 
     def made_of(self) -> list[PipelineTask]:
         """Return the task of its shard."""
-        return [] if self.archive_name == S1 else [shard_task(self.archive_name, self.part)]
+        return [shard_task(self.archive_name, self.part)] if is_by_tile(self.archive_name) else []
 
     def settings(self) -> dict[str, Any]:
         """Return which patches are kept, and the source of S1."""
@@ -73,9 +85,9 @@ class CompressPart(PipelineTask):
         level, names = int(config.archive().level), names_in(self.archive_name, self.part)
         progress = Progress(self, f"compressing {self.part} of {self.archive_name}", "B")
         if from_folder(self.archive_name):
-            s1_dir = input_path("s1_dir")
+            s1_dir, folder_of = s1_place()
             made = sentinel1.write_folder_part(
-                s1_dir, names, target.file, level, expected=squares(names), progress=progress.at
+                s1_dir, names, target.file, level, expected=squares(names), folder_of=folder_of, progress=progress.at
             )
         else:
             with collected_again(self.archive_name):
@@ -97,7 +109,7 @@ class _OfParts(PipelineTask):
 
     def made_of(self) -> list[PipelineTask]:
         """Return the task of the metadata, and those of the shards."""
-        tiles = [] if self.which() == S1 else known_tiles()
+        tiles = known_tiles() if is_by_tile(self.which()) else {}
         return [WriteMetadata(), *(shard_task(self.which(), tile) for tile in tiles)]
 
     def settings(self) -> dict[str, Any]:
@@ -116,7 +128,7 @@ class HashTar(_OfParts):
     joining. The many small files of an extracted BigEarthNet-S1 are not read again: then the tar comes from the parts.
     """
 
-    archive_name: str = luigi.ChoiceParameter(choices=list(SHARDS), description="which archive")
+    archive_name: str = ArchiveName(description="which archive")
     options = ("archive.keep_tar",)
 
     def which(self) -> str:
@@ -162,7 +174,7 @@ class HashTar(_OfParts):
 class JoinParts(_OfParts):
     """The parts of an archive joined in one file; it does not wait for the hashes of the tar."""
 
-    archive_name: str = luigi.ChoiceParameter(choices=list(SHARDS), description="which archive")
+    archive_name: str = ArchiveName(description="which archive")
     priority = PRIORITY["archive"] + 1
     options = ("archive.level",)
 
@@ -268,14 +280,33 @@ class ArchiveS1(_Archive):
     name = S1
 
 
-def archiving() -> tuple[type[ArchiveS2 | ArchiveReferenceMaps | ArchiveS1], ...]:
-    """Return the tasks that make the archives of the dataset: without Sentinel-1 if its recipe has none."""
-    return tuple(ARCHIVES[name] for name in archive_names())
+class ArchiveLayer(_Archive):
+    """`Layer_<layer>.tar.zst`, of a further layer of the recipe."""
+
+    layer: str = luigi.Parameter(description="name of the layer in the recipe")
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name of the archive."""
+        return archive_of(self.layer)
 
 
-ARCHIVES: dict[str, type[ArchiveS2 | ArchiveReferenceMaps | ArchiveS1]] = {
-    S2: ArchiveS2,
-    S1: ArchiveS1,
-    MAPS: ArchiveReferenceMaps,
-}
-"""The task that makes each archive."""
+Archive: TypeAlias = ArchiveS2 | ArchiveReferenceMaps | ArchiveS1 | ArchiveLayer
+"""A task that makes an archive."""
+
+
+def archive_task(name: str) -> Archive:
+    """Return the task that makes an archive of the dataset."""
+    if layer := layer_of(name):
+        return ArchiveLayer(layer=layer)
+    by_name: dict[str, type[ArchiveS2 | ArchiveReferenceMaps | ArchiveS1]] = {
+        S2: ArchiveS2,
+        S1: ArchiveS1,
+        MAPS: ArchiveReferenceMaps,
+    }
+    return by_name[name]()
+
+
+def archiving() -> tuple[Archive, ...]:
+    """Return the tasks that make the archives of the dataset: those of the layers and of Sentinel-1 by its recipe."""
+    return tuple(map(archive_task, archive_names()))

@@ -13,7 +13,7 @@ from ben_luigi import config
 from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.dataset import comparison, differences, metadata, twin
 from ben_luigi.domain.dataset.comparison import Line
-from ben_luigi.domain.dataset.verify import HASH_LISTS
+from ben_luigi.domain.dataset.form import HASH_LISTS
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.files import file_hash, text_hash
 from ben_luigi.domain.names import ProductName, patch_id_of, tile_name_of

@@ -10,11 +10,12 @@ from ben_luigi.domain.dataset import metadata, sentinel1
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.placement.grid import Square
-from ben_luigi.domain.recipe.model import FROM_V1
+from ben_luigi.domain.recipe.model import FROM_FOLDER, FROM_RASTERS, FROM_V1, NO_SENTINEL1
 from ben_luigi.stages.archive_parts import S1
-from ben_luigi.stages.archive_shards import CollectS1, shard_files
+from ben_luigi.stages.archive_shards import CollectS1, s1_place, s1_source, shard_files
+from ben_luigi.stages.layers import CutSentinel1, OfLayer
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.placement import selecting
+from ben_luigi.stages.placement import FindSentinel1, selecting
 from ben_luigi.stages.prerequisites import input_path, input_task
 from ben_luigi.stages.reference_maps import LabelPatches, MakeReferenceMaps
 from ben_luigi.stages.resolve import OverTiles
@@ -23,6 +24,11 @@ from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
 _FOLDER, _COLLECTED, _NONE = "the extracted BigEarthNet-S1", "the patches collected for the archive", "none"
+_GIVEN, _CUT = "the folder that the recipe names", "the rasters that the recipe names"
+_GIVEN_NAMES = """
+SELECT s1_name, left_m, top_m, epsg FROM patch JOIN sentinel1 USING (patch_id) JOIN alignment USING (patch_id)
+WHERE tile = %(tile)s AND valid AND EXISTS (SELECT FROM label WHERE label.patch_id = patch.patch_id) ORDER BY patch_id
+"""
 _IN_DATASET = """
 SELECT patch_id, v1_name, left_m, top_m, epsg FROM patch JOIN alignment USING (patch_id)
 WHERE tile = %(tile)s AND valid AND EXISTS (SELECT FROM label WHERE label.patch_id = patch.patch_id) ORDER BY patch_id
@@ -41,7 +47,10 @@ class ExportPatches(OverTiles, TileTask):
         sentinel1_tasks: dict[str, list[PipelineTask]] = {
             _FOLDER: [input_task("s1s2_mapping_csv"), input_task("s1_dir")],
             _COLLECTED: [input_task("s1s2_mapping_csv"), CollectS1()],
+            _GIVEN: [FindSentinel1(tile=self.tile), *s1_source(S1)],
+            _CUT: [CutSentinel1(tile=self.tile)],
         }
+        made += [OfLayer(layer.name)(tile=self.tile) for layer in config.recipe().layers]
         return [*made, selecting(self.tile), LabelPatches(tile=self.tile), *sentinel1_tasks.get(_s1_from(), [])]
 
     def settings(self) -> dict[str, Any]:
@@ -62,10 +71,33 @@ class ExportPatches(OverTiles, TileTask):
             written[target["tar"].file.parent.name] = shards.export(target["tar"].file, index, folder)
         rows = database.query(_IN_DATASET, tile=self.tile)
         written["in_dataset"] = len(rows)
+        for layer in config.recipe().layers:
+            target = OfLayer(layer.name)(tile=self.tile).output()
+            written[layer.name] = shards.export(target["tar"].file, target["index"].check(), folder)
         written["s1"] = self._export_s1(rows) if _s1_from() != _NONE else 0
         files.write_json(self.output().file, written)
 
     def _export_s1(self, rows: Any) -> int:
+        folder = config.data_dir() / "export"
+        if _s1_from() == _CUT:
+            target = CutSentinel1(tile=self.tile).output()
+            return shards.export(target["tar"].file, target["index"].check(), folder)
+        squares = self._given_squares() if _s1_from() == _GIVEN else self._squares_by_v1(rows)
+        if _s1_from() in (_FOLDER, _GIVEN):
+            s1_dir, folder_of = s1_place()
+            return sentinel1.export(s1_dir, squares, folder, folder_of)
+        parts = sentinel1.parts_of(squares)
+        return sum(shards.export(*shard_files(S1, part), folder, names) for part, names in parts)
+
+    def _given_squares(self) -> dict[str, Square]:
+        """Return the square of each S1 patch of the user's folder that is the partner of a patch in the dataset."""
+        rows = database.query(_GIVEN_NAMES, tile=self.tile)
+        side_m = config.recipe().patches.side_m
+        return {
+            name: Square(left, top, side_m, epsg) for name, left, top, epsg in rows.itertuples(index=False, name=None)
+        }
+
+    def _squares_by_v1(self, rows: Any) -> dict[str, Square]:
         pairs = metadata.read_csv(input_path("s1s2_mapping_csv"), ["s2v1_name", "s1_name"], header=False)
         s1_of = dict(zip(pairs["s2v1_name"].to_pylist(), pairs["s1_name"].to_pylist(), strict=True))
         missing = [name for name in rows["v1_name"] if name not in s1_of]
@@ -76,21 +108,16 @@ class ExportPatches(OverTiles, TileTask):
                 found=f"none of {some(missing)}",
                 remedy="correct [inputs] s1s2_mapping_csv",
             )
-        squares = {
+        return {
             s1_of[name]: Square(left, top, config.recipe().patches.side_m, epsg)
             for _, name, left, top, epsg in rows.itertuples(index=False, name=None)
         }
-        folder = config.data_dir() / "export"
-        if _s1_from() == _FOLDER:
-            return sentinel1.export(input_path("s1_dir"), squares, folder)
-        parts = sentinel1.parts_of(squares)
-        return sum(shards.export(*shard_files(S1, part), folder, names) for part, names in parts)
 
     def result_lines(self) -> list[str]:
         """Return the folder, and how many patches of each kind it has."""
         written = self.output().read_json()
         told = f"{written['s1']:,} of Sentinel-1, from {_s1_from()}"
-        if config.recipe().sentinel1.source != FROM_V1:
+        if config.recipe().sentinel1.source == NO_SENTINEL1:
             told = "none of Sentinel-1, as the recipe says"
         elif _s1_from() == _NONE:
             told = "none of Sentinel-1: for them give [inputs] s1_dir as an extracted folder, or run ArchiveS1 first"
@@ -98,14 +125,16 @@ class ExportPatches(OverTiles, TileTask):
             str(config.data_dir() / "export"),
             f"{written['patches']:,} patches of Sentinel-2, {written['in_dataset']:,} of them in the dataset",
             f"{written['reference_maps']:,} reference maps",
+            *(f"{written[layer.name]:,} patches of the layer {layer.name}" for layer in config.recipe().layers),
             told,
         ]
 
 
 def _s1_from() -> str:
     """Return where the patches of Sentinel-1 are taken from."""
-    if config.recipe().sentinel1.source != FROM_V1:
-        return _NONE
+    source = config.recipe().sentinel1.source
+    if source != FROM_V1:
+        return {FROM_FOLDER: _GIVEN, FROM_RASTERS: _CUT}.get(source, _NONE)
     if input_path("s1_dir").is_dir():
         return _FOLDER
     return _COLLECTED if input_path("s1_dir").is_file() and CollectS1().complete() else _NONE

@@ -47,7 +47,7 @@ _SHOWN = 300
 def in_dataset() -> list[PipelineTask]:
     """Return the tasks whose results are the finished dataset, in the order in which they are listed."""
     described = [WritePatches(), *time_series_task(), WriteStac(), WriteCroissant(), WriteReadme(), WriteProvenance()]
-    return [WriteMetadata(), *(task() for task in archiving()), *listing(), *described, *compared()]
+    return [WriteMetadata(), *archiving(), *listing(), *described, *compared()]
 
 
 def dataset_tasks() -> list[PipelineTask]:
@@ -70,7 +70,7 @@ def finished_files() -> list[MadeFile]:
 
 def finished_archives() -> dict[str, MadeFile]:
     """Return the archives of the finished dataset, by file name."""
-    return {task().archive().file.name: task().archive() for task in archiving()}
+    return {task.archive().file.name: task.archive() for task in archiving()}
 
 
 def changed_files(recorded: Mapping[str, str], sha256: Mapping[str, str]) -> list[DamagedFile]:

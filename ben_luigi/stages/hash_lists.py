@@ -9,27 +9,28 @@ from typing import Any
 
 from ben_luigi import config
 from ben_luigi.domain.dataset import members, sentinel1
-from ben_luigi.domain.dataset.verify import HASH_LISTS
+from ben_luigi.domain.dataset.form import HASH_LISTS, hash_list
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import hashes, shards
-from ben_luigi.stages.archive_parts import MAPS, S1, S2, archive_names, kept, shard_parts
-from ben_luigi.stages.archive_shards import shard_files
+from ben_luigi.stages.archive_parts import S1, archive_names, is_by_tile, kept, shard_parts
+from ben_luigi.stages.archive_shards import shard_files, shard_task
 from ben_luigi.stages.archives import ArchiveS1
 from ben_luigi.stages.metadata import WriteMetadata
-from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.progress import Progress
-from ben_luigi.stages.reference_maps import MakeReferenceMaps
-from ben_luigi.stages.resolve import PRIORITY, tiles
+from ben_luigi.stages.resolve import PRIORITY, known_tiles, tiles
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.stages.tiles import ProcessTiles, of_all_tiles
+from ben_luigi.stages.tiles import ProcessTiles
 from ben_luigi.state import database
 from ben_luigi.state.targets import MadeFile
 
-_OF = {HASH_LISTS[S2]: (S2, CutPatches), HASH_LISTS[MAPS]: (MAPS, MakeReferenceMaps)}
+
+def _of_shards() -> dict[str, str]:
+    """Return the archives whose lists come from shards, by the names of the lists."""
+    return {hash_list(name): name for name in archive_names() if is_by_tile(name)}
 
 
 class ListHashes(PipelineTask):
-    """`patch_hashes.csv` and `reference_map_hashes.csv`: every file of the shards, hashed when it was written.
+    """`patch_hashes.csv`, `reference_map_hashes.csv` and so on: every file of the shards, hashed when it was written.
 
     Those of a subset list only its own files.
     """
@@ -44,16 +45,16 @@ class ListHashes(PipelineTask):
     def made_of(self) -> list[PipelineTask]:
         """Return the shards; for a subset, also the metadata."""
         kept = [WriteMetadata()] if config.selection() else []
-        return [*kept, *of_all_tiles(*(task for _, task in _OF.values()))]
+        return [*kept, *(shard_task(name, tile) for tile in known_tiles() for name in _of_shards().values())]
 
     def output(self) -> dict[str, MadeFile]:
-        """Return the two lists, by their names."""
-        return {name: self.file(f"{config.result_folder()}/{name}") for name in _OF}
+        """Return the lists, by their names."""
+        return {name: self.file(f"{config.result_folder()}/{name}") for name in _of_shards()}
 
     def make(self) -> None:
         """Copy them from the indexes of the shards."""
         for name, target in self.output().items():
-            hashes.write_list(_rows(_OF[name][0]), target.file)
+            hashes.write_list(_rows(_of_shards()[name]), target.file)
 
 
 def _rows(archive: str) -> Iterator[tuple[str, str]]:
@@ -83,7 +84,7 @@ class ListS1Hashes(PipelineTask):
 
     def make(self) -> None:
         """Read the archive once."""
-        total = len(sentinel1.BANDS) * len(kept())
+        total = len(sentinel1.BANDS) * len({*kept().values()})
         progress, rows = Progress(self, "hashing the patches of Sentinel-1", "files", total), []
         for row in _hashed(ArchiveS1().archive().file):
             rows.append(row)
@@ -94,7 +95,7 @@ class ListS1Hashes(PipelineTask):
 
 def listing() -> list[PipelineTask]:
     """Return the tasks that make the hash lists of the dataset's archives."""
-    return [ListHashes(), *([ListS1Hashes()] if S1 in archive_names() else [])]
+    return [ListHashes(), *([ListS1Hashes()] if S1 in archive_names() and not is_by_tile(S1) else [])]
 
 
 def _hashed(path: Path) -> Iterator[tuple[str, str]]:

@@ -17,8 +17,9 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset import metadata, subset
 from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
-from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits
-from ben_luigi.stages.prerequisites import input_path, input_task
+from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits, FindSentinel1
+from ben_luigi.stages.prerequisites import input_path, input_task, needed
+from ben_luigi.stages.rasters import has_own_sentinel1
 from ben_luigi.stages.reference_maps import LabelPatches
 from ben_luigi.stages.resolve import PRIORITY, known_tiles, tiles
 from ben_luigi.stages.task import PipelineTask, TileTask
@@ -28,7 +29,7 @@ from ben_luigi.state.code import code_version
 from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
-_VALUES = {"labels": "label", "s2v1": "s2v1_name", "split": "split", "country": "country"}
+_VALUES = {"labels": "label", "s2v1": "s2v1_name", "split": "split", "country": "country", "s1": "s1_name"}
 _INPUTS = ("s1s2_mapping_csv", "snow_csv", "cloud_csv")
 
 
@@ -131,6 +132,17 @@ class MapCountries(_Mapping):
     )
 
 
+class MapS1Names(_Mapping):
+    """Patch and S1 name, where Sentinel-1 is not that of v1."""
+
+    name = "patch_id_s1_mapping"
+    maker = FindSentinel1
+    query = (
+        'SELECT patch_id COLLATE "C" AS patch_id, s1_name FROM sentinel1 JOIN patch USING (patch_id) '
+        "WHERE tile = ANY(%(tiles)s) ORDER BY 1"
+    )
+
+
 def metadata_names() -> tuple[str, ...]:
     """Return the names of the files of metadata: patches are flagged by what is known of v1."""
     return (metadata.METADATA, metadata.FLAGGED) if config.recipe().is_aligned else (metadata.METADATA,)
@@ -148,7 +160,11 @@ class WriteMetadata(PipelineTask):
         recipe = config.recipe()
         mappings: dict[str, Any] = {"labels": MapLabels(), "split": MapSplits()}
         if recipe.is_aligned:
-            mappings |= {"s2v1": MapV1Names(), **{option: input_task(option) for option in _INPUTS}}
+            mappings |= {
+                "s2v1": MapV1Names(),
+                **{option: input_task(option) for option in _INPUTS if option in needed()},
+            }
+        mappings |= {"s1": MapS1Names()} if has_own_sentinel1() else {}
         return mappings | ({} if recipe.countries.file is None else {"country": MapCountries()})
 
     def settings(self) -> dict[str, Any]:
@@ -169,7 +185,9 @@ class WriteMetadata(PipelineTask):
             if name not in required:
                 return None
             path = required[name].output()["mapping"].check()
-            return metadata.open_csv(path, ["patch_id", _VALUES[name]], header=True)
+            # Where Sentinel-1 is not that of v1, its patches may have other names, which `FindSentinel1` has found.
+            forms = {} if name == "s1" else metadata.FORMS
+            return metadata.open_csv(path, ["patch_id", _VALUES[name]], header=True, forms=forms)
 
         def given(option: str, *columns: str) -> Any:
             return metadata.read_csv(input_path(option), columns, header=False) if option in required else None
@@ -185,6 +203,7 @@ class WriteMetadata(PipelineTask):
                 s1s2=given("s1s2_mapping_csv", "s2v1_name", "s1_name"),
                 snow=given("snow_csv", "s2v1_name"),
                 cloud=given("cloud_csv", "s2v1_name"),
+                s1=mapping("s1"),
                 everywhere=config.recipe().countries.names is not None,
             )
         )

@@ -42,7 +42,7 @@ from ben_luigi.state.targets import MadeFile
 ABOUT = ("name", "version", "license", "citation")
 """What of the recipe the dataset's descriptions say, besides its title."""
 
-FORM = ("patches.side_m", "sentinel1.source")
+FORM = ("patches.side_m", "sentinel1.source", "layers")
 """What else of it they say."""
 
 DESCRIPTION = (
@@ -174,7 +174,7 @@ def time_series_task() -> list[PipelineTask]:
 
 def described() -> list[MadeFile]:
     """Return the tables and archives of the dataset."""
-    archives = [task().archive() for task in archiving()]
+    archives = [task.archive() for task in archiving()]
     return [*WriteMetadata().output().values(), WritePatches().output(), *archives]
 
 
@@ -198,7 +198,7 @@ class WriteCroissant(PipelineTask):
 
     def requires(self) -> Any:
         """Return the tables and archives that are described."""
-        return [WriteMetadata(), WritePatches(), *(task() for task in archiving())]
+        return [WriteMetadata(), WritePatches(), *archiving()]
 
     def settings(self) -> dict[str, Any]:
         """Return its title."""

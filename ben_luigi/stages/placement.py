@@ -6,21 +6,25 @@ import logging
 from collections import Counter
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 
 from ben_luigi import config
 from ben_luigi.domain import files
+from ben_luigi.domain.dataset import sentinel1_folder
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement import alignment, country, split, v1_geometry
 from ben_luigi.domain.placement import grid as grids
 from ben_luigi.domain.placement.country import countries
 from ben_luigi.domain.placement.grid import PatchGrid, Square
 from ben_luigi.domain.recipe.model import BLOCKS
-from ben_luigi.domain.tiles import scene_classes
+from ben_luigi.domain.tiles import layers, scene_classes
 from ben_luigi.stages.atmosphere import ReadProduct, l2a_task, read
 from ben_luigi.stages.places import listed_grids, patch_m
 from ben_luigi.stages.prerequisites import input_path, input_task
-from ben_luigi.stages.resolve import PRIORITY, tiles
+from ben_luigi.stages.rasters import has_own_sentinel1, radar_sources, radar_tasks
+from ben_luigi.stages.rasters import sentinel1_folder as sentinel1_folder_path
+from ben_luigi.stages.resolve import PRIORITY, product_of, tiles
 from ben_luigi.stages.task import TileTask
 from ben_luigi.state import database, schema
 from ben_luigi.state.tile_rows import TileRows
@@ -124,11 +128,42 @@ class ClassifyPatches(_Placement):
             return scene_classes.read(read(self.tile).folder, grid, required=self.settings()["required"])
 
 
+class FindSentinel1(_Placement):
+    """The Sentinel-1 patch of each patch of a tile that has one with data on all pixels, where it is not that of v1."""
+
+    table = schema.SENTINEL1
+    recipe = ("patches.side_m", "sentinel1")
+    code = (layers, sentinel1_folder)
+
+    def requires(self) -> Any:
+        """Return the patches, and the folder or the rasters."""
+        return [*super().requires(), *radar_tasks(self.tile)]
+
+    def compute(self, grid: PatchGrid) -> pd.DataFrame:
+        """Return one row per patch that has one; those that are cut have the names of the patches."""
+        ids = grid.ids().to_pylist()
+        if folder := sentinel1_folder_path():
+            names = sentinel1_folder.with_data(folder, grid, config.recipe().sentinel1.max_days)
+        else:
+            sources = radar_sources(product_of(self.tile), must_exist=True)
+            lacking = layers.without_data(sources, grid, np.arange(len(ids)))
+            names = {at: ids[at] for at in np.flatnonzero(~lacking).tolist()}
+        if len(names) < len(ids):
+            text = "tile %s: %d of %d patches have no Sentinel-1 with data on all pixels, and are left out"
+            _log.warning(text, self.tile, len(ids) - len(names), len(ids))
+        rows = {"patch_id": [ids[at] for at in names], "s1_name": [*names.values()]}
+        return pd.DataFrame({name: pd.array(values, dtype="str") for name, values in rows.items()})
+
+
 def _narrowing(tile: str) -> list[_Placement]:
-    """Return the tasks by whose rows the recipe leaves patches out: on borders of splits, and with too much cloud."""
+    """Return the tasks by whose rows the recipe leaves patches out.
+
+    They are on borders of splits, have too much cloud, or no Sentinel-1.
+    """
     recipe = config.recipe()
     by_split: list[_Placement] = [AssignSplits(tile=tile)] if recipe.split.rule == BLOCKS else []
-    return [*by_split, *([ClassifyPatches(tile=tile)] if recipe.patches.max_cloud is not None else [])]
+    by_cloud: list[_Placement] = [ClassifyPatches(tile=tile)] if recipe.patches.max_cloud is not None else []
+    return [*by_split, *by_cloud, *([FindSentinel1(tile=tile)] if has_own_sentinel1() else [])]
 
 
 def _narrowed(patches: pd.DataFrame, tile: str) -> pd.DataFrame:
@@ -159,7 +194,7 @@ class AssignCountries(_Placement):
 class SelectPatches(_Placement):
     """The patches of a tile that are wanted, valid or not, where the recipe does not align them with v1.
 
-    All but those on a border of splits, and those with too much cloud.
+    All but those on a border of splits, those with too much cloud, and those without Sentinel-1 where there is any.
     """
 
     table = schema.ALIGNMENT

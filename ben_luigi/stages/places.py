@@ -12,12 +12,16 @@ import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import files
+from ben_luigi.domain.dataset import sentinel1_folder as radar_folder
 from ben_luigi.domain.errors import BadInput, PipelineError, some
+from ben_luigi.domain.names import TileName
 from ben_luigi.domain.placement import alignment, country, split
 from ben_luigi.domain.placement.grid import PatchGrid, tile_square
+from ben_luigi.domain.recipe.model import Layer
 from ben_luigi.domain.tiles import land_raster
 from ben_luigi.stages.land_source import is_land_raster
 from ben_luigi.stages.prerequisites import ALSO_BEFORE_LARGE, input_path, input_task, needed, side_m
+from ben_luigi.stages.rasters import cuts_sentinel1, layer_source, radar_sources, sentinel1_folder
 from ben_luigi.stages.resolve import PRIORITY, is_listed_by_us, list_path, source, source_task, tiles
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state.targets import MadeFile
@@ -45,8 +49,8 @@ def listed_grids() -> alignment.Tiles:
 def problems() -> Iterator[PipelineError]:
     """Yield what is wrong with the places and times of the listed products, as far as inputs are there to tell it.
 
-    Tiles that lie in none of the countries, that their raster of land cover does not cover, whose patches cannot be
-    divided, or that match no v1 patches: square, season and day.
+    Tiles that lie in none of the countries, that their raster of land cover or of a layer does not cover, that have no
+    Sentinel-1, whose patches cannot be divided, or that match no v1 patches: square, season and day.
     """
     listed = listed_grids() if is_listed() and config.tile().check_extent else {}
     yield from split.problems(config.recipe().split, [grid for grid, _ in listed.values()])
@@ -61,6 +65,28 @@ def problems() -> Iterator[PipelineError]:
     is_aligned = config.recipe().is_aligned
     if listed and is_aligned and _is_usable(alignment.check_v1, v1 := input_path("v1_spatial_dir")):
         yield from alignment.problems(listed, v1)
+    for grid, _ in listed.values():
+        yield from _of_rasters(grid)
+
+
+def _of_rasters(grid: PatchGrid) -> Iterator[PipelineError]:
+    """Yield what is wrong with the layers and the Sentinel-1 patches of a tile."""
+    name = TileName.parse(grid.tile_name)
+    for layer in config.recipe().layers:
+        yield from _errors(partial(_check_layer, layer, name, grid))
+    if cuts_sentinel1():
+        yield from _errors(partial(_check_radar, name, grid))
+    if folder := sentinel1_folder():
+        yield from _errors(partial(radar_folder.check, folder, grid, config.recipe().sentinel1.max_days))
+
+
+def _check_radar(name: TileName, grid: PatchGrid) -> None:
+    for radar in radar_sources(name, must_exist=True):
+        radar.check(grid)
+
+
+def _check_layer(layer: Layer, name: TileName, grid: PatchGrid) -> None:
+    layer_source(layer, name, must_exist=True).check(grid)
 
 
 def _errors(check: Callable[[], object]) -> Iterator[PipelineError]:

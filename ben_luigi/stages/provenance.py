@@ -20,6 +20,7 @@ from ben_luigi.stages.land_cover import from_service, service_facts
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.places import listed_grids
 from ben_luigi.stages.prerequisites import HashInput, input_facts, input_task, needed
+from ben_luigi.stages.rasters import facts as raster_facts
 from ben_luigi.stages.resolve import (
     CheckProducts,
     is_from_l1c,
@@ -80,7 +81,7 @@ class WriteProvenance(PipelineTask):
     def make(self) -> None:
         """Collect what was recorded."""
         rows = database.query(_ROWS, tiles=dataset_tiles()).to_dict("records")
-        by_tile = {str(row["tile"]): {**row, **_noted(str(row["tile"]))} for row in rows}
+        by_tile = {str(row["tile"]): {**row, **_noted(str(row["tile"])), **_rasters(str(row["tile"]))} for row in rows}
         land_cover = service_facts()
         content = {
             **_recipe(),
@@ -144,6 +145,12 @@ def _noted(tile: str) -> dict[str, Any]:
     """Return what was recorded while a tile was made."""
     with snapshot():
         return {**products(tile), **_made_with(tile)}
+
+
+def _rasters(tile: str) -> dict[str, Any]:
+    """Return what the layers and Sentinel-1 of a tile were cut from, or taken from, if the recipe has any."""
+    found = raster_facts(tile)
+    return {"rasters": found} if found else {}
 
 
 def _recorded(task: PipelineTask) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ben_luigi.domain.report.report_times import read_times
 from ben_luigi.domain.report.report_words import File, Sources
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.archive_parts import MAPS, S1, S2, archive_names
-from ben_luigi.stages.archives import ARCHIVES, archiving
+from ben_luigi.stages.archives import archive_task, archiving
 from ben_luigi.stages.comparison import FIGURES, compared
 from ben_luigi.stages.hash_lists import ListHashes, listing
 from ben_luigi.stages.leakage import FindSplitLeakage
@@ -80,7 +80,7 @@ class WriteReport(OverTiles):
         return [*self._told(), *_borders()]
 
     def _told(self) -> list[PipelineTask]:
-        archives = [task() for task in archiving()]
+        archives = [*archiving()]
         made = [WriteMetadata(), WritePatches(), WriteProvenance(), *compared(), FindSplitLeakage(), *twins()]
         listed = [*listing(), WriteStac(), WriteCroissant(), WriteReadme()]
         return [*archives, *made, *listed, *([MapV1Names()] if config.recipe().is_aligned else [])]
@@ -166,8 +166,9 @@ def _tiles(drawn: dict[str, dict[str, MadeFile]], facts: dict[str, Any]) -> list
 def _files(folder: Path) -> list[File]:
     """Return all files of the dataset but this report; the archives were hashed when they were made."""
     found = []
-    for name in (name for name in (S2, S1, MAPS) if name in archive_names()):
-        recorded = ARCHIVES[name]().output().read_json()
+    names = archive_names()
+    for name in (*(name for name in (S2, S1, MAPS) if name in names), *sorted({*names} - {S2, S1, MAPS})):
+        recorded = archive_task(name).output().read_json()
         for file, hashes in ((f"{name}.tar.zst", recorded["compressed"]), (f"{name}.tar", recorded["tar"])):
             found.append(File(file, hashes["size_bytes"], hashes["sha256"], hashes["md5"]))
     made = [*WriteMetadata().output().values(), WritePatches().output(), *ListHashes().output().values()]

@@ -13,16 +13,16 @@ import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.stages.archive_parts import S1
+from ben_luigi.stages.archive_parts import S1, is_by_tile
 from ben_luigi.stages.archive_shards import from_folder, shard_folder
-from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archiving
+from ben_luigi.stages.archives import Archive, ArchiveLayer, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archiving
 from ben_luigi.stages.atmosphere import ConvertToL2A, FindL2A, ReadProduct, l2a_task, made_product
 from ben_luigi.stages.download import DownloadL1C
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.resolve import known_tiles
 
 _log = logging.getLogger(__name__)
-_ARCHIVES = (ArchiveS2, ArchiveReferenceMaps, ArchiveS1)
+_ARCHIVES = (ArchiveS2, ArchiveReferenceMaps, ArchiveS1, ArchiveLayer)
 
 
 def retire_after(task: luigi.Task) -> None:
@@ -44,7 +44,7 @@ def retire_all() -> None:
         _retire_l1c(tile)
         _retire_l2a(tile)
     for archive in archiving():
-        _retire_parts(archive())
+        _retire_parts(archive)
 
 
 def _retire_l1c(tile: str) -> None:
@@ -66,12 +66,12 @@ def _is_cut(tile: str) -> bool:
     return ReadProduct(tile=tile).complete() and CutPatches(tile=tile).complete()
 
 
-def _retire_parts(archive: ArchiveS2 | ArchiveReferenceMaps | ArchiveS1) -> None:
+def _retire_parts(archive: Archive) -> None:
     """Remove the compressed parts, and the S1 patches that were collected from the `.tar.gz`."""
     if config.retention().parts == "keep":
         return
     found = sorted((config.data_dir() / config.parts_folder() / archive.name).glob("*.tar.zst"))
-    if archive.name == S1 and not from_folder(S1):
+    if archive.name == S1 and not is_by_tile(S1) and not from_folder(S1):
         found += [path for path in (config.data_dir() / shard_folder(S1)).glob("*") if path.is_file()]
     if found and archive.complete():
         for path in found:

@@ -136,7 +136,7 @@ def work() -> Work:
     with at_rest():
         cut = [tile for tile in tiles if not (ReadProduct(tile=tile).complete() and CutPatches(tile=tile).complete())]
         mapped = [tile for tile in tiles if not all(task(tile=tile).complete() for task in kept())]
-        archives = not all(task().complete() for task in archiving())
+        archives = not all(task.complete() for task in archiving())
     convert = [tile for tile in cut if from_l1c and not l2a_task(tile).complete()]
     unknown = 0 if tiles else len(SCENES) if config.is_sample() else TILES
     return Work(

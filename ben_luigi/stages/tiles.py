@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from ben_luigi import config
 from ben_luigi.stages.atmosphere import ReadProduct
+from ben_luigi.stages.layers import CutSentinel1, OfLayer
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import (
     AlignPatches,
     AssignCountries,
     AssignSplits,
     ClassifyPatches,
+    FindSentinel1,
     GridPatches,
     SelectPatches,
 )
+from ben_luigi.stages.rasters import cuts_sentinel1, has_own_sentinel1
 from ben_luigi.stages.reference_maps import LabelPatches, MakeReferenceMaps
 from ben_luigi.stages.resolve import OverTiles, known_tiles, tiles
 from ben_luigi.stages.task import PipelineTask, TileTask
 
 KEPT: tuple[type[TileTask], ...] = (
     LabelPatches,
+    CutSentinel1,
     MakeReferenceMaps,
     CutPatches,
     AssignSplits,
     AssignCountries,
     AlignPatches,
     SelectPatches,
+    FindSentinel1,
     ClassifyPatches,
     GridPatches,
     ReadProduct,
@@ -32,7 +37,7 @@ KEPT: tuple[type[TileTask], ...] = (
 """What may be made of each tile and kept to the end. Products may go once they have been cut."""
 
 
-def kept() -> list[type[TileTask]]:
+def kept() -> list[type[TileTask] | OfLayer]:
     """Return what is made of each tile by the recipe, and kept to the end."""
     recipe = config.recipe()
     left_out: dict[type[TileTask], bool] = {
@@ -40,8 +45,10 @@ def kept() -> list[type[TileTask]]:
         SelectPatches: recipe.is_aligned,
         ClassifyPatches: recipe.is_default,
         AssignCountries: recipe.countries.file is None,
+        FindSentinel1: not has_own_sentinel1(),
+        CutSentinel1: not cuts_sentinel1(),
     }
-    return [task for task in KEPT if not left_out.get(task)]
+    return [*(OfLayer(layer.name) for layer in recipe.layers), *(task for task in KEPT if not left_out.get(task))]
 
 
 class ProcessTiles(OverTiles):
@@ -59,6 +66,6 @@ class ProcessTiles(OverTiles):
         """Do nothing: everything is complete."""
 
 
-def of_all_tiles(*tasks: type[TileTask]) -> list[PipelineTask]:
+def of_all_tiles(*tasks: type[TileTask] | OfLayer) -> list[PipelineTask]:
     """Return these tasks for all tiles; none while the list of products does not exist."""
     return [task(tile=tile) for tile in known_tiles() for task in tasks]

@@ -170,6 +170,16 @@ SCENE = Table(
     info={"written_by": ("ClassifyPatches",)},
 )
 
+# Not unique: Sentinel-1 of one day may be the partner of several days of Sentinel-2.
+SENTINEL1 = Table(
+    "sentinel1",
+    SCHEMA,
+    _patch_id(),
+    Column("s1_name", Text, nullable=False),
+    CheckConstraint("s1_name <> ''", name="s1_patch_has_a_name"),
+    info={"written_by": ("FindSentinel1",)},
+)
+
 # The selected patches: those that the dataset is made of if they are valid, each with its v1 patch if it has one.
 ALIGNMENT = Table(
     "alignment",

@@ -20,9 +20,10 @@ from rasterio.transform import from_origin
 
 from ben_luigi import config
 from ben_luigi.domain.dataset import comparison, croissant, geoparquet, metadata, readme, stac
+from ben_luigi.domain.dataset.form import HASH_LISTS
 from ben_luigi.domain.dataset.geoparquet import PATCHES, TileSource
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA, SCHEMA
-from ben_luigi.domain.dataset.verify import ALSO_LISTED, DESCRIBED, HASH_LISTS, Verdict, verify_dataset
+from ben_luigi.domain.dataset.verify import ALSO_LISTED, DESCRIBED, Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.files import file_hash

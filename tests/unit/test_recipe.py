@@ -8,6 +8,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+import rasterio
+from rasterio.transform import from_origin
 
 from ben_luigi.config import TRACKED_ARTIFACTS
 from ben_luigi.domain.dataset.about import V2, About
@@ -149,7 +151,9 @@ def test_files_are_relative_to_the_recipe_and_a_raster_has_no_columns(write: Wri
 
 
 def test_a_layer_must_fit_the_side_of_a_patch(write: Write, tmp_path: Path) -> None:
-    (tmp_path / "dem.tif").touch()
+    place = {"crs": "EPSG:4326", "transform": from_origin(0, 1, 1, 1), "width": 1, "height": 1, "count": 1}
+    with rasterio.open(tmp_path / "dem.tif", "w", driver="GTiff", dtype="float32", **place):
+        pass
     layer = '[layers.dem]\npath = "dem.tif"\nresolution_m = 40\nresampling = "bilinear"\ndtype = "float32"\n'
     path = write(("side_m = 1200", "side_m = 1260"))
     path.write_text(path.read_text() + layer)

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ben_luigi.domain.dataset import verify, verify_archives
+from ben_luigi.domain.dataset.form import HASH_LISTS
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
-from ben_luigi.domain.dataset.verify import HASH_LISTS
 from ben_luigi.domain.dataset.verify_archives import out_of_order
 from ben_luigi.domain.formats import frames, tarball
 from ben_luigi.domain.placement.grid import Square

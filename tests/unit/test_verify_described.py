@@ -13,11 +13,12 @@ import pytest
 
 from ben_luigi.domain.dataset.comparison import COMPARISON
 from ben_luigi.domain.dataset.croissant import CROISSANT
+from ben_luigi.domain.dataset.form import HASH_LISTS
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.dataset.metadata import METADATA
 from ben_luigi.domain.dataset.provenance import PROVENANCE
 from ben_luigi.domain.dataset.readme import LICENSE, README
-from ben_luigi.domain.dataset.verify import HASH_LISTS, OURS, REPORT, verify_dataset
+from ben_luigi.domain.dataset.verify import OURS, REPORT, verify_dataset
 from ben_luigi.domain.dataset.verify_documents import STAC
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.files import file_hash

@@ -16,8 +16,8 @@ import shapely
 from ben_luigi.domain.dataset import geoparquet
 from ben_luigi.domain.dataset.comparison import COMPARISON
 from ben_luigi.domain.dataset.croissant import CROISSANT
+from ben_luigi.domain.dataset.form import HASH_LISTS
 from ben_luigi.domain.dataset.geoparquet import PATCHES
-from ben_luigi.domain.dataset.verify import HASH_LISTS
 from ben_luigi.domain.dataset.verify_documents import STAC
 from ben_luigi.domain.dataset.verify_rules import References
 from tests.unit.small_dataset import S2, TILES, look

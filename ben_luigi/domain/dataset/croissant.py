@@ -17,6 +17,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset import geoparquet
 from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.geoparquet import PATCHES
+from ben_luigi.domain.tiles.layers import archive_of
 
 CROISSANT = "croissant.json"
 Json = dict[str, Any]
@@ -75,6 +76,7 @@ def describe(found: Mapping[str, tuple[int, str]], title: str, description: str,
         "distribution": [
             *(_file(name, *facts) for name, facts in sorted(found.items())),
             *(_members(archive, pattern) for archive, pattern in _MEMBERS.items() if archive in form.archives),
+            *(_members(archive_of(layer.name), f"*_{layer.name}.tif") for layer in form.layers),
         ],
         "recordSet": [
             {
@@ -136,6 +138,7 @@ def _descriptions(form: Form) -> dict[str, str]:
         **geoparquet.ORIGIN_DESCRIPTIONS,
         "labels": "classes of the nomenclature on the reference map",
         "country": "nearest of the countries that the recipe names",
+        "s1_name": "name of the Sentinel-1 patch: its own, or that of the patch",
         "season": "spring, summer, fall or winter, by the recipe's rule",
         **{f"clc_{code}": f"part of the patch with code {code}, {form.code_names[code]}" for code in codes},
         f"clc_{nothing}": "part of the patch that the land cover does not cover",

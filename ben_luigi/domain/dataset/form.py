@@ -15,14 +15,38 @@ from ben_luigi.domain.dataset.geoparquet import CODES, schema_of
 from ben_luigi.domain.placement.country import TEN
 from ben_luigi.domain.placement.grid import PATCH_M
 from ben_luigi.domain.recipe.declared import LAND_COVER_OPTION
-from ben_luigi.domain.recipe.model import FROM_V1, PUBLISHED, Countries, Recipe, Split
+from ben_luigi.domain.recipe.model import (
+    FROM_FOLDER,
+    FROM_RASTERS,
+    FROM_V1,
+    NO_SENTINEL1,
+    PUBLISHED,
+    Countries,
+    Layer,
+    Recipe,
+    Sentinel1,
+    Split,
+)
 from ben_luigi.domain.recipe.reading import read_enclosed
 from ben_luigi.domain.tiles import patches, reference_maps
 from ben_luigi.domain.tiles.clc import CORINE
+from ben_luigi.domain.tiles.layers import archive_of
 from ben_luigi.domain.tiles.nomenclature import Nomenclature, read_nomenclature
 
 RECIPE, NOMENCLATURE = "recipe.toml", "nomenclature.toml"
 """The recipe and its nomenclature as they were used, in the dataset of another recipe than the default one."""
+
+HASH_LISTS = {
+    patches.ARCHIVE: "patch_hashes.csv",
+    reference_maps.ARCHIVE: "reference_map_hashes.csv",
+    sentinel1.ARCHIVE: "s1_hashes.csv",
+}
+"""The lists of sha256 beside the archives, by archive; they may list more files than the archive holds."""
+
+
+def hash_list(archive: str) -> str:
+    """Return the name of an archive's list; that of a layer is named after it."""
+    return HASH_LISTS.get(archive) or f"{archive.lower()}_hashes.csv"
 
 
 @dataclass(frozen=True)
@@ -30,8 +54,8 @@ class Form:
     """The form of a dataset; by default that of BigEarthNet v2.
 
     `patch_m` is the side of a patch in metres, `columns` are those of the metadata; `codes` have a column each in
-    `patches.parquet`, `code_names` are their names. `split`, `season_rule` and `countries` are as in the recipe.
-    `attributions` are those of its sources besides Sentinel-2, one sentence each.
+    `patches.parquet`, `code_names` are their names. `attributions` are those of its sources besides Sentinel-2, one
+    sentence each. The others are as in the recipe.
     """
 
     about: About = V2
@@ -43,14 +67,16 @@ class Form:
     season_rule: str = PUBLISHED
     countries: Countries = TEN
     attributions: tuple[str, ...] = ()
-    has_sentinel1: bool = True
+    sentinel1: Sentinel1 = field(default_factory=lambda: Sentinel1(FROM_V1))
+    layers: tuple[Layer, ...] = ()
 
     @classmethod
     def of(cls, recipe: Recipe, nomenclature: Nomenclature) -> Form:
         """Return the form of a recipe's dataset."""
         if recipe.is_default:
             return FORM_V2
-        left_out = set() if recipe.is_aligned else {"s1_name", "s2v1_name", *metadata.FLAGS}
+        left_out = set() if recipe.is_aligned else {"s2v1_name", *metadata.FLAGS}
+        left_out |= {"s1_name"} if recipe.sentinel1.source == NO_SENTINEL1 else set()
         left_out |= {"country"} if recipe.countries.file is None else set()
         return cls(
             about=About.of(recipe),
@@ -62,8 +88,24 @@ class Form:
             season_rule=recipe.seasons.rule,
             countries=recipe.countries,
             attributions=tuple(_attributions(recipe)),
-            has_sentinel1=recipe.sentinel1.source == FROM_V1,
+            sentinel1=recipe.sentinel1,
+            layers=recipe.layers,
         )
+
+    @property
+    def has_sentinel1(self) -> bool:
+        """Whether there is a Sentinel-1 patch of each patch."""
+        return self.sentinel1.source != NO_SENTINEL1
+
+    @property
+    def cuts_sentinel1(self) -> bool:
+        """Whether Sentinel-1 patches are cut from rasters, so that each has the name of its Sentinel-2 patch."""
+        return self.sentinel1.source == FROM_RASTERS
+
+    @property
+    def shares_sentinel1(self) -> bool:
+        """Whether a Sentinel-1 patch may be the partner of several patches, of other days."""
+        return self.sentinel1.source == FROM_FOLDER
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -83,7 +125,8 @@ class Form:
     @property
     def archives(self) -> tuple[str, ...]:
         """The names of the archives without suffix, in the order in which they are verified."""
-        return (patches.ARCHIVE, reference_maps.ARCHIVE, *((sentinel1.ARCHIVE,) if self.has_sentinel1 else ()))
+        radar = (sentinel1.ARCHIVE,) if self.has_sentinel1 else ()
+        return (patches.ARCHIVE, reference_maps.ARCHIVE, *radar, *(archive_of(layer.name) for layer in self.layers))
 
     @property
     def may_lack_country(self) -> bool:
@@ -102,6 +145,8 @@ def _attributions(recipe: Recipe) -> Iterator[str]:
         yield f"Reference maps and labels are made from the land cover that {RECIPE} names, whose own terms hold."
     if recipe.sentinel1.source == FROM_V1:
         yield "Sentinel-1 patches: BigEarthNet-S1 v1.0, https://bigearth.net"
+    elif recipe.sentinel1.source != NO_SENTINEL1:
+        yield f"Sentinel-1 patches: the {recipe.sentinel1.source} that {RECIPE} names, whose own terms hold."
     if recipe.layers:
         names = ", ".join(layer.name for layer in recipe.layers)
         yield f"Further layers ({names}): the sources that {RECIPE} names, whose own terms hold."

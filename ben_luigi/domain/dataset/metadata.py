@@ -6,7 +6,7 @@ mapping tables are sorted by patch_id, so they are read in parallel, block by bl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -44,7 +44,8 @@ _ROWS_A_GROUP = 122_880
 _BLOCK_B = 4 * 2**20
 _CSV_BYTES = 2**28
 _CONTROL = r"[\x00-\x1f\x7f]"
-_FORMS = {"s2v1_name": V1_FORM, "s1_name": S1_FORM}
+FORMS = {"s2v1_name": V1_FORM, "s1_name": S1_FORM}
+"""Regular expressions of names by column."""
 _SHOWN = 120
 _ROWS_A_BLOCK = 65_536
 
@@ -56,7 +57,7 @@ class Mappings:
     """The tables to join; all columns are strings. The first four ascend by patch_id, `labels` also by label.
 
     Without countries, `country` is None; where patches are not aligned with v1, so is all that is known by v1 names.
-    The metadata then have no columns of them.
+    The metadata then have no columns of them. Without Sentinel-1, `s1s2` and `s1` are None; else at most one is given.
     """
 
     labels: Rows  # patch_id, label
@@ -67,6 +68,7 @@ class Mappings:
     snow: pa.Table  # s2v1_name
     cloud: pa.Table  # s2v1_name
     everywhere: bool = True  # whether each patch has a country
+    s1: Rows | None = None  # patch_id, s1_name; where Sentinel-1 is not that of v1
 
 
 def read_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.Table:
@@ -78,18 +80,24 @@ def read_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.Table:
     return _open_csv(path, columns, header, _CSV_BYTES).read_all().combine_chunks()
 
 
-def open_csv(path: Path, columns: Sequence[str], *, header: bool) -> pa.RecordBatchReader:
-    """Read the same as `read_csv` in blocks, of any size."""
-    return _open_csv(path, columns, header, None)
+def open_csv(
+    path: Path, columns: Sequence[str], *, header: bool, forms: Mapping[str, str] = FORMS
+) -> pa.RecordBatchReader:
+    """Read the same as `read_csv` in blocks, of any size; `forms` are the regular expressions of names by column."""
+    return _open_csv(path, columns, header, None, forms)
 
 
-def _open_csv(path: Path, columns: Sequence[str], header: bool, most_bytes: int | None) -> pa.RecordBatchReader:
-    batches = _batches(path, list(columns), header, most_bytes)
+def _open_csv(
+    path: Path, columns: Sequence[str], header: bool, most_bytes: int | None, forms: Mapping[str, str] = FORMS
+) -> pa.RecordBatchReader:
+    batches = _batches(path, list(columns), header, most_bytes, forms)
     schema = pa.schema([(column, pa.string()) for column in columns])
     return pa.RecordBatchReader.from_batches(schema, chain([next(batches)], batches))
 
 
-def _batches(path: Path, columns: list[str], header: bool, most_bytes: int | None) -> Iterator[pa.RecordBatch]:
+def _batches(
+    path: Path, columns: list[str], header: bool, most_bytes: int | None, forms: Mapping[str, str]
+) -> Iterator[pa.RecordBatch]:
     options = pcsv.ReadOptions(column_names=None if header else columns, block_size=_BLOCK_B)
     convert = pcsv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False)
     rows = 0
@@ -100,7 +108,7 @@ def _batches(path: Path, columns: list[str], header: bool, most_bytes: int | Non
             if reader.schema.names != columns:
                 raise ValueError(f"columns {some(reader.schema.names)}")
             for batch in reader:
-                _check_values(batch, rows)
+                _check_values(batch, rows, forms)
                 rows += batch.num_rows
                 if batch.num_rows:
                     yield batch
@@ -135,12 +143,12 @@ class _Bounded:
         return data
 
 
-def _check_values(batch: pa.RecordBatch, before: int) -> None:
+def _check_values(batch: pa.RecordBatch, before: int, forms: Mapping[str, str]) -> None:
     """Raise ValueError for NULs, malformed names, and line ends in values, as they follow an unclosed quote."""
     for column in batch.schema.names:
         bad = pc.match_substring_regex(batch[column], _CONTROL)
-        if column in _FORMS:
-            bad = pc.or_(bad, pc.invert(pc.match_substring_regex(batch[column], f"^(?:{_FORMS[column]})$")))
+        if column in forms:
+            bad = pc.or_(bad, pc.invert(pc.match_substring_regex(batch[column], f"^(?:{forms[column]})$")))
         row = pc.index(bad, True).as_py()
         if row >= 0:
             raise ValueError(f"{batch[column][row].as_py()[:_SHOWN]!r} as {column} in row {before + row + 1}")
@@ -153,12 +161,17 @@ def join(mappings: Mappings) -> Iterator[pa.Table]:
     lost.
     """
     wrong = _Wrong()
-    tables = {"v1": _partners(mappings, wrong), "split": mappings.split, "country": mappings.country}
+    tables = {
+        "v1": _partners(mappings, wrong),
+        "split": mappings.split,
+        "country": mappings.country,
+        "s1_name": mappings.s1,
+    }
     ordered = {name: _Ordered(name, rows, wrong) for name, rows in tables.items() if rows is not None}
     for patches, labels in _labelled(_ascending("label mapping", mappings.labels, ("patch_id", "label"), wrong)):
         found = {name: table.at(patches) for name, table in ordered.items()}
         columns = {"patch_id": patches, "labels": labels}
-        columns |= {name: found[name][name] for name in ("split", "country") if name in found}
+        columns |= {name: found[name][name] for name in ("split", "country", "s1_name") if name in found}
         if "v1" in found:
             columns |= _by_v1(mappings, found["v1"])
         for name in ("split", "country", "s2v1_name", "s1_name"):
@@ -172,8 +185,11 @@ def join(mappings: Mappings) -> Iterator[pa.Table]:
 
 def _by_v1(mappings: Mappings, partner: pa.Table) -> dict[str, pa.Array]:
     """Return the columns that are known by v1 names, given the rows of the v1 mapping."""
+    columns = {name: partner[name] for name in ("s2v1_name", *FLAGS)}
+    if mappings.s1s2 is None:
+        return columns
     s1_names = mappings.s1s2["s1_name"].combine_chunks()  # one chunk: `take` from many chunks copies them all
-    return {"s1_name": s1_names.take(partner["s1"]), **{name: partner[name] for name in ("s2v1_name", *FLAGS)}}
+    return {"s1_name": s1_names.take(partner["s1"]), **columns}
 
 
 _LOST = "a {} of every labelled patch"
@@ -201,19 +217,20 @@ _REMEDY = "look at the table named, and at the tasks or files that it comes from
 
 def _partners(mappings: Mappings, wrong: _Wrong) -> pa.Table | None:
     """Return the v1 mapping with the flags of each patch, and the row of its v1 name in the S1-S2 mapping."""
-    if mappings.s2v1 is None or mappings.s1s2 is None or mappings.snow is None or mappings.cloud is None:
+    if mappings.s2v1 is None or mappings.snow is None or mappings.cloud is None:
         return None
+    pairs = () if mappings.s1s2 is None else (("S1-S2 mapping", mappings.s1s2, key) for key in ("s2v1_name", "s1_name"))
     for name, table, key in (
         ("v1 mapping", mappings.s2v1, "s2v1_name"),
-        ("S1-S2 mapping", mappings.s1s2, "s2v1_name"),
-        ("S1-S2 mapping", mappings.s1s2, "s1_name"),
+        *pairs,
         ("list of patches with snow", mappings.snow, "s2v1_name"),
         ("list of patches with cloud or shadow", mappings.cloud, "s2v1_name"),
     ):
         _check_key(name, table[key], wrong)
     names = mappings.s2v1["s2v1_name"]
+    s1 = {} if mappings.s1s2 is None else {"s1": pc.index_in(names, value_set=mappings.s1s2["s2v1_name"])}
     added = {
-        "s1": pc.index_in(names, value_set=mappings.s1s2["s2v1_name"]),
+        **s1,
         FLAGS[0]: pc.is_in(names, value_set=mappings.snow["s2v1_name"]),
         FLAGS[1]: pc.is_in(names, value_set=mappings.cloud["s2v1_name"]),
     }

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ben_luigi.domain import files
-from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
+from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form, hash_list
 from ben_luigi.domain.dataset.rights import CITATION as CITATION
 from ben_luigi.domain.dataset.rights import LICENSE as LICENSE
 from ben_luigi.domain.dataset.rights import citation, licence
 from ben_luigi.domain.dataset.stac import LICENSE as LICENSE_ID
 from ben_luigi.domain.dataset.time_series import TIME_SERIES
+from ben_luigi.domain.tiles.layers import archive_of
 
 README = "README.md"
 
@@ -104,7 +105,7 @@ for archive in {archives}; do tar --zstd -xf $archive.tar.zst; done
 A patch is in `BigEarthNet-S2/<tile>/<patch id>/`, one TIFF per band. `<tile>` is the patch id without its last two
 fields. Its map is in `Reference_Maps/<tile>/<patch id>/`. The coordinate reference system of each file is the UTM zone
 of its tile. The column `split` says which patches are for training, validation and test.
-
+{more}
 ## Licence and citation
 
 `LICENSE` has the licence, and the attribution that has to stay with the data. `CITATION.cff` says how to cite the
@@ -112,7 +113,7 @@ dataset.{cite}
 """
 _OWN_FILES = {
     "BigEarthNet-S2.tar.zst": "Sentinel-2: 12 bands per patch, uint16",
-    "BigEarthNet-S1.tar.zst": "Sentinel-1: VV and VH per patch, float32, dB",
+    "BigEarthNet-S1.tar.zst": "Sentinel-1: VV and VH per patch, float32",
     "Reference_Maps.tar.zst": "one map per patch, uint16: codes of the land cover",
     "metadata.parquet": "one row per patch: labels, split, and what else the recipe gives",
     "metadata_for_patches_with_snow_cloud_or_shadow.parquet": "the same for patches with snow, cloud or shadow",
@@ -130,6 +131,13 @@ _OWN_FILES = {
     NOMENCLATURE: "codes, names and classes of the land cover",
     "report/index.html": "the dataset to look at, in any browser",
 }
+_OWN_SENTINEL1 = """
+Its Sentinel-1 patch has the name in column `s1_name`, and is in `BigEarthNet-S1/<S1 tile>/<s1_name>/`. `<S1 tile>` is
+that name without its last three fields.
+"""
+_OWN_LAYERS = """
+Of each further layer, its file is in `Layer_<layer>/<tile>/<patch id>/<patch id>_<layer>.tif`, on the same square.
+"""
 
 
 def describe_own(
@@ -143,18 +151,33 @@ def describe_own(
     left_out |= set() if form.has_flags else {"metadata_for_patches_with_snow_cloud_or_shadow.parquet"}
     left_out |= set() if has_report else {"report/index.html"}
     about = form.about
+    listed = {**_OWN_FILES, **_layer_files(form)}
+    more = [*([_OWN_SENTINEL1] if form.has_sentinel1 else []), *([_OWN_LAYERS] if form.layers else [])]
     words = {
         "title": title,
         "patches": patches,
         "side_m": form.patch_m,
         "about": about,
         "recipe": RECIPE,
-        "rows": "\n".join(f"| `{file}` | {what} |" for file, what in _OWN_FILES.items() if file not in left_out),
+        "rows": "\n".join(f"| `{file}` | {what} |" for file, what in listed.items() if file not in left_out),
         "archives": " ".join(form.archives),
+        "more": "".join(more),
         "cite": f" Cite it as:\n\n```bibtex\n{about.citation}\n```" if about.citation else "",
     }
     texts = {LICENSE: licence(title, about, years, form.attributions), CITATION: citation(title, about)}
     return {README: _OWN_README.format(**words), **texts}
+
+
+def _layer_files(form: Form) -> dict[str, str]:
+    """Return archive and hash list of each further layer, and what they have."""
+    found = {}
+    for layer in form.layers:
+        archive = archive_of(layer.name)
+        nodata = "" if layer.nodata is None else f", {layer.nodata:g} where there is no data"
+        how = f"cut at {layer.resolution_m} m, {layer.resampling}"
+        found[f"{archive}.tar.zst"] = f"layer {layer.name}: one file per patch, {layer.dtype}, {how}{nodata}"
+        found[hash_list(archive)] = f"name and sha256 of every file of the layer {layer.name}"
+    return found
 
 
 def title_of(text: str) -> str:

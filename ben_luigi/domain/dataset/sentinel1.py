@@ -57,14 +57,16 @@ def write_folder_part(
     level: int,
     *,
     expected: Mapping[str, Square] | None = None,
+    folder_of: Callable[[str], Path] | None = None,
     progress: OnBytes = ignore_bytes,
 ) -> Part:
-    """Compress the files of S1 patches from the extracted BigEarthNet-S1 to `out`.
+    """Compress the files of S1 patches from the extracted BigEarthNet-S1, or another folder, to `out`.
 
-    `expected` is the square of each S1 name's S2 patch. Raise BadInput if a patch does not cover that square, or lacks
-    a file; missing files are found before anything is written.
+    `expected` is the square of each S1 name's S2 patch, `folder_of` its folder; by default it lies in `s1_dir`. Raise
+    BadInput if a patch does not cover that square, or lacks a file; missing files are found before anything is written.
     """
-    files = [(member_name(name, band), s1_dir / name / f"{name}_{band}.tif", name) for name in names for band in BANDS]
+    at = folder_of or s1_dir.joinpath
+    files = [(member_name(name, band), at(name) / f"{name}_{band}.tif", name) for name in names for band in BANDS]
     sizes = _sizes(s1_dir, [path for _, path, _ in files])
     lengths = [
         len(tarball.header(member, size)) + size + len(tarball.padding(size))
@@ -111,13 +113,19 @@ def lacking(source: Path, missing: Sequence[object], remedy: str) -> BadInput:
     )
 
 
-def export(s1_dir: Path, squares: Mapping[str, Square], folder: Path) -> int:
+def export(
+    s1_dir: Path,
+    squares: Mapping[str, Square],
+    folder: Path,
+    folder_of: Callable[[str], Path] | None = None,
+) -> int:
     """Copy S1 patches from the extracted BigEarthNet-S1 to `folder`, in the layout of the archive; return their number.
 
-    `squares` has the square of each S1 name's S2 patch. Raise BadInput as `write_folder_part` does. The folder of a
-    patch appears complete or not at all, and replaces an existing one.
+    `squares` has the square of each S1 name's S2 patch, `folder_of` is as for `write_folder_part`. Raise
+    BadInput as that does. The folder of a patch appears complete or not at all, and replaces an existing one.
     """
-    paths = {name: [s1_dir / name / f"{name}_{band}.tif" for band in BANDS] for name in squares}
+    at = folder_of or s1_dir.joinpath
+    paths = {name: [at(name) / f"{name}_{band}.tif" for band in BANDS] for name in squares}
     sizes = iter(_sizes(s1_dir, [path for pair in paths.values() for path in pair]))
     for name, pair in paths.items():
         target = (folder / member_name(name, BANDS[0])).parent

@@ -30,6 +30,8 @@ from ben_luigi.domain.files import atomic_write, remove
 from ben_luigi.domain.names import TileName, s1_tile
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, outline
 from ben_luigi.domain.products.product import BANDS
+from ben_luigi.domain.recipe.model import Layer
+from ben_luigi.domain.tiles.layers import archive_of
 from ben_luigi.domain.vocabulary import RESOLUTION_M
 
 COLLECTION = "collection.json"
@@ -186,7 +188,15 @@ def _data(rows: pa.Table, form: Form) -> dict[str, pystac.Asset]:
         **(_sentinel1(rows) if form.has_sentinel1 else {}),
         "BigEarthNet-S2": _in_archive("BigEarthNet-S2", [tile], "surface reflectance, 12 bands", s2_bands),
         "Reference_Maps": _in_archive("Reference_Maps", [tile], maps),
+        **{archive_of(layer.name): _layer(layer, tile) for layer in form.layers},
     }
+
+
+def _layer(layer: Layer, tile: str) -> pystac.Asset:
+    """Return the asset of a further layer; `data_type` and `nodata` are common metadata of STAC 1.1."""
+    band: Json = {"name": layer.name, "gsd": layer.resolution_m, "data_type": layer.dtype}
+    band |= {} if layer.nodata is None else {"nodata": layer.nodata}
+    return _in_archive(archive_of(layer.name), [tile], f"{layer.name}, a further layer, {layer.resampling}", [band])
 
 
 def _sentinel1(rows: pa.Table) -> dict[str, pystac.Asset]:

@@ -13,19 +13,22 @@ Memory: about 1 KB per patch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from ben_luigi.domain.dataset import sentinel1
 from ben_luigi.domain.dataset.comparison import COMPARISON
 from ben_luigi.domain.dataset.croissant import CROISSANT
-from ben_luigi.domain.dataset.form import FORM_V2, NOMENCLATURE, RECIPE, Form
+from ben_luigi.domain.dataset.form import FORM_V2, HASH_LISTS, NOMENCLATURE, RECIPE, Form, hash_list
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.dataset.provenance import PROVENANCE
 from ben_luigi.domain.dataset.readme import CITATION, LICENSE, README
 from ben_luigi.domain.dataset.time_series import TIME_SERIES
-from ben_luigi.domain.dataset.verify_archives import Archive, Contents, Count
+from ben_luigi.domain.dataset.verify_archives import Archive, Check, Contents, Count
 from ben_luigi.domain.dataset.verify_claims import SIZE, Claims, Values
 from ben_luigi.domain.dataset.verify_documents import (
     STAC,
@@ -46,14 +49,7 @@ from ben_luigi.domain.names import s1_tile
 from ben_luigi.domain.placement.grid import TILE_SIDE_M, PatchGrid
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
-from ben_luigi.domain.tiles import patches, reference_maps
-
-HASH_LISTS = {
-    patches.ARCHIVE: "patch_hashes.csv",
-    reference_maps.ARCHIVE: "reference_map_hashes.csv",
-    sentinel1.ARCHIVE: "s1_hashes.csv",
-}
-"""The lists of sha256 beside the archives, by archive; they may list more files than the archive holds."""
+from ben_luigi.domain.tiles import layers, patches, reference_maps
 
 REPORT = "report/index.html"
 
@@ -72,12 +68,12 @@ def also_listed(form: Form) -> tuple[str, ...]:
     """Return the other files that STAC lists: with those described, all of the dataset but STAC and the report."""
     of_recipe = (README, LICENSE, CITATION, RECIPE, NOMENCLATURE, TIME_SERIES)
     own = (COMPARISON, README, LICENSE) if form.about.is_v2 else of_recipe
-    return (*(HASH_LISTS[name] for name in form.archives), CROISSANT, PROVENANCE, *own)
+    return (*map(hash_list, form.archives), CROISSANT, PROVENANCE, *own)
 
 
 def added(form: Form) -> tuple[str, ...]:
     """Return the files that this pipeline adds to the published ones. A subset has no report."""
-    hash_lists = [HASH_LISTS[name] for name in form.archives]
+    hash_lists = [*map(hash_list, form.archives)]
     rest = [file for file in also_listed(form) if file not in (*hash_lists, CROISSANT)]
     return (PATCHES, *hash_lists, STAC, CROISSANT, *rest, REPORT)
 
@@ -133,7 +129,7 @@ def verify_dataset(
     if look.has(PATCHES):
         stated = check_patches(folder, rows, grids, provenance.tiles if provenance else None, look.findings, form)
     look.at_documents(rows, provenance)
-    ground = Ground(rows, grids, labels_of, stated, look.findings, form.codes)
+    ground = Ground(rows, grids, labels_of, stated, look.findings, form)
     look.at_archives(rows, provenance, ground, progress)
     look.at_files()
     if provenance is None or not provenance.is_subset:
@@ -208,19 +204,13 @@ class _Look:
         """Check the archives, one after the other."""
         if not rows.complete:
             self.findings.skip("surplus members: there are rows that are missing or cannot be used")
-        listed = _files_listed(rows, provenance)
+        listed = _files_listed(rows, provenance, self._form)
         radar = len(sentinel1.BANDS) * self._form.has_sentinel1
-        count = Count(len(rows) * (len(BANDS) + 1 + radar), progress)
-        for name, keys, tile_of, kinds, check in (
-            (patches.ARCHIVE, rows.patch_ids, s2_tile, BANDS, ground.check_s2),
-            (reference_maps.ARCHIVE, rows.patch_ids, s2_tile, ("reference_map",), ground.check_map),
-            (sentinel1.ARCHIVE, rows.s1_names, s1_tile, sentinel1.BANDS, ground.check_s1),
-        ):
-            if name not in self._form.archives:
-                continue
-            contents = Contents(name, keys, tile_of, kinds, rows.complete)
-            archive = Archive(contents, HASH_LISTS[name], check, self.findings, hashing=ground.wants_hashes)
-            if self.has(HASH_LISTS[name]):
+        count = Count(len(rows) * (len(BANDS) + 1 + radar + len(self._form.layers)), progress)
+        for contents, check in _contents(rows, ground, self._form):
+            name = contents.name
+            archive = Archive(contents, hash_list(name), check, self.findings, hashing=ground.wants_hashes)
+            if self.has(hash_list(name)):
                 archive.read_list(self._folder, listed.get(name))
             if self._is_unpacked(contents):
                 archive.verify_folder(self._folder, count)
@@ -249,18 +239,31 @@ class _Look:
         listed.check(self._folder, {}, self._required, self.findings)
 
 
-def _files_listed(rows: Rows, provenance: Provenance | None) -> dict[str, int]:
+def _contents(rows: Rows, ground: Ground, form: Form) -> Iterator[tuple[Contents, Check]]:
+    """Yield what each archive must hold, and how its files are checked."""
+    yield Contents(patches.ARCHIVE, rows.patch_ids, s2_tile, BANDS, rows.complete), ground.check_s2
+    yield Contents(reference_maps.ARCHIVE, rows.patch_ids, s2_tile, ("reference_map",), rows.complete), ground.check_map
+    if form.has_sentinel1:
+        yield Contents(sentinel1.ARCHIVE, rows.s1_names, s1_tile, sentinel1.BANDS, rows.complete), ground.check_s1
+    for layer in form.layers:
+        contents = Contents(layers.archive_of(layer.name), rows.patch_ids, s2_tile, (layer.name,), rows.complete)
+        yield contents, partial(ground.check_layer, layer)
+
+
+def _files_listed(rows: Rows, provenance: Provenance | None, form: Form) -> dict[str, int]:
     """Return the number of files that each hash list must have, by archive, as far as it is known.
 
-    The lists of S2 patches and reference maps have all files that were made, that of S1 only those in the archive; all
-    lists of a subset have only those in its archives.
+    The lists of what is cut, and that of reference maps, have all files that were made; that of S1 patches that are
+    taken as they are only those in the archive. All lists of a subset have only those in its archives.
     """
+    cut = {patches.ARCHIVE: len(BANDS), **{layers.archive_of(layer.name): 1 for layer in form.layers}}
+    cut |= {sentinel1.ARCHIVE: len(sentinel1.BANDS)} if form.cuts_sentinel1 else {}
     listed = {}
     if provenance is not None and provenance.is_subset and rows.complete:
-        listed = {patches.ARCHIVE: len(BANDS) * len(rows), reference_maps.ARCHIVE: len(rows)}
+        listed = {**{name: files * len(rows) for name, files in cut.items()}, reference_maps.ARCHIVE: len(rows)}
     elif provenance is not None and not provenance.is_subset:
-        listed[patches.ARCHIVE] = len(BANDS) * provenance.count("patches")
+        listed = {name: files * provenance.count("patches") for name, files in cut.items()}
         listed[reference_maps.ARCHIVE] = provenance.count("reference_maps")
-    if rows.complete:
-        listed[sentinel1.ARCHIVE] = len(sentinel1.BANDS) * len(rows)
+    if rows.complete and not form.cuts_sentinel1:
+        listed[sentinel1.ARCHIVE] = len(sentinel1.BANDS) * len(np.unique(rows.s1_names))
     return listed

@@ -57,8 +57,8 @@ class Count:
 class Contents:
     """The expected content of an archive: one file of each kind per key, in byte order of the source paths.
 
-    `name` is that of the archive; `keys` are patch ids or S1 names by row, as bytes. `complete` tells whether all keys
-    are known; otherwise a member without a key may be correct.
+    `name` is that of the archive; `keys` are patch ids or S1 names by row, as bytes; rows may share one. `complete`
+    tells whether all keys are known; otherwise a member without a key may be correct.
     """
 
     name: str
@@ -87,8 +87,7 @@ class Archive:
         self._list = hash_list
         self._check = check
         self._findings = findings
-        self._row = np.argsort(contents.keys, kind="stable")
-        self._keys = contents.keys[self._row]
+        self._keys, self._row = np.unique(contents.keys, return_index=True)
         self._kind_of = {f"_{kind}": number for number, kind in enumerate(contents.kinds)}
         (self._suffix_length,) = {len(suffix) for suffix in self._kind_of}
         size = len(self._keys) * len(contents.kinds)

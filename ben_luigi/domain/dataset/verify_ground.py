@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from ben_luigi.domain.dataset import sentinel1
-from ben_luigi.domain.dataset.geoparquet import CODES, PATCHES
+from ben_luigi.domain.dataset.form import FORM_V2, Form
+from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_patches import Described
 from ben_luigi.domain.dataset.verify_rows import Rows
@@ -20,6 +21,7 @@ from ben_luigi.domain.formats.tiffheader import TiffHeader, read_header, read_pi
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PatchGrid, Square
 from ben_luigi.domain.products.product import BANDS
+from ben_luigi.domain.recipe.model import Layer
 from ben_luigi.domain.tiles import reference_maps
 from ben_luigi.domain.vocabulary import RESOLUTION_M
 
@@ -45,9 +47,10 @@ class Ground:
         labels_of: LabelsOf,
         described: Described | None,
         findings: Findings,
-        codes: Sequence[int] = CODES,
+        form: Form = FORM_V2,
     ) -> None:
-        self._codes = np.array(codes)
+        self._codes = np.array(form.codes)
+        self._checks_s1 = not form.about.is_v2
         self._rows = rows
         self._grids = grids
         self._labels_of = labels_of
@@ -84,6 +87,17 @@ class Ground:
         """Yield what is wrong with a file of S1 backscatter."""
         header, square = read_header(data), self._at(row).square
         yield from _unlike(header, _S1_PIXEL_M, "float32", header.nodata, square)
+        yield from _elsewhere(square, header.left, header.top)
+        if self._checks_s1:
+            pixels = read_pixels(data)
+            if not np.isfinite(pixels).all() or (header.nodata is not None and (pixels == header.nodata).any()):
+                yield "with no-data pixels"
+
+    def check_layer(self, layer: Layer, row: int, kind: str, data: bytes, sha256: bytes) -> Iterator[str]:
+        """Yield what is wrong with a file of a further layer."""
+        header, square = read_header(data), self._at(row).square
+        read_pixels(data)
+        yield from _unlike(header, layer.resolution_m, layer.dtype, layer.nodata, square)
         yield from _elsewhere(square, header.left, header.top)
 
     def check_map(self, row: int, kind: str, data: bytes, sha256: bytes) -> Iterator[str]:

@@ -180,7 +180,7 @@ class _Gathered:
         others, flagged = pa.concat_tables(self._others), np.concatenate(self._flagged)
         order = np.argsort(ids, kind="stable")
         order = order[self._first_ones("patch_id", ids[order])]
-        if "s1_name" in names:
+        if "s1_name" in names and not self._form.shares_sentinel1:
             by_s1 = np.argsort(s1_names[order], kind="stable")
             order = order[np.sort(by_s1[self._first_ones("s1_name", s1_names[order][by_s1])])]
         x, y, tiles = _places(ids[order])

@@ -27,7 +27,7 @@ from ben_luigi.domain.names import TileName, s1_sensing_time, s1_tile, split_pos
 from ben_luigi.domain.placement import split as splitting
 from ben_luigi.domain.placement.country import NO_COUNTRY, check_tile, countries, read_borders
 from ben_luigi.domain.placement.grid import SPLITS, PatchGrid, Square
-from ben_luigi.domain.recipe.model import BLOCKS, CSV
+from ben_luigi.domain.recipe.model import BLOCKS, CSV, FROM_V1
 
 V1_APART = timedelta(seconds=8)
 """Most that the time in a v1 name differs from the sensing time of its product, in all 590,326 published pairs."""
@@ -57,6 +57,8 @@ class References:
             FLAGS[0]: ("whether it is so listed, for want of the list", self.snow),
             FLAGS[1]: ("whether it is so listed, for want of the list", self.cloud),
         }
+        if form.sentinel1.source != FROM_V1:
+            del lacking["s1_name"]
         return [f"{name}: {what}" for name, (what, path) in lacking.items() if name in form.columns and path is None]
 
 
@@ -100,7 +102,7 @@ def check_rows(
                 findings.differ(rows.file(row), what, rows.patch_id(row), expected, found)
     if "s2v1_name" in form.columns:
         _check_v1_names(rows, findings)
-        _check_lists(rows, references, findings)
+        _check_lists(rows, references, findings, form)
 
 
 def _borders_near(
@@ -169,13 +171,22 @@ class _Tile:
             yield "s2v1_name: not of the patch's satellite, time and position", expected, name
 
     def s1_name(self, x: int, y: int, name: str) -> Wrong:
-        """Check that the S1 name has the MGRS square and position of the patch, and about its time."""
-        tile = self._name
+        """Check that the S1 name has the MGRS square and position of the patch, and about its time.
+
+        Where Sentinel-1 is not that of v1, it may be the id of the patch, and must be where patches are cut.
+        """
+        tile, given = self._name, self._form.sentinel1
+        patch_id = str(self._grid.patch_id(x, y))
+        if self._form.cuts_sentinel1 and name != patch_id:
+            yield "s1_name: not the id of the patch", patch_id, name
+        if self._form.cuts_sentinel1 or (given.source != FROM_V1 and name == patch_id):
+            return
+        apart = S1_APART if given.source == FROM_V1 else timedelta(days=given.max_days)
         acquisition = s1_tile(name)
         time = _s1_time(acquisition)
-        near = time is not None and abs(time - self._sensed) <= S1_APART
+        near = time is not None and abs(time - self._sensed) <= apart
         if not near or name != f"{acquisition}_{tile.mgrs}_{x}_{y}":
-            expected = f"..._{tile.mgrs}_{x}_{y}, within {S1_APART.days} days of {tile.sensing}"
+            expected = f"..._{tile.mgrs}_{x}_{y}, within {apart.days} days of {tile.sensing}"
             yield "s1_name: not of the patch's MGRS square, position and time", expected, name
 
 
@@ -209,10 +220,10 @@ def _check_v1_names(rows: Rows, findings: Findings) -> None:
     findings.add_all("metadata", "s2v1_name in more than one row", [name.decode() for name in again])
 
 
-def _check_lists(rows: Rows, references: References, findings: Findings) -> None:
+def _check_lists(rows: Rows, references: References, findings: Findings, form: Form) -> None:
     """Compare S1 names and flags with the lists that they come from."""
     names = rows.others["s2v1_name"].combine_chunks()
-    if references.s1s2 is not None:
+    if references.s1s2 is not None and form.sentinel1.source == FROM_V1:
         pairs = read_csv(references.s1s2, ["s2v1_name", "s1_name"], header=False)
         found = pc.index_in(names, value_set=pairs["s2v1_name"].combine_chunks())
         expected = pairs["s1_name"].combine_chunks().take(found)

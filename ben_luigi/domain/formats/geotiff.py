@@ -24,8 +24,17 @@ _LEVEL = 7
 """The level of libdeflate that gives the bytes of GDAL's default, ZLEVEL 6."""
 
 
-def gdal_bytes(pixels: np.ndarray, left: float, top: float, pixel_m: int, epsg: int, *, packed: bool = False) -> bytes:
-    """Return GDAL's GeoTIFF of a uint16 array (row, col) with no-data 0.
+def gdal_bytes(
+    pixels: np.ndarray,
+    left: float,
+    top: float,
+    pixel_m: int,
+    epsg: int,
+    *,
+    packed: bool = False,
+    nodata: float | None = 0,
+) -> bytes:
+    """Return GDAL's GeoTIFF of an array (row, col) of the array's type.
 
     `left` and `top` are the upper-left corner in metres of `epsg`. With `packed`, deflate with predictor 2.
     """
@@ -37,10 +46,10 @@ def gdal_bytes(pixels: np.ndarray, left: float, top: float, pixel_m: int, epsg: 
             width=width,
             height=height,
             count=1,
-            dtype="uint16",
+            dtype=pixels.dtype.name,
             crs=f"EPSG:{epsg}",
             transform=from_origin(left, top, pixel_m, pixel_m),
-            nodata=0,
+            nodata=nodata,
             **options,
         ) as raster:
             raster.write(pixels, 1)
@@ -60,11 +69,19 @@ class Template:
     strip_offsets_at: int
     strip_bytes_at: int
     rows_a_strip: int
+    dtype: str = "uint16"
+    nodata: float | None = 0
 
     @property
     def size(self) -> int:
         """Length of an uncompressed file in bytes."""
-        return len(self.header) + 2 * self.side_px**2
+        return len(self.header) + np.dtype(self.dtype).itemsize * self.side_px**2
+
+    def plain(self, pixels: np.ndarray, left: float, top: float) -> bytes:
+        """Return the file of an array (row, col) of this type, whose upper-left corner is (`left`, `top`)."""
+        header = bytearray(self.header)
+        struct.pack_into("<2d", header, self.tie_point_at, left, top)
+        return bytes(header) + np.ascontiguousarray(pixels, np.dtype(self.dtype).newbyteorder("<")).tobytes()
 
     def pack(self, pixels: np.ndarray, left: float, top: float) -> bytes:
         """Return the file of a uint16 array (row, col) whose upper-left corner is (`left`, `top`), compressed."""
@@ -85,7 +102,8 @@ class Template:
 
     def check(self, file: bytes, pixels: np.ndarray, left: float, top: float) -> None:
         """Raise PipelineError unless `file` is exactly what GDAL writes for the same arguments."""
-        if file != gdal_bytes(pixels, left, top, self.pixel_m, self.epsg, packed=self.packed):
+        place = left, top, self.pixel_m, self.epsg
+        if file != gdal_bytes(pixels, *place, packed=self.packed, nodata=self.nodata):
             raise PipelineError(
                 f"TIFF of {self.side_px} x {self.side_px} px in EPSG:{self.epsg}",
                 expected="the bytes that GDAL writes",
@@ -95,12 +113,15 @@ class Template:
 
 
 @lru_cache(maxsize=64)
-def template(side_px: int, pixel_m: int, epsg: int, *, packed: bool = False) -> Template:
+def template(
+    side_px: int, pixel_m: int, epsg: int, *, packed: bool = False, dtype: str = "uint16", nodata: float | None = 0
+) -> Template:
     """Return the template for patches of `side_px` pixels of `pixel_m` metres in a UTM zone.
 
-    Raise PipelineError if the installed GDAL arranges the strips in another way.
+    `packed` ones have 16 bits a pixel. Raise PipelineError if the installed GDAL arranges the strips in another way.
     """
-    sample = gdal_bytes(np.ones((side_px, side_px), "uint16"), 0.0, 0.0, pixel_m, epsg, packed=packed)
+    ones = np.ones((side_px, side_px), dtype)
+    sample = gdal_bytes(ones, 0.0, 0.0, pixel_m, epsg, packed=packed, nodata=nodata)
     at, values = {}, {}
     for tag, layout, start in entries(sample):
         at[tag], values[tag] = start, layout.unpack_from(sample, start)
@@ -123,4 +144,6 @@ def template(side_px: int, pixel_m: int, epsg: int, *, packed: bool = False) -> 
         strip_offsets_at=at[STRIP_OFFSETS],
         strip_bytes_at=at[STRIP_BYTES],
         rows_a_strip=values[ROWS_PER_STRIP][0],
+        dtype=dtype,
+        nodata=nodata,
     )

@@ -25,6 +25,7 @@ REGIONS_OPTION, RASTER_OPTION = "region_polygons", "land_cover_raster"
 LAYERS = "layers"
 LAYER_NAME = r"[a-z][a-z0-9_]{0,30}"
 _FIELDS = ("tile", "date")
+_MOST_DAYS = 366
 _MGRS = r"\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]"
 _BASELINE = r"\d\d\.\d\d"
 _WITHOUT_PATH = (model.NO_SENTINEL1, model.FROM_V1)
@@ -67,10 +68,11 @@ def layer(folder: Path, name: str) -> Section:
     """Return the section of a layer."""
     keys = {
         "path": pattern_of(folder, _FIELDS, what=given.FILE, required=True),
-        "resolution_m": number(10, 60, whole=True, step=10, required=True),
+        "resolution_m": number(5, MOST_PATCH_M, whole=True, required=True),
         "resampling": choice(model.RESAMPLING, required=True),
         "dtype": choice(model.DTYPES, required=True),
         "nodata": number(-(2.0**31), 2.0**31),
+        "max_days": number(0, _MOST_DAYS, whole=True),
     }
     return Section(keys, lambda **values: model.Layer(name=name, **values))
 
@@ -143,12 +145,15 @@ def _sentinel1(folder: Path) -> dict[str, Kind]:
         "from": choice((model.NO_SENTINEL1, model.FROM_V1, model.FROM_FOLDER, model.FROM_RASTERS), required=True),
         "folder": pattern_of(folder, (), what=given.FOLDER),
         "rasters": pattern_of(folder, (*_FIELDS, "polarisation"), what=given.FILE),
+        "resampling": choice(model.RESAMPLING),
+        "max_days": number(0, _MOST_DAYS, whole=True),
     }
 
 
 def _sentinel1_of(**values: Any) -> model.Sentinel1:
     source = values["from"]
-    return model.Sentinel1(source, "" if source in _WITHOUT_PATH else values.get(source, ""))
+    more = {key: values[key] for key in ("resampling", "max_days") if key in values}
+    return model.Sentinel1(source, "" if source in _WITHOUT_PATH else values.get(source, ""), **more)
 
 
 def _area(value: Any) -> tuple[float, ...]:

@@ -122,15 +122,24 @@ class LandCover:
 
 @dataclass(frozen=True)
 class Sentinel1:
-    """Where Sentinel-1 patches come from. `file` is the folder, or the pattern of rasters with {tile} and {date}."""
+    """Where Sentinel-1 patches come from.
+
+    `file` is the folder, or the pattern of rasters with {tile}, {date} and {polarisation}. `max_days` is how far their
+    day may be from that of the Sentinel-2 product.
+    """
 
     source: str = NO_SENTINEL1
     file: str = ""
+    resampling: str = ""
+    max_days: int = 6
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A raster, or a pattern of rasters with {tile} and {date}, that is cut on the grid of the patches."""
+    """A raster, or a pattern of rasters with {tile} and {date}, that is cut on the grid of the patches.
+
+    `max_days` is how far {date} may be from the day of the Sentinel-2 product.
+    """
 
     name: str
     path: str
@@ -138,6 +147,7 @@ class Layer:
     resampling: str
     dtype: str
     nodata: float | None = None
+    max_days: int = 0
 
 
 @dataclass(frozen=True)

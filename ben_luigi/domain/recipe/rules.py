@@ -21,6 +21,7 @@ Values = Mapping[str, Mapping[str, Any]]
 RASTERS = (".tif", ".tiff", ".vrt")
 """Suffixes of a land cover that is a raster; others are vector files."""
 
+_RESAMPLING = ", ".join(f'"{word}"' for word in model.RESAMPLING)
 _OURS = ("bigearthnetv2", "bigearthnet20", "reben")
 _PAPER = ("2407.03653", "clasen2024reben")
 
@@ -134,12 +135,58 @@ def _sentinel1(values: Values) -> Iterator[Broken]:
             yield Broken(("sentinel1", "from"), f'"{key}" without {key}', f"{key} = <path>")
         if source is not None and source != key and key in sentinel1:
             yield Broken(("sentinel1", key), f'{key} with from = "{source}"', f'from = "{key}"')
+    yield from _cutting_of_sentinel1(sentinel1)
+
+
+def _cutting_of_sentinel1(sentinel1: Mapping[str, Any]) -> Iterator[Broken]:
+    source, pattern = sentinel1.get("from"), sentinel1.get("rasters", "")
+    if source == model.FROM_RASTERS and "resampling" not in sentinel1:
+        yield Broken(("sentinel1", "from"), f'"{source}" without resampling', f"resampling = one of {_RESAMPLING}")
+    if source is not None and source != model.FROM_RASTERS and "resampling" in sentinel1:
+        yield Broken(("sentinel1", "resampling"), f'resampling with from = "{source}"', "only where rasters are cut")
+    if source in (model.NO_SENTINEL1, model.FROM_V1) and "max_days" in sentinel1:
+        yield Broken(("sentinel1", "max_days"), f'max_days with from = "{source}"', "only with a folder or rasters")
+    if pattern and "{polarisation}" not in pattern:
+        yield Broken(("sentinel1", "rasters"), shown(pattern), "a pattern with {polarisation}, for VV and VH")
 
 
 def _layers(values: Values) -> Iterator[Broken]:
     side_m = values.get("patches", {}).get("side_m", PATCH_M)
     for section, layer in values.items():
-        resolution_m = layer.get("resolution_m")
-        if section.startswith("layers.") and resolution_m and side_m % resolution_m:
+        if not section.startswith("layers."):
+            continue
+        place = tuple(section.split("."))
+        resolution_m, nodata, path = layer.get("resolution_m"), layer.get("nodata"), layer.get("path", "")
+        if resolution_m and side_m % resolution_m:
             found = f"{resolution_m}, which does not divide the side of a patch, {side_m} m"
-            yield Broken((*section.split("."), "resolution_m"), found, "a divisor of it")
+            yield Broken((*place, "resolution_m"), found, "a divisor of it")
+        if nodata is not None and "dtype" in layer and not _fits(nodata, layer["dtype"]):
+            yield Broken((*place, "nodata"), f'{nodata:g} with dtype = "{layer["dtype"]}"', "a number of that type")
+        if "max_days" in layer and path and "{date}" not in path:
+            yield Broken((*place, "max_days"), "max_days with a path without {date}", "a path with {date}")
+        if path and "{" not in path:
+            yield from _raster((*place, "path"), Path(path))
+
+
+def _raster(place: Place, path: Path) -> Iterator[Broken]:
+    from ben_luigi.domain.formats import rasters  # only here: it takes long to load, and most recipes have no layers
+
+    if found := rasters.fault(path):
+        yield Broken(place, f"{found}, in {path}", rasters.EXPECTED)
+
+
+_LIMITS = {
+    "uint8": (0, 2**8 - 1),
+    "int16": (-(2**15), 2**15 - 1),
+    "uint16": (0, 2**16 - 1),
+    "int32": (-(2**31), 2**31 - 1),
+}
+"""The least and the greatest number of each type of whole numbers."""
+
+
+def _fits(value: float, dtype: str) -> bool:
+    """Return whether a number can be a pixel of a type."""
+    if dtype not in _LIMITS:
+        return True
+    least, most = _LIMITS[dtype]
+    return value == int(value) and least <= value <= most

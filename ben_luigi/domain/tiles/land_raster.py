@@ -9,18 +9,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import rasterio
-import shapely
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadInput, some
-from ben_luigi.domain.placement.footprints import outline
+from ben_luigi.domain.formats import rasters
+from ben_luigi.domain.placement import coverage
 from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.remembered import remembered
 
@@ -31,6 +27,7 @@ _TOLERANCE_PX = 0.01
 """How far GDAL's interpolation between transformed points may be off, in pixels of the raster."""
 
 _EXPECTED = "a raster with one band of land cover codes, and a CRS"
+_WHERE = "[land_cover]"
 _REMEDY = "correct [land_cover] of the recipe, the nomenclature, or the file"
 T = TypeVar("T")
 
@@ -51,7 +48,7 @@ def check(path: Path) -> None:
 
 def check_covers(path: Path, square: Square, tile: str) -> None:
     """Raise BadInput, with both extents in the raster's CRS, unless the raster covers a tile's square."""
-    _opened(path, lambda file: _check_covers(file, path, square, tile))
+    _opened(path, lambda file: coverage.check_covers(file, path, square, tile, _WHERE))
 
 
 def read(raster: Raster, square: Square, nothing: int, tile: str) -> np.ndarray:
@@ -62,7 +59,7 @@ def read(raster: Raster, square: Square, nothing: int, tile: str) -> np.ndarray:
     side_px = int(square.side_m // PIXEL_M)
 
     def warped(file: Any) -> np.ndarray:
-        _check_covers(file, raster.path, square, tile)
+        coverage.check_covers(file, raster.path, square, tile, _WHERE)
         codes = np.empty((side_px, side_px), "uint16")
         place = {"transform": from_origin(square.left, square.top, PIXEL_M, PIXEL_M), "crs": f"EPSG:{square.epsg}"}
         how = {"resampling": Resampling.nearest, "tolerance": _TOLERANCE_PX}
@@ -93,25 +90,6 @@ def _translate(
     return [] if fits.all() else np.unique(values[~fits]).tolist()
 
 
-def _check_covers(file: Any, path: Path, square: Square, tile: str) -> None:
-    wkt = file.crs.to_wkt()
-    of_tile = outline(square.epsg, square.bounds, wkt, 1000)
-    corners = [
-        file.transform @ corner for corner in ((0, 0), (file.width, 0), (file.width, file.height), (0, file.height))
-    ]
-    covered = shapely.Polygon(corners)
-    if covered.covers(of_tile):
-        return
-    extents = (some(f"{edge:.6g}" for edge in one.bounds) for one in (of_tile, covered))
-    wanted, found = extents
-    raise BadInput(
-        f"tile {tile}: {path}",
-        expected=f"a raster that covers the tile: {wanted} (west, south, east, north in {CRS.from_wkt(wkt).name})",
-        found=found,
-        remedy="give a raster of a larger area in [land_cover] of the recipe, or take the tile out",
-    )
-
-
 def _unknown(path: Path, tile: str, values: list[float], nodata: float | None) -> BadInput:
     return BadInput(
         f"tile {tile}: {path}",
@@ -123,12 +101,5 @@ def _unknown(path: Path, tile: str, values: list[float], nodata: float | None) -
 
 def _opened(path: Path, use: Callable[[Any], T]) -> T:
     """Call a function with the open raster. Raise BadInput for all that GDAL cannot read."""
-    try:
-        given.check_file(path)
-        with rasterio.Env(), rasterio.open(path) as file:
-            found = f"{file.count} bands" if file.count != 1 else "" if file.crs else "no CRS"
-            if found or file.dtypes[0].startswith("complex"):
-                raise BadInput(path, expected=_EXPECTED, found=found or file.dtypes[0], remedy=_REMEDY)
-            return use(file)
-    except (RasterioError, CRSError, OSError, ValueError) as error:
-        raise BadInput(path, expected=_EXPECTED, found=str(error), remedy=_REMEDY) from error
+    with rasterio.Env(), rasters.opened(path, expected=_EXPECTED, remedy=_REMEDY) as file:
+        return use(file)

@@ -1,0 +1,158 @@
+"""Cut Sentinel-1 and further layers from rasters on the grid of the patches: one shard per tile and kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import luigi
+
+from ben_luigi import config
+from ben_luigi.domain.dataset import sentinel1
+from ben_luigi.domain.errors import BadName, some
+from ben_luigi.domain.names import PatchId
+from ben_luigi.domain.recipe.model import Layer
+from ben_luigi.domain.tiles import layers
+from ben_luigi.domain.tiles.layers import Source
+from ben_luigi.stages.patches import CutPatches, positions
+from ben_luigi.stages.placement import GridPatches, patch_grid
+from ben_luigi.stages.progress import Progress, report_bytes
+from ben_luigi.stages.rasters import layer_named, layer_source, layer_tasks, radar_sources, radar_tasks
+from ben_luigi.stages.resolve import PRIORITY, product_of
+from ben_luigi.stages.task import Digests, PipelineTask, TileTask
+from ben_luigi.state.targets import MadeFile
+
+
+class _Cutting(TileTask):
+    """A shard of what rasters have on the patches of a tile that are written."""
+
+    priority = PRIORITY["maps"]
+
+    def requires(self) -> Any:
+        """Return the patches that are written, and the rasters."""
+        return [CutPatches(tile=self.tile), *self.given()]
+
+    def made_of(self) -> list[PipelineTask]:
+        """Return the rasters, and the place and validity of the patches, but not their pixels."""
+        return [GridPatches(tile=self.tile), *self.given()]
+
+    def settings(self) -> dict[str, Any]:
+        """Return which patches are written."""
+        return {"valid": CutPatches(tile=self.tile).output()["valid"].digest()}
+
+    def given(self) -> list[PipelineTask]:
+        """Return the tasks that stand for the content of the rasters."""
+        raise NotImplementedError
+
+    def folder_of_shards(self) -> str:
+        """Return the folder of the shards, relative to the data folder."""
+        raise NotImplementedError
+
+    def sources(self) -> list[Source]:
+        """Return the rasters, which exist."""
+        raise NotImplementedError
+
+    def name_of(self, patch: PatchId, kind: str) -> str:
+        """Return the member name of a patch's file."""
+        raise NotImplementedError
+
+    def output(self) -> dict[str, MadeFile]:
+        """Return the shard with its index."""
+        folder = self.folder_of_shards()
+        return {"tar": self.file(f"{folder}/{self.tile}.tar"), "index": self.file(f"{folder}/{self.tile}.parquet")}
+
+    def make(self) -> Digests:
+        """Cut the rasters."""
+        target = self.output()
+        grid = patch_grid(self.tile)
+        written = positions(self.tile, "valid", grid)
+        layers.cut(
+            self.sources(),
+            grid,
+            written,
+            target["tar"].file,
+            target["index"].file,
+            self.name_of,
+            progress=Progress(self, f"{self} of {self.tile}", "patches", len(written)),
+        )
+        report_bytes(self, target["tar"].file.stat().st_size)
+        return {"tar": target["index"].content()}
+
+
+class CutSentinel1(_Cutting):
+    """The shard of a tile's Sentinel-1 patches, where the recipe cuts them from rasters: VH and VV."""
+
+    recipe = ("patches.side_m", "sentinel1")
+
+    def given(self) -> list[PipelineTask]:
+        """Return the tasks that stand for the content of the rasters."""
+        return radar_tasks(self.tile)
+
+    def folder_of_shards(self) -> str:
+        """Return the folder of the shards, relative to the data folder."""
+        return "s1"
+
+    def sources(self) -> list[Source]:
+        """Return the rasters, which exist."""
+        return radar_sources(product_of(self.tile), must_exist=True)
+
+    def name_of(self, patch: PatchId, kind: str) -> str:
+        """Return the member name of a patch's file."""
+        return sentinel1.member_name(str(patch), kind)
+
+
+class CutLayer(_Cutting):
+    """The shard of a further layer of a tile's patches, one file each."""
+
+    layer: str = luigi.Parameter(description="name of the layer in the recipe")
+    recipe = ("patches.side_m",)
+
+    def check_arguments(self) -> None:
+        """Raise BadName if the recipe has no such layer."""
+        self._layer()
+
+    def settings(self) -> dict[str, Any]:
+        """Return which patches are written, and how the layer is cut."""
+        layer = self._layer()
+        how = {name: getattr(layer, name) for name in ("resolution_m", "resampling", "dtype", "nodata")}
+        return {**super().settings(), **how}
+
+    def given(self) -> list[PipelineTask]:
+        """Return the task that stands for the content of the raster."""
+        return layer_tasks(self._layer(), self.tile)
+
+    def folder_of_shards(self) -> str:
+        """Return the folder of the shards, relative to the data folder."""
+        return f"layers/{self.layer}"
+
+    def sources(self) -> list[Source]:
+        """Return the raster, which exists."""
+        return [layer_source(self._layer(), product_of(self.tile), must_exist=True)]
+
+    def name_of(self, patch: PatchId, kind: str) -> str:
+        """Return the member name of a patch's file."""
+        return layers.member_name(patch, kind)
+
+    def _layer(self) -> Layer:
+        found = layer_named(self.layer)
+        if found is None:
+            known = some((layer.name for layer in config.recipe().layers), 10) or "none"
+            raise BadName(
+                f"layer {self.layer}", expected=f"one of the recipe: {known}", found="another", remedy="correct --layer"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class OfLayer:
+    """What makes the task of one layer, given a tile, as a class of tasks does."""
+
+    layer: str
+
+    def __call__(self, *, tile: str) -> CutLayer:
+        """Return the task of a tile."""
+        return CutLayer(tile=tile, layer=self.layer)
+
+    def get_task_family(self) -> str:
+        """Return the name of these tasks."""
+        return f"{CutLayer.get_task_family()} {self.layer}"
