@@ -168,3 +168,35 @@ def test_what_the_recipe_does_not_allow_is_told_before_anything_is_fetched(
         run = pipeline(tmp_path, "CutPatches", "--tile", TILE, config=config)
         assert run.code != 0 and said in run.said, run.said
         assert "Traceback" not in run.said and not list(tmp_path.rglob("l2a"))
+
+
+def test_several_l1c_products_of_a_tile_and_day_keep_apart(sample_world: World, tmp_path: Path) -> None:
+    """In the catalogue's answers, in the table for people, and in the list of ids."""
+    first, later = (
+        ProductName.parse(f"S2B_MSIL1C_20180204T{time}_N0206_{orbit}_T35VPK_20180204T{time}.SAFE")
+        for time, orbit in (("094159", "R036"), ("112203", "R037"))
+    )
+    (tmp_path / "products.csv").write_text(f"{later}\n{first}\n")
+    recipe = RECIPE.replace('"L2A"', '"L1C"').replace("search = {", 'list = "products.csv" # {')
+    (tmp_path / "south.toml").write_text(recipe.replace("baselines", "# ").replace('"remove"', '"none"'))
+    records = [record(first, 0.0), record(later, 0.0) | {"Id": "20180204-1111-4000-8000-000000000000"}]
+    with CdseServer(records, tmp_path) as cdse:
+        config = configuration(
+            tmp_path,
+            sample_world,
+            dataset={"recipe": tmp_path / "south.toml"},
+            sources={"order": "cdse"},
+            cdse={"catalogue_url": cdse.catalogue_url, "pause_s": 0.1},
+        )
+        run = pipeline(tmp_path, "ResolveTileIds", config=config)
+    assert run.code == 0, run.said
+    tiles = run.data / "recipes" / "south" / "tiles"
+    answers = json.loads((tiles / "products.json").read_text())
+    keys = ("35VPK_20180204T094159", "35VPK_20180204T112203")
+    assert {key: found["name"] for key, found in answers.items()} == dict(
+        zip(keys, map(str, (first, later)), strict=True)
+    )
+    states = (tiles / "states.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in states[1:]] == [[str(first), "found"], [str(later), "found"]]
+    ids = (tiles / "bigearthnet_s2_tile_ids.csv").read_text()
+    assert all(str(name) in ids or name.stem in ids for name in (first, later))
