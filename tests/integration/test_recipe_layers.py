@@ -19,6 +19,7 @@ from ben_luigi.domain.names import PatchId
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SCENES, SIDE_M
+from ben_luigi.sample.world import make_world
 from tests.integration.running import Run, command, pipeline
 
 SCENE = SCENES[0]
@@ -63,6 +64,7 @@ rule = "published"
 [sentinel1]
 from = "folder"
 folder = "s1"
+max_days = 300
 """
 
 
@@ -244,19 +246,22 @@ def test_patches_are_exported_with_layers_and_sentinel1(cut: Run) -> None:
 
 
 @pytest.fixture(scope="module")
-def given_s1(sample_world: World, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """One tile with the Sentinel-1 patches of a folder: one by the id of its patch, one missing."""
+def given_s1(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Two days of a square with the Sentinel-1 patches of a folder, which has those of one day, but for one."""
     folder = tmp_path_factory.mktemp("given")
     (folder / "own.toml").write_text(HEAD + FOLDER)
-    names = sorted(path.name for path in sample_world.s1_dir.glob(f"{SCENE.s1_tile}_31UGR_*"))
+    make_world(folder / "world")
+    given = World(folder / "world").s1_dir
+    names = sorted(path.name for path in given.glob(f"{SCENE.s1_tile}_31UGR_*"))
     for name in names[1:]:
-        shutil.copytree(sample_world.s1_dir / name, folder / "s1" / SCENE.s1_tile / name)
-    run = pipeline(folder, "--recipe", "own.toml", "--dataset-tiles", TILE)
+        shutil.copytree(given / name, folder / "s1" / SCENE.s1_tile / name)
+    run = pipeline(folder, "--recipe", "own.toml", "--dataset-tiles", f"{TILE} {SCENES[1].product.tile_key}")
     assert run.code == 0, run.said
     return run
 
 
-def test_patches_from_a_folder_keep_their_names_and_bytes(given_s1: Run, sample_world: World, tmp_path: Path) -> None:
+def test_patches_from_a_folder_keep_their_names_and_bytes(given_s1: Run, tmp_path: Path) -> None:
+    """Patches of two days that have the same partner share its name and its files."""
     dataset = _dataset(given_s1)
     rows = pq.read_table(dataset / "metadata.parquet")
     assert rows.column_names[3:6] == ["s1_name", "s2v1_name", "contains_seasonal_snow"]
@@ -265,6 +270,8 @@ def test_patches_from_a_folder_keep_their_names_and_bytes(given_s1: Run, sample_
         assert name == f"{SCENE.s1_tile}_31UGR_{patch.x}_{patch.y}"
     subprocess.run(["tar", "--zstd", "-xf", dataset / "BigEarthNet-S1.tar.zst", "-C", tmp_path], check=True)
     found = {path.name: file_hash(path) for path in tmp_path.rglob("*.tif")}
+    days = {PatchId.parse(name).tile_name[11:19] for name in rows["patch_id"].to_pylist()}
+    assert len(set(names)) < len(names) and days == {"20171015", "20180508"}
     given = given_s1.data.parent / "s1" / SCENE.s1_tile
     assert found.keys() >= {f"{name}_{band}.tif" for name in names for band in ("VV", "VH")}
     assert all(digest == file_hash(given / name.rpartition("_")[0] / name) for name, digest in found.items())

@@ -42,9 +42,3 @@ def fault(path: Path) -> str:
             return ""
     except BadInput as error:
         return error.found
-
-
-def parts(path: Path) -> list[Path]:
-    """Return the files that a raster consists of: of a `.vrt` also the rasters that it names. Raise BadInput."""
-    with rasterio.Env(), opened(path, remedy="correct it") as file:
-        return sorted({path, *map(Path, file.files)})
