@@ -203,6 +203,11 @@ def test_the_recipe_in_a_dataset_is_read_without_the_files_that_it_names(write: 
     recipe = reading.read_enclosed(path, nomenclature, TRACKED_ARTIFACTS)
     assert recipe.name == "my-region" and recipe.land_cover.nomenclature == nomenclature
     assert [one.name for one in recipe.layers] == ["dem"]
+    start = text.index("search = {")
+    like = text[:start] + 'search = { same_as = "/gone/list.csv" }' + text[text.index("}", start) + 1 :]
+    path.write_text(like, encoding="utf-8")
+    search = reading.read_enclosed(path, nomenclature, TRACKED_ARTIFACTS).products.search
+    assert search and search.same_as == "tile_names_csv"
     path.write_text(text.replace('name = "my-region"', 'name = "bigearthnet-v2"'), encoding="utf-8")
     with pytest.raises(BadInput, match="bigearthnet-v2"):
         reading.read_enclosed(path, nomenclature, TRACKED_ARTIFACTS)

@@ -111,6 +111,10 @@ def _without_files(data: dict[str, Any], path: Path, nomenclature: Path) -> dict
         content = data.get(section)
         if isinstance(content, dict) and key in content and content[key] not in _OPTIONS:
             content[key] = value
+    products = data.get("products")
+    search = products.get("search") if isinstance(products, dict) else None
+    if isinstance(search, dict) and search.get("same_as", declared.LIST_OPTION) not in _OPTIONS:
+        search["same_as"] = declared.LIST_OPTION
     layers = data.get(declared.LAYERS)
     for layer in layers.values() if isinstance(layers, dict) else ():
         if isinstance(layer, dict) and "path" in layer:
