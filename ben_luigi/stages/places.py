@@ -20,10 +20,20 @@ from ben_luigi.domain.placement.grid import PatchGrid, tile_square
 from ben_luigi.domain.recipe.model import Layer
 from ben_luigi.domain.tiles import land_raster
 from ben_luigi.stages.land_source import is_land_raster
-from ben_luigi.stages.prerequisites import ALSO_BEFORE_LARGE, input_path, input_task, needed, side_m
+from ben_luigi.stages.prerequisites import (
+    ALSO_BEFORE_LARGE,
+    GivenInput,
+    input_path,
+    input_source,
+    input_task,
+    needed,
+    require_given,
+    side_m,
+)
 from ben_luigi.stages.rasters import cuts_sentinel1, layer_source, radar_sources, sentinel1_folder
 from ben_luigi.stages.resolve import PRIORITY, is_listed_by_us, list_path, source, source_task, tiles
 from ben_luigi.stages.task import PipelineTask
+from ben_luigi.state import contents
 from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
@@ -96,6 +106,18 @@ def _errors(check: Callable[[], object]) -> Iterator[PipelineError]:
         yield error
 
 
+def given_inputs() -> dict[str, Path]:
+    """Return the paths of the inputs that the user gives, as far as this recipe takes them, by option."""
+    given = (option for option in needed() if isinstance(input_source(option), GivenInput))
+    return {option: path for option in given if (path := config.given_input(option)) is not None}
+
+
+def _unusable() -> Iterator[PipelineError]:
+    """Yield what is wrong with the inputs that are given."""
+    for option in given_inputs():
+        yield from _errors(partial(require_given, option))
+
+
 def _land_raster() -> Path | None:
     """Return the raster of land cover that the recipe names, if it is one."""
     path = config.given_input("clc_gpkg")
@@ -125,16 +147,19 @@ class CheckPlaces(PipelineTask):
     options = ("tile.check_extent",)
 
     def requires(self) -> Any:
-        """Return the list of products, and the inputs that say where tiles may lie."""
-        options = [option for option in _PLACED if option in needed()]
-        raster = ["clc_gpkg"] if _land_raster() is not None else []
-        return [source_task(), *(input_task(option) for option in (*options, *raster))]
+        """Return the list of products, and what has to come of the inputs that say where tiles may lie.
+
+        Inputs that are given are looked at by `make()`, so that all of them are told at once.
+        """
+        options = [option for option in _PLACED if option in needed() and option not in given_inputs()]
+        return [source_task(), *(input_task(option) for option in options)]
 
     def settings(self) -> dict[str, Any]:
-        """Return the products, and the content of the file of splits."""
-        rule = config.recipe().split
+        """Return the products, the content of the file of splits, and the signatures of the inputs that are given."""
+        rule, given = config.recipe().split, given_inputs()
+        signed = {option: contents.signature(path) for option, path in given.items() if path.exists()}
         names = files.text_hash("\n".join(f"{tile} {name}" for tile, name in tiles().items()))
-        return {"products": names, **({"splits": files.file_hash(rule.file)} if rule.file else {})}
+        return {"products": names, "given": signed, **({"splits": files.file_hash(rule.file)} if rule.file else {})}
 
     def output(self) -> MadeFile:
         """Return which tiles were checked."""
@@ -142,7 +167,7 @@ class CheckPlaces(PipelineTask):
 
     def make(self) -> None:
         """Check all of them. Raise PipelineError if anything is wrong; of several, each is logged, and counted."""
-        found = list(problems())
+        found = [*_unusable(), *problems()]
         if len(found) == 1:
             raise found[0]
         for error in found:

@@ -9,7 +9,9 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from tests.integration.running import Run, command, pipeline
+from ben_luigi.sample.layout import World
+from tests.integration.running import Run, command, configuration, pipeline
+from tests.unit import geopackages
 
 OWN = """\
 name = "own"
@@ -100,3 +102,30 @@ def test_status_says_which_recipe_is_followed(sample_run: Run) -> None:
     made = {path.name + "/" * path.is_dir() for path in (sample_run.data / "dataset").iterdir()}
     makes = next(line for line in said.splitlines() if line.strip().startswith("makes"))
     assert set(makes.replace("makes", "").strip().split(", ")) == made
+
+
+def test_with_the_default_recipe_too_all_inputs_are_told_at_once(sample_world: World, tmp_path: Path) -> None:
+    """A second layer that fits, and tiles in another country and in a zone without v1 patches; no source is asked."""
+    two = geopackages.write(tmp_path / "two.gpkg", layer="first")
+    geopackages.write(two, layer="second")
+    names = [
+        f"S2A_MSIL1C_2017061{day}T101031_N0205_R022_T{mgrs}_2017061{day}T101608.SAFE"
+        for day, mgrs in ((3, "32UPV"), (4, "29SKB"))
+    ]
+    (tmp_path / "list.csv").write_text("".join(f"a,{name},b\n" for name in names))
+    inputs: dict[str, object] = {"tile_names_csv": tmp_path / "list.csv", "clc_gpkg": two}
+    sources: dict[str, object] = {"order": "google", "google_url": "http://127.0.0.1:9"}
+    run = pipeline(
+        tmp_path, "CheckPlaces", config=configuration(tmp_path, sample_world, inputs=inputs, sources=sources)
+    )
+    assert run.code == 20, run.said
+    said = (
+        "two.gpkg; expected: one layer in EPSG:3035",
+        "second (",
+        "32UPV_20170613; ",
+        "in Germany",
+        "29SKB_20170614; ",
+        "Portugal",
+    )
+    assert [part for part in said if part not in run.said] == [], run.said
+    assert "bigearthnet_v1_spatial_32632.parquet" in run.said and "127.0.0.1:9" not in run.said

@@ -261,3 +261,14 @@ def test_the_report_draws_a_mark_a_tile_and_the_line_of_no_difference(shards_of:
     assert west["marks"][0]["x"] < west["same"] and south["marks"][0]["x"] > south["same"]
     assert south["marks"][0]["title"] == f"{OURS.tile_key}: 0.6"
     assert all(0 <= strip["marks"][0]["x"] <= told["width"] for row in rows.values() for strip in row["strips"])
+
+
+def test_few_shards_are_open_at_once(shards_of: dict[str, Path], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several tiles of one square, of which the other dataset has one date: as many as there are share its patches."""
+    monkeypatch.setattr(twin, "_MOST_OPEN", 1)
+    shard = shards_of[OURS.tile_key]
+    both = {OURS.tile_key: shard, "another": shard}
+    table = twin.compare(both, folder).to_pylist()
+    of_tiles = {key: [{**row, "tile": ""} for row in table if row["tile"] == key] for key in both}
+    assert len(of_tiles["another"]) == 12 and of_tiles["another"] == of_tiles[OURS.tile_key]
+    assert {row["patches"] for row in table if row["tile"] == "all"} == {18}

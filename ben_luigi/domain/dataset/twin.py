@@ -6,8 +6,8 @@ the other dataset on the same MGRS square whose date is nearest, of two such wit
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -62,6 +62,7 @@ are stored. `equal` is the share of pixels of the same value. Empty is what the 
 
 _REMEDY = "correct [inputs] compare_with_dir, or leave it out"
 _TELL_EVERY = 240
+_MOST_OPEN = 8
 _Cell = tuple[str, int, int]
 """MGRS square, column and row."""
 
@@ -194,16 +195,41 @@ def _differences(
             ours.setdefault(other, []).append((one, mine))
     found: dict[tuple[str, str], Difference] = {}
     total = len(ours) * len(BANDS)
-    with ExitStack() as stack:
-        readers = {one.tile: stack.enter_context(ShardReader(tiles[one.tile])) for one in matches}
+    with _Readers(tiles) as readers:
         for number, (patch, band, name, data) in enumerate(_files(folder, ours), start=1):
             for of_tile, mine in ours[patch]:
-                own, other = _pixels(readers[of_tile.tile].read(f"{mine}_{band}"), f"{mine}_{band}", data, name, folder)
+                own, other = _pixels(
+                    readers.of(of_tile.tile).read(f"{mine}_{band}"), f"{mine}_{band}", data, name, folder
+                )
                 difference = found.setdefault((of_tile.tile, band), Difference(len(own)))
                 difference.add(own, other)
             if number % _TELL_EVERY == 0 or number == total:
                 progress(min(number / total, 1.0))
     return found
+
+
+class _Readers:
+    """Shards that are open: the last few, since the index of each takes some MB, and the files come tile by tile."""
+
+    def __init__(self, shards: Mapping[str, Path]) -> None:
+        self._shards = shards
+        self._open: OrderedDict[str, ShardReader] = OrderedDict()
+
+    def __enter__(self) -> _Readers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._open:
+            self._open.popitem()[1].__exit__()
+
+    def of(self, tile: str) -> ShardReader:
+        """Return the shard of a tile."""
+        if tile not in self._open:
+            if len(self._open) == _MOST_OPEN:
+                self._open.popitem(last=False)[1].__exit__()
+            self._open[tile] = ShardReader(self._shards[tile]).__enter__()
+        self._open.move_to_end(tile)
+        return self._open[tile]
 
 
 def _pixels(own: bytes, own_name: str, other: bytes, other_name: str, folder: Path) -> tuple[Any, Any]:

@@ -18,21 +18,22 @@ _Row = Mapping[str, Any]
 
 
 class _Axis(NamedTuple):
-    """What a strip shows: its name, the column, the value that is no difference, and the least span around it."""
+    """What a strip shows: its name, the column, the value that is no difference, and the least span below and above."""
 
     name: str
     column: str
     same: float
-    span: float
+    below: float
+    above: float
     digits: int
 
 
 _AXES = (
-    _Axis("shift x", "shift_x_px", 0.0, 1.0, 1),
-    _Axis("shift y", "shift_y_px", 0.0, 1.0, 1),
-    _Axis("offset", "offset", 0.0, 10.0, 0),
-    _Axis("scale", "scale", 1.0, 0.01, 3),
-    _Axis("correlation", "correlation", 1.0, 0.01, 3),
+    _Axis("shift x", "shift_x_px", 0.0, 1.0, 1.0, 1),
+    _Axis("shift y", "shift_y_px", 0.0, 1.0, 1.0, 1),
+    _Axis("offset", "offset", 0.0, 10.0, 10.0, 0),
+    _Axis("scale", "scale", 1.0, 0.01, 0.01, 3),
+    _Axis("correlation", "correlation", 1.0, 0.01, 0.0, 3),
 )
 _DIGITS = {"shift_x_px": 1, "shift_y_px": 1, "offset": 1, "scale": 4, "correlation": 4}
 
@@ -73,7 +74,7 @@ def _figures(row: _Row) -> list[str]:
 
 def _ends(axis: _Axis, rows: Sequence[_Row]) -> tuple[float, float]:
     values = [row[axis.column] for row in rows if row[axis.column] is not None]
-    return min([axis.same - axis.span, *values]), max([axis.same + axis.span, *values])
+    return min([axis.same - axis.below, *values]), max([axis.same + axis.above, *values])
 
 
 def _strip(axis: _Axis, ends: tuple[float, float], rows: Sequence[_Row]) -> dict[str, Any]:
