@@ -1,7 +1,7 @@
 """Write the bytes of `numpy.savez` for arrays whose names, types and shapes are known beforehand.
 
-Only pixels and their CRC-32 differ from one file to the next, so they are put into a file that numpy has made once. That
-takes a tenth of the time, and every file has the same length.
+Only pixels and their CRC-32 differ from one file to the next, so they are put into a file that numpy has made once.
+This takes a tenth of the time, and every file has the same length.
 """
 
 from __future__ import annotations
