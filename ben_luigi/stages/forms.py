@@ -30,7 +30,8 @@ class ExportForm(PipelineTask):
     recipe = FORM
 
     def requires(self) -> Any:
-        """Return the tasks of metadata and archives, which it is made from."""
+        """Return the tasks of metadata and archives; a form without its library is refused before anything is made."""
+        export.FORMS[self.form_name].require_libraries()
         return [WriteMetadata(), *archiving()]
 
     def output(self) -> MadeFolder:

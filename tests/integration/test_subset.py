@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
+from ben_luigi.domain.forms.export import verify
+from ben_luigi.domain.forms.source import Source
 from tests.integration.running import Run, command, pipeline
 
 SIZE = 12
@@ -23,7 +25,7 @@ def subset_run(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run
     subprocess.run(["cp", "-a", sample_run.data, folder / "data"], check=True)
     own = folder / "own.cfg"
     asked = "\n".join(f"{option} = {text}" for option, text in {"name": "small", **ASKED}.items())
-    own.write_text(f"[dataset]\ndata_dir = data\n[subset]\n{asked}\n")
+    own.write_text(f"[dataset]\ndata_dir = data\n[forms]\nmake = geoparquet\n[subset]\n{asked}\n")
     run = pipeline(folder, config=own)
     assert run.code == 0, run.said
     return run
@@ -47,6 +49,7 @@ def test_nothing_is_cut_again_and_the_whole_stays(sample_run: Run, subset_run: R
         "WriteCroissant",
         "WriteReadme",
         "VerifyDataset",
+        "ExportForm",
         "CompareWithPublished",
         "ProcessTiles",
         "FinalizeDataset",
@@ -55,6 +58,12 @@ def test_nothing_is_cut_again_and_the_whole_stays(sample_run: Run, subset_run: R
         assert (subset_run.data / "dataset" / path.name).read_bytes() == path.read_bytes()
     again = pipeline(subset_run.data.parent)
     assert "Nothing to do" in again.said, again.said
+
+
+def test_the_forms_that_are_wanted_are_made_of_the_subset(subset_run: Run) -> None:
+    form = subset_run.data / "forms" / "subsets" / "small" / "geoparquet"
+    assert json.loads((form / "form.json").read_text())["patches"] == SIZE
+    assert verify(Source.open(subset_run.data / "subsets" / "small"), form) == []
 
 
 def test_rows_and_files_are_those_of_the_whole(

@@ -52,6 +52,13 @@ def test_cryptography_is_imported_only_where_it_is_used() -> None:
         assert not [line for line in loaded if "cryptography" in line], path
 
 
+def test_libraries_of_forms_are_imported_only_where_they_are_used() -> None:
+    """They are optional."""
+    for path in PACKAGE.rglob("*.py"):
+        loaded = [ast.unparse(one).split()[1] for one in _at_import(ast.parse(path.read_text(encoding="utf-8")))]
+        assert not {"lmdb", "safetensors", "zarr"} & {name.partition(".")[0] for name in loaded}, path
+
+
 def test_only_the_program_imports_commands() -> None:
     """What they compute is in `domain`; one may build on another."""
     found = {

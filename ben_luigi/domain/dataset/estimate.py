@@ -67,7 +67,8 @@ class Work:
     `downloads_bytes` has one entry per product to fetch, None where its size is unknown. `tiles` counts all tiles of
     the dataset, finished or not. `tasks_at_once` limits how many tiles are cut or compressed at once; `rate_bytes_s`
     limits all downloads together, 0 means no limit; `collects_s1` means that S1 is read from its `.tar.gz`.
-    `forms` is the number of forms to export; `fetches_bytes` has an entry per kind of input that is fetched and stays.
+    `fetches_bytes` has an entry for each kind of input that is to be fetched, which stays; `forms` is the number of
+    forms to export.
     """
 
     tiles: int

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from ben_luigi.domain.errors import BadArchive, DamagedFile
 from ben_luigi.domain.formats import tarball
 from ben_luigi.domain.forms.form import Options, Shown, Steps
+from ben_luigi.domain.forms.npz import Npz
 from ben_luigi.domain.forms.pixels import DTYPES, PIXEL_M, Place, pixels_of, place_of
 from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S1, S2, Source
 from ben_luigi.domain.progress import OnFraction
@@ -56,12 +57,12 @@ def write(source: Source, folder: Path, options: Options, progress: OnFraction) 
         name = layout.patch_ids[patch.row]
         place = place_of(patch.files[KINDS[S2][1]], f"{name}_{KINDS[S2][1]}.tif")
         pixels = pixels_of({**patch.files, MAP: reference_map}, source.form.patch_m, name)
-        members = {_JSON: layout.json(patch.row, place), _MAP: _npy(pixels.pop(MAP)), _S2: _npz(pixels)}
+        members = {_JSON: layout.json(patch.row, place), _MAP: _npy(pixels[MAP]), _S2: layout.s2.filled(pixels)}
         layout.put(folder, patch.row, members)
         steps.step()
     for patch in source.patches(S1):
         name = str(layout.s1_names[patch.row])
-        layout.put(folder, patch.row, {_S1: _npz(pixels_of(patch.files, source.form.patch_m, name))})
+        layout.put(folder, patch.row, {_S1: layout.s1.filled(pixels_of(patch.files, source.form.patch_m, name))})
         steps.step()
     pq.write_table(layout.index(), folder / INDEX, compression="zstd")
 
@@ -77,8 +78,11 @@ class _Layout:
     shard: np.ndarray
     offset: np.ndarray
     size: np.ndarray
+    json_bytes: np.ndarray
     names: list[str]
     sizes: Mapping[str, int]
+    s2: Npz
+    s1: Npz
 
     @classmethod
     def of(cls, source: Source, options: Options) -> _Layout:
@@ -86,10 +90,12 @@ class _Layout:
         rows, patch_m = source.rows, source.form.patch_m
         patch_ids = rows["patch_id"].to_pylist()
         s1_names = source.names(S1).to_pylist()
-        sizes = {_S2: len(_npz(_blank(KINDS[S2], patch_m))), _S1: len(_npz(_blank(KINDS[S1], patch_m)))}
-        sizes[_MAP] = len(_npy(_blank((MAP,), patch_m)[MAP]))
-        order, shard, offset, size = (np.zeros(len(rows), dtype="int64") for _ in range(4))
-        made = cls(rows.drop_columns([FLAG]), patch_ids, s1_names, order, shard, offset, size, [], sizes)
+        s2, s1 = (Npz(_blank(KINDS[archive], patch_m)) for archive in (S2, S1))
+        sizes = {_S2: len(s2), _S1: len(s1), _MAP: len(_npy(_blank((MAP,), patch_m)[MAP]))}
+        order, shard, offset, size, json_bytes = (np.zeros(len(rows), dtype="int64") for _ in range(5))
+        told = rows.drop_columns([FLAG])
+        json_bytes[:] = [len(_json(told, row, _WIDEST)) for row in range(len(rows))]
+        made = cls(told, patch_ids, s1_names, order, shard, offset, size, json_bytes, [], sizes, s2, s1)
         made.size[:] = [sum(size for _, size in made.members(row)) for row in range(len(rows))]
         flagged, splits = rows[FLAG].to_numpy(), rows["split"].to_numpy()
         start = 0
@@ -111,7 +117,7 @@ class _Layout:
 
     def members(self, row: int) -> Iterator[tuple[str, int]]:
         """Yield the members of a patch, in their order, and the size of each with header and padding."""
-        lengths = {_JSON: self._json_bytes(row), **self.sizes}
+        lengths = {_JSON: int(self.json_bytes[row]), **self.sizes}
         for kind in (_JSON, _MAP, _S2, *([_S1] if self.s1_names[row] is not None else [])):
             data = lengths[kind]
             head = len(tarball.header(f"{self.patch_ids[row]}.{kind}", data))
@@ -142,10 +148,7 @@ class _Layout:
 
     def json(self, row: int, place: Place) -> bytes:
         """Return the metadata of a patch and its place as JSON, with spaces up to its length."""
-        return _json(self.rows, row, place).ljust(self._json_bytes(row))
-
-    def _json_bytes(self, row: int) -> int:
-        return len(_json(self.rows, row, _WIDEST))
+        return _json(self.rows, row, place).ljust(int(self.json_bytes[row]))
 
     def index(self) -> pa.Table:
         """Return the index, in the order of the shards."""
@@ -168,13 +171,6 @@ def _blank(kinds: tuple[str, ...], patch_m: int) -> dict[str, np.ndarray]:
 def _npy(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.lib.format.write_array(file, pixels, version=(1, 0), allow_pickle=False)
-    return file.getvalue()
-
-
-def _npz(pixels: Mapping[str, np.ndarray]) -> bytes:
-    """Return arrays as a zip without compression; its members have zip's earliest time, not that of now."""
-    file = io.BytesIO()
-    np.savez(file, **pixels)  # type: ignore[arg-type]  # numpy's types take the names for its own parameters
     return file.getvalue()
 
 

@@ -1,0 +1,35 @@
+"""The forms that are made with the dataset."""
+
+from __future__ import annotations
+
+import pytest
+from luigi.cmdline_parser import CmdlineParser
+
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.forms import form
+from ben_luigi.domain.forms.export import FORMS
+from ben_luigi.domain.vocabulary import FORMS as NAMES
+from ben_luigi.stages.forms import ExportForm, forms_wanted, options
+
+
+def test_no_form_is_made_unless_it_is_wanted() -> None:
+    assert forms_wanted() == []
+    with CmdlineParser.global_instance(["FinalizeDataset", "--forms-make", "zarr, parquet"]):
+        assert forms_wanted() == [ExportForm(form_name="zarr"), ExportForm(form_name="parquet")]
+
+
+def test_the_words_of_the_configuration_are_the_forms() -> None:
+    assert tuple(FORMS) == NAMES
+
+
+def test_options_of_the_configuration_are_those_of_the_form() -> None:
+    arguments = ["ExportForm", "--forms-seed", "7", "--forms-file-mb", "50", "--forms-pixels", "array"]
+    with CmdlineParser.global_instance([*arguments, "--form-name", "parquet"]):
+        assert options() == form.Options(7, 50_000_000, "array")
+
+
+def test_a_form_without_its_library_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(form, "find_spec", lambda name: None if name == "safetensors" else object())
+    with pytest.raises(BadInput, match=r"no safetensors; next: pip install safetensors"):
+        ExportForm(form_name="lmdb").requires()
+    ExportForm(form_name="zarr").requires()
