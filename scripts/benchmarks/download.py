@@ -113,7 +113,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--runs", type=int, default=5, metavar="N", help="of ours and of the reference, in turn; by default 5"
     )
-    parser.add_argument("--files", action="store_true", help="fetch a product file by file, beside curl --parallel")
+    parser.add_argument(
+        "--files",
+        action="store_true",
+        help="fetch a product file by file, beside curl --parallel and, if it is there, aria2c",
+    )
     parser.add_argument("--parallel", type=int, default=8, metavar="N", help="files at once; by default 8")
     options = parser.parse_args(arguments)
     if options.files:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ben_luigi.domain import files
+from ben_luigi.domain.cdse import partial_file
 from ben_luigi.domain.errors import DiskError, NoRoomError
 from ben_luigi.domain.formats import shards
 
@@ -246,3 +247,15 @@ def test_text_keeps_its_line_ends_and_has_a_hash(tmp_path: Path) -> None:
     files.write_text(path, "a\r\nü\n")
     assert path.read_bytes() == "a\r\nü\n".encode()
     assert files.file_hash(path) == hashlib.sha256(path.read_bytes()).hexdigest() == files.text_hash("a\r\nü\n")
+
+
+def test_a_partial_file_of_any_size_is_made_durable_while_it_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real products are larger than what is written between two syncs; those of the sample world are not."""
+    monkeypatch.setattr(files, "_SYNC_BYTES", 10)
+    with partial_file.opened(tmp_path / "product.part") as partial, files.keeping_up(partial) as wrote:
+        for _ in range(5):
+            partial.write(bytes(20))
+            wrote()
+    assert (tmp_path / "product.part").stat().st_size == 100

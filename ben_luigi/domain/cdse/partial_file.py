@@ -21,7 +21,8 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
     Raise TransientError if another process holds it.
     """
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as partial:
+    # Not `os.fdopen`: its files have a number for a name, and `files.keeping_up` needs the path.
+    with open(path, "r+b", opener=_created) as partial:
         try:
             fcntl.flock(partial, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Another process may have renamed it to its final name before this one got the lock.
@@ -36,6 +37,10 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             partial.flush()
             if not os.fstat(partial.fileno()).st_size:
                 path.unlink(missing_ok=True)
+
+
+def _created(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o644)
 
 
 def read(file: IO[bytes], length: int) -> Iterator[bytes]:
