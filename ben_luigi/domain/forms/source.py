@@ -61,7 +61,8 @@ class Source:
         schema = pa.schema([SCHEMA.field(name) for name in form.columns])
         tables = [_read_rows(folder / name, schema) for name in form.tables]
         flags = np.repeat([name == FLAGGED for name in form.tables], [len(table) for table in tables])
-        rows = pa.concat_tables(tables).append_column(FLAG, pa.array(flags)).sort_by("patch_id").combine_chunks()
+        order = _order(tables)
+        rows = _taken(tables, order).append_column(FLAG, pa.array(flags).take(order))
         for name in ("patch_id", "s1_name"):
             if name in rows.column_names:
                 _check_unique(folder, name, rows[name])
@@ -225,9 +226,25 @@ def _read_rows(path: Path, schema: pa.Schema) -> pa.Table:
         ) from error
 
 
+def _order(tables: Sequence[pa.Table]) -> pa.Array:
+    """Return the rows of the tables together in the order of their patch ids."""
+    return pc.sort_indices(pa.chunked_array([chunk for table in tables for chunk in table["patch_id"].chunks]))
+
+
+def _taken(tables: list[pa.Table], order: pa.Array) -> pa.Table:
+    """Return the rows of the tables together in this order, column by column, so that no two copies are in memory."""
+    schema = tables[0].schema
+    columns = []
+    for each in schema:
+        chunks = [chunk for table in tables for chunk in table[each.name].chunks]
+        columns.append(pa.chunked_array(chunks, each.type).take(order).combine_chunks())
+        tables[:] = [table.drop_columns([each.name]) for table in tables]
+    return pa.table(columns, schema=schema)
+
+
 def _check_unique(folder: Path, name: str, column: pa.ChunkedArray) -> None:
-    counts = pc.value_counts(column.drop_null())
-    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
+    ordered = np.sort(np.array(column.drop_null().to_pylist(), dtype="S"))
+    twice = [name.decode() for name in np.unique(ordered[1:][ordered[1:] == ordered[:-1]]).tolist()]
     if twice:
         raise BadTable(
             folder,

@@ -54,14 +54,14 @@ def write(source: Source, folder: Path, options: Options, progress: OnFraction) 
     layout.make_shards(folder)
     steps = Steps(source, progress)
     for patch, reference_map in source.beside():
-        name = layout.patch_ids[patch.row]
+        name = layout.patch_ids[patch.row].as_py()
         place = place_of(patch.files[KINDS[S2][1]], f"{name}_{KINDS[S2][1]}.tif")
         pixels = pixels_of({**patch.files, MAP: reference_map}, source.form.patch_m, name)
         members = {_JSON: layout.json(patch.row, place), _MAP: _npy(pixels[MAP]), _S2: layout.s2.filled(pixels)}
         layout.put(folder, patch.row, members)
         steps.step()
     for patch in source.patches(S1):
-        name = str(layout.s1_names[patch.row])
+        name = layout.s1_names[patch.row].as_py()
         layout.put(folder, patch.row, {_S1: layout.s1.filled(pixels_of(patch.files, source.form.patch_m, name))})
         steps.step()
     pq.write_table(layout.index(), folder / INDEX, compression="zstd")
@@ -72,8 +72,8 @@ class _Layout:
     """Where each patch lies. `order` has the rows shard by shard, `stops` the ends of the shards in it, by name."""
 
     rows: pa.Table
-    patch_ids: list[str]
-    s1_names: list[str | None]
+    patch_ids: pa.Array
+    s1_names: pa.Array
     order: np.ndarray
     shard: np.ndarray
     offset: np.ndarray
@@ -88,8 +88,7 @@ class _Layout:
     def of(cls, source: Source, options: Options) -> _Layout:
         """Return where each patch of a dataset lies."""
         rows, patch_m = source.rows, source.form.patch_m
-        patch_ids = rows["patch_id"].to_pylist()
-        s1_names = source.names(S1).to_pylist()
+        patch_ids, s1_names = (source.names(archive) for archive in (S2, S1))
         s2, s1 = (Npz(_blank(KINDS[archive], patch_m)) for archive in (S2, S1))
         sizes = {_S2: len(s2), _S1: len(s1), _MAP: len(_npy(_blank((MAP,), patch_m)[MAP]))}
         order, shard, offset, size, json_bytes = (np.zeros(len(rows), dtype="int64") for _ in range(5))
@@ -101,7 +100,7 @@ class _Layout:
         start = 0
         for is_flagged, split in sorted({*zip(flagged.tolist(), splits.tolist(), strict=True)}):
             group = np.flatnonzero((flagged == is_flagged) & (splits == split)).tolist()
-            group.sort(key=lambda row: hashlib.sha256(f"{options.seed} {patch_ids[row]}".encode()).digest())
+            group.sort(key=lambda row: hashlib.sha256(f"{options.seed} {patch_ids[row].as_py()}".encode()).digest())
             made.order[start : start + len(group)] = group
             made._divide(np.array(group), f"{'flagged-' if is_flagged else ''}{split}", options.file_bytes)
             start += len(group)
@@ -118,9 +117,9 @@ class _Layout:
     def members(self, row: int) -> Iterator[tuple[str, int]]:
         """Yield the members of a patch, in their order, and the size of each with header and padding."""
         lengths = {_JSON: int(self.json_bytes[row]), **self.sizes}
-        for kind in (_JSON, _MAP, _S2, *([_S1] if self.s1_names[row] is not None else [])):
+        for kind in (_JSON, _MAP, _S2, *([_S1] if self.s1_names[row].is_valid else [])):
             data = lengths[kind]
-            head = len(tarball.header(f"{self.patch_ids[row]}.{kind}", data))
+            head = len(tarball.header(f"{self.patch_ids[row].as_py()}.{kind}", data))
             yield kind, head + data + len(tarball.padding(data))
 
     def make_shards(self, folder: Path) -> None:
@@ -137,7 +136,7 @@ class _Layout:
             if kind in members:
                 first = at if first is None else first
                 data = members[kind]
-                name = f"{self.patch_ids[row]}.{kind}"
+                name = f"{self.patch_ids[row].as_py()}.{kind}"
                 pieces.append(tarball.header(name, len(data)) + data + tarball.padding(len(data)))
                 if len(pieces[-1]) != size:
                     raise _other_length(folder / self.names[self.shard[row]], name, size, len(pieces[-1]))
