@@ -1,7 +1,7 @@
 """Read the patches of a finished dataset, ours or a downloaded one, in one pass over each archive.
 
 Archives are read as streams, or the folders unpacked from them. Nothing is unpacked to disk. Memory: one patch, and
-200 bytes per row.
+while the metadata are read 900 bytes per row.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ FLAG = "is_flagged"
 """The column that tells whether a patch is in the second file of metadata: with snow, cloud or shadow."""
 
 _SHOWN = 3
+_ROWS_AT_ONCE = 65_536
 
 
 class Patch(NamedTuple):
@@ -146,7 +147,8 @@ class _Awaited:
     def __init__(self, path: Path, names: pa.Array, kinds: Sequence[str]) -> None:
         self._path, self._kinds, self._names = path, kinds, names
         # Sorted bytes take a quarter of the memory of a dictionary of strings.
-        keys = np.array(names.fill_null("").to_pylist(), dtype="S")
+        parts = [names[at : at + _ROWS_AT_ONCE].fill_null("").to_pylist() for at in range(0, len(names), _ROWS_AT_ONCE)]
+        keys = np.concatenate([np.empty(0, "S1"), *(np.array(part, dtype="S") for part in parts)])
         self._order = np.argsort(keys, kind="stable")
         self._keys = keys[self._order]
         self._missing = names.is_valid().to_numpy(zero_copy_only=False).copy()
@@ -213,10 +215,10 @@ def _damaged(path: Path, what: str) -> DamagedFile:
 
 def _read_rows(path: Path, schema: pa.Schema) -> pa.Table:
     try:
-        table = pq.ParquetFile(path).read()
-        if table.schema.names != schema.names:
-            raise ValueError(f"columns {some(table.schema.names)}")
-        return table.cast(schema)
+        file = pq.ParquetFile(path)
+        if file.schema_arrow.names != schema.names:
+            raise ValueError(f"columns {some(file.schema_arrow.names)}")
+        return pa.Table.from_batches(file.iter_batches(_ROWS_AT_ONCE), file.schema_arrow).cast(schema)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise BadInput(
             path,
@@ -243,8 +245,9 @@ def _taken(tables: list[pa.Table], order: pa.Array) -> pa.Table:
 
 
 def _check_unique(folder: Path, name: str, column: pa.ChunkedArray) -> None:
-    ordered = np.sort(np.array(column.drop_null().to_pylist(), dtype="S"))
-    twice = [name.decode() for name in np.unique(ordered[1:][ordered[1:] == ordered[:-1]]).tolist()]
+    known = column.drop_null()
+    ordered = known.take(pc.sort_indices(known)).combine_chunks()
+    twice = ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1])).unique().to_pylist() if len(ordered) else []
     if twice:
         raise BadTable(
             folder,
