@@ -89,8 +89,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write `content` as JSON to `path` atomically, with sorted keys, so that the same content gives the same bytes."""
-    write_text(path, json.dumps(content, indent=1, sort_keys=True, default=str) + "\n")
+    """Write `content` as JSON to `path` atomically."""
+    write_text(path, json_text(content))
+
+
+def json_text(content: object) -> str:
+    """Return `content` as JSON with sorted keys, so that the same content gives the same bytes."""
+    return json.dumps(content, indent=1, sort_keys=True, default=str) + "\n"
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.report import WriteReport
 from ben_luigi.stages.resolve import source_task
 from ben_luigi.stages.stac import WriteStac
+from ben_luigi.stages.statistics import WriteStatistics
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import ProcessTiles
 from ben_luigi.stages.twin import twins
@@ -53,7 +54,7 @@ def in_dataset() -> list[PipelineTask]:
 
 def dataset_tasks() -> list[PipelineTask]:
     """Return the tasks that make the finished dataset; the whole dataset has a list of leakage, and a report."""
-    whole: list[PipelineTask] = [] if config.selection() else [FindSplitLeakage(), *twins()]
+    whole: list[PipelineTask] = [] if config.selection() else [FindSplitLeakage(), *twins(), WriteStatistics()]
     return [*in_dataset(), *whole, *([WriteReport()] if has_report() else [])]
 
 

@@ -33,6 +33,7 @@ from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.render import COLOURS, RenderTile, colours
 from ben_luigi.stages.resolve import PRIORITY, OverTiles, tiles
 from ben_luigi.stages.stac import WriteStac
+from ben_luigi.stages.statistics import WriteStatistics
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.twin import twins
 from ben_luigi.state import database, timing
@@ -81,7 +82,15 @@ class WriteReport(OverTiles):
 
     def _told(self) -> list[PipelineTask]:
         archives = [*archiving()]
-        made = [WriteMetadata(), WritePatches(), WriteProvenance(), *compared(), FindSplitLeakage(), *twins()]
+        made = [
+            WriteMetadata(),
+            WritePatches(),
+            WriteProvenance(),
+            *compared(),
+            FindSplitLeakage(),
+            *twins(),
+            WriteStatistics(),
+        ]
         listed = [*listing(), WriteStac(), WriteCroissant(), WriteReadme()]
         return [*archives, *made, *listed, *([MapV1Names()] if config.recipe().is_aligned else [])]
 
@@ -120,6 +129,7 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
         findings=_findings(),
         leakage=FindSplitLeakage().output()["list"].file,
         twin=next((pq.read_table(task.output()["parquet"].check()) for task in twins()), None),
+        statistics=WriteStatistics().output().read_json(),
         times=[one for one in read_times(timing.folder()) if one.family not in _ASIDE],
         world="sample" if config.is_sample() else "real",
         title=title(),

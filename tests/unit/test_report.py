@@ -311,3 +311,21 @@ def test_the_slowest_tasks_come_first_and_the_timeline_has_all(small: Sources, t
     bars = [(float(x), float(width)) for x, width in re.findall(r'<rect x="([\d.]+)" y="1" width="([\d.]+)"', page)]
     assert max(x + width for x, width in bars) == pytest.approx(1000)
     assert 'href="times.html"' in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_the_page_of_statistics_shows_what_the_file_has(small: Sources, tmp_path: Path) -> None:
+    of_counts = {"pixels": 1234, "mean": 411.5, "standard_deviation": 2.25, "minimum": 0, "maximum": 65535}
+    found = {**of_counts, "percentiles": {"1": 3.0, "2": 4.0, "50": 410.0, "98": 700.0, "99": 1234.0}}
+    of_class = {"patches": 7, "positive_weight": 1.5}
+    statistics = {
+        "band_order": {"s2_10m": ["B02", "B03"]},
+        "bands": {"B02": {"pixel_m": 10, "statistics": {"train": found, "overall": found}}},
+        "classes": {"Pastures": dict.fromkeys(("train", "validation", "test", "flagged", "overall"), of_class)},
+    }
+    write_report(tmp_path / "report", replace(small, statistics=statistics))
+    page = (tmp_path / "report" / "statistics.html").read_text()
+    figures = "<td>411.50</td><td>2.25</td><td>0.00</td><td>65,535</td><td>3.00</td>"
+    assert page.count(f'<th scope="row">B02 <small>10 m</small></th><td>1,234</td>{figures}') == 2
+    assert '<th scope="row">Pastures</th><td>7</td><td>7</td><td>7</td><td>7</td><td>1.50</td>' in page
+    assert json.loads((tmp_path / "report" / "statistics.json").read_text()) == statistics
+    assert 'href="statistics.html"' in (tmp_path / "report" / "index.html").read_text()

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from ben_luigi.domain import files
+from ben_luigi.domain.dataset.statistics_parts import FLAGGED, OVERALL, PARTS
+from ben_luigi.domain.dataset.statistics_parts import STATISTICS as STATISTICS
 from ben_luigi.domain.forms.pixels import GROUPS, PIXEL_M, pixels_of
 from ben_luigi.domain.forms.source import FLAG, S1, S2, Source
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.vocabulary import SPLITS
 
-STATISTICS = "statistics.json"
-OVERALL, FLAGGED = "overall", "flagged"
 PERCENTILES = (1, 2, 50, 98, 99)
 UNITS = {S2: "reflectance times 10,000", S1: "dB"}
 CENTRES_NM = {
@@ -62,7 +62,7 @@ def statistics(source: Source, progress: OnFraction = ignore_fraction) -> Json:
         "dataset": {"name": about.name, "version": about.version},
         "band_order": {name: list(group) for name, group in GROUPS.items() if group[0] in bands},
         "bands": {band: {**_about_band(band), "statistics": found} for band, found in bands.items()},
-        "patches": {part: int((parts == part).sum()) for part in (*SPLITS, FLAGGED)},
+        "patches": {part: int((parts == part).sum()) for part in PARTS},
         "classes": _classes(source, parts),
     }
 
@@ -86,7 +86,7 @@ def _classes(source: Source, parts: np.ndarray) -> Json:
 
     `positive_weight` is (patches - count) / count, as BCEWithLogitsLoss of PyTorch takes it; None for none.
     """
-    counts: dict[str, Counter[str]] = {part: Counter() for part in (*SPLITS, FLAGGED)}
+    counts: dict[str, Counter[str]] = {part: Counter() for part in PARTS}
     for part, labels in zip(parts.tolist(), source.rows["labels"].to_pylist(), strict=True):
         counts[part].update(labels)
     counts[OVERALL] = sum((counts[split] for split in SPLITS), Counter())
@@ -126,7 +126,7 @@ def _count_s2(source: Source, parts: np.ndarray, progress: OnFraction) -> dict[s
 
 
 def _with_overall(band: str, found: Mapping[tuple[str, str], Counts]) -> dict[str, Counts]:
-    of_band = {part: found[band, part] for part in (*SPLITS, FLAGGED) if (band, part) in found}
+    of_band = {part: found[band, part] for part in PARTS if (band, part) in found}
     splits = [of_band[split] for split in SPLITS if split in of_band]
     return {**of_band, **({OVERALL: np.sum(splits, axis=0)} if splits else {})}
 
@@ -325,7 +325,7 @@ def _count_s1(source: Source, parts: np.ndarray, progress: OnFraction) -> dict[s
     for band in GROUPS["s1"]:
         splits = [counts[band, split] for split in SPLITS if (band, split) in counts]
         also = _together(splits).uppers() if any(of_part.pixels for of_part in splits) else set()
-        for part in (*SPLITS, FLAGGED):
+        for part in PARTS:
             if (band, part) in counts:
                 of_part = counts[band, part]
                 of_part.prepare((of_part.uppers() if of_part.pixels else set()) | (also if part in SPLITS else set()))
@@ -335,7 +335,16 @@ def _count_s1(source: Source, parts: np.ndarray, progress: OnFraction) -> dict[s
 
 
 def _floats_of(band: str, counts: Mapping[tuple[str, str], _Floats]) -> dict[str, Json]:
-    of_band = {part: counts[band, part] for part in (*SPLITS, FLAGGED) if (band, part) in counts}
+    of_band = {part: counts[band, part] for part in PARTS if (band, part) in counts}
     splits = [of_band[split] for split in SPLITS if split in of_band]
     together = {OVERALL: _together(splits)} if splits else {}
     return {part: found.result() for part, found in {**of_band, **together}.items() if found.pixels}
+
+
+def lines(bands: Mapping[str, Any]) -> list[str]:
+    """Return a line per band with mean and standard deviation of all splits together, of `bands` of the statistics."""
+    return [
+        f"{band:>3}: mean {found['mean']:,.2f}, standard deviation {found['standard_deviation']:,.2f}, {about['unit']}"
+        for band, about in bands.items()
+        if (found := about["statistics"].get(OVERALL))
+    ]

@@ -1,8 +1,8 @@
 """Write the report on a finished dataset: one folder of pages that need neither a network nor a server.
 
 `index.html` describes the dataset, `tiles/<tile>.html` each tile, with its pictures in `tiles/<tile>/`; the search
-reads `data/`. `times.html` shows how long the tasks took, where that was recorded. The same inputs give the same bytes,
-except for `times.html`.
+reads `data/`. `statistics.html` has the statistics of bands and classes. `times.html` shows how long the tasks took,
+where that was recorded. The same inputs give the same bytes, except for `times.html`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ben_luigi.domain import files
 from ben_luigi.domain.dataset.metadata import FLAGS
+from ben_luigi.domain.dataset.statistics_parts import STATISTICS
 from ben_luigi.domain.placement.grid import SPLITS
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
-from ben_luigi.domain.report import rendering, report_search, report_tiles, report_times, report_twin
+from ben_luigi.domain.report import rendering, report_search, report_statistics, report_tiles, report_times, report_twin
 from ben_luigi.domain.report import report_words as words
 from ben_luigi.domain.report.report_counts import Counts, examples
 from ben_luigi.domain.report.report_leakage import read_leakage
@@ -132,6 +134,10 @@ class _Pages:
         self._write("data/index.js", self._index_script(tiles, counts).encode())
         for name in _ASSETS:
             self._write(f"assets/{name}", (_TEMPLATES / name).read_bytes())
+        if sources.statistics is not None:
+            self._write(STATISTICS, files.json_text(sources.statistics).encode())
+            shown = report_statistics.shown(sources.statistics)
+            self._render("statistics.html", "statistics.html", root="", shown=shown)
         if sources.times:
             self._render("times.html", "times.html", root="", times=report_times.shown(sources.times))
         in_grids = sum(len(tile.states) for tile in tiles)
@@ -224,6 +230,7 @@ class _Pages:
             "recipe": sources.recipe,
             "files": sources.files,
             "has_times": bool(sources.times),
+            "has_statistics": sources.statistics is not None,
             "sample": sources.is_sample,
         }
         self._write(name, self._templates.get_template(template).render(common | values).encode())

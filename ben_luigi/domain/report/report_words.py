@@ -41,7 +41,7 @@ class Sources:
     the comparison and the `published` figures are None for another recipe than the default one, which has a `title`;
     `findings` counts what is unusual about v1 patches; `leakage` is `split_leakage.csv`, if it exists; `times` is how
     long tasks took, as far as that was recorded; `twin` is the comparison of pixels with another dataset, if any;
-    `recipe` is what another recipe says, in words.
+    `recipe` is what another recipe says, in words; `statistics` is the content of `statistics.json`, if it exists.
     """
 
     tiles: Sequence[Tile]
@@ -56,6 +56,7 @@ class Sources:
     findings: Mapping[str, int]
     leakage: Path | None = None
     twin: pa.Table | None = None
+    statistics: Mapping[str, Any] | None = None
     times: Sequence[TaskTime] = ()
     world: str = ""
     title: str = ""
