@@ -15,14 +15,15 @@ _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]+")
 _MAY_PASS = {404, 408, 409, 425}
 
 
-def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes, *, section: str) -> SourceError:
+def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes, *, section: str = "") -> SourceError:
     """Return the error for an HTTP answer other than the expected one; `section` names the options that set limits.
 
     404 may pass: CDSE's catalogue is reported to return it occasionally for products that exist.
     """
     found = describe(status, headers, body)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        limited = RateLimitError(subject, found=found, remedy=f"lower [{section}] parallel, or wait")
+        remedy = f"lower [{section}] parallel, or wait" if section else "wait, and run the same command again"
+        limited = RateLimitError(subject, found=found, remedy=remedy)
         limited.retry_after_s = retry_after_s(headers.get("Retry-After", ""))
         return limited
     if status >= HTTPStatus.BAD_REQUEST and status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _MAY_PASS:
