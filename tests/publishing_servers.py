@@ -7,6 +7,7 @@ before the body is read), `cut midway` (once half of it is), `cut after` (once i
 
 from __future__ import annotations
 
+import atexit
 import base64
 import hashlib
 import http.client
@@ -15,6 +16,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -41,6 +43,7 @@ class Failing(Loopback):
         self.whole: list[tuple[str, str]] = []
         self.headers: list[dict[str, str]] = []
         self.is_held = threading.Event()
+        self.retry_after_s = 0
         self.lock = threading.Lock()
 
     def kind(self, method: str, path: str, query: str) -> tuple[str, str]:
@@ -68,7 +71,7 @@ class _Handler(Handler):
         try:
             body = self._body(server, fault)
             if fault.isdecimal():
-                return self._send(int(fault), {"message": "by script"}, {"Retry-After": "0"})
+                return self._send(int(fault), {"message": "by script"}, {"Retry-After": str(server.retry_after_s)})
             with server.lock:
                 server.whole.append((kind, name))
                 if fault == "damaged" and body:
@@ -289,8 +292,7 @@ class S3Server(Failing):
 
     def client(self) -> Any:
         """A client of moto itself, without faults."""
-        keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
-        return boto3.client("s3", endpoint_url=f"http://127.0.0.1:{self.port}", **keys)
+        return _client(self.port)
 
     def content(self, folder: str) -> dict[str, bytes]:
         """All objects of a folder of the bucket, by name."""
@@ -308,13 +310,23 @@ _PASSED = ("content-type", "etag", "last-modified")
 @contextmanager
 def s3(faults: Iterable[Fault] = ()) -> Iterator[S3Server]:
     """S3 with an empty bucket."""
+    with S3Server(faults) as server:
+        server.port = _moto_port()
+        requests.post(f"http://127.0.0.1:{server.port}/moto-api/reset", timeout=60).raise_for_status()
+        server.client().create_bucket(Bucket=BUCKET)
+        yield server
+
+
+@cache
+def _client(port: int) -> Any:
+    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+    return boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", **keys)
+
+
+@cache
+def _moto_port() -> int:
+    """The port of moto's server, which runs until this process ends."""
     moto = ThreadedMotoServer(port=0, verbose=False)
     moto.start()
-    try:
-        with S3Server(faults) as server:
-            server.port = moto.get_host_and_port()[1]
-            requests.post(f"http://127.0.0.1:{server.port}/moto-api/reset", timeout=60).raise_for_status()
-            server.client().create_bucket(Bucket=BUCKET)
-            yield server
-    finally:
-        moto.stop()
+    atexit.register(moto.stop)
+    return int(moto.get_host_and_port()[1])

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         work = _work_folder(given)
         with _alone(work) as is_alone:
             if not is_alone:
-                return command.refuse(used, f"the same is being published: {work}", ExitCode.ALREADY_RUNNING)
+                return command.refuse(used, "the same is being published by another process", ExitCode.ALREADY_RUNNING)
             return _publish(used, given, work)
     except BadArgument as error:
         return command.refuse(used, error)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -144,10 +144,9 @@ def test_a_fault_of_any_other_request_changes_nothing(fault: str, kind: str, pac
         assert not isinstance(there.server, ZenodoServer) or len(there.server.drafts) == 1
 
 
-@ALL
+@pytest.mark.parametrize("kind", ["zenodo", "s3"])
 def test_a_file_that_is_damaged_on_its_way_is_sent_again(kind: str, package: Package, tmp_path: Path) -> None:
-    if kind == "huggingface":
-        pytest.skip("the Hub refuses content that has not the hash of its address")
+    """The Hub has the address of its content from the hash, and refuses another."""
     with place(kind, tmp_path, Fault("damaged", "put")) as there:
         there.publish(package)
         assert there.content() == contents_of(package)
@@ -199,6 +198,21 @@ def test_a_service_that_never_answers_well_is_given_up(kind: str, package: Packa
         there.server.faults = type(there.server.faults)()
         there.publish(package)
         assert there.content() == contents_of(package)
+
+
+@ALL
+def test_the_pause_that_a_service_asks_for_is_made(
+    kind: str, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    where = {"zenodo": "list", "huggingface": "paths", "s3": "head"}[kind]
+    patience = replace(PATIENCE, longest_pause_s=100)
+    with place(kind, tmp_path, Fault("429", where)) as there:
+        there.server.retry_after_s = 77
+        Sender(there.service(), Hashes(tmp_path / "hashes.json"), patience).publish(package)
+        assert there.content() == contents_of(package)
+    assert 77 in pauses
 
 
 KILLED = """

@@ -70,7 +70,7 @@ class Package:
         """Return in a paragraph what it is."""
         what = f"{self.patches:,} patches of Sentinel-2 with reference maps of land cover and labels"
         shape = f" The form: {FORMS[self.form].title}." if self.form else ""
-        return f"{self.title}, version {self.about.version}: {what}.{shape} Made and verified with ben_luigi."
+        return f"{self.title}, version {self.about.version}: {what}.{shape} Verified with ben_luigi."
 
 
 def of_dataset(folder: Path, form: Form) -> Package:
