@@ -275,6 +275,7 @@ def test_sha256_is_kept_where_the_service_knows_it(package: Package, tmp_path: P
         assert "ChecksumSHA256" in told
         checked = [headers for headers in there.server.headers if "x-amz-checksum-sha256" in headers]
         assert len(checked) == len(NAMES) - 1 + 3  # of the large file, three parts
+        assert any("x-amz-checksum-algorithm" in headers for headers in there.server.headers)
 
 
 def test_a_draft_of_which_a_file_was_never_finished_is_completed(package: Package, tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ _SILENT = 50
 """The level of CRITICAL in Python's logging."""
 _LIMIT_FILES = 100_000
 _LIMIT_FILE_BYTES = 200 * GB
-"""Documented as recommended for a repository, and as the most of a file."""
+"""Documented as recommended."""
+_LFS_FILE_BYTES = 50 * GB
+"""The most of a file that the Hub takes by Git LFS; it takes more by Xet."""
 
 
 @dataclass
@@ -86,7 +88,9 @@ class HuggingFace:
             self._prepared[item.name] = CommitOperationAdd(item.name, str(item.path))
         with self._errors(item):
             operations = [self._prepared[item.name]]
-            self._api().preupload_lfs_files(self.repository, operations, repo_type=_KIND, free_memory=False)
+            self._api(item.size_bytes).preupload_lfs_files(
+                self.repository, operations, repo_type=_KIND, free_memory=False
+            )
         moved(item.size_bytes)
 
     def complete(self, items: Sequence[Item]) -> Mapping[str, Held]:
@@ -106,14 +110,15 @@ class HuggingFace:
         """Return the page of the dataset."""
         return f"{self.place}: a new dataset there is private, until you change that in its settings"
 
-    def _api(self) -> HfApi:
+    def _api(self, size_bytes: int = 0) -> HfApi:
+        """Return the client; content of this length is sent by Git LFS if that takes it, which is asked by SHA-256."""
         from huggingface_hub import HfApi, constants
         from huggingface_hub.utils import disable_progress_bars, logging  # type: ignore[attr-defined]
 
         disable_progress_bars()
         logging.set_verbosity(_SILENT)  # its warnings quote signed addresses
         if "HF_HUB_DISABLE_XET" not in os.environ:
-            constants.HF_HUB_DISABLE_XET = True  # Git LFS is what the SHA-256 of each file comes from
+            constants.HF_HUB_DISABLE_XET = size_bytes <= _LFS_FILE_BYTES
         return HfApi(endpoint=self.url, token=self.token)
 
     @contextmanager

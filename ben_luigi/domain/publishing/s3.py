@@ -155,11 +155,7 @@ class S3:
         An upload that is refused is aborted, so that no parts are left that somebody pays for.
         """
         asked = {"Bucket": self._bucket, "Key": self._key(item)}
-        upload = (
-            self._unfinished(asked)
-            or self._client.create_multipart_upload(**asked, ContentType=_type(item))["UploadId"]
-        )
-        asked["UploadId"] = upload
+        asked["UploadId"] = self._begun(asked, item)
         try:
             there = self._parts(asked)
             parts = []
