@@ -150,7 +150,7 @@ class ZenodoServer(Failing):
             self.drafts[name] = {"id": int(name), "submitted": False, "links": links, **json.loads(body)}
             return 201, self.drafts[name]
         if kind == "drafts":
-            return 200, [*self.drafts.values()]
+            return 200, [*reversed(self.drafts.values())]
         if kind == "metadata":
             if name not in self.drafts:
                 return 404, {"message": "PID does not exist."}

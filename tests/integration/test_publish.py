@@ -86,6 +86,16 @@ def test_the_answer_at_the_terminal_counts(answer: bytes, sent: bool, verified: 
     assert bool(zenodo.counts) == sent
 
 
+def test_it_is_published_by_one_process_at_a_time(verified: Shop, zenodo: ZenodoServer) -> None:
+    words = ("zenodo", "mine", "--endpoint", zenodo.base_url)
+    run = verified.at_terminal(*words)
+    run.reach(lambda run: "Send this to Zenodo?" in run.said)
+    code, said = verified.run("publish", *words, "--yes")
+    assert code == 10 and "by another process" in said and not zenodo.counts, said
+    run.press(b"\x03")
+    assert run.code() == 130 and "Traceback" not in run.said
+
+
 def test_all_of_it_is_sent_to_each_service_and_no_token_is_told(verified: Shop, zenodo: ZenodoServer) -> None:
     said = []
     code, text = verified.run("publish", "zenodo", "mine", "--yes", "--endpoint", zenodo.base_url)

@@ -20,7 +20,7 @@ from ben_luigi.domain.publishing.package import Item, Package
 from ben_luigi.domain.publishing.s3 import S3
 from ben_luigi.domain.publishing.sending import Sender, Sent
 from ben_luigi.domain.publishing.service import AnotherContent, Service
-from ben_luigi.domain.publishing.zenodo import Zenodo
+from ben_luigi.domain.publishing.zenodo import NEW, Zenodo
 from ben_luigi.domain.sources.source import Origin
 from ben_luigi.sample.loopback import Fault
 from tests.conftest import ROOT
@@ -298,6 +298,12 @@ def test_a_draft_that_is_published_or_gone_is_said(package: Package, tmp_path: P
         there.server.drafts["1000"]["submitted"] = True
         with pytest.raises(PermanentError, match=r"published already.*--to new"):
             there.publish(package)
+        with Client(patience=PATIENCE, hosts=Origin(there.server.base_url)) as client:
+            args = (client, there.server.base_url, there.server.token, tmp_path / "record", "package 1", NEW)
+            sender = Sender(Zenodo(*args), Hashes(tmp_path / "hashes.json"), PATIENCE)
+            assert sorted(sender.publish(package).sent) == sorted(NAMES)
+        assert there.server.files["1001"] == there.server.files["1000"]
+        (tmp_path / "record").write_text("1000\n")
         del there.server.drafts["1000"]
         with pytest.raises(PermanentError, match=r"draft 1000.*--to new"):
             there.publish(package)

@@ -55,6 +55,7 @@ class Zenodo:
     record: str = ""
     quota_gb: float = LIMIT_GB
     _draft: Json = field(default_factory=dict, init=False, repr=False)
+    _has_asked: bool = field(default=False, init=False)
     _told: dict[str, Held] = field(default_factory=dict, init=False)
 
     name = "Zenodo"
@@ -77,7 +78,9 @@ class Zenodo:
         described = {"metadata": metadata_of(package, self.key)}
         record = self.record or self._noted()
         if record in ("", NEW):
-            draft = self._found() or self._ask("POST", self._deposits(), json=described)
+            found = None if record == NEW and not self._has_asked else self._found()
+            self._has_asked = True
+            draft = found or self._ask("POST", self._deposits(), json=described)
             self.record = str(draft.get("id", ""))
             files.write_text(self.note, f"{self.record}\n")
         else:
@@ -121,7 +124,8 @@ class Zenodo:
         """Return the draft that an attempt has made whose answer was lost."""
         drafts = self._ask("GET", self._deposits(), params={"status": "draft", "sort": "mostrecent", "size": "100"})
         found = drafts.get("items", [])
-        return next((one for one in found if self.key in str(one.get("metadata", {}).get("notes", ""))), None)
+        own = (one for one in found if self.key in str(one.get("metadata", {}).get("notes", "")))
+        return next((one for one in own if not one.get("submitted")), None)
 
     def _noted(self) -> str:
         return self.note.read_text(encoding="utf-8").strip() if self.note.is_file() else ""
