@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ben_luigi.domain.answers import refusal
 from ben_luigi.domain.cdse.http import Client, Patience
 from ben_luigi.domain.dataset.about import V2
 from ben_luigi.domain.errors import BadInput, PermanentError, PipelineError, TransientError
@@ -213,6 +215,16 @@ def test_the_pause_that_a_service_asks_for_is_made(
         Sender(there.service(), Hashes(tmp_path / "hashes.json"), patience).publish(package)
         assert there.content() == contents_of(package)
     assert 77 in pauses
+
+
+def test_the_time_at_which_zenodo_answers_again_is_waited_for() -> None:
+    reset = str(int(time.time()) + 500)
+    told = {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
+    wait_s = refusal("a", 429, told, b"").retry_after_s  # type: ignore[attr-defined]
+    assert 400 < wait_s <= 501
+    for others in ({"X-RateLimit-Reset": "1"}, {"X-RateLimit-Reset": "soon"}, {**told, "X-RateLimit-Remaining": "7"}):
+        assert refusal("a", 503, others, b"").retry_after_s is None  # type: ignore[attr-defined]
+    assert refusal("a", 429, {**told, "Retry-After": "3"}, b"").retry_after_s == 3  # type: ignore[attr-defined]
 
 
 KILLED = """

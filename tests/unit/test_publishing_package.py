@@ -184,6 +184,13 @@ def test_a_form_is_published_with_the_licence_of_its_dataset(exported: Mapping[s
         assert "| `" in card.text(package, FORM_V2)
 
 
+def test_a_form_of_another_dataset_is_refused(exported: Mapping[str, Path], folder: Path) -> None:
+    """Its licence and title would be wrong."""
+    other = replace(FORM_V2, about=replace(V2, name="other"))
+    with pytest.raises(BadInput, match=rf"a form of the dataset other 2\.0\.0; found: one of {V2.name} 2\.0\.0"):
+        of_form(exported["parquet"], folder, other)
+
+
 CHANGES: Mapping[str, Callable[[Path], object]] = {
     "changed": lambda folder: (folder / "LICENSE").write_text("mine"),
     "lost": lambda folder: (folder / "LICENSE").unlink(),

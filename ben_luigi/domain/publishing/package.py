@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.dataset.readme import CITATION, LICENSE, README, title_of
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.forms.export import FORMS
-from ben_luigi.domain.forms.form import read_note
+from ben_luigi.domain.forms.form import NOTE, read_note
 from ben_luigi.domain.given import FILE, is_hidden, kind
 
 _V2_TITLE = "BigEarthNet v2 (reBEN)"
@@ -95,13 +96,14 @@ def of_dataset(folder: Path, form: Form) -> Package:
 def of_form(folder: Path, dataset: Path, form: Form) -> Package:
     """Return what is published of an exported form: all its files, with licence, citation and recipe of its dataset.
 
-    Raise DamagedFile if it is no form.
+    Raise DamagedFile if it is no form, BadInput if it is one of another dataset, whose licence may be another.
     """
     note = read_note(folder)
     if note.form not in FORMS:
         raise BadInput(
             folder, expected=f"one of the forms {', '.join(FORMS)}", found=note.form, remedy="export it anew"
         )
+    _check_same(folder, form.about)
     items = {item.name: item for item in listed(folder)}
     beside = (Item.of(name, dataset / name) for name in _BESIDE if (dataset / name).is_file())
     items = {**{item.name: item for item in beside}, **items}
@@ -165,6 +167,16 @@ def _zip(path: Path, items: Sequence[Item]) -> None:
             with item.path.open("rb") as source, packed.open(entry, "w") as target:
                 while chunk := source.read(_CHUNK_BYTES):
                     target.write(chunk)
+
+
+def _check_same(folder: Path, about: About) -> None:
+    """Raise BadInput unless a form was made from the dataset of this name and version."""
+    told = json.loads((folder / NOTE).read_text(encoding="utf-8")).get("dataset", {})
+    found = f"one of {told.get('name')} {told.get('version')}"
+    expected = f"a form of the dataset {about.name} {about.version}"
+    if found != f"one of {about.name} {about.version}":
+        remedy = "name the folder of the dataset that the form was made from"
+        raise BadInput(folder, expected=expected, found=found, remedy=remedy)
 
 
 def _title(folder: Path, about: About) -> str:
