@@ -77,6 +77,12 @@ def test_for_a_service_without_folders_each_is_a_zip_of_the_same_bytes(shown: Pa
     assert (tmp_path / "one" / "stac.zip").read_bytes() == (tmp_path / "other" / "stac.zip").read_bytes()
 
 
+def test_a_file_of_the_name_of_such_a_zip_is_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "stac.zip").write_bytes(b"mine")
+    with pytest.raises(BadInput, match=r"stac\.zip; .*nothing was sent"):
+        flattened(of_dataset(folder, FORM_V2), tmp_path / "work")
+
+
 def test_the_plan_has_each_file_where_to_licence_and_title(shown: Package, tmp_path: Path) -> None:
     said = "\n".join(plan.lines(_zenodo(tmp_path), shown))
     for word in ("https://zenodo.org, a new draft", "A small dataset", V2.license, "at most 50 GB in all, 100 files"):

@@ -138,7 +138,12 @@ def flattened(package: Package, work: Path) -> Package:
     taken = {item.name for item in flat}
     for name, items in groups.items():
         if f"{name}.zip" in taken:
-            raise BadInput(package.folder / f"{name}.zip", expected=f"no file where {name}/ is packed", found="one")
+            raise BadInput(
+                package.folder / f"{name}.zip",
+                expected=f"no file of the name by which {name}/ is packed",
+                found="one",
+                remedy="rename it or move it away, and verify the folder again; nothing was sent",
+            )
         work.mkdir(parents=True, exist_ok=True)
         files.check_room(work, sum(item.size_bytes for item in items))
         zipped = work / f"{name}.zip"
