@@ -72,6 +72,9 @@ loading.load()  # whoever asks for a value has that of the files, checked
 RECIPES = "recipes"
 """The folder in `[dataset] data_dir` with one folder per recipe."""
 
+PUBLISHING = "publishing"
+"""The folder in `data_dir()` with verdicts about folders, and notes of what is being published."""
+
 _SEN2COR_GB = 6
 """Memory that one conversion may need."""
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "new": ("new", "write a recipe to start a dataset of your own from"),
     "export": ("export", "export a finished dataset for training, or the patches of a tile as TIFFs"),
     "unpack": ("unpack", "unpack the archives of a dataset into folders of TIFFs, and count them"),
+    "publish": ("publish", "send a finished dataset to Zenodo, Hugging Face or S3"),
     "render": ("render", "make pictures of patches to look at"),
     "subset": ("subset", "make a dataset of chosen patches"),
     "link-patches": ("link_patches", "link the patches in a list into a folder"),

@@ -21,6 +21,7 @@ _TASK_FOLLOWS = "plan"
 """The command with arguments of its own, and of a task."""
 _LEVELS = (1, 3, 6, 9, 12)
 _SHELLS = ("bash", "zsh")
+_SERVICES = ("zenodo", "huggingface", "s3")
 _WORDS = {
     "countries_geojson": "Natural Earth's borders, for the nearest country",
     "s1s2_mapping_csv": "pairs of v1 and S1 patch",
@@ -216,6 +217,24 @@ def install_sen2cor() -> argparse.ArgumentParser:
     return used
 
 
+def publish() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi publish`."""
+    used = command.parser("ben-luigi publish", _text("publish"))
+    used.add_argument("service", choices=_SERVICES, metavar="SERVICE", help=", ".join(_SERVICES))
+    help_text = "folder of the dataset; by default the one that the pipeline makes"
+    used.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
+    used.add_argument("--form", type=Path, metavar="DIR", help="publish this exported form of it instead")
+    help_text = "USER/NAME at huggingface, s3://BUCKET/FOLDER; at zenodo the id of a draft, or new"
+    used.add_argument("--to", metavar="WHERE", help=help_text)
+    used.add_argument("--endpoint", metavar="URL", help="address of the service, of one that is not the usual one")
+    used.add_argument("--sandbox", action="store_true", help="Zenodo's place to try things, sandbox.zenodo.org")
+    used.add_argument("--quota-gb", type=command.whole(1), default=50, metavar="N", help="what Zenodo has granted you")
+    used.add_argument("--token-file", type=Path, metavar="FILE", help="file that only you can read, with the token")
+    used.add_argument("--replace", action="store_true", help="overwrite files there that have another content")
+    used.add_argument("--yes", action="store_true", help="send it without being asked")
+    return used
+
+
 def completion() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi completion`."""
     used = command.parser("ben-luigi completion", _text("completion"))
@@ -237,5 +256,6 @@ _PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "clear_tries": clear_tries,
     "fetch_l2a": fetch_l2a,
     "install_sen2cor": install_sen2cor,
+    "publish": publish,
     "completion": completion,
 }

@@ -2,6 +2,8 @@
 
 The archives may be unpacked there by tar: BigEarthNet-S2/ and so on, beside the metadata.
 
+The verdict is noted in the data folder: `ben-luigi publish` sends only what was verified without findings.
+
 In the pipeline's own dataset, which is checked without FOLDER, everything must exist. In another one, such as the
 published dataset, what is missing is not checked, and this is reported. A dataset is verified by the recipe that lies
 in it as `recipe.toml`; without one, as BigEarthNet v2. Its rows are compared with the inputs that the options name.
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -30,6 +33,7 @@ from ben_luigi.domain.forms import export
 from ben_luigi.domain.forms.form import NOTE
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.placement.grid import TILE_SIDE_M
+from ben_luigi.domain.publishing.verdicts import Noted, State, note, state_of
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.finalize import (
     REFERENCES,
@@ -65,12 +69,18 @@ def main(arguments: Sequence[str]) -> int:
         return command.refuse(used, nothing, ExitCode.WRONG_ARGUMENTS if given.folder else ExitCode.WAITS_FOR_PERSON)
     try:
         is_own = own.is_dir() and folder.samefile(own)
+        state = _state(folder, _rules(folder, is_own).form.archives)
         recorded = _recorded() if is_own else {}
         verdict = _verdict(folder, given, is_own, recorded)
         damaged = changed_files(recorded, verdict.sha256) if is_own else []
         wrong = [*verdict.wrong, *(_of_files(damaged) if is_own else ())]
         in_dataset = bool(wrong)
-        wrong += _of_forms(folder, given.form or (_own_forms() if is_own else []), is_own)
+        _note_verdict(folder, wrong, state)
+        for form in given.form or (_own_forms() if is_own else []):
+            state = _state(form)
+            found = [f"{form}: {finding}" for finding in _of_form(folder, form, is_own)]
+            _note_verdict(form, [*wrong, *found] if in_dataset else found, state)
+            wrong += found
     except (PipelineError, OSError) as error:
         return command.refuse(used, error)
     is_noted = is_own and in_dataset and _note(damaged)
@@ -113,13 +123,29 @@ def _own_forms() -> list[Path]:
     return sorted(note.parent for note in (config.data_dir() / config.forms_folder()).glob(f"*/{NOTE}"))
 
 
-def _of_forms(folder: Path, forms: Sequence[Path], is_own: bool) -> Iterator[str]:
-    """Yield what is wrong with the exported forms of a dataset, whose pixels are compared with its TIFFs."""
-    for form in forms:
-        source = Source.open(folder, _rules(folder, is_own).form)
-        with tqdm(total=100, desc=f"verifying {form.name}", unit="%", disable=None, bar_format=bar_format("%")) as bar:
-            for finding in export.verify(source, form, lambda fraction: _move(bar, fraction)):
-                yield f"{form}: {finding}"
+def _of_form(folder: Path, form: Path, is_own: bool) -> list[str]:
+    """Return what is wrong with an exported form of a dataset, whose pixels are compared with its TIFFs."""
+    source = Source.open(folder, _rules(folder, is_own).form)
+    with tqdm(total=100, desc=f"verifying {form.name}", unit="%", disable=None, bar_format=bar_format("%")) as bar:
+        return export.verify(source, form, lambda fraction: _move(bar, fraction))
+
+
+def _state(folder: Path, archives: Sequence[str] = ()) -> State | None:
+    """Return length and time of the files of a dataset or form; None if there is one that could not be published."""
+    try:
+        return state_of(folder, archives)
+    except (PipelineError, OSError):
+        return None
+
+
+def _note_verdict(folder: Path, wrong: Sequence[str], state: State | None) -> None:
+    """Note the verdict for `ben-luigi publish`, as it was before the files were read."""
+    if state is None:
+        return
+    try:
+        note(config.data_dir() / config.PUBLISHING, folder, Noted(wrong, state))
+    except (PipelineError, OSError) as error:
+        print(f"not noted, so that ben-luigi publish will ask for it again: {error}", file=sys.stderr)
 
 
 def _rules(folder: Path, is_own: bool) -> Rules:

@@ -15,15 +15,16 @@ _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f]+")
 _MAY_PASS = {404, 408, 409, 425}
 
 
-def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes, *, section: str) -> SourceError:
+def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes, *, section: str = "") -> SourceError:
     """Return the error for an HTTP answer other than the expected one; `section` names the options that set limits.
 
     404 may pass: CDSE's catalogue is reported to return it occasionally for products that exist.
     """
     found = describe(status, headers, body)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        limited = RateLimitError(subject, found=found, remedy=f"lower [{section}] parallel, or wait")
-        limited.retry_after_s = retry_after_s(headers.get("Retry-After", ""))
+        remedy = f"lower [{section}] parallel, or wait" if section else "wait, and run the same command again"
+        limited = RateLimitError(subject, found=found, remedy=remedy)
+        limited.retry_after_s = _wait_s(headers)
         return limited
     if status >= HTTPStatus.BAD_REQUEST and status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _MAY_PASS:
         support = "CDSE support" if section == "cdse" else "whoever runs that server"
@@ -31,7 +32,7 @@ def refusal(subject: str, status: int, headers: Mapping[str, str], body: bytes, 
             subject, expected="what was asked for", found=found, remedy=f"ask {support}, with this message"
         )
     passing = TransientError(subject, found=found)
-    passing.retry_after_s = retry_after_s(headers.get("Retry-After", ""))
+    passing.retry_after_s = _wait_s(headers)
     return passing
 
 
@@ -72,4 +73,14 @@ def retry_after_s(value: str) -> float | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     wait_s = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return wait_s if wait_s > 0 else None
+
+
+def _wait_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that an answer asks to wait; Zenodo is reported to give only the time of X-RateLimit-Reset."""
+    asked = retry_after_s(headers.get("Retry-After", ""))
+    reset = headers.get("X-RateLimit-Reset", headers.get("X-Ratelimit-Reset", ""))
+    if asked is not None or headers.get("X-RateLimit-Remaining", "0") != "0" or not reset.isdecimal():
+        return asked
+    wait_s = float(reset[:12]) - datetime.now(UTC).timestamp()
     return wait_s if wait_s > 0 else None

@@ -27,13 +27,14 @@ _FIXED = {"GDAL_CONFIG_FILE": os.devnull, "PROJ_SKIP_READ_USER_WRITABLE_DIRECTOR
 
 _LOOPBACK = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")
 ISOLATED = ["-I", "-X", "utf8"]
+_taken_out: dict[str, str] = {}
 
 
 def shut_out() -> None:
     """Clean the environment of the current process. Call this before GDAL, PROJ and libpq are loaded."""
     for name in list(os.environ):
         if _REMOVED.fullmatch(name):
-            del os.environ[name]
+            _taken_out[name] = os.environ.pop(name)
         elif not _KEPT.fullmatch(name):
             os.unsetenv(name)  # for C libraries and children; `os.environ` keeps it
     os.environ.update(_FIXED)
@@ -43,6 +44,14 @@ def shut_out() -> None:
     _own_libraries_first()
     if "PYTHONWARNINGS" in os.environ:
         _usual_warnings()
+
+
+def give_back(pattern: str) -> None:
+    """Put variables back that were removed, for a library that is to have them: `AWS_.*` for boto3.
+
+    GDAL would obey them too, so this is for a process that reads no rasters after it.
+    """
+    os.environ.update({name: value for name, value in _taken_out.items() if re.fullmatch(pattern, name)})
 
 
 def of_child(more: str = "") -> dict[str, str]:

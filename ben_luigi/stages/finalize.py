@@ -13,6 +13,7 @@ from ben_luigi.domain.dataset.form import FORM_V2, Rules
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.errors import BadArchive, DamagedFile, some
+from ben_luigi.domain.publishing import verdicts
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.archives import archiving
 from ben_luigi.stages.comparison import beside_published, compared
@@ -132,6 +133,8 @@ class VerifyDataset(PipelineTask):
 
     def make(self) -> None:
         """Read everything once. Raise BadArchive naming what is wrong."""
+        folder = config.data_dir() / config.result_folder()
+        state = verdicts.state_of(folder, rules_of_recipe().form.archives)
         for made in finished_files():
             made.check()
         archives = finished_archives()
@@ -141,12 +144,13 @@ class VerifyDataset(PipelineTask):
                 raise _changed(made, made.digest(), verdict.sha256[name])
         if verdict.wrong:
             raise BadArchive(
-                config.data_dir() / config.result_folder(),
+                folder,
                 expected="a dataset that is complete and consistent",
                 found=some((_short(finding) for finding in verdict.wrong), 3),
                 remedy="remove the files that are named from there, and run again; ben-luigi verify names all",
             )
         files.write_json(self.output().file, {"findings": verdict.wrong})
+        verdicts.note(config.data_dir() / config.PUBLISHING, folder, verdicts.Noted([], state))
 
     def _verdict(self, recorded: dict[str, str]) -> Verdict:
         rules = rules_of_recipe()

@@ -126,12 +126,14 @@ def _members(archive: str, pattern: str) -> Json:
 
 
 def _fields(form: Form) -> list[Json]:
-    described = geoparquet.DESCRIPTIONS if form.about.is_v2 else _descriptions(form)
+    described = descriptions(form)
     return [_field(field, described[field.name]) for field in form.patches_schema if field.type in _TYPES]
 
 
-def _descriptions(form: Form) -> dict[str, str]:
-    """Return the meaning of the columns of another recipe's dataset."""
+def descriptions(form: Form) -> Mapping[str, str]:
+    """Return the meaning of the columns of `patches.parquet`."""
+    if form.about.is_v2:
+        return geoparquet.DESCRIPTIONS
     *codes, nothing = form.codes
     return {
         **geoparquet.DESCRIPTIONS,

@@ -42,7 +42,7 @@ def licence(title: str, about: About, years: Sequence[int], attributions: Sequen
 def citation(title: str, about: About) -> str:
     """Return the text of `CITATION.cff`. Without an author in the recipe's citation, the dataset stands as its own."""
     found = fields(about.citation)
-    authors = list(_authors(found.get("author", ""))) or [{"name": title}]
+    people = list(authors(found.get("author", ""))) or [{"name": title}]
     lines = [
         "cff-version: 1.2.0",
         f"message: {_text(_message(about.citation, found))}",
@@ -51,10 +51,10 @@ def citation(title: str, about: About) -> str:
         f"version: {_text(about.version)}",
         f"license: {_text(about.license)}",
         "authors:",
-        *_listed(authors, "  "),
+        *_listed(people, "  "),
     ]
     if found.get("title") and found.get("author"):
-        lines += ["preferred-citation:", *(f"  {line}" for line in _reference(found, authors))]
+        lines += ["preferred-citation:", *(f"  {line}" for line in _reference(found, people))]
     return "\n".join(lines) + "\n"
 
 
@@ -84,7 +84,7 @@ def _value(text: str) -> tuple[str, str]:
     return "", ""
 
 
-def _authors(text: str) -> Iterator[dict[str, str]]:
+def authors(text: str) -> Iterator[dict[str, str]]:
     """Yield the authors of a field of BibTeX, "First Last and Last, First", as persons of CFF."""
     for one in filter(None, (part.strip() for part in re.split(r"\s+and\s+", text))):
         last, comma, first = (part.strip() for part in one.partition(","))
@@ -99,7 +99,7 @@ def _message(text: str, found: Mapping[str, str]) -> str:
     return "If you use this dataset, cite it as below."
 
 
-def _reference(found: Mapping[str, str], authors: Sequence[Mapping[str, str]]) -> Iterator[str]:
+def _reference(found: Mapping[str, str], people: Sequence[Mapping[str, str]]) -> Iterator[str]:
     yield f"type: {_KINDS.get(found['ENTRYTYPE'], 'generic')}"
     yield f"title: {_text(found['title'])}"
     if found.get("year", "").isdecimal():
@@ -110,7 +110,7 @@ def _reference(found: Mapping[str, str], authors: Sequence[Mapping[str, str]]) -
     if "eprint" in found and "url" not in found and found.get("archiveprefix", "").lower() == "arxiv":
         yield f"url: {_text('https://arxiv.org/abs/' + found['eprint'])}"
     yield "authors:"
-    yield from _listed(authors, "  ")
+    yield from _listed(people, "  ")
 
 
 def _listed(people: Sequence[Mapping[str, str]], indent: str) -> Iterator[str]:

@@ -1,0 +1,101 @@
+"""Hash files in the ways in which services tell the hash of theirs, each file once for as long as it stays the same."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ben_luigi.domain import files
+from ben_luigi.domain.given import open_file
+
+MD5, SHA256, GIT = "md5", "sha256", "git"
+"""Hexadecimal hashes of the whole file; that of git is the sha1 of `blob <length>`, a zero byte, and the file."""
+MD5_OF_PARTS, SHA256_OF_PARTS = "md5 of parts", "sha256 of parts"
+"""Hash of the hashes of all parts, and their number, as S3 gives it for multipart uploads: `<hash>-<number>`.
+
+That of MD5 is hexadecimal, that of SHA-256 is in base 64.
+"""
+_CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a service has under a name: length, and hash of some kind; `part_bytes` is the length of its parts.
+
+    Without a hash it is an unfinished upload.
+    """
+
+    size_bytes: int
+    kind: str
+    digest: str
+    part_bytes: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.digest}, {self.size_bytes:,} bytes"
+
+
+@dataclass
+class Hashes:
+    """Hashes of files, noted in a JSON file. They hold while length, time and inode of the file stay."""
+
+    note: Path
+    _known: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        with suppress(OSError, ValueError):
+            found = json.loads(self.note.read_text(encoding="utf-8"))
+            self._known = found if isinstance(found, dict) else {}
+
+    def of(self, path: Path, kind: str, part_bytes: int = 0) -> str:
+        """Return a hash of a file. Raise OSError if it cannot be read."""
+        found = path.stat()
+        key = f"{path.resolve()} {kind} {part_bytes}"
+        state = [found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev]
+        known = self._known.get(key)
+        if isinstance(known, list) and known[:-1] == state:
+            return str(known[-1])
+        digest = digest_of(path, kind, part_bytes)
+        self._known[key] = [*state, digest]
+        files.write_json(self.note, self._known)
+        return digest
+
+    def held(self, path: Path, like: Held) -> Held:
+        """Return what a service would have if it had this file, hashed in the way of `like`."""
+        return Held(path.stat().st_size, like.kind, self.of(path, like.kind, like.part_bytes), like.part_bytes)
+
+
+def digest_of(path: Path, kind: str, part_bytes: int = 0) -> str:
+    """Return a hash of a file, read as a stream."""
+    if kind in (MD5_OF_PARTS, SHA256_OF_PARTS):
+        return _of_parts(path, kind, part_bytes)
+    if kind != GIT:
+        return files.file_hash(path, kind)
+    hashed = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with open_file(path) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            hashed.update(chunk)
+    return hashed.hexdigest()
+
+
+def _of_parts(path: Path, kind: str, part_bytes: int) -> str:
+    algorithm, number = (hashlib.md5 if kind == MD5_OF_PARTS else hashlib.sha256), 0
+    whole = algorithm(usedforsecurity=False)
+    with open_file(path) as file:
+        while True:
+            part, left = algorithm(usedforsecurity=False), part_bytes
+            while left and (chunk := file.read(min(_CHUNK_BYTES, left))):
+                part.update(chunk)
+                left -= len(chunk)
+            if left == part_bytes and number:
+                break
+            whole.update(part.digest())
+            number += 1
+            if left:
+                break
+    text = whole.hexdigest() if kind == MD5_OF_PARTS else base64.b64encode(whole.digest()).decode()
+    return f"{text}-{number}"

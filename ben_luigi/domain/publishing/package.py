@@ -1,0 +1,203 @@
+"""Gather what is published of a dataset or of an exported form: files with their names there, title, licence."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ben_luigi.domain import files
+from ben_luigi.domain.dataset.about import About
+from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
+from ben_luigi.domain.dataset.readme import CITATION, LICENSE, README, title_of
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.forms.export import FORMS
+from ben_luigi.domain.forms.form import NOTE, read_note
+from ben_luigi.domain.given import FILE, is_hidden, kind
+
+_V2_TITLE = "BigEarthNet v2 (reBEN)"
+_BESIDE = (LICENSE, CITATION, RECIPE, NOMENCLATURE)
+"""Files of the dataset that go with each of its forms."""
+_TIME = (1980, 1, 1, 0, 0, 0)
+"""The time of all files in a zip, so that the same files give the same bytes."""
+_MODE = 0o100644 << 16
+_CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file to send: its name there, with slashes between folders, and the file here."""
+
+    name: str
+    path: Path
+    size_bytes: int
+
+    @classmethod
+    def of(cls, name: str, path: Path) -> Item:
+        """Return the item of a file. Raise OSError if it cannot be looked at."""
+        return cls(name, path, path.stat().st_size)
+
+
+@dataclass(frozen=True)
+class Package:
+    """What is published: `folder` is that of the dataset or form, `dataset` that of the dataset.
+
+    `form` is the name of the form, or empty for the dataset itself; `patches` is the number of patches, `left_out`
+    names what lies in the folder and is not sent, with the reason.
+    """
+
+    folder: Path
+    dataset: Path
+    title: str
+    about: About
+    patches: int
+    items: tuple[Item, ...]
+    form: str = ""
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the length of all files together."""
+        return sum(item.size_bytes for item in self.items)
+
+    @property
+    def description(self) -> str:
+        """Return in a paragraph what it is."""
+        what = f"{self.patches:,} patches of Sentinel-2 with reference maps of land cover and labels"
+        shape = f" The form: {FORMS[self.form].title}." if self.form else ""
+        return f"{self.title}, version {self.about.version}: {what}.{shape} Verified with ben_luigi."
+
+
+def of_dataset(folder: Path, form: Form) -> Package:
+    """Return what is published of a dataset. Raise BadInput if it is unpacked, or has what cannot be sent."""
+    unpacked = [name for name in form.archives if (folder / name).is_dir()]
+    for name in unpacked:
+        if not (folder / f"{name}.tar.zst").is_file():
+            raise BadInput(
+                folder,
+                expected=f"the archive {name}.tar.zst",
+                found=f"only the folder {name} that was unpacked from it, of very many files",
+                remedy="put the archive there, or publish a form: ben-luigi export --help",
+            )
+    items = tuple(listed(folder, unpacked))
+    absent = [f"{name}.tar.zst" for name in form.archives if not (folder / f"{name}.tar.zst").is_file()]
+    left_out = [f"{name}/ (unpacked; its archive is sent)" for name in unpacked]
+    left_out += [f"{name} (not there)" for name in absent]
+    patches = sum(_rows(folder / name) for name in form.tables)
+    return Package(folder, folder, _title(folder, form.about), form.about, patches, items, left_out=tuple(left_out))
+
+
+def of_form(folder: Path, dataset: Path, form: Form) -> Package:
+    """Return what is published of an exported form: all its files, with licence, citation and recipe of its dataset.
+
+    Raise DamagedFile if it is no form, BadInput if it is one of another dataset, whose licence may be another.
+    """
+    note = read_note(folder)
+    if note.form not in FORMS:
+        raise BadInput(
+            folder, expected=f"one of the forms {', '.join(FORMS)}", found=note.form, remedy="export it anew"
+        )
+    _check_same(folder, form.about)
+    items = {item.name: item for item in listed(folder)}
+    beside = (Item.of(name, dataset / name) for name in _BESIDE if (dataset / name).is_file())
+    items = {**{item.name: item for item in beside}, **items}
+    title = _title(dataset, form.about)
+    return Package(
+        folder, dataset, title, form.about, note.patches, tuple(items[name] for name in sorted(items)), note.form
+    )
+
+
+def listed(folder: Path, without: Sequence[str] = ()) -> Iterator[Item]:
+    """Yield all files of a folder by name, but those in its folders `without`, and hidden ones.
+
+    Raise BadInput for an entry that is no file, such as a FIFO.
+    """
+    for path, folders, names in os.walk(folder, followlinks=True):
+        at_top = Path(path) == folder
+        folders[:] = sorted(name for name in folders if not is_hidden(name) and not (at_top and name in without))
+        for name in sorted(name for name in names if not is_hidden(name)):
+            file = Path(path) / name
+            if (found := kind(file)) != FILE:
+                raise BadInput(file, expected="a file that can be sent", found=found, remedy="move it away")
+            yield Item.of(file.relative_to(folder).as_posix(), file)
+
+
+def flattened(package: Package, work: Path) -> Package:
+    """Return the package for a service without folders: each folder is a stored zip, written to `work`."""
+    flat = [item for item in package.items if "/" not in item.name]
+    groups: dict[str, list[Item]] = {}
+    for item in package.items:
+        if "/" in item.name:
+            groups.setdefault(item.name.partition("/")[0], []).append(item)
+    taken = {item.name for item in flat}
+    for name, items in groups.items():
+        if f"{name}.zip" in taken:
+            raise BadInput(
+                package.folder / f"{name}.zip",
+                expected=f"no file of the name by which {name}/ is packed",
+                found="one",
+                remedy="rename it or move it away, and verify the folder again; nothing was sent",
+            )
+        work.mkdir(parents=True, exist_ok=True)
+        files.check_room(work, sum(item.size_bytes for item in items))
+        zipped = work / f"{name}.zip"
+        with files.atomic_write(zipped) as target:
+            _zip(target, items)
+        flat.append(Item.of(zipped.name, zipped))
+    return replace(package, items=tuple(sorted(flat, key=lambda item: item.name)))
+
+
+def names_when_flat(package: Package) -> list[str]:
+    """Return the names that `flattened` gives, without packing anything."""
+    return sorted({f"{item.name.partition('/')[0]}.zip" if "/" in item.name else item.name for item in package.items})
+
+
+def with_item(package: Package, item: Item) -> Package:
+    """Return the package with a file added, or in the place of the one of that name."""
+    items = {**{each.name: each for each in package.items}, item.name: item}
+    return replace(package, items=tuple(items[name] for name in sorted(items)))
+
+
+def _zip(path: Path, items: Sequence[Item]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, strict_timestamps=False) as packed:
+        for item in items:
+            entry = zipfile.ZipInfo(item.name, _TIME)
+            entry.external_attr, entry.file_size = _MODE, item.size_bytes
+            with item.path.open("rb") as source, packed.open(entry, "w") as target:
+                while chunk := source.read(_CHUNK_BYTES):
+                    target.write(chunk)
+
+
+def _check_same(folder: Path, about: About) -> None:
+    """Raise BadInput unless a form was made from the dataset of this name and version."""
+    told = json.loads((folder / NOTE).read_text(encoding="utf-8")).get("dataset", {})
+    found = f"one of {told.get('name')} {told.get('version')}"
+    expected = f"a form of the dataset {about.name} {about.version}"
+    if found != f"one of {about.name} {about.version}":
+        remedy = "name the folder of the dataset that the form was made from"
+        raise BadInput(folder, expected=expected, found=found, remedy=remedy)
+
+
+def _title(folder: Path, about: About) -> str:
+    """Return the title in the README of a dataset; without one, its name."""
+    readme = folder / README
+    if readme.is_file():
+        with readme.open(encoding="utf-8", errors="replace") as file:
+            if title := title_of(file.readline(1000)).strip():
+                return title
+    return _V2_TITLE if about.is_v2 else f"{about.name} {about.version}"
+
+
+def _rows(path: Path) -> int:
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException) as error:
+        raise BadInput(
+            path, expected="metadata of a dataset, as Parquet", found=str(error), remedy="name the folder of a dataset"
+        ) from error

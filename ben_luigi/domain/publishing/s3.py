@@ -1,0 +1,263 @@
+"""Publish in a bucket of S3, at any service that speaks its protocol.
+
+A file up to the length of a part is sent whole, with its MD5, which the service checks; a larger one by a multipart
+upload. One that was cut off is found again, and its parts that have arrived with the right MD5 are not sent again.
+The ETag of an object is the MD5 of its content, or that of the MD5s of its parts, except where the service encrypts
+with a key of a user (SSE-KMS); there the SHA-256 that the service keeps is compared instead.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from ben_luigi.domain.answers import refusal
+from ben_luigi.domain.errors import BadArgument, BadInput, PermanentError, SourceError, TransientError
+from ben_luigi.domain.publishing.hashing import MD5, MD5_OF_PARTS, SHA256, SHA256_OF_PARTS, Held
+from ben_luigi.domain.publishing.package import Item, Package
+from ben_luigi.domain.publishing.service import Limits, require_library
+
+_PART_BYTES, _MOST_PARTS = 64 * 2**20, 10_000
+_MOST_BYTES = 5 * 2**40
+_ETAG = re.compile(r'"?([0-9a-f]{32})(?:-(\d+))?"?')
+_ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
+_TYPES = {".json": "application/json", ".html": "text/html", ".md": "text/markdown", ".png": "image/png"}
+_ACCESS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "403", "401")
+
+
+@dataclass
+class S3:
+    """A bucket, and a folder in it, at `endpoint`, or at AWS if that is empty. boto3 finds the credentials.
+
+    `has_sha256` says whether the service checks and keeps SHA-256, as AWS does, and not every other one.
+    """
+
+    address: str
+    endpoint: str = ""
+    part_bytes: int = _PART_BYTES
+    has_sha256: bool | None = None
+    timeout_s: float = 60
+    _client: Any = field(default=None, init=False, repr=False)
+    _kind: dict[str, str] = field(default_factory=dict, init=False)
+
+    name = "S3"
+    is_flat = False
+    files_at_once = 1
+    limits = Limits(file_bytes=_MOST_BYTES)
+
+    def __post_init__(self) -> None:
+        found = _ADDRESS.fullmatch(self.address)
+        if found is None:
+            raise BadArgument(
+                "--to", expected="s3://BUCKET or s3://BUCKET/FOLDER", found=self.address or "nothing", remedy="give it"
+            )
+        require_library("s3", "boto3", "boto3", "s3")
+        folder = (found["prefix"] or "").strip("/")
+        self._bucket, self._prefix = found["bucket"], f"{folder}/" if folder else ""
+        self._with_sha256 = not self.endpoint if self.has_sha256 is None else self.has_sha256
+
+    @property
+    def place(self) -> str:
+        """Return bucket, folder and service."""
+        return f"s3://{self._bucket}/{self._prefix}{f' at {self.endpoint}' if self.endpoint else ' at AWS'}"
+
+    def begin(self, package: Package) -> None:
+        """Check that the bucket is there and can be read."""
+        import boto3
+        from botocore.config import Config
+
+        if self._client is None:
+            waits = {"connect_timeout": self.timeout_s, "read_timeout": self.timeout_s}
+            # One attempt: who calls counts attempts and makes pauses. Checksums are ours: not every service knows those
+            # that boto3 adds by default.
+            more = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+            settings = Config(retries={"total_max_attempts": 1}, **waits, **more)
+            with _errors(f"S3 at {self.endpoint or 'AWS'}"):
+                self._client = boto3.session.Session().client("s3", endpoint_url=self.endpoint or None, config=settings)
+        with self._errors():
+            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+
+    def held(self, items: Sequence[Item]) -> Mapping[str, Held]:
+        """Return the objects that are there."""
+        found = ((item.name, self._head(item)) for item in items)
+        return {name: held for name, held in found if held is not None}
+
+    def send(self, item: Item, moved: Callable[[int], None]) -> None:
+        """Send a file, whole or by parts."""
+        moved(-1)
+        with self._errors(item), item.path.open("rb") as file:
+            if item.size_bytes <= self.part_bytes:
+                self._put(item, file.read())
+                moved(item.size_bytes)
+            else:
+                self._put_parts(item, file, moved)
+
+    def complete(self, items: Sequence[Item]) -> Mapping[str, Held]:
+        """Return what the service then says that it has."""
+        return self.held(items)
+
+    def finish(self) -> str:
+        """Return where the files are."""
+        return f"{self.place}: who can read them is up to the policy of the bucket"
+
+    def _key(self, item: Item) -> str:
+        return f"{self._prefix}{item.name}"
+
+    def _errors(self, item: Item | None = None) -> Any:
+        return _errors(f"{item.name if item else 'bucket'} at {self.place}")
+
+    def _head(self, item: Item) -> Held | None:
+        """Return what is known of an object, None if there is none."""
+        with self._errors(item):
+            try:
+                asked = {"Bucket": self._bucket, "Key": self._key(item)}
+                found = self._client.head_object(**asked, ChecksumMode="ENABLED")
+                held = _held(found, 0)
+                if held.kind in (MD5_OF_PARTS, SHA256_OF_PARTS):
+                    part = self._client.head_object(**asked, PartNumber=1)
+                    held = _held(found, int(part["ContentLength"]))
+                return held
+            except self._client.exceptions.ClientError as error:
+                if error.response["ResponseMetadata"].get("HTTPStatusCode") == 404:
+                    return None
+                raise
+
+    def _put(self, item: Item, content: bytes) -> None:
+        self._client.put_object(
+            Bucket=self._bucket,
+            Key=self._key(item),
+            Body=content,
+            ContentType=_type(item),
+            **self._checksums(content),
+        )
+
+    def _checksums(self, content: bytes) -> dict[str, str]:
+        """Return what the service is to check of an object or a part."""
+        checksums = {"ContentMD5": _text(_md5(content))}
+        if self._with_sha256:
+            checksums |= {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": _text(hashlib.sha256(content).digest())}
+        return checksums
+
+    def _begun(self, asked: Mapping[str, str], item: Item) -> str:
+        """Return the id of the upload to go on with, or of a new one."""
+        kept = {"ChecksumAlgorithm": "SHA256"} if self._with_sha256 else {}
+        begun = self._unfinished(asked)
+        return begun or str(self._client.create_multipart_upload(**asked, ContentType=_type(item), **kept)["UploadId"])
+
+    def _put_parts(self, item: Item, file: BinaryIO, moved: Callable[[int], None]) -> None:
+        """Send the parts that are not there yet, and have the service put them together.
+
+        An upload that is refused is aborted, so that no parts are left that somebody pays for.
+        """
+        asked = {"Bucket": self._bucket, "Key": self._key(item)}
+        asked["UploadId"] = self._begun(asked, item)
+        try:
+            there = self._parts(asked)
+            parts = []
+            for number, part in enumerate(_read_parts(file, self._part_bytes(item)), 1):
+                checked, tag = self._checksums(part), f'"{_md5(part).hex()}"'
+                if there.get(number) != (len(part), tag):
+                    tag = self._client.upload_part(**asked, PartNumber=number, Body=part, **checked)["ETag"]
+                kept = {name: value for name, value in checked.items() if name == "ChecksumSHA256"}
+                parts.append({"PartNumber": number, "ETag": tag, **kept})
+                moved(len(part))
+            self._client.complete_multipart_upload(**asked, MultipartUpload={"Parts": parts})
+        except self._client.exceptions.ClientError as error:
+            if not isinstance(_translated("", error), TransientError):
+                with suppress(Exception):  # the error that is raised is the one that counts
+                    self._client.abort_multipart_upload(**asked)
+            raise
+
+    def _part_bytes(self, item: Item) -> int:
+        """Return the length of the parts of a file, always the same one for the same file."""
+        least = -(-item.size_bytes // _MOST_PARTS)
+        return max(self.part_bytes, -(-least // 2**20) * 2**20)
+
+    def _unfinished(self, asked: Mapping[str, str]) -> str | None:
+        """Return the id of the latest upload of this object that was begun and not completed."""
+        found = self._client.list_multipart_uploads(Bucket=asked["Bucket"], Prefix=asked["Key"]).get("Uploads", [])
+        own = [upload for upload in found if upload["Key"] == asked["Key"]]
+        return str(max(own, key=lambda upload: upload["Initiated"])["UploadId"]) if own else None
+
+    def _parts(self, asked: Mapping[str, str]) -> dict[int, tuple[int, str]]:
+        """Return length and ETag of the parts that have arrived, by number."""
+        pages = self._client.get_paginator("list_parts").paginate(**asked)
+        parts = (part for page in pages for part in page.get("Parts", []))
+        return {int(part["PartNumber"]): (int(part["Size"]), f'"{part["ETag"].strip(chr(34))}"') for part in parts}
+
+
+def _read_parts(file: BinaryIO, length: int) -> Iterator[bytes]:
+    while part := file.read(length):
+        yield part
+
+
+def _held(found: Mapping[str, Any], part_bytes: int) -> Held:
+    """Return what the head of an object says: by its ETag, or if that is none of MD5, by its SHA-256."""
+    size = int(found["ContentLength"])
+    sha256 = str(found.get("ChecksumSHA256", ""))
+    etag = _ETAG.fullmatch(found.get("ETag", ""))
+    is_md5 = etag is not None and found.get("ServerSideEncryption", "AES256") == "AES256"
+    if is_md5 and etag is not None:
+        if etag[2]:
+            return Held(size, MD5_OF_PARTS, f"{etag[1]}-{etag[2]}", part_bytes)
+        return Held(size, MD5, etag[1])
+    if "-" in sha256:
+        return Held(size, SHA256_OF_PARTS, sha256, part_bytes)
+    return Held(size, SHA256, base64.b64decode(sha256).hex() if sha256 else "no hash that is known")
+
+
+@contextmanager
+def _errors(subject: str) -> Iterator[None]:
+    """Turn what boto3 raises into errors of ours."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (ClientError, BotoCoreError, ValueError) as error:
+        raise _translated(subject, error) from error
+
+
+def _translated(subject: str, error: Exception) -> SourceError | BadInput:
+    """Return the error for what boto3 raises; it quotes no credentials."""
+    from botocore.exceptions import ClientError, HTTPClientError, NoCredentialsError, PartialCredentialsError
+
+    if isinstance(error, ClientError):
+        return _refused(subject, error.response)
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        return BadInput(subject, expected="credentials that boto3 finds", found="none", remedy=remedy)
+    if isinstance(error, HTTPClientError):
+        return TransientError(subject, expected="an answer", found=type(error).__name__)
+    found = f"{type(error).__name__}: {error}"
+    return PermanentError(subject, expected="what was asked for", found=found, remedy="correct the address or endpoint")
+
+
+def _refused(subject: str, answer: Mapping[str, Any]) -> SourceError | BadInput:
+    told, head = answer.get("Error", {}), answer.get("ResponseMetadata", {})
+    code, status = str(told.get("Code", "")), int(head.get("HTTPStatusCode", 0))
+    if code in _ACCESS:
+        remedy = "give credentials that may list and write there; boto3 takes them from AWS_ACCESS_KEY_ID and so on"
+        return BadInput(subject, expected="access to the bucket", found=code, remedy=remedy)
+    if code in ("NoSuchBucket", "404"):
+        return BadInput(subject, expected="a bucket that is there", found=code, remedy="make it, or correct --to")
+    if code in ("SlowDown", "BadDigest", "RequestTimeout", "NoSuchUpload", "InvalidPart"):
+        status = max(status, 500)
+    headers = {str(name).title(): str(text) for name, text in head.get("HTTPHeaders", {}).items()}
+    return refusal(subject, status, headers, f"{code} {told.get('Message', '')}".encode())
+
+
+def _md5(content: bytes) -> bytes:
+    return hashlib.md5(content, usedforsecurity=False).digest()
+
+
+def _text(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()
+
+
+def _type(item: Item) -> str:
+    return _TYPES.get(item.path.suffix, "application/octet-stream")

@@ -1,0 +1,275 @@
+"""What is published of a dataset and of its forms: the files, the card with examples that run, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+import zstandard
+from huggingface_hub import DatasetCard
+
+from ben_luigi.domain.dataset.about import V2
+from ben_luigi.domain.dataset.form import FORM_V2
+from ben_luigi.domain.errors import BadArgument, BadInput
+from ben_luigi.domain.forms.export import FORMS, export
+from ben_luigi.domain.forms.source import Source
+from ben_luigi.domain.publishing import card, plan, verdicts
+from ben_luigi.domain.publishing.hashing import GIT, MD5_OF_PARTS, Hashes
+from ben_luigi.domain.publishing.huggingface import HuggingFace
+from ben_luigi.domain.publishing.package import Package, flattened, names_when_flat, of_dataset, of_form
+from ben_luigi.domain.publishing.s3 import S3
+from ben_luigi.domain.publishing.service import Limits, Service, require_library, token_of
+from ben_luigi.domain.publishing.zenodo import Zenodo, metadata_of
+from ben_luigi.sample.loopback import Fault
+from tests.unit.exports import SMALL
+from tests.unit.test_publishing import place
+
+
+@pytest.fixture
+def shown(folder: Path) -> Package:
+    return of_dataset(folder, FORM_V2)
+
+
+def _zenodo(folder: Path, quota_gb: float = 50) -> Zenodo:
+    return Zenodo(None, "https://zenodo.org", "", folder / "record", "key", quota_gb=quota_gb)  # type: ignore[arg-type]
+
+
+def test_all_files_of_a_dataset_are_published_but_what_was_unpacked(folder: Path) -> None:
+    (folder / "BigEarthNet-S2").mkdir()
+    (folder / "BigEarthNet-S2" / "a.tif").write_bytes(b"")
+    (folder / ".unfinished-1-00000000-x").write_bytes(b"")
+    found = of_dataset(folder, FORM_V2)
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {item.name for item in found.items} == names - {"BigEarthNet-S2/a.tif", ".unfinished-1-00000000-x"}
+    assert found.left_out == ("BigEarthNet-S2/ (unpacked; its archive is sent)",)
+    assert (found.title, found.about, found.patches) == ("A small dataset", V2, 6)
+    (folder / "BigEarthNet-S2.tar.zst").unlink()
+    with pytest.raises(BadInput, match="archive BigEarthNet-S2"):
+        of_dataset(folder, FORM_V2)
+
+
+def test_an_entry_that_is_no_file_is_named(folder: Path) -> None:
+    os.mkfifo(folder / "stac" / "pipe")
+    with pytest.raises(BadInput, match=r"stac/pipe.*a FIFO"):
+        of_dataset(folder, FORM_V2)
+
+
+def test_for_a_service_without_folders_each_is_a_zip_of_the_same_bytes(shown: Package, tmp_path: Path) -> None:
+    flat = [flattened(shown, tmp_path / name) for name in ("one", "other")]
+    names = [item.name for item in flat[0].items]
+    assert names == names_when_flat(shown) and {"stac.zip", "report.zip"} <= {*names} and len(names) == len({*names})
+    with zipfile.ZipFile(tmp_path / "one" / "stac.zip") as packed:
+        assert {info.filename: packed.read(info) for info in packed.infolist()} == {
+            item.name: item.path.read_bytes() for item in shown.items if item.name.startswith("stac/")
+        }
+        assert {info.compress_type for info in packed.infolist()} == {zipfile.ZIP_STORED}
+    assert (tmp_path / "one" / "stac.zip").read_bytes() == (tmp_path / "other" / "stac.zip").read_bytes()
+
+
+def test_a_file_of_the_name_of_such_a_zip_is_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "stac.zip").write_bytes(b"mine")
+    with pytest.raises(BadInput, match=r"stac\.zip; .*nothing was sent"):
+        flattened(of_dataset(folder, FORM_V2), tmp_path / "work")
+
+
+def test_the_plan_has_each_file_where_to_licence_and_title(shown: Package, tmp_path: Path) -> None:
+    said = "\n".join(plan.lines(_zenodo(tmp_path), shown))
+    for word in ("https://zenodo.org, a new draft", "A small dataset", V2.license, "at most 50 GB in all, 100 files"):
+        assert word in said
+    for item in shown.items:
+        if "/" not in item.name:
+            assert re.search(rf"^ *{item.size_bytes:,}  {re.escape(item.name)}$", said, re.MULTILINE)
+    stac = [item.size_bytes for item in shown.items if item.name.startswith("stac/")]
+    assert f"{sum(stac):,}  stac/: {len(stac)} files, packed as stac.zip" in said
+    assert f"{shown.size_bytes:,} bytes" in said
+
+
+@pytest.mark.parametrize("limits", [Limits(bytes=2), Limits(files=2), Limits(file_bytes=2)], ids=str)
+def test_what_is_over_a_limit_is_refused_with_what_to_do(limits: Limits, shown: Package, tmp_path: Path) -> None:
+    zenodo = _zenodo(tmp_path, quota_gb=1e-6)
+    with pytest.raises(BadInput, match=r"at most 1,000 bytes in all.*--quota-gb.*nothing was sent"):
+        plan.check(zenodo, shown)
+    plan.check(_zenodo(tmp_path), shown)
+    names = [item.name for item in shown.items]
+    with pytest.raises(BadInput, match="nothing was sent"):
+        limits.check("a", names, shown)
+
+
+def test_zenodo_is_told_title_creators_licence_and_paper(shown: Package) -> None:
+    told = metadata_of(shown)
+    assert told["creators"][:2] == [{"name": "Clasen, Kai Norman"}, {"name": "Hackel, Leonard"}]
+    assert told["creators"][4] == {"name": "Demir, Begüm"} and len(told["creators"]) == 6
+    assert (told["title"], told["version"], told["license"]) == ("A small dataset", "2.0.0", "cdla-permissive-1.0")
+    assert told["related_identifiers"] == [{"identifier": "arXiv:2407.03653", "relation": "isDescribedBy"}]
+    own = replace(shown, about=replace(V2, citation=""))
+    assert metadata_of(own)["creators"] == [{"name": "A small dataset"}]
+
+
+def test_the_card_of_a_dataset_begins_with_what_the_hub_reads(shown: Package) -> None:
+    read = DatasetCard(card.front_matter(shown) + card.text(shown, FORM_V2))
+    told = read.data.to_dict()
+    assert told["license"] == "cdla-permissive-1.0" and told["pretty_name"] == "A small dataset"
+    assert told["configs"] == [{"config_name": "patches", "data_files": "patches.parquet"}]
+    assert told["size_categories"] == ["n<1K"]
+    assert "| `clc_111` ... `clc_999` | float | part of the patch" in read.text
+    assert "| `season` | string | spring, summer, fall or winter" in read.text
+    assert read.text.count("# A small dataset") == 1 and "```python" in read.text
+
+
+def test_another_licence_is_named_as_the_hub_wants_it(shown: Package) -> None:
+    own = replace(shown, about=replace(V2, license="LicenseRef-Mine", citation=""))
+    read = yaml.safe_load(card.front_matter(own).strip("-\n"))
+    assert (read["license"], read["license_name"]) == ("other", "licenseref-mine") and "license_link" in read
+
+
+def _example(package: Package) -> str:
+    found = re.search(r"```python\n(.*?)```", card.text(package, FORM_V2), re.DOTALL)
+    assert found
+    return found[1]
+
+
+@pytest.mark.parametrize("name", [*FORMS, "arrays"])
+def test_the_example_of_each_form_loads_its_pixels(
+    name: str,
+    exported: Mapping[str, Path],
+    finished: Path,
+    pixels: Mapping[str, np.ndarray],
+    tmp_path: Path,
+) -> None:
+    """In the folder of the form, as who has fetched it does."""
+    if name == "arrays":
+        folder = tmp_path / "arrays"
+        export(FORMS["parquet"], Source.open(finished), folder, replace(SMALL, pixels="array"))
+    else:
+        folder = Path(shutil.copytree(exported[name], tmp_path / name))
+    found: dict[str, np.ndarray] = {}
+    package = of_form(folder, finished, FORM_V2)
+    with contextlib.chdir(folder):
+        exec(_example(package), found)
+    bands = [values for key, values in pixels.items() if key.endswith("_B04")]
+    assert any(np.array_equal(found["red"], band) for band in bands)
+    if name not in ("lmdb", "geoparquet"):
+        assert list(found["labels"]) == ["Arable land", "Pastures"]
+
+
+def test_the_example_of_the_dataset_loads_its_pixels(
+    finished: Path, pixels: Mapping[str, np.ndarray], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "dataset"))
+    with zstandard.open(folder / "BigEarthNet-S2.tar.zst") as file, tarfile.open(fileobj=file, mode="r|") as archive:
+        archive.extractall(folder, filter="data")
+    found: dict[str, np.ndarray] = {}
+    with contextlib.chdir(folder):
+        exec(_example(of_dataset(folder, FORM_V2)), found)
+    assert any(np.array_equal(found["red"], values) for key, values in pixels.items() if key.endswith("_B04"))
+
+
+def test_a_form_is_published_with_the_licence_of_its_dataset(exported: Mapping[str, Path], folder: Path) -> None:
+    for name in ("parquet", "webdataset", "zarr", "geoparquet"):
+        package = of_form(exported[name], folder, FORM_V2)
+        names = {item.name for item in package.items}
+        assert {"LICENSE", "form.json"} <= names and (package.form, package.patches) == (name, 6)
+        configs = yaml.safe_load(card.front_matter(package).strip("-\n")).get("configs", [])
+        if name in ("parquet", "webdataset"):
+            files = configs[0]["data_files"]
+            parts = {path.name.rpartition("-")[0].replace("-", "_") for path in exported[name].glob("*-*.*")}
+            assert {each["split"] for each in files} == parts
+            for each in files:
+                assert [*exported[name].glob(each["path"])]
+        assert "| `" in card.text(package, FORM_V2)
+
+
+def test_a_form_of_another_dataset_is_refused(exported: Mapping[str, Path], folder: Path) -> None:
+    """Its licence and title would be wrong."""
+    other = replace(FORM_V2, about=replace(V2, name="other"))
+    with pytest.raises(BadInput, match=rf"a form of the dataset other 2\.0\.0; found: one of {V2.name} 2\.0\.0"):
+        of_form(exported["parquet"], folder, other)
+
+
+CHANGES: Mapping[str, Callable[[Path], object]] = {
+    "changed": lambda folder: (folder / "LICENSE").write_text("mine"),
+    "lost": lambda folder: (folder / "LICENSE").unlink(),
+    "added": lambda folder: (folder / "more.csv").write_text("more"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_only_what_was_verified_as_it_is_now_is_published(
+    change: Callable[[Path], object], folder: Path, tmp_path: Path
+) -> None:
+    def require() -> None:
+        verdicts.require(verdicts.read(tmp_path, folder), folder, verdicts.state_of(folder), "ben-luigi verify A")
+
+    with pytest.raises(BadInput, match=r"never verified.*ben-luigi verify A; nothing was sent"):
+        require()
+    verdicts.note(tmp_path, folder, verdicts.Noted(["a: missing"], verdicts.state_of(folder)))
+    with pytest.raises(BadInput, match="1 findings: a: missing"):
+        require()
+    verdicts.note(tmp_path, folder, verdicts.Noted([], verdicts.state_of(folder)))
+    require()
+    change(folder)
+    with pytest.raises(BadInput, match=r"changed since it was verified: (LICENSE|more\.csv)"):
+        require()
+
+
+def test_a_missing_library_is_said_in_one_line() -> None:
+    with pytest.raises(BadInput) as told:
+        require_library("s3", "no_such_module_at_all", "boto3", "s3")
+    assert str(told.value).count("\n") == 0 and "pip install 'ben_luigi[s3]'" in str(told.value)
+
+
+@pytest.mark.parametrize("to", ["", "name", "a/b/c", "../b", "a b/c"])
+def test_a_place_that_is_none_is_refused(to: str) -> None:
+    makers: tuple[Callable[[str], Service], ...] = (lambda text: HuggingFace(text, ""), lambda text: S3(f"s4://{text}"))
+    for make in makers:
+        with pytest.raises(BadArgument, match="--to"):
+            make(to)
+
+
+def test_a_token_comes_from_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("abc\n")
+    file.chmod(0o644)
+    with pytest.raises(BadInput, match="chmod 600"):
+        token_of("Zenodo", "ZENODO_TOKEN", "", file)
+    file.chmod(0o600)
+    assert token_of("Zenodo", "ZENODO_TOKEN", "", file) == "abc"
+    assert token_of("Zenodo", "ZENODO_TOKEN", " def ", None) == "def"
+    for wrong in ("", "two words", "ü", "a\x1bb"):
+        with pytest.raises(BadInput) as told:
+            token_of("Zenodo", "ZENODO_TOKEN", wrong, None)
+        assert not wrong or wrong not in str(told.value)
+
+
+def test_hashes_are_taken_once_and_again_when_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"a" * 10)
+    hashes = Hashes(tmp_path / "hashes.json")
+    assert hashes.of(file, GIT) == hashlib.sha1(b"blob 10\0aaaaaaaaaa").hexdigest()
+    parts = [hashlib.md5(part).digest() for part in (b"aaaa", b"aaaa", b"aa")]
+    first = hashes.of(file, MD5_OF_PARTS, 4)
+    assert first == f"{hashlib.md5(b''.join(parts)).hexdigest()}-3"
+    monkeypatch.setattr("ben_luigi.domain.publishing.hashing.digest_of", lambda *given: "anew")
+    assert Hashes(tmp_path / "hashes.json").of(file, MD5_OF_PARTS, 4) == first
+    file.write_bytes(b"b" * 11)
+    assert Hashes(tmp_path / "hashes.json").of(file, MD5_OF_PARTS, 4) == "anew"
+
+
+def test_a_draft_whose_creation_was_cut_off_is_found_again(shown: Package, tmp_path: Path) -> None:
+    """Also by another process, which knows nothing of it."""
+    with place("zenodo", tmp_path, Fault("cut after", "create")) as there:
+        there.publish(replace(shown, items=shown.items[:1]))
+        (tmp_path / "record").unlink()
+        there.publish(replace(shown, items=shown.items[:1]))
+        assert there.server.counts["create"] == 1
