@@ -23,7 +23,6 @@ class WriteStatistics(PipelineTask):
     """
 
     priority = PRIORITY["archive"] - 1
-    code = (statistics,)
     recipe = (*ABOUT, *FORM)
 
     def requires(self) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ben_luigi.domain.dataset import metadata, sentinel1
+from ben_luigi.domain.dataset import metadata
 from ben_luigi.domain.dataset.about import V2, About
 from ben_luigi.domain.dataset.geoparquet import CODES, schema_of
 from ben_luigi.domain.placement.country import TEN
@@ -28,18 +28,18 @@ from ben_luigi.domain.recipe.model import (
     Split,
 )
 from ben_luigi.domain.recipe.reading import read_enclosed
-from ben_luigi.domain.tiles import patches, reference_maps
 from ben_luigi.domain.tiles.clc import CORINE
 from ben_luigi.domain.tiles.layers import archive_of
 from ben_luigi.domain.tiles.nomenclature import Nomenclature, read_nomenclature
+from ben_luigi.domain.vocabulary import MAPS_ARCHIVE, S1_ARCHIVE, S2_ARCHIVE
 
 RECIPE, NOMENCLATURE = "recipe.toml", "nomenclature.toml"
 """The recipe and its nomenclature as they were used, in the dataset of another recipe than the default one."""
 
 HASH_LISTS = {
-    patches.ARCHIVE: "patch_hashes.csv",
-    reference_maps.ARCHIVE: "reference_map_hashes.csv",
-    sentinel1.ARCHIVE: "s1_hashes.csv",
+    S2_ARCHIVE: "patch_hashes.csv",
+    MAPS_ARCHIVE: "reference_map_hashes.csv",
+    S1_ARCHIVE: "s1_hashes.csv",
 }
 """The lists of sha256 beside the archives, by archive; they may list more files than the archive holds."""
 
@@ -125,8 +125,8 @@ class Form:
     @property
     def archives(self) -> tuple[str, ...]:
         """The names of the archives without suffix, in the order in which they are verified."""
-        radar = (sentinel1.ARCHIVE,) if self.has_sentinel1 else ()
-        return (patches.ARCHIVE, reference_maps.ARCHIVE, *radar, *(archive_of(layer.name) for layer in self.layers))
+        radar = (S1_ARCHIVE,) if self.has_sentinel1 else ()
+        return (S2_ARCHIVE, MAPS_ARCHIVE, *radar, *(archive_of(layer.name) for layer in self.layers))
 
     @property
     def may_lack_country(self) -> bool:

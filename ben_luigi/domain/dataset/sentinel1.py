@@ -20,8 +20,9 @@ from ben_luigi.domain.formats.tiffheader import read_header
 from ben_luigi.domain.names import s1_part, s1_tile
 from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
+from ben_luigi.domain.vocabulary import S1_ARCHIVE
 
-ARCHIVE = "BigEarthNet-S1"
+ARCHIVE = S1_ARCHIVE
 BANDS = ("VH", "VV")
 """The files of an S1 patch, in the order of the archive."""
 

@@ -23,9 +23,9 @@ from ben_luigi.domain.dataset.metadata import FLAGGED, SCHEMA
 from ben_luigi.domain.errors import BadArchive, BadInput, BadTable, DamagedFile, some
 from ben_luigi.domain.names import MAP_SUFFIX
 from ben_luigi.domain.products.product import BANDS
-from ben_luigi.domain.tiles import patches, reference_maps
+from ben_luigi.domain.vocabulary import MAPS_ARCHIVE, S1_ARCHIVE, S2_ARCHIVE
 
-S2, MAPS, S1 = patches.ARCHIVE, reference_maps.ARCHIVE, sentinel1.ARCHIVE
+S2, MAPS, S1 = S2_ARCHIVE, MAPS_ARCHIVE, S1_ARCHIVE
 MAP = MAP_SUFFIX.removeprefix("_")
 """What a reference map is called beside the bands."""
 KINDS = {S2: BANDS, MAPS: (MAP,), S1: sentinel1.BANDS}

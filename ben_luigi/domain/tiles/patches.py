@@ -21,9 +21,9 @@ from ben_luigi.domain.placement.grid import PatchGrid
 from ben_luigi.domain.products.product import BANDS, Product
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.tiles.decoding import Column, decode
-from ben_luigi.domain.vocabulary import RESOLUTION_M
+from ben_luigi.domain.vocabulary import RESOLUTION_M, S2_ARCHIVE
 
-ARCHIVE = "BigEarthNet-S2"
+ARCHIVE = S2_ARCHIVE
 """First folder of the member names."""
 
 _AT_ONCE, _AT_ONCE_BYTES = 8, 12 * 2**20

@@ -26,8 +26,9 @@ from ben_luigi.domain.tiles.clc import Polygons
 from ben_luigi.domain.tiles.decoding import CACHE_BYTES
 from ben_luigi.domain.tiles.land_raster import Raster
 from ben_luigi.domain.tiles.nomenclature import NO_CLC
+from ben_luigi.domain.vocabulary import MAPS_ARCHIVE
 
-ARCHIVE = "Reference_Maps"
+ARCHIVE = MAPS_ARCHIVE
 """First folder of the member names."""
 
 PIXEL_M = 10
