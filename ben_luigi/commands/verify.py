@@ -2,7 +2,8 @@
 
 The archives may be unpacked there by tar: BigEarthNet-S2/ and so on, beside the metadata.
 
-The verdict is noted in the data folder: `ben-luigi publish` sends only what was verified without findings.
+The verdict is noted in the data folder, if there is one: `ben-luigi publish` sends only what was verified without
+findings.
 
 In the pipeline's own dataset, which is checked without FOLDER, everything must exist. In another one, such as the
 published dataset, what is missing is not checked, and this is reported. A dataset is verified by the recipe that lies
@@ -140,7 +141,7 @@ def _state(folder: Path, archives: Sequence[str] = ()) -> State | None:
 
 def _note_verdict(folder: Path, wrong: Sequence[str], state: State | None) -> None:
     """Note the verdict for `ben-luigi publish`, as it was before the files were read."""
-    if state is None:
+    if state is None or not config.data_dir().is_dir():  # a dataset that is looked at where there is no data folder
         return
     try:
         note(config.data_dir() / config.PUBLISHING, folder, Noted(wrong, state))

@@ -39,6 +39,7 @@ from ben_luigi.stages import (
     open_metadata,
     patches,
     placement,
+    places,
     prerequisites,
     provenance,
     reference_maps,
@@ -46,6 +47,7 @@ from ben_luigi.stages import (
     report,
     resolve,
     stac,
+    statistics,
 )
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import database, server
@@ -160,6 +162,7 @@ def _parts() -> list[tuple[str, list[str]]]:
 
 _WORK: tuple[type[PipelineTask], ...] = (
     resolve.ResolveTileIds,
+    places.CheckPlaces,
     download.HashL1C,
     atmosphere.ReadProduct,
     placement._Placement,
@@ -181,6 +184,7 @@ _WORK: tuple[type[PipelineTask], ...] = (
     open_metadata.WriteCroissant,
     open_metadata.WriteReadme,
     leakage.FindSplitLeakage,
+    statistics.WriteStatistics,
     comparison.CompareWithPublished,
     render.RenderTile,
     report.WriteReport,

@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -232,8 +233,8 @@ def test_progress_ends_at_one(whole: Product, tmp_path: Path) -> None:
 def test_another_gdal_does_not_go_unnoticed(whole: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = geotiff.gdal_bytes
 
-    def other(pixels: np.ndarray, left: float, *place: int, packed: bool = False) -> bytes:
-        return theirs(pixels, left + (pixels.max() > 1), *place, packed=packed)
+    def other(pixels: np.ndarray, left: float, *place: Any, **more: Any) -> bytes:
+        return theirs(pixels, left + (pixels.max() > 1), *place, **more)
 
     geotiff.template.cache_clear()
     monkeypatch.setattr(geotiff, "gdal_bytes", other)
