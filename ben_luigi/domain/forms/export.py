@@ -38,6 +38,7 @@ def export(
     full.
     """
     form.require_libraries()
+    source.check_pairs()
     _check_target(folder)
     with atomic_write(folder) as work:
         work.mkdir()
@@ -71,6 +72,7 @@ def verify(source: Source, folder: Path, progress: OnFraction = ignore_fraction)
         findings.add(NOTE, f"not the note of a form that is known ({getattr(error, 'found', error)})")
         return findings.lines()
     form.require_libraries()
+    source.check_pairs()
     source = selected(source, {} if source.selection else note.selection)
     if note.patches != len(source.rows):
         findings.differ(NOTE, "another number of patches", "patches", len(source.rows), note.patches)

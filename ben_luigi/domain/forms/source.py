@@ -58,14 +58,17 @@ class Source:
 
     @classmethod
     def open(cls, folder: Path, form: Form = FORM_V2) -> Source:
-        """Read the metadata. Raise BadInput if a file is missing or unreadable, BadTable if a patch is there twice."""
+        """Read the metadata. Raise BadInput if a file is missing or unreadable, BadTable if a patch is there twice.
+
+        A recipe may take one patch of S1 for several of S2.
+        """
         schema = pa.schema([SCHEMA.field(name) for name in form.columns])
         tables = [_read_rows(folder / name, schema) for name in form.tables]
         flags = np.repeat([name == FLAGGED for name in form.tables], [len(table) for table in tables])
         order = _order(tables)
         rows = _taken(tables, order).append_column(FLAG, pa.array(flags).take(order))
         for name in ("patch_id", "s1_name"):
-            if name in rows.column_names:
+            if name in rows.column_names and not (name == "s1_name" and form.shares_sentinel1):
                 _check_unique(folder, name, rows[name])
         return cls(folder, rows, form)
 
@@ -73,6 +76,11 @@ class Source:
     def archives(self) -> tuple[str, ...]:
         """The names of the archives: without that of S1 if there is none."""
         return self.form.archives
+
+    def check_pairs(self) -> None:
+        """Raise BadTable if patches share one of S1, which forms with a sample per pair cannot show."""
+        if "s1_name" in self.rows.column_names:
+            _check_unique(self.folder, "s1_name", self.rows["s1_name"])
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -86,7 +94,8 @@ class Source:
         return self.rows["s1_name" if archive == S1 else "patch_id"].combine_chunks()
 
     def patches(self, archive: str) -> Iterator[Patch]:
-        """Yield the patches of an archive, in its order: of S2 and maps ascending by row.
+        """Yield the patches of an archive, in its order: of S2 and maps ascending by row; one of S1 once per row
+        that has it.
 
         Raise DamagedFile or BadArchive, which name the archive, if it is damaged or lacks a file.
         """
@@ -100,9 +109,7 @@ class Source:
                 raise _damaged(path, member.what)
             if isinstance(member, members.Unreadable):
                 raise _damaged(self.folder / member.name, member.why)
-            patch = awaited.take(member)
-            if patch is not None:
-                yield patch
+            yield from awaited.take(member)
         awaited.check()
 
     def beside(self) -> Iterator[tuple[Patch, bytes]]:
@@ -153,26 +160,28 @@ class _Awaited:
         self._keys = keys[self._order]
         self._missing = names.is_valid().to_numpy(zero_copy_only=False).copy()
         self._row, self._name = -1, ""
+        self._rows: list[int] = []
         self._files: dict[str, bytes] = {}
 
-    def take(self, member: members.Member) -> Patch | None:
-        """Take a member; return its patch if it is the last of it, None otherwise or if it is of no row."""
+    def take(self, member: members.Member) -> list[Patch]:
+        """Take a member; return its patch, for each row that has it, if it is the last of it; else nothing."""
         stem = member.name.rpartition("/")[2].removesuffix(".tif")
         name, kind = _split(stem, self._kinds)
         if name != self._name or self._row < 0:
-            row = self._row_of(name)
-            if row is None:
-                return None
+            rows = self._rows_of(name)
+            if not rows:
+                return []
             self._check_whole()
-            self._row, self._name, self._files = row, name, {}
+            self._row, self._rows, self._name, self._files = rows[0], rows, name, {}
         row = self._row
         if kind not in self._kinds or kind in self._files or not self._missing[row]:
             raise self._bad(f"each file of {name} once, beside each other", member.name)
         self._files[kind] = member.data
         if len(self._files) < len(self._kinds):
-            return None
-        self._missing[row] = False
-        return Patch(row, {kind: self._files[kind] for kind in self._kinds})
+            return []
+        self._missing[self._rows] = False
+        files = {kind: self._files[kind] for kind in self._kinds}
+        return [Patch(row, files) for row in self._rows]
 
     def check(self) -> None:
         """Raise BadArchive if files of a patch have not come."""
@@ -186,10 +195,16 @@ class _Awaited:
             lacking = [kind for kind in self._kinds if kind not in self._files]
             raise self._bad(f"{len(self._kinds)} files of {self._name}", f"it lacks {', '.join(lacking)}")
 
-    def _row_of(self, name: str) -> int | None:
+    def _rows_of(self, name: str) -> list[int]:
         key = name.encode()
+        if not key:
+            return []
         rank = bisect_left(self._keys, key)
-        return int(self._order[rank]) if key and rank < len(self._keys) and self._keys[rank] == key else None
+        stop = rank
+        while stop < len(self._keys) and self._keys[stop] == key:
+            stop += 1
+        rows: list[int] = self._order[rank:stop].tolist()
+        return rows
 
     def _bad(self, expected: str, found: str) -> BadArchive:
         return BadArchive(
