@@ -206,6 +206,18 @@ def test_descriptions_speak_of_the_layers(cut: Run) -> None:
     assert "pairs of patches" in report and "Layer_dem.tar.zst" in report
 
 
+def test_unpack_leaves_no_archive_out(cut: Run, unpacked: Path, tmp_path: Path) -> None:
+    """The same files as tar unpacks, layers and all."""
+    code, said = command("unpack", tmp_path, None, "mine", "--from", str(_dataset(cut)))
+    assert code == 0, said
+    assert all(f"\n{name}: " in said for name in ("BigEarthNet-S1", "Reference_Maps", "Layer_dem", "Layer_soil"))
+    ours, theirs = (
+        {path.relative_to(folder): file_hash(path) for path in folder.rglob("*.tif") if "report" not in path.parts}
+        for folder in (tmp_path / "mine", unpacked)
+    )
+    assert ours == theirs
+
+
 def test_verify_finds_a_changed_file_of_a_layer_and_of_sentinel1(unpacked: Path, tmp_path: Path) -> None:
     for name in ("BigEarthNet-S1", "Layer_dem", "Layer_soil"):
         (unpacked / f"{name}.tar.zst").unlink()
@@ -275,6 +287,9 @@ def test_patches_from_a_folder_keep_their_names_and_bytes(given_s1: Run, tmp_pat
     given = given_s1.data.parent / "s1" / SCENE.s1_tile
     assert found.keys() >= {f"{name}_{band}.tif" for name in names for band in ("VV", "VH")}
     assert all(digest == file_hash(given / name.rpartition("_")[0] / name) for name, digest in found.items())
+    code, said = command("unpack", tmp_path, None, "mine", "--from", str(dataset), "--only", "BigEarthNet-S1")
+    assert code == 0 and f"BigEarthNet-S1: {len(set(names))} patches" in said, said
+    assert {path.name: file_hash(path) for path in (tmp_path / "mine").rglob("*.tif")} == found
     listed = (dataset / "s1_hashes.csv").read_text()
     assert all(f"{Path(name).stem},{digest}" in listed for name, digest in found.items())
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -22,17 +22,14 @@ from threading import Event
 import numpy as np
 
 from ben_luigi.domain import files, locks
-from ben_luigi.domain.dataset import members, sentinel1
+from ben_luigi.domain.dataset import members
 from ben_luigi.domain.dataset.form import Form
-from ben_luigi.domain.dataset.verify_archives import Contents
+from ben_luigi.domain.dataset.verify_archives import Contents, contents_of
 from ben_luigi.domain.dataset.verify_findings import Findings
-from ben_luigi.domain.dataset.verify_rows import Rows, read_rows
+from ben_luigi.domain.dataset.verify_rows import read_rows
 from ben_luigi.domain.errors import BadArchive, BadInput, BadName, DamagedFile, NoRoomError, printable, some
 from ben_luigi.domain.formats import packing
-from ben_luigi.domain.names import s1_tile, tile_name_of
-from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
-from ben_luigi.domain.tiles import patches, reference_maps
 
 LOCK = ".unpack.lock"
 _WRITERS = 4
@@ -86,7 +83,9 @@ def archives_of(dataset: Path, form: Form, only: Sequence[str] = ()) -> list[Con
             found="no such archives",
             remedy="correct the names",
         )
-    found = [contents for contents in _contents(rows) if contents.name in (only or form.archives)]
+    found = [contents for contents in contents_of(rows, form) if contents.name in (only or form.archives)]
+    # Several patches may share one of Sentinel-1, which is in the archive once.
+    found = [replace(contents, keys=np.unique(contents.keys)) for contents in found]
     for contents in found:
         if not (dataset / contents.file).is_file():
             raise BadInput(
@@ -96,12 +95,6 @@ def archives_of(dataset: Path, form: Form, only: Sequence[str] = ()) -> list[Con
                 remedy="fetch it, or name the archives that are there by --only",
             )
     return found
-
-
-def _contents(rows: Rows) -> Iterator[Contents]:
-    yield Contents(patches.ARCHIVE, rows.patch_ids, tile_name_of, BANDS, True)
-    yield Contents(reference_maps.ARCHIVE, rows.patch_ids, tile_name_of, ("reference_map",), True)
-    yield Contents(sentinel1.ARCHIVE, rows.s1_names, s1_tile, sentinel1.BANDS, True)
 
 
 def room_for(dataset: Path, archives: Sequence[Contents], folder: Path) -> Room:
@@ -203,7 +196,7 @@ class _Unpacking:
 
     def run(self, archive: Path, reach: Callable[[str, int], None]) -> Unpacked:
         """Unpack all of it. Raise as `unpack`."""
-        keys = np.sort(self.contents.keys)
+        keys = self.contents.keys
         seen = np.zeros(len(keys), dtype=bool)
         for tile in {self.contents.tile_of(key.decode()) for key in keys.tolist()}:
             files.sweep(self.folder / self.contents.name / tile, older_than_s=0)

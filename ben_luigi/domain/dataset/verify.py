@@ -13,7 +13,7 @@ Memory: about 1 KB per patch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.dataset.provenance import PROVENANCE
 from ben_luigi.domain.dataset.readme import CITATION, LICENSE, README
 from ben_luigi.domain.dataset.time_series import TIME_SERIES
-from ben_luigi.domain.dataset.verify_archives import Archive, Check, Contents, Count
+from ben_luigi.domain.dataset.verify_archives import Archive, Check, Contents, Count, contents_of
 from ben_luigi.domain.dataset.verify_claims import SIZE, Claims, Values
 from ben_luigi.domain.dataset.verify_documents import (
     STAC,
@@ -39,13 +39,12 @@ from ben_luigi.domain.dataset.verify_documents import (
     check_stac,
 )
 from ben_luigi.domain.dataset.verify_findings import Findings
-from ben_luigi.domain.dataset.verify_ground import Ground, LabelsOf, s2_tile
+from ben_luigi.domain.dataset.verify_ground import Ground, LabelsOf
 from ben_luigi.domain.dataset.verify_json import entry
 from ben_luigi.domain.dataset.verify_patches import check_patches, check_time_series
 from ben_luigi.domain.dataset.verify_provenance import Provenance, check_provenance, read_provenance, squares_of
 from ben_luigi.domain.dataset.verify_rows import Rows, read_rows
 from ben_luigi.domain.dataset.verify_rules import NO_REFERENCES, References, check_rows
-from ben_luigi.domain.names import s1_tile
 from ben_luigi.domain.placement.grid import TILE_SIDE_M, PatchGrid
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
@@ -207,9 +206,10 @@ class _Look:
         listed = _files_listed(rows, provenance, self._form)
         radar = len(sentinel1.BANDS) * self._form.has_sentinel1
         count = Count(len(rows) * (len(BANDS) + 1 + radar + len(self._form.layers)), progress)
-        for contents, check in _contents(rows, ground, self._form):
+        checks = _checks(ground, self._form)
+        for contents in contents_of(rows, self._form):
             name = contents.name
-            archive = Archive(contents, hash_list(name), check, self.findings, hashing=ground.wants_hashes)
+            archive = Archive(contents, hash_list(name), checks[name], self.findings, hashing=ground.wants_hashes)
             if self.has(hash_list(name)):
                 archive.read_list(self._folder, listed.get(name))
             if self._is_unpacked(contents):
@@ -239,15 +239,11 @@ class _Look:
         listed.check(self._folder, {}, self._required, self.findings)
 
 
-def _contents(rows: Rows, ground: Ground, form: Form) -> Iterator[tuple[Contents, Check]]:
-    """Yield what each archive must hold, and how its files are checked."""
-    yield Contents(patches.ARCHIVE, rows.patch_ids, s2_tile, BANDS, rows.complete), ground.check_s2
-    yield Contents(reference_maps.ARCHIVE, rows.patch_ids, s2_tile, ("reference_map",), rows.complete), ground.check_map
-    if form.has_sentinel1:
-        yield Contents(sentinel1.ARCHIVE, rows.s1_names, s1_tile, sentinel1.BANDS, rows.complete), ground.check_s1
-    for layer in form.layers:
-        contents = Contents(layers.archive_of(layer.name), rows.patch_ids, s2_tile, (layer.name,), rows.complete)
-        yield contents, partial(ground.check_layer, layer)
+def _checks(ground: Ground, form: Form) -> dict[str, Check]:
+    """Return how the files of each archive are checked, by its name."""
+    of_layers = {layers.archive_of(layer.name): partial(ground.check_layer, layer) for layer in form.layers}
+    own = {patches.ARCHIVE: ground.check_s2, reference_maps.ARCHIVE: ground.check_map}
+    return {**own, sentinel1.ARCHIVE: ground.check_s1, **of_layers}
 
 
 def _files_listed(rows: Rows, provenance: Provenance | None, form: Form) -> dict[str, int]:

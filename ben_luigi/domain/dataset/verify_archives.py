@@ -18,11 +18,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pcsv
 
-from ben_luigi.domain.dataset import members
+from ben_luigi.domain.dataset import members, sentinel1
 from ben_luigi.domain.dataset.archive import Behind, Hashes
+from ben_luigi.domain.dataset.form import Form
 from ben_luigi.domain.dataset.verify_findings import Findings
+from ben_luigi.domain.dataset.verify_rows import Rows
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.formats import hashes
+from ben_luigi.domain.names import s1_tile, tile_name_of
+from ben_luigi.domain.products.product import BANDS
+from ben_luigi.domain.tiles.layers import archive_of
+from ben_luigi.domain.vocabulary import MAPS_ARCHIVE, S1_ARCHIVE, S2_ARCHIVE
 
 _TELL_EVERY = 1000
 _SHOWN = 10
@@ -71,6 +77,18 @@ class Contents:
     def file(self) -> str:
         """The file name of the archive."""
         return f"{self.name}.tar.zst"
+
+
+def contents_of(rows: Rows, form: Form) -> list[Contents]:
+    """Return what each archive of a dataset must hold by the rows of its metadata, in the order of `form.archives`."""
+    kinds = {S2_ARCHIVE: BANDS, MAPS_ARCHIVE: ("reference_map",)}
+    kinds |= {archive_of(layer.name): (layer.name,) for layer in form.layers}
+    return [
+        Contents(name, rows.s1_names, s1_tile, sentinel1.BANDS, rows.complete)
+        if name == S1_ARCHIVE
+        else Contents(name, rows.patch_ids, tile_name_of, kinds[name], rows.complete)
+        for name in form.archives
+    ]
 
 
 class Archive:
