@@ -134,8 +134,10 @@ def test_all_of_it_is_sent_to_each_service_and_no_token_is_told(verified: Shop, 
 
 def test_what_has_findings_is_refused(tmp_path: Path, zenodo: ZenodoServer) -> None:
     shop = Shop(tmp_path, Dataset().write_all(tmp_path / "mine"))
+    sent = ("publish", "zenodo", "mine", "--yes", "--endpoint", zenodo.base_url)
+    assert shop.run(*sent)[0] == 20, "never verified"
     assert shop.run("verify", "mine")[0] == 1
-    code, said = shop.run("publish", "zenodo", "mine", "--yes", "--endpoint", zenodo.base_url)
+    code, said = shop.run(*sent)
     assert code == 20 and "1 findings: Reference_Maps.tar.zst: with other classes" in said, said
     assert not zenodo.counts and "Traceback" not in said
 
