@@ -100,7 +100,10 @@ def result_options() -> dict[str, Any]:
 
 def recipe() -> Recipe:
     """Return the recipe that is followed. Raise BadInput, with all findings, if it is wrong."""
-    return _read_recipe(reading.locate(str(dataset().recipe), TRACKED_ARTIFACTS))
+    named = str(dataset().recipe)
+    return (
+        default_recipe() if reading.is_default_name(named) else _read_recipe(reading.locate(named, TRACKED_ARTIFACTS))
+    )
 
 
 @remembered()
@@ -129,7 +132,8 @@ def recipe_part(keys: Sequence[str]) -> dict[str, Any]:
 
     It is empty for the default recipe, so that what was made before there were recipes stays true.
     """
-    return parts.differing(recipe(), default_recipe(), keys) if keys and dataset().recipe else {}
+    wanted = recipe()
+    return parts.differing(wanted, default_recipe(), keys) if keys and not wanted.is_default else {}
 
 
 def data_dir() -> Path:
@@ -140,7 +144,7 @@ def data_dir() -> Path:
     """
     options = dataset()
     folder = Path(options.data_dir).expanduser().absolute()
-    if not options.recipe or recipe().is_default:  # the first without reading it, since every target asks
+    if recipe().is_default:
         return folder
     return folder / RECIPES / recipe().name
 
@@ -224,8 +228,6 @@ def _file_of_recipe(option: str) -> Path | None:
 
 def _in_place_of(option: str) -> Path | str | None:
     """Return what the recipe names as the file that is usually that of an option of [inputs]."""
-    if not dataset().recipe:
-        return None
     wanted = recipe()
     search = wanted.products.search
     files = {

@@ -12,6 +12,7 @@ from typing import Any
 
 import luigi
 
+from ben_luigi.configuration.kept import Kept, KeptSection
 from ben_luigi.configuration.kinds import (
     Area,
     Choice,
@@ -50,7 +51,7 @@ TRACKED_ARTIFACTS = next(
 _TILES = "keys such as 33UUP_20170613"
 
 
-class _Section(Declared, luigi.Config):
+class _Section(Declared, luigi.Config, metaclass=KeptSection):
     """A section whose text never shows the secrets in it."""
 
     def __repr__(self) -> str:
@@ -184,7 +185,7 @@ class database(_Section):  # noqa: N801
     )
 
 
-class tile:  # noqa: N801
+class tile(metaclass=Kept):  # noqa: N801
     """What a tile must look like.
 
     This is not a luigi.Config, whose options `--tile-...` would make the `--tile` of the tasks ambiguous.

@@ -51,14 +51,9 @@ def source() -> str:
     return "tile_names_csv"
 
 
-def _has_own_recipe() -> bool:
-    """Whether a recipe is named: the default one is not read for what it does not change."""
-    return bool(config.dataset().recipe)
-
-
 def is_from_l1c() -> bool:
     """Whether products are converted by Sen2Cor: neither in the folder of L2A products, nor L2A ones of the recipe."""
-    return source() != "l2a_dir" and not (_has_own_recipe() and config.recipe().products.level == L2A)
+    return source() != "l2a_dir" and config.recipe().products.level != L2A
 
 
 def is_fetched_l1c() -> bool:
@@ -68,7 +63,7 @@ def is_fetched_l1c() -> bool:
 
 def is_searched() -> bool:
     """Whether the recipe searches for its products."""
-    return source() == "tile_names_csv" and _has_own_recipe() and config.recipe().products.search is not None
+    return source() == "tile_names_csv" and config.recipe().products.search is not None
 
 
 def is_listed_by_us() -> bool:

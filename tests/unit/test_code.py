@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -36,9 +37,15 @@ MADE_BY: list[tuple[type[PipelineTask], Callable[..., object]]] = [
 """Tasks that take seconds, and the functions that compute what they write."""
 
 
+def forget() -> None:
+    """What a process remembers, since code does not change while it runs."""
+    code._version.cache_clear()
+    code._file_hash.cache_clear()
+
+
 def test_a_hash_of_other_code_and_templates_but_of_nothing_that_is_compiled(tmp_path: Path) -> None:
     def version() -> str:
-        code._version.cache_clear()
+        forget()
         return code.code_version(tmp_path / "report", tmp_path / "colours.toml")
 
     page, compiled = tmp_path / "report" / "templates" / "page.html", tmp_path / "report" / "__pycache__" / "page.pyc"
@@ -62,17 +69,27 @@ def test_a_module_stands_for_all_of_the_domain_that_it_imports() -> None:
     assert code.code_version(country) != code.code_version(grid)
 
 
+def test_imports_are_those_that_python_sees() -> None:
+    for path in code._PACKAGE.rglob("*.py"):
+        names: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(code._DOMAIN):
+                names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+        files_of = (code._PACKAGE.parent / f"{name.replace('.', '/')}.py" for name in names)
+        assert set(code._imported(path)) == {file for file in files_of if file.is_file()}, path
+
+
 @pytest.mark.parametrize(("task", "function"), MADE_BY)
 def test_a_task_of_seconds_is_made_again_when_the_code_that_computes_it_changes(
     task: type[PipelineTask], function: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed, hashed = Path(inspect.getfile(inspect.unwrap(function))), files.file_hash
-    code._version.cache_clear()
+    forget()
     before = task.code and code.code_version(*task.code)
     monkeypatch.setattr(files, "file_hash", lambda path: "another" if path == changed else hashed(path))
-    code._version.cache_clear()
+    forget()
     after = task.code and code.code_version(*task.code)
-    code._version.cache_clear()
+    forget()
     assert before != after
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import luigi
 import pytest
+from luigi.cmdline_parser import CmdlineParser
 
 from ben_luigi import config
 from ben_luigi.configuration import loading
@@ -37,6 +38,24 @@ def test_only_variables_of_the_environment_mean_something(
     expected = text.replace("${NAME}", "50%${HOME}")
     assert {config.cdse().user, config.cdse().password} == {expected}
     assert config.database().url == f"postgresql://{expected}"
+
+
+def test_a_section_is_read_again_when_what_it_comes_from_changes(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE", "/one")
+    settings.set("dataset", "data_dir", "$PLACE/data")
+    first = config.dataset()
+    assert (config.dataset() is first, first.data_dir) == (True, "/one/data")
+    monkeypatch.setenv("PLACE", "/two")
+    assert config.dataset().data_dir == "/two/data"
+    settings.set("dataset", "data_dir", "here")
+    assert (config.dataset().data_dir, config.tile().threads) == ("here", 1)
+    settings.set("tile", "threads", "3")
+    assert config.tile().threads == 3
+    with CmdlineParser.global_instance(["--module", "ben_luigi", "FinalizeDataset", "--dataset-data-dir", "there"]):
+        assert config.dataset().data_dir == "there"
+    assert config.dataset().data_dir == "here"
 
 
 def test_a_variable_that_is_not_there_tells_nothing_of_the_value(settings: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,7 +33,16 @@ def packaged(artifacts: Path) -> dict[str, Path]:
 
 def locate(named: str, artifacts: Path) -> Path:
     """Return the path of a recipe, which is given by its path or the name of a packaged one; by default the default."""
-    return packaged(artifacts).get(named or Path(DEFAULT_FILE).stem) or Path(named).expanduser().absolute()
+    if is_default_name(named):
+        return artifacts / FOLDER / DEFAULT_FILE
+    packaged_file = artifacts / FOLDER / f"{named}.toml"
+    is_packaged = os.sep not in named and packaged_file.is_file()
+    return packaged_file if is_packaged else Path(named).expanduser().absolute()
+
+
+def is_default_name(named: str) -> bool:
+    """Return whether a recipe that is named so is the packaged default one."""
+    return named in ("", Path(DEFAULT_FILE).stem)
 
 
 def read(path: Path, artifacts: Path) -> Recipe:
