@@ -7,11 +7,16 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.world import make_world
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A loaded machine breaks every deadline.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # A background job ignores Ctrl-C and nohup a hangup, and pass that on to the programs that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

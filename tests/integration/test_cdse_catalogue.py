@@ -303,7 +303,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=1_500)
+@settings(max_examples=1_500)
 @given(st.lists(JSON, max_size=2), JSON, st.integers(0, 400), st.sampled_from([None, b"", b"\0", b"[", b'"', b"\xff"]))
 def test_a_mangled_page_is_an_error_or_a_right_result(
     values: list[object], following: object, where: int, mangle: bytes | None
@@ -321,7 +321,7 @@ def test_a_mangled_page_is_an_error_or_a_right_result(
     assert all(product.length_bytes is None or product.length_bytes > 0 for product in products)
 
 
-@settings(deadline=None, max_examples=800)
+@settings(max_examples=800)
 @given(st.binary(max_size=60), st.integers(0, 200))
 def test_a_mangled_list_of_names_is_an_error_or_a_right_result(
     tmp_path_factory: pytest.TempPathFactory, junk: bytes, where: int

@@ -236,7 +236,7 @@ def test_a_v1_name_has_one_patch_and_a_place_in_a_tile_one_too(cursor: Any) -> N
         insert(cursor, "patch", another("patch", patch_id=f"{NAME}_26_08".replace("R022", "R122")))
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.datetimes(datetime(2015, 1, 1), datetime(2026, 1, 1))
     | st.sampled_from([datetime(2018, m, d, 0, 0, s) for m, d in ((5, 31), (8, 31), (11, 30), (3, 1)) for s in (0, 1)])

@@ -523,7 +523,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield zipped(make_safe(folder / str(NAME), image_bytes=3), folder / "t.zip")
 
 
-@settings(deadline=None, max_examples=800, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=800, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(manglings=MANGLINGS)
 @example(
     manglings=[(0.9997907458193811, "flip", b"")]
@@ -558,7 +558,7 @@ def test_a_mangled_zip_is_an_error_or_a_right_result(tiny: Path, manglings: list
     assert sorted(entry.name for entry in tiny.parent.iterdir()) == [str(NAME), "mangled", "t.zip"]
 
 
-@settings(deadline=None, max_examples=800, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=800, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(manglings=MANGLINGS)
 def test_a_mangled_manifest_is_an_error_or_a_right_result(
     tiny: Path, manglings: list[tuple[float, str, bytes]]

@@ -71,7 +71,7 @@ def _one_by_one(patches: Any) -> dict[tuple[str, str], float]:
     return found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(_TILES)
 def test_every_pair_is_found_and_no_other(tiles: list[tuple[int, int, int, str, list[str]]]) -> None:
     patches = pd.concat([_tile(number, *tile) for number, tile in enumerate(tiles, start=1)], ignore_index=True)

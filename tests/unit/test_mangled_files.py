@@ -14,7 +14,7 @@ SEEN_ELSEWHERE = {"L1C zip", "L1C manifest"}
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - SEEN_ELSEWHERE))
-@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(manglings=MANGLINGS)
 def test_a_mangled_file_is_read_or_refused(
     kind: str, manglings: list[tuple[float, str, bytes]], tmp_path_factory: pytest.TempPathFactory

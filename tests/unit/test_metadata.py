@@ -68,7 +68,7 @@ PATCHES = st.lists(st.tuples(st.lists(st.sampled_from(CLASSES), unique=True), st
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(PATCHES, st.integers(0, 20), st.integers(1, 9))
 def test_the_join_is_what_sql_says_whatever_the_blocks(
     patches: list[tuple[list[str], int]], spare: int, rows: int

@@ -107,14 +107,14 @@ def _whole() -> bytes:
 WHOLE = _whole()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(manglings=MANGLINGS)
 def test_damage_is_an_error_of_one_kind(manglings: list[tuple[float, str, bytes]]) -> None:
     with contextlib.suppress(ValueError):
         read_size(io.BytesIO(mangled(WHOLE, manglings)), TABLE.column_names)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(content=st.binary(max_size=300))
 def test_any_bytes_as_a_footer(content: bytes) -> None:
     file = b"PAR1" + content + len(content).to_bytes(4, "little") + b"PAR1"

@@ -64,7 +64,7 @@ def _area(box: tuple[float, float]) -> shapely.Geometry:
     return shapely.box(box[0], 40, box[0] + box[1], 70)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.builds(
         Selection,
@@ -110,7 +110,7 @@ def test_the_rows_are_those_that_meet_all_of_it(selection: Selection) -> None:
             subset.select(rows, places, selection)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 1000), st.integers(1, 90))
 def test_a_sample_has_its_size_and_every_class(seed: int, size: int) -> None:
     rows, places = _world(seed=seed)
