@@ -13,6 +13,8 @@ import re
 import sys
 import sysconfig
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _KEPT = re.compile(
@@ -52,6 +54,19 @@ def give_back(pattern: str) -> None:
     GDAL would obey them too, so this is for a process that reads no rasters after it.
     """
     os.environ.update({name: value for name, value in _taken_out.items() if re.fullmatch(pattern, name)})
+
+
+@contextmanager
+def without(module: str) -> Iterator[None]:
+    """Within it, a module that has not been imported yet cannot be: for one that a library imports if it is there."""
+    is_there = module in sys.modules
+    if not is_there:
+        sys.modules[module] = None  # type: ignore[assignment]  # as documented for `import`
+    try:
+        yield
+    finally:
+        if not is_there:
+            del sys.modules[module]
 
 
 def of_child(more: str = "") -> dict[str, str]:

@@ -165,3 +165,8 @@ def test_a_script_takes_no_module_of_others(script: Path, tmp_path: Path) -> Non
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(("usage: scripts/", "usage: ben-luigi"))
+
+
+def test_what_other_libraries_would_load_on_the_side_is_not_loaded_and_can_still_be() -> None:
+    code = "import sys, ben_luigi; assert 'rasterio' in sys.modules and 'boto3' not in sys.modules; import boto3"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
