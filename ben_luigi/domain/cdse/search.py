@@ -5,9 +5,10 @@ The choice depends on the answer only: of each group the product with the least 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from ben_luigi.domain.cdse.catalogue import Catalogue, CatalogueProduct
 from ben_luigi.domain.errors import BadInput, BadName, some
@@ -20,6 +21,9 @@ COLUMNS = ("cloud_percent",)
 """The columns of a list of found products beside that of their names."""
 
 _UNKNOWN_CLOUD = 101.0
+_REVISIT_DAYS = 2.5
+"""Estimated: by two satellites every 5 days from one orbit, and many squares are seen from two."""
+_DEGREE_KM, _SQUARE_KM, _PITCH_KM = 111.3, 110, 100
 _ATTRIBUTE = (
     "Attributes/OData.CSC.{kind}Attribute/any(att:att/Name eq '{name}' and att/OData.CSC.{kind}Attribute/Value {test})"
 )
@@ -128,6 +132,26 @@ def months(since: date, until: date) -> Iterator[tuple[date, date]]:
         start = following
 
 
+def expected(wanted: Search, season_rule: str = CALENDAR) -> int:
+    """Return about how many products a search by squares or area chooses: one per square and group of sensing days.
+
+    It is an estimate: a group may have no product that is clear enough. A square is sensed about every 2.5 days. An
+    area meets squares of 110 km that lie 100 km apart; borders of UTM zones, which add some, are left out.
+    """
+    days = [wanted.since + timedelta(days=number) for number in range((wanted.until - wanted.since).days + 1)]
+    groups = {_time_group(datetime(day.year, day.month, day.day, 12), wanted.per, season_rule) for day in days}
+    times = math.ceil(len(groups) / _REVISIT_DAYS) if wanted.per == PER[3] else len(groups)
+    return times * (len(wanted.tiles) or _squares_of(wanted.area or (0, 0, 0, 0)))
+
+
+def _squares_of(area: tuple[float, float, float, float]) -> int:
+    """Return about how many MGRS squares an area in degrees (west, south, east, north) meets."""
+    west, south, east, north = area
+    width_km = _DEGREE_KM * (east - west) * math.cos(math.radians((south + north) / 2))
+    height_km = _DEGREE_KM * (north - south)
+    return math.ceil((width_km + _SQUARE_KM) * (height_km + _SQUARE_KM) / _PITCH_KM**2)
+
+
 def choose(found: Iterable[Found], per: str, season_rule: str = CALENDAR) -> list[Found]:
     """Return of each group the product with the least cloud, of equal ones the first by name; all by name."""
     best: dict[Sequence[object], Found] = {}
@@ -137,15 +161,19 @@ def choose(found: Iterable[Found], per: str, season_rule: str = CALENDAR) -> lis
 
 
 def _group(name: ProductName, per: str, season_rule: str) -> Sequence[object]:
-    """Return what the products of a group have in common; a winter lasts into the next year."""
-    time = name.sensing_time
+    """Return what the products of a group have in common."""
+    return name.mgrs, *_time_group(name.sensing_time, per, season_rule)
+
+
+def _time_group(time: datetime, per: str, season_rule: str) -> Sequence[object]:
+    """Return what the times of a group have in common; a winter lasts into the next year."""
     tile, per_season, per_month, _ = PER
     if per == tile:
-        return (name.mgrs,)
+        return ()
     if per == per_season:
         which = season(time, season_rule)
-        return name.mgrs, which, time.year + (which == "winter" and time.month >= 11)
-    return name.mgrs, time.year, time.month, 0 if per == per_month else time.day
+        return which, time.year + (which == "winter" and time.month >= 11)
+    return time.year, time.month, 0 if per == per_month else time.day
 
 
 def _found(product: CatalogueProduct) -> Found | None:
