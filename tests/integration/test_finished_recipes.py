@@ -75,9 +75,14 @@ def test_the_provenance_says_how_each_product_was_proven(runs: dict[str, Run], r
     """The first product has a damaged band in the bucket, which CDSE repairs."""
     provenance = json.loads((dataset(runs, recipe) / "provenance.json").read_text(encoding="utf-8"))
     assert provenance["tiles"].keys() == set(TILES[recipe].split(","))
+    catalogue = runs[recipe].data / "recipes" / NAMES[recipe] / "sample" / "products.json"
+    ids = {entry["Name"]: entry["Id"] for entry in json.loads(catalogue.read_text(encoding="utf-8"))}
     for tile, facts in provenance["tiles"].items():
         fetched = facts["l2a"]
         assert fetched["name"] == facts["l2a_name"]
+        rows = table(runs, recipe)
+        of_tile = rows[rows["product"] == fetched["name"]]
+        assert set(of_tile["product_id"]) == {fetched["id"]} == {ids[fetched["name"]]}
         assert fetched["proven_by"] and set(fetched["verified_by"]) >= {"manifest"}
         first = tile == min(provenance["tiles"])
         assert [path.rpartition("_B04")[2] for path in fetched.get("repaired", {})] == ["_10m.jp2"] * first

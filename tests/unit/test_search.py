@@ -125,10 +125,11 @@ def test_what_a_careless_service_adds_does_not_count() -> None:
         listed(name(datetime(2023, 6, 8)), 0.0, online=False),
         listed("S2A_OPER_PRD_MSIL1C_PDMC_20160613T101031"),
     )
-    answers = Answers(*others, listed(LAST, 10.0), listed(FIRST, 0.5))
+    last, first = listed(LAST, 10.0), listed(FIRST, 0.5)
+    answers = Answers(*others, last, first)
     chosen = search(cast(Catalogue, answers), Products(L2A, search=WANTED, baselines=("05.10",)))
     assert chosen == [Found(0.5, FIRST), Found(10.0, LAST)]
-    assert [one.row for one in chosen] == [(str(FIRST), "0.5"), (str(LAST), "10")]
+    assert [one.row for one in chosen] == [(str(FIRST), "0.5", first.id), (str(LAST), "10", last.id)]
     assert len(answers.asked) == 2 and answers.asked == list(queries(WANTED, L2A))
 
 

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 from ben_luigi.domain.cdse.catalogue import Catalogue, CatalogueProduct
 from ben_luigi.domain.errors import BadInput, BadName, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.alignment import season
+from ben_luigi.domain.products import lists
 from ben_luigi.domain.products.baselines import is_allowed
 from ben_luigi.domain.recipe.model import CALENDAR, PER, Products, Search
 
-COLUMNS = ("cloud_percent",)
+COLUMNS = ("cloud_percent", lists.ID)
 """The columns of a list of found products beside that of their names."""
 
 _UNKNOWN_CLOUD = 101.0
@@ -32,15 +33,16 @@ _LEVELS = {"L1C": "S2MSI1C", "L2A": "S2MSI2A"}
 
 @dataclass(frozen=True, order=True)
 class Found:
-    """A product that was found, and its cloud in percent; above 100 if it is unknown."""
+    """A product that was found, its cloud in percent, above 100 if it is unknown, and its id in the catalogue."""
 
     cloud_percent: float
     name: ProductName
+    id: str = field(default="", compare=False)
 
     @property
-    def row(self) -> tuple[str, str]:
+    def row(self) -> tuple[str, ...]:
         """Its row in a list of products."""
-        return str(self.name), "" if self.cloud_percent > 100 else f"{self.cloud_percent:g}"
+        return str(self.name), "" if self.cloud_percent > 100 else f"{self.cloud_percent:g}", self.id
 
 
 def search(catalogue: Catalogue, products: Products, season_rule: str = CALENDAR) -> list[Found]:
@@ -181,7 +183,7 @@ def _found(product: CatalogueProduct) -> Found | None:
         name = ProductName.parse(product.name)
     except BadName:  # the format of before December 2016, of several tiles
         return None
-    return Found(_UNKNOWN_CLOUD if product.cloud_percent is None else product.cloud_percent, name)
+    return Found(_UNKNOWN_CLOUD if product.cloud_percent is None else product.cloud_percent, name, product.id)
 
 
 def _fits(one: Found, wanted: Search, products: Products) -> bool:
