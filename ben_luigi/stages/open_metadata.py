@@ -168,7 +168,7 @@ class WriteTimeSeries(PipelineTask):
         time_series.write(patches, self.output().file)
 
 
-def time_series_task() -> list[PipelineTask]:
+def time_series_task() -> list[WriteTimeSeries]:
     """Return the task of the time series; none for the default recipe, whose dataset is as it was published."""
     return [] if config.recipe().is_default else [WriteTimeSeries()]
 
@@ -199,7 +199,7 @@ class WriteCroissant(PipelineTask):
 
     def requires(self) -> Any:
         """Return the tables and archives that are described."""
-        return [WriteMetadata(), WritePatches(), *archiving()]
+        return [WriteMetadata(), WritePatches(), *archiving(), *time_series_task()]
 
     def settings(self) -> dict[str, Any]:
         """Return its title."""
@@ -211,7 +211,8 @@ class WriteCroissant(PipelineTask):
 
     def make(self) -> None:
         """Write it."""
-        croissant.write(croissant.describe(facts(described()), title(), description(), form()), self.output().file)
+        found = facts([*described(), *(task.output() for task in time_series_task())])
+        croissant.write(croissant.describe(found, title(), description(), form()), self.output().file)
 
 
 class WriteReadme(PipelineTask):
