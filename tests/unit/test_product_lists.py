@@ -7,7 +7,7 @@ from itertools import product as every
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ben_luigi.domain.errors import BadInput
@@ -41,6 +41,7 @@ def test_the_published_list_is_one_too(tmp_path: Path) -> None:
     assert read_list(tmp_path / "list.csv", L1C) == sorted([first, other])
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from([f"33U{a}{b}" for a in "TUVW" for b in "PQRS"]), min_size=1))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, squares: set[str]) -> None:
     path = tmp_path_factory.mktemp("lists") / "list.csv"

@@ -9,7 +9,7 @@ from random import Random
 import mlcroissant
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ben_luigi.domain.dataset import croissant, time_series
@@ -37,6 +37,7 @@ def _patches(places: list[tuple[str, int, int, int]]) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
+@settings(deadline=None)
 @given(PATCHES, st.randoms())
 def test_patches_are_grouped_by_their_square_in_the_order_of_time(
     places: list[tuple[str, int, int, int]], random: Random
@@ -51,6 +52,7 @@ def test_patches_are_grouped_by_their_square_in_the_order_of_time(
     assert all(row["patch_id"].startswith(row["tile"]) for row in found.to_pylist())
 
 
+@settings(deadline=None)
 @given(PATCHES, st.integers(0, 99))
 def test_squares_in_several_splits_are_named(places: list[tuple[str, int, int, int]], seed: int) -> None:
     random = Random(seed)
