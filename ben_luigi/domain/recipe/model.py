@@ -5,6 +5,7 @@ A recipe is passed to functions as what they need of it, such as the side of a p
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -102,6 +103,12 @@ class Countries:
     file: File | None = None
     column: str = "name_long"
     names: tuple[str, ...] | None = None
+
+    def listed(self, text: str) -> list[str]:
+        """Return the names in a text, separated by commas or lines; by blanks, too, if no country has one in it."""
+        have_blanks = self.names is None or any(" " in name for name in self.names)
+        parts = re.split(r"[,\n]" if have_blanks else r"[,\s]", text)
+        return [" ".join(part.split()) for part in parts if part.strip()]
 
 
 @dataclass(frozen=True)
