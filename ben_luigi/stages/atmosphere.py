@@ -169,6 +169,10 @@ class FindL2A(TileTask):
         """Return the task of the folder."""
         return GivenInput(option="l2a_dir")
 
+    def needs(self) -> list[luigi.Task]:
+        """Return the check of where all products lie: nothing is read of a folder that cannot be used."""
+        return before_products()
+
     def settings(self) -> dict[str, Any]:
         """Return the product, and the signature of its files."""
         path = self._found()
