@@ -132,20 +132,22 @@ class Sentinel1:
     """Where Sentinel-1 patches come from.
 
     `file` is the folder, or the pattern of rasters with {tile}, {date} and {polarisation}. `max_days` is how far their
-    day may be from that of the Sentinel-2 product.
+    day may be from that of the Sentinel-2 product; `band` is as for a layer.
     """
 
     source: str = NO_SENTINEL1
     file: str = ""
     resampling: str = ""
     max_days: int = 6
+    band: int | None = None
 
 
 @dataclass(frozen=True)
 class Layer:
     """A raster, or a pattern of rasters with {tile} and {date}, that is cut on the grid of the patches.
 
-    `max_days` is how far {date} may be from the day of the Sentinel-2 product.
+    `max_days` is how far {date} may be from the day of the Sentinel-2 product. `band` is which of a raster is taken,
+    from 1; None for the only one.
     """
 
     name: str
@@ -155,6 +157,7 @@ class Layer:
     dtype: str
     nodata: float | None = None
     max_days: int = 0
+    band: int | None = None
 
 
 @dataclass(frozen=True)
