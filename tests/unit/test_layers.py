@@ -270,7 +270,8 @@ def test_one_band_of_several_is_cut_as_if_it_were_alone(make: Make, tmp_path: Pa
     path = make(several, 300_000, 5_400_000, 10, "EPSG:32633", nodata=-1)
     alone = make(values, 300_000, 5_400_000, 10, "EPSG:32633", nodata=-1)
     found = {}
-    for name, raster, more in (("alone", alone, {}), ("band", path, {"band": 2})):
+    cases: list[tuple[str, Path, dict[str, Any]]] = [("alone", alone, {}), ("band", path, {"band": 2})]
+    for name, raster, more in cases:
         (tmp_path / name).mkdir()
         _cut(raster, tmp_path / name, resampling="bilinear", **more)
         found[name] = {file.name: file_hash(file) for file in sorted((tmp_path / name).rglob("*.tif"))}
