@@ -13,10 +13,10 @@ from pathlib import Path
 
 from ben_luigi.commands import COMMANDS, command
 from ben_luigi.domain import machine
+from ben_luigi.domain.vocabulary import RECIPE_OPTIONS as RECIPE_OPTIONS
 from ben_luigi.domain.vocabulary import WORLDS
 
 WORLD_OPTIONS = ("--world", "--dataset-world")
-RECIPE_OPTIONS = ("--recipe", "--dataset-recipe")
 _TASK_FOLLOWS = "plan"
 """The command with arguments of its own, and of a task."""
 _LEVELS = (1, 3, 6, 9, 12)

@@ -24,11 +24,16 @@ from ben_luigi.domain.sources.availability import Availability
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import followed, planning, survey
 from ben_luigi.stages.finalize import FinalizeDataset
-from ben_luigi.stages.resolve import key_of, known_tiles
+from ben_luigi.stages.resolve import is_searched, key_of, known_tiles
 
 _STEP = 22
 _FETCHED = {"inputs": "input", "land cover": "MGRS square"}
 _HALF_A_MINUTE_H = 0.5 / 60
+_NOT_KNOWN = {
+    True: "How many products there are is known after the search: until then, figures are estimates for about as many\n"
+    "as it chooses if there is a product of each square and time.",
+    False: "The list of products does not exist yet: figures are estimates.",
+}
 Facts = dict[str, Any]
 
 
@@ -55,6 +60,7 @@ def facts(task: luigi.Task) -> Facts:
         "tiles": planned.tiles,
         "is_complete": is_complete,
         "tiles_are_known": bool(known_tiles()),
+        "tiles_by_search": is_searched(),
         "stages": [stage._asdict() for stage in stages],
         "to_do": _to_do(planned),
         "to_fetch": [row._asdict() for row in fetches],
@@ -110,10 +116,11 @@ def words(told: Facts) -> str:
     """Return the same as text."""
     where = "the sample world" if told["world"] == "sample" else "real sources"
     asked = " ".join([told["task"], *(f"--{name} {text}" for name, text in told["arguments"].items())])
-    lines = [f"Plan: {asked} on {where}, {count(told['tiles'], 'tile')}, in {told['data_dir']}"]
+    about = "" if told["tiles_are_known"] else "about "
+    lines = [f"Plan: {asked} on {where}, {about}{count(told['tiles'], 'tile')}, in {told['data_dir']}"]
     lines += recipe_words(told["recipe"])
     if not told["tiles_are_known"]:
-        lines.append("The list of products does not exist yet: figures are estimates.")
+        lines.append(_NOT_KNOWN[told["tiles_by_search"]])
     if told["stages"]:
         lines += ["", "Complete:", *table([survey.Stage(**stage) for stage in told["stages"]])]
     if told["is_complete"]:

@@ -31,7 +31,8 @@ def findings(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.en
     """
     found: list[Finding] = []
     followed, of_recipe = recipe.of(files, environment)
-    also = [*_labels(files, followed, environment), *recipe.contradictions(files, followed)]
+    also = [*_labels(files, followed, environment), *_countries(files, followed, environment)]
+    also += recipe.contradictions(files, followed)
     for file in files:
         more = [one for one in also if one.location.startswith(f"{file.name}:")]
         found += sorted([*_of_file(file, environment), *more], key=lambda finding: _line(finding.location))
@@ -100,7 +101,11 @@ def command_line(arguments: argparse.Namespace) -> list[Finding]:
                 location = f"--{section}-{name}".replace("_", "-")
                 found.append(_finding(location, "", option, error, _is_quoted(name, option)))
     named = getattr(arguments, "dataset_recipe", None)
-    return found if found or not named else recipe.checked(named)[1]
+    if found:
+        return found
+    followed, of_recipe = recipe.checked(named or str(config.dataset().recipe))
+    wrong = recipe.unknown_countries(getattr(arguments, "subset_countries", None) or "", followed)
+    return [*of_recipe, *([Finding("--subset-countries", "", wrong.found, wrong.allowed, wrong.near)] if wrong else [])]
 
 
 def _others(entry: Entry, options: Collection[str]) -> tuple[str, str]:
@@ -191,6 +196,21 @@ def _labels(files: Sequence[ConfigFile], followed: Recipe | None, environment: M
     if wrong:
         found = ", ".join(map(shown, wrong[:3]))
         yield Finding(labels.location, "[subset] labels", found, option.allowed, nearest(wrong[0], classes))
+
+
+def _countries(
+    files: Sequence[ConfigFile], followed: Recipe | None, environment: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Yield a finding about countries that the recipe does not have."""
+    entry = last_entries(files).get(("subset", "countries"))
+    if entry is None or _of_form(entry, config.options_of(config.subset)["countries"]):
+        return
+    try:
+        wrong = recipe.unknown_countries(interpolated(entry.text, environment), followed)
+    except NotAllowed:
+        return  # already a finding
+    if wrong:
+        yield Finding(entry.location, "[subset] countries", wrong.found, wrong.allowed, wrong.near)
 
 
 def _classes(named: Entry | None, followed: Recipe | None, environment: Mapping[str, str]) -> list[str]:

@@ -24,6 +24,7 @@ from ben_luigi.configuration.kinds import PathName
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import printable
 from ben_luigi.domain.findings import Finding, NotAllowed, nearest
+from ben_luigi.domain.vocabulary import RECIPE_OPTIONS
 
 WAITS_FOR_PERSON = 20
 """The exit code if the configuration has to be corrected."""
@@ -96,8 +97,17 @@ def load() -> None:
     files = found()
     users = [file for file in files if file.name != _name(_CHECKOUT)]
     writes = _is_luigi() or any(_says_where(file) for file in users)
-    _end_if(check.findings(files) + (check.data_dir(files) if writes and not _asked_elsewhere() else []))
+    asked = [ConfigFile(argument, entries=[Entry(argument, "dataset", "recipe", name)]) for argument, name in _asked()]
+    _end_if(check.findings([*files, *asked]) + (check.data_dir(files) if writes and not _asked_elsewhere() else []))
     give(files)
+
+
+def _asked() -> Iterator[tuple[str, str]]:
+    """Yield the argument of the command line that names a recipe, and the recipe, by which the options are checked."""
+    for at, word in enumerate(sys.argv):
+        name, is_whole, value = word.partition("=")
+        if name in RECIPE_OPTIONS and (is_whole or sys.argv[at + 1 :]):
+            yield name, value if is_whole else sys.argv[at + 1]
 
 
 def follow(recipe: str, argument: str) -> None:

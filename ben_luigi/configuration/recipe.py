@@ -9,12 +9,13 @@ from pathlib import Path
 from ben_luigi.configuration.files import ConfigFile, Entry
 from ben_luigi.configuration.sections import SECTIONS, TRACKED_ARTIFACTS, options_of
 from ben_luigi.configuration.values import interpolated, last_entries
-from ben_luigi.domain.findings import Finding, NotAllowed, shown
+from ben_luigi.domain.findings import Finding, NotAllowed, nearest, shown
 from ben_luigi.domain.recipe import declared, model, reading
 from ben_luigi.domain.recipe.model import Recipe
 
 _OF_SEN2COR = ("executable", "accept_licence", "any_version")
 _OF_LABELS = ("nomenclature", "unlabeled_limit")
+_SHOWN = 10
 
 
 def of(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.environ) -> tuple[Recipe | None, list[Finding]]:
@@ -47,6 +48,20 @@ def contradictions(files: Sequence[ConfigFile], recipe: Recipe | None) -> Iterat
             entry = given[where]
             value = shown(entry.text) if entry.section != "inputs" else "a path"
             yield Finding(entry.location, f"[{where[0]}] {where[1]}", value, f"nothing: {allowed}")
+
+
+def unknown_countries(text: str, recipe: Recipe | None) -> NotAllowed | None:
+    """Return what is wrong in `[subset] countries` by the recipe; of all regions of a file, the file says it later."""
+    if recipe is None or not text.strip():
+        return None
+    wanted = recipe.countries
+    if wanted.file is None:
+        return NotAllowed(shown(text), allowed=f"nothing: the recipe {recipe.name} has no countries")
+    wrong = [name for name in wanted.listed(text) if wanted.names is not None and name not in wanted.names]
+    if not wrong:
+        return None
+    known = wanted.names or ()
+    return NotAllowed(", ".join(map(shown, wrong[:3])), nearest(wrong[0], known), ", ".join(known[:_SHOWN]))
 
 
 def _forbidden(recipe: Recipe) -> Iterator[tuple[tuple[str, str], str]]:

@@ -28,7 +28,6 @@ from ben_luigi.configuration.kinds import (
 )
 from ben_luigi.domain.names import is_tile_key
 from ben_luigi.domain.vocabulary import (
-    COUNTRIES,
     FORMS,
     MIRROR,
     PATCH_M,
@@ -221,7 +220,7 @@ class subset(_Section):  # noqa: N801
         description="the result is in subsets/<name>/",
     )
     tiles: str = Words(fits=is_tile_key, allowed=_TILES, description="tile keys")
-    countries: str = Words(known=COUNTRIES, description="countries")
+    countries: str = Words(allowed="countries of the recipe, separated by commas", description="countries")
     seasons: str = Words(known=SEASONS, description="seasons")
     splits: str = Words(known=SPLITS, description="splits")
     labels: str = Words(

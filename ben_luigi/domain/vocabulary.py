@@ -70,3 +70,6 @@ GOOGLE_URL = "https://storage.googleapis.com/gcp-public-data-sentinel-2"
 
 MIRROR = r"(?=.*\{name\})https?://[^/\s{}]+/([^\s{}]|\{(zone|band|square|name)\})*"
 """The regular expression of a mirror's URL template: it contains `{name}`, and no unknown braces."""
+
+RECIPE_OPTIONS = ("--recipe", "--dataset-recipe")
+"""Arguments that name the recipe to follow."""

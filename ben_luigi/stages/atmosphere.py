@@ -21,7 +21,7 @@ from ben_luigi.domain.recipe.model import REFUSE_OFFSET, REMOVE_OFFSET
 from ben_luigi.stages.account import FindAccount
 from ben_luigi.stages.converter import FindSen2Cor, executable_name, sen2cor_version
 from ben_luigi.stages.download import l1c_task
-from ben_luigi.stages.fetching import fetch_l2a, told
+from ben_luigi.stages.fetching import fetch_l2a, id_at_cdse, told
 from ben_luigi.stages.places import before_products
 from ben_luigi.stages.prerequisites import GivenInput, input_path, side_m
 from ben_luigi.stages.progress import Progress
@@ -155,7 +155,7 @@ class FetchL2A(_Made):
         work = folder.with_name(f".fetch-{self.tile}")
         with budget.slot(config.downloads_at_once()):
             report = fetch_l2a(name, work, Progress(self, f"download of {self.tile}", "B").at)
-        self._keep(work / name.stem / str(name), **told(report))
+        self._keep(work / name.stem / str(name), id=id_at_cdse(name), **told(report))
         files.remove(work)
 
 
@@ -168,6 +168,10 @@ class FindL2A(TileTask):
     def requires(self) -> Any:
         """Return the task of the folder."""
         return GivenInput(option="l2a_dir")
+
+    def needs(self) -> list[luigi.Task]:
+        """Return the check of where all products lie: nothing is read of a folder that cannot be used."""
+        return before_products()
 
     def settings(self) -> dict[str, Any]:
         """Return the product, and the signature of its files."""

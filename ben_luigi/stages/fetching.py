@@ -19,6 +19,7 @@ from ben_luigi.domain.cdse.errors import BLAMELESS, CredentialsError
 from ben_luigi.domain.cdse.http import Client
 from ben_luigi.domain.errors import NoRoomError, PermanentError, SourceError, TransientError
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.products import lists
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
 from ben_luigi.domain.sources import proof, trace
 from ben_luigi.domain.sources.availability import PATIENCE
@@ -28,7 +29,7 @@ from ben_luigi.domain.sources.outcome import FetchReport, Nowhere
 from ben_luigi.domain.sources.source import Source
 from ben_luigi.stages.prerequisites import optional_path
 from ben_luigi.stages.progress import Progress
-from ben_luigi.stages.resolve import AskCatalogue, key_of, resolutions
+from ben_luigi.stages.resolve import AskCatalogue, is_searched, key_of, list_path, resolutions
 from ben_luigi.stages.service import client, patience, tokens
 from ben_luigi.stages.sources import Order, has_account, in_order, note_down
 from ben_luigi.state import budget
@@ -204,6 +205,23 @@ class Fetching:
             if found and found.product and found.product.name == str(self.product):
                 return found.product.id
         return _published_ids().get(str(self.product), self.product.stem)
+
+
+def id_at_cdse(product: ProductName) -> str:
+    """Return the id of a product in CDSE's catalogue, which needs no account; empty if it has none or does not answer.
+
+    The answer to the recipe's search is asked first, then the catalogue itself, if CDSE is among the sources.
+    """
+    known = lists.read_ids(list_path()).get(str(product), "") if is_searched() else ""
+    if known or "cdse" not in config.source_order():
+        return known
+    try:
+        with client() as session:
+            (found,) = resolve.resolve([product], replace(session, patience=PATIENCE))
+    except SourceError as error:
+        _log.warning("the id of %s is not known: %s", product, error)
+        return ""
+    return found.product.id if found.product and found.product.name == str(product) else ""
 
 
 def fetch_l2a(product: ProductName, folder: Path, progress: OnBytes = ignore_bytes) -> FetchReport:

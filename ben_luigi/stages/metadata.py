@@ -16,8 +16,10 @@ from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import metadata, subset
 from ben_luigi.domain.placement import alignment
+from ben_luigi.domain.recipe.model import Countries
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits, FindSentinel1
+from ben_luigi.stages.places import named_countries
 from ben_luigi.stages.prerequisites import input_path, input_task, needed
 from ben_luigi.stages.rasters import has_own_sentinel1
 from ben_luigi.stages.reference_maps import LabelPatches
@@ -248,12 +250,15 @@ def selection() -> subset.Selection:
     options = config.selection()
     subset.check_name(str(config.subset().name))
     known = tuple(known_tiles()) or tuple(options.get("tiles", "").replace(",", " ").split())
-    return _parsed(tuple(options.items()), known, config.nomenclature())
+    countries = named_countries() if options.get("countries") else config.recipe().countries
+    return _parsed(tuple(options.items()), known, config.nomenclature(), countries)
 
 
 @lru_cache(maxsize=2)
-def _parsed(options: tuple[tuple[str, str], ...], tiles: tuple[str, ...], nomenclature: Path) -> subset.Selection:
-    return subset.parse(dict(options), tiles, read_nomenclature(nomenclature).classes)
+def _parsed(
+    options: tuple[tuple[str, str], ...], tiles: tuple[str, ...], nomenclature: Path, countries: Countries
+) -> subset.Selection:
+    return subset.parse(dict(options), tiles, read_nomenclature(nomenclature).classes, countries)
 
 
 def _places() -> pd.DataFrame:

@@ -89,7 +89,7 @@ class WritePatches(PipelineTask):
         found = []
         for tile in tiles():
             with suppress(DamagedFile):  # which `make()` says
-                found.append(f"{tile} {_l1c(tile)}")
+                found.append(f"{tile} {_fetched(tile)}")
         return {"l1c": files.text_hash("\n".join(found))}
 
     def output(self) -> MadeFile:
@@ -123,15 +123,16 @@ def _tile_rows() -> Iterator[pa.Table]:
 
 def _source(tile: str, name: str, start_time: datetime, *, has_offset: bool) -> geoparquet.TileSource:
     product = product_of(tile)
-    source = geoparquet.TileSource(name, product.mgrs, *_l1c(tile), start_time)
+    source = geoparquet.TileSource(name, product.mgrs, *_fetched(tile), start_time)
     if config.recipe().is_default:
         return source
     return replace(source, baseline=product.processing_baseline, boa_offset=BOA_ADD_OFFSET if has_offset else 0)
 
 
-def _l1c(tile: str) -> tuple[str, str | None]:
-    """Return name and id of a tile's L1C product."""
-    found = products(tile).get("l1c", {})
+def _fetched(tile: str) -> tuple[str, str | None]:
+    """Return name and id of a tile's L1C product, or of the L2A product that was fetched."""
+    made_from = products(tile)
+    found = made_from.get("l1c", made_from.get("l2a", {}))
     return found.get("name", str(product_of(tile))), found.get("id")
 
 
@@ -167,7 +168,7 @@ class WriteTimeSeries(PipelineTask):
         time_series.write(patches, self.output().file)
 
 
-def time_series_task() -> list[PipelineTask]:
+def time_series_task() -> list[WriteTimeSeries]:
     """Return the task of the time series; none for the default recipe, whose dataset is as it was published."""
     return [] if config.recipe().is_default else [WriteTimeSeries()]
 
@@ -198,7 +199,7 @@ class WriteCroissant(PipelineTask):
 
     def requires(self) -> Any:
         """Return the tables and archives that are described."""
-        return [WriteMetadata(), WritePatches(), *archiving()]
+        return [WriteMetadata(), WritePatches(), *archiving(), *time_series_task()]
 
     def settings(self) -> dict[str, Any]:
         """Return its title."""
@@ -210,7 +211,8 @@ class WriteCroissant(PipelineTask):
 
     def make(self) -> None:
         """Write it."""
-        croissant.write(croissant.describe(facts(described()), title(), description(), form()), self.output().file)
+        found = facts([*described(), *(task.output() for task in time_series_task())])
+        croissant.write(croissant.describe(found, title(), description(), form()), self.output().file)
 
 
 class WriteReadme(PipelineTask):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import luigi
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import sentinel1_folder as radar_folder
+from ben_luigi.domain.dataset import subset
 from ben_luigi.domain.errors import BadInput, PipelineError, some
 from ben_luigi.domain.names import TileName
 from ben_luigi.domain.placement import alignment, country, split
 from ben_luigi.domain.placement.grid import PatchGrid, tile_square
-from ben_luigi.domain.recipe.model import Layer
+from ben_luigi.domain.recipe.model import Countries, Layer
 from ben_luigi.domain.tiles import land_raster
 from ben_luigi.stages.land_source import is_land_raster
 from ben_luigi.stages.prerequisites import (
@@ -64,8 +66,9 @@ def problems() -> Iterator[PipelineError]:
     """
     listed = listed_grids() if is_listed() and config.tile().check_extent else {}
     yield from split.problems(config.recipe().split, [grid for grid, _ in listed.values()])
+    yield from _errors(_check_subset)
     wanted = config.recipe().countries
-    borders = input_path("countries_geojson")
+    borders = _borders()
     if wanted.file is not None and _is_usable(lambda path: country.read_borders(path, wanted), borders):
         for tile, (grid, _) in listed.items():
             yield from _errors(partial(country.check_tile, tile, grid.square, borders, wanted))
@@ -77,6 +80,25 @@ def problems() -> Iterator[PipelineError]:
         yield from alignment.problems(listed, v1)
     for grid, _ in listed.values():
         yield from _of_rasters(grid)
+
+
+def named_countries() -> Countries:
+    """Return the countries of the recipe with their names, which their file has if the recipe takes all of them."""
+    wanted = config.recipe().countries
+    if wanted.file is None or wanted.names is not None:
+        return wanted
+    return replace(wanted, names=tuple(country.read_borders(input_path("countries_geojson"), wanted)))
+
+
+def _check_subset() -> None:
+    """Raise BadInput if `[subset] countries` names a region that the file, of which all are taken, does not have."""
+    text, wanted = config.selection().get("countries", ""), config.recipe().countries
+    if text and wanted.names is None and _is_usable(lambda path: country.read_borders(path, wanted), _borders()):
+        subset.parse({"countries": text}, (), (), named_countries())
+
+
+def _borders() -> Path:
+    return input_path("countries_geojson")
 
 
 def _of_rasters(grid: PatchGrid) -> Iterator[PipelineError]:
@@ -159,7 +181,13 @@ class CheckPlaces(PipelineTask):
         rule, given = config.recipe().split, given_inputs()
         signed = {option: contents.signature(path) for option, path in given.items() if path.exists()}
         names = files.text_hash("\n".join(f"{tile} {name}" for tile, name in tiles().items()))
-        return {"products": names, "given": signed, **({"splits": files.file_hash(rule.file)} if rule.file else {})}
+        regions = config.selection().get("countries") if config.recipe().countries.names is None else None
+        return {
+            "products": names,
+            "given": signed,
+            **({"splits": files.file_hash(rule.file)} if rule.file else {}),
+            **({"subset_countries": regions} if regions else {}),
+        }
 
     def output(self) -> MadeFile:
         """Return which tiles were checked."""
@@ -188,7 +216,7 @@ def _warn_of_tiles_in_no_country() -> None:
     wanted = config.recipe().countries
     if wanted.file is None or wanted.names is not None:
         return
-    borders = input_path("countries_geojson")
+    borders = _borders()
     none = [tile for tile, (grid, _) in listed_grids().items() if country.untouched(grid.square, borders, wanted)]
     if none:
         _log.warning("%d tiles lie in none of the countries of %s: %s", len(none), borders.name, some(none))

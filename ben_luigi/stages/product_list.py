@@ -79,6 +79,21 @@ def list_task() -> PipelineTask:
     return CheckProducts() if is_listed_by_us() else input_task("tile_names_csv")
 
 
+def expected_products() -> int | None:
+    """Return about how many products there will be, while the list of them does not exist; None if nothing tells it."""
+    if selected := config.selected_tiles():
+        return len(selected)
+    wanted = config.recipe().products.search if is_searched() else None
+    if wanted is not None and wanted.same_as is None:
+        return search.expected(wanted, config.recipe().seasons.rule)
+    if wanted is not None and _is_like_ours():
+        return len(read_products(PRODUCTS))
+    path = input_path("tile_names_csv")
+    if wanted is not None and path.exists():
+        return len(set(resolve.read_tile_names(path)))
+    return None
+
+
 def list_path() -> Path:
     """Return the path of the list of products, unless it is our own table; a search has written it."""
     return SearchProducts().output().file if is_searched() else input_path("tile_names_csv")

@@ -101,7 +101,7 @@ def radar_sources(tile: TileName, *, must_exist: bool = False) -> list[Source]:
             if must_exist
             else raster_files.supposed(*given_by, polarisation=band)
         )
-        found.append(Source(band, path, _PIXEL_M, wanted.resampling, _DTYPE, None, _WHERE))
+        found.append(Source(band, path, _PIXEL_M, wanted.resampling, _DTYPE, None, _WHERE, wanted.band))
     return found
 
 

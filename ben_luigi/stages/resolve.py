@@ -28,6 +28,7 @@ from ben_luigi.stages.prerequisites import GivenInput, TryInput, input_path, opt
 from ben_luigi.stages.product_list import PRIORITY as PRIORITY
 from ben_luigi.stages.product_list import CheckProducts as CheckProducts
 from ben_luigi.stages.product_list import all_listed, list_task, require_list, select
+from ben_luigi.stages.product_list import expected_products as expected_products
 from ben_luigi.stages.product_list import is_fetched_l1c as is_fetched_l1c
 from ben_luigi.stages.product_list import is_from_l1c as is_from_l1c
 from ben_luigi.stages.product_list import is_listed_by_us as is_listed_by_us

@@ -37,7 +37,7 @@ class WriteStac(PipelineTask):
 
     def requires(self) -> Any:
         """Return the files that it lists: the whole dataset but the report."""
-        listed = [*listing(), WriteProvenance(), *compared(), WriteReadme(), *time_series_task()]
+        listed = [*listing(), WriteProvenance(), *compared(), WriteReadme()]
         return [WriteCroissant(), *WriteCroissant().requires(), *listed]
 
     def settings(self) -> dict[str, Any]:

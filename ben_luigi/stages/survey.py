@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import luigi
+import numpy as np
 
 from ben_luigi import config
 from ben_luigi.domain.cdse.account import given_credentials, has_terminal
@@ -26,6 +27,7 @@ from ben_luigi.domain.dataset.estimate import (
 )
 from ben_luigi.domain.errors import DatabaseError, PipelineError, some
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.recipe.model import FROM_V1, NO_SENTINEL1
 from ben_luigi.domain.sources.availability import Availability
 from ben_luigi.sample.scenes import SCENES
 from ben_luigi.stages import places
@@ -57,6 +59,7 @@ from ben_luigi.stages.prerequisites import (
 from ben_luigi.stages.resolve import (
     AskCatalogue,
     ResolveTileIds,
+    expected_products,
     is_fetched_l1c,
     is_from_l1c,
     key_of,
@@ -135,7 +138,7 @@ def is_complete() -> bool:
 
 
 def work() -> Work:
-    """Return the work of a run; while the list of products does not exist, the work for all of them."""
+    """Return the work of a run; while the list of products does not exist, that of about as many as are expected."""
     from_l1c, from_cdse = is_from_l1c(), source() == "tile_names_csv"
     tiles = list(known_tiles())
     with at_rest():
@@ -143,7 +146,8 @@ def work() -> Work:
         mapped = [tile for tile in tiles if not all(task(tile=tile).complete() for task in kept())]
         archives = not all(task.complete() for task in archiving())
     convert = [tile for tile in cut if from_l1c and not l2a_task(tile).complete()]
-    unknown = 0 if tiles else len(SCENES) if config.is_sample() else TILES
+    recipe = config.recipe()
+    unknown = 0 if tiles else expected_products() or (len(SCENES) if config.is_sample() else TILES)
     return Work(
         tiles=len(tiles) + unknown,
         downloads_bytes=[*_downloads(tiles, convert), *[None] * (unknown if from_cdse else 0)],
@@ -151,9 +155,13 @@ def work() -> Work:
         cuts=len(mapped) + unknown,
         archives=archives or bool(unknown),
         side_m=side_m(),
+        patch_m=recipe.patches.side_m,
+        keeps_all=not recipe.is_aligned,
+        layers_bytes_m2=sum(np.dtype(one.dtype).itemsize / one.resolution_m**2 for one in recipe.layers),
+        has_s1=recipe.sentinel1.source != NO_SENTINEL1,
         from_l1c=from_l1c,
         from_cdse=from_cdse,
-        collects_s1=not from_folder(S1),
+        collects_s1=recipe.sentinel1.source == FROM_V1 and not from_folder(S1),
         downloads_at_once=config.downloads_at_once(),
         conversions_at_once=config.sen2cor_at_once(),
         tasks_at_once=config.workers(),

@@ -7,7 +7,10 @@ bands take about 800 MB without loss, as real ones do. They are blocked as ESA's
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import fiona
@@ -19,9 +22,11 @@ from rasterio.transform import from_origin
 from shapely.geometry import mapping
 
 from ben_luigi.domain.files import atomic_write
-from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.names import SEN2COR_BASELINE, ProductName
 from ben_luigi.domain.placement.footprints import EQUAL_AREA
 from ben_luigi.domain.placement.grid import Square, tile_square
+from ben_luigi.domain.products.baselines import has_offset
+from ben_luigi.domain.products.product import BOA_ADD_OFFSET
 from ben_luigi.domain.vocabulary import RESOLUTION_M
 from ben_luigi.sample.safe import manifest
 from ben_luigi.sample.safe_metadata import CHECKS, Facts, product_xml
@@ -37,22 +42,35 @@ _KM2_A_POLYGON = 1.34
 """A full tile then has about 9,000 polygons."""
 
 
-def product(folder: Path, side_m: int) -> Path:
-    """The `.SAFE` folder of a product of `side_m` metres in `folder`; made if it is not there."""
-    safe = folder / f"{side_m}m" / str(NAME)
+def product(folder: Path, side_m: int, baseline: str = SEN2COR_BASELINE) -> Path:
+    """The `.SAFE` folder of a product of `side_m` metres in `folder`; made if it is not there.
+
+    Products of all baselines have the same images; those from N0400 on say that these carry ESA's offset.
+    """
+    name = replace(NAME, baseline=baseline)
+    safe = folder / f"{side_m}m" / str(name)
     if not safe.is_dir():
-        facts = Facts(NAME, tile_square(NAME, side_m), 10_000, dict.fromkeys(CHECKS, "PASSED"), "made up")
+        offset = BOA_ADD_OFFSET if has_offset(name) else 0
+        facts = Facts(name, tile_square(name, side_m), 10_000, dict.fromkeys(CHECKS, "PASSED"), "made up", offset)
         with atomic_write(safe) as work:
             images = work / facts.granule / "IMG_DATA"
-            for number, (band, pixel_m) in enumerate(RESOLUTION_M.items()):
-                image = images / f"R{pixel_m}m" / f"T{NAME.mgrs}_{NAME.sensing}_{band}_{pixel_m}m.jp2"
-                image.parent.mkdir(parents=True, exist_ok=True)
-                _write_image(image, facts.square, pixel_m, np.random.default_rng(number))
+            if baseline == SEN2COR_BASELINE:
+                _write_images(images, facts.square)
+            else:
+                made = product(folder, side_m) / facts.granule / "IMG_DATA"
+                shutil.copytree(made, images, copy_function=os.link)
             (work / facts.product_file).write_bytes(product_xml(facts, []))
             members = {path.relative_to(work).as_posix(): path for path in work.rglob("*") if path.is_file()}
-            text = manifest({name: path.read_bytes() for name, path in members.items()}, NAME.level)
+            text = manifest({member: path.read_bytes() for member, path in members.items()}, name.level)
             (work / "manifest.safe").write_bytes(text)
     return safe
+
+
+def _write_images(folder: Path, square: Square) -> None:
+    for number, (band, pixel_m) in enumerate(RESOLUTION_M.items()):
+        image = folder / f"R{pixel_m}m" / f"T{NAME.mgrs}_{NAME.sensing}_{band}_{pixel_m}m.jp2"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        _write_image(image, square, pixel_m, np.random.default_rng(number))
 
 
 def _write_image(path: Path, square: Square, pixel_m: int, rng: np.random.Generator) -> None:

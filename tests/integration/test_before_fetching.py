@@ -129,3 +129,15 @@ def test_with_the_default_recipe_too_all_inputs_are_told_at_once(sample_world: W
     )
     assert [part for part in said if part not in run.said] == [], run.said
     assert "bigearthnet_v1_spatial_32632.parquet" in run.said and "127.0.0.1:9" not in run.said
+
+
+def test_products_of_the_user_are_looked_through_before_the_first_is_read(sample_world: World, tmp_path: Path) -> None:
+    """By their names alone: these folders are empty."""
+    for day, mgrs in ((3, "32UPV"), (4, "29SKB")):
+        name = f"S2A_MSIL2A_2017061{day}T101031_N9999_R022_T{mgrs}_2017061{day}T101608.SAFE"
+        (tmp_path / "l2a" / name).mkdir(parents=True)
+    config = configuration(tmp_path, sample_world, inputs={"l2a_dir": tmp_path / "l2a"})
+    run = pipeline(tmp_path, "FindL2A", "--tile", "32UPV_20170613", config=config)
+    assert run.code == 20, run.said
+    assert "32UPV_20170613; " in run.said and "in Germany" in run.said and "29SKB_20170614; " in run.said, run.said
+    assert "bigearthnet_v1_spatial_32632.parquet" in run.said and not (run.data / "l2a").exists()

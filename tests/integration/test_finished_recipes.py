@@ -16,6 +16,7 @@ from pyproj import Transformer
 
 from ben_luigi.config import TRACKED_ARTIFACTS
 from ben_luigi.domain.bounded import read_toml
+from ben_luigi.domain.files import file_hash
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.recipe.reading import packaged
 from ben_luigi.exit_codes import ExitCode
@@ -75,9 +76,14 @@ def test_the_provenance_says_how_each_product_was_proven(runs: dict[str, Run], r
     """The first product has a damaged band in the bucket, which CDSE repairs."""
     provenance = json.loads((dataset(runs, recipe) / "provenance.json").read_text(encoding="utf-8"))
     assert provenance["tiles"].keys() == set(TILES[recipe].split(","))
+    catalogue = runs[recipe].data / "recipes" / NAMES[recipe] / "sample" / "products.json"
+    ids = {entry["Name"]: entry["Id"] for entry in json.loads(catalogue.read_text(encoding="utf-8"))}
     for tile, facts in provenance["tiles"].items():
         fetched = facts["l2a"]
         assert fetched["name"] == facts["l2a_name"]
+        rows = table(runs, recipe)
+        of_tile = rows[rows["product"] == fetched["name"]]
+        assert set(of_tile["product_id"]) == {fetched["id"]} == {ids[fetched["name"]]}
         assert fetched["proven_by"] and set(fetched["verified_by"]) >= {"manifest"}
         first = tile == min(provenance["tiles"])
         assert [path.rpartition("_B04")[2] for path in fetched.get("repaired", {})] == ["_10m.jp2"] * first
@@ -112,6 +118,19 @@ def test_none_calls_itself_bigearthnet_v2(runs: dict[str, Run], recipe: str) -> 
     title = read_toml(TRACKED_ARTIFACTS / "recipes" / f"{recipe}.toml")["title"].lower()
     spoken = ("README.md", "LICENSE", "stac/collection.json", "croissant.json", "provenance.json", "report/index.html")
     assert [name for name in spoken if title not in texts[name]] == []
+
+
+@pytest.mark.parametrize("recipe", TILES)
+def test_croissant_describes_the_time_series(runs: dict[str, Run], recipe: str) -> None:
+    folder = dataset(runs, recipe)
+    document = json.loads((folder / "croissant.json").read_text(encoding="utf-8"))
+    (file,) = (part for part in document["distribution"] if part["@id"] == "time_series.parquet")
+    assert file["sha256"] == file_hash(folder / "time_series.parquet")
+    records = {part["@id"]: part for part in document["recordSet"]}
+    assert [field["name"] for field in records["time_series"]["field"]] == list(
+        table(runs, recipe, "time_series.parquet")
+    )
+    assert "boa_offset" in {field["name"] for field in records["patches"]["field"]}
 
 
 def test_recipes_in_one_data_folder_keep_apart(runs: dict[str, Run]) -> None:

@@ -61,6 +61,20 @@ def _of(run: Run, folder: Path) -> Path:
     return path
 
 
+def test_before_a_search_the_plan_says_that_the_number_is_not_known(tmp_path: Path) -> None:
+    """A square in four seasons, of each one product, if there is any."""
+    code, said = command("plan", tmp_path, None, "--recipe", "region_year")
+    assert code == 0, said
+    assert said.startswith("Plan: FinalizeDataset on the sample world, about 4 tiles, in ")
+    assert "How many products there are is known after the search: " in said and "4 products, " in said
+    own = tmp_path / "own.cfg"
+    own.write_text("[dataset]\ntiles = 32TQM_20250422\n")
+    code, said = command("plan", tmp_path, own, "--recipe", "region_year", "--json")
+    told = json.loads(said)
+    assert (told["tiles"], told["tiles_are_known"], told["tiles_by_search"]) == (1, False, True)
+    assert list(tmp_path.iterdir()) == [own]
+
+
 def test_any_task_is_planned_and_what_it_does_not_need_is_not_missing(sample_run: Run, tmp_path: Path) -> None:
     own = _of(sample_run, tmp_path)
     arguments = ("ExportPatches", "--tile", "35VNJ_20180204")

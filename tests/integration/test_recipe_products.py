@@ -107,13 +107,15 @@ def south(sample_world: World, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def test_one_product_of_each_month_is_chosen_and_fetched_without_sen2cor(south: South) -> None:
     assert south.run.code == 0, south.run.said
     chosen = (south.data / "tiles" / "products.csv").read_text()
-    assert chosen == f"product,cloud_percent\n{MORNING},5\n{EVENING},5\n"
+    rows = "".join(f"{name},5,{record(name, 5.0)['Id']}\n" for name in (MORNING, EVENING))
+    assert chosen == f"product,cloud_percent,id\n{rows}"
     families = {task.partition("(")[0] for task in south.run.tasks()}
     assert {"SearchProducts", "FetchL2A", "ReadProduct", "CutPatches"} <= families
     assert not {"FindSen2Cor", "ConvertToL2A", "DownloadL1C", "InstallSen2Cor", "AskCatalogue"} & families
     made = south.data / "l2a" / TILE
     assert {path.name for path in made.iterdir()} == {"product.json", str(MORNING)}
-    assert json.loads((made / "product.json").read_text())["source"] == "google"
+    note = json.loads((made / "product.json").read_text())
+    assert (note["source"], note["id"]) == ("google", record(MORNING, 5.0)["Id"]), "the catalogue's id, without CDSE"
     assert south.cdse.counts["token"] == 0
 
 

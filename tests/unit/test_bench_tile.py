@@ -31,3 +31,16 @@ def test_small_benchmark(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".unfinished*"))
     bench(tmp_path, "--runs", "1", "--no-database", "--part", "maps")
     assert safe.stat().st_mtime_ns == made
+
+
+def test_other_recipes_are_measured_too(tmp_path: Path) -> None:
+    """The ratio of cutting has the aim of other recipes, and the product is one of that baseline, with its offset."""
+    facts = {}
+    for how in (["remove"], ["keep", "--patch-side-m", "600"]):
+        arguments = ("--runs", "1", "--no-database", "--part", "cut", "--baseline", "05.09", "--boa-offset", *how)
+        facts[how[0]] = json.loads(bench(tmp_path, *arguments).splitlines()[-1])
+    assert [[ratio["at_most"] for ratio in printed["ratios"]] for printed in facts.values()] == [[1.1], [1.1]]
+    assert [printed["offset removed"] for printed in facts.values()] == [-1000, 0]
+    assert [printed["runs are of"].split(",")[0] for printed in facts.values()] == ["9 patches", "36 patches"]
+    (safe,) = tmp_path.glob("3660m/*_N0509_*.SAFE")
+    assert read_product(safe, 3_660, accept_offset=True).offset == -1000

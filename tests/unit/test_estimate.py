@@ -43,6 +43,20 @@ def test_the_real_run_by_hand() -> None:
     assert s1 == pytest.approx(125 * 4_760 * 118_272)
 
 
+def test_what_a_recipe_keeps_adds_is_estimated() -> None:
+    """All patches of a tile instead of those of v1; bytes of a layer with its headers; no Sentinel-1."""
+    one = replace(REAL, tiles=1, conversions=0, from_l1c=False, from_cdse=False, has_s1=False)
+    plain = one.peak_bytes(EVERYTHING)
+    shard, maps = 824e6, 4_760 * 2_000
+    fixed = 5e7 + 1e9 + 8_281 * 2_000
+    assert plain == pytest.approx(fixed + shard + maps + 2 * shard / 1.83 + maps)
+    layer = 4_760 * (60 * 60 * 4 + 1_536)
+    assert replace(one, layers_bytes_m2=4 / 20**2).peak_bytes(EVERYTHING) == pytest.approx(plain + 2 * layer)
+    assert replace(one, keeps_all=True).peak_bytes(EVERYTHING) - fixed == pytest.approx(8_281 / 4_760 * (plain - fixed))
+    larger, smaller = (replace(one, patch_m=side).peak_bytes(EVERYTHING) for side in (2400, 120))
+    assert larger < plain < smaller, "each file has headers, each patch rows"
+
+
 @given(works)
 def test_retention_never_needs_more_and_time_never_ends_before_it_begins(work: Work) -> None:
     all_kept = work.peak_bytes(Retention())

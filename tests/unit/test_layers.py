@@ -261,3 +261,22 @@ def test_files_are_what_gdal_writes(dtype: str, make: Make, tmp_path: Path) -> N
             file.write(pixels[120:240, 240:360], 1)
         expected = bytes(memory.read())
     assert (tmp_path / "Layer_dem" / TILE / patch / f"{patch}_dem.tif").read_bytes() == expected
+
+
+def test_one_band_of_several_is_cut_as_if_it_were_alone(make: Make, tmp_path: Path) -> None:
+    """Where other bands have no data it has; without a band, or with one too many, the raster is refused."""
+    values = np.arange(360 * 360, dtype="int16").reshape(360, 360) % 1000 + 1
+    several = np.stack([np.full_like(values, -1), values, values[::-1]])
+    path = make(several, 300_000, 5_400_000, 10, "EPSG:32633", nodata=-1)
+    alone = make(values, 300_000, 5_400_000, 10, "EPSG:32633", nodata=-1)
+    found = {}
+    cases: list[tuple[str, Path, dict[str, Any]]] = [("alone", alone, {}), ("band", path, {"band": 2})]
+    for name, raster, more in cases:
+        (tmp_path / name).mkdir()
+        _cut(raster, tmp_path / name, resampling="bilinear", **more)
+        found[name] = {file.name: file_hash(file) for file in sorted((tmp_path / name).rglob("*.tif"))}
+    assert found["alone"] == found["band"] and len(found["band"]) == 9
+    with pytest.raises(BadInput, match="found: 3 bands"):
+        _cut(path, tmp_path)
+    with pytest.raises(BadInput, match="of which band 4 is taken; found: 3 bands"):
+        _cut(path, tmp_path, band=4)

@@ -7,13 +7,13 @@ from itertools import product as every
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.names import ProductName, TileKey
 from ben_luigi.domain.products import baselines
-from ben_luigi.domain.products.lists import read_list, write_list
+from ben_luigi.domain.products.lists import ID, read_ids, read_list, write_list
 from ben_luigi.domain.recipe.model import KEEP_OFFSET, L1C, L2A, REFUSE_OFFSET, REMOVE_OFFSET, Products
 from ben_luigi.stages.product_list import by_key
 
@@ -41,12 +41,17 @@ def test_the_published_list_is_one_too(tmp_path: Path) -> None:
     assert read_list(tmp_path / "list.csv", L1C) == sorted([first, other])
 
 
+@settings(deadline=None)
 @given(st.sets(st.sampled_from([f"33U{a}{b}" for a in "TUVW" for b in "PQRS"]), min_size=1))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, squares: set[str]) -> None:
     path = tmp_path_factory.mktemp("lists") / "list.csv"
     names = sorted(name(mgrs=square) for square in squares)
     write_list(path, [(str(one), "1.5") for one in names], ["cloud_percent"])
     assert read_list(path, L2A) == names
+    assert read_ids(path) == {}, "a list of before ids were written"
+    write_list(path, [(str(one), f"id of {one.mgrs}") for one in names], [ID])
+    assert read_list(path, L2A) == names
+    assert read_ids(path) == {str(one): f"id of {one.mgrs}" for one in names}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.recipe import parts, reading, template
 from ben_luigi.domain.recipe.lines import lines_of
 from ben_luigi.domain.recipe.model import Recipe
+from ben_luigi.domain.recipe.words import described
 from tests.unit.wrong_recipes import WRONG
 
 DEFAULT = TRACKED_ARTIFACTS / reading.FOLDER / reading.DEFAULT_FILE
@@ -211,3 +212,12 @@ def test_the_recipe_in_a_dataset_is_read_without_the_files_that_it_names(write: 
     path.write_text(text.replace('name = "my-region"', 'name = "bigearthnet-v2"'), encoding="utf-8")
     with pytest.raises(BadInput, match="bigearthnet-v2"):
         reading.read_enclosed(path, nomenclature, TRACKED_ARTIFACTS)
+
+
+def test_a_search_for_the_same_places_and_days_is_described_by_its_list() -> None:
+    """And not by dates, cloud and groups, which it does not have."""
+    twin = reading.read(DEFAULT.with_name("collection1_twin.toml"), TRACKED_ARTIFACTS)
+    searched = "searched: of the same squares, days and orbits as those of [inputs] tile_names_csv"
+    assert described(twin)["products"].split("; ")[-1] == searched
+    region = reading.read(DEFAULT.with_name("region_year.toml"), TRACKED_ARTIFACTS)
+    assert "1 MGRS square, 2025-03-01 to 2026-02-28, at most 20 % cloud" in described(region)["products"]

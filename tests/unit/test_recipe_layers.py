@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import rasterio
 from rasterio.transform import from_origin
 
 from ben_luigi.config import TRACKED_ARTIFACTS
-from ben_luigi.domain.recipe import reading, template
-from ben_luigi.domain.recipe.model import Layer, Sentinel1
+from ben_luigi.domain.recipe import parts, reading, template
+from ben_luigi.domain.recipe.model import Layer, Recipe, Sentinel1
 
 LAYER = (
     '[layers.{name}]\npath = "{path}"\nresolution_m = {resolution_m}\nresampling = "{resampling}"\ndtype = "{dtype}"\n'
@@ -27,7 +28,7 @@ def _read(folder: Path, *sections: str) -> tuple[object, list[str]]:
 
 
 def _layer(**changed: object) -> str:
-    more = {key: changed.pop(key) for key in ("nodata", "max_days") if key in changed}
+    more = {key: changed.pop(key) for key in ("nodata", "max_days", "band") if key in changed}
     return LAYER.format(**{**RIGHT, **changed}) + "".join(f"{key} = {value}\n" for key, value in more.items())
 
 
@@ -55,6 +56,7 @@ WRONG: dict[str, tuple[dict[str, object], str]] = {
         "path: found '{square}.tif'; allowed: the path of a file, or a pattern with {tile}",
     ),
     "file": ({"path": "dme.tif"}, "path: found nothing at"),
+    "band": ({"band": 0}, "band: found 0; allowed: a whole number from 1"),
     "days": ({"max_days": 3}, "max_days: found max_days with a path without {date}"),
 }
 
@@ -82,6 +84,26 @@ def test_a_raster_that_cannot_be_cut_is_said_with_all_else(tmp_path: Path) -> No
     ]
     assert said[2].startswith("[layers.text] path: found ") and "not recognized" in said[2]
     assert said[3].startswith("[layers.dem] resampling: found 'nearst'") and len(said) == 4
+
+
+def test_a_band_of_several_is_named(tmp_path: Path) -> None:
+    """It is checked with the raster; without a value it does not count among what older results were made from."""
+    place = {"driver": "GTiff", "width": 2, "height": 2, "dtype": "int16", "transform": from_origin(0, 1, 1, 1)}
+    with rasterio.open(tmp_path / "two.tif", "w", count=2, crs="EPSG:4326", **place) as file:
+        file.write(np.ones((2, 2, 2), "int16"))
+    radar = '[sentinel1]\nfrom = "rasters"\nrasters = "{polarisation}.tif"\nresampling = "nearest"\nband = 2\n'
+    recipe, said = _read(tmp_path, radar, _layer(path="two.tif", band=2))
+    assert said == [] and isinstance(recipe, Recipe) and (recipe.sentinel1.band, recipe.layers[0].band) == (2, 2)
+    default = replace(recipe, layers=())
+    made_from = [parts.differing(one, default, ["layers"])["recipe"]["layers"][0] for one in _with_bands(recipe)]
+    assert made_from[0]["band"] == 2 and "band" not in made_from[1]
+    assert "of which band 3 is taken" in _read(tmp_path, _layer(path="two.tif", band=3))[1][0]
+    refused = _read(tmp_path, '[sentinel1]\nfrom = "none"\nband = 2\n')[1]
+    assert len(refused) == 1 and refused[0].startswith('[sentinel1] band: found band with from = "none"')
+
+
+def _with_bands(recipe: Recipe) -> list[Recipe]:
+    return [replace(recipe, layers=(replace(recipe.layers[0], band=band),)) for band in (2, None)]
 
 
 def test_a_name_twice_is_said_with_its_line(tmp_path: Path) -> None:

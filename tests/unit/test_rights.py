@@ -48,8 +48,8 @@ def test_the_citation_of_a_recipe_is_what_its_bibtex_says() -> None:
     about = About("alps", "1.2.0", "CC-BY-4.0", BOOK)
     found = parsed(rights.citation('The Alps: "2023"', about))
     people = [
-        {"family-names": "Beek", "given-names": "Maria Anna van"},
-        {"family-names": 'Dem\\"ir', "given-names": "Ali"},
+        {"family-names": "Beek", "given-names": "Maria Anna", "name-particle": "van"},
+        {"family-names": "Demïr", "given-names": "Ali"},
         {"family-names": "Ünal", "given-names": "Öz"},
     ]
     assert found == {
@@ -69,6 +69,45 @@ def test_the_citation_of_a_recipe_is_what_its_bibtex_says() -> None:
             "authors": people,
         },
     }
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (r"Ren\'e Erd\H{o}s", "René Erdős"),
+        (r"{\v S}imon Fran\c{c}ois", "Šimon François"),
+        (r"na\"{\i}ve Stra{\ss}e", "naïve Straße"),
+        (r"{\O}rsted, \AA ngstr\"om, {\L}ukasz, \u{g}", "Ørsted, Ångström, Łukasz, ğ"),
+        (r"\'{\i} and {\'{E}}cole, Mu\~noz", "í and {É}cole, Muñoz".replace("{É}", "É")),
+        (r"Caf\'{e} \& B\_1, 50\%", "Café & B_1, 50%"),
+        (r"a \{set\} of 1--2, ``so''", "a {set} of 1\u20132, \u201cso\u201d"),
+        ("Begüm Ångström", "Begüm Ångström"),
+        ("Be\u0301zier", "Bézier"),
+        (r"\textit{kept}", r"\textitkept"),
+    ],
+)
+def test_commands_of_latex_are_the_characters_that_they_mean(written: str, meant: str) -> None:
+    """So that programs that know no LaTeX have names and titles as people write them, composed as in NFC."""
+    about = About("alps", "1", "MIT", f"@misc{{x, author={{A B}}, title={{{written}}}}}")
+    reference = parsed(rights.citation("x", about))["preferred-citation"]
+    assert isinstance(reference, dict) and reference["title"] == meant
+
+
+def test_addresses_are_not_read_as_latex() -> None:
+    url = "https://x.org/~me/a--b\\_c"
+    about = About("alps", "1", "MIT", f"@misc{{x, author={{A B}}, title={{T}}, url={{{url}}}}}")
+    reference = parsed(rights.citation("x", about))["preferred-citation"]
+    assert isinstance(reference, dict) and reference["url"] == "https://x.org/~me/a--b_c"
+
+
+def test_authors_are_divided_as_bibtex_does() -> None:
+    text = r"Charles Joseph de la Vall{\'e}e Poussin and {ESA and Friends} and King, Jr, Martin and van Beek, M."
+    assert list(rights.authors(rights.fields(f"@misc{{x, author={{{text}}}}}")["author"])) == [
+        {"family-names": "Vallée Poussin", "given-names": "Charles Joseph", "name-particle": "de la"},
+        {"name": "ESA and Friends"},
+        {"family-names": "King", "given-names": "Martin", "name-suffix": "Jr"},
+        {"family-names": "Beek", "given-names": "M.", "name-particle": "van"},
+    ]
 
 
 def test_a_preprint_is_cited_by_its_address() -> None:

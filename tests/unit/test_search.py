@@ -8,11 +8,11 @@ from random import Random
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ben_luigi.domain.cdse.catalogue import Catalogue, CatalogueProduct
-from ben_luigi.domain.cdse.search import Found, choose, months, queries, search, search_same
+from ben_luigi.domain.cdse.search import Found, choose, expected, months, queries, search, search_same
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.recipe.model import L2A, PER, Products, Search
@@ -47,6 +47,24 @@ found = st.builds(
         st.sampled_from(["S2A", "S2B"]),
     ),
 )
+
+
+@settings(max_examples=30, deadline=None)
+@given(DAYS, st.integers(0, 400), st.sampled_from(PER))
+def test_as_many_products_are_expected_as_are_chosen_of_a_product_each_day(since: date, length: int, per: str) -> None:
+    """Of days at noon: with one product a day and square, all groups of the search have one."""
+    until = since + timedelta(days=length)
+    days = [datetime(since.year, since.month, since.day, 12) + timedelta(days=number) for number in range(length + 1)]
+    chosen = choose((Found(0, name(day, mgrs)) for day in days for mgrs in ("32TQM", "21HUB")), per)
+    wanted = Search(since, until, ("32TQM", "21HUB"), per=per)
+    assert expected(wanted) == (2 * -(-2 * len(days) // 5) if per == "tile and day" else len(chosen))
+
+
+def test_an_area_is_expected_to_have_as_many_squares_as_a_country_has() -> None:
+    """Luxembourg has 3 squares by ESA's list, Sicily 12; Denmark's box, with its sea, about 40."""
+    areas = {(5.7, 49.4, 6.5, 50.2): (2, 5), (12.4, 36.6, 15.7, 38.3): (9, 18), (8, 54.5, 12.8, 57.8): (20, 45)}
+    for area, (least, most) in areas.items():
+        assert least <= expected(Search(date(2024, 1, 1), date(2024, 12, 31), area=area, per="tile")) <= most
 
 
 @given(st.lists(found, max_size=40), st.sampled_from(PER), st.randoms())
@@ -107,10 +125,11 @@ def test_what_a_careless_service_adds_does_not_count() -> None:
         listed(name(datetime(2023, 6, 8)), 0.0, online=False),
         listed("S2A_OPER_PRD_MSIL1C_PDMC_20160613T101031"),
     )
-    answers = Answers(*others, listed(LAST, 10.0), listed(FIRST, 0.5))
+    last, first = listed(LAST, 10.0), listed(FIRST, 0.5)
+    answers = Answers(*others, last, first)
     chosen = search(cast(Catalogue, answers), Products(L2A, search=WANTED, baselines=("05.10",)))
     assert chosen == [Found(0.5, FIRST), Found(10.0, LAST)]
-    assert [one.row for one in chosen] == [(str(FIRST), "0.5"), (str(LAST), "10")]
+    assert [one.row for one in chosen] == [(str(FIRST), "0.5", first.id), (str(LAST), "10", last.id)]
     assert len(answers.asked) == 2 and answers.asked == list(queries(WANTED, L2A))
 
 

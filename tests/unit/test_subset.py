@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
+from ben_luigi.config import TRACKED_ARTIFACTS
+from ben_luigi.configuration import check, loading
+from ben_luigi.configuration.files import read
 from ben_luigi.domain.dataset import metadata, subset
 from ben_luigi.domain.dataset.subset import Selection
 from ben_luigi.domain.errors import BadInput
@@ -24,6 +29,8 @@ from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.placement.alignment import SEASONS
 from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.placement.grid import SPLITS, PatchGrid, tile_square
+from ben_luigi.domain.recipe import template
+from ben_luigi.domain.recipe.model import Countries
 
 TILES = ("33UUP_20170613", "34VEM_20180204")
 CLASSES = ("Arable land", "Inland waters", "Pastures", "Transitional woodland, shrub", "Urban fabric")
@@ -218,3 +225,41 @@ def test_a_dataset_without_countries_and_flags_has_subsets_too() -> None:
     partly = bare.append_column("country", pa.array([None, "Italy"] * (len(rows) // 2), pa.string()))
     assert set(subset.select(partly, places, Selection(sample=20))["country"].to_pylist()) == {None, "Italy"}
     assert len(subset.select(partly, places, Selection(countries=("Italy",)))) == len(rows) // 2
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "found"),
+    [
+        (("Peru", "Chile"), "Chile Peru", ("Chile", "Peru")),
+        (("Peru", "United Kingdom"), "United  Kingdom,Peru", ("United Kingdom", "Peru")),
+        (("Peru", "Île de Ré"), "Île de Ré", ("Île de Ré",)),
+        (("Peru", "United Kingdom"), "Peru\nUnited Kingdom", ("Peru", "United Kingdom")),
+    ],
+)
+def test_countries_are_those_of_the_recipe(names: tuple[str, ...], text: str, found: tuple[str, ...]) -> None:
+    """Names of several words, too; those of the default recipe are unknown to it."""
+    of_recipe = Countries(Path("own.gpkg"), names=names)
+    assert subset.parse({"countries": text}, TILES, CLASSES, of_recipe).countries == found
+    with pytest.raises(BadInput, match=f"expected: of {names[0]}, .*found: Austria"):
+        subset.parse({"countries": f"{text}, Austria"}, TILES, CLASSES, of_recipe)
+
+
+def test_the_configuration_is_checked_by_the_countries_of_its_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe that a file names, or the command line."""
+    own = template.text("own", TRACKED_ARTIFACTS, "collection1_twin")
+    own = re.sub(r"names = \[.*\]", 'names = ["United Kingdom", "Peru"]', own)
+    (tmp_path / "own.toml").write_text(own, encoding="utf-8")
+    text = "[subset]\ncountries = Peru, United Kingdm\n"
+    said = "[subset] countries: found 'United Kingdm'; allowed: United Kingdom, Peru; did you mean United Kingdom?"
+    (tmp_path / "named.cfg").write_text(f"[dataset]\nrecipe = {tmp_path}/own.toml\n{text}")
+    assert [str(one).split(": ", 1)[1] for one in check.findings([read(tmp_path / "named.cfg", "own.cfg")])] == [said]
+    (tmp_path / "plain.cfg").write_text(text.replace("Kingdm", "Kingdom"))
+    monkeypatch.setenv("LUIGI_CONFIG_PATH", str(tmp_path / "plain.cfg"))
+    monkeypatch.setattr(loading, "give", lambda files: None)
+    monkeypatch.setattr(sys, "argv", ["ben-luigi", "run", "--recipe", str(tmp_path / "own.toml")])
+    loading.load()
+    monkeypatch.setattr(sys, "argv", ["ben-luigi", "run"])
+    with pytest.raises(SystemExit):
+        loading.load()

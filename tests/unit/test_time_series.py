@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
+import mlcroissant
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ben_luigi.domain.dataset import time_series
+from ben_luigi.domain.dataset import croissant, time_series
+from ben_luigi.domain.dataset.form import FORM_V2
+from ben_luigi.domain.dataset.time_series import TIME_SERIES
 from ben_luigi.domain.names import PatchId
 
 START = datetime(2025, 1, 1, 10, 5, 59, tzinfo=UTC)
@@ -34,6 +37,7 @@ def _patches(places: list[tuple[str, int, int, int]]) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
+@settings(deadline=None)
 @given(PATCHES, st.randoms())
 def test_patches_are_grouped_by_their_square_in_the_order_of_time(
     places: list[tuple[str, int, int, int]], random: Random
@@ -48,6 +52,7 @@ def test_patches_are_grouped_by_their_square_in_the_order_of_time(
     assert all(row["patch_id"].startswith(row["tile"]) for row in found.to_pylist())
 
 
+@settings(deadline=None)
 @given(PATCHES, st.integers(0, 99))
 def test_squares_in_several_splits_are_named(places: list[tuple[str, int, int, int]], seed: int) -> None:
     random = Random(seed)
@@ -66,3 +71,20 @@ def test_the_file_has_the_same_bytes_again(tmp_path: Path) -> None:
         time_series.write(patches, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
     assert pq.read_table(tmp_path / "one") == time_series.table(patches)
+
+
+def test_croissant_describes_the_table_if_the_dataset_has_it(tmp_path: Path) -> None:
+    """By a reader of Croissant: its columns, and what they refer to; without the table the document is as before."""
+    names = ("patches.parquet", *(f"{name}.tar.zst" for name in FORM_V2.archives))
+    files = dict.fromkeys(names, (1, "0" * 64))
+    plain = croissant.describe(files, "Title", "What it is.")
+    both = croissant.describe({**files, TIME_SERIES: (2, "1" * 64)}, "Title", "What it is.")
+    added = [part for part in both["distribution"] if part not in plain["distribution"]]
+    assert [part["@id"] for part in added] == [TIME_SERIES]
+    assert (both["recordSet"][:1], len(both["recordSet"])) == (plain["recordSet"], 2)
+    croissant.write(both, tmp_path / "croissant.json")
+    read = mlcroissant.Dataset(str(tmp_path / "croissant.json"))
+    assert not read.metadata.ctx.issues.errors
+    series = next(part for part in read.metadata.record_sets if part.id == "time_series")
+    assert [field.name for field in series.fields] == time_series.SCHEMA.names
+    assert [source.extract.column for source in (field.source for field in series.fields)] == time_series.SCHEMA.names

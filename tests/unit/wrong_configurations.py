@@ -95,6 +95,10 @@ WRONG: dict[str, tuple[str, list[str]]] = {
             "Luxembourg, Portugal, Serbia, Switzerland; did you mean Portugal?"
         ],
     ),
+    "country without countries": (
+        "[dataset]\nrecipe = southern_summer\n[subset]\ncountries = Chile",
+        ["4: [subset] countries: found 'Chile'; allowed: nothing: the recipe southern-summer has no countries"],
+    ),
     "label": (
         "[subset]\nlabels = Urban fabric; Pasture",
         [f"2: [subset] labels: found 'Pasture'; allowed: {LABELS}; did you mean Pastures?"],

@@ -5,21 +5,26 @@ The choice depends on the answer only: of each group the product with the least 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 
 from ben_luigi.domain.cdse.catalogue import Catalogue, CatalogueProduct
 from ben_luigi.domain.errors import BadInput, BadName, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.alignment import season
+from ben_luigi.domain.products import lists
 from ben_luigi.domain.products.baselines import is_allowed
 from ben_luigi.domain.recipe.model import CALENDAR, PER, Products, Search
 
-COLUMNS = ("cloud_percent",)
+COLUMNS = ("cloud_percent", lists.ID)
 """The columns of a list of found products beside that of their names."""
 
 _UNKNOWN_CLOUD = 101.0
+_REVISIT_DAYS = 2.5
+"""Estimated: by two satellites every 5 days from one orbit, and many squares are seen from two."""
+_DEGREE_KM, _SQUARE_KM, _PITCH_KM = 111.3, 110, 100
 _ATTRIBUTE = (
     "Attributes/OData.CSC.{kind}Attribute/any(att:att/Name eq '{name}' and att/OData.CSC.{kind}Attribute/Value {test})"
 )
@@ -28,15 +33,16 @@ _LEVELS = {"L1C": "S2MSI1C", "L2A": "S2MSI2A"}
 
 @dataclass(frozen=True, order=True)
 class Found:
-    """A product that was found, and its cloud in percent; above 100 if it is unknown."""
+    """A product that was found, its cloud in percent, above 100 if it is unknown, and its id in the catalogue."""
 
     cloud_percent: float
     name: ProductName
+    id: str = field(default="", compare=False)
 
     @property
-    def row(self) -> tuple[str, str]:
+    def row(self) -> tuple[str, ...]:
         """Its row in a list of products."""
-        return str(self.name), "" if self.cloud_percent > 100 else f"{self.cloud_percent:g}"
+        return str(self.name), "" if self.cloud_percent > 100 else f"{self.cloud_percent:g}", self.id
 
 
 def search(catalogue: Catalogue, products: Products, season_rule: str = CALENDAR) -> list[Found]:
@@ -128,6 +134,26 @@ def months(since: date, until: date) -> Iterator[tuple[date, date]]:
         start = following
 
 
+def expected(wanted: Search, season_rule: str = CALENDAR) -> int:
+    """Return about how many products a search by squares or area chooses: one per square and group of sensing days.
+
+    It is an estimate: a group may have no product that is clear enough. A square is sensed about every 2.5 days. An
+    area meets squares of 110 km that lie 100 km apart; borders of UTM zones, which add some, are left out.
+    """
+    days = [wanted.since + timedelta(days=number) for number in range((wanted.until - wanted.since).days + 1)]
+    groups = {_time_group(datetime(day.year, day.month, day.day, 12), wanted.per, season_rule) for day in days}
+    times = math.ceil(len(groups) / _REVISIT_DAYS) if wanted.per == PER[3] else len(groups)
+    return times * (len(wanted.tiles) or _squares_of(wanted.area or (0, 0, 0, 0)))
+
+
+def _squares_of(area: tuple[float, float, float, float]) -> int:
+    """Return about how many MGRS squares an area in degrees (west, south, east, north) meets."""
+    west, south, east, north = area
+    width_km = _DEGREE_KM * (east - west) * math.cos(math.radians((south + north) / 2))
+    height_km = _DEGREE_KM * (north - south)
+    return math.ceil((width_km + _SQUARE_KM) * (height_km + _SQUARE_KM) / _PITCH_KM**2)
+
+
 def choose(found: Iterable[Found], per: str, season_rule: str = CALENDAR) -> list[Found]:
     """Return of each group the product with the least cloud, of equal ones the first by name; all by name."""
     best: dict[Sequence[object], Found] = {}
@@ -137,15 +163,19 @@ def choose(found: Iterable[Found], per: str, season_rule: str = CALENDAR) -> lis
 
 
 def _group(name: ProductName, per: str, season_rule: str) -> Sequence[object]:
-    """Return what the products of a group have in common; a winter lasts into the next year."""
-    time = name.sensing_time
+    """Return what the products of a group have in common."""
+    return name.mgrs, *_time_group(name.sensing_time, per, season_rule)
+
+
+def _time_group(time: datetime, per: str, season_rule: str) -> Sequence[object]:
+    """Return what the times of a group have in common; a winter lasts into the next year."""
     tile, per_season, per_month, _ = PER
     if per == tile:
-        return (name.mgrs,)
+        return ()
     if per == per_season:
         which = season(time, season_rule)
-        return name.mgrs, which, time.year + (which == "winter" and time.month >= 11)
-    return name.mgrs, time.year, time.month, 0 if per == per_month else time.day
+        return which, time.year + (which == "winter" and time.month >= 11)
+    return time.year, time.month, 0 if per == per_month else time.day
 
 
 def _found(product: CatalogueProduct) -> Found | None:
@@ -153,7 +183,7 @@ def _found(product: CatalogueProduct) -> Found | None:
         name = ProductName.parse(product.name)
     except BadName:  # the format of before December 2016, of several tiles
         return None
-    return Found(_UNKNOWN_CLOUD if product.cloud_percent is None else product.cloud_percent, name)
+    return Found(_UNKNOWN_CLOUD if product.cloud_percent is None else product.cloud_percent, name, product.id)
 
 
 def _fits(one: Found, wanted: Search, products: Products) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from ben_luigi.domain import files
-from ben_luigi.domain.dataset import geoparquet
+from ben_luigi.domain.dataset import geoparquet, time_series
 from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.tiles.layers import archive_of
@@ -48,6 +48,7 @@ _FORMATS = {".parquet": "application/x-parquet", ".zst": "application/zstd", ".j
 _TYPES = {
     pa.string(): "sc:Text",
     pa.bool_(): "sc:Boolean",
+    pa.int16(): "sc:Integer",
     pa.int32(): "sc:Integer",
     pa.float32(): "sc:Float",
     pa.float64(): "sc:Float",
@@ -58,7 +59,10 @@ _MEMBERS = {"BigEarthNet-S2": "*_B*.tif", "BigEarthNet-S1": "*_V*.tif", "Referen
 
 
 def describe(found: Mapping[str, tuple[int, str]], title: str, description: str, form: Form = FORM_V2) -> Json:
-    """Return the document; `found` gives length in bytes and sha256 of each file, including `patches.parquet`."""
+    """Return the document; `found` gives length in bytes and sha256 of each file, including `patches.parquet`.
+
+    The time series is described as well if it is among the files.
+    """
     about = form.about
     return {
         "@context": _CONTEXT,
@@ -86,7 +90,8 @@ def describe(found: Mapping[str, tuple[int, str]], title: str, description: str,
                 "description": "One record a patch.",
                 "key": {"@id": "patches/patch_id"},
                 "field": _fields(form),
-            }
+            },
+            *([_series()] if time_series.TIME_SERIES in found else []),
         ],
     }
 
@@ -127,7 +132,25 @@ def _members(archive: str, pattern: str) -> Json:
 
 def _fields(form: Form) -> list[Json]:
     described = descriptions(form)
-    return [_field(field, described[field.name]) for field in form.patches_schema if field.type in _TYPES]
+    fields = [field for field in form.patches_schema if field.type in _TYPES]
+    return [_field(field, described[field.name], "patches", PATCHES) for field in fields]
+
+
+def _series() -> Json:
+    """Return the record set of the time series; each of its records is of a patch."""
+    file, name = time_series.TIME_SERIES, "time_series"
+    fields = [_field(field, time_series.DESCRIPTIONS[field.name], name, file) for field in time_series.SCHEMA]
+    for field in fields:
+        if field["name"] == "patch_id":
+            field["references"] = {"field": {"@id": "patches/patch_id"}}
+    return {
+        "@type": "cr:RecordSet",
+        "@id": name,
+        "name": name,
+        "description": "The patches of each square in the order of time, one record a patch.",
+        "key": {"@id": f"{name}/patch_id"},
+        "field": fields,
+    }
 
 
 def descriptions(form: Form) -> Mapping[str, str]:
@@ -147,13 +170,13 @@ def descriptions(form: Form) -> Mapping[str, str]:
     }
 
 
-def _field(field: pa.Field, description: str) -> Json:
+def _field(field: pa.Field, description: str, records: str, file: str) -> Json:
     return {
         "@type": "cr:Field",
-        "@id": f"patches/{field.name}",
+        "@id": f"{records}/{field.name}",
         "name": field.name,
         "description": description,
         "dataType": _TYPES[field.type],
         **({"repeated": True} if pa.types.is_list(field.type) else {}),
-        "source": {"fileObject": {"@id": PATCHES}, "extract": {"column": field.name}},
+        "source": {"fileObject": {"@id": file}, "extract": {"column": field.name}},
     }

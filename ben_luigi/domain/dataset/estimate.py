@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ben_luigi.domain.cdse.download import USUAL_BYTES
-from ben_luigi.domain.placement.grid import TILE_SIDE_M
+from ben_luigi.domain.placement.grid import PATCH_M, TILE_SIDE_M
 
 TILES = 125
 """Number of products of the published dataset."""
@@ -32,12 +32,14 @@ _CONVERSION_H = (6 / 60, 40 / 60)
 _SHARD_BYTES, _ARCHIVE_RATIO = 824e6, 1.83
 """Measured: the 4,760 aligned patches of a real tile, and their compression ratio at zstd level 6."""
 _PATCHES, _ALL_PATCHES = 4_760, 8_281
+_FILE_BYTES, _FILES = 1_536, 12
+"""Of each file in a shard, its TIFF and tar headers; the files of a patch, of which the rest is pixels."""
 _MAP_BYTES = 2_000
 """Measured on the sample world: one reference map in its shard."""
-_S1_BYTES = 2 * (120 * 120 * 4 + 1_536)
-"""Two bands of 120 x 120 float32 with their TIFF and tar headers, assuming that zstd saves nothing."""
+_S1_BYTES_M2 = 2 * 4 / 10**2
+"""Two bands of float32 at 10 m, assuming that zstd saves nothing."""
 _FORM_BYTES = 430_000
-"""Measured: a patch in the largest form, and Sentinel-1 beside it while others are made."""
+"""Measured: a patch of 1,200 m in the largest form, and Sentinel-1 beside it while others are made."""
 _DATABASE_BYTES, _LOG_BYTES, _DATABASE_BYTES_A_PATCH = 5e7, 1e9, 2_000
 """PostgreSQL's own files; its write-ahead log, at most; the rows of one patch in all tables with their indexes."""
 _SLOW, _LOADED = 3, 2
@@ -66,7 +68,10 @@ class Work:
 
     `downloads_bytes` has one entry per product to fetch, None where its size is unknown. `tiles` counts all tiles of
     the dataset, finished or not. `tasks_at_once` limits how many tiles are cut or compressed at once; `rate_bytes_s`
-    limits all downloads together, 0 means no limit; `collects_s1` means that S1 is read from its `.tar.gz`.
+    limits all downloads together, 0 means no limit. A recipe's patches are `patch_m` metres a side; `keeps_all` means
+    that all of a tile count, and not only those aligned with v1. `layers_bytes_m2` are the bytes of the pixels of all
+    further layers per square metre; `has_s1` means that there is Sentinel-1, `collects_s1` that it is read from its
+    `.tar.gz`.
     `fetches_bytes` has an entry for each kind of input that is to be fetched, which stays; `forms` is the number of
     forms to export.
     """
@@ -77,6 +82,10 @@ class Work:
     cuts: int
     archives: bool
     side_m: int = TILE_SIDE_M
+    patch_m: int = PATCH_M
+    keeps_all: bool = False
+    layers_bytes_m2: float = 0.0
+    has_s1: bool = True
     from_l1c: bool = True
     from_cdse: bool = True
     collects_s1: bool = False
@@ -111,15 +120,21 @@ class Work:
         tiles = self.tiles * self._area
         l1c = tiles * USUAL_BYTES * self.from_cdse
         l2a, work = tiles * _L2A_BYTES * self.from_l1c, self._in_work_bytes() * self.from_l1c
-        shards = tiles * (_SHARD_BYTES + _PATCHES * _MAP_BYTES)
-        s2, s1 = tiles * _SHARD_BYTES / _ARCHIVE_RATIO, tiles * _PATCHES * _S1_BYTES
-        dataset = s2 + s1 + tiles * _PATCHES * _MAP_BYTES
+        kept_m2 = tiles * (_ALL_PATCHES if self.keeps_all else _PATCHES) * PATCH_M**2
+        patches = kept_m2 / self.patch_m**2
+        pixels = kept_m2 * (_SHARD_BYTES / _PATCHES - _FILES * _FILE_BYTES) / PATCH_M**2
+        cut, maps = pixels + patches * _FILES * _FILE_BYTES, patches * _MAP_BYTES
+        layers = (kept_m2 * self.layers_bytes_m2 + patches * _FILE_BYTES) * bool(self.layers_bytes_m2)
+        shards = cut + maps + layers
+        s2, s1 = cut / _ARCHIVE_RATIO, (kept_m2 * _S1_BYTES_M2 + patches * 2 * _FILE_BYTES) * self.has_s1
+        dataset = s2 + s1 + maps + layers
         kept = l1c * (not retention.l1c) + l2a * (not retention.l2a)
         products = max(l1c, kept + shards) + work
         collected = s1 * self.collects_s1
         joined = kept + shards + dataset + (max(s2, s1 + collected) if retention.parts else dataset + collected)
-        database = _DATABASE_BYTES + tiles * _ALL_PATCHES * _DATABASE_BYTES_A_PATCH + _LOG_BYTES * min(1.0, tiles)
-        forms = self.forms * tiles * _PATCHES * _FORM_BYTES
+        rows = tiles * _ALL_PATCHES * (PATCH_M / self.patch_m) ** 2
+        database = _DATABASE_BYTES + rows * _DATABASE_BYTES_A_PATCH + _LOG_BYTES * min(1.0, tiles)
+        forms = self.forms * kept_m2 / PATCH_M**2 * _FORM_BYTES
         return max(products, joined + forms) + database + sum(self.fetches_bytes)
 
     def _in_work_bytes(self) -> float:

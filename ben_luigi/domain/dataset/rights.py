@@ -10,11 +10,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from ben_luigi.domain.dataset import latex
 from ben_luigi.domain.dataset.about import About
 
 CITATION, LICENSE = "CITATION.cff", "LICENSE"
 _ENTRY = re.compile(r"\s*@(?P<kind>\w+)\s*\{\s*[^,{}]*,(?P<fields>.*)\}\s*", re.DOTALL)
 _FIELD = re.compile(r"\s*(\w+)\s*=\s*")
+_VERBATIM = ("doi", "url", "eprint")
+"""Fields in which biber and BibTeX take dashes and tildes as they are."""
 _PLAIN = re.compile(r"[^\s,{}\"]+")
 _KINDS = {"article": "article", "book": "book", "inproceedings": "conference-paper", "dataset": "data", "data": "data"}
 """Types of references in CFF, by the kind of the entry in BibTeX; others are generic."""
@@ -59,20 +62,24 @@ def citation(title: str, about: About) -> str:
 
 
 def fields(text: str) -> dict[str, str]:
-    """Return the fields of a BibTeX entry by name in lower case, and its kind as `ENTRYTYPE`; empty if it is none."""
+    """Return the fields of a BibTeX entry by name in lower case, and its kind as `ENTRYTYPE`; empty if it is none.
+
+    What LaTeX writes with commands, such as accents, are the characters themselves. Braces are kept: they group words.
+    """
     entry = _ENTRY.fullmatch(text)
     if entry is None:
         return {}
     found, rest = {"ENTRYTYPE": entry["kind"].lower()}, entry["fields"]
     while match := _FIELD.match(rest):
         value, rest = _value(rest[match.end() :])
-        found[match[1].lower()] = " ".join(value.split())
+        name = match[1].lower()
+        found[name] = " ".join((latex.unescaped(value) if name in _VERBATIM else latex.text(value)).split())
         rest = rest.lstrip().removeprefix(",")
     return found
 
 
 def _value(text: str) -> tuple[str, str]:
-    """Return a value of BibTeX, in braces, quotes or plain, without inner braces, and what follows it."""
+    """Return a value of BibTeX, in braces, quotes or plain, and what follows it."""
     depth, opened = 0, text[:1]
     if opened not in ("{", '"'):
         plain = _PLAIN.match(text)
@@ -80,17 +87,47 @@ def _value(text: str) -> tuple[str, str]:
     for at, character in enumerate(text):
         depth += (character == "{") - (character == "}")
         if (opened == "{" and not depth) or (opened == '"' and at and character == '"' and not depth):
-            return re.sub(r"[{}]", "", text[1:at]), text[at + 1 :]
+            return text[1:at], text[at + 1 :]
     return "", ""
 
 
 def authors(text: str) -> Iterator[dict[str, str]]:
-    """Yield the authors of a field of BibTeX, "First Last and Last, First", as persons of CFF."""
-    for one in filter(None, (part.strip() for part in re.split(r"\s+and\s+", text))):
-        last, comma, first = (part.strip() for part in one.partition(","))
-        if not comma:
-            first, _, last = one.rpartition(" ")
-        yield {"family-names": last, **({"given-names": first} if first else {})}
+    """Yield the authors of a field of BibTeX: persons of CFF, and as entities those that are in braces as a whole.
+
+    Persons are "First von Last", "von Last, First" or "von Last, Jr, First", joined by "and".
+    """
+    for one in filter(None, (part.strip() for part in _outside_braces(r"\s+and\s+", text))):
+        if one.startswith("{") and one.endswith("}") and "}" not in one[:-1]:
+            yield {"name": _plain(one)}
+            continue
+        last, *rest = (part.strip() for part in _outside_braces(",", one))
+        *words, last = _outside_braces(r"\s+", last)
+        lower = [at for at, word in enumerate(words) if word[:1].islower()]
+        start = lower[0] if lower else 0 if rest else len(words)
+        particle = words[start : lower[-1] + 1] if lower else []
+        names = {
+            "family-names": " ".join([*words[start + len(particle) :], last]),
+            "given-names": rest[-1] if rest else " ".join(words[:start]),
+            "name-particle": " ".join(particle),
+            "name-suffix": rest[0] if len(rest) > 1 else "",
+        }
+        yield {name: _plain(value) for name, value in names.items() if value}
+
+
+def _outside_braces(separator: str, text: str) -> list[str]:
+    """Return the parts of a text between separators, a regular expression, that are in no braces."""
+    parts, start, depth = [], 0, 0
+    for match in re.finditer(rf"[{{}}]|{separator}", text):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if match[0] not in "{}" and not depth:
+            parts.append(text[start : match.start()])
+            start = match.end()
+    return [*parts, text[start:]]
+
+
+def _plain(value: str) -> str:
+    """Return a value of BibTeX without the braces that group its words."""
+    return re.sub(r"[{}]", "", value)
 
 
 def _message(text: str, found: Mapping[str, str]) -> str:
@@ -101,12 +138,12 @@ def _message(text: str, found: Mapping[str, str]) -> str:
 
 def _reference(found: Mapping[str, str], people: Sequence[Mapping[str, str]]) -> Iterator[str]:
     yield f"type: {_KINDS.get(found['ENTRYTYPE'], 'generic')}"
-    yield f"title: {_text(found['title'])}"
-    if found.get("year", "").isdecimal():
-        yield f"year: {int(found['year'])}"
+    yield f"title: {_text(_plain(found['title']))}"
+    if (year := _plain(found.get("year", ""))).isdecimal():
+        yield f"year: {int(year)}"
     for name in ("doi", "url", "journal"):
         if name in found:
-            yield f"{name}: {_text(found[name])}"
+            yield f"{name}: {_text(_plain(found[name]))}"
     if "eprint" in found and "url" not in found and found.get("archiveprefix", "").lower() == "arxiv":
         yield f"url: {_text('https://arxiv.org/abs/' + found['eprint'])}"
     yield "authors:"
@@ -121,4 +158,4 @@ def _listed(people: Sequence[Mapping[str, str]], indent: str) -> Iterator[str]:
 
 def _text(value: str) -> str:
     """Return a text as JSON writes it, which is YAML, too."""
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(latex.unmarked(value), ensure_ascii=False)

@@ -22,9 +22,10 @@ from ben_luigi.domain.dataset.cover import greedy_cover
 from ben_luigi.domain.dataset.metadata import FLAGS
 from ben_luigi.domain.errors import BadInput, BadOption, some
 from ben_luigi.domain.placement.alignment import SEASONS
-from ben_luigi.domain.placement.country import COUNTRIES
+from ben_luigi.domain.placement.country import TEN
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
 from ben_luigi.domain.placement.grid import SPLITS
+from ben_luigi.domain.recipe.model import Countries
 from ben_luigi.domain.vocabulary import SUBSET_NAME
 
 _NUMBER = r"[-+]?\d+(?:\.\d*)?"
@@ -49,15 +50,21 @@ class Selection:
     sample: int = 0
 
 
-def parse(options: Mapping[str, str], tiles: Collection[str], classes: Collection[str]) -> Selection:
+def parse(
+    options: Mapping[str, str], tiles: Collection[str], classes: Collection[str], countries: Countries = TEN
+) -> Selection:
     """Return the selection that `[subset]` describes; `tiles` are the existing keys, `classes` the labels.
 
-    Words are separated by commas or spaces, labels by semicolons. Raise BadInput naming unknown words.
+    `countries` are those of the recipe, with their names. Words are separated by commas or spaces, labels by
+    semicolons, names of countries as `Countries.listed` says. Raise BadInput naming unknown words.
     """
 
     def words(option: str, known: Collection[str]) -> tuple[str, ...]:
         text = options.get(option, "")
-        found = text.split(";") if option == "labels" else text.replace(",", " ").split()
+        if option == "countries":
+            found = countries.listed(text)
+        else:
+            found = text.split(";") if option == "labels" else text.replace(",", " ").split()
         words = tuple(word.strip() for word in found if word.strip())
         unknown = [word for word in words if word not in known]
         if unknown:
@@ -77,7 +84,7 @@ def parse(options: Mapping[str, str], tiles: Collection[str], classes: Collectio
     area = options.get("area", "")
     return Selection(
         words("tiles", tiles),
-        words("countries", COUNTRIES),
+        words("countries", countries.names or ()),
         words("seasons", SEASONS),
         words("splits", SPLITS),
         words("labels", classes),

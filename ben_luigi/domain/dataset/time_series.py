@@ -27,7 +27,15 @@ SCHEMA = pa.schema(
         ("column", pa.int16()),
     ]
 )
-"""Square; patch; start of sensing, UTC; tile name; row to the south and column to the east in the tile, from 0."""
+DESCRIPTIONS = {
+    "square": "place of the patch: MGRS square, column and row",
+    "patch_id": "name of the patch",
+    "datetime": "start of the sensing, UTC",
+    "tile": "name of the tile",
+    "row": "row of the patch in the tile, to the south, from 0",
+    "column": "column of the patch in the tile, to the east, from 0",
+}
+"""The meaning of each column."""
 
 COLUMNS = ("patch_id", "mgrs", "tile", "sensing_time")
 """The columns of `patches.parquet` that it is made from."""

@@ -59,7 +59,7 @@ def required(form: Form) -> tuple[str, ...]:
 
 
 def described(form: Form) -> tuple[str, ...]:
-    """Return the files that STAC and Croissant describe."""
+    """Return the files that STAC and Croissant describe, Croissant with the time series, if there is one."""
     return (*form.tables, PATCHES, *(f"{name}.tar.zst" for name in form.archives))
 
 
@@ -169,7 +169,8 @@ class _Look:
             listed = {described(form): self.claims, also_listed(form): self._also_listed}
             collection = check_stac(self._folder, listed, self.findings, form, has_report=has_report)
         if self.has(CROISSANT):
-            check_croissant(self._folder, described(form), collection, self.claims, self.findings, form)
+            of = (*described(form), *(() if form.about.is_v2 else (TIME_SERIES,)))
+            check_croissant(self._folder, of, collection, self.claims, self.findings, form)
         if self.has(README):
             check_readme(self._folder, rows, collection, has_report, self.findings, form)
         title = str((collection or {}).get("title", ""))

@@ -277,7 +277,7 @@ def _of_product(tile: TileName, row: Mapping[str, Any], facts: Mapping[str, Any]
         time = tile.sensing_time.replace(tzinfo=UTC)
     return {
         "product": name or (row["product"] if is_of(tile, row["product"]) else f"a product of {tile}"),
-        "product_id": entry(facts, "l1c", "id") if facts else row["product_id"],
+        "product_id": entry(facts, "l1c", "id") or entry(facts, "l2a", "id") if facts else row["product_id"],
         "sensing_time": time,
         "season": season(time.replace(tzinfo=None), season_rule),
     }

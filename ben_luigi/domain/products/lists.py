@@ -12,8 +12,8 @@ from ben_luigi.domain.errors import BadInput, BadName
 from ben_luigi.domain.files import write_text
 from ben_luigi.domain.names import ProductName, is_v1_name
 
-COLUMN = "product"
-"""The column of the names, if the list has a header."""
+COLUMN, ID = "product", "id"
+"""The columns of the names and of their ids at CDSE, if the list has a header."""
 
 _SHOWN = 120
 
@@ -50,6 +50,12 @@ def write_list(path: Path, rows: Iterable[Sequence[str]], others: Sequence[str] 
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([[COLUMN, *others], *rows])
     write_text(path, text.getvalue())
+
+
+def read_ids(path: Path) -> dict[str, str]:
+    """Return the ids of products at CDSE by name, as far as a list that `write_list` has written has them."""
+    rows = csv.DictReader(given.lines(path))
+    return {row[COLUMN]: row[ID] for row in rows if row.get(COLUMN) and row.get(ID)}
 
 
 def _parsed(path: Path, number: int, text: str, level: str) -> ProductName:

@@ -26,6 +26,7 @@ LAYERS = "layers"
 LAYER_NAME = r"[a-z][a-z0-9_]{0,30}"
 _FIELDS = ("tile", "date")
 _MOST_DAYS = 366
+_MOST_BANDS = 65_535
 _MGRS = r"\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]"
 _BASELINE = r"\d\d\.\d\d"
 _WITHOUT_PATH = (model.NO_SENTINEL1, model.FROM_V1)
@@ -73,6 +74,7 @@ def layer(folder: Path, name: str) -> Section:
         "dtype": choice(model.DTYPES, required=True),
         "nodata": number(-(2.0**31), 2.0**31),
         "max_days": number(0, _MOST_DAYS, whole=True),
+        "band": number(1, _MOST_BANDS, whole=True),
     }
     return Section(keys, lambda **values: model.Layer(name=name, **values))
 
@@ -147,12 +149,13 @@ def _sentinel1(folder: Path) -> dict[str, Kind]:
         "rasters": pattern_of(folder, (*_FIELDS, "polarisation"), what=given.FILE),
         "resampling": choice(model.RESAMPLING),
         "max_days": number(0, _MOST_DAYS, whole=True),
+        "band": number(1, _MOST_BANDS, whole=True),
     }
 
 
 def _sentinel1_of(**values: Any) -> model.Sentinel1:
     source = values["from"]
-    more = {key: values[key] for key in ("resampling", "max_days") if key in values}
+    more = {key: values[key] for key in ("resampling", "max_days", "band") if key in values}
     return model.Sentinel1(source, "" if source in _WITHOUT_PATH else values.get(source, ""), **more)
 
 

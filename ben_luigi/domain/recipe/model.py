@@ -5,6 +5,7 @@ A recipe is passed to functions as what they need of it, such as the side of a p
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -103,6 +104,12 @@ class Countries:
     column: str = "name_long"
     names: tuple[str, ...] | None = None
 
+    def listed(self, text: str) -> list[str]:
+        """Return the names in a text, separated by commas or lines; by blanks, too, if no country has one in it."""
+        have_blanks = self.names is None or any(" " in name for name in self.names)
+        parts = re.split(r"[,\n]" if have_blanks else r"[,\s]", text)
+        return [" ".join(part.split()) for part in parts if part.strip()]
+
 
 @dataclass(frozen=True)
 class LandCover:
@@ -125,20 +132,22 @@ class Sentinel1:
     """Where Sentinel-1 patches come from.
 
     `file` is the folder, or the pattern of rasters with {tile}, {date} and {polarisation}. `max_days` is how far their
-    day may be from that of the Sentinel-2 product.
+    day may be from that of the Sentinel-2 product; `band` is as for a layer.
     """
 
     source: str = NO_SENTINEL1
     file: str = ""
     resampling: str = ""
     max_days: int = 6
+    band: int | None = None
 
 
 @dataclass(frozen=True)
 class Layer:
     """A raster, or a pattern of rasters with {tile} and {date}, that is cut on the grid of the patches.
 
-    `max_days` is how far {date} may be from the day of the Sentinel-2 product.
+    `max_days` is how far {date} may be from the day of the Sentinel-2 product. `band` is which of a raster is taken,
+    from 1; None for the only one.
     """
 
     name: str
@@ -148,6 +157,7 @@ class Layer:
     dtype: str
     nodata: float | None = None
     max_days: int = 0
+    band: int | None = None
 
 
 @dataclass(frozen=True)

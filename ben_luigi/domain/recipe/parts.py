@@ -9,6 +9,9 @@ from typing import Any
 
 from ben_luigi.domain.recipe.model import Recipe
 
+_LATER = ("band",)
+"""Keys that recipes have not always had: without a value they are left out, so that older results stay true."""
+
 
 def differing(recipe: Recipe, default: Recipe, keys: Iterable[str]) -> dict[str, Any]:
     """Return the values of those `keys` (`split`, `patches.side_m`, `name`) in which a recipe differs from the default.
@@ -31,7 +34,7 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))
     if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _plain(one) for name, one in value.items() if name not in _LATER or one is not None}
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     if isinstance(value, Path):

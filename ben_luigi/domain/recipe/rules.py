@@ -142,8 +142,9 @@ def _cutting_of_sentinel1(sentinel1: Mapping[str, Any]) -> Iterator[Broken]:
     source, pattern = sentinel1.get("from"), sentinel1.get("rasters", "")
     if source == model.FROM_RASTERS and "resampling" not in sentinel1:
         yield Broken(("sentinel1", "from"), f'"{source}" without resampling', f"resampling = one of {_RESAMPLING}")
-    if source is not None and source != model.FROM_RASTERS and "resampling" in sentinel1:
-        yield Broken(("sentinel1", "resampling"), f'resampling with from = "{source}"', "only where rasters are cut")
+    for key in ("resampling", "band"):
+        if source is not None and source != model.FROM_RASTERS and key in sentinel1:
+            yield Broken(("sentinel1", key), f'{key} with from = "{source}"', "only where rasters are cut")
     if source in (model.NO_SENTINEL1, model.FROM_V1) and "max_days" in sentinel1:
         yield Broken(("sentinel1", "max_days"), f'max_days with from = "{source}"', "only with a folder or rasters")
     if pattern and "{polarisation}" not in pattern:
@@ -165,14 +166,15 @@ def _layers(values: Values) -> Iterator[Broken]:
         if "max_days" in layer and path and "{date}" not in path:
             yield Broken((*place, "max_days"), "max_days with a path without {date}", "a path with {date}")
         if path and "{" not in path:
-            yield from _raster((*place, "path"), Path(path))
+            yield from _raster((*place, "path"), Path(path), layer.get("band"))
 
 
-def _raster(place: Place, path: Path) -> Iterator[Broken]:
+def _raster(place: Place, path: Path, band: int | None) -> Iterator[Broken]:
     from ben_luigi.domain.formats import rasters  # only here: it takes long to load, and most recipes have no layers
 
-    if found := rasters.fault(path):
-        yield Broken(place, f"{found}, in {path}", rasters.EXPECTED)
+    if found := rasters.fault(path, band):
+        of_several = f", or several of which band {band or 1} is taken: band = {band or 1}"
+        yield Broken(place, f"{found}, in {path}", f"{rasters.EXPECTED}{of_several if 'band' in found else ''}")
 
 
 _LIMITS = {

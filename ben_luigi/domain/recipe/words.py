@@ -45,6 +45,9 @@ def _products(products: model.Products) -> Iterator[str]:
         yield f"listed in {_file(products.list or '')}"
         return
     search = products.search
+    if search.same_as is not None:
+        yield f"searched: of the same squares, days and orbits as those of {_file(search.same_as)}"
+        return
     where = f"{_count(len(search.tiles), 'MGRS square')}" if search.tiles else f"the area {search.area}"
     cloud = f"at most {search.max_cloud:g} % cloud, " if search.max_cloud < 100 else ""
     yield f"searched: {where}, {_span(search.since, search.until)}, {cloud}the clearest per {search.per}"

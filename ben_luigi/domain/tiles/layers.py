@@ -44,7 +44,8 @@ _AT_ONCE_BYTES = 2**28
 class Source:
     """A raster that is cut: the `kind` that follows the patch's name in file names, the file, and how it is cut.
 
-    `where` is the section of the recipe that names it. Without `nodata`, no pixel may be without data.
+    `where` is the section of the recipe that names it. Without `nodata`, no pixel may be without data. `band` is which
+    of a raster with several is cut, from 1.
     """
 
     kind: str
@@ -54,12 +55,14 @@ class Source:
     dtype: str
     nodata: float | None
     where: str
+    band: int | None = None
 
     @classmethod
     def of(cls, layer: Layer, path: Path) -> Source:
         """Return the source of a layer of the recipe, of which `path` is the file for one tile."""
         where = f"[layers.{layer.name}]"
-        return cls(layer.name, path, layer.resolution_m, layer.resampling, layer.dtype, layer.nodata, where)
+        how = layer.resolution_m, layer.resampling, layer.dtype, layer.nodata
+        return cls(layer.name, path, *how, where, layer.band)
 
     def check(self, grid: PatchGrid) -> None:
         """Raise BadInput unless the raster can be read and covers the patches of the tile."""
@@ -73,7 +76,8 @@ class Source:
 
     @contextmanager
     def _opened(self, grid: PatchGrid) -> Iterator[Any]:
-        with rasters.opened(self.path, remedy=f"correct {self.where} of the recipe, or the file") as file:
+        remedy = f"correct {self.where} of the recipe, or the file"
+        with rasters.opened(self.path, band=self.band, remedy=remedy) as file:
             coverage.check_covers(file, self.path, grid.covered, grid.tile_name, self.where)
             yield file
 
