@@ -80,7 +80,12 @@ def colours_of(nomenclature: Nomenclature) -> dict[int, tuple[int, int, int]]:
 
 def true_colour(reflectance: np.ndarray) -> np.ndarray:
     """Return the picture of surface reflectance * 10,000 in red, green, blue (row, col, 3): full brightness at 0.25."""
-    fraction = np.clip(reflectance / _BRIGHT, 0, 1) ** (1 / _GAMMA)
+    return brightness(reflectance, _BRIGHT)
+
+
+def brightness(reflectance: np.ndarray, full: int) -> np.ndarray:
+    """Return surface reflectance * 10,000 as bytes of the same shape: full brightness at `full`."""
+    fraction = np.clip(reflectance / full, 0, 1) ** (1 / _GAMMA)
     return np.asarray(np.round(255 * fraction).astype("uint8"))
 
 
