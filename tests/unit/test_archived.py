@@ -66,7 +66,7 @@ def test_only_the_frame_of_a_patch_is_unpacked(folder: Path, monkeypatch: pytest
         unpacked[frame.start] += 1
         return original(file, frame)
 
-    monkeypatch.setattr(archived.frames, "unpack", counting)
+    monkeypatch.setattr(frames, "unpack", counting)
     with ArchivedPatches(folder, S2) as patches:
         names = sorted(_expected(folder, S2))
         patches.read(names[:2])

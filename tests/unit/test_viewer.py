@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from ben_luigi.domain.formats.shards import ShardReader
@@ -156,10 +155,3 @@ def test_the_chosen_patches_show_every_property() -> None:
     assert {17, 133, 201, 280, 391} < set(found)
     assert chosen(every, 500) == list(range(400))
     assert chosen([], 20) == []
-
-
-def test_the_shown_patches_of_a_tile_have_its_flags(small: Sources, tmp_path: Path) -> None:
-    """Of the viewer there are at most as many as it may have, whatever the order of the rows."""
-    write_report(tmp_path, replace(small, rows=small.rows.take(pa.array([4, 2, 0, 1, 3]))))
-    assert content(tmp_path, "patches") == content(tmp_path, "patches")
-    assert sum(patch["flags"] for patch in content(tmp_path, "patches")["patches"]) == 1

@@ -27,6 +27,6 @@ def patches(
             for patch in chosen:
                 tiffs = {band: shard.read(f"{patch['patch_id']}_{band}") for band in RESOLUTION_M}
                 tiffs |= {MAP: maps.read(f"{patch['patch_id']}{MAP_SUFFIX}")} if patch["has_map"] else {}
-                tiffs |= read.get(patch.get("s1_name"), {})
+                tiffs |= read[patch["s1_name"]] if patch["has_radar"] else {}
                 page = f"tiles/{key}.html#patch-{patch['place']}"
                 yield ViewedPatch.of_tiffs(patch, tiffs, boa_offset=bool(tile.facts["boa_offset"]), page=page)
