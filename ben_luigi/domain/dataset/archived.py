@@ -53,8 +53,8 @@ class ArchivedPatches:
         except OSError as error:
             raise DamagedFile(self._path, expected="an archive of the dataset", found=str(error)) from error
         self._frames = [frame for frame in frames.find(self._file) if frame.content_bytes != 0]
-        if any(not frame.whole or frame.content_bytes is None for frame in self._frames):
-            raise DamagedFile(self._path, expected="whole frames of known length", found="one that is not")
+        if not all(frame.whole for frame in self._frames):
+            raise DamagedFile(self._path, expected="whole frames", found="one that is not")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,11 +111,12 @@ class ArchivedPatches:
 
     def _members(self, frame: frames.Frame) -> Iterator[tuple[str, str, bytes]]:
         """Yield the patch, the stem and the data of each file in a frame."""
-        if (frame.content_bytes or 0) > _FRAME_BYTES:
+        size = frame.content_bytes
+        if size is None or size > _FRAME_BYTES:
             raise BadArchive(
                 self._path,
                 expected="frames of a few patches each, as ben_luigi writes them",
-                found=f"one of {frame.content_bytes:,} bytes",
+                found="one of unknown length" if size is None else f"one of {size:,} bytes",
                 remedy="unpack the archive, and name the folder with what was unpacked",
             )
         try:

@@ -71,7 +71,11 @@ def colours_of(nomenclature: Nomenclature) -> dict[int, tuple[int, int, int]]:
     """Return the colour of each code of a nomenclature: its own, or as many different hues as there are codes."""
     if nomenclature.colours:
         return dict(nomenclature.colours)
-    codes = sorted(nomenclature.clc)
+    return spread_hues(sorted(nomenclature.clc))
+
+
+def spread_hues(codes: Sequence[int]) -> dict[int, tuple[int, int, int]]:
+    """Return as many different hues as there are codes."""
     parts = (colorsys.hsv_to_rgb(at / len(codes), 0.55, 0.85) for at in range(len(codes)))
     return {
         code: (round(255 * r), round(255 * g), round(255 * b)) for code, (r, g, b) in zip(codes, parts, strict=True)

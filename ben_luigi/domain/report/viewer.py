@@ -27,12 +27,9 @@ from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.report import bands, pages, rendering
 from ben_luigi.domain.report.report_counts import examples
 from ben_luigi.domain.report.report_words import File
-from ben_luigi.domain.vocabulary import RESOLUTION_M
+from ben_luigi.domain.vocabulary import MOST_VIEWED, RESOLUTION_M
 
-MOST = 300
-"""Most patches that a viewer shows: a few pages of each label."""
-
-PAGE, FOLDER, ASSETS = "viewer.html", "viewer", ("viewer.css", "viewer.js")
+PAGE, FOLDER, ASSETS = "viewer.html", "viewer", ("report.css", "viewer.css", "viewer.js")
 MAP = MAP_SUFFIX.removeprefix("_")
 
 
@@ -91,7 +88,7 @@ def file_of(name: str, data: bytes) -> File:
     return File(name, len(data), hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest())
 
 
-def chosen(rows: Sequence[Mapping[str, Any]], most: int = MOST) -> list[int]:
+def chosen(rows: Sequence[Mapping[str, Any]], most: int = MOST_VIEWED) -> list[int]:
     """Return up to `most` rows of the metadata, ascending: they show every label, country, split, flag and tile."""
     sets = [_properties(row) for row in rows]
     known = sorted({each for of_row in sets for each in of_row})
@@ -106,7 +103,11 @@ def _properties(row: Mapping[str, Any]) -> set[tuple[str, str]]:
 
 
 def write_viewer(
-    folder: Path, about: About, patches: Iterable[ViewedPatch], progress: OnFraction = ignore_fraction, most: int = MOST
+    folder: Path,
+    about: About,
+    patches: Iterable[ViewedPatch],
+    progress: OnFraction = ignore_fraction,
+    most: int = MOST_VIEWED,
 ) -> int:
     """Write the page and its files to `folder`; return the number of patches. Memory: a patch, and 3 KB per patch.
 
