@@ -180,7 +180,8 @@ def test_what_is_chosen_is_in_the_address(browser: webdriver.Chrome, page: Path)
     browser.get("about:blank")
     browser.get(address)
     wait(browser, DRAWN)
-    assert browser.find_element(By.CSS_SELECTOR, "#patches canvas").get_attribute("aria-label").endswith(": B8A")
+    label = browser.find_element(By.CSS_SELECTOR, "#patches canvas").get_attribute("aria-label")
+    assert str(label).endswith(": B8A")
     _open(browser, page, "#label=Nothing&picture=../x&per=7&page=999")  # of another dataset: what is not known is left
     assert len(_ids(browser)) == 12 or _status(browser).startswith("Page 4 of 4")
     assert console_errors(browser) == []

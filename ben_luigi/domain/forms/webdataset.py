@@ -223,7 +223,7 @@ def read_patch(folder: Path, place: Mapping[str, Any]) -> dict[str, np.ndarray]:
 def _block(folder: Path, place: Mapping[str, Any], most_bytes: int) -> bytes:
     """Return the members of a patch, up to `most_bytes`."""
     try:
-        with (folder / place["shard"]).open("rb") as file:
+        with Path(folder, place["shard"]).open("rb") as file:
             file.seek(place["offset"])
             return file.read(min(place["size"], most_bytes))
     except (OSError, ValueError) as error:

@@ -58,7 +58,7 @@ def write_report(folder: Path, sources: Sources, progress: OnFraction = ignore_f
         tiles = []
         for number, (tile, at) in enumerate(_by_tile(sources.tiles, rows["patch_id"]), start=1):
             own = rows.slice(at.start, at.stop - at.start)
-            flagged: list[bool] = _flags(own).any(axis=1).tolist()
+            flagged = [any(flags) for flags in _flags(own).tolist()]
             tile = tile.with_flags(own["patch_id"].to_pylist(), flagged)
             made.write_tile(tile, own, counts.labels[at], _has(own, counts, at))
             tiles.append(tile)

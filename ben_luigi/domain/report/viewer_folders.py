@@ -154,7 +154,7 @@ def _patches(folder: Path, rows: Sequence[Row], has_radar: bool) -> Iterator[Vie
             names = {name: "s1_name" if name == S1 else "patch_id" for name in archives}
             read = {name: archives[name].read(row[key] for row in some if row.get(key)) for name, key in names.items()}
             for row in some:
-                tiffs = {}
+                tiffs: dict[str, bytes] = {}
                 for name, key in names.items():
                     tiffs |= read[name].get(row.get(key) or "", {})
                 yield ViewedPatch.of_tiffs(row, tiffs, boa_offset=tile_name_of(row["patch_id"]) in offsets)
