@@ -22,8 +22,8 @@ class Picture(NamedTuple):
 
 PICTURES = {
     "report.png": Picture("tiles/31UGR_20180508.html", (1000, 700)),
-    "viewer.png": Picture("viewer.html#beside=radar&picture=infrared", (1280, 900)),
-    "viewer-phone.png": Picture("viewer.html#label=Pastures&beside=map&picture=true-colour", (375, 812)),
+    "viewer.png": Picture("viewer.html#picture=infrared", (1280, 900)),
+    "viewer-phone.png": Picture("viewer.html#label=Pastures&picture=true-colour&beside=radar", (375, 1150)),
 }
 """Those in docs/, by name."""
 
