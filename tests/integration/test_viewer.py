@@ -20,6 +20,7 @@ from selenium.webdriver.support.ui import Select
 from ben_luigi.domain.files import file_hash
 from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.formats.tiffheader import read_pixels
+from ben_luigi.exit_codes import ExitCode
 from tests.integration.browser import (
     DESKTOP,
     PAPER,
@@ -33,7 +34,7 @@ from tests.integration.browser import (
     show,
     wait,
 )
-from tests.integration.running import Run
+from tests.integration.running import Run, command
 from tests.unit.test_rendering import decoded
 
 DRAWN = "document.getElementById('patches').getAttribute('aria-busy') === 'false'"
@@ -45,6 +46,7 @@ return [...document.querySelectorAll('select, canvas, img, button')].filter(elem
 WIDE = (
     "return [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth).length"
 )
+FILES = "return [...document.querySelectorAll('#files tbody tr')].map(row => [...row.cells].map(c => c.textContent))"
 TEXTS = ("body", ".lead", "#choose label", "#status", ".keys", "h3 a", ".labels", ".partner", "summary")
 INCOMPLETE = "viewer/patches.js is missing: copy the whole folder"
 Rows = dict[str, dict[str, Any]]
@@ -304,3 +306,30 @@ def test_a_picture_that_is_missing_is_named(browser: webdriver.Chrome, page: Pat
         "document.getElementById('status').textContent === 'viewer/patches.js is missing: copy the whole folder'",
     )
     console_errors(browser)  # which had to say so
+
+
+def test_a_viewer_of_any_dataset_has_the_same_pictures(
+    browser: webdriver.Chrome, page: Path, sample_run: Run, tmp_path: Path
+) -> None:
+    """By the command, which lists the files of the dataset, replaces its own result, and nothing else."""
+    dataset, target = sample_run.data / "dataset", tmp_path / "mine"
+    for _ in range(2):
+        code, said = command("view", tmp_path, None, str(dataset), "--to", str(target), "--patches", "40")
+        assert code == 0, said
+        assert f"40 patches of {dataset}: open {target / 'viewer.html'}" in said
+    made, there = ({path.name for path in (folder / "viewer").glob("S2*")} for folder in (target, page.parent))
+    shared = made & there
+    assert len(shared) > 8
+    for name in shared:
+        assert (target / "viewer" / name).read_bytes() == (page.parent / "viewer" / name).read_bytes()
+    _open(browser, target / "viewer.html", size=PHONE)
+    assert len(_all_pages(browser)) == 40
+    told = {name: facts for name, *facts in browser.execute_script(FILES)}
+    for name in ("metadata.parquet", "BigEarthNet-S1.tar.zst", "stac/collection.json"):
+        path = dataset / name
+        assert told[name] == [f"{path.stat().st_size:,}", file_hash(path), file_hash(path, "md5")]
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]
+    assert console_errors(browser) == []
+    for arguments, found in (((str(dataset), "--to", str(page.parent)), "something else"), (("nowhere",), "no folder")):
+        code, said = command("view", tmp_path, None, *arguments)
+        assert code == ExitCode.WRONG_ARGUMENTS and f"found: {found}" in said and "Traceback" not in said
