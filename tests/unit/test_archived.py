@@ -51,7 +51,7 @@ def test_each_patch_is_found_in_its_archive_and_in_its_folder(folder: Path, arch
     expected = _expected(folder, archive)
     assert len(expected) == 6
     for where in (folder, folder / "unpacked"):
-        with ArchivedPatches(where, archive) as patches:
+        with ArchivedPatches(where, archive, unpacked=where != folder) as patches:
             assert patches.read(expected) == expected
             for name in reversed(list(expected)):
                 assert patches.read([name]) == {name: expected[name]}
@@ -77,10 +77,10 @@ def test_only_the_frame_of_a_patch_is_unpacked(folder: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("where", [".", "unpacked"])
 def test_a_patch_that_is_not_there_is_named(folder: Path, where: str) -> None:
-    with ArchivedPatches(folder / where, S2) as patches:
+    with ArchivedPatches(folder / where, S2, unpacked=where != ".") as patches:
         for name in sorted(_expected(folder, S2))[:1]:
             for other in (f"{name[:-5]}00_02", f"A{name[1:]}", f"Z{name[1:]}"):
-                with pytest.raises(DamagedFile, match=f"expected: the files of {other}; found: none"):
+                with pytest.raises(DamagedFile, match=f"expected: {other}_B01.tif; found: no such file"):
                     patches.read([name, other])
 
 
@@ -107,3 +107,17 @@ def test_an_archive_of_one_piece_is_refused(folder: Path, tmp_path: Path, monkey
     monkeypatch.setattr(archived, "_FRAME_BYTES", len(content) - 1)
     with ArchivedPatches(tmp_path, S2) as patches, pytest.raises(BadArchive, match="unpack the archive"):
         patches.read(names[:1])
+
+
+def test_a_file_that_a_patch_lacks_is_named(folder: Path, tmp_path: Path) -> None:
+    """In the archive, and in its folder, which also tells what to do."""
+    dataset = Dataset()
+    name = sorted(_expected(folder, S1))[0]
+    lost = next(path for path in dataset.names(S1) if path.endswith(f"/{name}_VV.tif"))
+    dataset.parts[S1] = [{path: data for path, data in part.items() if path != lost} for part in dataset.parts[S1]]
+    dataset.write(tmp_path)
+    _tar(tmp_path, S1).extractall(tmp_path, filter="data")
+    for unpacked, remedy in ((False, "look at the disk"), (True, "unpack the whole archive")):
+        said = f"expected: {name}_VV.tif; found: no such file .*; next: {remedy}"
+        with ArchivedPatches(tmp_path, S1, unpacked=unpacked) as patches, pytest.raises(DamagedFile, match=said):
+            patches.read([name])

@@ -16,10 +16,11 @@ from pathlib import Path
 import zstandard
 
 from ben_luigi.domain import given
+from ben_luigi.domain.dataset.sentinel1 import BANDS
 from ben_luigi.domain.errors import BadArchive, DamagedFile
 from ben_luigi.domain.formats import frames, packing, tarball
-from ben_luigi.domain.names import s1_tile, tile_name_of
-from ben_luigi.domain.vocabulary import S1_ARCHIVE
+from ben_luigi.domain.names import MAP_SUFFIX, s1_tile, tile_name_of
+from ben_luigi.domain.vocabulary import MAPS_ARCHIVE, RESOLUTION_M, S1_ARCHIVE, S2_ARCHIVE
 
 _FILE_BYTES = 2**24
 """More than any file of a patch."""
@@ -27,6 +28,13 @@ _FRAME_BYTES = 32 * packing.FRAME_BYTES
 """More than any frame of an archive made here: a few patches of the largest side that a recipe may give to them."""
 _HEAD_BYTES = 4 * tarball.BLOCK_BYTES
 """The header of a member, also of one with a long name."""
+_UNPACK = "unpack the whole archive, or remove what is unpacked of it"
+_KINDS = {
+    S2_ARCHIVE: frozenset(RESOLUTION_M),
+    MAPS_ARCHIVE: frozenset((MAP_SUFFIX.removeprefix("_"),)),
+    S1_ARCHIVE: frozenset(BANDS),
+}
+"""The files that a patch has in each archive, by what follows its name in theirs."""
 _AFTER_ALL = "\U0010ffff"
 """The key of the frame that ends the tar."""
 
@@ -35,26 +43,30 @@ Files = dict[str, bytes]
 
 
 class ArchivedPatches:
-    """The patches in an archive of the dataset in `folder`: a `.tar.zst`, or the folder that was unpacked from it.
+    """The patches in an archive of the dataset in `folder`: in a `.tar.zst`, or `unpacked` in the folder made from it.
 
     Memory: one frame, and 200 bytes per frame.
     """
 
-    def __init__(self, folder: Path, archive: str) -> None:
-        self._folder, self._path = folder / archive, folder / f"{archive}.tar.zst"
+    def __init__(self, folder: Path, archive: str, *, unpacked: bool = False) -> None:
+        self._path = folder / (archive if unpacked else f"{archive}.tar.zst")
+        self._is_unpacked = unpacked
+        self._kinds = _KINDS[archive]
         self._stack = ExitStack()
         self._key_of_frame = lru_cache(maxsize=None)(self._first_key)
 
     def __enter__(self) -> ArchivedPatches:
-        if self._folder.is_dir():
+        if self._is_unpacked:
             return self
-        try:
-            self._file = self._stack.enter_context(self._path.open("rb"))
-        except OSError as error:
-            raise DamagedFile(self._path, expected="an archive of the dataset", found=str(error)) from error
-        self._frames = [frame for frame in frames.find(self._file) if frame.content_bytes != 0]
-        if not all(frame.whole for frame in self._frames):
-            raise DamagedFile(self._path, expected="whole frames", found="one that is not")
+        with ExitStack() as stack:
+            try:
+                self._file = stack.enter_context(self._path.open("rb"))
+            except OSError as error:
+                raise DamagedFile(self._path, expected="an archive of the dataset", found=str(error)) from error
+            self._frames = [frame for frame in frames.find(self._file) if frame.content_bytes != 0]
+            if not all(frame.whole for frame in self._frames):
+                raise DamagedFile(self._path, expected="whole frames", found="one that is not")
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,20 +80,22 @@ class ArchivedPatches:
         wanted = set(names)
         if not wanted:
             return {}
-        found = dict(self._in_folder(wanted) if self._folder.is_dir() else self._in_frames(wanted))
-        if missing := sorted(name for name in wanted if not found.get(name)):
-            where = self._folder if self._folder.is_dir() else self._path
-            raise DamagedFile(where, expected=f"the files of {missing[0]}", found="none at its place")
+        found = dict(self._in_folder(wanted) if self._is_unpacked else self._in_frames(wanted))
+        for name in sorted(wanted):
+            if missing := sorted(self._kinds - found.get(name, {}).keys()):
+                expected, remedy = f"{name}_{missing[0]}.tif", _UNPACK if self._is_unpacked else ""
+                raise DamagedFile(self._path, expected=expected, found="no such file at its place", remedy=remedy)
         return found
 
     def _in_folder(self, names: Iterable[str]) -> Iterator[tuple[str, Files]]:
         for name in names:
-            tile = s1_tile(name) if self._folder.name == S1_ARCHIVE else tile_name_of(name)
-            paths = sorted((self._folder / tile / name).glob(f"{name}_*.tif"))
+            tile = s1_tile(name) if self._path.name == S1_ARCHIVE else tile_name_of(name)
+            paths = sorted((self._path / tile / name).glob(f"{name}_*.tif"))
             try:
                 yield name, {_kind(path.stem, name): given.read_bytes(path, _FILE_BYTES) for path in paths}
             except (OSError, ValueError) as error:
-                raise DamagedFile(self._folder / tile / name, expected="its files", found=str(error)) from error
+                folder = self._path / tile / name
+                raise DamagedFile(folder, expected="its files", found=str(error), remedy=_UNPACK) from error
 
     def _in_frames(self, names: Iterable[str]) -> Iterator[tuple[str, Files]]:
         by_frame: dict[int, set[str]] = {}

@@ -148,7 +148,10 @@ def _patches(folder: Path, rows: Sequence[Row], has_radar: bool) -> Iterator[Vie
     offsets = _offsets(folder)
     with ExitStack() as stack:
         wanted = [S2, *([MAPS] if _has(folder, MAPS) else []), *([S1] if has_radar else [])]
-        archives = {name: stack.enter_context(ArchivedPatches(folder, name)) for name in wanted}
+        archives = {
+            name: stack.enter_context(ArchivedPatches(folder, name, unpacked=(folder / name).is_dir()))
+            for name in wanted
+        }
         left = iter(rows)
         while some := list(islice(left, _AT_ONCE)):
             names = {name: "s1_name" if name == S1 else "patch_id" for name in archives}
