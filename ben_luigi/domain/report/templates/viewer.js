@@ -7,6 +7,7 @@ const viewer = (() => {
   const FLAGS = ["with seasonal snow", "with cloud or shadow"];
   const ANY = "with any flag", NONE = "without a flag";
   const root = document.currentScript.src.replace(/assets\/viewer\.js.*$/, "");
+  const KEPT = 192; // pictures: two pages of 48 patches with their maps
   const pictures = new Map();
   let known = null;
   let hashes = null;
@@ -34,6 +35,7 @@ const viewer = (() => {
 
   const loaded = (source) => {
     if (!pictures.has(source)) {
+      if (pictures.size >= KEPT) pictures.delete(pictures.keys().next().value);
       pictures.set(source, new Promise((done, failed) => {
         const picture = new Image();
         picture.onload = () => done(picture);
