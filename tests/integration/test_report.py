@@ -71,6 +71,7 @@ def test_pages_are_whole_at_both_widths(browser: webdriver.Chrome, report: Path,
     """No word in the console, every picture there, no scrolling sideways, nothing from elsewhere."""
     pages = [report / "index.html", *sorted((report / "tiles").glob("*.html"))]
     assert len(pages) == 5
+    requested(browser)  # what the browser itself has asked for as it started
     for page in pages:
         _open(browser, page, size)
         browser.execute_script("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
