@@ -16,6 +16,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 DESKTOP, PHONE, PAPER = (1280, 900), (375, 800), (718, 1000)
 """Width and height in pixels: of screens, and of what an A4 page has room for."""
 PATIENCE_S = 60
+LOCAL = ("file:", "data:", "about:", "blob:", "chrome:", "chrome-untrusted:")
+"""What an address begins with that needs no network: files, and pages of the browser itself, as it starts."""
 
 QUIET = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage"),
