@@ -15,6 +15,7 @@ COMMANDS = {
     "unpack": ("unpack", "unpack the archives of a dataset into folders of TIFFs, and count them"),
     "publish": ("publish", "send a finished dataset to Zenodo, Hugging Face or S3"),
     "render": ("render", "make pictures of patches to look at"),
+    "view": ("view", "make a page to look at patches of a dataset, or of WebDataset shards"),
     "subset": ("subset", "make a dataset of chosen patches"),
     "link-patches": ("link_patches", "link the patches in a list into a folder"),
     "hash-folder": ("hash_folder", "list the sha256 of all TIFFs below a folder"),

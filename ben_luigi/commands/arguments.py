@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ben_luigi.commands import COMMANDS, command
 from ben_luigi.domain import machine
+from ben_luigi.domain.vocabulary import MOST_VIEWED, WORLDS
 from ben_luigi.domain.vocabulary import RECIPE_OPTIONS as RECIPE_OPTIONS
-from ben_luigi.domain.vocabulary import WORLDS
 
 WORLD_OPTIONS = ("--world", "--dataset-world")
 _TASK_FOLLOWS = "plan"
@@ -139,6 +139,19 @@ def unpack() -> argparse.ArgumentParser:
     return used
 
 
+def view() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi view`."""
+    used = command.parser("ben-luigi view", _text("view"))
+    help_text = "folder of WebDataset shards or of a dataset; by default the dataset that the pipeline makes"
+    used.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
+    used.add_argument("--to", type=Path, metavar="DIR", help="where the viewer goes; by default FOLDER-viewer")
+    help_text = f"most patches that it shows; by default {MOST_VIEWED}"
+    used.add_argument("--patches", type=command.whole(1), default=MOST_VIEWED, metavar="N", help=help_text)
+    help_text = "do not list the files of FOLDER with their hashes, for which all of them are read"
+    used.add_argument("--without-hashes", action="store_true", help=help_text)
+    return used
+
+
 def hash_folder() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi hash-folder`."""
     used = command.parser("ben-luigi hash-folder", _text("hash_folder"))
@@ -249,6 +262,7 @@ _PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "new": new,
     "link_patches": link_patches,
     "unpack": unpack,
+    "view": view,
     "hash_folder": hash_folder,
     "compare_levels": compare_levels,
     "compare_land_cover": compare_land_cover,

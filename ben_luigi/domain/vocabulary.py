@@ -39,6 +39,9 @@ FORMS = ("webdataset", "lmdb", "parquet", "geoparquet", "zarr")
 TIFF, ARRAY = PIXELS = ("tiff", "array")
 """What a column of the form `parquet` holds: the bytes of a TIFF, or its pixels."""
 
+MOST_VIEWED = 300
+"""Most patches that the viewer of a report shows: a few pages of each label."""
+
 S2_ARCHIVE, MAPS_ARCHIVE, S1_ARCHIVE = "BigEarthNet-S2", "Reference_Maps", "BigEarthNet-S1"
 """The archives of the dataset, and the first folders in them."""
 

@@ -135,6 +135,7 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
         title=title(),
         recipe=_recipe(),
         form=form(),
+        dataset=folder,
     )
 
 

@@ -135,14 +135,15 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
     assert not [page for page in TEXT if page != "README.md" and f"]({page})" not in TEXT["README.md"]]
 
 
-def test_the_picture_of_the_report_is_one_of_the_sample_run(sample_run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", report_picture.PICTURES)
+def test_each_picture_is_one_of_the_sample_run(name: str, sample_run: Run, tmp_path: Path) -> None:
     """Of the same size; fonts differ between machines. It is small, and nothing but pixels is in it."""
-    made = report_picture.picture(sample_run.data / "dataset" / "report", tmp_path)
-    committed = (ROOT / "docs" / "report.png").read_bytes()
-    assert len(committed) < 200_000
+    made = report_picture.picture(sample_run.data / "dataset" / "report", name, tmp_path)
+    committed = (ROOT / "docs" / name).read_bytes()
+    assert len(committed) < 400_000
     for png in (made, committed):
         chunks = _chunks(png)
-        assert struct.unpack(">II", chunks[0][1][:8]) == (report_picture.WIDTH_PX, report_picture.HEIGHT_PX)
+        assert struct.unpack(">II", chunks[0][1][:8]) == report_picture.PICTURES[name].size
         assert {kind for kind, _ in chunks} <= {b"IHDR", b"sRGB", b"sBIT", b"IDAT", b"IEND"}
 
 

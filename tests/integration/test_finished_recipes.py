@@ -92,6 +92,15 @@ def test_the_provenance_says_how_each_product_was_proven(runs: dict[str, Run], r
 
 
 @pytest.mark.parametrize("recipe", TILES)
+def test_the_report_shows_sentinel1_where_there_is_any(runs: dict[str, Run], recipe: str) -> None:
+    report = dataset(runs, recipe) / "report"
+    has_radar = "s1_name" in pq.read_schema(dataset(runs, recipe) / "metadata.parquet").names
+    assert bool(sorted(report.rglob("*_s1.webp"))) == has_radar
+    assert ("VV" in (report / "viewer.html").read_text(encoding="utf-8")) == has_radar
+    assert sorted((report / "viewer").glob("*.webp"))
+
+
+@pytest.mark.parametrize("recipe", TILES)
 def test_each_dataset_is_whole_by_the_recipe_in_it(runs: dict[str, Run], recipe: str, tmp_path: Path) -> None:
     """Anywhere; and it is not if a date is lost from the time series."""
     folder = tmp_path / "elsewhere"

@@ -206,6 +206,18 @@ def test_descriptions_speak_of_the_layers(cut: Run) -> None:
     assert "pairs of patches" in report and "Layer_dem.tar.zst" in report
 
 
+def test_the_report_shows_sentinel1_beside_sentinel2(cut: Run) -> None:
+    """Each patch of the tile's page; and in the viewer the files as they were cut."""
+    report = _dataset(cut) / "report"
+    shown = {path.name.removesuffix(".webp") for path in (report / "tiles" / TILE).glob("[0-9]*.webp")}
+    assert {name for name in shown if name.endswith("_s1")} == {f"{name}_s1" for name in shown if name.count("_") == 1}
+    told = json.loads((report / "viewer" / "files.js").read_text().partition("(")[2].removesuffix(");\n"))
+    listed = (_dataset(cut) / "s1_hashes.csv").read_text()
+    for patch, files in told.items():
+        sha256 = {name: digest for name, _, digest, _ in files}
+        assert len(files) == 15 and f"{patch}_VH,{sha256[f'{patch}_VH.tif']}\n" in listed
+
+
 def test_unpack_leaves_no_archive_out(cut: Run, unpacked: Path, tmp_path: Path) -> None:
     """The same files as tar unpacks, layers and all."""
     code, said = command("unpack", tmp_path, None, "mine", "--from", str(_dataset(cut)))
@@ -296,6 +308,8 @@ def test_patches_from_a_folder_keep_their_names_and_bytes(given_s1: Run, tmp_pat
     assert {path.name: file_hash(path) for path in (tmp_path / "mine").rglob("*.tif")} == found
     listed = (dataset / "s1_hashes.csv").read_text()
     assert all(f"{Path(name).stem},{digest}" in listed for name, digest in found.items())
+    radar = sorted((dataset / "report").rglob("*_s1.webp"))
+    assert len(radar) == len(sorted((dataset / "report" / "tiles").rglob("??_??.webp"))) > 12
 
 
 def test_what_does_not_fit_the_tiles_is_said_at_once_before_any_product_is_fetched(tmp_path: Path) -> None:

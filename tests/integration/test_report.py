@@ -15,16 +15,25 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from ben_luigi.domain.files import file_hash
 from ben_luigi.domain.formats.shards import read_index
-from tests.integration.browser import chromium, console_errors
+from tests.integration.browser import (
+    DESKTOP,
+    LOCAL,
+    PAPER,
+    PHONE,
+    chromium,
+    colour,
+    console_errors,
+    contrast,
+    luminance,
+    requested,
+    show,
+    wait,
+)
 from tests.integration.running import Run
 from tests.unit.report_sources import script
-
-DESKTOP, PHONE, PAPER = (1280, 900), (375, 800), (718, 1000)
-PATIENCE_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +50,7 @@ def report(sample_run: Run) -> Path:
 
 
 def _open(browser: webdriver.Chrome, page: Path, size: tuple[int, int] = DESKTOP, **media: str) -> None:
-    width, height = size
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    features = [{"name": "prefers-color-scheme", "value": media.get("scheme", "light")}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media.get("media", ""), "features": features})
-    browser.get(page.as_uri())
-
-
-def _wait(browser: webdriver.Chrome, script: str) -> Any:
-    return WebDriverWait(browser, PATIENCE_S).until(lambda browser: browser.execute_script(f"return {script}"))
+    show(browser, page.as_uri(), size, **media)
 
 
 def _rows(run: Run) -> list[dict[str, Any]]:
@@ -63,7 +63,7 @@ def _search(browser: webdriver.Chrome, text: str) -> str:
     box.clear()
     browser.execute_script("document.getElementById('found').replaceChildren()")
     box.send_keys(text, Keys.ENTER)
-    _wait(browser, "document.getElementById('found').childElementCount")
+    wait(browser, "document.getElementById('found').childElementCount")
     return browser.find_element(By.ID, "found").text
 
 
@@ -75,15 +75,16 @@ def test_pages_are_whole_at_both_widths(browser: webdriver.Chrome, report: Path,
     for page in pages:
         _open(browser, page, size)
         browser.execute_script("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
-        _wait(browser, "[...document.images].every(image => image.complete)")
+        wait(browser, "[...document.images].every(image => image.complete)")
         assert browser.execute_script("return [...document.images].filter(image => !image.naturalWidth).length") == 0
         assert browser.execute_script("return document.images.length") > 0
         wide = "return [document.documentElement.scrollWidth, window.innerWidth]"
         scrolled, seen = browser.execute_script(wide)
         assert seen == size[0]
         assert scrolled <= seen
-        loaded = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
-        assert all(name.startswith(("file:", "data:")) for name in loaded)
+        asked = requested(browser)
+        assert f"{(report / 'assets' / 'report.css').as_uri()}" in asked
+        assert [address for address in asked if not address.startswith(LOCAL)] == []
         assert console_errors(browser) == []
 
 
@@ -134,7 +135,7 @@ def test_a_search_can_be_sent_as_a_link(browser: webdriver.Chrome, report: Path,
     patch = str(_rows(sample_run)[0]["patch_id"])
     _open(browser, report / "index.html")
     browser.get(f"{(report / 'index.html').as_uri()}?find={patch}_B8A.tif")
-    found = _wait(browser, "document.querySelector('#found article')?.dataset.patch")
+    found = wait(browser, "document.querySelector('#found article')?.dataset.patch")
     assert found == patch
 
 
@@ -144,7 +145,7 @@ def test_a_click_on_the_grid_looks_a_patch_up(browser: webdriver.Chrome, report:
     side = grid.size["width"] / 10
     to_cell = [round((cell + 0.5 - 5) * side) for cell in (7, 2)]  # counted from the middle of the picture
     ActionChains(browser).move_to_element_with_offset(grid, *to_cell).click().perform()
-    found = _wait(browser, "document.querySelector('#found article')?.dataset.patch")
+    found = wait(browser, "document.querySelector('#found article')?.dataset.patch")
     assert found == "S2A_MSIL2A_20180508T104031_N9999_R008_T31UGR_07_02"
 
 
@@ -175,24 +176,13 @@ def test_text_can_be_read_in_light_and_in_dark(browser: webdriver.Chrome, report
     grounds = []
     for scheme in ("light", "dark"):
         _open(browser, report / "index.html", scheme=scheme)
-        ground = _colour(browser, "body", "backgroundColor")
-        grounds.append(_luminance(ground))
+        ground = colour(browser, "body", "backgroundColor")
+        grounds.append(luminance(ground))
         for selector, behind in (("body", ground), (".lead", ground), ("nav a", ground), ("button", None)):
-            behind = behind or _colour(browser, selector, "backgroundColor")
-            light, dark = sorted(map(_luminance, (_colour(browser, selector, "color"), behind)), reverse=True)
-            assert (light + 0.05) / (dark + 0.05) >= 4.5, (scheme, selector)
+            behind = behind or colour(browser, selector, "backgroundColor")
+            assert contrast(colour(browser, selector, "color"), behind) >= 4.5, (scheme, selector)
     assert grounds[0] > 0.8
     assert grounds[1] < 0.05
-
-
-def _colour(browser: webdriver.Chrome, selector: str, which: str) -> list[float]:
-    script = f"return getComputedStyle(document.querySelector('{selector}')).{which}"
-    return [float(part) for part in browser.execute_script(script).partition("(")[2].rstrip(")").split(",")[:3]]
-
-
-def _luminance(colour: list[float]) -> float:
-    linear = [part / 255 / 12.92 if part <= 10.3 else ((part / 255 + 0.055) / 1.055) ** 2.4 for part in colour]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_it_can_be_printed(browser: webdriver.Chrome, report: Path) -> None:
@@ -201,7 +191,7 @@ def test_it_can_be_printed(browser: webdriver.Chrome, report: Path) -> None:
     wide = "return [...document.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > innerWidth).length"
     assert browser.execute_script(wide) == 0
     assert browser.execute_script("return getComputedStyle(document.getElementById('find')).display") == "none"
-    assert _luminance(_colour(browser, "body", "backgroundColor")) == 1
+    assert luminance(colour(browser, "body", "backgroundColor")) == 1
     paper = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
     assert base64.b64decode(paper["data"]).startswith(b"%PDF")
 
@@ -230,10 +220,13 @@ def test_a_heading_does_not_part_from_its_table_in_print(browser: webdriver.Chro
 def test_task_times_and_the_checksums_of_all_files_are_told(report: Path, sample_run: Run) -> None:
     page = (report / "index.html").read_text(encoding="utf-8")
     files = page.partition('id="files"')[2].partition("</section>")[0]
-    told = dict(re.findall(r'scope="row">([^<]+)</th>.*?data-name="sha256"><code>(\w+)<', files))
+    row = r'scope="row">([^<]+)</th>.*?"bytes">([\d,]+)<.*?"sha256"><code>(\w+)<.*?"md5"><code>(\w+)<'
+    told = {name: facts for name, *facts in re.findall(row, files)}
     folder = sample_run.data / "dataset"
-    uploaded = [path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(report)]
-    assert {path.relative_to(folder).as_posix(): file_hash(path) for path in uploaded}.items() <= told.items()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_relative_to(report):
+            facts = [f"{path.stat().st_size:,}", file_hash(path), file_hash(path, "md5")]
+            assert told[path.relative_to(folder).as_posix()] == facts
     published = page.partition('id="published"')[2].partition("</section>")[0]
     assert published.count("not comparable</span>") == 1
     times = (report / "times.html").read_text(encoding="utf-8")

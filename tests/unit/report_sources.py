@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import zstandard
+from rasterio.io import MemoryFile
+from rasterio.transform import from_origin
 
 from ben_luigi import config
+from ben_luigi.domain.dataset import sentinel1
 from ben_luigi.domain.dataset.comparison import read_published
 from ben_luigi.domain.dataset.metadata import SCHEMA
-from ben_luigi.domain.formats import geotiff, shards
+from ben_luigi.domain.formats import geotiff, shards, tarball
 from ben_luigi.domain.names import PatchId, ProductName
 from ben_luigi.domain.placement.grid import PatchGrid, tile_square
 from ben_luigi.domain.report import rendering
@@ -21,7 +25,9 @@ from ben_luigi.domain.report.report_tiles import Tile
 from ben_luigi.domain.report.report_words import File, Sources
 from ben_luigi.domain.tiles import patches, reference_maps
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
+from ben_luigi.domain.vocabulary import RESOLUTION_M
 from ben_luigi.sample.countries import write_countries
+from tests.unit.small_dataset import member
 
 SIDE_M = 3660
 NOMENCLATURE = read_nomenclature(config.TRACKED_ARTIFACTS / "nomenclature.toml")
@@ -39,7 +45,7 @@ def grid_of(product: ProductName) -> PatchGrid:
 
 
 def write_shards(folder: Path, product: ProductName, states: str) -> tuple[Path, Path]:
-    """Shards of the three bands and the maps of a tile's written patches, with pixels that tell patches apart."""
+    """Shards of the bands and the maps of a tile's written patches, with pixels that tell patches apart."""
     grid, rng = grid_of(product), np.random.default_rng(int(product.sensing[:8]))
     paths = {}
     for kind, left_out in (("patches", ".0"), ("reference_maps", ".0m")):
@@ -51,12 +57,20 @@ def write_shards(folder: Path, product: ProductName, states: str) -> tuple[Path,
                     continue
                 patch = PatchId.parse(patch_id)
                 square = rendering.patch_square(patch, grid)
-                names = [patches.member_name(patch, band) for band in sorted(rendering.RGB_BANDS)]
-                for name in names if kind == "patches" else [reference_maps.member_name(patch)]:
-                    pixels = rng.integers(1, 3000, (120, 120)) if kind == "patches" else rng.choice(CODES, (120, 120))
-                    packed = kind == "reference_maps"
+                if kind == "patches":
+                    files = {patches.member_name(patch, band): px for band, px in RESOLUTION_M.items()}
+                else:
+                    files = {reference_maps.member_name(patch): 10}
+                for name, pixel_m in sorted(files.items()):
+                    size = (1200 // pixel_m,) * 2
+                    pixels = rng.integers(1, 3000, size) if kind == "patches" else rng.choice(CODES, size)
                     data = geotiff.gdal_bytes(
-                        pixels.astype("uint16"), square.left, square.top, 10, square.epsg, packed=packed
+                        pixels.astype("uint16"),
+                        square.left,
+                        square.top,
+                        pixel_m,
+                        square.epsg,
+                        packed=kind == "reference_maps",
                     )
                     writer.add(patch_id, name, data)
         paths[kind] = shard
@@ -83,6 +97,39 @@ def rows() -> pa.Table:
         for number, at in enumerate(labelled)
     ]
     return pa.Table.from_pylist(found[::-1], schema=SCHEMA)
+
+
+def backscatter(name: str) -> dict[str, np.ndarray]:
+    """VH and VV in dB of an S1 patch, fields of 80 m that tell patches apart, and one pixel that is not a number."""
+    rng = np.random.default_rng(list(name.encode()))
+    fields = {band: rng.uniform(-35, 5, (15, 15)).repeat(8, axis=0).repeat(8, axis=1) for band in sentinel1.BANDS}
+    pixels = {band: values.astype("float32") for band, values in fields.items()}
+    pixels["VV"][3, 4] = np.nan
+    return pixels
+
+
+def write_radar(folder: Path) -> None:
+    """The archive of Sentinel-1: a frame per patch, as of large patches, and an empty one at the end of each part."""
+    frames, size = [], 0
+    for _, names in sentinel1.parts_of(rows()["s1_name"].to_pylist()):
+        for name in names:
+            members = {sentinel1.member_name(name, band): tiff(px) for band, px in backscatter(name).items()}
+            frames.append(b"".join(member(path, data) for path, data in members.items()))
+            size += len(frames[-1])
+        frames.append(b"")
+    packer = zstandard.ZstdCompressor(write_checksum=True)
+    packed = b"".join(packer.compress(frame) for frame in [*frames, tarball.end(size)])
+    (folder / f"{sentinel1.ARCHIVE}.tar.zst").write_bytes(packed)
+
+
+def tiff(pixels: np.ndarray) -> bytes:
+    """Pixels as GDAL writes them, somewhere in UTM zone 31."""
+    height, width = pixels.shape
+    kind = {"width": width, "height": height, "count": 1, "dtype": pixels.dtype.name, "crs": "EPSG:32631"}
+    with MemoryFile() as file:
+        with file.open(driver="GTiff", transform=from_origin(600_000, 5_700_000, 10, 10), **kind) as raster:
+            raster.write(pixels, 1)
+        return bytes(file.read())
 
 
 def facts(product: ProductName, failed: bool) -> dict[str, Any]:
@@ -126,6 +173,7 @@ def make_tile(folder: Path, product: ProductName) -> Tile:
 def sources(folder: Path, **others: Any) -> Sources:
     """All that the report is made from."""
     write_countries(folder / "countries.geojson")
+    write_radar(folder)
     lines = [
         {"what": "patches", "state": "different", "ours": "5", "published": "549488", "note": "<less>"},
         {"what": "metadata.parquet", "state": "equal", "ours": "ab" * 16, "published": "ab" * 16, "note": ""},
@@ -145,6 +193,7 @@ def sources(folder: Path, **others: Any) -> Sources:
         "provenance": provenance,
         "files": [File("metadata.parquet", 4711, "cd" * 32, "ab" * 16)],
         "findings": {"v1 name in no tile": 12},
+        "dataset": folder,
     }
     return Sources(**{**given, **others})
 

@@ -82,6 +82,15 @@ def unpack(
         raise zstandard.ZstdError("the frame is not whole")
 
 
+def head(file: BinaryIO, frame: Frame, size: int) -> bytes:
+    """Return the first bytes of a frame's content: `size` of them at most, and no more than its first block has.
+
+    Only that block is read. Raise zstandard.ZstdError where it is damaged.
+    """
+    packed = _read(file, frame.start, min(frame.stop - frame.start, _LONGEST_HEADER + zstandard.BLOCKSIZE_MAX))
+    return zstandard.ZstdDecompressor().stream_reader(packed).read(size)
+
+
 def _wanted(frame: Frame, size: int, chunk_bytes: int) -> int:
     """Return the size of the next chunk; at the end of the content only what is left, to stop before the checksum."""
     left = (frame.content_bytes or 0) - size

@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ from ben_luigi.domain.progress import OnFraction
 
 INDEX = "index.parquet"
 _JSON, _MAP, _S2, _S1 = "json", "map.npy", "s2.npz", "s1.npz"
+_JSON_BYTES = 2**16
+"""More than the JSON of any patch, with its header."""
 _WIDEST = Place(999_999, -9_999_999.5, -99_999_999.5)
 """No place has more digits."""
 _SCHEMA = pa.schema(
@@ -180,6 +183,56 @@ def _other_length(shard: Path, name: str, expected: int, found: int) -> BadArchi
         found=f"{found} bytes",
         remedy="report it with this message: it is an error of this program",
     )
+
+
+def read_index(folder: Path) -> pa.Table:
+    """Return the index of the shards in a folder: where each patch lies. Raise DamagedFile if it cannot be read."""
+    path = folder / INDEX
+    try:
+        table = pq.ParquetFile(path).read(columns=_SCHEMA.names)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        remedy = "name a folder that ben-luigi export webdataset has made, or export it again"
+        raise DamagedFile(path, expected="the index of the shards", found=str(error), remedy=remedy) from error
+    return table
+
+
+def read_row(folder: Path, place: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the JSON of a patch says, given its row of the index. Raise DamagedFile about its shard."""
+    block = _block(folder, place, _JSON_BYTES)
+    try:
+        entry = tarball.entry(block)
+        if entry is None or entry.name != f"{place['patch_id']}.{_JSON}":
+            raise ValueError(f"no JSON of {place['patch_id']}, where the index says so")
+        found: dict[str, Any] = json.loads(block[entry.data : entry.data + entry.size])
+    except (ValueError, BadArchive) as error:
+        raise _bad_shard(folder, place, error) from error
+    return found
+
+
+def read_patch(folder: Path, place: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the pixels (row, col) of a patch by kind, given its row of the index.
+
+    Raise DamagedFile about its shard.
+    """
+    try:
+        return {one.kind: one.pixels for one in _shown(str(place["patch_id"]), _block(folder, place, place["size"]))}
+    except (ValueError, KeyError, BadArchive, zipfile.BadZipFile) as error:
+        raise _bad_shard(folder, place, error) from error
+
+
+def _block(folder: Path, place: Mapping[str, Any], most_bytes: int) -> bytes:
+    """Return the members of a patch, up to `most_bytes`."""
+    try:
+        with Path(folder, place["shard"]).open("rb") as file:
+            file.seek(place["offset"])
+            return file.read(min(place["size"], most_bytes))
+    except (OSError, ValueError) as error:
+        raise _bad_shard(folder, place, error) from error
+
+
+def _bad_shard(folder: Path, place: Mapping[str, Any], error: Exception) -> DamagedFile:
+    remedy = "fetch or export it again"
+    return DamagedFile(folder / place["shard"], expected="a whole shard", found=str(error), remedy=remedy)
 
 
 def read(folder: Path) -> Iterator[Shown]:

@@ -71,7 +71,11 @@ def colours_of(nomenclature: Nomenclature) -> dict[int, tuple[int, int, int]]:
     """Return the colour of each code of a nomenclature: its own, or as many different hues as there are codes."""
     if nomenclature.colours:
         return dict(nomenclature.colours)
-    codes = sorted(nomenclature.clc)
+    return spread_hues(sorted(nomenclature.clc))
+
+
+def spread_hues(codes: Sequence[int]) -> dict[int, tuple[int, int, int]]:
+    """Return as many different hues as there are codes."""
     parts = (colorsys.hsv_to_rgb(at / len(codes), 0.55, 0.85) for at in range(len(codes)))
     return {
         code: (round(255 * r), round(255 * g), round(255 * b)) for code, (r, g, b) in zip(codes, parts, strict=True)
@@ -80,7 +84,12 @@ def colours_of(nomenclature: Nomenclature) -> dict[int, tuple[int, int, int]]:
 
 def true_colour(reflectance: np.ndarray) -> np.ndarray:
     """Return the picture of surface reflectance * 10,000 in red, green, blue (row, col, 3): full brightness at 0.25."""
-    fraction = np.clip(reflectance / _BRIGHT, 0, 1) ** (1 / _GAMMA)
+    return brightness(reflectance, _BRIGHT)
+
+
+def brightness(reflectance: np.ndarray, full: int) -> np.ndarray:
+    """Return surface reflectance * 10,000 as bytes of the same shape: full brightness at `full`."""
+    fraction = np.clip(reflectance / full, 0, 1) ** (1 / _GAMMA)
     return np.asarray(np.round(255 * fraction).astype("uint8"))
 
 

@@ -1,52 +1,83 @@
 """Write the report on a finished dataset: one folder of pages that need neither a network nor a server.
 
 `index.html` describes the dataset, `tiles/<tile>.html` each tile, with its pictures in `tiles/<tile>/`; the search
-reads `data/`. `statistics.html` has the statistics of bands and classes. `times.html` shows how long the tasks took,
-where that was recorded. The same inputs give the same bytes, except for `times.html`.
+reads `data/`. `viewer.html` shows some of the patches in any combination of bands. `statistics.html` has the statistics
+of bands and classes. `times.html` shows how long the tasks took, where that was recorded. The same inputs give the same
+bytes, except for `times.html`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ben_luigi.domain import files
+from ben_luigi.domain.dataset.archived import ArchivedPatches
 from ben_luigi.domain.dataset.metadata import FLAGS
 from ben_luigi.domain.dataset.statistics_parts import STATISTICS
 from ben_luigi.domain.placement.grid import SPLITS
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
-from ben_luigi.domain.report import rendering, report_search, report_statistics, report_tiles, report_times, report_twin
+from ben_luigi.domain.report import (
+    bands,
+    pages,
+    rendering,
+    report_search,
+    report_statistics,
+    report_tiles,
+    report_times,
+    report_twin,
+    report_viewer,
+    viewer,
+)
 from ben_luigi.domain.report import report_words as words
 from ben_luigi.domain.report.report_counts import Counts, examples
 from ben_luigi.domain.report.report_leakage import read_leakage
 from ben_luigi.domain.report.report_tiles import Tile
 from ben_luigi.domain.report.report_words import Sources
+from ben_luigi.domain.vocabulary import S1_ARCHIVE
 
-_TEMPLATES = Path(__file__).with_name("templates")
 _ASSETS = ("report.css", "report.js")
+_OF_TILES = 0.8
+"""The part of the work that the tiles are; the viewer is the rest."""
 
 
 def write_report(folder: Path, sources: Sources, progress: OnFraction = ignore_fraction) -> None:
     """Write the report to `folder`, which need not exist. Memory: the metadata's rows, and 20 bytes per row."""
     rows = sources.rows.sort_by("patch_id")
     counts = Counts.of(rows, sources.nomenclature.classes, sources.countries)
-    pages = _Pages(folder, sources)
-    tiles = []
-    for number, (tile, at) in enumerate(_by_tile(sources.tiles, rows["patch_id"]), start=1):
-        own = rows.slice(at.start, at.stop - at.start)
-        has_flags = FLAGS[0] in own.column_names
-        flagged = pc.or_(own[FLAGS[0]], own[FLAGS[1]]).to_pylist() if has_flags else [False] * len(own)
-        tile = tile.with_flags(own["patch_id"].to_pylist(), flagged)
-        pages.write_tile(tile, own, counts.labels[at])
-        tiles.append(tile)
-        progress(number / len(sources.tiles))
-    pages.write_index(tiles, rows, counts)
+    has_radar = sources.dataset is not None and sources.form.has_sentinel1
+    radar = ArchivedPatches(sources.dataset, S1_ARCHIVE) if sources.dataset is not None and has_radar else None
+    with radar or nullcontext():
+        made = _Pages(folder, sources, radar)
+        tiles = []
+        for number, (tile, at) in enumerate(_by_tile(sources.tiles, rows["patch_id"]), start=1):
+            own = rows.slice(at.start, at.stop - at.start)
+            flagged = [any(flags) for flags in _flags(own).tolist()]
+            tile = tile.with_flags(own["patch_id"].to_pylist(), flagged)
+            made.write_tile(tile, own, counts.labels[at], _has(own, counts, at))
+            tiles.append(tile)
+            progress(_OF_TILES * number / len(sources.tiles))
+        made.write_viewer(tiles, len(rows), lambda part: progress(_OF_TILES + (1 - _OF_TILES) * part))
+        made.write_index(tiles, rows, counts)
+
+
+def _flags(rows: pa.Table) -> np.ndarray:
+    """Return whether each patch has snow, and cloud or shadow: (patch, flag); without columns of them, none has."""
+    columns = [rows[flag].to_numpy() for flag in FLAGS if flag in rows.column_names]
+    return np.column_stack(columns) if columns else np.zeros((len(rows), len(FLAGS)), bool)
+
+
+def _has(rows: pa.Table, counts: Counts, at: slice) -> np.ndarray:
+    """Return which properties patches have (patch, property): classes, split, country, flags."""
+    split = counts.split[at, None] == np.arange(len(SPLITS))
+    country = counts.country[at, None] == np.arange(len(counts.countries))
+    return np.hstack([counts.labels[at], split, country, _flags(rows)])
 
 
 def _by_tile(tiles: Sequence[Tile], patch_ids: pa.ChunkedArray) -> list[tuple[Tile, slice]]:
@@ -60,43 +91,32 @@ def _by_tile(tiles: Sequence[Tile], patch_ids: pa.ChunkedArray) -> list[tuple[Ti
 class _Pages:
     """Write the pages and the files that they show."""
 
-    def __init__(self, folder: Path, sources: Sources) -> None:
+    def __init__(self, folder: Path, sources: Sources, radar: ArchivedPatches | None) -> None:
         self._folder = folder
         self._sources = sources
         self._keys = sorted(tile.key for tile in sources.tiles)
         self._shown: list[dict[str, Any]] = []
+        self._viewed = 0
         self._states = report_tiles.states_of(is_v2=sources.form.about.is_v2)
         self._land_cover = "CORINE" if sources.form.about.is_v2 else "the land cover"
-        self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_TEMPLATES),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        self._templates.filters.update(
-            number=lambda value: f"{value:,}",
-            figure=lambda text: f"{int(text):,}" if text.isdigit() and len(text) < 12 else text,
-            day=lambda time: f"{time.day} {time:%B %Y}",
-            css=lambda colour: "#{:02x}{:02x}{:02x}".format(*colour),
-            shade=lambda fraction: f"background:rgb(var(--shade)/{fraction:.2f})" if fraction >= 0.005 else "",
-            setting=_setting,
-        )
+        self._radar = radar
+        self._templates = pages.environment()
 
-    def write_tile(self, tile: Tile, rows: pa.Table, labels: np.ndarray) -> None:
-        """Write the page of a tile, its pictures, and its script for the search."""
-        patch_ids = rows["patch_id"].to_pylist()
-        chosen = report_tiles.shown(tile, patch_ids, labels)
+    def write_tile(self, tile: Tile, rows: pa.Table, labels: np.ndarray, has: np.ndarray) -> None:
+        """Write the page of a tile, its pictures, and its script for the search.
+
+        `labels` (patch, class) and `has` (patch, property) tell what the patches have, which the shown ones show.
+        """
+        chosen = report_tiles.shown(tile, rows, has, has_radar=self._radar is not None)
         for name, data in report_tiles.overviews(tile):
             self._write(f"tiles/{tile.key}/{name}", data)
-        for name, data in report_tiles.quicklooks(tile, chosen, self._sources.colours):
+        for name, data in report_tiles.quicklooks(tile, chosen, self._sources.colours, self._radar):
             self._write(f"tiles/{tile.key}/{name}", data)
         self._write(
             f"data/{tile.key}.js",
             report_search.tile_script(tile, rows, labels, chosen, self._sources.countries).encode(),
         )
-        shown = [words.example(tile, patch_id, has_map, rows) for patch_id, has_map in chosen.items()]
+        shown = [words.example(tile, patch_id, pictured, rows) for patch_id, pictured in chosen.items()]
         self._shown += shown
         at = self._keys.index(tile.key)
         self._render(
@@ -127,13 +147,32 @@ class _Pages:
             for code, pixels in sorted(tile.cover.items(), key=lambda entry: (-entry[1], entry[0]))
         ]
 
+    def write_viewer(self, tiles: Sequence[Tile], of: int, progress: OnFraction) -> None:
+        """Write the viewer, of some of the patches that are shown on the tiles' pages."""
+        labelled = [patch for patch in self._shown if patch["labels"]]
+        sample = [labelled[row] for row in viewer.chosen(labelled)]
+        sources = self._sources
+        about = viewer.About(
+            of=of,
+            classes=sources.nomenclature.classes,
+            countries=sources.countries,
+            patch_m=sources.form.patch_m,
+            has_radar=self._radar is not None,
+            colours=sources.colours,
+            code_names=sources.nomenclature.clc,
+            nothing=sources.nomenclature.nothing,
+            words={**self._common(), "root": ""},
+        )
+        patches = report_viewer.patches(tiles, sample, self._radar)
+        self._viewed = viewer.write_viewer(self._folder, about, patches, progress, max(1, len(sample)))
+
     def write_index(self, tiles: Sequence[Tile], rows: pa.Table, counts: Counts) -> None:
         """Write the first page."""
         sources = self._sources
         leakage = read_leakage(sources.leakage) if sources.leakage else None
         self._write("data/index.js", self._index_script(tiles, counts).encode())
         for name in _ASSETS:
-            self._write(f"assets/{name}", (_TEMPLATES / name).read_bytes())
+            self._write(f"assets/{name}", (pages.TEMPLATES / name).read_bytes())
         if sources.statistics is not None:
             self._write(STATISTICS, files.json_text(sources.statistics).encode())
             shown = report_statistics.shown(sources.statistics)
@@ -211,9 +250,9 @@ class _Pages:
             ],
         }
 
-    def _render(self, name: str, template: str, **values: Any) -> None:
+    def _common(self) -> dict[str, Any]:
         sources = self._sources
-        common = {
+        return {
             "splits": SPLITS,
             "states": self._states,
             "is_v2": sources.form.about.is_v2,
@@ -232,17 +271,14 @@ class _Pages:
             "has_times": bool(sources.times),
             "has_statistics": sources.statistics is not None,
             "sample": sources.is_sample,
+            "version": sources.provenance["software"]["ben_luigi"],
+            "alone": False,
+            "viewed": self._viewed,
+            "curves": bands.curves(has_radar=self._radar is not None),
         }
-        self._write(name, self._templates.get_template(template).render(common | values).encode())
+
+    def _render(self, name: str, template: str, **values: Any) -> None:
+        self._write(name, self._templates.get_template(template).render(self._common() | values).encode())
 
     def _write(self, name: str, data: bytes) -> None:
-        path = self._folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-
-
-def _setting(value: object) -> str:
-    """Return a setting in words: yes or no, a text, or several by name."""
-    if isinstance(value, dict):
-        return "; ".join(f"{name} = {_setting(said)}" for name, said in value.items()) or "none"
-    return {"True": "yes", "False": "no"}.get(str(value), str(value))
+        pages.write(self._folder, name, data)

@@ -17,7 +17,7 @@ from ben_luigi.domain.dataset.metadata import FLAGS
 from ben_luigi.domain.names import PatchId, split_position
 from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.placement.grid import SPLITS
-from ben_luigi.domain.report.report_tiles import STATES, State, Tile
+from ben_luigi.domain.report.report_tiles import STATES, Pictured, State, Tile
 
 _DIGITS = string.digits + string.ascii_letters
 _FIRST = 0x4E00
@@ -43,11 +43,11 @@ def index_script(
 
 
 def tile_script(
-    tile: Tile, rows: pa.Table, labels: np.ndarray, shown: Mapping[str, bool], countries: Sequence[str] = COUNTRIES
+    tile: Tile, rows: pa.Table, labels: np.ndarray, shown: Mapping[str, Pictured], countries: Sequence[str] = COUNTRIES
 ) -> str:
     """Return the script with the patches of a tile: `rows` of the metadata, ascending, with `labels` (patch, class).
 
-    `shown` has the patches with a picture, and whether there is one of their reference map too.
+    `shown` has the patches with a picture, and whether there are ones of reference map and Sentinel-1 too.
     """
     return _call(
         "tile",
@@ -62,7 +62,10 @@ def tile_script(
             "states": tile.states,
             "labels": ["".join(_digit(position) for position in np.flatnonzero(row).tolist()) for row in labels],
             **_of_recipe(rows, countries),
-            "shown": {PatchId.parse(patch_id).position: has_map for patch_id, has_map in shown.items()},
+            "shown": {
+                PatchId.parse(patch_id).position: [pictured.has_map, bool(pictured.s1_name)]
+                for patch_id, pictured in shown.items()
+            },
         },
     )
 

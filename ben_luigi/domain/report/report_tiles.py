@@ -11,16 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
+from ben_luigi.domain.dataset.archived import ArchivedPatches
 from ben_luigi.domain.errors import BadTable
 from ben_luigi.domain.formats.shards import ShardReader
+from ben_luigi.domain.formats.tiffheader import read_pixels
 from ben_luigi.domain.names import PatchId, ProductName
 from ben_luigi.domain.placement.grid import PATCH_M, SPLITS, PatchGrid, Square
 from ben_luigi.domain.products.product import QUALITY_RESULTS
-from ben_luigi.domain.report import rendering
+from ben_luigi.domain.report import bands, rendering
 from ben_luigi.domain.report.report_counts import examples
 
 Colour = tuple[int, int, int]
@@ -175,27 +178,48 @@ def overviews(tile: Tile) -> Iterator[tuple[str, bytes]]:
     yield "map.png", tile.reference_map.read_bytes()
 
 
-def shown(tile: Tile, patch_ids: Sequence[str], labels: np.ndarray) -> dict[str, bool]:
-    """Return the patches to show, and whether each has a reference map.
+class Pictured(NamedTuple):
+    """What there are pictures of, besides true colour: the reference map, and Sentinel-1 by its S1 name."""
 
-    They are chosen from those in the dataset, with their labels (patch, class), or from all written patches if there
-    are none.
+    has_map: bool
+    s1_name: str
+
+
+def shown(tile: Tile, rows: pa.Table, has: np.ndarray, *, has_radar: bool) -> dict[str, Pictured]:
+    """Return the patches to show, and what there are pictures of.
+
+    They are chosen from those in the dataset, the rows of the metadata, to show each property that any of them `has`
+    (patch, property); or from all written patches if there are none. `has_radar` tells whether Sentinel-1 is shown.
     """
+    patch_ids = rows["patch_id"].to_pylist()
+    s1_names = rows["s1_name"].to_pylist() if has_radar else [None] * len(rows)
     with ShardReader(tile.patches) as shard, ShardReader(tile.maps) as maps:
         if not patch_ids:
-            patch_ids, labels = shard.patch_ids, np.zeros((len(shard.patch_ids), 0), bool)
-        return {patch_ids[row]: patch_ids[row] in maps for row in examples(labels, EXAMPLES)}
+            patch_ids, has = shard.patch_ids, np.zeros((len(shard.patch_ids), 0), bool)
+            s1_names = [None] * len(patch_ids)
+        return {
+            patch_ids[row]: Pictured(patch_ids[row] in maps, s1_names[row] or "") for row in examples(has, EXAMPLES)
+        }
 
 
-def quicklooks(tile: Tile, chosen: Mapping[str, bool], colours: Mapping[int, Colour]) -> Iterator[tuple[str, bytes]]:
-    """Yield file name and content of the pictures of the patches that are shown."""
+def quicklooks(
+    tile: Tile, chosen: Mapping[str, Pictured], colours: Mapping[int, Colour], radar: ArchivedPatches | None
+) -> Iterator[tuple[str, bytes]]:
+    """Yield file name and content of the pictures of the patches that are shown; those of Sentinel-1 from `radar`."""
     with ShardReader(tile.patches) as shard, ShardReader(tile.maps) as maps:
-        for patch_id, has_map in chosen.items():
+        for patch_id, pictured in chosen.items():
             position = PatchId.parse(patch_id).position
             reflectance = rendering.read_rgb(shard, patch_id, boa_offset=bool(tile.facts["boa_offset"]))
             yield f"{position}.webp", rendering.webp(rendering.true_colour(reflectance))
-            if has_map:
+            if pictured.has_map:
                 yield f"{position}.png", rendering.map_png(rendering.read_codes(maps, patch_id), colours)
+    if radar is not None:
+        read = radar.read(pictured.s1_name for pictured in chosen.values() if pictured.s1_name)
+        for patch_id, (_, name) in chosen.items():
+            if name:
+                vv, vh = (read_pixels(read[name][band], f"{name}_{band}") for band in (bands.VV, bands.VH))
+                strip = bands.radar_strip(bands.shown_radar(vv, vh))
+                yield f"{PatchId.parse(patch_id).position}_s1.webp", rendering.webp(strip)
 
 
 def missing(tiles: Sequence[Tile], states: Sequence[State] = STATES) -> list[tuple[str, str, int, list[str]]]:

@@ -18,7 +18,7 @@ from ben_luigi.domain.dataset.metadata import FLAGS
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.products.product import QUALITY_RESULTS
 from ben_luigi.domain.report import report_map
-from ben_luigi.domain.report.report_tiles import Tile
+from ben_luigi.domain.report.report_tiles import Pictured, Tile
 from ben_luigi.domain.report.report_times import TaskTime
 from ben_luigi.domain.tiles.nomenclature import Nomenclature
 
@@ -41,7 +41,8 @@ class Sources:
     the comparison and the `published` figures are None for another recipe than the default one, which has a `title`;
     `findings` counts what is unusual about v1 patches; `leakage` is `split_leakage.csv`, if it exists; `times` is how
     long tasks took, as far as that was recorded; `twin` is the comparison of pixels with another dataset, if any;
-    `recipe` is what another recipe says, in words; `statistics` is the content of `statistics.json`, if it exists.
+    `recipe` is what another recipe says, in words; `statistics` is the content of `statistics.json`, if it exists;
+    `dataset` is the folder of the dataset, whose archive of Sentinel-1 is shown, if there is one.
     """
 
     tiles: Sequence[Tile]
@@ -62,6 +63,7 @@ class Sources:
     title: str = ""
     recipe: Mapping[str, str] = field(default_factory=dict)
     form: Form = FORM_V2
+    dataset: Path | None = None
 
     @property
     def is_sample(self) -> bool:
@@ -98,12 +100,15 @@ def rows(
     ]
 
 
-def example(tile: Tile, patch_id: str, has_map: bool, rows: pa.Table) -> dict[str, Any]:
-    """Return the text below the pictures of a patch."""
+def example(tile: Tile, patch_id: str, pictured: Pictured, rows: pa.Table) -> dict[str, Any]:
+    """Return which pictures of a patch there are, and the text below them."""
     at = pc.index(rows["patch_id"], patch_id).as_py()
     row = rows.slice(at, 1).to_pylist()[0] if at >= 0 else {"labels": [], "split": "", **dict.fromkeys(FLAGS, False)}
     flagged = any(row.get(flag) for flag in FLAGS)
-    return {"tile": tile.key, "place": PatchId.parse(patch_id).position, "has_map": has_map, "flagged": flagged, **row}
+    place = PatchId.parse(patch_id).position
+    has_radar = bool(pictured.s1_name)
+    shown = {"tile": tile.key, "place": place, "has_map": pictured.has_map, "has_radar": has_radar}
+    return {**shown, "flagged": flagged, **row}
 
 
 def facts(tile: Tile) -> list[tuple[str, str]]:

@@ -44,9 +44,12 @@ const report = (() => {
 
   const pair = (tile, place) => {
     const figure = element("span", "", { class: "pair" });
-    const pictures = [["webp", "true colour"], ...(tile.shown[place] ? [["png", "reference map"]] : [])];
-    pictures.forEach(([suffix, what]) => {
-      figure.append(element("img", "", { src: `${root}tiles/${tile.key}/${place}.${suffix}`, alt: `${place}, ${what}`, width: 120, height: 120 }));
+    const [hasMap, hasRadar] = tile.shown[place];
+    const radar = "Sentinel-1: VV, VH and VV/VH as red, green and blue; VV; VH";
+    const pictures = [[".webp", "true colour", 1], ...(hasMap ? [[".png", "reference map", 1]] : []), ...(hasRadar ? [["_s1.webp", radar, 3]] : [])];
+    pictures.forEach(([suffix, what, squares]) => {
+      const size = { width: 120 * squares, height: 120, ...(squares > 1 ? { class: "radar" } : {}) };
+      figure.append(element("img", "", { src: `${root}tiles/${tile.key}/${place}${suffix}`, alt: `${place}, ${what}`, ...size }));
     });
     return figure;
   };

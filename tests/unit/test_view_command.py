@@ -1,0 +1,41 @@
+"""What `ben-luigi view` refuses before it reads anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ben_luigi.commands import view
+from ben_luigi.commands.arguments import view as parser
+from ben_luigi.domain.errors import BadInput
+
+
+def test_nothing_but_a_viewer_is_replaced(tmp_path: Path) -> None:
+    """A report has a viewer too, and more."""
+    for name, files in {"report": ("viewer.html", "index.html"), "other": ("notes.txt",)}.items():
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).touch()
+        with pytest.raises(BadInput, match=f"{name}; expected: a viewer made before.*found: something else"):
+            view._check(tmp_path, tmp_path / name)
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="something else"):
+        view._check(tmp_path, tmp_path / "file")
+    (tmp_path / "viewer").mkdir()
+    view._check(tmp_path, tmp_path / "viewer")
+    (tmp_path / "viewer" / "viewer.html").touch()
+    view._check(tmp_path, tmp_path / "viewer")
+    view._check(tmp_path, tmp_path / "new")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="nowhere; expected: the folder of shards or of a dataset; found: no folder"):
+        view._check(tmp_path / "nowhere", tmp_path / "new")
+
+
+def test_the_number_of_patches_is_a_whole_one() -> None:
+    assert parser().parse_args([]).patches == 300
+    for text in ("0", "-1", "many"):
+        with pytest.raises(SystemExit):
+            parser().parse_args([f"--patches={text}"])
