@@ -42,6 +42,9 @@ TIFF, ARRAY = PIXELS = ("tiff", "array")
 S2_ARCHIVE, MAPS_ARCHIVE, S1_ARCHIVE = "BigEarthNet-S2", "Reference_Maps", "BigEarthNet-S1"
 """The archives of the dataset, and the first folders in them."""
 
+SCENE_CLASSES = ("cloud", "shadow", "snow", "water")
+"""What is counted on each patch by the scene classification (SCL) of its product."""
+
 SPLITS = ("train", "validation", "test")
 
 SEASONS = ("spring", "summer", "fall", "winter")

@@ -24,13 +24,14 @@ from ben_luigi.domain.names import ProductName, TileName, tile_name_of
 from ben_luigi.domain.placement.footprints import EDGES
 from ben_luigi.domain.products.product import BOA_ADD_OFFSET
 from ben_luigi.domain.tiles.reference_maps import PIXEL_M
+from ben_luigi.domain.vocabulary import SCENE_CLASSES
 from ben_luigi.stages.archive_parts import MAPS, S2
 from ben_luigi.stages.archive_shards import shard_files
 from ben_luigi.stages.archives import archiving
 from ben_luigi.stages.atmosphere import ReadProduct
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.placement import GridPatches
+from ben_luigi.stages.placement import ClassifyPatches, GridPatches
 from ben_luigi.stages.provenance import products
 from ben_luigi.stages.reference_maps import MakeReferenceMaps, names
 from ben_luigi.stages.resolve import PRIORITY, product_of, tiles
@@ -82,7 +83,8 @@ class WritePatches(PipelineTask):
 
     def made_of(self) -> list[PipelineTask]:
         """Return the metadata, and everything else that goes into a row."""
-        return [WriteMetadata(), *of_all_tiles(ReadProduct, GridPatches, CutPatches, MakeReferenceMaps)]
+        of_tiles = of_all_tiles(ReadProduct, GridPatches, CutPatches, MakeReferenceMaps, ClassifyPatches)
+        return [WriteMetadata(), *of_tiles]
 
     def settings(self) -> dict[str, Any]:
         """Return the ids of the products, which may differ between sources."""
@@ -116,9 +118,8 @@ def _tile_rows() -> Iterator[pa.Table]:
         if len(of_tile):
             s2, maps = (shards.read_index(shard_files(archive, tile)[1]) for archive in (S2, MAPS))
             source = _source(tile, name, start_time, has_offset=has_offset)
-            yield geoparquet.tile_rows(
-                of_tile, source, _places(tile), _counts(tile), s2, maps, pixels=pixels, codes=form().codes
-            )
+            known = source, _places(tile), _counts(tile), s2, maps
+            yield geoparquet.tile_rows(of_tile, *known, scene=_scene(tile), pixels=pixels, codes=form().codes)
 
 
 def _source(tile: str, name: str, start_time: datetime, *, has_offset: bool) -> geoparquet.TileSource:
@@ -145,6 +146,12 @@ def _counts(tile: str) -> pd.DataFrame:
     return database.query(
         "SELECT patch_id, code, pixels FROM clc_count JOIN patch USING (patch_id) WHERE tile = %(tile)s", tile=tile
     )
+
+
+def _scene(tile: str) -> pd.DataFrame:
+    columns = ", ".join(["pixels", *SCENE_CLASSES])
+    select = f"SELECT patch_id, {columns} FROM scene_class JOIN patch USING (patch_id)"
+    return database.query(f"{select} WHERE tile = %(tile)s", tile=tile)
 
 
 class WriteTimeSeries(PipelineTask):

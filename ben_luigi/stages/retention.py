@@ -19,6 +19,7 @@ from ben_luigi.stages.archives import Archive, ArchiveLayer, ArchiveReferenceMap
 from ben_luigi.stages.atmosphere import ConvertToL2A, FindL2A, ReadProduct, l2a_task, made_product
 from ben_luigi.stages.download import DownloadL1C
 from ben_luigi.stages.patches import CutPatches
+from ben_luigi.stages.placement import ClassifyPatches
 from ben_luigi.stages.resolve import known_tiles
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def retire_after(task: luigi.Task) -> None:
     """Remove what `task`, which has just succeeded, was the last to need."""
     if isinstance(task, ConvertToL2A):
         _retire_l1c(str(task.tile))
-    elif isinstance(task, ReadProduct | CutPatches):
+    elif isinstance(task, ReadProduct | CutPatches | ClassifyPatches):
         _retire_l2a(str(task.tile))
     elif isinstance(task, _ARCHIVES):
         _retire_parts(task)
@@ -63,7 +64,7 @@ def _retire_l2a(tile: str) -> None:
 
 
 def _is_cut(tile: str) -> bool:
-    return ReadProduct(tile=tile).complete() and CutPatches(tile=tile).complete()
+    return all(task(tile=tile).complete() for task in (ReadProduct, CutPatches, ClassifyPatches))
 
 
 def _retire_parts(archive: Archive) -> None:

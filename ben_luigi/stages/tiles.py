@@ -43,7 +43,6 @@ def kept() -> list[type[TileTask] | OfLayer]:
     left_out: dict[type[TileTask], bool] = {
         AlignPatches: not recipe.is_aligned,
         SelectPatches: recipe.is_aligned,
-        ClassifyPatches: recipe.is_default,
         AssignCountries: recipe.countries.file is None,
         FindSentinel1: not has_own_sentinel1(),
         CutSentinel1: not cuts_sentinel1(),
