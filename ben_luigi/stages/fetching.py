@@ -20,6 +20,7 @@ from ben_luigi.domain.cdse.http import Client
 from ben_luigi.domain.errors import NoRoomError, PermanentError, SourceError, TransientError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
+from ben_luigi.domain.recipe.model import Layer
 from ben_luigi.domain.sources import proof, trace
 from ben_luigi.domain.sources.availability import PATIENCE
 from ben_luigi.domain.sources.cdse_nodes import CdseNodes
@@ -206,6 +207,11 @@ class Fetching:
         return _published_ids().get(str(self.product), self.product.stem)
 
 
+def layers_of_l2a() -> tuple[Layer, ...]:
+    """Return the layers that are taken from L2A products, besides the scene classification, which is always fetched."""
+    return tuple(layer for layer in config.product_layers() if layer.name not in ("scl", "l1c"))
+
+
 def fetch_l2a(product: ProductName, folder: Path, progress: OnBytes = ignore_bytes) -> FetchReport:
     """Fetch what is needed of an L2A product into its own folder below `folder`, for `[inputs] l2a_dir`.
 
@@ -226,9 +232,8 @@ def fetch_l2a(product: ProductName, folder: Path, progress: OnBytes = ignore_byt
         target = folder / product.stem
         sources = [*order.before, *nodes, *order.after]
         at_once = int(config.sources().parallel)
-        fetch = ProductFetch(
-            product, target, sources, parallel=at_once, rate_bytes_s=_rate_bytes_s(), progress=progress
-        )
+        how = {"parallel": at_once, "rate_bytes_s": _rate_bytes_s(), "progress": progress}
+        fetch = ProductFetch(product, target, sources, layers=layers_of_l2a(), **how)  # type: ignore[arg-type]
         return fetch.run()
 
 

@@ -54,7 +54,13 @@ DESCRIPTION = (
 
 def form() -> Form:
     """Return what the dataset consists of, by its recipe."""
-    return Form.of(config.recipe(), names())
+    return Form.of(config.recipe(), names()).with_layers(config.product_layers())
+
+
+def of_product() -> dict[str, list[str]]:
+    """Return the layers that are taken from each product, for fingerprints; empty if there are none."""
+    found = [layer.name for layer in config.product_layers()]
+    return {"of_product": found} if found else {}
 
 
 def has_report() -> bool:
@@ -208,8 +214,8 @@ class WriteCroissant(PipelineTask):
         return [WriteMetadata(), WritePatches(), *archiving()]
 
     def settings(self) -> dict[str, Any]:
-        """Return its title."""
-        return {"title": title()}
+        """Return its title, and the layers that are taken from each product."""
+        return {"title": title(), **of_product()}
 
     def output(self) -> MadeFile:
         """Return the file."""
@@ -241,7 +247,7 @@ class WriteReadme(PipelineTask):
                 "nomenclature_sha256": files.file_hash(config.nomenclature()),
             }
         )
-        return {"title": title(), "has_report": has_report(), **own}
+        return {"title": title(), "has_report": has_report(), **own, **of_product()}
 
     def output(self) -> dict[str, MadeFile]:
         """Return them, and for another recipe than the default one what verifies the dataset."""
@@ -255,7 +261,7 @@ class WriteReadme(PipelineTask):
         rows = {path.file.name: pq.read_metadata(path.check()).num_rows for path in WriteMetadata().output().values()}
         if recipe.is_default:
             flagged = rows[metadata.FLAGGED]
-            texts = readme.describe(title(), sum(rows.values()), flagged, has_report=has_report())
+            texts = readme.describe(title(), sum(rows.values()), flagged, form(), has_report=has_report())
         else:
             texts = readme.describe_own(title(), sum(rows.values()), form(), _years(), has_report=has_report())
             texts |= {RECIPE: _text(recipe.path), NOMENCLATURE: _text(config.nomenclature())}

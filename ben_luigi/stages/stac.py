@@ -21,6 +21,7 @@ from ben_luigi.stages.open_metadata import (
     facts,
     form,
     has_report,
+    of_product,
     time_series_task,
     title,
 )
@@ -42,7 +43,7 @@ class WriteStac(PipelineTask):
 
     def settings(self) -> dict[str, Any]:
         """Return its title, and whether there is a report, whose pictures it names."""
-        return {"title": title(), "has_report": has_report()}
+        return {"title": title(), "has_report": has_report(), **of_product()}
 
     def output(self) -> MadeFolder:
         """Return the folder."""

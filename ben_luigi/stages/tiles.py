@@ -47,7 +47,7 @@ def kept() -> list[type[TileTask] | OfLayer]:
         FindSentinel1: not has_own_sentinel1(),
         CutSentinel1: not cuts_sentinel1(),
     }
-    return [*(OfLayer(layer.name) for layer in recipe.layers), *(task for task in KEPT if not left_out.get(task))]
+    return [*(OfLayer(layer.name) for layer in config.all_layers()), *(task for task in KEPT if not left_out.get(task))]
 
 
 class ProcessTiles(OverTiles):

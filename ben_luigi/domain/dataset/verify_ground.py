@@ -97,7 +97,7 @@ class Ground:
         """Yield what is wrong with a file of a further layer."""
         header, square = read_header(data), self._at(row).square
         read_pixels(data)
-        yield from _unlike(header, layer.resolution_m, layer.dtype, layer.nodata, square)
+        yield from _unlike(header, layer.kinds[kind], layer.dtype, layer.nodata, square)
         yield from _elsewhere(square, header.left, header.top)
 
     def check_map(self, row: int, kind: str, data: bytes, sha256: bytes) -> Iterator[str]:
