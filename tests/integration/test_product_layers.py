@@ -117,14 +117,18 @@ def test_verify_finds_what_is_wrong_with_a_layer_without_knowing_the_options(unp
     data[-1] ^= 1
     changed.write_bytes(data)
     moved = sorted((unpacked / "Layer_scl").glob("*/*/*.tif"))
-    good = moved[0].read_bytes()
+    good = {path: path.read_bytes() for path in moved[:2]}
     moved[0].write_bytes(moved[-1].read_bytes())
+    with rasterio.open(moved[1], "r+") as file:
+        file.write(np.full((1, 60, 60), 9, "uint8"))
     shutil.rmtree(unpacked / "Layer_aot")
     code, said = command("verify", tmp_path, None, str(unpacked))
     changed.write_bytes(bytes(data[:-1]) + bytes([data[-1] ^ 1]))
-    moved[0].write_bytes(good)
+    for path, whole in good.items():
+        path.write_bytes(whole)
     assert code == ExitCode.FINDINGS
     assert "with another sha256 than in layer_l1c_hashes.csv: Layer_l1c/" in said
+    assert f"patches.parquet: scl_cloud: not the part of the scene classification: {moved[1].parent.name}" in said
     assert "Layer_scl/: not on the square that the patch's name says" in said
     assert "Layer_aot.tar.zst: missing" in said
 

@@ -54,20 +54,22 @@ _SOURCES = {
 class Described:
     """What `patches.parquet` states about the files of each row.
 
-    sha256 as bytes (row, 32), uint8; pixels of each code of the dataset (row, code), uint32. `known` tells which rows
-    have usable values.
+    sha256 as bytes (row, 32), uint8; pixels of each code of the dataset (row, code), uint32; shares of scene classes
+    (row, class), float32, NaN where there are none. `known` tells which rows have usable values.
     """
 
     s2_sha256: np.ndarray
     map_sha256: np.ndarray
     pixels: np.ndarray
+    shares: np.ndarray
     known: np.ndarray
 
     @classmethod
     def nothing(cls, rows: int, codes: int = len(CODES)) -> Described:
         """Return an object that knows nothing of any row; there are so many `codes`."""
         s2, maps = (np.zeros((rows, _SHA256_BYTES), dtype="uint8") for _ in range(2))
-        return cls(s2, maps, np.zeros((rows, codes), dtype="uint32"), np.zeros(rows, dtype=bool))
+        pixels, shares = np.zeros((rows, codes), dtype="uint32"), np.full((rows, len(SHARES)), np.nan, dtype="float32")
+        return cls(s2, maps, pixels, shares, np.zeros(rows, dtype=bool))
 
 
 def check_patches(
@@ -275,6 +277,9 @@ class _Check:
             )
         self.described.pixels[at] = pixels
         self.described.known[at] = good & exact
+        if SHARES[0] in table.column_names:
+            columns = [table[name].fill_null(np.nan).to_numpy() for name in SHARES]
+            self.described.shares[at] = np.array(columns, dtype="float32").T
 
     def finish(self, metadata: Mapping[bytes, bytes]) -> None:
         """Report missing patches, and compare the bounds of the file with those of the rows."""
