@@ -29,7 +29,8 @@ from ben_luigi.domain.files import unfinished
 from ben_luigi.domain.formats import shards
 from ben_luigi.domain.placement.grid import PATCH_M, TILE_SIDE_M, PatchGrid
 from ben_luigi.domain.products.product import BANDS, Product, read_product
-from ben_luigi.domain.tiles import clc, patches, reference_maps
+from ben_luigi.domain.recipe.model import OF_PRODUCT
+from ben_luigi.domain.tiles import clc, patches, product_layers, reference_maps, scene_classes
 from ben_luigi.domain.tiles.decoding import CACHE_BYTES, Column
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.domain.vocabulary import RESOLUTION_M
@@ -37,7 +38,7 @@ from ben_luigi.state import database
 from benchmarks import synthetic_tile
 from benchmarks.timing import pairs, report, rounds
 
-PARTS = ("cut", "maps", "files", "workers")
+PARTS = ("cut", "maps", "files", "workers", "scene")
 PACKAGES = ("rasterio", "numpy", "shapely", "pyproj", "deflate", "luigi")
 
 
@@ -66,6 +67,14 @@ class Bench:
             ids = pd.array(self.grid.ids(), dtype="str")[wanted]
             with database.transaction() as cursor:
                 database.copy_in(cursor, "bench_valid", pd.DataFrame({"patch_id": ids, "valid": valid}))
+
+    def cut_with_scene(self) -> None:
+        """What CutPatches, ClassifyPatches and CutLayer do with the scene classification."""
+        self.cut(self.positions)
+        scene_classes.read(self.product.folder, self.grid)
+        shard, index = self.out / "scl.tar", self.out / "scl.parquet"
+        where = self.grid, self.positions, shard, index
+        product_layers.cut(OF_PRODUCT["scl"], self.product.folder, *where, threads=self.threads)
 
     def decode(self) -> None:
         """Decode the same bands with rasterio, and nothing else."""
@@ -140,6 +149,7 @@ def _decode(path: Path) -> None:
 @contextmanager
 def _bench(folder: Path, side_m: int, threads: int, in_database: bool) -> Iterator[Bench]:
     safe, clc_gpkg = synthetic_tile.product(folder, side_m), synthetic_tile.land_cover(folder, side_m)
+    synthetic_tile.scene_classification(safe, side_m)
     product = read_product(safe, side_m)
     out = unfinished(folder / "out")
     out.mkdir()
@@ -196,6 +206,10 @@ def _run(bench: Bench, parts: Sequence[str], runs: int) -> None:
             "CutPatches, western half / decoding": (partial(bench.cut, every[: len(every) // 2]), 0.60),
         }
         ratios += rounds(bench.decode, all_of_ours, runs=runs)
+    if "scene" in parts:
+        work = partial(bench.cut, every)
+        name = "CutPatches, shares and the layer scl / CutPatches"
+        ratios.append(pairs(name, bench.cut_with_scene, work, runs=runs, at_most=1.05))
     if "maps" in parts:
         work = partial(bench.rasterize, bench.polygons())
         ratios.append(pairs("MakeReferenceMaps, labels / rasterize", bench.maps, work, runs=runs, at_most=3))
