@@ -33,6 +33,7 @@ from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import ClassifyPatches, GridPatches
 from ben_luigi.stages.provenance import products
+from ben_luigi.stages.rasters import of_product
 from ben_luigi.stages.reference_maps import MakeReferenceMaps, names
 from ben_luigi.stages.resolve import PRIORITY, product_of, tiles
 from ben_luigi.stages.task import PipelineTask
@@ -55,12 +56,6 @@ DESCRIPTION = (
 def form() -> Form:
     """Return what the dataset consists of, by its recipe."""
     return Form.of(config.recipe(), names()).with_layers(config.product_layers())
-
-
-def of_product() -> dict[str, list[str]]:
-    """Return the layers that are taken from each product, for fingerprints; empty if there are none."""
-    found = [layer.name for layer in config.product_layers()]
-    return {"of_product": found} if found else {}
 
 
 def has_report() -> bool:

@@ -87,6 +87,12 @@ def layer_named(name: str) -> Layer | None:
     return next((layer for layer in config.all_layers() if layer.name == name), None)
 
 
+def of_product() -> dict[str, list[str]]:
+    """Return the layers that are taken from each product, for fingerprints; empty if there are none."""
+    found = [layer.name for layer in config.product_layers()]
+    return {"of_product": found} if found else {}
+
+
 def radar_sources(tile: TileName, *, must_exist: bool = False) -> list[Source]:
     """Return the rasters of VH and VV that the patches of a tile are cut from.
 

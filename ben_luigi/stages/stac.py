@@ -21,11 +21,11 @@ from ben_luigi.stages.open_metadata import (
     facts,
     form,
     has_report,
-    of_product,
     time_series_task,
     title,
 )
 from ben_luigi.stages.provenance import WriteProvenance
+from ben_luigi.stages.rasters import of_product
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state.targets import MadeFile, MadeFolder
 

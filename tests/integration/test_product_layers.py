@@ -103,8 +103,7 @@ def test_descriptions_speak_of_the_layers(run: Run) -> None:
     assert includes["Layer_l1c"] == "Layer_l1c/*/*/*_l1c_B*.tif" and includes["Layer_scl"] == "Layer_scl/*/*/*_scl.tif"
     report = (dataset / "report" / "index.html").read_text()
     assert all(f"{archive}.tar.zst" in report for archive in ARCHIVES)
-    made = json.loads((dataset / "provenance.json").read_text())["tiles"][TILE]
-    assert made["l1c"]["name"] == str(SCENE.product)
+    assert json.loads((dataset / "provenance.json").read_text())["settings"]["of_product"] == [*PRODUCT_LAYERS]
 
 
 def test_verify_finds_what_is_wrong_with_a_layer_without_knowing_the_options(unpacked: Path, tmp_path: Path) -> None:
