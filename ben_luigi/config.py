@@ -29,6 +29,7 @@ from ben_luigi.configuration.sections import (
     forms,
     inputs,
     land_cover,
+    layers,
     metadata,
     options_of,
     retention,
@@ -39,7 +40,7 @@ from ben_luigi.configuration.sections import (
 )
 from ben_luigi.domain import machine, private, surroundings
 from ben_luigi.domain.recipe import declared, parts, reading
-from ben_luigi.domain.recipe.model import Recipe
+from ben_luigi.domain.recipe.model import OF_PRODUCT, Layer, Recipe
 from ben_luigi.domain.remembered import remembered
 from ben_luigi.domain.vocabulary import (
     GOOGLE_URL,
@@ -57,6 +58,7 @@ __all__ = [
     "forms",
     "inputs",
     "land_cover",
+    "layers",
     "metadata",
     "options_of",
     "retention",
@@ -92,7 +94,7 @@ def value(option: str) -> Any:
 
 def result_options() -> dict[str, Any]:
     """Return the options, with values, that results depend on or are removed by: `archive.level` and so on."""
-    sections = (dataset, inputs, land_cover, tile, archive, subset, forms, metadata, retention)
+    sections = (dataset, inputs, land_cover, tile, layers, archive, subset, forms, metadata, retention)
     options = [f"{section.__name__}.{name}" for section in sections for name in options_of(section)]
     options += ["sen2cor.any_version", "cdse.catalogue_url", "cdse.accept_superseded"]
     return {option: value(option) for option in options if option != "dataset.data_dir"}
@@ -115,6 +117,17 @@ def _read_recipe(path: Path) -> Recipe:
 def default_recipe() -> Recipe:
     """Return the recipe of BigEarthNet v2."""
     return reading.read(reading.locate("", TRACKED_ARTIFACTS), TRACKED_ARTIFACTS)
+
+
+def product_layers() -> tuple[Layer, ...]:
+    """Return the layers that are taken from each product, in the order of `OF_PRODUCT`."""
+    wanted = str(layers().of_product).replace(",", " ").split()
+    return tuple(layer for name, layer in OF_PRODUCT.items() if name in wanted)
+
+
+def all_layers() -> tuple[Layer, ...]:
+    """Return the further layers of the dataset: those of the recipe, then those that are taken from each product."""
+    return (*recipe().layers, *product_layers())
 
 
 def nomenclature() -> Path:

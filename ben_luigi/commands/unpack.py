@@ -36,7 +36,8 @@ def main(arguments: Sequence[str]) -> int:
         )
     try:
         rules = Rules.within(dataset, config.TRACKED_ARTIFACTS)
-        archives = unpacking.archives_of(dataset, rules.form if rules else FORM_V2, given.only)
+        form = (rules.form if rules else FORM_V2).with_layers_in(dataset)
+        archives = unpacking.archives_of(dataset, form, given.only)
         room = unpacking.room_for(dataset, archives, given.folder)
         print(f"{room.inodes:,} files and folders of {room.size_bytes:,} bytes are to be written to {given.folder}")
         unpacking.check_room(given.folder, room)

@@ -160,7 +160,8 @@ def _rules(folder: Path, is_own: bool) -> Rules:
         if not is_own:
             raise
         within = None  # it was written by the pipeline, so it is found among the files that have changed
-    return within or (rules_of_recipe() if is_own else rules_of_default())
+    rules = within or (rules_of_recipe() if is_own else rules_of_default())
+    return rules.with_layers_in(folder)
 
 
 def _recorded() -> dict[str, str]:

@@ -32,6 +32,7 @@ from ben_luigi.domain.vocabulary import (
     MIRROR,
     PATCH_M,
     PIXELS,
+    PRODUCT_LAYERS,
     SEASONS,
     SOURCES,
     SPLITS,
@@ -203,6 +204,14 @@ class tile(metaclass=Kept):  # noqa: N801
             setattr(self, name, parameter.task_value("tile", name))
 
 
+class layers(_Section):  # noqa: N801
+    """Further layers of the dataset, on the grid of its patches, that each product has besides the twelve bands."""
+
+    of_product: str = Words(
+        known=PRODUCT_LAYERS, description="layers to take from each product, each an archive Layer_<name>.tar.zst"
+    )
+
+
 class archive(_Section):  # noqa: N801
     """The archives."""
 
@@ -294,6 +303,7 @@ SECTIONS: dict[str, type] = {
         sen2cor,
         database,
         tile,
+        layers,
         archive,
         subset,
         forms,

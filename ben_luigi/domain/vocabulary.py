@@ -33,6 +33,12 @@ RESOLUTION_M = {
 }
 """Pixel size in metres of each of the twelve bands, in the order of their files."""
 
+L1C_RESOLUTION_M = dict(sorted({**RESOLUTION_M, "B10": 60}.items()))
+"""The same of the 13 bands of an L1C product, by name."""
+
+PRODUCT_LAYERS = ("scl", "aot", "wvp", "cloud_probability", "snow_probability", "l1c")
+"""What a product has besides the twelve bands, and a dataset may have as further layers."""
+
 FORMS = ("webdataset", "lmdb", "parquet", "geoparquet", "zarr")
 """The forms in which a finished dataset is exported (`domain/forms/`)."""
 
@@ -44,6 +50,9 @@ MOST_VIEWED = 300
 
 S2_ARCHIVE, MAPS_ARCHIVE, S1_ARCHIVE = "BigEarthNet-S2", "Reference_Maps", "BigEarthNet-S1"
 """The archives of the dataset, and the first folders in them."""
+
+SCENE_CLASSES = ("cloud", "shadow", "snow", "water")
+"""What is counted on each patch by the scene classification (SCL) of its product."""
 
 SPLITS = ("train", "validation", "test")
 

@@ -15,7 +15,7 @@ from ben_luigi.sample.l2a_scenes import OFFSET, Cloud, L2AScene, others
 from ben_luigi.sample.landscape import Landscape
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.safe_metadata import CHECKS, Facts, datastrip_xml, product_xml, report_xml, tile_xml
-from ben_luigi.sample.surface import scene_classes, surface_of
+from ben_luigi.sample.surface import atmosphere, probabilities, scene_classes, surface_of
 
 _CLOUD, _SHADOW = 9, 3
 _BRIGHT = 6_000
@@ -24,7 +24,7 @@ _SCL_M = 20
 
 
 def write_l2a(path: Path, scene: L2AScene, ground: Landscape) -> None:
-    """Write the product of a scene as a zip: each band at its own resolution, and the scene classification."""
+    """Write the product of a scene as a zip: each band at its own resolution, and its other layers of 20 m."""
     facts = Facts(
         scene.product,
         scene.square,
@@ -39,6 +39,10 @@ def write_l2a(path: Path, scene: L2AScene, ground: Landscape) -> None:
         for layer, pixel_m, pixels in _layers(scene, ground)
     }
     members = {f"{image}.jp2": safe.jpeg2000(pixels, scene.square, size) for image, (pixels, size) in layers.items()}
+    members |= {
+        f"{facts.granule}/QI_DATA/MSK_{mask}_20m.jp2": safe.jpeg2000(pixels, scene.square, _SCL_M)
+        for mask, pixels in probabilities(_surface(ground)).items()
+    }
     members[facts.product_file] = product_xml(facts, layers)
     members[f"{facts.granule}/MTD_TL.xml"] = tile_xml(facts)
     members[f"{facts.datastrip}/MTD_DS.xml"] = datastrip_xml(facts)
@@ -50,7 +54,7 @@ def write_l2a(path: Path, scene: L2AScene, ground: Landscape) -> None:
 
 def _layers(scene: L2AScene, ground: Landscape) -> Iterator[tuple[str, int, np.ndarray]]:
     """Yield name, pixel size in metres and pixels (row, col) of each band, and of the scene classification."""
-    surface = {band: surface_of(pixels) for band, pixels in ground.reflectance().items() if band != "B10"}
+    surface = _surface(ground)
     at_20_m = {
         band: coarser(surface[band], _SCL_M // BANDS[band].pixel_m).astype("uint16")
         for band in ("B03", "B04", "B8A", "B11")
@@ -59,10 +63,15 @@ def _layers(scene: L2AScene, ground: Landscape) -> Iterator[tuple[str, int, np.n
     if scene.cloud:
         classes = _clouded(classes, scene.cloud)
     yield "SCL", _SCL_M, classes
+    yield from ((layer, _SCL_M, pixels) for layer, pixels in atmosphere(at_20_m["B03"]).items())
     for band, pixels in surface.items():
         pixel_m = BANDS[band].pixel_m
         seen = np.where(scene.cloud.covers(pixel_m), _BRIGHT, pixels) if scene.cloud else pixels
         yield band, pixel_m, np.where(pixels > 0, seen.astype("int32") - OFFSET, 0).astype("uint16")
+
+
+def _surface(ground: Landscape) -> dict[str, np.ndarray]:
+    return {band: surface_of(pixels) for band, pixels in ground.reflectance().items() if band != "B10"}
 
 
 def _clouded(classes: np.ndarray, cloud: Cloud) -> np.ndarray:

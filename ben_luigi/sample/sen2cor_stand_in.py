@@ -1,7 +1,7 @@
 """Stand in for Sen2Cor's `L2A_Process`, in the sample world only: same command line, same faults, no physics.
 
-It subtracts from each band the light of its darkest pixel (assumed to reflect 1 %), and retrieves neither aerosol nor
-water vapour. All of its output calls it a STAND-IN.
+It subtracts from each band the light of its darkest pixel (assumed to reflect 1 %); its aerosol, water vapour and
+probabilities are made up from brightness. All of its output calls it a STAND-IN.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ben_luigi.domain.placement.grid import Square
 from ben_luigi.sample import safe
 from ben_luigi.sample.bands import BANDS, coarser
 from ben_luigi.sample.safe_metadata import CHECKS, Facts, datastrip_xml, product_xml, report_xml, tile_xml
-from ben_luigi.sample.surface import scene_classes, surface_of
+from ben_luigi.sample.surface import atmosphere, probabilities, scene_classes, surface_of
 
 BANNER = "Sentinel-2 Level 2A Processor (Sen2Cor). Version: 02.11.00, STAND-IN of the sample world, no physics in it"
 _PIXELS_M = (10, 20, 60)
@@ -58,11 +58,14 @@ def _convert(source: Path, folder: Path) -> None:
     toa, square = _read_images(source)
     print("Progress[%]: 30.00 : STAND-IN, images read", flush=True)
     facts = _facts(source, name.converted(), square)
+    surface = {band: surface_of(pixels) for band, pixels in toa.items()}
     images = {
         f"{facts.granule}/IMG_DATA/R{pixel_m}m/T{name.mgrs}_{name.sensing}_{layer}_{pixel_m}m": (pixels, pixel_m)
-        for pixel_m, layer, pixels in _layers({band: surface_of(pixels) for band, pixels in toa.items()})
+        for pixel_m, layer, pixels in _layers(surface)
     }
     members = {f"{image}.jp2": safe.jpeg2000(pixels, square, size) for image, (pixels, size) in images.items()}
+    for mask, pixels in probabilities(surface).items():
+        members[f"{facts.granule}/QI_DATA/MSK_{mask}_20m.jp2"] = safe.jpeg2000(pixels, square, 20)
     print("Progress[%]: 90.00 : STAND-IN, images written", flush=True)
     members[facts.product_file] = product_xml(facts, images)
     members[f"{facts.granule}/MTD_TL.xml"] = tile_xml(facts)
@@ -112,8 +115,7 @@ def _layers(surface: dict[str, np.ndarray]) -> Iterator[tuple[int, str, np.ndarr
         yield from ((pixel_m, band, pixels) for band, pixels in bands.items())
         if pixel_m > 10:
             yield pixel_m, "SCL", scene_classes(bands)
-        yield pixel_m, "AOT", np.zeros_like(bands["B02"])
-        yield pixel_m, "WVP", np.zeros_like(bands["B02"])
+        yield from ((pixel_m, layer, pixels) for layer, pixels in atmosphere(bands["B02"]).items())
 
 
 if __name__ == "__main__":

@@ -23,3 +23,14 @@ def scene_classes(surface: Mapping[str, np.ndarray]) -> np.ndarray:
     snow = (green - short) > 0.4 * (green + short)
     plants = (near - red) > 0.4 * (near + red)
     return np.select([empty, snow & (green > 1500), near < 400, plants], [0, 11, 6, 4], 5).astype("uint8")
+
+
+def atmosphere(blue: np.ndarray) -> dict[str, np.ndarray]:
+    """Return made-up aerosol (AOT) and water vapour (WVP), times 1,000, uint16, which differ from pixel to pixel."""
+    return {"AOT": (blue % 400 + 50).astype("uint16"), "WVP": (blue % 3000 + 300).astype("uint16")}
+
+
+def probabilities(surface: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return made-up probabilities of cloud (CLDPRB) and snow (SNWPRB) in per cent, uint8, by a band of 20 m."""
+    short = surface["B11"]
+    return {"CLDPRB": (short % 101).astype("uint8"), "SNWPRB": (short // 3 % 101).astype("uint8")}

@@ -30,7 +30,7 @@ def archive_names() -> tuple[str, ...]:
     """Return the names of the archives of the dataset."""
     recipe = config.recipe()
     radar = (S1,) if recipe.sentinel1.source != NO_SENTINEL1 else ()
-    return (S2, MAPS, *radar, *(archive_of(layer.name) for layer in recipe.layers))
+    return (S2, MAPS, *radar, *(archive_of(layer.name) for layer in config.all_layers()))
 
 
 def is_by_tile(name: str) -> bool:

@@ -32,7 +32,7 @@ SHARDS = {S2: "patches", MAPS: "reference_maps", S1: "s1"}
 
 def layer_of(name: str) -> str | None:
     """Return the layer whose archive this is."""
-    return next((layer.name for layer in config.recipe().layers if archive_of(layer.name) == name), None)
+    return next((layer.name for layer in config.all_layers() if archive_of(layer.name) == name), None)
 
 
 def shard_folder(name: str) -> str:

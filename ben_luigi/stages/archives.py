@@ -281,9 +281,9 @@ class ArchiveS1(_Archive):
 
 
 class ArchiveLayer(_Archive):
-    """`Layer_<layer>.tar.zst`, of a further layer of the recipe."""
+    """`Layer_<layer>.tar.zst`, of a further layer."""
 
-    layer: str = luigi.Parameter(description="name of the layer in the recipe")
+    layer: str = luigi.Parameter(description="name of the layer")
 
     @property
     def name(self) -> str:  # type: ignore[override]

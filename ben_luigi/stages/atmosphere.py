@@ -21,7 +21,7 @@ from ben_luigi.domain.recipe.model import REFUSE_OFFSET, REMOVE_OFFSET
 from ben_luigi.stages.account import FindAccount
 from ben_luigi.stages.converter import FindSen2Cor, executable_name, sen2cor_version
 from ben_luigi.stages.download import l1c_task
-from ben_luigi.stages.fetching import fetch_l2a, id_at_cdse, told
+from ben_luigi.stages.fetching import fetch_l2a, id_at_cdse, layers_of_l2a, told
 from ben_luigi.stages.places import before_products
 from ben_luigi.stages.prerequisites import GivenInput, input_path, side_m
 from ben_luigi.stages.progress import Progress
@@ -146,8 +146,9 @@ class FetchL2A(_Made):
         return []
 
     def settings(self) -> dict[str, Any]:
-        """Return the product."""
-        return {"product": str(product_of(self.tile))}
+        """Return the product, and the layers for which more of it is fetched."""
+        layers = [layer.name for layer in layers_of_l2a()]
+        return {"product": str(product_of(self.tile)), **({"layers": layers} if layers else {})}
 
     def make(self) -> None:
         """Fetch it, in one of the slots that all workers and hosts share; what has come stays for the next attempt."""

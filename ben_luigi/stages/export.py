@@ -50,7 +50,7 @@ class ExportPatches(OverTiles, TileTask):
             _GIVEN: [FindSentinel1(tile=self.tile), *s1_source(S1)],
             _CUT: [CutSentinel1(tile=self.tile)],
         }
-        made += [OfLayer(layer.name)(tile=self.tile) for layer in config.recipe().layers]
+        made += [OfLayer(layer.name)(tile=self.tile) for layer in config.all_layers()]
         return [*made, selecting(self.tile), LabelPatches(tile=self.tile), *sentinel1_tasks.get(_s1_from(), [])]
 
     def settings(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class ExportPatches(OverTiles, TileTask):
             written[target["tar"].file.parent.name] = shards.export(target["tar"].file, index, folder)
         rows = database.query(_IN_DATASET, tile=self.tile)
         written["in_dataset"] = len(rows)
-        for layer in config.recipe().layers:
+        for layer in config.all_layers():
             target = OfLayer(layer.name)(tile=self.tile).output()
             written[layer.name] = shards.export(target["tar"].file, target["index"].check(), folder)
         written["s1"] = self._export_s1(rows) if _s1_from() != _NONE else 0
@@ -125,7 +125,7 @@ class ExportPatches(OverTiles, TileTask):
             str(config.data_dir() / "export"),
             f"{written['patches']:,} patches of Sentinel-2, {written['in_dataset']:,} of them in the dataset",
             f"{written['reference_maps']:,} reference maps",
-            *(f"{written[layer.name]:,} patches of the layer {layer.name}" for layer in config.recipe().layers),
+            *(f"{written[layer.name]:,} patches of the layer {layer.name}" for layer in config.all_layers()),
             told,
         ]
 

@@ -21,6 +21,7 @@ from ben_luigi.domain.errors import NoRoomError, PermanentError, SourceError, Tr
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import lists
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
+from ben_luigi.domain.recipe.model import Layer
 from ben_luigi.domain.sources import proof, trace
 from ben_luigi.domain.sources.availability import PATIENCE
 from ben_luigi.domain.sources.cdse_nodes import CdseNodes
@@ -224,6 +225,11 @@ def id_at_cdse(product: ProductName) -> str:
     return found.product.id if found.product and found.product.name == str(product) else ""
 
 
+def layers_of_l2a() -> tuple[Layer, ...]:
+    """Return the layers that are taken from L2A products, besides the scene classification, which is always fetched."""
+    return tuple(layer for layer in config.product_layers() if layer.name not in ("scl", "l1c"))
+
+
 def fetch_l2a(product: ProductName, folder: Path, progress: OnBytes = ignore_bytes) -> FetchReport:
     """Fetch what is needed of an L2A product into its own folder below `folder`, for `[inputs] l2a_dir`.
 
@@ -244,9 +250,8 @@ def fetch_l2a(product: ProductName, folder: Path, progress: OnBytes = ignore_byt
         target = folder / product.stem
         sources = [*order.before, *nodes, *order.after]
         at_once = int(config.sources().parallel)
-        fetch = ProductFetch(
-            product, target, sources, parallel=at_once, rate_bytes_s=_rate_bytes_s(), progress=progress
-        )
+        how = {"parallel": at_once, "rate_bytes_s": _rate_bytes_s(), "progress": progress}
+        fetch = ProductFetch(product, target, sources, layers=layers_of_l2a(), **how)  # type: ignore[arg-type]
         return fetch.run()
 
 

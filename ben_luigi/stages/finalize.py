@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,8 @@ def rules_of_default() -> Rules:
 
 def rules_of_recipe() -> Rules:
     """Return by what the dataset of the recipe that is followed is verified."""
-    return Rules.of(config.recipe(), read_nomenclature(config.nomenclature()), config.unlabeled_limit())
+    rules = Rules.of(config.recipe(), read_nomenclature(config.nomenclature()), config.unlabeled_limit())
+    return replace(rules, form=rules.form.with_layers(config.product_layers()))
 
 
 def rules_in(folder: Path) -> Rules:
@@ -183,7 +185,7 @@ def rules_in(folder: Path) -> Rules:
 
     Raise BadInput if that recipe cannot be used.
     """
-    return Rules.within(folder, config.TRACKED_ARTIFACTS) or rules_of_default()
+    return (Rules.within(folder, config.TRACKED_ARTIFACTS) or rules_of_default()).with_layers_in(folder)
 
 
 def _short(finding: str) -> str:

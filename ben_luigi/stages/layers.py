@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import luigi
+import numpy as np
 
 from ben_luigi import config
+from ben_luigi.domain import files
 from ben_luigi.domain.dataset import sentinel1
 from ben_luigi.domain.errors import BadName, some
 from ben_luigi.domain.names import PatchId
+from ben_luigi.domain.placement.grid import PatchGrid
+from ben_luigi.domain.products import l1c
 from ben_luigi.domain.recipe.model import Layer
-from ben_luigi.domain.tiles import layers
+from ben_luigi.domain.tiles import layers, product_layers
 from ben_luigi.domain.tiles.layers import Source
+from ben_luigi.stages.atmosphere import l2a_task, product_folder
+from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.patches import CutPatches, positions
 from ben_luigi.stages.placement import GridPatches, patch_grid
 from ben_luigi.stages.progress import Progress, report_bytes
@@ -21,6 +28,10 @@ from ben_luigi.stages.rasters import layer_named, layer_source, layer_tasks, rad
 from ben_luigi.stages.resolve import PRIORITY, product_of
 from ben_luigi.stages.task import Digests, PipelineTask, TileTask
 from ben_luigi.state.targets import MadeFile
+
+_L1C = "l1c"
+_Where: TypeAlias = tuple[PatchGrid, np.ndarray, Path, Path]
+"""The grid of a tile, the positions in it of the patches that are written, and the shard with its index."""
 
 
 class _Cutting(TileTask):
@@ -66,17 +77,14 @@ class _Cutting(TileTask):
         target = self.output()
         grid = patch_grid(self.tile)
         written = positions(self.tile, "valid", grid)
-        layers.cut(
-            self.sources(),
-            grid,
-            written,
-            target["tar"].file,
-            target["index"].file,
-            self.name_of,
-            progress=Progress(self, f"{self} of {self.tile}", "patches", len(written)),
-        )
+        where = grid, written, target["tar"].file, target["index"].file
+        self.cut(where, Progress(self, f"{self} of {self.tile}", "patches", len(written)))
         report_bytes(self, target["tar"].file.stat().st_size)
         return {"tar": target["index"].content()}
+
+    def cut(self, where: _Where, progress: Progress) -> None:
+        """Cut the patches that are written to the shard."""
+        layers.cut(self.sources(), *where, self.name_of, progress=progress)
 
 
 class CutSentinel1(_Cutting):
@@ -102,9 +110,9 @@ class CutSentinel1(_Cutting):
 
 
 class CutLayer(_Cutting):
-    """The shard of a further layer of a tile's patches, one file each."""
+    """The shard of a further layer of a tile's patches: cut from a raster, or as the tile's product has it."""
 
-    layer: str = luigi.Parameter(description="name of the layer in the recipe")
+    layer: str = luigi.Parameter(description="name of the layer")
     recipe = ("patches.side_m",)
 
     def check_arguments(self) -> None:
@@ -114,12 +122,29 @@ class CutLayer(_Cutting):
     def settings(self) -> dict[str, Any]:
         """Return which patches are written, and how the layer is cut."""
         layer = self._layer()
+        if layer.of_product:
+            return super().settings()
         how = {name: getattr(layer, name) for name in ("resolution_m", "resampling", "dtype", "nodata")}
         return {**super().settings(), **how}
 
     def given(self) -> list[PipelineTask]:
-        """Return the task that stands for the content of the raster."""
-        return layer_tasks(self._layer(), self.tile)
+        """Return the task that stands for the content of the raster, or that of the product."""
+        layer = self._layer()
+        if layer.of_product:
+            return [l1c_task(self.tile) if layer.name == _L1C else l2a_task(self.tile)]
+        return layer_tasks(layer, self.tile)
+
+    def cut(self, where: _Where, progress: Progress) -> None:
+        """Cut it from the raster, or from the product."""
+        layer = self._layer()
+        if not layer.of_product:
+            super().cut(where, progress)
+        elif layer.name == _L1C:
+            self._cut_l1c(layer, where, progress)
+        else:
+            with l2a_task(self.tile).reading():
+                folder = product_folder(self.tile)
+                product_layers.cut(layer, folder, *where, threads=int(config.tile().threads), progress=progress)
 
     def folder_of_shards(self) -> str:
         """Return the folder of the shards, relative to the data folder."""
@@ -133,12 +158,24 @@ class CutLayer(_Cutting):
         """Return the member name of a patch's file."""
         return layers.member_name(patch, kind)
 
+    def _cut_l1c(self, layer: Layer, where: _Where, progress: Progress) -> None:
+        """Unpack the L1C product beside its shard, and cut it."""
+        work = config.data_dir() / self.folder_of_shards() / f".work-{self.tile}"
+        files.remove(work)
+        with (product := l1c_task(self.tile)).reading():
+            safe = l1c.unpack(product.product_path(), work)
+            product_layers.cut(layer, safe, *where, threads=int(config.tile().threads), progress=progress)
+        files.remove(work)
+
     def _layer(self) -> Layer:
         found = layer_named(self.layer)
         if found is None:
-            known = some((layer.name for layer in config.recipe().layers), 10) or "none"
+            known = some((layer.name for layer in config.all_layers()), 10) or "none"
             raise BadName(
-                f"layer {self.layer}", expected=f"one of the recipe: {known}", found="another", remedy="correct --layer"
+                f"layer {self.layer}",
+                expected=f"one of the dataset: {known}",
+                found="another",
+                remedy="correct --layer",
             )
         return found
 

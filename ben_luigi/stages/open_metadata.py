@@ -24,14 +24,16 @@ from ben_luigi.domain.names import ProductName, TileName, tile_name_of
 from ben_luigi.domain.placement.footprints import EDGES
 from ben_luigi.domain.products.product import BOA_ADD_OFFSET
 from ben_luigi.domain.tiles.reference_maps import PIXEL_M
+from ben_luigi.domain.vocabulary import SCENE_CLASSES
 from ben_luigi.stages.archive_parts import MAPS, S2
 from ben_luigi.stages.archive_shards import shard_files
 from ben_luigi.stages.archives import archiving
 from ben_luigi.stages.atmosphere import ReadProduct
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.placement import GridPatches
+from ben_luigi.stages.placement import ClassifyPatches, GridPatches
 from ben_luigi.stages.provenance import products
+from ben_luigi.stages.rasters import of_product
 from ben_luigi.stages.reference_maps import MakeReferenceMaps, names
 from ben_luigi.stages.resolve import PRIORITY, product_of, tiles
 from ben_luigi.stages.task import PipelineTask
@@ -53,7 +55,7 @@ DESCRIPTION = (
 
 def form() -> Form:
     """Return what the dataset consists of, by its recipe."""
-    return Form.of(config.recipe(), names())
+    return Form.of(config.recipe(), names()).with_layers(config.product_layers())
 
 
 def has_report() -> bool:
@@ -82,7 +84,8 @@ class WritePatches(PipelineTask):
 
     def made_of(self) -> list[PipelineTask]:
         """Return the metadata, and everything else that goes into a row."""
-        return [WriteMetadata(), *of_all_tiles(ReadProduct, GridPatches, CutPatches, MakeReferenceMaps)]
+        of_tiles = of_all_tiles(ReadProduct, GridPatches, CutPatches, MakeReferenceMaps, ClassifyPatches)
+        return [WriteMetadata(), *of_tiles]
 
     def settings(self) -> dict[str, Any]:
         """Return the ids of the products, which may differ between sources."""
@@ -116,9 +119,8 @@ def _tile_rows() -> Iterator[pa.Table]:
         if len(of_tile):
             s2, maps = (shards.read_index(shard_files(archive, tile)[1]) for archive in (S2, MAPS))
             source = _source(tile, name, start_time, has_offset=has_offset)
-            yield geoparquet.tile_rows(
-                of_tile, source, _places(tile), _counts(tile), s2, maps, pixels=pixels, codes=form().codes
-            )
+            known = source, _places(tile), _counts(tile), s2, maps
+            yield geoparquet.tile_rows(of_tile, *known, scene=_scene(tile), pixels=pixels, codes=form().codes)
 
 
 def _source(tile: str, name: str, start_time: datetime, *, has_offset: bool) -> geoparquet.TileSource:
@@ -146,6 +148,12 @@ def _counts(tile: str) -> pd.DataFrame:
     return database.query(
         "SELECT patch_id, code, pixels FROM clc_count JOIN patch USING (patch_id) WHERE tile = %(tile)s", tile=tile
     )
+
+
+def _scene(tile: str) -> pd.DataFrame:
+    columns = ", ".join(["pixels", *SCENE_CLASSES])
+    select = f"SELECT patch_id, {columns} FROM scene_class JOIN patch USING (patch_id)"
+    return database.query(f"{select} WHERE tile = %(tile)s", tile=tile)
 
 
 class WriteTimeSeries(PipelineTask):
@@ -202,8 +210,8 @@ class WriteCroissant(PipelineTask):
         return [WriteMetadata(), WritePatches(), *archiving(), *time_series_task()]
 
     def settings(self) -> dict[str, Any]:
-        """Return its title."""
-        return {"title": title()}
+        """Return its title, and the layers that are taken from each product."""
+        return {"title": title(), **of_product()}
 
     def output(self) -> MadeFile:
         """Return the file."""
@@ -236,7 +244,7 @@ class WriteReadme(PipelineTask):
                 "nomenclature_sha256": files.file_hash(config.nomenclature()),
             }
         )
-        return {"title": title(), "has_report": has_report(), **own}
+        return {"title": title(), "has_report": has_report(), **own, **of_product()}
 
     def output(self) -> dict[str, MadeFile]:
         """Return them, and for another recipe than the default one what verifies the dataset."""
@@ -250,7 +258,7 @@ class WriteReadme(PipelineTask):
         rows = {path.file.name: pq.read_metadata(path.check()).num_rows for path in WriteMetadata().output().values()}
         if recipe.is_default:
             flagged = rows[metadata.FLAGGED]
-            texts = readme.describe(title(), sum(rows.values()), flagged, has_report=has_report())
+            texts = readme.describe(title(), sum(rows.values()), flagged, form(), has_report=has_report())
         else:
             texts = readme.describe_own(title(), sum(rows.values()), form(), _years(), has_report=has_report())
             texts |= {RECIPE: _text(recipe.path), NOMENCLATURE: _text(config.nomenclature())}

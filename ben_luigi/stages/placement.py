@@ -25,7 +25,7 @@ from ben_luigi.stages.prerequisites import input_path, input_task
 from ben_luigi.stages.rasters import has_own_sentinel1, radar_sources, radar_tasks
 from ben_luigi.stages.rasters import sentinel1_folder as sentinel1_folder_path
 from ben_luigi.stages.resolve import PRIORITY, product_of, tiles
-from ben_luigi.stages.task import TileTask
+from ben_luigi.stages.task import PipelineTask, TileTask
 from ben_luigi.state import database, schema
 from ben_luigi.state.tile_rows import TileRows
 
@@ -106,26 +106,50 @@ class AssignSplits(_Placement):
 
 
 class ClassifyPatches(_Placement):
-    """The shares of cloud and snow of each patch of a tile that has valid pixels, where the recipe is not the default.
+    """The pixels of cloud, shadow, snow and water of each patch of a tile that has valid pixels.
 
-    A product without scene classification gives none, unless the recipe asks for patches with little cloud.
+    A product without scene classification gives none, unless the recipe asks for patches with little cloud. Neither
+    does one that was removed after it was cut by a version that did not count them: it is not made again for this.
     """
 
     table = schema.SCENE
-    code = (scene_classes,)
+    revision = 2  # and no `code`: once the product is removed, it would have to be made again
 
     def requires(self) -> Any:
-        """Return the patches, and the product."""
+        """Return the patches, and the product, if it is still needed."""
+        product = [] if self._is_gone() else [l2a_task(self.tile)]
+        return [*super().requires(), *product, ReadProduct(tile=self.tile)]
+
+    def made_of(self) -> list[PipelineTask]:
+        """Return the same, with the product."""
         return [*super().requires(), l2a_task(self.tile), ReadProduct(tile=self.tile)]
 
     def settings(self) -> dict[str, Any]:
-        """Return whether a product must have a scene classification."""
-        return {"required": config.recipe().patches.max_cloud is not None}
+        """Return whether a product must have a scene classification; and that it was removed before it was looked at.
+
+        Once that product is there again, the pixels are counted.
+        """
+        before = self.output().recorded_from()
+        was_read = before.get("revision") == self.revision and "removed" not in before
+        removed = {"removed": True} if self._is_gone() and not was_read else {}
+        return {"required": self._is_required(), **removed}
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """Return one row per patch with a valid pixel."""
+        if self._is_gone():
+            _log.warning("tile %s: no shares of cloud, since its product was removed after it was cut", self.tile)
+            return scene_classes.nothing(grid)
         with l2a_task(self.tile).reading():
-            return scene_classes.read(read(self.tile).folder, grid, required=self.settings()["required"])
+            return scene_classes.read(read(self.tile).folder, grid, required=self._is_required())
+
+    def _is_required(self) -> bool:
+        return config.recipe().patches.max_cloud is not None
+
+    def _is_gone(self) -> bool:
+        """Return whether the product was made, used and removed, and need not be made again."""
+        is_cut = (config.data_dir() / "patches" / f"{self.tile}.tar").exists()
+        product = l2a_task(self.tile)
+        return is_cut and not self._is_required() and not product.is_there() and product.is_true()
 
 
 class FindSentinel1(_Placement):
@@ -170,7 +194,8 @@ def _narrowed(patches: pd.DataFrame, tile: str) -> pd.DataFrame:
     """Return the rows of the patches that the recipe does not leave out."""
     most = config.recipe().patches.max_cloud
     for task in _narrowing(tile):
-        kept = "cloud <= %(most)s" if isinstance(task, ClassifyPatches) else "true"
+        is_clear = "(cloud + shadow) / pixels::double precision <= %(most)s"
+        kept = is_clear if isinstance(task, ClassifyPatches) else "true"
         select = f"SELECT patch_id FROM {task.table} JOIN patch USING (patch_id) WHERE tile = %(tile)s AND {kept}"
         patches = patches[patches["patch_id"].isin(database.query(select, tile=tile, most=most)["patch_id"])]
     return patches

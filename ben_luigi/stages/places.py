@@ -19,6 +19,8 @@ from ben_luigi.domain.errors import BadInput, PipelineError, some
 from ben_luigi.domain.names import TileName
 from ben_luigi.domain.placement import alignment, country, split
 from ben_luigi.domain.placement.grid import PatchGrid, tile_square
+from ben_luigi.domain.products import layer_files
+from ben_luigi.domain.products.product import find_products
 from ben_luigi.domain.recipe.model import Countries, Layer
 from ben_luigi.domain.tiles import land_raster
 from ben_luigi.stages.land_source import is_land_raster
@@ -33,7 +35,7 @@ from ben_luigi.stages.prerequisites import (
     side_m,
 )
 from ben_luigi.stages.rasters import cuts_sentinel1, layer_source, radar_sources, sentinel1_folder
-from ben_luigi.stages.resolve import PRIORITY, is_listed_by_us, list_path, source, source_task, tiles
+from ben_luigi.stages.resolve import PRIORITY, is_from_l1c, is_listed_by_us, list_path, source, source_task, tiles
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import contents
 from ben_luigi.state.targets import MadeFile
@@ -80,6 +82,32 @@ def problems() -> Iterator[PipelineError]:
         yield from alignment.problems(listed, v1)
     for grid, _ in listed.values():
         yield from _of_rasters(grid)
+    yield from _of_products()
+
+
+def _of_products() -> Iterator[PipelineError]:
+    """Yield which layers cannot be taken from the products, as far as that is known before any is fetched."""
+    wanted = config.product_layers()
+    twice = sorted({layer.name for layer in wanted} & {layer.name for layer in config.recipe().layers})
+    if twice:
+        yield BadInput(
+            "[layers] of_product",
+            expected=f"other layers than those of the recipe {config.recipe().name}",
+            found=some(twice),
+            remedy="leave them out, or give the layers of the recipe other names",
+        )
+    if not is_from_l1c() and any(layer.name == "l1c" for layer in wanted):
+        yield BadInput(
+            "[layers] of_product",
+            expected="layers of L2A products, since the dataset is made from these",
+            found="l1c",
+            remedy="leave l1c out, or start from L1C products",
+        )
+    if source() == "l2a_dir" and is_listed():
+        given = find_products(input_path("l2a_dir"))
+        for tile in tiles():
+            for layer in (layer for layer in wanted if layer.name != "l1c" and tile in given):
+                yield from _errors(partial(layer_files.find, layer, given[tile]))
 
 
 def named_countries() -> Countries:
@@ -179,9 +207,11 @@ class CheckPlaces(PipelineTask):
     def settings(self) -> dict[str, Any]:
         """Return the products, the content of the file of splits, and the signatures of the inputs that are given."""
         rule, given = config.recipe().split, given_inputs()
-        signed = {option: contents.signature(path) for option, path in given.items() if path.exists()}
+        signed: dict[str, Any] = {option: contents.signature(path) for option, path in given.items() if path.exists()}
         names = files.text_hash("\n".join(f"{tile} {name}" for tile, name in tiles().items()))
         regions = config.selection().get("countries") if config.recipe().countries.names is None else None
+        wanted = [layer.name for layer in config.product_layers()]
+        signed |= {"of_product": wanted} if wanted else {}
         return {
             "products": names,
             "given": signed,

@@ -21,6 +21,7 @@ from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.places import listed_grids
 from ben_luigi.stages.prerequisites import HashInput, input_facts, input_task, needed
 from ben_luigi.stages.rasters import facts as raster_facts
+from ben_luigi.stages.rasters import of_product
 from ben_luigi.stages.resolve import (
     CheckProducts,
     is_from_l1c,
@@ -91,6 +92,7 @@ class WriteProvenance(PipelineTask):
                 "accept_superseded": bool(config.cdse().accept_superseded),
                 "accept_offset": config.tile().accept_offset,
                 "subset": config.selection(),
+                **of_product(),
             },
             "inputs": {
                 **input_facts([task.option for task in used_inputs()]),

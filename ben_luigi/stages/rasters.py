@@ -83,8 +83,14 @@ def sentinel1_folder() -> Path | None:
 
 
 def layer_named(name: str) -> Layer | None:
-    """Return the layer of this name, if the recipe has one."""
-    return next((layer for layer in config.recipe().layers if layer.name == name), None)
+    """Return the layer of this name, if the dataset has one."""
+    return next((layer for layer in config.all_layers() if layer.name == name), None)
+
+
+def of_product() -> dict[str, list[str]]:
+    """Return the layers that are taken from each product, for fingerprints; empty if there are none."""
+    found = [layer.name for layer in config.product_layers()]
+    return {"of_product": found} if found else {}
 
 
 def radar_sources(tile: TileName, *, must_exist: bool = False) -> list[Source]:
@@ -130,7 +136,10 @@ def layer_tasks(layer: Layer, tile: str) -> list[PipelineTask]:
 
 
 def facts(tile: str) -> dict[str, list[dict[str, str]]]:
-    """Return name and sha256 of the rasters of a tile, or of the folder, by layer and for Sentinel-1; empty if none."""
+    """Return name and sha256 of the rasters of a tile, or of the folder, by layer and for Sentinel-1; empty if none.
+
+    Layers that are taken from the products need none: the products are told anyway.
+    """
     found = {layer.name: layer_tasks(layer, tile) for layer in config.recipe().layers}
     found |= {_SENTINEL1: radar_tasks(tile)} if has_own_sentinel1() else {}
     return {name: [task.targets()[""].read_json() for task in tasks] for name, tasks in found.items()}

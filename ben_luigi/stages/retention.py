@@ -18,7 +18,9 @@ from ben_luigi.stages.archive_shards import from_folder, shard_folder
 from ben_luigi.stages.archives import Archive, ArchiveLayer, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archiving
 from ben_luigi.stages.atmosphere import ConvertToL2A, FindL2A, ReadProduct, l2a_task, made_product
 from ben_luigi.stages.download import DownloadL1C
+from ben_luigi.stages.layers import CutLayer
 from ben_luigi.stages.patches import CutPatches
+from ben_luigi.stages.placement import ClassifyPatches
 from ben_luigi.stages.resolve import known_tiles
 
 _log = logging.getLogger(__name__)
@@ -29,8 +31,9 @@ def retire_after(task: luigi.Task) -> None:
     """Remove what `task`, which has just succeeded, was the last to need."""
     if isinstance(task, ConvertToL2A):
         _retire_l1c(str(task.tile))
-    elif isinstance(task, ReadProduct | CutPatches):
+    elif isinstance(task, ReadProduct | CutPatches | ClassifyPatches | CutLayer):
         _retire_l2a(str(task.tile))
+        _retire_l1c(str(task.tile))
     elif isinstance(task, _ARCHIVES):
         _retire_parts(task)
 
@@ -50,7 +53,7 @@ def retire_all() -> None:
 def _retire_l1c(tile: str) -> None:
     """Remove the downloaded product; the user's own files stay."""
     product = DownloadL1C(tile=tile).output()["product"].file
-    if config.retention().l1c != "keep" and product.exists() and (ConvertToL2A(tile=tile).complete() or _is_cut(tile)):
+    if config.retention().l1c != "keep" and product.exists() and _is_used(tile):
         _remove(product)
 
 
@@ -62,8 +65,20 @@ def _retire_l2a(tile: str) -> None:
         _remove(made_product(tile))
 
 
+def _is_used(tile: str) -> bool:
+    """Return whether nothing more is made from the L1C product."""
+    of_l1c = [CutLayer(tile=tile, layer=layer.name) for layer in config.product_layers() if layer.name == "l1c"]
+    return all(task.complete() for task in of_l1c) and (ConvertToL2A(tile=tile).complete() or _is_cut(tile))
+
+
 def _is_cut(tile: str) -> bool:
-    return ReadProduct(tile=tile).complete() and CutPatches(tile=tile).complete()
+    """Return whether nothing more is made from the L2A product."""
+    made = [ReadProduct(tile=tile), CutPatches(tile=tile), ClassifyPatches(tile=tile)]
+    return all(task.complete() for task in [*made, *_of_l2a(tile)])
+
+
+def _of_l2a(tile: str) -> list[CutLayer]:
+    return [CutLayer(tile=tile, layer=layer.name) for layer in config.product_layers() if layer.name != "l1c"]
 
 
 def _retire_parts(archive: Archive) -> None:

@@ -25,6 +25,7 @@ from ben_luigi.stages.open_metadata import (
     title,
 )
 from ben_luigi.stages.provenance import WriteProvenance
+from ben_luigi.stages.rasters import of_product
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state.targets import MadeFile, MadeFolder
 
@@ -42,7 +43,7 @@ class WriteStac(PipelineTask):
 
     def settings(self) -> dict[str, Any]:
         """Return its title, and whether there is a report, whose pictures it names."""
-        return {"title": title(), "has_report": has_report()}
+        return {"title": title(), "has_report": has_report(), **of_product()}
 
     def output(self) -> MadeFolder:
         """Return the folder."""

@@ -43,12 +43,11 @@ def kept() -> list[type[TileTask] | OfLayer]:
     left_out: dict[type[TileTask], bool] = {
         AlignPatches: not recipe.is_aligned,
         SelectPatches: recipe.is_aligned,
-        ClassifyPatches: recipe.is_default,
         AssignCountries: recipe.countries.file is None,
         FindSentinel1: not has_own_sentinel1(),
         CutSentinel1: not cuts_sentinel1(),
     }
-    return [*(OfLayer(layer.name) for layer in recipe.layers), *(task for task in KEPT if not left_out.get(task))]
+    return [*(OfLayer(layer.name) for layer in config.all_layers()), *(task for task in KEPT if not left_out.get(task))]
 
 
 class ProcessTiles(OverTiles):

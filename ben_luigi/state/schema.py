@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from ben_luigi.domain.dataset.leakage import LEAST_OVERLAP
-from ben_luigi.domain.vocabulary import LEAST_PATCH_M, MOST_PATCH_M, SEASONS, SPLITS
+from ben_luigi.domain.vocabulary import LEAST_PATCH_M, MOST_PATCH_M, SCENE_CLASSES, SEASONS, SPLITS
 
 SCHEMA = MetaData()
 _MOST_PIXELS = (MOST_PATCH_M // 10) ** 2
@@ -160,13 +160,15 @@ SPLIT = _one_a_patch("split", _one_of("split", SPLITS), "AssignSplits")
 
 COUNTRY = _one_a_patch("country", CheckConstraint("country <> ''", name="country_has_a_name"), "AssignCountries")
 
+# Older versions kept shares of cloud and snow in a table `scene`, which is not used any more.
 SCENE = Table(
-    "scene",
+    "scene_class",
     SCHEMA,
     _patch_id(),
-    Column("cloud", Double, nullable=False, comment="share of the valid pixels, cloud shadow included"),
-    Column("snow", Double, nullable=False, comment="share of the valid pixels"),
-    CheckConstraint("cloud BETWEEN 0 AND 1 AND snow BETWEEN 0 AND 1", name="shares_of_a_patch"),
+    Column("pixels", Integer, nullable=False, comment="pixels of the scene classification that are valid"),
+    *(Column(what, Integer, nullable=False, comment="how many of them are") for what in SCENE_CLASSES),
+    CheckConstraint(f"least({', '.join(SCENE_CLASSES)}) >= 0 AND pixels > 0", name="pixels_counted"),
+    CheckConstraint(f"{' + '.join(SCENE_CLASSES)} <= pixels", name="pixels_of_a_patch"),
     info={"written_by": ("ClassifyPatches",)},
 )
 

@@ -72,6 +72,11 @@ class TileRows(PostgresTarget):
         marker = self._seen()
         return {} if marker is None else {"digest": marker.digest, "made_with": json.loads(marker.made_with)}
 
+    def recorded_from(self) -> dict[str, Any]:
+        """Return what the rows were made from, as recorded; empty if there are none."""
+        marker = self._seen()
+        return {} if marker is None else dict(json.loads(marker.made_from))
+
     def _seen(self) -> Marker | None:
         with snapshot() as seen:
             return seen.markers([self._tile]).get((self._task, self._tile))

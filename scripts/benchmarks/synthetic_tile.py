@@ -73,7 +73,24 @@ def _write_images(folder: Path, square: Square) -> None:
         _write_image(image, square, pixel_m, np.random.default_rng(number))
 
 
+def scene_classification(safe: Path, side_m: int) -> None:
+    """Add a scene classification to the product, if there is none: patches of all classes, with single other pixels."""
+    images = next(safe.glob("GRANULE/*/IMG_DATA/R20m"))
+    image = images / f"T{NAME.mgrs}_{NAME.sensing}_SCL_20m.jp2"
+    if not image.is_file():
+        rng = np.random.default_rng(20)
+        shape = (side_m // 20, side_m // 20)
+        fields = _noise(shape, 100, rng) + _noise(shape, 20, rng) + 0.2 * _noise(shape, 1, rng)
+        classes = (6.5 + 2.5 * fields).clip(2, 11).astype("uint8")
+        with atomic_write(image) as work:
+            _write(work, tile_square(NAME, side_m), 20, classes)
+
+
 def _write_image(path: Path, square: Square, pixel_m: int, rng: np.random.Generator) -> None:
+    _write(path, square, pixel_m, texture(int(square.side_m) // pixel_m, rng))
+
+
+def _write(path: Path, square: Square, pixel_m: int, pixels: np.ndarray) -> None:
     side_px = int(square.side_m) // pixel_m
     with (
         rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"),
@@ -84,7 +101,7 @@ def _write_image(path: Path, square: Square, pixel_m: int, rng: np.random.Genera
             width=side_px,
             height=side_px,
             count=1,
-            dtype="uint16",
+            dtype=pixels.dtype.name,
             crs=f"EPSG:{square.epsg}",
             transform=from_origin(square.left, square.top, pixel_m, pixel_m),
             quality=100,
@@ -94,7 +111,7 @@ def _write_image(path: Path, square: Square, pixel_m: int, rng: np.random.Genera
             blockysize=_BLOCK_PX[pixel_m],
         ) as raster,
     ):
-        raster.write(texture(side_px, rng), 1)
+        raster.write(pixels, 1)
 
 
 def texture(side_px: int, rng: np.random.Generator, contrast: float = 1) -> np.ndarray:

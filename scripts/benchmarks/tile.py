@@ -33,8 +33,8 @@ from ben_luigi.domain.formats import shards
 from ben_luigi.domain.names import SEN2COR_BASELINE
 from ben_luigi.domain.placement.grid import PATCH_M, TILE_SIDE_M, PatchGrid
 from ben_luigi.domain.products.product import BANDS, Product, read_product
-from ben_luigi.domain.recipe.model import KEEP_OFFSET, REMOVE_OFFSET
-from ben_luigi.domain.tiles import clc, patches, reference_maps
+from ben_luigi.domain.recipe.model import KEEP_OFFSET, OF_PRODUCT, REMOVE_OFFSET
+from ben_luigi.domain.tiles import clc, patches, product_layers, reference_maps, scene_classes
 from ben_luigi.domain.tiles.decoding import CACHE_BYTES, Column
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.domain.vocabulary import RESOLUTION_M
@@ -43,7 +43,7 @@ from benchmarks import synthetic_tile
 from benchmarks.timing import pairs, report, rounds
 
 _SEN2COR = f"{SEN2COR_BASELINE[1:3]}.{SEN2COR_BASELINE[3:]}"
-PARTS = ("cut", "maps", "files", "workers")
+PARTS = ("cut", "maps", "files", "workers", "scene")
 PACKAGES = ("rasterio", "numpy", "shapely", "pyproj", "deflate", "luigi")
 
 
@@ -88,6 +88,14 @@ class Bench:
             ids = pd.array(self.grid.ids(), dtype="str")[wanted]
             with database.transaction() as cursor:
                 database.copy_in(cursor, "bench_valid", pd.DataFrame({"patch_id": ids, "valid": valid}))
+
+    def cut_with_scene(self) -> None:
+        """What CutPatches, ClassifyPatches and CutLayer do with the scene classification."""
+        self.cut(self.positions)
+        scene_classes.read(self.product.folder, self.grid)
+        shard, index = self.out / "scl.tar", self.out / "scl.parquet"
+        where = self.grid, self.positions, shard, index
+        product_layers.cut(OF_PRODUCT["scl"], self.product.folder, *where, threads=self.threads)
 
     def decode(self) -> None:
         """Decode the same bands with rasterio, and nothing else."""
@@ -163,6 +171,7 @@ def _decode(path: Path) -> None:
 def _bench(options: argparse.Namespace) -> Iterator[Bench]:
     folder, side_m, in_database = options.folder, options.side_m, not options.no_database
     safe = synthetic_tile.product(folder, side_m, "N" + options.baseline.replace(".", ""))
+    synthetic_tile.scene_classification(safe, side_m)
     clc_gpkg = synthetic_tile.land_cover(folder, side_m)
     product = read_product(safe, side_m, accept_offset=True)
     offset = product.offset if options.boa_offset == REMOVE_OFFSET else 0
@@ -257,6 +266,10 @@ def _run(bench: Bench, parts: Sequence[str], runs: int) -> None:
             **(half if bench.is_default else {}),
         }
         ratios += rounds(bench.decode, all_of_ours, runs=runs)
+    if "scene" in parts:
+        work = partial(bench.cut, every)
+        name = "CutPatches, shares and the layer scl / CutPatches"
+        ratios.append(pairs(name, bench.cut_with_scene, work, runs=runs, at_most=1.05))
     if "maps" in parts:
         work = partial(bench.rasterize, bench.polygons())
         ratios.append(pairs("MakeReferenceMaps, labels / rasterize", bench.maps, work, runs=runs, at_most=3))

@@ -114,6 +114,27 @@ def test_hashes_are_those_that_sha256sum_gives(extracted: Path, rows: list[dict[
         assert fractions == expected
 
 
+def test_shares_of_cloud_shadow_snow_and_water_are_those_of_the_scene_classification(
+    sample_run: Run, rows: list[dict[str, Any]]
+) -> None:
+    """Counted here from the product itself, patch by patch."""
+    classes = {"cloud": (8, 9, 10), "shadow": (3,), "snow": (11,), "water": (6,)}
+    seen = set()
+    for row in rows:
+        (path,) = (sample_run.data / "l2a").glob(
+            f"{row['mgrs']}_*{row['tile'][11:19]}/*/GRANULE/*/IMG_DATA/R20m/*_SCL_*"
+        )
+        x, y = (int(number) * 60 for number in row["patch_id"].rsplit("_", 2)[1:])
+        with rasterio.open(path) as raster:
+            pixels = raster.read(1, window=((y, y + 60), (x, x + 60)))
+        valid = int((pixels > 1).sum())
+        for what, of in classes.items():
+            share = np.isin(pixels, of).sum() / valid
+            assert row[f"scl_{what}"] == np.float32(share)
+            seen |= {what} if share else set()
+    assert seen >= {"snow", "water"}
+
+
 def test_time_and_product_are_those_of_the_provenance(dataset: Path, rows: list[dict[str, Any]]) -> None:
     tiles = json.loads((dataset / "provenance.json").read_text())["tiles"]
     for row in rows:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import psycopg2
+import pyarrow.parquet as pq
+
+from ben_luigi.state.server import close_server, open_server
 from tests.integration.running import Run, dataset_digests, pipeline
 
 TILE = "35VNJ_20180204"
@@ -56,6 +60,27 @@ def test_what_is_no_longer_needed_goes_and_comes_back_when_it_is(sample_run: Run
     assert shard.read_bytes() == cut
     assert products() == []
     assert dataset_digests(tmp_path / "data") == before
+    _check_that_no_product_is_made_again_for_shares(tmp_path, own)
+
+
+def _check_that_no_product_is_made_again_for_shares(folder: Path, own: Path) -> None:
+    """An older version, which did not count cloud, has cut a tile whose product is removed: they are not known."""
+    address = open_server(folder / "data" / "database")
+    with psycopg2.connect(host=address.host, port=address.port, user=address.user, dbname=address.database) as ours:
+        cursor = ours.cursor()
+        cursor.execute("DELETE FROM marker WHERE task = 'ClassifyPatches' AND tile = %s", (TILE,))
+        cursor.execute(
+            "DELETE FROM scene_class WHERE patch_id IN (SELECT patch_id FROM patch WHERE tile = %s)", (TILE,)
+        )
+    ours.close()
+    close_server(folder / "data" / "database")
+    later = pipeline(folder, "WritePatches", config=own)
+    assert later.code == 0, later.said
+    assert set(later.tasks()) == {f"ClassifyPatches(tile={TILE})", "ProcessTiles()", "WritePatches()"}
+    assert f"tile {TILE}: no shares of cloud, since its product was removed after it was cut" in later.said
+    table = pq.read_table(folder / "data" / "dataset" / "patches.parquet").to_pandas()
+    is_of_tile = table["tile"].str.contains("20180204") & (table["mgrs"] == "35VNJ")
+    assert is_of_tile.any() and (table["scl_cloud"].isna() == is_of_tile).all()
 
 
 def test_without_retention_all_stays(sample_run: Run) -> None:

@@ -520,6 +520,5 @@ def test_the_schema_says_who_writes_each_table(sample_run: Run, settings: Set) -
     named = {task for table in schema.SCHEMA.tables.values() for task in table.info.get("written_by", ())}
     assert {task for (task,) in held("marker", "task")} == named - {
         "SelectPatches",
-        "ClassifyPatches",
         "FindSentinel1",
     }, "of other recipes"

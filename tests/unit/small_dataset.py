@@ -205,6 +205,10 @@ class Dataset:
             pd.DataFrame(counts),
             self._index(S2),
             self._index(MAPS),
+            scene=pd.DataFrame(
+                # the first without a scene class, another with few valid pixels
+                {"patch_id": ids[1:], "pixels": [3600, 7], "cloud": 1, "shadow": 2, "snow": 0, "water": 4}
+            ),
         )
 
     def _index(self, archive: str) -> pa.Table:

@@ -56,8 +56,11 @@ class Tile:
             {"patch_id": kept, "sha256": [hashlib.sha256(patch.encode()).hexdigest() for patch in kept]}
         )
 
+        self.scene: pd.DataFrame | None = None
+
     def table(self) -> pa.Table:
-        return geoparquet.tile_rows(self.rows, self.source, self.places, self.counts, self.s2, self.maps)
+        known = self.source, self.places, self.counts, self.s2, self.maps
+        return geoparquet.tile_rows(self.rows, *known, scene=self.scene)
 
 
 def test_the_same_rows_give_the_same_bytes_and_a_row_group_a_tile(tmp_path: Path) -> None:
@@ -93,6 +96,18 @@ def test_a_patch_has_what_its_tables_say() -> None:
     }
     assert row["sensing_time"].isoformat() == "2017-06-13T10:10:31.026000+00:00"
     assert row["product_id"] is None
+
+
+def test_shares_are_of_valid_pixels_and_null_where_none_is_known() -> None:
+    tile = Tile("33UUP", slice(0, 3))
+    first, _, last = tile.rows["patch_id"].to_pylist()
+    counted = {"cloud": [0, 1], "shadow": [3600, 2], "snow": [0, 0], "water": [0, 4]}
+    tile.scene = pd.DataFrame({"patch_id": [last, first], "pixels": [3600, 7], **counted})
+    found = tile.table().select(geoparquet.SHARES).to_pylist()
+    thirds = [float(np.float32(part / 7)) for part in (1, 2, 0, 4)]
+    assert [[*row.values()] for row in found] == [thirds, [None] * 4, [0, 1, 0, 0]]
+    tile.scene = None
+    assert tile.table()["scl_cloud"].null_count == 3
 
 
 @pytest.mark.parametrize("lost", ["places", "counts", "s2", "maps"])

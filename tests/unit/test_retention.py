@@ -14,10 +14,11 @@ from ben_luigi.stages import retention
 from ben_luigi.stages.archives import ArchiveS2
 from ben_luigi.stages.atmosphere import ConvertToL2A, ReadProduct, made_product
 from ben_luigi.stages.patches import CutPatches
+from ben_luigi.stages.placement import ClassifyPatches
 from ben_luigi.stages.task import PipelineTask, TileTask
 
 TILE = "31UGR_20171015"
-STAGES: tuple[type[TileTask], ...] = (ConvertToL2A, ReadProduct, CutPatches)
+STAGES: tuple[type[TileTask], ...] = (ConvertToL2A, ReadProduct, CutPatches, ClassifyPatches)
 RULES = {"l1c": "delete-after-l2a", "l2a": "delete-after-cut", "parts": "delete-after-archive"}
 KEEP = dict.fromkeys(RULES, "keep")
 
@@ -51,16 +52,16 @@ def _retire(monkeypatch: pytest.MonkeyPatch, complete: set[type[PipelineTask]], 
 
 
 @pytest.mark.parametrize("after", ["a task", "a run"])
-@pytest.mark.parametrize("flags", [*product((False, True), repeat=4)])
+@pytest.mark.parametrize("flags", [*product((False, True), repeat=5)])
 def test_nothing_goes_before_what_is_made_from_it_is_complete(
     flags: tuple[bool, ...], after: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    converted, read, cut, archived = flags
+    converted, read, cut, classified, archived = flags
     tasks: list[type[PipelineTask]] = [*STAGES, ArchiveS2]
     complete = {task for task, flag in zip(tasks, flags, strict=True) if flag}
     _retire(monkeypatch, complete, after)
-    assert (data / "l1c" / f"{TILE}.zip").exists() == (not (converted or (read and cut)))
-    assert (data / "l2a" / TILE / "a.SAFE").exists() == (not (converted and read and cut))
+    assert (data / "l1c" / f"{TILE}.zip").exists() == (not (converted or (read and cut and classified)))
+    assert (data / "l2a" / TILE / "a.SAFE").exists() == (not (converted and read and cut and classified))
     assert (data / "archives/BigEarthNet-S2/a.tar.zst").exists() == (not archived)
     assert (data / "l2a" / TILE / "product.json").exists(), "the note stays"
 

@@ -1,4 +1,4 @@
-"""Shares of cloud and snow against a count pixel by pixel."""
+"""Pixels of cloud, shadow, snow and water against a count pixel by pixel."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def _grid(side_m: int) -> PatchGrid:
 
 
 @given(st.sampled_from([60, 120, 240, 360]), st.sampled_from([20, 60]), st.integers(0, 1000))
-def test_shares_are_of_valid_pixels(side_m: int, pixel_m: int, seed: int) -> None:
+def test_pixels_of_each_patch_are_counted_where_they_are_valid(side_m: int, pixel_m: int, seed: int) -> None:
     grid = _grid(side_m)
     classes = np.random.default_rng(seed).integers(0, 12, (780 // pixel_m,) * 2).astype("uint8")
-    found = scene_classes.shares(classes, pixel_m, grid)
+    found = scene_classes.counts(classes, pixel_m, grid)
     rows = {}
     for x in range(grid.patches_a_side):
         for y in range(grid.patches_a_side):
@@ -38,10 +38,11 @@ def test_shares_are_of_valid_pixels(side_m: int, pixel_m: int, seed: int) -> Non
             ]
             valid = [value for value in pixels if value not in (0, 1)]
             if valid:
-                cloud = sum(value in (3, 8, 9, 10) for value in valid) / len(valid)
-                rows[str(grid.patch_id(x, y))] = cloud, valid.count(11) / len(valid)
+                cloud = sum(value in (8, 9, 10) for value in valid)
+                rows[str(grid.patch_id(x, y))] = len(valid), cloud, *map(valid.count, (3, 11, 6))
     assert found["patch_id"].tolist() == sorted(rows)
-    assert found[["cloud", "snow"]].to_numpy() == pytest.approx(np.array(list(rows.values())).reshape(-1, 2))
+    assert found.columns.tolist() == ["patch_id", "pixels", "cloud", "shadow", "snow", "water"]
+    assert [tuple(row) for row in found.iloc[:, 1:].to_numpy().tolist()] == list(rows.values())
 
 
 def _write(folder: Path, pixel_m: int, side_px: int, value: int) -> None:
@@ -55,10 +56,10 @@ def _write(folder: Path, pixel_m: int, side_px: int, value: int) -> None:
 
 def test_the_finest_classification_of_a_product_is_read(tmp_path: Path) -> None:
     _write(tmp_path, 60, 13, 9)
-    assert set(scene_classes.read(tmp_path, _grid(120))["cloud"]) == {1.0}
+    assert set(scene_classes.read(tmp_path, _grid(120))["cloud"]) == {4}
     _write(tmp_path, 20, 39, 11)
     found = scene_classes.read(tmp_path, _grid(120))
-    assert len(found) == 36 and set(found["cloud"]) == {0.0} and set(found["snow"]) == {1.0}
+    assert len(found) == 36 and set(found["cloud"]) == {0} and set(found["snow"]) == {36}
 
 
 def test_a_product_without_a_usable_classification(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ def changed(column: str, value: Any) -> tuple[Any, str]:
     """Another value of a column of `patches.parquet`, and what it must be as it says itself."""
     if column.startswith("clc_"):
         return 0.5, "not the part of the reference map"
+    if column.startswith("scl_"):
+        return 0.5, "not as the column must be"
     if column in ("s2_sha256", "reference_map_sha256"):
         digit = value[40]
         return value[:40] + ("0" if digit != "0" else "1") + value[41:], "not that of the files in the archive"
@@ -56,6 +58,7 @@ def test_each_column_of_patches_is_held_against_what_it_follows_from(
     rows[0][column], rule = changed(column, rows[0][column])
     write_patches(folder, rows)
     wrong = look(folder, references).wrong
+    column = geoparquet.SHARES[-1] if column in geoparquet.SHARES else column
     assert wrong[0].startswith(f"{PATCHES}: {column}: {rule or 'not as '}"), wrong
     assert f": {PATCH} (expected " in wrong[0]
     (other,) = wrong[1:]
@@ -65,6 +68,41 @@ def test_each_column_of_patches_is_held_against_what_it_follows_from(
 def write_patches(folder: Path, rows: list[dict[str, Any]]) -> None:
     tiles = [[row for row in rows if row["patch_id"].startswith(tile)] for tile in TILES]
     geoparquet.write((pa.Table.from_pylist(of, schema=geoparquet.SCHEMA) for of in tiles if of), folder / PATCHES)
+
+
+@pytest.mark.parametrize(
+    ("row", "shares", "good"),
+    [
+        (0, (None, None, None, None), True),
+        (0, (0.25, 0.25, 0.5, 0.0), True),
+        (0, (0.25, 0.25, 0.5, 1 / 3600), False),
+        (0, (0.25, 0.25, None, 0.0), False),
+        (0, (-0.25, 0.25, 0.5, 0.0), False),
+        (0, (float("nan"), 0.0, 0.0, 0.0), False),
+        (1, (1 / 3599, 0.0, 0.0, 0.0), True),
+        (1, (1 / 3599, 1 / 3600, 0.0, 0.0), False),
+        (1, (1 / 3601, 0.0, 0.0, 0.0), False),
+    ],
+)
+def test_shares_of_scene_classes_are_parts_of_the_same_pixels(
+    folder: Path, references: References, row: int, shares: tuple[float | None, ...], good: bool
+) -> None:
+    rows = pq.read_table(folder / PATCHES).to_pylist()
+    rows[row] |= dict(zip(geoparquet.SHARES, shares, strict=True))
+    write_patches(folder, rows)
+    wrong = [line for line in look(folder, references).wrong if ": scl_water: " in line]
+    assert len(wrong) == (0 if good else 1)
+    assert all(
+        f"{rows[row]['patch_id']} (expected all scl_ columns parts of the same 1 to 3600" in line for line in wrong
+    )
+
+
+def test_the_file_of_an_older_version_has_no_shares(folder: Path, references: References) -> None:
+    table = pq.read_table(folder / PATCHES)
+    older = table.drop_columns([*geoparquet.SHARES])
+    pq.write_table(older, folder / PATCHES, compression="zstd")
+    (other,) = look(folder, references).wrong
+    assert other.startswith(f"{PATCHES}: not the file that is meant in {STAC}, {CROISSANT}: ")
 
 
 @pytest.mark.parametrize("change", ["lost", "twice", "surplus", "order"])

@@ -80,7 +80,10 @@ def describe(found: Mapping[str, tuple[int, str]], title: str, description: str,
         "distribution": [
             *(_file(name, *facts) for name, facts in sorted(found.items())),
             *(_members(archive, pattern) for archive, pattern in _MEMBERS.items() if archive in form.archives),
-            *(_members(archive_of(layer.name), f"*_{layer.name}.tif") for layer in form.layers),
+            *(
+                _members(archive_of(layer.name), f"*_{layer.name}{'_B*' if layer.bands else ''}.tif")
+                for layer in form.layers
+            ),
         ],
         "recordSet": [
             {

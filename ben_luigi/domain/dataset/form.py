@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from ben_luigi.domain.recipe.model import (
     FROM_RASTERS,
     FROM_V1,
     NO_SENTINEL1,
+    OF_PRODUCT,
     PUBLISHED,
     Countries,
     Layer,
@@ -91,6 +92,29 @@ class Form:
             sentinel1=recipe.sentinel1,
             layers=recipe.layers,
         )
+
+    def with_layers(self, layers: Iterable[Layer]) -> Form:
+        """Return the same with further layers, but for names that it has already."""
+        known = {layer.name for layer in self.layers}
+        return replace(self, layers=(*self.layers, *(layer for layer in layers if layer.name not in known)))
+
+    def with_layers_in(self, folder: Path) -> Form:
+        """Return the same with the layers of each product that the folder of a dataset has.
+
+        They are those that its README names; without a README, those of which it has archive, folder or hash list.
+        """
+        try:
+            said: str | None = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            said = None
+
+        def is_there(layer: str) -> bool:
+            archive = archive_of(layer)
+            if said is not None:
+                return f"`{archive}.tar.zst`" in said
+            return any((folder / name).exists() for name in (f"{archive}.tar.zst", archive, hash_list(archive)))
+
+        return self.with_layers(layer for name, layer in OF_PRODUCT.items() if is_there(name))
 
     @property
     def has_sentinel1(self) -> bool:
@@ -168,6 +192,10 @@ class Rules:
     def of(cls, recipe: Recipe, nomenclature: Nomenclature, unlabeled_limit: float) -> Rules:
         """Return those of a recipe's dataset."""
         return cls(Form.of(recipe, nomenclature), nomenclature, unlabeled_limit)
+
+    def with_layers_in(self, folder: Path) -> Rules:
+        """Return the same with the layers of each product that are in the folder."""
+        return replace(self, form=self.form.with_layers_in(folder))
 
     @classmethod
     def within(cls, folder: Path, artifacts: Path) -> Rules | None:

@@ -31,10 +31,13 @@ from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, pol
 from ben_luigi.domain.placement.grid import PATCH_M
 from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
 from ben_luigi.domain.tiles.reference_maps import PIXEL_M
+from ben_luigi.domain.vocabulary import SCENE_CLASSES
 
 PATCHES = "patches.parquet"
 CODES = (*CLC_CODES, NO_CLC)
 MAP_PIXELS = (PATCH_M // PIXEL_M) ** 2
+SHARES = tuple(f"scl_{what}" for what in SCENE_CLASSES)
+"""Columns of shares, 0 to 1, by the scene classification of the product; null where it has none on the patch."""
 BBOX = ("xmin", "ymin", "xmax", "ymax")
 
 DESCRIPTIONS = {
@@ -61,6 +64,10 @@ DESCRIPTIONS = {
     "reference_map_sha256": "sha256 of the reference map",
     **{f"clc_{code}": f"part of the patch with code {code} of CORINE Land Cover 2018" for code in CLC_CODES},
     f"clc_{NO_CLC}": "part of the patch that CORINE Land Cover 2018 does not cover",
+    **{
+        f"scl_{what}": f"part of the patch's valid pixels that are {said} by the product's scene classification (SCL)"
+        for what, said in zip(SCENE_CLASSES, ("cloud or cirrus", "cloud shadow", "snow or ice", "water"), strict=True)
+    },
     "geometry": "square of the patch, longitude and latitude, WKB",
     "bbox": "bounds of the geometry, degrees",
 }
@@ -72,6 +79,7 @@ _TYPES = {
     "epsg": pa.int32(),
     **dict.fromkeys(EDGES, pa.float64()),
     **{f"clc_{code}": pa.float32() for code in CODES},
+    **dict.fromkeys(SHARES, pa.float32()),
     "geometry": pa.binary(),
     "bbox": pa.struct([(name, pa.float64()) for name in BBOX]),
 }
@@ -122,13 +130,15 @@ def tile_rows(
     s2_index: pa.Table,
     maps_index: pa.Table,
     *,
+    scene: pd.DataFrame | None = None,
     pixels: int = MAP_PIXELS,
     codes: Sequence[int] = CODES,
 ) -> pa.Table:
     """Return the rows of one tile's patches, whose metadata are `rows`, ascending by patch_id.
 
     `places` has patch_id, epsg, left_m, bottom_m, right_m, top_m, season; `counts` has patch_id, code, pixels; the
-    indexes are those of the tile's shards, `pixels` the number on a reference map. All of them may hold further
+    indexes are those of the tile's shards, `pixels` the number on a reference map. `scene` has patch_id and the pixels,
+    valid ones, cloud, shadow, snow and water of the patches whose scene classes are known. All of them may hold further
     patches. Raise BadTable naming patches that they lack.
     """
     ids = rows["patch_id"].combine_chunks()
@@ -154,6 +164,7 @@ def tile_rows(
         "s2_sha256": _taken(ids, folder_hashes(s2_index), "S2 files"),
         "reference_map_sha256": _taken(ids, maps_index.select(["patch_id", "sha256"]), "reference map"),
         **_fractions(ids, counts, pixels, codes),
+        **_shares(ids, scene),
         "geometry": pa.array(shapely.to_wkb(shapes), pa.binary()),
         "bbox": pa.StructArray.from_arrays(bounds, list(BBOX)),
     }
@@ -190,6 +201,16 @@ def _fractions(ids: pa.Array, counts: pd.DataFrame, pixels: int, codes: Sequence
     parts[column, row.drop_null().to_numpy()] = counts["pixels"].to_numpy()[known] / np.float32(pixels)
     _require(ids, np.asarray(parts.any(axis=0)), "class count")
     return {f"clc_{code}": part for code, part in zip(codes, parts, strict=True)}
+
+
+def _shares(ids: pa.Array, scene: pd.DataFrame | None) -> dict[str, pa.Array]:
+    """Return the share of each scene class on each patch, null where it is not known."""
+    if scene is None:
+        return {name: pa.nulls(len(ids), pa.float32()) for name in SHARES}
+    found = scene.set_index("patch_id").reindex(ids.to_pandas())
+    unknown = found["pixels"].isna().to_numpy()
+    shares = (found[what].to_numpy("float64") / found["pixels"].to_numpy("float64") for what in SCENE_CLASSES)
+    return {name: pa.array(share.astype("float32"), mask=unknown) for name, share in zip(SHARES, shares, strict=True)}
 
 
 def _require(ids: pa.Array, has: np.ndarray, what: str) -> None:

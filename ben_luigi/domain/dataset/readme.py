@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ben_luigi.domain import files
-from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form, hash_list
+from ben_luigi.domain.dataset.form import FORM_V2, NOMENCLATURE, RECIPE, Form, hash_list
 from ben_luigi.domain.dataset.rights import CITATION as CITATION
 from ben_luigi.domain.dataset.rights import LICENSE as LICENSE
 from ben_luigi.domain.dataset.rights import citation, licence
@@ -40,7 +40,7 @@ cloud or cloud shadow.
 | `patches.parquet` | GeoParquet: both tables, with place, time, product, land cover and hashes |
 | `patch_hashes.csv`, `reference_map_hashes.csv`, `s1_hashes.csv` | name and sha256 of every TIFF |
 | `stac/`, `croissant.json` | the dataset as a STAC collection and in Croissant |
-| `provenance.json` | the products of each tile, and the versions of all software |
+{layers}| `provenance.json` | the products of each tile, and the versions of all software |
 | `comparison.json` | this dataset beside the published one |
 {report}
 ## How to unpack and read it
@@ -53,7 +53,7 @@ A patch is in `BigEarthNet-S2/<tile>/<patch id>/`, one TIFF per band. `<tile>` i
 fields. Its Sentinel-1 patch has the name in column `s1_name`, and is in `BigEarthNet-S1/<S1 tile>/<s1_name>/`. Its map
 is in `Reference_Maps/<tile>/<patch id>/`. The coordinate reference system of each file is the UTM zone of its tile.
 The column `split` says which patches are for training, validation and test.
-
+{more}
 ## Licence, attribution and citation
 
 `LICENSE` has the licence, and the attribution that has to stay with the data. Cite this paper:
@@ -77,10 +77,14 @@ changed, and keeps this attribution:
 """
 
 
-def describe(title: str, patches: int, flagged: int, *, has_report: bool) -> dict[str, str]:
+def describe(title: str, patches: int, flagged: int, form: Form = FORM_V2, *, has_report: bool) -> dict[str, str]:
     """Return the two texts by file name; `patches` counts the rows of both tables, `flagged` those of the second."""
-    report = _REPORT_ROW if has_report else ""
-    return {README: _README.format(title=title, patches=patches, flagged=flagged, report=report), LICENSE: _LICENSE}
+    words = {
+        "report": _REPORT_ROW if has_report else "",
+        "layers": "".join(f"| `{file}` | {what} |\n" for file, what in _layer_files(form).items()),
+        "more": _of_layers(form),
+    }
+    return {README: _README.format(title=title, patches=patches, flagged=flagged, **words), LICENSE: _LICENSE}
 
 
 _OWN_README = """\
@@ -138,6 +142,9 @@ that name without its last three fields.
 _OWN_LAYERS = """
 Of each further layer, its file is in `Layer_<layer>/<tile>/<patch id>/<patch id>_<layer>.tif`, on the same square.
 """
+_OWN_BANDS = """\
+A layer of several bands has a file `<patch id>_<layer>_<band>.tif` of each.
+"""
 
 
 def describe_own(
@@ -152,7 +159,7 @@ def describe_own(
     left_out |= set() if has_report else {"report/index.html"}
     about = form.about
     listed = {**_OWN_FILES, **_layer_files(form)}
-    more = [*([_OWN_SENTINEL1] if form.has_sentinel1 else []), *([_OWN_LAYERS] if form.layers else [])]
+    more = [*([_OWN_SENTINEL1] if form.has_sentinel1 else []), _of_layers(form)]
     words = {
         "title": title,
         "patches": patches,
@@ -168,14 +175,20 @@ def describe_own(
     return {README: _OWN_README.format(**words), **texts}
 
 
+def _of_layers(form: Form) -> str:
+    """Return where the files of further layers are, if there are any."""
+    several = _OWN_BANDS if any(layer.bands for layer in form.layers) else ""
+    return f"{_OWN_LAYERS}{several}" if form.layers else ""
+
+
 def _layer_files(form: Form) -> dict[str, str]:
     """Return archive and hash list of each further layer, and what they have."""
     found = {}
     for layer in form.layers:
         archive = archive_of(layer.name)
         nodata = "" if layer.nodata is None else f", {layer.nodata:g} where there is no data"
-        how = f"cut at {layer.resolution_m} m, {layer.resampling}"
-        found[f"{archive}.tar.zst"] = f"layer {layer.name}: one file per patch, {layer.dtype}, {how}{nodata}"
+        per_patch = "one file" if len(layer.kinds) == 1 else f"{len(layer.kinds)} files"
+        found[f"{archive}.tar.zst"] = f"layer {layer.name}: {per_patch} per patch, {layer.dtype}, {layer.how}{nodata}"
         found[hash_list(archive)] = f"name and sha256 of every file of the layer {layer.name}"
     return found
 

@@ -194,9 +194,11 @@ def _data(rows: pa.Table, form: Form) -> dict[str, pystac.Asset]:
 
 def _layer(layer: Layer, tile: str) -> pystac.Asset:
     """Return the asset of a further layer; `data_type` and `nodata` are common metadata of STAC 1.1."""
-    band: Json = {"name": layer.name, "gsd": layer.resolution_m, "data_type": layer.dtype}
-    band |= {} if layer.nodata is None else {"nodata": layer.nodata}
-    return _in_archive(archive_of(layer.name), [tile], f"{layer.name}, a further layer, {layer.resampling}", [band])
+    nodata: Json = {} if layer.nodata is None else {"nodata": layer.nodata}
+    sizes = layer.bands or layer.kinds
+    bands = [{"name": name, "gsd": pixel_m, "data_type": layer.dtype, **nodata} for name, pixel_m in sizes.items()]
+    title = f"{layer.name}, a further layer, {layer.of_product or layer.resampling}"
+    return _in_archive(archive_of(layer.name), [tile], title, bands)
 
 
 def _sentinel1(rows: pa.Table) -> dict[str, pystac.Asset]:

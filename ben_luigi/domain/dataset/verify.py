@@ -180,7 +180,7 @@ class _Look:
         if not form.about.is_v2:
             self._at_recipe(provenance)
         elif self.has(COMPARISON):
-            hashed = dict.fromkeys(required(form), "md5")
+            hashed = dict.fromkeys(required(FORM_V2), "md5")
             hashed |= dict.fromkeys(HASH_LISTS.values(), "sha256")
             check_comparison(self._folder, rows, provenance, hashed, self.claims, self.findings)
 
@@ -206,7 +206,8 @@ class _Look:
             self.findings.skip("surplus members: there are rows that are missing or cannot be used")
         listed = _files_listed(rows, provenance, self._form)
         radar = len(sentinel1.BANDS) * self._form.has_sentinel1
-        count = Count(len(rows) * (len(BANDS) + 1 + radar + len(self._form.layers)), progress)
+        files = len(BANDS) + 1 + radar + sum(len(layer.kinds) for layer in self._form.layers)
+        count = Count(len(rows) * files, progress)
         checks = _checks(ground, self._form)
         for contents in contents_of(rows, self._form):
             name = contents.name
@@ -253,7 +254,7 @@ def _files_listed(rows: Rows, provenance: Provenance | None, form: Form) -> dict
     The lists of what is cut, and that of reference maps, have all files that were made; that of S1 patches that are
     taken as they are only those in the archive. All lists of a subset have only those in its archives.
     """
-    cut = {patches.ARCHIVE: len(BANDS), **{layers.archive_of(layer.name): 1 for layer in form.layers}}
+    cut = {patches.ARCHIVE: len(BANDS), **{layers.archive_of(layer.name): len(layer.kinds) for layer in form.layers}}
     cut |= {sentinel1.ARCHIVE: len(sentinel1.BANDS)} if form.cuts_sentinel1 else {}
     listed = {}
     if provenance is not None and provenance.is_subset and rows.complete:

@@ -82,7 +82,7 @@ class Contents:
 def contents_of(rows: Rows, form: Form) -> list[Contents]:
     """Return what each archive of a dataset must hold by the rows of its metadata, in the order of `form.archives`."""
     kinds = {S2_ARCHIVE: BANDS, MAPS_ARCHIVE: ("reference_map",)}
-    kinds |= {archive_of(layer.name): (layer.name,) for layer in form.layers}
+    kinds |= {archive_of(layer.name): tuple(layer.kinds) for layer in form.layers}
     return [
         Contents(name, rows.s1_names, s1_tile, sentinel1.BANDS, rows.complete)
         if name == S1_ARCHIVE

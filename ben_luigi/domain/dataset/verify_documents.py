@@ -140,7 +140,7 @@ def check_readme(
         findings.skip(f"{readme.README}: its counts, since there are rows that are missing or cannot be used")
         return
     if form.about.is_v2:
-        expected = readme.describe(title, len(rows), int(rows.flagged.sum()), has_report=has_report)
+        expected = readme.describe(title, len(rows), int(rows.flagged.sum()), form, has_report=has_report)
     else:
         expected = readme.describe_own(title, len(rows), form, _years(rows), has_report=has_report)
     _compare_text(folder, readme.README, expected[readme.README], findings)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ben_luigi.domain.dataset import sentinel1
 from ben_luigi.domain.dataset.form import FORM_V2, Form
-from ben_luigi.domain.dataset.geoparquet import PATCHES
+from ben_luigi.domain.dataset.geoparquet import PATCHES, SHARES
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_patches import Described
 from ben_luigi.domain.dataset.verify_rows import Rows
@@ -21,8 +21,8 @@ from ben_luigi.domain.formats.tiffheader import TiffHeader, read_header, read_pi
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PatchGrid, Square
 from ben_luigi.domain.products.product import BANDS
-from ben_luigi.domain.recipe.model import Layer
-from ben_luigi.domain.tiles import reference_maps
+from ben_luigi.domain.recipe.model import OF_PRODUCT, Layer
+from ben_luigi.domain.tiles import reference_maps, scene_classes
 from ben_luigi.domain.vocabulary import RESOLUTION_M
 
 _S1_PIXEL_M = 10
@@ -95,9 +95,10 @@ class Ground:
 
     def check_layer(self, layer: Layer, row: int, kind: str, data: bytes, sha256: bytes) -> Iterator[str]:
         """Yield what is wrong with a file of a further layer."""
-        header, square = read_header(data), self._at(row).square
-        read_pixels(data)
-        yield from _unlike(header, layer.resolution_m, layer.dtype, layer.nodata, square)
+        header, pixels, square = read_header(data), read_pixels(data), self._at(row).square
+        if layer == OF_PRODUCT["scl"]:
+            self._check_shares(row, pixels)
+        yield from _unlike(header, layer.kinds[kind], layer.dtype, layer.nodata, square)
         yield from _elsewhere(square, header.left, header.top)
 
     def check_map(self, row: int, kind: str, data: bytes, sha256: bytes) -> Iterator[str]:
@@ -132,6 +133,17 @@ class Ground:
             what = f"clc_{self._codes[at]}: not the part of the reference map"
             numbers = (f"{int(pixels)} pixels" for pixels in (found[at], described[at]))
             self._findings.differ(PATCHES, what, self._rows.patch_id(row), *numbers)
+
+    def _check_shares(self, row: int, classes: np.ndarray) -> None:
+        """Compare the shares of a patch, if there are any, with its scene classification."""
+        if self._described is None or not self._described.known[row] or np.isnan(self._described.shares[row]).any():
+            return
+        valid = max(1, int((~np.isin(classes, scene_classes.INVALID)).sum()))
+        for at, of in enumerate(scene_classes.COUNTED.values()):
+            share, said = np.float32(np.isin(classes, of).sum() / valid), self._described.shares[row, at]
+            if share != said:
+                what = f"{SHARES[at]}: not the part of the scene classification"
+                self._findings.differ(PATCHES, what, self._rows.patch_id(row), float(share), float(said))
 
     def _at(self, row: int) -> _Patch:
         """Return the patch of a row; its files are read one after the other."""

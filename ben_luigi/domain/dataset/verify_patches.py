@@ -20,7 +20,7 @@ import shapely
 
 from ben_luigi.domain.dataset import geoparquet, metadata, time_series
 from ben_luigi.domain.dataset.form import FORM_V2, Form
-from ben_luigi.domain.dataset.geoparquet import BBOX, CODES, PATCHES, SCHEMA
+from ben_luigi.domain.dataset.geoparquet import BBOX, CODES, PATCHES, SCHEMA, SHARES
 from ben_luigi.domain.dataset.time_series import TIME_SERIES
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_json import entry
@@ -37,13 +37,16 @@ from ben_luigi.domain.tiles.reference_maps import PIXEL_M
 SAME_DEGREES = 1e-9
 """Degrees closer than this are equal: 0.1 mm on the ground; another PROJ version may change the last digit."""
 
+_SCL_M = 20
+"""The finest pixel of a scene classification; one of 60 m has parts of fewer pixels, which are parts of these, too."""
+
 _ROWS_AT_ONCE = 8192
 _SHA256_BYTES = 32
 _SOURCES = {
     **{name: "the patch's name and place say" for name in SCHEMA.names if not name.startswith("clc_")},
     **dict.fromkeys(metadata.SCHEMA.names, "the metadata say"),
     **dict.fromkeys(("product", "product_id", "sensing_time"), "provenance.json or the tile's name says"),
-    **dict.fromkeys(("s2_sha256", "reference_map_sha256"), "the column must be"),
+    **dict.fromkeys(("s2_sha256", "reference_map_sha256", *SHARES), "the column must be"),
 }
 
 
@@ -51,20 +54,22 @@ _SOURCES = {
 class Described:
     """What `patches.parquet` states about the files of each row.
 
-    sha256 as bytes (row, 32), uint8; pixels of each code of the dataset (row, code), uint32. `known` tells which rows
-    have usable values.
+    sha256 as bytes (row, 32), uint8; pixels of each code of the dataset (row, code), uint32; shares of scene classes
+    (row, class), float32, NaN where there are none. `known` tells which rows have usable values.
     """
 
     s2_sha256: np.ndarray
     map_sha256: np.ndarray
     pixels: np.ndarray
+    shares: np.ndarray
     known: np.ndarray
 
     @classmethod
     def nothing(cls, rows: int, codes: int = len(CODES)) -> Described:
         """Return an object that knows nothing of any row; there are so many `codes`."""
         s2, maps = (np.zeros((rows, _SHA256_BYTES), dtype="uint8") for _ in range(2))
-        return cls(s2, maps, np.zeros((rows, codes), dtype="uint32"), np.zeros(rows, dtype=bool))
+        pixels, shares = np.zeros((rows, codes), dtype="uint32"), np.full((rows, len(SHARES)), np.nan, dtype="float32")
+        return cls(s2, maps, pixels, shares, np.zeros(rows, dtype=bool))
 
 
 def check_patches(
@@ -82,7 +87,7 @@ def check_patches(
     check = _Check(rows, grids, facts, findings, form)
     try:
         file = pq.ParquetFile(folder / PATCHES)
-        if not file.schema_arrow.equals(form.patches_schema, check_metadata=False):
+        if not any(file.schema_arrow.equals(schema, check_metadata=False) for schema in _schemas(form)):
             raise ValueError(f"columns {some(f'{field.name}: {field.type}' for field in file.schema_arrow)}")
         for batch in file.iter_batches(_ROWS_AT_ONCE):
             batch.validate(full=True)  # Arrow does not check by itself that text is UTF-8
@@ -182,6 +187,8 @@ class _Check:
                 if mine != other:
                     self._differ(column, at[row], mine, other)
         self._check_geometry(tile, at, table)
+        if SHARES[0] in table.column_names:
+            self._check_shares(at, table)
         self._keep(at, table, (self._grids[tile].patch_m // PIXEL_M) ** 2)
 
     def _differ(self, column: str, row: int, expected: object, found: object) -> None:
@@ -235,6 +242,19 @@ class _Check:
         for row in np.flatnonzero(~(np.abs(bounds - described) <= SAME_DEGREES).all(axis=1) & same).tolist():
             self._differ("bbox", at[row], bounds[row].tolist(), described[row].tolist())
 
+    def _check_shares(self, at: np.ndarray, table: pa.Table) -> None:
+        """Check that the shares of scene classes can be those of whole pixels, the same number for all of them."""
+        nulls = np.array([table[name].is_null().to_numpy() for name in SHARES])
+        shares = np.array([table[name].fill_null(np.nan).to_numpy() for name in SHARES], dtype="float32").T
+        most = (self._form.patch_m // _SCL_M) ** 2
+        known = ~nulls.any(axis=0)
+        good = nulls.all(axis=0) | (known & _are_parts(shares, np.array([most])))
+        others = np.flatnonzero(known & ~good)
+        good[others] = [bool(_are_parts(shares[row], np.arange(1, most)).any()) for row in others.tolist()]
+        for row in np.flatnonzero(~good).tolist():
+            expected = f"all scl_ columns parts of the same 1 to {most} pixels, or all null"
+            self._differ(SHARES[-1], at[row], expected, [table[name][row].as_py() for name in SHARES])
+
     def _keep(self, at: np.ndarray, table: pa.Table, map_pixels: int) -> None:
         """Keep hashes and land cover, if their values are valid; a reference map has `map_pixels`."""
         good = np.ones(len(at), dtype=bool)
@@ -257,6 +277,9 @@ class _Check:
             )
         self.described.pixels[at] = pixels
         self.described.known[at] = good & exact
+        if SHARES[0] in table.column_names:
+            columns = [table[name].fill_null(np.nan).to_numpy() for name in SHARES]
+            self.described.shares[at] = np.array(columns, dtype="float32").T
 
     def finish(self, metadata: Mapping[bytes, bytes]) -> None:
         """Report missing patches, and compare the bounds of the file with those of the rows."""
@@ -265,6 +288,20 @@ class _Check:
         found = json.loads(metadata.get(b"geo", b"null"))
         if found != expected:
             self._findings.differ(PATCHES, "not the metadata of GeoParquet", "geo", expected, found)
+
+
+def _schemas(form: Form) -> tuple[pa.Schema, ...]:
+    """Return the columns that the file may have; older versions wrote no shares of scene classes."""
+    whole = form.patches_schema
+    return whole, pa.schema([field for field in whole if field.name not in SHARES])
+
+
+def _are_parts(shares: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Return whether shares (..., class) are all parts, one in all, of so many `pixels`, one number or one per row."""
+    with np.errstate(invalid="ignore"):
+        counts = np.rint(shares * pixels[:, None].astype("float64"))
+        exact = ((counts / pixels[:, None]).astype("float32") == shares) & (counts >= 0)
+        return np.asarray(exact.all(axis=-1) & (counts.sum(axis=-1) <= pixels))
 
 
 def _of_product(tile: TileName, row: Mapping[str, Any], facts: Mapping[str, Any], season_rule: str) -> dict[str, Any]:

@@ -86,17 +86,21 @@ class Product:
 
         JPEG 2000 has no checksum of its own: a file with flipped bits decodes to other pixels without an error.
         """
-        path = self.bands[band]
-        _check_whole(path, self.name)
-        algorithm, expected = self.checksums.get(band, ("", ""))
-        found = file_hash(path, algorithm) if algorithm else ""
-        if found != expected:
-            raise BadProduct(
-                f"{self.name.tile_key}: {path}",
-                expected=f"{algorithm} {expected}, as {manifest.NAME} says",
-                found=found,
-                remedy=f"{_ANEW}; without a {manifest.NAME} bands are taken as they are",
-            )
+        verify_image(self.name, self.bands[band], self.checksums.get(band))
+
+
+def verify_image(name: ProductName, path: Path, checksum: manifest.Checksum | None) -> None:
+    """Raise BadProduct unless an image of a product is complete and has this checksum of its manifest, if any."""
+    _check_whole(path, name)
+    algorithm, expected = checksum or ("", "")
+    found = file_hash(path, algorithm) if algorithm else ""
+    if found != expected:
+        raise BadProduct(
+            f"{name.tile_key}: {path}",
+            expected=f"{algorithm} {expected}, as {manifest.NAME} says",
+            found=found,
+            remedy=f"{_ANEW}; without a {manifest.NAME} bands are taken as they are",
+        )
 
 
 def find_products(folder: Path) -> dict[str, Path]:
@@ -202,7 +206,7 @@ def read_product(
         quality=_quality(root, folder),
         boa_offsets=offsets,
         bands=bands,
-        checksums=_checksums(folder, bands),
+        checksums=checksums_of(folder, bands),
         square=square,
     )
 
@@ -314,8 +318,8 @@ def band_files(folder: Path, band: str) -> list[Path]:
         raise BadProduct(folder, expected="a folder that can be read", found=str(error), remedy=_ANEW) from error
 
 
-def _checksums(folder: Path, bands: Mapping[str, Path]) -> dict[str, manifest.Checksum]:
-    """Return the checksums that `manifest.safe` states for the bands' files."""
+def checksums_of(folder: Path, bands: Mapping[str, Path]) -> dict[str, manifest.Checksum]:
+    """Return the checksums that `manifest.safe` states for these files, as far as it states them."""
     path = folder / manifest.NAME
     if given.kind(path) == given.NOTHING:
         return {}

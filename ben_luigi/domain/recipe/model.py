@@ -6,10 +6,13 @@ A recipe is passed to functions as what they need of it, such as the side of a p
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TypeAlias
+
+from ben_luigi.domain.vocabulary import L1C_RESOLUTION_M
 
 DEFAULT = "bigearthnet-v2"
 """The name of the default recipe, which no other may have."""
@@ -147,7 +150,9 @@ class Layer:
     """A raster, or a pattern of rasters with {tile} and {date}, that is cut on the grid of the patches.
 
     `max_days` is how far {date} may be from the day of the Sentinel-2 product. `band` is which of a raster is taken,
-    from 1; None for the only one.
+    from 1; None for the only one. A layer that is `of_product`, with what that says of it, is taken from that product
+    as it is: without `path` and `resampling`. It may have several `bands`, each with its pixel size in metres; their
+    files then have the layer's name and that of the band.
     """
 
     name: str
@@ -158,6 +163,40 @@ class Layer:
     nodata: float | None = None
     max_days: int = 0
     band: int | None = None
+    of_product: str = ""
+    bands: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """What follows the patch's name in the names of its files, ascending, with the pixel size in metres of each."""
+        return {f"{self.name}_{band}": pixel_m for band, pixel_m in self.bands.items()} or {
+            self.name: self.resolution_m
+        }
+
+    @property
+    def how(self) -> str:
+        """How it is made, in a few words."""
+        if self.of_product:
+            return f"{self.of_product}, as in the product"
+        return f"cut at {self.resolution_m} m, {self.resampling}"
+
+
+def _of_product(name: str, dtype: str, said: str, bands: Mapping[str, int] | None = None) -> Layer:
+    return Layer(name, "", 10 if bands else 20, "", dtype, of_product=said, bands=bands or {})
+
+
+OF_PRODUCT = {
+    layer.name: layer
+    for layer in (
+        _of_product("scl", "uint8", "scene classification of 20 m"),
+        _of_product("aot", "uint16", "aerosol optical thickness of 20 m, times 1,000"),
+        _of_product("wvp", "uint16", "water vapour of 20 m, cm times 1,000"),
+        _of_product("cloud_probability", "uint8", "probability of cloud of 20 m, per cent"),
+        _of_product("snow_probability", "uint8", "probability of snow of 20 m, per cent"),
+        _of_product("l1c", "uint16", "top-of-atmosphere reflectance, 13 bands of 10, 20 and 60 m", L1C_RESOLUTION_M),
+    )
+}
+"""The layers that may be taken from each product, by name; all are 20 m a pixel, but for the bands of L1C."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from ben_luigi.domain.errors import NoRoomError, SourceError, some
 from ben_luigi.domain.files import text_hash
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import manifest
+from ben_luigi.domain.recipe.model import Layer
 from ben_luigi.domain.sources import folder, needs
 from ben_luigi.domain.sources.journal import Brought, Journal
 from ben_luigi.domain.sources.outcome import Contradicted, FetchReport, Incomplete, Nowhere
@@ -45,7 +46,7 @@ class ProductFetch:
     `damaged` is a zip or `.SAFE` folder of the user with a part of the product: what is intact in it is copied, the
     rest is fetched, and the user's own files stay as they are.
     `traced` returns the product's trace, as far as there is one. `progress` is called with the bytes received and
-    expected; `parallel` files are fetched at once.
+    expected; `parallel` files are fetched at once. `layers` are those that are taken from the product.
     """
 
     product: ProductName
@@ -56,6 +57,7 @@ class ProductFetch:
     parallel: int = 4
     rate_bytes_s: float | None = None
     keep_free_bytes: int = 2**30
+    layers: Sequence[Layer] = ()
     traced: Callable[[], Trace] = Trace
     progress: Callable[[int, int | None], None] = lambda done_bytes, total_bytes: None
     _listings: dict[str, Listing | None] = field(default_factory=dict, init=False)
@@ -180,7 +182,7 @@ class ProductFetch:
         """Return the files that a manifest lists. Raise Damaged if it is not that of a complete product."""
         listed = manifest.read_file(path, Damaged)
         outside = [path[:200] for path in listed if not is_path(path)]
-        if problem := some(outside, 3) or some(needs.lacking(self.product, listed), 3):
+        if problem := some(outside, 3) or some(needs.lacking(self.product, listed, self.layers), 3):
             expected = "the manifest of a product with all bands"
             raise Damaged(f"{manifest.NAME} from {source}", expected=expected, found=problem)
         return listed
@@ -216,7 +218,7 @@ class ProductFetch:
             return sorted(paths, key=lambda path: (-(known[path].length_bytes or 0) if path in known else 0, path))
 
         offered = {*listing.files, *self._journal.paths(folder.NAME)} - {manifest.NAME}
-        needed = {path for path in {*checksums, *offered} if needs.is_needed(self.product, path)}
+        needed = {path for path in {*checksums, *offered} if needs.is_needed(self.product, path, self.layers)}
         optional = (offered & set(checksums)) - needed if self.product.level == "L1C" else set()
         return by_length(needed), by_length(optional)
 
@@ -357,14 +359,16 @@ class ProductFetch:
         files.remove(self.target)
         self._work.rename(self.target)
         files.sync(self.target.parent)
-        telling = [one for one in brought if needs.is_needed(self.product, one.path) and checksums.get(one.path)]
+        telling = [
+            one for one in brought if needs.is_needed(self.product, one.path, self.layers) and checksums.get(one.path)
+        ]
         return FetchReport(
             str(self.product),
             folder.NAME if self.damaged else primary.name,
             sum(one.length_bytes for one in brought),
             text_hash("\n".join(f"{one.path} {one.digest}" for one in telling)),
             tuple(brought),
-            needs.left_out(self.product, checksums, {one.path for one in brought}),
+            needs.left_out(self.product, checksums, {one.path for one in brought}, self.layers),
             (*self._troubles, *_contradictions(brought)),
         )
 

@@ -11,10 +11,12 @@ figures.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -34,8 +36,22 @@ _COSTLY_FIRST = sorted(BANDS, key=RESOLUTION_M.__getitem__)
 
 
 @dataclass(frozen=True)
+class Image:
+    """A JPEG 2000 file with one band: pixels of `pixel_m` metres and type `dtype`; `verify` raises if it is damaged."""
+
+    path: Path
+    pixel_m: int
+    subject: str
+    verify: Callable[[], None]
+    dtype: str = "uint16"
+
+
+@dataclass(frozen=True)
 class Column:
-    """Patches of one column `x` of the grid at `rows`; `pixels` has one array (patch, row, col), uint16, per band."""
+    """Patches of one column `x` of the grid at `rows`; `pixels` has one array (patch, row, col) per band, of its type.
+
+    The twelve bands are uint16.
+    """
 
     x: int
     rows: np.ndarray
@@ -79,12 +95,25 @@ def decode(
     Raise BadProduct naming a damaged band, even if the damage lies in a part that is not wanted. Memory: two columns
     and GDAL's block cache.
     """
+    key = product.name.tile_key
+    images = {
+        band: Image(path, RESOLUTION_M[band], f"{key}: {path}", partial(product.verify, band))
+        for band in _COSTLY_FIRST
+        for path in (product.bands[band],)
+    }
+    return decode_images(images, x, y, threads, patch_m=patch_m)
+
+
+def decode_images(
+    images: Mapping[str, Image], x: np.ndarray, y: np.ndarray, threads: int = 1, *, patch_m: int = PATCH_M
+) -> Iterator[Column]:
+    """Do the same for any images of one tile, by name, those that are costly first."""
     with ExitStack() as stack:
-        bands = {band: stack.enter_context(_Band(product, band, patch_m)) for band in _COSTLY_FIRST}
+        bands = {name: stack.enter_context(_Band(image, patch_m)) for name, image in images.items()}
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         stack.callback(pool.shutdown, cancel_futures=True)  # before the bands are closed
         # GDAL would read a truncated file without an error, so each file is verified before its first block is decoded.
-        for _ in pool.map(product.verify, _COSTLY_FIRST):
+        for _ in pool.map(lambda image: image.verify(), images.values()):
             pass
         begun: deque[tuple[int, np.ndarray, dict[str, Future[np.ndarray]]]] = deque()
         for column in np.unique(x).tolist():
@@ -103,21 +132,20 @@ def _finished(x: int, rows: np.ndarray, pixels: dict[str, Future[np.ndarray]]) -
 class _Band(ExitStack):
     """One band, opened when it is first read; one thread at a time reads it."""
 
-    def __init__(self, product: Product, band: str, patch_m: int) -> None:
+    def __init__(self, image: Image, patch_m: int) -> None:
         super().__init__()
-        self._subject = f"{product.name.tile_key}: {product.bands[band]}"
-        self._path = product.bands[band]
-        self._side_px = patch_m // RESOLUTION_M[band]
+        self._image = image
+        self._side_px = patch_m // image.pixel_m
         self._raster: rasterio.DatasetReader | None = None
         self._turn = Lock()
 
     def read(self, column: int, rows: np.ndarray) -> np.ndarray:
-        """Return the pixels of the patches at (column, rows): (patch, row, col), uint16."""
+        """Return the pixels of the patches at (column, rows): (patch, row, col)."""
         side_px = self._side_px
-        strip = np.empty((len(rows), side_px, side_px), dtype="uint16")
+        strip = np.empty((len(rows), side_px, side_px), dtype=self._image.dtype)
         try:
             with self._turn, rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_NUM_THREADS=1):
-                self._raster = raster = self._raster or self.enter_context(rasterio.open(self._path))
+                self._raster = raster = self._raster or self.enter_context(rasterio.open(self._image.path))
                 for first, last in spans(rows, side_px, raster.block_shapes[0][0]):
                     start, stop = int(rows[first]), int(rows[last]) + 1
                     window = Window(column * side_px, start * side_px, side_px, (stop - start) * side_px)
@@ -125,7 +153,7 @@ class _Band(ExitStack):
                     strip[first : last + 1] = pixels[rows[first : last + 1] - start]
         except RasterioError as error:
             raise BadProduct(
-                self._subject,
+                self._image.subject,
                 expected="JPEG 2000 blocks that can be decoded",
                 found=str(error.__cause__ or error),
                 remedy="remove the product, and convert or download the tile again",

@@ -152,9 +152,9 @@ def archive_of(layer: str) -> str:
     return f"Layer_{layer}"
 
 
-def member_name(patch: PatchId, layer: str) -> str:
-    """Return the name of a patch's file of a layer in its archive."""
-    return f"{archive_of(layer)}/{patch.tile_name}/{patch}/{patch}_{layer}.tif"
+def member_name(patch: PatchId, layer: str, kind: str = "") -> str:
+    """Return the name of a patch's file of a layer in its archive; of one with several bands, that of one `kind`."""
+    return f"{archive_of(layer)}/{patch.tile_name}/{patch}/{patch}_{kind or layer}.tif"
 
 
 def without_data(sources: Sequence[Source], grid: PatchGrid, positions: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Measure cloud and snow on each patch, by the scene classification (SCL) of its L2A product.
+"""Count cloud, cloud shadow, snow and water on each patch, by the scene classification (SCL) of its L2A product.
 
-Its classes, of Sen2Cor and ESA alike: 0 no data, 1 defective, 3 cloud shadow, 8 and 9 cloud of medium and high
-probability, 10 thin cirrus, 11 snow or ice.
+Its classes, of Sen2Cor and ESA alike: 0 no data, 1 defective, 3 cloud shadow, 6 water, 8 and 9 cloud of medium and
+high probability, 10 thin cirrus, 11 snow or ice.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from rasterio.errors import RasterioError
 from ben_luigi.domain.errors import BadProduct
 from ben_luigi.domain.placement.grid import PatchGrid
 from ben_luigi.domain.products import jpeg2000
+from ben_luigi.domain.vocabulary import SCENE_CLASSES
 
 INVALID = (0, 1)
-CLOUD = (3, 8, 9, 10)
-SNOW = (11,)
+COUNTED = dict(zip(SCENE_CLASSES, ((8, 9, 10), (3,), (11,), (6,)), strict=True))
+"""What is counted, and the classes that it has."""
+
 _PIXELS_M = (20, 60)
-_REMEDY = "fetch the product again, or leave out [patches] max_cloud of the recipe"
+_REMEDY = "convert or fetch the product again; without [patches] max_cloud its *_SCL_*m.jp2 may be absent"
 
 
 def find(folder: Path) -> tuple[Path, int] | None:
@@ -33,14 +35,14 @@ def find(folder: Path) -> tuple[Path, int] | None:
 
 
 def read(folder: Path, grid: PatchGrid, *, required: bool = True) -> pd.DataFrame:
-    """Return the shares of each patch of a tile, as `shares` does, from an L2A product's folder.
+    """Return the pixels of each patch of a tile, as `counts` does, from an L2A product's folder.
 
     A product without scene classification gives no rows, unless it is `required`. Raise BadProduct if it is missing,
     cannot be read, or is not of the tile's extent.
     """
     found = find(folder)
     if found is None and not required:
-        return _table(grid, *(np.empty(0) for _ in range(3)))
+        return nothing(grid)
     expected = f"a scene classification of {grid.square.side_m:.0f} m a side, *_SCL_20m.jp2 or *_SCL_60m.jp2"
     if found is None:
         raise BadProduct(f"tile {grid.tile_name}: {folder}", expected=expected, found="none", remedy=_REMEDY)
@@ -55,29 +57,30 @@ def read(folder: Path, grid: PatchGrid, *, required: bool = True) -> pd.DataFram
     if set(classes.shape) != {round(grid.square.side_m / pixel_m)}:
         said = f"{classes.shape[1]} x {classes.shape[0]} pixels of {pixel_m} m"
         raise BadProduct(f"tile {grid.tile_name}: {path}", expected=expected, found=said, remedy=_REMEDY)
-    return shares(classes, pixel_m, grid)
+    return counts(classes, pixel_m, grid)
 
 
-def shares(classes: np.ndarray, pixel_m: int, grid: PatchGrid) -> pd.DataFrame:
-    """Return patch_id, cloud and snow: the shares, 0 to 1, of a patch's valid pixels that are cloud, cloud shadow
-    included, and snow.
+def nothing(grid: PatchGrid) -> pd.DataFrame:
+    """Return the same without rows."""
+    return counts(np.zeros((grid.patches_a_side * grid.patch_m // 60,) * 2, dtype="uint8"), 60, grid)
+
+
+def counts(classes: np.ndarray, pixel_m: int, grid: PatchGrid) -> pd.DataFrame:
+    """Return patch_id, pixels, cloud, shadow, snow and water: how many of a patch are valid, and are each of these.
 
     `classes` are those of the tile, (row, col), from its upper-left corner, `pixel_m` metres a pixel, which divides the
     side of a patch. A patch without a valid pixel has no row.
     """
     a_side, side_px = grid.patches_a_side, grid.patch_m // pixel_m
-    covered = classes[: a_side * side_px, : a_side * side_px]
+    covered = classes[: a_side * side_px, : a_side * side_px].reshape(a_side, side_px, a_side, side_px)
 
     def counted(of: tuple[int, ...]) -> np.ndarray:
         """Return the number of pixels of these classes on each patch, in the order of the grid."""
-        tiled = np.isin(covered, of).reshape(a_side, side_px, a_side, side_px)
-        return np.asarray(tiled.sum(axis=(1, 3)).T.reshape(-1))
+        return np.asarray(np.isin(covered, of).sum(axis=(1, 3)).T.reshape(-1))
 
     valid = side_px**2 - counted(INVALID)
-    there = valid > 0
-    return _table(grid, np.flatnonzero(there), *(counted(of)[there] / valid[there] for of in (CLOUD, SNOW)))
-
-
-def _table(grid: PatchGrid, positions: np.ndarray, cloud: np.ndarray, snow: np.ndarray) -> pd.DataFrame:
-    ids = pd.array(grid.ids(), dtype="str")[positions.astype("int64")]
-    return pd.DataFrame({"patch_id": ids, "cloud": cloud, "snow": snow})
+    there = np.flatnonzero(valid)
+    ids = pd.array(grid.ids(), dtype="str")[there]
+    return pd.DataFrame(
+        {"patch_id": ids, "pixels": valid[there], **{what: counted(of)[there] for what, of in COUNTED.items()}}
+    )
