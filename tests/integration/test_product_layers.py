@@ -132,8 +132,9 @@ def test_products_that_lack_a_layer_are_all_named_before_the_run(l2a_dir: Path, 
     for product in lacking:
         next(product.glob("GRANULE/*/QI_DATA/MSK_SNWPRB_20m.jp2")).unlink()
     own = tmp_path / "own.cfg"
-    own.write_text(f"[dataset]\ndata_dir = data\nworld = sample\n[inputs]\nl2a_dir = {folder}\n")
-    code, said = command("plan", tmp_path, own, *WANTED)
+    layers = f"[layers]\nof_product = {WANTED[1]}\n"
+    own.write_text(f"[dataset]\ndata_dir = data\nworld = sample\n[inputs]\nl2a_dir = {folder}\n{layers}")
+    code, said = command("plan", tmp_path, own)
     assert code == ExitCode.WAITS_FOR_PERSON, said
     assert "expected: layers of L2A products, since the dataset is made from these; found: l1c" in said
     for product in lacking:
