@@ -77,9 +77,6 @@ RECIPES = "recipes"
 PUBLISHING = "publishing"
 """The folder in `data_dir()` with verdicts about folders, and notes of what is being published."""
 
-_SEN2COR_GB = 6
-"""Memory that one conversion may need."""
-
 _EEA = "https://image.discomap.eea.europa.eu/arcgis/rest/services"
 _CDSE = "dataspace.copernicus.eu"
 _SAMPLE_SOURCES = ("folder", "google", "cdse")
@@ -356,8 +353,12 @@ def sen2cor_at_once() -> int:
     cores = machine.cores()
     if _names_nothing_real():
         return max(1, int(cores))
-    memory_gb = machine.memory_bytes() / 2**30
-    return int(sen2cor().parallel) or max(1, min(int(cores / 2), int(memory_gb / _SEN2COR_GB)))
+    return int(sen2cor().parallel) or max(1, min(int(cores / 2), machine.memory().size // sen2cor_bytes()))
+
+
+def sen2cor_bytes() -> int:
+    """Return the memory in bytes that one conversion may need; 0 on the sample world, whose stand-in is light."""
+    return 0 if _names_nothing_real() else int(float(sen2cor().memory_gb) * 2**30)
 
 
 def lock_folder() -> Path:

@@ -172,6 +172,9 @@ class sen2cor(_Section):  # noqa: N801
         default=False, description="accept other versions than 2.11, which made the published data"
     )
     parallel: int = Whole(default=0, description="conversions at once; 0: half of the cores, as far as memory allows")
+    memory_gb: float = Real(
+        default=6.0, least=0.1, most=1024.0, description="memory that one conversion may need; none starts with less"
+    )
 
 
 class database(_Section):  # noqa: N801

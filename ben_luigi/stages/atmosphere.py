@@ -116,6 +116,7 @@ class ConvertToL2A(_Made):
 
         A failed run's output is kept.
         """
+        sen2cor.require_memory(self.tile, config.sen2cor_bytes())
         folder = self.output().file.parent
         work, log = folder.with_name(f".work-{self.tile}"), folder.with_name(f"{self.tile}.log")
         files.remove(work)
