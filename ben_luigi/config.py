@@ -34,6 +34,7 @@ from ben_luigi.configuration.sections import (
     options_of,
     retention,
     sen2cor,
+    slurm,
     sources,
     subset,
     tile,
@@ -63,6 +64,7 @@ __all__ = [
     "options_of",
     "retention",
     "sen2cor",
+    "slurm",
     "sources",
     "subset",
     "tile",
@@ -76,6 +78,9 @@ RECIPES = "recipes"
 
 PUBLISHING = "publishing"
 """The folder in `data_dir()` with verdicts about folders, and notes of what is being published."""
+
+HERE, ELSEWHERE, IN_A_JOB = "here", "elsewhere", "job"
+"""Where conversions are made (`[sen2cor] where`)."""
 
 _EEA = "https://image.discomap.eea.europa.eu/arcgis/rest/services"
 _CDSE = "dataspace.copernicus.eu"
@@ -354,6 +359,11 @@ def sen2cor_at_once() -> int:
     if _names_nothing_real():
         return max(1, int(cores))
     return int(sen2cor().parallel) or max(1, min(int(cores / 2), machine.memory().size // sen2cor_bytes()))
+
+
+def conversions() -> str:
+    """Return where conversions are made: HERE, ELSEWHERE or IN_A_JOB."""
+    return str(sen2cor().where)
 
 
 def sen2cor_bytes() -> int:

@@ -18,6 +18,7 @@
     │       └── RestingError     the attempts for a tile are used up: tried again after a rest
     ├── Sen2CorError     Sen2Cor is missing or failed
     ├── TooLittleMemory  a job has less memory than one conversion needs
+    ├── SlurmError       Slurm is missing, does not answer, or refuses a job
     ├── DatabaseError    PostgreSQL cannot be started or reached
     └── DiskError        a disk that does not keep what is written
         └── NoRoomError  no room to write it
@@ -131,6 +132,10 @@ class Sen2CorError(PipelineError):
 
 class TooLittleMemory(PipelineError):
     """This job, container or host has less memory than one conversion needs: a person has to give it more."""
+
+
+class SlurmError(PipelineError):
+    """Slurm is not installed, does not answer, or refuses a job."""
 
 
 class DatabaseError(PipelineError):

@@ -6,6 +6,7 @@ import luigi
 
 from ben_luigi import screen, signals, terminal
 from ben_luigi.domain.errors import BadInput, BadOption, BadProduct, Sen2CorError, TooLittleMemory
+from ben_luigi.stages import jobs
 from ben_luigi.stages.account import FindAccount
 from ben_luigi.stages.atmosphere import FindL2A, ReadProduct
 from ben_luigi.stages.converter import FindSen2Cor, InstallSen2Cor
@@ -48,6 +49,7 @@ def _found_complete(task: luigi.Task) -> None:
 def _succeeded(task: luigi.Task) -> None:
     terminal.end(task.task_id)
     failures.forget(task)
+    jobs.submit_after(task)
     retire_after(task)
 
 
