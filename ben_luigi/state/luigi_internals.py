@@ -5,7 +5,7 @@
     [worker] task_process_context     entered around each task, in the process that runs it
     [worker] check_unfulfilled_deps   false: a task then checks its own requirements
     [core] lock_pid_dir               where Luigi keeps a command from running twice
-    Worker._add_task                  which tasks it may be given, of those that it reports
+    Worker._add_task, its history     which tasks it may be given, of those that it reports
     TaskProcess                       which functions of the scheduler it lends to a task
     lock                              which processes run a command, by the files in that folder
     PidLockAlreadyTakenExit           how a run ends whose command runs already: as the cause of SystemExit
@@ -62,11 +62,13 @@ def leave_to_others() -> None:
     report: Any = Worker._add_task
 
     @wraps(report)
-    def reported(worker: Any, *arguments: Any, **facts: Any) -> None:
-        task = worker._scheduled_tasks.get(facts["task_id"])
-        if getattr(task, "is_left_to_others", bool)():
-            facts["runnable"] = False
-        report(worker, *arguments, **facts)
+    def reported(own: Any, /, **facts: Any) -> None:
+        task = own._scheduled_tasks.get(facts["task_id"])
+        if not getattr(task, "is_left_to_others", bool)():
+            report(own, **facts)
+            return
+        report(own, **{**facts, "runnable": False})
+        own._add_task_history[-1] = task, facts["status"], facts["runnable"]  # in the summary it is no missing input
 
     if not hasattr(report, "__wrapped__"):
         Worker._add_task = reported  # type: ignore[method-assign]
