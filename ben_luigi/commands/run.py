@@ -250,12 +250,12 @@ def _run(argv: list[str]) -> int:
         before, others = others, [*_running(settings), *jobs.in_queue()]
         if not (before or others):
             break
-        if pause_s == 1:
+        if others and others != before:
             _log.info("waiting for tasks that other hosts run: %s", some(others))
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _LOOK_AGAIN_S)
         Register.clear_instance_cache()  # tasks remember what they require
-        jobs.submit_ready()
+        jobs.try_to_submit()
         code = _luigi_run([*argv, "--no-lock"])
     return code
 

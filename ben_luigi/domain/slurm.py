@@ -75,12 +75,14 @@ def submit(command: Sequence[str], text: str) -> str:
 
 
 def queue(name: str) -> dict[str, str]:
-    """Return the state of each element that waits or runs, by `<job>_<element>`, of this user's jobs of that name.
+    """Return state and reason of each element that waits or runs, of this user's jobs of that name.
+
+    Its key is `<job>_<element>`, its value such as `PENDING Resources` or `RUNNING None`.
 
     Raise SlurmError if Slurm does not answer.
     """
     own = f"--user={os.geteuid()}"
-    said = _asked(["squeue", "--noheader", "--array", f"--name={name}", own, "--format=%F_%K %T"])
+    said = _asked(["squeue", "--noheader", "--array", f"--name={name}", own, "--format=%F_%K %T %r"])
     return dict(line.split(maxsplit=1) for line in said.splitlines() if len(line.split()) > 1)
 
 

@@ -125,11 +125,16 @@ def submit_ready() -> None:
 
 def submit_after(task: luigi.Task) -> None:
     """Submit what is ready, if this task was the last one that a conversion needed."""
-    if _begun and isinstance(task, DownloadL1C | FindL1C | FindSen2Cor | InstallSen2Cor):
-        try:
-            submit_ready()
-        except SlurmError as error:
-            _log.warning("%s; it is tried again", error)
+    if isinstance(task, DownloadL1C | FindL1C | FindSen2Cor | InstallSen2Cor):
+        try_to_submit()
+
+
+def try_to_submit() -> None:
+    """Submit what is ready; if Slurm refuses or does not answer, say so, since a later time may do."""
+    try:
+        submit_ready()
+    except SlurmError as error:
+        _log.warning("%s; it is tried again", error)
 
 
 def in_queue() -> list[str]:
@@ -137,7 +142,7 @@ def in_queue() -> list[str]:
     if not _begun:
         return []
     try:
-        return [f"{tile} ({state})" for tile, state in _queued().items()]
+        return [f"{tile} ({state.removesuffix(' None')})" for tile, state in _queued().items()]
     except SlurmError as error:
         _log.warning("%s", error)
         return [_UNKNOWN]
@@ -146,7 +151,8 @@ def in_queue() -> list[str]:
 def lost() -> list[str]:
     """Return what to tell of jobs that this run has submitted, and that ended without result and without an error."""
     noted = {str(failure.task) for failure in failures.noted()}
-    ended = {tile: where for tile, where in _submitted(RUN).items() if tile not in _queued()}
+    queued = _queued()
+    ended = {tile: where for tile, where in _submitted(RUN).items() if tile not in queued}
     tasks = {tile: ConvertToL2A(tile=tile) for tile in ended}
     with at_rest():
         return [
@@ -168,7 +174,7 @@ def _submitted(run: str = "") -> dict[str, str]:
 
 
 def _queued() -> dict[str, str]:
-    """Return the state of each tile whose element waits or runs."""
+    """Return state and reason of each tile whose element waits or runs."""
     states = slurm.queue(name())
     return {tile: states[element] for tile, element in _submitted().items() if element in states}
 

@@ -71,7 +71,7 @@ def leave_to_others() -> None:
         own._add_task_history[-1] = task, facts["status"], facts["runnable"]  # in the summary it is no missing input
 
     if not hasattr(report, "__wrapped__"):
-        Worker._add_task = reported  # type: ignore[method-assign]
+        Worker._add_task = reported  # type: ignore[method-assign, assignment]
 
 
 def forget_instances() -> None:

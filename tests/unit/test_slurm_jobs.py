@@ -14,6 +14,7 @@ from ben_luigi.domain import slurm
 from ben_luigi.domain.errors import BadOption, SlurmError
 from ben_luigi.domain.slurm import Wanted
 from ben_luigi.stages import jobs
+from ben_luigi.stages.atmosphere import ConvertToL2A
 
 
 def programs(folder: Path, **lines: str) -> str:
@@ -46,11 +47,12 @@ def test_element_n_of_the_script_runs_the_command_with_value_n(tmp_path: Path) -
 
 def test_what_slurm_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
-        "PATH", programs(tmp_path, sbatch="cat >/dev/null; echo '17;cluster'", squeue="echo '17_0 PENDING'; echo x")
+        "PATH",
+        programs(tmp_path, sbatch="cat >/dev/null; echo '17;cluster'", squeue="echo '17_0 PENDING Resources'; echo x"),
     )
     slurm.require_programs()
     assert slurm.submit(["sbatch"], "text") == "17"
-    assert slurm.queue("ben") == {"17_0": "PENDING"}
+    assert slurm.queue("ben") == {"17_0": "PENDING Resources"}
 
 
 def test_what_slurm_refuses_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +117,9 @@ def test_a_tile_is_submitted_once_as_long_as_it_is_in_the_queue(
     assert taken.read_text().count("x") == 3, "of the one of the earlier run nothing is known; the other was submitted"
     (tmp_path / "squeue").write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2; exit 1\n")
     assert jobs.in_queue() == ["jobs of Slurm, which does not answer"], "a run waits for what it cannot see"
+    with pytest.raises(SlurmError, match="Unable to contact"):
+        jobs.submit_ready()
+    jobs.try_to_submit()  # which a run does again and again: a moment without Slurm does not end it
 
 
 def test_jobs_that_ended_without_a_word_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,10 +127,10 @@ def test_jobs_that_ended_without_a_word_are_named(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(jobs, "_begun", True)
     monkeypatch.setattr(jobs, "folder", lambda: tmp_path / "slurm")
     monkeypatch.setattr(jobs, "ready", lambda: ["33UUP_20170613"])
-    monkeypatch.setattr(jobs.ConvertToL2A, "complete", lambda task: False)
+    monkeypatch.setattr(ConvertToL2A, "complete", lambda task: False)
     jobs.submit_ready()
     (line,) = jobs.lost()
     assert line.startswith("33UUP_20170613: its job 5_0 has ended without a result;")
     assert f"{tmp_path}/slurm/5_0.log" in line
-    monkeypatch.setattr(jobs.ConvertToL2A, "complete", lambda task: True)
+    monkeypatch.setattr(ConvertToL2A, "complete", lambda task: True)
     assert jobs.lost() == []
