@@ -34,6 +34,7 @@ from ben_luigi.configuration.sections import (
     options_of,
     retention,
     sen2cor,
+    slurm,
     sources,
     subset,
     tile,
@@ -63,6 +64,7 @@ __all__ = [
     "options_of",
     "retention",
     "sen2cor",
+    "slurm",
     "sources",
     "subset",
     "tile",
@@ -77,8 +79,8 @@ RECIPES = "recipes"
 PUBLISHING = "publishing"
 """The folder in `data_dir()` with verdicts about folders, and notes of what is being published."""
 
-_SEN2COR_GB = 6
-"""Memory that one conversion may need."""
+HERE, ELSEWHERE, IN_A_JOB = "here", "elsewhere", "job"
+"""Where conversions are made (`[sen2cor] where`)."""
 
 _EEA = "https://image.discomap.eea.europa.eu/arcgis/rest/services"
 _CDSE = "dataspace.copernicus.eu"
@@ -356,8 +358,17 @@ def sen2cor_at_once() -> int:
     cores = machine.cores()
     if _names_nothing_real():
         return max(1, int(cores))
-    memory_gb = machine.memory_bytes() / 2**30
-    return int(sen2cor().parallel) or max(1, min(int(cores / 2), int(memory_gb / _SEN2COR_GB)))
+    return int(sen2cor().parallel) or max(1, min(int(cores / 2), machine.memory().size // sen2cor_bytes()))
+
+
+def conversions() -> str:
+    """Return where conversions are made: HERE, ELSEWHERE or IN_A_JOB."""
+    return str(sen2cor().where)
+
+
+def sen2cor_bytes() -> int:
+    """Return the memory in bytes that one conversion may need; 0 on the sample world, whose stand-in is light."""
+    return 0 if _names_nothing_real() else int(float(sen2cor().memory_gb) * 2**30)
 
 
 def lock_folder() -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 COMMANDS = {
     "run": ("run", "make the dataset, or the output of one task"),
+    "submit": ("submit", "run, with the conversions as jobs of a cluster"),
     "plan": ("plan", "show what a run would do, how long it takes, and what it lacks"),
     "status": ("status", "show what is complete, and what failed and why"),
     "verify": ("verify", "check that a finished dataset is complete and consistent"),

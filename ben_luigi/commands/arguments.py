@@ -17,10 +17,11 @@ from ben_luigi.domain.vocabulary import MOST_VIEWED, WORLDS
 from ben_luigi.domain.vocabulary import RECIPE_OPTIONS as RECIPE_OPTIONS
 
 WORLD_OPTIONS = ("--world", "--dataset-world")
-_TASK_FOLLOWS = "plan"
-"""The command with arguments of its own, and of a task."""
+_TASK_FOLLOWS = ("plan", "submit")
+"""The commands with arguments of their own, and of a task."""
 _LEVELS = (1, 3, 6, 9, 12)
 _SHELLS = ("bash", "zsh")
+_CLUSTERS = ("slurm",)
 _SERVICES = ("zenodo", "huggingface", "s3")
 _WORDS = {
     "countries_geojson": "Natural Earth's borders, for the nearest country",
@@ -45,7 +46,7 @@ def check(name: str, arguments: Sequence[str]) -> None:
     used, taken = of(name), (*WORLD_OPTIONS, *RECIPE_OPTIONS)
     if used is None or any(argument.partition("=")[0] in taken for argument in arguments):
         return
-    (used.parse_known_args if name == _TASK_FOLLOWS else used.parse_args)(arguments)
+    (used.parse_known_args if name in _TASK_FOLLOWS else used.parse_args)(arguments)
 
 
 def add_world(used: argparse.ArgumentParser) -> None:
@@ -88,6 +89,16 @@ def plan() -> argparse.ArgumentParser:
     used.usage = f"{used.prog} [-h] [--json] [--world WORLD] [--recipe RECIPE] [TASK ARGUMENTS...]"
     add_world(used)
     used.add_argument("--json", action="store_true", help="print the plan as JSON")
+    return used
+
+
+def submit() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi submit`."""
+    used = command.parser("ben-luigi submit", _text("submit"))
+    used.usage = f"{used.prog} [-h] [--dry-run] [--world WORLD] [--recipe RECIPE] CLUSTER [TASK ARGUMENTS...]"
+    used.add_argument("cluster", choices=_CLUSTERS, metavar="CLUSTER", help=", ".join(_CLUSTERS))
+    used.add_argument("--dry-run", action="store_true", help="show what would be submitted, and submit nothing")
+    add_world(used)
     return used
 
 
@@ -258,6 +269,7 @@ def completion() -> argparse.ArgumentParser:
 _PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "verify": verify,
     "plan": plan,
+    "submit": submit,
     "status": status,
     "new": new,
     "link_patches": link_patches,

@@ -17,7 +17,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import luigi
 import luigi.lock
@@ -26,7 +25,7 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.configuration import LuigiConfigParser
 from luigi.interface import PidLockAlreadyTakenExit
 from luigi.retcodes import run_with_retcodes
-from luigi.rpc import RemoteScheduler, RPCError
+from luigi.rpc import RPCError
 from luigi.task_register import Register
 from luigi.worker import fork_lock
 
@@ -36,7 +35,7 @@ from ben_luigi.configuration import loading, luigi_options
 from ben_luigi.domain import locks, network
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
 from ben_luigi.exit_codes import ExitCode
-from ben_luigi.stages import planning
+from ben_luigi.stages import jobs, planning
 from ben_luigi.stages.archive_parts import dataset_tiles
 from ben_luigi.stages.comparison import beside_published
 from ben_luigi.stages.finalize import FinalizeDataset
@@ -243,18 +242,20 @@ def _run(argv: list[str]) -> int:
         task, settings = parser.get_task_obj(), luigi.interface.core()
         if terminal.is_open():
             terminal.expect(planning.usual_seconds(), planning.at_once())
+    jobs.submit_ready()
     code, pause_s, others = _luigi_run(argv), 1.0, ["not asked yet"]
-    while code in _LEFT_TO_OTHERS and not settings.local_scheduler:
+    while (code in _LEFT_TO_OTHERS or (code == ExitCode.FAILED and jobs.in_queue())) and not settings.local_scheduler:
         if task.complete():
             return 0
-        before, others = others, _running(settings)
+        before, others = others, [*_running(settings), *jobs.in_queue()]
         if not (before or others):
             break
-        if pause_s == 1:
+        if others and others != before:
             _log.info("waiting for tasks that other hosts run: %s", some(others))
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _LOOK_AGAIN_S)
         Register.clear_instance_cache()  # tasks remember what they require
+        jobs.try_to_submit()
         code = _luigi_run([*argv, "--no-lock"])
     return code
 
@@ -283,9 +284,8 @@ def _luigi_run(argv: list[str]) -> int:
 def _running(settings: luigi.interface.core) -> list[str]:
     """Return the tasks that run now at the central scheduler, on any host; none if it does not answer."""
     url = settings.scheduler_url or f"http://{settings.scheduler_host}:{settings.scheduler_port}/"
-    scheduler: Any = RemoteScheduler(url)
     try:
-        return sorted(task["display_name"] for task in scheduler.task_list("RUNNING", "").values())
+        return luigi_internals.running(url)
     except RPCError:
         return []
 

@@ -48,6 +48,7 @@ TRACKED_ARTIFACTS = next(
     if (folder / "tracked_artifacts").is_dir()
 )
 
+_WORD = r"\S+"
 _TILES = "keys such as 33UUP_20170613"
 
 
@@ -171,7 +172,14 @@ class sen2cor(_Section):  # noqa: N801
     any_version: bool = Switch(
         default=False, description="accept other versions than 2.11, which made the published data"
     )
+    where: str = Choice(
+        choices=("here", "elsewhere", "job"),
+        description="elsewhere: they are left to other hosts that share luigid; job: this run is a job of a cluster",
+    )
     parallel: int = Whole(default=0, description="conversions at once; 0: half of the cores, as far as memory allows")
+    memory_gb: float = Real(
+        default=6.0, least=0.1, most=1024.0, description="memory that one conversion may need; none starts with less"
+    )
 
 
 class database(_Section):  # noqa: N801
@@ -292,6 +300,23 @@ class cron(_Section):  # noqa: N801
     webhook: str = WebAddress(secret=True, description='URL that takes a POST of {"text": ...}')
 
 
+class slurm(_Section):  # noqa: N801
+    """What `ben-luigi submit slurm` asks for, for each conversion."""
+
+    partition: str = Text(pattern=_WORD, allowed="names, without spaces", description="partitions, as sbatch has them")
+    account: str = Text(pattern=_WORD, allowed="a name, without spaces", description="account that is charged")
+    cores: int = Whole(default=2, least=1, most=1024, description="cores of a job")
+    memory_gb: int = Whole(default=8, least=1, most=1024, description="memory of a job, in GB")
+    time: str = Text(
+        default="04:00:00",
+        pattern=r"\d+(-\d+)?(:\d\d){0,2}",
+        allowed="minutes, hours:minutes:seconds, or days-hours",
+        description="time that a job may take",
+    )
+    parallel: int = Whole(default=0, description="jobs at once; 0: as many as the cluster runs")
+    more: str = Text(description="further options of sbatch, such as --qos=long")
+
+
 SECTIONS: dict[str, type] = {
     section.__name__: section
     for section in (
@@ -301,6 +326,7 @@ SECTIONS: dict[str, type] = {
         land_cover,
         cdse,
         sen2cor,
+        slurm,
         database,
         tile,
         layers,

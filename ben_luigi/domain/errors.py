@@ -17,6 +17,8 @@
     │   └── PermanentError   will not pass by itself: not asked again
     │       └── RestingError     the attempts for a tile are used up: tried again after a rest
     ├── Sen2CorError     Sen2Cor is missing or failed
+    ├── TooLittleMemory  a job has less memory than one conversion needs
+    ├── SlurmError       Slurm is missing, does not answer, or refuses a job
     ├── DatabaseError    PostgreSQL cannot be started or reached
     └── DiskError        a disk that does not keep what is written
         └── NoRoomError  no room to write it
@@ -126,6 +128,14 @@ class RestingError(PermanentError):
 
 class Sen2CorError(PipelineError):
     """Sen2Cor is missing, or did not make a complete L2A product."""
+
+
+class TooLittleMemory(PipelineError):
+    """This job, container or host has less memory than one conversion needs: a person has to give it more."""
+
+
+class SlurmError(PipelineError):
+    """Slurm is not installed, does not answer, or refuses a job."""
 
 
 class DatabaseError(PipelineError):

@@ -1,14 +1,16 @@
-"""Find out how many cores and how much memory this process may use, within the cgroup limits of its job or container.
+"""Find out how many cores and how much memory this process may use, within the limits of its job or container.
 
-The limits are read as cgroups(7) and the kernel documents `cgroup-v1/memory` and `cgroup-v2` describe them. Groups
-nest, and the lowest limit on the way to the root applies. `root` is the folder that contains `proc` and `sys`.
+The limits are those of the cgroup, read as cgroups(7) and the kernel documents `cgroup-v1/memory` and `cgroup-v2`
+describe them: groups nest, and the lowest limit on the way to the root applies. What Slurm states in the environment of
+a job (sbatch(1)) counts too, since a cluster need not enforce it by cgroups. `root` is the folder that contains `proc`
+and `sys`.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -17,20 +19,42 @@ _ROOT = Path("/")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-def memory_bytes(root: Path = _ROOT) -> int:
-    """Return the memory in bytes that all processes of this job may use together."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+class Memory(NamedTuple):
+    """Memory in bytes that all processes of this job may use together, and what limits it, in words."""
+
+    size: int
+    limited_by: str
+
+
+def memory(root: Path = _ROOT, environment: Mapping[str, str] = os.environ) -> Memory:
+    """Return the lowest limit of memory: of the host, of the cgroups, or of what Slurm has given to this job."""
+    limits = [Memory(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "the whole host")]
     for group in _groups("memory", root):
         for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
             with suppress(OSError, ValueError):  # a file of the other version, or `max`: no limit
-                limits.append(int((group / name).read_text()))
-    return min(limits)
+                limits.append(Memory(int((group / name).read_text()), f"cgroup, {group / name}"))
+    by_cores = _number(environment, "SLURM_MEM_PER_CPU") * _number(environment, "SLURM_CPUS_ON_NODE")
+    megabytes = _number(environment, "SLURM_MEM_PER_NODE") or by_cores
+    if megabytes:  # sbatch --mem=0 asks for all memory of the node
+        job = environment.get("SLURM_JOB_ID", "")
+        limits.append(Memory(megabytes * 2**20, f"Slurm, job {job}"))
+    return min(limits, key=lambda limit: limit.size)
 
 
-def cores(root: Path = _ROOT) -> float:
-    """Return the number of cores that this job may use: its CPU affinity, or less if a quota limits its CPU time."""
+def cores(root: Path = _ROOT, environment: Mapping[str, str] = os.environ) -> float:
+    """Return the number of cores that this job may use.
+
+    It is its CPU affinity, or less if a quota limits its CPU time or if Slurm has given it less.
+    """
     limits = [quota for group in _groups("cpu", root) for quota in _quota(group)]
-    return min([float(len(os.sched_getaffinity(0))), *limits])
+    given = _number(environment, "SLURM_CPUS_PER_TASK") or _number(environment, "SLURM_CPUS_ON_NODE")
+    return min([float(len(os.sched_getaffinity(0))), *limits, *([float(given)] if given else [])])
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    """Return a number that Slurm states; 0 if it does not."""
+    said = environment.get(name, "")
+    return int(said) if said.isascii() and said.isdecimal() else 0
 
 
 def _quota(group: Path) -> Iterator[float]:

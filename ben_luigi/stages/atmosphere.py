@@ -28,9 +28,12 @@ from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, is_from_l1c, product_of, source, source_task
 from ben_luigi.stages.task import PipelineTask, TileTask
 from ben_luigi.state import budget, contents
+from ben_luigi.state.luigi_internals import leave_to_others
 from ben_luigi.state.schema import PRODUCT
 from ben_luigi.state.targets import MadeFile
 from ben_luigi.state.tile_rows import TileRows
+
+leave_to_others()
 
 
 class _Made(TileTask):
@@ -91,7 +94,13 @@ class _Made(TileTask):
 class ConvertToL2A(_Made):
     """A tile's L2A product, made by Sen2Cor, in a folder of its own with the log."""
 
-    resources = {"sen2cor": 1}  # noqa: RUF012 (as Luigi declares it)
+    def process_resources(self) -> dict[str, int]:
+        """Return what luigid counts; where a cluster limits the conversions, it need not."""
+        return {"sen2cor": 1} if config.conversions() == config.HERE else {}
+
+    def is_left_to_others(self) -> bool:
+        """Return whether this run leaves conversions to others (`luigi_internals.leave_to_others`)."""
+        return config.conversions() == config.ELSEWHERE
 
     def requires(self) -> Any:
         """Return the tasks of the L1C product and of Sen2Cor."""
@@ -116,6 +125,7 @@ class ConvertToL2A(_Made):
 
         A failed run's output is kept.
         """
+        sen2cor.require_memory(self.tile, config.sen2cor_bytes())
         folder = self.output().file.parent
         work, log = folder.with_name(f".work-{self.tile}"), folder.with_name(f"{self.tile}.log")
         files.remove(work)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import luigi
 
 from ben_luigi import screen, signals, terminal
-from ben_luigi.domain.errors import BadInput, BadOption, BadProduct, Sen2CorError
+from ben_luigi.domain.errors import BadInput, BadOption, BadProduct, Sen2CorError, TooLittleMemory
+from ben_luigi.stages import jobs
 from ben_luigi.stages.account import FindAccount
 from ben_luigi.stages.atmosphere import FindL2A, ReadProduct
 from ben_luigi.stages.converter import FindSen2Cor, InstallSen2Cor
@@ -36,7 +37,7 @@ def _failed(task: luigi.Task, error: BaseException) -> None:
         is_bad = isinstance(error, BadProduct) and isinstance(task, FindL1C | FindL2A | ReadProduct)
         is_refused = isinstance(error, Sen2CorError) and isinstance(task, InstallSen2Cor)
         is_asked = isinstance(task, GivenInput | FindSen2Cor | FindAccount)
-        is_option = isinstance(error, BadOption)
+        is_option = isinstance(error, BadOption | TooLittleMemory)
         failures.note(task, error, needs_person=is_given or is_option or is_bad or is_refused or is_asked)
 
 
@@ -48,6 +49,7 @@ def _found_complete(task: luigi.Task) -> None:
 def _succeeded(task: luigi.Task) -> None:
     terminal.end(task.task_id)
     failures.forget(task)
+    jobs.submit_after(task)
     retire_after(task)
 
 

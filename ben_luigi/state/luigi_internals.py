@@ -5,6 +5,7 @@
     [worker] task_process_context     entered around each task, in the process that runs it
     [worker] check_unfulfilled_deps   false: a task then checks its own requirements
     [core] lock_pid_dir               where Luigi keeps a command from running twice
+    Worker._add_task, its history     which tasks it may be given, of those that it reports
     TaskProcess                       which functions of the scheduler it lends to a task
     lock                              which processes run a command, by the files in that folder
     PidLockAlreadyTakenExit           how a run ends whose command runs already: as the cause of SystemExit
@@ -16,6 +17,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from luigi.rpc import RemoteScheduler, RPCError
 from luigi.scheduler import Scheduler
 from luigi.task_register import Register, load_task
 from luigi.task_status import FAILED, RUNNING
-from luigi.worker import TaskProcess
+from luigi.worker import TaskProcess, Worker
 
 __all__ = [
     "FAILED",
@@ -38,6 +40,7 @@ __all__ = [
     "RemoteScheduler",
     "Scheduler",
     "forget_instances",
+    "leave_to_others",
     "lend_statistics",
     "load_task",
     "running",
@@ -49,6 +52,26 @@ __all__ = [
 def lend_statistics() -> None:
     """Let tasks report to the metrics of the scheduler, by adding the function to those that Luigi lends them."""
     TaskProcess.forward_reporter_attributes["report_task_statistics"] = "report_task_statistics"
+
+
+def leave_to_others() -> None:
+    """Let workers report a task whose `is_left_to_others()` is true with all that it requires, but never be given it.
+
+    Luigi can do so for external tasks only, whose requirements it does not report.
+    """
+    report: Any = Worker._add_task
+
+    @wraps(report)
+    def reported(own: Any, /, **facts: Any) -> None:
+        task = own._scheduled_tasks.get(facts["task_id"])
+        if not getattr(task, "is_left_to_others", bool)():
+            report(own, **facts)
+            return
+        report(own, **{**facts, "runnable": False})
+        own._add_task_history[-1] = task, facts["status"], facts["runnable"]  # in the summary it is no missing input
+
+    if not hasattr(report, "__wrapped__"):
+        Worker._add_task = reported  # type: ignore[method-assign, assignment]
 
 
 def forget_instances() -> None:

@@ -86,6 +86,7 @@ def configuration(folder: Path, world: World, **sections: dict[str, object]) -> 
         },
         "sources": {"order": "folder, cdse"},
         "tile": {"side_m": SIDE_M},
+        "sen2cor": {"memory_gb": 0.1},  # the stand-in is light
     }
     for section, options in sections.items():
         given[section] = {**given.get(section, {}), **options}

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,8 +16,9 @@ from typing import Any
 import pytest
 from luigi.rpc import RemoteScheduler
 
-from tests.integration.own_postgres import free_port, tcp_server
-from tests.integration.running import ROOT, Run, dataset_digests, environment
+from tests.integration.own_luigid import luigid
+from tests.integration.own_postgres import tcp_server
+from tests.integration.running import Run, dataset_digests
 from tests.integration.stopping import Launcher, StoppingRun, wait_for
 
 _OWN = os.getpid() % 128  # two runs of the tests at once do not meet
@@ -60,30 +59,6 @@ def _network(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield (f"{NETWORKS[name]}.1", ("ip", "netns", "exec", space, *rename)) if made else ("127.0.0.1", ())
     finally:
         _ip(f"netns del {space}")
-
-
-@contextmanager
-def _luigid(folder: Path, data: Path, address: str) -> Iterator[int]:
-    """A scheduler that notices soon when a host is gone."""
-    port, config = free_port(address), folder / "luigid.cfg"
-    scheduler = ["prune_on_get_work = true", "worker_disconnect_delay = 5"]
-    own = ["[dataset]", f"data_dir = {data}", "[scheduler]", *scheduler, "[resources]", "sen2cor = 2", "cdse = 1", ""]
-    config.write_text("\n".join(own))
-    command = [sys.executable, "-m", "ben_luigi", "luigid", "--address", address, "--port", str(port)]
-    own_environment = environment(LUIGI_CONFIG_PATH=str(config), PYTHONPATH=str(ROOT))
-    with (folder / "luigid.log").open("wb") as said:
-        luigid = subprocess.Popen(command, stdout=said, stderr=said, env=own_environment)
-    try:
-        wait_for(lambda: _answers(address, port), lambda: (folder / "luigid.log").read_text())
-        yield port
-    finally:
-        luigid.kill()
-        luigid.wait()
-
-
-def _answers(address: str, port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex((address, port)) == 0
 
 
 def _status_messages(url: str) -> dict[str, str]:
@@ -151,7 +126,7 @@ def test_hosts_that_begin_together_share_the_tiles_and_take_over_from_the_dead(
         networks = {name: stack.enter_context(_network(name)) for name in NETWORKS}
         addresses = list(dict.fromkeys(address for address, _ in networks.values()))
         url = stack.enter_context(tcp_server(tmp_path / "database", "from-host-to-host", *addresses))
-        port = stack.enter_context(_luigid(tmp_path, data, addresses[0]))
+        port = stack.enter_context(luigid(tmp_path, data, addresses[0]))
         config = _config(tmp_path, data, url, (addresses[0], port))
         world = sample_run.data / "sample"
         north, south = (Host(name, tmp_path, inside, world) for name, (_, inside) in networks.items())

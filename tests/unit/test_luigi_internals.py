@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import luigi
+import luigi.execution_summary
 import luigi.server
 import luigi.worker
 import pytest
@@ -114,3 +115,51 @@ def test_a_task_is_made_again_from_what_a_record_says() -> None:
     assert luigi_internals.load_task("ben_luigi", "FinalizeDataset", {}) is before
     luigi_internals.forget_instances()
     assert luigi_internals.load_task("ben_luigi", "FinalizeDataset", {}) is not before
+
+
+class Before(luigi.Task):
+    """What the task below requires."""
+
+    done = False
+
+    def complete(self) -> bool:
+        return type(self).done
+
+    def run(self) -> None:
+        type(self).done = True
+        SEEN.append("Before")
+
+
+class ForOthers(Before):
+    """A task that a run may leave to others."""
+
+    done, is_left = False, True
+
+    def requires(self) -> luigi.Task:
+        return Before()
+
+    def run(self) -> None:
+        type(self).done = True
+        SEEN.append("ForOthers")
+
+    def is_left_to_others(self) -> bool:
+        return type(self).is_left
+
+
+def test_a_task_that_is_left_to_others_is_reported_but_not_given(options: Any) -> None:
+    """What it requires is made, no input counts as missing, and another worker of the same scheduler is given it."""
+    SEEN.clear()
+    options("worker", "force_multiprocessing", "false")
+    luigi_internals.leave_to_others()
+    scheduler = Scheduler()
+    with luigi.worker.Worker(scheduler, worker_id="head") as head:
+        head.add(ForOthers())
+        head.run()
+    assert SEEN == ["Before"]
+    assert luigi.execution_summary._summary_dict(head)["not_run"] == {ForOthers()}
+    assert not luigi.execution_summary._summary_dict(head)["still_pending_ext"]
+    ForOthers.is_left = False
+    with luigi.worker.Worker(scheduler, worker_id="job") as job:
+        job.add(ForOthers())
+        job.run()
+    assert SEEN == ["Before", "ForOthers"]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from ben_luigi import config
 from ben_luigi.domain import machine
+from ben_luigi.domain.errors import TooLittleMemory
+from ben_luigi.domain.products import sen2cor
 
 GB = 2**30
 V2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
@@ -83,13 +89,13 @@ def test_the_least_limit_on_the_way_up_counts(
 ) -> None:
     root = tree(tmp_path, mounts, groups, limits)
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert machine.memory_bytes(root) == (whole if memory_gb is None else memory_gb * GB)
-    assert machine.cores(root) == (len(os.sched_getaffinity(0)) if cores is None else cores)
+    assert machine.memory(root, {}).size == (whole if memory_gb is None else memory_gb * GB)
+    assert machine.cores(root, {}) == (len(os.sched_getaffinity(0)) if cores is None else cores)
 
 
 def test_where_nothing_tells_it_is_the_whole_machine(tmp_path: Path) -> None:
-    assert machine.memory_bytes(tmp_path) == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert machine.cores(tmp_path) == len(os.sched_getaffinity(0))
+    assert machine.memory(tmp_path, {}) == (os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "the whole host")
+    assert machine.cores(tmp_path, {}) == len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize(
@@ -98,9 +104,106 @@ def test_where_nothing_tells_it_is_the_whole_machine(tmp_path: Path) -> None:
 )
 def test_conversions_at_once(memory_gb: int, cores: float, conversions: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job of 4 GB on a node of 32 cores makes one, and not sixteen."""
-    monkeypatch.setattr(machine, "memory_bytes", lambda: memory_gb * GB)
+    monkeypatch.setattr(machine, "memory", lambda: machine.Memory(memory_gb * GB, "a test"))
     monkeypatch.setattr(machine, "cores", lambda: cores)
     monkeypatch.setattr(config, "_names_nothing_real", lambda: False)
     assert config.sen2cor_at_once() == conversions
     monkeypatch.setattr(config, "_names_nothing_real", lambda: True)
     assert config.sen2cor_at_once() == max(1, int(cores)), "the stand-in is light"
+
+
+@pytest.mark.parametrize(
+    ("said", "memory_gb", "cores"),
+    [
+        ({"SLURM_MEM_PER_NODE": "512", "SLURM_CPUS_PER_TASK": "1", "SLURM_CPUS_ON_NODE": "64"}, 0.5, 1),
+        ({"SLURM_MEM_PER_CPU": "256", "SLURM_CPUS_ON_NODE": "1"}, 0.25, 1),
+        ({"SLURM_MEM_PER_NODE": "0", "SLURM_CPUS_ON_NODE": "100000"}, None, None),
+        ({"SLURM_MEM_PER_NODE": "much", "SLURM_CPUS_PER_TASK": "-1"}, None, None),
+    ],
+)
+def test_what_slurm_has_given_counts_without_a_cgroup(
+    said: dict[str, str], memory_gb: float | None, cores: int | None, tmp_path: Path
+) -> None:
+    whole = machine.memory(tmp_path, {})
+    found = machine.memory(tmp_path, {**said, "SLURM_JOB_ID": "17"})
+    assert found == (whole if memory_gb is None else (memory_gb * GB, "Slurm, job 17"))
+    assert machine.cores(tmp_path, said) == (machine.cores(tmp_path, {}) if cores is None else cores)
+
+
+def test_of_slurm_and_cgroup_the_lower_limit_counts(tmp_path: Path) -> None:
+    root = tree(tmp_path, [V2], "0::/a/b/c", NESTED)
+    assert machine.memory(root, {"SLURM_MEM_PER_NODE": "1024"}) == (GB, "Slurm, job ")
+    assert machine.memory(root, {"SLURM_MEM_PER_NODE": "4096"}) == (
+        3 * GB,
+        f"cgroup, {root}/sys/fs/cgroup/a/memory.max",
+    )
+
+
+def test_too_little_memory_for_one_conversion_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what was expected, which limit was found, and what to type."""
+    monkeypatch.setattr(machine, "memory", lambda: machine.Memory(4 * GB, "cgroup, /sys/fs/cgroup/job/memory.max"))
+    sen2cor.require_memory("33UUP_20170613", 4 * GB)
+    with pytest.raises(TooLittleMemory, match=r"33UUP_20170613.*6 GB.*memory_gb.*4 GB.*job/memory\.max.*--mem=8G"):
+        sen2cor.require_memory("33UUP_20170613", 6 * GB)
+
+
+class Cgroup:
+    """A cgroup of this kernel, with a limit of memory and one of CPU time: one folder, or one for each controller."""
+
+    def __init__(self, memory: Path, cpu: Path) -> None:
+        self.folders = [folder / f"ben-luigi-test-{os.getpid()}" for folder in dict.fromkeys((memory, cpu))]
+        for folder in self.folders:
+            folder.mkdir()
+
+    def limit(self, memory: int, cores: float) -> None:
+        """Set both limits, as the version of the files that are there has it."""
+        values = {"memory.max": memory, "memory.limit_in_bytes": memory, "cpu.max": f"{int(cores * 100_000)} 100000"}
+        values["cpu.cfs_quota_us"] = int(cores * 100_000)
+        for folder in self.folders:
+            for name, value in values.items():
+                if (folder / name).exists():
+                    (folder / name).write_text(str(value))
+
+    def close(self) -> None:
+        """Remove it; nobody is in it any more."""
+        for folder in self.folders:
+            with suppress(FileNotFoundError):
+                folder.rmdir()
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Cgroup]:
+    """A cgroup of the kernel that runs this test. Skip it where this user may make none."""
+    mounted = {folder: folder.is_dir() for folder in (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup/cpu"))}
+    where = list(mounted) if all(mounted.values()) else [Path("/sys/fs/cgroup")] * 2
+    try:
+        made = Cgroup(*where)
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made here: {error}")
+    try:
+        try:
+            made.limit(3 * GB, 0.5)
+        except OSError as error:
+            pytest.skip(f"no limit can be set here: {error}")
+        if not any(
+            (folder / name).exists() for folder in made.folders for name in ("memory.max", "memory.limit_in_bytes")
+        ):
+            pytest.skip("the controllers are not delegated here")
+        yield made
+    finally:
+        made.close()
+
+
+def test_limits_of_a_real_cgroup(cgroup: Cgroup) -> None:
+    """A process that enters one sees its limits, as a job does that Slurm or a container runtime has started."""
+    program = "from ben_luigi.domain import machine; print(machine.memory().size, machine.cores())"
+    enter = " && ".join(f'echo $$ > "{folder}/cgroup.procs"' for folder in cgroup.folders)
+    done = subprocess.run(
+        ["sh", "-c", f'{enter} && exec "$@"', "sh", sys.executable, "-c", program],
+        env={"PATH": os.environ["PATH"]},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == [str(3 * GB), "0.5"], done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 SECRET = "s3cret"
 """Never said."""
 
-SECTIONS = "dataset, inputs, sources, land_cover, cdse, sen2cor, database, tile, layers, archive, subset, forms, metadata, retention, cron, and Luigi's own"
+SECTIONS = "dataset, inputs, sources, land_cover, cdse, sen2cor, slurm, database, tile, layers, archive, subset, forms, metadata, retention, cron, and Luigi's own"
 CDSE = "accept_superseded, bandwidth_mb_s, catalogue_url, cool_down_h, ... (docs/configuration.md)"
 LINE = "[section], or option = value"
 LABELS = "classes of the nomenclature, separated by ;"

@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ben_luigi.domain import children, given, surroundings
-from ben_luigi.domain.errors import BadName, Sen2CorError, some
+from ben_luigi.domain import children, given, machine, surroundings
+from ben_luigi.domain.errors import BadName, Sen2CorError, TooLittleMemory, some
 from ben_luigi.domain.files import remove
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products.product import BANDS, band_files
@@ -86,6 +86,19 @@ def version(executable: str) -> str:
             remedy="check [sen2cor] executable; ben-luigi install-sen2cor installs it",
         )
     return match[1]
+
+
+def require_memory(tile: str, needed: int) -> None:
+    """Raise TooLittleMemory if this job may use less than `needed` bytes, the memory of one conversion."""
+    size, limited_by = machine.memory()
+    if size < needed:
+        gib = f"{needed / 2**30:.3g} GB"
+        raise TooLittleMemory(
+            f"{tile}: conversion by Sen2Cor",
+            expected=f"{gib} of memory for one conversion ([sen2cor] memory_gb)",
+            found=f"{size / 2**30:.3g} GB, the limit of {limited_by}",
+            remedy="give the job, container or host more (sbatch --mem=8G), or run the same command on a larger one",
+        )
 
 
 def convert(safe: Path, executable: str, work: Path, log: Path, progress: OnFraction = ignore_fraction) -> Path:
