@@ -32,7 +32,7 @@ _HALF_A_MINUTE_H = 0.5 / 60
 _NOT_KNOWN = {
     True: "How many products there are is known after the search: until then, figures are estimates for about as many\n"
     "as it chooses if there is a product of each square and time.",
-    False: "The list of products does not exist yet: figures are estimates.",
+    False: "No run has read the list of products yet: figures are estimates.",
 }
 Facts = dict[str, Any]
 

@@ -80,7 +80,10 @@ def list_task() -> PipelineTask:
 
 
 def expected_products() -> int | None:
-    """Return about how many products there will be, while the list of them does not exist; None if nothing tells it."""
+    """Return about how many products there will be, before a run has looked at them; None if nothing tells it.
+
+    A list that is there has not been hashed yet; a search has not been asked. Raise BadInput if a list cannot be used.
+    """
     if selected := config.selected_tiles():
         return len(selected)
     wanted = config.recipe().products.search if is_searched() else None
@@ -91,7 +94,8 @@ def expected_products() -> int | None:
     path = input_path("tile_names_csv")
     if wanted is not None and path.exists():
         return len(set(resolve.read_tile_names(path)))
-    return None
+    is_list = source() == "tile_names_csv" and wanted is None and list_path().exists()
+    return len(all_listed()) if is_list else None
 
 
 def list_path() -> Path:

@@ -75,6 +75,20 @@ def test_before_a_search_the_plan_says_that_the_number_is_not_known(tmp_path: Pa
     assert list(tmp_path.iterdir()) == [own]
 
 
+def test_a_list_that_is_there_is_counted_before_a_run_has_looked_at_it(tmp_path: Path) -> None:
+    names = [f"S2A_MSIL2A_2023061{day}T101031_N0509_R022_T33UUP_20230615T161608.SAFE" for day in (1, 3)]
+    (tmp_path / "list.csv").write_text("\n".join(names))
+    (tmp_path / "codes.toml").write_text('[[class]]\nname = "Water"\ncodes = [80]\n[codes]\n80 = "Water"\n')
+    (tmp_path / "cover.tif").write_text("")
+    (tmp_path / "own.toml").write_text(
+        'name = "own"\ntitle = "Mine"\nversion = "1.0.0"\nlicense = "MIT"\n'
+        '[products]\nlevel = "L2A"\nlist = "list.csv"\nboa_offset = "keep"\n'
+        '[land_cover]\nfile = "cover.tif"\nnomenclature = "codes.toml"\n'
+    )
+    code, said = command("plan", tmp_path, None, "--world", "real", "--recipe", "own.toml", HOME=str(tmp_path))
+    assert code == 20 and "2 products, 2.0 GB" in said and "125" not in said.partition("Disk:")[0], said
+
+
 def test_any_task_is_planned_and_what_it_does_not_need_is_not_missing(sample_run: Run, tmp_path: Path) -> None:
     own = _of(sample_run, tmp_path)
     arguments = ("ExportPatches", "--tile", "35VNJ_20180204")
