@@ -35,7 +35,7 @@ from ben_luigi.stages.placement import ClassifyPatches, GridPatches
 from ben_luigi.stages.provenance import products
 from ben_luigi.stages.rasters import of_product
 from ben_luigi.stages.reference_maps import MakeReferenceMaps, names
-from ben_luigi.stages.resolve import PRIORITY, product_of, tiles
+from ben_luigi.stages.resolve import PRIORITY, missing_tiles, product_of, tiles
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import of_all_tiles
 from ben_luigi.state import database
@@ -244,7 +244,8 @@ class WriteReadme(PipelineTask):
                 "nomenclature_sha256": files.file_hash(config.nomenclature()),
             }
         )
-        return {"title": title(), "has_report": has_report(), **own, **of_product()}
+        missing = {"missing": found} if (found := missing_tiles()) else {}
+        return {"title": title(), "has_report": has_report(), **missing, **own, **of_product()}
 
     def output(self) -> dict[str, MadeFile]:
         """Return them, and for another recipe than the default one what verifies the dataset."""
@@ -262,6 +263,7 @@ class WriteReadme(PipelineTask):
         else:
             texts = readme.describe_own(title(), sum(rows.values()), form(), _years(), has_report=has_report())
             texts |= {RECIPE: _text(recipe.path), NOMENCLATURE: _text(config.nomenclature())}
+        texts[readme.README] = readme.with_missing(texts[readme.README], missing_tiles())
         readme.write(texts, config.data_dir() / config.result_folder())
 
 

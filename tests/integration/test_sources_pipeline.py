@@ -187,6 +187,8 @@ def test_what_is_in_no_place_stops_no_other_and_the_finished_dataset_lists_it(wo
     assert list(told["tiles"]) == [FIRST] and told["tiles"][FIRST]["l1c"]["source"] == "google"
     assert told["missing"] == {SECOND: {"product": product, "found": "in no place of google, cdse"}}
     assert f"<li>{left_out}</li>" in (dataset / "report" / "index.html").read_text(encoding="utf-8")
+    listed = f"- {SECOND}: `{product}` is in no place of google, cdse\n"
+    assert listed in (dataset / "README.md").read_text(encoding="utf-8")
     assert json.loads((dataset / "comparison.json").read_text(encoding="utf-8"))["tiles"] == [FIRST]
     with (run.data / "tiles" / "states.csv").open(encoding="utf-8", newline="") as file:
         states = {row["tile"]: (row["state"], row["sources"]) for row in csv.DictReader(file)}

@@ -6,7 +6,7 @@ section 3.1 (a) of CDLA-Permissive-1.0 allows in place of its text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ben_luigi.domain import files
@@ -191,6 +191,16 @@ def _layer_files(form: Form) -> dict[str, str]:
         found[f"{archive}.tar.zst"] = f"layer {layer.name}: {per_patch} per patch, {layer.dtype}, {layer.how}{nodata}"
         found[hash_list(archive)] = f"name and sha256 of every file of the layer {layer.name}"
     return found
+
+
+def with_missing(text: str, missing: Mapping[str, Mapping[str, str]]) -> str:
+    """Return a README that also lists the tiles left out: by tile, their product and where it was not found."""
+    if not missing:
+        return text
+    rows = "\n".join(f"- {tile}: `{facts['product']}` is {facts['found']}" for tile, facts in sorted(missing.items()))
+    said = "These tiles are left out, since their products were not to be had when the dataset was made:"
+    before, heading, after = text.partition("## How to unpack and read it\n")
+    return f"{before}## What is missing\n\n{said}\n\n{rows}\n\n{heading}{after}"
 
 
 def title_of(text: str) -> str:

@@ -172,7 +172,8 @@ class _Look:
             of = (*described(form), *(() if form.about.is_v2 else (TIME_SERIES,)))
             check_croissant(self._folder, of, collection, self.claims, self.findings, form)
         if self.has(README):
-            check_readme(self._folder, rows, collection, has_report, self.findings, form)
+            missing = provenance.missing if provenance else {}
+            check_readme(self._folder, rows, collection, has_report, self.findings, form, missing)
         title = str((collection or {}).get("title", ""))
         for file in (LICENSE, *(() if form.about.is_v2 else (CITATION,))):
             if self.has(file):

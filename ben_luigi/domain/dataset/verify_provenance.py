@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,14 @@ class Provenance:
     """The content of the file: facts of each tile by its name, the tiles' keys, and whether the dataset is a subset.
 
     `recipe` is the entry on another recipe than the default one; where it divides blocks of ground, that states all
-    tiles among which it does.
+    tiles among which it does. `missing` has product and finding of each tile that was left out, by its key.
     """
 
     tiles: Mapping[str, Mapping[str, Any]]
     keys: list[str]
     is_subset: bool
     recipe: Any = None
+    missing: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def listed(self, patch_m: int) -> list[PatchGrid]:
         """Return the grid of each tile of the list, each date for itself; none if they are not stated."""
@@ -66,7 +67,14 @@ def read_provenance(folder: Path, findings: Findings) -> Provenance | None:
             findings.differ(PROVENANCE, what, key, expected, found)
         if (product := _product(entry(facts, "l2a_name"))) is not None:
             tiles[product.tile_name] = facts
-    return Provenance(tiles, sorted(of_key), bool(entry(document, "settings", "subset")), document.get("recipe"))
+    is_subset = bool(entry(document, "settings", "subset"))
+    return Provenance(tiles, sorted(of_key), is_subset, document.get("recipe"), _missing(document.get("missing")))
+
+
+def _missing(noted: Any) -> dict[str, dict[str, str]]:
+    """Return product and finding of each tile that was left out, as far as they are stated."""
+    facts = noted.items() if isinstance(noted, dict) else ()
+    return {key: {name: str(entry(one, name)) for name in ("product", "found")} for key, one in facts}
 
 
 def _wrong(key: str, facts: Any) -> Iterator[tuple[str, Any, Any]]:
