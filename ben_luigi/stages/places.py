@@ -19,7 +19,7 @@ from ben_luigi.domain.errors import BadInput, PipelineError, some
 from ben_luigi.domain.names import TileName
 from ben_luigi.domain.placement import alignment, country, split
 from ben_luigi.domain.placement.grid import PatchGrid, tile_square
-from ben_luigi.domain.products import layer_files
+from ben_luigi.domain.products import baselines, layer_files
 from ben_luigi.domain.products.product import find_products
 from ben_luigi.domain.recipe.model import Countries, Layer
 from ben_luigi.domain.tiles import land_raster
@@ -61,11 +61,14 @@ def listed_grids() -> alignment.Tiles:
 
 
 def problems() -> Iterator[PipelineError]:
-    """Yield what is wrong with the places and times of the listed products, as far as inputs are there to tell it.
+    """Yield what is wrong with the listed products, as far as inputs are there to tell it.
 
-    Tiles that lie in none of the countries, that their raster of land cover does not cover, whose patches cannot be
-    divided, or that match no v1 patches: square, season and day; layers and Sentinel-1 that do not fit.
+    Baselines and offsets that the recipe does not allow; tiles that lie in none of the countries, that their raster of
+    land cover does not cover, whose patches cannot be divided, or that match no v1 patches: square, season and day;
+    layers and Sentinel-1 that do not fit.
     """
+    if is_listed() and not config.recipe().is_default:
+        yield from baselines.problems(tiles().values(), config.recipe().products, products_from())
     listed = listed_grids() if is_listed() and config.tile().check_extent else {}
     yield from split.problems(config.recipe().split, [grid for grid, _ in listed.values()])
     yield from _errors(_check_subset)
@@ -176,7 +179,12 @@ def _land_raster() -> Path | None:
 
 def is_listed() -> bool:
     """Whether the list of products is there, complete or not."""
-    return is_listed_by_us() or (list_path() if source() == "tile_names_csv" else input_path(source())).exists()
+    return is_listed_by_us() or products_from().exists()
+
+
+def products_from() -> Path:
+    """Return the list of products, or the folder with them; for products of our own table, the list of version 1."""
+    return list_path() if source() == "tile_names_csv" else input_path(source())
 
 
 def _is_usable(check: Callable[[Path], object], path: Path) -> bool:
@@ -192,8 +200,11 @@ class CheckPlaces(PipelineTask):
     """`tiles/places.json`: whether every listed product lies where the recipe needs it, before any is fetched."""
 
     priority = PRIORITY["resolve"]
-    recipe = ("patches", "split", "countries", "land_cover", "sentinel1", "layers")
-    code = (alignment, country, split, land_raster)
+    recipe = (
+        *("products.baselines", "products.boa_offset"),
+        *("patches", "split", "countries", "land_cover", "sentinel1", "layers"),
+    )
+    code = (baselines, alignment, country, split, land_raster)
     options = ("tile.check_extent",)
 
     def requires(self) -> Any:

@@ -15,7 +15,7 @@ from ben_luigi.domain.cdse.catalogue import Catalogue
 from ben_luigi.domain.errors import BadInput, DamagedFile, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.grid import check_squares
-from ben_luigi.domain.products import baselines, lists
+from ben_luigi.domain.products import lists
 from ben_luigi.domain.products.published_products import read_products, require_same
 from ben_luigi.domain.recipe.model import L2A
 from ben_luigi.stages.prerequisites import (
@@ -232,7 +232,7 @@ def _listed(path: Path, changed_ns: int, selected: tuple[str, ...]) -> dict[str,
 def select(path: Path, names: Sequence[ProductName], selected: Sequence[str]) -> dict[str, ProductName]:
     """The products by tile key, as far as they are `selected`; BadInput if one of these is not among them.
 
-    BadInput, too, if the recipe does not allow their baselines and offsets, or all of them south of the equator.
+    BadInput, too, if they lie south of the equator, and the recipe does not allow that.
     """
     recipe = config.recipe()
     known = by_key(names, path, timed=not recipe.is_default)
@@ -246,8 +246,6 @@ def select(path: Path, names: Sequence[ProductName], selected: Sequence[str]) ->
         )
     chosen = {key: name for key, name in sorted(known.items()) if key in selected or not selected}
     check_squares(chosen.values(), path, southern=not recipe.is_default)
-    if not recipe.is_default:
-        baselines.check(chosen.values(), recipe.products, path)
     return chosen
 
 

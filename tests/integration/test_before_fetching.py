@@ -21,6 +21,7 @@ license = "CC-BY-4.0"
 [products]
 level = "L1C"
 list = "tile_names_csv"
+baselines = ["02.05"]
 [countries]
 file = "countries_geojson"
 names = ["Portugal", "Belgium"]
@@ -46,6 +47,7 @@ def write(folder: Path) -> None:
 
 SAMPLE = ("--world", "sample", "--recipe")
 SAID = (
+    "expected: processing baselines 02.05, as [products] baselines of the recipe says; found: S2",
     "splits.csv; expected: patches of the tiles of the dataset; found: 1 others",
     "splits.csv; expected: patches of each tile",
     "tile 35VNJ_20180204; expected: a tile in one of the 2 countries of the recipe",

@@ -135,7 +135,7 @@ def placed(folder: Path, mgrs: str, wanted: Countries = country.TEN) -> list[str
 
 def offsets(folder: Path, offset: str, *found: str) -> list[str]:
     names = [product(mgrs, baseline) for mgrs, baseline in zip(("33UUP", "33UVP", "33UWP"), found, strict=False)]
-    return raised(lambda: baselines.check(names, Products(model.L2A, boa_offset=offset), folder / "products.csv"))
+    return told(baselines.problems(names, Products(model.L2A, boa_offset=offset), folder / "products.csv"))
 
 
 def two_recipes(folder: Path) -> list[str]:

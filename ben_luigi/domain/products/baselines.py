@@ -6,7 +6,7 @@ of both kinds cannot be mixed unless the offset is removed, or the mixture is wa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from ben_luigi.domain.errors import BadInput, some
@@ -32,15 +32,15 @@ def is_allowed(name: ProductName, baselines: Collection[str]) -> bool:
     return not baselines or name.processing_baseline in baselines
 
 
-def check(names: Iterable[ProductName], wanted: model.Products, source: Path) -> None:
-    """Raise BadInput, naming the products, unless the recipe allows their baselines and offsets.
+def problems(names: Iterable[ProductName], wanted: model.Products, source: Path) -> Iterator[BadInput]:
+    """Yield what is wrong, naming the products, unless the recipe allows their baselines and offsets.
 
     `source` is the list or folder that they come from.
     """
     products = sorted(names)
     others = [name for name in products if not is_allowed(name, wanted.baselines)]
     if others:
-        raise _refused(
+        yield _refused(
             source,
             f"processing baselines {', '.join(wanted.baselines)}, as [products] baselines of the recipe says",
             others,
@@ -48,14 +48,14 @@ def check(names: Iterable[ProductName], wanted: model.Products, source: Path) ->
         )
     carrying = [name for name in products if has_offset(name)]
     if carrying and wanted.boa_offset == model.REFUSE_OFFSET:
-        raise _refused(
+        yield _refused(
             source,
             "products without an offset of their pixels, of baselines before 04.00",
             carrying,
             f'set [products] boa_offset = "{model.REMOVE_OFFSET}" or "{model.KEEP_OFFSET}" in the recipe',
         )
     if wanted.boa_offset == model.KEEP_OFFSET and not wanted.baselines and 0 < len(carrying) < len(products):
-        raise _refused(
+        yield _refused(
             source,
             f'products of one offset, with boa_offset = "{model.KEEP_OFFSET}"; others have none',
             carrying,
