@@ -23,7 +23,7 @@ TILE = "31UGR_20180508"
 YEAR_S = 365 * 86_400
 WITHOUT_FILES = {
     *("ProcessTiles", "FinalizeDataset", "ReadProduct"),
-    *("GridPatches", "AlignPatches", "AssignSplits", "AssignCountries", "LabelPatches"),
+    *("GridPatches", "AlignPatches", "AssignSplits", "AssignCountries", "ClassifyPatches", "LabelPatches"),
 }
 """Stages that leave rows, which are recorded in the same transaction, or nothing of their own."""
 
