@@ -96,7 +96,7 @@ def test_clc_without_its_columns_is_refused(sample_world: World, l2a_dir: Path, 
 
 
 def test_what_is_missing_is_said_with_where_to_get_it(sample_world: World, l2a_dir: Path, tmp_path: Path) -> None:
-    """The GeoPackage of CLC is wanted and not given, and S1 is not where it was: what needs neither is made."""
+    """The GeoPackage of CLC is wanted and not given, and S1 is not where it was: both are told before any work."""
     config = configuration(
         tmp_path,
         sample_world,
@@ -107,7 +107,8 @@ def test_what_is_missing_is_said_with_where_to_get_it(sample_world: World, l2a_d
     run = pipeline(tmp_path, config=config)
     assert run.code == 20
     assert "land.copernicus.eu" in run.said and "[inputs] clc_gpkg" in run.said
-    assert (run.data / "patches" / f"{GOOD}.tar").exists()
+    assert "[inputs] s1_dir" in run.said, run.said
+    assert not (run.data / "patches").exists()
 
 
 def test_a_missing_s1_patch_is_named(sample_world: World, l2a_dir: Path, tmp_path: Path) -> None:

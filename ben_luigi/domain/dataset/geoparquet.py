@@ -52,7 +52,8 @@ DESCRIPTIONS = {
     "tile": "name of the tile: the folder of the patch in the archives",
     "mgrs": "MGRS square of the tile",
     "product": "name of the Sentinel-2 product that it was made from",
-    "product_id": "id of that product at the Copernicus Data Space; null where the user's own was taken",
+    "product_id": "id of that product at the Copernicus Data Space; null where the user's own was taken, or its "
+    "catalogue did not tell it",
     "sensing_time": "start of sensing, UTC",
     "season": "spring, summer, fall or winter, by BigEarthNet's rule",
     "epsg": "EPSG code of the UTM zone that the patch lies in",
