@@ -98,7 +98,8 @@ def test_a_killed_node_and_a_preempted_job_change_no_byte(
         killed, busy = head.running()[first], head.running()[second]
         cluster.die(killed)
         cluster.boot(killed)
-        taker = cluster.ask("sbatch", "--parsable", f"--partition={HIGH}", f"--nodelist={busy}", "--wrap=true").strip()
+        wanted = (f"--partition={HIGH}", f"--nodelist={busy}", "--output=/dev/null", "--wrap=true")
+        taker = cluster.ask("sbatch", "--parsable", *wanted).strip()
         wait_for(lambda: head.restarts(first) > 0 and head.restarts(second) > 0, head.said)
         wait_for(lambda: len(head.begun()) >= 4, head.said)
         assert taker not in cluster.ask("squeue", "-h", "-o%A"), "the job that took its place has run"
