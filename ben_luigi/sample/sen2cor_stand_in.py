@@ -1,33 +1,16 @@
-"""Stand in for Sen2Cor's `L2A_Process`, in the sample world only: same command line, same faults, no physics.
-
-It subtracts from each band the light of its darkest pixel (assumed to reflect 1 %); its aerosol, water vapour and
-probabilities are made up from brightness. All of its output calls it a STAND-IN.
-"""
+"""Stand in for Sen2Cor's `L2A_Process`, in the sample world only: same command line, same faults, no physics."""
 
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
-import numpy as np
-import rasterio
-
-from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.placement.grid import Square
-from ben_luigi.sample import safe
-from ben_luigi.sample.bands import BANDS, coarser
-from ben_luigi.sample.safe_metadata import CHECKS, Facts, datastrip_xml, product_xml, report_xml, tile_xml
-from ben_luigi.sample.surface import atmosphere, probabilities, scene_classes, surface_of
+from ben_luigi.domain.surroundings import without
 
 BANNER = "Sentinel-2 Level 2A Processor (Sen2Cor). Version: 02.11.00, STAND-IN of the sample world, no physics in it"
-_PIXELS_M = (10, 20, 60)
-
-
-class _StopError(Exception):
-    """Sen2Cor's message before it stops with exit code 1."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,86 +19,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("input_dir", type=Path, metavar="X.SAFE", help="folder of the L1C product")
     parser.add_argument("--output_dir", type=Path, help="folder for the L2A product; default: beside the L1C product")
     arguments = parser.parse_args(argv)
+    gc.disable()  # a program that ends soon
+    with without("boto3"):  # which rasterio loads if it is installed
+        from ben_luigi.sample import sen2cor_conversion  # only now: the version is asked for before each conversion
     print(f"{BANNER}, started ...", flush=True)
     try:
-        _convert(arguments.input_dir.resolve(), (arguments.output_dir or arguments.input_dir.parent).resolve())
-    except _StopError as reason:
+        sen2cor_conversion.convert(
+            arguments.input_dir.resolve(), (arguments.output_dir or arguments.input_dir.parent).resolve()
+        )
+    except sen2cor_conversion.StopError as reason:
         print(reason, flush=True)
         return 1
     print("Progress[%]: 100.00 : Application terminated successfully.", flush=True)
     return 0
-
-
-def _convert(source: Path, folder: Path) -> None:
-    """Write directly to the product's own name, as Sen2Cor does: if it is stopped, half a product is left there."""
-    name = ProductName.parse(source.name)
-    print(f"Product version: 14.5. Operation mode: TOOLBOX. Processing baseline: {name.baseline[1:]}.", flush=True)
-    if any(folder.glob(f"{name.converted().tile_name}_*.SAFE")):
-        raise _StopError("AttributeError: 'bool' object has no attribute 'SPACECRAFT_NAME'")
-    for parent, child in (("DATASTRIP", "QI_DATA"), ("GRANULE", "AUX_DATA")):
-        if not all((part / child).is_dir() for part in (source / parent).iterdir()):
-            raise _StopError("[CRITICAL]  L2A_Config: 3181   Error in creating L2A User Product")
-    toa, square = _read_images(source)
-    print("Progress[%]: 30.00 : STAND-IN, images read", flush=True)
-    facts = _facts(source, name.converted(), square)
-    surface = {band: surface_of(pixels) for band, pixels in toa.items()}
-    images = {
-        f"{facts.granule}/IMG_DATA/R{pixel_m}m/T{name.mgrs}_{name.sensing}_{layer}_{pixel_m}m": (pixels, pixel_m)
-        for pixel_m, layer, pixels in _layers(surface)
-    }
-    members = {f"{image}.jp2": safe.jpeg2000(pixels, square, size) for image, (pixels, size) in images.items()}
-    for mask, pixels in probabilities(surface).items():
-        members[f"{facts.granule}/QI_DATA/MSK_{mask}_20m.jp2"] = safe.jpeg2000(pixels, square, 20)
-    print("Progress[%]: 90.00 : STAND-IN, images written", flush=True)
-    members[facts.product_file] = product_xml(facts, images)
-    members[f"{facts.granule}/MTD_TL.xml"] = tile_xml(facts)
-    members[f"{facts.datastrip}/MTD_DS.xml"] = datastrip_xml(facts)
-    for check, result in facts.results.items():
-        members[f"{facts.datastrip}/QI_DATA/{check}.xml"] = report_xml(check, result)
-    members["manifest.safe"] = safe.manifest(members, facts.name.level)
-    safe.write_folder(members, folder / str(facts.name))
-
-
-def _read_images(source: Path) -> tuple[dict[str, np.ndarray], Square]:
-    """Return the pixels of each band but B10, which shows no surface, and the ground that they cover."""
-    pixels = {}
-    for band in sorted(BANDS.keys() - {"B10"}):
-        (path,) = source.glob(f"GRANULE/*/IMG_DATA/*_{band}.jp2")
-        with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"), rasterio.open(path) as raster:
-            pixels[band] = raster.read(1)
-            west, south, _, north = raster.bounds
-            square = Square(west, north, north - south, raster.crs.to_epsg())
-    return pixels, square
-
-
-def _facts(source: Path, name: ProductName, square: Square) -> Facts:
-    """Return the quality results and the orbit of the L1C product."""
-    root = ElementTree.parse(source / "MTD_MSIL1C.xml").getroot()
-    (granule,) = (source / "GRANULE").iterdir()
-    return Facts(
-        name,
-        square,
-        int(granule.name.split("_")[2].removeprefix("A")),
-        {check: root.findtext(f".//{check}_FLAG", "FAILED") for check in CHECKS},
-        "Made by a STAND-IN for Sen2Cor: no atmospheric physics in it",
-    )
-
-
-def _layers(surface: dict[str, np.ndarray]) -> Iterator[tuple[int, str, np.ndarray]]:
-    """Yield the content of a Sen2Cor product: (pixel size in metres, name, pixels).
-
-    All but B08 in coarser copies too.
-    """
-    for pixel_m in _PIXELS_M:
-        bands = {
-            band: coarser(pixels, pixel_m // BANDS[band].pixel_m).astype("uint16")
-            for band, pixels in surface.items()
-            if BANDS[band].pixel_m <= pixel_m and (band != "B08" or pixel_m == BANDS[band].pixel_m)
-        }
-        yield from ((pixel_m, band, pixels) for band, pixels in bands.items())
-        if pixel_m > 10:
-            yield pixel_m, "SCL", scene_classes(bands)
-        yield from ((pixel_m, layer, pixels) for layer, pixels in atmosphere(bands["B02"]).items())
 
 
 if __name__ == "__main__":
