@@ -31,6 +31,7 @@ from ben_luigi.commands.run import configure
 from ben_luigi.domain import private
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.exit_codes import ExitCode
+from ben_luigi.state.scheduling import QuickScheduler
 
 ADDRESS = "127.0.0.1"
 _log = logging.getLogger("ben_luigi")
@@ -45,8 +46,8 @@ _REMEMBER_S = 14 * 86_400
 """Finished and failed tasks stay visible for this long after their run has ended."""
 
 
-class CentralScheduler(Scheduler):
-    """Luigi's scheduler, except for tasks whose worker has died: Luigi would delay them as if they had failed."""
+class CentralScheduler(QuickScheduler):
+    """Our scheduler, except for tasks whose worker has died: Luigi would delay them as if they had failed."""
 
     def load(self) -> None:
         """Read the saved state. Raise PipelineError if others could have written it, since it is a pickle."""

@@ -30,9 +30,10 @@ from ben_luigi import config, signals
 from ben_luigi.configuration.kinds import Declared
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
-from ben_luigi.state import code, database
+from ben_luigi.state import code, database, luigi_internals
 from ben_luigi.state.locks import configuration
 from ben_luigi.state.locks.task import alone_with
+from ben_luigi.state.scheduling import QuickScheduler
 from ben_luigi.state.snapshot import snapshot
 from ben_luigi.state.targets import MadeFile, MadeFolder, withdraw_damaged
 from ben_luigi.state.tile_rows import TileRows
@@ -268,6 +269,7 @@ def _share(*_: luigi.Task) -> None:
         database.share()
 
 
+luigi_internals.schedule_here_by(QuickScheduler)
 PipelineTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)(signals.raised_again(_share))
 
 

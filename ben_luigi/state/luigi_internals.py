@@ -12,7 +12,8 @@
     CmdlineParser                     the task that a command line asks for
     Register                          the cache of task instances, which is cleared between two runs
     RemoteScheduler                   what a central scheduler runs
-    Scheduler                         which class `luigid` serves; its memory of running and failed tasks
+    Scheduler, SimpleTaskState        which class `luigid` serves, and a run without it uses; its memory of tasks,
+                                      and by which questions it finds the next task
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import luigi.server
+import luigi.scheduler
 from luigi import lock
 from luigi.cmdline_parser import CmdlineParser
 from luigi.interface import PidLockAlreadyTakenExit
@@ -45,7 +46,7 @@ __all__ = [
     "load_task",
     "running",
     "same_command",
-    "serve",
+    "schedule_here_by",
 ]
 
 
@@ -91,6 +92,6 @@ def same_command(folder: Path) -> list[int]:
     return sorted(pid for pid in lock._read_pids_file(path) if pid != own and lock.getpcmd(pid) == command)
 
 
-def serve(scheduler: type[Scheduler]) -> None:
-    """Make `luigid` serve this scheduler, for which it has no option."""
-    luigi.server.Scheduler = scheduler  # type: ignore[attr-defined]
+def schedule_here_by(scheduler: type[Scheduler]) -> None:
+    """Make this process schedule by this class where it needs no central scheduler; Luigi has no option for it."""
+    luigi.scheduler.Scheduler = scheduler  # type: ignore[misc]

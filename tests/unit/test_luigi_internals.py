@@ -9,13 +9,15 @@ from typing import Any
 
 import luigi
 import luigi.execution_summary
+import luigi.interface
+import luigi.scheduler
 import luigi.server
 import luigi.worker
 import pytest
 from luigi.configuration import get_config
-from luigi.scheduler import Scheduler
 
 from ben_luigi.state import luigi_internals
+from ben_luigi.state.scheduling import QuickScheduler
 
 PINNED = (Path(__file__).parents[2] / "setup.cfg").read_text(encoding="utf-8")
 SEEN: list[str] = []
@@ -93,13 +95,14 @@ def test_tasks_are_lent_the_statistics_of_the_scheduler() -> None:
     assert luigi.worker.TaskProcess.forward_reporter_attributes["report_task_statistics"] == "report_task_statistics"
 
 
-def test_luigid_serves_the_class_that_it_finds_in_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Own(Scheduler):
+def test_luigid_and_a_run_without_it_use_the_class_that_they_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(QuickScheduler):
         """Ours."""
 
-    monkeypatch.setattr(luigi.server, "Scheduler", Scheduler)
-    luigi_internals.serve(Own)
-    assert luigi.server.Scheduler is Own  # type: ignore[attr-defined]
+    monkeypatch.setattr(luigi.scheduler, "Scheduler", QuickScheduler)
+    luigi_internals.schedule_here_by(Own)
+    assert type(luigi.interface._WorkerSchedulerFactory().create_local_scheduler()) is Own
+    assert vars(luigi.server)["Scheduler"].__name__ == "Scheduler"  # a name of its own, which `ben-luigi luigid` sets
     assert {"prune", "forgive_failures", "_state"} <= {*dir(Own), *vars(Own())}
 
 
@@ -151,7 +154,7 @@ def test_a_task_that_is_left_to_others_is_reported_but_not_given(options: Any) -
     SEEN.clear()
     options("worker", "force_multiprocessing", "false")
     luigi_internals.leave_to_others()
-    scheduler = Scheduler()
+    scheduler = QuickScheduler()
     with luigi.worker.Worker(scheduler, worker_id="head") as head:
         head.add(ForOthers())
         head.run()

@@ -1,0 +1,133 @@
+"""Luigi's scheduler, with a cost per task that does not grow with the number of tasks.
+
+Whenever a worker asks for work, Luigi sorts all pending tasks, looks at the requirements of each, counts those that
+wait, and looks for tasks to forget: with the tasks of 1,250 tiles that takes longer than the work of most of them. Here
+it looks only at tasks that may be able to run. A task that waits is noted under one unfinished requirement, and looked
+at again once that is done: the scheme of watched literals that SAT solvers use (Moskewicz et al. 2001, "Chaff").
+"""
+
+# mypy: disallow_untyped_calls=False
+# Luigi declares no types.
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from luigi.scheduler import WORKER_STATE_DISABLED, Scheduler, SimpleTaskState
+from luigi.task_status import DONE, PENDING
+
+_PRUNING_SHARE = 0.05
+"""Most of the time that may be spent on looking for tasks and workers to forget."""
+_NOT_COUNTED = {"n_pending_tasks": 1, "n_unique_pending": 0, "n_pending_last_scheduled": 0, "running_tasks": []}
+"""What a worker is told of tasks that wait while it is given another: it looks at it only if there is none."""
+
+
+class TaskState(SimpleTaskState):
+    """Luigi's memory of tasks, which also knows which of the pending ones may be able to run."""
+
+    def __init__(self, state_path: str) -> None:
+        super().__init__(state_path)
+        self.only_ready = False
+        self._maybe_ready: dict[str, Any] = {}
+        self._waiting: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+
+    def set_state(self, state: Any) -> None:
+        """Take over a saved state."""
+        super().set_state(state)
+        self._waiting.clear()
+        self._maybe_ready = {name: task for name, task in self._tasks.items() if task.status == PENDING}
+
+    def set_status(self, task: Any, new_status: str, config: Any = None) -> None:
+        """Set the status of a task; what has waited for it is looked at again."""
+        super().set_status(task, new_status, config)
+        self.look_again_at(task)
+        if task.status == DONE:
+            self._maybe_ready |= self._waiting.pop(task.id, {})
+
+    def look_again_at(self, task: Any) -> None:
+        """Note that the requirements of a task may have changed."""
+        if task.status == PENDING:
+            self._maybe_ready[task.id] = task
+        else:
+            self._maybe_ready.pop(task.id, None)
+
+    def inactivate_tasks(self, delete_tasks: Any) -> None:
+        """Forget tasks."""
+        deleted = list(delete_tasks)
+        super().inactivate_tasks(deleted)
+        for name in deleted:
+            self._maybe_ready.pop(name, None)
+
+    def get_active_tasks_by_status(self, *statuses: str) -> Any:
+        """Return the tasks of these states; where `only_ready`, of the pending ones only those that can run."""
+        if not self.only_ready or PENDING not in statuses:
+            return super().get_active_tasks_by_status(*statuses)
+        others = (status for status in statuses if status != PENDING)
+        return chain(self._ready(), super().get_active_tasks_by_status(*others))
+
+    def _ready(self) -> Iterator[Any]:
+        for name, task in [*self._maybe_ready.items()]:
+            awaited = self._unfinished(task)
+            if task.status == PENDING and awaited is None and self._tasks.get(name) is task:
+                yield task
+                continue
+            del self._maybe_ready[name]
+            if task.status == PENDING and awaited is not None and self._tasks.get(name) is task:
+                self._waiting[awaited][name] = task
+
+    def _unfinished(self, task: Any) -> str | None:
+        for name in task.deps or ():
+            found = self._tasks.get(name)
+            if found is None or found.status != DONE:
+                return str(name)
+        return None
+
+
+class QuickScheduler(Scheduler):
+    """Gives the same tasks to the same workers as Luigi's own."""
+
+    _prune_at = 0.0
+    _state: Any
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        collector = self._state._metrics_collector
+        self._state = TaskState(self._config.state_path)
+        self._state._metrics_collector = collector
+
+    def add_task(self, **facts: Any) -> None:
+        """Add or update a task."""
+        super().add_task(**facts)
+        task = self._state.get_task(facts.get("task_id"))
+        if task is not None:
+            self._state.look_again_at(task)
+
+    def get_work(self, **asked: Any) -> Any:
+        """Return the task that a worker is to run next; if there is none, how many are awaited."""
+        self._state.only_ready = True
+        try:
+            given = super().get_work(**asked)
+        finally:
+            self._state.only_ready = False
+        if given["task_id"] is None and "batch_id" not in given and given["worker_state"] != WORKER_STATE_DISABLED:
+            given |= self.count_pending(asked["worker"])
+        return given
+
+    def count_pending(self, worker: str) -> Any:
+        """Count the tasks that a worker could wait for."""
+        if self._state.only_ready:
+            return {**_NOT_COUNTED, "worker_state": self._state.get_worker(worker).state}
+        return super().count_pending(worker)
+
+    def prune(self) -> None:
+        """Forget silent workers and tasks that nobody needs; when a worker asks for work, only if that is quick."""
+        began = time.monotonic()
+        if self._state.only_ready and began < self._prune_at:
+            return
+        super().prune()
+        ended = time.monotonic()
+        self._prune_at = ended + (ended - began) / _PRUNING_SHARE
