@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -32,52 +31,50 @@ class TaskState(SimpleTaskState):
     def __init__(self, state_path: str) -> None:
         super().__init__(state_path)
         self.only_ready = False
-        self._maybe_ready: dict[str, Any] = {}
+        self._unseen: dict[str, Any] = {}
+        self._ready: dict[str, Any] = {}
         self._waiting: defaultdict[str, dict[str, Any]] = defaultdict(dict)
 
     def set_state(self, state: Any) -> None:
         """Take over a saved state."""
         super().set_state(state)
+        self._ready.clear()
         self._waiting.clear()
-        self._maybe_ready = {name: task for name, task in self._tasks.items() if task.status == PENDING}
+        self._unseen = {name: task for name, task in self._tasks.items() if task.status == PENDING}
 
     def set_status(self, task: Any, new_status: str, config: Any = None) -> None:
         """Set the status of a task; what has waited for it is looked at again."""
         super().set_status(task, new_status, config)
         self.look_again_at(task)
         if task.status == DONE:
-            self._maybe_ready |= self._waiting.pop(task.id, {})
+            self._unseen |= self._waiting.pop(task.id, {})
 
     def look_again_at(self, task: Any) -> None:
-        """Note that the requirements of a task may have changed."""
-        if task.status == PENDING:
-            self._maybe_ready[task.id] = task
-        else:
-            self._maybe_ready.pop(task.id, None)
+        """Note that the status or the requirements of a task may have changed."""
+        self._ready.pop(task.id, None)
+        self._unseen[task.id] = task
 
     def inactivate_tasks(self, delete_tasks: Any) -> None:
         """Forget tasks."""
         deleted = list(delete_tasks)
         super().inactivate_tasks(deleted)
         for name in deleted:
-            self._maybe_ready.pop(name, None)
+            self._ready.pop(name, None)
 
     def get_active_tasks_by_status(self, *statuses: str) -> Any:
-        """Return the tasks of these states; where `only_ready`, of the pending ones only those that can run."""
+        """Return the tasks of these states; where `only_ready`, of the pending ones only those that may be able to run.
+
+        Luigi itself looks once more whether their requirements are done.
+        """
         if not self.only_ready or PENDING not in statuses:
             return super().get_active_tasks_by_status(*statuses)
+        for name, task in self._unseen.items():
+            if task.status == PENDING and self._tasks.get(name) is task:
+                awaited = self._unfinished(task)
+                (self._ready if awaited is None else self._waiting[awaited])[name] = task
+        self._unseen.clear()
         others = (status for status in statuses if status != PENDING)
-        return chain(self._ready(), super().get_active_tasks_by_status(*others))
-
-    def _ready(self) -> Iterator[Any]:
-        for name, task in [*self._maybe_ready.items()]:
-            awaited = self._unfinished(task)
-            if task.status == PENDING and awaited is None and self._tasks.get(name) is task:
-                yield task
-                continue
-            del self._maybe_ready[name]
-            if task.status == PENDING and awaited is not None and self._tasks.get(name) is task:
-                self._waiting[awaited][name] = task
+        return chain(self._ready.values(), super().get_active_tasks_by_status(*others))
 
     def _unfinished(self, task: Any) -> str | None:
         for name in task.deps or ():
