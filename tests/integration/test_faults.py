@@ -192,10 +192,12 @@ def die_at_each_record(launcher: Launcher, folder: Path, config: Path, stages: l
 def test_kills_at_each_stage(undisturbed: Undisturbed, tmp_path: Path, say: Callable[[str], None]) -> None:
     """Four data folders side by side, for the worker, PostgreSQL, luigid, and tasks that have not recorded yet.
 
-    The servers are killed at every fourth stage after the world is made; with BEN_ALL_KILLS in the environment at each.
+    The worker is killed at each stage, and the servers at every fourth one after the world is made; with
+    BEN_KILLS_EVERY=N in the environment all of them at every Nth.
     """
-    served = [stage for stage in undisturbed.stages if stage != "MakeSampleWorld"]
-    served = served[:: 1 if os.environ.get("BEN_ALL_KILLS") else 4]
+    every = int(os.environ.get("BEN_KILLS_EVERY", "0"))
+    killed_at = undisturbed.stages[:: every or 1]
+    served = [stage for stage in undisturbed.stages if stage != "MakeSampleWorld"][:: every or 4]
 
     def disturbed(victim: str) -> dict[str, str]:
         launcher, folder = Launcher(), tmp_path / victim
@@ -203,7 +205,7 @@ def test_kills_at_each_stage(undisturbed: Undisturbed, tmp_path: Path, say: Call
         if victim in ("PostgreSQL", "luigid"):
             undisturbed.give_world(folder / "data")
         if victim == "its record":
-            fate = die_at_each_record(launcher, folder, config, undisturbed.stages)
+            fate = die_at_each_record(launcher, folder, config, killed_at)
         elif victim == "luigid":
             luigid = Luigid(launcher, folder)
             config = settings(folder, local_scheduler="false", scheduler_port=luigid.port, rpc_retry_wait=1)
@@ -211,7 +213,7 @@ def test_kills_at_each_stage(undisturbed: Undisturbed, tmp_path: Path, say: Call
             luigid.stop()
         else:
             kill, stages = {
-                "worker": (kill_worker, undisturbed.stages),
+                "worker": (kill_worker, killed_at),
                 "PostgreSQL": (kill_database, served),
             }[victim]
             fate = kill_at_each_stage(launcher, folder, config, stages, kill)
@@ -223,10 +225,10 @@ def test_kills_at_each_stage(undisturbed: Undisturbed, tmp_path: Path, say: Call
     with ThreadPoolExecutor(len(victims)) as pool:
         fates = dict(zip(victims, pool.map(disturbed, victims), strict=True))
     say(f"{'kill -9 at':<24}" + "".join(f"{victim:<14}" for victim in victims) + "survived")
-    for stage in undisturbed.stages:
+    for stage in dict.fromkeys([*killed_at, *served]):
         say(f"{stage:<24}" + "".join(f"{fates[victim].get(stage, '-'):<14}" for victim in victims) + "yes")
     unrecorded = {stage for stage, fate in fates["its record"].items() if fate == "no file"}
-    assert unrecorded == WITHOUT_FILES & {*undisturbed.stages}
+    assert unrecorded == WITHOUT_FILES & {*killed_at}
 
 
 def test_sigterm_undoes_the_step_and_ends_everything(
