@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -38,7 +39,9 @@ SELECT current_setting('server_encoding') = 'UTF8' AS "encoding UTF8",
        has_database_privilege(current_database(), 'TEMPORARY') AS "the right to create temporary tables"
 """
 _SESSION = sa.text("SELECT pg_backend_pid()")
-_SET = "SELECT set_config(name, :value, false) FROM pg_settings WHERE name = :name"
+_SET = """
+SELECT set_config(name, value, false) FROM pg_settings JOIN json_each_text(:wanted) AS wanted (key, value) ON key = name
+"""
 _LOCK_SETTINGS = {
     # A host that vanishes keeps its locks until the server notices; by default that takes hours.
     "tcp_keepalives_idle": "60",
@@ -244,7 +247,7 @@ def lock_connection() -> Iterator[sa.Connection]:
     """Yield a separate connection for advisory locks, which are released when it, the process or its host ends."""
     connection = _reached(lambda: engine().connect().execution_options(isolation_level="AUTOCOMMIT"))
     try:
-        connection.execute(sa.text(_SET), [{"name": name, "value": value} for name, value in _LOCK_SETTINGS.items()])
+        connection.execute(sa.text(_SET), {"wanted": json.dumps(_LOCK_SETTINGS)})
         yield connection
     except _FAILED as error:
         raise _unreachable(error) from error
@@ -258,17 +261,36 @@ def transaction() -> Iterator[psycopg2.extensions.cursor]:
     """Yield a cursor in a transaction that is committed at the end, or rolled back on an error."""
     connection: Any = _reached(lambda: engine().raw_connection())
     try:
-        with connection.cursor() as cursor:
+        with committed(connection) as cursor:
             yield cursor
-        connection.commit()
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+    except DatabaseError:
         connection.invalidate()
-        raise _unreachable(error) from error
-    except BaseException:
-        connection.rollback()
         raise
     finally:
         connection.close()
+
+
+@contextmanager
+def committed(connection: Any) -> Iterator[psycopg2.extensions.cursor]:
+    """Yield a cursor of a connection of the driver, and commit at the end, or roll back on an error."""
+    try:
+        with explained(), connection.cursor() as cursor:
+            yield cursor
+            connection.commit()
+    except DatabaseError:  # there is no session to roll back
+        raise
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the driver's errors about a server that is gone into DatabaseError."""
+    try:
+        yield
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        raise _unreachable(error) from error
 
 
 def query(statement: str, **values: Any) -> pd.DataFrame:
