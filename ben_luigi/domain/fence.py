@@ -2,11 +2,10 @@
 
 A process that was stopped, or cut off, may wake up after another one has taken its work over. So each turn has a
 number, and everything that it writes before it is complete has the turn's *mark* in its name. Whatever publishes a
-result, by a rename or an upload, does three things in this order: it completes the work under a name with the mark, calls
-`require`,
-and publishes. A later turn first gets its number, then removes what has the mark of an earlier one, and then publishes.
-So an earlier turn either finds that the number is not its own any more, or finds its work removed: nothing that it does
-can come over what a later one has published.
+result, by a rename or an upload, does three things in this order: it completes the work under a name with the mark,
+calls `require`, and publishes. A later turn first gets its number, then removes what has the mark of an earlier one,
+and then publishes. So an earlier turn either finds that the number is not its own any more, or finds its work removed:
+nothing that it does can come over what a later one has published.
 
 Outside of a turn everything is allowed.
 """

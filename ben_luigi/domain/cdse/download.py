@@ -21,7 +21,7 @@ from typing import IO
 
 import requests
 
-from ben_luigi.domain import leftovers
+from ben_luigi.domain import fence, leftovers
 from ben_luigi.domain.answers import describe, one_line, refusal
 from ben_luigi.domain.cdse import partial_file
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
@@ -136,7 +136,11 @@ class Download:
         )
 
     def _failed(self, error: SourceError | NoRoomError, pause_s: float | None) -> None:
-        """Write one line about the failure to the log and to the file for CDSE support."""
+        """Write one line about the failure to the log and to the file for CDSE support.
+
+        Raise TakenOver instead if the failure may come of that.
+        """
+        fence.require(self.target)
         then = "given up" if pause_s is None else f"next try in {pause_s:.0f} s"
         told = one_line(f"try {self._number} of {self.patience.tries}: {error}")
         _log.warning("tile %s, %s; %s", self._tile, told, then)
