@@ -16,6 +16,7 @@ import psycopg2.extensions
 import sqlalchemy as sa
 from luigi.contrib.postgres import PostgresTarget
 
+from ben_luigi.domain import waiting
 from ben_luigi.domain.errors import BadAlignment, BadTable, some
 from ben_luigi.state import code, database, schema
 from ben_luigi.state.locks import advisory
@@ -111,8 +112,9 @@ class TileRows(PostgresTarget):
                 # commits.
                 key = zlib.crc32(f"{self.table} {self._tile}".encode()) - 2**31
                 advisory.wait_for(cursor, f"the rows of {self._tile} in {self.table}", advisory.ROWS, key)
-                self._written = len(rows), self._load(cursor, rows)
-                self.touch(cursor.connection)
+                with waiting.told(f"rows of {self._tile} in {self.table}, or in what refers to them"):
+                    self._written = len(rows), self._load(cursor, rows)
+                    self.touch(cursor.connection)
         except (psycopg2.IntegrityError, psycopg2.DataError) as error:
             if self._table is schema.ALIGNMENT and "v1_name" in rows:
                 self._check_pairs(rows)
