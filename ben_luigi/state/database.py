@@ -21,7 +21,6 @@ import psycopg2.extensions
 import pyarrow as pa
 import pyarrow.csv as pcsv
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from ben_luigi import config
 from ben_luigi.domain import files, waiting
@@ -177,8 +176,9 @@ def _pool_mode() -> str:
 def _direct() -> Iterator[psycopg2.extensions.connection]:
     """Yield a connection that begins no transaction by itself; SQLAlchemy begins one when it first connects."""
     url, arguments = _arguments()
-    positional, named = postgresql.psycopg2.dialect().create_connect_args(url)
-    with closing(psycopg2.connect(*positional, **named, **arguments)) as connection:
+    dialect: Any = _engine().dialect
+    positional, named = dialect.create_connect_args(url)
+    with closing(dialect.connect(*positional, **named, **arguments)) as connection:
         connection.autocommit = True
         yield connection
 
@@ -215,7 +215,7 @@ def _engine() -> sa.Engine:
     return sa.create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args=arguments)
 
 
-def _arguments() -> tuple[sa.URL, dict[str, object]]:
+def _arguments() -> tuple[sa.URL, dict[str, Any]]:
     """Return a URL without secrets, and what else the driver is given."""
     given = {"application_name": waiting.name(), "connect_timeout": _CONNECT_S, **(_KEEPALIVES if _given() else {})}
     url, secrets = _url()

@@ -61,12 +61,16 @@ def _end_with_parent() -> None:
 def alone_with(task_id: str) -> Iterator[None]:
     """Hold the lock of a task, after waiting until it is free, and have its fence asked before anything is published.
 
-    Raise TakenOver if another process has taken the task over meanwhile, whatever else has come of that. Without a
-    database there is no lock, and the work may still be possible; if it is not, it raises its own error.
+    Raise TakenOver if another process has taken the task over meanwhile, whatever else has come of that. Raise
+    DatabaseError if the user's server does not answer, since other hosts may share it. Where none of our own can be
+    made there is no lock, and the work may still be possible; if it is not, it raises its own error.
     """
     turn = None
-    with suppress(DatabaseError):
+    try:
         turn = DatabaseTurn(task_id)
+    except DatabaseError:
+        if config.database().url:
+            raise
     if turn is None:
         yield
         return
