@@ -62,9 +62,13 @@ class DatabaseTurn:
         self._driver = self._connected()
 
     def wait(self) -> None:
-        """Take the lock, after waiting until it is free."""
-        with database.explained():
-            advisory.wait_for(self._cursor(), f"the turn of {self._task}", advisory.TASKS, self._key)
+        """Take the lock, after waiting until it is free, in a new session if the server is restarted meanwhile."""
+        while True:
+            try:
+                advisory.wait_for(self._cursor(), f"the turn of {self._task}", advisory.TASKS, self._key)
+                return
+            except _CUT:
+                self._connect_again("to wait for a lock")
 
     @property
     def mark(self) -> Mark:
@@ -148,6 +152,10 @@ class DatabaseTurn:
         connection: Any = self._session.enter_context(database.lock_connection())
         return connection.connection.driver_connection
 
+    def _connect_again(self, why: str) -> None:
+        self._session.close()
+        self._driver = _patiently(self._connected, f"the database, {why}")
+
     def _cursor(self) -> psycopg2.extensions.cursor:
         cursor: psycopg2.extensions.cursor = self._driver.cursor()
         return cursor
@@ -162,8 +170,7 @@ class DatabaseTurn:
 
         Raise TakenOver if it is not, DatabaseError if the server does not come back.
         """
-        self._session.close()
-        self._driver = _patiently(self._connected, f"the database, to publish {what}")
+        self._connect_again(f"to publish {what}")
         try:
             with self._cursor() as cursor:
                 cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", (advisory.TASKS, self._key))
