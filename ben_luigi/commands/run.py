@@ -243,15 +243,16 @@ def _run(argv: list[str]) -> int:
         if terminal.is_open():
             terminal.expect(planning.usual_seconds(), planning.at_once())
     jobs.submit_ready()
-    code, pause_s, others = _luigi_run(argv), 1.0, ["not asked yet"]
+    code, pause_s, others, due = _luigi_run(argv), 1.0, ["not asked yet"], 0.0
     while (code in _LEFT_TO_OTHERS or (code == ExitCode.FAILED and jobs.in_queue())) and not settings.local_scheduler:
         if task.complete():
             return 0
         before, others = others, [*_running(settings), *jobs.in_queue()]
         if not (before or others):
             break
-        if others and others != before:
+        if others and (others != before or time.monotonic() + pause_s > due):
             _log.info("waiting for tasks that other hosts run: %s", some(others))
+            due = time.monotonic() + _LOOK_AGAIN_S
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _LOOK_AGAIN_S)
         Register.clear_instance_cache()  # tasks remember what they require

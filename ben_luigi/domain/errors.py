@@ -20,6 +20,7 @@
     ├── TooLittleMemory  a job has less memory than one conversion needs
     ├── SlurmError       Slurm is missing, does not answer, or refuses a job
     ├── DatabaseError    PostgreSQL cannot be started or reached
+    ├── TakenOver        another process has taken the work over: no fault of the work
     └── DiskError        a disk that does not keep what is written
         └── NoRoomError  no room to write it
 
@@ -140,6 +141,10 @@ class SlurmError(PipelineError):
 
 class DatabaseError(PipelineError):
     """PostgreSQL cannot be started or reached."""
+
+
+class TakenOver(PipelineError):
+    """Another process has taken over what this one was at work on, since it seemed to be dead."""
 
 
 class DiskError(PipelineError):

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from ben_luigi.domain import fence
 from ben_luigi.domain.errors import DiskError, NoRoomError
 from ben_luigi.domain.given import open_file
 
@@ -24,30 +25,49 @@ _SYNC_BYTES = 2**25
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MAKE_ROOM = "make room on the disk, or move [dataset] data_dir, and run again: what is complete stays"
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS}
-_UNFINISHED = re.compile(r"\.unfinished-(\d+)-[0-9a-f]{8}-.+")
+_UNFINISHED = re.compile(r"\.unfinished-(?P<by>\d+|[0-9a-f]{16}-\d+)-[0-9a-f]{8}-.+")
 
 
 def unfinished(path: Path) -> Path:
-    """Return a name beside `path` for a file or folder in the making: `.unfinished-<pid>-<random>-<name>`.
+    """Return a name beside `path` for a file or folder in the making: `.unfinished-<by>-<random>-<name>`.
 
-    It keeps the suffix of `path`, since some libraries choose the format by it.
+    `<by>` is the mark of the turn (`fence`), else the process id. It keeps the suffix of `path`, since some libraries
+    choose the format by it. What earlier turns have left unfinished beside `path` is removed first.
     """
-    return path.with_name(f".unfinished-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    turn = fence.current()
+    if turn is None:
+        return path.with_name(f".unfinished-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    clear(path.parent)
+    work = path.with_name(f".unfinished-{turn.mark}-{secrets.token_hex(4)}-{path.name}")
+    turn.named(work)
+    return work
+
+
+def clear(folder: Path) -> None:
+    """Remove what earlier turns have left unfinished in `folder`, if the last one has not ended: it may come back."""
+    turn = fence.current()
+    if turn is None or not turn.clears(folder):
+        return
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        found = _UNFINISHED.fullmatch(entry.name)
+        if found and turn.mark.is_after(found["by"]):
+            remove(entry)
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a path to write a file or folder to; on success fsync it and rename it to `path`, else remove it.
 
-    The parent folder is made if it is missing. A file at `path` is replaced; a folder there is an error. Raise
-    DiskError if the disk is full or does not keep what is written.
+    The parent folder is made if it is missing. A file at `path` is replaced by a file, a folder by a folder; anything
+    else is an error. Raise DiskError if the disk is full or does not keep what is written, TakenOver if another process
+    makes it now.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     work = unfinished(path)
     try:
         yield work
         _sync_all(work)
-        work.rename(path)
+        put_in_place(work, path)
     except OSError as error:
         remove(work)
         raise_if_full(path, error)
@@ -57,6 +77,41 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise
     # fsync(2): the entry of a file in its folder is durable only after fsync of the folder.
     sync(path.parent)
+
+
+def put_in_place(work: Path, path: Path) -> None:
+    """Give a complete file or folder its final name: the one place where a result appears on a file system.
+
+    `work` is a name of `unfinished`. Raise TakenOver if another process makes the result now.
+    """
+    if work.is_dir() and path.is_dir() and not path.is_symlink():
+        withdraw(path)
+    fence.require(path)
+    work.rename(path)
+
+
+@contextmanager
+def withdrawn(path: Path) -> Iterator[Path]:
+    """Yield another path to which a published file or folder was moved; what is still there at the end is removed.
+
+    It is moved to an unfinished folder: if a later turn has removed that, the move fails, so that it cannot take away
+    what the later turn has published. Raise TakenOver if another process makes it now.
+    """
+    place = unfinished(path)
+    place.mkdir()
+    try:
+        fence.require(path)
+        path.rename(place / path.name)
+        yield place / path.name
+    finally:
+        remove(place)
+
+
+def withdraw(path: Path) -> None:
+    """Remove a published file or folder, if it exists, unless another process makes it now: then raise TakenOver."""
+    if path.is_symlink() or path.exists():
+        with withdrawn(path):
+            pass
 
 
 def is_full(error: OSError) -> bool:

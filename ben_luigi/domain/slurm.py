@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ben_luigi.domain import waiting
 from ben_luigi.domain.errors import SlurmError
 
 MOST_ELEMENTS = 1000
@@ -89,16 +90,17 @@ def queue(name: str) -> dict[str, str]:
 def _asked(command: Sequence[str], given: str = "") -> str:
     """Return what a program of Slurm says."""
     try:
-        done = subprocess.run(
-            command,
-            input=given,
-            env=dict(os.environ),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_ANSWER_S,
-            check=False,
-        )
+        with waiting.told(f"an answer of {command[0]}"):
+            done = subprocess.run(
+                command,
+                input=given,
+                env=dict(os.environ),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_ANSWER_S,
+                check=False,
+            )
         failure = done.stderr.strip() or f"exit code {done.returncode}" if done.returncode else ""
     except (OSError, subprocess.TimeoutExpired) as error:
         failure = str(error)

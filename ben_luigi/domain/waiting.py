@@ -9,8 +9,10 @@ import logging
 import os
 import re
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 
 import psutil
@@ -51,6 +53,30 @@ def wait_for(holds: Callable[[], bool], what: str, holder: Callable[[], Iterable
             found = ", and ".join(described(name) for name in holder()) or "a holder that cannot be seen from here"
             _log.warning("waiting for %s for %s; it is held by %s", what, timedelta(seconds=round(now - began)), found)
         time.sleep(poll_s)
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Log once per minute, as long as the block lasts, that `what` is awaited: for waits that cannot ask in between."""
+    began, ended = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(_AGAIN_S):
+            _log.warning("waiting for %s for %s", what, timedelta(seconds=round(time.monotonic() - began)))
+
+    thread = threading.Thread(target=tell, name="waiting", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def pause(seconds: float, what: str) -> None:
+    """Sleep; if that takes longer than a minute, log once per minute that `what` is awaited."""
+    with told(what) if seconds > _AGAIN_S else nullcontext():
+        time.sleep(seconds)
 
 
 def described(name: str) -> str:

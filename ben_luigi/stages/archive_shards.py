@@ -161,7 +161,7 @@ def collected_again(name: str) -> Iterator[None]:
         if is_by_tile(name) or from_folder(S1):
             raise
         records.make_way(error.file.with_suffix(".tar"))
-        files.remove(error.file.with_suffix(".tar"))
+        files.withdraw(error.file.with_suffix(".tar"))
         note = CollectS1().output().file
         raise DamagedFile(note, expected=f"{error.file.name} beside it: {error.expected}", found=error.found) from error
 

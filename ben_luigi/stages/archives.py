@@ -257,7 +257,7 @@ class _Archive(_OfParts):
         try:
             archive.check_sizes(parts, packed.pop("part_bytes"), tar.pop("part_bytes"))
         except DamagedFile:
-            files.remove(self.archive().file)  # it was joined from the damaged part
+            files.withdraw(self.archive().file)  # it was joined from the damaged part
             raise
         files.write_json(self.output().file, {"tar": tar, "compressed": packed})
 

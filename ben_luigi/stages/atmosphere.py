@@ -12,7 +12,7 @@ import luigi
 import pandas as pd
 
 from ben_luigi import config
-from ben_luigi.domain import files
+from ben_luigi.domain import files, leftovers
 from ben_luigi.domain.errors import BadProduct, DamagedFile, Sen2CorError
 from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.products import l1c, product, sen2cor
@@ -82,7 +82,6 @@ class _Made(TileTask):
     def _keep(self, made: Path, **facts: Any) -> None:
         """Move a product into its place by one rename, with a note that has these facts."""
         folder = self.output().file.parent
-        files.remove(folder)
         with files.atomic_write(folder) as whole:
             whole.mkdir()
             content = contents.sha256(made)
@@ -127,8 +126,7 @@ class ConvertToL2A(_Made):
         """
         sen2cor.require_memory(self.tile, config.sen2cor_bytes())
         folder = self.output().file.parent
-        work, log = folder.with_name(f".work-{self.tile}"), folder.with_name(f"{self.tile}.log")
-        files.remove(work)
+        log, work = folder.with_name(f"{self.tile}.log"), leftovers.fresh(folder.with_name(f".work-{self.tile}"))
         with (source := l1c_task(self.tile)).reading():
             safe = l1c.unpack(source.product_path(), work / "l1c")
         progress = Progress(self, f"Sen2Cor on {self.tile}")
@@ -163,7 +161,7 @@ class FetchL2A(_Made):
     def make(self) -> None:
         """Fetch it, in one of the slots that all workers and hosts share; what has come stays for the next attempt."""
         name, folder = product_of(self.tile), self.output().file.parent
-        work = folder.with_name(f".fetch-{self.tile}")
+        work = leftovers.kept(folder.with_name(f".fetch-{self.tile}"))
         with budget.slot(config.downloads_at_once()):
             report = fetch_l2a(name, work, Progress(self, f"download of {self.tile}", "B").at)
         self._keep(work / name.stem / str(name), id=id_at_cdse(name), **told(report))

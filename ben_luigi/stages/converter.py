@@ -52,7 +52,7 @@ class InstallSen2Cor(PipelineTask):
         """Fetch the installer, verify it, and run it; one that is there already is verified only."""
         require_licence()
         folder = _installed().parents[1]
-        files.remove(folder)
+        files.withdraw(folder)
         try:
             program = sen2cor_installer.install(
                 folder,
@@ -61,7 +61,7 @@ class InstallSen2Cor(PipelineTask):
                 progress=Progress(self, "fetching the installer of Sen2Cor", "B").at,
             )
         except BaseException:
-            files.remove(folder)
+            files.withdraw(folder)
             raise
         files.write_json(self.output().file, {"program": str(program), "version": sen2cor.VERSION})
 

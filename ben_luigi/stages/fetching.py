@@ -11,7 +11,7 @@ from typing import Any
 import luigi
 
 from ben_luigi import config
-from ben_luigi.domain import files
+from ben_luigi.domain import fence, files
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.download import Download
@@ -183,8 +183,9 @@ class Fetching:
 
     def _remove_others(self, path: Path) -> None:
         """Remove the product in its other form, and partial files: there is one product per tile."""
-        files.remove(path)
-        for pattern in (f"{path.name}.*.part", f"{path.name}.partial"):
+        files.withdraw(path)
+        fence.require(path)
+        for pattern in (f"{path.name}.*.part", f"{path.name}.partial", f"{path.name}.*.partial"):
             for partial in path.parent.glob(pattern):
                 files.remove(partial)
 

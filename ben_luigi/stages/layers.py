@@ -10,7 +10,7 @@ import luigi
 import numpy as np
 
 from ben_luigi import config
-from ben_luigi.domain import files
+from ben_luigi.domain import files, leftovers
 from ben_luigi.domain.dataset import sentinel1
 from ben_luigi.domain.errors import BadName, some
 from ben_luigi.domain.names import PatchId
@@ -160,8 +160,7 @@ class CutLayer(_Cutting):
 
     def _cut_l1c(self, layer: Layer, where: _Where, progress: Progress) -> None:
         """Unpack the L1C product beside its shard, and cut it."""
-        work = config.data_dir() / self.folder_of_shards() / f".work-{self.tile}"
-        files.remove(work)
+        work = leftovers.fresh(config.data_dir() / self.folder_of_shards() / f".work-{self.tile}")
         with (product := l1c_task(self.tile)).reading():
             safe = l1c.unpack(product.product_path(), work)
             product_layers.cut(layer, safe, *where, threads=int(config.tile().threads), progress=progress)

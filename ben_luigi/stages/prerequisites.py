@@ -179,7 +179,6 @@ class ExtractV1Metadata(PipelineTask):
     def make(self) -> None:
         """Read each patch's JSON."""
         folder = self.output().file
-        files.remove(folder)
         with files.atomic_write(folder) as work:
             work.mkdir()
             patches = version1.extract(input_path("v1_s2_dir"), work, Progress(self, "metadata of BigEarthNet v1"))

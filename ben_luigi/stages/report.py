@@ -109,7 +109,6 @@ class WriteReport(OverTiles):
         sources = _sources({tile: RenderTile(tile=tile).output() for tile in tiles()})
         with files.atomic_write(folder) as work:
             report.write_report(work, sources, Progress(self, "report", "tiles", len(sources.tiles)))
-            files.remove(folder)
 
 
 def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:

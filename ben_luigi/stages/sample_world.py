@@ -60,7 +60,7 @@ class MakeSampleWorld(PipelineTask):
     def make(self) -> None:
         """Make it, by one rename."""
         world, progress = sample_world(), Progress(self, "the sample world")
-        files.remove(world.folder)
+        files.withdraw(world.folder)
         if config.recipe().products.level == L2A:
             make_l2a_world(world.folder, sample_scenes(), progress)
         else:

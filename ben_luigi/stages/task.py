@@ -28,8 +28,8 @@ from luigi.task import flatten
 
 from ben_luigi import config, signals
 from ben_luigi.configuration.kinds import Declared
-from ben_luigi.domain import files
-from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
+from ben_luigi.domain import fence, files
+from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError, TakenOver
 from ben_luigi.state import code, database, luigi_internals
 from ben_luigi.state.locks import configuration
 from ben_luigi.state.locks.task import alone_with
@@ -189,8 +189,7 @@ class PipelineTask(Declared):
         yield from self._missing(self.deps())
         yield from self._missing(self.needs())
         try:
-            with alone_with(self.task_id):
-                self.publish()
+            self._publish_in_turn()
             return
         except DamagedFile as error:
             again = withdraw_damaged(error)
@@ -199,6 +198,16 @@ class PipelineTask(Declared):
             found = f"{error.file}; expected: {error.expected}; found: {error.found}"
             _log.warning("%s; it is made again by %s", found, again)
         yield again
+
+    def _publish_in_turn(self) -> None:
+        """Hold the lock and publish; if another process has taken the task over, come late, and find its result."""
+        while True:
+            try:
+                with alone_with(self.task_id):
+                    self.publish()
+                return
+            except TakenOver as error:
+                _log.warning("%s", error)
 
     @staticmethod
     def _missing(tasks: list[luigi.Task]) -> Iterator[list[luigi.Task]]:
@@ -215,6 +224,7 @@ class PipelineTask(Declared):
             if self.unchanged:
                 self._just_published = True
                 return
+            fence.begin()
             self._check_sources()
             made = {name: target for name, target in targets.items() if isinstance(target, MadeFile)}
             # Withdrawn before the work: after a crash in between, no record can describe a file that is half replaced.

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from ben_luigi.domain import fence
 from ben_luigi.domain.errors import RestingError
 from ben_luigi.state import database
 from ben_luigi.state.locks import advisory
@@ -29,7 +30,8 @@ def slot(at_once: int) -> Iterator[None]:
 
 
 def note_failure(tile: str, error: str) -> None:
-    """Record that an attempt to download a tile failed."""
+    """Record that an attempt to download a tile failed. Raise TakenOver instead if the failure may come of that."""
+    fence.require(f"tile {tile}")
     with database.engine().begin() as connection:
         connection.execute(sa.insert(FAILED_TRY).values(tile=tile, host=socket.gethostname(), error=error))
 

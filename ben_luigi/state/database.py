@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,8 +38,9 @@ SELECT current_setting('server_encoding') = 'UTF8' AS "encoding UTF8",
        coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS "the right to create tables",
        has_database_privilege(current_database(), 'TEMPORARY') AS "the right to create temporary tables"
 """
-_SESSION = sa.text("SELECT pg_backend_pid()")
-_SET = "SELECT set_config(name, :value, false) FROM pg_settings WHERE name = :name"
+_SET = """
+SELECT set_config(name, value, false) FROM pg_settings JOIN json_each_text(:wanted) AS wanted (key, value) ON key = name
+"""
 _LOCK_SETTINGS = {
     # A host that vanishes keeps its locks until the server notices; by default that takes hours.
     "tcp_keepalives_idle": "60",
@@ -47,8 +49,8 @@ _LOCK_SETTINGS = {
     # A session that holds a lock is idle for hours.
     "idle_session_timeout": "0",
 }
-_KEEPALIVES = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4, "tcp_user_timeout": 120_000}
-_CONNECT_S = 60
+_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+_CONNECT_S = 20
 _FAILED = (sa.exc.DBAPIError, psycopg2.Error)  # SQLAlchemy's pool does not wrap all errors of psycopg2
 _engines: dict[tuple[int, str], sa.Engine] = {}
 _with_tables: set[str] = set()  # inherited by forked workers, one per task
@@ -96,13 +98,11 @@ def check() -> None:
         cluster.check(config.data_dir() / "database" / "cluster")
         return
     try:
+        _require_sessions()
         with _engine().connect() as connection:
             answer = connection.execute(sa.text(_CAPABLE)).mappings().one()
-        pooled = _changes_sessions()
     except _FAILED as error:
         raise _unreachable(error) from error
-    if pooled:
-        raise _pooled()
     lacking = [str(what) for what, holds in answer.items() if not holds]
     if lacking:
         raise DatabaseError(
@@ -137,30 +137,56 @@ def check_locks() -> None:
     process that took them. A server that does not answer is ignored here; whatever needs it reports that.
     """
     with suppress(*_FAILED):
-        if _given() and _changes_sessions():
-            raise _pooled()
+        if _given():
+            _require_sessions()
 
 
-def _changes_sessions() -> bool:
-    """Return whether a connection uses another server session in each transaction.
+def _require_sessions() -> None:
+    """Raise DatabaseError, with the mode of the pooler, if connections have no sessions of their own."""
+    with waiting.told(f"two sessions of {DatabaseUrl.parse(_given()).address()}"):
+        mode = _pool_mode()
+    if mode:
+        raise DatabaseError(
+            f"PostgreSQL at {DatabaseUrl.parse(_given()).address()}",
+            expected="a session for each connection, since locks are a session's",
+            found=f"a pooler that shares sessions, as PgBouncer does with pool_mode = {mode}",
+            remedy="set pool_mode = session for this database, or name the server itself in [database] url",
+        )
+
+
+def _pool_mode() -> str:
+    """Return how a pooler shares the server's sessions, `transaction` or `statement`; empty if each is its client's.
 
     A pooler reports a process id of its own instead of the session's. It may still keep sessions apart: then no other
-    connection gets the session of an open one.
+    connection gets the session of an open one. One that shares them by statement refuses to begin a transaction.
     """
-    pooled = _engine()
-    with pooled.connect().execution_options(isolation_level="AUTOCOMMIT") as one, pooled.connect() as other:
-        told = one.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
-        first, *more = [one.execute(_SESSION).scalar_one() for _ in range(3)]
-        return first != told and (other.execute(_SESSION).scalar_one() == first or {*more} != {first})
+    with _direct() as one, _direct() as other:
+        first, *more = [_session_of(one) for _ in range(3)]
+        if first == one.info.backend_pid or (_session_of(other) != first and {*more} == {first}):
+            return ""
+        try:
+            with one.cursor() as cursor:
+                cursor.execute("BEGIN")
+        except psycopg2.Error:
+            return "statement"
+        return "transaction"
 
 
-def _pooled() -> DatabaseError:
-    return DatabaseError(
-        f"PostgreSQL at {DatabaseUrl.parse(_given()).address()}",
-        expected="a session for each connection, since locks are a session's",
-        found="a pooler that shares sessions, as PgBouncer does with pool_mode = transaction",
-        remedy="set pool_mode = session for this database, or name the server itself in [database] url",
-    )
+@contextmanager
+def _direct() -> Iterator[psycopg2.extensions.connection]:
+    """Yield a connection that begins no transaction by itself; SQLAlchemy begins one when it first connects."""
+    url, arguments = _arguments()
+    dialect: Any = _engine().dialect
+    positional, named = dialect.create_connect_args(url)
+    with closing(dialect.connect(*positional, **named, **arguments)) as connection:
+        connection.autocommit = True
+        yield connection
+
+
+def _session_of(connection: psycopg2.extensions.connection) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int((cursor.fetchone() or (0,))[0])
 
 
 def _new_engine(address: str) -> sa.Engine:
@@ -169,8 +195,9 @@ def _new_engine(address: str) -> sa.Engine:
         with new.begin() as connection:
             cursor: Any = connection.connection.cursor()
             advisory.wait_for(cursor, "another process to make the tables of the database", advisory.SCHEMA, 0)
-            SCHEMA.create_all(connection)
-            connection.execute(sa.text(ADDED_SINCE))
+            with waiting.told("the tables of the database, which others use"):
+                SCHEMA.create_all(connection)
+                connection.execute(sa.text(ADDED_SINCE))
             if _given():
                 identity.own(connection, config.data_dir(), DatabaseUrl.parse(_given()).address())
         _with_tables.add(address)
@@ -182,13 +209,17 @@ def _engine() -> sa.Engine:
 
     Transactions see what is committed, whatever the server's default, so tasks never have to retry.
     """
-    given = {"application_name": waiting.name(), "connect_timeout": _CONNECT_S, **(_KEEPALIVES if _given() else {})}
-    url, secrets = _url()
-    arguments = {name: value for name, value in given.items() if name not in url.query}
-    arguments |= secrets
+    url, arguments = _arguments()
     # The pool logs tracebacks of broken connections, and of those being closed when a run is stopped.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     return sa.create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args=arguments)
+
+
+def _arguments() -> tuple[sa.URL, dict[str, Any]]:
+    """Return a URL without secrets, and what else the driver is given."""
+    given = {"application_name": waiting.name(), "connect_timeout": _CONNECT_S, **(_KEEPALIVES if _given() else {})}
+    url, secrets = _url()
+    return url, {name: value for name, value in given.items() if name not in url.query} | secrets
 
 
 def _reached(work: Callable[[], _Result]) -> _Result:
@@ -244,7 +275,7 @@ def lock_connection() -> Iterator[sa.Connection]:
     """Yield a separate connection for advisory locks, which are released when it, the process or its host ends."""
     connection = _reached(lambda: engine().connect().execution_options(isolation_level="AUTOCOMMIT"))
     try:
-        connection.execute(sa.text(_SET), [{"name": name, "value": value} for name, value in _LOCK_SETTINGS.items()])
+        connection.execute(sa.text(_SET), {"wanted": json.dumps(_LOCK_SETTINGS)})
         yield connection
     except _FAILED as error:
         raise _unreachable(error) from error
@@ -258,17 +289,36 @@ def transaction() -> Iterator[psycopg2.extensions.cursor]:
     """Yield a cursor in a transaction that is committed at the end, or rolled back on an error."""
     connection: Any = _reached(lambda: engine().raw_connection())
     try:
-        with connection.cursor() as cursor:
+        with committed(connection) as cursor:
             yield cursor
-        connection.commit()
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+    except DatabaseError:
         connection.invalidate()
-        raise _unreachable(error) from error
-    except BaseException:
-        connection.rollback()
         raise
     finally:
         connection.close()
+
+
+@contextmanager
+def committed(connection: Any) -> Iterator[psycopg2.extensions.cursor]:
+    """Yield a cursor of a connection of the driver, and commit at the end, or roll back on an error."""
+    try:
+        with explained(), connection.cursor() as cursor:
+            yield cursor
+            connection.commit()
+    except DatabaseError:  # there is no session to roll back
+        raise
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the driver's errors about a server that is gone into DatabaseError."""
+    try:
+        yield
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        raise _unreachable(error) from error
 
 
 def query(statement: str, **values: Any) -> pd.DataFrame:

@@ -50,7 +50,7 @@ def remove(record: Path) -> None:
     """Remove a record, durably."""
     if record.is_symlink() or record.exists():
         make_way(record)
-        record.unlink(missing_ok=True)
+        files.withdraw(record)
         files.sync(record.parent)
 
 

@@ -246,6 +246,17 @@ FAILED_TRY = Table(
     Column("error", Text, nullable=False),
 )
 
+# Who is at work on a task, or was last; `number` grows with each turn (`locks/turn.py`).
+TURN = Table(
+    "turn",
+    SCHEMA,
+    Column("task", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("ended", Boolean, nullable=False, server_default="false"),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
 DATA_FOLDER = Table(
     "data_folder",
     SCHEMA,

@@ -84,6 +84,8 @@ class MadeFile(luigi.LocalTarget):
         An entry of the wrong kind, such as a folder in the place of a file, is moved out of the way.
         """
         recorded = self.recorded()
+        for place in (self.file.parent, self._record.parent):  # of a process that was taken for dead, and may come back
+            files.clear(place)
         records.remove(self._record)
         records.make_way(self.file, for_folder=self.is_folder)
         return recorded

@@ -6,6 +6,7 @@ Only `stages/task.py` writes rows and marker.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +16,11 @@ import psycopg2.extensions
 import sqlalchemy as sa
 from luigi.contrib.postgres import PostgresTarget
 
+from ben_luigi.domain import waiting
 from ben_luigi.domain.errors import BadAlignment, BadTable, some
 from ben_luigi.state import code, database, schema
+from ben_luigi.state.locks import advisory
+from ben_luigi.state.locks.task import transaction
 from ben_luigi.state.server import Address
 from ben_luigi.state.snapshot import Marker, marker_of, snapshot
 from ben_luigi.state.targets import MadeFrom, Maker
@@ -103,12 +107,14 @@ class TileRows(PostgresTarget):
         """
         self._check_keys(rows)
         try:
-            with database.transaction() as cursor:
+            with transaction(f"rows of {self._task}, {self._tile}") as cursor:
                 # Two writers of one tile would both see no rows, and both insert: the second one waits until the first
                 # commits.
-                cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"{self.table} {self._tile}",))
-                self._written = len(rows), self._load(cursor, rows)
-                self.touch(cursor.connection)
+                key = zlib.crc32(f"{self.table} {self._tile}".encode()) - 2**31
+                advisory.wait_for(cursor, f"the rows of {self._tile} in {self.table}", advisory.ROWS, key)
+                with waiting.told(f"rows of {self._tile} in {self.table}, or in what refers to them"):
+                    self._written = len(rows), self._load(cursor, rows)
+                    self.touch(cursor.connection)
         except (psycopg2.IntegrityError, psycopg2.DataError) as error:
             if self._table is schema.ALIGNMENT and "v1_name" in rows:
                 self._check_pairs(rows)

@@ -7,8 +7,9 @@ A process imports the pipeline once, and forks for each run: so dozens of runs c
     poll PROCESS                        tells the exit code of either, if it has ended
 
 A run stops within the next task of one of the families listed in FOLDER/stop, in the worst moment: all is made, and
-nothing has its final name or is committed; or, for `<family>/record`, all is in place, and nothing is recorded. It
-writes which one to FOLDER/stopped, and waits for that file to go. Of what FOLDER/die lists in the same way it waits for
+nothing has its final name or is committed; for `<family>/asked`, it has just been told that the turn is its own, and is
+about to rename; or, for `<family>/record`, all is in place, and nothing is recorded. It writes which one to
+FOLDER/stopped, and waits for that file to go. Of what FOLDER/die lists in the same way it waits for
 nobody: the task's process kills itself; and of what FOLDER/full lists, where it finds no space on the disk.
 
 With BEN_SAMPLE_WORLD in the environment the sample world is a copy of that one, since making it takes its time. With
@@ -26,7 +27,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from tests.integration.running import ROOT, environment
 
 POLL_S = 0.01
 PATIENCE_S = 300.0
-RECORD = "/record"
+RECORD, ASKED = "/record", "/asked"
 
 
 class Launcher:
@@ -71,11 +72,18 @@ class Launcher:
 class StoppingRun:
     """A run in `folder`, which may stop on its way."""
 
-    def __init__(self, launcher: Launcher, folder: Path, *stop: str, config: Path | None = None) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        folder: Path,
+        *stop: str,
+        config: Path | None = None,
+        arguments: Sequence[str] = (),
+    ) -> None:
         self.folder, self._launcher = folder, launcher
         self.go_on(*stop)
         own = {} if config is None else {"LUIGI_CONFIG_PATH": str(config)}
-        self.process = int(launcher.ask("run", str(folder), own, []))
+        self.process = int(launcher.ask("run", str(folder), own, [*arguments]))
         self._code: int | None = None
 
     @property
@@ -138,7 +146,7 @@ def living(folder: Path) -> list[str]:
 
 def _stop_in_tasks() -> None:
     """Have tasks stop when what they make is all there, but not yet under its name, or not committed."""
-    from ben_luigi.domain import children, files
+    from ben_luigi.domain import children, fence, files
     from ben_luigi.domain.cdse.download import Download
     from ben_luigi.stages.task import PipelineTask
     from ben_luigi.state.targets import MadeFile
@@ -174,6 +182,14 @@ def _stop_in_tasks() -> None:
     before(TileRows, "touch")
     before(Download, "_publish")
     before(MadeFile, "record", RECORD)
+    require = fence.require
+
+    def asking(what: Any) -> None:
+        require(what)
+        if running and os.getsid(0) == session:
+            _stop(running[-1].task_family + ASKED)
+
+    fence.require = asking
 
     run: Any = children.running
 

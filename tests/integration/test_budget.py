@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import timedelta
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
@@ -17,9 +17,10 @@ import pytest
 import sqlalchemy as sa
 
 from ben_luigi.domain import waiting
-from ben_luigi.domain.errors import PermanentError
+from ben_luigi.domain.errors import PermanentError, TakenOver
 from ben_luigi.state import budget, database, server
 from ben_luigi.state.locks import advisory, task
+from ben_luigi.state.locks.turn import DatabaseTurn
 from ben_luigi.state.schema import FAILED_TRY
 from tests.unit.test_waiting import on_message
 
@@ -111,8 +112,8 @@ def _making_tables() -> Iterator[None]:
 WAITS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "one of 1 places for downloads": lambda: budget.slot(1),
     "the turn of DownloadL1C_33UUP": lambda: task.alone_with("DownloadL1C_33UUP"),
-    # of which PostgreSQL gives a number below 0
-    "the turn of DownloadL1C_0": lambda: task.alone_with("DownloadL1C_0"),
+    # of which the number is below 0
+    "the turn of DownloadL1C_2": lambda: task.alone_with("DownloadL1C_2"),
     "another process to make the tables of the database": _making_tables,
 }
 
@@ -137,6 +138,53 @@ def test_a_process_that_is_stopped_is_named_to_who_waits_and_what_it_held_is_fre
         holder.join()
     assert f"waiting for {what} for 0:00:00; it is held by" in caplog.text
     assert f"DownloadL1C(tile=33UUP_20170613) (process {holder.pid} on {waiting._host()}, which is stop" in caplog.text
+
+
+def test_who_waits_for_a_turn_goes_on_waiting_when_its_session_is_cut(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(waiting, "_FIRST_S", 0.0)
+    first, second = DatabaseTurn("CutPatches_of_a_tile"), DatabaseTurn("CutPatches_of_a_tile")
+    first.wait()
+    sessions = [second._driver.info.backend_pid]
+
+    def cut_then_free() -> None:
+        if sessions:
+            database.query("SELECT pg_terminate_backend(%(pid)s, 60000)", pid=sessions.pop())
+        else:
+            first.close()
+
+    with on_message(logging.getLogger(waiting.__name__), cut_then_free):
+        second.wait()
+    assert [message.split(" for 0:")[0] for message in caplog.messages] == 2 * [
+        "waiting for the turn of CutPatches_of_a_tile"
+    ]
+    assert second.mark.number == 1 and not second.took_over
+    second.close()
+
+
+def test_a_turn_whose_session_was_cut_is_over_before_it_began_and_goes_on_afterwards() -> None:
+    """Before, another may have made the result, which is then looked for again; afterwards the number tells."""
+    turn = DatabaseTurn("GridPatches_of_a_tile")
+    turn.wait()
+    for began in (False, True):
+        database.query("SELECT pg_terminate_backend(%(pid)s, 60000)", pid=turn._driver.info.backend_pid)
+        if not began:
+            with pytest.raises(TakenOver, match="its session with the database was cut"):
+                turn.begin()
+            turn.close()
+            turn = DatabaseTurn("GridPatches_of_a_tile")
+            turn.wait()
+            turn.begin()
+    turn.require("a result")
+    database.query("SELECT pg_terminate_backend(%(pid)s, 60000)", pid=turn._driver.info.backend_pid)
+    with closing(DatabaseTurn("GridPatches_of_a_tile")) as taker, pytest.raises(TakenOver, match="has taken it over"):
+        taker.wait()
+        assert taker.mark.number == turn.mark.number + 1 and taker.took_over
+        turn.require("a result")
+    with pytest.raises(TakenOver, match=rf"process {os.getpid()} .*has taken it over"):
+        turn.require("a result")
+    turn.close()
 
 
 def test_transactions_see_what_is_committed_whatever_the_server_s_default() -> None:

@@ -14,12 +14,14 @@ import pytest
 
 from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.state import database
+from tests.integration.fault_table import FaultTable
 from tests.integration.own_postgres import free_port, tcp_server
 from tests.integration.running import pipeline
 from tests.integration.stopping import wait_for
 
 PASSWORD = "its-own-secret"
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+MORE: tuple[dict[str, object], ...] = ({}, {"server_round_robin": 1}, {"default_pool_size": 1})
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no program pgbouncer (Debian's package pgbouncer)")
 
 
@@ -78,28 +80,27 @@ def place() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(
-    ("options", "holds"),
+    "options",
     [
-        ({"pool_mode": "session"}, True),
-        ({"pool_mode": "transaction"}, False),
-        ({"pool_mode": "transaction", "server_round_robin": 1}, False),
-        ({"pool_mode": "transaction", "default_pool_size": 1}, False),
+        {"pool_mode": "session"},
+        *({"pool_mode": mode} | more for mode in ("transaction", "statement") for more in MORE),
     ],
     ids=str,
 )
 def test_whether_locks_hold(
-    url: str, place: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], holds: bool
+    url: str, place: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], table: FaultTable
 ) -> None:
-    with _pooler(url, place, **options) as through:
+    mode = options["pool_mode"]
+    with _pooler(url, place, **options) as through, table.row(f"a pooler: {options}", survives=mode == "session"):
         monkeypatch.setattr(database, "_given", lambda: through)
-        if holds:
+        if mode == "session":
             database.check_locks()
             database.check()
             return
         for check in (database.check_locks, database.check):
-            with pytest.raises(DatabaseError, match="pool_mode = session") as raised:
+            with pytest.raises(DatabaseError, match=f"pool_mode = {mode}; next: set pool_mode = session") as raised:
                 check()
-            assert PASSWORD not in str(raised.value)
+            assert PASSWORD not in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_server_that_is_asked_directly_passes(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,8 +108,9 @@ def test_a_server_that_is_asked_directly_passes(url: str, monkeypatch: pytest.Mo
     database.check_locks()
 
 
-def test_a_run_does_not_begin_where_locks_get_lost(url: str, place: Path, tmp_path: Path) -> None:
-    with _pooler(url, place, pool_mode="transaction") as through:
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
+def test_a_run_does_not_begin_where_locks_get_lost(url: str, place: Path, tmp_path: Path, mode: str) -> None:
+    with _pooler(url, place, pool_mode=mode) as through:
         own = tmp_path / "own.cfg"
         own.write_text(f"[dataset]\nworld = sample\n[database]\nurl = {through}\n")
         own.chmod(0o600)

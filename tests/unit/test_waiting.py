@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,24 @@ def test_it_is_said_after_ten_seconds_and_then_each_minute(
     assert caplog.messages[1] == (
         "waiting for the turn of X for 0:01:10; it is held by ConvertToL2A(tile=a) (process 7 on elsewhere), and Bob"
     )
+
+
+def test_a_wait_that_cannot_ask_in_between_is_told_each_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(waiting, "_AGAIN_S", 0.01)
+    again = threading.Semaphore(0)
+    with on_message(logging.getLogger(waiting.__name__), again.release):
+        with waiting.told("rows that others write"):
+            assert again.acquire(timeout=60) and again.acquire(timeout=60)
+        said = len(caplog.messages)
+        waiting.pause(0.05, "the time to ask again")
+    assert said >= 2 and caplog.messages[0] == "waiting for rows that others write for 0:00:00"
+    assert caplog.messages[said].startswith("waiting for the time to ask again for ")
+    assert not [thread for thread in threading.enumerate() if thread.name == "waiting"]
+    said = len(caplog.messages)
+    waiting.pause(0.001, "something short")
+    assert len(caplog.messages) == said
 
 
 def test_a_name_fits_into_what_postgresql_keeps_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from typing import IO
 
 import requests
 
+from ben_luigi.domain import fence, leftovers
 from ben_luigi.domain.answers import describe, one_line, refusal
 from ben_luigi.domain.cdse import partial_file
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
@@ -101,6 +102,7 @@ class Download:
     _total_bytes: int | None = field(default=None, init=False)
     _total_from: str = field(default=_BY_CATALOGUE, init=False)
     _refused: set[str] = field(default_factory=set, init=False)
+    _partial_path: Path = field(default=Path(), init=False)
 
     def run(self) -> DownloadReport:
         """Fetch and verify the product, unless it exists. Raise SourceError once no attempt is left or can help."""
@@ -134,7 +136,11 @@ class Download:
         )
 
     def _failed(self, error: SourceError | NoRoomError, pause_s: float | None) -> None:
-        """Write one line about the failure to the log and to the file for CDSE support."""
+        """Write one line about the failure to the log and to the file for CDSE support.
+
+        Raise TakenOver instead if the failure may come of that.
+        """
+        fence.require(self.target)
         then = "given up" if pause_s is None else f"next try in {pause_s:.0f} s"
         told = one_line(f"try {self._number} of {self.patience.tries}: {error}")
         _log.warning("tile %s, %s; %s", self._tile, told, then)
@@ -151,6 +157,10 @@ class Download:
             if self.target.exists() and (report := self._already_there()):
                 return report
             self.starting(self._number)
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            self._partial_path = leftovers.kept(
+                self.target.with_name(f"{self.target.name}.{self.product.id}.part"),
+            )
             self._check_room()
             with partial_file.opened(self._partial_path) as partial:
                 return self._fetch(partial)
@@ -177,14 +187,9 @@ class Download:
             return None
 
     def _check_room(self) -> None:
-        self.target.parent.mkdir(parents=True, exist_ok=True)
         there = self._partial_path.stat().st_size if self._partial_path.exists() else 0
         needed = (self._total_bytes or USUAL_BYTES) - there + self.keep_free_bytes
         check_room(self.target.parent, needed)
-
-    @property
-    def _partial_path(self) -> Path:
-        return self.target.with_name(f"{self.target.name}.{self.product.id}.part")
 
     def _fetch(self, partial: IO[bytes]) -> DownloadReport:
         """Continue the partial file if the server permits it, else start again; verify and rename it."""
@@ -314,7 +319,7 @@ class Download:
             ) from error
         # Content first, then the name, then the folder: after a power cut a file under the final name is complete.
         os.fsync(partial.fileno())
-        self._partial_path.rename(self.target)
+        leftovers.put_in_place(self._partial_path, self.target)
         for stale in self.target.parent.glob(f"{self.target.name}.*.part"):  # of a former id of the product
             stale.unlink(missing_ok=True)
         sync(self.target.parent)

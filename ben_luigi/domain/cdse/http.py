@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -13,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from ben_luigi.domain import network, web
+from ben_luigi.domain import network, waiting, web
 from ben_luigi.domain.answers import one_line, refusal
 from ben_luigi.domain.errors import RateLimitError, TransientError
 
@@ -106,7 +105,7 @@ def again(patience: Patience, action: Callable[[], T], failed: Callable[[Transie
                 raise
             pause_s = patience.pause_s(tries + waits, error.retry_after_s)
             failed(error, pause_s)
-            time.sleep(pause_s)
+            waiting.pause(pause_s, f"the time to ask again after: {error}")
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,8 @@ class Client:
     def _send(self, method: str, url: str, **what: Any) -> requests.Response:
         timeouts_s = (self.patience.connect_timeout_s, self.patience.read_timeout_s)
         try:
-            return self.session.request(method, url, timeout=timeouts_s, stream=True, allow_redirects=False, **what)
+            with waiting.told(f"an answer to {method} {plain(url)}"):
+                return self.session.request(method, url, timeout=timeouts_s, stream=True, allow_redirects=False, **what)
         except (*BROKEN, ValueError) as error:  # ValueError: requests cannot parse a Location
             raise TransientError(f"{method} {plain(url)}", expected="an answer", found=reason(error)) from error
 

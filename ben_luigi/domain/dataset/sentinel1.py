@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from ben_luigi.domain import given
 from ben_luigi.domain.dataset.archive import Part, write_part
 from ben_luigi.domain.errors import BadInput, some
-from ben_luigi.domain.files import atomic_write, remove
+from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.formats import packing, tarball
 from ben_luigi.domain.formats.tiffheader import read_header
 from ben_luigi.domain.names import s1_part, s1_tile
@@ -134,7 +134,6 @@ def export(
             work.mkdir()
             for path in pair:
                 (work / path.name).write_bytes(_data(path, next(sizes), squares[name]))
-            remove(target)
     return len(paths)
 
 

@@ -26,7 +26,7 @@ from ben_luigi.domain.dataset.about import V2
 from ben_luigi.domain.dataset.comparison import counted
 from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.sentinel1 import BANDS as S1_BANDS
-from ben_luigi.domain.files import atomic_write, remove
+from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.names import TileName, s1_tile
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, outline
 from ben_luigi.domain.products.product import BANDS
@@ -123,7 +123,6 @@ def write(documents: Mapping[str, Json], folder: Path) -> None:
             path = work / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text(document), encoding="utf-8")
-        remove(folder)
 
 
 def text(document: Json) -> str:

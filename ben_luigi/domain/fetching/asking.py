@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import requests
 
-from ben_luigi.domain import network, web
+from ben_luigi.domain import network, waiting, web
 from ben_luigi.domain.answers import describe, retry_after_s
 from ben_luigi.domain.cdse.http import BROKEN, Patience, plain, reason
 from ben_luigi.domain.errors import RateLimitError, TransientError
@@ -42,7 +42,9 @@ class Asker:
         subject = f"POST {plain(url)}"
         timeouts_s = (self.patience.connect_timeout_s, self.patience.read_timeout_s)
         try:
-            with self.session.post(url, data=form, timeout=timeouts_s, stream=True, allow_redirects=False) as answer:
+            with waiting.told(f"an answer to {subject}"):
+                answer = self.session.post(url, data=form, timeout=timeouts_s, stream=True, allow_redirects=False)
+            with answer:
                 body = self._body(answer, subject)
         except (*BROKEN, ValueError) as error:  # ValueError: of a Location that is no address
             raise TransientError(subject, expected="a whole answer", found=reason(error)) from error

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import urlsplit
 
-from ben_luigi.domain import files, network
+from ben_luigi.domain import files, leftovers, network
 from ben_luigi.domain.cdse import partial_file
 from ben_luigi.domain.cdse.http import Patience, plain
 from ben_luigi.domain.errors import BadInput, PermanentError, ServiceError, SourceError, some
@@ -74,7 +74,7 @@ def _fetch_from(address: str, wanted: PinnedFile, path: Path, progress: OnBytes,
             found="another",
             remedy="run again: the file is requested anew; or give the GeoPackage as [inputs] clc_gpkg",
         )
-    zipped = path.with_name(f".partial-{path.name}.zip")
+    zipped = leftovers.kept(path.with_name(f".partial-{path.name}.zip"))
     with partial_file.opened(zipped) as file, network.session() as session:
         in_parts = pinned.receive_all(session, address, file, progress, patience)
         problem = _unpacked(zipped, wanted, path)

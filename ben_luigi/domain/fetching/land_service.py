@@ -32,6 +32,7 @@ DATASET, FILE = "0407d497d3c44bcd93ce8fd5bf78596a", "71a52224-0b24-4ecf-804c-a67
 PATIENCE = Patience(tries=5, first_pause_s=5, read_timeout_s=120, floor_bytes_s=1000)
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _OAUTH_ERRORS = ("invalid_grant", "invalid_client", "invalid_request", "unauthorized_client", "unsupported_grant_type")
+_SAY_AGAIN_S = 60.0
 _DONE, _FAILED = "Finished_ok", ("Finished_nok", "Finished_ko", "Rejected", "Cancelled", "Canceled")
 _LATER = (
     "run again later: a request that the service works on is kept; or give the GeoPackage as [inputs] clc_gpkg, or "
@@ -136,7 +137,7 @@ class LandService:
 
     def _address(self, task: str) -> str | None:
         """Wait until a request has its file; None if it has failed, or is not known any more."""
-        deadline, before = time.monotonic() + self.polling.most_s, ""
+        deadline, before, due = time.monotonic() + self.polling.most_s, "", 0.0
         while True:
             try:
                 answer = self._ask("GET", "@datarequest_status_get", params={"TaskID": task})
@@ -149,9 +150,9 @@ class LandService:
             if state in _FAILED or not state:
                 _log.warning("request %s for the GeoPackage of CORINE is %s", _short(task), _short(state or "unknown"))
                 return None
-            if state != before:
+            if state != before or time.monotonic() >= due:
                 _log.info("request %s for the GeoPackage of CORINE is %s", _short(task), _short(state))
-                before = state
+                before, due = state, time.monotonic() + _SAY_AGAIN_S - self.polling.pause_s
             if time.monotonic() >= deadline:
                 raise self._not_made(task, f"{_short(state)} after {self.polling.most_s / 3600:.1f} h")
             time.sleep(self.polling.pause_s)

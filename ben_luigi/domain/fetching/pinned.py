@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from ben_luigi.domain import files, network, web
+from ben_luigi.domain import files, leftovers, network, web
 from ben_luigi.domain.answers import describe, retry_after_s
 from ben_luigi.domain.cdse import partial_file
 from ben_luigi.domain.cdse.http import BROKEN, Patience, again, log_failure, plain, reason
@@ -96,7 +96,7 @@ def _fetch_from(
 ) -> None:
     """Receive it whole, verify it, put it in place. Raises TransientError or PermanentError."""
     name = Path(urlsplit(address).path).name
-    partial = path.with_name(f".partial-{name}")
+    partial = leftovers.kept(path.with_name(f".partial-{name}"))
     with partial_file.opened(partial) as file:
         in_parts = receive_all(session, address, file, progress, patience)
         expected, found = pinned.matches(partial)
@@ -121,7 +121,7 @@ def _fetch_from(
 def _put_in_place(partial: Path, path: Path) -> None:
     """Rename what has come to `path`, or unpack it there, if it is packed as `path` is not."""
     if partial.suffix not in _PACKED or partial.suffix == path.suffix:
-        partial.replace(path)
+        leftovers.put_in_place(partial, path)
         return
     with files.atomic_write(path) as work, _PACKED[partial.suffix](partial) as packed, work.open("wb") as unpacked:
         shutil.copyfileobj(packed, unpacked)

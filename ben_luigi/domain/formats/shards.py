@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ben_luigi.domain.errors import BadArchive, DamagedFile, some
-from ben_luigi.domain.files import atomic_write, raise_if_full, remove, sync, unfinished
+from ben_luigi.domain.files import atomic_write, put_in_place, raise_if_full, remove, sync, unfinished, withdraw
 from ben_luigi.domain.formats import tarball
 
 SCHEMA = pa.schema(
@@ -142,7 +142,7 @@ def writing(shard: Path, index: Path) -> Iterator[ShardWriter]:
 def _publish_index(work: Path, table: pa.Table, shard: Path, index: Path) -> None:
     """Write the index of a shard that is complete in `work` and is about to be renamed into place."""
     sync(work)
-    remove(shard)  # a shard of an earlier run must never lie beside the new index
+    withdraw(shard)  # a shard of an earlier run must never lie beside the new index
     with atomic_write(index) as index_work:
         pq.write_table(table, index_work, compression="zstd")
 
@@ -198,7 +198,7 @@ class ShardCollector:
         columns = [patch_ids, names, *self._places.T.copy(), sha256, self._crc32]
         table = _index(self._shard, columns, self._bytes + len(closing))
         _publish_index(self._work, table, self._shard, self._shard.with_suffix(".parquet"))
-        self._work.rename(self._shard)
+        put_in_place(self._work, self._shard)
         sync(self._shard.parent)
 
     def lacking(self) -> list[str]:

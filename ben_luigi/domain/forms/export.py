@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
-from ben_luigi.domain.files import atomic_write, remove
+from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.forms import lmdb, parquet, stac_geoparquet, webdataset, zarr
 from ben_luigi.domain.forms.form import NOTE, Options, PatchForm, read_note, write_note
 from ben_luigi.domain.forms.pixels import Digests, pixels_of
@@ -44,7 +44,6 @@ def export(
         work.mkdir()
         form.write(source, work, options, progress)
         write_note(work, form, source, options)
-        remove(folder)
 
 
 def _check_target(folder: Path) -> None:

@@ -116,6 +116,7 @@ def convert(safe: Path, executable: str, work: Path, log: Path, progress: OnFrac
     remove(work)
     output.mkdir(parents=True)
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)  # a conversion that was taken over may still write to it
     with log.open("wb") as file:
         command = [str(program), "--output_dir", str(output), str(safe.absolute())]
         try:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ben_luigi.domain import files, given
+from ben_luigi.domain import fence, files, given, leftovers
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.cdse.http import again, log_failure
 from ben_luigi.domain.errors import NoRoomError, SourceError, some
@@ -66,13 +66,18 @@ class ProductFetch:
     _strikes: Counter[str] = field(default_factory=Counter, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _trace: Trace | None = field(default=None, init=False)
+    _work: Path = field(default=Path(), init=False)
 
     def run(self) -> FetchReport:
         """Fetch what is missing. Raise Nowhere, Incomplete, or another SourceError."""
         primary = self._primary()
+        self._work = leftovers.kept(self.target.with_name(f"{self.target.name}.partial"))
+        if (turn := fence.current()) and turn.took_over:  # a process that comes back may have these open
+            files.remove(self._work / "partials")
         is_again = self.target.is_dir() and not self._work.exists()
         if is_again:  # its record is lost: files in it may have been damaged since
-            self.target.rename(self._work)
+            with files.withdrawn(self.target) as before:
+                before.rename(self._work)
         self._files.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(self._work, self._files)
         if is_again:
@@ -104,10 +109,6 @@ class ProductFetch:
     @property
     def _option(self) -> str:
         return f"[inputs] {self.product.level.lower()}_dir"
-
-    @property
-    def _work(self) -> Path:
-        return self.target.with_name(f"{self.target.name}.partial")
 
     @property
     def _files(self) -> Path:
@@ -356,8 +357,7 @@ class ProductFetch:
         brought = [one for path in sorted({*wanted, manifest.NAME}) if (one := self._journal.get(path))]
         for place in {(self._files / one.path).parent for one in brought}:
             files.sync(place)
-        files.remove(self.target)
-        self._work.rename(self.target)
+        leftovers.put_in_place(self._work, self.target)
         files.sync(self.target.parent)
         telling = [
             one for one in brought if needs.is_needed(self.product, one.path, self.layers) and checksums.get(one.path)

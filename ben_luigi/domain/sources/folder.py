@@ -59,6 +59,7 @@ def _copied(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         files.check_room(into, keep_free_bytes)
+        target.unlink(missing_ok=True)  # another process may have it open, whose work was taken over
         with target.open("wb") as copy:
             head = b""
             for chunk in container.chunks(path):

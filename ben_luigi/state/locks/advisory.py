@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from ben_luigi.domain import waiting
 
-SCHEMA, DOWNLOADS, TASKS = 20180501, 20180502, 20180503
-"""The first number of each lock: creating the tables, a place among the downloads, running a task."""
+SCHEMA, DOWNLOADS, TASKS, ROWS = 20180501, 20180502, 20180503, 20180504
+"""The first number of each lock: creating the tables, a place among the downloads, running a task, writing rows."""
 
 # pg_locks shows the two numbers of an advisory lock as classid and objid; objsubid 2 means that there are two.
 _HOLDERS = """
@@ -43,10 +43,12 @@ def wait_for(holder: sa.Connection | psycopg2.extensions.cursor, what: str, firs
                 break
         return bool(taken)
 
-    def holders() -> list[str]:
-        # The numbers are signed, as hashtext() returns them, and pg_locks shows them unsigned, as oid.
-        cursor.execute(_HOLDERS, {"first": first, "seconds": [second % 2**32 for second in seconds]})
-        return [str(name) for (name,) in cursor.fetchall()]
-
-    waiting.wait_for(one_is_free, what, holders)
+    waiting.wait_for(one_is_free, what, lambda: holders(cursor, first, *seconds))
     return taken[0]
+
+
+def holders(cursor: psycopg2.extensions.cursor, first: int, *seconds: int) -> list[str]:
+    """Return the names of the processes that hold the locks."""
+    # The numbers are signed, and pg_locks shows them unsigned, as oid.
+    cursor.execute(_HOLDERS, {"first": first, "seconds": [second % 2**32 for second in seconds]})
+    return [str(name) for (name,) in cursor.fetchall()]

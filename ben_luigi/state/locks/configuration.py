@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,16 @@ def enter(folder: Path, configuration: Mapping[str, Any]) -> None:
     descriptor = locks.opened(folder / _LOCK)
     asked = json.loads(json.dumps(dict(configuration), default=str))
     try:
-        while (others := _agreed(descriptor, asked)) is None:
-            time.sleep(_POLL_S)
-        _require_same(folder, asked, others)
+        agreed: list[dict[str, Any]] = []
+
+        def is_known() -> bool:
+            found = _agreed(descriptor, asked)
+            agreed.extend([] if found is None else [found])
+            return bool(agreed)
+
+        what = f"the configuration of those who work in {folder}"
+        waiting.wait_for(is_known, what, lambda: locks.holders(descriptor), _POLL_S)
+        _require_same(folder, asked, agreed[0])
     except OSError:  # a file system without locks: this cannot be checked
         pass
     except BaseException:
