@@ -13,9 +13,9 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path, PurePath
+from typing import IO, TypeAlias, TypeVar
 
 from ben_luigi.domain.errors import DiskError, NoRoomError
 from ben_luigi.domain.given import open_file
@@ -24,15 +24,21 @@ _SYNC_BYTES = 2**25
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MAKE_ROOM = "make room on the disk, or move [dataset] data_dir, and run again: what is complete stays"
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS}
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 _UNFINISHED = re.compile(r"\.unfinished-(\d+)-[0-9a-f]{8}-.+")
 
 
-def unfinished(path: Path) -> Path:
+def unfinished(path: AnyPath) -> AnyPath:
     """Return a name beside `path` for a file or folder in the making: `.unfinished-<pid>-<random>-<name>`.
 
     It keeps the suffix of `path`, since some libraries choose the format by it.
     """
     return path.with_name(f".unfinished-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+
+
+def is_unfinished(name: str) -> bool:
+    """Return whether a file or folder has such a name."""
+    return _UNFINISHED.fullmatch(name) is not None
 
 
 @contextmanager
@@ -57,6 +63,16 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise
     # fsync(2): the entry of a file in its folder is durable only after fsync of the folder.
     sync(path.parent)
+
+
+AtHand: TypeAlias = Callable[..., AbstractContextManager[None]]
+"""Given paths, a context within which these files are there, whole: results that live elsewhere are fetched."""
+
+
+@contextmanager
+def on_disk(*paths: Path) -> Iterator[None]:
+    """Do nothing: the files are on the disk anyway."""
+    yield
 
 
 def is_full(error: OSError) -> bool:
@@ -178,10 +194,17 @@ def sweep(folder: Path, older_than_s: float = 86_400) -> list[Path]:
     gone = []
     for entry in folder.iterdir() if folder.is_dir() else ():
         old = not older_than_s or time.time() - entry.stat().st_mtime > older_than_s
-        if _UNFINISHED.fullmatch(entry.name) and old:
+        if is_unfinished(entry.name) and old:
             remove(entry)
             gone.append(entry)
     return gone
+
+
+def size(path: Path) -> int:
+    """Return the length in bytes of a file, or of all files in a folder; 0 if there is neither."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size if path.is_file() else 0
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
