@@ -30,7 +30,7 @@ from ben_luigi import config, signals
 from ben_luigi.configuration.kinds import Declared
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
-from ben_luigi.state import code, database, luigi_internals
+from ben_luigi.state import cache, code, database, luigi_internals
 from ben_luigi.state.locks import configuration
 from ben_luigi.state.locks.task import alone_with
 from ben_luigi.state.scheduling import QuickScheduler
@@ -189,16 +189,22 @@ class PipelineTask(Declared):
         yield from self._missing(self.deps())
         yield from self._missing(self.needs())
         try:
-            with alone_with(self.task_id):
-                self.publish()
+            self._publish_alone()
             return
         except DamagedFile as error:
+            if cache.dropped(error.file):
+                self._publish_alone()
+                return
             again = withdraw_damaged(error)
             if again is None:
                 raise
             found = f"{error.file}; expected: {error.expected}; found: {error.found}"
             _log.warning("%s; it is made again by %s", found, again)
         yield again
+
+    def _publish_alone(self) -> None:
+        with alone_with(self.task_id):
+            self.publish()
 
     @staticmethod
     def _missing(tasks: list[luigi.Task]) -> Iterator[list[luigi.Task]]:
