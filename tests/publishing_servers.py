@@ -12,6 +12,7 @@ import base64
 import hashlib
 import http.client
 import json
+import random
 import re
 import threading
 from collections.abc import Iterable, Iterator
@@ -57,6 +58,22 @@ class Failing(Loopback):
     def sent_whole(self, kind: str) -> list[str]:
         """The names of what has arrived whole by requests of a kind, in order."""
         return [name for what, name in self.whole if what == kind]
+
+
+class RandomFaults(Faults):
+    """Each request fails with the same probability, in one of several ways; the same seed gives the same faults."""
+
+    def __init__(self, seed: int, share: float) -> None:
+        super().__init__()
+        self._random, self._share, self.met = random.Random(seed), share, 0
+
+    def take(self, where: str) -> str:
+        """The fault of this request."""
+        with self._lock:
+            if self._random.random() >= self._share:
+                return ""
+            self.met += 1
+            return self._random.choice(("503", "500", "cut", "cut midway", "cut after"))
 
 
 class _Handler(Handler):
@@ -263,6 +280,7 @@ class S3Server(Failing):
         super().__init__(faults)
         self.port = 0
         self.etag = ""
+        self.cut_bodies = 0
 
     def kind(self, method: str, path: str, query: str) -> tuple[str, str]:
         """The kind of a request."""
@@ -283,12 +301,25 @@ class S3Server(Failing):
         connection.request(method, f"{path}?{query}" if query else path, body, given)
         response = connection.getresponse()
         content = response.read()
+        if method == "GET" and self.cut_bodies and response.status == 206 and len(content) > 1:
+            self.cut_bodies -= 1
+            length = {"Content-Length": str(len(content))}
+            return response.status, content[: len(content) // 2], length | {"Connection": "close"}
         passed = {name: value for name, value in response.getheaders() if name.lower() in _PASSED or "x-amz" in name}
         if method == "HEAD":
             passed["Content-Length"] = response.headers.get("Content-Length", "0")
             passed |= {"ETag": self.etag} if self.etag else {}
         connection.close()
         return response.status, content, passed
+
+    def is_unfinished(self) -> bool:
+        """Whether an upload was begun and neither completed nor aborted."""
+        return bool(self.client().list_multipart_uploads(Bucket=BUCKET).get("Uploads"))
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which boto3 finds it."""
+        keys = {"AWS_ACCESS_KEY_ID": "of-s3", "AWS_SECRET_ACCESS_KEY": "secret-of-s3"}
+        return {**keys, "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL_S3": self.base_url}
 
     def client(self) -> Any:
         """A client of moto itself, without faults."""

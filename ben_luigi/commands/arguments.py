@@ -69,7 +69,7 @@ def verify() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi verify`."""
     used = command.parser("ben-luigi verify", _text("verify"))
     help_text = "folder of the dataset; by default the one that the pipeline makes"
-    used.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
+    used.add_argument("folder", type=command.local, nargs="?", metavar="FOLDER", help=help_text)
     for option, text in _WORDS.items():
         used.add_argument(f"--{option.replace('_', '-')}", type=Path, metavar="FILE", help=text)
     used.add_argument(
@@ -144,7 +144,7 @@ def unpack() -> argparse.ArgumentParser:
     used = command.parser("ben-luigi unpack", _text("unpack"))
     used.add_argument("folder", type=Path, metavar="FOLDER", help="where the folders of the archives go")
     help_text = "folder of the dataset; by default the one that the pipeline makes"
-    used.add_argument("--from", dest="source", type=Path, metavar="DATASET", help=help_text)
+    used.add_argument("--from", dest="source", type=command.local, metavar="DATASET", help=help_text)
     help_text = "names of archives without suffix, as in BigEarthNet-S2; by default all"
     used.add_argument("--only", nargs="+", default=[], metavar="ARCHIVE", help=help_text)
     return used
@@ -154,7 +154,7 @@ def view() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi view`."""
     used = command.parser("ben-luigi view", _text("view"))
     help_text = "folder of WebDataset shards or of a dataset; by default the dataset that the pipeline makes"
-    used.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
+    used.add_argument("folder", type=command.local, nargs="?", metavar="FOLDER", help=help_text)
     used.add_argument("--to", type=Path, metavar="DIR", help="where the viewer goes; by default FOLDER-viewer")
     help_text = f"most patches that it shows; by default {MOST_VIEWED}"
     used.add_argument("--patches", type=command.whole(1), default=MOST_VIEWED, metavar="N", help=help_text)
@@ -246,7 +246,7 @@ def publish() -> argparse.ArgumentParser:
     used = command.parser("ben-luigi publish", _text("publish"))
     used.add_argument("service", choices=_SERVICES, metavar="SERVICE", help=", ".join(_SERVICES))
     help_text = "folder of the dataset; by default the one that the pipeline makes"
-    used.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help=help_text)
+    used.add_argument("folder", type=command.local, nargs="?", metavar="FOLDER", help=help_text)
     used.add_argument("--form", type=Path, metavar="DIR", help="publish this exported form of it instead")
     help_text = "USER/NAME at huggingface, s3://BUCKET/FOLDER; at zenodo the id of a draft, or new"
     used.add_argument("--to", metavar="WHERE", help=help_text)

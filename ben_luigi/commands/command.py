@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 
 from ben_luigi.domain.errors import BadInput, PipelineError
 from ben_luigi.exit_codes import ExitCode
@@ -39,6 +41,16 @@ def whole(least: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def local(text: str) -> Path:
+    """Return the path of a folder that a command reads; a URL is refused."""
+    if re.match("[a-z][a-z0-9+]*://", text):
+        raise argparse.ArgumentTypeError(
+            f"expected a folder on a disk; found the URL {text}; next: fetch it first, as by aws s3 sync; our own "
+            "dataset in [dataset] store is taken without FOLDER"
+        )
+    return Path(text)
 
 
 def _filled(text: str) -> str:

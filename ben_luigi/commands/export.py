@@ -29,6 +29,7 @@ from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.finalize import rules_in
+from ben_luigi.state.cache import whole
 from ben_luigi.terminal import bar_format
 
 TASK, FORM_TASK = "ExportPatches", "ExportForm"
@@ -41,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
     used = command.parser(PROG, __doc__)
     titles = "; ".join(f"{name}: {form.title}" for name, form in FORMS.items())
     used.add_argument("form", choices=list(FORMS), metavar="FORM", help=titles)
-    used.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="folder of the dataset; by default ours")
+    used.add_argument(
+        "folder", type=command.local, nargs="?", metavar="FOLDER", help="folder of the dataset; by default ours"
+    )
     used.add_argument("--to", type=Path, metavar="DIR", help="where the form goes; by default FOLDER-FORM")
     for section, names in ((config.forms, _FORMS_OPTIONS), (config.subset, None)):
         for option, parameter in config.options_of(section).items():
@@ -105,10 +108,15 @@ def _export(given: argparse.Namespace) -> tuple[Path, int]:
         raise BadInput(folder, expected="the folder of a dataset", found="no folder", remedy=remedy)
     target = given.to or folder.with_name(f"{folder.resolve().name}-{given.form}")
     conditions = {option: text for option in config.options_of(config.subset) if (text := getattr(given, option, None))}
+    with whole(folder):
+        return target, _written(given, folder, target, conditions)
+
+
+def _written(given: argparse.Namespace, folder: Path, target: Path, conditions: dict[str, str]) -> int:
     source = selected(Source.open(folder, rules_in(folder).form), conditions)
     with tqdm(total=100, desc=f"exporting {given.form}", unit="%", disable=None, bar_format=bar_format("%")) as bar:
         export(FORMS[given.form], source, target, _options(given), lambda fraction: _move(bar, fraction))
-    return target, len(source.rows)
+    return len(source.rows)
 
 
 def _options(given: argparse.Namespace) -> Options:

@@ -48,6 +48,7 @@ from ben_luigi.domain.sources.source import Origin
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.finalize import rules_in
 from ben_luigi.stages.service import patience
+from ben_luigi.state.cache import whole
 from ben_luigi.terminal import bar_format
 
 _NOT_SENT = "nothing was sent; to send it, type the same command with --yes, or answer y at a terminal"
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str]) -> int:
         with _alone(work) as is_alone:
             if not is_alone:
                 return command.refuse(used, "the same is being published by another process", ExitCode.ALREADY_RUNNING)
-            return _publish(used, given, work)
+            with whole(given.form or given.folder or config.data_dir() / config.result_folder()):
+                return _publish(used, given, work)
     except BadArgument as error:
         return command.refuse(used, error)
     except TransientError as error:

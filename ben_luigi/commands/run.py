@@ -38,12 +38,12 @@ from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import jobs, planning
 from ben_luigi.stages.archive_parts import dataset_tiles
 from ben_luigi.stages.comparison import beside_published
-from ben_luigi.stages.finalize import FinalizeDataset
+from ben_luigi.stages.finalize import FinalizeDataset, archive_sizes
 from ben_luigi.stages.metadata import shortage, split_counts
 from ben_luigi.stages.resolve import missing_tiles
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.state import database, failures, luigi_internals, recipes, server
+from ben_luigi.state import database, failures, luigi_internals, recipes, server, stored
 from ben_luigi.state.locks import configuration, data_folder
 
 _SCHEDULING_ERROR, _UNHANDLED = 35, 40
@@ -157,6 +157,7 @@ def meaning(code: int, task: luigi.Task, before: Sequence[failures.Failure]) -> 
 def _made(arguments: list[str]) -> int:
     """Make the task, and return the exit code; there may be nothing to do."""
     _check_semaphores()
+    stored.prepare()  # alone in the data folder, so before it counts as in use by this process
     data_folder.enter(config.data_dir())
     config.lock_this_command()
     _check_same_command()
@@ -329,7 +330,8 @@ def configure(*, writes: bool = True) -> None:
         settings.set("core", "no_configure_logging", "true")
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
         logging.getLogger("luigi-interface").addFilter(_only_luigi_says_so)
-        logging.getLogger("luigi").setLevel(logging.WARNING)
+        for name in ("luigi", "botocore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _say_result(task: luigi.Task, code: int) -> None:
@@ -347,9 +349,11 @@ def _say_result(task: luigi.Task, code: int) -> None:
             print(f"  {line}")
         return
     print(f"\nThe dataset is complete: {folder}")
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            print(f"  {path.name:<56} {path.stat().st_size:>14,} bytes")
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    for name, size in sorted({**sizes, **archive_sizes()}.items()):
+        print(f"  {name:<56} {size:>14,} bytes")
+    if store := config.dataset().store:
+        print(f"The archives live in {store}, and all other files of the dataset are there, too.")
     report = folder / "report" / "index.html"
     if report.is_file():  # a subset has none
         print(f"To look at it, open {report} in a browser.")

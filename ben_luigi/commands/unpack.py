@@ -7,6 +7,7 @@ the archive's, is an error. Run it again after it was stopped or killed: it comp
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -21,6 +22,7 @@ from ben_luigi.domain.dataset import unpacking
 from ben_luigi.domain.dataset.form import FORM_V2, Rules
 from ben_luigi.domain.errors import BadInput, NoRoomError, PipelineError
 from ben_luigi.exit_codes import ExitCode
+from ben_luigi.state.cache import whole
 from ben_luigi.terminal import bar_format
 
 
@@ -35,14 +37,8 @@ def main(arguments: Sequence[str]) -> int:
             used, BadInput(dataset, expected="the folder of a dataset", found="no folder", remedy=remedy)
         )
     try:
-        rules = Rules.within(dataset, config.TRACKED_ARTIFACTS)
-        form = (rules.form if rules else FORM_V2).with_layers_in(dataset)
-        archives = unpacking.archives_of(dataset, form, given.only)
-        room = unpacking.room_for(dataset, archives, given.folder)
-        print(f"{room.inodes:,} files and folders of {room.size_bytes:,} bytes are to be written to {given.folder}")
-        unpacking.check_room(given.folder, room)
-        with tqdm(total=100, desc="unpacking", unit="%", disable=None, bar_format=bar_format("%")) as bar:
-            done = unpacking.unpack(dataset, archives, given.folder, lambda at, total: _move(bar, at, total))
+        with whole(dataset):
+            done = _unpack(dataset, given)
     except NoRoomError as error:
         return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
     except (PipelineError, OSError) as error:
@@ -51,6 +47,17 @@ def main(arguments: Sequence[str]) -> int:
         kept = f", {one.kept:,} of which were there before" if one.kept else ""
         print(f"{one.archive}: {one.patches:,} patches, {one.files:,} files, as the metadata says{kept}")
     return ExitCode.DONE
+
+
+def _unpack(dataset: Path, given: argparse.Namespace) -> list[unpacking.Unpacked]:
+    rules = Rules.within(dataset, config.TRACKED_ARTIFACTS)
+    form = (rules.form if rules else FORM_V2).with_layers_in(dataset)
+    archives = unpacking.archives_of(dataset, form, given.only)
+    room = unpacking.room_for(dataset, archives, given.folder)
+    print(f"{room.inodes:,} files and folders of {room.size_bytes:,} bytes are to be written to {given.folder}")
+    unpacking.check_room(given.folder, room)
+    with tqdm(total=100, desc="unpacking", unit="%", disable=None, bar_format=bar_format("%")) as bar:
+        return unpacking.unpack(dataset, archives, given.folder, lambda at, total: _move(bar, at, total))
 
 
 def _own() -> Path:

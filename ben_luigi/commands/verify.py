@@ -29,7 +29,7 @@ from ben_luigi.commands.run import configure
 from ben_luigi.domain.dataset.form import Rules
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
-from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
+from ben_luigi.domain.errors import BadInput, DamagedFile, NoRoomError, PipelineError
 from ben_luigi.domain.forms import export
 from ben_luigi.domain.forms.form import NOTE
 from ben_luigi.domain.forms.source import Source
@@ -46,6 +46,8 @@ from ben_luigi.stages.finalize import (
     withdrawn_files,
 )
 from ben_luigi.stages.prerequisites import input_path, needed, side_m
+from ben_luigi.state import records, stored
+from ben_luigi.state.cache import whole
 from ben_luigi.state.locks import data_folder
 from ben_luigi.terminal import bar_format
 
@@ -69,21 +71,30 @@ def main(arguments: Sequence[str]) -> int:
         nothing = BadInput(folder, expected="the folder of a dataset", found="no folder", remedy=remedy)
         return command.refuse(used, nothing, ExitCode.WRONG_ARGUMENTS if given.folder else ExitCode.WAITS_FOR_PERSON)
     try:
-        is_own = own.is_dir() and folder.samefile(own)
-        state = _state(folder, _rules(folder, is_own).form.archives)
-        recorded = _recorded() if is_own else {}
-        verdict = _verdict(folder, given, is_own, recorded)
-        damaged = changed_files(recorded, verdict.sha256) if is_own else []
-        wrong = [*verdict.wrong, *(_of_files(damaged) if is_own else ())]
-        in_dataset = bool(wrong)
-        _note_verdict(folder, wrong, state)
-        for form in given.form or (_own_forms() if is_own else []):
-            state = _state(form)
-            found = [f"{form}: {finding}" for finding in _of_form(folder, form, is_own)]
-            _note_verdict(form, [*wrong, *found] if in_dataset else found, state)
-            wrong += found
+        with whole(folder):
+            return _verify(folder, given)
+    except NoRoomError as error:
+        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
     except (PipelineError, OSError) as error:
         return command.refuse(used, error)
+
+
+def _verify(folder: Path, given: argparse.Namespace) -> ExitCode:
+    own = config.data_dir() / config.result_folder()
+    is_own = own.is_dir() and folder.samefile(own)
+    state = _state(folder, _rules(folder, is_own).form.archives)
+    recorded = _recorded() if is_own else {}
+    verdict = _verdict(folder, given, is_own, recorded)
+    damaged = changed_files(recorded, verdict.sha256) if is_own else []
+    wrong = [*verdict.wrong, *(_of_files(damaged) if is_own else ())]
+    in_dataset = bool(wrong)
+    _note_verdict(folder, wrong, state)
+    for form in given.form or (_own_forms() if is_own else []):
+        with whole(form):
+            state = _state(form)
+            found = [f"{form}: {finding}" for finding in _of_form(folder, form, is_own)]
+        _note_verdict(form, [*wrong, *found] if in_dataset else found, state)
+        wrong += found
     is_noted = is_own and in_dataset and _note(damaged)
     if given.json:
         told = {"version": 1, "folder": str(folder), "is_whole": not wrong, "findings": wrong}
@@ -121,7 +132,10 @@ def _verdict(folder: Path, given: argparse.Namespace, is_own: bool, recorded: Ma
 
 def _own_forms() -> list[Path]:
     """Return the folders of the pipeline's own forms."""
-    return sorted(note.parent for note in (config.data_dir() / config.forms_folder()).glob(f"*/{NOTE}"))
+    folder = config.data_dir() / config.forms_folder()
+    here = {note.parent for note in folder.glob(f"*/{NOTE}")}
+    in_store = {config.data_dir() / name for name in records.all_of() if stored.is_in_store(name)}
+    return sorted(here | {form for form in in_store if form.parent == folder})
 
 
 def _of_form(folder: Path, form: Path, is_own: bool) -> list[str]:

@@ -31,6 +31,7 @@ from ben_luigi.domain.report.report_words import File
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.finalize import rules_in, rules_of_default
 from ben_luigi.stages.render import COLOURS
+from ben_luigi.state.cache import whole
 from ben_luigi.terminal import bar_format
 
 
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str]) -> int:
     target = given.to or folder.with_name(f"{folder.resolve().name}-viewer")
     try:
         _check(folder, target)
-        count = _view(folder, target, given)
+        with whole(folder):
+            count = _view(folder, target, given)
     except (PipelineError, OSError) as error:
         return command.refuse(used, error)
     print(f"{count:,} patches of {folder}: open {target / viewer.PAGE}")

@@ -21,7 +21,9 @@ from luigi.parameter import ParameterVisibility
 from ben_luigi.domain import given
 from ben_luigi.domain.findings import NotAllowed, nearest, shown
 from ben_luigi.domain.recipe import reading
+from ben_luigi.domain.storing import store
 
+_IS_URL = re.compile("[a-z][a-z0-9+]*://")
 _VARIABLE = re.compile(r"\$([A-Za-z_]\w*)")
 
 
@@ -73,6 +75,23 @@ class WebAddress(Text):
         super().__init__(description=description, allowed=allowed, pattern=pattern, secret=secret, hidden=True)
 
 
+class StoreUrl(Text):
+    """The URL of an object store, without credentials."""
+
+    def __init__(self, *, description: str) -> None:
+        allowed = "s3://BUCKET/FOLDER, or another URL that fsspec knows"
+        super().__init__(description=description, allowed=allowed, hidden=True)
+
+    def parse(self, x: str) -> str:
+        """Return the URL without a slash at its end. Raise NotAllowed if it is none, or has a password in it."""
+        if not x:
+            return x
+        try:
+            return "://".join(store.parse(x))
+        except ValueError as error:
+            raise NotAllowed(str(error)) from None
+
+
 class PathName(Text):
     """A path in which `~` and `$NAME` are expanded. `folder` means one that is made if needed, and written to."""
 
@@ -81,7 +100,9 @@ class PathName(Text):
         self.folder = folder
 
     def parse(self, x: str) -> str:
-        """Return the expanded path. Raise NotAllowed if a variable or a home directory in it is unknown."""
+        """Return the expanded path. Raise NotAllowed for a URL, and for an unknown variable or home directory in it."""
+        if _IS_URL.match(x):
+            raise NotAllowed("a URL; what is named here has to be on a disk: only [dataset] store takes a URL")
         missing = [name for name in _VARIABLE.findall(x) if name not in os.environ]
         if missing:
             raise NotAllowed(

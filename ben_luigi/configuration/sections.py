@@ -20,6 +20,7 @@ from ben_luigi.configuration.kinds import (
     PathName,
     Real,
     RecipeName,
+    StoreUrl,
     Switch,
     Text,
     WebAddress,
@@ -71,6 +72,8 @@ class dataset(_Section):  # noqa: N801 (the name of the section)
         description="recipe to follow: what the dataset is made of, and how",
     )
     data_dir: str = PathName(default="data", folder=True, description="folder of everything that the pipeline makes")
+    store: str = StoreUrl(description="where shards, archives and forms live; by default in data_dir")
+    cache_gb: float = Real(default=200.0, least=0.001, description="with a store: what of it is in data_dir, at most")
     tiles: str = Words(fits=is_tile_key, allowed=_TILES, description="tile keys; all by default")
     allow_missing: bool = Switch(
         default=False, description="make the dataset without the products that no source has, and list them"

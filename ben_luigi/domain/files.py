@@ -13,9 +13,9 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path, PurePath
+from typing import IO, TypeAlias, TypeVar
 
 from ben_luigi.domain import fence
 from ben_luigi.domain.errors import DiskError, NoRoomError
@@ -25,17 +25,18 @@ _SYNC_BYTES = 2**25
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MAKE_ROOM = "make room on the disk, or move [dataset] data_dir, and run again: what is complete stays"
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS}
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 _UNFINISHED = re.compile(r"\.unfinished-(?P<by>\d+|[0-9a-f]{16}-\d+)-[0-9a-f]{8}-.+")
 
 
-def unfinished(path: Path) -> Path:
+def unfinished(path: AnyPath) -> AnyPath:
     """Return a name beside `path` for a file or folder in the making: `.unfinished-<by>-<random>-<name>`.
 
     `<by>` is the mark of the turn (`fence`), else the process id. It keeps the suffix of `path`, since some libraries
     choose the format by it. What earlier turns have left unfinished beside `path` is removed first.
     """
     turn = fence.current()
-    if turn is None:
+    if turn is None or not isinstance(path, Path):
         return path.with_name(f".unfinished-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     clear(path.parent)
     work = path.with_name(f".unfinished-{turn.mark}-{secrets.token_hex(4)}-{path.name}")
@@ -52,6 +53,11 @@ def clear(folder: Path) -> None:
         found = _UNFINISHED.fullmatch(entry.name)
         if found and turn.mark.is_after(found["by"]):
             remove(entry)
+
+
+def is_unfinished(name: str) -> bool:
+    """Return whether a file or folder has such a name."""
+    return _UNFINISHED.fullmatch(name) is not None
 
 
 @contextmanager
@@ -112,6 +118,14 @@ def withdraw(path: Path) -> None:
     if path.is_symlink() or path.exists():
         with withdrawn(path):
             pass
+AtHand: TypeAlias = Callable[..., AbstractContextManager[None]]
+"""Given paths, a context within which these files are there, whole: results that live elsewhere are fetched."""
+
+
+@contextmanager
+def on_disk(*paths: Path) -> Iterator[None]:
+    """Do nothing: the files are on the disk anyway."""
+    yield
 
 
 def is_full(error: OSError) -> bool:
@@ -233,10 +247,17 @@ def sweep(folder: Path, older_than_s: float = 86_400) -> list[Path]:
     gone = []
     for entry in folder.iterdir() if folder.is_dir() else ():
         old = not older_than_s or time.time() - entry.stat().st_mtime > older_than_s
-        if _UNFINISHED.fullmatch(entry.name) and old:
+        if is_unfinished(entry.name) and old:
             remove(entry)
             gone.append(entry)
     return gone
+
+
+def size(path: Path) -> int:
+    """Return the length in bytes of a file, or of all files in a folder; 0 if there is neither."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size if path.is_file() else 0
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:

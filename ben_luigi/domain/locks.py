@@ -54,6 +54,15 @@ def try_take(descriptor: int, kind: int) -> bool:
     return True
 
 
+def is_free(descriptor: int) -> bool:
+    """Take a lock on a file that is no lock file, alone, if nobody has one; return whether it was free."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 def free(descriptor: int) -> None:
     """Release the lock at once, even if forked copies of the descriptor are open."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)

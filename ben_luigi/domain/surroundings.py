@@ -57,6 +57,19 @@ def give_back(pattern: str) -> None:
 
 
 @contextmanager
+def given_back(pattern: str) -> Iterator[None]:
+    """Put variables back while a library looks for its credentials, in a process that may read rasters as well."""
+    there = {name: value for name, value in _taken_out.items() if re.fullmatch(pattern, name)}
+    there = {name: value for name, value in there.items() if name not in os.environ}
+    os.environ.update(there)
+    try:
+        yield
+    finally:
+        for name in there:
+            del os.environ[name]
+
+
+@contextmanager
 def without(module: str) -> Iterator[None]:
     """Within it, a module that has not been imported yet cannot be: for one that a library imports if it is there."""
     is_there = module in sys.modules

@@ -24,6 +24,7 @@ from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import records
+from ben_luigi.state.cache import at_hand
 from ben_luigi.state.targets import MadeFile
 
 SHARDS = {S2: "patches", MAPS: "reference_maps", S1: "s1"}
@@ -133,7 +134,7 @@ def shard_task(name: str, tile: str) -> CutPatches | MakeReferenceMaps | CutSent
 
 
 def shard_files(name: str, part: str) -> tuple[Path, Path]:
-    """Return the shard of a part and its index. Raise DamagedFile if the index has changed."""
+    """Return the paths of a part's shard and of its index. Raise DamagedFile if the index has changed."""
     shard = _shard(name, part)
     index = shard.with_suffix(".parquet")
     if not is_by_tile(name):
@@ -147,6 +148,14 @@ def shard_files(name: str, part: str) -> tuple[Path, Path]:
     else:
         shard_task(name, part).output()["index"].check()
     return shard, index
+
+
+@contextmanager
+def reading_shard(name: str, part: str) -> Iterator[tuple[Path, Path]]:
+    """Yield the same, with the shard at its place while it is read, wherever it lives."""
+    shard, index = shard_files(name, part)
+    with at_hand(shard):
+        yield shard, index
 
 
 @contextmanager

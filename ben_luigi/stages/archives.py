@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import luigi
@@ -18,6 +20,7 @@ from ben_luigi.stages.archive_shards import (
     collected_again,
     from_folder,
     layer_of,
+    reading_shard,
     s1_origin,
     s1_place,
     s1_source,
@@ -28,6 +31,8 @@ from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import PRIORITY, known_tiles
 from ben_luigi.stages.task import Digests, PipelineTask
+from ben_luigi.state import stored
+from ben_luigi.state.cache import at_hand
 from ben_luigi.state.snapshot import snapshot
 from ben_luigi.state.targets import MadeFile
 
@@ -90,8 +95,7 @@ class CompressPart(PipelineTask):
                 s1_dir, names, target.file, level, expected=squares(names), folder_of=folder_of, progress=progress.at
             )
         else:
-            with collected_again(self.archive_name):
-                shard, index = shard_files(self.archive_name, self.part)
+            with collected_again(self.archive_name), reading_shard(self.archive_name, self.part) as (shard, index):
                 made = archive.write_shard_part(shard, index, set(names), target.file, level, progress.at)
         return {"": made.crc32}
 
@@ -160,12 +164,13 @@ class HashTar(_OfParts):
         name = self.archive_name
         if from_folder(name):
             packed = [task.output().file for task in _part_tasks(name)]
-            parts = [archive.part_members(path) for path in packed]
-            total = sum(archive.part_bytes(path) for path in packed)
+            parts = [_part_members(path) for path in packed]
+            # Parts in the store are not fetched twice.
+            total = None if stored.is_configured() else sum(archive.part_bytes(path) for path in packed)
         else:
-            wanted = [(*shard_files(name, part), keep) for part, keep in parts_of(name)]
-            parts = [archive.shard_members(*source) for source in wanted]
-            total = sum(archive.shard_bytes(index, keep) for _, index, keep in wanted)
+            wanted = parts_of(name)
+            parts = [_shard_members(name, part, keep) for part, keep in wanted]
+            total = sum(archive.shard_bytes(shard_files(name, part)[1], keep) for part, keep in wanted)
         tar = config.data_dir() / config.parts_folder() / f"{name}.tar" if config.archive().keep_tar else None
         hashes, part_bytes = archive.hash_tar(parts, tar, total, Progress(self, f"hashing {name}.tar", "B").at)
         files.write_json(self.output().file, {**asdict(hashes), "part_bytes": part_bytes})
@@ -198,11 +203,29 @@ class JoinParts(_OfParts):
         """Join the parts."""
         target = self.output()
         progress = Progress(self, f"joining {self.archive_name}.tar.zst", "B")
-        parts = [(made.file, made.digest()) for made in (task.output() for task in _part_tasks(self.archive_name))]
-        hashes, part_bytes = archive.join(parts, target["archive"].file, progress.at)
+        parts = [task.output() for task in _part_tasks(self.archive_name)]
+        total = sum(int(made.recorded().get("bytes") or 0) for made in parts)
+        hashes, part_bytes = archive.join(_at_hand(parts), target["archive"].file, total, progress.at)
         files.write_json(target["hashes"].file, {**asdict(hashes), "part_bytes": part_bytes})
         report_bytes(self, hashes.size_bytes)
         return {"archive": hashes.sha256}
+
+
+def _at_hand(parts: Iterable[MadeFile]) -> Iterator[tuple[Path, str]]:
+    """Yield the path and the CRC-32 of each part, which is there until the next one is asked for."""
+    for made in parts:
+        with at_hand(made.file):
+            yield made.file, made.digest()
+
+
+def _part_members(part: Path) -> Iterator[bytes]:
+    with at_hand(part):
+        yield from archive.part_members(part)
+
+
+def _shard_members(name: str, part: str, keep: list[str]) -> Iterator[bytes]:
+    with reading_shard(name, part) as (shard, index):
+        yield from archive.shard_members(shard, index, keep)
 
 
 class _Archive(_OfParts):
@@ -257,7 +280,7 @@ class _Archive(_OfParts):
         try:
             archive.check_sizes(parts, packed.pop("part_bytes"), tar.pop("part_bytes"))
         except DamagedFile:
-            files.withdraw(self.archive().file)  # it was joined from the damaged part
+            self.archive().discard()  # it was joined from the damaged part
             raise
         files.write_json(self.output().file, {"tar": tar, "compressed": packed})
 

@@ -21,6 +21,7 @@ from ben_luigi.stages.reference_maps import LabelPatches, MakeReferenceMaps
 from ben_luigi.stages.resolve import OverTiles
 from ben_luigi.stages.task import PipelineTask, TileTask
 from ben_luigi.state import database
+from ben_luigi.state.cache import at_hand
 from ben_luigi.state.targets import MadeFile
 
 _FOLDER, _COLLECTED, _NONE = "the extracted BigEarthNet-S1", "the patches collected for the archive", "none"
@@ -68,12 +69,14 @@ class ExportPatches(OverTiles, TileTask):
         for task in (CutPatches(tile=self.tile), MakeReferenceMaps(tile=self.tile)):
             target = task.output()
             index = target["index"].check()
-            written[target["tar"].file.parent.name] = shards.export(target["tar"].file, index, folder)
+            with at_hand(target["tar"].file):
+                written[target["tar"].file.parent.name] = shards.export(target["tar"].file, index, folder)
         rows = database.query(_IN_DATASET, tile=self.tile)
         written["in_dataset"] = len(rows)
         for layer in config.all_layers():
             target = OfLayer(layer.name)(tile=self.tile).output()
-            written[layer.name] = shards.export(target["tar"].file, target["index"].check(), folder)
+            with at_hand(target["tar"].file):
+                written[layer.name] = shards.export(target["tar"].file, target["index"].check(), folder)
         written["s1"] = self._export_s1(rows) if _s1_from() != _NONE else 0
         files.write_json(self.output().file, written)
 
@@ -81,7 +84,8 @@ class ExportPatches(OverTiles, TileTask):
         folder = config.data_dir() / "export"
         if _s1_from() == _CUT:
             target = CutSentinel1(tile=self.tile).output()
-            return shards.export(target["tar"].file, target["index"].check(), folder)
+            with at_hand(target["tar"].file):
+                return shards.export(target["tar"].file, target["index"].check(), folder)
         squares = self._given_squares() if _s1_from() == _GIVEN else self._squares_by_v1(rows)
         if _s1_from() in (_FOLDER, _GIVEN):
             s1_dir, folder_of = s1_place()

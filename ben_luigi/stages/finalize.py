@@ -40,6 +40,7 @@ from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import ProcessTiles
 from ben_luigi.stages.twin import twins
 from ben_luigi.stages.version1 import CompareV1Labels
+from ben_luigi.state.cache import dropped, whole
 from ben_luigi.state.targets import MadeFile, withdraw_damaged
 
 _log = logging.getLogger(__name__)
@@ -77,6 +78,11 @@ def finished_archives() -> dict[str, MadeFile]:
     return {task.archive().file.name: task.archive() for task in archiving()}
 
 
+def archive_sizes() -> dict[str, int]:
+    """Return the lengths in bytes of the archives, by file name; they may be in the store alone."""
+    return {name: made.size_bytes() for name, made in finished_archives().items()}
+
+
 def changed_files(recorded: Mapping[str, str], sha256: Mapping[str, str]) -> list[DamagedFile]:
     """Return which files of the finished dataset have changed since they were made, one error each.
 
@@ -107,7 +113,8 @@ def withdraw(damaged: Sequence[DamagedFile]) -> None:
     """
     VerifyDataset().output().withdraw()
     for error in damaged:
-        withdraw_damaged(error)
+        if not dropped(error.file):  # a copy of what lives in the store
+            withdraw_damaged(error)
 
 
 def _changed(made: MadeFile, recorded: str, found: str) -> DamagedFile:
@@ -134,6 +141,10 @@ class VerifyDataset(PipelineTask):
 
     def make(self) -> None:
         """Read everything once. Raise BadArchive naming what is wrong."""
+        with whole(config.data_dir() / config.result_folder()):
+            self._read()
+
+    def _read(self) -> None:
         folder = config.data_dir() / config.result_folder()
         state = verdicts.state_of(folder, rules_of_recipe().form.archives)
         for made in finished_files():

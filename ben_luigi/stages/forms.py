@@ -18,6 +18,7 @@ from ben_luigi.stages.open_metadata import FORM, form
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import Digests, PipelineTask
+from ben_luigi.state.cache import whole
 from ben_luigi.state.targets import MadeFolder
 
 
@@ -40,11 +41,10 @@ class ExportForm(PipelineTask):
 
     def make(self) -> Digests:
         """Read the archives once, and write the form."""
-        source = Source.open(config.data_dir() / config.result_folder(), form())
-        target = self.output().file
-        export.export(
-            export.FORMS[self.form_name], source, target, options(), Progress(self, f"exporting {self.form_name}")
-        )
+        folder, target = config.data_dir() / config.result_folder(), self.output().file
+        progress = Progress(self, f"exporting {self.form_name}")
+        with whole(folder):
+            export.export(export.FORMS[self.form_name], Source.open(folder, form()), target, options(), progress)
         # The same archives and options give the same bytes, so their digests identify them without reading them again.
         made_from = [task.digest() for task in self.made_of()]
         return {"": files.text_hash("\n".join([self.form_name, str(options()), *made_from]))}

@@ -21,6 +21,7 @@ from ben_luigi.stages.resolve import PRIORITY, known_tiles, tiles
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import ProcessTiles
 from ben_luigi.state import database
+from ben_luigi.state.cache import at_hand
 from ben_luigi.state.targets import MadeFile
 
 
@@ -61,11 +62,13 @@ def _rows(archive: str) -> Iterator[tuple[str, str]]:
     """Yield name and sha256 of every file in the shards, in the order of tile names; for a subset, of kept patches."""
     if config.selection():
         for tile, keep in shard_parts():
-            yield from shards.hash_rows(shards.kept_rows(shards.read_index(shard_files(archive, tile)[1]), keep))
+            yield from shards.hash_rows(
+                shards.kept_rows(shards.read_index(shard_files(archive, tile)[1], alone=True), keep)
+            )
         return
     rows = database.query("SELECT tile, l2a_name FROM product WHERE tile = ANY(%(tiles)s)", tiles=list(tiles()))
     for tile in rows.sort_values("l2a_name")["tile"]:
-        yield from shards.hash_rows(shards.read_index(shard_files(archive, tile)[1]))
+        yield from shards.hash_rows(shards.read_index(shard_files(archive, tile)[1], alone=True))
 
 
 class ListS1Hashes(PipelineTask):
@@ -86,9 +89,11 @@ class ListS1Hashes(PipelineTask):
         """Read the archive once."""
         total = len(sentinel1.BANDS) * len({*kept().values()})
         progress, rows = Progress(self, "hashing the patches of Sentinel-1", "files", total), []
-        for row in _hashed(ArchiveS1().archive().file):
-            rows.append(row)
-            progress.at(len(rows), total)
+        path = ArchiveS1().archive().file
+        with at_hand(path):
+            for row in _hashed(path):
+                rows.append(row)
+                progress.at(len(rows), total)
         rows.sort()
         hashes.write_list(rows, self.output().file)
 

@@ -117,7 +117,7 @@ def _tile_rows() -> Iterator[pa.Table]:
         name = ProductName.parse(l2a_name).tile_name
         of_tile = rows.filter(pc.starts_with(ids, name))
         if len(of_tile):
-            s2, maps = (shards.read_index(shard_files(archive, tile)[1]) for archive in (S2, MAPS))
+            s2, maps = (shards.read_index(shard_files(archive, tile)[1], alone=True) for archive in (S2, MAPS))
             source = _source(tile, name, start_time, has_offset=has_offset)
             known = source, _places(tile), _counts(tile), s2, maps
             yield geoparquet.tile_rows(of_tile, *known, scene=_scene(tile), pixels=pixels, codes=form().codes)
@@ -189,7 +189,7 @@ def described() -> list[MadeFile]:
 
 def facts(made: Iterable[MadeFile]) -> dict[str, tuple[int, str]]:
     """Return length in bytes and sha256 of files, by name."""
-    return {target.file.name: (target.file.stat().st_size, target.digest()) for target in made}
+    return {target.file.name: (target.size_bytes(), target.digest()) for target in made}
 
 
 def title() -> str:

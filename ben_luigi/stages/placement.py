@@ -26,7 +26,8 @@ from ben_luigi.stages.rasters import has_own_sentinel1, radar_sources, radar_tas
 from ben_luigi.stages.rasters import sentinel1_folder as sentinel1_folder_path
 from ben_luigi.stages.resolve import PRIORITY, product_of, tiles
 from ben_luigi.stages.task import PipelineTask, TileTask
-from ben_luigi.state import database, schema
+from ben_luigi.state import database, schema, stored
+from ben_luigi.state.targets import MadeFile
 from ben_luigi.state.tile_rows import TileRows
 
 _log = logging.getLogger(__name__)
@@ -147,7 +148,8 @@ class ClassifyPatches(_Placement):
 
     def _is_gone(self) -> bool:
         """Return whether the product was made, used and removed, and need not be made again."""
-        is_cut = (config.data_dir() / "patches" / f"{self.tile}.tar").exists()
+        shard = MadeFile(f"patches/{self.tile}.tar")
+        is_cut = shard.file.exists() or bool(stored.files_of(shard.recorded()))
         product = l2a_task(self.tile)
         return is_cut and not self._is_required() and not product.is_there() and product.is_true()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import PRIORITY, OverTiles, known_tiles, product_of, source_task, tiles
 from ben_luigi.stages.task import PipelineTask, TileTask
 from ben_luigi.state import database
+from ben_luigi.state.cache import at_hand
 from ben_luigi.state.targets import MadeFile
 
 COLOURS = config.TRACKED_ARTIFACTS / "clc_colours.toml"
@@ -257,10 +259,12 @@ def _boa_offset(tile: str) -> bool:
     return bool(product_row(tile)["boa_offset"])
 
 
-def _shard(task: CutPatches | MakeReferenceMaps) -> ShardReader:
+@contextmanager
+def _shard(task: CutPatches | MakeReferenceMaps) -> Iterator[ShardReader]:
     target = task.output()
     target["index"].check()
-    return ShardReader(target["tar"].file)
+    with at_hand(target["tar"].file), ShardReader(target["tar"].file) as shard:
+        yield shard
 
 
 def _write(path: Path, picture: np.ndarray, square: Square) -> None:

@@ -37,6 +37,7 @@ from ben_luigi.stages.statistics import WriteStatistics
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.twin import twins
 from ben_luigi.state import database, timing
+from ben_luigi.state.cache import at_hand
 from ben_luigi.state.targets import MadeFile, MadeFolder
 
 _ASIDE = {"RenderPatches", "ExportPatches"}
@@ -107,7 +108,8 @@ class WriteReport(OverTiles):
         """Write it."""
         folder = self.output().file
         sources = _sources({tile: RenderTile(tile=tile).output() for tile in tiles()})
-        with files.atomic_write(folder) as work:
+        archives = [task.archive().file for task in archiving() if task.name == S1]  # of which pictures are drawn
+        with at_hand(*archives), files.atomic_write(folder) as work:
             report.write_report(work, sources, Progress(self, "report", "tiles", len(sources.tiles)))
 
 
@@ -168,6 +170,7 @@ def _tiles(drawn: dict[str, dict[str, MadeFile]], facts: dict[str, Any]) -> list
             rgb=drawn[tile]["rgb"].file,
             reference_map=drawn[tile]["reference_map"].file,
             patch_m=config.recipe().patches.side_m,
+            at_hand=at_hand,
         )
         for tile, epsg, left_m, top_m, side_m, states in rows.itertuples(index=False, name=None)
     ]

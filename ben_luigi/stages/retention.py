@@ -22,6 +22,7 @@ from ben_luigi.stages.layers import CutLayer
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import ClassifyPatches
 from ben_luigi.stages.resolve import known_tiles
+from ben_luigi.state import stored
 
 _log = logging.getLogger(__name__)
 _ARCHIVES = (ArchiveS2, ArchiveReferenceMaps, ArchiveS1, ArchiveLayer)
@@ -85,7 +86,8 @@ def _retire_parts(archive: Archive) -> None:
     """Remove the compressed parts, and the S1 patches that were collected from the `.tar.gz`."""
     if config.retention().parts == "keep":
         return
-    found = sorted((config.data_dir() / config.parts_folder() / archive.name).glob("*.tar.zst"))
+    parts = f"{config.parts_folder()}/{archive.name}"
+    found = sorted({*(config.data_dir() / parts).glob("*.tar.zst"), *stored.lying_in(parts)})
     if archive.name == S1 and not is_by_tile(S1) and not from_folder(S1):
         found += [path for path in (config.data_dir() / shard_folder(S1)).glob("*") if path.is_file()]
     if found and archive.complete():
@@ -98,10 +100,12 @@ def _remove(path: Path) -> None:
 
     Do nothing if another process, which has ended its run at the same time, was faster.
     """
+    is_removed = stored.remove(path.relative_to(config.data_dir()).as_posix())
     gone = files.unfinished(path)
     try:
         path.rename(gone)
     except FileNotFoundError:
-        return
+        if not is_removed:
+            return
     files.remove(gone)
     _log.info("removed   %s: nothing more is made from it", path.relative_to(config.data_dir()))

@@ -13,6 +13,7 @@ from ben_luigi.stages.open_metadata import ABOUT, FORM, form
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import PipelineTask
+from ben_luigi.state.cache import whole
 from ben_luigi.state.targets import MadeFile
 
 
@@ -35,8 +36,9 @@ class WriteStatistics(PipelineTask):
 
     def make(self) -> None:
         """Read all pixels."""
-        source = Source.open(config.data_dir() / config.result_folder(), form())
-        statistics.write(source, self.output().file, Progress(self, "counting pixels"))
+        folder = config.data_dir() / config.result_folder()
+        with whole(folder):
+            statistics.write(Source.open(folder, form()), self.output().file, Progress(self, "counting pixels"))
 
     def result_lines(self) -> list[str]:
         """Return the file, and mean and standard deviation of each band over all splits."""

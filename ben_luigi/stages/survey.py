@@ -72,7 +72,7 @@ from ben_luigi.stages.resolve import (
 from ben_luigi.stages.sources import has_account
 from ben_luigi.stages.tiles import kept
 from ben_luigi.stages.twin import pixels, twins
-from ben_luigi.state import database, recipes
+from ben_luigi.state import database, recipes, stored
 from ben_luigi.state.snapshot import snapshot
 
 
@@ -168,6 +168,7 @@ def work() -> Work:
         rate_bytes_s=float(config.cdse().bandwidth_mb_s) * 1e6,
         fetches_bytes=[row.usual_bytes for row in fetches()],
         forms=len(config.wanted_forms()),
+        cache_bytes=int(float(config.dataset().cache_gb) * 1e9) if stored.is_configured() else 0,
     )
 
 
@@ -275,7 +276,7 @@ def missing(planned: Work, options: Collection[str] | None = None) -> list[Pipel
     of_inputs = _missing_inputs((source(), *needed()) if options is None else (source(), *options))
     found = [*of_inputs, *(places.problems() if whole else ()), *_missing_programs(planned), *_missing_scheduler()]
     found += _missing_room(planned)
-    for check in (_check_recipe, _check_twin, database.check):
+    for check in (_check_recipe, _check_twin, database.check, stored.check):
         try:
             check()
         except PipelineError as error:

@@ -30,7 +30,7 @@ from ben_luigi import config, signals
 from ben_luigi.configuration.kinds import Declared
 from ben_luigi.domain import fence, files
 from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError, TakenOver
-from ben_luigi.state import code, database, luigi_internals
+from ben_luigi.state import cache, code, database, luigi_internals
 from ben_luigi.state.locks import configuration
 from ben_luigi.state.locks.task import alone_with
 from ben_luigi.state.scheduling import QuickScheduler
@@ -192,6 +192,9 @@ class PipelineTask(Declared):
             self._publish_in_turn()
             return
         except DamagedFile as error:
+            if cache.dropped(error.file):
+                self._publish_in_turn()
+                return
             again = withdraw_damaged(error)
             if again is None:
                 raise

@@ -16,6 +16,7 @@ from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, OverTiles, tiles
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import contents
+from ben_luigi.state.cache import at_hand
 from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class ComparePixels(OverTiles):
     def make(self) -> None:
         """Compare, and log what differs."""
         shards = {tile: CutPatches(tile=tile).output()["tar"].file for tile in tiles()}
-        table = twin.compare(shards, pixels().parent, Progress(self, "comparing pixels"))
+        table = twin.compare(shards, pixels().parent, Progress(self, "comparing pixels"), at_hand)
         target = self.output()
         twin.write(table, target["csv"].file, target["parquet"].file)
         for line in twin.lines(table):

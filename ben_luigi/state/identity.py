@@ -19,7 +19,7 @@ _ID = "id"
 
 def own(connection: sa.Connection, folder: Path, address: str) -> None:
     """Take the database of `connection` for the data folder. Raise DatabaseError if it belongs to another folder."""
-    identity = _identity(folder)
+    identity = identity_of(folder)
     found = connection.execute(sa.select(schema.DATA_FOLDER)).mappings().first()
     if found is None:
         connection.execute(sa.insert(schema.DATA_FOLDER).values(id=identity, path=str(folder)))
@@ -36,7 +36,7 @@ def own(connection: sa.Connection, folder: Path, address: str) -> None:
         connection.execute(sa.update(schema.DATA_FOLDER).values(path=str(folder)))
 
 
-def _identity(folder: Path) -> str:
+def identity_of(folder: Path) -> str:
     """Return the id of a data folder, which is made once and moves with it."""
     file = folder / _ID
     if not file.exists():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,13 @@ _SUM = "record_sha256"
 def path_of(relative: str) -> Path:
     """Return the record of a file, given its path in the data folder."""
     return config.data_dir() / _FOLDER / f"{relative}.json"
+
+
+def all_of() -> Iterator[str]:
+    """Yield the paths in the data folder of all files that have a record."""
+    folder = config.data_dir() / _FOLDER
+    for path in sorted(folder.rglob("*.json")):
+        yield path.relative_to(folder).as_posix().removesuffix(".json")
 
 
 def read(record: Path) -> dict[str, Any]:

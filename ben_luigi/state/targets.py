@@ -18,9 +18,10 @@ from typing import Any, Protocol
 import luigi
 
 from ben_luigi import config
-from ben_luigi.domain import files
+from ben_luigi.domain import fence, files
 from ben_luigi.domain.errors import DamagedFile
-from ben_luigi.state import records
+from ben_luigi.domain.storing.store import Overtaken
+from ben_luigi.state import cache, records, stored
 from ben_luigi.state.luigi_internals import load_task
 from ben_luigi.state.snapshot import snapshot
 
@@ -54,6 +55,7 @@ class MadeFile(luigi.LocalTarget):
         super().__init__(str(config.data_dir() / relative))
         self._record = records.path_of(relative)
         self._maker = maker
+        self._replaces: str | None = None
 
     @property
     def file(self) -> Path:
@@ -66,9 +68,23 @@ class MadeFile(luigi.LocalTarget):
         return False
 
     def exists(self) -> bool:
-        """Return whether the file exists with the recorded size, and was made from what is asked for now."""
+        """Return whether it was made from what is asked for now, and exists with the recorded size.
+
+        One that lives in the store exists there as it was uploaded, or has its place in the data folder.
+        """
         size = self._size()
-        return size is not None and size == self.recorded().get("bytes", size) and self.is_recorded()
+        is_here = size is not None and size == self.recorded().get("bytes", size)
+        if not is_here and not stored.is_cached(self.relative):
+            return False
+        return self.is_recorded() and (is_here or self._is_in_store())
+
+    def _is_in_store(self) -> bool:
+        return stored.is_cached(self.relative) and stored.holds(self.relative, stored.files_of(self.recorded()))
+
+    @property
+    def relative(self) -> str:
+        """Its path in the data folder."""
+        return self.file.relative_to(config.data_dir()).as_posix()
 
     def is_recorded(self) -> bool:
         """Return whether it was made from what is asked for now, even if the file itself has been removed since."""
@@ -88,11 +104,19 @@ class MadeFile(luigi.LocalTarget):
             files.clear(place)
         records.remove(self._record)
         records.make_way(self.file, for_folder=self.is_folder)
+        if stored.is_taken(self.relative) and not self.is_folder:
+            self._replaces = stored.tag(self.relative)
         return recorded
+
+    def discard(self) -> None:
+        """Remove the file and its record, so that it is made again."""
+        records.remove(self._record)
+        files.withdraw(self.file)
 
     def record(self, digest: str = "", **more: Any) -> None:
         """Record that the file, which was put in place just now, was made from what its maker is asked for.
 
+        Before, it is uploaded to the store, if there is one. There it replaces only what was there when the work began.
         `digest` identifies its content; the default is its sha256. A large file with a digest gets no sha256, since
         reading it takes long: its readers check the parts that they read.
         """
@@ -108,7 +132,17 @@ class MadeFile(luigi.LocalTarget):
             "sha256": sha256,
             **more,
         }
-        records.write(self._record, note)
+        in_store = self._uploaded() if stored.is_taken(self.relative) else {}
+        records.write(self._record, {**note, **stored.note(in_store)})
+        if in_store:
+            cache.trim()
+
+    def _uploaded(self) -> stored.Files:
+        try:
+            return stored.upload(self.relative, self._replaces)
+        except Overtaken:
+            fence.require(self.file)  # who has lost its turn is told so
+            raise
 
     def read_json(self) -> Any:
         """Return the JSON in the file, after checking it. Raise DamagedFile if it is not valid."""
@@ -118,7 +152,12 @@ class MadeFile(luigi.LocalTarget):
             raise DamagedFile(self.file, expected="JSON, as when it was made", found=str(error)) from error
 
     def check(self) -> Path:
-        """Return the file, after checking that its content is the recorded one. Raise DamagedFile if it is not."""
+        """Return the file, after checking that its content is the recorded one. Raise DamagedFile if it is not.
+
+        One that is only in the store is checked when it is fetched.
+        """
+        if not self.file.exists() and self._is_in_store():
+            return self.file
         if expected := self.recorded().get("sha256"):
             try:
                 found = self.content()
@@ -139,6 +178,10 @@ class MadeFile(luigi.LocalTarget):
     def digest(self) -> str:
         """Return the recorded digest of the content; empty if there is none."""
         return str(self.recorded().get("digest", ""))
+
+    def size_bytes(self) -> int:
+        """Return its length in bytes: as recorded, since it may be in the store alone."""
+        return int(self.recorded().get("bytes") or self._size() or 0)
 
     def recorded(self) -> dict[str, Any]:
         """Return the content of the record; empty if none can be read."""

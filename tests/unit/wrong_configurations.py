@@ -22,7 +22,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     "option": (
         "[dataset]\ndatadir = x",
         [
-            "2: [dataset] datadir: found no such option; allowed: allow_missing, data_dir, recipe, tiles, ... (docs/configuration.md); did you mean data_dir?"
+            "2: [dataset] datadir: found no such option; allowed: allow_missing, cache_gb, data_dir, recipe, ... (docs/configuration.md); did you mean data_dir?"
         ],
     ),
     "option of another section": (

@@ -96,7 +96,7 @@ def shard_members(shard: Path, index: Path, keep: Collection[str]) -> Iterator[b
 
 def shard_bytes(index: Path, keep: Collection[str]) -> int:
     """Return the length in bytes of what `shard_members` yields. Raise the same errors."""
-    return sum(size for _, size in shards.runs(shards.kept_rows(shards.read_index(index), keep)))
+    return sum(size for _, size in shards.runs(shards.kept_rows(shards.read_index(index, alone=True), keep)))
 
 
 def _read_runs(shard: Path, runs: Iterable[tuple[int, int]]) -> Iterator[bytes]:
@@ -196,14 +196,16 @@ def hash_tar(
         return flow.hashes(), sizes
 
 
-def join(parts: Sequence[tuple[Path, str]], out: Path, progress: OnBytes = ignore_bytes) -> tuple[Hashes, list[int]]:
+def join(
+    parts: Iterable[tuple[Path, str]], out: Path, total_bytes: int | None = None, progress: OnBytes = ignore_bytes
+) -> tuple[Hashes, list[int]]:
     """Write the archive of `parts`, in order, to `out`; return its hashes, and the uncompressed length of each part.
 
-    Each part comes with the CRC-32 of its `Part`. Raise DamagedFile naming a part that has changed or is not complete.
+    Each part comes with the CRC-32 of its `Part`, and is read before the next one is asked for. `total_bytes` of all
+    parts is only passed to `progress`. Raise DamagedFile naming a part that has changed or is not complete.
     What is written is read again from the page cache by one thread per hash, a part or two behind. Memory: a few chunks
     of 1 MiB.
     """
-    total = sum(part.stat().st_size for part, _ in parts if part.exists())
     with ExitStack() as stack:
         work = stack.enter_context(atomic_write(out))
         file = stack.enter_context(work.open("wb"))
@@ -217,7 +219,7 @@ def join(parts: Sequence[tuple[Path, str]], out: Path, progress: OnBytes = ignor
                 raise DamagedFile(part, expected=f"a part with CRC-32 {expected}", found=crc32)
             file.flush()
             behind.go_to(file.tell())
-            progress(file.tell(), total)
+            progress(file.tell(), total_bytes)
         # A frame of its own (RFC 8878, 3.1), since its padding depends on the length of all parts.
         file.write(zstandard.ZstdCompressor(write_checksum=True).compress(tarball.end(sum(sizes))))
         file.flush()

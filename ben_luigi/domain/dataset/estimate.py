@@ -73,7 +73,7 @@ class Work:
     further layers per square metre; `has_s1` means that there is Sentinel-1, `collects_s1` that it is read from its
     `.tar.gz`.
     `fetches_bytes` has an entry for each kind of input that is to be fetched, which stays; `forms` is the number of
-    forms to export.
+    forms to export. With `cache_bytes`, shards, archives and forms live in a store, and so many bytes of them here.
     """
 
     tiles: int
@@ -95,6 +95,7 @@ class Work:
     rate_bytes_s: float = 0.0
     fetches_bytes: Sequence[int] = ()
     forms: int = 0
+    cache_bytes: int = 0
 
     @property
     def _area(self) -> float:
@@ -129,13 +130,17 @@ class Work:
         s2, s1 = cut / _ARCHIVE_RATIO, (kept_m2 * _S1_BYTES_M2 + patches * 2 * _FILE_BYTES) * self.has_s1
         dataset = s2 + s1 + maps + layers
         kept = l1c * (not retention.l1c) + l2a * (not retention.l2a)
-        products = max(l1c, kept + shards) + work
         collected = s1 * self.collects_s1
-        joined = kept + shards + dataset + (max(s2, s1 + collected) if retention.parts else dataset + collected)
+        joined = shards + dataset + (max(s2, s1 + collected) if retention.parts else dataset + collected)
         rows = tiles * _ALL_PATCHES * (PATCH_M / self.patch_m) ** 2
         database = _DATABASE_BYTES + rows * _DATABASE_BYTES_A_PATCH + _LOG_BYTES * min(1.0, tiles)
         forms = self.forms * kept_m2 / PATCH_M**2 * _FORM_BYTES
-        return max(products, joined + forms) + database + sum(self.fetches_bytes)
+        if self.cache_bytes:  # besides, the archive or form that is being written
+            making = max(s2, s1, forms / max(self.forms, 1))
+            joined = min(joined + forms, self.cache_bytes + collected + making)
+            shards, forms = min(shards, self.cache_bytes), 0.0
+        products = max(l1c, kept + shards) + work
+        return max(products, kept + joined + forms) + database + sum(self.fetches_bytes)
 
     def _in_work_bytes(self) -> float:
         return (_CONVERSION_BYTES * self.conversions_at_once + _L2A_BYTES * self.tasks_at_once) * self._area

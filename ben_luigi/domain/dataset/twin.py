@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,8 @@ from ben_luigi.domain.dataset import members
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
 from ben_luigi.domain.dataset.registration import Difference
 from ben_luigi.domain.errors import BadInput, BadName, some
-from ben_luigi.domain.formats.shards import ShardReader
+from ben_luigi.domain.files import AtHand, on_disk
+from ben_luigi.domain.formats.shards import ShardReader, read_index
 from ben_luigi.domain.formats.tables import read_parquet
 from ben_luigi.domain.formats.tiffheader import read_header, read_pixels
 from ben_luigi.domain.names import PatchId, TileName, split_band
@@ -90,12 +92,19 @@ def pixels_in(folder: Path) -> Path | None:
     return None
 
 
-def compare(tiles: Mapping[str, Path], folder: Path, progress: OnFraction = ignore_fraction) -> pa.Table:
+def compare(
+    tiles: Mapping[str, Path], folder: Path, progress: OnFraction = ignore_fraction, at_hand: AtHand = on_disk
+) -> pa.Table:
     """Compare the patches in our tiles' shards, by tile key, with those of the dataset in `folder`, as SCHEMA says.
+
+    The shards are there within `at_hand`, their indexes anyway.
 
     Raise BadInput if it has none of these squares, or if squares of one name are not at one place.
     """
-    ours = {tile: ShardReader(shard).patch_ids for tile, shard in tiles.items()}
+    ours = {
+        tile: read_index(shard.with_suffix(".parquet"), alone=True)["patch_id"].unique().to_pylist()
+        for tile, shard in tiles.items()
+    }
     matches = match(ours, _patch_ids(folder))
     if not matches:
         raise BadInput(
@@ -104,7 +113,7 @@ def compare(tiles: Mapping[str, Path], folder: Path, progress: OnFraction = igno
             found="none: no tile, column and row is in both datasets",
             remedy=_REMEDY,
         )
-    differences = _differences(matches, tiles, folder, progress)
+    differences = _differences(matches, _Readers(tiles, at_hand), folder, progress)
     return pa.Table.from_pylist([*_rows_of_all(differences), *_rows(matches, differences)], schema=SCHEMA)
 
 
@@ -186,7 +195,7 @@ def _members(
 
 
 def _differences(
-    matches: Sequence[Match], tiles: Mapping[str, Path], folder: Path, progress: OnFraction
+    matches: Sequence[Match], shards: _Readers, folder: Path, progress: OnFraction
 ) -> dict[tuple[str, str], Difference]:
     """Return the differences by our tile's key and band."""
     ours: dict[str, list[tuple[Match, str]]] = {}
@@ -195,7 +204,7 @@ def _differences(
             ours.setdefault(other, []).append((one, mine))
     found: dict[tuple[str, str], Difference] = {}
     total = len(ours) * len(BANDS)
-    with _Readers(tiles) as readers:
+    with shards as readers:
         for number, (patch, band, name, data) in enumerate(_files(folder, ours), start=1):
             for of_tile, mine in ours[patch]:
                 own, other = _pixels(
@@ -211,25 +220,28 @@ def _differences(
 class _Readers:
     """Shards that are open: the last few, since the index of each takes some MB, and the files come tile by tile."""
 
-    def __init__(self, shards: Mapping[str, Path]) -> None:
-        self._shards = shards
-        self._open: OrderedDict[str, ShardReader] = OrderedDict()
+    def __init__(self, shards: Mapping[str, Path], at_hand: AtHand) -> None:
+        self._shards, self._at_hand = shards, at_hand
+        self._open: OrderedDict[str, tuple[ExitStack, ShardReader]] = OrderedDict()
 
     def __enter__(self) -> _Readers:
         return self
 
     def __exit__(self, *_: object) -> None:
         while self._open:
-            self._open.popitem()[1].__exit__()
+            self._open.popitem()[1][0].close()
 
     def of(self, tile: str) -> ShardReader:
         """Return the shard of a tile."""
         if tile not in self._open:
             if len(self._open) == _MOST_OPEN:
-                self._open.popitem(last=False)[1].__exit__()
-            self._open[tile] = ShardReader(self._shards[tile]).__enter__()
+                self._open.popitem(last=False)[1][0].close()
+            with ExitStack() as stack:
+                stack.enter_context(self._at_hand(self._shards[tile]))
+                reader = stack.enter_context(ShardReader(self._shards[tile]))
+                self._open[tile] = stack.pop_all(), reader
         self._open.move_to_end(tile)
-        return self._open[tile]
+        return self._open[tile][1]
 
 
 def _pixels(own: bytes, own_name: str, other: bytes, other_name: str, folder: Path) -> tuple[Any, Any]:

@@ -211,8 +211,8 @@ class ShardCollector:
         remove(self._work)
 
 
-def read_index(index: Path) -> pa.Table:
-    """Read the index of the shard beside it.
+def read_index(index: Path, *, alone: bool = False) -> pa.Table:
+    """Read the index of the shard beside it, which need not be there if the index `alone` is read.
 
     Raise DamagedFile if either is missing, or if the index describes another shard.
     """
@@ -227,6 +227,8 @@ def read_index(index: Path) -> pa.Table:
         table = table.append_column("crc32", pa.nulls(len(table), pa.uint32()))
     if not table.schema.equals(SCHEMA, check_metadata=False) or metadata.get(_SHARD) != shard.name.encode():
         raise DamagedFile(index, expected=f"the index of {shard.name}", found=some(table.schema.names))
+    if alone:
+        return table
     try:
         found = shard.stat().st_size
     except OSError as error:

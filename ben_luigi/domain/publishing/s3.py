@@ -12,22 +12,21 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from ben_luigi.domain.answers import refusal
-from ben_luigi.domain.errors import BadArgument, BadInput, PermanentError, SourceError, TransientError
+from ben_luigi.domain.errors import BadArgument, TransientError
 from ben_luigi.domain.publishing.hashing import MD5, MD5_OF_PARTS, SHA256, SHA256_OF_PARTS, Held
 from ben_luigi.domain.publishing.package import Item, Package
 from ben_luigi.domain.publishing.service import Limits, require_library
+from ben_luigi.domain.storing.s3_errors import errors, translated
 
 _PART_BYTES, _MOST_PARTS = 64 * 2**20, 10_000
 _MOST_BYTES = 5 * 2**40
 _ETAG = re.compile(r'"?([0-9a-f]{32})(?:-(\d+))?"?')
 _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
 _TYPES = {".json": "application/json", ".html": "text/html", ".md": "text/markdown", ".png": "image/png"}
-_ACCESS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "403", "401")
 
 
 @dataclass
@@ -77,7 +76,7 @@ class S3:
             # that boto3 adds by default.
             more = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
             settings = Config(retries={"total_max_attempts": 1}, **waits, **more)
-            with _errors(f"S3 at {self.endpoint or 'AWS'}"):
+            with errors(f"S3 at {self.endpoint or 'AWS'}"):
                 self._client = boto3.session.Session().client("s3", endpoint_url=self.endpoint or None, config=settings)
         with self._errors():
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
@@ -109,7 +108,7 @@ class S3:
         return f"{self._prefix}{item.name}"
 
     def _errors(self, item: Item | None = None) -> Any:
-        return _errors(f"{item.name if item else 'bucket'} at {self.place}")
+        return errors(f"{item.name if item else 'bucket'} at {self.place}")
 
     def _head(self, item: Item) -> Held | None:
         """Return what is known of an object, None if there is none."""
@@ -168,7 +167,7 @@ class S3:
                 moved(len(part))
             self._client.complete_multipart_upload(**asked, MultipartUpload={"Parts": parts})
         except self._client.exceptions.ClientError as error:
-            if not isinstance(_translated("", error), TransientError):
+            if not isinstance(translated("", error), TransientError):
                 with suppress(Exception):  # the error that is raised is the one that counts
                     self._client.abort_multipart_upload(**asked)
             raise
@@ -209,46 +208,6 @@ def _held(found: Mapping[str, Any], part_bytes: int) -> Held:
     if "-" in sha256:
         return Held(size, SHA256_OF_PARTS, sha256, part_bytes)
     return Held(size, SHA256, base64.b64decode(sha256).hex() if sha256 else "no hash that is known")
-
-
-@contextmanager
-def _errors(subject: str) -> Iterator[None]:
-    """Turn what boto3 raises into errors of ours."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except (ClientError, BotoCoreError, ValueError) as error:
-        raise _translated(subject, error) from error
-
-
-def _translated(subject: str, error: Exception) -> SourceError | BadInput:
-    """Return the error for what boto3 raises; it quotes no credentials."""
-    from botocore.exceptions import ClientError, HTTPClientError, NoCredentialsError, PartialCredentialsError
-
-    if isinstance(error, ClientError):
-        return _refused(subject, error.response)
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        return BadInput(subject, expected="credentials that boto3 finds", found="none", remedy=remedy)
-    if isinstance(error, HTTPClientError):
-        return TransientError(subject, expected="an answer", found=type(error).__name__)
-    found = f"{type(error).__name__}: {error}"
-    return PermanentError(subject, expected="what was asked for", found=found, remedy="correct the address or endpoint")
-
-
-def _refused(subject: str, answer: Mapping[str, Any]) -> SourceError | BadInput:
-    told, head = answer.get("Error", {}), answer.get("ResponseMetadata", {})
-    code, status = str(told.get("Code", "")), int(head.get("HTTPStatusCode", 0))
-    if code in _ACCESS:
-        remedy = "give credentials that may list and write there; boto3 takes them from AWS_ACCESS_KEY_ID and so on"
-        return BadInput(subject, expected="access to the bucket", found=code, remedy=remedy)
-    if code in ("NoSuchBucket", "404"):
-        return BadInput(subject, expected="a bucket that is there", found=code, remedy="make it, or correct --to")
-    if code in ("SlowDown", "BadDigest", "RequestTimeout", "NoSuchUpload", "InvalidPart"):
-        status = max(status, 500)
-    headers = {str(name).title(): str(text) for name, text in head.get("HTTPHeaders", {}).items()}
-    return refusal(subject, status, headers, f"{code} {told.get('Message', '')}".encode())
 
 
 def _md5(content: bytes) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from ben_luigi.domain.dataset.archived import ArchivedPatches
 from ben_luigi.domain.errors import BadTable
+from ben_luigi.domain.files import AtHand, on_disk
 from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.formats.tiffheader import read_pixels
 from ben_luigi.domain.names import PatchId, ProductName
@@ -84,7 +86,7 @@ class Tile:
     """A tile with everything that the report needs.
 
     `facts` is its entry in `provenance.json`, `cover` the pixels per CLC code on its reference maps; `patches` and
-    `maps` are its shards, `rgb` and `reference_map` its overviews as PNG.
+    `maps` are its shards, there within `at_hand`, `rgb` and `reference_map` its overviews as PNG.
     """
 
     key: str
@@ -97,6 +99,17 @@ class Tile:
     rgb: Path
     reference_map: Path
     patch_m: int = PATCH_M
+    at_hand: AtHand = on_disk
+
+    @contextmanager
+    def shards(self) -> Iterator[tuple[ShardReader, ShardReader]]:
+        """Yield readers of its patches and of its reference maps."""
+        with (
+            self.at_hand(self.patches, self.maps),
+            ShardReader(self.patches) as patches,
+            ShardReader(self.maps) as maps,
+        ):
+            yield patches, maps
 
     @property
     def name(self) -> ProductName:
@@ -193,7 +206,7 @@ def shown(tile: Tile, rows: pa.Table, has: np.ndarray, *, has_radar: bool) -> di
     """
     patch_ids = rows["patch_id"].to_pylist()
     s1_names = rows["s1_name"].to_pylist() if has_radar else [None] * len(rows)
-    with ShardReader(tile.patches) as shard, ShardReader(tile.maps) as maps:
+    with tile.shards() as (shard, maps):
         if not patch_ids:
             patch_ids, has = shard.patch_ids, np.zeros((len(shard.patch_ids), 0), bool)
             s1_names = [None] * len(patch_ids)
@@ -206,7 +219,7 @@ def quicklooks(
     tile: Tile, chosen: Mapping[str, Pictured], colours: Mapping[int, Colour], radar: ArchivedPatches | None
 ) -> Iterator[tuple[str, bytes]]:
     """Yield file name and content of the pictures of the patches that are shown; those of Sentinel-1 from `radar`."""
-    with ShardReader(tile.patches) as shard, ShardReader(tile.maps) as maps:
+    with tile.shards() as (shard, maps):
         for patch_id, pictured in chosen.items():
             position = PatchId.parse(patch_id).position
             reflectance = rendering.read_rgb(shard, patch_id, boa_offset=bool(tile.facts["boa_offset"]))

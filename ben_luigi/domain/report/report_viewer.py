@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import Any
 
 from ben_luigi.domain.dataset.archived import ArchivedPatches
-from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.names import MAP_SUFFIX
 from ben_luigi.domain.report.report_tiles import Tile
 from ben_luigi.domain.report.viewer import MAP, ViewedPatch
@@ -23,7 +22,7 @@ def patches(
         tile, chosen = by_key[key], list(of_tile)
         names = [patch["s1_name"] for patch in chosen if patch["has_radar"]]
         read = radar.read(names) if radar is not None else {}
-        with ShardReader(tile.patches) as shard, ShardReader(tile.maps) as maps:
+        with tile.shards() as (shard, maps):
             for patch in chosen:
                 tiffs = {band: shard.read(f"{patch['patch_id']}_{band}") for band in RESOLUTION_M}
                 tiffs |= {MAP: maps.read(f"{patch['patch_id']}{MAP_SUFFIX}")} if patch["has_map"] else {}

@@ -1,0 +1,1 @@
+"""Keep files in an object store, whole or not at all, and have them back as they were."""

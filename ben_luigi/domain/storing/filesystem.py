@@ -1,0 +1,146 @@
+"""Keep files in a file system that fsspec knows: another disk (`file`), `sftp`, `gs`, `abfs` and so on.
+
+A file is written under a temporary name in its folder, read again and compared by its sha256, and renamed. fsspec finds
+credentials and options where it usually does: in the variables of the library, and in the files of `~/.config/fsspec/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import fsspec
+
+from ben_luigi.domain import fence, files, surroundings
+from ben_luigi.domain.errors import BadInput, PipelineError, TransientError
+from ben_luigi.domain.storing.store import OPTION, Held, Overtaken
+
+T = TypeVar("T")
+_TAGS = ("etag", "ETag", "generation", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "modified")
+"""What file systems say of a file that changes with its content, the best first."""
+_ATTEMPTS, _PAUSE_S, _CHUNK_BYTES = 4, 0.5, 2**20
+_LIBRARY_VARIABLES = "(AWS|AZURE|OSS|SWIFT)_.*"
+
+
+class FilesystemStore:
+    """The folder `place` of the file system of a protocol."""
+
+    def __init__(self, protocol: str, place: str) -> None:
+        self.place = f"{protocol}://{place}"
+        self._is_local = protocol in ("file", "local")
+        try:
+            with surroundings.given_back(_LIBRARY_VARIABLES):
+                self._fs, self._root = fsspec.core.url_to_fs(self.place)
+        except ImportError as error:
+            raise BadInput(
+                f"{OPTION} = {self.place}",
+                expected=f"the library with which fsspec speaks {protocol}://",
+                found="none",
+                remedy=f"install it with pip: {error}",
+            ) from error
+        except ValueError as error:
+            raise BadInput(
+                f"{OPTION} = {self.place}", expected="a protocol of fsspec", found=protocol, remedy="correct it"
+            ) from error
+
+    def put(self, path: Path, key: str, sha256: str, replaces: str | None) -> Held:
+        """Store a file: copied beside its place, compared, and renamed."""
+        target = self._path(key)
+        work = str(files.unfinished(PurePosixPath(target)))
+        try:
+            self._asked(key, lambda: self._copied(path, work, sha256))
+            before = self.look(key)
+            if replaces is not None and (before.tag if before else "") != replaces:
+                raise Overtaken(f"{self.place}/{key}", replaces, before)
+            fence.require(f"{self.place}/{key}")
+            self._asked(key, lambda: self._fs.mv(work, target))
+        except BaseException:
+            self._dropped(work)
+            raise
+        held = self.look(key)
+        if held is None or held.size_bytes != path.stat().st_size:
+            raise Overtaken(f"{self.place}/{key}", f"{path.stat().st_size} bytes", held)
+        return held
+
+    def _copied(self, path: Path, work: str, sha256: str) -> None:
+        self._fs.makedirs(str(PurePosixPath(work).parent), exist_ok=True)
+        self._fs.put_file(str(path), work)
+        if self._is_local:
+            files.sync(Path(work))
+        digest = hashlib.sha256()
+        with self._fs.open(work, "rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+        if digest.hexdigest() != sha256:
+            raise OSError(f"sha256 {digest.hexdigest()} of what has arrived, instead of {sha256}")
+
+    def _dropped(self, work: str) -> None:
+        with suppress(Exception):  # it was not made, or cannot be reached: `sweep` removes it later
+            self._fs.rm_file(work)
+
+    def get(self, key: str, held: Held, path: Path) -> str:
+        """Write the file to `path`."""
+        if not held.is_same(self.look(key)):
+            raise FileNotFoundError(f"{self.place}/{key}")
+        self._asked(key, lambda: self._fs.get_file(self._path(key), str(path)))
+        return files.file_hash(path)
+
+    def look(self, key: str) -> Held | None:
+        """Return what is there under a key, None for nothing."""
+        self._fs.invalidate_cache()
+        try:
+            info = self._asked(key, lambda: self._fs.info(self._path(key)))
+        except FileNotFoundError:
+            return None
+        return _held(info) if info.get("type") == "file" else None
+
+    def listed(self, folder: str) -> Mapping[str, Held]:
+        """Return all files in a folder and below, by key."""
+        self._fs.invalidate_cache()
+        try:
+            found = self._asked(folder, lambda: self._fs.find(self._path(folder), detail=True))
+        except FileNotFoundError:
+            return {}
+        start = len(self._root.rstrip("/")) + 1
+        return {path[start:]: _held(info) for path, info in found.items()}
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove files; those that are not there are left out."""
+        for key in keys:
+            if self.look(key) is not None:
+                self._asked(key, lambda key=key: self._fs.rm_file(self._path(key)))  # type: ignore[misc]
+
+    def sweep(self) -> int:
+        """Remove what was being copied."""
+        left = [key for key in self.listed("") if files.is_unfinished(PurePosixPath(key).name)]
+        self.remove(left)
+        return len(left)
+
+    def _path(self, key: str) -> str:
+        return f"{self._root.rstrip('/')}/{key}".rstrip("/")
+
+    def _asked(self, key: str, ask: Callable[[], T]) -> T:
+        """Return the answer, asked for several times. The libraries of fsspec raise errors of any kind."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return ask()
+            except (PipelineError, FileNotFoundError):
+                raise
+            except PermissionError as error:
+                found, remedy = str(error), "give this user, or the credentials that it has, the right to write there"
+                raise BadInput(f"{self.place}/{key}", expected="access", found=found, remedy=remedy) from error
+            except Exception as error:
+                if attempt == _ATTEMPTS:
+                    found = f"{type(error).__name__}: {error}"
+                    raise TransientError(f"{self.place}/{key}", expected="an answer", found=found) from error
+                time.sleep(_PAUSE_S * 2**attempt)
+        raise AssertionError
+
+
+def _held(info: Mapping[str, Any]) -> Held:
+    tag = next((f"{name} {info[name]}" for name in _TAGS if info.get(name)), "")
+    return Held(int(info["size"] or 0), tag)

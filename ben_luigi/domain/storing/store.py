@@ -1,0 +1,118 @@
+"""What all stores of files have in common: a bucket of S3, or any file system that fsspec knows.
+
+A file lies there under its *key*, a relative path. It appears whole or not at all, and is identified by its length and
+its *tag*, which the store changes with the content: the ETag of S3, or the time of a file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from ben_luigi.domain.errors import BadInput, TransientError
+
+OPTION = "[dataset] store"
+_URL = re.compile(r"(?P<protocol>[a-z][a-z0-9+]*)://(?P<place>[^\s?#]+)")
+_PASSWORD = re.compile(r"[^/]*:[^/]*@")
+_NO_STORES = {
+    "memory": "the memory of one process, which no other one sees",
+    "http": "a protocol that is only read",
+    "https": "a protocol that is only read",
+}
+
+
+class Held(NamedTuple):
+    """What a store has under a key: its length and its tag.
+
+    Its sha256 is empty where the store keeps none; its time (ns), when it was written here, is known to who stored it.
+    """
+
+    size_bytes: int
+    tag: str
+    sha256: str = ""
+    time_ns: int = 0
+
+    def is_same(self, other: Held | None) -> bool:
+        """Return whether length and tag of another one are the same."""
+        return other is not None and self[:2] == other[:2]
+
+
+class Overtaken(TransientError):
+    """Another process has replaced a file in the store in the meantime."""
+
+    def __init__(self, place: str, expected: str, found: Held | None) -> None:
+        super().__init__(
+            place,
+            expected=expected or "nothing there, as before the work",
+            found=f"{found.size_bytes} bytes with tag {found.tag}" if found else "nothing",
+            remedy="another process has made it in the meantime: run again, then its result counts",
+        )
+
+
+class Store(Protocol):
+    """A place for files. Its methods raise TransientError for what may pass, BadInput for what a person has to mend."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words."""
+
+    def put(self, path: Path, key: str, sha256: str, replaces: str | None) -> Held:
+        """Store a file, which appears whole, and return what the store then says that it has.
+
+        `replaces` is the tag of what may be there, or empty for nothing; anything else raises Overtaken, as far as the
+        store can tell. None: whatever is there is replaced.
+        """
+
+    def get(self, key: str, held: Held, path: Path) -> str:
+        """Write the file to `path`, which exists; return the sha256 of what was written.
+
+        Raise FileNotFoundError if it is not there, or another one than `held`.
+        """
+
+    def look(self, key: str) -> Held | None:
+        """Return what is there under a key, None for nothing."""
+
+    def listed(self, folder: str) -> Mapping[str, Held]:
+        """Return all that is there in a folder and below, by key, without the sha256."""
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove what is there under these keys."""
+
+    def sweep(self) -> int:
+        """Remove what uploads that were killed have left; return how many they were. No other process may upload."""
+
+
+def parse(url: str) -> tuple[str, str]:
+    """Return protocol and place of the URL of a store. Raise ValueError, which quotes no password, if it is none."""
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise ValueError("something else; credentials and options do not belong there")
+    if _PASSWORD.match(found["place"]):
+        raise ValueError("a URL with a password in it, which belongs where the library looks for it")
+    if why := _NO_STORES.get(found["protocol"]):
+        raise ValueError(f"{found['protocol']}://, {why}")
+    return found["protocol"], found["place"].rstrip("/")
+
+
+def open_store(url: str) -> Store:
+    """Return the store at a URL, without asking it. Raise BadInput if its library is not installed."""
+    protocol, place = parse(url)
+    try:
+        if protocol == "s3":
+            from ben_luigi.domain.storing.s3 import S3Store
+
+            return S3Store(place)
+        from ben_luigi.domain.storing.filesystem import FilesystemStore
+
+        return FilesystemStore(protocol, place)
+    except ImportError as error:
+        missing = "boto3" if protocol == "s3" else "fsspec"
+        extra = "s3" if protocol == "s3" else "store"
+        raise BadInput(
+            f"{OPTION} = {url}",
+            expected=f"the Python package {missing}",
+            found=f"none ({error})",
+            remedy=f"pip install 'ben_luigi[{extra}]'",
+        ) from error

@@ -1,0 +1,327 @@
+"""Results that live in a store, and their cache: whole, as they were, within its bound, and never one in use."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import luigi
+import pytest
+
+from ben_luigi.domain import files
+from ben_luigi.domain.errors import BadInput, DamagedFile, NoRoomError
+from ben_luigi.domain.storing.store import Overtaken
+from ben_luigi.state import cache, records, stored
+from ben_luigi.state.targets import MadeFile, MadeFolder
+from tests.conftest import ROOT
+
+SIZE, BOUND = 100_000, 0.001  # GB
+ONE = "patches/1.tar"
+"""Ten of these files fit."""
+
+
+@dataclass
+class Maker:
+    """The task of a result."""
+
+    revision: int = 1
+    task_family = "Make"
+
+    def adopts(self) -> bool:
+        """Not of an older version."""
+        return False
+
+    def to_str_params(self) -> dict[str, str]:
+        """No parameters."""
+        return {}
+
+    def fingerprint(self) -> dict[str, int]:
+        """What it is made from."""
+        return {"revision": self.revision}
+
+
+@dataclass
+class Place:
+    """A data folder and its store."""
+
+    data: Path
+    store: Path
+
+    def made(self, relative: str, size: int = SIZE, maker: Maker | None = None) -> MadeFile:
+        """A result that has just been made and recorded."""
+        target = MadeFile(relative, maker or Maker())
+        target.withdraw()
+        target.file.parent.mkdir(parents=True, exist_ok=True)
+        target.file.write_bytes(random.Random(relative).randbytes(size))
+        target.record(relative)
+        return target
+
+    def used(self) -> int:
+        """The bytes that are in the cache, and on their way to it."""
+        return sum(path.stat().st_size for path in self.data.rglob("*") if path.suffix == ".tar")
+
+    def here(self) -> list[str]:
+        """The shards in the data folder."""
+        return sorted(path.name for path in (self.data / "patches").glob("*.tar"))
+
+
+def option(monkeypatch: pytest.MonkeyPatch, name: str, value: object) -> None:
+    """Set an option of [dataset] for a test."""
+    section = luigi.configuration.get_config()._sections.setdefault("dataset", {})
+    monkeypatch.setitem(section, name, str(value))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """An empty data folder with an empty store."""
+    text = f"[dataset]\ndata_dir = {tmp_path}/data\nstore = file://{tmp_path}/store\ncache_gb = {BOUND}\n"
+    (tmp_path / "own.cfg").write_text(text)
+    option(monkeypatch, "data_dir", tmp_path / "data")
+    option(monkeypatch, "store", f"file://{tmp_path}/store")
+    option(monkeypatch, "cache_gb", BOUND)
+    monkeypatch.setattr(stored, "_listings", {})
+    monkeypatch.setattr("ben_luigi.domain.storing.filesystem._PAUSE_S", 0.001)
+    (tmp_path / "data").mkdir()
+    yield Place(tmp_path / "data", tmp_path / "store")
+
+
+def test_what_was_read_longest_ago_goes_first_and_comes_back(place: Place) -> None:
+    made = [place.made(f"patches/{number}.tar") for number in range(12)]
+    assert len(place.here()) == 10 and place.used() <= BOUND * 1e9
+    assert all(target.exists() for target in made)
+    gone = [target for target in made if not target.file.exists()]
+    assert gone == made[:2]
+    with cache.at_hand(made[2].file, made[0].file):
+        assert files.file_hash(made[0].file) == stored.files_of(made[0].recorded())[""].sha256
+        assert len(place.here()) == 10 and not made[3].file.exists()
+    assert made[0].check() == made[0].file and made[1].check() == made[1].file
+
+
+def test_the_index_beside_a_shard_and_what_is_small_stay(place: Place) -> None:
+    index, note = place.made("patches/1.parquet"), place.made("dataset/croissant.json")
+    for number in range(12):
+        place.made(f"patches/{number}.tar")
+    assert index.file.exists() and note.file.exists()
+    assert sorted(path.name for path in (place.store / "dataset").iterdir()) == ["croissant.json"]
+    assert not list(place.store.rglob("*.parquet"))
+
+
+def test_a_folder_comes_back_as_a_whole(place: Place) -> None:
+    target = MadeFolder("forms/webdataset", Maker())
+    for name in ("a.tar", "b/c.json"):
+        (target.file / name).parent.mkdir(parents=True, exist_ok=True)
+        (target.file / name).write_text(name)
+    target.record("of the form")
+    before = target.content(), (target.file / "a.tar").stat().st_mtime_ns
+    files.remove(target.file)
+    assert target.exists()
+    with cache.whole(target.file):
+        assert (target.content(), (target.file / "a.tar").stat().st_mtime_ns) == before
+    files.remove(target.file / "b")
+    with cache.at_hand(target.file):
+        assert target.content() == before[0]
+
+
+def _reader(place: Place, number: int, rounds: int) -> subprocess.Popen[str]:
+    """A process that reads shards at random, and compares them while it has them."""
+    text = f"""
+import hashlib, json, random, sys, time
+from pathlib import Path
+from ben_luigi.state import cache
+chosen, wanted = random.Random({number}), json.loads(sys.argv[1])
+for _ in range({rounds}):
+    name, sha256 = chosen.choice(sorted(wanted.items()))
+    with cache.at_hand(Path(name)):
+        for _ in range(3):
+            assert hashlib.sha256(Path(name).read_bytes()).hexdigest() == sha256, name
+            time.sleep(0.001)
+"""
+    wanted = {str(path): held[""].sha256 for path, held in _of_store(place).items()}
+    return subprocess.Popen(
+        [sys.executable, "-c", text, json.dumps(wanted)],
+        env={**os.environ, "LUIGI_CONFIG_PATH": str(place.data.parent / "own.cfg"), "PYTHONPATH": str(ROOT)},
+        cwd=place.data.parent,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _of_store(place: Place) -> dict[Path, stored.Files]:
+    return {place.data / name: stored.files_of(records.read(records.path_of(name))) for name in records.all_of()}
+
+
+def test_several_processes_read_within_the_bound_and_nothing_goes_while_it_is_read(place: Place) -> None:
+    for number in range(30):
+        place.made(f"patches/{number}.tar")
+    reading = [_reader(place, number, 60) for number in range(3)]
+    most = 0
+    while any(process.poll() is None for process in reading):
+        most = max(most, _used_at_once(place))
+    assert [(process.wait(), process.stderr.read()) for process in reading if process.stderr] == [(0, "")] * 3
+    assert SIZE < most <= BOUND * 1e9
+    assert not list((place.data / "cache").glob(".unfinished-*"))
+
+
+def _used_at_once(place: Place) -> int:
+    """The bytes of all files, by two looks that saw the same, since one takes a while."""
+    while True:
+        seen = []
+        for _ in range(2):
+            sizes = {}
+            for path in place.data.rglob("*.tar"):
+                try:
+                    sizes[path.stat().st_ino] = path.stat().st_size
+                except FileNotFoundError:
+                    continue
+            seen.append(sizes)
+        if seen[0] == seen[1]:
+            return sum(seen[0].values())
+
+
+def test_more_than_the_cache_takes_is_told_at_once(place: Place) -> None:
+    made = [place.made(f"patches/{number}.tar") for number in range(11)]
+    said = r" and 10 more; expected: a cache that takes 0.001 GB at once.*cache_gb"
+    with pytest.raises(NoRoomError, match=said), cache.at_hand(*(target.file for target in made)):
+        pass
+
+
+def test_nobody_waits_for_what_he_reads_himself(place: Place) -> None:
+    made = [place.made(f"patches/{number}.tar") for number in range(11)]
+    most = cache.at_hand(*(target.file for target in made[1:]))
+    with most, pytest.raises(NoRoomError), cache.at_hand(made[0].file):
+        pass
+    with cache.at_hand(made[0].file):
+        pass
+
+
+def test_a_copy_that_was_cut_short_is_fetched_again(place: Place) -> None:
+    target = place.made(ONE)
+    os.truncate(target.file, 10)
+    with cache.at_hand(target.file):
+        assert target.file.stat().st_size == SIZE
+
+
+def test_a_copy_that_is_damaged_is_dropped_and_no_other(place: Place) -> None:
+    target = place.made(ONE)
+    assert not cache.dropped(target.file)
+    target.file.write_bytes(b"\0" * SIZE)
+    assert cache.dropped(target.file) and target.exists()
+    with cache.at_hand(target.file):
+        assert not cache.dropped(target.file)
+
+
+def _gone(path: Path) -> None:
+    path.unlink()
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, 10)
+
+
+def _replaced(path: Path) -> None:
+    path.write_bytes(b"\0" * SIZE)
+
+
+@pytest.mark.parametrize("harm", [_gone, _cut, _replaced])
+def test_an_object_that_is_not_there_as_it_was_does_not_count(place: Place, harm, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    target = place.made(ONE)
+    target.file.unlink()
+    assert target.exists()
+    harm(place.store / ONE)
+    said = f"{ONE}; expected: sha256 .* in file://.*{ONE}, as when it was uploaded"
+    with pytest.raises(DamagedFile, match=said), cache.at_hand(target.file):
+        pass
+    assert not target.file.exists() and not list((place.data / "cache").glob(".unfinished-*"))
+    monkeypatch.setattr(stored, "_listings", {})
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("harm", [_gone, _cut, _replaced])
+def test_a_run_uploads_again_what_the_store_has_lost_and_the_data_folder_has(place: Place, harm) -> None:  # type: ignore[no-untyped-def]
+    target = place.made(ONE)
+    before = (place.store / ONE).read_bytes()
+    harm(place.store / ONE)
+    stored.prepare()
+    assert (place.store / ONE).read_bytes() == before
+    target.file.unlink()
+    assert MadeFile(ONE, Maker()).exists()
+
+
+def test_what_was_made_before_there_was_a_store_is_uploaded_by_a_run(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as without:
+        option(without, "store", "")
+        target = place.made(ONE)
+        damaged = place.made("patches/2.tar")
+        assert not place.store.exists()
+    damaged.file.write_bytes(b"short")
+    assert target.exists()
+    stored.prepare()
+    assert (place.store / ONE).read_bytes() == target.file.read_bytes()
+    assert not (place.store / "patches/2.tar").exists()
+
+
+def test_a_result_does_not_replace_that_of_another_worker(place: Place) -> None:
+    """One that was taken for dead, and comes back after another has made it."""
+    late = MadeFile(ONE, Maker(1))
+    late.withdraw()
+    place.made(ONE, maker=Maker(2))
+    before = (place.store / ONE).read_bytes(), records.path_of(ONE).read_bytes()
+    late.file.write_bytes(b"of the late one")
+    with pytest.raises(Overtaken, match="another process has made it in the meantime"):
+        late.record()
+    assert ((place.store / ONE).read_bytes(), records.path_of(ONE).read_bytes()) == before
+
+
+def test_a_store_belongs_to_one_data_folder(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored.check()
+    stored.prepare()
+    stored.prepare()
+    stored.check()
+    (place.data.parent / "other").mkdir()
+    option(monkeypatch, "data_dir", place.data.parent / "other")
+    for ask in (stored.check, stored.prepare):
+        with pytest.raises(
+            BadInput, match=f"expected: a store for .*other alone; found: .*{place.data}; next: name an"
+        ):
+            ask()
+
+
+def test_questions_about_many_results_cost_one_listing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [place.made(f"patches/{number}.tar") for number in range(30)]
+    for target in made:
+        target.file.unlink(missing_ok=True)
+    asked: list[str] = []
+    store = stored._store()
+
+    def noted(name: str) -> Callable[[str], object]:
+        ask = getattr(store, name)
+
+        def answer(what: str) -> object:
+            asked.append(name)
+            return ask(what)
+
+        return answer
+
+    for name in ("look", "listed"):
+        monkeypatch.setattr(store, name, noted(name))
+    monkeypatch.setattr(stored, "_listings", {})
+    assert all(target.exists() for target in made)
+    assert asked == ["listed"]
+
+
+def test_without_a_store_nothing_is_asked_and_nothing_is_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    option(monkeypatch, "store", "")
+    made = [place.made(f"patches/{number}.tar") for number in range(12)]
+    stored.check()
+    stored.prepare()
+    with cache.at_hand(*(target.file for target in made)), cache.whole(place.data / "dataset"):
+        assert all(target.exists() for target in made) and not place.store.exists()
+    assert not (place.data / "cache").exists()

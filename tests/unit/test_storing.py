@@ -1,0 +1,250 @@
+"""Stores of files, S3 on loopback and another folder: each file whole or not there, whatever fails meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ben_luigi.domain import files
+from ben_luigi.domain.errors import BadInput, PipelineError, TransientError
+from ben_luigi.domain.storing import store as storing
+from ben_luigi.domain.storing.s3 import S3Store
+from ben_luigi.domain.storing.store import Held, Overtaken, Store, open_store
+from ben_luigi.sample.loopback import Fault, Faults
+from tests.conftest import ROOT
+from tests.publishing_servers import BUCKET, RandomFaults, S3Server, s3
+
+PART = 5 * 2**20
+"""The least length of a part of S3."""
+SIZES = {"empty": 0, "small": 1000, "large": 2 * PART + 77}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """S3 with an empty bucket, and an environment that names it."""
+    with s3() as bucket:
+        for name, value in bucket.environment().items():
+            monkeypatch.setenv(name, value)
+        yield bucket
+
+
+@pytest.fixture(params=["s3", "file"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty store."""
+    if request.param == "s3":
+        request.getfixturevalue("server")
+        return S3Store(f"{BUCKET}/a/b", PART)
+    return open_store(f"file://{tmp_path}/store")
+
+
+def written(folder: Path, size: int, seed: int = 1) -> tuple[Path, str]:
+    """A file of random bytes, and its sha256."""
+    path = folder / f"{size}-{seed}"
+    path.write_bytes(random.Random(seed).randbytes(size))
+    return path, files.file_hash(path)
+
+
+def fetched(store: Store, key: str, held: Held, folder: Path) -> bytes:
+    """What the store gives back."""
+    path = folder / "back"
+    path.write_bytes(b"\0" * held.size_bytes)
+    assert store.get(key, held, path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_a_file_comes_back_as_it_was(store: Store, kind: str, tmp_path: Path) -> None:
+    path, sha256 = written(tmp_path, SIZES[kind])
+    held = store.put(path, "dataset/x y.tar", sha256, "")
+    assert held.size_bytes == SIZES[kind] and held.is_same(store.look("dataset/x y.tar"))
+    assert held.sha256 in ("", sha256)
+    assert fetched(store, "dataset/x y.tar", held, tmp_path) == path.read_bytes()
+    assert {key: one[:2] for key, one in store.listed("dataset").items()} == {"dataset/x y.tar": held[:2]}
+    assert not store.listed("datasets") and not store.listed("data") and store.look("dataset") is None
+    store.remove(["dataset/x y.tar", "dataset/none"])
+    assert store.look("dataset/x y.tar") is None and not store.listed("")
+
+
+@pytest.mark.parametrize("kind", ["small", "large"])
+def test_what_another_process_has_put_meanwhile_is_not_replaced(store: Store, kind: str, tmp_path: Path) -> None:
+    theirs, ours = written(tmp_path, SIZES[kind]), written(tmp_path, SIZES[kind], 2)
+    held = store.put(*(theirs[0], "a.tar", theirs[1]), replaces="")
+    with pytest.raises(Overtaken, match="another process has made it in the meantime"):
+        store.put(*(ours[0], "a.tar", ours[1]), replaces="")
+    assert fetched(store, "a.tar", held, tmp_path) == theirs[0].read_bytes()
+    assert [*store.listed("")] == ["a.tar"] and not store.sweep()
+
+
+def test_only_what_was_there_is_replaced(store: Store, tmp_path: Path) -> None:
+    first, second = written(tmp_path, 10), written(tmp_path, 11, 2)
+    held = store.put(first[0], "a", first[1], "")
+    newer = store.put(second[0], "a", second[1], held.tag)
+    with pytest.raises(Overtaken):
+        store.put(first[0], "a", first[1], held.tag)
+    assert newer.is_same(store.look("a"))
+    assert store.put(first[0], "a", first[1], None).size_bytes == 10
+
+
+def test_another_content_is_not_taken_for_the_one_that_was_stored(store: Store, tmp_path: Path) -> None:
+    first, second = written(tmp_path, 1000), written(tmp_path, 1000, 2)
+    held = store.put(first[0], "a", first[1], "")
+    store.put(second[0], "a", second[1], None)
+    with pytest.raises(FileNotFoundError):
+        fetched(store, "a", held, tmp_path)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_requests_that_fail_at_random_leave_no_trace(server: S3Server, seed: int, tmp_path: Path) -> None:
+    store, faults = S3Store(f"{BUCKET}/a", PART), RandomFaults(seed, 0.35)
+    server.faults = faults
+    made = {kind: written(tmp_path, size, seed) for kind, size in SIZES.items()}
+    held = {kind: store.put(path, kind, sha256, "") for kind, (path, sha256) in made.items()}
+    for kind, (path, _) in made.items():
+        assert fetched(store, kind, held[kind], tmp_path) == path.read_bytes()
+    assert {key: one[:2] for key, one in store.listed("").items()} == {key: one[:2] for key, one in held.items()}
+    assert faults.met and not server.is_unfinished()
+
+
+def test_a_download_that_is_cut_off_goes_on_where_it_was(server: S3Server, tmp_path: Path) -> None:
+    store = S3Store(BUCKET, PART)
+    path, sha256 = written(tmp_path, SIZES["large"])
+    held = store.put(path, "a", sha256, "")
+    server.cut_bodies = 3
+    assert fetched(store, "a", held, tmp_path) == path.read_bytes()
+    asked = [headers["Range"] for headers in server.headers if "Range" in headers]
+    assert len(asked) == 4 and len({*asked}) == 4 and not server.cut_bodies
+
+
+@pytest.mark.parametrize("kind", ["put", "part"])
+def test_an_upload_that_is_refused_for_good_leaves_nothing(server: S3Server, kind: str, tmp_path: Path) -> None:
+    server.faults = Faults([Fault("403", kind, None)])
+    path, sha256 = written(tmp_path, SIZES["small" if kind == "put" else "large"])
+    with pytest.raises(PipelineError, match=f"s3://{BUCKET}/x"):
+        S3Store(BUCKET, PART).put(path, "x", sha256, "")
+    assert not server.content("") and not server.is_unfinished()
+
+
+@pytest.mark.parametrize("kind", ["put", "part"])
+def test_a_file_that_arrives_damaged_does_not_stay(server: S3Server, kind: str, tmp_path: Path) -> None:
+    server.faults = Faults([Fault("damaged", kind, None)])
+    path, sha256 = written(tmp_path, SIZES["small" if kind == "put" else "large"])
+    with pytest.raises(PipelineError):
+        S3Store(BUCKET, PART).put(path, "x", sha256, "")
+    assert not server.content("") and not server.is_unfinished()
+
+
+def test_what_a_killed_process_has_begun_is_swept_up(server: S3Server, tmp_path: Path) -> None:
+    path, sha256 = written(tmp_path, SIZES["large"])
+    server.faults = Faults([Fault("held", "part")])
+    text = f"from pathlib import Path; from ben_luigi.domain.storing.s3 import S3Store; S3Store({BUCKET!r}, {PART})"
+    uploading = subprocess.Popen(
+        [sys.executable, "-c", f"{text}.put(Path({str(path)!r}), 'x', {sha256!r}, '')"],
+        env={**server.environment(), "PATH": "/usr/bin:/bin"},
+        cwd=ROOT,
+    )
+    assert server.is_held.wait(60)
+    uploading.send_signal(signal.SIGKILL)
+    uploading.wait()
+    assert not server.content("") and server.is_unfinished()
+    store = S3Store(BUCKET, PART)
+    assert store.sweep() == 1 and not server.is_unfinished()
+    assert store.put(path, "x", sha256, "").size_bytes == path.stat().st_size
+
+
+def test_what_a_killed_process_has_copied_is_swept_up(tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path}/store")
+    left = files.unfinished(tmp_path / "store" / "a.tar")
+    left.parent.mkdir()
+    left.write_text("half")
+    assert store.sweep() == 1 and not left.exists()
+
+
+def test_a_bucket_that_is_not_there_is_told(server: S3Server, tmp_path: Path) -> None:
+    path, sha256 = written(tmp_path, 10)
+    for ask in (lambda one: one.look("a"), lambda one: one.listed(""), lambda one: one.put(path, "a", sha256, "")):
+        with pytest.raises(BadInput, match=r"s3://nobody.*make it, or correct \[dataset\] store"):
+            ask(S3Store("nobody", PART))
+
+
+def test_a_service_that_does_not_answer_may_answer_later(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    monkeypatch.setattr("ben_luigi.domain.storing.s3._ATTEMPTS", 2)
+    with pytest.raises(TransientError, match=f"s3://{BUCKET}/a; .*AWS_ENDPOINT_URL_S3"):
+        S3Store(BUCKET).look("a")
+
+
+def test_credentials_that_are_missing_are_told(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(BadInput, match="next: set AWS_ACCESS_KEY_ID"):
+        S3Store(BUCKET).look("a")
+
+
+def test_a_folder_that_cannot_be_reached_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ben_luigi.domain.storing.filesystem._PAUSE_S", 0.001)
+    (tmp_path / "file").write_text("in the way")
+    path, sha256 = written(tmp_path, 10)
+    with pytest.raises(TransientError, match=f"file://{tmp_path}/file/a"):
+        open_store(f"file://{tmp_path}/file").put(path, "a", sha256, "")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("bucket/folder", "something else"),
+        ("s3://", "something else"),
+        ("s3://bucket/a?token=secret", "something else"),
+        ("ftp://user:secret@host/a", "a URL with a password in it"),
+        ("memory://a", "the memory of one process"),
+        ("https://host/a", "a protocol that is only read"),
+    ],
+)
+def test_what_is_no_store_is_told_without_its_secrets(url: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        storing.parse(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("s3://b", "bucket"), ("gs://bucket/a", "gs://.*pip.*gcsfs"), ("nosuch://a/b", "a protocol of fsspec")],
+)
+def test_what_is_missing_for_a_store_is_told(url: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said if url != "s3://b" else "s3://BUCKET/FOLDER"):
+        open_store(url)
+
+
+@pytest.mark.parametrize(("url", "module", "extra"), [("s3://bucket", "boto3", "s3"), ("file:///a", "fsspec", "store")])
+def test_a_library_that_is_missing_is_told(url: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    for name in ("s3", "filesystem"):
+        monkeypatch.delitem(sys.modules, f"ben_luigi.domain.storing.{name}", raising=False)
+    with pytest.raises(BadInput, match=rf"Python package {module}.*pip install 'ben_luigi\[{extra}\]'"):
+        open_store(url)
+
+
+def test_no_library_of_stores_is_loaded_without_one() -> None:
+    """They would cost each task a tenth of a second or more."""
+    with ExitStack() as stack:
+        done = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-c", "import ben_luigi.pipeline, sys; print([*sys.modules])"],
+                cwd=ROOT,
+                env={"PATH": "/usr/bin:/bin"},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        loaded = {name.partition(".")[0] for name in eval(done.communicate()[0])}
+    assert "ben_luigi" in loaded and not loaded & {"boto3", "botocore", "fsspec", "s3fs", "aiobotocore"}
