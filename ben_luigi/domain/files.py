@@ -118,6 +118,8 @@ def withdraw(path: Path) -> None:
     if path.is_symlink() or path.exists():
         with withdrawn(path):
             pass
+
+
 AtHand: TypeAlias = Callable[..., AbstractContextManager[None]]
 """Given paths, a context within which these files are there, whole: results that live elsewhere are fetched."""
 
