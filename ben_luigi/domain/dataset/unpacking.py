@@ -67,7 +67,7 @@ def archives_of(dataset: Path, form: Form, only: Sequence[str] = ()) -> list[Con
 
     Raise BadInput if metadata or an archive are missing, or the metadata cannot be used.
     """
-    findings = Findings()
+    findings, form = Findings(), form.with_lacking_in(dataset)
     rows = read_rows(dataset, findings, form, free_pairs=True)
     if wrong := findings.lines():
         raise BadInput(
