@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.dataset import members, sentinel1
 from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.metadata import FLAGGED, SCHEMA
 from ben_luigi.domain.errors import BadArchive, BadInput, BadTable, DamagedFile, some
-from ben_luigi.domain.names import MAP_SUFFIX
+from ben_luigi.domain.names import MAP_SUFFIX, ProductName
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.vocabulary import MAPS_ARCHIVE, S1_ARCHIVE, S2_ARCHIVE
 
@@ -72,8 +73,8 @@ class Source:
 
     @property
     def archives(self) -> tuple[str, ...]:
-        """The names of the archives: without that of S1 if there is none."""
-        return self.form.archives
+        """The names of the archives: without that of S1 if there is none, and without those of further layers."""
+        return tuple(name for name in self.form.archives if name in KINDS)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -134,6 +135,19 @@ class Source:
             found="neither",
             remedy="name the folder of a finished dataset, or put the archive there",
         )
+
+
+def offset_tiles(folder: Path) -> frozenset[str]:
+    """Return the names of the tiles whose pixels carry BOA_ADD_OFFSET, as `provenance.json` says, if there is one."""
+    path = folder / "provenance.json"
+    if not path.is_file():
+        return frozenset()
+    try:
+        tiles = read_json(path, 2**28)["tiles"].values()
+        return frozenset(ProductName.parse(tile["l2a_name"]).tile_name for tile in tiles if tile.get("boa_offset"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        remedy = "restore it, or take it away: then pixels count as they are"
+        raise BadInput(path, expected="what it says of each tile", found=repr(error), remedy=remedy) from error
 
 
 def part_of(rows: pa.Table, row: int) -> str:
