@@ -45,6 +45,7 @@ from ben_luigi.domain.recipe.model import OF_PRODUCT, Layer, Recipe
 from ben_luigi.domain.remembered import remembered
 from ben_luigi.domain.vocabulary import (
     GOOGLE_URL,
+    MISSING_LAYERS,
     SOURCES,
 )
 
@@ -125,6 +126,11 @@ def product_layers() -> tuple[Layer, ...]:
     """Return the layers that are taken from each product, in the order of `OF_PRODUCT`."""
     wanted = str(layers().of_product).replace(",", " ").split()
     return tuple(layer for name, layer in OF_PRODUCT.items() if name in wanted)
+
+
+def skips_missing_layers() -> bool:
+    """Return whether the patches of a tile have no layer that its product lacks."""
+    return str(layers().missing) == MISSING_LAYERS[1]
 
 
 def all_layers() -> tuple[Layer, ...]:

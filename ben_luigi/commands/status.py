@@ -21,6 +21,7 @@ from ben_luigi.commands.run import configure
 from ben_luigi.domain.errors import BadName, PipelineError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import followed, planning, survey
+from ben_luigi.stages.archive_parts import lacking_layers
 from ben_luigi.stages.resolve import AskCatalogue, known_tiles, resolutions
 from ben_luigi.state import budget, database
 
@@ -34,6 +35,7 @@ def facts() -> dict[str, Any]:
         "recipe": followed.recipe(),
         "tiles": len(tiles),
         "stages": [stage._asdict() for stage in (survey.stages() if tiles else [])],
+        "lacking_layers": {tile: found for tile in sorted(tiles) if (found := lacking_layers(tile))},
         "failed": [asdict(failure) for failure in planning.failed()],
         "downloads_that_failed": list(_tried()),
     }
@@ -69,6 +71,7 @@ def words(told: Mapping[str, Any]) -> str:
     if not told["tiles"]:
         lines.append("The list of products does not exist yet.")
     lines += table([survey.Stage(**stage) for stage in told["stages"]])
+    lines += [f"{tile}: its product has no {', '.join(found)}" for tile, found in told["lacking_layers"].items()]
     return "\n".join([*lines, "", *_failed_words(told["failed"]), *_tried_words(told["downloads_that_failed"])])
 
 

@@ -5,8 +5,8 @@ reference maps. It is opened as a file, without a network and without a server, 
 length, sha256 and md5.
 
 FOLDER has the shards of `ben-luigi export webdataset`, all or some of them, beside their index; or a dataset, ours or
-downloaded, with its archives or what tar unpacked from them. Of others' archives it takes only the unpacked ones, since
-a single patch cannot be read from them. The report of a dataset has such a page already.
+downloaded, with its archives or what tar unpacked from them. An archive in which single patches cannot be found, such
+as one of a single frame, is read as a stream once. The report of a dataset has such a page already.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from ben_luigi.domain.names import is_tile_key
 from ben_luigi.domain.vocabulary import (
     FORMS,
     MIRROR,
+    MISSING_LAYERS,
     PATCH_M,
     PIXELS,
     PRODUCT_LAYERS,
@@ -220,6 +221,10 @@ class layers(_Section):  # noqa: N801
 
     of_product: str = Words(
         known=PRODUCT_LAYERS, description="layers to take from each product, each an archive Layer_<name>.tar.zst"
+    )
+    missing: str = Choice(
+        choices=MISSING_LAYERS,
+        description="what becomes of a layer that a product lacks: an error, or its tile is left out of that layer",
     )
 
 

@@ -39,6 +39,9 @@ L1C_RESOLUTION_M = dict(sorted({**RESOLUTION_M, "B10": 60}.items()))
 PRODUCT_LAYERS = ("scl", "aot", "wvp", "cloud_probability", "snow_probability", "l1c")
 """What a product has besides the twelve bands, and a dataset may have as further layers."""
 
+MISSING_LAYERS = ("error", "skip")
+"""What becomes of a layer that a product lacks: an error, or the patches of its tile have no such layer."""
+
 FORMS = ("webdataset", "lmdb", "parquet", "geoparquet", "zarr")
 """The forms in which a finished dataset is exported (`domain/forms/`)."""
 

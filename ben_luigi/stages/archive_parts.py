@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ben_luigi import config
@@ -60,7 +61,25 @@ def dataset_tiles() -> list[str]:
 
 def parts_of(name: str) -> list[tuple[str, list[str]]]:
     """Return the parts of an archive in order, and the patches in each."""
-    return shard_parts() if is_by_tile(name) else s1_parts()
+    if not is_by_tile(name):
+        return s1_parts()
+    return [(tile, keep) for tile, keep in shard_parts() if name not in map(archive_of, lacking_layers(tile))]
+
+
+def lacking_layers(tile: str) -> list[str]:
+    """Return the layers that the product of a tile lacks: of which its shard is empty, although patches are cut."""
+    wanted = [layer.name for layer in config.product_layers()] if config.skips_missing_layers() else []
+    if not wanted or _files_in("patches", tile) == 0:
+        return []
+    return [layer for layer in wanted if _files_in(f"layers/{layer}", tile) == 0]
+
+
+def _files_in(folder: str, tile: str) -> int | None:
+    """Return the number of files in a tile's shard; None if it does not exist yet."""
+    try:
+        return int(pq.read_metadata(config.data_dir() / folder / f"{tile}.parquet").num_rows)
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def names_in(name: str, part: str) -> list[str]:

@@ -252,6 +252,7 @@ def fetch_l2a(product: ProductName, folder: Path, progress: OnBytes = ignore_byt
         sources = [*order.before, *nodes, *order.after]
         at_once = int(config.sources().parallel)
         how = {"parallel": at_once, "rate_bytes_s": _rate_bytes_s(), "progress": progress}
+        how |= {"may_lack_layers": config.skips_missing_layers()}
         fetch = ProductFetch(product, target, sources, layers=layers_of_l2a(), **how)  # type: ignore[arg-type]
         return fetch.run()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,9 +14,10 @@ from ben_luigi import config
 from ben_luigi.domain import files, leftovers
 from ben_luigi.domain.dataset import sentinel1
 from ben_luigi.domain.errors import BadName, some
+from ben_luigi.domain.formats import shards
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import PatchGrid
-from ben_luigi.domain.products import l1c
+from ben_luigi.domain.products import l1c, layer_files
 from ben_luigi.domain.recipe.model import Layer
 from ben_luigi.domain.tiles import layers, product_layers
 from ben_luigi.domain.tiles.layers import Source
@@ -29,6 +31,7 @@ from ben_luigi.stages.resolve import PRIORITY, product_of
 from ben_luigi.stages.task import Digests, PipelineTask, TileTask
 from ben_luigi.state.targets import MadeFile
 
+_log = logging.getLogger(__name__)
 _L1C = "l1c"
 _Where: TypeAlias = tuple[PatchGrid, np.ndarray, Path, Path]
 """The grid of a tile, the positions in it of the patches that are written, and the shard with its index."""
@@ -123,7 +126,7 @@ class CutLayer(_Cutting):
         """Return which patches are written, and how the layer is cut."""
         layer = self._layer()
         if layer.of_product:
-            return super().settings()
+            return {**super().settings(), **({"skips": True} if config.skips_missing_layers() else {})}
         how = {name: getattr(layer, name) for name in ("resolution_m", "resampling", "dtype", "nodata")}
         return {**super().settings(), **how}
 
@@ -143,8 +146,7 @@ class CutLayer(_Cutting):
             self._cut_l1c(layer, where, progress)
         else:
             with l2a_task(self.tile).reading():
-                folder = product_folder(self.tile)
-                product_layers.cut(layer, folder, *where, threads=int(config.tile().threads), progress=progress)
+                self._cut_from(product_folder(self.tile), layer, where, progress)
 
     def folder_of_shards(self) -> str:
         """Return the folder of the shards, relative to the data folder."""
@@ -163,8 +165,23 @@ class CutLayer(_Cutting):
         work = leftovers.fresh(config.data_dir() / self.folder_of_shards() / f".work-{self.tile}")
         with (product := l1c_task(self.tile)).reading():
             safe = l1c.unpack(product.product_path(), work)
-            product_layers.cut(layer, safe, *where, threads=int(config.tile().threads), progress=progress)
+            self._cut_from(safe, layer, where, progress)
         files.remove(work)
+
+    def _cut_from(self, safe: Path, layer: Layer, where: _Where, progress: Progress) -> None:
+        """Cut it from a product. If that lacks it, and may, the shard is empty."""
+        grid, written, shard, index = where
+        if config.skips_missing_layers() and layer_files.has_none(layer, safe):
+            _log.warning(
+                "%s: %s has no layer %s, so its patches have none ([layers] missing = skip)",
+                self.tile,
+                safe.name,
+                layer.name,
+            )
+            with shards.writing(shard, index):
+                return
+        threads = int(config.tile().threads)
+        product_layers.cut(layer, safe, grid, written, shard, index, threads=threads, progress=progress)
 
     def _layer(self) -> Layer:
         found = layer_named(self.layer)

@@ -25,7 +25,7 @@ from ben_luigi.domain.placement.footprints import EDGES
 from ben_luigi.domain.products.product import BOA_ADD_OFFSET
 from ben_luigi.domain.tiles.reference_maps import PIXEL_M
 from ben_luigi.domain.vocabulary import SCENE_CLASSES
-from ben_luigi.stages.archive_parts import MAPS, S2
+from ben_luigi.stages.archive_parts import MAPS, S2, dataset_tiles, lacking_layers
 from ben_luigi.stages.archive_shards import shard_files
 from ben_luigi.stages.archives import archiving
 from ben_luigi.stages.atmosphere import ReadProduct
@@ -244,7 +244,8 @@ class WriteReadme(PipelineTask):
                 "nomenclature_sha256": files.file_hash(config.nomenclature()),
             }
         )
-        missing = {"missing": found} if (found := missing_tiles()) else {}
+        missing: dict[str, Any] = {"missing": missing_tiles(), "lacking": _lacking()}
+        missing = {name: found for name, found in missing.items() if found}
         return {"title": title(), "has_report": has_report(), **missing, **own, **of_product()}
 
     def output(self) -> dict[str, MadeFile]:
@@ -263,8 +264,13 @@ class WriteReadme(PipelineTask):
         else:
             texts = readme.describe_own(title(), sum(rows.values()), form(), _years(), has_report=has_report())
             texts |= {RECIPE: _text(recipe.path), NOMENCLATURE: _text(config.nomenclature())}
-        texts[readme.README] = readme.with_missing(texts[readme.README], missing_tiles())
+        texts[readme.README] = readme.with_missing(texts[readme.README], missing_tiles(), _lacking())
         readme.write(texts, config.data_dir() / config.result_folder())
+
+
+def _lacking() -> dict[str, list[str]]:
+    """Return the layers that the products of tiles of the dataset lack, by tile."""
+    return {tile: found for tile in dataset_tiles() if (found := lacking_layers(tile))}
 
 
 def _years() -> list[int]:

@@ -110,7 +110,12 @@ def _of_products() -> Iterator[PipelineError]:
         given = find_products(input_path("l2a_dir"))
         for tile in tiles():
             for layer in (layer for layer in wanted if layer.name != "l1c" and tile in given):
-                yield from _errors(partial(layer_files.find, layer, given[tile]))
+                yield from _errors(partial(_check_of_product, layer, given[tile]))
+
+
+def _check_of_product(layer: Layer, folder: Path) -> None:
+    if not (config.skips_missing_layers() and layer_files.has_none(layer, folder)):
+        layer_files.find(layer, folder)
 
 
 def named_countries() -> Countries:
@@ -223,6 +228,7 @@ class CheckPlaces(PipelineTask):
         regions = config.selection().get("countries") if config.recipe().countries.names is None else None
         wanted = [layer.name for layer in config.product_layers()]
         signed |= {"of_product": wanted} if wanted else {}
+        signed |= {"skips": True} if wanted and config.skips_missing_layers() else {}
         return {
             "products": names,
             "given": signed,

@@ -13,7 +13,7 @@ from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.recipe.model import BLOCKS
-from ben_luigi.stages.archive_parts import dataset_tiles
+from ben_luigi.stages.archive_parts import dataset_tiles, lacking_layers
 from ben_luigi.stages.atmosphere import ConvertToL2A, FetchL2A, l2a_task
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.land_cover import from_service, service_facts
@@ -82,7 +82,7 @@ class WriteProvenance(PipelineTask):
     def make(self) -> None:
         """Collect what was recorded."""
         rows = database.query(_ROWS, tiles=dataset_tiles()).to_dict("records")
-        by_tile = {str(row["tile"]): {**row, **_noted(str(row["tile"])), **_rasters(str(row["tile"]))} for row in rows}
+        by_tile = {str(row["tile"]): {**row, **_of_tile(str(row["tile"]))} for row in rows}
         land_cover = service_facts()
         content = {
             **_recipe(),
@@ -149,10 +149,14 @@ def _noted(tile: str) -> dict[str, Any]:
         return {**products(tile), **_made_with(tile)}
 
 
-def _rasters(tile: str) -> dict[str, Any]:
-    """Return what the layers and Sentinel-1 of a tile were cut from, or taken from, if the recipe has any."""
-    found = raster_facts(tile)
-    return {"rasters": found} if found else {}
+def _of_tile(tile: str) -> dict[str, Any]:
+    """Return what is recorded of a tile; with what layers and Sentinel-1 were cut from, and layers that it lacks."""
+    rasters, lacking = raster_facts(tile), lacking_layers(tile)
+    return {
+        **_noted(tile),
+        **({"rasters": rasters} if rasters else {}),
+        **({"lacks": lacking} if lacking else {}),
+    }
 
 
 def _recorded(task: PipelineTask) -> dict[str, Any]:

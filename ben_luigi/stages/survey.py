@@ -148,6 +148,7 @@ def work() -> Work:
     convert = [tile for tile in cut if from_l1c and not l2a_task(tile).complete()]
     recipe = config.recipe()
     unknown = 0 if tiles else expected_products() or (len(SCENES) if config.is_sample() else TILES)
+    layers = config.all_layers()
     return Work(
         tiles=len(tiles) + unknown,
         downloads_bytes=[*_downloads(tiles, convert), *[None] * (unknown if from_cdse else 0)],
@@ -157,7 +158,8 @@ def work() -> Work:
         side_m=side_m(),
         patch_m=recipe.patches.side_m,
         keeps_all=not recipe.is_aligned,
-        layers_bytes_m2=sum(np.dtype(one.dtype).itemsize / one.resolution_m**2 for one in recipe.layers),
+        layers_bytes_m2=sum(np.dtype(one.dtype).itemsize / m**2 for one in layers for m in one.kinds.values()),
+        layer_files=sum(len(one.kinds) for one in layers),
         has_s1=recipe.sentinel1.source != NO_SENTINEL1,
         from_l1c=from_l1c,
         from_cdse=from_cdse,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import rasterio
 
 from ben_luigi.domain.files import file_hash
-from ben_luigi.domain.names import PatchId
+from ben_luigi.domain.names import PatchId, ProductName
 from ben_luigi.domain.vocabulary import L1C_RESOLUTION_M, PRODUCT_LAYERS
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.sample.scenes import SCENES
@@ -29,6 +30,7 @@ FILES = {
     "snow_probability": "QI_DATA/MSK_SNWPRB_20m.jp2",
     **{f"l1c_{band}": f"IMG_DATA/*_{band}.jp2" for band in L1C_RESOLUTION_M},
 }
+LACKED = ("scl", "snow_probability")
 ARCHIVES = [f"Layer_{layer}" for layer in PRODUCT_LAYERS]
 
 
@@ -140,3 +142,43 @@ def test_products_that_lack_a_layer_are_all_named_before_the_run(l2a_dir: Path, 
     for product in lacking:
         assert f"{product.name}; expected: one file of each kind of the layer snow_probability" in said, said
     assert said.count("layer snow_probability") == len(lacking)
+
+
+def test_a_tile_is_left_out_of_a_layer_that_its_product_lacks_if_that_is_wished(l2a_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "l2a"
+    products = sorted(l2a_dir.glob("*.SAFE"))[:2]
+    for product in products:
+        shutil.copytree(product, folder / product.name)
+    lacking, whole = (ProductName.parse(product.name) for product in products)
+    next((folder / str(lacking)).glob("GRANULE/*/QI_DATA/MSK_SNWPRB_20m.jp2")).unlink()
+    own = tmp_path / "own.cfg"
+    layers = "[layers]\nof_product = scl, snow_probability\nmissing = skip\n"
+    own.write_text(f"[dataset]\ndata_dir = data\nworld = sample\n[inputs]\nl2a_dir = {folder}\n{layers}")
+    found = pipeline(tmp_path, "--dataset-tiles", f"{lacking.tile_key},{whole.tile_key}", config=own)
+    assert found.code == 0, found.said
+    dataset = tmp_path / "data" / "dataset"
+    patches = pq.read_table(dataset / "patches.parquet")["patch_id"].to_pylist()
+    wanted = {
+        layer: [name for name in patches if layer == "scl" or name.startswith(whole.tile_name)] for layer in LACKED
+    }
+    for layer, names in wanted.items():
+        listed = subprocess.run(
+            ["tar", "--zstd", "-tf", dataset / f"Layer_{layer}.tar.zst"], capture_output=True, text=True, check=True
+        )
+        assert [Path(line).parent.name for line in listed.stdout.splitlines()] == names
+    assert 0 < len(wanted["snow_probability"]) < len(patches)
+    tiles = json.loads((dataset / "provenance.json").read_text())["tiles"]
+    assert {key: facts.get("lacks") for key, facts in tiles.items()} == {
+        lacking.tile_key: ["snow_probability"],
+        whole.tile_key: None,
+    }
+    assert f"- {lacking.tile_key}: `snow_probability`" in (dataset / "README.md").read_text()
+    report = "".join(page.read_text() for page in (dataset / "report").glob("*.html"))
+    assert f"Tile {lacking.tile_key} has no layer snow_probability" in report
+    assert f"{lacking.tile_key}: its product has no snow_probability" in command("status", tmp_path, own)[1]
+    code, said = command("verify", tmp_path, None, str(dataset))
+    assert (
+        code == 0 and f"{len(patches) - len(wanted['snow_probability'])} patches of products without this layer" in said
+    )
+    code, said = command("unpack", tmp_path, None, "out", "--from", str(dataset), "--only", "Layer_snow_probability")
+    assert code == 0, said

@@ -109,6 +109,23 @@ def test_an_archive_of_one_piece_is_refused(folder: Path, tmp_path: Path, monkey
         patches.read(names[:1])
 
 
+def test_an_archive_of_one_piece_is_read_once_for_all_patches_that_are_wanted(folder: Path, tmp_path: Path) -> None:
+    """Its length is not stated, either, as of one that was made from a pipe."""
+    expected = _expected(folder, S2)
+    names = sorted(expected)
+    with (folder / f"{S2}.tar.zst").open("rb") as file:
+        content = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read()
+    packer = zstandard.ZstdCompressor(level=1).compressobj()
+    (tmp_path / f"{S2}.tar.zst").write_bytes(packer.compress(content) + packer.flush())
+    with ArchivedPatches(tmp_path, S2) as patches:
+        patches.prepare([names[4], names[0]])
+        (tmp_path / f"{S2}.tar.zst").unlink()
+        assert patches.read([names[0]]) == {names[0]: expected[names[0]]}
+        assert patches.read([names[4]]) == {names[4]: expected[names[4]]}
+        with pytest.raises(DamagedFile, match="no such file at its place"):
+            patches.read([names[1]])
+
+
 def test_a_file_that_a_patch_lacks_is_named(folder: Path, tmp_path: Path) -> None:
     """In the archive, and in its folder, which also tells what to do."""
     dataset = Dataset()

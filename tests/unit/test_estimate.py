@@ -51,7 +51,11 @@ def test_what_a_recipe_keeps_adds_is_estimated() -> None:
     fixed = 5e7 + 1e9 + 8_281 * 2_000
     assert plain == pytest.approx(fixed + shard + maps + 2 * shard / 1.83 + maps)
     layer = 4_760 * (60 * 60 * 4 + 1_536)
-    assert replace(one, layers_bytes_m2=4 / 20**2).peak_bytes(EVERYTHING) == pytest.approx(plain + 2 * layer)
+    assert replace(one, layers_bytes_m2=4 / 20**2, layer_files=1).peak_bytes(EVERYTHING) == pytest.approx(
+        plain + 2 * layer
+    )
+    files = replace(one, layers_bytes_m2=4 / 20**2, layer_files=3)
+    assert files.peak_bytes(EVERYTHING) == pytest.approx(plain + 2 * (layer + 4_760 * 2 * 1_536))
     assert replace(one, keeps_all=True).peak_bytes(EVERYTHING) - fixed == pytest.approx(8_281 / 4_760 * (plain - fixed))
     larger, smaller = (replace(one, patch_m=side).peak_bytes(EVERYTHING) for side in (2400, 120))
     assert larger < plain < smaller, "each file has headers, each patch rows"

@@ -13,10 +13,12 @@ import pyarrow as pa
 import pytest
 
 from ben_luigi.domain import files
+from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.errors import BadArchive, BadInput, DamagedFile
 from ben_luigi.domain.forms.export import FORMS, export, verify
 from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import S1, Source
+from ben_luigi.domain.recipe.model import OF_PRODUCT
 from tests.unit.exports import SMALL, files_of, varied_dataset
 from tests.unit.small_dataset import Dataset
 
@@ -111,6 +113,17 @@ def test_a_form_of_a_selection_is_verified_by_the_same_selection(name: str, fini
     assert source.rows["patch_id"].to_pylist() == snowy
     export(FORMS[name], source, tmp_path / "out", SMALL)
     assert verify(whole, tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_dataset_with_further_layers_has_the_same_forms(
+    name: str, finished: Path, exported: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """Their archives are not read."""
+    source = Source.open(finished, FORM_V2.with_layers(OF_PRODUCT.values()))
+    export(FORMS[name], source, tmp_path / "out", SMALL)
+    assert _hashes(tmp_path / "out") == _hashes(exported[name])
+    assert verify(source, tmp_path / "out") == []
 
 
 def test_what_is_no_form_is_not_replaced(finished: Path, tmp_path: Path) -> None:

@@ -24,9 +24,10 @@ import webdataset
 import xarray
 from safetensors.numpy import load, save
 
+from ben_luigi.domain.forms import zarr as form_zarr
 from ben_luigi.domain.forms.export import FORMS, export, verify
 from ben_luigi.domain.forms.source import Source
-from tests.unit.exports import SMALL, pixels_of, serving
+from tests.unit.exports import SMALL, pixels_of, serving, varied_dataset
 from tests.unit.small_dataset import Dataset, square_of
 
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
@@ -136,6 +137,11 @@ def test_parquet_of_plain_arrays_is_read_without_tiff(
         for row in pd.read_parquet(path, columns=["patch_id", "s1_name", "B8A", "VH"]).to_dict("records"):
             assert np.array_equal(row["B8A"].reshape(60, 60), pixels[f"{row['patch_id']}_B8A"])
             assert np.array_equal(row["VH"].reshape(120, 120), pixels[f"{row['s1_name']}_VH"])
+    with duckdb.connect() as connection:
+        query = f"SELECT patch_id, s1_name, B8A, VH FROM '{tmp_path}/arrays/*.parquet'"
+        for patch_id, s1_name, band, radar in connection.execute(query).fetchall():
+            assert np.array_equal(np.array(band).reshape(60, 60), pixels[f"{patch_id}_B8A"])
+            assert np.array_equal(np.array(radar, "float32").reshape(120, 120), pixels[f"{s1_name}_VH"])
 
 
 def test_a_band_of_parquet_costs_an_eighth_of_the_bytes_at_most(exported: Mapping[str, Path]) -> None:
@@ -226,6 +232,24 @@ def test_xarray_opens_the_zarr_with_its_consolidated_metadata(
             for band, values in found.items():
                 expected = pixels[f"{row['s1_name' if band in RADAR else 'patch_id']}_{band}"]
                 assert values.dtype == expected.dtype and np.array_equal(values, expected)
+
+
+def test_a_zarr_of_several_shards_has_each_patch_in_its_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Sentinel-1 comes in another order, and one shard has none of it."""
+    monkeypatch.setattr(form_zarr, "PATCHES_A_SHARD", 2)
+    dataset = varied_dataset()
+    in_order = sorted(dataset.rows, key=lambda row: str(row["patch_id"]))
+    for row in in_order[2:4]:
+        row["s1_name"] = None
+    source = Source.open(dataset.write(tmp_path / "dataset"))
+    export(FORMS["zarr"], source, tmp_path / "out", SMALL)
+    shards = {
+        group: [path.name for path in sorted((tmp_path / "out" / group / "c").iterdir())] for group in ("s1", "s2_10m")
+    }
+    assert shards == {"s1": ["0", "2"], "s2_10m": ["0", "1", "2"]}
+    assert verify(source, tmp_path / "out") == []
+    with xarray.open_zarr(tmp_path / "out", consolidated=True, chunks=None) as opened:
+        assert np.isnan(opened["s1"].values).all(axis=(1, 2, 3)).tolist() == [False, False, True, True, False, False]
 
 
 def test_the_zarr_is_of_version_3_and_in_shards(exported: Mapping[str, Path]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from ben_luigi import config
 from ben_luigi.domain.dataset.form import FORM_V2
@@ -21,7 +22,7 @@ from ben_luigi.domain.report.viewer import write_viewer
 from ben_luigi.domain.report.viewer_folders import Folder, Given
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from tests.unit.exports import SMALL, files_of, varied_dataset
-from tests.unit.small_dataset import S1, Dataset
+from tests.unit.small_dataset import PRODUCTS, S1, Dataset
 from tests.unit.test_viewer import content
 
 WORDS = {"title": "Small", "is_v2": False, "sample": False, "root": "", "alone": True, "version": "0"}
@@ -177,3 +178,26 @@ def test_every_file_is_hashed_once(dataset: Path, tmp_path: Path) -> None:
     assert found[1].sha256 == hashlib.sha256(b"b" * 3_000_000).hexdigest()
     assert found[1].md5 == hashlib.md5(b"b" * 3_000_000, usedforsecurity=False).hexdigest()
     assert seen[-1] == (3_000_001, 3_000_001)
+
+
+def test_archives_of_one_piece_and_shards_of_pixels_with_an_offset_give_the_same_pictures(
+    dataset: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "of-others"
+    folder.mkdir()
+    for path in dataset.iterdir():
+        if path.suffix != ".zst":
+            (folder / path.name).write_bytes(path.read_bytes())
+            continue
+        packer = zstandard.ZstdCompressor(level=1).compressobj()
+        with path.open("rb") as file:
+            content = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read()
+        (folder / path.name).write_bytes(packer.compress(content) + packer.flush())
+    plain = write(viewer_folders.of_dataset(dataset, FORM_V2, 300, GIVEN), tmp_path / "plain")
+    assert write(viewer_folders.of_dataset(folder, FORM_V2, 300, GIVEN), tmp_path / "one-piece") == plain
+    product = str(PRODUCTS[0].converted())
+    (folder / "provenance.json").write_text(json.dumps({"tiles": {"a": {"l2a_name": product, "boa_offset": -1000}}}))
+    lowered = write(viewer_folders.of_dataset(folder, FORM_V2, 300, GIVEN), tmp_path / "lowered")
+    assert lowered != plain
+    export(FORMS["webdataset"], Source.open(folder), tmp_path / "offset", SMALL)
+    assert write(viewer_folders.of_webdataset(tmp_path / "offset", 300, GIVEN), tmp_path / "of-offset") == lowered

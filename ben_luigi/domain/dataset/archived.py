@@ -2,7 +2,8 @@
 
 A frame of an archive made here holds whole patches (`formats/packing.py`), and patches are in order. So the frame of a
 patch is found by the first member of a few frames, and only that one is unpacked. In the folder that was unpacked from
-an archive the files are read by their names.
+an archive the files are read by their names. An archive in which single patches cannot be found, such as one of a
+single frame, is read as a stream, once for all patches that are wanted.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 import zstandard
 
 from ben_luigi.domain import given
+from ben_luigi.domain.dataset import members
 from ben_luigi.domain.dataset.sentinel1 import BANDS
 from ben_luigi.domain.errors import BadArchive, DamagedFile
 from ben_luigi.domain.formats import frames, packing, tarball
@@ -53,6 +55,7 @@ class ArchivedPatches:
         self._is_unpacked = unpacked
         self._kinds = _KINDS[archive]
         self._stack = ExitStack()
+        self._held: dict[str, Files] | None = None
         self._key_of_frame = lru_cache(maxsize=None)(self._first_key)
 
     def __enter__(self) -> ArchivedPatches:
@@ -72,6 +75,31 @@ class ArchivedPatches:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def prepare(self, names: Iterable[str]) -> None:
+        """Read these patches beforehand, if single ones cannot be read: from an archive that is not one of ours.
+
+        Memory: their files. Raise DamagedFile if one is missing or damaged.
+        """
+        if not self._is_unpacked and not all(0 < (each.content_bytes or 0) <= _FRAME_BYTES for each in self._frames):
+            self._held = dict(self._in_stream(set(names)))
+
+    def _in_stream(self, wanted: set[str]) -> Iterator[tuple[str, Files]]:
+        left = {name: set(self._kinds) for name in wanted}
+        found: dict[str, Files] = {name: {} for name in wanted}
+        for member in members.read(self._path):
+            if isinstance(member, members.Damage):
+                raise self._damaged(member.what)
+            folder, _, file = member.name.rpartition("/")
+            name, kind = folder.rpartition("/")[2], _kind(file.removesuffix(".tif"), folder.rpartition("/")[2])
+            if kind in left.get(name, ()):
+                found[name][kind] = member.data
+                left[name].discard(kind)
+                if not left[name]:
+                    yield name, found.pop(name)
+                    del left[name]
+            if not left:
+                return
+
     def read(self, names: Iterable[str]) -> dict[str, Files]:
         """Return the files of patches by their names in the archive: patch ids, or S1 names.
 
@@ -80,7 +108,10 @@ class ArchivedPatches:
         wanted = set(names)
         if not wanted:
             return {}
-        found = dict(self._in_folder(wanted) if self._is_unpacked else self._in_frames(wanted))
+        if self._held is not None:
+            found = {name: self._held[name] for name in wanted if name in self._held}
+        else:
+            found = dict(self._in_folder(wanted) if self._is_unpacked else self._in_frames(wanted))
         for name in sorted(wanted):
             if missing := sorted(self._kinds - found.get(name, {}).keys()):
                 expected, remedy = f"{name}_{missing[0]}.tif", _UNPACK if self._is_unpacked else ""

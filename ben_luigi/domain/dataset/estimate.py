@@ -70,8 +70,8 @@ class Work:
     the dataset, finished or not. `tasks_at_once` limits how many tiles are cut or compressed at once; `rate_bytes_s`
     limits all downloads together, 0 means no limit. A recipe's patches are `patch_m` metres a side; `keeps_all` means
     that all of a tile count, and not only those aligned with v1. `layers_bytes_m2` are the bytes of the pixels of all
-    further layers per square metre; `has_s1` means that there is Sentinel-1, `collects_s1` that it is read from its
-    `.tar.gz`.
+    further layers per square metre, `layer_files` how many files of them a patch has; `has_s1` means that there is
+    Sentinel-1, `collects_s1` that it is read from its `.tar.gz`.
     `fetches_bytes` has an entry for each kind of input that is to be fetched, which stays; `forms` is the number of
     forms to export. With `cache_bytes`, shards, archives and forms live in a store, and so many bytes of them here.
     """
@@ -85,6 +85,7 @@ class Work:
     patch_m: int = PATCH_M
     keeps_all: bool = False
     layers_bytes_m2: float = 0.0
+    layer_files: int = 0
     has_s1: bool = True
     from_l1c: bool = True
     from_cdse: bool = True
@@ -125,7 +126,7 @@ class Work:
         patches = kept_m2 / self.patch_m**2
         pixels = kept_m2 * (_SHARD_BYTES / _PATCHES - _FILES * _FILE_BYTES) / PATCH_M**2
         cut, maps = pixels + patches * _FILES * _FILE_BYTES, patches * _MAP_BYTES
-        layers = (kept_m2 * self.layers_bytes_m2 + patches * _FILE_BYTES) * bool(self.layers_bytes_m2)
+        layers = kept_m2 * self.layers_bytes_m2 + patches * self.layer_files * _FILE_BYTES
         shards = cut + maps + layers
         s2, s1 = cut / _ARCHIVE_RATIO, (kept_m2 * _S1_BYTES_M2 + patches * 2 * _FILE_BYTES) * self.has_s1
         dataset = s2 + s1 + maps + layers

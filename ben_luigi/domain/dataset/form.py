@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.dataset import metadata
 from ben_luigi.domain.dataset.about import V2, About
 from ben_luigi.domain.dataset.geoparquet import CODES, schema_of
+from ben_luigi.domain.dataset.provenance import PROVENANCE
+from ben_luigi.domain.errors import BadName
+from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.country import TEN
 from ben_luigi.domain.placement.grid import PATCH_M
 from ben_luigi.domain.recipe.declared import LAND_COVER_OPTION
@@ -45,6 +50,9 @@ HASH_LISTS = {
 """The lists of sha256 beside the archives, by archive; they may list more files than the archive holds."""
 
 
+_PROVENANCE_BYTES = 2**28
+
+
 def hash_list(archive: str) -> str:
     """Return the name of an archive's list; that of a layer is named after it."""
     return HASH_LISTS.get(archive) or f"{archive.lower()}_hashes.csv"
@@ -56,7 +64,8 @@ class Form:
 
     `patch_m` is the side of a patch in metres, `columns` are those of the metadata; `codes` have a column each in
     `patches.parquet`, `code_names` are their names. `attributions` are those of its sources besides Sentinel-2, one
-    sentence each. The others are as in the recipe.
+    sentence each. `lacking` has by archive of a layer the names of the tiles that it lacks. The others are as in
+    the recipe.
     """
 
     about: About = V2
@@ -70,6 +79,7 @@ class Form:
     attributions: tuple[str, ...] = ()
     sentinel1: Sentinel1 = field(default_factory=lambda: Sentinel1(FROM_V1))
     layers: tuple[Layer, ...] = ()
+    lacking: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, recipe: Recipe, nomenclature: Nomenclature) -> Form:
@@ -115,6 +125,24 @@ class Form:
             return any((folder / name).exists() for name in (f"{archive}.tar.zst", archive, hash_list(archive)))
 
         return self.with_layers(layer for name, layer in OF_PRODUCT.items() if is_there(name))
+
+    def with_lacking(self, tiles: Mapping[str, Mapping[str, Any]]) -> Form:
+        """Return the same with the layers that tiles lack, by the entries on tiles in `provenance.json`."""
+        found: dict[str, set[str]] = {}
+        for facts in tiles.values():
+            for layer in facts.get("lacks") or ():
+                tile = ProductName.parse(str(facts["l2a_name"])).tile_name
+                found.setdefault(archive_of(str(layer)), set()).add(tile)
+        return replace(self, lacking={archive: frozenset(names) for archive, names in found.items()})
+
+    def with_lacking_in(self, folder: Path) -> Form:
+        """Return the same by the provenance in the folder of a dataset; if it cannot be read, no tile lacks any."""
+        if not self.layers:
+            return self
+        try:
+            return self.with_lacking(read_json(folder / PROVENANCE, _PROVENANCE_BYTES)["tiles"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, BadName):
+            return self
 
     @property
     def has_sentinel1(self) -> bool:

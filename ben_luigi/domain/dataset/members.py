@@ -147,7 +147,7 @@ class _Tar:
         self._buffer += chunk
         at = 0
         while not self._ended:
-            if len(self._buffer) >= at + tarball.BLOCK_BYTES and not any(self._buffer[at : at + tarball.BLOCK_BYTES]):
+            if self._is_zero(at):
                 self._ended = True
                 self._members_end = self._size - len(self._buffer) + at
                 break
@@ -164,11 +164,18 @@ class _Tar:
             self._lost = False
             data_stop = entry.data + entry.size
             exact = entry.exact and not any(self._buffer[data_stop : entry.stop])
-            yield Member(entry.name, bytes(self._buffer[entry.data : data_stop]), exact)
+            with memoryview(self._buffer) as view:
+                data = bytes(view[entry.data : data_stop])
+            yield Member(entry.name, data, exact)
             at = entry.stop
         if self._ended and any(self._buffer[at:]):
             yield Damage("more after the end of the tar")
         del self._buffer[: len(self._buffer) if self._ended else at]
+
+    def _is_zero(self, at: int) -> bool:
+        """Whether there is a block of zero bytes."""
+        stop = at + tarball.BLOCK_BYTES
+        return len(self._buffer) >= stop and not self._buffer[at] and not any(self._buffer[at:stop])
 
     def pending(self) -> str:
         """Return the name of the member whose header has been read but whose data is incomplete; else an empty text."""

@@ -193,14 +193,25 @@ def _layer_files(form: Form) -> dict[str, str]:
     return found
 
 
-def with_missing(text: str, missing: Mapping[str, Mapping[str, str]]) -> str:
-    """Return a README that also lists the tiles left out: by tile, their product and where it was not found."""
-    if not missing:
+def with_missing(text: str, missing: Mapping[str, Mapping[str, str]], lacking: Mapping[str, Sequence[str]]) -> str:
+    """Return a README that also lists what is missing.
+
+    `missing` has the tiles left out: by tile, their product and where it was not found. `lacking` has by tile the
+    layers that its product lacks.
+    """
+    parts = []
+    if missing:
+        rows = (f"- {tile}: `{facts['product']}` is {facts['found']}" for tile, facts in sorted(missing.items()))
+        said = "These tiles are left out, since their products were not to be had when the dataset was made:"
+        parts.append("\n".join([said, "", *rows]))
+    if lacking:
+        rows = (f"- {tile}: {', '.join(f'`{layer}`' for layer in layers)}" for tile, layers in sorted(lacking.items()))
+        said = "The patches of these tiles are not in the archives of these layers, which their products lack:"
+        parts.append("\n".join([said, "", *rows]))
+    if not parts:
         return text
-    rows = "\n".join(f"- {tile}: `{facts['product']}` is {facts['found']}" for tile, facts in sorted(missing.items()))
-    said = "These tiles are left out, since their products were not to be had when the dataset was made:"
     before, heading, after = text.partition("## How to unpack and read it\n")
-    return f"{before}## What is missing\n\n{said}\n\n{rows}\n\n{heading}{after}"
+    return "\n\n".join([f"{before}## What is missing", *parts, f"{heading}{after}"])
 
 
 def title_of(text: str) -> str:

@@ -67,8 +67,8 @@ def archives_of(dataset: Path, form: Form, only: Sequence[str] = ()) -> list[Con
 
     Raise BadInput if metadata or an archive are missing, or the metadata cannot be used.
     """
-    findings = Findings()
-    rows = read_rows(dataset, findings, form)
+    findings, form = Findings(), form.with_lacking_in(dataset)
+    rows = read_rows(dataset, findings, form, free_pairs=True)
     if wrong := findings.lines():
         raise BadInput(
             dataset,
@@ -84,8 +84,8 @@ def archives_of(dataset: Path, form: Form, only: Sequence[str] = ()) -> list[Con
             remedy="correct the names",
         )
     found = [contents for contents in contents_of(rows, form) if contents.name in (only or form.archives)]
-    # Several patches may share one of Sentinel-1, which is in the archive once.
-    found = [replace(contents, keys=np.unique(contents.keys)) for contents in found]
+    # Several patches may share one of Sentinel-1, which is in the archive once, and others have none.
+    found = [replace(contents, keys=np.unique(contents.keys[contents.keys != b""])) for contents in found]
     for contents in found:
         if not (dataset / contents.file).is_file():
             raise BadInput(

@@ -173,7 +173,8 @@ class _Look:
             check_croissant(self._folder, of, collection, self.claims, self.findings, form)
         if self.has(README):
             missing = provenance.missing if provenance else {}
-            check_readme(self._folder, rows, collection, has_report, self.findings, form, missing)
+            lacking = provenance.lacking if provenance else {}
+            check_readme(self._folder, rows, collection, has_report, self.findings, form, missing, lacking)
         title = str((collection or {}).get("title", ""))
         for file in (LICENSE, *(() if form.about.is_v2 else (CITATION,))):
             if self.has(file):
@@ -205,12 +206,15 @@ class _Look:
         """Check the archives, one after the other."""
         if not rows.complete:
             self.findings.skip("surplus members: there are rows that are missing or cannot be used")
-        listed = _files_listed(rows, provenance, self._form)
+        form = self._form.with_lacking(provenance.tiles) if provenance else self._form
+        listed = _files_listed(rows, provenance, form)
         radar = len(sentinel1.BANDS) * self._form.has_sentinel1
         files = len(BANDS) + 1 + radar + sum(len(layer.kinds) for layer in self._form.layers)
         count = Count(len(rows) * files, progress)
         checks = _checks(ground, self._form)
-        for contents in contents_of(rows, self._form):
+        for contents in contents_of(rows, form):
+            if lacking := int((contents.keys == b"").sum()):
+                self.findings.skip(f"{contents.file}: {lacking:,} patches of products without this layer")
             name = contents.name
             archive = Archive(contents, hash_list(name), checks[name], self.findings, hashing=ground.wants_hashes)
             if self.has(hash_list(name)):
@@ -259,9 +263,11 @@ def _files_listed(rows: Rows, provenance: Provenance | None, form: Form) -> dict
     cut |= {sentinel1.ARCHIVE: len(sentinel1.BANDS)} if form.cuts_sentinel1 else {}
     listed = {}
     if provenance is not None and provenance.is_subset and rows.complete:
-        listed = {**{name: files * len(rows) for name, files in cut.items()}, reference_maps.ARCHIVE: len(rows)}
+        there = {one.name: int((one.keys != b"").sum()) for one in contents_of(rows, form)}
+        listed = {**{name: files * there[name] for name, files in cut.items()}, reference_maps.ARCHIVE: len(rows)}
     elif provenance is not None and not provenance.is_subset:
-        listed = {name: files * provenance.count("patches") for name, files in cut.items()}
+        without = form.lacking
+        listed = {name: files * provenance.count("patches", without.get(name, ())) for name, files in cut.items()}
         listed[reference_maps.ARCHIVE] = provenance.count("reference_maps")
     if rows.complete and not form.cuts_sentinel1:
         listed[sentinel1.ARCHIVE] = len(sentinel1.BANDS) * len(np.unique(rows.s1_names))

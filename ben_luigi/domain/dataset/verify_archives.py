@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,8 @@ class Count:
 class Contents:
     """The expected content of an archive: one file of each kind per key, in byte order of the source paths.
 
-    `name` is that of the archive; `keys` are patch ids or S1 names by row, as bytes; rows may share one. `complete`
+    `name` is that of the archive; `keys` are patch ids or S1 names by row, as bytes; rows may share one, or have
+    none, which is empty. `complete`
     tells whether all keys are known; otherwise a member without a key may be correct.
     """
 
@@ -86,9 +87,19 @@ def contents_of(rows: Rows, form: Form) -> list[Contents]:
     return [
         Contents(name, rows.s1_names, s1_tile, sentinel1.BANDS, rows.complete)
         if name == S1_ARCHIVE
-        else Contents(name, rows.patch_ids, tile_name_of, kinds[name], rows.complete)
+        else Contents(name, _keys_in(rows, form.lacking.get(name)), tile_name_of, kinds[name], rows.complete)
         for name in form.archives
     ]
+
+
+def _keys_in(rows: Rows, lacking: Collection[str] | None) -> np.ndarray:
+    """Return the patch ids, empty for those of tiles that lack a layer."""
+    if not lacking:
+        return rows.patch_ids
+    keys = rows.patch_ids.copy()
+    for tile in lacking:
+        keys[rows.tiles.get(tile, slice(0))] = b""
+    return keys
 
 
 class Archive:
@@ -105,7 +116,8 @@ class Archive:
         self._list = hash_list
         self._check = check
         self._findings = findings
-        self._keys, self._row = np.unique(contents.keys, return_index=True)
+        keys, row = np.unique(contents.keys, return_index=True)
+        self._keys, self._row = keys[keys != b""], row[keys != b""]
         self._kind_of = {f"_{kind}": number for number, kind in enumerate(contents.kinds)}
         (self._suffix_length,) = {len(suffix) for suffix in self._kind_of}
         size = len(self._keys) * len(contents.kinds)

@@ -127,10 +127,12 @@ def check_readme(
     findings: Findings,
     form: Form = FORM_V2,
     missing: Mapping[str, Mapping[str, str]] | None = None,
+    lacking: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Add findings about `README.md`: its title must be that of STAC, its counts those of the metadata.
 
-    `missing` are the tiles that it must list as left out, with product and finding.
+    `missing` are the tiles that it must list as left out, with product and finding; `lacking` the layers that products
+    of tiles lack.
     """
     try:
         found = (folder / readme.README).read_text(encoding="utf-8")
@@ -147,7 +149,9 @@ def check_readme(
         expected = readme.describe(title, len(rows), int(rows.flagged.sum()), form, has_report=has_report)
     else:
         expected = readme.describe_own(title, len(rows), form, _years(rows), has_report=has_report)
-    _compare_text(folder, readme.README, readme.with_missing(expected[readme.README], missing or {}), findings)
+    _compare_text(
+        folder, readme.README, readme.with_missing(expected[readme.README], missing or {}, lacking or {}), findings
+    )
 
 
 def check_rights(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -46,9 +46,15 @@ class Provenance:
         squares = ((name, _stated_square(name, values, patch_m)) for name, values in edges if _is_tile(name))
         return [PatchGrid(name, square, patch_m) for name, square in squares if square is not None]
 
-    def count(self, what: str) -> int:
-        """Return the sum over all tiles of `patches`, `reference_maps` or `labelled`."""
-        return sum(max(_count(facts, what), 0) for facts in self.tiles.values())
+    def count(self, what: str, without: Collection[str] = ()) -> int:
+        """Return the sum over all tiles but those `without` of `patches`, `reference_maps` or `labelled`."""
+        return sum(max(_count(facts, what), 0) for name, facts in self.tiles.items() if name not in without)
+
+    @property
+    def lacking(self) -> dict[str, list[str]]:
+        """The layers that the product of a tile lacks, by tile key."""
+        found = {str(facts.get("tile")): facts.get("lacks") for facts in self.tiles.values()}
+        return {tile: [str(layer) for layer in layers] for tile, layers in found.items() if isinstance(layers, list)}
 
 
 def read_provenance(folder: Path, findings: Findings) -> Provenance | None:

@@ -71,9 +71,12 @@ def rule_square(tile_name: str, side_m: int) -> Square:
     return tile_square(tile_named(tile_name), side_m)
 
 
-def read_rows(folder: Path, findings: Findings, form: Form = FORM_V2) -> Rows:
-    """Read the rows of `metadata.parquet` and of the flagged patches' file in `folder`, and add findings."""
-    gathered = _Gathered(findings, form)
+def read_rows(folder: Path, findings: Findings, form: Form = FORM_V2, *, free_pairs: bool = False) -> Rows:
+    """Read the rows of `metadata.parquet` and of the flagged patches' file in `folder`, and add findings.
+
+    With `free_pairs`, a patch may have no partner in Sentinel-1, whose name is empty then, or share it with others.
+    """
+    gathered = _Gathered(findings, form, free_pairs=free_pairs)
     for file in form.tables:
         try:
             for batch in _batches(folder / file, gathered.schema):
@@ -101,7 +104,10 @@ def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:
 class _Gathered:
     """Take the rows batch by batch, and check each on its own."""
 
-    def __init__(self, findings: Findings, form: Form) -> None:
+    def __init__(self, findings: Findings, form: Form, *, free_pairs: bool) -> None:
+        self._lacking = {"country"} if form.may_lack_country else set()
+        self._lacking |= {"s1_name"} if free_pairs else set()
+        self._is_shared = free_pairs or form.shares_sentinel1
         self.schema = pa.schema([SCHEMA.field(name) for name in form.columns])
         self.complete = True
         self.labels: list[tuple[str, ...]] = []
@@ -128,7 +134,7 @@ class _Gathered:
         self._check_order(file, ids)
         self._check_flags(file, rows, ids)
         for column, parts in self._names.items():
-            parts.append(np.asarray(rows[column].to_numpy(), dtype="S"))
+            parts.append(np.asarray(rows[column].fill_null("").to_numpy(), dtype="S"))
         self.labels += (self._known.setdefault(row, row) for row in map(tuple, rows["labels"].to_pylist()))
         self._others.append(rows.select(self._other_names))
         self._flagged.append(np.full(len(rows), file == FLAGGED))
@@ -144,7 +150,7 @@ class _Gathered:
     def _with_values(self, file: str, batch: pa.Table) -> np.ndarray:
         usable = np.ones(len(batch), dtype=bool)
         for column in self.schema.names:
-            if column == "country" and self._form.may_lack_country:
+            if column in self._lacking:
                 continue
             without = batch[column].is_null().to_numpy()
             if without.any():
@@ -156,6 +162,8 @@ class _Gathered:
     def _named(self, file: str, column: str, names: Sequence[str | None], check: Callable[[str], object]) -> np.ndarray:
         usable = np.ones(len(names), dtype=bool)
         for row, name in enumerate(names):
+            if name is None and column in self._lacking:
+                continue
             try:
                 check(name or "")
             except BadName as error:
@@ -180,7 +188,7 @@ class _Gathered:
         others, flagged = pa.concat_tables(self._others), np.concatenate(self._flagged)
         order = np.argsort(ids, kind="stable")
         order = order[self._first_ones("patch_id", ids[order])]
-        if "s1_name" in names and not self._form.shares_sentinel1:
+        if "s1_name" in names and not self._is_shared:
             by_s1 = np.argsort(s1_names[order], kind="stable")
             order = order[np.sort(by_s1[self._first_ones("s1_name", s1_names[order][by_s1])])]
         x, y, tiles = _places(ids[order])

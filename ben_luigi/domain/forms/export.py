@@ -38,7 +38,6 @@ def export(
     full.
     """
     form.require_libraries()
-    source.check_pairs()
     _check_target(folder)
     with atomic_write(folder) as work:
         work.mkdir()
@@ -71,7 +70,6 @@ def verify(source: Source, folder: Path, progress: OnFraction = ignore_fraction)
         findings.add(NOTE, f"not the note of a form that is known ({getattr(error, 'found', error)})")
         return findings.lines()
     form.require_libraries()
-    source.check_pairs()
     source = selected(source, {} if source.selection else note.selection)
     if note.patches != len(source.rows):
         findings.differ(NOTE, "another number of patches", "patches", len(source.rows), note.patches)
@@ -79,9 +77,9 @@ def verify(source: Source, folder: Path, progress: OnFraction = ignore_fraction)
     rows = _rows_by_name(source)
     try:
         for shown in form.read(folder):
-            row = rows(shown.name)
-            what = "surplus" if row is None else digests.judge(row, shown.kind, shown.pixels)
-            if what:
+            of_rows = rows(shown.name)
+            judged = [digests.judge(row, shown.kind, shown.pixels) for row in of_rows] if of_rows else ["surplus"]
+            for what in dict.fromkeys(filter(None, judged)):
                 findings.add(form.name, what, f"{shown.name} {shown.kind}")
     except PipelineError as error:
         findings.add(form.name, f"cannot be read further ({error.subject}: {error.found})")
@@ -106,9 +104,10 @@ def _digests(source: Source, kinds: tuple[str, ...], progress: OnFraction) -> Di
     return digests
 
 
-def _rows_by_name(source: Source) -> Callable[[str], int | None]:
-    """Return a function that finds the row of a patch id or an S1 name."""
-    rows = {name: row for row, name in enumerate(source.rows["patch_id"].to_pylist())}
-    if S1 in source.archives:
-        rows |= {name: row for row, name in enumerate(source.names(S1).to_pylist()) if name is not None}
+def _rows_by_name(source: Source) -> Callable[[str], tuple[int, ...] | None]:
+    """Return a function that finds the row of a patch id, or the rows of an S1 name."""
+    rows = {name: (row,) for row, name in enumerate(source.rows["patch_id"].to_pylist())}
+    for row, name in enumerate(source.names(S1).to_pylist()):
+        if name is not None and row not in rows.get(name, ()):
+            rows[name] = (*rows.get(name, ()), row)
     return rows.get

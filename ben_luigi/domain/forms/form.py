@@ -77,7 +77,8 @@ class Steps:
     """Report how much of the patches of all archives has been read."""
 
     def __init__(self, source: Source, progress: OnFraction) -> None:
-        self._total = max(1, len(source.rows) * (2 if S1 in source.archives else 1))
+        names = source.names(S1)
+        self._total = max(1, len(source.rows) + len(names) - names.null_count)
         self._done, self._progress = 0, progress
 
     def step(self) -> None:

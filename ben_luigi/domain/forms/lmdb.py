@@ -60,9 +60,13 @@ def _write_archive(database: lmdb.Environment, source: Source, archive: str, ste
 
     names = source.names(archive)
     transaction: Any = None
-    waiting = 0
+    waiting, before = 0, ""
     for patch in source.patches(archive):
         name = names[patch.row].as_py()
+        steps.step()
+        if name == before:  # a patch of S1 that several patches share
+            continue
+        before = name
         transaction = transaction or database.begin(write=True)
         value = save(pixels_of(_in_order(patch, archive), source.form.patch_m, name))
         transaction.put(name.encode(), value, overwrite=False)
@@ -70,7 +74,6 @@ def _write_archive(database: lmdb.Environment, source: Source, archive: str, ste
         if waiting == _AT_ONCE:
             transaction.commit()
             transaction, waiting = None, 0
-        steps.step()
     if transaction:
         transaction.commit()
 

@@ -20,7 +20,7 @@ from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats.tiffheader import read_pixels
 from ben_luigi.domain.forms.form import Options, Shown, Steps
 from ben_luigi.domain.forms.pixels import DTYPES, Place, pixels_of, place_of, side_px
-from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S2, Source, part_of
+from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S1, S2, Source, part_of
 from ben_luigi.domain.forms.spool import spooled
 from ben_luigi.domain.progress import OnFraction
 from ben_luigi.domain.vocabulary import TIFF
@@ -109,8 +109,9 @@ class _Part:
         return pq.ParquetWriter(
             self._path(),
             self._schema,
-            compression="zstd",
-            compression_level=_LEVEL,
+            compression={_path_of(field): "none" if _is_bare(field) else "zstd" for field in self._schema},
+            compression_level={_path_of(field): _LEVEL for field in self._schema if not _is_bare(field)},
+            column_encoding={_path_of(field): way for field in self._schema if (way := _encoding(field))},
             use_dictionary=[name for name in told if name in ("split", "country")],
             write_statistics=[name for name in told if name != "labels"],
             write_page_index=True,
@@ -120,13 +121,41 @@ class _Part:
         return self._folder / f"{self._name}-{self._number:05d}.parquet"
 
 
+def _path_of(field: pa.Field) -> str:
+    """Return what Parquet calls the values of a column."""
+    is_list = pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
+    return f"{field.name}.list.element" if is_list else str(field.name)
+
+
+def _encoding(field: pa.Field) -> str:
+    """Return how the pixels of a column of lists are encoded; an empty text for other columns."""
+    if not pa.types.is_fixed_size_list(field.type):
+        return ""
+    return "BYTE_STREAM_SPLIT" if pa.types.is_floating(field.type.value_type) else "DELTA_BINARY_PACKED"
+
+
+def _is_bare(field: pa.Field) -> bool:
+    """Whether zstd is left out, since it costs time and gains little.
+
+    TIFFs of S1 are noise to it, and of the differences of neighbours no more is left to gain.
+    """
+    if field.name in KINDS[S1]:
+        return bool(pa.types.is_binary(field.type))
+    return field.name in KINDS[S2] and _encoding(field) != ""
+
+
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
-    if not pa.types.is_fixed_size_list(kind):
-        return pa.array(values, kind)
+    """Return a column of files as bytes, or of pixels (row by row) as lists of fixed length; None where one lacks."""
+    valid = np.array([each is not None for each in values])
+    if pa.types.is_binary(kind):
+        ends = np.cumsum([0, *(len(each or b"") for each in values)], dtype="int32")
+        content = b"".join(each or b"" for each in values)
+        buffers = [np.packbits(valid, bitorder="little"), ends, content]
+        return pa.Array.from_buffers(kind, len(values), [pa.py_buffer(each) for each in buffers])
     empty = np.zeros(kind.list_size, dtype=kind.value_type.to_pandas_dtype())
     pixels = np.concatenate([empty if each is None else each for each in values])
-    missing = pa.array([each is None for each in values])
-    return pa.FixedSizeListArray.from_arrays(pa.array(pixels, kind.value_type), kind.list_size, mask=missing)
+    mask = None if valid.all() else pa.array(~valid)
+    return pa.FixedSizeListArray.from_arrays(pa.array(pixels, kind.value_type), kind.list_size, mask=mask)
 
 
 def read(folder: Path) -> Iterator[Shown]:

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.dataset import members, sentinel1
 from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.metadata import FLAGGED, SCHEMA
 from ben_luigi.domain.errors import BadArchive, BadInput, BadTable, DamagedFile, some
-from ben_luigi.domain.names import MAP_SUFFIX
+from ben_luigi.domain.names import MAP_SUFFIX, ProductName
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.vocabulary import MAPS_ARCHIVE, S1_ARCHIVE, S2_ARCHIVE
 
@@ -60,27 +61,20 @@ class Source:
     def open(cls, folder: Path, form: Form = FORM_V2) -> Source:
         """Read the metadata. Raise BadInput if a file is missing or unreadable, BadTable if a patch is there twice.
 
-        A recipe may take one patch of S1 for several of S2.
+        One patch of S1 may be the partner of several of S2.
         """
         schema = pa.schema([SCHEMA.field(name) for name in form.columns])
         tables = [_read_rows(folder / name, schema) for name in form.tables]
         flags = np.repeat([name == FLAGGED for name in form.tables], [len(table) for table in tables])
         order = _order(tables)
         rows = _taken(tables, order).append_column(FLAG, pa.array(flags).take(order))
-        for name in ("patch_id", "s1_name"):
-            if name in rows.column_names and not (name == "s1_name" and form.shares_sentinel1):
-                _check_unique(folder, name, rows[name])
+        _check_unique(folder, rows["patch_id"].combine_chunks())
         return cls(folder, rows, form)
 
     @property
     def archives(self) -> tuple[str, ...]:
-        """The names of the archives: without that of S1 if there is none."""
-        return self.form.archives
-
-    def check_pairs(self) -> None:
-        """Raise BadTable if patches share one of S1, which forms with a sample per pair cannot show."""
-        if "s1_name" in self.rows.column_names:
-            _check_unique(self.folder, "s1_name", self.rows["s1_name"])
+        """The names of the archives: without that of S1 if there is none, and without those of further layers."""
+        return tuple(name for name in self.form.archives if name in KINDS)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -141,6 +135,19 @@ class Source:
             found="neither",
             remedy="name the folder of a finished dataset, or put the archive there",
         )
+
+
+def offset_tiles(folder: Path) -> frozenset[str]:
+    """Return the names of the tiles whose pixels carry BOA_ADD_OFFSET, as `provenance.json` says, if there is one."""
+    path = folder / "provenance.json"
+    if not path.is_file():
+        return frozenset()
+    try:
+        tiles = read_json(path, 2**28)["tiles"].values()
+        return frozenset(ProductName.parse(tile["l2a_name"]).tile_name for tile in tiles if tile.get("boa_offset"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        remedy = "restore it, or take it away: then pixels count as they are"
+        raise BadInput(path, expected="what it says of each tile", found=repr(error), remedy=remedy) from error
 
 
 def part_of(rows: pa.Table, row: int) -> str:
@@ -259,14 +266,12 @@ def _taken(tables: list[pa.Table], order: pa.Array) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _check_unique(folder: Path, name: str, column: pa.ChunkedArray) -> None:
-    known = column.drop_null()
-    ordered = known.take(pc.sort_indices(known)).combine_chunks()
+def _check_unique(folder: Path, ordered: pa.Array) -> None:
     twice = ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1])).unique().to_pylist() if len(ordered) else []
     if twice:
         raise BadTable(
             folder,
-            expected=f"each {name} in one row of the metadata",
+            expected="each patch_id in one row of the metadata",
             found=f"more than one row of {some(twice, _SHOWN)}",
             remedy="run ben-luigi verify on the dataset, which names all that is wrong",
         )

@@ -58,13 +58,17 @@ def write(source: Source, folder: Path, options: Options, progress: OnFraction) 
     for archive in source.archives:
         names = source.names(archive)
         with _Tars(folder, archive, options.file_bytes) as tars:
+            before, at = "", dict[str, tuple[int, int, int]]()
             for patch in source.patches(archive):
                 name = names[patch.row].as_py()
-                pixels_of(patch.files, source.form.patch_m, name)  # what is no TIFF of its kind is noticed here
+                if name != before:  # several patches may share one of S1, which is in the tars once
+                    pixels_of(patch.files, source.form.patch_m, name)  # what is no TIFF of its kind is noticed here
+                    at = {kind: tars.add(_member(archive, name, kind), data) for kind, data in patch.files.items()}
+                    before = name
                 if archive == S2:
                     places.put(patch.row, patch.files[KINDS[S2][1]], name)
-                for kind, data in patch.files.items():
-                    places.note(patch.row, kind, tars.add(_member(archive, name, kind), data))
+                for kind, place in at.items():
+                    places.note(patch.row, kind, place)
                 if archive != MAPS:
                     steps.step()
     places.write(folder / PATCHES)

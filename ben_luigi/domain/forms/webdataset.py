@@ -30,10 +30,13 @@ from ben_luigi.domain.formats import tarball
 from ben_luigi.domain.forms.form import Options, Shown, Steps
 from ben_luigi.domain.forms.npz import Npz
 from ben_luigi.domain.forms.pixels import DTYPES, PIXEL_M, Place, pixels_of, place_of
-from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S1, S2, Source
+from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S1, S2, Source, offset_tiles
+from ben_luigi.domain.names import tile_name_of
 from ben_luigi.domain.progress import OnFraction
 
 INDEX = "index.parquet"
+BOA_OFFSET = "boa_offset"
+"""Tells in the JSON whether the pixels of Sentinel-2 carry BOA_ADD_OFFSET, if those of any patch do."""
 _JSON, _MAP, _S2, _S1 = "json", "map.npy", "s2.npz", "s1.npz"
 _JSON_BYTES = 2**16
 """More than the JSON of any patch, with its header."""
@@ -96,6 +99,9 @@ class _Layout:
         sizes = {_S2: len(s2), _S1: len(s1), _MAP: len(_npy(_blank((MAP,), patch_m)[MAP]))}
         order, shard, offset, size, json_bytes = (np.zeros(len(rows), dtype="int64") for _ in range(5))
         told = rows.drop_columns([FLAG])
+        if offsets := offset_tiles(source.folder):
+            carries = [tile_name_of(name) in offsets for name in rows["patch_id"].to_pylist()]
+            told = told.append_column(BOA_OFFSET, pa.array(carries))
         json_bytes[:] = [len(_json(told, row, _WIDEST)) for row in range(len(rows))]
         made = cls(told, patch_ids, s1_names, order, shard, offset, size, json_bytes, [], sizes, s2, s1)
         made.size[:] = [sum(size for _, size in made.members(row)) for row in range(len(rows))]

@@ -20,7 +20,7 @@ from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.forms.form import Options, Shown, Steps
 from ben_luigi.domain.forms.pixels import DTYPES, GROUPS, PIXEL_M, Place, pixels_of, place_of, side_px
 from ben_luigi.domain.forms.source import KINDS, MAP, S1, S2, Source
-from ben_luigi.domain.forms.spool import spooled
+from ben_luigi.domain.forms.zarr_shards import Shards, codec
 from ben_luigi.domain.progress import OnFraction
 
 if TYPE_CHECKING:
@@ -28,38 +28,51 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("zarr",)
 PATCHES_A_SHARD = 256
-"""75 MB of pixels, which are in memory until the shards are written."""
-_LEVEL = 1
-"""Of zstd: higher ones make pixels hardly smaller."""
+"""50 MB, which are in memory until the shards are written."""
 _ROWS_A_CHUNK = 65_536
 _RADAR = "s1"
 _METADATA = "zarr.json"
 
 
 def write(source: Source, folder: Path, options: Options, progress: OnFraction) -> None:
-    """Write the group. Memory: the pixels of a shard of each array, twice. Disk: see `spooled`."""
+    """Write the group. Memory: the packed pixels of a shard of each array, and 100 bytes per row."""
     import zarr
 
     root = zarr.create_group(folder, zarr_format=3, attributes=_attributes(source))
-    arrays = {group: _array(root, source, group) for group in (*GROUPS, MAP) if group != _RADAR or _has_s1(source)}
+    arrays = {group: _array(root, source, folder, group) for group in _groups(source)}
     places: list[Place] = []
-    waiting: list[dict[str, np.ndarray]] = []
     steps = Steps(source, progress)
-    with spooled(source, folder, steps) as radar:
-        for patch, reference_map in source.beside():
-            name = str(source.rows["patch_id"][patch.row].as_py())
-            files = {**patch.files, MAP: reference_map, **radar.files(patch.row)}
-            waiting.append(pixels_of(files, source.form.patch_m, name))
-            places.append(place_of(files[KINDS[S2][1]], f"{name}_{KINDS[S2][1]}.tif"))
-            if len(waiting) == PATCHES_A_SHARD or len(places) == len(source.rows):
-                _write_shard(arrays, len(places) - len(waiting), waiting)
-                waiting.clear()
-            steps.step()
+    for patch, reference_map in source.beside():
+        name = str(source.rows["patch_id"][patch.row].as_py())
+        _put(arrays, patch.row, pixels_of({**patch.files, MAP: reference_map}, source.form.patch_m, name))
+        places.append(place_of(patch.files[KINDS[S2][1]], f"{name}_{KINDS[S2][1]}.tif"))
+        steps.step()
+    names = source.names(S1)
+    for patch in source.patches(S1):
+        _put(arrays, patch.row, pixels_of(patch.files, source.form.patch_m, names[patch.row].as_py()))
+        steps.step()
+    for array in arrays.values():
+        array.close()
     _write_columns(root, source, places)
     with warnings.catch_warnings():
         # Version 3 of the specification does not know consolidated metadata yet; zarr-python and xarray do.
         warnings.simplefilter("ignore")
         zarr.consolidate_metadata(root.store)
+
+
+def _groups(source: Source) -> list[str]:
+    return [group for group in (*GROUPS, MAP) if group != _RADAR or _has_s1(source)]
+
+
+def _put(arrays: Mapping[str, Shards], row: int, pixels: Mapping[str, np.ndarray]) -> None:
+    """Put pixels of a patch into the arrays of which they are."""
+    for group, array in arrays.items():
+        bands = GROUPS.get(group)
+        if bands is None:
+            if group in pixels:
+                array.put(row, pixels[group])
+        elif bands[0] in pixels:
+            array.put(row, np.stack([pixels[band] for band in bands]))
 
 
 def _has_s1(source: Source) -> bool:
@@ -71,43 +84,29 @@ def _attributes(source: Source) -> dict[str, str]:
     return {"title": f"{about.name} {about.version}", "license": about.license}
 
 
-def _array(root: zarr.Group, source: Source, group: str) -> Any:
+def _array(root: zarr.Group, source: Source, folder: Path, group: str) -> Shards:
     """Make the array of a group of bands, or of the reference maps, and the coordinate of its bands."""
-    from zarr.codecs import ZstdCodec
-
     bands = GROUPS.get(group, ())
     first = bands[0] if bands else MAP
-    side, metres = side_px(first, source.form.patch_m), PIXEL_M[first]
+    side, metres, dtype = side_px(first, source.form.patch_m), PIXEL_M[first], DTYPES[first]
     inner = ([len(bands)] if bands else []) + [side, side]
     names = [f"band_{group}"] if bands else []
     if bands:
         coordinate = root.create_array(names[0], shape=(len(bands),), dtype=str, dimension_names=names)
         coordinate[:] = np.array(bands, dtype=object)
-    rows = max(1, len(source.rows))
-    return root.create_array(
+    per_shard = min(PATCHES_A_SHARD, max(1, len(source.rows)))
+    shape = (len(source.rows), *inner)
+    root.create_array(
         group,
-        shape=(len(source.rows), *inner),
+        shape=shape,
         chunks=(1, *inner),
-        shards=(min(PATCHES_A_SHARD, rows), *inner),
-        dtype=DTYPES[first],
-        compressors=ZstdCodec(level=_LEVEL),
-        fill_value=np.nan if DTYPES[first] == "float32" else 0,
+        shards=(per_shard, *inner),
+        dtype=dtype,
+        compressors=codec(dtype),
+        fill_value=np.nan if dtype == "float32" else 0,
         dimension_names=["patch", *names, f"row_{metres}m", f"col_{metres}m"],
     )
-
-
-def _write_shard(arrays: Mapping[str, Any], start: int, patches: Sequence[Mapping[str, np.ndarray]]) -> None:
-    """Write the pixels of patches that are a shard of each array; `start` is the row of the first."""
-    for group, array in arrays.items():
-        pixels = np.full((len(patches), *array.shape[1:]), array.fill_value, dtype=array.dtype)
-        for number, patch in enumerate(patches):
-            if group == MAP:
-                pixels[number] = patch[MAP]
-                continue
-            for place, band in enumerate(GROUPS[group]):
-                if band in patch:
-                    pixels[number, place] = patch[band]
-        array[start : start + len(patches)] = pixels
+    return Shards(folder / group, shape, dtype, per_shard)
 
 
 def _write_columns(root: zarr.Group, source: Source, places: Sequence[Place]) -> None:

@@ -51,6 +51,11 @@ def find(layer: Layer, folder: Path) -> dict[str, Path]:
     return found
 
 
+def has_none(layer: Layer, folder: Path) -> bool:
+    """Return whether a product's folder has no file of a layer at all. Raise OSError if it cannot be listed."""
+    return not any(given.find(folder, *place) for kind in layer.kinds for place in _PLACES[kind])
+
+
 def is_file_of(layer: Layer, path: str) -> bool:
     """Return whether a path in a product is that of a file of a layer."""
     return any(
@@ -62,4 +67,4 @@ def is_file_of(layer: Layer, path: str) -> bool:
 
 def remedy(layer: Layer) -> str:
     """Return what to do about a product whose file of a layer is missing or damaged."""
-    return f"convert or fetch the product again, or leave {layer.name} out of {_WHERE}"
+    return f"convert or fetch the product again, leave {layer.name} out of {_WHERE}, or set [layers] missing = skip"

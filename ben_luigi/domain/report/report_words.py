@@ -230,6 +230,11 @@ def notes(tiles: Sequence[Tile], sources: Sources) -> list[str]:
     ]
     missing = sources.provenance.get("missing", {})
     notes += [f"Tile {key} is left out: {facts['product']} is {facts['found']}." for key, facts in missing.items()]
+    notes += [
+        f"Tile {tile.key} has no layer {layer}, which its product lacks."
+        for tile in tiles
+        for layer in tile.facts.get("lacks", ())
+    ]
     notes += [f"{count:,} times: {finding}." for finding, count in sources.findings.items()]
     present = set(pc.list_flatten(sources.rows["labels"]).unique().to_pylist())
     absent = [name for name in sources.nomenclature.classes if name not in present]

@@ -57,9 +57,15 @@ class ViewedPatch:
         names = {kind: f"{row['s1_name' if kind in (bands.VV, bands.VH) else 'patch_id']}_{kind}.tif" for kind in tiffs}
         pixels = {kind: read_pixels(data, names[kind]) for kind, data in tiffs.items()}
         if boa_offset:
-            pixels |= {band: pixels[band].astype("int32") + BOA_ADD_OFFSET for band in RESOLUTION_M if band in pixels}
+            pixels = without_offset(pixels)
         hashed = [file_of(names[kind], data) for kind, data in sorted(tiffs.items())]
         return cls(row, pixels, hashed, page)
+
+
+def without_offset(pixels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the pixels of a patch, by kind of file, with those of Sentinel-2 as they are without BOA_ADD_OFFSET."""
+    reflectance = {band: pixels[band].astype("int32") + BOA_ADD_OFFSET for band in RESOLUTION_M if band in pixels}
+    return {**pixels, **reflectance}
 
 
 @dataclass(frozen=True)

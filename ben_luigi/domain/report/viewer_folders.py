@@ -1,7 +1,8 @@
 """Read the patches that a viewer of a folder shows: of exported WebDataset shards, or of a finished dataset.
 
 Nothing is read but the metadata and the patches that are shown: of shards by their index, of archives made here by
-their frames. What is not there, as of a dataset that was fetched in part, is not shown.
+their frames; archives of others are read as a stream. What is not there, as of a dataset that was fetched in part, is
+not shown.
 """
 
 from __future__ import annotations
@@ -18,18 +19,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.dataset.archived import ArchivedPatches
 from ben_luigi.domain.dataset.form import Form
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.fanout import FanOut
 from ben_luigi.domain.forms import webdataset
-from ben_luigi.domain.forms.source import FLAG, MAPS, S1, S2, Source
-from ben_luigi.domain.names import ProductName, tile_name_of
+from ben_luigi.domain.forms.source import FLAG, MAPS, S1, S2, Source, offset_tiles
+from ben_luigi.domain.names import tile_name_of
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
 from ben_luigi.domain.report.rendering import spread_hues
 from ben_luigi.domain.report.report_words import File
-from ben_luigi.domain.report.viewer import MAP, About, ViewedPatch, chosen
+from ben_luigi.domain.report.viewer import MAP, About, ViewedPatch, chosen, without_offset
 from ben_luigi.domain.tiles.nomenclature import Nomenclature
 from ben_luigi.domain.tiles.reference_maps import PIXEL_M
 from ben_luigi.domain.vocabulary import MOST_VIEWED
@@ -103,8 +103,13 @@ def of_webdataset(folder: Path, most: int, given: Given) -> Folder:
     rows, places = [rows[at] for at in sample], [places[at] for at in sample]
     patch_m = len(webdataset.read_patch(folder, places[0])[MAP]) * PIXEL_M
     about = given.about(rows, len(index), patch_m, has_radar=any(row.get("s1_name") for row in rows))
-    patches = (ViewedPatch(row, webdataset.read_patch(folder, at)) for row, at in zip(rows, places, strict=True))
+    patches = (_of_shard(folder, row, place) for row, place in zip(rows, places, strict=True))
     return Folder(about, patches, len(rows))
+
+
+def _of_shard(folder: Path, row: Row, place: Row) -> ViewedPatch:
+    pixels = webdataset.read_patch(folder, place)
+    return ViewedPatch(row, without_offset(pixels) if row.get(webdataset.BOA_OFFSET) else pixels)
 
 
 def _of_other_recipe(folder: Path, rows: Sequence[Row], places: Sequence[Row], given: Given) -> Given:
@@ -145,35 +150,24 @@ def _has(folder: Path, archive: str) -> bool:
 
 
 def _patches(folder: Path, rows: Sequence[Row], has_radar: bool) -> Iterator[ViewedPatch]:
-    offsets = _offsets(folder)
+    offsets = offset_tiles(folder)
     with ExitStack() as stack:
         wanted = [S2, *([MAPS] if _has(folder, MAPS) else []), *([S1] if has_radar else [])]
         archives = {
             name: stack.enter_context(ArchivedPatches(folder, name, unpacked=(folder / name).is_dir()))
             for name in wanted
         }
+        keys = {name: "s1_name" if name == S1 else "patch_id" for name in archives}
+        for name, key in keys.items():
+            archives[name].prepare(row[key] for row in rows if row.get(key))
         left = iter(rows)
         while some := list(islice(left, _AT_ONCE)):
-            names = {name: "s1_name" if name == S1 else "patch_id" for name in archives}
-            read = {name: archives[name].read(row[key] for row in some if row.get(key)) for name, key in names.items()}
+            read = {name: archives[name].read(row[key] for row in some if row.get(key)) for name, key in keys.items()}
             for row in some:
                 tiffs: dict[str, bytes] = {}
-                for name, key in names.items():
+                for name, key in keys.items():
                     tiffs |= read[name].get(row.get(key) or "", {})
                 yield ViewedPatch.of_tiffs(row, tiffs, boa_offset=tile_name_of(row["patch_id"]) in offsets)
-
-
-def _offsets(folder: Path) -> frozenset[str]:
-    """Return the names of the tiles whose pixels carry BOA_ADD_OFFSET, as `provenance.json` says, if there is one."""
-    path = folder / "provenance.json"
-    if not path.is_file():
-        return frozenset()
-    try:
-        tiles = read_json(path, 2**28)["tiles"].values()
-        return frozenset(ProductName.parse(tile["l2a_name"]).tile_name for tile in tiles if tile.get("boa_offset"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        remedy = "restore it, or take it away: then pixels count as they are"
-        raise BadInput(path, expected="what it says of each tile", found=repr(error), remedy=remedy) from error
 
 
 def hashed(folder: Path, progress: OnBytes = ignore_bytes) -> list[File]:

@@ -46,7 +46,8 @@ class ProductFetch:
     `damaged` is a zip or `.SAFE` folder of the user with a part of the product: what is intact in it is copied, the
     rest is fetched, and the user's own files stay as they are.
     `traced` returns the product's trace, as far as there is one. `progress` is called with the bytes received and
-    expected; `parallel` files are fetched at once. `layers` are those that are taken from the product.
+    expected; `parallel` files are fetched at once. `layers` are those that are taken from the product,
+    which may lack them if `may_lack_layers`.
     """
 
     product: ProductName
@@ -58,6 +59,7 @@ class ProductFetch:
     rate_bytes_s: float | None = None
     keep_free_bytes: int = 2**30
     layers: Sequence[Layer] = ()
+    may_lack_layers: bool = False
     traced: Callable[[], Trace] = Trace
     progress: Callable[[int, int | None], None] = lambda done_bytes, total_bytes: None
     _listings: dict[str, Listing | None] = field(default_factory=dict, init=False)
@@ -183,7 +185,8 @@ class ProductFetch:
         """Return the files that a manifest lists. Raise Damaged if it is not that of a complete product."""
         listed = manifest.read_file(path, Damaged)
         outside = [path[:200] for path in listed if not is_path(path)]
-        if problem := some(outside, 3) or some(needs.lacking(self.product, listed, self.layers), 3):
+        must_have = () if self.may_lack_layers else self.layers
+        if problem := some(outside, 3) or some(needs.lacking(self.product, listed, must_have), 3):
             expected = "the manifest of a product with all bands"
             raise Damaged(f"{manifest.NAME} from {source}", expected=expected, found=problem)
         return listed

@@ -1,0 +1,76 @@
+"""Datasets in which a patch has no partner in Sentinel-1, and several share one: forms, statistics, unpack, view."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ben_luigi.domain.dataset import unpacking
+from ben_luigi.domain.dataset.form import FORM_V2
+from ben_luigi.domain.forms import statistics
+from ben_luigi.domain.forms.export import FORMS, export, verify
+from ben_luigi.domain.forms.source import S1, Source
+from ben_luigi.domain.report import viewer_folders
+from tests.unit.exports import SMALL, files_of, pixels_of, varied_dataset
+from tests.unit.small_dataset import Dataset
+from tests.unit.test_viewer_folders import GIVEN
+
+
+@pytest.fixture(scope="module")
+def uneven() -> Dataset:
+    """The first patch has no partner, three share one."""
+    dataset = varied_dataset()
+    dataset.rows[0]["s1_name"] = None
+    for row in (2, 4):
+        dataset.rows[row]["s1_name"] = dataset.rows[1]["s1_name"]
+    names = {row["s1_name"] for row in dataset.rows}
+    dataset.parts[S1] = [
+        {name: data for name, data in part.items() if name.split("/")[2] in names} for part in dataset.parts[S1]
+    ]
+    return dataset
+
+
+@pytest.fixture(scope="module")
+def folder(uneven: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return uneven.write(tmp_path_factory.mktemp("uneven") / "dataset")
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_each_patch_has_the_pixels_of_its_partner_in_every_form(
+    name: str, uneven: Dataset, folder: Path, tmp_path: Path
+) -> None:
+    source = Source.open(folder)
+    export(FORMS[name], source, tmp_path / "out", SMALL)
+    assert verify(source, tmp_path / "out") == []
+    partners = {str(row["patch_id"]): row["s1_name"] for row in uneven.rows}
+    files = {Path(file).stem: data for file, data in files_of(uneven)}
+    shown = [one for one in FORMS[name].read(tmp_path / "out") if one.kind == "VV"]
+    for one in shown:
+        assert np.array_equal(one.pixels, pixels_of(files[f"{partners.get(one.name, one.name)}_VV"]))
+    by_name = {*filter(None, partners.values())} if name == "lmdb" else {key for key in partners if partners[key]}
+    assert Counter(one.name for one in shown) == Counter(by_name)
+
+
+def test_statistics_count_the_pixels_of_a_partner_with_each_patch(uneven: Dataset, folder: Path) -> None:
+    found = statistics.statistics(Source.open(folder))["bands"]["VV"]["statistics"]["overall"]
+    files = {Path(file).stem: data for file, data in files_of(uneven)}
+    partners = [row["s1_name"] for row in uneven.rows if row["s1_name"] and not row["contains_seasonal_snow"]]
+    pixels = np.concatenate([pixels_of(files[f"{name}_VV"]).ravel() for name in partners])
+    assert found["pixels"] == len(pixels) == 3 * 120**2
+    assert found["mean"] == pytest.approx(pixels.mean(dtype="float64"), rel=1e-9)
+
+
+def test_unpack_writes_a_shared_partner_once(uneven: Dataset, folder: Path, tmp_path: Path) -> None:
+    done = unpacking.unpack(folder, unpacking.archives_of(folder, FORM_V2), tmp_path / "out")
+    assert [(one.archive, one.patches) for one in done][-1] == (S1, 3)
+    written = {path.relative_to(tmp_path / "out").as_posix(): path.read_bytes() for path in tmp_path.rglob("*.tif")}
+    assert written == dict(files_of(uneven))
+
+
+def test_a_viewer_shows_each_patch_with_its_partner(uneven: Dataset, folder: Path) -> None:
+    shown = viewer_folders.of_dataset(folder, FORM_V2, 300, GIVEN)
+    found = {patch.row["patch_id"]: "VV" in patch.pixels for patch in shown.patches}
+    assert found == {row["patch_id"]: row["s1_name"] is not None for row in uneven.rows}
