@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,15 @@ class Stage:
         """The task."""
         return self.stop.partition("/")[0]
 
+    def begun(self, data: Path) -> Stage:
+        """The same with the archive and the part that are being made: which ones come first is the scheduler's."""
+        for work in (data / "archives").glob("*/.unfinished-*.tar.zst"):
+            part = work.name.split("-", 4)[4].removesuffix(".tar.zst")
+            names = [each.format(archive=work.parent.name, part=part) for each in (*self.files, *self.more)]
+            count = len(self.files)
+            return replace(self, files=tuple(names[:count]), more=tuple(names[count:]))
+        return self
+
 
 STAGES = {
     "a product that came file by file, just asked": Stage(f"DownloadL1C{ASKED}", (f"l1c/{TILE}", f"l1c/{TILE}.json")),
@@ -54,8 +63,8 @@ STAGES = {
     ),
     "a part of an archive, just asked": Stage(
         f"CompressPart{ASKED}",
-        (f"archives/BigEarthNet-S2/{TILE}.tar.zst",),
-        more=("--archive-name", "BigEarthNet-S2", "--part", TILE),
+        ("archives/{archive}/{part}.tar.zst",),
+        more=("--archive-name", "{archive}", "--part", "{part}"),
     ),
 }
 
@@ -135,9 +144,10 @@ def test_who_comes_back_publishes_nothing_over_what_was_made_meanwhile(
     late, taker = (_config(tmp_path / name, data, server.url) for name in ("late", "taker"))
     stops = [stage.stop for stage in STAGES.values()]
     run = StoppingRun(launcher, late.parent, stops[0], config=late)
-    for (what, stage), after in zip(STAGES.items(), [*stops[1:], ""], strict=True):
-        with table.row(f"stopped, cut off, taken over: {what}"):
-            assert run.stopped() == stage.stop, run.said
+    for (what, begun), after in zip(STAGES.items(), [*stops[1:], ""], strict=True):
+        with table.row(f"comes back late: {what}"):
+            assert run.stopped() == begun.stop, run.said
+            stage = begun.begun(data)
             _signal(run, signal.SIGSTOP)
             server.cut()
             other = StoppingRun(launcher, taker.parent, config=taker, arguments=[stage.family, *stage.more])
@@ -171,7 +181,7 @@ def test_a_file_that_has_arrived_in_part_is_taken_over_by_copying(
     stage = Stage("DownloadL1C", (f"l1c/{ZIPPED}.zip", f"l1c/{ZIPPED}.json"), more=("--tile", ZIPPED))
     asked = [stage.family, *stage.more]
     server.forget()
-    with table.row("stopped, cut off, taken over: a zip, before its name"):
+    with table.row("comes back late: a zip, before its name"):
         run = StoppingRun(launcher, late.parent, stage.stop, config=late, arguments=asked)
         assert run.stopped() == stage.stop, run.said
         (part,) = (data / "l1c").glob("*.part")
