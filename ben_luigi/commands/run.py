@@ -38,7 +38,7 @@ from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import jobs, planning
 from ben_luigi.stages.archive_parts import dataset_tiles
 from ben_luigi.stages.comparison import beside_published
-from ben_luigi.stages.finalize import FinalizeDataset, archive_sizes
+from ben_luigi.stages.finalize import FinalizeDataset, file_sizes
 from ben_luigi.stages.metadata import shortage, split_counts
 from ben_luigi.stages.resolve import missing_tiles
 from ben_luigi.stages.retention import retire_all
@@ -348,12 +348,10 @@ def _say_result(task: luigi.Task, code: int) -> None:
         for line in task.result_lines() if isinstance(task, PipelineTask) else []:
             print(f"  {line}")
         return
-    print(f"\nThe dataset is complete: {folder}")
-    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
-    for name, size in sorted({**sizes, **archive_sizes()}.items()):
+    store = f", and in {config.dataset().store}" if config.dataset().store else ""
+    print(f"\nThe dataset is complete: {folder}{store}")
+    for name, size in file_sizes().items():
         print(f"  {name:<56} {size:>14,} bytes")
-    if store := config.dataset().store:
-        print(f"The archives live in {store}, and all other files of the dataset are there, too.")
     report = folder / "report" / "index.html"
     if report.is_file():  # a subset has none
         print(f"To look at it, open {report} in a browser.")

@@ -78,9 +78,11 @@ def finished_archives() -> dict[str, MadeFile]:
     return {task.archive().file.name: task.archive() for task in archiving()}
 
 
-def archive_sizes() -> dict[str, int]:
-    """Return the lengths in bytes of the archives, by file name; they may be in the store alone."""
-    return {name: made.size_bytes() for name, made in finished_archives().items()}
+def file_sizes() -> dict[str, int]:
+    """Return the lengths in bytes of the files of the finished dataset, by name; archives may be in the store alone."""
+    folder = config.data_dir() / config.result_folder()
+    here = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    return dict(sorted({**here, **{name: made.size_bytes() for name, made in finished_archives().items()}}.items()))
 
 
 def changed_files(recorded: Mapping[str, str], sha256: Mapping[str, str]) -> list[DamagedFile]:

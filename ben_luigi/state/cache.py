@@ -190,6 +190,7 @@ def _held(wanted: Sequence[_Wanted]) -> list[int]:
 
 def _no_room(wanted: Sequence[_Wanted], total: int) -> NoRoomError:
     more = f" and {len(wanted) - 1} more" if len(wanted) > 1 else ""
+    total += sum(files.size(path) for path in +_own if path not in [one.path for one in wanted])
     return NoRoomError(
         f"{wanted[0].path}{more}",
         expected=f"a cache that takes {total / _GB:.3f} GB at once, beside what is not in the store",
