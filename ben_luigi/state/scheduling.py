@@ -6,9 +6,6 @@ it looks only at tasks that may be able to run. A task that waits is noted under
 at again once that is done: the scheme of watched literals that SAT solvers use (Moskewicz et al. 2001, "Chaff").
 """
 
-# mypy: disallow_untyped_calls=False
-# Luigi declares no types.
-
 from __future__ import annotations
 
 import time

@@ -12,7 +12,7 @@ import sys
 import benchmarks
 from ben_luigi.commands import command
 
-_HELPERS = {"__main__", "finished_dataset", "form_readers", "synthetic_tile", "timing"}
+_HELPERS = {"__main__", "finished_dataset", "form_readers", "simulation", "synthetic_tile", "timing"}
 
 
 def main() -> int:

@@ -196,6 +196,7 @@ def _run(bench: Bench, runs: int) -> None:
     ahead_s = md5.wall_s * tar.size_bytes / bench.shards[0].stat().st_size - joining_s
     compressing_s = compressing.cpu_s * len(bench.shards)
     facts = {
+        "tiles": len(bench.shards),
         "tar, MB": round(tar.size_bytes / 1e6),
         "members": sum(len(shards.read_index(shard.with_suffix(".parquet"))) for shard in bench.shards),
         "tar / archive, ours": round(tar.size_bytes / bench.sizes[bench.archive.name], 3),

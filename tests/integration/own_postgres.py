@@ -25,15 +25,15 @@ def free_port(address: str = "127.0.0.1") -> int:
 
 
 @contextmanager
-def tcp_server(folder: Path, password: str, *addresses: str) -> Iterator[str]:
-    """A server that listens at `addresses`; gives its URL, at the first of them."""
+def tcp_server(folder: Path, password: str, *addresses: str, port: int = 0) -> Iterator[str]:
+    """A server that listens at `addresses`, by default at a free port; gives its URL, at the first of them."""
     at = open_server(folder)
     own = psycopg2.connect(host=at.host, port=at.port, user=at.user, dbname=at.database)
     with own, own.cursor() as cursor:
         cursor.execute(f"ALTER ROLE {at.user} PASSWORD %s", (password,))
     own.close()
     close_server(folder)
-    cluster, port = folder / "cluster", free_port(addresses[0])
+    cluster, port = folder / "cluster", port or free_port(addresses[0])
     with (cluster / "pg_hba.conf").open("a") as rules:
         rules.write("host all all all scram-sha-256\n")
     user = postgres._user(cluster)
