@@ -44,7 +44,6 @@ from ben_luigi.domain.recipe import declared, parts, reading
 from ben_luigi.domain.recipe.model import OF_PRODUCT, Layer, Recipe
 from ben_luigi.domain.remembered import remembered
 from ben_luigi.domain.vocabulary import (
-    GOOGLE_URL,
     MISSING_LAYERS,
     SOURCES,
 )
@@ -83,8 +82,6 @@ PUBLISHING = "publishing"
 HERE, ELSEWHERE, IN_A_JOB = "here", "elsewhere", "job"
 """Where conversions are made (`[sen2cor] where`)."""
 
-_EEA = "https://image.discomap.eea.europa.eu/arcgis/rest/services"
-_CDSE = "dataspace.copernicus.eu"
 _SAMPLE_SOURCES = ("folder", "google", "cdse")
 _ACCOUNT = ("CDSE_USER", "CDSE_PASSWORD")
 
@@ -282,31 +279,6 @@ def land_cover_key() -> Path | None:
     return Path(str(land_cover().service_key)).absolute()
 
 
-def land_cover_api_url() -> str:
-    """Return the interface that takes the service key."""
-    return str(land_cover().api_url).rstrip("/") or "https://land.copernicus.eu/api"
-
-
-def land_cover_url() -> str:
-    """The layer of CORINE's polygons."""
-    return str(land_cover().service_url) or f"{_EEA}/Corine/CLC2018_LAEA/MapServer/0"
-
-
-def catalogue_url() -> str:
-    """Return the OData root of the catalogue."""
-    return str(cdse().catalogue_url) or f"https://catalogue.{_CDSE}/odata/v1"
-
-
-def token_url() -> str:
-    """Return the OpenID Connect token endpoint."""
-    return str(cdse().token_url) or f"https://identity.{_CDSE}/auth/realms/CDSE/protocol/openid-connect/token"
-
-
-def download_url() -> str:
-    """Return the OData root of the downloads."""
-    return str(cdse().download_url) or f"https://download.{_CDSE}/odata/v1"
-
-
 def source_order() -> list[str]:
     """Return the sources of products to ask, in their order; on the sample world those that it has."""
     order = str(sources().order or ", ".join(SOURCES)).replace(",", " ").split()
@@ -319,16 +291,6 @@ def needs_account() -> bool:
     return web[:1] == ["cdse"]
 
 
-def google_url() -> str:
-    """Return the address of the public bucket."""
-    return str(sources().google_url).rstrip("/") or GOOGLE_URL
-
-
-def mirrors() -> list[str]:
-    """Return the URL templates of the user's mirrors."""
-    return str(sources().mirrors).replace(",", " ").split()
-
-
 def account_environment() -> dict[str, str]:
     """Return user and password at CDSE by the names of their environment variables.
 
@@ -336,14 +298,6 @@ def account_environment() -> dict[str, str]:
     """
     given = dict(zip(_ACCOUNT, (str(cdse().user), str(cdse().password)), strict=True))
     return {name: value or os.environ.get(name, "") for name, value in given.items()}
-
-
-def trace_url() -> str:
-    """Return the root of CDSE's traces; empty if CDSE is not asked, or if a service without traces replaces it."""
-    service = cdse()
-    if service.trace_url or service.catalogue_url or "cdse" not in source_order() or is_sample():
-        return str(service.trace_url)
-    return f"https://trace.{_CDSE}/api/v1"
 
 
 def downloads_at_once() -> int:

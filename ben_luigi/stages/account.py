@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ben_luigi import config, terminal
+from ben_luigi import addresses, config, terminal
 from ben_luigi.configuration.kinds import Declared
 from ben_luigi.domain.cdse.account import Credentials, find_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError
@@ -48,7 +48,9 @@ def account() -> Credentials:
     """Return user and password at CDSE; on the sample world those of its own server. Raise CredentialsError."""
     if config.is_sample():
         return SAMPLE_ACCOUNT
-    return _own_account(Path(str(config.cdse().credentials)).expanduser(), urlsplit(config.token_url()).hostname or "")
+    return _own_account(
+        Path(str(config.cdse().credentials)).expanduser(), urlsplit(addresses.token_url()).hostname or ""
+    )
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ben_luigi import config
+from ben_luigi import addresses, config
 from ben_luigi.domain import files, network
 from ben_luigi.domain.cdse import http
 from ben_luigi.domain.cdse.catalogue import Catalogue
@@ -32,7 +32,7 @@ def available(products: Sequence[ProductName], fresh_s: float = _FRESH_S) -> Ava
 
     This takes a minute at most and raises nothing; the answers are kept in the data folder, if it exists.
     """
-    key = files.text_hash(json.dumps([config.source_order(), config.google_url(), config.mirrors()]))
+    key = files.text_hash(json.dumps([config.source_order(), addresses.google_url(), addresses.mirrors()]))
     kept = _kept(key)
     lasts_s = fresh_s if kept and not kept.problems else min(fresh_s, _FRESH_IN_PART_S)
     is_fresh = kept is not None and abs(time.time() - kept.asked_at) < lasts_s

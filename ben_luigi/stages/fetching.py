@@ -10,7 +10,7 @@ from typing import Any
 
 import luigi
 
-from ben_luigi import config
+from ben_luigi import addresses, config
 from ben_luigi.domain import fence, files
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
@@ -144,7 +144,7 @@ class Fetching:
 
     def _trace(self) -> trace.Trace:
         """Return what CDSE recorded about the product's files, if it answers at once; most files have other proof."""
-        url = config.trace_url()
+        url = addresses.trace_url()
         if not url:
             return trace.Trace(note="not asked for")
         try:

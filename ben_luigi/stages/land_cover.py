@@ -10,7 +10,7 @@ from typing import Any
 
 import luigi
 
-from ben_luigi import config
+from ben_luigi import addresses, config
 from ben_luigi.domain import files
 from ben_luigi.domain.cdse.http import Patience
 from ben_luigi.domain.errors import BadInput, BadName, DamagedFile, some
@@ -48,7 +48,7 @@ class FetchLandCover(PipelineTask):
 
     def settings(self) -> dict[str, Any]:
         """The service, and what it is asked for."""
-        service = "the sample world" if config.is_sample() else config.land_cover_url()
+        service = "the sample world" if config.is_sample() else addresses.land_cover_url()
         return {"service": service, "box": self._box()}
 
     def check_arguments(self) -> None:
@@ -116,7 +116,7 @@ def _asked() -> Iterator[Any]:
     """The service's layer; on the sample world a server of our own that fails now and then."""
     if not config.is_sample():
         with asking.Asker() as asker:
-            yield land_cover.layer(config.land_cover_url(), asker)
+            yield land_cover.layer(addresses.land_cover_url(), asker)
         return
     with EeaServer.failing() as server, asking.Asker(_LOOPBACK_PATIENCE) as asker:
         yield land_cover.layer(server.layer_url, asker)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ben_luigi import config
+from ben_luigi import addresses, config
 from ben_luigi.domain.errors import BadOption
 from ben_luigi.domain.fetching import land_package
 from ben_luigi.domain.fetching.land_service import LandService
@@ -35,5 +35,5 @@ def fetch_by_key(file: PinnedFile, folder: Path, progress: OnBytes = ignore_byte
     """Request the GeoPackage, wait for it, fetch and unpack it. Raise BadInput or ServiceError."""
     note = folder / f".requested-{file.file}.json"
     path = config.land_cover_key() or Path()
-    with LandService(require_key(), path, note, config.land_cover_api_url()) as service:
+    with LandService(require_key(), path, note, addresses.land_cover_api_url()) as service:
         land_package.fetch(service, file, folder, progress)

@@ -15,7 +15,7 @@ from typing import Any
 
 import luigi
 
-from ben_luigi import config
+from ben_luigi import addresses, config
 from ben_luigi.domain import files
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
@@ -143,7 +143,7 @@ class FindMissing(PipelineTask):
 
     def settings(self) -> dict[str, Any]:
         """Return the sources."""
-        return {"sources": [config.source_order(), config.google_url(), config.mirrors()]}
+        return {"sources": [config.source_order(), addresses.google_url(), addresses.mirrors()]}
 
     def output(self) -> MadeFile:
         """Return the tiles, each with its product and what the sources have of it."""

@@ -6,7 +6,7 @@ import logging
 import os
 from functools import lru_cache
 
-from ben_luigi import config, terminal
+from ben_luigi import addresses, config, terminal
 from ben_luigi.domain.cdse.account import ask_code, has_terminal
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
@@ -41,13 +41,15 @@ def _ask_code() -> str:
 
 def _service() -> Service:
     if not config.is_sample():
-        return Service(config.catalogue_url(), config.token_url(), config.download_url(), config.trace_url())
+        return Service(
+            addresses.catalogue_url(), addresses.token_url(), addresses.download_url(), addresses.trace_url()
+        )
     return Service(**{name: url for name, url in _sample_addresses(os.getpid()).items() if name != "bucket_url"})
 
 
 def bucket_url() -> str:
     """Return the address of the public bucket; on the sample world, of the one on loopback."""
-    return _sample_addresses(os.getpid())["bucket_url"] if config.is_sample() else config.google_url()
+    return _sample_addresses(os.getpid())["bucket_url"] if config.is_sample() else addresses.google_url()
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ben_luigi import config
+from ben_luigi import addresses, config
 from ben_luigi.domain import network, private
 from ben_luigi.domain.cdse.account import given_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError
@@ -71,7 +71,7 @@ def _mark(name: str) -> Path:
 
 
 def _sources(name: str, stack: ExitStack, waits: Patience, head_s: float | None) -> Iterator[Source]:
-    urls = [bucket_url()] if name == "google" else config.mirrors()
+    urls = [bucket_url()] if name == "google" else addresses.mirrors()
     for url in urls:
         client = stack.enter_context(Client(patience=waits, session=network.session(head_s), hosts=Origin(url)))
         yield Bucket(client, url) if name == "google" else Mirror(client, url)
@@ -81,7 +81,7 @@ def has_account() -> bool:
     """Return whether an account is given, without asking the user for it."""
     if config.is_sample():
         return True
-    host = urlsplit(config.token_url()).hostname or ""
+    host = urlsplit(addresses.token_url()).hostname or ""
     try:
         file = Path(str(config.cdse().credentials)).expanduser()
         return given_credentials(config.account_environment(), file, host) is not None

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import luigi
 import numpy as np
 
-from ben_luigi import config
+from ben_luigi import addresses, config
 from ben_luigi.domain.cdse.account import given_credentials, has_terminal
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.dataset.estimate import (
@@ -346,7 +346,7 @@ def _missing_scheduler() -> Iterator[PipelineError]:
 
 def _is_account_given() -> bool:
     """Return whether an account is given, or can be asked for at the terminal."""
-    host = urlsplit(config.token_url()).hostname or ""
+    host = urlsplit(addresses.token_url()).hostname or ""
     try:
         given = given_credentials(config.account_environment(), Path(str(config.cdse().credentials)).expanduser(), host)
     except CredentialsError:
