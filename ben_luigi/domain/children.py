@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Any
 from ben_luigi.domain import surroundings
 
 _DONE = b"done\n"
+_POLL_S = 0.02
 _GUARD = """
 read -r group; [ "$group" != done ] || exit
 read -r _ && exit
@@ -55,13 +57,14 @@ def _guard(unfinished: Sequence[Path]) -> Iterator[Callable[[], None]]:
     """
     command = ["/bin/sh", "-c", _GUARD, "guard", *map(str, unfinished)]
     how: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL, "start_new_session": True}
-    with subprocess.Popen(command, env=surroundings.of_child(), **how) as guard:
-        assert guard.stdin
-        pipe = guard.stdin.fileno()
-        try:
-            yield partial(_tell, pipe)
-        finally:
-            guard.communicate(_DONE)
+    guard = subprocess.Popen(command, env=surroundings.of_child(), **how)
+    assert guard.stdin
+    try:
+        yield partial(_tell, guard.stdin.fileno())
+    finally:
+        with suppress(BrokenPipeError), guard.stdin:
+            os.write(guard.stdin.fileno(), _DONE)
+        _reap(guard)
 
 
 def _tell(pipe: int) -> None:
@@ -108,10 +111,35 @@ def _signals_raise() -> Iterator[Callable[[], None]]:
 
 def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
     """Terminate the process, then kill it and whatever else lives in its session."""
-    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-        if process.poll() is None:
+    with suppress(ProcessLookupError):
+        if not _has_ended(process, 0.0):
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(grace_s)
+            _has_ended(process, grace_s)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    _reap(process)
+
+
+def _has_ended(process: subprocess.Popen[bytes], patience_s: float) -> bool:
+    """Return whether the process has ended, or ends within this time; its exit code is not taken.
+
+    Popen's own functions hold a lock meanwhile, which stays locked if a signal raises just before they release it.
+    """
+    deadline = time.monotonic() + patience_s
+    while process.returncode is None:
+        try:
+            if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                return True
+        except ChildProcessError:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of the process, without Popen's lock, as in `_has_ended`."""
+    if process.returncode is None:
+        with suppress(ChildProcessError):
+            process.returncode = os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1])

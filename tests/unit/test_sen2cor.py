@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ben_luigi.domain import children
 from ben_luigi.domain.errors import Sen2CorError
 from ben_luigi.domain.products import sen2cor
 
@@ -152,6 +153,15 @@ def test_it_ends_with_all_its_processes(tmp_path: Path, how: str) -> None:
     while any(is_alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(is_alive(pid) for pid in pids)
+
+
+def test_a_signal_that_leaves_the_lock_of_popen_locked_holds_nothing_up() -> None:
+    """As happens when its exception is raised in `Popen.wait`, between taking the lock and what releases it."""
+    env = {"PATH": os.environ["PATH"]}
+    with pytest.raises(ZeroDivisionError), children.running(["sleep", "600"], env=env, grace_s=0.3) as process:
+        process._waitpid_lock.acquire()  # type: ignore[attr-defined]
+        raise ZeroDivisionError
+    assert process.returncode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", -signal.SIGINT)])
