@@ -20,7 +20,10 @@ Members = Mapping[str, bytes]
 
 
 def jpeg2000(pixels: np.ndarray, square: Square, pixel_m: int) -> bytes:
-    """Encode a uint8 or uint16 array (row, col) without loss, placed by GMLJP2 alone as in ESA's products."""
+    """Encode a uint8 or uint16 array (row, col) without loss, placed by GMLJP2 alone as in ESA's products.
+
+    Unlike those, without arithmetic coding of the lowest bits (BYPASS): noise is coded and decoded in 2/3 of the time.
+    """
     height, width = pixels.shape
     with MemoryFile(ext=".jp2") as file:
         with file.open(
@@ -34,6 +37,7 @@ def jpeg2000(pixels: np.ndarray, square: Square, pixel_m: int) -> bytes:
             quality=100,
             reversible="YES",
             geojp2="NO",
+            codeblock_style="BYPASS",
         ) as raster:
             raster.write(pixels, 1)
         return bytes(file.read())

@@ -43,6 +43,7 @@ def jpeg2000(pixels: np.ndarray, square: Square, pixel_m: int, epsg: int | None 
             quality=100,
             reversible="YES",
             geojp2="NO",
+            codeblock_style="BYPASS",
             blockxsize=64,
             blockysize=64,
         ) as raster:
