@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import luigi
 
+from ben_luigi.configuration.kept import while_held
 from ben_luigi.configuration.sections import (
     SECTIONS,
     TRACKED_ARTIFACTS,
@@ -100,6 +101,7 @@ def result_options() -> dict[str, Any]:
     return {option: value(option) for option in options if option != "dataset.data_dir"}
 
 
+@while_held
 def recipe() -> Recipe:
     """Return the recipe that is followed. Raise BadInput, with all findings, if it is wrong."""
     named = str(dataset().recipe)
@@ -154,6 +156,7 @@ def recipe_part(keys: Sequence[str]) -> dict[str, Any]:
     return parts.differing(wanted, default_recipe(), keys) if keys and not wanted.is_default else {}
 
 
+@while_held
 def data_dir() -> Path:
     """Return the absolute path of the folder of everything that the pipeline makes.
 

@@ -7,14 +7,45 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Hashable, Iterator
 from configparser import NoSectionError
-from typing import Any
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, TypeVar
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
+T = TypeVar("T")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
+_held: list[dict[Hashable, Any]] = []
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Within, nothing of the configuration is read twice, nor is it looked at for changes: it stays what it was."""
+    _held.append(_held[-1] if _held else {})
+    try:
+        yield
+    finally:
+        _held.pop()
+
+
+def while_held(function: Callable[[], T]) -> Callable[[], T]:
+    """Decorate what follows from the configuration: it is found once per `held()`."""
+
+    @wraps(function)
+    def found() -> T:
+        if not _held:
+            return function()
+        answers = _held[-1]
+        if function not in answers:
+            answers[function] = function()
+        answer: T = answers[function]
+        return answer
+
+    return found
 
 
 class Kept(type):
@@ -24,6 +55,14 @@ class Kept(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Return the section as it is configured now."""
+        if args or kwargs or not _held:
+            return cls._read(args, kwargs)
+        answers = _held[-1]
+        if cls not in answers:
+            answers[cls] = cls._read(args, kwargs)
+        return answers[cls]
+
+    def _read(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         now = args, sorted(kwargs.items()), _source(cls.__name__)
         if cls._last is None or cls._last[0] != now:
             cls._last = now, super().__call__(*args, **kwargs)

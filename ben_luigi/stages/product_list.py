@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ben_luigi import config
+from ben_luigi.configuration.kept import while_held
 from ben_luigi.domain import files
 from ben_luigi.domain.cdse import resolve, search
 from ben_luigi.domain.cdse.catalogue import Catalogue
@@ -206,6 +207,7 @@ def require_list(path: Path) -> None:
         raise BadInput(path, expected="the list of products, or a folder of them", found="nothing there", remedy=remedy)
 
 
+@while_held
 def all_listed() -> dict[str, ProductName]:
     """The products that the table or the given list has of the selected tiles; those in no place among them."""
     selected = tuple(config.selected_tiles())

@@ -16,6 +16,7 @@ from typing import Any
 import luigi
 
 from ben_luigi import addresses, config
+from ben_luigi.configuration.kept import while_held
 from ben_luigi.domain import files
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
@@ -50,11 +51,13 @@ def source_task() -> luigi.Task:
     return FindMissing() if config.dataset().allow_missing else list_task()
 
 
+@while_held
 def tiles() -> dict[str, ProductName]:
     """Return the products to work on, by tile key, limited to `[dataset] tiles`."""
     start = source()
     if start == "tile_names_csv":
-        return {tile: name for tile, name in all_listed().items() if tile not in missing_tiles()}
+        missing = missing_tiles()
+        return {tile: name for tile, name in all_listed().items() if tile not in missing}
     path = input_path(start)
     require_list(path)
     if start == "l1c_dir":
@@ -73,6 +76,7 @@ def key_of(name: ProductName) -> str:
     return name.tile_key
 
 
+@while_held
 def missing_tiles() -> dict[str, dict[str, str]]:
     """Return tiles that are left out, where that is allowed, since no source has their product: product and finding."""
     if not config.dataset().allow_missing or source() != "tile_names_csv":
@@ -111,6 +115,7 @@ def check_tile(tile: str) -> None:
         product_of(tile)
 
 
+@while_held
 def known_tiles() -> dict[str, ProductName]:
     """Return `tiles()`, or nothing while the list of products does not exist."""
     is_known = is_listed_by_us() and not config.dataset().allow_missing

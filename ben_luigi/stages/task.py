@@ -16,7 +16,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +24,6 @@ from typing import Any, ClassVar
 
 import luigi
 import sqlalchemy as sa
-from luigi.task import flatten
 
 from ben_luigi import config, signals
 from ben_luigi.configuration.kinds import Declared
@@ -116,16 +115,20 @@ class PipelineTask(Declared):
         """
         if self._taken is not None:
             return self._taken
+        found: Mapping[str, Any] = self._seen("fingerprint", self._fingerprint)
+        return found
+
+    def _seen(self, what: str, find: Callable[[], Any]) -> Any:
+        """Return what `find` says about this task: it is asked once per snapshot."""
         with snapshot() as seen:
-            key = self.task_id, "fingerprint"
+            key = self.task_id, what
             if key not in seen.answers:
-                seen.answers[key] = self._fingerprint()
-            found: Mapping[str, Any] = seen.answers[key]
-            return found
+                seen.answers[key] = find()
+            return seen.answers[key]
 
     def _fingerprint(self) -> dict[str, Any]:
         of: dict[str, list[str]] = {}
-        for task in self.made_of():
+        for task in self._seen("made of", self.made_of):
             which = " ".join(task.to_str_params().values())
             of.setdefault(task.product or task.task_family, []).append(f"{which} {task.digest()}")
         made_from = {
@@ -140,32 +143,28 @@ class PipelineTask(Declared):
 
     def digest(self) -> str:
         """Return what identifies the content of its results; without results, of those that it is made of."""
-        with snapshot() as seen:
-            key = self.task_id, "digest"
-            if key not in seen.answers:
-                seen.answers[key] = self.content()
-            return str(seen.answers[key])
+        return str(self._seen("digest", self.content))
 
     def content(self) -> str:
         """Return the same as `digest`, computed again."""
-        return files.text_hash("\n".join(one.digest() for one in flatten(self.output()) or self.made_of()))
+        of = self._seen("targets", self.targets).values() or self._seen("made of", self.made_of)
+        return files.text_hash("\n".join(one.digest() for one in of))
 
     def is_true(self) -> bool:
         """Return whether its result, and everything that it is made of, was made from what is asked for now."""
-        with snapshot() as seen:
-            key = self.task_id, "true"
-            if key not in seen.answers:
-                before = {task.task_id: task for task in [*self.deps(), *self.made_of()]}.values()
-                of = (task for task in before if isinstance(task, PipelineTask))
-                seen.answers[key] = all(task.is_true() for task in of) and self._is_made(self.may_go)
-            return bool(seen.answers[key])
+        return bool(self._seen("true", self._is_true))
+
+    def _is_true(self) -> bool:
+        before = {task.task_id: task for task in [*self.deps(), *self._seen("made of", self.made_of)]}.values()
+        of = (task for task in before if isinstance(task, PipelineTask))
+        return all(task.is_true() for task in of) and self._is_made(self.may_go)
 
     def is_there(self) -> bool:
         """Return whether its own result exists and was made from what is asked for now."""
         return self._is_made(())
 
     def _is_made(self, may_go: tuple[str, ...]) -> bool:
-        targets = self.targets().items()
+        targets = self._seen("targets", self.targets).items()
         return all(target.is_recorded() if name in may_go else target.exists() for name, target in targets)
 
     def complete(self) -> bool:

@@ -328,6 +328,13 @@ def query(statement: str, **values: Any) -> pd.DataFrame:
         return pd.DataFrame(cursor.fetchall(), columns=[column.name for column in cursor.description or ()])
 
 
+def rows(statement: str, **values: Any) -> list[tuple[Any, ...]]:
+    """Return the same as tuples."""
+    with transaction() as cursor:
+        cursor.execute(statement, values)
+        return list(cursor.fetchall())
+
+
 def copy_in(cursor: psycopg2.extensions.cursor, table: str, rows: pd.DataFrame) -> str:
     """Append rows to a table by COPY; return the sha256 of the data that was sent."""
     buffer = io.BytesIO()

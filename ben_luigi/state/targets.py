@@ -11,6 +11,8 @@ Only `stages/task.py` writes records and markers.
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,8 +54,8 @@ class MadeFile(luigi.LocalTarget):
     """A file in the data folder, and the record of what it was made from; without a `maker` it can only be read."""
 
     def __init__(self, relative: str, maker: Maker | None = None) -> None:
-        super().__init__(str(config.data_dir() / relative))
-        self._record = records.path_of(relative)
+        super().__init__(f"{config.data_dir()}/{relative}")
+        self._relative = relative
         self._maker = maker
         self._replaces: str | None = None
 
@@ -61,6 +63,11 @@ class MadeFile(luigi.LocalTarget):
     def file(self) -> Path:
         """The path of the file, which need not exist."""
         return Path(self.path)
+
+    @property
+    def _record(self) -> Path:
+        """The path of its record."""
+        return records.path_of(self._relative)
 
     @property
     def is_folder(self) -> bool:
@@ -186,13 +193,17 @@ class MadeFile(luigi.LocalTarget):
     def recorded(self) -> dict[str, Any]:
         """Return the content of the record; empty if none can be read."""
         with snapshot() as seen:
-            if self._record not in seen.records:
-                seen.records[self._record] = records.read(self._record)
-            return seen.records[self._record]
+            if self.path not in seen.records:
+                seen.records[self.path] = records.read(self._record)
+            return seen.records[self.path]
 
     def _size(self) -> int | None:
         """Return the length in bytes of a regular file; None if there is none."""
-        return self.file.stat().st_size if self.file.is_file() else None
+        try:
+            found = os.stat(self.path)  # noqa: PTH116  Path.stat() makes a Path first, for each of thousands
+        except (OSError, ValueError):
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 class MadeFolder(MadeFile):
@@ -251,13 +262,13 @@ class MadeProduct(MadeFile):
     def _size(self) -> int | None:
         return self.form._size()
 
+    def recorded(self) -> dict[str, Any]:
+        """Return the content of the record of that form."""
+        return self.form.recorded()
+
     @property
     def _record(self) -> Path:
         return self.form._record
-
-    @_record.setter
-    def _record(self, record: Path) -> None:
-        """It follows from the form."""
 
 
 def withdraw_damaged(error: DamagedFile) -> luigi.Task | None:
