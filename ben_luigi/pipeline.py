@@ -5,7 +5,10 @@ import gc
 gc.disable()  # nothing of what is imported is garbage: to look for some takes a seventh of the start of every command
 
 from ben_luigi import config  # noqa: E402  # checks it, before everything that takes seconds to load
+from ben_luigi.domain import deferred  # noqa: E402
 from ben_luigi.domain.surroundings import without  # noqa: E402
+
+deferred.defer(*deferred.LIBRARIES)
 
 with without("boto3"):  # both load it for S3 where it is installed: a fifth of the start of every command
     import fiona as fiona

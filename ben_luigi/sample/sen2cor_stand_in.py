@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ben_luigi.domain import deferred
 from ben_luigi.domain.surroundings import without
 
 BANNER = "Sentinel-2 Level 2A Processor (Sen2Cor). Version: 02.11.00, STAND-IN of the sample world, no physics in it"
@@ -20,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output_dir", type=Path, help="folder for the L2A product; default: beside the L1C product")
     arguments = parser.parse_args(argv)
     gc.disable()  # a program that ends soon
+    deferred.defer(*deferred.LIBRARIES)
     with without("boto3"):  # which rasterio loads if it is installed
         from ben_luigi.sample import sen2cor_conversion  # only now: the version is asked for before each conversion
     print(f"{BANNER}, started ...", flush=True)

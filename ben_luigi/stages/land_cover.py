@@ -20,7 +20,6 @@ from ben_luigi.domain.placement.grid import Square, tile_square
 from ben_luigi.domain.tiles import clc, land_vector
 from ben_luigi.domain.tiles.clc import Polygons
 from ben_luigi.domain.tiles.land_raster import Raster
-from ben_luigi.sample.eea_server import EeaServer
 from ben_luigi.stages.land_source import GEOPACKAGE, is_land_raster, land_cover_content
 from ben_luigi.stages.prerequisites import ALSO_BEFORE_LARGE, input_path, input_task, side_m
 from ben_luigi.stages.progress import Progress
@@ -118,6 +117,8 @@ def _asked() -> Iterator[Any]:
         with asking.Asker() as asker:
             yield land_cover.layer(addresses.land_cover_url(), asker)
         return
+    from ben_luigi.sample.eea_server import EeaServer  # only now: real runs do not need it
+
     with EeaServer.failing() as server, asking.Asker(_LOOPBACK_PATIENCE) as asker:
         yield land_cover.layer(server.layer_url, asker)
 

@@ -11,7 +11,6 @@ from ben_luigi.domain.recipe.model import L2A
 from ben_luigi.sample.l2a_scenes import L2A_SCENES, TWINS, L2AScene
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
-from ben_luigi.sample.world import make_l2a_world, make_world
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import contents
@@ -59,6 +58,8 @@ class MakeSampleWorld(PipelineTask):
 
     def make(self) -> None:
         """Make it, by one rename."""
+        from ben_luigi.sample.world import make_l2a_world, make_world  # only now: real runs need none of it
+
         world, progress = sample_world(), Progress(self, "the sample world")
         files.withdraw(world.folder)
         if config.recipe().products.level == L2A:

@@ -11,7 +11,6 @@ from ben_luigi.domain.cdse.account import ask_code, has_terminal
 from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.sample.cdse_shared import shared
-from ben_luigi.sample.sources import SampleSources
 from ben_luigi.stages.account import account
 from ben_luigi.stages.prerequisites import sample_world
 
@@ -55,6 +54,8 @@ def bucket_url() -> str:
 @lru_cache(maxsize=1)
 def _sample_addresses(process: int) -> dict[str, str]:
     """Return the servers that all processes share; each process holds them by itself, so this runs once per process."""
+    from ben_luigi.sample.sources import SampleSources  # only now: real runs do not need it
+
     addresses = shared(config.data_dir() / "session", lambda: SampleSources(sample_world()))
     _log.debug("the sample world's servers listen at %s", addresses)
     return addresses

@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from ben_luigi import config, signals
 from ben_luigi.configuration.kinds import Declared
-from ben_luigi.domain import fence, files
+from ben_luigi.domain import deferred, fence, files
 from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError, TakenOver
 from ben_luigi.state import cache, code, database, luigi_internals
 from ben_luigi.state.locks import configuration
@@ -277,6 +277,7 @@ def _share(*_: luigi.Task) -> None:
     if signals.came:
         return  # this is called for each dependency: what was stopped would begin again and again
     code.versions()
+    deferred.load_all()
     with suppress(PipelineError):
         database.share()
 

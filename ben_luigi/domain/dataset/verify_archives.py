@@ -171,7 +171,10 @@ class Archive:
         sha256 = bytearray(len(self._seen) * _SHA256_BYTES)
         last, number = "", 0
         try:
-            with pcsv.open_csv(folder / self._list, convert_options=_TEXTS) as batches:
+            texts = pcsv.ConvertOptions(
+                column_types=dict.fromkeys(hashes.COLUMNS, pa.string()), strings_can_be_null=False
+            )
+            with pcsv.open_csv(folder / self._list, convert_options=texts) as batches:
                 if tuple(batches.schema.names) != hashes.COLUMNS:
                     raise ValueError(f"columns {batches.schema.names}")
                 for batch in batches:
@@ -258,9 +261,6 @@ class Archive:
             yield f"without a hash in {self._list}"
         elif self._sha256[position * _SHA256_BYTES : (position + 1) * _SHA256_BYTES] != sha256:
             yield f"with another sha256 than in {self._list}"
-
-
-_TEXTS = pcsv.ConvertOptions(column_types=dict.fromkeys(hashes.COLUMNS, pa.string()), strings_can_be_null=False)
 
 
 class _Following:

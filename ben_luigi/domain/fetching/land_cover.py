@@ -16,7 +16,6 @@ from pathlib import Path
 
 import fiona
 import shapely
-from shapely.geometry import mapping, shape
 
 from ben_luigi.domain.answers import snippet
 from ben_luigi.domain.cdse.http import plain
@@ -120,7 +119,7 @@ def _polygon(of: Layer, feature: Feature) -> tuple[Polygon, float]:
         found = snippet(str(feature["properties"]))
         raise TransientError(subject, expected="an ID as EU-123 and a Code_18 of CLC 2018", found=found)
     try:
-        outline = shapely.force_2d(shape(geometry)) if geometry else None
+        outline = shapely.force_2d(shapely.geometry.shape(geometry)) if geometry else None
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, shapely.errors.ShapelyError) as error:
         raise TransientError(subject, expected="a polygon", found=snippet(f"none ({error})")) from error
     if outline is None or outline.is_empty:
@@ -172,7 +171,7 @@ def _write(path: Path, polygons: Sequence[Polygon]) -> None:
     ):
         file.writerecords(
             {
-                "geometry": mapping(one.outline),
+                "geometry": shapely.geometry.mapping(one.outline),
                 "properties": {_ID_FIELD: one.number, "ID": one.clc_id, "Code_18": str(one.code)},
             }
             for one in polygons

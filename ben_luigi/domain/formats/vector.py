@@ -14,14 +14,12 @@ import shapely
 from fiona.errors import FionaError
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
-from shapely.errors import ShapelyError
-from shapely.geometry import shape
 
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import some
 
 _KINDS = ("Polygon", "MultiPolygon")
-_FAILED = (FionaError, CRSError, ProjError, ShapelyError, OSError, KeyError, TypeError, AttributeError, RuntimeError)
+_FAILED = (FionaError, CRSError, ProjError, OSError, KeyError, TypeError, AttributeError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def read(path: Path, columns: Sequence[str], layer: str = "") -> Features:
                 crs = CRS.from_wkt(file.crs_wkt)
                 of = {column: _exact(column, file.schema["properties"]) for column in columns}
                 rows = list(_rows(file, of))
-    except _FAILED as error:
+    except (*_FAILED, shapely.errors.ShapelyError) as error:
         raise ValueError(f"no file of polygons: {type(error).__name__}: {error}") from error
     geometries = np.array([row[1] for row in rows], dtype=object)
     values = {column: [row[2][column] for row in rows] for column in columns}
@@ -100,7 +98,7 @@ def _rows(file: Any, of: dict[str, str | None]) -> Iterator[tuple[int, shapely.G
         if kind not in _KINDS:
             raise ValueError(f"feature {number}: a {kind}")
         with np.errstate(invalid="ignore"):  # `isfinite` reports it
-            geometry = shape(feature.geometry)
+            geometry = shapely.geometry.shape(feature.geometry)
             area = geometry.area
         if not np.isfinite(area):
             raise ValueError(f"feature {number}: coordinates that are no finite numbers, {reprlib.repr(area)}")

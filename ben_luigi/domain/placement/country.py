@@ -21,9 +21,6 @@ from typing import Any
 import numpy as np
 import shapely
 from pyproj import Geod
-from shapely import is_valid_reason
-from shapely.errors import ShapelyError
-from shapely.geometry import shape
 
 from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.errors import BadInput, some
@@ -65,7 +62,7 @@ _EARTH = (-180, -90, 180, 90)
 _ROUNDING = 1e-6
 _AROUND_M = 300_000
 _MOST_BYTES = 100_000_000
-_NO_SHAPE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ShapelyError)
+_NO_SHAPE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 _DEGREES = ('CRS84"', 'EPSG::4326"', 'EPSG:4326"')
 _REMEDY = "use Natural Earth's 1:110m admin-0 countries, or leave [inputs] countries_geojson empty: they are fetched"
 
@@ -143,8 +140,8 @@ def read_all(path: Path, column: str = TEN.column) -> list[tuple[str, shapely.Ge
     found = []
     for feature in _json(path)["features"]:
         try:
-            found.append((_name(feature, column), shape(feature["geometry"])))
-        except _NO_SHAPE as error:
+            found.append((_name(feature, column), shapely.geometry.shape(feature["geometry"])))
+        except (*_NO_SHAPE, shapely.errors.ShapelyError) as error:
             problem = f"no geometry ({type(error).__name__}: {error})"
             raise BadInput(
                 f"{path}, {_name(feature, TEN.column)}", expected="a polygon", found=problem, remedy=_REMEDY
@@ -201,10 +198,12 @@ def _border(name: str, feature: dict[str, Any], path: Path) -> shapely.Geometry:
     """Return the polygon of a country. Raise BadInput if it is missing, invalid, or outside of the ten's region."""
     try:
         with np.errstate(invalid="ignore"):  # NaN is reported below as invalid
-            border = shape(feature["geometry"])
+            border = shapely.geometry.shape(feature["geometry"])
         found = f"a {border.geom_type}" if border.geom_type not in ("Polygon", "MultiPolygon") else ""
-        found = found or ("an empty one" if border.is_empty else "" if border.is_valid else is_valid_reason(border))
-    except _NO_SHAPE as error:
+        found = found or (
+            "an empty one" if border.is_empty else "" if border.is_valid else shapely.is_valid_reason(border)
+        )
+    except (*_NO_SHAPE, shapely.errors.ShapelyError) as error:
         found = f"no geometry ({type(error).__name__}: {error})"
     if found:
         mend = f"ogr2ogr -makevalid mended.geojson {shlex.quote(str(path))}"

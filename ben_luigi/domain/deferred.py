@@ -1,0 +1,68 @@
+"""Load large libraries when something in them is first asked for: a run with nothing to do needs few of them.
+
+`import pandas as pd` then binds a stand-in, which loads the library at the first `pd.DataFrame`. Names that are
+imported from a library, or used while a module is loaded, load it at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import sys
+import threading
+from types import ModuleType
+from typing import Any
+
+LIBRARIES = ("pandas", "pyarrow.compute", "pyarrow.csv", "pyarrow.parquet", "shapely")
+_lock = threading.RLock()
+_waiting: list[_Deferred] = []
+
+
+class _Deferred(ModuleType):
+    """Stands for a library that has not been loaded, and afterwards has all that it has."""
+
+    _is_loading = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("__wrapped__", "__warningregistry__"):  # what inspect and warnings ask each module for
+            raise AttributeError(name)
+        self.load()
+        return getattr(sys.modules[self.__name__], name)
+
+    def load(self) -> None:
+        """Load the library in the place of its stand-in."""
+        with _lock:
+            if self._is_loading or self not in _waiting:
+                return
+            self._is_loading = True
+            if sys.modules.get(self.__name__) is self:
+                del sys.modules[self.__name__]
+            try:
+                library = importlib.import_module(self.__name__)
+            finally:
+                self._is_loading = False
+            self.__dict__.update(library.__dict__)
+            _waiting.remove(self)
+
+
+def defer(*libraries: str) -> None:
+    """Load these when something in them is first asked for, unless they have been loaded; what contains them, now."""
+    for name in libraries:
+        package, _, part = name.rpartition(".")
+        container = importlib.import_module(package) if package else None
+        if name not in sys.modules:
+            sys.modules[name] = library = _Deferred(name)
+            _waiting.append(library)
+            if container is not None:
+                setattr(container, part, library)
+
+
+def load_all() -> None:
+    """Load all that has been deferred: before processes are forked, which would each load it for themselves."""
+    if not _waiting:
+        return
+    gc.disable()  # nothing of what is imported is garbage
+    for library in tuple(_waiting):
+        library.load()
+    gc.freeze()  # processes forked from this one neither look through it nor copy it
+    gc.enable()
