@@ -168,12 +168,14 @@ def join(mappings: Mappings) -> Iterator[pa.Table]:
         "s1_name": mappings.s1,
     }
     ordered = {name: _Ordered(name, rows, wrong) for name, rows in tables.items() if rows is not None}
+    # One chunk, made once: `take` from several copies them all for each block, and so does `combine_chunks`, even one.
+    s1_names = None if mappings.s1s2 is None else mappings.s1s2["s1_name"].combine_chunks()
     for patches, labels in _labelled(_ascending("label mapping", mappings.labels, ("patch_id", "label"), wrong)):
         found = {name: table.at(patches) for name, table in ordered.items()}
         columns = {"patch_id": patches, "labels": labels}
         columns |= {name: found[name][name] for name in ("split", "country", "s1_name") if name in found}
         if "v1" in found:
-            columns |= _by_v1(mappings, found["v1"])
+            columns |= _by_v1(s1_names, found["v1"])
         for name in ("split", "country", "s2v1_name", "s1_name"):
             if name in columns and (name != "country" or mappings.everywhere):
                 wrong.note(_LOST.format(name), patches.filter(columns[name].is_null()))
@@ -183,13 +185,10 @@ def join(mappings: Mappings) -> Iterator[pa.Table]:
     wrong.report()
 
 
-def _by_v1(mappings: Mappings, partner: pa.Table) -> dict[str, pa.Array]:
-    """Return the columns that are known by v1 names, given the rows of the v1 mapping."""
+def _by_v1(s1_names: pa.Array | None, partner: pa.Table) -> dict[str, pa.Array]:
+    """Return the columns that are known by v1 names, given the S1 names and the rows of the v1 mapping."""
     columns = {name: partner[name] for name in ("s2v1_name", *FLAGS)}
-    if mappings.s1s2 is None:
-        return columns
-    s1_names = mappings.s1s2["s1_name"].combine_chunks()  # one chunk: `take` from many chunks copies them all
-    return {"s1_name": s1_names.take(partner["s1"]), **columns}
+    return columns if s1_names is None else {"s1_name": s1_names.take(partner["s1"]), **columns}
 
 
 _LOST = "a {} of every labelled patch"

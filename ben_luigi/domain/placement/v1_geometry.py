@@ -56,7 +56,8 @@ def _plain(values: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
     """Return a column as one array without a dictionary, whatever type the writer chose."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    return values.cast(kind).combine_chunks()
+    plain = values.cast(kind)
+    return plain.chunk(0) if plain.num_chunks == 1 else plain.combine_chunks()  # which copies even a single chunk
 
 
 def _boxes(path: Path, names: pa.Array, geometries: pa.Array) -> np.ndarray:
