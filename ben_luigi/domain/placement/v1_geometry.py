@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import shapely
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from ben_luigi.domain.bounded import parse_json
 from ben_luigi.domain.errors import BadAlignment, BadInput, some
+from ben_luigi.domain.formats import strings
 from ben_luigi.domain.formats.tables import read_parquet
 
 _KINDS = {"patch_name": pa.string(), "geom": pa.binary()}
@@ -41,10 +41,8 @@ def read(path: Path, epsg: int | None) -> tuple[pa.Array, np.ndarray]:
         if values.null_count or not len(values):
             raise _bad(path, f"a {column} for each v1 patch", f"{len(values)} rows, {values.null_count} without")
     _check_zone(path, table.schema.metadata or {}, epsg)
-    counts = pc.value_counts(names)
-    duplicates = pc.filter(counts.field("values"), pc.greater(counts.field("counts"), 1))
-    if len(duplicates):
-        raise _bad(path, "each v1 patch once", f"more than once: {some(duplicates.to_pylist())}")
+    if repeated := strings.duplicates(pa.chunked_array([names])).unique().to_pylist():
+        raise _bad(path, "each v1 patch once", f"more than once: {some(repeated)}")
     return names, _boxes(path, names, geometries)
 
 
