@@ -257,7 +257,7 @@ class AlignPatches(_Placement):
     def compute(self, grid: PatchGrid) -> pd.DataFrame:
         """Return one row per pair."""
         folder = input_path(self.option)
-        v1 = alignment.read_v1(alignment.zone_file(folder, grid.square.epsg, self.tile))
+        v1 = alignment.V1Patches(alignment.read_v1(alignment.zone_file(folder, grid.square.epsg, self.tile)))
         sensed = ProductName.parse(product_row(self.tile)["l2a_name"]).sensing_time
         pairs = alignment.align(grid, sensed, v1)
         if pairs.empty:

@@ -10,15 +10,14 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
-from itertools import islice, product
+from functools import lru_cache, partial
+from itertools import groupby, islice, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 import duckdb
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -52,8 +51,7 @@ class Continent:
 
     def products(self) -> Iterator[ProductName]:
         """Products over as many squares, each sensed at another time; by zone, and within it by tile name."""
-        found = sorted(islice(made_up_products(), self.of), key=lambda name: (name.epsg, name.mgrs))
-        return iter(sorted(found[:: self.of // self.tiles], key=lambda name: (name.epsg, name.tile_name)))
+        return iter(_spread(self.tiles, self.of))
 
     def csv(self, name: str) -> Path:
         """The mapping table of that name."""
@@ -63,6 +61,14 @@ class Continent:
         """Products with their grids, in the order of their names: that of the mapping tables."""
         for name in sorted(self.products(), key=lambda name: name.tile_name):
             yield name, PatchGrid(name.tile_name, tile_square(name))
+
+
+@lru_cache
+def _spread(tiles: int, of: int) -> tuple[ProductName, ...]:
+    # Made up once, before anything is measured: all of them for a small continent too, so that each of its parts would
+    # seem to grow less than it does.
+    found = sorted(islice(made_up_products(), of), key=lambda name: (name.epsg, name.mgrs))
+    return tuple(sorted(found[:: of // tiles], key=lambda name: (name.epsg, name.tile_name)))
 
 
 def made_up_products() -> Iterator[ProductName]:
@@ -145,12 +151,11 @@ def align(world: Continent) -> None:
     """Pairs of all tiles, zone by zone, into the v1 mapping."""
     spatial = alignment.spatial_files(world.folder / "v1")
     found: dict[str, bytes] = {}
-    epsg, zone = 0, pd.DataFrame()
-    for name in world.products():
-        if name.epsg != epsg:
-            epsg, zone = name.epsg, alignment.read_v1(spatial[name.epsg])
-        pairs_of_tile = alignment.align(PatchGrid(name.tile_name, tile_square(name)), name.sensing_time, zone)
-        found[name.tile_name] = _lines(*(pa.array(pairs_of_tile[column], pa.string()) for column in pairs_of_tile))
+    for epsg, names in groupby(world.products(), key=lambda name: name.epsg):
+        zone = alignment.V1Patches(alignment.read_v1(spatial[epsg]))
+        for name in names:
+            pairs_of_tile = alignment.align(PatchGrid(name.tile_name, tile_square(name)), name.sensing_time, zone)
+            found[name.tile_name] = _lines(*(pa.array(pairs_of_tile[column], pa.string()) for column in pairs_of_tile))
     with world.csv("s2v1").open("wb") as file:
         file.write(b"patch_id,s2v1_name\n")
         file.writelines(found[tile] for tile in sorted(found))
@@ -258,6 +263,7 @@ def main(arguments: Sequence[str]) -> int:
 def _measure(folder: Path, borders: Path, tiles: int, runs: int, times: int) -> int:
     world = Continent(folder / "small", tiles, tiles * times, borders)
     world.folder.mkdir()
+    world.products()
     spent(partial(make, world))
     patches = tiles * 91**2
     facts: dict[str, object] = {"tiles": tiles, "patches": patches, "runs": runs}
@@ -272,6 +278,7 @@ def _measure(folder: Path, borders: Path, tiles: int, runs: int, times: int) -> 
     if times > 1:
         large = Continent(folder / "large", tiles * times, tiles * times, borders)
         large.folder.mkdir()
+        large.products()
         spent(partial(make, large))
         work = {f"all, {times} times the patches / once": (partial(everything, large), float(times))}
         ratios += rounds(partial(everything, world), work, runs=min(runs, 3))

@@ -19,6 +19,7 @@ from ben_luigi.domain.cdse.resolve import read_tile_ids
 from ben_luigi.domain.errors import BadAlignment, BadInput, BadName
 from ben_luigi.domain.names import ProductName, v1_sensing_time
 from ben_luigi.domain.placement import alignment
+from ben_luigi.domain.placement.alignment import V1Patches
 from ben_luigi.domain.placement.grid import PatchGrid, Square, tile_square
 
 TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
@@ -86,19 +87,38 @@ def test_pairs_are_the_squares_that_patches_cover(places: list[tuple[int, int, i
         for patch_id, patch in zip(table["patch_id"], patches, strict=True)
         if patch.covers(shapely.box(left, top - side, left + side, top))
     }
-    found = alignment.align(GRID, SENSED, _v1(squares))
+    found = alignment.align(GRID, SENSED, V1Patches(_v1(squares)))
     assert set(zip(found["patch_id"], found["v1_name"], strict=True)) == expected
     assert found["patch_id"].is_monotonic_increasing
 
 
+EDGE = st.integers(-2, 60).map(lambda steps: 295_000 + 500 * steps)
+
+
+@given(
+    st.lists(st.tuples(EDGE, EDGE, st.sampled_from([500, 1200, 15_000])), min_size=1, max_size=30),
+    st.tuples(EDGE, EDGE, st.sampled_from([500, 12_000, 25_000])),
+)
+def test_the_v1_patches_in_a_square_are_those_that_it_covers(
+    places: list[tuple[int, int, int]], place: tuple[int, int, int]
+) -> None:
+    """On all sides of the borders of cells, in any order of rows."""
+    table = _v1([(f"v{n}", left, top, side) for n, (left, top, side) in enumerate(places)])
+    square = Square(*place, 32633)
+    patches = shapely.box(table["left_m"], table["bottom_m"], table["right_m"], table["top_m"])
+    v1 = V1Patches(table)
+    found = v1.table["v1_name"].iloc[v1.inside(square)]
+    assert sorted(found) == sorted(table["v1_name"][shapely.covers(shapely.box(*square.bounds), patches)])
+
+
 def test_another_season_is_no_partner() -> None:
-    assert alignment.align(GRID, SENSED, _v1([("a", 300_000, 5_400_000, 1200)], "winter")).empty
+    assert alignment.align(GRID, SENSED, V1Patches(_v1([("a", 300_000, 5_400_000, 1200)], "winter"))).empty
 
 
 def test_two_candidates_are_an_error_that_names_them() -> None:
     twins = _v1([("first", 300_000, 5_400_000, 1200), ("second", 300_000, 5_400_000, 1200)])
     with pytest.raises(BadAlignment, match=r"_00_00 = first.*_00_00 = second"):
-        alignment.align(GRID, SENSED, twins)
+        alignment.align(GRID, SENSED, V1Patches(twins))
     pairs = pd.DataFrame({"patch_id": ["a", "b"], "v1_name": ["v", "v"]})
     with pytest.raises(BadAlignment, match="v = a, v = b"):
         alignment.check_pairs(pairs, "all tiles")
@@ -148,7 +168,7 @@ def test_a_file_whose_geometries_lie_in_another_zone_than_its_name_says_is_refus
 def test_a_tile_in_another_zone_than_its_name_says_is_refused() -> None:
     stray = PatchGrid(TILE, Square(300_000, 5_400_000, 12_180, 32634))
     with pytest.raises(BadAlignment, match=f"{TILE}; expected: .*; found: EPSG:32634"):
-        alignment.align(stray, SENSED, _v1([("a", 300_000, 5_400_000, 1200)]))
+        alignment.align(stray, SENSED, V1Patches(_v1([("a", 300_000, 5_400_000, 1200)])))
 
 
 def test_findings_are_named(tmp_path: Path) -> None:
@@ -184,7 +204,7 @@ def test_every_published_v1_patch_lies_in_a_tile_and_only_those_of_one_day_need_
     for epsg, path in alignment.spatial_files(published / "v1_spatial").items():
         v1 = alignment.read_v1(path)
         pairs = [
-            alignment.align(PatchGrid(tile.tile_name, tile_square(tile)), tile.sensing_time, v1)
+            alignment.align(PatchGrid(tile.tile_name, tile_square(tile)), tile.sensing_time, V1Patches(v1))
             for tile in tiles
             if tile.epsg == epsg
         ]
@@ -206,7 +226,7 @@ def test_imagery_of_another_time_than_that_of_its_v1_name_is_an_error(sensed: da
     """Flags of snow and cloud, and Sentinel-1 scenes, go with the day: 2023 is not 2017, if of the same season."""
     v1 = _v1([(v1_name, 300_000, 5_400_000, 1200), ("another", 301_200, 5_400_000, 1200)])
     with pytest.raises(BadAlignment) as error:
-        alignment.align(GRID, sensed, v1)
+        alignment.align(GRID, sensed, V1Patches(v1))
     said = str(error.value)
     assert TILE in said and str(sensed) in said and f"{v1_name}: 2017-06-13 10:10:31" in said
     assert "2 of 2 v1 patches" in said and "next: give the product of the v1 patches' day" in said
@@ -222,13 +242,13 @@ def test_one_v1_patch_of_another_day_is_an_error_too() -> None:
         ]
     )
     with pytest.raises(BadAlignment, match=r"wrong: 2017-07-03 .*1 of 2 v1 patches"):
-        alignment.align(GRID, SENSED, v1)
+        alignment.align(GRID, SENSED, V1Patches(v1))
 
 
 @pytest.mark.parametrize("seconds", [-60, -8, 0, 3, 60])
 def test_v1_names_may_be_some_seconds_off(seconds: int) -> None:
     v1 = _v1([("a", 300_000, 5_400_000, 1200)], sensed=SENSED + timedelta(seconds=seconds))
-    assert alignment.align(GRID, SENSED, v1)["v1_name"].tolist() == ["a"]
+    assert alignment.align(GRID, SENSED, V1Patches(v1))["v1_name"].tolist() == ["a"]
 
 
 def test_no_published_v1_name_is_more_than_8_s_from_its_product(published: Path) -> None:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from ben_luigi.domain import files, given
 from ben_luigi.domain.errors import BadInput, BadTable, some
+from ben_luigi.domain.formats import strings
 from ben_luigi.domain.names import S1_FORM, V1_FORM
 
 METADATA = "metadata.parquet"
@@ -168,12 +169,14 @@ def join(mappings: Mappings) -> Iterator[pa.Table]:
         "s1_name": mappings.s1,
     }
     ordered = {name: _Ordered(name, rows, wrong) for name, rows in tables.items() if rows is not None}
+    # One chunk, made once: `take` from several copies them all for each block, and so does `combine_chunks`, even one.
+    s1_names = None if mappings.s1s2 is None else mappings.s1s2["s1_name"].combine_chunks()
     for patches, labels in _labelled(_ascending("label mapping", mappings.labels, ("patch_id", "label"), wrong)):
         found = {name: table.at(patches) for name, table in ordered.items()}
         columns = {"patch_id": patches, "labels": labels}
         columns |= {name: found[name][name] for name in ("split", "country", "s1_name") if name in found}
         if "v1" in found:
-            columns |= _by_v1(mappings, found["v1"])
+            columns |= _by_v1(s1_names, found["v1"])
         for name in ("split", "country", "s2v1_name", "s1_name"):
             if name in columns and (name != "country" or mappings.everywhere):
                 wrong.note(_LOST.format(name), patches.filter(columns[name].is_null()))
@@ -183,13 +186,10 @@ def join(mappings: Mappings) -> Iterator[pa.Table]:
     wrong.report()
 
 
-def _by_v1(mappings: Mappings, partner: pa.Table) -> dict[str, pa.Array]:
-    """Return the columns that are known by v1 names, given the rows of the v1 mapping."""
+def _by_v1(s1_names: pa.Array | None, partner: pa.Table) -> dict[str, pa.Array]:
+    """Return the columns that are known by v1 names, given the S1 names and the rows of the v1 mapping."""
     columns = {name: partner[name] for name in ("s2v1_name", *FLAGS)}
-    if mappings.s1s2 is None:
-        return columns
-    s1_names = mappings.s1s2["s1_name"].combine_chunks()  # one chunk: `take` from many chunks copies them all
-    return {"s1_name": s1_names.take(partner["s1"]), **columns}
+    return columns if s1_names is None else {"s1_name": s1_names.take(partner["s1"]), **columns}
 
 
 _LOST = "a {} of every labelled patch"
@@ -228,21 +228,16 @@ def _partners(mappings: Mappings, wrong: _Wrong) -> pa.Table | None:
     ):
         _check_key(name, table[key], wrong)
     names = mappings.s2v1["s2v1_name"]
-    s1 = {} if mappings.s1s2 is None else {"s1": pc.index_in(names, value_set=mappings.s1s2["s2v1_name"])}
-    added = {
-        **s1,
-        FLAGS[0]: pc.is_in(names, value_set=mappings.snow["s2v1_name"]),
-        FLAGS[1]: pc.is_in(names, value_set=mappings.cloud["s2v1_name"]),
-    }
-    return pa.table({"patch_id": mappings.s2v1["patch_id"], "s2v1_name": names, **added})
+    lists = [table["s2v1_name"] for table in (mappings.snow, mappings.cloud, mappings.s1s2) if table is not None]
+    snow, cloud, *s1 = strings.find(names, *lists)
+    columns = {"patch_id": mappings.s2v1["patch_id"], "s2v1_name": names, FLAGS[0]: snow >= 0, FLAGS[1]: cloud >= 0}
+    return pa.table(columns | ({"s1": pa.array(s1[0], mask=s1[0] < 0)} if s1 else {}))
 
 
 def _check_key(name: str, values: pa.ChunkedArray, wrong: _Wrong) -> None:
     if not len(values):
         raise BadTable(name, expected="rows", found="none", remedy=_REMEDY)
-    ordered = values.take(pc.sort_indices(values))  # a hash table would need several times the memory
-    duplicates = ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1]))
-    wrong.note(f"each name once in the {name}", duplicates.combine_chunks())
+    wrong.note(f"each name once in the {name}", strings.duplicates(values).combine_chunks())
 
 
 def _ascending(name: str, rows: Rows, key: Sequence[str], wrong: _Wrong) -> Iterator[pa.RecordBatch]:

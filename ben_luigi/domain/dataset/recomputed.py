@@ -40,7 +40,7 @@ class Computed:
 def compute(names: list[ProductName], v1_spatial: Path, borders: Path) -> Computed:
     """Compute grid, split, alignment and country of every patch of these products."""
     spatial = alignment.spatial_files(v1_spatial)
-    zones = {epsg: alignment.read_v1(path) for epsg, path in spatial.items()}
+    zones = {epsg: alignment.V1Patches(alignment.read_v1(path)) for epsg, path in spatial.items()}
     patches, pairs = [], []
     for name in (product.converted() for product in names):
         grid = PatchGrid(name.tile_name, tile_square(name), FORM_V2.patch_m)
@@ -55,7 +55,7 @@ def compute(names: list[ProductName], v1_spatial: Path, borders: Path) -> Comput
             pairs.append(alignment.align(grid, name.sensing_time, zones[name.epsg]))
     aligned = pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame({"patch_id": [], "v1_name": []})
     alignment.check_pairs(aligned, "all tiles")
-    v1 = pd.concat([zones[epsg] for epsg in sorted({name.epsg for name in names} & set(zones)) or list(zones)])
+    v1 = pd.concat([zones[epsg].table for epsg in sorted({name.epsg for name in names} & set(zones)) or list(zones)])
     findings = alignment.findings(v1, aligned["v1_name"])
     whole = {name.epsg for name in names} <= set(zones)
     return Computed(pd.concat(patches, ignore_index=True), aligned, frozenset(zones), findings, whole)

@@ -37,6 +37,9 @@ SAME_TIME = np.timedelta64(60, "s")
 Tiles = Mapping[str, tuple[PatchGrid, datetime]]
 """Patch grid and sensing time (UTC) of products, by tile key."""
 
+_CELL_M, _CELLS = 10_000, 1024
+"""Side of the cells by which v1 patches are found, metres, and more of them than a zone is long."""
+
 _LAST_SECOND = 86_399
 """The last second of a day, counted from 0."""
 
@@ -136,17 +139,55 @@ def zone_file(folder: Path, epsg: int, tile: str) -> Path:
 def read_v1(path: Path) -> pd.DataFrame:
     """Read a v1 geometry file: v1_name, sensed (UTC), season, left_m, bottom_m, right_m, top_m.
 
-    The edges are in metres of its UTM zone. The rows ascend by left_m, so that those in a tile are found quickly. Raise
+    The edges are in metres of its UTM zone. The rows ascend by cell, so that V1Patches need not sort them. Raise
     BadAlignment if the geometries lie in another zone than the file's name says; BadInput or BadName if the file is
     malformed otherwise.
     """
     named = _SPATIAL.fullmatch(path.name)
     patches, boxes = v1_geometry.read(path, int(named[1]) if named else None)
     times = v1_sensing_times(patches, str(path))
-    order = np.argsort(boxes[:, 0], kind="stable")
+    order = np.argsort(_cells(boxes[:, 0], boxes[:, 3]), kind="stable")
     edges = zip(("left_m", "bottom_m", "right_m", "top_m"), boxes[order].T.copy(), strict=True)
     names = patches.take(pa.array(order)).to_pandas()
     return pd.DataFrame({"v1_name": names, "sensed": times[order], "season": seasons(times[order]), **dict(edges)})
+
+
+class V1Patches:
+    """The v1 patches of a UTM zone, in which those of a tile are found without a look at all the others.
+
+    They are sorted by cell of 10 km: comparing all of them at each tile would grow with the square of the tiles.
+    `table` has the columns of `read_v1`, `edges` its left_m, bottom_m, right_m and top_m, in the same order.
+    """
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        cells = _cells(table["left_m"].to_numpy(), table["top_m"].to_numpy())
+        if np.any(cells[1:] < cells[:-1]):
+            order = np.argsort(cells, kind="stable")
+            table, cells = table.iloc[order], cells[order]
+        self.table = table
+        self.edges = [table[f"{edge}_m"].to_numpy() for edge in ("left", "bottom", "right", "top")]
+        self._cells = cells
+
+    def inside(self, square: Square) -> np.ndarray:
+        """Return the positions in `table` of the patches that lie in a square, int64."""
+        west, south, east, north = _cell(np.array(square.bounds))
+        columns = np.arange(west, east + 1) * _CELLS
+        first = np.searchsorted(self._cells, columns + south)
+        end = np.searchsorted(self._cells, columns + north, side="right")
+        near = np.concatenate([np.arange(a, b) for a, b in zip(first, end, strict=True)])
+        left, bottom, right, top = (edge[near] for edge in self.edges)
+        within = (left >= square.left) & (bottom >= square.bottom) & (right <= square.right) & (top <= square.top)
+        return np.asarray(near[within])
+
+
+def _cells(left: np.ndarray, top: np.ndarray) -> np.ndarray:
+    """Return the cell that each upper-left corner lies in, int64; cells ascend to the north, then to the east."""
+    return np.asarray(_cell(left) * _CELLS + _cell(top))
+
+
+def _cell(metres: np.ndarray) -> np.ndarray:
+    # What lies outside of all cells counts as in the outermost: `inside` compares the edges themselves.
+    return np.asarray(np.clip(metres // _CELL_M, 0, _CELLS - 1).astype("int64"))
 
 
 @remembered()
@@ -166,10 +207,10 @@ def check_v1(folder: Path) -> None:
         zone_of.update(dict.fromkeys(names, epsg))
 
 
-def align(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> pd.DataFrame:
+def align(grid: PatchGrid, sensed: datetime, v1: V1Patches) -> pd.DataFrame:
     """Pair the patches of a tile with the v1 patches of the same season whose square they cover.
 
-    `v1` holds the v1 patches of the tile's UTM zone (`read_v1`). Return patch_id and v1_name, ascending by patch_id.
+    `v1` holds the v1 patches of the tile's UTM zone. Return patch_id and v1_name, ascending by patch_id.
     Raise BadAlignment if a patch or a v1 name has two candidates, if the tile lies in another zone than its name says,
     or if v1 has imagery of another time there.
     """
@@ -190,19 +231,24 @@ def align(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> pd.DataFrame:
         }
     )
     check_pairs(pairs, grid.tile_name)
-    return pairs.sort_values("patch_id", ignore_index=True)
+    return pairs
 
 
-def _covered(grid: PatchGrid, sensed: datetime, v1: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the v1 patches of the season that a patch covers, and the positions of these patches in the grid."""
-    near = _inside(grid.square, v1)
+def _covered(grid: PatchGrid, sensed: datetime, v1: V1Patches) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the v1 patches of the season that a patch covers, and the positions of these patches in the grid.
+
+    The positions ascend.
+    """
+    inside = v1.inside(grid.square)
     # Without the season a patch would have up to four partners, since v1 shows most squares at several times.
-    near = near[(near["season"] == season(sensed)).to_numpy()]
-    x, y = grid.place(near["left_m"].to_numpy(), near["top_m"].to_numpy())
-    _, bottom, right, _ = grid.patch_edges(x, y).T
-    inside = np.maximum(x, y) < grid.patches_a_side
-    covered = inside & ((near["right_m"] <= right) & (near["bottom_m"] >= bottom)).to_numpy()
-    return near[covered], grid.positions(x, y)[covered]
+    inside = inside[(v1.table["season"].array.take(inside) == season(sensed)).astype(bool)]
+    left, bottom, right, top = (edge[inside] for edge in v1.edges)
+    x, y = grid.place(left, top)
+    _, south, east, _ = grid.patch_edges(x, y).T
+    covered = np.flatnonzero((np.maximum(x, y) < grid.patches_a_side) & (right <= east) & (bottom >= south))
+    positions = grid.positions(x, y)[covered]
+    order = np.argsort(positions, kind="stable")
+    return v1.table.iloc[inside[covered[order]]], positions[order]
 
 
 def _check_times(tile_name: str, sensed: datetime, v1: pd.DataFrame) -> None:
@@ -227,7 +273,7 @@ def check_any_partner(tiles: Tiles, folder: Path) -> None:
     spatial = spatial_files(folder)
     for epsg, of_zone in _by_zone(tiles):
         if epsg in spatial:
-            v1 = read_v1(spatial[epsg])
+            v1 = V1Patches(read_v1(spatial[epsg]))
             if any(len(_covered(grid, sensed, v1)[1]) for grid, sensed in of_zone.values()):
                 return
     raise BadAlignment(
@@ -243,7 +289,7 @@ def problems(tiles: Tiles, folder: Path) -> list[PipelineError]:
     found: list[PipelineError] = []
     for epsg, of_zone in _by_zone(tiles):
         try:
-            v1 = read_v1(zone_file(folder, epsg, some(of_zone)))
+            v1 = V1Patches(read_v1(zone_file(folder, epsg, some(of_zone))))
         except PipelineError as error:
             found.append(error)
             continue
@@ -263,18 +309,6 @@ def problems(tiles: Tiles, folder: Path) -> list[PipelineError]:
 def _by_zone(tiles: Tiles) -> Iterator[tuple[int, Tiles]]:
     for epsg in sorted({grid.square.epsg for grid, _ in tiles.values()}):
         yield epsg, {tile: (grid, sensed) for tile, (grid, sensed) in tiles.items() if grid.square.epsg == epsg}
-
-
-def _inside(square: Square, v1: pd.DataFrame) -> pd.DataFrame:
-    """Return the v1 patches that lie in a square."""
-    left_m = v1["left_m"].to_numpy()
-    if np.any(left_m[1:] < left_m[:-1]):  # pandas takes five times as long to tell, which grows with the zone
-        v1 = v1.sort_values("left_m")
-        left_m = v1["left_m"].to_numpy()
-    first, end = np.searchsorted(left_m, [square.left, square.right])
-    strip = v1.iloc[first:end]
-    inside = (strip["right_m"] <= square.right) & (strip["bottom_m"] >= square.bottom) & (strip["top_m"] <= square.top)
-    return strip[inside.to_numpy()]
 
 
 def check_pairs(pairs: pd.DataFrame, source: str) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import shapely
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from ben_luigi.domain.bounded import parse_json
 from ben_luigi.domain.errors import BadAlignment, BadInput, some
+from ben_luigi.domain.formats import strings
 from ben_luigi.domain.formats.tables import read_parquet
 
 _KINDS = {"patch_name": pa.string(), "geom": pa.binary()}
@@ -41,10 +41,8 @@ def read(path: Path, epsg: int | None) -> tuple[pa.Array, np.ndarray]:
         if values.null_count or not len(values):
             raise _bad(path, f"a {column} for each v1 patch", f"{len(values)} rows, {values.null_count} without")
     _check_zone(path, table.schema.metadata or {}, epsg)
-    counts = pc.value_counts(names)
-    duplicates = pc.filter(counts.field("values"), pc.greater(counts.field("counts"), 1))
-    if len(duplicates):
-        raise _bad(path, "each v1 patch once", f"more than once: {some(duplicates.to_pylist())}")
+    if repeated := strings.duplicates(pa.chunked_array([names])).unique().to_pylist():
+        raise _bad(path, "each v1 patch once", f"more than once: {some(repeated)}")
     return names, _boxes(path, names, geometries)
 
 
@@ -56,7 +54,8 @@ def _plain(values: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
     """Return a column as one array without a dictionary, whatever type the writer chose."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    return values.cast(kind).combine_chunks()
+    plain = values.cast(kind)
+    return plain.chunk(0) if plain.num_chunks == 1 else plain.combine_chunks()  # which copies even a single chunk
 
 
 def _boxes(path: Path, names: pa.Array, geometries: pa.Array) -> np.ndarray:
