@@ -41,7 +41,7 @@ def write(source: Source, folder: Path, options: Options, progress: OnFraction) 
         for patch, reference_map in source.beside():
             name = str(source.rows["patch_id"][patch.row].as_py())
             files = {**patch.files, MAP: reference_map, **radar.files(patch.row)}
-            place = place_of(files[KINDS[S2][1]], f"{name}_{KINDS[S2][1]}.tif")
+            place = place_of(files, name)
             pixels = pixels_of(files, source.form.patch_m, name)  # what is no TIFF of its kind is noticed here
             part = part_of(source.rows, patch.row)
             if part not in parts:
