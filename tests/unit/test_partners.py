@@ -6,12 +6,15 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ben_luigi.domain.dataset import unpacking
 from ben_luigi.domain.dataset.form import FORM_V2
-from ben_luigi.domain.forms import statistics
+from ben_luigi.domain.forms import parquet, statistics
 from ben_luigi.domain.forms.export import FORMS, export, verify
+from ben_luigi.domain.forms.form import Options
 from ben_luigi.domain.forms.source import S1, Source
 from ben_luigi.domain.report import viewer_folders
 from tests.unit.exports import SMALL, files_of, pixels_of, varied_dataset
@@ -52,6 +55,26 @@ def test_each_patch_has_the_pixels_of_its_partner_in_every_form(
         assert np.array_equal(one.pixels, pixels_of(files[f"{partners.get(one.name, one.name)}_VV"]))
     by_name = {*filter(None, partners.values())} if name == "lmdb" else {key for key in partners if partners[key]}
     assert Counter(one.name for one in shown) == Counter(by_name)
+
+
+@pytest.mark.parametrize("pixels", ["tiff", "array"])
+def test_parquet_has_the_same_rows_whatever_the_size_of_its_row_groups(
+    pixels: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory of a row group is used again for the next one, for other lengths, and for files that are not there."""
+    source, tables = Source.open(folder), []
+    for rows in (1, 2, 64):
+        monkeypatch.setattr(parquet, "ROWS_A_GROUP", rows)
+        out = tmp_path / str(rows)
+        export(FORMS["parquet"], source, out, Options(pixels=pixels))
+        assert verify(source, out) == []
+        files = sorted(out.glob("*.parquet"))
+        groups = [pq.ParquetFile(file).metadata.row_group(0).num_rows for file in files]
+        assert max(groups) == min(rows, max(pq.ParquetFile(file).metadata.num_rows for file in files))
+        tables.append(pa.concat_tables(pq.read_table(file) for file in files))
+    assert tables[0]["VV"].null_count == 1
+    assert tables[0].equals(tables[2])
+    assert tables[1].equals(tables[2])
 
 
 def test_statistics_count_the_pixels_of_a_partner_with_each_patch(uneven: Dataset, folder: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ from rasterio.io import MemoryFile
 from rasterio.transform import Affine, from_origin
 
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.formats.tiffheader import read_header, read_pixels
+from ben_luigi.domain.formats.tiffheader import STRIP_BYTES, STRIP_OFFSETS, entries, read_header, read_pixels
 
 
 def tiff(dtype: str = "uint16", side: tuple[int, int] = (120, 120), **options: Any) -> tuple[bytes, np.ndarray]:
@@ -75,6 +78,29 @@ def test_other_ways_to_pack_are_an_error(options: dict[str, Any], found: str) ->
     data, _ = tiff(**options)
     with pytest.raises(BadInput, match=rf"a\.tif.*{found}"):
         read_pixels(data, "a.tif")
+
+
+@pytest.mark.parametrize("side", [(120, 120), (900, 900)], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("strip", "found"),
+    [
+        (lambda packed: packed[:-9], "a strip that is cut short"),
+        (lambda packed: zlib.compress(zlib.decompress(packed) + b"more"), "more pixels than the header says"),
+        (lambda packed: packed[:2] + b"\xff" * (len(packed) - 2), "invalid"),
+    ],
+)
+def test_a_strip_that_is_damaged_is_named(side: tuple[int, int], strip: Callable[[bytes], bytes], found: str) -> None:
+    """In files of any size: libdeflate reads the small ones."""
+    data, _ = tiff(side=side, compress="deflate", blockysize=side[0])
+    at = {tag: layout.unpack_from(data, start)[0] for tag, layout, start in entries(data)}
+    places = {tag: start for tag, _, start in entries(data)}
+    offset, length = at[STRIP_OFFSETS], at[STRIP_BYTES]
+    other = strip(data[offset : offset + length])
+    mangled = bytearray(data + other)
+    struct.pack_into("<I", mangled, places[STRIP_OFFSETS], len(data))
+    struct.pack_into("<I", mangled, places[STRIP_BYTES], len(other))
+    with pytest.raises(BadInput, match=found):
+        read_pixels(bytes(mangled))
 
 
 MANGLED = tiff(compress="deflate", predictor=2, nodata=0)[0]

@@ -163,7 +163,7 @@ class _Tar:
                 break
             self._lost = False
             data_stop = entry.data + entry.size
-            exact = entry.exact and not any(self._buffer[data_stop : entry.stop])
+            exact = entry.exact and self._buffer[data_stop : entry.stop] == tarball.padding(entry.size)
             with memoryview(self._buffer) as view:
                 data = bytes(view[entry.data : data_stop])
             yield Member(entry.name, data, exact)

@@ -62,6 +62,7 @@ def end(size: int) -> bytes:
     return bytes(2 * BLOCK_BYTES + -(size + 2 * BLOCK_BYTES) % RECORD_BYTES)
 
 
+@lru_cache(maxsize=64)  # long names of one patch begin in the same way
 def _block(name: bytes, size: int, kind: bytes, mtime: int) -> bytes:
     before, after, checksum = _fields(size, kind, mtime)
     # The checksum field is six octal digits, NUL and space, unlike all other fields.

@@ -11,9 +11,11 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
+import deflate
 import numpy as np
 
 from ben_luigi.domain.errors import BadInput
@@ -32,6 +34,8 @@ _KNOWN = {
 _MOST_VALUES = 2**16
 """More values of a tag than any file here has."""
 _MOST_PIXELS = 2**26
+_SMALL_BYTES = 2**20
+"""Up to here libdeflate is asked, which takes half the time of zlib, but memory for all bytes that there may be."""
 
 _PROJECTED_CRS, _RASTER_TYPE, _PIXEL_IS_POINT = 3072, 1025, 2
 # Field types of TIFF 6.0, section 2: BYTE, ASCII, SHORT, LONG, FLOAT, DOUBLE. Others do not occur in these tags.
@@ -121,24 +125,35 @@ def read_pixels(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> np.nda
             raise ValueError(f"predictor {predictor}")
         if predictor == _HORIZONTAL:
             # TIFF 6.0, section 14: each value is the difference from its left neighbour, modulo the size of the type.
-            pixels = np.cumsum(pixels, axis=1, dtype=pixels.dtype)
+            # Numpy sums in 64 bits, which takes half the time of 16.
+            pixels = np.add.accumulate(pixels, axis=1).astype(pixels.dtype, copy=False)
     except (*_DAMAGED, zlib.error) as error:
         raise _bad(subject, error) from error
     return pixels
 
 
-def _unpacked(strip: bytes, compression: int, most_bytes: int) -> bytes:
+def _unpacked(strip: bytes, compression: int, most_bytes: int) -> bytes | bytearray:
     """Return a strip's pixels. Raise ValueError if there are more than remain."""
     if compression in _DEFLATED:
-        unpacker = zlib.decompressobj()
-        strip = unpacker.decompress(strip, most_bytes + 1)
-        if not unpacker.eof and len(strip) <= most_bytes:
-            raise ValueError("a strip that is cut short")
-    elif compression != _UNCOMPRESSED:
+        return _inflated(strip, most_bytes)
+    if compression != _UNCOMPRESSED:
         raise ValueError(f"compression {compression}")
     if len(strip) > most_bytes:
         raise ValueError("more pixels than the header says")
     return strip
+
+
+def _inflated(strip: bytes, most_bytes: int) -> bytes | bytearray:
+    if 0 < most_bytes <= _SMALL_BYTES:
+        with suppress(deflate.DeflateError):  # zlib says what is wrong
+            return deflate.zlib_decompress(strip, most_bytes)
+    unpacker = zlib.decompressobj()
+    pixels = unpacker.decompress(strip, most_bytes + 1)
+    if len(pixels) > most_bytes:
+        raise ValueError("more pixels than the header says")
+    if not unpacker.eof:
+        raise ValueError("a strip that is cut short")
+    return pixels
 
 
 def _checked_bytes(height: int, width: int, bits: int) -> int:

@@ -29,6 +29,8 @@ ROWS_A_GROUP = 64
 """18 MB of pixels, for each part that is being written."""
 _LEVEL = 1
 """Of zstd: higher ones make pixels hardly smaller."""
+_VALUES_AT_ONCE = 2**16
+"""Of pixels; Arrow's 1,024 are a fourteenth of a patch."""
 _PLACE = [("epsg", pa.int32()), ("left_m", pa.float64()), ("top_m", pa.float64())]
 
 
@@ -41,19 +43,15 @@ def write(source: Source, folder: Path, options: Options, progress: OnFraction) 
         for patch, reference_map in source.beside():
             name = str(source.rows["patch_id"][patch.row].as_py())
             files = {**patch.files, MAP: reference_map, **radar.files(patch.row)}
-            place = place_of(files[KINDS[S2][1]], f"{name}_{KINDS[S2][1]}.tif")
+            place = place_of(files, name)
             pixels = pixels_of(files, source.form.patch_m, name)  # what is no TIFF of its kind is noticed here
             part = part_of(source.rows, patch.row)
             if part not in parts:
                 parts[part] = _Part(folder, part, source.rows, schema, options.file_bytes)
-            parts[part].add(patch.row, place, files if options.pixels == TIFF else _flat(pixels))
+            parts[part].add(patch.row, place, files if options.pixels == TIFF else pixels)
             steps.step()
         for each in parts.values():
             each.close()
-
-
-def _flat(pixels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {kind: values.astype(values.dtype.newbyteorder("="), copy=False).ravel() for kind, values in pixels.items()}
 
 
 def _schema(source: Source, options: Options) -> pa.Schema:
@@ -76,11 +74,15 @@ class _Part:
         self._folder, self._name, self._rows, self._schema = folder, name, rows, schema
         self._file_bytes, self._number = file_bytes, 0
         self._writer: pq.ParquetWriter | None = None
-        self._waiting: list[tuple[int, Place, Mapping[str, Any]]] = []
+        self._waiting: list[tuple[int, Place]] = []
+        kinds = [field for field in schema if field.name in DTYPES]
+        self._columns = {each.name: (_Files if pa.types.is_binary(each.type) else _Pixels)(each.type) for each in kinds}
 
-    def add(self, row: int, place: Place, columns: Mapping[str, Any]) -> None:
-        """Add a patch."""
-        self._waiting.append((row, place, columns))
+    def add(self, row: int, place: Place, files: Mapping[str, Any]) -> None:
+        """Add a patch, with the bytes or the pixels of its files by kind."""
+        self._waiting.append((row, place))
+        for kind, column in self._columns.items():
+            column.add(files.get(kind))
         if len(self._waiting) == ROWS_A_GROUP:
             self._write_group()
 
@@ -92,11 +94,9 @@ class _Part:
             self._writer.close()
 
     def _write_group(self) -> None:
-        kinds = [field for field in self._schema if field.name in DTYPES]
-        rows = self._rows.drop_columns([FLAG]).take([row for row, _, _ in self._waiting])
-        places = zip(*(place for _, place, _ in self._waiting), strict=True)
-        columns = [*rows.columns, *map(list, places)]
-        columns += [_column([each.get(field.name) for _, _, each in self._waiting], field.type) for field in kinds]
+        rows = self._rows.drop_columns([FLAG]).take([row for row, _ in self._waiting])
+        places = zip(*(place for _, place in self._waiting), strict=True)
+        columns = [*rows.columns, *map(list, places), *(column.take() for column in self._columns.values())]
         self._waiting.clear()
         writer = self._writer = self._writer or self._open()
         writer.write_table(pa.table(columns, schema=self._schema))
@@ -115,6 +115,7 @@ class _Part:
             use_dictionary=[name for name in told if name in ("split", "country")],
             write_statistics=[name for name in told if name != "labels"],
             write_page_index=True,
+            write_batch_size=_VALUES_AT_ONCE,
         )
 
     def _path(self) -> Path:
@@ -128,9 +129,14 @@ def _path_of(field: pa.Field) -> str:
 
 
 def _encoding(field: pa.Field) -> str:
-    """Return how the pixels of a column of lists are encoded; an empty text for other columns."""
+    """Return how the pixels of a column of lists are encoded; an empty text for other columns.
+
+    The large areas of one code in a map are left to zstd, which makes half as much of them as of their differences.
+    """
     if not pa.types.is_fixed_size_list(field.type):
         return ""
+    if field.name == MAP:
+        return "PLAIN"
     return "BYTE_STREAM_SPLIT" if pa.types.is_floating(field.type.value_type) else "DELTA_BINARY_PACKED"
 
 
@@ -144,18 +150,66 @@ def _is_bare(field: pa.Field) -> bool:
     return field.name in KINDS[S2] and _encoding(field) != ""
 
 
-def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """Return a column of files as bytes, or of pixels (row by row) as lists of fixed length; None where one lacks."""
-    valid = np.array([each is not None for each in values])
-    if pa.types.is_binary(kind):
-        ends = np.cumsum([0, *(len(each or b"") for each in values)], dtype="int32")
-        content = b"".join(each or b"" for each in values)
-        buffers = [np.packbits(valid, bitorder="little"), ends, content]
-        return pa.Array.from_buffers(kind, len(values), [pa.py_buffer(each) for each in buffers])
-    empty = np.zeros(kind.list_size, dtype=kind.value_type.to_pandas_dtype())
-    pixels = np.concatenate([empty if each is None else each for each in values])
-    mask = None if valid.all() else pa.array(~valid)
-    return pa.FixedSizeListArray.from_arrays(pa.array(pixels, kind.value_type), kind.list_size, mask=mask)
+class _Column:
+    """The values of a column in a row group, None where one lacks.
+
+    They are copied, when they come, to memory that is used again for the next group: to keep them as they are, and to
+    join them in the end, takes twice the CPU, for memory that is new each time.
+    """
+
+    def __init__(self, kind: pa.DataType) -> None:
+        self._kind = kind
+        self._valid: list[bool] = []
+
+    def _take_valid(self) -> pa.Buffer | None:
+        """Return the bitmap of the values that are there, and begin anew."""
+        bits = None if all(self._valid) else pa.py_buffer(np.packbits(self._valid, bitorder="little"))
+        self._valid.clear()
+        return bits
+
+
+class _Files(_Column):
+    """A column of the bytes of files."""
+
+    def __init__(self, kind: pa.DataType) -> None:
+        super().__init__(kind)
+        self._content = np.empty(0, dtype="uint8")
+        self._ends = [0]
+
+    def add(self, file: bytes | None) -> None:
+        """Add a row."""
+        start, stop = self._ends[-1], self._ends[-1] + len(file or b"")
+        if stop > len(self._content):
+            more = np.empty(max(start, ROWS_A_GROUP * (stop - start)), dtype="uint8")
+            self._content = np.concatenate([self._content[:start], more])
+        self._content[start:stop] = np.frombuffer(file or b"", dtype="uint8")
+        self._ends.append(stop)
+        self._valid.append(file is not None)
+
+    def take(self) -> pa.Array:
+        """Return the column, which is valid until the next row is added."""
+        rows, ends = len(self._valid), pa.py_buffer(np.array(self._ends, dtype="int32"))
+        self._ends = [0]
+        return pa.Array.from_buffers(self._kind, rows, [self._take_valid(), ends, pa.py_buffer(self._content)])
+
+
+class _Pixels(_Column):
+    """A column of pixels, row by row, as lists of fixed length."""
+
+    def __init__(self, kind: pa.DataType) -> None:
+        super().__init__(kind)
+        self._content = np.empty((ROWS_A_GROUP, kind.list_size), kind.value_type.to_pandas_dtype())
+
+    def add(self, pixels: np.ndarray | None) -> None:
+        """Add a row."""
+        self._content[len(self._valid)] = 0 if pixels is None else pixels.ravel()
+        self._valid.append(pixels is not None)
+
+    def take(self) -> pa.Array:
+        """Return the column, which is valid until the next row is added."""
+        rows = len(self._valid)
+        values = pa.array(self._content[:rows].reshape(-1), self._kind.value_type)
+        return pa.Array.from_buffers(self._kind, rows, [self._take_valid()], children=[values])
 
 
 def read(folder: Path) -> Iterator[Shown]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -26,6 +28,8 @@ GROUPS = {
     "s1": tuple(reversed(S1_BANDS)),
 }
 """The bands of one pixel size and type together, in their order; VV before VH, as ConfigILM and rico-hdl have them."""
+_PLACED = BANDS[1]
+"""The band whose TIFFs say where patches lie."""
 DIGEST_BYTES = 8
 _CORNER_AT, _CORNER_BYTES = 3 * 8, 2 * 8
 """Where in the tie point x and y of the corner are: after its place in the raster (OGC 19-008r4, ModelTiepointTag)."""
@@ -77,10 +81,14 @@ class _Layout(NamedTuple):
     pixels_at: int
     dtype: str
     shape: tuple[int, int]
+    corner: struct.Struct
+    epsg: int | None
 
     @classmethod
     def of(cls, data: bytes, pixels: np.ndarray) -> _Layout | None:
         """Return the layout of a TIFF with these pixels; None if they do not lie at its end as they are."""
+        if len(data) < pixels.nbytes:  # compressed, as reference maps are
+            return None
         at = {tag: start for tag, _, start in entries(data)}
         pixels_at = len(data) - pixels.nbytes
         if TIE_POINT not in at or data[pixels_at:] != pixels.tobytes() or at[TIE_POINT] >= pixels_at:
@@ -89,16 +97,38 @@ class _Layout(NamedTuple):
         after_at = corner + _CORNER_BYTES
         height, width = pixels.shape
         before, after = data[:corner], data[after_at:pixels_at]
-        return cls(len(data), before, after, after_at, pixels_at, pixels.dtype.str, (height, width))
+        xy = struct.Struct(">2d" if data.startswith(b"MM") else "<2d")
+        epsg = _stated_epsg(data, xy.unpack_from(data, corner))
+        return cls(len(data), before, after, after_at, pixels_at, pixels.dtype.str, (height, width), xy, epsg)
 
     def read(self, data: bytes) -> np.ndarray | None:
         """Return the pixels of a TIFF that has this layout; None if it has another."""
-        same = (
+        if not self._is_of(data):
+            return None
+        return np.frombuffer(data, self.dtype, offset=self.pixels_at).reshape(self.shape)
+
+    def place(self, data: bytes) -> Place | None:
+        """Return where a TIFF that has this layout lies; None if it has another, or its header has to be asked."""
+        if self.epsg is None or not self._is_of(data):
+            return None
+        left, top = self.corner.unpack_from(data, len(self.before))
+        return Place(self.epsg, left, top) if math.isfinite(left) and math.isfinite(top) else None
+
+    def _is_of(self, data: bytes) -> bool:
+        return (
             len(data) == self.length
             and data.startswith(self.before)
             and data[self.after_at : self.pixels_at] == self.after
         )
-        return np.frombuffer(data, self.dtype, offset=self.pixels_at).reshape(self.shape) if same else None
+
+
+def _stated_epsg(data: bytes, corner: tuple[float, ...]) -> int | None:
+    """Return the EPSG code of a TIFF whose corner is its tie point; None if it states none, or another corner."""
+    try:
+        header = read_header(data)
+    except BadInput:
+        return None
+    return header.epsg if corner == (header.left, header.top) else None
 
 
 _layouts: dict[str, _Layout | None] = {}
@@ -117,8 +147,17 @@ def check(kind: str, pixels: np.ndarray, patch_m: int, subject: str) -> None:
         )
 
 
-def place_of(data: bytes, subject: str) -> Place:
-    """Return where the patch of a TIFF lies. Raise BadInput if the TIFF does not say so."""
+def place_of(files: Mapping[str, bytes], subject: str) -> Place:
+    """Return where a patch lies, by one of its TIFFs of Sentinel-2. Raise BadInput about `subject` if it does not say.
+
+    The last TIFF that `pixels_of` has parsed says where the bytes of the place are in others like it.
+    """
+    layout = _layouts.get(_PLACED)
+    place = layout.place(files[_PLACED]) if layout is not None else None
+    return place or _place_of(files[_PLACED], f"{subject}_{_PLACED}.tif")
+
+
+def _place_of(data: bytes, subject: str) -> Place:
     header = read_header(data, subject)
     if header.epsg is None:
         raise BadInput(

@@ -10,7 +10,7 @@ those assets.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -66,7 +66,7 @@ def write(source: Source, folder: Path, options: Options, progress: OnFraction) 
                     at = {kind: tars.add(_member(archive, name, kind), data) for kind, data in patch.files.items()}
                     before = name
                 if archive == S2:
-                    places.put(patch.row, patch.files[KINDS[S2][1]], name)
+                    places.put(patch.row, patch.files, name)
                 for kind, place in at.items():
                     places.note(patch.row, kind, place)
                 if archive != MAPS:
@@ -131,9 +131,9 @@ class _Places:
         self._offset = np.zeros((rows, kinds), dtype="int64")
         self._epsg, self._corner = np.zeros(rows, dtype="int32"), np.zeros((rows, 2))
 
-    def put(self, row: int, tiff: bytes, name: str) -> None:
+    def put(self, row: int, files: Mapping[str, bytes], name: str) -> None:
         """Note where a patch lies, as one of its TIFFs says."""
-        place = place_of(tiff, name)
+        place = place_of(files, name)
         self._epsg[row], self._corner[row] = place.epsg, (place.left_m, place.top_m)
 
     def note(self, row: int, kind: str, place: tuple[int, int, int]) -> None:

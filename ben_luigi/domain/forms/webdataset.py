@@ -61,7 +61,7 @@ def write(source: Source, folder: Path, options: Options, progress: OnFraction) 
     steps = Steps(source, progress)
     for patch, reference_map in source.beside():
         name = layout.patch_ids[patch.row].as_py()
-        place = place_of(patch.files[KINDS[S2][1]], f"{name}_{KINDS[S2][1]}.tif")
+        place = place_of(patch.files, name)
         pixels = pixels_of({**patch.files, MAP: reference_map}, source.form.patch_m, name)
         members = {_JSON: layout.json(patch.row, place), _MAP: _npy(pixels[MAP]), _S2: layout.s2.filled(pixels)}
         layout.put(folder, patch.row, members)

@@ -19,7 +19,7 @@ import pyarrow as pa
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.forms.form import Options, Shown, Steps
 from ben_luigi.domain.forms.pixels import DTYPES, GROUPS, PIXEL_M, Place, pixels_of, place_of, side_px
-from ben_luigi.domain.forms.source import KINDS, MAP, S1, S2, Source
+from ben_luigi.domain.forms.source import MAP, S1, Source
 from ben_luigi.domain.forms.zarr_shards import Shards, codec
 from ben_luigi.domain.progress import OnFraction
 
@@ -45,7 +45,7 @@ def write(source: Source, folder: Path, options: Options, progress: OnFraction) 
     for patch, reference_map in source.beside():
         name = str(source.rows["patch_id"][patch.row].as_py())
         _put(arrays, patch.row, pixels_of({**patch.files, MAP: reference_map}, source.form.patch_m, name))
-        places.append(place_of(patch.files[KINDS[S2][1]], f"{name}_{KINDS[S2][1]}.tif"))
+        places.append(place_of(patch.files, name))
         steps.step()
     names = source.names(S1)
     for patch in source.patches(S1):
