@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ben_luigi import config
@@ -220,8 +219,9 @@ class WriteMetadata(PipelineTask):
 
 def split_counts() -> dict[str, int]:
     """Return the number of patches of the dataset in each split."""
-    written = [pq.read_table(target.file, columns=["split"]) for target in WriteMetadata().output().values()]
-    entries = pc.value_counts(pa.concat_tables(written)["split"]).to_pylist()
+    files_of = [target.file for target in WriteMetadata().output().values()]
+    written = [pq.ParquetFile(file).read(columns=["split"]) for file in files_of]  # read_table loads pandas
+    entries = pa.concat_tables(written)["split"].value_counts().to_pylist()
     return dict(sorted((entry["values"], entry["counts"]) for entry in entries))
 
 
