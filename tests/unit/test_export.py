@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,6 +103,36 @@ def test_verify_names_what_a_form_lacks(name: str, finished: Path, tmp_path: Pat
     number, line = verify(source, tmp_path / "fewer")
     assert number == "form.json: another number of patches: patches (expected 6, found 5)"
     assert line.startswith(f"{name}: missing: {lacking} B01, {lacking} B02") and "(1" in line
+
+
+@pytest.mark.parametrize("damage", ["byte", "cut", "empty"])
+@pytest.mark.parametrize("name", FORMS)
+def test_verify_names_a_damaged_file_of_a_form(
+    name: str, damage: str, finished: Path, exported: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """Whatever its reader makes of it: LMDB would end the process."""
+    shutil.copytree(exported[name], tmp_path / "damaged")
+    largest = max((tmp_path / "damaged").rglob("*"), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    kept = {"cut": 2 * len(content) // 3, "empty": 0}.get(damage, len(content))
+    largest.write_bytes(content[:kept])
+    assert verify(Source.open(finished), tmp_path / "damaged")
+
+
+@pytest.mark.parametrize("file", ["index.parquet", "train-000000.tar"])
+def test_what_a_damaged_byte_of_shards_is_read_as_is_named(
+    file: str, exported: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """Bytes by chance: the readers of zip, NumPy and Parquet raise many kinds of errors."""
+    shutil.copytree(exported["webdataset"], tmp_path / "damaged")
+    whole, rng = (tmp_path / "damaged" / file).read_bytes(), random.Random(17)
+    for _ in range(60):
+        content = bytearray(whole)
+        content[rng.randrange(min(len(content), 4_000))] = rng.randrange(256)
+        (tmp_path / "damaged" / file).write_bytes(content)
+        with suppress(DamagedFile):
+            assert all(shown.pixels.ndim == 2 for shown in FORMS["webdataset"].read(tmp_path / "damaged"))
 
 
 @pytest.mark.parametrize("name", FORMS)

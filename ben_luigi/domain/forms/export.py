@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
 from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.forms import lmdb, parquet, stac_geoparquet, webdataset, zarr
-from ben_luigi.domain.forms.form import NOTE, Options, PatchForm, read_note, write_note
+from ben_luigi.domain.forms.form import NOTE, Options, PatchForm, Shown, read_note, write_note
 from ben_luigi.domain.forms.pixels import Digests, pixels_of
 from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import S1, Source
@@ -76,7 +76,7 @@ def verify(source: Source, folder: Path, progress: OnFraction = ignore_fraction)
     digests = _digests(source, form.kinds(source), progress)
     rows = _rows_by_name(source)
     try:
-        for shown in form.read(folder):
+        for shown in _read(form, folder):
             of_rows = rows(shown.name)
             judged = [digests.judge(row, shown.kind, shown.pixels) for row in of_rows] if of_rows else ["surplus"]
             for what in dict.fromkeys(filter(None, judged)):
@@ -87,6 +87,17 @@ def verify(source: Source, folder: Path, progress: OnFraction = ignore_fraction)
     for row, kind in digests.missing():
         findings.add(form.name, "missing", f"{patch_ids[row].as_py()} {kind}")
     return findings.lines()
+
+
+def _read(form: PatchForm, folder: Path) -> Iterator[Shown]:
+    """Yield all pixels that a form has. Raise DamagedFile if it cannot be read."""
+    try:
+        yield from form.read(folder)
+    except PipelineError:
+        raise
+    except Exception as error:  # a damaged byte can make the readers of others raise anything
+        found = f"{type(error).__name__}: {error}"
+        raise DamagedFile(folder, expected="a form that can be read", found=found) from error
 
 
 def _digests(source: Source, kinds: tuple[str, ...], progress: OnFraction) -> Digests:

@@ -108,8 +108,20 @@ def read(folder: Path) -> Iterator[Shown]:
             closing(lmdb.open(str(folder), readonly=True, lock=False, create=False)) as database,
             database.begin() as txn,
         ):
+            _require_whole(folder / DATA, (int(database.info()["last_pgno"]) + 1) * int(database.stat()["psize"]))
             for key, value in txn.cursor():
                 for band, pixels in load(value).items():
                     yield Shown(key.decode(), band, pixels)
     except (lmdb.Error, SafetensorError, ValueError) as error:
         raise DamagedFile(folder / DATA, expected="a database of safetensors", found=str(error)) from error
+
+
+def _require_whole(path: Path, size_bytes: int) -> None:
+    """Raise DamagedFile if a database is shorter than its first page says.
+
+    LMDB maps the file, so that reading a page behind its end would kill the process by SIGBUS.
+    """
+    found = path.stat().st_size
+    if found < size_bytes:
+        remedy = "fetch or export it again"
+        raise DamagedFile(path, expected=f"{size_bytes:,} bytes", found=f"{found:,} bytes", remedy=remedy)

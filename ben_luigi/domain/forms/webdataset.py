@@ -15,7 +15,6 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +194,7 @@ def read_index(folder: Path) -> pa.Table:
     """Return the index of the shards in a folder: where each patch lies. Raise DamagedFile if it cannot be read."""
     path = folder / INDEX
     try:
-        table = pq.ParquetFile(path).read(columns=_SCHEMA.names)
+        table = pq.ParquetFile(path).read().select(_SCHEMA.names).cast(_SCHEMA)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         remedy = "name a folder that ben-luigi export webdataset has made, or export it again"
         raise DamagedFile(path, expected="the index of the shards", found=str(error), remedy=remedy) from error
@@ -222,7 +221,7 @@ def read_patch(folder: Path, place: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """
     try:
         return {one.kind: one.pixels for one in _shown(str(place["patch_id"]), _block(folder, place, place["size"]))}
-    except (ValueError, KeyError, BadArchive, zipfile.BadZipFile) as error:
+    except (ValueError, BadArchive) as error:
         raise _bad_shard(folder, place, error) from error
 
 
@@ -242,8 +241,8 @@ def _bad_shard(folder: Path, place: Mapping[str, Any], error: Exception) -> Dama
 
 
 def read(folder: Path) -> Iterator[Shown]:
-    """Yield the pixels of all shards that the index names. Memory: one patch."""
-    index = pq.read_table(folder / INDEX)
+    """Yield the pixels of all shards that the index names. Memory: one patch. Raise DamagedFile."""
+    index = read_index(folder)
     for shard in index["shard"].unique().to_pylist():
         places = index.filter(pa.compute.equal(index["shard"], shard)).select(["patch_id", "offset", "size"])
         try:
@@ -251,22 +250,31 @@ def read(folder: Path) -> Iterator[Shown]:
                 for patch_id, offset, size in zip(*(column.to_pylist() for column in places.columns), strict=True):
                     file.seek(offset)
                     yield from _shown(patch_id, file.read(size))
-        except (OSError, ValueError, KeyError, BadArchive) as error:
-            raise DamagedFile(folder / shard, expected="a whole shard", found=str(error)) from error
+        except (OSError, ValueError, TypeError, BadArchive) as error:
+            raise _bad_shard(folder, {"shard": shard}, error) from error
 
 
 def _shown(patch_id: str, block: bytes) -> Iterator[Shown]:
+    """Yield the pixels in the members of a patch. Raise ValueError or BadArchive about damaged ones."""
     at = 0
     while at < len(block):
         entry = tarball.entry(block, at)
         if entry is None or not entry.name.startswith(f"{patch_id}."):
             raise ValueError(f"no member of {patch_id}, where the index says so")
         kind = entry.name.removeprefix(f"{patch_id}.")
-        data = io.BytesIO(block[entry.data : entry.data + entry.size])
-        if kind == _MAP:
-            yield Shown(patch_id, MAP, np.load(data))
-        elif kind in (_S2, _S1):
-            with np.load(data) as arrays:
-                for band in arrays.files:
-                    yield Shown(patch_id, band, arrays[band])
+        try:
+            arrays = _arrays(kind, block[entry.data : entry.data + entry.size])
+        except Exception as error:  # what NumPy and zipfile raise about damaged bytes has no class in common
+            raise ValueError(f"{entry.name}: {error or type(error).__name__}") from error
+        yield from (Shown(patch_id, name, pixels) for name, pixels in arrays.items())
         at = entry.stop
+
+
+def _arrays(kind: str, content: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays in a member, by kind of file; its JSON has none."""
+    if kind == _MAP:
+        return {MAP: np.load(io.BytesIO(content))}
+    if kind not in (_S2, _S1):
+        return {}
+    with np.load(io.BytesIO(content)) as arrays:
+        return {band: arrays[band] for band in arrays.files}
