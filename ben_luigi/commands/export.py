@@ -22,6 +22,7 @@ from ben_luigi import config
 from ben_luigi.commands import command, run
 from ben_luigi.commands.run import configure
 from ben_luigi.configuration import luigi_options
+from ben_luigi.domain import leftovers
 from ben_luigi.domain.errors import BadInput, PipelineError
 from ben_luigi.domain.forms.export import FORMS, export
 from ben_luigi.domain.forms.form import MB, Options
@@ -102,13 +103,14 @@ def _of_pipeline(given: argparse.Namespace, others: Sequence[str]) -> int:
 def _export(given: argparse.Namespace) -> tuple[Path, int]:
     """Export the dataset in a folder; return where, and the number of patches."""
     configure(writes=False)
+    FORMS[given.form].require_libraries()
     folder = given.folder or config.data_dir() / config.result_folder()
     if not folder.is_dir():
         remedy = "name the folder of a dataset" if given.folder else "make it first, by ben-luigi run, or name another"
         raise BadInput(folder, expected="the folder of a dataset", found="no folder", remedy=remedy)
     target = given.to or folder.with_name(f"{folder.resolve().name}-{given.form}")
     conditions = {option: text for option in config.options_of(config.subset) if (text := getattr(given, option, None))}
-    with whole(folder):
+    with whole(folder), leftovers.alone_at(target):
         return target, _written(given, folder, target, conditions)
 
 

@@ -23,6 +23,7 @@ from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import view as parser
 from ben_luigi.commands.run import configure
+from ben_luigi.domain import leftovers
 from ben_luigi.domain.errors import BadInput, PipelineError
 from ben_luigi.domain.files import atomic_write, remove
 from ben_luigi.domain.report import viewer, viewer_folders
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     target = given.to or folder.with_name(f"{folder.resolve().name}-viewer")
     try:
         _check(folder, target)
-        with whole(folder):
+        with whole(folder), leftovers.alone_at(target):
             count = _view(folder, target, given)
     except (PipelineError, OSError) as error:
         return command.refuse(used, error)

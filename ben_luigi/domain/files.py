@@ -26,7 +26,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MAKE_ROOM = "make room on the disk, or move [dataset] data_dir, and run again: what is complete stays"
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS}
 AnyPath = TypeVar("AnyPath", bound=PurePath)
-_UNFINISHED = re.compile(r"\.unfinished-(?P<by>\d+|[0-9a-f]{16}-\d+)-[0-9a-f]{8}-.+")
+_UNFINISHED = re.compile(r"\.unfinished-(?P<by>\d+|[0-9a-f]{16}-\d+)-[0-9a-f]{8}-(?P<name>.+)")
 
 
 def unfinished(path: AnyPath) -> AnyPath:
@@ -58,6 +58,14 @@ def clear(folder: Path) -> None:
 def is_unfinished(name: str) -> bool:
     """Return whether a file or folder has such a name."""
     return _UNFINISHED.fullmatch(name) is not None
+
+
+def unfinished_of(path: Path) -> Iterator[Path]:
+    """Yield what lies beside `path` under a name that `unfinished` gave for it."""
+    for entry in list(path.parent.iterdir()) if path.parent.is_dir() else ():
+        found = _UNFINISHED.fullmatch(entry.name)
+        if found and found["name"] == path.name:
+            yield entry
 
 
 @contextmanager
