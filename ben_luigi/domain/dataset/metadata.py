@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
-from ben_luigi.domain import files, given
+from ben_luigi.domain import files, given, libraries
 from ben_luigi.domain.errors import BadInput, BadTable, some
 from ben_luigi.domain.formats import strings
 from ben_luigi.domain.names import S1_FORM, V1_FORM
@@ -361,7 +361,7 @@ def _write_with_duckdb(blocks: Iterable[pa.Table], paths: dict[str, Path], schem
             "[metadata] writer = published",
             expected="the package duckdb, version 0.10.3 or 1.0.0",
             found=version,
-            remedy="pip install duckdb==1.0.0, or take writer = default",
+            remedy=f"{libraries.installing('duckdb==1.0.0')}, or take writer = default",
         )
     for name, rows in divide(pa.concat_tables(blocks)).items():
         with duckdb.connect() as connection:

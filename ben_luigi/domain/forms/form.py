@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ben_luigi.domain.errors import BadInput, DamagedFile
+from ben_luigi.domain import libraries
+from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.forms.source import S1, Source
 from ben_luigi.domain.progress import OnFraction
 from ben_luigi.domain.vocabulary import TIFF
@@ -62,15 +62,8 @@ class PatchForm:
     kinds: Callable[[Source], tuple[str, ...]] = lambda source: source.kinds
 
     def require_libraries(self) -> None:
-        """Raise BadInput, with what to install, if a library is missing."""
-        missing = [name for name in self.libraries if find_spec(name) is None]
-        if missing:
-            raise BadInput(
-                f"form {self.name}",
-                expected=f"the Python packages {', '.join(self.libraries)}",
-                found=f"no {', '.join(missing)}",
-                remedy=f"pip install {' '.join(missing)}, or pip install 'ben_luigi[forms]'",
-            )
+        """Raise BadInput, with what to type, if a library is missing or too old."""
+        libraries.require(f"form {self.name}", self.libraries)
 
 
 class Steps:

@@ -26,7 +26,7 @@ from ben_luigi.domain.progress import OnFraction
 if TYPE_CHECKING:
     import zarr
 
-LIBRARIES = ("zarr",)
+LIBRARIES = ("zarr>=3",)
 PATCHES_A_SHARD = 256
 """50 MB, which are in memory until the shards are written."""
 _ROWS_A_CHUNK = 65_536

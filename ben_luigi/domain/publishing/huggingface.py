@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ben_luigi.domain import libraries
 from ben_luigi.domain.answers import refusal
 from ben_luigi.domain.cdse.http import plain, reason
 from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError, SourceError, TransientError
 from ben_luigi.domain.publishing.hashing import GIT, SHA256, Held
 from ben_luigi.domain.publishing.package import Item, Package
-from ben_luigi.domain.publishing.service import GB, Limits, require_library
+from ben_luigi.domain.publishing.service import GB, Limits
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -56,7 +57,7 @@ class HuggingFace:
             raise BadArgument(
                 "--to", expected="USER/NAME of a dataset", found=self.repository or "nothing", remedy="give it"
             )
-        require_library("huggingface", "huggingface_hub", "huggingface_hub", "huggingface")
+        libraries.require("publish huggingface", ("huggingface_hub>=1",))
 
     @property
     def place(self) -> str:

@@ -16,10 +16,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from ben_luigi.domain import libraries
 from ben_luigi.domain.errors import BadArgument, TransientError
 from ben_luigi.domain.publishing.hashing import MD5, MD5_OF_PARTS, SHA256, SHA256_OF_PARTS, Held
 from ben_luigi.domain.publishing.package import Item, Package
-from ben_luigi.domain.publishing.service import Limits, require_library
+from ben_luigi.domain.publishing.service import Limits
 from ben_luigi.domain.storing.s3_errors import errors, translated
 
 _PART_BYTES, _MOST_PARTS = 64 * 2**20, 10_000
@@ -55,7 +56,7 @@ class S3:
             raise BadArgument(
                 "--to", expected="s3://BUCKET or s3://BUCKET/FOLDER", found=self.address or "nothing", remedy="give it"
             )
-        require_library("s3", "boto3", "boto3", "s3")
+        libraries.require("publish s3", ("boto3",))
         folder = (found["prefix"] or "").strip("/")
         self._bucket, self._prefix = found["bucket"], f"{folder}/" if folder else ""
         self._with_sha256 = not self.endpoint if self.has_sha256 is None else self.has_sha256

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -93,17 +92,6 @@ class Service(Protocol):
 
     def finish(self) -> str:
         """Return where the files are, and what is left to do for a person."""
-
-
-def require_library(service: str, module: str, package: str, extra: str) -> None:
-    """Raise BadInput, with what to install, if a library is missing."""
-    if find_spec(module) is None:
-        raise BadInput(
-            f"publish {service}",
-            expected=f"the Python package {package}",
-            found="none",
-            remedy=f"pip install {package}, or pip install 'ben_luigi[{extra}]'",
-        )
 
 
 def token_of(service: str, variable: str, value: str, file: Path | None) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from ben_luigi.domain import libraries
 from ben_luigi.domain.errors import BadInput, TransientError
 
 OPTION = "[dataset] store"
@@ -109,10 +110,9 @@ def open_store(url: str) -> Store:
         return FilesystemStore(protocol, place)
     except ImportError as error:
         missing = "boto3" if protocol == "s3" else "fsspec"
-        extra = "s3" if protocol == "s3" else "store"
         raise BadInput(
             f"{OPTION} = {url}",
             expected=f"the Python package {missing}",
             found=f"none ({error})",
-            remedy=f"pip install 'ben_luigi[{extra}]'",
+            remedy=libraries.installing(missing),
         ) from error

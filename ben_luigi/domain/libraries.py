@@ -1,0 +1,45 @@
+"""Tell which optional libraries are missing, and how they come into the environment that is in use.
+
+The extras of the package (`ben_luigi[forms]`) are for people who install it; a checkout's environment knows none, since
+the package is not installed there. So what to type names the packages, and this environment's Python.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from importlib.util import find_spec
+
+from ben_luigi.domain.errors import BadInput
+
+
+def require(subject: str, wanted: Sequence[str]) -> None:
+    """Raise BadInput, with what to type, if a library is missing or too old.
+
+    `wanted` are names of packages that are also those of their modules, as `lmdb`, or with the least major version
+    `zarr>=3`.
+    """
+    lacking = {requirement: found for requirement in wanted if (found := _wrong(requirement))}
+    if lacking:
+        raise BadInput(
+            subject,
+            expected=f"the Python package{'s' * (len(wanted) > 1)} {', '.join(wanted)}",
+            found=", ".join(lacking.values()),
+            remedy=installing(*lacking),
+        )
+
+
+def installing(*wanted: str) -> str:
+    """Return the command line by which packages are installed in this environment."""
+    return f"type: {sys.executable} -m pip install {' '.join(map(shlex.quote, wanted))}"
+
+
+def _wrong(requirement: str) -> str:
+    """Return what is there instead of a library; an empty text if it is there."""
+    name, _, least = requirement.partition(">=")
+    if find_spec(name) is None:
+        return f"no {name}"
+    version = metadata.version(name) if least else ""
+    return f"{name} {version}" if least and int(version.partition(".")[0]) < int(least) else ""

@@ -1,0 +1,29 @@
+"""What is said about libraries that are missing or too old."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from ben_luigi.domain import libraries
+from ben_luigi.domain.errors import BadInput
+
+
+def test_what_is_missing_or_too_old_is_said_in_one_line_with_what_to_type() -> None:
+    libraries.require("form x", ("numpy", "pyarrow>=1"))
+    with pytest.raises(BadInput) as told:
+        libraries.require("form x", ("no_such_module", "numpy>=99", "pyarrow"))
+    assert "\n" not in str(told.value)
+    assert told.value.expected == "the Python packages no_such_module, numpy>=99, pyarrow"
+    assert told.value.found.startswith("no no_such_module, numpy ")
+    assert told.value.remedy.endswith("-m pip install no_such_module 'numpy>=99'")
+
+
+def test_what_is_to_be_typed_runs_pip_in_this_environment() -> None:
+    words = shlex.split(libraries.installing("numpy").removeprefix("type: "))
+    assert words[0] == sys.executable
+    ran = subprocess.run([*words, "--dry-run", "--no-deps"], capture_output=True, text=True, check=True)
+    assert "Requirement already satisfied: numpy" in ran.stdout
