@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import luigi
+from luigi.cmdline_parser import CmdlineParser
 
+import ben_luigi
 from ben_luigi import config
 from ben_luigi.commands import command, usage, world
 from ben_luigi.commands.arguments import plan as parser
@@ -258,7 +260,9 @@ def main(arguments: Sequence[str]) -> int:
         configure()
         config.set_defaults()
         wanted = asked if asked and not asked[0].startswith("-") else ["FinalizeDataset", *asked]
-        told = facts(usage.task_of(wanted))
+        usage.task_of(wanted)  # says what is wrong with the arguments
+        with CmdlineParser.global_instance(["--module", ben_luigi.__name__, *wanted]) as parsed:  # options count, too
+            told = facts(parsed.get_task_obj())
     except (BadName, BadArgument) as error:
         return command.refuse(used, error)
     except PipelineError as error:

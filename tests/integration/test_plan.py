@@ -114,6 +114,14 @@ def test_any_task_is_planned_and_what_it_does_not_need_is_not_missing(sample_run
     assert "clc_gpkg" in missing and "s1_dir" not in missing and "snow_csv" not in missing
 
 
+def test_options_of_the_command_line_count_in_the_plan(tmp_path: Path) -> None:
+    code, said = command("plan", tmp_path, None, "--dataset-tiles", "31UGR_20171015", "--workers", "7")
+    assert code == 0 and ", about 1 tile, in " in said and "7 workers at once" in said, said
+    task = ("RenderTile", "--tile", "31UGR_20171015")
+    code, said = command("plan", tmp_path, None, *task, "--dataset-data-dir", str(tmp_path / "other"))
+    assert code == 0 and f"about 1 tile, in {tmp_path / 'other'}" in said, said
+
+
 def test_a_plan_before_anything_is_there_has_straight_columns_and_no_empty_times(tmp_path: Path) -> None:
     code, said = command("plan", tmp_path, None)
     assert code == 0, said
