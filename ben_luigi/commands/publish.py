@@ -139,7 +139,6 @@ def _require_verified(given: argparse.Namespace, folder: Path, form: Form) -> No
     words = ["ben-luigi verify"]
     words += [str(folder)] if given.folder else []
     words += ["--form", str(given.form)] if given.form else []
-    _notes().mkdir(parents=True, exist_ok=True)  # where there is no data folder yet, verify notes nothing
     verdicts.require(verdicts.read(_notes(), looked_at), looked_at, state, " ".join(words))
 
 

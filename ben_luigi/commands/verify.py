@@ -2,8 +2,8 @@
 
 The archives may be unpacked there by tar: BigEarthNet-S2/ and so on, beside the metadata.
 
-The verdict is noted in the data folder, if there is one: `ben-luigi publish` sends only what was verified without
-findings.
+The verdict is noted in `publishing/` of the data folder, which is made if it is missing: `ben-luigi publish` sends only
+what was verified without findings.
 
 In the pipeline's own dataset, which is checked without FOLDER, everything must exist. In another one, such as the
 published dataset, what is missing is not checked, and this is reported. A dataset is verified by the recipe that lies
@@ -155,12 +155,14 @@ def _state(folder: Path, archives: Sequence[str] = ()) -> State | None:
 
 def _note_verdict(folder: Path, wrong: Sequence[str], state: State | None) -> None:
     """Note the verdict for `ben-luigi publish`, as it was before the files were read."""
-    if state is None or not config.data_dir().is_dir():  # a dataset that is looked at where there is no data folder
+    if state is None:
         return
+    notes = config.data_dir() / config.PUBLISHING
     try:
-        note(config.data_dir() / config.PUBLISHING, folder, Noted(wrong, state))
+        note(notes, folder, Noted(wrong, state))
     except (PipelineError, OSError) as error:
-        print(f"not noted, so that ben-luigi publish will ask for it again: {error}", file=sys.stderr)
+        why = error.strerror if isinstance(error, OSError) else error
+        print(f"not noted in {notes}, so that ben-luigi publish will ask for it again: {why}", file=sys.stderr)
 
 
 def _rules(folder: Path, is_own: bool) -> Rules:

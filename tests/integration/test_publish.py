@@ -167,6 +167,7 @@ def test_a_run_has_verified_its_dataset_and_a_copy_is_to_be_verified(
     code, said = shop.run("publish", "zenodo", "copy", *words[1:])
     assert code == 20 and shown not in said and "never verified" in said, said
     export(FORMS["parquet"], Source.open(shop.dataset), tmp_path / "form", SMALL)
+    shutil.rmtree(tmp_path / "data")  # as where nothing was run before
     assert shop.run("verify", "copy", "--form", "form")[0] == 0
     for more in ((), ("--form", "form")):
         code, said = shop.run("publish", "zenodo", "copy", *more, *words[1:])

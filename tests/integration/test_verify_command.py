@@ -15,7 +15,7 @@ import pytest
 from ben_luigi.domain.formats import tarball
 from ben_luigi.sample.layout import World
 from ben_luigi.stages.finalize import REFERENCES
-from tests.integration.running import ROOT, Run, dataset_digests, pipeline
+from tests.integration.running import ROOT, Run, dataset_digests, environment, pipeline
 from tests.integration.running import command as run
 
 pytestmark = pytest.mark.skipif(shutil.which("zstd") is None, reason="no zstd")
@@ -23,7 +23,8 @@ pytestmark = pytest.mark.skipif(shutil.which("zstd") is None, reason="no zstd")
 
 def verify(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "ben_luigi", "verify", str(folder), *options]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    env = environment(PYTHONPATH=str(ROOT))
+    return subprocess.run(words, cwd=folder.parent, env=env, capture_output=True, text=True, check=False)
 
 
 def damage(path: Path) -> list[str]:
