@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import sys
@@ -10,7 +11,8 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from ben_luigi.domain.errors import BadInput, PipelineError
+from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError, TransientError
+from ben_luigi.domain.files import is_unfinished
 from ben_luigi.exit_codes import ExitCode
 
 PROGRAM = "ben-luigi"
@@ -69,12 +71,28 @@ def as_json(error: PipelineError) -> dict[str, str]:
     return {**parts, "text": str(error)}
 
 
+def code_of(error: Exception) -> ExitCode:
+    """Return the exit code of a command that an error has ended."""
+    if isinstance(error, BadArgument):
+        return ExitCode.WRONG_ARGUMENTS
+    return ExitCode.FAILED if isinstance(error, TransientError) else ExitCode.WAITS_FOR_PERSON
+
+
+def require_folder(folder: Path, what: str, remedy: str, *, is_given: bool) -> None:
+    """Raise BadArgument if a folder that is given does not exist, BadInput if it is the pipeline's own."""
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "no folder"
+        raise (BadArgument if is_given else BadInput)(folder, expected=what, found=found, remedy=remedy)
+
+
 def refuse(
     used: argparse.ArgumentParser, error: Exception | str, code: ExitCode = ExitCode.WRONG_ARGUMENTS
 ) -> ExitCode:
     """Print why a command cannot do its work; return the exit code."""
     if isinstance(error, OSError) and error.filename:
-        path, found, remedy = error.filename, str(error.strerror), "correct the path, or who may read and write there"
+        path = Path(os.fsdecode(error.filename))
+        path = path.parent if is_unfinished(path.name) else path
+        found, remedy = str(error.strerror), "correct the path, or who may read and write there"
         error = BadInput(path, expected="a file or folder to work with", found=found, remedy=remedy)
     print(f"{used.prog}: {error}", file=sys.stderr)
     return code

@@ -23,7 +23,7 @@ from ben_luigi.commands import command, run
 from ben_luigi.commands.run import configure
 from ben_luigi.configuration import luigi_options
 from ben_luigi.domain import leftovers
-from ben_luigi.domain.errors import BadInput, PipelineError
+from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError
 from ben_luigi.domain.forms.export import FORMS, export
 from ben_luigi.domain.forms.form import MB, Options
 from ben_luigi.domain.forms.selecting import selected
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     """Export a form, or run the task of a tile."""
     used = parser()
     if not {"-h", "--help"} & set(arguments) and (not arguments or arguments[0] not in FORMS):
-        if arguments and not arguments[0].startswith("-"):
+        if not arguments or not arguments[0].startswith("-"):
             used.parse_args(arguments)  # refuses what is no form
         return run.main([TASK, *arguments], PROG)
     given, others = used.parse_known_args(arguments)
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         folder, made = _export(given)
     except (PipelineError, OSError) as error:
-        return command.refuse(used, error)
+        return command.refuse(used, error, command.code_of(error))
     print(f"{made:,} patches of {given.folder or 'our dataset'} are in {folder}")
     return ExitCode.DONE
 
@@ -105,9 +105,8 @@ def _export(given: argparse.Namespace) -> tuple[Path, int]:
     configure(writes=False)
     FORMS[given.form].require_libraries()
     folder = given.folder or config.data_dir() / config.result_folder()
-    if not folder.is_dir():
-        remedy = "name the folder of a dataset" if given.folder else "make it first, by ben-luigi run, or name another"
-        raise BadInput(folder, expected="the folder of a dataset", found="no folder", remedy=remedy)
+    remedy = "name the folder of a dataset" if given.folder else "make it first, by ben-luigi run, or name another"
+    command.require_folder(folder, "the folder of a dataset", remedy, is_given=bool(given.folder))
     target = given.to or folder.with_name(f"{folder.resolve().name}-{given.form}")
     conditions = {option: text for option in config.options_of(config.subset) if (text := getattr(given, option, None))}
     with whole(folder), leftovers.alone_at(target):
@@ -115,10 +114,21 @@ def _export(given: argparse.Namespace) -> tuple[Path, int]:
 
 
 def _written(given: argparse.Namespace, folder: Path, target: Path, conditions: dict[str, str]) -> int:
-    source = selected(Source.open(folder, rules_in(folder).form), conditions)
+    source = _selected(Source.open(folder, rules_in(folder).form), conditions)
     with tqdm(total=100, desc=f"exporting {given.form}", unit="%", disable=None, bar_format=bar_format("%")) as bar:
         export(FORMS[given.form], source, target, _options(given), lambda fraction: _move(bar, fraction))
     return len(source.rows)
+
+
+def _selected(source: Source, conditions: dict[str, str]) -> Source:
+    """Return the patches that meet the options; errors name these, and not the section of the configuration."""
+    try:
+        return selected(source, conditions)
+    except BadInput as error:
+        section, _, option = error.subject.rpartition(" ")
+        if section != f"[{config.subset.__name__}]":
+            raise
+        raise BadArgument(f"--{option}", expected=error.expected, found=error.found, remedy=error.remedy) from error
 
 
 def _options(given: argparse.Namespace) -> Options:

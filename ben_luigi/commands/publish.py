@@ -35,7 +35,7 @@ from ben_luigi.domain.cdse.account import confirmed, has_terminal
 from ben_luigi.domain.cdse.http import Client
 from ben_luigi.domain.dataset.form import Form
 from ben_luigi.domain.dataset.readme import README
-from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError, TransientError
+from ben_luigi.domain.errors import BadArgument, PipelineError
 from ben_luigi.domain.publishing import card, huggingface, package, plan, verdicts, zenodo
 from ben_luigi.domain.publishing.hashing import Hashes
 from ben_luigi.domain.publishing.huggingface import HuggingFace
@@ -68,12 +68,8 @@ def main(arguments: Sequence[str]) -> int:
                 return command.refuse(used, "the same is being published by another process", ExitCode.ALREADY_RUNNING)
             with whole(given.form or given.folder or config.data_dir() / config.result_folder()):
                 return _publish(used, given, work)
-    except BadArgument as error:
-        return command.refuse(used, error)
-    except TransientError as error:
-        return command.refuse(used, error, ExitCode.FAILED)
     except (PipelineError, OSError) as error:
-        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
+        return command.refuse(used, error, command.code_of(error))
 
 
 def _publish(used: argparse.ArgumentParser, given: argparse.Namespace, work: Path) -> ExitCode:
@@ -118,9 +114,8 @@ def _move(bar: tqdm[NoReturn], number: int) -> None:
 def _package(given: argparse.Namespace, work: Path) -> Package:
     """Return what is published, after checking that it was verified; its card is written to `work`."""
     folder = given.folder or config.data_dir() / config.result_folder()
-    if not folder.is_dir():
-        remedy = "name the folder of a dataset" if given.folder else "make it first, by ben-luigi run, or name another"
-        raise BadInput(folder, expected="the folder of a dataset", found="no folder", remedy=remedy)
+    remedy = "name the folder of a dataset" if given.folder else "make it first, by ben-luigi run, or name another"
+    command.require_folder(folder, "the folder of a dataset", remedy, is_given=bool(given.folder))
     form = rules_in(folder).form
     what = package.of_form(given.form, folder, form) if given.form else package.of_dataset(folder, form)
     _require_verified(given, folder, form)

@@ -20,7 +20,8 @@ from ben_luigi.commands.arguments import unpack as parser
 from ben_luigi.commands.run import configure
 from ben_luigi.domain.dataset import unpacking
 from ben_luigi.domain.dataset.form import FORM_V2, Rules
-from ben_luigi.domain.errors import BadInput, NoRoomError, PipelineError
+from ben_luigi.domain.dataset.verify_archives import Contents
+from ben_luigi.domain.errors import PipelineError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.state.cache import whole
 from ben_luigi.terminal import bar_format
@@ -31,21 +32,16 @@ def main(arguments: Sequence[str]) -> int:
     used = parser()
     given = used.parse_args(arguments)
     dataset = given.source or _own()
-    if not dataset.is_dir():
-        remedy = "name the folder of a dataset by --from, or make one by ben-luigi run"
-        return command.refuse(
-            used, BadInput(dataset, expected="the folder of a dataset", found="no folder", remedy=remedy)
-        )
     try:
+        remedy = "name the folder of a dataset by --from, or make one by ben-luigi run"
+        command.require_folder(dataset, "the folder of a dataset", remedy, is_given=bool(given.source))
         with whole(dataset):
             done = _unpack(dataset, given)
-    except NoRoomError as error:
-        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
     except (PipelineError, OSError) as error:
-        return command.refuse(used, error, ExitCode.FAILED)
+        return command.refuse(used, error, command.code_of(error))
     for one in done:
-        kept = f", {one.kept:,} of which were there before" if one.kept else ""
-        print(f"{one.archive}: {one.patches:,} patches, {one.files:,} files, as the metadata says{kept}")
+        kept = f" ({one.kept:,} of them were there before)" if one.kept else ""
+        print(f"{one.archive}: {one.patches:,} patches{kept}, {one.files:,} files, as the metadata says")
     return ExitCode.DONE
 
 
@@ -54,10 +50,17 @@ def _unpack(dataset: Path, given: argparse.Namespace) -> list[unpacking.Unpacked
     form = (rules.form if rules else FORM_V2).with_layers_in(dataset)
     archives = unpacking.archives_of(dataset, form, given.only)
     room = unpacking.room_for(dataset, archives, given.folder)
+    if not room.size_bytes:
+        print(f"each patch is in {given.folder} already; they are compared with the archives")
+        return _moved(dataset, archives, given.folder)
     print(f"{room.inodes:,} files and folders of {room.size_bytes:,} bytes are to be written to {given.folder}")
     unpacking.check_room(given.folder, room)
+    return _moved(dataset, archives, given.folder)
+
+
+def _moved(dataset: Path, archives: Sequence[Contents], folder: Path) -> list[unpacking.Unpacked]:
     with tqdm(total=100, desc="unpacking", unit="%", disable=None, bar_format=bar_format("%")) as bar:
-        return unpacking.unpack(dataset, archives, given.folder, lambda at, total: _move(bar, at, total))
+        return unpacking.unpack(dataset, archives, folder, lambda at, total: _move(bar, at, total))
 
 
 def _own() -> Path:

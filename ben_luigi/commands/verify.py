@@ -26,10 +26,10 @@ from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import verify as parser
 from ben_luigi.commands.run import configure
-from ben_luigi.domain.dataset.form import Rules
+from ben_luigi.domain.dataset.form import Form, Rules
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
-from ben_luigi.domain.errors import BadInput, DamagedFile, NoRoomError, PipelineError
+from ben_luigi.domain.errors import BadArgument, BadInput, DamagedFile, PipelineError, some
 from ben_luigi.domain.forms import export
 from ben_luigi.domain.forms.form import NOTE
 from ben_luigi.domain.forms.source import Source
@@ -66,23 +66,43 @@ def main(arguments: Sequence[str]) -> int:
     configure(writes=False)
     own = config.data_dir() / config.result_folder()
     folder = given.folder or own
-    if not folder.is_dir():
-        remedy = "name the folder of a dataset" if given.folder else "make it first, by ben-luigi run, or name another"
-        nothing = BadInput(folder, expected="the folder of a dataset", found="no folder", remedy=remedy)
-        return command.refuse(used, nothing, ExitCode.WRONG_ARGUMENTS if given.folder else ExitCode.WAITS_FOR_PERSON)
+    remedy = "name the folder of a dataset" if given.folder else "make it first, by ben-luigi run, or name another"
     try:
+        command.require_folder(folder, "the folder of a dataset", remedy, is_given=bool(given.folder))
+        _check_forms(given.form or ())
         with whole(folder):
             return _verify(folder, given)
-    except NoRoomError as error:
-        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
     except (PipelineError, OSError) as error:
-        return command.refuse(used, error)
+        return command.refuse(used, error, command.code_of(error))
+
+
+def _require_dataset(folder: Path, form: Form) -> None:
+    """Raise BadArgument about a folder in which there is nothing of a dataset."""
+    parts = [*form.tables, *(f"{archive}.tar.zst" for archive in form.archives)]
+    if not any((folder / name).exists() for name in (*parts, *form.archives)):
+        remedy = "name the folder of a dataset"
+        raise BadArgument(folder, expected="the folder of a dataset", found=f"none of {some(parts)}", remedy=remedy)
+
+
+def _check_forms(forms: Sequence[Path]) -> None:
+    """Raise BadArgument about a folder that is no form, before the whole dataset is read; in a store it may be one."""
+    for form in forms:
+        if form.exists() and not (form / NOTE).is_file():
+            expected, found = f"the folder of an exported form, with {NOTE}", "something else"
+        elif not form.exists() and not form.resolve().is_relative_to(config.data_dir()):
+            expected, found = "the folder of an exported form", "no folder"
+        else:
+            continue
+        raise BadArgument(form, expected=expected, found=found, remedy="name one that ben-luigi export has made")
 
 
 def _verify(folder: Path, given: argparse.Namespace) -> ExitCode:
     own = config.data_dir() / config.result_folder()
     is_own = own.is_dir() and folder.samefile(own)
-    state = _state(folder, _rules(folder, is_own).form.archives)
+    expected = _rules(folder, is_own).form
+    if not is_own:
+        _require_dataset(folder, expected)
+    state = _state(folder, expected.archives)
     recorded = _recorded() if is_own else {}
     verdict = _verdict(folder, given, is_own, recorded)
     damaged = changed_files(recorded, verdict.sha256) if is_own else []
@@ -112,7 +132,8 @@ def _words(folder: Path, wrong: Sequence[str], not_looked_at: Sequence[str], fol
     yield from wrong
     if wrong:
         yield f"next: {following}"
-    yield f"{folder}: {f'{len(wrong)} findings' if wrong else 'whole, and all of it fits together'}"
+    number = f"{len(wrong)} finding{'s' * (len(wrong) > 1)}"
+    yield f"{folder}: {number if wrong else 'whole, and all of it fits together'}"
 
 
 def _verdict(folder: Path, given: argparse.Namespace, is_own: bool, recorded: Mapping[str, str]) -> Verdict:

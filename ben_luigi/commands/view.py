@@ -44,20 +44,19 @@ def main(arguments: Sequence[str]) -> int:
     folder = given.folder or config.data_dir() / config.result_folder()
     target = given.to or folder.with_name(f"{folder.resolve().name}-viewer")
     try:
-        _check(folder, target)
+        remedy = "name the folder of WebDataset shards or of a dataset"
+        command.require_folder(folder, "the folder of shards or of a dataset", remedy, is_given=bool(given.folder))
+        _check(target)
         with whole(folder), leftovers.alone_at(target):
             count = _view(folder, target, given)
     except (PipelineError, OSError) as error:
-        return command.refuse(used, error)
+        return command.refuse(used, error, command.code_of(error))
     print(f"{count:,} patches of {folder}: open {target / viewer.PAGE}")
     return ExitCode.DONE
 
 
-def _check(folder: Path, target: Path) -> None:
-    """Raise BadInput unless there is something to look at, and nothing else in the place of the viewer."""
-    if not folder.is_dir():
-        remedy = "name the folder of WebDataset shards or of a dataset"
-        raise BadInput(folder, expected="the folder of shards or of a dataset", found="no folder", remedy=remedy)
+def _check(target: Path) -> None:
+    """Raise BadInput if something else than a viewer is in its place."""
     is_viewer = (target / viewer.PAGE).is_file() and not (target / "index.html").exists()
     if target.exists() and not is_viewer and not (target.is_dir() and not any(target.iterdir())):
         raise BadInput(

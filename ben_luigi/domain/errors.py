@@ -166,6 +166,11 @@ def printable(text: str) -> str:
     )
 
 
+def reason(error: Exception) -> str:
+    """Return what has gone wrong with a file, without its name: pyarrow tells the name twice, and the number."""
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+
+
 def some(names: Iterable[object], most: int = 10) -> str:
     """Return up to `most` of `names`, separated by commas, and how many there are in all."""
     listed = [str(name) for name in names]

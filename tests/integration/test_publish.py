@@ -138,7 +138,7 @@ def test_what_has_findings_is_refused(tmp_path: Path, zenodo: ZenodoServer) -> N
     assert shop.run(*sent)[0] == 20, "never verified"
     assert shop.run("verify", "mine")[0] == 1
     code, said = shop.run(*sent)
-    assert code == 20 and "1 findings: Reference_Maps.tar.zst: with other classes" in said, said
+    assert code == 20 and "1 finding: Reference_Maps.tar.zst: with other classes" in said, said
     assert not zenodo.counts and "Traceback" not in said
 
 
@@ -147,7 +147,7 @@ def test_what_goes_wrong_is_said_without_a_traceback(verified: Shop, zenodo: Zen
     for code, words, arguments in (
         (2, "--to; expected: USER/NAME", ("huggingface", "mine")),
         (2, "the id of a draft, or new", ("zenodo", "mine", "--to", "draft")),
-        (20, "no folder", ("zenodo", "none")),
+        (2, "no folder", ("zenodo", "none")),
         (20, "the note of an exported form", ("zenodo", "mine", "--form", "mine")),
         (20, "a token with the rights", ("zenodo", "mine", "--yes", "--endpoint", address)),
     ):

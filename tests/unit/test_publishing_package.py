@@ -214,7 +214,7 @@ def test_only_what_was_verified_as_it_is_now_is_published(
     with pytest.raises(BadInput, match=r"never verified.*ben-luigi verify A; nothing was sent"):
         require()
     verdicts.note(tmp_path, folder, verdicts.Noted(["a: missing"], verdicts.state_of(folder)))
-    with pytest.raises(BadInput, match="1 findings: a: missing"):
+    with pytest.raises(BadInput, match="1 finding: a: missing"):
         require()
     verdicts.note(tmp_path, folder, verdicts.Noted([], verdicts.state_of(folder)))
     require()

@@ -184,7 +184,7 @@ def test_words_are_read_as_they_are_written(tmp_path: Path) -> None:
     [
         ("tiles", "33UUP", "found: 33UUP"),
         ("countries", "Austria, Germany", "found: Germany"),
-        ("seasons", "autumn", "expected: of spring, summer, fall, winter; found: autumn"),
+        ("seasons", "autumn", "expected: some of spring, summer, fall, winter; found: autumn"),
         ("splits", "testing", "found: testing"),
         ("labels", "Pastures; shrub", "found: shrub"),
         ("area", "3, 2, 1, 4", "found: an area with bounds"),
@@ -240,7 +240,7 @@ def test_countries_are_those_of_the_recipe(names: tuple[str, ...], text: str, fo
     """Names of several words, too; those of the default recipe are unknown to it."""
     of_recipe = Countries(Path("own.gpkg"), names=names)
     assert subset.parse({"countries": text}, TILES, CLASSES, of_recipe).countries == found
-    with pytest.raises(BadInput, match=f"expected: of {names[0]}, .*found: Austria"):
+    with pytest.raises(BadInput, match=f"expected: some of {names[0]}, .*found: Austria"):
         subset.parse({"countries": f"{text}, Austria"}, TILES, CLASSES, of_recipe)
 
 

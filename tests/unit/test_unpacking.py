@@ -13,7 +13,7 @@ from ben_luigi.commands import unpack as command
 from ben_luigi.domain import files, locks
 from ben_luigi.domain.dataset import unpacking
 from ben_luigi.domain.dataset.form import FORM_V2
-from ben_luigi.domain.errors import BadArchive, BadInput, DamagedFile, NoRoomError
+from ben_luigi.domain.errors import BadArchive, BadArgument, BadInput, DamagedFile, NoRoomError
 from ben_luigi.exit_codes import ExitCode
 from tests.unit.small_dataset import S1, S2, Dataset
 
@@ -142,7 +142,7 @@ def test_what_is_missing_is_said_before_anything_is_written(whole: Path, tmp_pat
     with pytest.raises(BadInput, match=r"BigEarthNet-S1\.tar\.zst.*--only"):
         unpacking.archives_of(dataset, FORM_V2)
     assert len(unpacking.archives_of(dataset, FORM_V2, [S2])) == 1
-    with pytest.raises(BadInput, match="BigEarthNet-S3"):
+    with pytest.raises(BadArgument, match="BigEarthNet-S3"):
         unpacking.archives_of(dataset, FORM_V2, ["BigEarthNet-S3"])
     (dataset / "metadata.parquet").unlink()
     with pytest.raises(BadInput, match=r"metadata\.parquet"):
@@ -168,8 +168,12 @@ def test_the_command_says_what_it_needs_and_what_is_there(
     assert "files and folders of " in said
     assert "BigEarthNet-S2: 6 patches, 72 files, as the metadata says\n" in said
     assert command.main(arguments) == ExitCode.DONE
-    assert "6 of which were there before" in capsys.readouterr().out
+    again = capsys.readouterr().out
+    assert again.startswith("each patch is in ")
+    assert "BigEarthNet-S2: 6 patches (6 of them were there before), 72 files, as the metadata says\n" in again
     next((tmp_path / "unpacked" / S2).rglob("*.tif")).write_bytes(b"")
-    assert command.main(arguments) == ExitCode.FAILED
+    assert command.main(arguments) == ExitCode.WAITS_FOR_PERSON
     assert "the bytes of the archive" in capsys.readouterr().err
-    assert command.main([str(tmp_path), "--from", str(tmp_path / "none")]) == ExitCode.WRONG_ARGUMENTS
+    for wrong in (["--from", str(tmp_path / "none")], ["--from", str(whole), "--only", "BigEarthNet-S3"]):
+        assert command.main([str(tmp_path / "none"), *wrong]) == ExitCode.WRONG_ARGUMENTS
+    assert not (tmp_path / "none").exists()

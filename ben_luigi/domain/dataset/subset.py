@@ -70,8 +70,8 @@ def parse(
         if unknown:
             raise BadInput(
                 f"[subset] {option}",
-                expected=f"of {some(known, 50)}",
-                found=some(unknown),
+                expected=f"some of {_listed(option, known)}",
+                found=_listed(option, unknown),
                 remedy="correct the words, or leave them out",
             )
         return words
@@ -91,6 +91,11 @@ def parse(
         read_area(area) if area else None,
         int(sample),
     )
+
+
+def _listed(option: str, words: Collection[str]) -> str:
+    """Return words as an option has them: classes may have commas in their names."""
+    return "; ".join(words) if option == "labels" else some(words, 50)
 
 
 def check_name(name: str) -> None:

@@ -27,7 +27,16 @@ from ben_luigi.domain.dataset.form import Form
 from ben_luigi.domain.dataset.verify_archives import Contents, contents_of
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_rows import read_rows
-from ben_luigi.domain.errors import BadArchive, BadInput, BadName, DamagedFile, NoRoomError, printable, some
+from ben_luigi.domain.errors import (
+    BadArchive,
+    BadArgument,
+    BadInput,
+    BadName,
+    DamagedFile,
+    NoRoomError,
+    printable,
+    some,
+)
 from ben_luigi.domain.formats import packing
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
 
@@ -65,7 +74,8 @@ class Room:
 def archives_of(dataset: Path, form: Form, only: Sequence[str] = ()) -> list[Contents]:
     """Return what the archives in the folder of a dataset must hold by its metadata, of `only` these or all of them.
 
-    Raise BadInput if metadata or an archive are missing, or the metadata cannot be used.
+    Raise BadInput if metadata or an archive are missing, or the metadata cannot be used, BadArgument if `only` names
+    what is no archive.
     """
     findings, form = Findings(), form.with_lacking_in(dataset)
     rows = read_rows(dataset, findings, form, free_pairs=True)
@@ -77,7 +87,7 @@ def archives_of(dataset: Path, form: Form, only: Sequence[str] = ()) -> list[Con
             remedy="fetch or make these files again",
         )
     if unknown := sorted(set(only) - set(form.archives)):
-        raise BadInput(
+        raise BadArgument(
             f"--only {' '.join(unknown)}",
             expected=f"archives of the dataset: {' '.join(form.archives)}",
             found="no such archives",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from ben_luigi.domain.dataset.verify_findings import Findings
+from ben_luigi.domain.errors import reason
 from ben_luigi.domain.files import file_hash
 
 SIZE = "size"
@@ -46,7 +47,7 @@ class Claims:
                 if file not in required:
                     findings.add(file, f"missing, though there is one in {_listed(sources)}")
             except OSError as error:
-                findings.add(file, f"cannot be read ({error})")
+                findings.add(file, f"cannot be read ({reason(error)})")
             else:
                 _hold(file, sources, found, findings)
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.metadata import FLAGGED, FLAGS, METADATA, SCHEMA
 from ben_luigi.domain.dataset.verify_findings import Findings
-from ben_luigi.domain.errors import BadName, some
+from ben_luigi.domain.errors import BadName, reason, some
 from ben_luigi.domain.names import PatchId, TileName, s1_tile
 from ben_luigi.domain.placement.grid import Square, tile_square
 
@@ -85,7 +85,7 @@ def read_rows(folder: Path, findings: Findings, form: Form = FORM_V2, *, free_pa
             findings.add(file, "missing")
             gathered.complete = False
         except (OSError, ValueError, TypeError, pa.ArrowException) as error:
-            findings.add(file, f"cannot be read ({error})")
+            findings.add(file, f"cannot be read ({reason(error)})")
             gathered.complete = False
     if gathered.complete and not gathered.labels:
         findings.add("metadata", "no rows")

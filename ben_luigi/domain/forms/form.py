@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ben_luigi.domain import libraries
-from ben_luigi.domain.errors import DamagedFile
+from ben_luigi.domain.errors import DamagedFile, reason
 from ben_luigi.domain.forms.source import S1, Source
 from ben_luigi.domain.progress import OnFraction
 from ben_luigi.domain.vocabulary import TIFF
@@ -105,6 +105,6 @@ def read_note(folder: Path) -> Note:
         raise DamagedFile(
             folder / NOTE,
             expected="the note of an exported form",
-            found=str(error) or repr(error),
+            found=reason(error) or repr(error),
             remedy="name a folder that ben-luigi export has made, or export it again",
         ) from error

@@ -21,7 +21,7 @@ from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.dataset import members, sentinel1
 from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.metadata import FLAGGED, SCHEMA
-from ben_luigi.domain.errors import BadArchive, BadInput, BadTable, DamagedFile, some
+from ben_luigi.domain.errors import BadArchive, BadInput, BadTable, DamagedFile, reason, some
 from ben_luigi.domain.names import MAP_SUFFIX, ProductName
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.vocabulary import MAPS_ARCHIVE, S1_ARCHIVE, S2_ARCHIVE
@@ -245,7 +245,7 @@ def _read_rows(path: Path, schema: pa.Schema) -> pa.Table:
         raise BadInput(
             path,
             expected="metadata of a finished dataset, as Parquet",
-            found=str(error),
+            found=reason(error),
             remedy="name the folder of a finished dataset, or make or fetch the file again",
         ) from error
 

@@ -16,7 +16,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset.about import About
 from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.dataset.readme import CITATION, LICENSE, README, title_of
-from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.errors import BadInput, reason
 from ben_luigi.domain.forms.export import FORMS
 from ben_luigi.domain.forms.form import NOTE, read_note
 from ben_luigi.domain.given import FILE, is_hidden, kind
@@ -199,5 +199,8 @@ def _rows(path: Path) -> int:
         return int(pq.read_metadata(path).num_rows)
     except (OSError, pa.ArrowException) as error:
         raise BadInput(
-            path, expected="metadata of a dataset, as Parquet", found=str(error), remedy="name the folder of a dataset"
+            path,
+            expected="metadata of a dataset, as Parquet",
+            found=reason(error),
+            remedy="name the folder of a dataset",
         ) from error

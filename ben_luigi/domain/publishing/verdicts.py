@@ -55,7 +55,7 @@ def require(noted: Noted | None, folder: Path, state: State, command: str) -> No
     if noted is None:
         found = "one that was never verified"
     elif noted.findings:
-        found = f"{len(noted.findings)} findings: {some(noted.findings, _SHOWN)}"
+        found = f"{len(noted.findings)} finding{'s' * (len(noted.findings) > 1)}: {some(noted.findings, _SHOWN)}"
     elif changed:
         found = f"files that have changed since it was verified: {some(changed, _SHOWN)}"
     else:
