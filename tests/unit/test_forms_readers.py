@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,6 +28,7 @@ from safetensors.numpy import load, save
 from ben_luigi.domain.forms import zarr as form_zarr
 from ben_luigi.domain.forms.export import FORMS, export, verify
 from ben_luigi.domain.forms.source import Source
+from ben_luigi.domain.forms.webdataset import BOA_OFFSET
 from tests.unit.exports import SMALL, pixels_of, serving, varied_dataset
 from tests.unit.small_dataset import Dataset, square_of
 
@@ -57,6 +59,20 @@ def test_webdataset_reads_each_patch_with_its_members(
                 found = sample[member][band]
                 assert found.dtype == pixels[f"{name}_{band}"].dtype
                 assert np.array_equal(found, pixels[f"{name}_{band}"])
+
+
+def test_the_page_has_every_key_of_the_json_and_every_column_of_the_index(exported: Mapping[str, Path]) -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "forms.md").read_text(encoding="utf-8")
+    section = page.partition("## WebDataset")[2].partition("```")[0]
+    sample = next(
+        iter(webdataset.WebDataset(sorted(map(str, exported["webdataset"].glob("*.tar"))), shardshuffle=False))
+    )
+    keys = {
+        *json.loads(sample["json"]),
+        BOA_OFFSET,
+        *pa.parquet.read_schema(exported["webdataset"] / "index.parquet").names,
+    }
+    assert keys == set(re.findall(r"`([a-z]\w+)`", section)) - {"json", "seed", "file_mb"}
 
 
 def test_gnu_tar_lists_the_shards_and_the_index_leads_to_each_patch(exported: Mapping[str, Path]) -> None:
@@ -232,6 +248,17 @@ def test_xarray_opens_the_zarr_with_its_consolidated_metadata(
             for band, values in found.items():
                 expected = pixels[f"{row['s1_name' if band in RADAR else 'patch_id']}_{band}"]
                 assert values.dtype == expected.dtype and np.array_equal(values, expected)
+
+
+def test_the_labels_of_two_subsets_in_zarr_have_the_same_numbers(finished: Path, tmp_path: Path) -> None:
+    source = Source.open(finished)
+    every = sorted({label for labels in source.rows["labels"].to_pylist() for label in labels})
+    for row in range(len(source.rows)):
+        export(FORMS["zarr"], replace(source, rows=source.rows.slice(row, 1)), tmp_path / "one", SMALL)
+        with xarray.open_zarr(tmp_path / "one", consolidated=True, chunks=None) as opened:
+            assert list(opened["label"].values) == every
+            has = opened["labels"].values[0]
+            assert [label for label, one in zip(every, has, strict=True) if one] == source.rows["labels"][row].as_py()
 
 
 def test_a_zarr_of_several_shards_has_each_patch_in_its_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -28,8 +28,7 @@ def selected(source: Source, options: Mapping[str, str]) -> Source:
     if not options:
         return source
     places = _places(source)
-    classes = sorted({label for labels in source.rows["labels"].to_pylist() for label in labels})
-    selection = subset.parse(options, sorted(set(places["tile"])), classes)
+    selection = subset.parse(options, sorted(set(places["tile"])), source.classes)
     return replace(source, rows=subset.select(source.rows, places, selection), selection=dict(options))
 
 

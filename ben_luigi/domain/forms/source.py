@@ -49,13 +49,15 @@ class Patch(NamedTuple):
 class Source:
     """A finished dataset in `folder`; `rows` are the patches to export, ascending by patch id, with FLAG.
 
-    `selection` has the options by which they were selected, if they are not all.
+    `selection` has the options by which they were selected, if they are not all; `classes` the labels of the whole
+    dataset, sorted.
     """
 
     folder: Path
     rows: pa.Table
     form: Form = FORM_V2
     selection: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, folder: Path, form: Form = FORM_V2) -> Source:
@@ -69,7 +71,8 @@ class Source:
         order = _order(tables)
         rows = _taken(tables, order).append_column(FLAG, pa.array(flags).take(order))
         _check_unique(folder, rows["patch_id"].combine_chunks())
-        return cls(folder, rows, form)
+        classes = pc.unique(pc.list_flatten(rows["labels"])).to_pylist()
+        return cls(folder, rows, form, classes=tuple(sorted(classes)))
 
     @property
     def archives(self) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 `s2_10m`, `s2_20m`, `s2_60m` and `s1` are (patch, band, row, col), `reference_map` is (patch, row, col). A chunk is one
 patch, so that patches are read in any order, and a file holds `PATCHES_A_SHARD` of them. The coordinate `patch` has the
-patch ids, ascending, `label` the classes, and `labels` (patch, label) tells which a patch has; the other columns of the
-metadata and the place (`epsg`, `left_m`, `top_m`) are (patch). A patch without Sentinel-1 has NaN there.
+patch ids, ascending, `label` the classes of the whole dataset, so that a class has the same number in all its subsets,
+and `labels` (patch, label) tells which a patch has; the other columns of the metadata and the place (`epsg`, `left_m`,
+`top_m`) are (patch). A patch without Sentinel-1 has NaN there.
 """
 
 from __future__ import annotations
@@ -112,12 +113,11 @@ def _array(root: zarr.Group, source: Source, folder: Path, group: str) -> Shards
 def _write_columns(root: zarr.Group, source: Source, places: Sequence[Place]) -> None:
     """Write the metadata and places of the patches."""
     rows = source.rows
-    labels = sorted(pa.compute.unique(pa.compute.list_flatten(rows["labels"])).to_pylist())
-    column_of = {label: number for number, label in enumerate(labels)}
-    has = np.zeros((len(rows), len(labels)), dtype=bool)
+    column_of = {label: number for number, label in enumerate(source.classes)}
+    has = np.zeros((len(rows), len(column_of)), dtype=bool)
     for row, found in enumerate(rows["labels"].to_pylist()):
         has[row, [column_of[label] for label in found]] = True
-    _column(root, "label", np.array(labels, dtype=object), ["label"])
+    _column(root, "label", np.array(source.classes, dtype=object), ["label"])
     _column(root, "labels", has, ["patch", "label"])
     for name in rows.column_names:
         if name != "labels":
