@@ -18,6 +18,7 @@ from rasterio.io import MemoryFile
 from ben_luigi.domain.dataset import members
 from ben_luigi.domain.forms import statistics
 from ben_luigi.domain.forms.source import Source
+from ben_luigi.domain.report import report_statistics
 from tests.unit.small_dataset import S1, S2, Dataset
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -121,3 +122,8 @@ def test_the_same_dataset_gives_the_same_bytes(dataset: Path, tmp_path: Path) ->
     for name in ("one", "other"):
         statistics.write(Source.open(dataset), tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_whole_numbers_are_shown_as_such() -> None:
+    shown = {95: "95", 5037: "5,037", -20.0: "-20.00", 4331.02: "4,331.02", 4331.0: "4,331"}
+    assert {value: report_statistics._figure(value) for value in shown} == shown

@@ -41,7 +41,8 @@ def _band(band: str, about: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 
 def _figure(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 100 else f"{value:,.2f}"
+    is_whole = isinstance(value, int) or (float(value).is_integer() and abs(value) >= 100)
+    return f"{value:,.0f}" if is_whole else f"{value:,.2f}"
 
 
 def _weight(of_class: Mapping[str, Any]) -> str:
