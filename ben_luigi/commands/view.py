@@ -24,8 +24,9 @@ from ben_luigi.commands import command
 from ben_luigi.commands.arguments import view as parser
 from ben_luigi.commands.run import configure
 from ben_luigi.domain import leftovers
-from ben_luigi.domain.errors import BadInput, PipelineError
+from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError
 from ben_luigi.domain.files import atomic_write, remove
+from ben_luigi.domain.forms.form import NOTE, read_note
 from ben_luigi.domain.report import viewer, viewer_folders
 from ben_luigi.domain.report.rendering import colours_of, read_colours
 from ben_luigi.domain.report.report_words import File
@@ -85,6 +86,9 @@ def _read(folder: Path, most: int, files: list[File]) -> viewer_folders.Folder:
     if viewer_folders.is_webdataset(folder):
         names, words = rules_of_default().nomenclature, _words("WebDataset", is_v2=False)
         return viewer_folders.of_webdataset(folder, most, viewer_folders.Given(names, colours, words, files))
+    if (folder / NOTE).is_file():
+        found, remedy = f"the form {read_note(folder).form}", "name the dataset, or export it as webdataset"
+        raise BadArgument(folder, expected="WebDataset shards, or a dataset", found=found, remedy=remedy)
     rules = rules_in(folder)
     is_v2, names = rules.form.about.is_v2, rules.nomenclature
     words = _words("BigEarthNet v2" if is_v2 else rules.form.about.name, is_v2=is_v2)

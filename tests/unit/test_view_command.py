@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from ben_luigi.commands import view
 from ben_luigi.commands.arguments import view as parser
-from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.errors import BadArgument, BadInput
 
 
 def test_nothing_but_a_viewer_is_replaced(tmp_path: Path) -> None:
@@ -27,6 +28,11 @@ def test_nothing_but_a_viewer_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "viewer" / "viewer.html").touch()
     view._check(tmp_path / "viewer")
     view._check(tmp_path / "new")
+
+
+def test_another_form_is_called_by_its_name(exported: Mapping[str, Path]) -> None:
+    with pytest.raises(BadArgument, match="found: the form zarr; next: name the dataset, or export it as webdataset"):
+        view._read(exported["zarr"], 3, [])
 
 
 def test_the_number_of_patches_is_a_whole_one() -> None:
