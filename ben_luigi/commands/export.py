@@ -77,6 +77,11 @@ def main(arguments: Sequence[str]) -> int:
             used.parse_args(arguments)  # refuses what is no form
         return run.main([TASK, *arguments], PROG)
     given, others = used.parse_known_args(arguments)
+    for option in _FORMS_OPTIONS:
+        if getattr(given, option) is not None and option not in FORMS[given.form].options:
+            counts = ", ".join(name for name, form in FORMS.items() if option in form.options)
+            flag = f"--{option.replace('_', '-')}"
+            used.error(f"{flag} makes no difference to {given.form}; leave it out: it counts for {counts}")
     if given.folder is None and given.to is None:
         return _of_pipeline(given, others)
     if others:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
+from ben_luigi.commands import export as command
 from ben_luigi.domain import libraries
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.forms import form
@@ -27,6 +30,25 @@ def test_options_of_the_configuration_are_those_of_the_form() -> None:
     arguments = ["ExportForm", "--forms-seed", "7", "--forms-file-mb", "50", "--forms-pixels", "array"]
     with CmdlineParser.global_instance([*arguments, "--form-name", "parquet"]):
         assert options() == form.Options(7, 50_000_000, "array")
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "counts"),
+    [
+        ("parquet", "--seed", "webdataset"),
+        ("webdataset", "--pixels", "parquet"),
+        ("zarr", "--file-mb", "webdataset, parquet, geoparquet"),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    name: str, option: str, counts: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = "array" if option == "--pixels" else "7"
+    with pytest.raises(SystemExit) as stopped:
+        command.main([name, str(tmp_path), option, value])
+    assert stopped.value.code == 2
+    said = f"{option} makes no difference to {name}; leave it out: it counts for {counts}\n"
+    assert capsys.readouterr().err.endswith(said)
 
 
 def test_a_form_without_its_library_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,32 @@ from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import S1, Source
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 
-_WEBDATASET = PatchForm("webdataset", "WebDataset shards by split, shuffled", (), webdataset.write, webdataset.read)
+_WEBDATASET = PatchForm(
+    "webdataset",
+    "WebDataset shards by split, shuffled",
+    (),
+    webdataset.write,
+    webdataset.read,
+    options=("seed", "file_mb"),
+)
 _LMDB = PatchForm(
     "lmdb", "LMDB of safetensors, as rico-hdl writes it", lmdb.LIBRARIES, lmdb.write, lmdb.read, lmdb.kinds
 )
-_PARQUET = PatchForm("parquet", "Parquet by split, a column per band", (), parquet.write, parquet.read)
+_PARQUET = PatchForm(
+    "parquet",
+    "Parquet by split, a column per band",
+    (),
+    parquet.write,
+    parquet.read,
+    options=("file_mb", "pixels"),
+)
 _GEOPARQUET = PatchForm(
-    "geoparquet", "tars with a GeoParquet of places in them", (), stac_geoparquet.write, stac_geoparquet.read
+    "geoparquet",
+    "tars with a GeoParquet of places in them",
+    (),
+    stac_geoparquet.write,
+    stac_geoparquet.read,
+    options=("file_mb",),
 )
 _ZARR = PatchForm("zarr", "Zarr v3, an array per group of bands", zarr.LIBRARIES, zarr.write, zarr.read)
 

@@ -51,7 +51,7 @@ class PatchForm:
     """A form: its name, what it is, the libraries that it needs, and the functions that write and read it.
 
     `write` writes the form of a dataset to a new folder, and reports the fraction that is done. `read` yields all
-    pixels that it has. It may raise DamagedFile.
+    pixels that it has. It may raise DamagedFile. `options` are those of `[forms]` that make a difference to it.
     """
 
     name: str
@@ -60,6 +60,7 @@ class PatchForm:
     write: Callable[[Source, Path, Options, OnFraction], None]
     read: Callable[[Path], Iterator[Shown]]
     kinds: Callable[[Source], tuple[str, ...]] = lambda source: source.kinds
+    options: tuple[str, ...] = ()
 
     def require_libraries(self) -> None:
         """Raise BadInput, with what to type, if a library is missing or too old."""
