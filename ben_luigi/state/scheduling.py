@@ -3,14 +3,18 @@
 Whenever a worker asks for work, Luigi sorts all pending tasks, looks at the requirements of each, counts those that
 wait, and looks for tasks to forget: with the tasks of 1,250 tiles that takes longer than the work of most of them. Here
 it looks only at tasks that may be able to run. A task that waits is noted under one unfinished requirement, and looked
-at again once that is done: the scheme of watched literals that SAT solvers use (Moskewicz et al. 2001, "Chaff").
+at again once that is done: the scheme of watched literals that SAT solvers use (Moskewicz et al. 2001, "Chaff"). Of
+tasks that are alike in all that decides, such as a thousand downloads, it looks at the first few.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from heapq import nsmallest
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from luigi.scheduler import WORKER_STATE_DISABLED, Scheduler, SimpleTaskState
@@ -18,8 +22,19 @@ from luigi.task_status import DONE, PENDING
 
 _PRUNING_SHARE = 0.05
 """Most of the time that may be spent on looking for tasks and workers to forget."""
+_TIME = attrgetter("time")
 _NOT_COUNTED = {"n_pending_tasks": 1, "n_unique_pending": 0, "n_pending_last_scheduled": 0, "running_tasks": []}
 """What a worker is told of tasks that wait while it is given another: it looks at it only if there is none."""
+
+
+_Kind = tuple[Any, ...]
+"""What decides about a ready task: tasks of one kind are alike."""
+
+
+def _kind(task: Any) -> _Kind:
+    resources = tuple(task.resources.items()) if task.resources else ()
+    alone = task.id if task.is_batchable() else ""  # those are given together
+    return task.priority, resources, tuple(task.workers), task.runnable, alone
 
 
 class TaskState(SimpleTaskState):
@@ -29,13 +44,15 @@ class TaskState(SimpleTaskState):
         super().__init__(state_path)
         self.only_ready = False
         self._unseen: dict[str, Any] = {}
-        self._ready: dict[str, Any] = {}
+        self._ready: dict[str, _Kind] = {}
+        self._alike: defaultdict[_Kind, dict[str, Any]] = defaultdict(dict)
         self._waiting: defaultdict[str, dict[str, Any]] = defaultdict(dict)
 
     def set_state(self, state: Any) -> None:
         """Take over a saved state."""
         super().set_state(state)
         self._ready.clear()
+        self._alike.clear()
         self._waiting.clear()
         self._unseen = {name: task for name, task in self._tasks.items() if task.status == PENDING}
 
@@ -48,7 +65,7 @@ class TaskState(SimpleTaskState):
 
     def look_again_at(self, task: Any) -> None:
         """Note that the status or the requirements of a task may have changed."""
-        self._ready.pop(task.id, None)
+        self._take_away(task.id)
         self._unseen[task.id] = task
 
     def inactivate_tasks(self, delete_tasks: Any) -> None:
@@ -56,7 +73,7 @@ class TaskState(SimpleTaskState):
         deleted = list(delete_tasks)
         super().inactivate_tasks(deleted)
         for name in deleted:
-            self._ready.pop(name, None)
+            self._take_away(name)
 
     def get_active_tasks_by_status(self, *statuses: str) -> Any:
         """Return the tasks of these states; where `only_ready`, of the pending ones only those that may be able to run.
@@ -68,10 +85,31 @@ class TaskState(SimpleTaskState):
         for name, task in self._unseen.items():
             if task.status == PENDING and self._tasks.get(name) is task:
                 awaited = self._unfinished(task)
-                (self._ready if awaited is None else self._waiting[awaited])[name] = task
+                if awaited is None:
+                    self._ready[name] = kind = _kind(task)
+                    self._alike[kind][name] = task
+                else:
+                    self._waiting[awaited][name] = task
         self._unseen.clear()
         others = (status for status in statuses if status != PENDING)
-        return chain(self._ready.values(), super().get_active_tasks_by_status(*others))
+        return chain(self._first_ready(), super().get_active_tasks_by_status(*others))
+
+    def _first_ready(self) -> Iterator[Any]:
+        """Yield those of the ready tasks that Luigi can give, or for which it can reserve a worker's resources.
+
+        Resources and workers only become fewer while Luigi goes through its list. So of tasks that are alike only the
+        first can be given, and no more are reserved for than all workers can run at once.
+        """
+        most = 1 + sum(int(worker.info.get("workers", 1)) for worker in self.get_active_workers())
+        for tasks in self._alike.values():
+            yield from tasks.values() if len(tasks) <= most else nsmallest(most, tasks.values(), key=_TIME)
+
+    def _take_away(self, name: str) -> None:
+        kind = self._ready.pop(name, None)
+        if kind is not None:
+            del self._alike[kind][name]
+            if not self._alike[kind]:
+                del self._alike[kind]
 
     def _unfinished(self, task: Any) -> str | None:
         for name in task.deps or ():
@@ -99,6 +137,10 @@ class QuickScheduler(Scheduler):
         task = self._state.get_task(facts.get("task_id"))
         if task is not None:
             self._state.look_again_at(task)
+
+    def _update_priority(self, task: Any, prio: Any, worker: str) -> None:
+        super()._update_priority(task, prio, worker)
+        self._state.look_again_at(task)
 
     def get_work(self, **asked: Any) -> Any:
         """Return the task that a worker is to run next; if there is none, how many are awaited."""

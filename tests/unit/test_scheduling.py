@@ -30,7 +30,7 @@ class Job:
 
 @st.composite
 def jobs(draw: st.DrawFn) -> list[Job]:
-    count = draw(st.integers(1, 12))
+    count = draw(st.integers(1, 24))
     return [
         Job(
             frozenset(draw(st.sets(st.integers(0, number - 1), max_size=3)) if number else ()),
@@ -127,6 +127,17 @@ def test_a_task_waits_without_being_looked_at() -> None:
     finally:
         TaskState._unfinished = found  # type: ignore[method-assign]
     assert len(looked) < 500
+
+
+def test_of_a_thousand_that_are_alike_luigi_looks_at_the_first_few() -> None:
+    scheduler, looked = QuickScheduler(resources={"downloads": 1}), list[str]()
+    for number in range(1000):
+        scheduler.add_task(task_id=f"task {number}", resources={"downloads": 1}, worker="first")
+    scheduler.add_task(task_id="another", worker="first")
+    found = scheduler._schedulable
+    scheduler._schedulable = lambda task: looked.append(task.id) or found(task)  # type: ignore
+    assert [scheduler.get_work(worker="first")["task_id"] for _ in range(3)] == ["task 0", "another", None]
+    assert len(looked) < 20
 
 
 def test_a_saved_state_goes_on(tmp_path: Path) -> None:
