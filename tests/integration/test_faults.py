@@ -310,7 +310,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_full_again_and_again(
     launcher: Launcher, undisturbed: Undisturbed, tmp_path: Path, small_disk: Path, say: Callable[[str], None]
 ) -> None:
-    """After the download, which asks for room beforehand, it grows by a few MB whenever a run has failed for it."""
+    """After the download, which asks for room beforehand, it grows by 16 MB whenever a run has failed for it."""
     data = small_disk / "data"
     config = settings(tmp_path, data)
     undisturbed.give_world(data)
@@ -320,7 +320,7 @@ def test_a_disk_that_is_full_again_and_again(
     used = os.statvfs(small_disk)
     size_b, failed = (used.f_blocks - used.f_bfree) * used.f_frsize, 0
     while True:
-        size_b += 12_000_000
+        size_b += 16_000_000
         assert _mount("-o", f"remount,size={size_b}", str(small_disk))
         before = len(run.said)
         run = StoppingRun(launcher, tmp_path, config=config)
