@@ -324,7 +324,7 @@ def test_the_page_of_statistics_shows_what_the_file_has(small: Sources, tmp_path
     }
     write_report(tmp_path / "report", replace(small, statistics=statistics))
     page = (tmp_path / "report" / "statistics.html").read_text()
-    figures = "<td>411.50</td><td>2.25</td><td>0.00</td><td>65,535</td><td>3.00</td>"
+    figures = "<td>411.50</td><td>2.25</td><td>0</td><td>65,535</td><td>3.00</td>"
     assert page.count(f'<th scope="row">B02 <small>10 m</small></th><td>1,234</td>{figures}') == 2
     assert '<th scope="row">Pastures</th><td>7</td><td>7</td><td>7</td><td>7</td><td>1.50</td>' in page
     assert json.loads((tmp_path / "report" / "statistics.json").read_text()) == statistics
