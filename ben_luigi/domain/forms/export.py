@@ -112,7 +112,7 @@ def _read(form: PatchForm, folder: Path) -> Iterator[Shown]:
     """Yield all pixels that a form has. Raise DamagedFile if it cannot be read."""
     try:
         yield from form.read(folder)
-    except PipelineError:
+    except (PipelineError, MemoryError):
         raise
     except Exception as error:  # a damaged byte can make the readers of others raise anything
         found = f"{type(error).__name__}: {error}"
