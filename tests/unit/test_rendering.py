@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
+from ben_luigi.domain.blocks import block_sums
 from ben_luigi.domain.errors import BadArchive, BadInput
 from ben_luigi.domain.formats.shards import ShardReader
 from ben_luigi.domain.formats.tiffheader import read_pixels
@@ -151,3 +152,13 @@ def test_a_damaged_patch_is_named(tmp_path: Path) -> None:
     shard.write_bytes(content)
     with ShardReader(shard) as reader, pytest.raises(BadArchive, match="other bytes"):
         rendering.rgb_overview(reader, grid_of(PRODUCTS[0]))
+
+
+@given(st.integers(1, 7), st.integers(1, 5), st.integers(1, 5), st.sampled_from([(), (3,)]), st.integers(0))
+def test_sums_of_blocks_are_those_of_their_pixels(
+    side: int, rows: int, cols: int, channels: tuple[int, ...], seed: int
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 2**16, (rows * side, cols * side, *channels), "int32")
+    blocks = pixels.reshape(rows, side, cols, side, *channels)
+    assert np.array_equal(block_sums(pixels, side), blocks.sum(axis=(1, 3)))
+    assert block_sums(pixels, side).dtype == "int32"

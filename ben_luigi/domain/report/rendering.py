@@ -19,6 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
+from ben_luigi.domain.blocks import block_sums
 from ben_luigi.domain.bounded import read_toml
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats.shards import ShardReader
@@ -38,6 +39,8 @@ OVERVIEW_PX = 960
 _CODES, _MOST_IN_PALETTE = 2**16, 255
 _BRIGHT, _GAMMA = 2500, 1.5
 _CLEAR = (255, 255, 255)
+_PNG_LEVEL, _WEBP_METHOD = 4, 2
+"""Half of the time of GDAL's defaults, for 7 and 3 % more bytes."""
 
 
 @lru_cache(maxsize=4)
@@ -116,9 +119,9 @@ def rgb_overview(shard: ShardReader, grid: PatchGrid, *, boa_offset: bool = Fals
     step = _side_px(grid) // px
     picture = np.zeros((grid.patches_a_side * px, grid.patches_a_side * px, 4), "uint8")
     for patch_id in shard.patch_ids:
-        pixels = read_rgb(shard, patch_id, boa_offset=boa_offset).reshape(px, step, px, step, 3)
+        pixels = block_sums(read_rgb(shard, patch_id, boa_offset=boa_offset), step) / step**2
         position = _on_overview(patch_id, px)
-        picture[(*position, slice(3))] = true_colour(pixels.mean(axis=(1, 3)))
+        picture[(*position, slice(3))] = true_colour(pixels)
         picture[(*position, 3)] = 255
     return picture
 
@@ -161,12 +164,12 @@ def read_picture(path: Path) -> np.ndarray:
 
 def png(picture: np.ndarray) -> bytes:
     """Return a picture as PNG."""
-    return _encoded(picture, driver="PNG")
+    return _encoded(picture, driver="PNG", zlevel=_PNG_LEVEL)
 
 
 def webp(picture: np.ndarray) -> bytes:
     """Return a picture as WebP, which has a tenth of the size of PNG at nearly the same quality."""
-    return _encoded(picture, driver="WEBP", quality=88)
+    return _encoded(picture, driver="WEBP", quality=88, method=_WEBP_METHOD)
 
 
 def geotiff(picture: np.ndarray, square: Square) -> bytes:

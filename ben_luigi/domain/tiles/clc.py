@@ -20,11 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 import shapely
-from pyproj import Transformer
 
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.placement.country import BOXES
-from ben_luigi.domain.placement.footprints import EQUAL_AREA, LONGITUDE_LATITUDE
+from ben_luigi.domain.placement.footprints import EQUAL_AREA, LONGITUDE_LATITUDE, transformer
 from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.remembered import remembered
 from ben_luigi.domain.tiles import geopackage
@@ -150,7 +149,7 @@ def read_polygons(path: Path, square: Square, *, whole: bool = True, content: Co
     codes = np.array([code_of(row[2]) for row in rows], dtype="uint16")
     ids = np.array([str(row[1]) for row in rows])
     order = np.argsort(ids if content.is_corine else ranks([row[1] for row in rows]), kind="stable")
-    to_zone = Transformer.from_crs(layer.epsg, square.epsg, always_xy=True)
+    to_zone = transformer(layer.epsg, square.epsg)
     projected = shapely.transform(
         valid(shapely.force_2d(geometries[order])),
         lambda points: np.column_stack(to_zone.transform(points[:, 0], points[:, 1])),
@@ -310,7 +309,7 @@ def _refused(path: Path, layer: Declared, faults: dict[int, str]) -> BadInput:
 
 def _check_place(layer: _Layer, path: Path, content: Content) -> None:
     """Raise BadInput if the polygons do not lie where they should, or would do so with x and y exchanged."""
-    to_clc = Transformer.from_crs(LONGITUDE_LATITUDE, CLC_EPSG, always_xy=True)
+    to_clc = transformer(LONGITUDE_LATITUDE, CLC_EPSG)
     places = np.array([to_clc.transform_bounds(*box) for box in BOXES.values()] if content.of_ten else [_EUROPE])
     as_given, exchanged = _meeting(layer.boxes, places), _meeting(layer.boxes[:, [1, 0, 3, 2]], places)
     if as_given and as_given >= exchanged:
@@ -353,8 +352,8 @@ def valid(polygons: np.ndarray) -> np.ndarray:
 
 def bounds(square: Square, epsg: int = CLC_EPSG) -> tuple[float, float, float, float]:
     """West, south, east, north in a CRS of what counts for a tile's square: all of it, with a margin."""
-    to_clc = Transformer.from_crs(square.epsg, epsg, always_xy=True)
-    west, south, east, north = to_clc.transform_bounds(*square.bounds, densify_pts=101)
+    to_zone = transformer(epsg, square.epsg)  # not the one back: PROJ takes 0.1 s to find either
+    west, south, east, north = to_zone.transform_bounds(*square.bounds, densify_pts=101, direction="INVERSE")
     # 1 km, or a hundredth of a degree: far more than an edge bends between two of its points.
-    margin = 0.01 if to_clc.target_crs and to_clc.target_crs.is_geographic else 1000.0
+    margin = 0.01 if to_zone.source_crs and to_zone.source_crs.is_geographic else 1000.0
     return west - margin, south - margin, east + margin, north + margin
