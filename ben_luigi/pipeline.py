@@ -10,8 +10,7 @@ from ben_luigi.domain.surroundings import without  # noqa: E402
 
 deferred.defer(*deferred.LIBRARIES)
 
-with without("boto3"):  # both load it for S3 where it is installed: a fifth of the start of every command
-    import fiona as fiona
+with without("boto3"):  # it loads it for S3 where it is installed: a fifth of the start of every command
     import rasterio as rasterio
 
 from ben_luigi.stages import export as export  # noqa: E402

@@ -114,7 +114,7 @@ def _run_and_tell(task: luigi.Task, arguments: list[str]) -> int:
     """Run the task, clear up, and print what has come of it; return the exit code."""
     before = failures.noted()
     try:
-        code = _made(arguments)
+        code = _made(task, arguments)
     except _AlreadyRunning as error:
         _log.error("already running: %s", error)
         code = ExitCode.ALREADY_RUNNING
@@ -154,7 +154,7 @@ def meaning(code: int, task: luigi.Task, before: Sequence[failures.Failure]) -> 
     return ExitCode.WAITS_FOR_PERSON if any(failure.needs_person for failure in new) else ExitCode.FAILED
 
 
-def _made(arguments: list[str]) -> int:
+def _made(task: luigi.Task, arguments: list[str]) -> int:
     """Make the task, and return the exit code; there may be nothing to do."""
     _check_semaphores()
     stored.prepare()  # alone in the data folder, so before it counts as in use by this process
@@ -165,7 +165,7 @@ def _made(arguments: list[str]) -> int:
     if not (recipe := config.recipe()).is_default:
         recipes.follow(config.data_dir(), recipe.name, recipe.path)
     database.check_locks()
-    planning.ask_licence(usage.task_of(arguments))
+    planning.ask_licence(task)
     retire_all()
     if arguments == ["FinalizeDataset"] and FinalizeDataset().complete():
         print("Nothing to do: everything is there.")
@@ -220,17 +220,20 @@ def _check_semaphores() -> None:
 
 def _asked(arguments: list[str], prog: str) -> tuple[luigi.Task, list[str]]:
     """Return the task and its arguments; exit with a message if help is wanted, or if they fit no task."""
-    used = parser(arguments)
-    used.prog = prog or used.prog
     if usage.help_is_wanted(arguments):
-        used.print_help()
+        _named(parser(arguments), prog).print_help()
         sys.exit()
     if not arguments or arguments[0].startswith("-"):
         arguments = ["FinalizeDataset", *arguments]
     try:
         return usage.task_of(arguments), arguments
     except (BadName, BadArgument) as error:
-        sys.exit(command.refuse(used, error))
+        sys.exit(command.refuse(_named(parser(arguments), prog), error))
+
+
+def _named(used: argparse.ArgumentParser, prog: str) -> argparse.ArgumentParser:
+    used.prog = prog or used.prog
+    return used
 
 
 def _run(argv: list[str]) -> int:

@@ -13,7 +13,9 @@ import threading
 from types import ModuleType
 from typing import Any
 
-LIBRARIES = ("pandas", "pyarrow.compute", "pyarrow.csv", "pyarrow.parquet", "shapely")
+from ben_luigi.domain.surroundings import without
+
+LIBRARIES = ("fiona", "jinja2", "pandas", "pyarrow.compute", "pyarrow.csv", "pyarrow.parquet", "pystac", "shapely")
 _lock = threading.RLock()
 _waiting: list[_Deferred] = []
 
@@ -38,7 +40,8 @@ class _Deferred(ModuleType):
             if sys.modules.get(self.__name__) is self:
                 del sys.modules[self.__name__]
             try:
-                library = importlib.import_module(self.__name__)
+                with without("boto3"):  # fiona loads it for S3 where it is installed, which takes long
+                    library = importlib.import_module(self.__name__)
             finally:
                 self._is_loading = False
             self.__dict__.update(library.__dict__)

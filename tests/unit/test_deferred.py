@@ -23,7 +23,8 @@ def _said(program: str) -> str:
 def test_loading_the_pipeline_loads_none_of_them() -> None:
     asked = "[name for name in deferred.LIBRARIES if isinstance(sys.modules[name], deferred._Deferred)]"
     found = _said(f"import sys; from ben_luigi import pipeline; from ben_luigi.domain import deferred; print(*{asked})")
-    assert found.split() == ["pandas", "pyarrow.compute", "pyarrow.csv", "pyarrow.parquet", "shapely"]
+    arrow = ["pyarrow.compute", "pyarrow.csv", "pyarrow.parquet"]
+    assert found.split() == ["fiona", "jinja2", "pandas", *arrow, "pystac", "shapely"]
 
 
 def test_nor_does_it_load_the_servers_of_the_sample_world() -> None:
@@ -41,6 +42,8 @@ def test_nor_does_it_load_the_servers_of_the_sample_world() -> None:
         "import pyarrow as pa, pyarrow.compute as pc; assert pc.sum(pa.array([1, 2])).as_py() == 3",
         "import pyarrow as pa, pyarrow.compute; assert pa.compute.sum(pa.array([1, 2])).as_py() == 3",
         "import pyarrow.parquet as pq; import pandas; assert pq.ParquetFile and pandas.read_parquet",
+        "import fiona; assert fiona.errors.FionaError and fiona.Env and 'boto3' not in sys.modules",
+        "import jinja2; assert jinja2.Template('{{ a }}').render(a=1) == '1'",
         "deferred.load_all(); assert not deferred._waiting; import pandas as pd; assert type(pd) is type(sys)",
     ],
 )

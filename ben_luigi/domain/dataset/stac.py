@@ -50,14 +50,6 @@ _MEDIA_TYPES = {
     ".cff": "application/yaml",
     "": "text/plain",
 }
-_PROVIDERS = [
-    pystac.Provider(
-        "ESA, Copernicus",
-        roles=[pystac.ProviderRole.PRODUCER, pystac.ProviderRole.LICENSOR],
-        url="https://dataspace.copernicus.eu",
-    ),
-    pystac.Provider("BigEarthNet", roles=[pystac.ProviderRole.PROCESSOR], url="https://bigearth.net"),
-]
 _COMMON_NAMES = {
     "B01": "coastal",
     "B02": "blue",
@@ -244,7 +236,7 @@ def _collection(
         stac_extensions=[_EXTENSIONS[name] for name in ("file", "projection")],
         keywords=_keywords(form),
         license=about.license,
-        providers=_PROVIDERS if about.is_v2 else _PROVIDERS[:1],
+        providers=_providers(about.is_v2),
         summaries=pystac.Summaries(
             {
                 "platform": sorted({item.properties["platform"] for item in items}),
@@ -280,6 +272,15 @@ def _keywords(form: Form) -> list[str]:
 
 
 _SUMMARIZED = ("season", "split", "country")
+
+
+def _providers(is_v2: bool) -> list[pystac.Provider]:
+    roles = pystac.ProviderRole
+    esa = pystac.Provider(
+        "ESA, Copernicus", roles=[roles.PRODUCER, roles.LICENSOR], url="https://dataspace.copernicus.eu"
+    )
+    makers = pystac.Provider("BigEarthNet", roles=[roles.PROCESSOR], url="https://bigearth.net")
+    return [esa, makers] if is_v2 else [esa]
 
 
 def _file(name: str, size_bytes: int, sha256: str) -> pystac.Asset:

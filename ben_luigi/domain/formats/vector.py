@@ -11,7 +11,6 @@ from typing import Any
 import fiona
 import numpy as np
 import shapely
-from fiona.errors import FionaError
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 
@@ -19,7 +18,7 @@ from ben_luigi.domain import given
 from ben_luigi.domain.errors import some
 
 _KINDS = ("Polygon", "MultiPolygon")
-_FAILED = (FionaError, CRSError, ProjError, OSError, KeyError, TypeError, AttributeError, RuntimeError)
+_FAILED = (CRSError, ProjError, OSError, KeyError, TypeError, AttributeError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def read(path: Path, columns: Sequence[str], layer: str = "") -> Features:
                 crs = CRS.from_wkt(file.crs_wkt)
                 of = {column: _exact(column, file.schema["properties"]) for column in columns}
                 rows = list(_rows(file, of))
-    except (*_FAILED, shapely.errors.ShapelyError) as error:
+    except (*_FAILED, fiona.errors.FionaError, shapely.errors.ShapelyError) as error:
         raise ValueError(f"no file of polygons: {type(error).__name__}: {error}") from error
     geometries = np.array([row[1] for row in rows], dtype=object)
     values = {column: [row[2][column] for row in rows] for column in columns}
