@@ -85,6 +85,15 @@ def require_folder(folder: Path, what: str, remedy: str, *, is_given: bool) -> N
         raise (BadArgument if is_given else BadInput)(folder, expected=what, found=found, remedy=remedy)
 
 
+def beside(folder: Path, ending: str) -> Path:
+    """Return where what is made from a folder goes: beside it, by its name and `ending`."""
+    here = Path(os.path.abspath(folder))  # noqa: PTH100  # "." has no name, ".." another's; a link is not followed
+    if here.name:
+        return here.with_name(f"{folder.resolve().name}{ending}")
+    found, remedy = "the root of all folders", "say where it goes, as --help tells"
+    raise BadArgument(folder, expected="a folder that another can lie beside", found=found, remedy=remedy)
+
+
 def refuse(
     used: argparse.ArgumentParser, error: Exception | str, code: ExitCode = ExitCode.WRONG_ARGUMENTS
 ) -> ExitCode:

@@ -112,14 +112,17 @@ def _export(given: argparse.Namespace) -> tuple[Path, int]:
     folder = given.folder or config.data_dir() / config.result_folder()
     remedy = "name the folder of a dataset" if given.folder else "make it first, by ben-luigi run, or name another"
     command.require_folder(folder, "the folder of a dataset", remedy, is_given=bool(given.folder))
-    target = given.to or folder.with_name(f"{folder.resolve().name}-{given.form}")
+    target = given.to or command.beside(folder, f"-{given.form}")
     conditions = {option: text for option in config.options_of(config.subset) if (text := getattr(given, option, None))}
     with whole(folder), leftovers.alone_at(target):
         return target, _written(given, folder, target, conditions)
 
 
 def _written(given: argparse.Namespace, folder: Path, target: Path, conditions: dict[str, str]) -> int:
-    source = _selected(Source.open(folder, rules_in(folder).form), conditions)
+    form = rules_in(folder).form
+    if given.folder:
+        form.require_in(folder)
+    source = _selected(Source.open(folder, form), conditions)
     with tqdm(total=100, desc=f"exporting {given.form}", unit="%", disable=None, bar_format=bar_format("%")) as bar:
         export(FORMS[given.form], source, target, _options(given), lambda fraction: _move(bar, fraction))
     return len(source.rows)

@@ -15,8 +15,8 @@ def main(arguments: Sequence[str]) -> int:
     used = parser()
     options = used.parse_args(arguments)
     folder = options.folder.absolute()
-    path = options.list or folder.with_name(f"{folder.name}.csv")
     try:
+        path = options.list or command.beside(folder, ".csv")
         rows = hashes.of_folder(folder, options.processes)
         sha256 = hashes.write_list(rows, path)
     except (PipelineError, OSError) as error:

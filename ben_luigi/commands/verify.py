@@ -5,10 +5,11 @@ The archives may be unpacked there by tar: BigEarthNet-S2/ and so on, beside the
 The verdict is noted in `publishing/` of the data folder, which is made if it is missing: `ben-luigi publish` sends only
 what was verified without findings.
 
-In the pipeline's own dataset, which is checked without FOLDER, everything must exist. In another one, such as the
-published dataset, what is missing is not checked, and this is reported. A dataset is verified by the recipe that lies
-in it as `recipe.toml`; without one, as BigEarthNet v2. Its rows are compared with the inputs that the options name.
-Damaged files of the pipeline's own dataset are made again by the next run; elsewhere nothing is changed.
+In the pipeline's own dataset, which is checked without FOLDER, everything must exist; its exported forms are
+checked too. In another one, such as the published dataset, what is missing is not checked, and this is reported. A
+dataset is verified by the recipe that lies in it as `recipe.toml`; without one, as BigEarthNet v2. Its rows are
+compared with the inputs that the options name. Damaged files of the pipeline's own dataset are made again by the next
+run; elsewhere nothing is changed.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import verify as parser
 from ben_luigi.commands.run import configure
-from ben_luigi.domain.dataset.form import Form, Rules
+from ben_luigi.domain.dataset.form import Rules
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References
-from ben_luigi.domain.errors import BadArgument, BadInput, DamagedFile, PipelineError, some
+from ben_luigi.domain.errors import BadArgument, BadInput, DamagedFile, PipelineError
 from ben_luigi.domain.forms import export
 from ben_luigi.domain.forms.form import NOTE
 from ben_luigi.domain.forms.source import Source
@@ -76,14 +77,6 @@ def main(arguments: Sequence[str]) -> int:
         return command.refuse(used, error, command.code_of(error))
 
 
-def _require_dataset(folder: Path, form: Form) -> None:
-    """Raise BadArgument about a folder in which there is nothing of a dataset."""
-    parts = [*form.tables, *(f"{archive}.tar.zst" for archive in form.archives)]
-    if not any((folder / name).exists() for name in (*parts, *form.archives)):
-        remedy = "name the folder of a dataset"
-        raise BadArgument(folder, expected="the folder of a dataset", found=f"none of {some(parts)}", remedy=remedy)
-
-
 def _check_forms(forms: Sequence[Path]) -> None:
     """Raise BadArgument about a folder that is no form, before the whole dataset is read; in a store it may be one."""
     for form in forms:
@@ -101,7 +94,7 @@ def _verify(folder: Path, given: argparse.Namespace) -> ExitCode:
     is_own = own.is_dir() and folder.samefile(own)
     expected = _rules(folder, is_own).form
     if not is_own:
-        _require_dataset(folder, expected)
+        expected.require_in(folder)
     state = _state(folder, expected.archives)
     recorded = _recorded() if is_own else {}
     verdict = _verdict(folder, given, is_own, recorded)

@@ -43,10 +43,10 @@ def main(arguments: Sequence[str]) -> int:
     given = used.parse_args(arguments)
     configure(writes=False)
     folder = given.folder or config.data_dir() / config.result_folder()
-    target = given.to or folder.with_name(f"{folder.resolve().name}-viewer")
     try:
         remedy = "name the folder of WebDataset shards or of a dataset"
         command.require_folder(folder, "the folder of shards or of a dataset", remedy, is_given=bool(given.folder))
+        target = given.to or command.beside(folder, "-viewer")
         _check(target)
         with whole(folder), leftovers.alone_at(target):
             count = _view(folder, target, given)
@@ -90,6 +90,7 @@ def _read(folder: Path, most: int, files: list[File]) -> viewer_folders.Folder:
         found, remedy = f"the form {read_note(folder).form}", "name the dataset, or export it as webdataset"
         raise BadArgument(folder, expected="WebDataset shards, or a dataset", found=found, remedy=remedy)
     rules = rules_in(folder)
+    rules.form.require_in(folder)
     is_v2, names = rules.form.about.is_v2, rules.nomenclature
     words = _words("BigEarthNet v2" if is_v2 else rules.form.about.name, is_v2=is_v2)
     given = viewer_folders.Given(names, colours if is_v2 else colours_of(names), words, files)

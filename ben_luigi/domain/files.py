@@ -23,7 +23,7 @@ from ben_luigi.domain.given import open_file
 
 _SYNC_BYTES = 2**25
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_MAKE_ROOM = "make room on the disk, or move [dataset] data_dir, and run again: what is complete stays"
+_MAKE_ROOM = "make room on the disk, or use another ([dataset] data_dir, --to), and run again: what is complete stays"
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS}
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 _UNFINISHED = re.compile(r"\.unfinished-(?P<by>\d+|[0-9a-f]{16}-\d+)-[0-9a-f]{8}-(?P<name>.+)")

@@ -32,7 +32,7 @@ from ben_luigi.state import cluster as postgres
 _SOCKET_PATH_B = 103  # the lowest limit of all systems (sun_path has 104 to 108 bytes)
 _START_S = 300.0  # after a crash the server first replays its write-ahead log, up to 1 GB
 _STOP_S = 60.0
-_POLL_S = 0.05
+_POLL_S = 0.01
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,8 @@ def test_the_help_lists_every_command(tmp_path: Path) -> None:
         (["unpack", "new", "--from", "none"], "none; expected: the folder of a dataset; found: no folder"),
         (["view", "none"], "none; expected: the folder of shards or of a dataset; found: no folder"),
         (["verify", "."], "found: none of metadata.parquet, "),
+        (["export", "zarr", "."], "found: none of metadata.parquet, "),
+        (["view", "."], "found: none of metadata.parquet, "),
         (["clear-tries", "33UUP"], "correct the tile key"),
         (["verify", "none"], "none"),
         (["hash-folder", ".", "--processes", "0"], "expected a whole number of at least 1; found '0'"),

@@ -15,7 +15,7 @@ from ben_luigi.domain.dataset import metadata
 from ben_luigi.domain.dataset.about import V2, About
 from ben_luigi.domain.dataset.geoparquet import CODES, schema_of
 from ben_luigi.domain.dataset.provenance import PROVENANCE
-from ben_luigi.domain.errors import BadName
+from ben_luigi.domain.errors import BadArgument, BadName, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.country import TEN
 from ben_luigi.domain.placement.grid import PATCH_M
@@ -107,6 +107,13 @@ class Form:
         """Return the same with further layers, but for names that it has already."""
         known = {layer.name for layer in self.layers}
         return replace(self, layers=(*self.layers, *(layer for layer in layers if layer.name not in known)))
+
+    def require_in(self, folder: Path) -> None:
+        """Raise BadArgument about a folder in which there is nothing of such a dataset."""
+        parts = [*self.tables, *(f"{archive}.tar.zst" for archive in self.archives)]
+        if not any((folder / name).exists() for name in (*parts, *self.archives)):
+            remedy = "name the folder of a dataset"
+            raise BadArgument(folder, expected="the folder of a dataset", found=f"none of {some(parts)}", remedy=remedy)
 
     def with_layers_in(self, folder: Path) -> Form:
         """Return the same with the layers of each product that the folder of a dataset has.
