@@ -193,11 +193,11 @@ def test_kills_at_each_stage(undisturbed: Undisturbed, tmp_path: Path, say: Call
     """Four data folders side by side, for the worker, PostgreSQL, luigid, and tasks that have not recorded yet.
 
     The worker is killed at each stage, and the servers at every fourth one after the world is made; with
-    BEN_KILLS_EVERY=N in the environment all of them at every Nth.
+    BEN_KILLS_EVERY=N in the environment all of them at every Nth, from the BEN_KILLS_FROMth on.
     """
-    every = int(os.environ.get("BEN_KILLS_EVERY", "0"))
-    killed_at = undisturbed.stages[:: every or 1]
-    served = [stage for stage in undisturbed.stages if stage != "MakeSampleWorld"][:: every or 4]
+    every, begin = (int(os.environ.get(f"BEN_KILLS_{name}", "0")) for name in ("EVERY", "FROM"))
+    killed_at = undisturbed.stages[begin % (every or 1) :: every or 1]
+    served = [stage for stage in undisturbed.stages if stage != "MakeSampleWorld"][begin % (every or 4) :: every or 4]
 
     def disturbed(victim: str) -> dict[str, str]:
         launcher, folder = Launcher(), tmp_path / victim
