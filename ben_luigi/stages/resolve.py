@@ -15,7 +15,7 @@ from typing import Any
 
 import luigi
 
-from ben_luigi import addresses, config
+from ben_luigi import addresses, config, signals
 from ben_luigi.configuration.kept import while_held
 from ben_luigi.domain import files
 from ben_luigi.domain.cdse import resolve
@@ -74,6 +74,24 @@ def key_of(name: ProductName) -> str:
         if known.get(name.timed_key) == name:
             return name.timed_key
     return name.tile_key
+
+
+_is_shared = False
+
+
+def _share(*_: luigi.Task) -> None:
+    """Read the list of products in the scheduling process: each process forked from it would read all of it again."""
+    global _is_shared
+    if _is_shared or signals.came:
+        return
+    path = list_path() if source() == "tile_names_csv" else input_path(source())
+    if is_listed_by_us() or path.exists():
+        _is_shared = True
+        with suppress(PipelineError):  # the run reports what is wrong in it
+            tiles()
+
+
+PipelineTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)(signals.raised_again(_share))
 
 
 @while_held
