@@ -12,9 +12,8 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from heapq import nsmallest
-from itertools import chain
-from operator import attrgetter
+from heapq import heapify, heappop, heappush
+from itertools import chain, count
 from typing import Any
 
 from luigi.scheduler import WORKER_STATE_DISABLED, Scheduler, SimpleTaskState
@@ -22,7 +21,6 @@ from luigi.task_status import DONE, PENDING
 
 _PRUNING_SHARE = 0.05
 """Most of the time that may be spent on looking for tasks and workers to forget."""
-_TIME = attrgetter("time")
 _NOT_COUNTED = {"n_pending_tasks": 1, "n_unique_pending": 0, "n_pending_last_scheduled": 0, "running_tasks": []}
 """What a worker is told of tasks that wait while it is given another: it looks at it only if there is none."""
 
@@ -37,6 +35,41 @@ def _kind(task: Any) -> _Kind:
     return task.priority, resources, tuple(task.workers), task.runnable, alone
 
 
+class _Alike:
+    """Ready tasks of one kind, from the earliest on."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[float, int, Any]] = {}
+        self._heap: list[tuple[float, int, Any]] = []  # with those that have been removed, until they are the earliest
+        self._order = count()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, task: Any) -> None:
+        """Add a task that is not among them."""
+        self._entries[task.id] = entry = task.time, next(self._order), task
+        heappush(self._heap, entry)
+
+    def remove(self, name: str) -> None:
+        """Remove a task."""
+        del self._entries[name]
+        if len(self._heap) > 2 * len(self._entries) + 8:
+            self._heap = list(self._entries.values())
+            heapify(self._heap)
+
+    def first(self, most: int) -> list[Any]:
+        """Return the earliest, at most so many."""
+        found: list[tuple[float, int, Any]] = []
+        while self._heap and len(found) < most:
+            entry = heappop(self._heap)
+            if self._entries.get(entry[2].id) is entry:
+                found.append(entry)
+        for entry in found:
+            heappush(self._heap, entry)
+        return [task for _, _, task in found]
+
+
 class TaskState(SimpleTaskState):
     """Luigi's memory of tasks, which also knows which of the pending ones may be able to run."""
 
@@ -45,7 +78,7 @@ class TaskState(SimpleTaskState):
         self.only_ready = False
         self._unseen: dict[str, Any] = {}
         self._ready: dict[str, _Kind] = {}
-        self._alike: defaultdict[_Kind, dict[str, Any]] = defaultdict(dict)
+        self._alike: defaultdict[_Kind, _Alike] = defaultdict(_Alike)
         self._waiting: defaultdict[str, dict[str, Any]] = defaultdict(dict)
 
     def set_state(self, state: Any) -> None:
@@ -87,7 +120,7 @@ class TaskState(SimpleTaskState):
                 awaited = self._unfinished(task)
                 if awaited is None:
                     self._ready[name] = kind = _kind(task)
-                    self._alike[kind][name] = task
+                    self._alike[kind].add(task)
                 else:
                     self._waiting[awaited][name] = task
         self._unseen.clear()
@@ -102,12 +135,12 @@ class TaskState(SimpleTaskState):
         """
         most = 1 + sum(int(worker.info.get("workers", 1)) for worker in self.get_active_workers())
         for tasks in self._alike.values():
-            yield from tasks.values() if len(tasks) <= most else nsmallest(most, tasks.values(), key=_TIME)
+            yield from tasks.first(most)
 
     def _take_away(self, name: str) -> None:
         kind = self._ready.pop(name, None)
         if kind is not None:
-            del self._alike[kind][name]
+            self._alike[kind].remove(name)
             if not self._alike[kind]:
                 del self._alike[kind]
 
