@@ -10,6 +10,7 @@ import gc
 import importlib
 import sys
 import threading
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -40,7 +41,7 @@ class _Deferred(ModuleType):
             if sys.modules.get(self.__name__) is self:
                 del sys.modules[self.__name__]
             try:
-                with without("boto3"):  # fiona loads it for S3 where it is installed, which takes long
+                with without("boto3") if self.__name__ == "fiona" else nullcontext():  # which loads it if it is there
                     library = importlib.import_module(self.__name__)
             finally:
                 self._is_loading = False

@@ -84,10 +84,10 @@ def _share(*_: luigi.Task) -> None:
     global _is_shared
     if _is_shared or signals.came:
         return
-    path = list_path() if source() == "tile_names_csv" else input_path(source())
-    if is_listed_by_us() or path.exists():
-        _is_shared = True
-        with suppress(PipelineError):  # the run reports what is wrong in it
+    with suppress(PipelineError, OSError):  # the run reports what is wrong
+        start = source()
+        if is_listed_by_us() or (list_path() if start == "tile_names_csv" else input_path(start)).exists():
+            _is_shared = True
             tiles()
 
 

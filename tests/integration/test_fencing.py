@@ -23,6 +23,7 @@ from tests.integration.fault_table import FaultTable
 from tests.integration.own_postgres import tcp_server
 from tests.integration.running import Run
 from tests.integration.stopping import ASKED, RECORD, Launcher, StoppingRun
+from tests.publishing_servers import BUCKET, s3
 
 TILE, ZIPPED = "31UGR_20180508", "35VNJ_20180204"
 OF_TILE = ("--tile", TILE)
@@ -106,10 +107,11 @@ def _signal(run: StoppingRun, number: int) -> None:
         os.kill(process.pid, number)
 
 
-def _config(folder: Path, data: Path, url: str, tile: str = TILE) -> Path:
+def _config(folder: Path, data: Path, url: str, tile: str = TILE, store: str = "") -> Path:
     folder.mkdir()
     lines = ["[core]", "workers = 1", f"lock_pid_dir = {folder / 'lock'}", "[worker]", "force_multiprocessing = true"]
-    lines += ["[dataset]", f"data_dir = {data}", f"tiles = {tile}", "[database]", f"url = {url}"]
+    lines += ["[dataset]", f"data_dir = {data}", f"tiles = {tile}", f"store = {store}"]
+    lines += ["[database]", f"url = {url}"]
     path = folder / "own.cfg"
     path.write_text("\n".join(lines) + "\n")
     path.chmod(0o600)
@@ -201,6 +203,43 @@ def test_a_file_that_has_arrived_in_part_is_taken_over_by_copying(
         assert _state(data, server, stage) == made and not _unfinished(data)
     assert server.rows("SELECT * FROM failed_try") == []
     launcher.close()
+
+
+def test_who_comes_back_replaces_no_object_that_was_put_meanwhile(
+    sample_run: Run, server: Server, tmp_path: Path, table: FaultTable
+) -> None:
+    """It was told that it may put the object, and is stopped before it does: then the store refuses it."""
+    data, asked = tmp_path / "data", ["CutPatches", *OF_TILE]
+    stage = Stage("CutPatches", (f"patches/{TILE}.tar", f"patches/{TILE}.parquet"))
+    server.forget()
+    with s3() as bucket, table.row("comes back late: an object, just asked"):
+        bucket.client().put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        world = {"BEN_SAMPLE_WORLD": str(sample_run.data / "sample")}
+        launcher = Launcher(cwd=None, **world, **bucket.environment())
+        late, taker = (
+            _config(tmp_path / name, data, server.url, store=f"s3://{BUCKET}/run") for name in ("late", "taker")
+        )
+        run = StoppingRun(launcher, late.parent, f"CutPatches{RECORD}", config=late, arguments=asked)
+        assert run.stopped(), run.said
+        run.go_on(f"CutPatches{ASKED}")
+        assert run.stopped(), run.said
+        assert not [name for name in bucket.content("run/") if name in stage.files]
+        _signal(run, signal.SIGSTOP)
+        server.cut()
+        other = StoppingRun(launcher, taker.parent, config=taker, arguments=asked)
+        assert other.ended() == 0, other.said
+        made = _state(data, server, stage)
+        assert set(stage.files[:1]) <= bucket.content("run/").keys()
+        _signal(run, signal.SIGCONT)
+        run.go_on()
+        assert run.ended() == 0, run.said
+        assert TAKEN in run.said and "failed" not in run.said
+        assert _state(data, server, stage) == made and not _unfinished(data)
+        versions = bucket.client().list_object_versions(Bucket=BUCKET, Prefix=f"run/{stage.files[0]}")["Versions"]
+        assert len(versions) == 1
+        assert not bucket.is_unfinished()
+        launcher.close()
+    assert server.rows("SELECT * FROM failed_try") == []
 
 
 def test_who_is_cut_off_and_not_taken_over_goes_on(
