@@ -176,7 +176,7 @@ def _used_at_once(place: Place) -> int:
             sizes = {}
             for path in place.data.rglob("*.tar"):
                 try:
-                    sizes[path.stat().st_ino] = path.stat().st_size
+                    sizes[path, path.stat().st_ino] = path.stat().st_size  # numbers of removed files are given again
                 except FileNotFoundError:
                     continue
             seen.append(sizes)
