@@ -70,9 +70,11 @@ _GRACE_S = 5.0
 _log = logging.getLogger("ben_luigi")
 
 
-def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+def parser(arguments: Sequence[str] = (), prog: str = "") -> argparse.ArgumentParser:
     """Return the parser of the help, or that of the task in `arguments`."""
-    return usage.parser(arguments, __doc__)
+    used = usage.parser(arguments, __doc__)
+    used.prog = prog or used.prog
+    return used
 
 
 def main(arguments: Sequence[str], prog: str = "") -> int:
@@ -221,19 +223,14 @@ def _check_semaphores() -> None:
 def _asked(arguments: list[str], prog: str) -> tuple[luigi.Task, list[str]]:
     """Return the task and its arguments; exit with a message if help is wanted, or if they fit no task."""
     if usage.help_is_wanted(arguments):
-        _named(parser(arguments), prog).print_help()
+        parser(arguments, prog).print_help()
         sys.exit()
     if not arguments or arguments[0].startswith("-"):
         arguments = ["FinalizeDataset", *arguments]
     try:
         return usage.task_of(arguments), arguments
     except (BadName, BadArgument) as error:
-        sys.exit(command.refuse(_named(parser(arguments), prog), error))
-
-
-def _named(used: argparse.ArgumentParser, prog: str) -> argparse.ArgumentParser:
-    used.prog = prog or used.prog
-    return used
+        sys.exit(command.refuse(parser(arguments, prog), error))
 
 
 def _run(argv: list[str]) -> int:
