@@ -39,6 +39,7 @@ last_resort: Callable[[], None] | None = None
 """Ends started work in a limited time, if the main thread does not."""
 
 _undoing = threading.Event()
+_is_passed_on = False
 _pipe: tuple[int, int] | None = None  # of this process's thread
 
 
@@ -68,7 +69,9 @@ def undo() -> int:
 @contextmanager
 def passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Forward the signals to another process, for which this one waits."""
+    global _is_passed_on
     before = {number: signal.getsignal(number) for number in _SAID}
+    _is_passed_on = True
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, lambda came, _: process.send_signal(came))
@@ -77,6 +80,7 @@ def passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _is_passed_on = False
 
 
 def raised_again(callback: Callable[..., None]) -> Callable[..., None]:
@@ -116,7 +120,7 @@ def _stop_again(*_: object) -> None:
 
 def _watch(reading: int) -> None:
     number = 0
-    while number not in _SAID or signal.getsignal(number) is not _stop:
+    while number not in _SAID or _is_passed_on:
         number = os.read(reading, 1)[0]
     if not _undoing.wait(_PATIENCE_S):
         global came

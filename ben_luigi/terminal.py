@@ -31,6 +31,7 @@ summary_follows = False
 """Whether the program that started Luigi prints the result itself, as `ben-luigi run` does."""
 
 _sender: socket.socket | None = None
+_screen: subprocess.Popen[bytes] | None = None
 
 
 class _Outliving(io.FileIO):
@@ -72,7 +73,7 @@ def opened() -> Iterator[None]:
 
     Log lines go above the bars.
     """
-    global _sender
+    global _sender, _screen
     if not sys.stderr.isatty():
         yield
         return
@@ -80,30 +81,31 @@ def opened() -> Iterator[None]:
     with receiver:
         command = [sys.executable, "-P", str(Path(__file__).with_name("screen.py"))]
         environment = surroundings.of_child()
-        screen = subprocess.Popen(command, env=environment, stdin=receiver.fileno(), stdout=subprocess.DEVNULL)
+        _screen = subprocess.Popen(command, env=environment, stdin=receiver.fileno(), stdout=subprocess.DEVNULL)
     root, before = logging.getLogger(), logging.getLogger().handlers[:]
     root.handlers[:] = [_Sending(before)]
     try:
         yield
     finally:
         root.handlers[:] = before
-        _end(screen)
+        close(waits=sys.exc_info()[0] is None)
 
 
-def _end(screen: subprocess.Popen[bytes]) -> None:
-    """Wait until everything sent is shown; only for a moment if the run is being stopped."""
-    global _sender
-    stopped = sys.exc_info()[0] is not None
+def close(*, waits: bool) -> None:
+    """Show what was sent, and remove the bars. Without `waits`, for a run that is being stopped, take only a moment."""
+    global _sender, _screen
+    if _screen is None:
+        return
     try:
-        _send({"end": True}, wait=not stopped)
+        _send({"end": True}, wait=waits)
         if _sender is not None:
             _sender.close()
         with suppress(subprocess.TimeoutExpired):
-            screen.wait(_LAST_S if stopped else None)
+            _screen.wait(None if waits else _LAST_S)
     finally:
-        screen.kill()
-        screen.wait()
-        _sender = None
+        _screen.kill()
+        _screen.wait()
+        _sender = _screen = None
 
 
 def is_open() -> bool:

@@ -316,6 +316,7 @@ def _end_all() -> None:
     fork_lock.acquire(timeout=_GRACE_S)
     _end_workers(0)
     server.close_all()
+    terminal.close(waits=False)  # so that no bar is drawn over the last line
 
 
 def configure(*, writes: bool = True) -> None:

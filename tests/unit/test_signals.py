@@ -87,6 +87,33 @@ c.pthread_mutex_lock(mutex)  # which waits for itself
     assert (run.returncode, run.stdout, run.stderr) == (130, "the last resort\n", "stopped by Ctrl-C\n")
 
 
+def test_another_thread_ends_the_process_where_the_signal_came_while_others_were_to_hear_it_first() -> None:
+    """As while a process is started: the signal reaches the one who starts it first, and this module after that."""
+    run = _run("""
+signals._PATIENCE_S = 0.1
+ours = signal.getsignal(signal.SIGINT)
+signal.signal(signal.SIGINT, lambda number, frame: ours(number, frame))
+try:
+    signal.raise_signal(signal.SIGINT)
+finally:
+    threading.Event().wait()
+""")
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "stopped by Ctrl-C\n")
+
+
+def test_a_signal_that_is_passed_on_ends_the_other_process_alone() -> None:
+    run = _run("""
+import subprocess
+signals._PATIENCE_S = 0.1
+other = subprocess.Popen(["sleep", "100"])
+with signals.passed_on(other):
+    signal.raise_signal(signal.SIGINT)
+    print(other.wait())
+time.sleep(0.5)  # longer than the thread's patience
+""")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "-2\n", "")
+
+
 def test_a_forked_process_is_stopped_by_itself_alone() -> None:
     run = _run("""
 child = os.fork()
