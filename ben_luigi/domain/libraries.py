@@ -31,6 +31,11 @@ def require(subject: str, wanted: Sequence[str]) -> None:
         )
 
 
+def module(requirement: str) -> str:
+    """Return the name of the module of a package that `require` takes."""
+    return requirement.partition(">=")[0]
+
+
 def installing(*wanted: str) -> str:
     """Return the command line by which packages are installed in this environment."""
     return f"type: {sys.executable} -m pip install {' '.join(map(shlex.quote, wanted))}"
@@ -38,7 +43,7 @@ def installing(*wanted: str) -> str:
 
 def _wrong(requirement: str) -> str:
     """Return what is there instead of a library; an empty text if it is there."""
-    name, _, least = requirement.partition(">=")
+    name, least = module(requirement), requirement.partition(">=")[2]
     if find_spec(name) is None:
         return f"no {name}"
     version = metadata.version(name) if least else ""

@@ -96,7 +96,7 @@ class Bench:
 
     def program(self) -> None:
         """The program, which takes no hashes."""
-        command = [_PROGRAM, "-q", "-f", f"-{LEVEL}", f"-T{WORKERS}", self.tar, "-o", self.packed]
+        command = [_PROGRAM, "-q", "-f", f"-{LEVEL}", f"-T{WORKERS}", str(self.tar), "-o", str(self.packed)]
         subprocess.run(command, check=True)
 
     def tidy(self) -> None:

@@ -102,10 +102,9 @@ def measure(name: ProductName, folder: Path, megabytes: int, runs: int, parallel
     def curl() -> None:
         copies.mkdir()
         at_once = ["--parallel", "--parallel-max", str(parallel)]
-        command = ["curl", "--silent", "--fail", *at_once, "--config", listed]
-        subprocess.run(
-            command, check=True, stderr=subprocess.PIPE
-        )  # --parallel shows its progress in spite of --silent
+        command = ["curl", "--silent", "--fail", *at_once, "--config", str(listed)]
+        # --parallel shows its progress in spite of --silent.
+        subprocess.run(command, check=True, stderr=subprocess.PIPE)
 
     def tidy() -> None:
         shutil.rmtree(target, ignore_errors=True)

@@ -24,6 +24,7 @@ import numpy as np
 import zstandard
 
 from ben_luigi.commands import command
+from ben_luigi.domain import libraries
 from ben_luigi.domain.files import unfinished
 from ben_luigi.domain.formats.packing import FRAME_BYTES
 from ben_luigi.domain.forms.export import FORMS, export
@@ -153,7 +154,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="of each writing, in turn; by default 3")
     options = parser.parse_args(argv)
     for library in {name for form in FORMS.values() for name in form.libraries}:
-        import_module(library)  # once, not in the process of each writing
+        import_module(libraries.module(library))  # once, not in the process of each writing
     source = finished_dataset.make(options.folder, options.patches_a_side)
     out = unfinished(options.folder.absolute() / "forms")
     out.mkdir()

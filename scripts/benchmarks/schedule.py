@@ -103,10 +103,10 @@ class Simulation:
         self._configure()
         prerequisites.require_given = _nothing  # the inputs are empty
         for task in _WORK:
-            task.make = _touch  # type: ignore[method-assign]
+            task.make = _touch  # type: ignore[method-assign,assignment]
         resolve.AskCatalogue.remake = _answer  # type: ignore[method-assign,assignment]
         download.DownloadL1C.make = _download  # type: ignore[method-assign,assignment]
-        atmosphere.ConvertToL2A.make = _convert  # type: ignore[method-assign]
+        atmosphere.ConvertToL2A.make = _convert  # type: ignore[method-assign,assignment]
         archive_parts.shard_parts = archive_parts.s1_parts = _parts
         whole = finalize.FinalizeDataset()
         if most:
@@ -128,7 +128,7 @@ class Simulation:
         options["dataset", "data_dir"] = str(self.folder / "data")
         options["sen2cor", "executable"] = str(given / sen2cor.PROGRAM)
         for (section, name), value in options.items():
-            get_config().set(section, name, value)  # type: ignore[no-untyped-call]
+            get_config().set(section, name, value)
         terminal.summary_follows = True  # and there is nothing to sum up
         os.environ |= {"CDSE_USER": "nobody", "CDSE_PASSWORD": "none"}
         config.set_defaults()
@@ -153,7 +153,7 @@ def _end_at(most: int, note: Path) -> None:
             raise _EnoughError
         begin(worker, task_id)
 
-    Worker._run_task = counted
+    Worker._run_task = counted  # type: ignore[method-assign]
 
 
 def _l1c(name: ProductName) -> ProductName:

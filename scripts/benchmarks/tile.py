@@ -179,9 +179,7 @@ def _bench(options: argparse.Namespace) -> Iterator[Bench]:
     out.mkdir()
     try:
         if in_database:
-            luigi.configuration.get_config().set(  # type: ignore[no-untyped-call]
-                "dataset", "data_dir", str(folder)
-            )
+            luigi.configuration.get_config().set("dataset", "data_dir", str(folder))
             with database.transaction() as cursor:
                 cursor.execute("DROP TABLE IF EXISTS bench_valid")
                 cursor.execute("CREATE TABLE bench_valid (patch_id text, valid boolean)")

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def measure(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks", "schedule", *arguments, "--folder", str(folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "scripts"), str(ROOT)])},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+from tests.unit.benchmarking import bench, figures
 
 
 def test_the_beginning_of_a_run(tmp_path: Path) -> None:
-    said = measure(tmp_path, "--tiles", "3", "--times", "2", "--most", "55")
-    printed = json.loads(said.stdout.splitlines()[-1])
+    said = bench("schedule", "--tiles", "3", "--times", "2", "--most", "55", "--folder", str(tmp_path))
+    printed = figures(said.stdout)
     assert set(printed["beginnings"]) == {"3", "6"}
     assert printed["ratios_a_task"]["wall_s"] > 0
     begun = [line for line in said.stderr.splitlines() if " s  " in line]
@@ -32,8 +18,8 @@ def test_the_beginning_of_a_run(tmp_path: Path) -> None:
 
 
 def test_small_benchmark(tmp_path: Path) -> None:
-    said = measure(tmp_path, "--tiles", "1", "--times", "2")
-    printed = json.loads(said.stdout.splitlines()[-1])
+    said = bench("schedule", "--tiles", "1", "--times", "2", "--folder", str(tmp_path))
+    printed = figures(said.stdout)
     assert set(printed["first"]) == set(printed["again"]) == {"1", "2"}
     assert all(one["wall_s"] > 0 for runs in ("first", "again") for one in printed[runs].values())
     assert printed["ratios_a_tile"]["cpu_s"] > 0
