@@ -18,9 +18,14 @@ case "$1 $2" in
   *sysconfig*) echo .venv/lib ;;
   "-c "*) exit 0 ;;
   "-m venv") mkdir -p .venv/bin .venv/lib; ln -sf "$0" .venv/bin/python ;;
-  "-m pip") [ -e whole ] && exit; [ "$3" = --version ] && exit 1; echo installing; sleep 1000 & sleep 1000 ;;
+  "-m pip")
+    case "$*" in *" --python "*--version) exit ;; esac
+    [ -e whole ] && exit; [ "$3" = --version ] && exit 1; echo installing; sleep 1000 & sleep 1000 ;;
 esac
 """
+WITHOUT_PIP = PYTHON.replace('"$*" in *" --python "*--version) exit', '"$*" in *" --python "*) exit 1').replace(
+    "mkdir -p", 'echo "$*" >>made; mkdir -p'
+)
 
 TOO_NEW = """#!/bin/sh
 [ "$1" = --version ] && echo "Python 3.14.0" && exit
@@ -121,6 +126,16 @@ def test_a_python_is_found_under_any_of_its_names(copy: Path, tmp_path: Path, na
     assert (copy / ".venv" / "lib" / "ben_luigi.pth").read_text().splitlines()[0] == str(copy)
     again = _environment(copy, tools)
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+def test_an_environment_has_a_pip_of_its_own_where_the_python_that_makes_it_has_none(
+    copy: Path, tmp_path: Path
+) -> None:
+    tools = _only(tmp_path / "tools")
+    _python(tools, "python3.12", WITHOUT_PIP)
+    done = _environment(copy, tools)
+    assert (done.returncode, done.stderr) == (0, MAKES)
+    assert (copy / "made").read_text() == "-m venv --without-pip --clear .venv\n-m venv --clear .venv\n"
 
 
 def test_a_python_that_is_too_new_is_refused_in_one_line(copy: Path, tmp_path: Path) -> None:
