@@ -9,8 +9,10 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ben_luigi.domain import machine
 from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.sample.catalogue import write_catalogue
@@ -20,7 +22,7 @@ from ben_luigi.sample.l2a import write_l2a, write_l2a_catalogue
 from ben_luigi.sample.l2a_scenes import L2AScene
 from ben_luigi.sample.land_cover import land_cover, write_clc
 from ben_luigi.sample.land_raster import write_land_raster
-from ben_luigi.sample.landscape import landscape
+from ben_luigi.sample.landscape import Landscape, landscape
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SCENES
 from ben_luigi.sample.sentinel1 import write_s1
@@ -42,11 +44,16 @@ def make_world(folder: Path, progress: OnFraction = ignore_fraction) -> None:
         write_countries(world.countries_geojson)
         write_geometries(world.v1_spatial_dir, patches)
         write_lists(world, patches)
-        for number, scene in enumerate(SCENES, 1):
-            ground = landscape(scene, parcels)
-            write_l1c(world.product_zip(scene.product), ground)
-            write_s1(world.s1_dir, ground, [patch for patch in patches if patch.scene == scene])
-            progress(number / len(SCENES))
+
+        grounds = [landscape(scene, parcels) for scene in SCENES]
+
+        def write(ground: Landscape) -> None:
+            write_l1c(world.product_zip(ground.scene.product), ground)
+            write_s1(world.s1_dir, ground, [patch for patch in patches if patch.scene == ground.scene])
+
+        with ThreadPoolExecutor(max(1, int(machine.cores()))) as threads:
+            for number, _ in enumerate(threads.map(write, grounds), 1):
+                progress(number / len(SCENES))
         write_catalogue(world)
         _write_l2a_process(world.l2a_process)
 
