@@ -163,7 +163,7 @@ def _made(task: luigi.Task, arguments: list[str]) -> int:
     data_folder.enter(config.data_dir())
     config.lock_this_command()
     _check_same_command()
-    configuration.enter(config.data_dir(), config.result_options())
+    configuration.enter(config.data_dir(), config.result_options)
     if not (recipe := config.recipe()).is_default:
         recipes.follow(config.data_dir(), recipe.name, recipe.path)
     database.check_locks()

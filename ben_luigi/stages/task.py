@@ -184,7 +184,7 @@ class PipelineTask(Declared):
 
         Do nothing if it is still true.
         """
-        configuration.enter(config.data_dir(), config.result_options())
+        configuration.enter(config.data_dir(), config.result_options)
         yield from self._missing(self.deps())
         yield from self._missing(self.needs())
         try:
@@ -272,12 +272,15 @@ class PipelineTask(Declared):
         return self.make()
 
 
-def _share(*_: luigi.Task) -> None:
+def _share(*tasks: luigi.Task) -> None:
     """Prepare what all tasks share in the scheduling process; tasks report what is unavailable."""
     if signals.came:
         return  # this is called for each dependency: what was stopped would begin again and again
     code.versions()
     deferred.load_all()
+    for task in tasks:
+        if isinstance(task, PipelineTask):
+            code.code_version(*task.code)
     with suppress(PipelineError):
         database.share()
 

@@ -27,7 +27,7 @@ def nothing_held() -> Iterator[None]:
 
 
 def _work(folder: Path, level: int, entered: Event, leave: Event) -> None:
-    configuration.enter(folder, {**SIX, "archive.level": level})
+    configuration.enter(folder, lambda: {**SIX, "archive.level": level})
     entered.set()
     leave.wait()
 
@@ -44,8 +44,8 @@ def test_another_configuration_is_refused_by_name_while_somebody_is_at_work(tmp_
     process, leave = _at_work(tmp_path, 9)
     try:
         with pytest.raises(BadInput, match=rf"{process.pid}.*\[archive\] level = 9, here 6.*wait until it has ended"):
-            configuration.enter(tmp_path, SIX)
-        configuration.enter(tmp_path, {**SIX, "archive.level": 9})
+            configuration.enter(tmp_path, lambda: SIX)
+        configuration.enter(tmp_path, lambda: {**SIX, "archive.level": 9})
     finally:
         leave.set()
         process.join()
@@ -55,10 +55,10 @@ def test_whoever_comes_when_all_have_ended_may_have_another_one(tmp_path: Path) 
     process, leave = _at_work(tmp_path, 9)
     leave.set()
     process.join()
-    configuration.enter(tmp_path, SIX)
+    configuration.enter(tmp_path, lambda: SIX)
     with pytest.raises(BadInput, match=r"\[archive\] level = 6, here 9"):
         configuration._held.clear()
-        configuration.enter(tmp_path, {**SIX, "archive.level": 9})
+        configuration.enter(tmp_path, lambda: {**SIX, "archive.level": 9})
 
 
 def test_many_that_begin_together_agree(tmp_path: Path) -> None:

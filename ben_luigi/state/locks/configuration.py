@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,16 @@ _POLL_S = 0.05
 _held: dict[Path, int] = {}
 
 
-def enter(folder: Path, configuration: Mapping[str, Any]) -> None:
+def enter(folder: Path, configuration: Callable[[], Mapping[str, Any]]) -> None:
     """Register a configuration in `folder` until this process and all that it forks have ended.
 
-    `configuration` has the values of options by section and name. Raise BadInput if others run there with other values.
+    `configuration` returns the values of options by section and name; a process that was forked from one in the folder
+    does not ask for it. Raise BadInput if others run there with other values.
     """
     if folder in _held:
         return
     descriptor = locks.opened(folder / _LOCK)
-    asked = json.loads(json.dumps(dict(configuration), default=str))
+    asked = json.loads(json.dumps(dict(configuration()), default=str))
     try:
         agreed: list[dict[str, Any]] = []
 
