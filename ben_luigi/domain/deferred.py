@@ -68,6 +68,7 @@ def load_all() -> None:
     gc.disable()  # nothing of what is imported is garbage
     for library in tuple(_waiting):
         library.load()
-    importlib.import_module("pyarrow.pandas_compat")  # which a table from pandas asks for
+    for part in ("pandas_compat", "vendored.version"):  # which a table from pandas asks for
+        importlib.import_module(f"pyarrow.{part}")
     gc.freeze()  # processes forked from this one neither look through it nor copy it
     gc.enable()

@@ -13,6 +13,7 @@ from ben_luigi import config
 from ben_luigi.domain.dataset import sentinel1
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.formats.tables import read_own
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.recipe.model import NO_SENTINEL1
@@ -132,7 +133,7 @@ def _metadata_files() -> tuple[tuple[Path, ...], tuple[int, ...]]:
 def _kept(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> dict[str, str]:
     pairs: list[tuple[str, str]] = []
     wanted = ["patch_id", *(["s1_name"] if S1 in archive_names() else [])]
-    for table in (pq.read_table(path, columns=wanted) for path in paths):
+    for table in (read_own(path, wanted) for path in paths):
         s1_names = table["s1_name"].to_pylist() if "s1_name" in table.column_names else [""] * len(table)
         pairs += zip(table["patch_id"].to_pylist(), s1_names, strict=True)
     return dict(sorted(pairs))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ben_luigi import config
 from ben_luigi.domain.cdse.resolve import read_tile_ids
@@ -16,6 +15,7 @@ from ben_luigi.domain.dataset.comparison import Line
 from ben_luigi.domain.dataset.form import HASH_LISTS
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.files import file_hash, text_hash
+from ben_luigi.domain.formats.tables import read_own
 from ben_luigi.domain.names import ProductName, patch_id_of, tile_name_of
 from ben_luigi.domain.products.l1c import read_hashes
 from ben_luigi.stages.archive_parts import MAPS, S1, S2, dataset_tiles, kept
@@ -70,7 +70,7 @@ class CompareWithPublished(PipelineTask):
         """Compare."""
         figures = comparison.read_published(FIGURES)
         reason = _reason(figures.counts["products"])
-        unflagged, flagged = (pq.read_table(target.check()) for target in WriteMetadata().output().values())
+        unflagged, flagged = (read_own(target.check()) for target in WriteMetadata().output().values())
         lines = [
             *self._sources(reason),
             *self._lists(figures, reason),

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import metadata, subset
+from ben_luigi.domain.formats.tables import read_own
 from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.recipe.model import Countries
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
@@ -220,7 +220,7 @@ class WriteMetadata(PipelineTask):
 def split_counts() -> dict[str, int]:
     """Return the number of patches of the dataset in each split."""
     files_of = [target.file for target in WriteMetadata().output().values()]
-    written = [pq.ParquetFile(file).read(columns=["split"]) for file in files_of]  # read_table loads pandas
+    written = [read_own(file, ["split"]) for file in files_of]
     entries = pa.concat_tables(written)["split"].value_counts().to_pylist()
     return dict(sorted((entry["values"], entry["counts"]) for entry in entries))
 

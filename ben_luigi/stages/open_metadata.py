@@ -20,6 +20,7 @@ from ben_luigi.domain.dataset import croissant, geoparquet, metadata, readme, ri
 from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.formats import shards
+from ben_luigi.domain.formats.tables import read_own
 from ben_luigi.domain.names import ProductName, TileName, tile_name_of
 from ben_luigi.domain.placement.footprints import EDGES
 from ben_luigi.domain.products.product import BOA_ADD_OFFSET
@@ -106,7 +107,7 @@ class WritePatches(PipelineTask):
 
 def _tile_rows() -> Iterator[pa.Table]:
     """Yield the rows of each tile that has patches in the dataset, in the order of tile names."""
-    written = [pq.read_table(target.check()) for target in WriteMetadata().output().values()]
+    written = [read_own(target.check()) for target in WriteMetadata().output().values()]
     rows = pa.concat_tables(written).sort_by("patch_id").combine_chunks()
     ids = rows["patch_id"].combine_chunks()
     found = database.query(
@@ -172,7 +173,7 @@ class WriteTimeSeries(PipelineTask):
 
     def make(self) -> None:
         """Group the patches."""
-        patches = pq.read_table(WritePatches().output().check(), columns=list(time_series.COLUMNS))
+        patches = read_own(WritePatches().output().check(), list(time_series.COLUMNS))
         time_series.write(patches, self.output().file)
 
 
@@ -275,7 +276,7 @@ def _lacking() -> dict[str, list[str]]:
 
 def _years() -> list[int]:
     """Return the years in which the tiles of the dataset were sensed."""
-    patches = [pq.read_table(target.check(), columns=["patch_id"]) for target in WriteMetadata().output().values()]
+    patches = [read_own(target.check(), ["patch_id"]) for target in WriteMetadata().output().values()]
     names = {tile_name_of(patch) for table in patches for patch in table["patch_id"].to_pylist()}
     return sorted({TileName.parse(name).sensing_time.year for name in names})
 

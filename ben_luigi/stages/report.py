@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import comparison
+from ben_luigi.domain.formats.tables import read_own
 from ben_luigi.domain.placement.grid import SPLITS, Square
 from ben_luigi.domain.recipe.words import described
 from ben_luigi.domain.report import report
@@ -119,7 +119,7 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
     is_default = config.recipe().is_default
     return Sources(
         tiles=_tiles(drawn, provenance["tiles"]),
-        rows=pa.concat_tables([pq.read_table(folder / name) for name in form().tables]),
+        rows=pa.concat_tables([read_own(folder / name) for name in form().tables]),
         nomenclature=read_nomenclature(config.nomenclature()),
         colours=colours(),
         countries_geojson=input_path("countries_geojson") if _borders() else None,
@@ -129,7 +129,7 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
         files=_files(folder),
         findings=_findings(),
         leakage=FindSplitLeakage().output()["list"].file,
-        twin=next((pq.read_table(task.output()["parquet"].check()) for task in twins()), None),
+        twin=next((read_own(task.output()["parquet"].check()) for task in twins()), None),
         statistics=WriteStatistics().output().read_json(),
         times=[one for one in read_times(timing.folder()) if one.family not in _ASIDE],
         world="sample" if config.is_sample() else "real",

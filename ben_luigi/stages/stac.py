@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from ben_luigi import config
 from ben_luigi.domain.dataset import stac
+from ben_luigi.domain.formats.tables import read_own
 from ben_luigi.stages.comparison import compared
 from ben_luigi.stages.hash_lists import listing
 from ben_luigi.stages.open_metadata import (
@@ -51,7 +50,7 @@ class WriteStac(PipelineTask):
 
     def make(self) -> None:
         """Write all of it in one rename."""
-        patches = pq.read_table(WritePatches().output().check(), columns=stac.columns(form()))
+        patches = read_own(WritePatches().output().check(), stac.columns(form()))
         listed = facts([*described(), *_others()])
         documents = stac.describe(patches, listed, title(), description(), form(), has_report=has_report())
         stac.write(documents, self.output().file)

@@ -6,11 +6,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from ben_luigi import config
 from ben_luigi.domain.dataset import registration, twin
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.formats.tables import read_own
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, OverTiles, tiles
@@ -59,7 +58,7 @@ class ComparePixels(OverTiles):
 
     def result_lines(self) -> list[str]:
         """Return the paths, and the rows of all tiles together."""
-        return [*super().result_lines(), *twin.lines(pq.read_table(self.output()["parquet"].check()))]
+        return [*super().result_lines(), *twin.lines(read_own(self.output()["parquet"].check()))]
 
 
 def twins() -> list[ComparePixels]:

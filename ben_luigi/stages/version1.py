@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import version1
+from ben_luigi.domain.formats.tables import read_own
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.placement import AlignPatches
 from ben_luigi.stages.prerequisites import ExtractV1Metadata
@@ -49,6 +48,6 @@ class CompareV1Labels(PipelineTask):
             "WHERE tile = ANY(%(tiles)s)",
             tiles=list(tiles()),
         )
-        v1 = pq.read_table(ExtractV1Metadata().output().file / version1.LABELS)
+        v1 = read_own(ExtractV1Metadata().output().file / version1.LABELS)
         table = version1.compare_labels(v1, ours, read_nomenclature(config.nomenclature()))
         files.write_text(self.output().file, table.to_csv(index=False, lineterminator="\n"))

@@ -16,7 +16,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ben_luigi.domain.dataset import croissant, readme, stac
 from ben_luigi.domain.dataset.comparison import COMPARISON
@@ -30,6 +29,7 @@ from ben_luigi.domain.dataset.verify_json import Json, differences, entry, read_
 from ben_luigi.domain.dataset.verify_patches import SAME_DEGREES
 from ben_luigi.domain.dataset.verify_provenance import Provenance
 from ben_luigi.domain.dataset.verify_rows import Rows, tile_named
+from ben_luigi.domain.formats.tables import read_own
 
 STAC = f"stac/{stac.COLLECTION}"
 _SHA256 = "1220"
@@ -60,7 +60,7 @@ def check_stac(
     if findings.has(PATCHES) or not (folder / PATCHES).is_file():
         findings.skip(f"stac/: whether it follows from {PATCHES}, which cannot be used as it is")
         return collection
-    patches = pq.read_table(folder / PATCHES, columns=stac.columns(form))
+    patches = read_own(folder / PATCHES, stac.columns(form))
     if not len(patches):
         return collection
     title, description = (str(collection.get(name)) for name in ("title", "description"))

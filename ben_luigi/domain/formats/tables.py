@@ -1,4 +1,4 @@
-"""Read a user's Parquet tables in bounded memory."""
+"""Read Parquet tables: a user's in bounded memory, and our own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ from ben_luigi.domain.given import open_file
 _MOST_BYTES = 2**30
 _BATCH_BYTES, _BATCH_ROWS = 2**28, 2**16
 _TEXTS = {pa.string(), pa.binary(), pa.large_string(), pa.large_binary()}
+
+
+def read_own(path: Path, columns: Sequence[str] = ()) -> pa.Table:
+    """Read columns of a Parquet file of ours (default: all), in the given order.
+
+    `pyarrow.parquet.read_table` does the same, but each process would first load PyArrow's datasets, in 40 ms.
+    """
+    with pq.ParquetFile(path) as parquet:
+        table = parquet.read(columns=list(columns) or None)
+    return table.select(columns) if columns else table
 
 
 def read_parquet(path: Path, columns: Sequence[str] = (), most_bytes: int = _MOST_BYTES) -> pa.Table:
