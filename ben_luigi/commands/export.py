@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +28,7 @@ from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError
 from ben_luigi.domain.forms.export import FORMS, export
 from ben_luigi.domain.forms.form import MB, Options
 from ben_luigi.domain.forms.selecting import selected
-from ben_luigi.domain.forms.source import Source
+from ben_luigi.domain.forms.source import S1, Source
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.finalize import rules_in
 from ben_luigi.state.cache import whole
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
         "folder", type=command.local, nargs="?", metavar="FOLDER", help="folder of the dataset; by default ours"
     )
     used.add_argument("--to", type=Path, metavar="DIR", help="where the form goes; by default FOLDER-FORM")
+    used.add_argument("--without-s1", action="store_true", help="leave out Sentinel-1, whose archive need not be there")
     for section, names in ((config.forms, _FORMS_OPTIONS), (config.subset, None)):
         for option, parameter in config.options_of(section).items():
             if option != "name" if names is None else option in names:
@@ -83,6 +85,10 @@ def main(arguments: Sequence[str]) -> int:
             flag = f"--{option.replace('_', '-')}"
             used.error(f"{flag} makes no difference to {given.form}; leave it out: it counts for {counts}")
     if given.folder is None and given.to is None:
+        if given.without_s1:
+            used.error(
+                "--without-s1 is for the dataset in a FOLDER, or for a form that goes to another place (--to DIR)"
+            )
         return _of_pipeline(given, others)
     if others:
         used.error(f"unrecognized arguments: {' '.join(others)}")
@@ -122,7 +128,7 @@ def _written(given: argparse.Namespace, folder: Path, target: Path, conditions: 
     form = rules_in(folder).form
     if given.folder:
         form.require_in(folder)
-    source = _selected(Source.open(folder, form), conditions)
+    source = replace(_selected(Source.open(folder, form), conditions), left_out=(S1,) if given.without_s1 else ())
     with tqdm(total=100, desc=f"exporting {given.form}", unit="%", disable=None, bar_format=bar_format("%")) as bar:
         export(FORMS[given.form], source, target, _options(given), lambda fraction: _move(bar, fraction))
     return len(source.rows)

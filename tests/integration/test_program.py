@@ -76,6 +76,7 @@ def test_the_help_lists_every_command(tmp_path: Path) -> None:
         (["view", "none"], "none; expected: the folder of shards or of a dataset; found: no folder"),
         (["verify", "."], "found: none of metadata.parquet, "),
         (["export", "zarr", "."], "found: none of metadata.parquet, "),
+        (["export", "lmdb", "--without-s1"], "--without-s1 is for the dataset in a FOLDER, or for a form that goes to"),
         (["view", "."], "found: none of metadata.parquet, "),
         (["clear-tries", "33UUP"], "correct the tile key"),
         (["verify", "none"], "none"),

@@ -20,7 +20,7 @@ from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.errors import BadArchive, BadInput, DamagedFile
 from ben_luigi.domain.forms.export import FORMS, export, verify
 from ben_luigi.domain.forms.selecting import selected
-from ben_luigi.domain.forms.source import S1, Source
+from ben_luigi.domain.forms.source import KINDS, S1, Source
 from ben_luigi.domain.recipe.model import OF_PRODUCT
 from tests.unit.exports import SMALL, files_of, varied_dataset
 from tests.unit.small_dataset import Dataset
@@ -186,6 +186,24 @@ def test_a_patch_without_s1_in_the_metadata_has_none_in_the_form(name: str, tmp_
     source = Source.open(dataset.write(tmp_path / "dataset"))
     export(FORMS[name], source, tmp_path / "out", SMALL)
     assert verify(source, tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_sentinel1_may_be_left_out_and_need_not_be_there(name: str, finished: Path, tmp_path: Path) -> None:
+    """Who has fetched Sentinel-2 alone is told how. Verify takes the form for what it is, whether S1 is there or not."""
+    fetched = tmp_path / "fetched"
+    fetched.mkdir()
+    for path in finished.iterdir():
+        if path.name != f"{S1}.tar.zst":
+            (fetched / path.name).symlink_to(path)
+    with pytest.raises(BadInput, match=rf"expected: {S1}.tar.zst.*--without-s1"):
+        export(FORMS[name], Source.open(fetched), tmp_path / "out", SMALL)
+    export(FORMS[name], replace(Source.open(fetched), left_out=(S1,)), tmp_path / "out", SMALL)
+    assert not {shown.kind for shown in FORMS[name].read(tmp_path / "out")} & {*KINDS[S1]}
+    assert verify(Source.open(fetched), tmp_path / "out") == []
+    assert verify(Source.open(finished), tmp_path / "out") == []
+    export(FORMS[name], replace(Source.open(finished), left_out=(S1,)), tmp_path / "again", SMALL)
+    assert _hashes(tmp_path / "again") == _hashes(tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ben_luigi.domain.dataset.verify_findings import Findings
@@ -89,7 +90,7 @@ def verify(source: Source, folder: Path, progress: OnFraction = ignore_fraction)
         findings.add(NOTE, f"not the note of a form that is known ({getattr(error, 'found', error)})")
         return findings.lines()
     form.require_libraries()
-    source = selected(source, {} if source.selection else note.selection)
+    source = replace(selected(source, {} if source.selection else note.selection), left_out=note.left_out)
     if note.patches != len(source.rows):
         findings.differ(NOTE, "another number of patches", "patches", len(source.rows), note.patches)
     digests = _digests(source, form.kinds(source), progress)

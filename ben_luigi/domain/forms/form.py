@@ -39,11 +39,16 @@ class Shown(NamedTuple):
 
 
 class Note(NamedTuple):
-    """What the note in a form says: its name, by which options its patches were selected, and how many they are."""
+    """What the note in a form says.
+
+    It is the name of the form, by which options its patches were selected, how many they are, and which archives were
+    left out.
+    """
 
     form: str
     selection: Mapping[str, str]
     patches: int
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ def write_note(folder: Path, form: PatchForm, source: Source, options: Options) 
         "selection": dict(source.selection),
         "kinds": list(form.kinds(source)),
         "options": asdict(options),
+        **({"left_out": list(source.left_out)} if source.left_out else {}),
     }
     (folder / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -101,7 +107,8 @@ def read_note(folder: Path) -> Note:
     try:
         note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
         selection = {str(option): str(text) for option, text in note["selection"].items()}
-        return Note(str(note["form"]), selection, int(note["patches"]))
+        left_out = tuple(str(archive) for archive in note.get("left_out", ()))
+        return Note(str(note["form"]), selection, int(note["patches"]), left_out)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFile(
             folder / NOTE,

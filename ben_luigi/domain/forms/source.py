@@ -50,7 +50,7 @@ class Source:
     """A finished dataset in `folder`; `rows` are the patches to export, ascending by patch id, with FLAG.
 
     `selection` has the options by which they were selected, if they are not all; `classes` the labels of the whole
-    dataset, sorted.
+    dataset, sorted. Archives that are `left_out` need not be there.
     """
 
     folder: Path
@@ -58,6 +58,7 @@ class Source:
     form: Form = FORM_V2
     selection: Mapping[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, folder: Path, form: Form = FORM_V2) -> Source:
@@ -77,7 +78,7 @@ class Source:
     @property
     def archives(self) -> tuple[str, ...]:
         """The names of the archives: without that of S1 if there is none, and without those of further layers."""
-        return tuple(name for name in self.form.archives if name in KINDS)
+        return tuple(name for name in self.form.archives if name in KINDS and name not in self.left_out)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -136,7 +137,8 @@ class Source:
             self.folder,
             expected=f"{packed.name}, or the folder {archive} unpacked from it",
             found="neither",
-            remedy="name the folder of a finished dataset, or put the archive there",
+            remedy="name the folder of a finished dataset, or put the archive there"
+            + ("; --without-s1 exports what is there" if archive == S1 else ""),
         )
 
 
