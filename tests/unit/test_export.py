@@ -190,7 +190,7 @@ def test_a_patch_without_s1_in_the_metadata_has_none_in_the_form(name: str, tmp_
 
 @pytest.mark.parametrize("name", FORMS)
 def test_sentinel1_may_be_left_out_and_need_not_be_there(name: str, finished: Path, tmp_path: Path) -> None:
-    """Who has fetched Sentinel-2 alone is told how. Verify takes the form for what it is, whether S1 is there or not."""
+    """Who fetched Sentinel-2 alone is told how. Verify takes the form for what it is, whether S1 is there or not."""
     fetched = tmp_path / "fetched"
     fetched.mkdir()
     for path in finished.iterdir():
