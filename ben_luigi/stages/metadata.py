@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow as pa
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import metadata, subset
-from ben_luigi.domain.formats.tables import read_own
+from ben_luigi.domain.formats.tables import counts_own
 from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.recipe.model import Countries
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
@@ -219,10 +220,8 @@ class WriteMetadata(PipelineTask):
 
 def split_counts() -> dict[str, int]:
     """Return the number of patches of the dataset in each split."""
-    files_of = [target.file for target in WriteMetadata().output().values()]
-    written = [read_own(file, ["split"]) for file in files_of]
-    entries = pa.concat_tables(written)["split"].value_counts().to_pylist()
-    return dict(sorted((entry["values"], entry["counts"]) for entry in entries))
+    written = (counts_own(target.file, "split") for target in WriteMetadata().output().values())
+    return dict(sorted(sum(written, Counter()).items()))
 
 
 def shortage(patches: int) -> str:

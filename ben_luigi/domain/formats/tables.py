@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -26,6 +28,20 @@ def read_own(path: Path, columns: Sequence[str] = ()) -> pa.Table:
     with pq.ParquetFile(path) as parquet:
         table = parquet.read(columns=list(columns) or None)
     return table.select(columns) if columns else table
+
+
+def counts_own(path: Path, column: str) -> Counter[str]:
+    """Return how often each value is in a column of text of a Parquet file of ours.
+
+    They are counted by their number in Parquet's dictionary: PyArrow's `value_counts` would load its functions, in
+    40 ms, and its `to_numpy` pandas.
+    """
+    counts: Counter[str] = Counter()
+    with pq.ParquetFile(path, read_dictionary=[column]) as parquet:
+        for chunk in parquet.read(columns=[column])[column].chunks:
+            numbers = np.bincount(np.from_dlpack(chunk.indices), minlength=len(chunk.dictionary))
+            counts.update(dict(zip(chunk.dictionary.to_pylist(), numbers.tolist(), strict=True)))
+    return +counts
 
 
 def read_parquet(path: Path, columns: Sequence[str] = (), most_bytes: int = _MOST_BYTES) -> pa.Table:
