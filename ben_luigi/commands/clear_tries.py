@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import clear_tries as parser
-from ben_luigi.commands.run import configure
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.errors import BadName, PipelineError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.resolve import check_tile

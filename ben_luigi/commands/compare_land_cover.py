@@ -17,7 +17,7 @@ from typing import Any
 from ben_luigi import config
 from ben_luigi.commands import command, world
 from ben_luigi.commands.arguments import compare_land_cover as parser
-from ben_luigi.commands.run import configure
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.errors import BadInput, BadName, PipelineError, some
 from ben_luigi.domain.names import TileKey
 from ben_luigi.domain.tiles import clc

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ben_luigi import config, signals
 from ben_luigi.commands import command
-from ben_luigi.commands.run import configure
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain import locks, notice, private, surroundings
 from ben_luigi.domain.errors import PipelineError, some
 from ben_luigi.exit_codes import STOPPED, ExitCode

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ben_luigi import config
 from ben_luigi.commands import command, run
-from ben_luigi.commands.run import configure
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.configuration import luigi_options
 from ben_luigi.domain import leftovers
 from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import fetch_l2a as parser
-from ben_luigi.commands.run import configure
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.errors import BadName, PipelineError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.sources import proof

@@ -8,7 +8,7 @@ from pathlib import Path
 from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import link_patches as parser
-from ben_luigi.commands.run import configure
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.dataset import links
 from ben_luigi.domain.errors import PipelineError
 

@@ -27,7 +27,7 @@ from tornado.web import Application
 from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.luigid_requests import Guard, own_names
-from ben_luigi.commands.run import configure
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain import private
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.exit_codes import ExitCode

@@ -18,7 +18,7 @@ import ben_luigi
 from ben_luigi import config
 from ben_luigi.commands import command, usage, world
 from ben_luigi.commands.arguments import plan as parser
-from ben_luigi.commands.run import configure
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.dataset import estimate
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
 from ben_luigi.domain.names import ProductName

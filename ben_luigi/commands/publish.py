@@ -29,7 +29,7 @@ from tqdm import tqdm
 from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import publish as parser
-from ben_luigi.commands.run import configure
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain import files, locks, network, surroundings
 from ben_luigi.domain.cdse.account import confirmed, has_terminal
 from ben_luigi.domain.cdse.http import Client

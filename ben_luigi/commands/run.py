@@ -9,29 +9,23 @@ from __future__ import annotations
 import argparse
 import logging
 import multiprocessing
-import os
-import re
-import signal
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import luigi
 import luigi.lock
-import psutil
 from luigi.cmdline_parser import CmdlineParser
-from luigi.configuration import LuigiConfigParser
 from luigi.interface import PidLockAlreadyTakenExit
 from luigi.retcodes import run_with_retcodes
 from luigi.rpc import RPCError
 from luigi.task_register import Register
-from luigi.worker import fork_lock
 
 from ben_luigi import config, signals, terminal
-from ben_luigi.commands import command, usage, world
-from ben_luigi.configuration import loading, luigi_options
+from ben_luigi.commands import command, ending, usage, world
+from ben_luigi.commands.setting_up import configure
+from ben_luigi.configuration import luigi_options
 from ben_luigi.domain import locks, network
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
 from ben_luigi.exit_codes import ExitCode
@@ -43,7 +37,7 @@ from ben_luigi.stages.metadata import shortage, split_counts
 from ben_luigi.stages.resolve import missing_tiles
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.state import database, failures, luigi_internals, recipes, server, stored
+from ben_luigi.state import database, failures, luigi_internals, recipes, stored
 from ben_luigi.state.locks import configuration, data_folder
 
 _SCHEDULING_ERROR, _UNHANDLED = 35, 40
@@ -60,13 +54,8 @@ _ADVICE: dict[int, str] = {
     ExitCode.WAITS_FOR_PERSON: f"Correct what is said above, and r{_AGAIN}",
     ExitCode.FAILED: f"R{_AGAIN}",
 }
-_BROKEN = re.compile(
-    r"Will not run (?P<task>.*) or any dependencies due to error in \w+\(\) method:\n(?P<trace>.*)", re.DOTALL
-)
-_NO_SCHEDULER = "Failed connecting to remote scheduler %r"
 _LEFT_TO_OTHERS = {10, 25}
 _LOOK_AGAIN_S = 60.0
-_GRACE_S = 5.0
 _log = logging.getLogger("ben_luigi")
 
 
@@ -126,7 +115,7 @@ def _run_and_tell(task: luigi.Task, arguments: list[str]) -> int:
     except SystemExit as end:
         code = int(end.code or 0)
     code = signals.undo() or meaning(code, task, before)
-    _end_workers(_GRACE_S)
+    ending.end_workers(ending.GRACE_S)
     if code == ExitCode.WRONG_ARGUMENTS:
         failures.forget(task)
     if arguments[0] == "FinalizeDataset" and not code:
@@ -292,49 +281,6 @@ def _running(settings: luigi.interface.core) -> list[str]:
         return []
 
 
-def _end_workers(grace_s: float) -> None:
-    """End tasks that still run although Luigi has ended: by SIGTERM, and by SIGKILL after `grace_s` seconds."""
-    workers = multiprocessing.active_children()
-    for worker in workers:
-        with suppress(ProcessLookupError):
-            os.kill(worker.pid or 0, signal.SIGTERM)
-    deadline = time.monotonic() + grace_s
-    for worker in workers:
-        worker.join(max(0.0, deadline - time.monotonic()))
-    for worker in workers:
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(worker.pid)
-            # Processes with a session of their own are not killed: the database server, and Sen2Cor, which has a guard.
-            started = [child for child in process.children(recursive=True) if os.getsid(child.pid) == os.getsid(0)]
-            for each in (process, *started):
-                each.kill()
-            worker.join()
-
-
-def _end_all() -> None:
-    """End all tasks and unused servers if the main thread does not; no new task begins."""
-    fork_lock.acquire(timeout=_GRACE_S)
-    _end_workers(0)
-    server.close_all()
-    terminal.close(waits=False)  # so that no bar is drawn over the last line
-
-
-def configure(*, writes: bool = True) -> None:
-    """Set up logging, and warn of passwords that others can read; exit if the data folder cannot be written."""
-    signals.last_resort = _end_all
-    if writes:
-        loading.require_data_dir()
-    for path in loading.files_that_tell_secrets():
-        print(f"warning: {path} has a password in it, and others can read it; type: chmod 600 {path}", file=sys.stderr)
-    settings = LuigiConfigParser.instance()
-    if not settings.has_option("core", "no_configure_logging"):
-        settings.set("core", "no_configure_logging", "true")
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-        logging.getLogger("luigi-interface").addFilter(_only_luigi_says_so)
-        for name in ("luigi", "botocore"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-
-
 def _say_result(task: luigi.Task, code: int) -> None:
     name, folder = task.task_family, config.data_dir() / config.result_folder()
     if code == ExitCode.ALREADY_RUNNING:
@@ -365,37 +311,3 @@ def _say_result(task: luigi.Task, code: int) -> None:
         print(short)
     if beside := beside_published():
         print(beside)
-
-
-def _only_luigi_says_so(record: logging.LogRecord) -> bool:
-    """Return whether a line of Luigi's log is worth showing: one that the handlers below do not write.
-
-    The message about luigid not answering is shortened; it is asked again after half a minute. Of our own errors in
-    `requires()` or `complete()`, whose traceback only Luigi has, only the message is kept.
-    """
-    if record.msg == _NO_SCHEDULER:
-        record.msg, record.exc_info = "luigid at %s does not answer; trying again", None
-        return True
-    broken = _BROKEN.fullmatch(record.getMessage())
-    if broken:
-        said = broken["trace"].rpartition(f"\n{PipelineError.__module__.partition('.')[0]}.")[2].partition(": ")[2]
-        record.msg, record.args = "failed    %s: %s", (broken["task"], said.strip() or broken["trace"])
-    return bool(broken)
-
-
-def _failed(task: luigi.Task, error: BaseException) -> None:
-    if isinstance(error, SystemExit):  # the task was only stopped
-        return
-    said: object = error
-    if isinstance(error, OSError) and error.strerror:
-        said = f"{error.filename or 'a file'}; found: {error.strerror}; next: correct that, and run again"
-    _log.error("failed    %s: %s", task, said, exc_info=None if isinstance(error, (PipelineError, OSError)) else error)
-
-
-def _done(task: luigi.Task, seconds: float) -> None:
-    if not getattr(task, "unchanged", False):
-        _log.info("%6.1f s  %s", seconds, task)
-
-
-luigi.Task.event_handler(luigi.Event.FAILURE)(_failed)
-luigi.Task.event_handler(luigi.Event.PROCESSING_TIME)(_done)

@@ -17,7 +17,7 @@ from ben_luigi import config
 from ben_luigi.commands import command, world
 from ben_luigi.commands.arguments import status as parser
 from ben_luigi.commands.plan import count, recipe_words, table
-from ben_luigi.commands.run import configure
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.errors import BadName, PipelineError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import followed, planning, survey

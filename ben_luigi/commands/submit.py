@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ben_luigi import config
 from ben_luigi.commands import command, run, world
 from ben_luigi.commands.arguments import submit as parser
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.errors import BadName, PipelineError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import jobs
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
         options, rest = used.parse_known_args(world.take(arguments))
     except BadName as error:
         return command.refuse(used, error)
-    run.configure(writes=not options.dry_run)
+    configure(writes=not options.dry_run)
     config.set_defaults()
     try:
         jobs.begin()

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import unpack as parser
-from ben_luigi.commands.run import configure
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.dataset import unpacking
 from ben_luigi.domain.dataset.form import FORM_V2, Rules
 from ben_luigi.domain.dataset.verify_archives import Contents

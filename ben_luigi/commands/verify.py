@@ -26,7 +26,7 @@ from tqdm import tqdm
 from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import verify as parser
-from ben_luigi.commands.run import configure
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.dataset.form import Rules
 from ben_luigi.domain.dataset.verify import Verdict, verify_dataset
 from ben_luigi.domain.dataset.verify_rules import References

@@ -22,7 +22,7 @@ import ben_luigi
 from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import view as parser
-from ben_luigi.commands.run import configure
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain import leftovers
 from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError
 from ben_luigi.domain.files import atomic_write, remove

@@ -26,7 +26,7 @@ from luigi.worker import Worker
 
 from ben_luigi import config, terminal
 from ben_luigi.commands import command
-from ben_luigi.commands.run import configure
+from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain import files
 from ben_luigi.domain.cdse.resolve import Resolution
 from ben_luigi.domain.names import ProductName
