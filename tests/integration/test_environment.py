@@ -1,4 +1,4 @@
-"""`scripts/environment` of a copy, with a Python that makes nothing."""
+"""`scripts/environment` of a copy, with a Python and a uv that make nothing."""
 
 from __future__ import annotations
 
@@ -19,9 +19,19 @@ case "$1 $2" in
   "-c "*) exit 0 ;;
   "-m venv") mkdir -p .venv/bin .venv/lib; ln -sf "$0" .venv/bin/python ;;
   "-m pip")
-    case "$*" in *" --python "*--version) exit ;; esac
-    [ -e whole ] && exit; [ "$3" = --version ] && exit 1; echo installing; sleep 1000 & sleep 1000 ;;
+    [ "$PIP_INDEX_URL" ] && case "$*" in *"config list") echo ":env:.index-url='$PIP_INDEX_URL'" ;; esac
+    case "$*" in
+      *" --python "*--version | *"config list") exit ;;
+      *--version) [ -e whole ]; exit ;;
+      *uv.lock) grep '^[^ #]' .venv/uv.lock >>by-pip; ln -sf "$(dirname "$(readlink -f "$0")")/uv" .venv/bin/uv; exit ;;
+    esac
+    echo all >>by-pip ;;
 esac
+"""
+UV = """#!/bin/sh
+echo "$@" >>by-uv
+[ -e fails ] && echo "error: no network" >&2 && exit 2
+[ -e whole ] && exit; echo installing; sleep 1000 & sleep 1000
 """
 WITHOUT_PIP = PYTHON.replace('"$*" in *" --python "*--version) exit', '"$*" in *" --python "*) exit 1').replace(
     "mkdir -p", 'echo "$*" >>made; mkdir -p'
@@ -43,8 +53,7 @@ def copy(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "scripts" / "environment", folder / "scripts")
     for name in ("setup.cfg", "requirements.lock"):
         shutil.copy(ROOT / name, folder)
-    (tmp_path / "python3.11").write_text(PYTHON)
-    (tmp_path / "python3.11").chmod(0o755)
+    _python(tmp_path, "python3.11")
     return folder
 
 
@@ -55,12 +64,11 @@ def _path(copy: Path) -> str:
 @pytest.mark.parametrize("how", ["Ctrl-C", "its terminal is closed"])
 def test_it_is_stopped_while_it_installs(copy: Path, how: str) -> None:
     run = OnTerminal(copy, str(copy / "scripts" / "environment"), PATH=_path(copy))
-    run.reach(lambda run: run.said.count("installing") == 2)
+    run.reach(lambda run: "installing" in run.said)
     if how == "Ctrl-C":
         run.press(b"\x03")
         assert run.code() == 130
         assert run.said.splitlines()[1:] == [
-            "installing",
             "installing",
             "^Cstopped by Ctrl-C: the environment is not made; run the same command again",
         ]
@@ -102,14 +110,16 @@ def _only(folder: Path) -> Path:
 
 def _python(folder: Path, name: str, text: str = PYTHON) -> Path:
     (folder / name).write_text(text)
-    (folder / name).chmod(0o755)
+    (folder / "uv").write_text(UV)
+    for program in (folder / name, folder / "uv"):
+        program.chmod(0o755)
     return folder / name
 
 
-def _environment(copy: Path, path: Path) -> subprocess.CompletedProcess[str]:
+def _environment(copy: Path, path: Path, **more: str) -> subprocess.CompletedProcess[str]:
     (copy / "whole").touch()
     return subprocess.run(
-        [copy / "scripts" / "environment"], env={"PATH": str(path)}, capture_output=True, text=True, check=False
+        [copy / "scripts" / "environment"], env={"PATH": str(path), **more}, capture_output=True, text=True, check=False
     )
 
 
@@ -136,6 +146,39 @@ def test_an_environment_has_a_pip_of_its_own_where_the_python_that_makes_it_has_
     done = _environment(copy, tools)
     assert (done.returncode, done.stderr) == (0, MAKES)
     assert (copy / "made").read_text() == "-m venv --without-pip --clear .venv\n-m venv --clear .venv\n"
+
+
+def test_packages_are_installed_by_the_uv_of_the_lock_file(copy: Path, tmp_path: Path) -> None:
+    tools = _only(tmp_path / "tools")
+    _python(tools, "python3.12")
+    done = _environment(copy, tools)
+    assert (done.returncode, done.stderr) == (0, MAKES)
+    pinned = (copy / "by-pip").read_text()
+    assert pinned.startswith("uv==") and pinned in (copy / "requirements.lock").read_text()
+    assert (copy / "by-uv").read_text() == (
+        "pip install --quiet --python .venv/bin/python --no-deps --require-hashes -r requirements.lock\n"
+    )
+
+
+def test_pip_installs_what_uv_cannot(copy: Path, tmp_path: Path) -> None:
+    tools = _only(tmp_path / "tools")
+    _python(tools, "python3.12")
+    (copy / "fails").touch()
+    done = _environment(copy, tools)
+    assert (done.returncode, done.stderr) == (
+        0,
+        MAKES + "error: no network\nuv has not installed it: trying pip\n",
+    )
+    assert (copy / "by-pip").read_text().splitlines()[1:] == ["all"]
+
+
+def test_pip_installs_from_an_index_that_it_alone_knows(copy: Path, tmp_path: Path) -> None:
+    tools = _only(tmp_path / "tools")
+    _python(tools, "python3.12")
+    done = _environment(copy, tools, PIP_INDEX_URL="https://packages.example/simple")
+    assert (done.returncode, done.stderr) == (0, MAKES)
+    assert (copy / "by-pip").read_text() == "all\n"
+    assert not (copy / "by-uv").exists()
 
 
 def test_a_python_that_is_too_new_is_refused_in_one_line(copy: Path, tmp_path: Path) -> None:
