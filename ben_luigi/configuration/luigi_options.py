@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import luigi
 import luigi.retcodes
-import luigi.server  # which declares [cors]
 
 from ben_luigi.configuration.kinds import Real, Switch, Text, Whole
 
@@ -94,7 +94,9 @@ def allowed(parameter: Any) -> str:
     return "a number" if isinstance(parameter, luigi.FloatParameter) else "as Luigi's documentation says"
 
 
-SECTIONS = (*_declared(), "resources")
+_OF_SERVER = "cors"  # declared by luigi.server, which loads a web server: only if somebody asks for it
+
+SECTIONS = (*_declared(), _OF_SERVER, "resources")
 """All sections of Luigi but those that are not read here."""
 
 
@@ -115,4 +117,7 @@ class _AnyResource(dict[str, Any]):
 
 def of(section: str) -> dict[str, Any] | None:
     """Return the options of one of Luigi's sections, by name; None if it may contain anything."""
+    if section == _OF_SERVER and section not in _declared():
+        import_module("luigi.server")
+        _declared.cache_clear()
     return _AnyResource() if section == "resources" else _declared().get(section)

@@ -119,45 +119,48 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--parallel", type=int, default=8, metavar="N", help="files at once; by default 8")
     options = parser.parse_args(arguments)
-    if options.files:
-        with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary:
+        if options.files:
             name = ProductName.parse(NAME)
             download_files.measure(name, Path(temporary), options.megabytes, options.runs, options.parallel)
-        return 0
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        source = folder / "product.zip"
-        make_product(source, options.megabytes * 10**6)
-        record = _catalogue(source)
-        ours, theirs = multiprocessing.Pipe()
-        server = multiprocessing.get_context("fork").Process(target=_serve, args=(source, record, theirs), daemon=True)
-        server.start()
-        service = Service(*ours.recv())
-        product = CatalogueProduct.parse(json.loads(json.dumps(record)))
-
-        def fetch() -> None:
-            (folder / "ours.zip").unlink(missing_ok=True)
-            with Client(service) as client:
-                tokens = Tokens(client, Credentials("sample", "sample"), folder / "session")
-                Download(product, folder / "ours.zip", client, tokens).run()
-
-        def curl() -> None:
-            with Client(service) as client:
-                token = Tokens(client, Credentials("sample", "sample"), folder / "session").get()
-            url = f"{service.download_url}/Products({ID})/$value"
-            command = ["curl", "--silent", "--fail", "--header", f"Authorization: Bearer {token}", "--output"]
-            subprocess.run([*command, folder / "curl.zip", url], check=True)
-
-        ratio = pairs("verified download / curl", fetch, curl, runs=options.runs, at_most=1.25)
-        alone_mb = _alone_mb(record, folder, service)
-        ours.send("stop")
-        server.join()
-        rate = {"curl_mb_s": ratio.reference, "ours_mb_s": ratio.ours}
-        facts: dict[str, object] = {name: round(options.megabytes / spent.wall_s) for name, spent in rate.items()}
-        facts["peak MB of a process that only downloads (aim: under 100)"] = alone_mb
-        facts["rate / curl's rate (median; aim: at least 0.8)"] = round(1 / ratio.wall, 2)
-        report([ratio], facts, ("requests", "urllib3", "blake3"))
+        else:
+            _measure(Path(temporary), options.megabytes, options.runs)
     return 0
+
+
+def _measure(folder: Path, megabytes: int, runs: int) -> None:
+    """Download a product as one zip, beside curl."""
+    source = folder / "product.zip"
+    make_product(source, megabytes * 10**6)
+    record = _catalogue(source)
+    ours, theirs = multiprocessing.Pipe()
+    server = multiprocessing.get_context("fork").Process(target=_serve, args=(source, record, theirs), daemon=True)
+    server.start()
+    service = Service(*ours.recv())
+    product = CatalogueProduct.parse(json.loads(json.dumps(record)))
+
+    def fetch() -> None:
+        (folder / "ours.zip").unlink(missing_ok=True)
+        with Client(service) as client:
+            tokens = Tokens(client, Credentials("sample", "sample"), folder / "session")
+            Download(product, folder / "ours.zip", client, tokens).run()
+
+    def curl() -> None:
+        with Client(service) as client:
+            token = Tokens(client, Credentials("sample", "sample"), folder / "session").get()
+        url = f"{service.download_url}/Products({ID})/$value"
+        command = ["curl", "--silent", "--fail", "--header", f"Authorization: Bearer {token}", "--output"]
+        subprocess.run([*command, folder / "curl.zip", url], check=True)
+
+    ratio = pairs("verified download / curl", fetch, curl, runs=runs, at_most=1.25)
+    alone_mb = _alone_mb(record, folder, service)
+    ours.send("stop")
+    server.join()
+    rate = {"curl_mb_s": ratio.reference, "ours_mb_s": ratio.ours}
+    facts: dict[str, object] = {name: round(megabytes / spent.wall_s) for name, spent in rate.items()}
+    facts["peak MB of a process that only downloads (aim: under 100)"] = alone_mb
+    facts["rate / curl's rate (median; aim: at least 0.8)"] = round(1 / ratio.wall, 2)
+    report([ratio], facts, ("requests", "urllib3", "blake3"))
 
 
 if __name__ == "__main__":

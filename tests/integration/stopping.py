@@ -144,52 +144,65 @@ def living(folder: Path) -> list[str]:
 # What follows happens in the launcher.
 
 
+_running: list[Any] = []  # tasks that this process makes
+_session = 0  # of the run and its tasks
+
+
+def _stop_if_it_makes(moment: str = "") -> None:
+    """Stop within a task; the sample's server, which has a session of its own, does not stop."""
+    if _running and os.getsid(0) == _session:
+        _stop(_running[-1].task_family + moment)
+
+
+def _stop_before(holder: Any, name: str, moment: str = "") -> None:
+    original = getattr(holder, name)
+
+    def stopping(*arguments: Any, **options: Any) -> Any:
+        _stop_if_it_makes(moment)
+        return original(*arguments, **options)
+
+    setattr(holder, name, stopping)
+
+
 def _stop_in_tasks() -> None:
     """Have tasks stop when what they make is all there, but not yet under its name, or not committed."""
-    from ben_luigi.domain import children, fence, files
+    from ben_luigi.domain import fence, files
     from ben_luigi.domain.cdse.download import Download
     from ben_luigi.stages.task import PipelineTask
     from ben_luigi.state.targets import MadeFile
     from ben_luigi.state.tile_rows import TileRows
 
-    running: list[PipelineTask] = []
-    session = os.getsid(0)
-
-    def before(holder: Any, name: str, moment: str = "") -> None:
-        original = getattr(holder, name)
-
-        def stopping(*arguments: Any, **options: Any) -> Any:
-            if running and os.getsid(0) == session:  # the sample's server, which has its own, does not stop
-                _stop(running[-1].task_family + moment)
-            return original(*arguments, **options)
-
-        setattr(holder, name, stopping)
-
+    global _session
+    _session = os.getsid(0)
     publish = PipelineTask.publish
 
     def publishing(task: PipelineTask) -> None:
         if not task.targets():
             _stop(task.task_family)
-        running.append(task)
+        _running.append(task)
         try:
             publish(task)
         finally:
-            running.pop()
+            _running.pop()
 
     pipeline_task: Any = PipelineTask
     pipeline_task.publish = publishing
-    before(files, "_sync_all")
-    before(TileRows, "touch")
-    before(Download, "_publish")
-    before(MadeFile, "record", RECORD)
+    _stop_before(files, "_sync_all")
+    _stop_before(TileRows, "touch")
+    _stop_before(Download, "_publish")
+    _stop_before(MadeFile, "record", RECORD)
     require = fence.require
 
     def asking(what: Any) -> None:
         require(what)
-        if running and os.getsid(0) == session:
-            _stop(running[-1].task_family + ASKED)
+        _stop_if_it_makes(ASKED)
 
     fence.require = asking
+    _stop_while_sen2cor_runs()
+
+
+def _stop_while_sen2cor_runs() -> None:
+    from ben_luigi.domain import children
 
     run: Any = children.running
 

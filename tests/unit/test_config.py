@@ -11,6 +11,7 @@ import luigi
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
+import ben_luigi.pipeline  # noqa: F401  # which declares the tasks
 from ben_luigi import config
 from ben_luigi.configuration import loading
 from ben_luigi.domain.cdse.account import Credentials

@@ -27,9 +27,15 @@ def test_loading_the_pipeline_loads_none_of_them() -> None:
     assert found.split() == ["fiona", "jinja2", "pandas", *arrow, "pystac", "shapely"]
 
 
-def test_nor_does_it_load_the_servers_of_the_sample_world() -> None:
-    found = _said("import sys; from ben_luigi import pipeline; print('ben_luigi.sample.world' in sys.modules)")
-    assert found == "False"
+def test_nor_does_it_load_servers_or_what_luigi_uses_of_them() -> None:
+    names = "('ben_luigi.sample.world', 'luigi.server', 'tornado', 'jsonschema')"
+    found = _said(f"import sys; from ben_luigi import pipeline; print([name in sys.modules for name in {names}])")
+    assert found == "[False, False, False, False]"
+
+
+def test_what_luigi_was_not_to_load_can_be_loaded_afterwards() -> None:
+    found = _said("from ben_luigi.configuration import quiet_luigi; import jsonschema, luigi.server; print('fine')")
+    assert found == "fine"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import luigi.worker
 import pytest
 from luigi.configuration import get_config
 
+import ben_luigi.pipeline  # noqa: F401  # which declares the tasks
 from ben_luigi.state import luigi_internals
 from ben_luigi.state.scheduling import QuickScheduler
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -147,18 +147,9 @@ def tile_rows(
     _require(ids, places["epsg"].notna().to_numpy(), "place")
     shapes = polygons(places["epsg"].to_numpy(), places[list(EDGES)].to_numpy(), LONGITUDE_LATITUDE)
     bounds = [pa.array(edge) for edge in shapely.bounds(shapes).T]
-    constant = {
-        "tile": source.tile,
-        "mgrs": source.mgrs,
-        "product": source.product,
-        "product_id": source.product_id,
-        "sensing_time": source.sensing_time,
-    }
-    origin = {"baseline": source.baseline, "boa_offset": source.boa_offset} if source.baseline else {}
     columns = {
-        **{name: pa.repeat(pa.scalar(value, ORIGIN[name].type), len(ids)) for name, value in origin.items()},
         **{name: rows[name].combine_chunks() for name in rows.column_names},
-        **{name: pa.repeat(pa.scalar(value, SCHEMA.field(name).type), len(ids)) for name, value in constant.items()},
+        **_repeated(source, len(ids)),
         "season": pa.array(places["season"], pa.string()),
         "epsg": pa.array(places["epsg"].to_numpy().astype("int32")),
         **{name: places[name].to_numpy() for name in EDGES},
@@ -169,8 +160,16 @@ def tile_rows(
         "geometry": pa.array(shapely.to_wkb(shapes), pa.binary()),
         "bbox": pa.StructArray.from_arrays(bounds, list(BBOX)),
     }
-    schema = schema_of(rows.column_names, codes, with_origin=bool(origin))
+    schema = schema_of(rows.column_names, codes, with_origin=bool(source.baseline))
     return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _repeated(source: TileSource, patches: int) -> dict[str, pa.Array]:
+    """Return the columns that are the same for all patches of a tile."""
+    types = {field.name: field.type for field in (*SCHEMA, *ORIGIN.values())}
+    without = () if source.baseline else ORIGIN
+    constant = {name: value for name, value in asdict(source).items() if name not in without}
+    return {name: pa.repeat(pa.scalar(value, types[name]), patches) for name, value in constant.items()}
 
 
 def folder_hashes(index: pa.Table) -> pa.Table:
