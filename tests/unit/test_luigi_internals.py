@@ -65,7 +65,8 @@ class Asks(luigi.Task):
 
 
 @pytest.fixture
-def options() -> collections.abc.Iterator[Any]:
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> collections.abc.Iterator[Any]:
+    monkeypatch.chdir(tmp_path)  # the times of tasks go to `data` there
     parser, set_before = get_config(), []
 
     def change(section: str, name: str, value: str) -> None:
