@@ -26,7 +26,7 @@ from ben_luigi.configuration import luigi_options
 from ben_luigi.domain import leftovers
 from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError
 from ben_luigi.domain.forms.export import FORMS, export
-from ben_luigi.domain.forms.form import MB, Options
+from ben_luigi.domain.forms.form import Options
 from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import S1, Source
 from ben_luigi.exit_codes import ExitCode
@@ -152,7 +152,7 @@ def _options(given: argparse.Namespace) -> Options:
         getattr(config.forms(), option) if (text := getattr(given, option)) is None else parameters[option].parse(text)
         for option in _FORMS_OPTIONS
     )
-    return Options(int(seed), int(file_mb) * MB, str(pixels))
+    return Options(int(seed), int(file_mb), str(pixels))
 
 
 def _move(bar: tqdm[NoReturn], fraction: float) -> None:

@@ -9,7 +9,7 @@ import luigi
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.forms import export
-from ben_luigi.domain.forms.form import MB, Options
+from ben_luigi.domain.forms.form import Options
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.vocabulary import FORMS
 from ben_luigi.stages.archives import archiving
@@ -27,13 +27,16 @@ class ExportForm(PipelineTask):
 
     form_name: str = luigi.ChoiceParameter(choices=list(FORMS), description="which form")
     priority = PRIORITY["archive"] - 2
-    options = ("forms.seed", "forms.file_mb", "forms.pixels")
     recipe = FORM
 
     def requires(self) -> Any:
         """Return the tasks of metadata and archives; a form without its library is refused before anything is made."""
         export.FORMS[self.form_name].require_libraries()
         return [WriteMetadata(), *archiving()]
+
+    def settings(self) -> dict[str, Any]:
+        """Return those options of `[forms]` that make a difference to this form."""
+        return {f"forms.{name}": value for name, value in export.FORMS[self.form_name].made_with(options()).items()}
 
     def output(self) -> MadeFolder:
         """Return the folder."""
@@ -47,13 +50,13 @@ class ExportForm(PipelineTask):
             export.export(export.FORMS[self.form_name], Source.open(folder, form()), target, options(), progress)
         # The same archives and options give the same bytes, so their digests identify them without reading them again.
         made_from = [task.digest() for task in self.made_of()]
-        return {"": files.text_hash("\n".join([self.form_name, str(options()), *made_from]))}
+        return {"": files.text_hash("\n".join([self.form_name, str(self.settings()), *made_from]))}
 
 
 def options() -> Options:
     """Return how forms are written, as `[forms]` says."""
     given = config.forms()
-    return Options(int(given.seed), int(given.file_mb) * MB, str(given.pixels))
+    return Options(int(given.seed), int(given.file_mb), str(given.pixels))
 
 
 def forms_wanted() -> list[ExportForm]:

@@ -17,7 +17,7 @@ from ben_luigi.domain.forms.form import Options
 from ben_luigi.domain.forms.source import S1
 from tests.unit.small_dataset import Dataset
 
-SMALL = Options(seed=3, file_bytes=700_000)
+SMALL = Options(seed=3, file_mb=0.7)
 """Two patches per file."""
 
 

@@ -29,7 +29,19 @@ def test_the_words_of_the_configuration_are_the_forms() -> None:
 def test_options_of_the_configuration_are_those_of_the_form() -> None:
     arguments = ["ExportForm", "--forms-seed", "7", "--forms-file-mb", "50", "--forms-pixels", "array"]
     with CmdlineParser.global_instance([*arguments, "--form-name", "parquet"]):
-        assert options() == form.Options(7, 50_000_000, "array")
+        assert options() == form.Options(7, 50, "array")
+        assert options().file_bytes == 50_000_000
+
+
+def test_a_form_is_made_of_the_options_that_make_a_difference_to_it() -> None:
+    """So another seed makes no new LMDB."""
+    given = form.Options(7, 50, "array")
+    assert FORMS["lmdb"].made_with(given) == FORMS["zarr"].made_with(given) == {}
+    assert FORMS["webdataset"].made_with(given) == {"seed": 7, "file_mb": 50}
+    assert FORMS["parquet"].made_with(given) == {"file_mb": 50, "pixels": "array"}
+    with CmdlineParser.global_instance(["ExportForm", "--forms-seed", "7", "--form-name", "webdataset"]):
+        assert ExportForm(form_name="webdataset").settings() == {"forms.seed": 7, "forms.file_mb": 1000}
+        assert ExportForm(form_name="lmdb").settings() == {}
 
 
 @pytest.mark.parametrize(

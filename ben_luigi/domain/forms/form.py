@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +26,13 @@ class Options:
     """How a form is written: the seed by which it is shuffled, the size of its files, what Parquet's columns hold."""
 
     seed: int = 0
-    file_bytes: int = 1000 * MB
+    file_mb: float = 1000
     pixels: str = TIFF
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of a file in bytes."""
+        return int(self.file_mb * MB)
 
 
 class Shown(NamedTuple):
@@ -67,6 +72,10 @@ class PatchForm:
     kinds: Callable[[Source], tuple[str, ...]] = lambda source: source.kinds
     options: tuple[str, ...] = ()
 
+    def made_with(self, options: Options) -> dict[str, object]:
+        """Return those of the options that make a difference to this form."""
+        return {name: getattr(options, name) for name in self.options}
+
     def require_libraries(self) -> None:
         """Raise BadInput, with what to type, if a library is missing or too old."""
         libraries.require(f"form {self.name}", self.libraries)
@@ -96,7 +105,7 @@ def write_note(folder: Path, form: PatchForm, source: Source, options: Options) 
         "patches": len(source.rows),
         "selection": dict(source.selection),
         "kinds": list(form.kinds(source)),
-        "options": asdict(options),
+        "options": form.made_with(options),
         **({"left_out": list(source.left_out)} if source.left_out else {}),
     }
     (folder / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")
