@@ -58,8 +58,16 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     """Run unless a run is under way; send a notice if things got worse."""
-    parser().parse_known_args(arguments)
+    used = parser()
+    used.parse_known_args(arguments)
     configure()
+    try:
+        return _rerun(arguments)
+    except (PipelineError, OSError) as error:
+        return command.refuse(used, error, command.code_of(error))
+
+
+def _rerun(arguments: Sequence[str]) -> int:
     with _lock() as lock:
         if lock is None:
             return ExitCode.ALREADY_RUNNING
@@ -90,7 +98,10 @@ def _lock() -> Iterator[int | None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = locks.opened(path)
     try:
-        is_free = locks.try_take(descriptor, locks.ALONE)
+        try:
+            is_free = locks.try_take(descriptor, locks.ALONE)
+        except OSError as error:
+            raise locks.no_locks(path, "one run at a time is started", error) from error
         if not is_free:
             _say(f"already running: {some(locks.holders(descriptor))}; its log is in {config.data_dir() / 'logs'}")
         yield descriptor if is_free else None

@@ -18,8 +18,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -63,11 +62,12 @@ def main(arguments: Sequence[str]) -> int:
     configure(writes=False)
     try:
         work = _work_folder(given)
-        with _alone(work) as is_alone:
-            if not is_alone:
-                return command.refuse(used, "the same is being published by another process", ExitCode.ALREADY_RUNNING)
-            with whole(given.form or given.folder or config.data_dir() / config.result_folder()):
-                return _publish(used, given, work)
+        work.parent.mkdir(parents=True, exist_ok=True)
+        what = _sent(given)
+        with locks.held_while("publishes", what, work.with_suffix(".lock")), whole(what):
+            return _publish(used, given, work)
+    except locks.HeldByAnother as error:
+        return command.refuse(used, error, ExitCode.ALREADY_RUNNING)
     except (PipelineError, OSError) as error:
         return command.refuse(used, error, command.code_of(error))
 
@@ -172,17 +172,11 @@ def _notes() -> Path:
 
 def _work_folder(given: argparse.Namespace) -> Path:
     """Return the folder of what is written for this package and place; it is the same one for the same command."""
-    folder = (given.form or given.folder or config.data_dir() / config.result_folder()).resolve()
-    words = "\n".join([given.service, _url(given), "" if given.service == "zenodo" else given.to or "", str(folder)])
+    to = "" if given.service == "zenodo" else given.to or ""
+    words = "\n".join([given.service, _url(given), to, str(_sent(given).resolve())])
     return _notes() / f"{given.service}-{files.text_hash(words)[:16]}"
 
 
-@contextmanager
-def _alone(work: Path) -> Iterator[bool]:
-    """Yield whether no other process publishes the same."""
-    work.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = locks.opened(work.with_suffix(".lock"))
-    try:
-        yield locks.try_take(descriptor, locks.ALONE)
-    finally:
-        os.close(descriptor)
+def _sent(given: argparse.Namespace) -> Path:
+    """Return the folder of what is sent."""
+    return Path(given.form or given.folder or config.data_dir() / config.result_folder())

@@ -6,14 +6,12 @@ and not by a file that it has open (`fence`). Outside of a turn the name is the 
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from ben_luigi.domain import fence, files, locks
-from ben_luigi.domain.errors import BadInput, some
 
 
 def kept(path: Path) -> Path:
@@ -86,30 +84,7 @@ def alone_at(path: Path) -> Iterator[None]:
     Raise BadInput if another process makes it now. On a file system without locks nothing is held or removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
-    descriptor, has_locks = _locked(lock, path)
-    try:
+    with locks.held_while("makes", path, path.with_name(f".{path.name}.lock")) as has_locks:
         for left in files.unfinished_of(path) if has_locks else ():
             files.remove(left)
         yield
-    finally:
-        lock.unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-def _locked(lock: Path, path: Path) -> tuple[int, bool]:
-    """Return the descriptor of a lock file, and whether it could be locked. Raise BadInput if another one holds it."""
-    while True:
-        descriptor = locks.opened(lock)
-        try:
-            if not locks.try_take(descriptor, locks.ALONE):
-                holders = some(locks.holders(descriptor), 1)
-                os.close(descriptor)
-                remedy = "wait for it, or name another folder"
-                raise BadInput(path, expected="that no other process makes it", found=holders, remedy=remedy)
-        except OSError:  # a file system without locks
-            return descriptor, False
-        with suppress(FileNotFoundError):
-            if os.path.samestat(lock.stat(), os.fstat(descriptor)):
-                return descriptor, True
-        os.close(descriptor)  # its holder has removed it meanwhile

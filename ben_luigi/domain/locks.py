@@ -8,12 +8,13 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 from ben_luigi.domain import waiting
+from ben_luigi.domain.errors import BadInput, reason, some
 
 SHARED, ALONE = fcntl.LOCK_SH, fcntl.LOCK_EX
 
@@ -52,6 +53,65 @@ def try_take(descriptor: int, kind: int) -> bool:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, waiting.name().encode(), 0)
     return True
+
+
+@contextmanager
+def held(path: Path, what: str, poll_s: float = 0.1) -> Iterator[None]:
+    """Hold the lock file at `path` alone, once nobody else does; as `take`."""
+    descriptor = opened(path)
+    try:
+        take(descriptor, ALONE, what, poll_s)
+        try:
+            yield
+        finally:
+            free(descriptor)  # closing is not enough: another thread may have forked a copy
+    finally:
+        os.close(descriptor)
+
+
+class HeldByAnother(BadInput):
+    """Another process does the same at this moment."""
+
+
+@contextmanager
+def held_while(does: str, path: Path, lock: Path) -> Iterator[bool]:
+    """Hold a lock file alone while a command makes (or what it `does`) what is at `path`; it is removed in the end.
+
+    Yield whether the file system has locks: where it has none, nothing is held. Raise HeldByAnother.
+    """
+    descriptor, has_locks = _alone(does, path, lock)
+    try:
+        yield has_locks
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _alone(does: str, path: Path, lock: Path) -> tuple[int, bool]:
+    while True:
+        descriptor = opened(lock)
+        try:
+            if not try_take(descriptor, ALONE):
+                by = some(holders(descriptor), 1)
+                os.close(descriptor)
+                remedy = "wait for it, or name another folder"
+                raise HeldByAnother(path, expected=f"that no other process {does} it", found=by, remedy=remedy)
+        except OSError:  # a file system without locks
+            return descriptor, False
+        with suppress(FileNotFoundError):
+            if os.path.samestat(lock.stat(), os.fstat(descriptor)):
+                return descriptor, True
+        os.close(descriptor)  # its holder has removed it meanwhile
+
+
+def no_locks(path: Path, purpose: str, error: OSError) -> BadInput:
+    """Return the error of who cannot do without a lock."""
+    return BadInput(
+        path.parent,
+        expected=f"a file system with locks, so that {purpose}",
+        found=reason(error),
+        remedy="mount it with locks (flock), or name another [dataset] data_dir",
+    )
 
 
 def is_free(descriptor: int) -> bool:

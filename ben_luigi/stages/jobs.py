@@ -10,13 +10,15 @@ import hashlib
 import json
 import logging
 import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import files, locks, slurm, surroundings
-from ben_luigi.domain.errors import BadOption, SlurmError
+from ben_luigi.domain.errors import BadOption, PipelineError, SlurmError
 from ben_luigi.stages.atmosphere import ConvertToL2A
 from ben_luigi.stages.converter import FindSen2Cor, InstallSen2Cor
 from ben_luigi.stages.download import DownloadL1C, FindL1C
@@ -104,14 +106,13 @@ def waiting() -> list[str]:
 def submit_ready() -> None:
     """Submit what is ready and not in the queue, if this run does so: each conversion once.
 
-    Slurm itself repeats jobs that were preempted or whose node has failed. Raise SlurmError if Slurm refuses.
+    Slurm itself repeats jobs that were preempted or whose node has failed. Raise SlurmError if Slurm refuses,
+    and BadInput on a file system without locks.
     """
     if not _begun:
         return
     folder().mkdir(parents=True, exist_ok=True)
-    lock = locks.opened(folder() / "lock")
-    locks.take(lock, locks.ALONE, "the turn to submit jobs")
-    try:
+    with _turn():
         taken = {*_queued(), *_submitted(RUN)}
         left = [tile for tile in ready() if tile not in taken]
         for first in range(0, len(left), slurm.MOST_ELEMENTS):
@@ -119,8 +120,18 @@ def submit_ready() -> None:
             job = slurm.submit(wanted().command(len(tiles), folder()), script(tiles))
             files.write_json(folder() / f"{job}.json", {"run": RUN, "tiles": tiles})
             _log.info("job array %s of Slurm converts %s", job, ", ".join(tiles))
-    finally:
-        locks.free(lock)
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Submit alone. Raise BadInput where that cannot be."""
+    lock = folder() / "lock"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locks.held(lock, "the turn to submit jobs"))
+        except OSError as error:
+            raise locks.no_locks(lock, "each conversion is submitted once", error) from error
+        yield
 
 
 def submit_after(task: luigi.Task) -> None:
@@ -133,7 +144,7 @@ def try_to_submit() -> None:
     """Submit what is ready; if Slurm refuses or does not answer, say so, since a later time may do."""
     try:
         submit_ready()
-    except SlurmError as error:
+    except (PipelineError, OSError) as error:
         _log.warning("%s; it is tried again", error)
 
 

@@ -196,14 +196,9 @@ def _holders(folder: Path) -> list[str]:
 
 @contextmanager
 def _starting(folder: Path) -> Iterator[None]:
-    descriptor = locks.opened(folder / "start.lock")
-    try:
-        what = f"another process to start or stop the PostgreSQL server in {folder}"
-        locks.take(descriptor, locks.ALONE, what, _POLL_S)
+    what = f"another process to start or stop the PostgreSQL server in {folder}"
+    with locks.held(folder / "start.lock", what, _POLL_S):
         yield
-    finally:
-        locks.free(descriptor)  # closing is not enough: another thread may have forked a copy
-        os.close(descriptor)
 
 
 @contextmanager

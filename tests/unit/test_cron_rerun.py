@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -42,3 +44,18 @@ def test_what_fails_while_the_clock_is_set_back_waits_for_a_person_and_is_told(
     assert "waiting for a person" in said
     assert "no path given" in said
     assert "failed long ago" not in said
+
+
+def test_a_file_system_without_locks_is_an_error_of_three_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(descriptor: int, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(cron_rerun, "configure", lambda: None)
+    monkeypatch.setattr(cron_rerun, "_folder", lambda: tmp_path)
+    assert cron_rerun.main([]) == ExitCode.WAITS_FOR_PERSON
+    said = capsys.readouterr().err
+    assert said.startswith(f"ben-luigi cron-rerun: {tmp_path}; expected: a file system with locks")
+    assert said.count("\n") <= 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from ben_luigi import config
 from ben_luigi.domain import slurm
-from ben_luigi.domain.errors import BadOption, SlurmError
+from ben_luigi.domain.errors import BadInput, BadOption, SlurmError
 from ben_luigi.domain.slurm import Wanted
 from ben_luigi.stages import jobs
 from ben_luigi.stages.atmosphere import ConvertToL2A
@@ -120,6 +122,21 @@ def test_a_tile_is_submitted_once_as_long_as_it_is_in_the_queue(
     with pytest.raises(SlurmError, match="Unable to contact"):
         jobs.submit_ready()
     jobs.try_to_submit()  # which a run does again and again: a moment without Slurm does not end it
+
+
+def test_a_file_system_without_locks_is_an_error_that_ends_no_run_that_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(descriptor: int, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(jobs, "_begun", True)
+    monkeypatch.setattr(jobs, "folder", lambda: tmp_path / "slurm")
+    with pytest.raises(BadInput, match="expected: a file system with locks, so that each conversion is submitted once"):
+        jobs.submit_ready()
+    jobs.try_to_submit()
+    assert "No locks available" in caplog.text
 
 
 def test_jobs_that_ended_without_a_word_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

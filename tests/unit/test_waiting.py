@@ -161,3 +161,27 @@ def test_a_file_system_without_locks_is_an_error_and_no_wait(tmp_path: Path, mon
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(OSError, match="not supported"):
         locks.take(locks.opened(tmp_path / "a.lock"), locks.SHARED, "a lock")
+    with locks.held_while("makes", tmp_path / "a", tmp_path / "b.lock") as has_locks:
+        assert not has_locks
+
+
+def test_a_lock_that_was_held_leaves_no_descriptor(tmp_path: Path) -> None:
+    """A run asks for some once per minute, for days."""
+
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = descriptors()
+    for _ in range(3):
+        with locks.held(tmp_path / "a.lock", "a lock"):
+            other = locks.opened(tmp_path / "a.lock")
+            assert not locks.is_free(other)
+            os.close(other)
+        with (
+            locks.held_while("makes", tmp_path / "a", tmp_path / "b.lock"),
+            pytest.raises(locks.HeldByAnother, match="that no other process sends it"),
+            locks.held_while("sends", tmp_path / "a", tmp_path / "b.lock"),
+        ):
+            pass
+    assert descriptors() == before
+    assert not (tmp_path / "b.lock").exists()

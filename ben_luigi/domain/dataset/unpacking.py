@@ -13,7 +13,6 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -160,7 +159,11 @@ def unpack(
         reached[name] = position
         progress(sum(list(reached.values())), total)
 
-    with _alone(folder), ThreadPoolExecutor(_WRITERS, "write") as writers, ThreadPoolExecutor(len(archives)) as readers:
+    with (
+        locks.held_while("unpacks to", folder, folder / LOCK),
+        ThreadPoolExecutor(_WRITERS, "write") as writers,
+        ThreadPoolExecutor(len(archives)) as readers,
+    ):
         running = [
             readers.submit(_Unpacking(contents, folder, writers).run, dataset / contents.file, reach)
             for contents in archives
@@ -354,20 +357,3 @@ def _present(folder: Path) -> int:
 def _existing(folder: Path) -> Path:
     """Return the folder, or the nearest one above it that exists."""
     return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    descriptor = locks.opened(folder / LOCK)
-    try:
-        if not locks.try_take(descriptor, locks.ALONE):
-            raise BadInput(
-                folder,
-                expected="a folder to which no other process unpacks",
-                found=some(locks.holders(descriptor), 1),
-                remedy="wait for it, or name another folder",
-            )
-        yield
-        (folder / LOCK).unlink(missing_ok=True)
-    finally:
-        os.close(descriptor)
