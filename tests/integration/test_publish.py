@@ -91,7 +91,7 @@ def test_it_is_published_by_one_process_at_a_time(verified: Shop, zenodo: Zenodo
     run = verified.at_terminal(*words)
     run.reach(lambda run: "Send this to Zenodo?" in run.said)
     code, said = verified.run("publish", *words, "--yes")
-    assert code == 10 and "by another process" in said and not zenodo.counts, said
+    assert code == 10 and "that no other process publishes it" in said and not zenodo.counts, said
     run.press(b"\x03")
     assert run.code() == 130 and "Traceback" not in run.said
 

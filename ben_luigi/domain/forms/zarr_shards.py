@@ -61,7 +61,7 @@ class Shards:
         if self._waiting:
             path = self._path(self._shard)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab", buffering=0) as file:
+            with path.open("ab") as file:  # buffered: unlike one system call, it writes all of any size, or raises
                 file.write(b"".join(self._waiting))
             self._waiting.clear()
 
