@@ -15,12 +15,13 @@ MOST = 2**20
 
 def test_a_shard_that_the_system_cuts_short_is_an_error(tmp_path: Path) -> None:
     """A system call writes as much as there is room for, and tells how much that was."""
-    shards = Shards(tmp_path, (4, 2 * MOST), "uint8", 4)
-    shards.put(0, np.random.default_rng(1).integers(0, 256, 2 * MOST, dtype="uint8"))
+    shards = Shards(tmp_path, (2, 2 * MOST), "uint8", 1)
+    pixels = np.random.default_rng(1).integers(0, 256, 2 * MOST, dtype="uint8")
+    shards.put(0, pixels)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (MOST, hard))
     try:
         with pytest.raises(OSError, match="too large"):
-            shards.close()
+            shards.put(1, pixels)  # writes the first one
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
