@@ -56,16 +56,15 @@ _TILE_KEY = re.compile(
 )
 _TILE_NAME_CHARACTERS = len("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP")
 _OLD_PRODUCT = re.compile(r"S2[A-D]_(OPER|USER)_PRD_MSIL(1C|2A)_.+")
-_PATCH = re.compile(
-    r"(?P<tile>S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3})_(?P<x>\d{2,5})_(?P<y>\d{2,5})", re.ASCII
-)
+PATCH_FORM = r"(?P<tile>S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3})_(?P<x>\d{2,5})_(?P<y>\d{2,5})"
 V1_FORM = (
     r"S2[AB]_MSIL2A_(?P<date>\d{8})T(?P<hour>\d{1,2})(?P<minute>[0-5]\d)(?P<second>\d\d)"
     r"_(?P<x>\d{1,5})_(?P<y>\d{1,5})"
 )
 S1_FORM = r"(?P<tile>S1[A-D]_IW_GRDH_1S(?:DV|DH)_\d{8}T\d{5,6})_(?P<mgrs>\d{2}[A-Z]{3})_(?P<x>\d{1,5})_(?P<y>\d{1,5})"
-"""Regular expressions for the names of v1 patches and of S1 patches."""
+"""Regular expressions for the names of patches, of v1 patches and of S1 patches."""
 
+_PATCH = re.compile(PATCH_FORM, re.ASCII)
 _V1, _S1 = re.compile(V1_FORM, re.ASCII), re.compile(S1_FORM, re.ASCII)
 
 ZONE_FORM = r"_T(\d\d)"

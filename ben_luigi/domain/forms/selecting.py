@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ben_luigi.domain.dataset import subset
 from ben_luigi.domain.dataset.geoparquet import PATCHES
-from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.errors import BadInput, reason, some
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.names import TileName, split_position
 from ben_luigi.domain.placement.alignment import season
@@ -36,21 +38,33 @@ def _places(source: Source) -> pd.DataFrame:
     """Return tile key, season and square of each patch: as `patches.parquet` says, or by their names."""
     tiles = [TileName.parse(split_position(name)[0]).tile_key for name in source.rows["patch_id"].to_pylist()]
     path = source.folder / PATCHES
-    if path.is_file():
-        try:
-            found = pq.ParquetFile(path).read(columns=list(_COLUMNS)).to_pandas()
-        except (OSError, ValueError, KeyError) as error:
-            raise BadInput(
-                path,
-                expected="the places of all patches, as Parquet",
-                found=str(error),
-                remedy="make or fetch the file again, or take it away: then places follow from the names",
-            ) from error
-    else:
-        found = pd.concat(_by_names(source))
-    rows = found.set_index("patch_id").reindex(source.rows["patch_id"].to_pandas()).reset_index()
-    made: pd.DataFrame = rows.assign(tile=tiles)
+    found = _by_file(path) if path.is_file() else pd.concat(_by_names(source))
+    ids = source.rows["patch_id"].to_pandas()
+    lacking = ids[~ids.isin(found["patch_id"])]
+    if len(lacking):
+        raise _bad(path, f"none of {some(lacking, 3)}")
+    made: pd.DataFrame = found.set_index("patch_id").reindex(ids).reset_index().assign(tile=tiles)
     return made
+
+
+def _by_file(path: Path) -> pd.DataFrame:
+    """Return the places that `patches.parquet` tells. Raise BadInput if it cannot be read, or has gaps."""
+    try:
+        found: pd.DataFrame = pq.ParquetFile(path).read(columns=list(_COLUMNS)).to_pandas()
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise _bad(path, reason(error)) from error
+    gaps = [name for name in _COLUMNS if name not in found or found[name].isna().any()]
+    if gaps:
+        raise _bad(path, f"rows without a value of {some(gaps)}")
+    twice = found["patch_id"][found["patch_id"].duplicated()]
+    if len(twice):
+        raise _bad(path, f"more than one row of {some(twice.unique(), 3)}")
+    return found
+
+
+def _bad(path: Path, found: str) -> BadInput:
+    remedy = "make or fetch the file again, or take it away: then places follow from the names"
+    return BadInput(path, expected="the place of each patch, once, as Parquet", found=found, remedy=remedy)
 
 
 def _by_names(source: Source) -> Iterator[pd.DataFrame]:

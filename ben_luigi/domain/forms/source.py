@@ -7,7 +7,7 @@ while the metadata are read 900 bytes per row.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.dataset import members, sentinel1
 from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.metadata import FLAGGED, SCHEMA
+from ben_luigi.domain.dataset.usable_rows import require_usable
 from ben_luigi.domain.errors import BadArchive, BadInput, BadTable, DamagedFile, reason, some
 from ben_luigi.domain.names import MAP_SUFFIX, ProductName
 from ben_luigi.domain.products.product import BANDS
@@ -62,12 +63,15 @@ class Source:
 
     @classmethod
     def open(cls, folder: Path, form: Form = FORM_V2) -> Source:
-        """Read the metadata. Raise BadInput if a file is missing or unreadable, BadTable if a patch is there twice.
+        """Read the metadata.
+
+        Raise BadInput if a file is missing or unreadable, BadTable if a row cannot be used or a patch is there twice.
 
         One patch of S1 may be the partner of several of S2.
         """
         schema = pa.schema([SCHEMA.field(name) for name in form.columns])
-        tables = [_read_rows(folder / name, schema) for name in form.tables]
+        lacking = ("country",) if form.may_lack_country else ()
+        tables = [_read_rows(folder / name, schema, lacking) for name in form.tables]
         flags = np.repeat([name == FLAGGED for name in form.tables], [len(table) for table in tables])
         order = _order(tables)
         rows = _taken(tables, order).append_column(FLAG, pa.array(flags).take(order))
@@ -240,12 +244,13 @@ def _damaged(path: Path, what: str) -> DamagedFile:
     return DamagedFile(path, expected="an archive without damage", found=what, remedy=remedy)
 
 
-def _read_rows(path: Path, schema: pa.Schema) -> pa.Table:
+def _read_rows(path: Path, schema: pa.Schema, lacking: Collection[str]) -> pa.Table:
     try:
         file = pq.ParquetFile(path)
         if file.schema_arrow.names != schema.names:
             raise ValueError(f"columns {some(file.schema_arrow.names)}")
-        return pa.Table.from_batches(file.iter_batches(_ROWS_AT_ONCE), file.schema_arrow).cast(schema)
+        rows = pa.Table.from_batches(file.iter_batches(_ROWS_AT_ONCE), file.schema_arrow).cast(schema)
+        rows.validate(full=True)  # Arrow does not check by itself that text is UTF-8
     except (OSError, ValueError, pa.ArrowException) as error:
         raise BadInput(
             path,
@@ -253,6 +258,8 @@ def _read_rows(path: Path, schema: pa.Schema) -> pa.Table:
             found=reason(error),
             remedy="name the folder of a finished dataset, or make or fetch the file again",
         ) from error
+    require_usable(path, rows, lacking)
+    return rows
 
 
 def _order(tables: Sequence[pa.Table]) -> pa.Array:

@@ -24,7 +24,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ben_luigi.domain.errors import BadArchive, DamagedFile
+from ben_luigi.domain.dataset.metadata import SCHEMA
+from ben_luigi.domain.dataset.usable_rows import require_usable
+from ben_luigi.domain.errors import BadArchive, DamagedFile, some
 from ben_luigi.domain.formats import tarball
 from ben_luigi.domain.forms.form import Options, Shown, Steps
 from ben_luigi.domain.forms.npz import Npz
@@ -51,6 +53,9 @@ _SCHEMA = pa.schema(
         ("size", pa.int64()),
     ]
 )
+
+_ROW = pa.schema([SCHEMA.field(name) for name in ("patch_id", "labels", "split", "country", "s1_name", "s2v1_name")])
+"""What a JSON says that is a column of the metadata; a recipe's may have fewer."""
 
 
 def write(source: Source, folder: Path, options: Options, progress: OnFraction) -> None:
@@ -195,9 +200,14 @@ def read_index(folder: Path) -> pa.Table:
     path = folder / INDEX
     try:
         table = pq.ParquetFile(path).read().select(_SCHEMA.names).cast(_SCHEMA)
+        table.validate(full=True)  # Arrow does not check by itself that text is UTF-8
+        odd = [name for name in table["shard"].unique().to_pylist() if not name or name != Path(name).name]
+        if odd:
+            raise ValueError(f"shards outside of its folder: {some(odd)}")
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         remedy = "name a folder that ben-luigi export webdataset has made, or export it again"
         raise DamagedFile(path, expected="the index of the shards", found=str(error), remedy=remedy) from error
+    require_usable(path, table)
     return table
 
 
@@ -209,8 +219,12 @@ def read_row(folder: Path, place: Mapping[str, Any]) -> dict[str, Any]:
         if entry is None or entry.name != f"{place['patch_id']}.{_JSON}":
             raise ValueError(f"no JSON of {place['patch_id']}, where the index says so")
         found: dict[str, Any] = json.loads(block[entry.data : entry.data + entry.size])
-    except (ValueError, BadArchive) as error:
+        row = pa.Table.from_pylist([found], _ROW)
+        if row["patch_id"][0].as_py() != place["patch_id"]:
+            raise ValueError(f"{entry.name} is of {row['patch_id'][0].as_py()!r}")
+    except (ValueError, TypeError, AttributeError, pa.ArrowException, BadArchive) as error:
         raise _bad_shard(folder, place, error) from error
+    require_usable(folder / place["shard"], row, ("country", "s2v1_name"))
     return found
 
 

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from ben_luigi.domain.dataset.archived import ArchivedPatches
 from ben_luigi.domain.dataset.form import Form
+from ben_luigi.domain.dataset.usable_rows import require_known_labels
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.fanout import FanOut
 from ben_luigi.domain.forms import webdataset
@@ -131,6 +132,7 @@ def of_dataset(folder: Path, form: Form, most: int, given: Given) -> Folder:
     Raise BadInput if metadata cannot be read, DamagedFile or BadArchive about an archive.
     """
     source = Source.open(folder, form)
+    require_known_labels(folder, source.rows, given.nomenclature.classes)
     rows = _spread(source.rows.drop_columns([FLAG]))
     rows = [rows[at] for at in chosen(rows, most)]
     has_radar = form.has_sentinel1 and _has(folder, S1)
