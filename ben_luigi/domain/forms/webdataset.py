@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from ben_luigi.domain.dataset.metadata import SCHEMA
 from ben_luigi.domain.dataset.usable_rows import require_usable
-from ben_luigi.domain.errors import BadArchive, DamagedFile, some
+from ben_luigi.domain.errors import BadArchive, BadTable, DamagedFile, some
 from ben_luigi.domain.formats import tarball
 from ben_luigi.domain.forms.form import Options, Shown, Steps
 from ben_luigi.domain.forms.npz import Npz
@@ -207,8 +207,18 @@ def read_index(folder: Path) -> pa.Table:
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         remedy = "name a folder that ben-luigi export webdataset has made, or export it again"
         raise DamagedFile(path, expected="the index of the shards", found=str(error), remedy=remedy) from error
-    require_usable(path, table)
+    _check(path, table)
     return table
+
+
+def _check(path: Path, rows: pa.Table, lacking: tuple[str, ...] = ()) -> None:
+    """Raise DamagedFile about `path` if a row cannot be used."""
+    try:
+        require_usable(path, rows, lacking)
+    except BadTable as error:
+        raise DamagedFile(
+            path, expected=error.expected, found=error.found, remedy="fetch or export it again"
+        ) from error
 
 
 def read_row(folder: Path, place: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,7 +234,7 @@ def read_row(folder: Path, place: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{entry.name} is of {row['patch_id'][0].as_py()!r}")
     except (ValueError, TypeError, AttributeError, pa.ArrowException, BadArchive) as error:
         raise _bad_shard(folder, place, error) from error
-    require_usable(folder / place["shard"], row, ("country", "s2v1_name"))
+    _check(folder / place["shard"], row, ("country", "s2v1_name"))
     return found
 
 
