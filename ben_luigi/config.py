@@ -8,6 +8,7 @@ from __future__ import annotations
 from ben_luigi.configuration import loading  # before anything imports Luigi, which reads the files itself
 
 # isort: split
+import argparse
 import os
 import socket
 from collections.abc import Sequence
@@ -99,6 +100,20 @@ def result_options() -> dict[str, Any]:
     options = [f"{section.__name__}.{name}" for section in sections for name in options_of(section)]
     options += ["sen2cor.any_version", "cdse.catalogue_url", "cdse.accept_superseded"]
     return {option: value(option) for option in options if option != "dataset.data_dir"}
+
+
+def take_typed(arguments: argparse.Namespace) -> None:
+    """From now on take options that were typed on a command line, as Luigi has parsed it, for those of the files.
+
+    Luigi takes them only while it runs; the rest of a command speaks of the same folders.
+    """
+    for section, options in SECTIONS.items():
+        for name in options_of(options):
+            text = getattr(arguments, f"{section}_{name}", None)
+            if text is not None:
+                luigi.configuration.get_config().set(section, name, str(text))
+    is_sample.cache_clear()
+    given_input.cache_clear()
 
 
 @while_held

@@ -125,7 +125,7 @@ def _run_and_tell(task: luigi.Task, arguments: list[str]) -> int:
     try:
         if not signals.came:
             _say_result(task, code)
-    except PipelineError as error:
+    except (PipelineError, OSError) as error:
         _log.error("%s", error)
         code = code or ExitCode.FAILED
     return code
@@ -217,9 +217,11 @@ def _asked(arguments: list[str], prog: str) -> tuple[luigi.Task, list[str]]:
     if not arguments or arguments[0].startswith("-"):
         arguments = ["FinalizeDataset", *arguments]
     try:
-        return usage.task_of(arguments), arguments
+        task, options = usage.task_of(arguments)
     except (BadName, BadArgument) as error:
         sys.exit(command.refuse(parser(arguments, prog), error))
+    config.take_typed(options)
+    return task, arguments
 
 
 def _run(argv: list[str]) -> int:

@@ -68,10 +68,10 @@ def help_is_wanted(arguments: Sequence[str]) -> bool:
     return bool(_HELP & set(arguments))
 
 
-def task_of(arguments: Sequence[str]) -> luigi.Task:
-    """Return the task that a command line asks for. Raise BadName or BadArgument if there is none with these arguments.
+def task_of(arguments: Sequence[str]) -> tuple[luigi.Task, argparse.Namespace]:
+    """Return the task that a command line asks for, and its options.
 
-    Exit if Luigi's own help is asked for.
+    Raise BadName or BadArgument if there is no task with these arguments. Exit if Luigi's own help is asked for.
     """
     name = arguments[0]
     if name not in tasks():
@@ -100,7 +100,7 @@ def task_of(arguments: Sequence[str]) -> luigi.Task:
             arguments, f"{str(error).rpartition('={}]: ')[2]}{f': {error.__cause__}' if error.__cause__ else ''}"
         ) from error
     planning.check_arguments(task)
-    return task
+    return task, parsed.known_args
 
 
 def _unfit(arguments: Sequence[str], found: str) -> BadName:

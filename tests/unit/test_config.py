@@ -13,6 +13,7 @@ from luigi.cmdline_parser import CmdlineParser
 
 import ben_luigi.pipeline  # noqa: F401  # which declares the tasks
 from ben_luigi import config
+from ben_luigi.commands import usage
 from ben_luigi.configuration import loading
 from ben_luigi.domain.cdse.account import Credentials
 from ben_luigi.domain.errors import PipelineError
@@ -28,6 +29,19 @@ def settings() -> Iterator[Any]:
     yield parser
     parser._sections.clear()
     parser.read_dict(before)
+    config.given_input.cache_clear()
+    config.is_sample.cache_clear()
+
+
+def test_options_that_were_typed_count_for_all_of_a_command(settings: Any, tmp_path: Path) -> None:
+    """What is said of the result, too, is said of the one that was asked for."""
+    named = ["--dataset-data-dir", str(tmp_path), "--inputs-clc-gpkg", "a.gpkg", "--archive-level", "5"]
+    task, options = usage.task_of(["FinalizeDataset", "--subset-splits", "test", "--subset-name", "few", *named])
+    assert (task.task_family, config.result_folder()) == ("FinalizeDataset", "dataset")
+    config.take_typed(options)
+    assert (config.data_dir(), config.result_folder()) == (tmp_path, "subsets/few")
+    assert config.given_input("clc_gpkg") == Path("a.gpkg").absolute()
+    assert (config.value("archive.level"), config.selection()) == (5, {"splits": "test"})
 
 
 @pytest.mark.parametrize("text", ["50%off", "%(tiles)s", "%%", "a%41b", "$HOME", "p@ss'w\"o rd", "${HOME", "${NAME}%"])
