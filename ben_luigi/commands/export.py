@@ -2,9 +2,11 @@
 
 Without FOLDER it is the pipeline's own dataset, which is made first as far as it is missing (the task `ExportForm`),
 and the form is in `forms/FORM/` of the data folder. Options of `ben-luigi run`, such as --workers N, may follow.
+--splits and the like select patches, as in `[subset]` of the configuration: the archives of that subset are made then,
+in `subsets/NAME/`, and the form is in `forms/subsets/NAME/FORM/`.
 
-With FOLDER, the folder of a dataset, the archives may be unpacked there. --splits and the like select patches, as in
-`[subset]` of the configuration. `ben-luigi verify FOLDER --form DIR` checks that the pixels are those of the dataset.
+With FOLDER, the folder of a dataset, the archives may be unpacked there, and a selection makes no archives.
+`ben-luigi verify FOLDER --form DIR` checks that the pixels are those of the dataset.
 
 `ben-luigi export --tile TILE` unpacks the patches of one tile as folders of TIFFs (the task `ExportPatches`).
 """

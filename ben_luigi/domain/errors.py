@@ -20,6 +20,7 @@
     ├── TooLittleMemory  a job has less memory than one conversion needs
     ├── SlurmError       Slurm is missing, does not answer, or refuses a job
     ├── DatabaseError    PostgreSQL cannot be started or reached
+    ├── ChangedMeanwhile what a result is made from has changed while it was made: it is made again by the next run
     ├── TakenOver        another process has taken the work over: no fault of the work
     └── DiskError        a disk that does not keep what is written
         └── NoRoomError  no room to write it
@@ -141,6 +142,10 @@ class SlurmError(PipelineError):
 
 class DatabaseError(PipelineError):
     """PostgreSQL cannot be started or reached."""
+
+
+class ChangedMeanwhile(PipelineError):
+    """What a result is made from has changed while it was made: the next run makes it again."""
 
 
 class TakenOver(PipelineError):

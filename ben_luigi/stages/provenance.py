@@ -23,7 +23,9 @@ from ben_luigi.stages.prerequisites import HashInput, input_facts, input_task, n
 from ben_luigi.stages.rasters import facts as raster_facts
 from ben_luigi.stages.rasters import of_product
 from ben_luigi.stages.resolve import (
+    AskCatalogue,
     CheckProducts,
+    is_fetched_l1c,
     is_from_l1c,
     is_listed_by_us,
     is_searched,
@@ -59,8 +61,8 @@ class WriteProvenance(PipelineTask):
     options = ("cdse.accept_superseded", "tile.accept_offset")
 
     def requires(self) -> Any:
-        """Return all tiles, and the inputs; for a subset, also the metadata."""
-        return [ProcessTiles(), *used_inputs(), *_chosen()]
+        """Return all tiles, the catalogue's answers, and the inputs; for a subset, also the metadata."""
+        return [ProcessTiles(), *([AskCatalogue()] if is_fetched_l1c() else []), *used_inputs(), *_chosen()]
 
     def made_of(self) -> list[PipelineTask]:
         """Return what was made of each tile, and the inputs; for a subset, also the metadata."""
@@ -193,8 +195,8 @@ def products(tile: str) -> dict[str, Any]:
 
 def _state(name: str) -> dict[str, str]:
     """Return the answer of CDSE's catalogue about the product."""
-    path = config.data_dir() / "tiles" / "states.csv"
-    if source() != "tile_names_csv" or not path.exists():
+    path = AskCatalogue().output()["states"].file
+    if not (is_fetched_l1c() and path.exists()):
         return {}
     with path.open(encoding="utf-8", newline="") as file:
         rows = {row["tile"]: row for row in csv.DictReader(file)}

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from ben_luigi import config, signals
 from ben_luigi.configuration.kinds import Declared
 from ben_luigi.domain import deferred, fence, files
-from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError, TakenOver
+from ben_luigi.domain.errors import ChangedMeanwhile, DamagedFile, PipelineError, TakenOver
 from ben_luigi.state import cache, code, database, luigi_internals
 from ben_luigi.state.locks import configuration
 from ben_luigi.state.locks.task import alone_with
@@ -251,7 +251,7 @@ class PipelineTask(Declared):
                         target.check()
 
     def _require_same(self, taken: Mapping[str, Any]) -> None:
-        """Raise PipelineError if a person has changed a source during the work.
+        """Raise ChangedMeanwhile if a source has changed during the work, as when a person replaces a file.
 
         Its content may or may not be in the result.
 
@@ -260,7 +260,7 @@ class PipelineTask(Declared):
         now = self.fingerprint()
         changed = sorted(name for name in {*taken, *now} - {"made_of"} if taken.get(name) != now.get(name))
         if changed:
-            raise BadInput(
+            raise ChangedMeanwhile(
                 str(self),
                 expected="that what it is made from does not change while it is made",
                 found=f"a change of {', '.join(changed)}",

@@ -217,6 +217,12 @@ def test_only_what_is_missing_is_made_again(sample_run: Run, tmp_path: Path) -> 
     assert shard.read_bytes() == before
     archived = archive.read_bytes()
 
+    # What provenance.json quotes is there before it is looked at.
+    (tmp_path / "data" / "tiles" / "states.csv").unlink()
+    asked = pipeline(tmp_path)
+    assert asked.code == 0, asked.said
+    assert "AskCatalogue()" in asked.tasks() and "WriteProvenance()" not in asked.tasks()
+
     # Another threshold needs other labels, and what follows from them, but no new patches or maps.
     own = tmp_path / "own.cfg"
     own.write_text("[metadata]\nunlabeled_limit = 0.01\n[dataset]\ndata_dir = data\n")

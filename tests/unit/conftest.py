@@ -17,6 +17,12 @@ from tests.unit.geopackages import write
 from tests.unit.small_dataset import Dataset, write_references
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty current folder: what a run has left in `data/` of the checkout is no matter of a test."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+
+
 @pytest.fixture(scope="session")
 def references(tmp_path_factory: pytest.TempPathFactory) -> References:
     """The inputs of the small dataset; not to be changed."""
