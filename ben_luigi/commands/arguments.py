@@ -252,7 +252,7 @@ def publish() -> argparse.ArgumentParser:
     used.add_argument("--to", metavar="WHERE", help=help_text)
     used.add_argument("--endpoint", metavar="URL", help="address of the service, of one that is not the usual one")
     used.add_argument("--sandbox", action="store_true", help="Zenodo's place to try things, sandbox.zenodo.org")
-    used.add_argument("--quota-gb", type=command.whole(1), default=50, metavar="N", help="what Zenodo has granted you")
+    used.add_argument("--quota-gb", type=command.whole(1), metavar="N", help="what Zenodo has granted you")
     used.add_argument("--token-file", type=Path, metavar="FILE", help="file that only you can read, with the token")
     used.add_argument("--replace", action="store_true", help="overwrite files there that have another content")
     used.add_argument("--yes", action="store_true", help="send it without being asked")

@@ -94,6 +94,22 @@ def beside(folder: Path, ending: str) -> Path:
     raise BadArgument(folder, expected="a folder that another can lie beside", found=found, remedy=remedy)
 
 
+def target(to: Path | None, folder: Path, ending: str) -> Path:
+    """Return where what is made from the dataset in `folder` goes: to `to`, else beside it, by its name and `ending`.
+
+    A link is followed. Raise BadArgument for a place in the dataset, which has nothing but what is to be published.
+    """
+    found = (beside(folder, ending) if to is None else to).resolve()
+    if not found.name or found.is_relative_to(folder.resolve()):
+        raise BadArgument(
+            "--to" if to is not None else found,
+            expected="a folder outside of the dataset, which is made or replaced",
+            found=f"{str(to)!r}, which is {found}",
+            remedy="name another folder by --to",
+        )
+    return found
+
+
 def refuse(
     used: argparse.ArgumentParser, error: Exception | str, code: ExitCode = ExitCode.WRONG_ARGUMENTS
 ) -> ExitCode:

@@ -120,7 +120,7 @@ def _export(given: argparse.Namespace) -> tuple[Path, int]:
     folder = given.folder or config.data_dir() / config.result_folder()
     remedy = "name the folder of a dataset" if given.folder else "make it first, by ben-luigi run, or name another"
     command.require_folder(folder, "the folder of a dataset", remedy, is_given=bool(given.folder))
-    target = given.to or command.beside(folder, f"-{given.form}")
+    target = command.target(given.to, folder, f"-{given.form}")
     conditions = {option: text for option in config.options_of(config.subset) if (text := getattr(given, option, None))}
     with whole(folder), leftovers.alone_at(target):
         return target, _written(given, folder, target, conditions)
@@ -141,10 +141,12 @@ def _selected(source: Source, conditions: dict[str, str]) -> Source:
     try:
         return selected(source, conditions)
     except BadInput as error:
-        section, _, option = error.subject.rpartition(" ")
+        section, _, option = error.subject.partition(" ")
         if section != f"[{config.subset.__name__}]":
             raise
-        raise BadArgument(f"--{option}", expected=error.expected, found=error.found, remedy=error.remedy) from error
+        typed = [option.replace(" = ", " ", 1)] if option else [f"{name} {text}" for name, text in conditions.items()]
+        subject = " ".join(f"--{one}" for one in typed)
+        raise BadArgument(subject, expected=error.expected, found=error.found, remedy=error.remedy) from error
 
 
 def _options(given: argparse.Namespace) -> Options:

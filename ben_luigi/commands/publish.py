@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
@@ -51,6 +52,7 @@ from ben_luigi.state.cache import whole
 from ben_luigi.terminal import bar_format
 
 _NOT_SENT = "nothing was sent; to send it, type the same command with --yes, or answer y at a terminal"
+_ONLY_FOR = {"sandbox": ("zenodo",), "quota_gb": ("zenodo",), "token_file": ("zenodo", "huggingface")}
 _ANSWER_S = 600.0
 """How long a service may take to answer once it has a large file."""
 
@@ -59,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     """Show what would be sent; send it if a person wants it."""
     used = parser()
     given = used.parse_args(arguments)
+    _check(used, given)
     configure(writes=False)
     try:
         work = _work_folder(given)
@@ -70,6 +73,21 @@ def main(arguments: Sequence[str]) -> int:
         return command.refuse(used, error, ExitCode.ALREADY_RUNNING)
     except (PipelineError, OSError) as error:
         return command.refuse(used, error, command.code_of(error))
+
+
+def _check(used: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Exit if an option makes no difference to the service, or its address is none."""
+    for option, services in _ONLY_FOR.items():
+        if getattr(given, option) and given.service not in services:
+            flag, counts = f"--{option.replace('_', '-')}", ", ".join(services)
+            used.error(f"{flag} makes no difference to {given.service}; leave it out: it counts for {counts}")
+    if given.endpoint:
+        try:
+            is_url = urlsplit(given.endpoint).scheme in ("http", "https") and bool(urlsplit(given.endpoint).hostname)
+        except ValueError:
+            is_url = False
+        if not is_url:
+            used.error(f"--endpoint: expected: an address such as https://HOST; found: {given.endpoint}")
 
 
 def _publish(used: argparse.ArgumentParser, given: argparse.Namespace, work: Path) -> ExitCode:
@@ -150,7 +168,7 @@ def _service(given: argparse.Namespace, client: Client, what: Package, work: Pat
         raise BadArgument("--to", expected=f"the id of a draft, or {zenodo.NEW}", found=to, remedy="correct it")
     names = "\n".join([what.title, what.about.version, what.form, *package.names_when_flat(what)])
     key = f"package {files.text_hash(names)[:24]}"
-    return Zenodo(client, url, "", work.with_suffix(".record"), key, to, given.quota_gb)
+    return Zenodo(client, url, "", work.with_suffix(".record"), key, to, given.quota_gb or zenodo.LIMIT_GB)
 
 
 def _url(given: argparse.Namespace) -> str:

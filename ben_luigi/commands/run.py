@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import multiprocessing
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -219,9 +220,17 @@ def _asked(arguments: list[str], prog: str) -> tuple[luigi.Task, list[str]]:
     try:
         task, options = usage.task_of(arguments)
     except (BadName, BadArgument) as error:
-        sys.exit(command.refuse(parser(arguments, prog), error))
+        sys.exit(command.refuse(parser(arguments, prog), _of_program(error, arguments, prog)))
     config.take_typed(options)
     return task, arguments
+
+
+def _of_program(error: PipelineError, arguments: list[str], prog: str) -> PipelineError:
+    """Return an error about the arguments of a task as one about those of the command that asks for the task."""
+    if not prog or error.subject != " ".join(arguments):
+        return error
+    found = re.sub(r"--(?:forms|subset)-(?=[a-z])", "--", error.found)
+    return BadArgument("arguments", expected=f"those of {prog}", found=found, remedy=f"type: {prog} --help")
 
 
 def _run(argv: list[str]) -> int:

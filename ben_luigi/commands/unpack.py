@@ -21,7 +21,7 @@ from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.dataset import unpacking
 from ben_luigi.domain.dataset.form import FORM_V2, Rules
 from ben_luigi.domain.dataset.verify_archives import Contents
-from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain.errors import BadArgument, PipelineError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.state.cache import whole
 from ben_luigi.terminal import bar_format
@@ -31,8 +31,12 @@ def main(arguments: Sequence[str]) -> int:
     """Unpack, and print what is there."""
     used = parser()
     given = used.parse_args(arguments)
-    dataset = given.source or _own()
+    own = _own()
+    dataset = given.source or own
     try:
+        if given.folder.resolve().is_relative_to(own.resolve()):
+            expected, remedy = "a folder outside of the finished dataset", "name another folder"
+            raise BadArgument(given.folder, expected=expected, found="one in it", remedy=remedy)
         remedy = "name the folder of a dataset by --from, or make one by ben-luigi run"
         command.require_folder(dataset, "the folder of a dataset", remedy, is_given=bool(given.source))
         with whole(dataset):

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         remedy = "name the folder of WebDataset shards or of a dataset"
         command.require_folder(folder, "the folder of shards or of a dataset", remedy, is_given=bool(given.folder))
-        target = given.to or command.beside(folder, "-viewer")
+        target = command.target(given.to, folder, "-viewer")
         _check(target)
         with whole(folder), leftovers.alone_at(target):
             count = _view(folder, target, given)

@@ -54,9 +54,8 @@ class HuggingFace:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.repository):
-            raise BadArgument(
-                "--to", expected="USER/NAME of a dataset", found=self.repository or "nothing", remedy="give it"
-            )
+            remedy = "name a dataset by its user or organisation, a slash, and its name"
+            raise BadArgument("--to", expected="USER/NAME", found=self.repository or "nothing", remedy=remedy)
         libraries.require("publish huggingface", ("huggingface_hub>=1",))
 
     @property

@@ -53,9 +53,8 @@ class S3:
     def __post_init__(self) -> None:
         found = _ADDRESS.fullmatch(self.address)
         if found is None:
-            raise BadArgument(
-                "--to", expected="s3://BUCKET or s3://BUCKET/FOLDER", found=self.address or "nothing", remedy="give it"
-            )
+            expected = "s3://BUCKET or s3://BUCKET/FOLDER, where BUCKET has 3 to 63 of a to z, 0 to 9, . and -"
+            raise BadArgument("--to", expected=expected, found=self.address or "nothing", remedy="name a bucket")
         libraries.require("publish s3", ("boto3",))
         folder = (found["prefix"] or "").strip("/")
         self._bucket, self._prefix = found["bucket"], f"{folder}/" if folder else ""
