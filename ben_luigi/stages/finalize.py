@@ -40,6 +40,7 @@ from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import ProcessTiles
 from ben_luigi.stages.twin import twins
 from ben_luigi.stages.version1 import CompareV1Labels
+from ben_luigi.state import records, stored
 from ben_luigi.state.cache import dropped, whole
 from ben_luigi.state.targets import MadeFile, withdraw_damaged
 
@@ -83,6 +84,21 @@ def file_sizes() -> dict[str, int]:
     folder = config.data_dir() / config.result_folder()
     here = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
     return dict(sorted({**here, **{name: made.size_bytes() for name, made in finished_archives().items()}}.items()))
+
+
+def discard_former() -> None:
+    """Remove results from the folder of the finished dataset that are not part of it any more.
+
+    Such is the archive of a layer that has been taken out of the configuration since it was made.
+    """
+    folder = Path(config.result_folder())
+    made = [*finished_archives().values(), *(one for task in dataset_tasks() for one in task.targets().values())]
+    kept = {one.relative for one in made if isinstance(one, MadeFile)}
+    for former in sorted({*records.all_of()} - kept):
+        if Path(former).parent == folder:
+            _log.info("%s is not part of the dataset any more, and is removed", former)
+            stored.remove(former)
+            MadeFile(former).discard()
 
 
 def changed_files(recorded: Mapping[str, str], sha256: Mapping[str, str]) -> list[DamagedFile]:
@@ -147,6 +163,7 @@ class VerifyDataset(PipelineTask):
             self._read()
 
     def _read(self) -> None:
+        discard_former()
         folder = config.data_dir() / config.result_folder()
         state = verdicts.state_of(folder, rules_of_recipe().form.archives)
         for made in finished_files():

@@ -7,9 +7,11 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from configparser import ConfigParser
 from contextlib import ExitStack, suppress
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -215,6 +217,26 @@ def test_a_worker_that_waits_for_servers_stops_at_once() -> None:
         wait_for(lambda: bool(psutil.Process(waiting.pid).children(recursive=True)[1:]), lambda: "it waits for nothing")
         waiting.terminate()
         assert waiting.wait() == ExitCode.TERMINATED
+
+
+@pytest.mark.parametrize(("pod_ip", "hosts"), [("127.0.0.2", ["127.0.0.1", "127.0.0.2"]), ("::1", ["[::1]"])])
+def test_luigid_is_asked_by_loopback_too_as_port_forwarding_does(pod_ip: str, hosts: list[str], tmp_path: Path) -> None:
+    port = free_port()
+    words = ("luigid", "--port", str(port), "--state-path", str(tmp_path / "state"))
+    with _entrypoint(*words, POD_IP=pod_ip) as luigid:
+        try:
+            for host in hosts:
+                url = f"http://{host}:{port}/api/is_pause_enabled"
+                wait_for(partial(_answers, url), partial("{} does not answer".format, url))
+        finally:
+            luigid.terminate()
+            luigid.communicate()
+
+
+def _answers(url: str) -> bool:
+    with suppress(ConnectionError, urllib.error.URLError), urllib.request.urlopen(url) as answer:
+        return bool(answer.status == 200)
+    return False
 
 
 @pytest.mark.skipif(bool(own_cluster.missing()), reason=own_cluster.missing())

@@ -182,3 +182,13 @@ def test_a_tile_is_left_out_of_a_layer_that_its_product_lacks_if_that_is_wished(
     )
     code, said = command("unpack", tmp_path, None, "out", "--from", str(dataset), "--only", "Layer_snow_probability")
     assert code == 0, said
+
+    # What is not wanted any more is not published with the rest.
+    own.write_text(own.read_text().replace("scl, snow_probability", "scl"))
+    (dataset / "mine.txt").write_text("no result of ours")
+    found = pipeline(tmp_path, "--dataset-tiles", f"{lacking.tile_key},{whole.tile_key}", config=own)
+    assert found.code == 0, found.said
+    assert "dataset/Layer_snow_probability.tar.zst is not part of the dataset any more" in found.said
+    there = {path.name for path in dataset.iterdir()}
+    assert {name for name in there if "layer" in name.lower()} == {"Layer_scl.tar.zst", "layer_scl_hashes.csv"}
+    assert {"mine.txt", "BigEarthNet-S2.tar.zst", "report", "stac"} <= there

@@ -21,6 +21,7 @@ from huggingface_hub import DatasetCard
 
 from ben_luigi.domain.dataset.about import V2
 from ben_luigi.domain.dataset.form import FORM_V2
+from ben_luigi.domain.dataset.verify_rules import NO_REFERENCES
 from ben_luigi.domain.errors import BadArgument, BadInput
 from ben_luigi.domain.forms.export import FORMS, export
 from ben_luigi.domain.forms.source import Source
@@ -33,6 +34,7 @@ from ben_luigi.domain.publishing.service import Limits, Service, token_of
 from ben_luigi.domain.publishing.zenodo import Zenodo, metadata_of
 from ben_luigi.sample.loopback import Fault
 from tests.unit.exports import SMALL
+from tests.unit.small_dataset import look
 from tests.unit.test_publishing import place
 
 
@@ -77,10 +79,27 @@ def test_for_a_service_without_folders_each_is_a_zip_of_the_same_bytes(shown: Pa
     assert (tmp_path / "one" / "stac.zip").read_bytes() == (tmp_path / "other" / "stac.zip").read_bytes()
 
 
-def test_a_file_of_the_name_of_such_a_zip_is_refused(folder: Path, tmp_path: Path) -> None:
-    (folder / "stac.zip").write_bytes(b"mine")
-    with pytest.raises(BadInput, match=r"stac\.zip; .*nothing was sent"):
-        flattened(of_dataset(folder, FORM_V2), tmp_path / "work")
+def test_a_file_of_the_name_of_such_a_zip_is_refused(
+    exported: Mapping[str, Path], folder: Path, tmp_path: Path
+) -> None:
+    form = shutil.copytree(exported["zarr"], tmp_path / "form")
+    packed = next(path for path in form.iterdir() if path.is_dir())
+    packed.with_suffix(".zip").write_bytes(b"mine")
+    with pytest.raises(BadInput, match=rf"{packed.name}\.zip; .*nothing was sent"):
+        flattened(of_form(form, folder, FORM_V2), tmp_path / "work")
+
+
+def test_what_is_no_part_of_a_dataset_is_said_and_not_sent(folder: Path) -> None:
+    """A file of the user's own, or a form that was exported into it."""
+    before = of_dataset(folder, FORM_V2)
+    (folder / "notes.txt").write_text("mine")
+    (folder / "form").mkdir()
+    (folder / "form" / "data.mdb").write_text("mine")
+    package = of_dataset(folder, FORM_V2)
+    assert package.items == before.items
+    assert package.left_out == ("form/ (no part of a dataset)", "notes.txt (no part of a dataset)")
+    verdict = look(folder, NO_REFERENCES)
+    assert verdict.not_looked_at[-2:] == ["form/: it is no part of a dataset", "notes.txt: it is no part of a dataset"]
 
 
 def test_the_plan_has_each_file_where_to_licence_and_title(shown: Package, tmp_path: Path) -> None:

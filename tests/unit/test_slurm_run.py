@@ -21,7 +21,7 @@ def _program(path: Path, *lines: str) -> None:
 @pytest.fixture
 def cluster(tmp_path: Path) -> dict[str, str]:
     """An environment in which commands are those of a cluster, and the project's are in `tmp_path`."""
-    _program(tmp_path / "bin" / "srun", 'exec "$@"')
+    _program(tmp_path / "bin" / "srun", f'echo "$1" >{tmp_path}/of-step', "shift", 'exec "$@"')
     _program(tmp_path / "bin" / "scontrol", f'echo "$*" >>{tmp_path}/asked')
     _program(tmp_path / "scripts" / "environment", "true")
     return {
@@ -48,6 +48,7 @@ def test_a_job_goes_back_into_the_queue_only_if_another_try_helps(
     done = subprocess.run([SCRIPT, "HashL1C"], env=cluster, timeout=60, check=False)
     assert done.returncode == code
     assert (tmp_path / "arguments").read_text() == "HashL1C --workers 5\n"
+    assert (tmp_path / "of-step").read_text() == "--cpus-per-task=5\n", "a step has one core else, since Slurm 22.05"
     assert _asked(tmp_path) == asked
 
 

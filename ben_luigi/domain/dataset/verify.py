@@ -45,6 +45,7 @@ from ben_luigi.domain.dataset.verify_patches import check_patches, check_time_se
 from ben_luigi.domain.dataset.verify_provenance import Provenance, check_provenance, read_provenance, squares_of
 from ben_luigi.domain.dataset.verify_rows import Rows, read_rows
 from ben_luigi.domain.dataset.verify_rules import NO_REFERENCES, References, check_rows
+from ben_luigi.domain.given import listed
 from ben_luigi.domain.placement.grid import TILE_SIDE_M, PatchGrid
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
@@ -75,6 +76,16 @@ def added(form: Form) -> tuple[str, ...]:
     hash_lists = [*map(hash_list, form.archives)]
     rest = [file for file in also_listed(form) if file not in (*hash_lists, CROISSANT)]
     return (PATCHES, *hash_lists, STAC, CROISSANT, *rest, REPORT)
+
+
+def others_in(folder: Path, form: Form) -> list[str]:
+    """Return the entries of a dataset's folder that are no part of it, folders with a slash, without hidden ones.
+
+    Archives may be unpacked there.
+    """
+    parts = {name.partition("/")[0] for name in (*described(form), *added(form), *form.archives)}
+    others = [path for path in listed(folder) if path.name not in parts]
+    return [f"{path.name}/" if path.is_dir() else path.name for path in others]
 
 
 OURS, DESCRIBED, ALSO_LISTED = added(FORM_V2), described(FORM_V2), also_listed(FORM_V2)
@@ -133,7 +144,8 @@ def verify_dataset(
     look.at_files()
     if provenance is None or not provenance.is_subset:
         look.has(REPORT)
-    not_looked_at = [*look.findings.not_looked_at, *references.missing(form)]
+    others = [f"{name}: it is no part of a dataset" for name in others_in(folder, form)]
+    not_looked_at = [*look.findings.not_looked_at, *references.missing(form), *others]
     sha256 = {file: str(values["sha256"]) for file, values in look.hashes.items()}
     return Verdict(look.findings.lines(), not_looked_at, sha256)
 

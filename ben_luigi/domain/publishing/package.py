@@ -16,6 +16,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset.about import About
 from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.dataset.readme import CITATION, LICENSE, README, title_of
+from ben_luigi.domain.dataset.verify import others_in
 from ben_luigi.domain.errors import BadInput, reason
 from ben_luigi.domain.forms.export import FORMS
 from ben_luigi.domain.forms.form import NOTE, read_note
@@ -85,10 +86,13 @@ def of_dataset(folder: Path, form: Form) -> Package:
                 found=f"only the folder {name} that was unpacked from it, of very many files",
                 remedy="put the archive there, or publish a form: ben-luigi export --help",
             )
-    items = tuple(listed(folder, unpacked))
+    others = others_in(folder, form)
+    sent = listed(folder, [*unpacked, *(name.rstrip("/") for name in others)])
+    items = tuple(item for item in sent if item.name not in others)
     absent = [f"{name}.tar.zst" for name in form.archives if not (folder / f"{name}.tar.zst").is_file()]
     left_out = [f"{name}/ (unpacked; its archive is sent)" for name in unpacked]
     left_out += [f"{name} (not there)" for name in absent]
+    left_out += [f"{name} (no part of a dataset)" for name in others]
     patches = sum(_rows(folder / name) for name in form.tables)
     return Package(folder, folder, _title(folder, form.about), form.about, patches, items, left_out=tuple(left_out))
 
