@@ -57,14 +57,19 @@ def clear(folder: Path) -> None:
 
 def is_unfinished(name: str) -> bool:
     """Return whether a file or folder has such a name."""
-    return _UNFINISHED.fullmatch(name) is not None
+    return made_for(name) is not None
+
+
+def made_for(name: str) -> str | None:
+    """Return the name that an unfinished file or folder is to get; None if `name` is not that of one."""
+    found = _UNFINISHED.fullmatch(name)
+    return found and found["name"]
 
 
 def unfinished_of(path: Path) -> Iterator[Path]:
     """Yield what lies beside `path` under a name that `unfinished` gave for it."""
     for entry in list(path.parent.iterdir()) if path.parent.is_dir() else ():
-        found = _UNFINISHED.fullmatch(entry.name)
-        if found and found["name"] == path.name:
+        if made_for(entry.name) == path.name:
             yield entry
 
 

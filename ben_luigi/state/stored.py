@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,6 +29,8 @@ from ben_luigi.state import identity, records
 from ben_luigi.state.locks import data_folder
 
 _log = logging.getLogger(__name__)
+_UPLOADING = "uploading"
+"""The folder in the data folder with a note of each upload, from its beginning to its end."""
 OWNER = "data_folder.json"
 """The file in the store that says which data folder it belongs to."""
 FORMS, DATASETS = "forms", ("dataset", "subsets")
@@ -77,7 +81,11 @@ def upload(relative: str, replaces: str | None = None) -> Files:
     Of a folder each file appears whole; files that it does not have any more are removed.
     """
     path = config.data_dir() / relative
-    held = _upload_folder(relative, path) if path.is_dir() else {"": _put(path, _key(relative), replaces)}
+    if path.is_dir():
+        held = _upload_folder(relative, path)
+    else:
+        with _noted([_key(relative)]):
+            held = {"": _put(path, _key(relative), replaces)}
     for name, one in held.items():
         _seen(relative, name, one)
     return held
@@ -93,11 +101,33 @@ def _upload_folder(relative: str, folder: Path) -> Files:
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     before = _store().listed(_key(relative))
 
-    with ThreadPoolExecutor(_AT_ONCE, "upload") as threads:
+    with _noted([_key(relative, name) for name in names]), ThreadPoolExecutor(_AT_ONCE, "upload") as threads:
         sent = threads.map(lambda name: _put(folder / name, _key(relative, name)), names)
         held = dict(zip(names, sent, strict=True))
     _store().remove(sorted({*before} - {_key(relative, name) for name in names}))
     return held
+
+
+@contextmanager
+def _noted(keys: Sequence[str]) -> Iterator[None]:
+    """Note under which keys files are uploaded, so that only what uploads of ours have left is ever removed.
+
+    The note of one that fails stays, since what it has left may have stayed as well.
+    """
+    note = config.data_dir() / _UPLOADING / f"{secrets.token_hex(8)}.json"
+    records.write(note, {"store": _store().place, "keys": keys})
+    yield
+    note.unlink(missing_ok=True)
+
+
+def _sweep() -> int:
+    """Remove from the store what uploads that were killed or have failed have left there; return how many they were."""
+    notes = {path: records.read(path) for path in sorted((config.data_dir() / _UPLOADING).glob("*.json"))}
+    own = {path: note["keys"] for path, note in notes.items() if note.get("store") == _store().place}
+    left = _store().sweep({key for keys in own.values() for key in keys})
+    for path in own:
+        path.unlink(missing_ok=True)
+    return left
 
 
 def holds(relative: str, stored: Files) -> bool:
@@ -172,7 +202,7 @@ def prepare() -> None:
     with data_folder.alone_in(config.data_dir()) as is_alone:
         if not is_alone:
             return
-        if left := _store().sweep():
+        if left := _sweep():
             _log.info("removed   %d unfinished uploads in %s", left, _store().place)
         for relative, recorded in _lacking():
             _log.info("uploading %s: %s does not have it", relative, _store().place)
@@ -206,10 +236,10 @@ def _own() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / OWNER
         path.write_text(content, encoding="utf-8")
-        try:
+        with _noted([_key(OWNER)]), suppress(Overtaken):
             _store().put(path, _key(OWNER), files.file_hash(path), None if before else "")
-        except Overtaken:
-            _owner()
+            return
+    _owner()
 
 
 def _owner() -> Held | None:

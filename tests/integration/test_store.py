@@ -200,7 +200,7 @@ def test_an_upload_whose_process_is_killed_leaves_nothing_and_a_rerun_completes(
     (place.data / name).unlink(missing_ok=True)
     client = place.server.client()
     client.delete_object(Bucket=BUCKET, Key=f"run/{name}")
-    client.create_multipart_upload(Bucket=BUCKET, Key="run/archives/left")  # by an earlier one that was killed
+    foreign = client.create_multipart_upload(Bucket=BUCKET, Key="run/archives/theirs")
     place.server.faults = Faults([Fault("held", "put", 2)])  # the first one is that of the owner
     place.server.is_held.clear()
     running = subprocess.Popen(
@@ -219,7 +219,8 @@ def test_an_upload_whose_process_is_killed_leaves_nothing_and_a_rerun_completes(
     place.server.faults = Faults()
     run = place.run()
     assert run.code == 0, run.said
-    assert place.content()[name] == before[name] and not place.server.is_unfinished()
+    assert place.content()[name] == before[name] and not list((place.data / "uploading").iterdir())
+    client.abort_multipart_upload(Bucket=BUCKET, Key="run/archives/theirs", UploadId=foreign["UploadId"])
 
 
 def test_a_store_that_cannot_be_used_is_told_before_anything_is_made(place: Place, tmp_path: Path) -> None:

@@ -268,6 +268,17 @@ def test_what_was_made_before_there_was_a_store_is_uploaded_by_a_run(
     assert not (place.store / "patches/2.tar").exists()
 
 
+def test_a_run_removes_what_uploads_from_here_have_left_and_nothing_else(place: Place) -> None:
+    place.made("patches/2.tar")
+    left, theirs = (files.unfinished(place.store / name) for name in (ONE, "patches/of somebody.tar"))
+    with pytest.raises(KeyboardInterrupt), stored._noted([ONE]):
+        left.write_text("half")
+        theirs.write_text("half")
+        raise KeyboardInterrupt
+    stored.prepare()
+    assert not left.exists() and theirs.exists() and not list((place.data / "uploading").iterdir())
+
+
 def test_a_result_does_not_replace_that_of_another_worker(place: Place) -> None:
     """One that was taken for dead, and comes back after another has made it."""
     late = MadeFile(ONE, Maker(1))

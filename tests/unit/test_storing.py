@@ -80,7 +80,7 @@ def test_what_another_process_has_put_meanwhile_is_not_replaced(store: Store, ki
     with pytest.raises(Overtaken, match="another process has made it in the meantime"):
         store.put(*(ours[0], "a.tar", ours[1]), replaces="")
     assert fetched(store, "a.tar", held, tmp_path) == theirs[0].read_bytes()
-    assert [*store.listed("")] == ["a.tar"] and not store.sweep()
+    assert [*store.listed("")] == ["a.tar"] and not store.sweep(["a.tar"])
 
 
 def test_only_what_was_there_is_replaced(store: Store, tmp_path: Path) -> None:
@@ -154,17 +154,24 @@ def test_what_a_killed_process_has_begun_is_swept_up(server: S3Server, tmp_path:
     uploading.send_signal(signal.SIGKILL)
     uploading.wait()
     assert not server.content("") and server.is_unfinished()
-    store = S3Store(BUCKET, PART)
-    assert store.sweep() == 1 and not server.is_unfinished()
+    store, client = S3Store(BUCKET, PART), server.client()
+    for key in ("somebody-elses/big.bin", "x/y", "xy"):
+        client.create_multipart_upload(Bucket=BUCKET, Key=key)
+    assert not store.sweep([]) and store.sweep(["x", "none"]) == 1
+    theirs = client.list_multipart_uploads(Bucket=BUCKET)["Uploads"]
+    assert sorted(upload["Key"] for upload in theirs) == ["somebody-elses/big.bin", "x/y", "xy"]
     assert store.put(path, "x", sha256, "").size_bytes == path.stat().st_size
 
 
 def test_what_a_killed_process_has_copied_is_swept_up(tmp_path: Path) -> None:
     store = open_store(f"file://{tmp_path}/store")
-    left = files.unfinished(tmp_path / "store" / "a.tar")
-    left.parent.mkdir()
-    left.write_text("half")
-    assert store.sweep() == 1 and not left.exists()
+    left = [files.unfinished(tmp_path / "store" / name) for name in ("a.tar", "b/c.tar")]
+    theirs = [files.unfinished(tmp_path / "store" / name) for name in ("b.tar", "b/a.tar", "other/c.tar")]
+    for path in left + theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    assert store.sweep(["a.tar", "b/c.tar", "none/a.tar"]) == 2
+    assert not any(path.exists() for path in left) and all(path.exists() for path in theirs)
 
 
 def test_a_bucket_that_is_not_there_is_told(server: S3Server, tmp_path: Path) -> None:

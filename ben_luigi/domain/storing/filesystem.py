@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -123,11 +123,28 @@ class FilesystemStore:
             if self.look(key) is not None:
                 self._asked(key, lambda key=key: self._fs.rm_file(self._path(key)))  # type: ignore[misc]
 
-    def sweep(self) -> int:
-        """Remove what was being copied."""
-        left = [key for key in self.listed("") if files.is_unfinished(PurePosixPath(key).name)]
+    def sweep(self, keys: Collection[str]) -> int:
+        """Remove what was being copied for these keys."""
+        own: dict[str, set[str]] = {}
+        for folder, _, name in (key.rpartition("/") for key in keys):
+            own.setdefault(folder, set()).add(name)
+        left = [
+            f"{folder}/{name}".lstrip("/")
+            for folder, names in own.items()
+            for name in self._names(folder)
+            if files.made_for(name) in names
+        ]
         self.remove(left)
         return len(left)
+
+    def _names(self, folder: str) -> list[str]:
+        """Return the names in a folder."""
+        self._fs.invalidate_cache()
+        try:
+            found = self._asked(folder, lambda: self._fs.ls(self._path(folder), detail=False))
+        except FileNotFoundError:
+            return []
+        return [PurePosixPath(path).name for path in found]
 
     def _path(self, key: str) -> str:
         return f"{self._root.rstrip('/')}/{key}".rstrip("/")

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -201,13 +201,16 @@ class S3Store:
             with _errors(self._named(key)):
                 self._client.delete_object(Bucket=self._bucket, Key=self._key(key))
 
-    def sweep(self) -> int:
-        """Abort all uploads that were begun and not completed."""
+    def sweep(self, keys: Collection[str]) -> int:
+        """Abort uploads of these keys that were begun and not completed."""
+        own = {self._key(key) for key in keys}
+        if not own:
+            return 0
         with _errors(self.place):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self._bucket, Prefix=self._prefix
             )
-            begun = [upload for page in pages for upload in page.get("Uploads", [])]
+            begun = [upload for page in pages for upload in page.get("Uploads", []) if upload["Key"] in own]
             for upload in begun:
                 asked = {"Bucket": self._bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
                 self._client.abort_multipart_upload(**asked)

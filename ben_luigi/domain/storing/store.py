@@ -7,7 +7,7 @@ its *tag*, which the store changes with the content: the ETag of S3, or the time
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -81,8 +81,12 @@ class Store(Protocol):
     def remove(self, keys: Iterable[str]) -> None:
         """Remove what is there under these keys."""
 
-    def sweep(self) -> int:
-        """Remove what uploads that were killed have left; return how many they were. No other process may upload."""
+    def sweep(self, keys: Collection[str]) -> int:
+        """Remove what uploads of these keys that were killed have left; return how many they were.
+
+        Others may keep files of their own there: what belongs to no such key stays. Nothing may be uploaded there
+        under these keys meanwhile.
+        """
 
 
 def parse(url: str) -> tuple[str, str]:
