@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ftplib
 import hashlib
 import random
 import signal
@@ -10,8 +11,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadInput, PipelineError, TransientError
@@ -172,6 +176,66 @@ def test_what_a_killed_process_has_copied_is_swept_up(tmp_path: Path) -> None:
         path.write_text("half")
     assert store.sweep(["a.tar", "b/c.tar", "none/a.tar"]) == 2
     assert not any(path.exists() for path in left) and all(path.exists() for path in theirs)
+
+
+class Losing(LocalFileSystem):
+    """A file system that does what it is asked, and whose first answer to a rename and to a removal is lost.
+
+    Asked again, it finds no file, and says so as `missing`, which differs from library to library.
+    """
+
+    protocol = "losing"
+    cachable = False
+    missing: type[Exception] = FileNotFoundError
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("losing://")))
+
+    def mv(self, path1: str, path2: str, **more: Any) -> None:
+        """Rename a file."""
+        if not Path(path1).exists():
+            raise self.missing(path1)
+        super().mv(path1, path2, **more)
+        raise ConnectionResetError(path1)
+
+    def rm_file(self, path: str) -> None:
+        """Remove a file."""
+        if not Path(path).exists():
+            raise self.missing(path)
+        super().rm_file(path)
+        raise ConnectionResetError(path)
+
+
+@pytest.mark.parametrize("missing", [FileNotFoundError, ftplib.error_perm])
+def test_a_request_whose_answer_is_lost_is_done(
+    missing: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.register_implementation("losing", Losing, clobber=True)
+    monkeypatch.setattr("ben_luigi.domain.storing.filesystem._PAUSE_S", 0.001)
+    monkeypatch.setattr(Losing, "missing", missing)
+    store = open_store(f"losing://{tmp_path}/store")
+    for seed in (1, 2):
+        path, sha256 = written(tmp_path, SIZES["small"], seed)
+        held = store.put(path, "a/b", sha256, None)
+        assert fetched(store, "a/b", held, tmp_path) == path.read_bytes()
+    assert [*store.listed("")] == ["a/b"]
+    store.remove(["a/b"])
+    assert not store.listed("")
+
+
+def test_what_was_copied_and_is_removed_before_its_rename_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.register_implementation("losing", Losing, clobber=True)
+    monkeypatch.setattr(Losing, "mv", lambda self, work, target: LocalFileSystem.mv(self, f"{work}-gone", target))
+    store = open_store(f"losing://{tmp_path}/store")
+    (path, sha256), (theirs, other) = written(tmp_path, 1000), written(tmp_path, 1000, 2)
+    for _ in range(2):
+        with pytest.raises(TransientError, match=f"losing://{tmp_path}/store/a; .*run again"):
+            store.put(path, "a", sha256, None)
+        (tmp_path / "store" / "a").write_bytes(theirs.read_bytes())
+    assert files.file_hash(tmp_path / "store" / "a") == other and [*store.listed("")] == ["a"]
 
 
 def test_a_bucket_that_is_not_there_is_told(server: S3Server, tmp_path: Path) -> None:

@@ -57,7 +57,11 @@ class FilesystemStore:
             if replaces is not None and (before.tag if before else "") != replaces:
                 raise Overtaken(f"{self.place}/{key}", replaces, before)
             fence.require(f"{self.place}/{key}")
-            self._asked(key, lambda: self._fs.mv(work, target))
+            self._renamed(work, key, path.stat().st_size, sha256)
+        except FileNotFoundError as error:
+            self._dropped(work)
+            expected, remedy = "the file that was copied there", "something else has removed it: run again"
+            raise TransientError(f"{self.place}/{key}", expected=expected, found=str(error), remedy=remedy) from error
         except BaseException:
             self._dropped(work)
             raise
@@ -66,17 +70,33 @@ class FilesystemStore:
             raise Overtaken(f"{self.place}/{key}", f"{path.stat().st_size} bytes", held)
         return held
 
+    def _renamed(self, work: str, key: str, size: int, sha256: str) -> None:
+        """Rename a file. When the answer to a rename is lost, its repeat fails, since there is nothing left to rename.
+
+        Some libraries raise FileNotFoundError then, others errors of their own.
+        """
+        target = self._path(key)
+        try:
+            self._asked(key, lambda: self._fs.mv(work, target))
+        except (FileNotFoundError, TransientError):
+            held = self.look(key)
+            if held is None or held.size_bytes != size or self._asked(key, lambda: self._digest(target)) != sha256:
+                raise
+
+    def _digest(self, path: str) -> str:
+        digest = hashlib.sha256()
+        with self._fs.open(path, "rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()
+
     def _copied(self, path: Path, work: str, sha256: str) -> None:
         self._fs.makedirs(str(PurePosixPath(work).parent), exist_ok=True)
         self._fs.put_file(str(path), work)
         if self._is_local:
             files.sync(Path(work))
-        digest = hashlib.sha256()
-        with self._fs.open(work, "rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-        if digest.hexdigest() != sha256:
-            raise OSError(f"sha256 {digest.hexdigest()} of what has arrived, instead of {sha256}")
+        if (found := self._digest(work)) != sha256:
+            raise OSError(f"sha256 {found} of what has arrived, instead of {sha256}")
 
     def _dropped(self, work: str) -> None:
         with suppress(Exception):  # it was not made, or cannot be reached: `sweep` removes it later
@@ -121,7 +141,17 @@ class FilesystemStore:
         """Remove files; those that are not there are left out."""
         for key in keys:
             if self.look(key) is not None:
-                self._asked(key, lambda key=key: self._fs.rm_file(self._path(key)))  # type: ignore[misc]
+                self._removed(key)
+
+    def _removed(self, key: str) -> None:
+        """Remove a file. As of a rename, the answer may be lost, and the repeat fails."""
+        try:
+            self._asked(key, lambda: self._fs.rm_file(self._path(key)))
+        except FileNotFoundError:
+            return
+        except TransientError:
+            if self.look(key) is not None:
+                raise
 
     def sweep(self, keys: Collection[str]) -> int:
         """Remove what was being copied for these keys."""
