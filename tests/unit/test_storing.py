@@ -178,19 +178,24 @@ def test_what_a_killed_process_has_copied_is_swept_up(tmp_path: Path) -> None:
     assert not any(path.exists() for path in left) and all(path.exists() for path in theirs)
 
 
-class Losing(LocalFileSystem):
+class Local(LocalFileSystem):  # type: ignore[misc]
+    """Folders here, as the file system of another protocol."""
+
+    cachable = False
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix(f"{cls.protocol}://")))
+
+
+class Losing(Local):
     """A file system that does what it is asked, and whose first answer to a rename and to a removal is lost.
 
     Asked again, it finds no file, and says so as `missing`, which differs from library to library.
     """
 
     protocol = "losing"
-    cachable = False
     missing: type[Exception] = FileNotFoundError
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        return str(super()._strip_protocol(path.removeprefix("losing://")))
 
     def mv(self, path1: str, path2: str, **more: Any) -> None:
         """Rename a file."""
@@ -268,6 +273,33 @@ def test_a_folder_that_cannot_be_reached_is_told(tmp_path: Path, monkeypatch: py
     path, sha256 = written(tmp_path, 10)
     with pytest.raises(TransientError, match=f"file://{tmp_path}/file/a"):
         open_store(f"file://{tmp_path}/file").put(path, "a", sha256, "")
+
+
+class Connecting(Local):
+    """A file system whose library connects at once, and raises an error of its own while `refused` is not 0."""
+
+    protocol = "connecting"
+    refused = 0
+
+    def __init__(self, **more: Any) -> None:
+        if Connecting.refused:
+            Connecting.refused -= 1
+            raise Exception("no such SSH session")  # as paramiko, whose errors are no OSError
+        super().__init__(**more)
+
+
+def test_a_server_that_is_away_is_told_also_by_a_library_that_connects_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ben_luigi.domain.storing.filesystem._PAUSE_S", 0.001)
+    with pytest.raises(TransientError, match=r"store = ftp://127.0.0.1:9/x; .*ConnectionRefused.*; next: look after"):
+        open_store("ftp://127.0.0.1:9/x")
+    fsspec.register_implementation("connecting", Connecting, clobber=True)
+    monkeypatch.setattr(Connecting, "refused", 100)
+    with pytest.raises(TransientError, match="Exception: no such SSH session"):
+        open_store(f"connecting://{tmp_path}")
+    monkeypatch.setattr(Connecting, "refused", 2)
+    assert not open_store(f"connecting://{tmp_path}/store").listed("")
 
 
 @pytest.mark.parametrize(

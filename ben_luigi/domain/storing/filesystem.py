@@ -32,20 +32,28 @@ class FilesystemStore:
     def __init__(self, protocol: str, place: str) -> None:
         self.place = f"{protocol}://{place}"
         self._is_local = protocol in ("file", "local")
+        named = f"{OPTION} = {self.place}"
         try:
-            with surroundings.given_back(_LIBRARY_VARIABLES):
-                self._fs, self._root = fsspec.core.url_to_fs(self.place)
+            fsspec.get_filesystem_class(protocol)
+            self._fs, self._root = _asked(named, self._connected)
         except ImportError as error:
             raise BadInput(
-                f"{OPTION} = {self.place}",
+                named,
                 expected=f"the library with which fsspec speaks {protocol}://",
                 found="none",
                 remedy=f"install it with pip: {error}",
             ) from error
         except ValueError as error:
-            raise BadInput(
-                f"{OPTION} = {self.place}", expected="a protocol of fsspec", found=protocol, remedy="correct it"
-            ) from error
+            raise BadInput(named, expected="a protocol of fsspec", found=protocol, remedy="correct it") from error
+        except FileNotFoundError as error:
+            remedy = "correct the store, or what its library finds in variables and ~/.config/fsspec/"
+            raise BadInput(named, expected="a place that is there", found=str(error), remedy=remedy) from error
+
+    def _connected(self) -> tuple[Any, str]:
+        """Return the file system and the path of the folder there. Some libraries connect here, others when asked."""
+        with surroundings.given_back(_LIBRARY_VARIABLES):
+            fs, root = fsspec.core.url_to_fs(self.place)
+        return fs, str(root)
 
     def put(self, path: Path, key: str, sha256: str, replaces: str | None) -> Held:
         """Store a file: copied beside its place, compared, and renamed."""
@@ -180,21 +188,26 @@ class FilesystemStore:
         return f"{self._root.rstrip('/')}/{key}".rstrip("/")
 
     def _asked(self, key: str, ask: Callable[[], T]) -> T:
-        """Return the answer, asked for several times. The libraries of fsspec raise errors of any kind."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return ask()
-            except (PipelineError, FileNotFoundError):
-                raise
-            except PermissionError as error:
-                found, remedy = str(error), "give this user, or the credentials that it has, the right to write there"
-                raise BadInput(f"{self.place}/{key}", expected="access", found=found, remedy=remedy) from error
-            except Exception as error:
-                if attempt == _ATTEMPTS:
-                    found = f"{type(error).__name__}: {error}"
-                    raise TransientError(f"{self.place}/{key}", expected="an answer", found=found) from error
-                time.sleep(_PAUSE_S * 2**attempt)
-        raise AssertionError
+        return _asked(f"{self.place}/{key}", ask)
+
+
+def _asked(subject: str, ask: Callable[[], T]) -> T:
+    """Return the answer, asked for several times. The libraries of fsspec raise errors of any kind."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return ask()
+        except (PipelineError, FileNotFoundError, ImportError):
+            raise
+        except PermissionError as error:
+            found, remedy = str(error), "give this user, or the credentials that it has, the right to write there"
+            raise BadInput(subject, expected="access", found=found, remedy=remedy) from error
+        except Exception as error:
+            if attempt == _ATTEMPTS:
+                found = f"{type(error).__name__}: {error}"
+                remedy = f"look after the network, that server and its credentials, or correct {OPTION}; then run again"
+                raise TransientError(subject, expected="an answer", found=found, remedy=remedy) from error
+            time.sleep(_PAUSE_S * 2**attempt)
+    raise AssertionError
 
 
 def _held(info: Mapping[str, Any]) -> Held:
