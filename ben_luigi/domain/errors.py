@@ -17,7 +17,7 @@
     │   └── PermanentError   will not pass by itself: not asked again
     │       └── RestingError     the attempts for a tile are used up: tried again after a rest
     ├── Sen2CorError     Sen2Cor is missing or failed
-    ├── TooLittleMemory  a job has less memory than one conversion needs
+    ├── TooLittleMemory  a job has less memory than one conversion, or its form, needs
     ├── SlurmError       Slurm is missing, does not answer, or refuses a job
     ├── DatabaseError    PostgreSQL cannot be started or reached
     ├── ChangedMeanwhile what a result is made from has changed while it was made: it is made again by the next run
@@ -133,7 +133,7 @@ class Sen2CorError(PipelineError):
 
 
 class TooLittleMemory(PipelineError):
-    """This job, container or host has less memory than one conversion needs: a person has to give it more."""
+    """This job, container or host has less memory than its work needs, as one conversion: a person has to give more."""
 
 
 class SlurmError(PipelineError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,51 @@ READ = [
     if (name, archive) != ("lmdb", "Reference_Maps")
 ]
 """The archives that each form is made from."""
+
+
+def _limited(code: str, *arguments: Path) -> str:
+    """Run code with `Source`, `export`, `read` and `limit`, which leaves 6 MB of address space; return its error."""
+    begin = """
+import resource, sys
+from pathlib import Path
+import lmdb, safetensors.numpy
+from ben_luigi.domain.errors import TooLittleMemory
+from ben_luigi.domain.forms.export import *
+from ben_luigi.domain.forms.lmdb import read
+def limit():
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + 6 * 10**6
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+one, two = map(Path, sys.argv[1:])
+"""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{begin}try:\n    {code}\nexcept TooLittleMemory as error:\n    print(error)",
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_an_lmdb_that_does_not_fit_into_the_address_space_is_told(
+    finished: Path, exported: Mapping[str, Path], tmp_path: Path
+) -> None:
+    said = _limited(
+        f"of = Source.open(one); limit(); export(FORMS['lmdb'], of, two, {SMALL!r})", finished, tmp_path / "to"
+    )
+    assert re.search(
+        r"data.mdb; expected: .* to map [\d,]{10} bytes.*found: a limit of [\d,]+ bytes \(ulimit -v\)", said
+    )
+    assert not list(tmp_path.iterdir())
+    shutil.copytree(exported["lmdb"], tmp_path / "lmdb")
+    os.truncate(tmp_path / "lmdb" / "data.mdb", 10**9)
+    said = _limited("limit(); [*read(one)]", tmp_path / "lmdb", tmp_path)
+    assert "lmdb/data.mdb; expected: address space to map 1,000,000,000 bytes" in said
 
 
 def test_the_seed_alone_orders_the_shards(finished: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ben_luigi.domain.dataset.verify_findings import Findings
-from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError
+from ben_luigi.domain.errors import BadInput, DamagedFile, PipelineError, TooLittleMemory
 from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.forms import lmdb, parquet, stac_geoparquet, webdataset, zarr
 from ben_luigi.domain.forms.form import NOTE, Options, PatchForm, Shown, read_note, write_note
@@ -55,7 +55,7 @@ def export(
     """Write a form of a dataset to `folder`, in the place of what is there; it appears as a whole.
 
     Raise BadInput if a library is missing, DamagedFile or BadArchive about an archive, NoRoomError if the disk is
-    full.
+    full, TooLittleMemory if the form needs more than there is.
     """
     form.require_libraries()
     _check_target(folder)
@@ -101,6 +101,8 @@ def verify(source: Source, folder: Path, progress: OnFraction = ignore_fraction)
             judged = [digests.judge(row, shown.kind, shown.pixels) for row in of_rows] if of_rows else ["surplus"]
             for what in dict.fromkeys(filter(None, judged)):
                 findings.add(form.name, what, f"{shown.name} {shown.kind}")
+    except TooLittleMemory:
+        raise  # it is no fault of the form
     except PipelineError as error:
         findings.add(form.name, f"cannot be read further ({error.subject}: {error.found})")
     patch_ids = source.rows["patch_id"]

@@ -8,12 +8,14 @@ band, then its pixels (row, col). Reference maps are not in it: rico-hdl does no
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ben_luigi.domain.errors import DamagedFile, DiskError
+from ben_luigi.domain import files
+from ben_luigi.domain.errors import DamagedFile, DiskError, TooLittleMemory
 from ben_luigi.domain.forms.form import Options, Shown, Steps
 from ben_luigi.domain.forms.pixels import pixels_of
 from ben_luigi.domain.forms.source import KINDS, S1, S2, Patch, Source
@@ -29,6 +31,8 @@ _AT_ONCE = 256
 _SPARE_BYTES = 2**26
 _PAGES_BYTES = 2**13
 """More than what the pages of a value take beyond its length."""
+_LEAST_BYTES = 2**20
+"""The length that is mapped of a file that is shorter, which is damaged."""
 
 
 def kinds(source: Source) -> tuple[str, ...]:
@@ -37,22 +41,41 @@ def kinds(source: Source) -> tuple[str, ...]:
 
 
 def write(source: Source, folder: Path, options: Options, progress: OnFraction) -> None:
-    """Write the database. Memory: the patches of a transaction."""
+    """Write the database. Memory: the patches of a transaction.
+
+    Raise TooLittleMemory if the address space is limited, DiskError if the disk does not keep what is written.
+    """
     import lmdb
 
     steps = Steps(source, progress)
     pixels = source.form.patch_m**2 // 100
     most = len(source.rows) * (14 * 4 * pixels + 2 * _PAGES_BYTES) + _SPARE_BYTES
     # The file is made durable once, at the end, since half a database is of no use.
-    with closing(lmdb.open(str(folder), map_size=most, sync=False, metasync=False)) as database:
-        try:
+    try:
+        with closing(_opened(folder, most, sync=False, metasync=False)) as database:
             # In the order of the keys, which all ascend: then pages are filled one after the other.
             for archive in (S1, S2):
                 _write_archive(database, source, archive, steps)
             database.sync(True)
-        except lmdb.Error as error:
-            raise _on_disk(folder / DATA, error) from error
+    except lmdb.Error as error:
+        raise _on_disk(folder / DATA, error) from error
     (folder / LOCK).unlink(missing_ok=True)  # it is made again by who opens it, and differs each time
+
+
+def _opened(folder: Path, size_bytes: int, **options: bool) -> lmdb.Environment:
+    """Open the database in a folder, mapped whole. Raise TooLittleMemory if the address space is too small for it."""
+    import lmdb
+
+    try:
+        return lmdb.open(os.fsencode(folder), map_size=size_bytes, **options)
+    except lmdb.MemoryError as error:
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        raise TooLittleMemory(
+            folder / DATA,
+            expected=f"address space to map {size_bytes:,} bytes, besides that of the program",
+            found=str(error) if limit == resource.RLIM_INFINITY else f"a limit of {limit:,} bytes (ulimit -v)",
+            remedy="raise that limit (ulimit -v unlimited), or that of the job; or use another form",
+        ) from error
 
 
 def _write_archive(database: lmdb.Environment, source: Source, archive: str, steps: Steps) -> None:
@@ -98,14 +121,18 @@ def _on_disk(path: Path, error: Exception) -> DiskError:
 
 
 def read(folder: Path) -> Iterator[Shown]:
-    """Yield the bands of all values, in the order of the keys. Raise DamagedFile if one cannot be read."""
+    """Yield the bands of all values, in the order of the keys.
+
+    Raise DamagedFile if one cannot be read, TooLittleMemory if the address space is limited.
+    """
     import lmdb
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
+        size = max(files.size(folder / DATA), _LEAST_BYTES)
         with (
-            closing(lmdb.open(str(folder), readonly=True, lock=False, create=False)) as database,
+            closing(_opened(folder, size, readonly=True, lock=False, create=False)) as database,
             database.begin() as txn,
         ):
             _require_whole(folder / DATA, (int(database.info()["last_pgno"]) + 1) * int(database.stat()["psize"]))
