@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,7 @@ from huggingface_hub import DatasetCard
 from ben_luigi.domain.dataset.about import V2
 from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.dataset.verify_rules import NO_REFERENCES
-from ben_luigi.domain.errors import BadArgument, BadInput
+from ben_luigi.domain.errors import BadArgument, BadInput, DamagedFile
 from ben_luigi.domain.forms.export import FORMS, export
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.publishing import card, plan, verdicts
@@ -214,6 +215,19 @@ def test_a_form_of_another_dataset_is_refused(exported: Mapping[str, Path], fold
     other = replace(FORM_V2, about=replace(V2, name="other"))
     with pytest.raises(BadInput, match=rf"a form of the dataset other 2\.0\.0; found: one of {V2.name} 2\.0\.0"):
         of_form(exported["parquet"], folder, other)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"dataset": "x"}, {"dataset": None}, {"dataset": {}}, {"patches": float("inf")}, {"selection": 1}, {"form": None}],
+)
+def test_a_note_of_a_form_that_cannot_be_one_is_told(
+    told: Mapping[str, object], exported: Mapping[str, Path], folder: Path, tmp_path: Path
+) -> None:
+    note = json.loads((exported["parquet"] / "form.json").read_text())
+    (tmp_path / "form.json").write_text(json.dumps({**note, **told}))
+    with pytest.raises(BadInput if "form" in told else DamagedFile, match="export it a"):
+        of_form(tmp_path, folder, FORM_V2)
 
 
 CHANGES: Mapping[str, Callable[[Path], object]] = {

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ben_luigi.domain import libraries
+from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.errors import DamagedFile, reason
 from ben_luigi.domain.forms.source import S1, Source
 from ben_luigi.domain.progress import OnFraction
@@ -46,11 +47,12 @@ class Shown(NamedTuple):
 class Note(NamedTuple):
     """What the note in a form says.
 
-    It is the name of the form, by which options its patches were selected, how many they are, and which archives were
-    left out.
+    It is the name of the form, name and version of its dataset, by which options its patches were selected, how many
+    they are, and which archives were left out.
     """
 
     form: str
+    dataset: tuple[str, str]
     selection: Mapping[str, str]
     patches: int
     left_out: tuple[str, ...] = ()
@@ -114,14 +116,15 @@ def write_note(folder: Path, form: PatchForm, source: Source, options: Options) 
 def read_note(folder: Path) -> Note:
     """Return the note of a form. Raise DamagedFile if there is none that can be read."""
     try:
-        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        note = read_json(folder / NOTE)
+        dataset = (str(note["dataset"]["name"]), str(note["dataset"]["version"]))
         selection = {str(option): str(text) for option, text in note["selection"].items()}
         left_out = tuple(str(archive) for archive in note.get("left_out", ()))
-        return Note(str(note["form"]), selection, int(note["patches"]), left_out)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return Note(str(note["form"]), dataset, selection, int(note["patches"]), left_out)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DamagedFile(
             folder / NOTE,
             expected="the note of an exported form",
-            found=reason(error) or repr(error),
+            found=repr(error) if isinstance(error, KeyError) else reason(error),
             remedy="name a folder that ben-luigi export has made, or export it again",
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from ben_luigi.domain.dataset.readme import CITATION, LICENSE, README, title_of
 from ben_luigi.domain.dataset.verify import others_in
 from ben_luigi.domain.errors import BadInput, reason
 from ben_luigi.domain.forms.export import FORMS
-from ben_luigi.domain.forms.form import NOTE, read_note
+from ben_luigi.domain.forms.form import read_note
 from ben_luigi.domain.given import FILE, is_hidden, kind
 
 _V2_TITLE = "BigEarthNet v2 (reBEN)"
@@ -107,7 +106,7 @@ def of_form(folder: Path, dataset: Path, form: Form) -> Package:
         raise BadInput(
             folder, expected=f"one of the forms {', '.join(FORMS)}", found=note.form, remedy="export it anew"
         )
-    _check_same(folder, form.about)
+    _check_same(folder, note.dataset, form.about)
     items = {item.name: item for item in listed(folder)}
     beside = (Item.of(name, dataset / name) for name in _BESIDE if (dataset / name).is_file())
     items = {**{item.name: item for item in beside}, **items}
@@ -178,14 +177,15 @@ def _zip(path: Path, items: Sequence[Item]) -> None:
                     target.write(chunk)
 
 
-def _check_same(folder: Path, about: About) -> None:
+def _check_same(folder: Path, dataset: tuple[str, str], about: About) -> None:
     """Raise BadInput unless a form was made from the dataset of this name and version."""
-    told = json.loads((folder / NOTE).read_text(encoding="utf-8")).get("dataset", {})
-    found = f"one of {told.get('name')} {told.get('version')}"
-    expected = f"a form of the dataset {about.name} {about.version}"
-    if found != f"one of {about.name} {about.version}":
-        remedy = "name the folder of the dataset that the form was made from"
-        raise BadInput(folder, expected=expected, found=found, remedy=remedy)
+    if dataset != (about.name, about.version):
+        raise BadInput(
+            folder,
+            expected=f"a form of the dataset {about.name} {about.version}",
+            found=f"one of {' '.join(dataset)}",
+            remedy="name the folder of the dataset that the form was made from",
+        )
 
 
 def _title(folder: Path, about: About) -> str:
