@@ -11,6 +11,12 @@ PATCH_M = 1200
 LEAST_PATCH_M, MOST_PATCH_M = 60, 24_000
 """The smallest and the largest side that a recipe may give to a patch, in metres."""
 
+LEAST_PIXEL_M, MOST_PIXEL_BYTES = 5, 4
+"""The side in metres of the smallest pixel that a recipe may give to a layer, and the length of the longest one."""
+
+MOST_PATCH_FILE_BYTES = (MOST_PATCH_M // LEAST_PIXEL_M) ** 2 * MOST_PIXEL_BYTES + 2**20
+"""More than any file of a patch: its pixels, and less than 1 MiB around them."""
+
 TILE_SIDE_M = 109_800
 """Side of a real tile in metres."""
 

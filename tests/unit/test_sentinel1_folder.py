@@ -10,11 +10,15 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ben_luigi.domain.dataset import sentinel1_folder
+from ben_luigi.domain.dataset import members, sentinel1, sentinel1_folder
+from ben_luigi.domain.dataset.archived import ArchivedPatches
 from ben_luigi.domain.dataset.sentinel1_folder import Listed
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.formats import geotiff
 from ben_luigi.domain.names import s1_part, s1_place, s1_sensing_time, s1_tile
 from ben_luigi.domain.placement.grid import PatchGrid, Square
+from ben_luigi.domain.recipe.model import DTYPES
+from ben_luigi.domain.vocabulary import MOST_PATCH_M, MOST_PIXEL_BYTES
 from tests.unit.s1_patches import s1_tiff
 
 TILE = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
@@ -64,6 +68,27 @@ def test_the_nearest_in_time_is_taken_the_earlier_of_two(seconds: list[int], max
         assert found == {2: near[0][2]}
     else:
         assert found == {}
+
+
+def test_a_patch_of_the_largest_side_is_read(tmp_path: Path) -> None:
+    """23 MB for each file."""
+    grid = PatchGrid(TILE, Square(300_000, 5_400_000, MOST_PATCH_M, 32633), MOST_PATCH_M)
+    square, folder = grid.patch(0, 0), tmp_path / f"{TILE}_00_00"
+    folder.mkdir()
+    pixels = np.full((MOST_PATCH_M // 10, MOST_PATCH_M // 10), -12.5, "float32")
+    for band in ("VV", "VH"):
+        path = folder / f"{folder.name}_{band}.tif"
+        path.write_bytes(geotiff.gdal_bytes(pixels, square.left, square.top, 10, square.epsg, nodata=None))
+    assert sentinel1_folder.with_data(tmp_path, grid, 6) == {0: folder.name}
+    assert sentinel1.export(tmp_path, {folder.name: square}, tmp_path / "out") == 1
+    found = [one for one in members.read_folder(tmp_path / "out", tmp_path) if isinstance(one, members.Member)]
+    assert [len(one.data) for one in found] == [path.stat().st_size] * 2
+    with ArchivedPatches(tmp_path / "out", "BigEarthNet-S1", unpacked=True) as patches:
+        assert len(patches.read([folder.name])[folder.name]["VH"]) == path.stat().st_size
+
+
+def test_no_pixel_of_a_recipe_is_longer_than_the_bound_counts() -> None:
+    assert max(np.dtype(name).itemsize for name in DTYPES) == MOST_PIXEL_BYTES
 
 
 def test_patches_with_pixels_without_data_are_left_out(tmp_path: Path) -> None:

@@ -22,10 +22,8 @@ from ben_luigi.domain.dataset.sentinel1 import BANDS
 from ben_luigi.domain.errors import BadArchive, DamagedFile
 from ben_luigi.domain.formats import frames, packing, tarball
 from ben_luigi.domain.names import MAP_SUFFIX, s1_tile, tile_name_of
-from ben_luigi.domain.vocabulary import MAPS_ARCHIVE, RESOLUTION_M, S1_ARCHIVE, S2_ARCHIVE
+from ben_luigi.domain.vocabulary import MAPS_ARCHIVE, MOST_PATCH_FILE_BYTES, RESOLUTION_M, S1_ARCHIVE, S2_ARCHIVE
 
-_FILE_BYTES = 2**24
-"""More than any file of a patch."""
 _FRAME_BYTES = 32 * packing.FRAME_BYTES
 """More than any frame of an archive made here: a few patches of the largest side that a recipe may give to them."""
 _HEAD_BYTES = 4 * tarball.BLOCK_BYTES
@@ -123,7 +121,7 @@ class ArchivedPatches:
             tile = s1_tile(name) if self._path.name == S1_ARCHIVE else tile_name_of(name)
             paths = sorted((self._path / tile / name).glob(f"{name}_*.tif"))
             try:
-                yield name, {_kind(path.stem, name): given.read_bytes(path, _FILE_BYTES) for path in paths}
+                yield name, {_kind(path.stem, name): given.read_bytes(path, MOST_PATCH_FILE_BYTES) for path in paths}
             except (OSError, ValueError) as error:
                 folder = self._path / tile / name
                 raise DamagedFile(folder, expected="its files", found=str(error), remedy=_UNPACK) from error

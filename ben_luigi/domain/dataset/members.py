@@ -15,9 +15,8 @@ import zstandard
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadArchive
 from ben_luigi.domain.formats import frames, tarball
+from ben_luigi.domain.vocabulary import MOST_PATCH_FILE_BYTES
 
-_FILE_BYTES = 2**24
-"""More than any file of a patch."""
 _CHUNK_BYTES = 2**16
 """The most that is lost before the place of a damage."""
 
@@ -104,7 +103,7 @@ def read_folder(folder: Path, below: Path) -> Iterator[Member | Unreadable]:
             yield from read_folder(path, below)
             continue
         try:
-            yield Member(name, given.read_bytes(path, _FILE_BYTES), True)
+            yield Member(name, given.read_bytes(path, MOST_PATCH_FILE_BYTES), True)
         except (OSError, ValueError) as error:
             yield Unreadable(name, str(error))
 

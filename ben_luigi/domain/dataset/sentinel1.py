@@ -20,16 +20,13 @@ from ben_luigi.domain.formats.tiffheader import read_header
 from ben_luigi.domain.names import s1_part, s1_tile
 from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
-from ben_luigi.domain.vocabulary import S1_ARCHIVE
+from ben_luigi.domain.vocabulary import MOST_PATCH_FILE_BYTES, S1_ARCHIVE
 
 ARCHIVE = S1_ARCHIVE
 BANDS = ("VH", "VV")
 """The files of an S1 patch, in the order of the archive."""
 
 SOURCE = "BigEarthNet-S1 v1.0, zenodo.org/records/12687186/files/BigEarthNet-S1-v1.0.tar.gz"
-
-FILE_BYTES = 2**24
-"""More than any file of a patch."""
 
 SAME_PLACE_M = 0.01
 """Corners closer than this are equal."""
@@ -144,7 +141,7 @@ def _block(member: str, path: Path, size: int, square: Square | None) -> bytes:
 def _data(path: Path, size: int, square: Square | None) -> bytes:
     remedy = f"restore it from {SOURCE}"
     try:
-        data = given.read_bytes(path, FILE_BYTES)
+        data = given.read_bytes(path, MOST_PATCH_FILE_BYTES)
     except (OSError, ValueError) as error:
         raise BadInput(f"S1 patch {path.stem}: {path}", expected="a file", found=str(error), remedy=remedy) from error
     if len(data) != size:

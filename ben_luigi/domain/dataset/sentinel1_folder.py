@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from ben_luigi.domain import given
-from ben_luigi.domain.dataset.sentinel1 import BANDS, FILE_BYTES, check_place
+from ben_luigi.domain.dataset.sentinel1 import BANDS, check_place
 from ben_luigi.domain.errors import BadInput, BadName
 from ben_luigi.domain.formats.tiffheader import read_header, read_pixels
 from ben_luigi.domain.names import TileName, is_patch_id, s1_place, s1_sensing_time, s1_tile
 from ben_luigi.domain.placement.grid import PatchGrid, Square
+from ben_luigi.domain.vocabulary import MOST_PATCH_FILE_BYTES
 
 _REMEDY = "correct it, or [sentinel1] folder of the recipe"
 _DTYPE = "float32"
@@ -139,7 +140,7 @@ def has_data(folder: Path, square: Square) -> bool:
 
 def _has_data(path: Path, square: Square) -> bool:
     try:
-        data = given.read_bytes(path, FILE_BYTES)
+        data = given.read_bytes(path, MOST_PATCH_FILE_BYTES)
     except (OSError, ValueError) as error:
         raise BadInput(f"S1 patch {path.stem}: {path}", expected="a file", found=str(error), remedy=_REMEDY) from error
     check_place(data, path, square, _REMEDY)

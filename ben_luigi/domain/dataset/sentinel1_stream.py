@@ -23,7 +23,6 @@ import numpy as np
 from ben_luigi.domain import given
 from ben_luigi.domain.dataset.sentinel1 import (
     BANDS,
-    FILE_BYTES,
     SOURCE,
     archive_order,
     check_place,
@@ -42,6 +41,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _CHUNK_BYTES = 2**20
+_FILE_BYTES = 2**24
+"""More than any file of a patch of BigEarthNet-S1, all of which have 1,200 m."""
 _MEMBER_BYTES = 2**28
 """More than any file that is skipped."""
 
@@ -201,11 +202,11 @@ class _Tar:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._at = 0
-        self._left = FILE_BYTES
+        self._left = _FILE_BYTES
 
     def begin_member(self) -> None:
         """Reset the bound for the next member."""
-        self._left = FILE_BYTES
+        self._left = _FILE_BYTES
 
     def data(self, at: int, size: int) -> bytes:
         """Return the data of a member."""
@@ -230,7 +231,7 @@ class _Tar:
         """Return the next bytes."""
         self._left -= size
         if size < 0 or self._left < 0:
-            raise tarfile.ReadError(f"a header or file of more than {FILE_BYTES:,} bytes")
+            raise tarfile.ReadError(f"a header or file of more than {_FILE_BYTES:,} bytes")
         data = self._stream.read(size)
         self._at += len(data)
         return data

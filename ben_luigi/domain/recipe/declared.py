@@ -11,7 +11,7 @@ from ben_luigi.domain import given
 from ben_luigi.domain.findings import NotAllowed, shown
 from ben_luigi.domain.recipe import model
 from ben_luigi.domain.recipe.kinds import Kind, all_or, choice, day, file, number, pattern_of, several, table, text
-from ben_luigi.domain.vocabulary import LEAST_PATCH_M, MOST_PATCH_M
+from ben_luigi.domain.vocabulary import LEAST_PATCH_M, LEAST_PIXEL_M, MOST_PATCH_M
 
 NAME = r"[a-z0-9][a-z0-9.-]{0,60}[a-z0-9]"
 """The regular expression of a recipe's name, which is part of file names and identifiers."""
@@ -69,7 +69,7 @@ def layer(folder: Path, name: str) -> Section:
     """Return the section of a layer."""
     keys = {
         "path": pattern_of(folder, _FIELDS, what=given.FILE, required=True),
-        "resolution_m": number(5, MOST_PATCH_M, whole=True, required=True),
+        "resolution_m": number(LEAST_PIXEL_M, MOST_PATCH_M, whole=True, required=True),
         "resampling": choice(model.RESAMPLING, required=True),
         "dtype": choice(model.DTYPES, required=True),
         "nodata": number(-(2.0**31), 2.0**31),
