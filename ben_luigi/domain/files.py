@@ -285,5 +285,5 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
 
 
 def text_hash(text: str) -> str:
-    """Return the hexadecimal sha256 of `text` in UTF-8."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Return the hexadecimal sha256 of `text` in UTF-8; it may have a path that is not UTF-8, as Python reads one."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

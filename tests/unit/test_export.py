@@ -22,6 +22,8 @@ from ben_luigi.domain.errors import BadArchive, BadInput, DamagedFile
 from ben_luigi.domain.forms.export import FORMS, export, verify
 from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import KINDS, S1, Source
+from ben_luigi.domain.publishing import card, verdicts
+from ben_luigi.domain.publishing.package import of_dataset, of_form
 from ben_luigi.domain.recipe.model import OF_PRODUCT
 from tests.unit.exports import SMALL, files_of, varied_dataset
 from tests.unit.small_dataset import Dataset
@@ -78,6 +80,26 @@ def test_an_lmdb_that_does_not_fit_into_the_address_space_is_told(
     os.truncate(tmp_path / "lmdb" / "data.mdb", 10**9)
     said = _limited("limit(); [*read(one)]", tmp_path / "lmdb", tmp_path)
     assert "lmdb/data.mdb; expected: address space to map 1,000,000,000 bytes" in said
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_folders_may_have_names_that_are_not_utf_8(
+    name: str, finished: Path, exported: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """Of the dataset, and of the form; Arrow opens no such name by itself."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xffad"))
+    shutil.copytree(finished, odd / "dataset")
+    source = Source.open(odd / "dataset")
+    export(FORMS[name], source, odd / name, SMALL)
+    assert not verify(source, odd / name)
+    written = {path.name: path.read_bytes() for path in (odd / name).iterdir() if path.is_file()}
+    assert written == {path.name: path.read_bytes() for path in exported[name].iterdir() if path.is_file()}
+    package = of_form(odd / name, odd / "dataset", FORM_V2)
+    assert card.text(package, FORM_V2) == card.text(of_form(exported[name], finished, FORM_V2), FORM_V2)
+    noted = verdicts.Noted([], verdicts.state_of(odd / name))
+    verdicts.note(tmp_path / "notes", odd / name, noted)
+    assert verdicts.read(tmp_path / "notes", odd / name) == noted
+    assert of_dataset(odd / "dataset", FORM_V2).patches == package.patches
 
 
 def test_the_seed_alone_orders_the_shards(finished: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_rows import Rows
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.formats import hashes
+from ben_luigi.domain.given import open_file
 from ben_luigi.domain.names import s1_tile, tile_name_of
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.tiles.layers import archive_of
@@ -174,7 +175,8 @@ class Archive:
             texts = pcsv.ConvertOptions(
                 column_types=dict.fromkeys(hashes.COLUMNS, pa.string()), strings_can_be_null=False
             )
-            with pcsv.open_csv(folder / self._list, convert_options=texts) as batches:
+            # As for Parquet (`tables.opened`), Arrow opens no file whose path is not UTF-8.
+            with open_file(folder / self._list) as file, pcsv.open_csv(file, convert_options=texts) as batches:
                 if tuple(batches.schema.names) != hashes.COLUMNS:
                     raise ValueError(f"columns {batches.schema.names}")
                 for batch in batches:

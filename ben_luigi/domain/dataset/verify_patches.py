@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import shapely
 
 from ben_luigi.domain.dataset import geoparquet, metadata, time_series
@@ -27,7 +26,7 @@ from ben_luigi.domain.dataset.verify_json import entry
 from ben_luigi.domain.dataset.verify_provenance import is_of, start_time
 from ben_luigi.domain.dataset.verify_rows import Rows, tile_named
 from ben_luigi.domain.errors import some
-from ben_luigi.domain.formats.tables import read_parquet
+from ben_luigi.domain.formats.tables import opened, read_parquet
 from ben_luigi.domain.names import TileName
 from ben_luigi.domain.placement.alignment import season
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
@@ -86,13 +85,13 @@ def check_patches(
     """
     check = _Check(rows, grids, facts, findings, form)
     try:
-        file = pq.ParquetFile(folder / PATCHES)
-        if not any(file.schema_arrow.equals(schema, check_metadata=False) for schema in _schemas(form)):
-            raise ValueError(f"columns {some(f'{field.name}: {field.type}' for field in file.schema_arrow)}")
-        for batch in file.iter_batches(_ROWS_AT_ONCE):
-            batch.validate(full=True)  # Arrow does not check by itself that text is UTF-8
-            check.take(pa.Table.from_batches([batch]).combine_chunks())
-        check.finish(file.schema_arrow.metadata or {})
+        with opened(folder / PATCHES) as file:
+            if not any(file.schema_arrow.equals(schema, check_metadata=False) for schema in _schemas(form)):
+                raise ValueError(f"columns {some(f'{field.name}: {field.type}' for field in file.schema_arrow)}")
+            for batch in file.iter_batches(_ROWS_AT_ONCE):
+                batch.validate(full=True)  # Arrow does not check by itself that text is UTF-8
+                check.take(pa.Table.from_batches([batch]).combine_chunks())
+            check.finish(file.schema_arrow.metadata or {})
     except (OSError, ValueError, TypeError, pa.ArrowException, shapely.errors.ShapelyError) as error:
         findings.add(PATCHES, f"cannot be read ({error})")
         return None

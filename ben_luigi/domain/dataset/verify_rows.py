@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.metadata import FLAGGED, FLAGS, METADATA, SCHEMA
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.errors import BadName, reason, some
+from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.names import PatchId, TileName, s1_tile
 from ben_luigi.domain.placement.grid import Square, tile_square
 
@@ -93,12 +93,12 @@ def read_rows(folder: Path, findings: Findings, form: Form = FORM_V2, *, free_pa
 
 
 def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:
-    parquet = pq.ParquetFile(path)
-    if parquet.schema_arrow.names != schema.names:
-        raise ValueError(f"columns {some(parquet.schema_arrow.names)}")
-    for batch in parquet.iter_batches(_ROWS_AT_ONCE):
-        batch.validate(full=True)  # Arrow does not check by itself that text is UTF-8
-        yield pa.Table.from_batches([batch]).cast(schema)
+    with opened(path) as parquet:
+        if parquet.schema_arrow.names != schema.names:
+            raise ValueError(f"columns {some(parquet.schema_arrow.names)}")
+        for batch in parquet.iter_batches(_ROWS_AT_ONCE):
+            batch.validate(full=True)  # Arrow does not check by itself that text is UTF-8
+            yield pa.Table.from_batches([batch]).cast(schema)
 
 
 class _Gathered:

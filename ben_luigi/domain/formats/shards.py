@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 from ben_luigi.domain.errors import BadArchive, DamagedFile, some
 from ben_luigi.domain.files import atomic_write, put_in_place, raise_if_full, remove, sync, unfinished, withdraw
 from ben_luigi.domain.formats import tarball
+from ben_luigi.domain.formats.tables import opened
 
 SCHEMA = pa.schema(
     {
@@ -218,7 +219,8 @@ def read_index(index: Path, *, alone: bool = False) -> pa.Table:
     """
     shard = index.with_suffix(".tar")
     try:
-        table = pq.ParquetFile(index).read()
+        with opened(index) as parquet:
+            table = parquet.read()
         metadata = table.schema.metadata or {}
         expected = int(metadata[_BYTES])
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:

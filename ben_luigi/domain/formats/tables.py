@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +22,29 @@ _BATCH_BYTES, _BATCH_ROWS = 2**28, 2**16
 _TEXTS = {pa.string(), pa.binary(), pa.large_string(), pa.large_binary()}
 
 
+@contextmanager
+def opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file. Arrow gets it open, since it opens none whose path is not UTF-8.
+
+    Raise OSError if it cannot be opened, ValueError or what Arrow raises if it is damaged.
+    """
+    with open_file(path) as file, pq.ParquetFile(file, **options) as parquet:
+        yield parquet
+
+
+@contextmanager
+def writing(path: Path, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:
+    """Write a Parquet file, at any path that `opened` opens. Raise OSError if it cannot be written."""
+    with path.open("wb") as file, pq.ParquetWriter(file, schema, **options) as writer:
+        yield writer
+
+
 def read_own(path: Path, columns: Sequence[str] = ()) -> pa.Table:
     """Read columns of a Parquet file of ours (default: all), in the given order.
 
     `pyarrow.parquet.read_table` does the same, but each process would first load PyArrow's datasets, in 40 ms.
     """
-    with pq.ParquetFile(path) as parquet:
+    with opened(path) as parquet:
         table = parquet.read(columns=list(columns) or None)
     return table.select(columns) if columns else table
 
@@ -37,7 +56,7 @@ def counts_own(path: Path, column: str) -> Counter[str]:
     40 ms, and its `to_numpy` pandas.
     """
     counts: Counter[str] = Counter()
-    with pq.ParquetFile(path, read_dictionary=[column]) as parquet:
+    with opened(path, read_dictionary=[column]) as parquet:
         for chunk in parquet.read(columns=[column])[column].chunks:
             numbers = np.bincount(np.from_dlpack(chunk.indices), minlength=len(chunk.dictionary))
             counts.update(dict(zip(chunk.dictionary.to_pylist(), numbers.tolist(), strict=True)))
@@ -54,7 +73,7 @@ def read_parquet(path: Path, columns: Sequence[str] = (), most_bytes: int = _MOS
     with open_file(path) as file:
         read_size(file, ())  # a damaged footer must never reach Arrow
         try:
-            with pq.ParquetFile(path) as parquet:
+            with opened(path) as parquet:
                 names = parquet.schema_arrow.names
                 columns = columns or names
                 if missing := [column for column in columns if column not in names]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ben_luigi.domain.errors import DamagedFile
+from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.formats.tiffheader import read_pixels
 from ben_luigi.domain.forms.form import Options, Shown, Steps
 from ben_luigi.domain.forms.pixels import DTYPES, Place, pixels_of, place_of, side_px
@@ -74,6 +76,8 @@ class _Part:
         self._folder, self._name, self._rows, self._schema = folder, name, rows, schema
         self._file_bytes, self._number = file_bytes, 0
         self._writer: pq.ParquetWriter | None = None
+        self._file: BinaryIO | None = None
+        self._stack = ExitStack()
         self._waiting: list[tuple[int, Place]] = []
         kinds = [field for field in schema if field.name in DTYPES]
         self._columns = {each.name: (_Files if pa.types.is_binary(each.type) else _Pixels)(each.type) for each in kinds}
@@ -90,8 +94,7 @@ class _Part:
         """Write what is left."""
         if self._waiting:
             self._write_group()
-        if self._writer is not None:
-            self._writer.close()
+        self._stack.close()
 
     def _write_group(self) -> None:
         rows = self._rows.drop_columns([FLAG]).take([row for row, _ in self._waiting])
@@ -100,14 +103,15 @@ class _Part:
         self._waiting.clear()
         writer = self._writer = self._writer or self._open()
         writer.write_table(pa.table(columns, schema=self._schema))
-        if self._path().stat().st_size >= self._file_bytes:
-            writer.close()
+        if self._file and self._file.tell() >= self._file_bytes:
+            self._stack.close()
             self._writer, self._number = None, self._number + 1
 
     def _open(self) -> pq.ParquetWriter:
         told = [field.name for field in self._schema if field.name not in DTYPES]
-        return pq.ParquetWriter(
-            self._path(),
+        self._file = self._stack.enter_context(self._path().open("wb"))  # as in `tables.writing`
+        writer = pq.ParquetWriter(
+            self._file,
             self._schema,
             compression={_path_of(field): "none" if _is_bare(field) else "zstd" for field in self._schema},
             compression_level={_path_of(field): _LEVEL for field in self._schema if not _is_bare(field)},
@@ -117,6 +121,7 @@ class _Part:
             write_page_index=True,
             write_batch_size=_VALUES_AT_ONCE,
         )
+        return self._stack.enter_context(writer)
 
     def _path(self) -> Path:
         return self._folder / f"{self._name}-{self._number:05d}.parquet"
@@ -216,13 +221,13 @@ def read(folder: Path) -> Iterator[Shown]:
     """Yield the pixels of all files. Memory: one column of a row group."""
     for path in sorted(folder.glob("*.parquet")):
         try:
-            file = pq.ParquetFile(path)
-            shapes = json.loads(file.schema_arrow.metadata[b"shapes"])
-            for group in range(file.num_row_groups):
-                names = file.read_row_group(group, columns=["patch_id"])["patch_id"].to_pylist()
-                for kind, shape in shapes.items():
-                    column = file.read_row_group(group, columns=[kind])[kind]
-                    yield from _shown(names, kind, column, shape)
+            with opened(path) as file:
+                shapes = json.loads(file.schema_arrow.metadata[b"shapes"])
+                for group in range(file.num_row_groups):
+                    names = file.read_row_group(group, columns=["patch_id"])["patch_id"].to_pylist()
+                    for kind, shape in shapes.items():
+                        column = file.read_row_group(group, columns=[kind])[kind]
+                        yield from _shown(names, kind, column, shape)
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             raise DamagedFile(path, expected="a Parquet file of patches", found=str(error)) from error
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ben_luigi.domain.dataset import subset
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.errors import BadInput, reason, some
+from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.names import TileName, split_position
 from ben_luigi.domain.placement.alignment import season
@@ -50,7 +50,8 @@ def _places(source: Source) -> pd.DataFrame:
 def _by_file(path: Path) -> pd.DataFrame:
     """Return the places that `patches.parquet` tells. Raise BadInput if it cannot be read, or has gaps."""
     try:
-        found: pd.DataFrame = pq.ParquetFile(path).read(columns=list(_COLUMNS)).to_pandas()
+        with opened(path) as parquet:
+            found: pd.DataFrame = parquet.read(columns=list(_COLUMNS)).to_pandas()
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise _bad(path, reason(error)) from error
     gaps = [name for name in _COLUMNS if name not in found or found[name].isna().any()]

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.dataset import members, sentinel1
@@ -23,6 +22,7 @@ from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.metadata import FLAGGED, SCHEMA
 from ben_luigi.domain.dataset.usable_rows import require_usable
 from ben_luigi.domain.errors import BadArchive, BadInput, BadTable, DamagedFile, reason, some
+from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.names import MAP_SUFFIX, ProductName
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.vocabulary import MAPS_ARCHIVE, S1_ARCHIVE, S2_ARCHIVE
@@ -246,10 +246,10 @@ def _damaged(path: Path, what: str) -> DamagedFile:
 
 def _read_rows(path: Path, schema: pa.Schema, lacking: Collection[str]) -> pa.Table:
     try:
-        file = pq.ParquetFile(path)
-        if file.schema_arrow.names != schema.names:
-            raise ValueError(f"columns {some(file.schema_arrow.names)}")
-        rows = pa.Table.from_batches(file.iter_batches(_ROWS_AT_ONCE), file.schema_arrow).cast(schema)
+        with opened(path) as file:
+            if file.schema_arrow.names != schema.names:
+                raise ValueError(f"columns {some(file.schema_arrow.names)}")
+            rows = pa.Table.from_batches(file.iter_batches(_ROWS_AT_ONCE), file.schema_arrow).cast(schema)
         rows.validate(full=True)  # Arrow does not check by itself that text is UTF-8
     except (OSError, ValueError, pa.ArrowException) as error:
         raise BadInput(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ import shapely
 from ben_luigi.domain.dataset import geoparquet
 from ben_luigi.domain.errors import BadInput, DamagedFile
 from ben_luigi.domain.formats import tarball
+from ben_luigi.domain.formats.tables import opened, writing
 from ben_luigi.domain.formats.tiffheader import read_pixels
 from ben_luigi.domain.forms.form import Options, Shown, Steps
 from ben_luigi.domain.forms.pixels import PIXEL_M, pixels_of, place_of
@@ -151,15 +153,17 @@ class _Places:
         collection = self._source.form.about.name
         note = json.dumps({"version": SPECIFICATION, "collections": {collection: _collection(self._source)}})
         metadata = {"geo": json.dumps(geoparquet.geo(bounds)), "stac-geoparquet": note}
-        writer: pq.ParquetWriter | None = None
-        for start in range(0, len(shapes), _ROWS_A_GROUP):
-            rows = slice(start, start + _ROWS_A_GROUP)
-            table = self._items(rows, edges[rows], shapes[rows])
-            writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd", store_schema=False)
-            writer.write_table(table)
-        if writer is not None:
-            writer.add_key_value_metadata(metadata)
-            writer.close()
+        slices = [slice(start, start + _ROWS_A_GROUP) for start in range(0, len(shapes), _ROWS_A_GROUP)]
+        with ExitStack() as stack:
+            writer: pq.ParquetWriter | None = None
+            for rows in slices:
+                table = self._items(rows, edges[rows], shapes[rows])
+                writer = writer or stack.enter_context(
+                    writing(path, table.schema, compression="zstd", store_schema=False)
+                )
+                writer.write_table(table)
+            if writer is not None:
+                writer.add_key_value_metadata(metadata)
 
     def _items(self, rows: slice, edges: np.ndarray, shapes: np.ndarray) -> pa.Table:
         table = self._source.rows.slice(rows.start, rows.stop - rows.start)
@@ -230,15 +234,18 @@ def _tile(name: str) -> TileName:
 def read(folder: Path) -> Iterator[Shown]:
     """Yield the pixels of all files that the table names. Memory: one row group of the table."""
     try:
-        table = pq.ParquetFile(folder / PATCHES)
-        batches = table.iter_batches(_ROWS_A_GROUP, columns=["id", "assets"])
-        for batch in batches:
-            for item in batch.to_pylist():
-                for kind, asset in item["assets"].items():
-                    if asset is not None:
-                        yield Shown(item["id"], kind, _pixels(folder, item["id"], kind, asset))
+        with opened(folder / PATCHES) as table:
+            for batch in table.iter_batches(_ROWS_A_GROUP, columns=["id", "assets"]):
+                for item in batch.to_pylist():
+                    yield from _shown(folder, item)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise DamagedFile(folder / PATCHES, expected="the places of all TIFFs", found=str(error)) from error
+
+
+def _shown(folder: Path, item: dict[str, Any]) -> Iterator[Shown]:
+    for kind, asset in item["assets"].items():
+        if asset is not None:
+            yield Shown(item["id"], kind, _pixels(folder, item["id"], kind, asset))
 
 
 def _pixels(folder: Path, name: str, kind: str, asset: dict[str, Any]) -> np.ndarray:

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ben_luigi.domain.dataset.metadata import SCHEMA
 from ben_luigi.domain.dataset.usable_rows import require_usable
 from ben_luigi.domain.errors import BadArchive, BadTable, DamagedFile, some
 from ben_luigi.domain.formats import tarball
+from ben_luigi.domain.formats.tables import opened, writing
 from ben_luigi.domain.forms.form import Options, Shown, Steps
 from ben_luigi.domain.forms.npz import Npz
 from ben_luigi.domain.forms.pixels import DTYPES, PIXEL_M, Place, pixels_of, place_of
@@ -74,7 +74,9 @@ def write(source: Source, folder: Path, options: Options, progress: OnFraction) 
         name = layout.s1_names[patch.row].as_py()
         layout.put(folder, patch.row, {_S1: layout.s1.filled(pixels_of(patch.files, source.form.patch_m, name))})
         steps.step()
-    pq.write_table(layout.index(), folder / INDEX, compression="zstd")
+    index = layout.index()
+    with writing(folder / INDEX, index.schema, compression="zstd") as writer:
+        writer.write_table(index)
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,8 @@ def read_index(folder: Path) -> pa.Table:
     """Return the index of the shards in a folder: where each patch lies. Raise DamagedFile if it cannot be read."""
     path = folder / INDEX
     try:
-        table = pq.ParquetFile(path).read().select(_SCHEMA.names).cast(_SCHEMA)
+        with opened(path) as parquet:
+            table = parquet.read().select(_SCHEMA.names).cast(_SCHEMA)
         table.validate(full=True)  # Arrow does not check by itself that text is UTF-8
         odd = [name for name in table["shard"].unique().to_pylist() if not name or name != Path(name).name]
         if odd:

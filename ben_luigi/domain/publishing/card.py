@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ben_luigi.domain.dataset.about import About
 from ben_luigi.domain.dataset.croissant import descriptions
@@ -21,6 +20,7 @@ from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.dataset.metadata import METADATA
 from ben_luigi.domain.dataset.readme import README
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.forms.source import KINDS, MAP, S1, S2
 from ben_luigi.domain.publishing.examples import example_of
 from ben_luigi.domain.publishing.package import Package
@@ -96,7 +96,8 @@ def _columns(package: Package, form: Form) -> str:
     if path is None:
         return ""
     try:
-        schema = pq.read_schema(path)
+        with opened(path) as table:
+            schema = table.schema_arrow
     except (OSError, pa.ArrowException) as error:
         remedy = "name the folder of a dataset, or make or fetch the file again"
         raise BadInput(path, expected="a table of patches, as Parquet", found=str(error), remedy=remedy) from error

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.formats.tables import opened
 
 _DATASET = """\
 # Unpack the archive first: tar --zstd -xf BigEarthNet-S2.tar.zst
@@ -107,6 +107,7 @@ def _has_arrays(folder: Path) -> bool:
     if path is None:
         return False
     try:
-        return not pa.types.is_binary(pq.read_schema(path).field("B04").type)
+        with opened(path) as table:
+            return not pa.types.is_binary(table.schema_arrow.field("B04").type)
     except (OSError, KeyError, pa.ArrowException) as error:
         raise BadInput(path, expected="a file of the form", found=str(error), remedy="export it again") from error

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset.about import About
@@ -17,6 +16,7 @@ from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.dataset.readme import CITATION, LICENSE, README, title_of
 from ben_luigi.domain.dataset.verify import others_in
 from ben_luigi.domain.errors import BadInput, reason
+from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.forms.export import FORMS
 from ben_luigi.domain.forms.form import read_note
 from ben_luigi.domain.given import FILE, is_hidden, kind
@@ -200,7 +200,8 @@ def _title(folder: Path, about: About) -> str:
 
 def _rows(path: Path) -> int:
     try:
-        return int(pq.read_metadata(path).num_rows)
+        with opened(path) as table:
+            return int(table.metadata.num_rows)
     except (OSError, pa.ArrowException) as error:
         raise BadInput(
             path,
