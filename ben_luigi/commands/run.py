@@ -143,7 +143,8 @@ def meaning(code: int, task: luigi.Task, before: Sequence[failures.Failure]) -> 
     kinds = {failure.kind for failure in new if failure.task == str(task)}
     if task.get_params() and kinds and kinds <= {BadArgument.__name__, BadName.__name__}:
         return ExitCode.WRONG_ARGUMENTS
-    return ExitCode.WAITS_FOR_PERSON if any(failure.needs_person for failure in new) else ExitCode.FAILED
+    needs_person = failures.is_unrecorded() or any(failure.needs_person for failure in new)
+    return ExitCode.WAITS_FOR_PERSON if needs_person else ExitCode.FAILED
 
 
 def _made(task: luigi.Task, arguments: list[str]) -> int:

@@ -9,14 +9,16 @@ import sys
 import luigi
 from luigi.configuration import LuigiConfigParser
 
-from ben_luigi import signals
+from ben_luigi import config, signals
 from ben_luigi.commands import ending
 from ben_luigi.configuration import loading
+from ben_luigi.domain import refused
 from ben_luigi.domain.errors import PipelineError
 
 _BROKEN = re.compile(
     r"Will not run (?P<task>.*) or any dependencies due to error in \w+\(\) method:\n(?P<trace>.*)", re.DOTALL
 )
+_OF_SYSTEM = re.compile(r"^\w*Error: \[Errno (?P<number>\d+)\] (?P<why>[^:]*): '(?P<path>[^']*)'", re.MULTILINE)
 _NO_SCHEDULER = "Failed connecting to remote scheduler %r"
 _log = logging.getLogger("ben_luigi")
 
@@ -41,21 +43,33 @@ def _only_luigi_says_so(record: logging.LogRecord) -> bool:
     """Return whether a line of Luigi's log is worth showing: one that the handlers below do not write.
 
     The message about luigid not answering is shortened; it is asked again after half a minute. Of our own errors in
-    `requires()` or `complete()`, whose traceback only Luigi has, only the message is kept.
+    `requires()` or `complete()`, whose traceback only Luigi has, only the message is kept, and of a refusal of the
+    system as well.
     """
     if record.msg == _NO_SCHEDULER:
         record.msg, record.exc_info = "luigid at %s does not answer; trying again", None
         return True
     broken = _BROKEN.fullmatch(record.getMessage())
     if broken:
-        said = broken["trace"].rpartition(f"\n{PipelineError.__module__.partition('.')[0]}.")[2].partition(": ")[2]
-        record.msg, record.args = "failed    %s: %s", (broken["task"], said.strip() or broken["trace"])
+        record.msg, record.args = "failed    %s: %s", (broken["task"], _message(broken["trace"]))
     return bool(broken)
+
+
+def _message(trace: str) -> str:
+    """Return the message at the end of a traceback, if it is that of an error of ours; else all of it."""
+    _, is_ours, last = trace.rpartition(f"\n{PipelineError.__module__.partition('.')[0]}.")
+    of_system = _OF_SYSTEM.search(trace)
+    if is_ours or not of_system:
+        return last.partition(": ")[2].strip() if is_ours else trace
+    error = OSError(int(of_system["number"]), of_system["why"], of_system["path"])
+    ours = refused.explained(error, config.data_dir())
+    return trace if ours is error else str(ours)
 
 
 def _failed(task: luigi.Task, error: BaseException) -> None:
     if isinstance(error, SystemExit):  # the task was only stopped
         return
+    error = refused.explained(error, config.data_dir())
     said: object = error
     if isinstance(error, OSError) and error.strerror:
         said = f"{error.filename or 'a file'}; found: {error.strerror}; next: correct that, and run again"

@@ -23,7 +23,8 @@
     ├── ChangedMeanwhile what a result is made from has changed while it was made: it is made again by the next run
     ├── TakenOver        another process has taken the work over: no fault of the work
     └── DiskError        a disk that does not keep what is written
-        └── NoRoomError  no room to write it
+        ├── NoRoomError  no room to write it
+        └── NoRightError no right to read or write it
 
 Every error says what it is about, what was expected, what was found, and what to do next.
 """
@@ -158,6 +159,10 @@ class DiskError(PipelineError):
 
 class NoRoomError(DiskError):
     """There is no room on the disk."""
+
+
+class NoRightError(DiskError):
+    """This user may not read or write a file, or nobody may write on its file system."""
 
 
 def printable(text: str) -> str:

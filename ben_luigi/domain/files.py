@@ -23,7 +23,9 @@ from ben_luigi.domain.given import open_file
 
 _SYNC_BYTES = 2**25
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_MAKE_ROOM = "make room on the disk, or use another ([dataset] data_dir, --to), and run again: what is complete stays"
+MAKE_ROOM = "make room on the disk, or use another ([dataset] data_dir, --to), and run again: what is complete stays"
+"""What to do where there is no room."""
+
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS}
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 _UNFINISHED = re.compile(r"\.unfinished-(?P<by>\d+|[0-9a-f]{16}-\d+)-[0-9a-f]{8}-(?P<name>.+)")
@@ -64,6 +66,11 @@ def made_for(name: str) -> str | None:
     """Return the name that an unfinished file or folder is to get; None if `name` is not that of one."""
     found = _UNFINISHED.fullmatch(name)
     return found and found["name"]
+
+
+def final(path: Path) -> Path:
+    """Return the path at which an unfinished file, or one in an unfinished folder, would appear; others as they are."""
+    return Path(*(found["name"] if (found := _UNFINISHED.fullmatch(part)) else part for part in path.parts))
 
 
 def unfinished_of(path: Path) -> Iterator[Path]:
@@ -150,20 +157,30 @@ def is_full(error: OSError) -> bool:
 
 def raise_if_full(path: Path, error: OSError) -> None:
     """Raise NoRoomError if `error`, which occurred while `path` was being written, means that there is no room."""
-    if not is_full(error):
-        return
-    free_mb = shutil.disk_usage(path.parent).free // 10**6
-    found = f"{error.strerror}; {free_mb:,} MB free in {path.parent}"
-    raise NoRoomError(path, expected="room on the disk to write it", found=found, remedy=_MAKE_ROOM) from error
+    if is_full(error):
+        raise no_room(path, error) from error
+
+
+def no_room(path: Path, error: OSError) -> NoRoomError:
+    """Return the error that `path` could not be written, for `error` means that the disk is full."""
+    folder = next(folder for folder in path.absolute().parents if folder.is_dir())
+    expected, found = "room on the disk to write it", f"{error.strerror}; {free(folder)}"
+    return NoRoomError(final(path), expected=expected, found=found, remedy=MAKE_ROOM)
+
+
+def free(folder: Path) -> str:
+    """Return in words how much room is free on the disk of a folder: a file takes an inode, and there may be none."""
+    disk = os.statvfs(folder)
+    if disk.f_files and not disk.f_favail:
+        return f"no inodes free in {folder} (df -i)"
+    return f"{shutil.disk_usage(folder).free // 10**6:,} MB free in {folder}"
 
 
 def check_room(folder: Path, needed_bytes: int) -> None:
     """Raise NoRoomError unless this many bytes are free on the disk of `folder`."""
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
-        raise NoRoomError(
-            folder, expected=f"{needed_bytes:,} bytes of free space", found=f"{free:,}", remedy=_MAKE_ROOM
-        )
+        raise NoRoomError(folder, expected=f"{needed_bytes:,} bytes of free space", found=f"{free:,}", remedy=MAKE_ROOM)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
+import mmap
 import socket
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +16,12 @@ from pathlib import Path
 import luigi
 
 from ben_luigi import config
-from ben_luigi.domain import private
+from ben_luigi.domain import private, refused
 from ben_luigi.domain.errors import DiskError, PermanentError, PipelineError, RestingError
 from ben_luigi.state import records
 
 _log = logging.getLogger(__name__)
+_unrecorded = mmap.mmap(-1, 1)  # shared with processes that are forked from this one
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -44,7 +45,11 @@ class Failure:
 
 
 def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> None:
-    """Record that a task failed. On a full disk nothing can be recorded, and the error is in the log only."""
+    """Record that a task failed.
+
+    On a full disk nothing can be recorded: the error is in the log only, and `is_unrecorded` tells of it.
+    """
+    error = refused.explained(error, config.data_dir())
     message = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
     lasting = isinstance(error, PermanentError | DiskError) and not isinstance(error, RestingError)
     failure = Failure(
@@ -58,9 +63,16 @@ def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> 
         family=task.task_family,
         arguments=task.to_str_params(),  # type: ignore[no-untyped-call]
     )
-    with suppress(OSError, DiskError):
+    try:
         records.make_way(_path(task))
         private.write_text(_path(task), json.dumps(asdict(failure), indent=1) + "\n")
+    except (OSError, DiskError):
+        _unrecorded[0] = _unrecorded[0] or failure.needs_person
+
+
+def is_unrecorded() -> bool:
+    """Return whether what needs a person could not be recorded, in this process or one that was forked from it."""
+    return bool(_unrecorded[0])
 
 
 def forget(task: luigi.Task) -> None:
