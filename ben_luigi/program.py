@@ -16,7 +16,7 @@ from ben_luigi import terminal
 from ben_luigi.commands import COMMANDS, command
 from ben_luigi.commands import arguments as ours
 from ben_luigi.domain import surroundings
-from ben_luigi.domain.errors import BadName, printable
+from ben_luigi.domain.errors import BadName, PipelineError, printable
 
 _TEXT = """`ben-luigi COMMAND`: rebuild BigEarthNet v2 from its sources.
 
@@ -52,7 +52,14 @@ def main(arguments: Sequence[str]) -> int:
         return command.refuse(used, _unknown(name))
     used.parse_args([name])
     ours.check(name, arguments[1:])
-    return int(load(name).main(list(arguments[1:])))
+    try:
+        return int(load(name).main(list(arguments[1:])))
+    except (PipelineError, OSError) as error:
+        explained = command.explained(error)
+        if not isinstance(explained, PipelineError):
+            raise
+        used.prog = f"{command.PROGRAM} {name}"
+        return command.refuse(used, explained, command.code_of(explained))
 
 
 def load(name: str) -> Any:

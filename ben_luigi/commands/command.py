@@ -11,8 +11,9 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+from ben_luigi.domain import refused
 from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError, TransientError
-from ben_luigi.domain.files import is_unfinished
+from ben_luigi.domain.files import final
 from ben_luigi.exit_codes import ExitCode
 
 PROGRAM = "ben-luigi"
@@ -110,14 +111,21 @@ def target(to: Path | None, folder: Path, ending: str) -> Path:
     return found
 
 
+def explained(error: Exception) -> Exception:
+    """Return the error of ours that says why the system has refused a file; any other `error` as it is."""
+    from ben_luigi import config  # takes time to load, which the help does not have
+
+    return refused.explained(error, config.data_dir())
+
+
 def refuse(
     used: argparse.ArgumentParser, error: Exception | str, code: ExitCode = ExitCode.WRONG_ARGUMENTS
 ) -> ExitCode:
     """Print why a command cannot do its work; return the exit code."""
-    if isinstance(error, OSError) and error.filename:
-        path = Path(os.fsdecode(error.filename))
-        path = path.parent if is_unfinished(path.name) else path
+    if isinstance(error, OSError) and error.filename and explained(error) is error:
+        path = final(Path(os.fsdecode(error.filename)))
         found, remedy = str(error.strerror), "correct the path, or who may read and write there"
         error = BadInput(path, expected="a file or folder to work with", found=found, remedy=remedy)
+    error = explained(error) if isinstance(error, OSError) else error
     print(f"{used.prog}: {error}", file=sys.stderr)
     return code

@@ -20,7 +20,7 @@ from pathlib import Path
 from ben_luigi import config, signals
 from ben_luigi.commands import command
 from ben_luigi.commands.setting_up import configure
-from ben_luigi.domain import locks, notice, private, surroundings
+from ben_luigi.domain import files, locks, notice, private, surroundings
 from ben_luigi.domain.errors import PipelineError, some
 from ben_luigi.exit_codes import STOPPED, ExitCode
 from ben_luigi.state import failures
@@ -63,8 +63,15 @@ def main(arguments: Sequence[str]) -> int:
     configure()
     try:
         return _rerun(arguments)
+    except _UnrecordedError as error:
+        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
     except (PipelineError, OSError) as error:
+        _tell_refusal(error)
         return command.refuse(used, error, command.code_of(error))
+
+
+class _UnrecordedError(PipelineError):
+    """A person was notified if it was necessary, but how the run ended cannot be recorded."""
 
 
 def _rerun(arguments: Sequence[str]) -> int:
@@ -136,8 +143,7 @@ def _tell(code: int, known: list[failures.Failure], new: list[failures.Failure],
 
     `new` are the failures of this run. A notice that fails is sent by the next run.
     """
-    path = _folder() / f"{socket.gethostname()}.json"
-    before = _read(path)
+    before = _read(_state())
     failed = [failure.task for failure in known if failure in new or failure.task in before.failed]
     outcome = Outcome(code, tuple(failed))
     if outcome.is_worse_than(before):
@@ -145,13 +151,43 @@ def _tell(code: int, known: list[failures.Failure], new: list[failures.Failure],
         subject = f"ben_luigi on {socket.gethostname()}: {_SAID[outcome.code]}"
         lines = [f"The run in {config.data_dir()} has ended: {_SAID[outcome.code]}.", ""]
         lines += [line for failure in worse for line in (failure.task, f"  {failure.error}", "")]
-        lines += [f"For details: ben-luigi status, and {log}", _last_lines(log) if not worse else ""]
+        lines += [f"For details: ben-luigi status, and {log}"]
+        lines += [] if worse else [_last_lines(log) or f"That log is empty: {files.free(log.parent)}."]
         try:
             _send(subject, "\n".join(lines))
         except PipelineError as error:
             print(f"cron-rerun: {error}", file=sys.stderr)
             return
-    private.write_text(path, json.dumps(asdict(outcome)) + "\n")
+    _record(outcome)
+
+
+def _tell_refusal(error: Exception) -> None:
+    """Send a notice that no run could be begun, if things got worse and a channel is set: else cron mails the error."""
+    outcome, ways = Outcome(command.code_of(error), _read(_state()).failed), _ways()
+    if not (ways.mail_to or ways.webhook) or not outcome.is_worse_than(_read(_state())):
+        return
+    said = command.explained(error)
+    try:
+        notice.send(ways, f"ben_luigi on {socket.gethostname()}: {_SAID[outcome.code]}", str(said))
+        _record(outcome)
+    except _UnrecordedError:  # on a full disk, as the notice says: the next run sends it again
+        pass
+    except PipelineError as failed:
+        print(f"cron-rerun: {failed}", file=sys.stderr)
+
+
+def _state() -> Path:
+    return _folder() / f"{socket.gethostname()}.json"
+
+
+def _record(outcome: Outcome) -> None:
+    try:
+        private.write_text(_state(), json.dumps(asdict(outcome)) + "\n")
+    except (PipelineError, OSError) as error:
+        said = command.explained(error)
+        expected, found, remedy = (getattr(said, part, "") for part in ("expected", "found", "remedy"))
+        remedy = f"{remedy or 'correct that'}; until then each run tells the same again"
+        raise _UnrecordedError(_state(), expected=expected, found=found or str(said), remedy=remedy) from error
 
 
 def _read(path: Path) -> Outcome:
@@ -164,12 +200,16 @@ def _read(path: Path) -> Outcome:
 
 
 def _send(subject: str, text: str) -> None:
-    options = config.cron()
-    ways = notice.Ways(str(options.mail_to), str(options.smtp), str(options.webhook))
+    ways = _ways()
     if ways.mail_to or ways.webhook:
         notice.send(ways, subject, text)
     else:
         print(f"{subject}\n\n{text}")  # cron mails it
+
+
+def _ways() -> notice.Ways:
+    options = config.cron()
+    return notice.Ways(str(options.mail_to), str(options.smtp), str(options.webhook))
 
 
 def _last_lines(log: Path) -> str:

@@ -27,7 +27,7 @@ from ben_luigi import config, signals, terminal
 from ben_luigi.commands import command, ending, usage, world
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.configuration import luigi_options
-from ben_luigi.domain import locks, network
+from ben_luigi.domain import locks, network, refused
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import jobs, planning
@@ -110,8 +110,8 @@ def _run_and_tell(task: luigi.Task, arguments: list[str]) -> int:
     except _AlreadyRunning as error:
         _log.error("already running: %s", error)
         code = ExitCode.ALREADY_RUNNING
-    except PipelineError as error:
-        _log.error("%s", error)
+    except (PipelineError, OSError) as error:
+        _log.error("%s", refused.explained(error, config.data_dir()))
         code = ExitCode.WAITS_FOR_PERSON
     except SystemExit as end:
         code = int(end.code or 0)
@@ -270,18 +270,24 @@ def _luigi_run(argv: list[str]) -> int:
         cause, code = end.__context__, int(end.code or 0)
         if isinstance(cause, PidLockAlreadyTakenExit):
             raise  # the same command runs on this host
-        if code == _UNHANDLED and isinstance(cause, RPCError):
-            said = network.without_userinfo(str(cause))
-            _log.error(
-                "luigid does not answer: %s; start it with ben-luigi luigid, or correct [core] scheduler_host", said
-            )
-        elif code == _UNHANDLED and isinstance(cause, PipelineError):
-            _log.error("%s", cause)  # a list of products that is found wrong while it is known already
-            return _SCHEDULING_ERROR
-        elif code == _UNHANDLED:
-            _log.error("Luigi has ended early", exc_info=cause)  # Luigi does not report it
-        return code
+        return _ended_early(cause) if code == _UNHANDLED else code
     return 0
+
+
+def _ended_early(cause: BaseException | None) -> int:
+    """Log why Luigi has ended early, which it does not report; return one of its exit codes."""
+    error = cause and refused.explained(cause, config.data_dir())
+    if isinstance(error, RPCError):
+        said = network.without_userinfo(str(error))
+        _log.error("luigid does not answer: %s; start it with ben-luigi luigid, or correct [core] scheduler_host", said)
+    elif isinstance(error, PipelineError):
+        _log.error("%s", error)  # a full disk, or a list of products that is found wrong while it is known already
+        return _SCHEDULING_ERROR
+    elif isinstance(error, OSError):
+        _log.error("the run has ended early; found: %s; next: correct that, and run again", error)
+    else:
+        _log.error("Luigi has ended early", exc_info=error)
+    return _UNHANDLED
 
 
 def _running(settings: luigi.interface.core) -> list[str]:

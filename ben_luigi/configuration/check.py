@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import tempfile
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from ben_luigi.configuration.files import MOST_BYTES, ConfigFile, Entry
 from ben_luigi.configuration.kinds import PathName
 from ben_luigi.configuration.values import interpolated, last_entries
 from ben_luigi.domain import given
+from ben_luigi.domain.errors import reason
 from ben_luigi.domain.findings import Finding, NotAllowed, nearest, shown
 from ben_luigi.domain.recipe.model import Recipe
 
@@ -174,6 +176,15 @@ def cannot_be_written(folder: Path) -> str:
         return f"{there}, which is {given.kind(there)}"
     if not os.access(there, os.W_OK | os.X_OK):
         return f"{there}, which cannot be written to"
+    return "" if there == folder.absolute() else _cannot_be_made_in(there)
+
+
+def _cannot_be_made_in(folder: Path) -> str:
+    """Return why no folder can be made in one that root may write to: in /proc none can."""
+    try:
+        Path(tempfile.mkdtemp(prefix=".ben-luigi-", dir=folder)).rmdir()
+    except OSError as error:
+        return f"{folder}, where no folder can be made: {reason(error)}"
     return ""
 
 

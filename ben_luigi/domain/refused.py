@@ -9,14 +9,16 @@ import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import DiskError, NoRightError, NoRoomError, reason
 
+Failure = TypeVar("Failure", bound=BaseException)
 _NO_RIGHT = {errno.EACCES, errno.EPERM}
 
 
-def explained(error: BaseException, folder: Path) -> BaseException:
+def explained(error: Failure, folder: Path) -> Failure | DiskError:
     """Return the error of ours that says why the system has refused a file; any other `error` as it is.
 
     `folder` is where the work is done: it is named where the system names no file, as of a write to a full disk.

@@ -144,3 +144,14 @@ def test_already_running_names_the_other_run_and_a_new_data_folder_is_said(tmp_p
         first.terminate()
         first.wait()
     assert "a new data folder is begun there ([dataset] data_dir = data, below the current folder)" in log.read_text()
+
+
+def test_a_data_folder_that_cannot_be_entered_is_said_in_one_line(tmp_path: Path) -> None:
+    """An error of ours before the run begins: any command prints it without a traceback."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "in-use.lock").symlink_to("elsewhere")
+    code, said = command("run", tmp_path, None)
+    assert code == 20, said
+    (line,) = (line for line in said.splitlines() if line.startswith("ben-luigi run: "))
+    assert "expected: a lock file that this user can open" in line
+    assert "Traceback" not in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +19,15 @@ from ben_luigi.state.failures import Failure
 
 BEFORE = Failure("CutPatches()", "", "BadProduct", "failed long ago", False, "2026-11-24T10:00:00Z", "north")
 AN_HOUR_BACK = Failure("GivenInput()", "", "BadInput", "no path given", True, "2026-11-24T09:00:00Z", "north")
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    settings = luigi.configuration.get_config()
+    settings.set("dataset", "data_dir", str(tmp_path))
+    monkeypatch.setattr(cron_rerun, "configure", lambda: None)
+    yield tmp_path
+    settings.remove_option("dataset", "data_dir")
 
 
 def test_what_fails_while_the_clock_is_set_back_waits_for_a_person_and_is_told(
@@ -59,3 +69,38 @@ def test_a_file_system_without_locks_is_an_error_of_three_lines(
     said = capsys.readouterr().err
     assert said.startswith(f"ben-luigi cron-rerun: {tmp_path}; expected: a file system with locks")
     assert said.count("\n") <= 3
+
+
+def test_a_notice_is_sent_though_it_cannot_be_recorded(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = data_dir / "logs" / "run-1.log"
+    files.write_text(log, "")
+    monkeypatch.setattr(cron_rerun, "_run", lambda arguments, lock: (log, 30))
+    state = cron_rerun._state()
+    state.mkdir(parents=True)  # as a full disk: nothing can be written under that name
+    assert cron_rerun.main([]) == ExitCode.WAITS_FOR_PERSON
+    said = capsys.readouterr()
+    assert "has ended: failed." in said.out and "That log is empty: " in said.out
+    assert said.err.startswith(f"ben-luigi cron-rerun: {state}; ")
+    assert "next: correct that; until then each run tells the same again" in said.err
+
+
+def test_why_no_run_can_be_begun_is_sent_once(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = data_dir / "sendmail"
+    program.write_text(f"#!/bin/sh\ncat >>{data_dir}/mail\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{data_dir}:/usr/bin:/bin")
+    luigi.configuration.get_config().set("cron", "mail_to", "who@example.org")
+    try:
+        (data_dir / "logs").write_text("in the way of a folder")
+        for _ in range(2):
+            assert cron_rerun.main([]) == ExitCode.WAITS_FOR_PERSON
+            assert f"ben-luigi cron-rerun: {data_dir / 'logs'}; expected: " in capsys.readouterr().err
+    finally:
+        luigi.configuration.get_config().remove_option("cron", "mail_to")
+    mail = (data_dir / "mail").read_text()
+    assert mail.count("Subject: ") == 1
+    assert "waiting for a person" in mail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,13 +84,20 @@ def test_a_run_that_has_left_nothing_to_others_ends(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "said", "luigis"),
     [
         (
             RPCError("no answer of http://me:s3cret@h/", sub_exception=None),
             "luigid does not answer: no answer of http://h/",
+            40,
         ),
-        (KeyError("oops"), "oops"),
+        (KeyError("oops"), "oops", 40),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/none/a.pid"),
+            "/none/a.pid; expected: room on the disk",
+            35,
+        ),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "found: [Errno 12] Cannot allocate memory; next:", 40),
     ],
 )
 def test_why_luigi_has_ended_early_is_in_the_log(
@@ -98,6 +106,7 @@ def test_why_luigi_has_ended_early_is_in_the_log(
     caplog: pytest.LogCaptureFixture,
     error: Exception,
     said: str,
+    luigis: int,
 ) -> None:
     def fail(argv: list[str]) -> None:
         raise error
@@ -108,8 +117,10 @@ def test_why_luigi_has_ended_early_is_in_the_log(
     monkeypatch.setattr(luigi.interface, "_run", fail)
     code = run._run(ARGV)
     settings.set("retcode", "unhandled_exception", before)
-    assert code == 40
+    assert code == luigis
     assert said in caplog.text
+    ours = [record for record in caplog.records if record.name == "ben_luigi"]
+    assert any(record.exc_info for record in ours) == isinstance(error, KeyError), "a traceback of a bug alone"
     assert pauses == []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 SECRET = "s3cret"
 """Never said."""
 
@@ -160,6 +162,14 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         "[dataset]\ndata_dir = own.cfg/data",
         [
             "2: [dataset] data_dir: found {cwd}/own.cfg, which is a file; allowed: a folder that can be made and written to"
+        ],
+    ),
+    "a folder where none can be made": (
+        "[dataset]\ndata_dir = /proc/none",
+        [
+            "2: [dataset] data_dir: found /proc, where no folder can be made: No such file or directory; allowed: a folder that can be made and written to"
+            if os.geteuid() == 0
+            else "2: [dataset] data_dir: found /proc, which cannot be written to; allowed: a folder that can be made and written to"
         ],
     ),
     "no folder": ("[dataset]\ndata_dir =", ["2: [dataset] data_dir: found nothing; allowed: a path"]),

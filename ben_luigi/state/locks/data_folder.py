@@ -48,7 +48,8 @@ def sweep_if_alone(folder: Path) -> list[Path]:
 def alone_in(folder: Path) -> Iterator[bool]:
     """Yield whether no other process works in `folder`; if so, those that begin meanwhile wait.
 
-    On a file system without locks this cannot be known, and is False. Raise BadInput if the lock cannot be opened.
+    On a file system without locks this cannot be known, and is False. Raise BadInput if the lock cannot be
+    opened, NoRoomError on a full disk.
     """
     descriptor = _opened(folder)
     try:
@@ -71,6 +72,7 @@ def _opened(folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         return locks.opened(folder / LOCK)
     except OSError as error:
+        files.raise_if_full(folder / LOCK, error)
         raise BadInput(
             folder / LOCK,
             expected="a lock file that this user can open, in a folder to write to",
