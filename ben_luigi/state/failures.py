@@ -17,7 +17,7 @@ import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import private, refused
-from ben_luigi.domain.errors import DiskError, PermanentError, PipelineError, RestingError
+from ben_luigi.domain.errors import BadDatabase, DiskError, PermanentError, PipelineError, RestingError
 from ben_luigi.state import records
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> 
     """
     error = refused.explained(error, config.data_dir())
     message = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
-    lasting = isinstance(error, PermanentError | DiskError) and not isinstance(error, RestingError)
+    lasting = isinstance(error, PermanentError | DiskError | BadDatabase) and not isinstance(error, RestingError)
     failure = Failure(
         task=str(task),
         tile=str(getattr(task, "tile", "")),

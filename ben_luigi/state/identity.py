@@ -11,14 +11,14 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ben_luigi.domain import files
-from ben_luigi.domain.errors import DatabaseError
+from ben_luigi.domain.errors import BadDatabase
 from ben_luigi.state import schema
 
 _ID = "id"
 
 
 def own(connection: sa.Connection, folder: Path, address: str) -> None:
-    """Take the database of `connection` for the data folder. Raise DatabaseError if it belongs to another folder."""
+    """Take the database of `connection` for the data folder. Raise BadDatabase if it belongs to another folder."""
     identity = identity_of(folder)
     found = connection.execute(sa.select(schema.DATA_FOLDER)).mappings().first()
     if found is None:
@@ -26,7 +26,7 @@ def own(connection: sa.Connection, folder: Path, address: str) -> None:
         return
     moved = found["id"] == identity and not (found["path"] != str(folder) and _is_there(Path(found["path"]), identity))
     if not moved:
-        raise DatabaseError(
+        raise BadDatabase(
             f"PostgreSQL at {address}",
             expected=f"a database for {folder} alone",
             found=f"that of the data folder {found['path']}",

@@ -25,7 +25,7 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 
 from ben_luigi.domain import locks, waiting
-from ben_luigi.domain.errors import DatabaseError
+from ben_luigi.domain.errors import BadDatabase, DatabaseError
 from ben_luigi.domain.files import sweep
 from ben_luigi.state import cluster as postgres
 
@@ -142,7 +142,8 @@ def _start(folder: Path) -> None:
                 postgres.launch(folder / "cluster", server, log)
                 launched = True
             elif time.monotonic() > deadline:
-                raise _failure(folder, found=f"no answer in {_START_S:.0f} s; {_logged_since(log, log_bytes)}")
+                found = f"no answer in {_START_S:.0f} s; {_logged_since(log, log_bytes)}"
+                raise _failure(folder, found, DatabaseError)  # which may pass
         return False
 
     what = f"an answer of the PostgreSQL server in {folder}"
@@ -203,15 +204,15 @@ def _starting(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
-    """Turn any OSError (no lock, rights or space, or no way to become another user) into a DatabaseError."""
+    """Turn any OSError (no lock, rights or space, or no way to become another user) into a BadDatabase."""
     try:
         yield
     except OSError as error:
         raise _failure(folder, found=str(error)) from error
 
 
-def _failure(folder: Path, found: str) -> DatabaseError:
-    return DatabaseError(
+def _failure(folder: Path, found: str, kind: type[DatabaseError] = BadDatabase) -> DatabaseError:
+    return kind(
         f"PostgreSQL in {folder}",
         expected="a server of our own",
         found=found,
