@@ -17,7 +17,6 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -273,7 +272,7 @@ class PipelineTask(Declared):
 
 
 def _share(*tasks: luigi.Task) -> None:
-    """Prepare what all tasks share in the scheduling process; tasks report what is unavailable."""
+    """Prepare what all tasks share in the scheduling process."""
     if signals.came:
         return  # this is called for each dependency: what was stopped would begin again and again
     code.versions()
@@ -281,8 +280,10 @@ def _share(*tasks: luigi.Task) -> None:
     for task in tasks:
         if isinstance(task, PipelineTask):
             code.code_version(*task.code)
-    with suppress(PipelineError):
+    try:
         database.share()
+    except PipelineError as error:
+        _log.error("what needs the database will fail: %s", error)
 
 
 luigi_internals.schedule_here_by(QuickScheduler)

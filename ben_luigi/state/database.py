@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from ben_luigi import config
 from ben_luigi.domain import files, waiting
-from ben_luigi.domain.errors import DatabaseError
+from ben_luigi.domain.errors import BadDatabase, DatabaseError
 from ben_luigi.state import cluster, identity
 from ben_luigi.state.database_url import DatabaseUrl
 from ben_luigi.state.locks import advisory
@@ -51,8 +51,10 @@ _LOCK_SETTINGS = {
 }
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 _CONNECT_S = 20
+_DISK_FULL = "53100"  # of PostgreSQL's error codes
 _FAILED = (sa.exc.DBAPIError, psycopg2.Error)  # SQLAlchemy's pool does not wrap all errors of psycopg2
 _engines: dict[tuple[int, str], sa.Engine] = {}
+_failed: dict[str, DatabaseError] = {}  # by address, what `share` has raised
 _with_tables: set[str] = set()  # inherited by forked workers, one per task
 
 
@@ -68,10 +70,17 @@ def engine() -> sa.Engine:
 def share() -> None:
     """Open the server and make its tables in this process, so that processes forked from it use both as they are.
 
-    Otherwise each task of a first run would start a server, and stop it. Raise DatabaseError as `engine()` does.
+    Otherwise each task of a first run would start a server, and stop it. Raise DatabaseError as `engine()` does, once:
+    a server of our own that cannot be made or started is not tried again by this process or those forked from it.
     """
-    if os.getpid() not in {process for process, _ in _engines}:
+    address = _given() or str(config.data_dir())
+    if address in _failed or os.getpid() in {process for process, _ in _engines}:
+        return
+    try:
         engine().dispose()
+    except DatabaseError as error:
+        _failed[address] = error
+        raise
 
 
 def is_there() -> bool:
@@ -105,7 +114,7 @@ def check() -> None:
         raise _unreachable(error) from error
     lacking = [str(what) for what, holds in answer.items() if not holds]
     if lacking:
-        raise DatabaseError(
+        raise BadDatabase(
             f"PostgreSQL at {DatabaseUrl.parse(_given()).address()}",
             expected="a database of our own, to write to",
             found=f"one that lacks {', '.join(lacking)}",
@@ -116,7 +125,7 @@ def check() -> None:
 def address() -> Address:
     """Return the address of the database, for Luigi's targets, after starting the embedded server if necessary."""
     if not _given():
-        return open_server(config.data_dir() / "database")
+        return _open_server()
     own = DatabaseUrl.parse(_given())
     host, port = own.url.host or own.url.query.get("host") or "localhost", own.url.port or 5432
     return Address(str(host), port, own.url.username or "", own.url.database or "")
@@ -146,7 +155,7 @@ def _require_sessions() -> None:
     with waiting.told(f"two sessions of {DatabaseUrl.parse(_given()).address()}"):
         mode = _pool_mode()
     if mode:
-        raise DatabaseError(
+        raise BadDatabase(
             f"PostgreSQL at {DatabaseUrl.parse(_given()).address()}",
             expected="a session for each connection, since locks are a session's",
             found=f"a pooler that shares sessions, as PgBouncer does with pool_mode = {mode}",
@@ -232,7 +241,7 @@ def _reached(work: Callable[[], _Result]) -> _Result:
     except _FAILED as error:
         if _given():
             raise _unreachable(error) from error
-    open_server(config.data_dir() / "database", again=True)
+    _open_server(again=True)
     try:
         return work()
     except _FAILED as error:
@@ -243,7 +252,7 @@ def _url() -> tuple[sa.URL, dict[str, str]]:
     """Return a URL without secrets, so that it can be shown, and the secrets."""
     if _given():
         return DatabaseUrl.parse(_given())
-    address = open_server(config.data_dir() / "database")
+    address = _open_server()
     url = sa.URL.create(
         "postgresql+psycopg2",
         username=address.user,
@@ -254,6 +263,13 @@ def _url() -> tuple[sa.URL, dict[str, str]]:
     return url, {}
 
 
+def _open_server(*, again: bool = False) -> Address:
+    """Return the address of the embedded server, as `open_server`, unless `share` has failed to open it."""
+    if error := _failed.get(str(config.data_dir())):
+        raise error
+    return open_server(config.data_dir() / "database", again=again)
+
+
 def _given() -> str:
     """Return the value of `[database] url`; empty for the embedded server."""
     return str(config.database().url)
@@ -262,6 +278,9 @@ def _given() -> str:
 def _unreachable(error: Exception) -> DatabaseError:
     url = _given()
     address = DatabaseUrl.parse(url).address() if url else str(config.data_dir() / "database")
+    if getattr(getattr(error, "orig", error), "pgcode", None) == _DISK_FULL:
+        found, remedy = str(error.__cause__ or error).strip(), "make room there, and run again"
+        return BadDatabase(f"PostgreSQL at {address}", expected="room on its disk", found=found, remedy=remedy)
     return DatabaseError(
         f"PostgreSQL at {address}",
         expected="a server that answers",

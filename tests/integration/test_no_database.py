@@ -1,4 +1,4 @@
-"""A database that cannot be made here: it waits for a person."""
+"""A database that cannot be made here: it is said once, at once, it is not tried again, and it waits for a person."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from ben_luigi.commands import run
 from ben_luigi.domain.errors import BadDatabase, DatabaseError
 from ben_luigi.exit_codes import ExitCode
-from ben_luigi.state import database, failures
+from ben_luigi.stages import task
+from ben_luigi.state import cluster, database, failures
 
 
 @pytest.fixture
@@ -25,6 +26,19 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     settings.remove_option("dataset", "data_dir")
 
 
+def test_it_is_said_once_and_not_tried_again(data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        task._share(luigi.Task())
+    (said,) = (record.getMessage() for record in caplog.records if record.name == task.__name__)
+    assert said.startswith(f"what needs the database will fail: PostgreSQL in {data_dir / 'database'}; expected: ")
+    (data_dir / "database").unlink()
+    with pytest.raises(BadDatabase, match="File exists"):
+        database.engine()
+    with pytest.raises(BadDatabase, match="File exists"):
+        database.address()
+    assert not (data_dir / "database").exists()
+
+
 def test_it_waits_for_a_person_from_the_first_run_on(data_dir: Path) -> None:
     with pytest.raises(BadDatabase) as caught:
         database.engine()
@@ -32,3 +46,9 @@ def test_it_waits_for_a_person_from_the_first_run_on(data_dir: Path) -> None:
     assert run.meaning(ExitCode.FAILED, luigi.Task(), []) == ExitCode.WAITS_FOR_PERSON
     failures.note(luigi.Task(), DatabaseError("PostgreSQL at db", found="no answer"))
     assert run.meaning(ExitCode.FAILED, luigi.Task(), []) == ExitCode.FAILED
+
+
+def test_of_a_program_s_output_what_is_wrong_is_said() -> None:
+    output = "creating\nFATAL:  could not write: No space left on device\nHINT:  Check free disk space.\nremoving\n" * 2
+    assert cluster.last_words(output).startswith("FATAL:  could not write: No space left on device / HINT: ")
+    assert cluster.last_words("one\ntwo\n") == "one / two"
