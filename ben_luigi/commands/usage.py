@@ -86,10 +86,10 @@ def task_of(arguments: Sequence[str]) -> tuple[luigi.Task, argparse.Namespace]:
             redirect_stderr(output),
             CmdlineParser.global_instance(["--module", ben_luigi.__name__, *arguments]) as parsed,
         ):
-            luigi.interface.core()
             wrong = check.command_line(parsed.known_args)
             if wrong:
                 raise _unfit(arguments, "; ".join(map(str, wrong)))
+            luigi.interface.core()
             task: luigi.Task = parsed.get_task_obj()
     except SystemExit as end:
         if not end.code:

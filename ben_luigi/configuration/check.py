@@ -91,23 +91,30 @@ def _finding(location: str, subject: str, option: Any, error: NotAllowed, quoted
 
 
 def command_line(arguments: argparse.Namespace) -> list[Finding]:
-    """Return everything that is wrong in our options on a command line, such as `--archive-level 99`."""
+    """Return everything that is wrong in options on a command line, such as `--archive-level 99` or `--workers 0`."""
     found = []
-    for section, declared in config.SECTIONS.items():
-        for name, option in config.options_of(declared).items():
-            text = getattr(arguments, f"{section}_{name}", None)
-            try:
-                if isinstance(text, str):
-                    _check(option, text)
-            except NotAllowed as error:
-                location = f"--{section}-{name}".replace("_", "-")
-                found.append(_finding(location, "", option, error, _is_quoted(name, option)))
+    for section, name, option in _of_command_line():
+        text = getattr(arguments, f"{section}_{name}", None)
+        try:
+            if isinstance(text, str):
+                _check(option, text)
+        except NotAllowed as error:
+            flag = name if section == luigi_options.WITHOUT_PREFIX else f"{section}-{name}"
+            found.append(_finding(f"--{flag}".replace("_", "-"), "", option, error, _is_quoted(name, option)))
     named = getattr(arguments, "dataset_recipe", None)
     if found:
         return found
     followed, of_recipe = recipe.checked(named or str(config.dataset().recipe))
     wrong = recipe.unknown_countries(getattr(arguments, "subset_countries", None) or "", followed)
     return [*of_recipe, *([Finding("--subset-countries", "", wrong.found, wrong.allowed, wrong.near)] if wrong else [])]
+
+
+def _of_command_line() -> Iterator[tuple[str, str, Any]]:
+    """Yield section, name and kind of each option that a command line may set: ours, and Luigi's own."""
+    for section, declared in config.SECTIONS.items():
+        yield from ((section, name, option) for name, option in config.options_of(declared).items())
+    for section, options in luigi_options.declared().items():
+        yield from ((section, name, option) for name, option in options.items())
 
 
 def _others(entry: Entry, options: Collection[str]) -> tuple[str, str]:

@@ -57,6 +57,9 @@ _NOT_DECLARED: dict[str, dict[str, Any]] = {
 }
 """Options that Luigi reads without declaring them, or declares without their range."""
 
+WITHOUT_PREFIX = "core"
+"""The section whose options have no prefix on a command line, as `--workers`."""
+
 _FREE = (
     *("batch_notifier", "datadog", "elasticsearch", "hadoop", "hdfs", "hive", "kubernetes", "logging", "mysql"),
     *("postgres", "prometheus", "redshift", "spark", "webhdfs"),
@@ -65,7 +68,8 @@ _FREE = (
 
 
 @lru_cache(maxsize=1)
-def _declared() -> dict[str, dict[str, Any]]:
+def declared() -> dict[str, dict[str, Any]]:
+    """Return Luigi's options by section and name."""
     found: dict[str, dict[str, Any]] = {}
     for section in luigi.Config.__subclasses__():
         if section.__module__.partition(".")[0] == "luigi":
@@ -96,7 +100,7 @@ def allowed(parameter: Any) -> str:
 
 _OF_SERVER = "cors"  # declared by luigi.server, which loads a web server: only if somebody asks for it
 
-SECTIONS = (*_declared(), _OF_SERVER, "resources")
+SECTIONS = (*declared(), _OF_SERVER, "resources")
 """All sections of Luigi but those that are not read here."""
 
 
@@ -117,7 +121,7 @@ class _AnyResource(dict[str, Any]):
 
 def of(section: str) -> dict[str, Any] | None:
     """Return the options of one of Luigi's sections, by name; None if it may contain anything."""
-    if section == _OF_SERVER and section not in _declared():
+    if section == _OF_SERVER and section not in declared():
         import_module("luigi.server")
-        _declared.cache_clear()
-    return _AnyResource() if section == "resources" else _declared().get(section)
+        declared.cache_clear()
+    return _AnyResource() if section == "resources" else declared().get(section)

@@ -116,6 +116,9 @@ def test_the_configuration_explains_every_option_and_no_other() -> None:
         ("RenderTile --tiles 33UUP_20170613", "unrecognized arguments: --tiles"),
         ("RenderPatches --flagged rain", "rain is not a valid choice"),
         ("FinalizeDataset --archive-level 99", "--archive-level: found '99'; allowed: a whole number from 1 to 22"),
+        ("FinalizeDataset --workers 0", "--workers: found '0'; allowed: a whole number of 1 or more"),
+        ("FinalizeDataset --workers -1", "--workers: found '-1'; allowed: a whole number of 1 or more"),
+        ("FinalizeDataset --scheduler-port x", "--scheduler-port: found 'x'; allowed: a whole number from 1 to 65535"),
         ("FinalizeDataset --subset-seasons sumer --cdse-tries 0", "--cdse-tries: found '0'"),
     ],
 )
