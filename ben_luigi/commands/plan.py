@@ -21,6 +21,7 @@ from ben_luigi.commands.arguments import plan as parser
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.dataset import estimate
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
+from ben_luigi.domain.files import size_in_words
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.sources.availability import Availability
 from ben_luigi.exit_codes import ExitCode
@@ -175,7 +176,10 @@ def _to_do_words(told: Facts) -> Iterator[str]:
     unknown = to_do["downloads_of_unknown_size"]
     note = f", {unknown:,} of them of a size not known yet" if unknown else ""
     rows = {
-        "downloads": ("download", f"{count(to_do['downloads'], 'product')}, {_size(to_do['download_bytes'])}{note}"),
+        "downloads": (
+            "download",
+            f"{count(to_do['downloads'], 'product')}, {size_in_words(to_do['download_bytes'])}{note}",
+        ),
         "conversions": ("Sen2Cor", count(to_do["conversions"], "product")),
         "tiles_to_cut": ("cut and map", count(to_do["tiles_to_cut"], "tile")),
         "archives": ("archives", "to be made"),
@@ -186,7 +190,7 @@ def _to_do_words(told: Facts) -> Iterator[str]:
     if not any(to_do[key] for key in rows):
         yield "  what takes seconds or minutes"
     if to_do["downloads"] and told["world"] == "real":
-        quota = f"{_size(estimate.QUOTA_BYTES)} in {estimate.QUOTA_DAYS} days"
+        quota = f"{size_in_words(estimate.QUOTA_BYTES)} in {estimate.QUOTA_DAYS} days"
         yield f"  {'quota of CDSE':<{_STEP}} {to_do['quota_fraction']:.1%} of {quota}"
 
 
@@ -212,14 +216,14 @@ def _to_fetch_words(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "To fetch besides, from open sources:"
     for row in rows:
         number = count(row["number"], _FETCHED.get(row["what"], "file"))
-        yield f"  {row['what']:<{_STEP}} {number}, about {_size(row['usual_bytes'])}"
+        yield f"  {row['what']:<{_STEP}} {number}, about {size_in_words(row['usual_bytes'])}"
 
 
 def _disk_words(disk: Mapping[str, Any]) -> Iterator[str]:
-    yield f"Disk: {_size(disk['used_bytes'])} used, {_size(disk['free_bytes'])} free"
+    yield f"Disk: {size_in_words(disk['used_bytes'])} used, {size_in_words(disk['free_bytes'])} free"
     names = {"as_configured": "as configured", "all_kept": "all kept", "least": "all of [retention] on"}
     for name, number in disk["peak_bytes"].items():
-        yield f"  peak, {names[name]:<{_STEP}} {_size(number):>8}"
+        yield f"  peak, {names[name]:<{_STEP}} {size_in_words(number):>8}"
 
 
 def _time_words(told: Facts) -> Iterator[str]:
@@ -227,13 +231,6 @@ def _time_words(told: Facts) -> Iterator[str]:
     rows = [f"  {step:<{_STEP}} {_spans(best, worst)}" for step, (best, worst) in told["hours"].items() if worst]
     if rows:
         yield from (f"Time ({at_once} at once):", *rows)
-
-
-def _size(number: float) -> str:
-    for unit, scale in (("TB", 1e12), ("GB", 1e9)):
-        if number >= scale:
-            return f"{number / scale:.1f} {unit}"
-    return f"{number / 1e6:.0f} MB"
 
 
 def _spans(best: float, worst: float) -> str:

@@ -292,6 +292,17 @@ def size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
+def size_in_words(number: float) -> str:
+    """Return a number of bytes in the unit that fits it, as `1.2 GB`, `35 MB` or `0 bytes`."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9)):
+        if number >= scale:
+            return f"{number / scale:.1f} {unit}"
+    for unit, scale in (("MB", 1e6), ("kB", 1e3)):
+        if number >= scale:
+            return f"{number / scale:.0f} {unit}"
+    return f"{number:.0f} bytes"
+
+
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
     """Return the hexadecimal hash of a file, read as a stream.
 

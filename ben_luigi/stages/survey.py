@@ -26,6 +26,7 @@ from ben_luigi.domain.dataset.estimate import (
     Work,
 )
 from ben_luigi.domain.errors import DatabaseError, PipelineError, some
+from ben_luigi.domain.files import size_in_words
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.recipe.model import FROM_V1, NO_SENTINEL1
 from ben_luigi.domain.sources.availability import Availability
@@ -379,7 +380,7 @@ def _missing_room(planned: Work) -> Iterator[PipelineError]:
     if planned.tiles and peak - used > free and not is_complete():
         yield PipelineError(
             config.data_dir(),
-            expected=f"{(peak - used) / 1e9:,.0f} GB of free space more",
-            found=f"{free / 1e9:,.0f} GB",
+            expected=f"{size_in_words(peak - used)} of free space",
+            found=size_in_words(free),
             remedy="make room, move [dataset] data_dir, or let [retention] delete what is no longer needed",
         )

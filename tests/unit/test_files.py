@@ -259,3 +259,11 @@ def test_a_partial_file_of_any_size_is_made_durable_while_it_grows(
             partial.write(bytes(20))
             wrote()
     assert (tmp_path / "product.part").stat().st_size == 100
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, "0 bytes"), (20_480, "20 kB"), (402e6, "402 MB"), (3.25e9, "3.2 GB"), (1.5e12, "1.5 TB")],
+)
+def test_a_size_is_said_in_the_unit_that_fits_it(number: float, said: str) -> None:
+    assert files.size_in_words(number) == said
