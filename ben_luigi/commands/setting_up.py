@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 
 import luigi
 from luigi.configuration import LuigiConfigParser
@@ -20,6 +21,7 @@ _BROKEN = re.compile(
 )
 _OF_SYSTEM = re.compile(r"^\w*Error: \[Errno (?P<number>\d+)\] (?P<why>[^:]*): '(?P<path>[^']*)'", re.MULTILINE)
 _NO_SCHEDULER = "Failed connecting to remote scheduler %r"
+_said_at: dict[str, float] = {}
 _log = logging.getLogger("ben_luigi")
 
 
@@ -48,11 +50,21 @@ def _only_luigi_says_so(record: logging.LogRecord) -> bool:
     """
     if record.msg == _NO_SCHEDULER:
         record.msg, record.exc_info = "luigid at %s does not answer; trying again", None
-        return True
+        return _is_news(record.getMessage())
     broken = _BROKEN.fullmatch(record.getMessage())
     if broken:
         record.msg, record.args = "failed    %s: %s", (broken["task"], _message(broken["trace"]))
     return bool(broken)
+
+
+def _is_news(line: str) -> bool:
+    """Return whether a line was not said within the last pause of who asks luigid: two threads of a worker do."""
+    pause_s = LuigiConfigParser.instance().getint("core", "rpc_retry_wait", 30)
+    now, before = time.monotonic(), _said_at.get(line)
+    if before is not None and now - before < 0.9 * pause_s:
+        return False
+    _said_at[line] = now
+    return True
 
 
 def _message(trace: str) -> str:

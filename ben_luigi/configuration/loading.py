@@ -79,7 +79,7 @@ def _name(path: Path) -> str:
 
 
 def _no_file(path: Path) -> Finding:
-    there = sorted(path.parent.glob("*.cfg")) if path.parent.is_dir() else []
+    there = sorted(one for one in path.parent.glob("*.cfg") if one.is_file()) if path.parent.is_dir() else []
     near = nearest(path.name, [one.name for one in there])
     found = f"{given.kind(path)} at {path}"
     return Finding(VARIABLE, "", found, "a configuration file", str(path.with_name(near)) if near else "")

@@ -235,3 +235,10 @@ def test_the_page_has_the_table_that_the_code_makes() -> None:
     assert parts.replaced(page, {"options": table.text()}) == page
     for name in config.SECTIONS:
         assert f"### [{name}]" in page
+
+
+def test_a_folder_that_is_named_as_the_file_is_not_what_was_meant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.cfg").mkdir()
+    assert _answer(capsys) == [f"{NAMED}: found a folder at own.cfg; allowed: a configuration file"]

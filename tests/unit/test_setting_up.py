@@ -1,0 +1,27 @@
+"""Which lines of Luigi's log are shown."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+
+from ben_luigi.commands import setting_up
+
+
+def _shown(url: str) -> bool:
+    record = logging.LogRecord("luigi-interface", logging.WARNING, "", 0, setting_up._NO_SCHEDULER, (url,), None)
+    return setting_up._only_luigi_says_so(record)
+
+
+def test_that_luigid_does_not_answer_is_said_once_per_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads of a worker ask it: the one that looks for work, and the one that says that it is alive."""
+    monkeypatch.setattr(setting_up, "_said_at", {})
+    now = time.monotonic()
+    shown = []
+    for later_s in (0.0, 0.1, 30.0, 30.1):
+        monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: now + later_s)
+        shown.append(_shown("http://here:8082"))
+    assert shown == [True, False, True, False]
+    assert _shown("http://there:8082")
