@@ -123,7 +123,7 @@ def refuse(
 ) -> ExitCode:
     """Print why a command cannot do its work; return the exit code."""
     if isinstance(error, OSError) and error.filename and explained(error) is error:
-        path = final(Path(os.fsdecode(error.filename)))
+        path = final(Path(os.fsdecode(error.filename)).absolute())
         found, remedy = str(error.strerror), "correct the path, or who may read and write there"
         error = BadInput(path, expected="a file or folder to work with", found=found, remedy=remedy)
     error = explained(error) if isinstance(error, OSError) else error

@@ -105,7 +105,7 @@ def _verify(folder: Path, given: argparse.Namespace) -> ExitCode:
     for form in given.form or (_own_forms() if is_own else []):
         with whole(form):
             state = _state(form)
-            found = [f"{form}: {finding}" for finding in _of_form(folder, form, is_own)]
+            found = [f"{form}: {finding}" for finding in _of_form(folder, form, is_own, verdict.not_looked_at)]
         _note_verdict(form, [*wrong, *found] if in_dataset else found, state)
         wrong += found
     is_noted = is_own and in_dataset and _note(damaged)
@@ -152,11 +152,11 @@ def _own_forms() -> list[Path]:
     return sorted(here | {form for form in in_store if form.parent == folder})
 
 
-def _of_form(folder: Path, form: Path, is_own: bool) -> list[str]:
-    """Return what is wrong with an exported form of a dataset, whose pixels are compared with its TIFFs."""
+def _of_form(folder: Path, form: Path, is_own: bool, not_looked_at: list[str]) -> list[str]:
+    """Return what is wrong with an exported form of a dataset; `not_looked_at` receives what cannot be checked."""
     source = Source.open(folder, _rules(folder, is_own).form)
     with tqdm(total=100, desc=f"verifying {form.name}", unit="%", disable=None, bar_format=bar_format("%")) as bar:
-        return export.verify(source, form, lambda fraction: _move(bar, fraction))
+        return export.verify(source, form, lambda fraction: _move(bar, fraction), not_looked_at.append)
 
 
 def _state(folder: Path, archives: Sequence[str] = ()) -> State | None:

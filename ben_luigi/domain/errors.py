@@ -191,3 +191,8 @@ def some(names: Iterable[object], most: int = 10) -> str:
     listed = [str(name) for name in names]
     shown = ", ".join(listed[:most])
     return shown if len(listed) <= most else f"{shown}, ... ({len(listed)} in all)"
+
+
+def counted(number: int, nouns: str, noun: str) -> str:
+    """Return a number with what it counts: `nouns`, or `noun` if there is one."""
+    return f"{number:,} {noun if number == 1 else nouns}"

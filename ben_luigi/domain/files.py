@@ -13,7 +13,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import IO, TypeAlias, TypeVar
 
@@ -27,6 +27,8 @@ MAKE_ROOM = "make room on the disk, or use another ([dataset] data_dir, --to), a
 """What to do where there is no room."""
 
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS}
+_REMOVALS, _PAUSE_S = 20, 0.05
+"""How often a folder that is written to meanwhile is removed, at most, and the pause before it is tried again."""
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 _UNFINISHED = re.compile(r"\.unfinished-(?P<by>\d+|[0-9a-f]{16}-\d+)-[0-9a-f]{8}-(?P<name>.+)")
 
@@ -95,11 +97,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
         _sync_all(work)
         put_in_place(work, path)
     except OSError as error:
-        remove(work)
+        _try_to_remove(work)
         raise_if_full(path, error)
         raise
     except BaseException:
-        remove(work)
+        _try_to_remove(work)
         raise
     # fsync(2): the entry of a file in its folder is durable only after fsync of the folder.
     sync(path.parent)
@@ -263,11 +265,33 @@ def _sync_all(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a whole folder, if it exists."""
+    """Remove a file or a whole folder, if it exists, also while threads that have not ended yet write to the folder."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        _remove_folder(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _try_to_remove(path: Path) -> None:
+    """Remove what is unfinished; what ended it is raised, not that it cannot be removed: the next turn removes it."""
+    with suppress(OSError):
+        remove(path)
+
+
+def _remove_folder(path: Path) -> None:
+    """Remove a folder; what comes into it meanwhile goes with the next attempt, of which there are some."""
+    for left in reversed(range(_REMOVALS)):
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            if not left or not path.exists():  # another process has removed a part of it, or all
+                return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not left:
+                raise type(error)(error.errno, error.strerror, str(path)) from error
+            time.sleep(_PAUSE_S)
+        else:
+            return
 
 
 def sweep(folder: Path, older_than_s: float = 86_400) -> list[Path]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from ben_luigi.commands import command, export, publish, unpack
+from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadArgument
 from ben_luigi.domain.forms.source import Source
+from ben_luigi.exit_codes import ExitCode
 
 
 @pytest.mark.parametrize("named", [".", "../dataset", "inner/..", "{folder}", "linked"])
@@ -102,3 +105,14 @@ def test_patches_are_not_unpacked_into_the_finished_dataset(
     monkeypatch.chdir(tmp_path)
     assert unpack.main(["data/dataset/patches"]) == 2
     assert "expected: a folder outside of the finished dataset; found: one in it" in capsys.readouterr().err
+
+
+def test_an_error_about_an_unfinished_folder_names_in_full_what_it_was_to_become(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    work = files.unfinished(Path("zarr"))
+    error = OSError(errno.ENOTEMPTY, "Directory not empty", str(work))
+    code = command.refuse(command.parser("ben-luigi export", ""), error)
+    assert f"ben-luigi export: {tmp_path / 'zarr'}; expected: " in capsys.readouterr().err
+    assert code == ExitCode.WRONG_ARGUMENTS

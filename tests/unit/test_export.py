@@ -297,6 +297,22 @@ def test_a_damaged_archive_is_named_and_nothing_is_left(
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".unfinished*"))
 
 
+@pytest.mark.parametrize(("name", "archive"), READ)
+def test_the_archive_of_a_tiff_that_cannot_be_read_is_named(name: str, archive: str, tmp_path: Path) -> None:
+    """As from a changed byte in a frame without a checksum."""
+    dataset = varied_dataset()
+    member = dataset.names(archive)[-1]
+    data = bytearray(dict(files_of(dataset))[member])
+    start = len(data) // 2 if archive == "Reference_Maps" else 0
+    data[start : start + 4] = b"\xff" * 4
+    dataset.replace(member, bytes(data))
+    source = Source.open(dataset.write(tmp_path / "dataset"))
+    stem = Path(member).name if archive != S1 else Path(member).stem.rpartition("_")[2]
+    with pytest.raises(BadInput, match=rf"{archive}\.tar\.zst; expected: \S*{stem}"):
+        export(FORMS[name], source, tmp_path / "out", SMALL)
+    assert not list(tmp_path.glob("out*"))
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_a_full_disk_is_said_and_nothing_is_left(name: str, finished: Path, tmp_path: Path) -> None:
     code = (

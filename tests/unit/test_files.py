@@ -267,3 +267,32 @@ def test_a_partial_file_of_any_size_is_made_durable_while_it_grows(
 )
 def test_a_size_is_said_in_the_unit_that_fits_it(number: float, said: str) -> None:
     assert files.size_in_words(number) == said
+
+
+def test_a_folder_to_which_a_thread_still_writes_is_removed(tmp_path: Path) -> None:
+    folder, stop = tmp_path / "folder", threading.Event()
+    removing = os.rmdir
+
+    def writes_meanwhile(path: object, **given: object) -> None:
+        if Path(str(path)).name == "folder" and not stop.is_set():
+            stop.set()
+            (folder / "late").write_text("")
+        removing(path, **given)  # type: ignore[arg-type]
+
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "rmdir", writes_meanwhile)
+        files.remove(folder)
+    assert stop.is_set() and not folder.exists()
+
+
+def test_what_ends_the_making_is_raised_although_the_rest_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EBUSY, "busy", str(path))
+
+    with pytest.raises(SystemExit), files.atomic_write(tmp_path / "folder") as work:
+        work.mkdir()
+        monkeypatch.setattr(files, "remove", refuse)
+        raise SystemExit(143)

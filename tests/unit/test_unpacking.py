@@ -107,10 +107,20 @@ def test_a_damaged_archive_is_named_and_the_rest_is_unpacked(tmp_path: Path) -> 
     data = bytearray(archive.read_bytes())
     data[len(data) // 4] ^= 255
     archive.write_bytes(data)
-    with pytest.raises(BadArchive, match=r"1 places damaged: .*; 3 missing or without some of their files: "):
+    with pytest.raises(
+        BadArchive, match=r"with 12 files each; found: 1 place damaged: .*; 3 missing or without some of their files: "
+    ):
         unpack(dataset, tmp_path / "unpacked")
     assert len(list((tmp_path / "unpacked" / S2).rglob("*.tif"))) == 36
     assert len(list((tmp_path / "unpacked" / S1).rglob("*.tif"))) == 12
+
+
+def test_one_file_of_one_patch_is_said_in_the_singular(tmp_path: Path) -> None:
+    made = Dataset()
+    del made.parts["Reference_Maps"][0][made.names("Reference_Maps")[0]]
+    dataset = made.write(tmp_path / "dataset")
+    with pytest.raises(BadArchive, match=r"with 1 file each; found: 1 missing or without some of its files: "):
+        unpack(dataset, tmp_path / "unpacked")
 
 
 def test_half_an_archive_is_named(tmp_path: Path) -> None:

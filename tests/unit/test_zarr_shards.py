@@ -1,14 +1,19 @@
-"""Shards of a Zarr array that do not fit where they are written to."""
+"""A Zarr that cannot be written to its end: shards that do not fit where they are written to, and a signal."""
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
+from zarr.core import sync
 
+from ben_luigi.domain.forms import zarr as zarr_form
+from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.forms.zarr_shards import Shards
+from tests.unit.exports import SMALL
 
 MOST = 2**20
 
@@ -25,3 +30,24 @@ def test_a_shard_that_the_system_cuts_short_is_an_error(tmp_path: Path) -> None:
             shards.put(1, pixels)  # writes the first one
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_is_stopped_leaves_no_thread_that_writes(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal ends the main thread's waiting for Zarr, not what Zarr's thread has been asked for."""
+    late = tmp_path / "late"
+
+    async def write_late() -> None:
+        for _ in range(5_000):
+            await asyncio.sleep(0)
+        late.write_text("")
+
+    def stopped(*_: object) -> None:
+        asyncio.run_coroutine_threadsafe(write_late(), sync._get_loop())
+        raise SystemExit(143)
+
+    monkeypatch.setattr(zarr_form, "_write_column", stopped)
+    with pytest.raises(SystemExit):
+        zarr_form.write(Source.open(finished), tmp_path / "out", SMALL, lambda part: None)
+    assert late.exists()

@@ -19,7 +19,7 @@ import zstandard
 from ben_luigi.domain import given
 from ben_luigi.domain.dataset import members
 from ben_luigi.domain.dataset.sentinel1 import BANDS
-from ben_luigi.domain.errors import BadArchive, DamagedFile
+from ben_luigi.domain.errors import BadArchive, DamagedFile, reason
 from ben_luigi.domain.formats import frames, packing, tarball
 from ben_luigi.domain.names import MAP_SUFFIX, s1_tile, tile_name_of
 from ben_luigi.domain.vocabulary import MAPS_ARCHIVE, MOST_PATCH_FILE_BYTES, RESOLUTION_M, S1_ARCHIVE, S2_ARCHIVE
@@ -29,6 +29,10 @@ _FRAME_BYTES = 32 * packing.FRAME_BYTES
 _HEAD_BYTES = 4 * tarball.BLOCK_BYTES
 """The header of a member, also of one with a long name."""
 _UNPACK = "unpack the whole archive, or remove what is unpacked of it"
+_FETCH_AGAIN = (
+    "fetch that archive again, if the dataset was downloaded; one of the pipeline's own is made again once "
+    "ben-luigi verify has noted it"
+)
 _KINDS = {
     S2_ARCHIVE: frozenset(RESOLUTION_M),
     MAPS_ARCHIVE: frozenset((MAP_SUFFIX.removeprefix("_"),)),
@@ -63,10 +67,12 @@ class ArchivedPatches:
             try:
                 self._file = stack.enter_context(self._path.open("rb"))
             except OSError as error:
-                raise DamagedFile(self._path, expected="an archive of the dataset", found=str(error)) from error
+                raise DamagedFile(
+                    self._path, expected="an archive of the dataset", found=reason(error), remedy=_FETCH_AGAIN
+                ) from error
             self._frames = [frame for frame in frames.find(self._file) if frame.content_bytes != 0]
             if not all(frame.whole for frame in self._frames):
-                raise DamagedFile(self._path, expected="whole frames", found="one that is not")
+                raise DamagedFile(self._path, expected="whole frames", found="one that is not", remedy=_FETCH_AGAIN)
             self._stack = stack.pop_all()
         return self
 
@@ -112,7 +118,7 @@ class ArchivedPatches:
             found = dict(self._in_folder(wanted) if self._is_unpacked else self._in_frames(wanted))
         for name in sorted(wanted):
             if missing := sorted(self._kinds - found.get(name, {}).keys()):
-                expected, remedy = f"{name}_{missing[0]}.tif", _UNPACK if self._is_unpacked else ""
+                expected, remedy = f"{name}_{missing[0]}.tif", _UNPACK if self._is_unpacked else _FETCH_AGAIN
                 raise DamagedFile(self._path, expected=expected, found="no such file at its place", remedy=remedy)
         return found
 
@@ -172,7 +178,8 @@ class ArchivedPatches:
             raise self._damaged(error) from error
 
     def _damaged(self, found: object) -> DamagedFile:
-        return DamagedFile(self._path, expected="an archive of patches in whole frames", found=str(found))
+        expected = "an archive of patches in whole frames"
+        return DamagedFile(self._path, expected=expected, found=str(found), remedy=_FETCH_AGAIN)
 
 
 def _kind(stem: str, name: str) -> str:

@@ -33,6 +33,7 @@ from ben_luigi.domain.errors import (
     BadName,
     DamagedFile,
     NoRoomError,
+    counted,
     printable,
     some,
 )
@@ -180,6 +181,18 @@ def unpack(
     return [one.result() for one in running]
 
 
+_DAMAGED, _NO_PLACE, _LACKING = (
+    "places damaged",
+    "members at no patch's place",
+    "missing or without some of their files",
+)
+_OF_ONE = {
+    _DAMAGED: "place damaged",
+    _NO_PLACE: "member at no patch's place",
+    _LACKING: "missing or without some of its files",
+}
+
+
 class _Wrong:
     """Count what is wrong with an archive; of each kind the first one is named."""
 
@@ -193,7 +206,10 @@ class _Wrong:
         self._count[what] += number
 
     def __str__(self) -> str:
-        return "; ".join(f"{self._count[what]:,} {what}: {printable(name)}" for what, name in self._first.items())
+        return "; ".join(
+            f"{self._count[what]:,} {_OF_ONE.get(what, what) if self._count[what] == 1 else what}: {printable(name)}"
+            for what, name in self._first.items()
+        )
 
 
 @dataclass
@@ -229,12 +245,13 @@ class _Unpacking:
         self._take(self.waiting)
         if not seen.all():
             missing = keys[~seen]
-            self.wrong.add("missing or without some of their files", missing[0].decode(), len(missing))
+            self.wrong.add(_LACKING, missing[0].decode(), len(missing))
         count = len(self.contents.kinds)
         if wrong := str(self.wrong):
+            patches, of_each = counted(len(keys), "patches", "patch"), counted(count, "files", "file")
             raise BadArchive(
                 archive,
-                expected=f"the {len(keys):,} patches of the metadata, with {count} files each",
+                expected=f"the {patches} of the metadata, with {of_each} each",
                 found=wrong,
                 remedy=_FETCH_AGAIN,
             )
@@ -278,7 +295,7 @@ def _patches(
     for member in members.read_frames(archive, reached):
         if not isinstance(member, members.Member):
             if isinstance(member, members.Damage):
-                wrong.add("places damaged", member.what)
+                wrong.add(_DAMAGED, member.what)
                 before = ""
             elif before and len(found) == len(contents.kinds):
                 yield before, found
@@ -287,7 +304,7 @@ def _patches(
             continue
         file = member.name.rpartition("/")[2]
         if not (key := _key(contents, member.name, file)):
-            wrong.add("members at no patch's place", member.name)
+            wrong.add(_NO_PLACE, member.name)
             continue
         if before != key:
             if before:

@@ -7,8 +7,10 @@ A *member* is one file in a tar: header, data, zero bytes up to a whole block of
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from ben_luigi.domain.errors import BadArchive
 
@@ -18,6 +20,8 @@ RECORD_BYTES = 10_240
 
 _NAME_BYTES = 100
 _LONGEST_NAME = 4096
+_HEAD_BYTES = 4 * BLOCK_BYTES
+"""The header of a member, also of one with a name of up to 1,024 bytes."""
 _MTIME = 1_704_067_200  # 2024-01-01 00:00:00 UTC
 _LONG_LINK = b"././@LongLink"
 _FILE, _LONG_NAME = b"0", b"L"
@@ -131,3 +135,34 @@ def _check(block: bytes) -> None:
     field = block[_CHECKSUM]
     if _number(field) != sum(block) - sum(field) + 8 * ord(" "):
         raise ValueError("a header with a wrong checksum")
+
+
+def walk(file: BinaryIO) -> Iterator[Entry]:
+    """Yield the members of an uncompressed tar, whose data are not read; positions are those in the file.
+
+    Raise BadArchive if a header, the bytes between members or the end are not those that are written here.
+    """
+    descriptor = file.fileno()
+    length, data_stop, at = os.fstat(descriptor).st_size, 0, 0
+    while True:
+        # One read has the padding of the last member, and the next header, also of a long name.
+        around = os.pread(descriptor, at - data_stop + _HEAD_BYTES, data_stop)
+        head = around[at - data_stop :]
+        if any(around[: at - data_stop]):
+            raise _bad_tar(f"zero bytes from byte {data_stop}", "others")
+        if not any(head[:BLOCK_BYTES]):
+            break
+        found = entry(head)
+        if found is None or not found.exact or at + found.stop > length:
+            raise _bad_tar(
+                f"the header of a member at byte {at}, and the member", "another header" if found else "no whole one"
+            )
+        yield found._replace(data=at + found.data, stop=at + found.stop)
+        data_stop, at = at + found.data + found.size, at + found.stop
+    closing = end(at)
+    if length != at + len(closing) or os.pread(descriptor, len(closing), at) != closing:
+        raise _bad_tar(f"the end of the tar at byte {at}", f"{max(0, length - at)} bytes that are not it")
+
+
+def _bad_tar(expected: str, found: str) -> BadArchive:
+    return BadArchive("tar", expected=expected, found=found, remedy="remove the tar, and make or fetch it again")

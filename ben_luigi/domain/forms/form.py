@@ -1,4 +1,8 @@
-"""What all forms have in common: how one is written from a dataset and read again, and the note that lies in it."""
+"""What all forms have in common: how one is written from a dataset and read again, and the note that lies in it.
+
+The note lists all other files of the form with length and CRC-32, and has a CRC-32 of itself, so that a changed byte
+anywhere is found and its file is named.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,27 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import deflate
 import numpy as np
+import pyarrow as pa
 
 from ben_luigi.domain import libraries
-from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.errors import DamagedFile, reason
+from ben_luigi.domain.forms.listed import Listed, files_of
+from ben_luigi.domain.forms.pixels import Places
 from ben_luigi.domain.forms.source import S1, Source
+from ben_luigi.domain.given import read_bytes
 from ben_luigi.domain.progress import OnFraction
 from ben_luigi.domain.vocabulary import TIFF
 
 NOTE = "form.json"
 """The file in the folder of a form that tells which one it is, and how it was made."""
 MB = 10**6
+_FILES, _CRC32 = "files", "crc32"
+_MOST_BYTES = 2**26
+"""A million files have fewer."""
 
 
 @dataclass(frozen=True)
@@ -37,25 +48,62 @@ class Options:
 
 
 class Shown(NamedTuple):
-    """Pixels (row, col) that a form has: of a patch, by patch id or S1 name, and the kind of its file."""
+    """Pixels (row, col) that a form has: of a patch, by patch id or S1 name, and the kind of its file.
+
+    `tiff` has the bytes of the whole TIFF, where the form has them.
+    """
 
     name: str
     kind: str
     pixels: np.ndarray
+    tiff: bytes | None = None
+
+
+class Difference(NamedTuple):
+    """What a file of a form says that its dataset does not; `name` is the patch or member, if it is about one."""
+
+    file: str
+    what: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a form should say: the patches of the dataset, where they lie, and the rows of a patch id or S1 name."""
+
+    source: Source
+    places: Places
+    rows: Callable[[str], tuple[int, ...]]
+
+
+Check = Callable[[Truth, Path], Iterator[Difference]]
+
+
+def unequal(found: pa.ChunkedArray | pa.Array, expected: pa.ChunkedArray | pa.Array) -> list[int]:
+    """Return the positions at which two columns of one length differ."""
+    if found.equals(expected):
+        return []
+    pairs = zip(found.to_pylist(), expected.to_pylist(), strict=True)
+    return [at for at, (one, other) in enumerate(pairs) if one != other]
 
 
 class Note(NamedTuple):
     """What the note in a form says.
 
-    It is the name of the form, name and version of its dataset, by which options its patches were selected, how many
-    they are, and which archives were left out.
+    It is the name of the form, by which options its patches were selected, how many they are, and which archives were
+    left out. `files` are the other files of the form; None in a note from before they were listed. `is_as_written`
+    tells whether the note itself has the bytes that were written. `kinds` are the kinds of files that a patch has,
+    `dataset` name and version of the dataset.
     """
 
     form: str
-    dataset: tuple[str, str]
     selection: Mapping[str, str]
     patches: int
     left_out: tuple[str, ...] = ()
+    files: Mapping[str, Listed] | None = None
+    is_as_written: bool = True
+    kinds: tuple[str, ...] = ()
+    dataset: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -64,6 +112,9 @@ class PatchForm:
 
     `write` writes the form of a dataset to a new folder, and reports the fraction that is done. `read` yields all
     pixels that it has. It may raise DamagedFile. `options` are those of `[forms]` that make a difference to it.
+    `is_mapped` tells that its reader maps the file, so that a damaged one can end the process.
+    `check` yields what the form says otherwise than its dataset, besides pixels; it may raise DamagedFile. `has_tiffs`
+    tells that it may have whole TIFFs.
     """
 
     name: str
@@ -73,6 +124,9 @@ class PatchForm:
     read: Callable[[Path], Iterator[Shown]]
     kinds: Callable[[Source], tuple[str, ...]] = lambda source: source.kinds
     options: tuple[str, ...] = ()
+    is_mapped: bool = False
+    check: Check | None = None
+    has_tiffs: bool = False
 
     def made_with(self, options: Options) -> dict[str, object]:
         """Return those of the options that make a difference to this form."""
@@ -99,29 +153,45 @@ class Steps:
 
 
 def write_note(folder: Path, form: PatchForm, source: Source, options: Options) -> None:
-    """Write the note of a form; the same dataset and options give the same bytes."""
+    """Write the note of a form that is complete; the same dataset and options give the same bytes."""
+    listed = {name: str(file) for name, file in files_of(folder, NOTE).items()}
+    note = {**_said(form, source), "options": form.made_with(options), _FILES: listed}
+    (folder / NOTE).write_text(_text(note), encoding="utf-8", newline="")
+
+
+def _said(form: PatchForm, source: Source) -> dict[str, Any]:
+    """Return what a note says that follows from the dataset and its selection."""
     about = source.form.about
-    note = {
+    return {
         "form": form.name,
         "dataset": {"name": about.name, "version": about.version},
         "patches": len(source.rows),
         "selection": dict(source.selection),
         "kinds": list(form.kinds(source)),
-        "options": form.made_with(options),
         **({"left_out": list(source.left_out)} if source.left_out else {}),
     }
-    (folder / NOTE).write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _text(note: Mapping[str, Any]) -> str:
+    """Return the note with its own CRC-32."""
+    crc32 = deflate.crc32(json.dumps(note, sort_keys=True).encode())
+    return json.dumps({**note, _CRC32: crc32}, indent=1, sort_keys=True) + "\n"
 
 
 def read_note(folder: Path) -> Note:
     """Return the note of a form. Raise DamagedFile if there is none that can be read."""
     try:
-        note = read_json(folder / NOTE)
-        dataset = (str(note["dataset"]["name"]), str(note["dataset"]["version"]))
-        selection = {str(option): str(text) for option, text in note["selection"].items()}
+        text = read_bytes(folder / NOTE, _MOST_BYTES).decode()
+        note = json.loads(text)
+        selection = {str(option): str(word) for option, word in note["selection"].items()}
         left_out = tuple(str(archive) for archive in note.get("left_out", ()))
-        return Note(str(note["form"]), dataset, selection, int(note["patches"]), left_out)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        files = {name: Listed.parse(told) for name, told in note[_FILES].items()} if _FILES in note else None
+        as_written = _text({key: value for key, value in note.items() if key != _CRC32}) if _CRC32 in note else ""
+        is_as_written = text == as_written if _CRC32 in note else _FILES not in note
+        kinds = tuple(str(kind) for kind in note["kinds"])
+        dataset = str(note["dataset"]["name"]), str(note["dataset"]["version"])
+        return Note(str(note["form"]), selection, int(note["patches"]), left_out, files, is_as_written, kinds, dataset)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DamagedFile(
             folder / NOTE,
             expected="the note of an exported form",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import DamagedFile, DiskError, TooLittleMemory
 from ben_luigi.domain.forms.form import Options, Shown, Steps
-from ben_luigi.domain.forms.pixels import pixels_of
+from ben_luigi.domain.forms.pixels import pixels_in
 from ben_luigi.domain.forms.source import KINDS, S1, S2, Patch, Source
 from ben_luigi.domain.progress import OnFraction
 
@@ -91,7 +91,7 @@ def _write_archive(database: lmdb.Environment, source: Source, archive: str, ste
             continue
         before = name
         transaction = transaction or database.begin(write=True)
-        value = save(pixels_of(_in_order(patch, archive), source.form.patch_m, name))
+        value = save(pixels_in(source, _in_order(patch, archive), name))
         transaction.put(name.encode(), value, overwrite=False)
         waiting += 1
         if waiting == _AT_ONCE:

@@ -8,6 +8,7 @@ patches have files of their own, `flagged-<split>-*.parquet`; a patch without Se
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,15 +18,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ben_luigi.domain.errors import DamagedFile
+from ben_luigi.domain.errors import BadInput, DamagedFile
 from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.formats.tiffheader import read_pixels
-from ben_luigi.domain.forms.form import Options, Shown, Steps
-from ben_luigi.domain.forms.pixels import DTYPES, Place, pixels_of, place_of, side_px
+from ben_luigi.domain.forms.form import Difference, Options, Shown, Steps, Truth, unequal
+from ben_luigi.domain.forms.pixels import DTYPES, Place, pixels_in, place_in, side_px
 from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S1, S2, Source, part_of
 from ben_luigi.domain.forms.spool import spooled
 from ben_luigi.domain.progress import OnFraction
-from ben_luigi.domain.vocabulary import TIFF
+from ben_luigi.domain.vocabulary import ARRAY, TIFF
 
 ROWS_A_GROUP = 64
 """18 MB of pixels, for each part that is being written."""
@@ -45,8 +46,8 @@ def write(source: Source, folder: Path, options: Options, progress: OnFraction) 
         for patch, reference_map in source.beside():
             name = str(source.rows["patch_id"][patch.row].as_py())
             files = {**patch.files, MAP: reference_map, **radar.files(patch.row)}
-            place = place_of(files, name)
-            pixels = pixels_of(files, source.form.patch_m, name)  # what is no TIFF of its kind is noticed here
+            place = place_in(source, files, name)
+            pixels = pixels_in(source, files, name)  # what is no TIFF of its kind is noticed here
             part = part_of(source.rows, patch.row)
             if part not in parts:
                 parts[part] = _Part(folder, part, source.rows, schema, options.file_bytes)
@@ -124,7 +125,11 @@ class _Part:
         return self._stack.enter_context(writer)
 
     def _path(self) -> Path:
-        return self._folder / f"{self._name}-{self._number:05d}.parquet"
+        return self._folder / _file_name(self._name, self._number)
+
+
+def _file_name(part: str, number: int) -> str:
+    return f"{part}-{number:05d}.parquet"
 
 
 def _path_of(field: pa.Field) -> str:
@@ -228,8 +233,9 @@ def read(folder: Path) -> Iterator[Shown]:
                     for kind, shape in shapes.items():
                         column = file.read_row_group(group, columns=[kind])[kind]
                         yield from _shown(names, kind, column, shape)
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-            raise DamagedFile(path, expected="a Parquet file of patches", found=str(error)) from error
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException, BadInput) as error:
+            found = f"{error.subject}: {error.found}" if isinstance(error, BadInput) else str(error)
+            raise DamagedFile(path, expected="a Parquet file of patches", found=found) from error
 
 
 def _shown(names: list[str], kind: str, column: pa.ChunkedArray, shape: list[int]) -> Iterator[Shown]:
@@ -237,6 +243,64 @@ def _shown(names: list[str], kind: str, column: pa.ChunkedArray, shape: list[int
         if not value.is_valid:
             continue
         if pa.types.is_binary(column.type):
-            yield Shown(name, kind, read_pixels(value.as_py(), f"{name}_{kind}.tif"))
+            tiff = value.as_py()
+            yield Shown(name, kind, read_pixels(tiff, f"{name}_{kind}.tif"), tiff)
         else:
             yield Shown(name, kind, value.values.to_numpy().reshape(shape))
+
+
+def check(truth: Truth, folder: Path) -> Iterator[Difference]:
+    """Yield what the columns besides pixels, the schema and the names of the files say otherwise than the dataset.
+
+    Memory: the columns of a row group. Raise DamagedFile.
+    """
+    paths = sorted(folder.glob("*.parquet"))
+    yield from _lacking_files(truth.source, [path.name for path in paths])
+    for path in paths:
+        try:
+            with opened(path) as file:
+                yield from _check_schema(truth.source, path.name, file.schema_arrow)
+                told = [name for name in file.schema_arrow.names if name not in DTYPES]
+                for group in range(file.num_row_groups):
+                    yield from _check_group(truth, path.name, file.read_row_group(group, columns=told))
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            raise DamagedFile(path, expected="a Parquet file of patches", found=str(error)) from error
+
+
+def _lacking_files(source: Source, names: list[str]) -> Iterator[Difference]:
+    """Yield the files that a part must have besides those that are there: its first, and those between."""
+    parts = source.rows.select([FLAG, "split"]).group_by([FLAG, "split"]).aggregate([])
+    for part in sorted(part_of(parts, row) for row in range(len(parts))):
+        ours = (re.fullmatch(rf"{re.escape(part)}-(\d{{5}})\.parquet", name) for name in names)
+        numbers = [int(found[1]) for found in ours if found]
+        for number in sorted({*range(max(numbers, default=0) + 1)} - {*numbers}):
+            yield Difference(_file_name(part, number), "missing")
+
+
+def _check_schema(source: Source, name: str, found: pa.Schema) -> Iterator[Difference]:
+    has_tiffs = any(pa.types.is_binary(field.type) for field in found if field.name in DTYPES)
+    expected = _schema(source, Options(pixels=TIFF if has_tiffs else ARRAY))
+    for field in expected:
+        if field.name not in found.names or found.field(field.name).type != field.type:
+            yield Difference(name, "no column of this name and type", field.name)
+    for column in found.names:
+        if column not in expected.names:
+            yield Difference(name, "a column that the dataset does not give", column)
+    if json.loads((found.metadata or {}).get(b"shapes", b"null")) != json.loads(expected.metadata[b"shapes"]):
+        yield Difference(name, "other shapes of pixels in its metadata")
+
+
+def _check_group(truth: Truth, name: str, found: pa.Table) -> Iterator[Difference]:
+    ids = found["patch_id"].to_pylist()
+    at = [row for row, patch in enumerate(ids) if truth.rows(patch)]  # others are found surplus by their pixels
+    found, rows = found.take(at), [truth.rows(ids[row])[0] for row in at]
+    expected = truth.source.rows.drop_columns([FLAG]).take(rows)
+    for column, values in zip(("epsg", "left_m", "top_m"), truth.places.columns(rows), strict=True):
+        expected = expected.append_column(column, pa.array(values))
+    for column in expected.column_names:
+        if column in found.column_names:
+            for row in unequal(found[column], expected[column]):
+                yield Difference(name, f"other {column} than in the dataset", ids[at[row]])
+    for row, patch in zip(rows, (ids[one] for one in at), strict=True):
+        if not name.startswith(f"{part_of(truth.source.rows, row)}-"):
+            yield Difference(name, "a patch of another split or flag than the file", patch)

@@ -13,7 +13,7 @@ import numpy as np
 from ben_luigi.domain.dataset.sentinel1 import BANDS as S1_BANDS
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats.tiffheader import TIE_POINT, entries, read_header, read_pixels
-from ben_luigi.domain.forms.source import MAP
+from ben_luigi.domain.forms.source import KINDS, MAP, S2, Source
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.vocabulary import RESOLUTION_M
 
@@ -41,6 +41,26 @@ class Place(NamedTuple):
     epsg: int
     left_m: float
     top_m: float
+
+
+class Places:
+    """Where the patches of all rows lie, in the order of the rows: EPSG codes, west and north edges in metres."""
+
+    def __init__(self, rows: int) -> None:
+        self.epsg = np.zeros(rows, dtype="int32")
+        self.left_m, self.top_m = np.zeros(rows), np.zeros(rows)
+
+    def note(self, row: int, place: Place) -> None:
+        """Keep where the patch of a row lies."""
+        self.epsg[row], self.left_m[row], self.top_m[row] = place
+
+    def columns(self, rows: Sequence[int] | slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return EPSG codes, west and north edges of these rows."""
+        return self.epsg[rows], self.left_m[rows], self.top_m[rows]
+
+    def of(self, row: int) -> Place:
+        """Return where the patch of a row lies."""
+        return Place(int(self.epsg[row]), float(self.left_m[row]), float(self.top_m[row]))
 
 
 def side_px(kind: str, patch_m: int) -> int:
@@ -169,32 +189,66 @@ def _place_of(data: bytes, subject: str) -> Place:
     return Place(header.epsg, header.left, header.top)
 
 
+def pixels_in(source: Source, files: Mapping[str, bytes], name: str) -> dict[str, np.ndarray]:
+    """Return the pixels of a patch's TIFFs as `pixels_of` does. Raise BadInput about the archive that has them."""
+    try:
+        return pixels_of(files, source.form.patch_m, name)
+    except BadInput as error:
+        raise _in_archive(source, error) from error
+
+
+def place_in(source: Source, files: Mapping[str, bytes], name: str) -> Place:
+    """Return where a patch lies as `place_of` does. Raise BadInput about the archive that has its TIFFs."""
+    try:
+        return place_of(files, name)
+    except BadInput as error:
+        raise _in_archive(source, error) from error
+
+
+def _in_archive(source: Source, error: BadInput) -> BadInput:
+    """Return an error about a TIFF as one about the archive, or the folder unpacked from it, that has such TIFFs."""
+    stem = error.subject.removesuffix(".tif")
+    archive = next((name for name, kinds in KINDS.items() if stem.endswith(tuple(f"_{kind}" for kind in kinds))), S2)
+    remedy = "fetch or make that file again; ben-luigi verify on the dataset names all that is wrong"
+    expected = f"{error.subject}: {error.expected}"
+    return BadInput(source.path(archive), expected=expected, found=error.found, remedy=remedy)
+
+
 class Digests:
     """A digest of the pixels of each row and kind, to compare the dataset with a form of it, whatever their orders.
 
-    Memory: 8 bytes per file.
+    With `of_tiffs` there is another one of the bytes around the pixels. Memory: 8 bytes per file, or 16.
     """
 
-    def __init__(self, rows: int, kinds: Sequence[str]) -> None:
+    def __init__(self, rows: int, kinds: Sequence[str], *, of_tiffs: bool = False) -> None:
         self._kinds = {kind: number for number, kind in enumerate(kinds)}
+        self._around = np.zeros((rows, len(kinds)), dtype=f"V{DIGEST_BYTES}") if of_tiffs else None
         self._digests = np.zeros((rows, len(kinds)), dtype=f"V{DIGEST_BYTES}")
         self._has = np.zeros((rows, len(kinds)), dtype=bool)
         self._seen = np.zeros((rows, len(kinds)), dtype=bool)
 
-    def note(self, row: int, kind: str, pixels: np.ndarray) -> None:
-        """Keep the digest of the pixels that a file of the dataset has."""
+    def note(self, row: int, kind: str, pixels: np.ndarray, tiff: bytes) -> None:
+        """Keep the digests of the pixels that a file of the dataset has, and of its bytes."""
         at = row, self._kinds[kind]
         self._digests[at], self._has[at] = _digest(pixels), True
+        if self._around is not None:
+            self._around[at] = _digest_around(tiff, pixels)
 
-    def judge(self, row: int, kind: str, pixels: np.ndarray) -> str:
-        """Return what is wrong with pixels of a form; an empty text if they are those of the dataset."""
+    def judge(self, row: int, kind: str, pixels: np.ndarray, tiff: bytes | None) -> str:
+        """Return what is wrong with pixels of a form, and with the TIFF if it has one; an empty text if both are those
+        of the dataset.
+        """
         at = row, self._kinds.get(kind, -1)
         if at[1] < 0 or not self._has[at]:
             return "surplus"
         if self._seen[at]:
             return "twice"
         self._seen[at] = True
-        return "" if self._digests[at].tobytes() == _digest(pixels) else "other pixels than in the dataset"
+        if self._digests[at].tobytes() != _digest(pixels):
+            return "other pixels than in the dataset"
+        if tiff is not None and self._around is not None and self._around[at].tobytes() != _digest_around(tiff, pixels):
+            return "other bytes around the same pixels than in the dataset's TIFF"
+        return ""
 
     def missing(self) -> list[tuple[int, str]]:
         """Return row and kind of what a form has not shown."""
@@ -207,3 +261,9 @@ def _digest(pixels: np.ndarray) -> bytes:
     digest = hashlib.blake2b(f"{pixels.dtype.name} {pixels.shape} ".encode(), digest_size=DIGEST_BYTES)
     digest.update(little.data)
     return digest.digest()
+
+
+def _digest_around(tiff: bytes, pixels: np.ndarray) -> bytes:
+    """Return a digest of the bytes of a TIFF: where it ends with its pixels as they are, of those before them."""
+    before = tiff[: -pixels.nbytes] if tiff.endswith(pixels.tobytes()) else tiff
+    return hashlib.blake2b(before, digest_size=DIGEST_BYTES).digest()

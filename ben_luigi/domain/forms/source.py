@@ -103,7 +103,7 @@ class Source:
         """
         if archive not in self.archives:
             return
-        path = self._path(archive)
+        path = self.path(archive)
         awaited = _Awaited(path, self.names(archive), KINDS[archive])
         found = members.read(path) if path.is_file() else members.read_folder(path, self.folder)
         for member in found:
@@ -120,7 +120,7 @@ class Source:
         for patch, other in zip(self.patches(S2), maps, strict=True):
             if patch.row != other.row:
                 raise BadArchive(
-                    self._path(MAPS),
+                    self.path(MAPS),
                     expected=f"the reference maps in the order of the patches, {self._patch_id(patch.row)} next",
                     found=self._patch_id(other.row),
                     remedy="run ben-luigi verify on the dataset, which names all that is wrong",
@@ -130,7 +130,7 @@ class Source:
     def _patch_id(self, row: int) -> str:
         return str(self.rows["patch_id"][row].as_py())
 
-    def _path(self, archive: str) -> Path:
+    def path(self, archive: str) -> Path:
         """Return the archive, or the folder unpacked from it. Raise BadInput if there is neither."""
         packed, unpacked = self.folder / f"{archive}.tar.zst", self.folder / archive
         if packed.is_file():

@@ -10,9 +10,9 @@ those assets.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -23,14 +23,14 @@ import pyarrow.parquet as pq
 import shapely
 
 from ben_luigi.domain.dataset import geoparquet
-from ben_luigi.domain.errors import BadInput, DamagedFile
+from ben_luigi.domain.errors import BadArchive, BadInput, DamagedFile, reason
 from ben_luigi.domain.formats import tarball
 from ben_luigi.domain.formats.tables import opened, writing
 from ben_luigi.domain.formats.tiffheader import read_pixels
-from ben_luigi.domain.forms.form import Options, Shown, Steps
-from ben_luigi.domain.forms.pixels import PIXEL_M, pixels_of, place_of
+from ben_luigi.domain.forms.form import Difference, Options, Shown, Steps, Truth, unequal
+from ben_luigi.domain.forms.pixels import PIXEL_M, Places, pixels_in, place_in
 from ben_luigi.domain.forms.source import FLAG, KINDS, MAPS, S1, S2, Source
-from ben_luigi.domain.names import TileName, s1_tile, split_position
+from ben_luigi.domain.names import MAP_SUFFIX, TileName, s1_tile, split_position
 from ben_luigi.domain.placement.footprints import LONGITUDE_LATITUDE, polygons
 from ben_luigi.domain.progress import OnFraction
 
@@ -50,12 +50,15 @@ _ASSET = pa.struct(
         ("size", pa.int64()),
     ]
 )
+_EXACT_DEGREES = 1e-7
+"""To a centimetre: PROJ's versions differ in the last digits."""
 _LINK = pa.struct([("href", pa.string()), ("rel", pa.string()), ("type", pa.string()), ("title", pa.string())])
 
 
 def write(source: Source, folder: Path, options: Options, progress: OnFraction) -> None:
     """Write the tars, and then the table of their places. Memory: one patch, and 400 bytes per row."""
-    places = _Places(source)
+    on_ground = Places(len(source.rows))
+    items = _Items(source, on_ground)
     steps = Steps(source, progress)
     for archive in source.archives:
         names = source.names(archive)
@@ -64,16 +67,16 @@ def write(source: Source, folder: Path, options: Options, progress: OnFraction) 
             for patch in source.patches(archive):
                 name = names[patch.row].as_py()
                 if name != before:  # several patches may share one of S1, which is in the tars once
-                    pixels_of(patch.files, source.form.patch_m, name)  # what is no TIFF of its kind is noticed here
+                    pixels_in(source, patch.files, name)  # what is no TIFF of its kind is noticed here
                     at = {kind: tars.add(_member(archive, name, kind), data) for kind, data in patch.files.items()}
                     before = name
                 if archive == S2:
-                    places.put(patch.row, patch.files, name)
+                    on_ground.note(patch.row, place_in(source, patch.files, name))
                 for kind, place in at.items():
-                    places.note(patch.row, kind, place)
+                    items.note(patch.row, kind, place)
                 if archive != MAPS:
                     steps.step()
-    places.write(folder / PATCHES)
+    items.write(folder / PATCHES)
 
 
 def _member(archive: str, name: str, kind: str) -> str:
@@ -122,21 +125,21 @@ def tar_name(archive: str, number: int) -> str:
     return f"{archive}-{number:05d}.tar"
 
 
-class _Places:
-    """Where each patch lies on the ground, and each of its files in the tars; `number` is that of the tar."""
+class _Items:
+    """The items: where each patch lies `on_ground`, and each of its files in the tars; `number` is that of the tar."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, on_ground: Places) -> None:
         self._source = source
         rows, kinds = len(source.rows), len(source.kinds)
         self._kinds = {kind: at for at, kind in enumerate(source.kinds)}
         self._number, self._size = (np.zeros((rows, kinds), dtype="int32") for _ in range(2))
         self._offset = np.zeros((rows, kinds), dtype="int64")
-        self._epsg, self._corner = np.zeros(rows, dtype="int32"), np.zeros((rows, 2))
+        self._on_ground = on_ground
 
-    def put(self, row: int, files: Mapping[str, bytes], name: str) -> None:
-        """Note where a patch lies, as one of its TIFFs says."""
-        place = place_of(files, name)
-        self._epsg[row], self._corner[row] = place.epsg, (place.left_m, place.top_m)
+    @property
+    def rows(self) -> int:
+        """The number of patches."""
+        return len(self._source.rows)
 
     def note(self, row: int, kind: str, place: tuple[int, int, int]) -> None:
         """Note where a file lies: number of the tar, offset and size."""
@@ -145,27 +148,36 @@ class _Places:
 
     def write(self, path: Path) -> None:
         """Write the table."""
-        edges = np.concatenate([self._corner, self._corner], axis=1)[:, [0, 1, 2, 3]]
-        edges[:, 1] -= self._source.form.patch_m
-        edges[:, 2] += self._source.form.patch_m
-        shapes = polygons(self._epsg, edges, LONGITUDE_LATITUDE)
-        bounds = shapely.total_bounds(shapes).tolist()
-        collection = self._source.form.about.name
-        note = json.dumps({"version": SPECIFICATION, "collections": {collection: _collection(self._source)}})
-        metadata = {"geo": json.dumps(geoparquet.geo(bounds)), "stac-geoparquet": note}
-        slices = [slice(start, start + _ROWS_A_GROUP) for start in range(0, len(shapes), _ROWS_A_GROUP)]
         with ExitStack() as stack:
             writer: pq.ParquetWriter | None = None
-            for rows in slices:
-                table = self._items(rows, edges[rows], shapes[rows])
+            for start in range(0, len(self._source.rows), _ROWS_A_GROUP):
+                table = self.table(slice(start, start + _ROWS_A_GROUP))
                 writer = writer or stack.enter_context(
                     writing(path, table.schema, compression="zstd", store_schema=False)
                 )
                 writer.write_table(table)
             if writer is not None:
-                writer.add_key_value_metadata(metadata)
+                writer.add_key_value_metadata({name: json.dumps(content) for name, content in self.metadata().items()})
 
-    def _items(self, rows: slice, edges: np.ndarray, shapes: np.ndarray) -> pa.Table:
+    def metadata(self) -> dict[str, Any]:
+        """Return what the metadata of the table say, by key."""
+        about, bounds = self._source.form.about, shapely.total_bounds(self._shapes).tolist()
+        note = {"version": SPECIFICATION, "collections": {about.name: _collection(self._source)}}
+        return {"geo": geoparquet.geo(bounds), "stac-geoparquet": note}
+
+    @cached_property
+    def _edges(self) -> np.ndarray:
+        left, top = self._on_ground.left_m, self._on_ground.top_m
+        side_m = self._source.form.patch_m
+        return np.stack([left, top - side_m, left + side_m, top], axis=1)
+
+    @cached_property
+    def _shapes(self) -> np.ndarray:
+        return polygons(self._on_ground.epsg, self._edges, LONGITUDE_LATITUDE)
+
+    def table(self, rows: slice) -> pa.Table:
+        """Return the items of these rows, as a table."""
+        edges, shapes = self._edges[rows], self._shapes[rows]
         table = self._source.rows.slice(rows.start, rows.stop - rows.start)
         number = len(table)
         tiles = [_tile(split_position(name)[0]) for name in table["patch_id"].to_pylist()]
@@ -184,7 +196,7 @@ class _Places:
             "datetime": times.cast(pa.timestamp("ms", tz="UTC")),
             "platform": pa.array([f"sentinel-{tile.mission[1:].lower()}" for tile in tiles]),
             "constellation": pa.repeat("sentinel-2", number),
-            "proj:code": pa.array([f"EPSG:{code}" for code in self._epsg[rows].tolist()]),
+            "proj:code": pa.array([f"EPSG:{code}" for code in self._on_ground.epsg[rows].tolist()]),
             "proj:bbox": pa.array(edges.tolist(), pa.list_(pa.float64())),
         }
         own = [name for name in table.column_names if name not in ("patch_id", FLAG)]
@@ -200,7 +212,7 @@ class _Places:
 
     def _asset(self, rows: slice, archive: str, kind: str, valid: pa.Array | None) -> pa.StructArray:
         at = self._kinds[kind]
-        number = len(self._epsg[rows])
+        number = len(self._on_ground.epsg[rows])
         columns = [
             pa.array([tar_name(archive, tar) for tar in self._number[rows, at].tolist()]),
             pa.repeat(_TYPE, number),
@@ -237,23 +249,116 @@ def read(folder: Path) -> Iterator[Shown]:
         with opened(folder / PATCHES) as table:
             for batch in table.iter_batches(_ROWS_A_GROUP, columns=["id", "assets"]):
                 for item in batch.to_pylist():
-                    yield from _shown(folder, item)
+                    for kind, asset in item["assets"].items():
+                        if asset is not None:
+                            yield _shown(folder, item["id"], kind, asset)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise DamagedFile(folder / PATCHES, expected="the places of all TIFFs", found=str(error)) from error
 
 
-def _shown(folder: Path, item: dict[str, Any]) -> Iterator[Shown]:
-    for kind, asset in item["assets"].items():
-        if asset is not None:
-            yield Shown(item["id"], kind, _pixels(folder, item["id"], kind, asset))
-
-
-def _pixels(folder: Path, name: str, kind: str, asset: dict[str, Any]) -> np.ndarray:
+def _shown(folder: Path, name: str, kind: str, asset: dict[str, Any]) -> Shown:
     tar = folder / str(asset["href"])
     try:
         with tar.open("rb") as file:
             file.seek(asset["offset"])
-            return read_pixels(file.read(asset["size"]), f"{name}_{kind}.tif")
+            tiff = file.read(asset["size"])
+            return Shown(name, kind, read_pixels(tiff, f"{name}_{kind}.tif"), tiff)
     except (OSError, BadInput) as error:
         found = error.found if isinstance(error, BadInput) else str(error)
         raise DamagedFile(tar, expected=f"{kind} of {name} at {asset['offset']}", found=found) from error
+
+
+def check(truth: Truth, folder: Path) -> Iterator[Difference]:
+    """Yield what the table and the bytes of the tars around the TIFFs say otherwise than the dataset.
+
+    Memory: a row group of the table, and 400 bytes per row. Raise DamagedFile.
+    """
+    items, is_whole = _Items(truth.source, truth.places), True
+    for path in sorted(folder.glob("*.tar")):
+        try:
+            yield from _check_tar(truth, path, items)
+        except (OSError, BadArchive) as error:
+            is_whole = False
+            found = (
+                f"expected: {error.expected}; found: {error.found}" if isinstance(error, BadArchive) else reason(error)
+            )
+            yield Difference(path.name, found)
+    try:
+        with opened(folder / PATCHES) as file:
+            yield from _check_table(file, items, is_whole)
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise DamagedFile(folder / PATCHES, expected="the places of all TIFFs", found=str(error)) from error
+
+
+def _check_table(file: pq.ParquetFile, items: _Items, is_whole: bool) -> Iterator[Difference]:
+    """Yield what the table says otherwise than the dataset; of the places of files only if all tars could be read."""
+    yield from _check_metadata(file.schema_arrow.metadata or {}, items.metadata())
+    if file.metadata.num_rows != items.rows:
+        yield Difference(PATCHES, f"{file.metadata.num_rows:,} rows, where there are {items.rows:,} patches")
+        return
+    start = 0
+    for group in range(file.num_row_groups):
+        found = file.read_row_group(group)
+        expected = items.table(slice(start, start + len(found)))
+        yield from _check_rows(found, expected if is_whole else expected.drop_columns(["assets"]))
+        start += len(found)
+
+
+def _check_tar(truth: Truth, path: Path, items: _Items) -> Iterator[Difference]:
+    """Note the places of the files in a tar, and yield those that should not be in it. Raise BadArchive."""
+    archive, _, number = path.stem.rpartition("-")
+    if archive not in truth.source.archives or not number.isdecimal() or path.name != tar_name(archive, int(number)):
+        yield Difference(path.name, "a tar that the dataset does not give")
+        return
+    with path.open("rb") as file:
+        for entry in tarball.walk(file):
+            stem = entry.name.rpartition("/")[2].removesuffix(".tif")
+            name = stem.removesuffix(MAP_SUFFIX) if archive == MAPS else stem.rpartition("_")[0]
+            kind, rows = stem[len(name) + 1 :], truth.rows(name)
+            if not rows or kind not in KINDS[archive] or entry.name != _member(archive, name, kind):
+                yield Difference(path.name, "members at no patch's place", entry.name)
+                continue
+            for row in rows:
+                items.note(row, kind, (int(number), entry.data, entry.size))
+
+
+def _check_metadata(found: dict[bytes, bytes], expected: dict[str, Any]) -> Iterator[Difference]:
+    for name, content in expected.items():
+        told = json.loads(found.get(name.encode(), b"null"))
+        if name == "geo" and isinstance(told, dict):
+            box, right = (of["columns"]["geometry"].pop("bbox") for of in (told, content))
+            if not np.allclose(box, right, 0, _EXACT_DEGREES):
+                yield Difference(PATCHES, "another bbox of all patches in its metadata")
+        if told != json.loads(json.dumps(content)):
+            yield Difference(PATCHES, f"other metadata {name!r} than the dataset gives")
+
+
+def _check_rows(found: pa.Table, expected: pa.Table) -> Iterator[Difference]:
+    """Yield what the items of some rows say otherwise, by column."""
+    ids = expected["id"].to_pylist()
+    for name in expected.column_names:
+        if name not in found.column_names:
+            yield Difference(PATCHES, "no such column", name)
+            continue
+        differs = _elsewhere if name in ("geometry", "bbox") else unequal
+        for row in differs(found[name], expected[name]):
+            yield Difference(PATCHES, f"other {name} than the dataset gives", ids[row])
+    for name in found.column_names:
+        if name not in expected.column_names and name != "assets":
+            yield Difference(PATCHES, "a column that the dataset does not give", name)
+
+
+def _elsewhere(found: pa.ChunkedArray, expected: pa.ChunkedArray) -> list[int]:
+    """Return the positions at which squares or their bounds lie somewhere else."""
+    if found.equals(expected):
+        return []
+    one, other = ([_numbers(value) for value in column.to_pylist()] for column in (found, expected))
+    pairs = enumerate(zip(one, other, strict=True))
+    return [at for at, (a, b) in pairs if a.shape != b.shape or not np.allclose(a, b, 0, _EXACT_DEGREES)]
+
+
+def _numbers(value: object) -> np.ndarray:
+    """Return the coordinates of a geometry in WKB, or the numbers of a box."""
+    if isinstance(value, bytes):
+        return np.asarray(shapely.get_coordinates(shapely.from_wkb(value)))
+    return np.array([*value.values()], dtype=float) if isinstance(value, dict) else np.empty(0)

@@ -20,7 +20,7 @@ import numpy as np
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset.statistics_parts import FLAGGED, OVERALL, PARTS
 from ben_luigi.domain.dataset.statistics_parts import STATISTICS as STATISTICS
-from ben_luigi.domain.forms.pixels import GROUPS, PIXEL_M, pixels_of
+from ben_luigi.domain.forms.pixels import GROUPS, PIXEL_M, pixels_in
 from ben_luigi.domain.forms.source import FLAG, S1, S2, Source
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.vocabulary import SPLITS
@@ -108,7 +108,7 @@ def _classes(source: Source, parts: np.ndarray) -> Json:
 def _pixels(source: Source, archive: str) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     names = source.names(archive)
     for patch in source.patches(archive):
-        yield patch.row, pixels_of(patch.files, source.form.patch_m, names[patch.row].as_py())
+        yield patch.row, pixels_in(source, patch.files, names[patch.row].as_py())
 
 
 def _count_s2(source: Source, parts: np.ndarray, progress: OnFraction) -> dict[str, Json]:

@@ -18,20 +18,20 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
 from ben_luigi.domain.dataset.metadata import SCHEMA
 from ben_luigi.domain.dataset.usable_rows import require_usable
-from ben_luigi.domain.errors import BadArchive, BadTable, DamagedFile, some
+from ben_luigi.domain.errors import BadArchive, BadTable, DamagedFile, reason, some
 from ben_luigi.domain.formats import tarball
 from ben_luigi.domain.formats.tables import opened, writing
-from ben_luigi.domain.forms.form import Options, Shown, Steps
+from ben_luigi.domain.forms.form import Difference, Options, Shown, Steps, Truth
 from ben_luigi.domain.forms.npz import Npz
-from ben_luigi.domain.forms.pixels import DTYPES, PIXEL_M, Place, pixels_of, place_of
-from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S1, S2, Source, offset_tiles
+from ben_luigi.domain.forms.pixels import DTYPES, PIXEL_M, Place, pixels_in, place_in
+from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S1, S2, Source, offset_tiles, part_of
 from ben_luigi.domain.names import tile_name_of
 from ben_luigi.domain.progress import OnFraction
 
@@ -41,6 +41,7 @@ BOA_OFFSET = "boa_offset"
 _JSON, _MAP, _S2, _S1 = "json", "map.npy", "s2.npz", "s1.npz"
 _JSON_BYTES = 2**16
 """More than the JSON of any patch, with its header."""
+_ROWS_AT_ONCE = 65_536
 _WIDEST = Place(999_999, -9_999_999.5, -99_999_999.5)
 """No place has more digits."""
 _SCHEMA = pa.schema(
@@ -65,14 +66,14 @@ def write(source: Source, folder: Path, options: Options, progress: OnFraction) 
     steps = Steps(source, progress)
     for patch, reference_map in source.beside():
         name = layout.patch_ids[patch.row].as_py()
-        place = place_of(patch.files, name)
-        pixels = pixels_of({**patch.files, MAP: reference_map}, source.form.patch_m, name)
+        place = place_in(source, patch.files, name)
+        pixels = pixels_in(source, {**patch.files, MAP: reference_map}, name)
         members = {_JSON: layout.json(patch.row, place), _MAP: _npy(pixels[MAP]), _S2: layout.s2.filled(pixels)}
         layout.put(folder, patch.row, members)
         steps.step()
     for patch in source.patches(S1):
         name = layout.s1_names[patch.row].as_py()
-        layout.put(folder, patch.row, {_S1: layout.s1.filled(pixels_of(patch.files, source.form.patch_m, name))})
+        layout.put(folder, patch.row, {_S1: layout.s1.filled(pixels_in(source, patch.files, name))})
         steps.step()
     index = layout.index()
     with writing(folder / INDEX, index.schema, compression="zstd") as writer:
@@ -104,10 +105,7 @@ class _Layout:
         s2, s1 = (Npz(_blank(KINDS[archive], patch_m)) for archive in (S2, S1))
         sizes = {_S2: len(s2), _S1: len(s1), _MAP: len(_npy(_blank((MAP,), patch_m)[MAP]))}
         order, shard, offset, size, json_bytes = (np.zeros(len(rows), dtype="int64") for _ in range(5))
-        told = rows.drop_columns([FLAG])
-        if offsets := offset_tiles(source.folder):
-            carries = [tile_name_of(name) in offsets for name in rows["patch_id"].to_pylist()]
-            told = told.append_column(BOA_OFFSET, pa.array(carries))
+        told = _told(source)
         json_bytes[:] = [len(_json(told, row, _WIDEST)) for row in range(len(rows))]
         made = cls(told, patch_ids, s1_names, order, shard, offset, size, json_bytes, [], sizes, s2, s1)
         made.size[:] = [sum(size for _, size in made.members(row)) for row in range(len(rows))]
@@ -172,9 +170,21 @@ class _Layout:
         return pa.table([*columns, self.offset[self.order], self.size[self.order]], schema=_SCHEMA)
 
 
+def _told(source: Source) -> pa.Table:
+    """Return what the JSON of each patch says besides its place."""
+    told = source.rows.drop_columns([FLAG])
+    if offsets := offset_tiles(source.folder):
+        carries = [tile_name_of(name) in offsets for name in told["patch_id"].to_pylist()]
+        told = told.append_column(BOA_OFFSET, pa.array(carries))
+    return told
+
+
 def _json(rows: pa.Table, row: int, place: Place) -> bytes:
-    content: dict[str, Any] = {name: rows[name][row].as_py() for name in rows.column_names}
-    return json.dumps({**content, **place._asdict()}, ensure_ascii=False).encode()
+    return json.dumps(_content(rows, row, place), ensure_ascii=False).encode()
+
+
+def _content(rows: pa.Table, row: int, place: Place) -> dict[str, Any]:
+    return {**{name: rows[name][row].as_py() for name in rows.column_names}, **place._asdict()}
 
 
 def _blank(kinds: tuple[str, ...], patch_m: int) -> dict[str, np.ndarray]:
@@ -276,7 +286,10 @@ def read(folder: Path) -> Iterator[Shown]:
             with (folder / shard).open("rb") as file:
                 for patch_id, offset, size in zip(*(column.to_pylist() for column in places.columns), strict=True):
                     file.seek(offset)
-                    yield from _shown(patch_id, file.read(size))
+                    block = file.read(size)
+                    if len(block) < size:
+                        raise ValueError(f"no whole members of {patch_id}: it ends before byte {offset + size:,}")
+                    yield from _shown(patch_id, block)
         except (OSError, ValueError, TypeError, BadArchive) as error:
             raise _bad_shard(folder, {"shard": shard}, error) from error
 
@@ -305,3 +318,60 @@ def _arrays(kind: str, content: bytes) -> dict[str, np.ndarray]:
         return {}
     with np.load(io.BytesIO(content)) as arrays:
         return {band: arrays[band] for band in arrays.files}
+
+
+def check(truth: Truth, folder: Path) -> Iterator[Difference]:
+    """Yield what the JSON of the patches, the index and the bytes between members say otherwise than the dataset.
+
+    Memory: the index, and of one shard 200 bytes per patch. Raise DamagedFile.
+    """
+    index, told = read_index(folder), _told(truth.source)
+    for place in (row for batch in index.to_batches(max_chunksize=_ROWS_AT_ONCE) for row in batch.to_pylist()):
+        for row in truth.rows(place["patch_id"]):  # others are found surplus by their pixels
+            split, is_flagged = (truth.source.rows[name][row].as_py() for name in ("split", FLAG))
+            if (place["split"], place[FLAG]) != (split, is_flagged):
+                yield Difference(INDEX, "another split or flag than in the dataset", place["patch_id"])
+            if place["shard"].rpartition("-")[0] != part_of(truth.source.rows, row):
+                yield Difference(place["shard"], "a patch of another split or flag than the shard", place["patch_id"])
+    shards = {*index["shard"].unique().to_pylist(), *(path.name for path in folder.glob("*.tar"))}
+    for shard in sorted(shards):
+        places = index.filter(pa.compute.equal(index["shard"], shard)).select(["patch_id", "offset", "size"])
+        try:
+            with (folder / shard).open("rb") as file:
+                yield from _check_shard(
+                    truth, told, shard, file, {tuple(place.values()) for place in places.to_pylist()}
+                )
+        except BadArchive as error:
+            yield Difference(shard, f"expected: {error.expected}; found: {error.found}")
+        except OSError as error:
+            yield Difference(shard, f"cannot be read ({reason(error)})")
+
+
+def _check_shard(
+    truth: Truth, told: pa.Table, shard: str, file: BinaryIO, places: set[tuple[Any, ...]]
+) -> Iterator[Difference]:
+    """Yield what a shard says; `places` are patch id, offset and size of its patches. Raise BadArchive."""
+    blocks: dict[str, tuple[int, int]] = {}
+    stop = 0
+    for entry in tarball.walk(file):
+        patch, _, kind = entry.name.partition(".")
+        blocks[patch] = blocks.get(patch, (stop,))[0], entry.stop
+        stop = entry.stop
+        if kind == _JSON:
+            content = os.pread(file.fileno(), entry.size, entry.data)
+            for row in truth.rows(patch):
+                yield from _check_json(shard, patch, content, _content(told, row, truth.places.of(row)))
+    found = {(patch, start, stop - start) for patch, (start, stop) in blocks.items()}
+    for patch in sorted({str(patch) for patch, *_ in found ^ places}):
+        yield Difference(INDEX, f"another place than {shard} has for the patch", patch)
+
+
+def _check_json(shard: str, patch: str, content: bytes, expected: Mapping[str, Any]) -> Iterator[Difference]:
+    try:
+        found = json.loads(content)
+        differs = [key for key in {**expected, **found} if key not in found or found[key] != expected.get(key, found)]
+    except (ValueError, TypeError, RecursionError):
+        yield Difference(shard, "JSON that cannot be read", patch)
+        return
+    for key in differs:
+        yield Difference(shard, f"other {key} than in the dataset", patch)

@@ -9,19 +9,22 @@ and `labels` (patch, label) tells which a patch has; the other columns of the me
 
 from __future__ import annotations
 
+import asyncio
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.errors import DamagedFile
-from ben_luigi.domain.forms.form import Options, Shown, Steps
-from ben_luigi.domain.forms.pixels import DTYPES, GROUPS, PIXEL_M, Place, pixels_of, place_of, side_px
+from ben_luigi.domain.forms.form import Difference, Options, Shown, Steps, Truth
+from ben_luigi.domain.forms.pixels import DTYPES, GROUPS, PIXEL_M, Places, pixels_in, place_in, side_px
 from ben_luigi.domain.forms.source import MAP, S1, Source
-from ben_luigi.domain.forms.zarr_shards import Shards, codec
+from ben_luigi.domain.forms.zarr_shards import Shards, codec, shard_path
 from ben_luigi.domain.progress import OnFraction
 
 if TYPE_CHECKING:
@@ -37,24 +40,46 @@ _METADATA = "zarr.json"
 
 def write(source: Source, folder: Path, options: Options, progress: OnFraction) -> None:
     """Write the group. Memory: the packed pixels of a shard of each array, and 100 bytes per row."""
+    with _settled():
+        _write_group(source, folder, progress)
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """Wait, if the block is ended by an error or a signal, until Zarr's own thread writes no more files."""
+    from zarr.core.sync import sync
+
+    async def others() -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    try:
+        yield
+    except BaseException:
+        sync(others())
+        raise
+
+
+def _write_group(source: Source, folder: Path, progress: OnFraction) -> None:
     import zarr
 
     root = zarr.create_group(folder, zarr_format=3, attributes=_attributes(source))
     arrays = {group: _array(root, source, folder, group) for group in _groups(source)}
-    places: list[Place] = []
+    places = Places(len(source.rows))
     steps = Steps(source, progress)
     for patch, reference_map in source.beside():
         name = str(source.rows["patch_id"][patch.row].as_py())
-        _put(arrays, patch.row, pixels_of({**patch.files, MAP: reference_map}, source.form.patch_m, name))
-        places.append(place_of(patch.files, name))
+        _put(arrays, patch.row, pixels_in(source, {**patch.files, MAP: reference_map}, name))
+        places.note(patch.row, place_in(source, patch.files, name))
         steps.step()
     names = source.names(S1)
     for patch in source.patches(S1):
-        _put(arrays, patch.row, pixels_of(patch.files, source.form.patch_m, names[patch.row].as_py()))
+        _put(arrays, patch.row, pixels_in(source, patch.files, names[patch.row].as_py()))
         steps.step()
     for array in arrays.values():
         array.close()
-    _write_columns(root, source, places)
+    for column in _columns(source, places):
+        _write_column(root, column)
     with warnings.catch_warnings():
         # Version 3 of the specification does not know consolidated metadata yet; zarr-python and xarray do.
         warnings.simplefilter("ignore")
@@ -85,18 +110,29 @@ def _attributes(source: Source) -> dict[str, str]:
     return {"title": f"{about.name} {about.version}", "license": about.license}
 
 
+def _shape(source: Source, group: str) -> tuple[tuple[int, ...], list[str]]:
+    """Return the shape of the array of a group of bands, or of the reference maps, and the names of its dimensions."""
+    bands = GROUPS.get(group, ())
+    first = bands[0] if bands else MAP
+    side, metres = side_px(first, source.form.patch_m), PIXEL_M[first]
+    names = [f"band_{group}"] if bands else []
+    shape = (len(source.rows), *([len(bands)] if bands else []), side, side)
+    return shape, ["patch", *names, f"row_{metres}m", f"col_{metres}m"]
+
+
 def _array(root: zarr.Group, source: Source, folder: Path, group: str) -> Shards:
     """Make the array of a group of bands, or of the reference maps, and the coordinate of its bands."""
     bands = GROUPS.get(group, ())
     first = bands[0] if bands else MAP
-    side, metres, dtype = side_px(first, source.form.patch_m), PIXEL_M[first], DTYPES[first]
-    inner = ([len(bands)] if bands else []) + [side, side]
-    names = [f"band_{group}"] if bands else []
+    dtype = DTYPES[first]
     if bands:
-        coordinate = root.create_array(names[0], shape=(len(bands),), dtype=str, dimension_names=names)
+        coordinate = root.create_array(
+            f"band_{group}", shape=(len(bands),), dtype=str, dimension_names=[f"band_{group}"]
+        )
         coordinate[:] = np.array(bands, dtype=object)
     per_shard = min(PATCHES_A_SHARD, max(1, len(source.rows)))
-    shape = (len(source.rows), *inner)
+    shape, dimensions = _shape(source, group)
+    inner = shape[1:]
     root.create_array(
         group,
         shape=shape,
@@ -105,55 +141,103 @@ def _array(root: zarr.Group, source: Source, folder: Path, group: str) -> Shards
         dtype=dtype,
         compressors=codec(dtype),
         fill_value=np.nan if dtype == "float32" else 0,
-        dimension_names=["patch", *names, f"row_{metres}m", f"col_{metres}m"],
+        dimension_names=dimensions,
     )
     return Shards(folder / group, shape, dtype, per_shard)
 
 
-def _write_columns(root: zarr.Group, source: Source, places: Sequence[Place]) -> None:
-    """Write the metadata and places of the patches."""
+class _Column(NamedTuple):
+    """An array of metadata: its name, its values, texts as objects, and the names of its dimensions."""
+
+    name: str
+    values: np.ndarray
+    dimensions: list[str]
+
+
+def _columns(source: Source, places: Places) -> Iterator[_Column]:
+    """Yield the metadata and places of the patches."""
     rows = source.rows
     column_of = {label: number for number, label in enumerate(source.classes)}
     has = np.zeros((len(rows), len(column_of)), dtype=bool)
     for row, found in enumerate(rows["labels"].to_pylist()):
         has[row, [column_of[label] for label in found]] = True
-    _column(root, "label", np.array(source.classes, dtype=object), ["label"])
-    _column(root, "labels", has, ["patch", "label"])
+    yield _Column("label", np.array(source.classes, dtype=object), ["label"])
+    yield _Column("labels", has, ["patch", "label"])
     for name in rows.column_names:
         if name != "labels":
             column = rows[name]
             values = column.fill_null("").to_pylist() if column.type == pa.string() else column.to_numpy()
             dtype = object if column.type == pa.string() else bool
-            _column(root, "patch" if name == "patch_id" else name, np.array(values, dtype=dtype), ["patch"])
-    for number, (name, kind) in enumerate((("epsg", "int32"), ("left_m", "float64"), ("top_m", "float64"))):
-        _column(root, name, np.array([place[number] for place in places], dtype=kind), ["patch"])
+            yield _Column("patch" if name == "patch_id" else name, np.array(values, dtype=dtype), ["patch"])
+    for name, values in (("epsg", places.epsg), ("left_m", places.left_m), ("top_m", places.top_m)):
+        yield _Column(name, values, ["patch"])
 
 
-def _column(root: zarr.Group, name: str, values: np.ndarray, dimensions: list[str]) -> None:
+def _write_column(root: zarr.Group, column: _Column) -> None:
+    values = column.values
     dtype: Any = str if values.dtype == object else values.dtype
     chunks = (max(1, min(len(values), _ROWS_A_CHUNK)), *values.shape[1:])
-    made = root.create_array(name, shape=values.shape, chunks=chunks, dtype=dtype, dimension_names=dimensions)
+    made = root.create_array(
+        column.name, shape=values.shape, chunks=chunks, dtype=dtype, dimension_names=column.dimensions
+    )
     made[:] = values
 
 
 def read(folder: Path) -> Iterator[Shown]:
-    """Yield the pixels of all arrays. Memory: a shard of one array."""
+    """Yield the pixels of all arrays. Memory: a shard of one array. Raise DamagedFile about a shard or column."""
     import zarr
 
     try:
         root: Any = zarr.open_group(folder, mode="r")
-        names = [str(name) for name in root["patch"][:]]
-        has_s1 = [bool(name) for name in root["s1_name"][:]] if "s1_name" in root else [False] * len(names)
-        for group in (*GROUPS, MAP):
-            if group not in root:
-                continue
-            for start in range(0, len(names), PATCHES_A_SHARD):
-                shard = root[group][start : start + PATCHES_A_SHARD]
-                for row, pixels in enumerate(shard, start):
-                    if group != _RADAR or has_s1[row]:
-                        yield from _shown(names[row], group, pixels)
-    except (OSError, ValueError, KeyError, RuntimeError, zarr.errors.BaseZarrError) as error:
-        raise DamagedFile(folder, expected="a group of Zarr v3", found=str(error) or repr(error)) from error
+    except _damage() as error:
+        raise _damaged(folder / _METADATA, error) from error
+    names = [str(name) for name in _values(root, folder, "patch")]
+    has_s1 = [bool(name) for name in _values(root, folder, "s1_name")] if "s1_name" in root else [False] * len(names)
+    for group in (*GROUPS, MAP):
+        if group not in root:
+            continue
+        is_there = has_s1 if group == _RADAR else [True] * len(names)
+        for start in range(0, len(names), PATCHES_A_SHARD):
+            shard = _read_shard(root, folder, group, start, any(is_there[start : start + PATCHES_A_SHARD]))
+            for row, pixels in enumerate(shard, start):
+                # Where there is no file, all pixels are NaN.
+                if is_there[row] or not np.isnan(pixels).all():
+                    yield from _shown(names[row], group, pixels)
+
+
+def _read_shard(root: Any, folder: Path, group: str, start: int, is_there: bool) -> np.ndarray:
+    """Return the pixels of the patches of the shard that begins with a row; `is_there` tells that it must exist."""
+    path = folder / group
+    try:
+        array = root[group]
+        path = shard_path(path, array.shape, start // PATCHES_A_SHARD)
+        if is_there and not path.is_file():  # Zarr would take it for a shard of fill values
+            raise FileNotFoundError("no such file")
+        pixels: np.ndarray = array[start : start + PATCHES_A_SHARD]
+    except _damage() as error:
+        raise _damaged(path, error) from error
+    return pixels
+
+
+def _values(root: Any, folder: Path, name: str) -> np.ndarray:
+    """Return the values of a column. Raise DamagedFile about its array."""
+    try:
+        values: np.ndarray = root[name][:]
+    except _damage() as error:
+        raise _damaged(folder / name, error) from error
+    return values
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """Return what Zarr raises about damaged files."""
+    import zarr
+
+    return OSError, ValueError, KeyError, TypeError, RuntimeError, zarr.errors.BaseZarrError
+
+
+def _damaged(path: Path, error: Exception) -> DamagedFile:
+    found = str(error).partition(". Stored:")[0] or repr(error)  # what follows are bytes, of no use to a person
+    return DamagedFile(path, expected="a part of a group of Zarr v3", found=found, remedy="fetch or export it again")
 
 
 def _shown(name: str, group: str, pixels: np.ndarray) -> Iterator[Shown]:
@@ -162,3 +246,79 @@ def _shown(name: str, group: str, pixels: np.ndarray) -> Iterator[Shown]:
     else:
         for band, values in zip(GROUPS[group], pixels, strict=True):
             yield Shown(name, band, values)
+
+
+def check(truth: Truth, folder: Path) -> Iterator[Difference]:
+    """Yield what the columns, coordinates and metadata say otherwise than the dataset.
+
+    Memory: a column at a time. Raise DamagedFile.
+    """
+    import zarr
+
+    source = truth.source
+    try:
+        root: Any = zarr.open_group(folder, mode="r", use_consolidated=False)
+        if dict(root.attrs) != _attributes(source):
+            yield Difference(_METADATA, "other title or licence than the dataset")
+        expected = set()
+        for name, values, dimensions in (*_bands(source), *_columns(source, truth.places)):
+            expected.add(name)
+            yield from _check_column(root, folder, source, _Column(name, values, dimensions))
+        for group in _groups(source):
+            expected.add(group)
+            yield from _check_array(root, group, DTYPES[GROUPS.get(group, (MAP,))[0]], *_shape(source, group))
+        for name in sorted({path.parent.name for path in folder.glob(f"*/{_METADATA}")} - expected):
+            yield Difference(f"{name}/{_METADATA}", "an array that the dataset does not give")
+        yield from _check_consolidated(folder, sorted(expected))
+    except _damage() as error:
+        raise _damaged(folder / _METADATA, error) from error
+
+
+def _bands(source: Source) -> Iterator[_Column]:
+    """Yield the coordinates of bands."""
+    for group in _groups(source):
+        if group in GROUPS:
+            yield _Column(f"band_{group}", np.array(GROUPS[group], dtype=object), [f"band_{group}"])
+
+
+def _check_column(root: Any, folder: Path, source: Source, column: _Column) -> Iterator[Difference]:
+    name, expected, dimensions = column
+    differs = list(_check_array(root, name, expected.dtype, expected.shape, dimensions))
+    yield from differs
+    if differs:
+        return
+    values = _values(root, folder, name)
+    unequal = values != expected
+    at = np.flatnonzero(unequal.reshape(len(unequal), -1).any(axis=1)).tolist()
+    of_patches = dimensions[0] == "patch"
+    for row in at:
+        patch = source.rows["patch_id"][row].as_py() if of_patches else str(expected[row])
+        yield Difference(name, f"other {name} than in the dataset", patch)
+
+
+def _check_array(
+    root: Any, name: str, dtype: np.dtype[Any] | str, shape: tuple[int, ...], dimensions: list[str]
+) -> Iterator[Difference]:
+    file = f"{name}/{_METADATA}"
+    if name not in root:
+        yield Difference(file, "missing")
+        return
+    array = root[name]
+    is_text = np.dtype(dtype) == object
+    if array.shape != shape or (not is_text and array.dtype != np.dtype(dtype)):
+        yield Difference(file, f"an array of {array.dtype} {array.shape}, where the dataset gives {dtype} {shape}")
+    if list(array.metadata.dimension_names or ()) != dimensions:
+        yield Difference(file, "other dimensions than the dataset gives", ", ".join(dimensions))
+    if name in (*GROUPS, MAP) and not np.array_equal(array.fill_value, np.nan if array.dtype.kind == "f" else 0, True):
+        yield Difference(file, "another value for pixels that are not there")
+
+
+def _check_consolidated(folder: Path, names: list[str]) -> Iterator[Difference]:
+    """Compare what readers take for the metadata of all arrays with what the arrays have."""
+    consolidated = read_json(folder / _METADATA)["consolidated_metadata"]["metadata"]
+    for name in names:
+        file = folder / name / _METADATA
+        if file.is_file() and consolidated.get(name) != read_json(file):
+            yield Difference(_METADATA, "other metadata than in the folder of the array", name)
+    for name in sorted({*consolidated} - {*names}):
+        yield Difference(_METADATA, "an array that the dataset does not give", name)

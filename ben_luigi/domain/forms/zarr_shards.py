@@ -66,8 +66,12 @@ class Shards:
             self._waiting.clear()
 
     def _path(self, shard: int) -> Path:
-        """Return the file of a shard, by Zarr's default encoding of keys."""
-        return self._folder.joinpath("c", str(shard), *("0" for _ in self._shape[1:]))
+        return shard_path(self._folder, self._shape, shard)
+
+
+def shard_path(folder: Path, shape: tuple[int, ...], shard: int) -> Path:
+    """Return the file of a shard of the array in `folder`, by Zarr's default encoding of keys."""
+    return folder.joinpath("c", str(shard), *("0" for _ in shape[1:]))
 
 
 def codec(dtype: str) -> BloscCodec:
