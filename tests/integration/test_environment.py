@@ -25,7 +25,7 @@ case "$1 $2" in
       *--version) [ -e whole ]; exit ;;
       *uv.lock) grep '^[^ #]' .venv/uv.lock >>by-pip; ln -sf "$(dirname "$(readlink -f "$0")")/uv" .venv/bin/uv; exit ;;
     esac
-    echo all >>by-pip ;;
+    echo all >>by-pip; [ -e fails-too ] && echo "ERROR: no index" >&2 && exit 1; exit 0 ;;
 esac
 """
 UV = """#!/bin/sh
@@ -172,6 +172,17 @@ def test_pip_installs_what_uv_cannot(copy: Path, tmp_path: Path) -> None:
     assert (copy / "by-pip").read_text().splitlines()[1:] == ["all"]
 
 
+def test_without_an_index_it_says_what_to_look_after(copy: Path, tmp_path: Path) -> None:
+    tools = _only(tmp_path / "tools")
+    _python(tools, "python3.12")
+    for name in ("fails", "fails-too"):
+        (copy / name).touch()
+    done = _environment(copy, tools)
+    assert done.returncode == 30
+    assert "ERROR: no index\nneeded: the packages in requirements.lock; found: what is said above; next:" in done.stderr
+    assert not (copy / ".venv" / "made-from").exists()
+
+
 def test_pip_installs_from_an_index_that_it_alone_knows(copy: Path, tmp_path: Path) -> None:
     tools = _only(tmp_path / "tools")
     _python(tools, "python3.12")
@@ -185,7 +196,7 @@ def test_a_python_that_is_too_new_is_refused_in_one_line(copy: Path, tmp_path: P
     tools = _only(tmp_path / "tools")
     _python(tools, "python3", TOO_NEW)
     done = _environment(copy, tools)
-    assert done.returncode == 1
+    assert done.returncode == 20
     assert done.stderr == (
         "needed: Python 3.11, 3.12 or 3.13 in PATH; found: python3 is Python 3.14.0; next: install one, and run again\n"
     )
