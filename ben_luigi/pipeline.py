@@ -5,6 +5,7 @@ import gc
 gc.disable()  # nothing of what is imported is garbage: to look for some takes a seventh of the start of every command
 
 from ben_luigi import config  # noqa: E402  # checks it, before everything that takes seconds to load
+from ben_luigi.configuration import loading  # noqa: E402
 from ben_luigi.domain import deferred  # noqa: E402
 from ben_luigi.domain.surroundings import without  # noqa: E402
 
@@ -18,5 +19,9 @@ from ben_luigi.stages import finalize as finalize  # noqa: E402
 from ben_luigi.stages import outcomes as outcomes  # noqa: E402
 
 config.set_defaults()
+if loading.is_luigi():
+    from ben_luigi.commands import plain_luigi
+
+    plain_luigi.install()
 gc.freeze()  # processes forked from this one neither look through it nor copy it
 gc.enable()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import time
 
@@ -11,15 +10,11 @@ import luigi
 from luigi.configuration import LuigiConfigParser
 
 from ben_luigi import config, signals
-from ben_luigi.commands import ending
+from ben_luigi.commands import ending, luigi_log
 from ben_luigi.configuration import loading
 from ben_luigi.domain import refused
 from ben_luigi.domain.errors import PipelineError
 
-_BROKEN = re.compile(
-    r"Will not run (?P<task>.*) or any dependencies due to error in \w+\(\) method:\n(?P<trace>.*)", re.DOTALL
-)
-_OF_SYSTEM = re.compile(r"^\w*Error: \[Errno (?P<number>\d+)\] (?P<why>[^:]*): '(?P<path>[^']*)'", re.MULTILINE)
 _NO_SCHEDULER = "Failed connecting to remote scheduler %r"
 _said_at: dict[str, float] = {}
 _log = logging.getLogger("ben_luigi")
@@ -51,10 +46,7 @@ def _only_luigi_says_so(record: logging.LogRecord) -> bool:
     if record.msg == _NO_SCHEDULER:
         record.msg, record.exc_info = "luigid at %s does not answer; trying again", None
         return _is_news(record.getMessage())
-    broken = _BROKEN.fullmatch(record.getMessage())
-    if broken:
-        record.msg, record.args = "failed    %s: %s", (broken["task"], _message(broken["trace"]))
-    return bool(broken)
+    return luigi_log.shorten(record)
 
 
 def _is_news(line: str) -> bool:
@@ -65,17 +57,6 @@ def _is_news(line: str) -> bool:
         return False
     _said_at[line] = now
     return True
-
-
-def _message(trace: str) -> str:
-    """Return the message at the end of a traceback, if it is that of an error of ours; else all of it."""
-    _, is_ours, last = trace.rpartition(f"\n{PipelineError.__module__.partition('.')[0]}.")
-    of_system = _OF_SYSTEM.search(trace)
-    if is_ours or not of_system:
-        return last.partition(": ")[2].strip() if is_ours else trace
-    error = OSError(int(of_system["number"]), of_system["why"], of_system["path"])
-    ours = refused.explained(error, config.data_dir())
-    return trace if ours is error else str(ours)
 
 
 def _failed(task: luigi.Task, error: BaseException) -> None:

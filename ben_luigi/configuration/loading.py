@@ -96,7 +96,7 @@ def load() -> None:
     """Pass the configuration to Luigi. If anything is wrong in it, print the findings and exit."""
     files = found()
     users = [file for file in files if file.name != _name(_CHECKOUT)]
-    writes = _is_luigi() or any(_says_where(file) for file in users)
+    writes = is_luigi() or any(_says_where(file) for file in users)
     asked = [ConfigFile(argument, entries=[Entry(argument, "dataset", "recipe", name)]) for argument, name in _asked()]
     _end_if(check.findings([*files, *asked]) + (check.data_dir(files) if writes and not _asked_elsewhere() else []))
     give(files)
@@ -128,7 +128,7 @@ def _end_if(wrong: Sequence[Finding]) -> None:
         raise SystemExit(WAITS_FOR_PERSON)
 
 
-def _is_luigi() -> bool:
+def is_luigi() -> bool:
     """Return whether this is plain `luigi`, which calls nothing of this project once it has loaded it."""
     return Path(sys.argv[0]).name == "luigi"
 
