@@ -41,6 +41,7 @@ last_resort: Callable[[], None] | None = None
 _undoing = threading.Event()
 _is_passed_on = False
 _pipe: tuple[int, int] | None = None  # of this process's thread
+_MARK, _are_seen = 0, threading.Event()  # no signal has this number
 
 
 def catch() -> None:
@@ -80,6 +81,10 @@ def passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if _pipe is not None and not came:  # until the thread has seen all that were passed on, however late it comes
+            _are_seen.clear()
+            os.write(_pipe[1], bytes([_MARK]))
+            _are_seen.wait(_PATIENCE_S)
         _is_passed_on = False
 
 
@@ -122,6 +127,8 @@ def _watch(reading: int) -> None:
     number = 0
     while number not in _SAID or _is_passed_on:
         number = os.read(reading, 1)[0]
+        if number == _MARK:
+            _are_seen.set()
     if not _undoing.wait(_PATIENCE_S):
         global came
         came = came or number

@@ -114,6 +114,26 @@ time.sleep(0.5)  # longer than the thread's patience
     assert (run.returncode, run.stdout, run.stderr) == (0, "-2\n", "")
 
 
+def test_a_signal_that_was_passed_on_is_no_other_one_to_a_thread_that_comes_late() -> None:
+    run = _run("""
+import subprocess
+
+class Slow(dict):
+    def __contains__(self, number):
+        time.sleep(0.3)
+        return super().__contains__(number)
+
+signals._SAID = Slow(signals._SAID)
+other = subprocess.Popen(["sleep", "100"])
+with signals.passed_on(other):
+    signal.raise_signal(signal.SIGINT)
+    print(other.wait())
+signals._PATIENCE_S = 0.1
+time.sleep(0.5)  # longer than the thread's patience
+""")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "-2\n", "")
+
+
 def test_a_forked_process_is_stopped_by_itself_alone() -> None:
     run = _run("""
 child = os.fork()
