@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import luigi
 import numpy as np
 import pytest
 
@@ -21,6 +22,15 @@ from tests.unit.small_dataset import Dataset, write_references
 def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty current folder: what a run has left in `data/` of the checkout is no matter of a test."""
     monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Iterator[Path]:
+    """The data folder, empty."""
+    settings = luigi.configuration.get_config()
+    settings.set("dataset", "data_dir", str(tmp_path))
+    yield tmp_path
+    settings.remove_option("dataset", "data_dir")
 
 
 @pytest.fixture(scope="session")

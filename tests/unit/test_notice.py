@@ -125,11 +125,3 @@ def test_what_only_a_person_can_mend_is_waited_for(
     assert run.meaning(ended, task, []) == code
     failures.forget(task)
     assert failures.noted() == []
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Iterator[Path]:
-    settings = luigi.configuration.get_config()
-    settings.set("dataset", "data_dir", str(tmp_path))
-    yield tmp_path
-    settings.remove_option("dataset", "data_dir")

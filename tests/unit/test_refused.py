@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import pwd
-from collections.abc import Iterator
 from pathlib import Path
 
 import luigi
@@ -28,14 +27,6 @@ def refusal(number: int, path: Path | None = None) -> OSError:
 
 def refusal_text(path: Path) -> str:
     return f"PermissionError: {refusal(errno.EACCES, path)}"
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Iterator[Path]:
-    settings = luigi.configuration.get_config()
-    settings.set("dataset", "data_dir", str(tmp_path))
-    yield tmp_path
-    settings.remove_option("dataset", "data_dir")
 
 
 def test_a_closed_folder_is_named_with_its_owner_and_the_file_by_its_final_name(tmp_path: Path) -> None:
