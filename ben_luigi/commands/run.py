@@ -221,14 +221,14 @@ def _asked(arguments: list[str], prog: str) -> tuple[luigi.Task, list[str]]:
     try:
         task, options = usage.task_of(arguments)
     except (BadName, BadArgument) as error:
-        sys.exit(command.refuse(parser(arguments, prog), _of_program(error, arguments, prog)))
+        sys.exit(command.refuse(parser(arguments, prog), _of_program(error, prog)))
     config.take_typed(options)
     return task, arguments
 
 
-def _of_program(error: PipelineError, arguments: list[str], prog: str) -> PipelineError:
-    """Return an error about the arguments of a task as one about those of the command that asks for the task."""
-    if not prog or error.subject != " ".join(arguments):
+def _of_program(error: PipelineError, prog: str) -> PipelineError:
+    """Return an error about arguments that are none of a task as one about those of the command that asks for it."""
+    if not prog or not isinstance(error, usage.Unfit):
         return error
     found = re.sub(r"--(?:forms|subset)-(?=[a-z])", "--", error.found)
     return BadArgument("arguments", expected=f"those of {prog}", found=found, remedy=f"type: {prog} --help")

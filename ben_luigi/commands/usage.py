@@ -26,6 +26,10 @@ _USAGE = """`ben-luigi run TASK --help` lists the arguments of a task. Luigi's o
 and so does every option of the configuration, such as --dataset-tiles 33UUP_20170613; --help-all lists them. Tasks:"""
 
 
+class Unfit(BadName):
+    """A command line whose arguments are none of its task."""
+
+
 def tasks() -> dict[str, type[luigi.Task]]:
     """Return the tasks that users can run, by name."""
     known = {name: Register.get_task_cls(name) for name in Register.task_names()}
@@ -103,8 +107,8 @@ def task_of(arguments: Sequence[str]) -> tuple[luigi.Task, argparse.Namespace]:
     return task, parsed.known_args
 
 
-def _unfit(arguments: Sequence[str], found: str) -> BadName:
-    return BadName(
+def _unfit(arguments: Sequence[str], found: str) -> Unfit:
+    return Unfit(
         " ".join(arguments),
         expected=f"arguments of {arguments[0]}",
         found=found,
