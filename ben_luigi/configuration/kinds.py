@@ -21,7 +21,7 @@ from luigi.parameter import ParameterVisibility
 from ben_luigi.domain import given
 from ben_luigi.domain.findings import NotAllowed, nearest, shown
 from ben_luigi.domain.recipe import reading
-from ben_luigi.domain.storing import store
+from ben_luigi.domain.storing import opening
 
 _IS_URL = re.compile("[a-z][a-z0-9+]*://")
 _VARIABLE = re.compile(r"\$([A-Za-z_]\w*)")
@@ -87,7 +87,7 @@ class StoreUrl(Text):
         if not x:
             return x
         try:
-            return "://".join(store.parse(x))
+            return "://".join(opening.parse(x))
         except ValueError as error:
             raise NotAllowed(str(error)) from None
 

@@ -24,7 +24,8 @@ from typing import Any
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadInput, DamagedFile
-from ben_luigi.domain.storing.store import OPTION, Held, Overtaken, Store, open_store
+from ben_luigi.domain.storing.opening import open_store
+from ben_luigi.domain.storing.store import OPTION, Held, Overtaken, Store
 from ben_luigi.state import identity, records
 from ben_luigi.state.locks import data_folder
 

@@ -19,9 +19,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadInput, PipelineError, TransientError
-from ben_luigi.domain.storing import store as storing
+from ben_luigi.domain.storing import opening
+from ben_luigi.domain.storing.opening import open_store
 from ben_luigi.domain.storing.s3 import S3Store
-from ben_luigi.domain.storing.store import Held, Overtaken, Store, open_store
+from ben_luigi.domain.storing.store import Held, Overtaken, Store
 from ben_luigi.sample.loopback import Fault, Faults
 from tests.conftest import ROOT
 from tests.publishing_servers import BUCKET, RandomFaults, S3Server, s3
@@ -315,7 +316,7 @@ def test_a_server_that_is_away_is_told_also_by_a_library_that_connects_at_once(
 )
 def test_what_is_no_store_is_told_without_its_secrets(url: str, said: str) -> None:
     with pytest.raises(ValueError, match=said) as caught:
-        storing.parse(url)
+        opening.parse(url)
     assert "secret" not in str(caught.value)
 
 

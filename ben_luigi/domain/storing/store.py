@@ -6,22 +6,13 @@ its *tag*, which the store changes with the content: the ETag of S3, or the time
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from ben_luigi.domain import libraries
-from ben_luigi.domain.errors import BadInput, TransientError
+from ben_luigi.domain.errors import TransientError
 
 OPTION = "[dataset] store"
-_URL = re.compile(r"(?P<protocol>[a-z][a-z0-9+]*)://(?P<place>[^\s?#]+)")
-_PASSWORD = re.compile(r"[^/]*:[^/]*@")
-_NO_STORES = {
-    "memory": "the memory of one process, which no other one sees",
-    "http": "a protocol that is only read",
-    "https": "a protocol that is only read",
-}
 
 
 class Held(NamedTuple):
@@ -87,36 +78,3 @@ class Store(Protocol):
         Others may keep files of their own there: what belongs to no such key stays. Nothing may be uploaded there
         under these keys meanwhile.
         """
-
-
-def parse(url: str) -> tuple[str, str]:
-    """Return protocol and place of the URL of a store. Raise ValueError, which quotes no password, if it is none."""
-    found = _URL.fullmatch(url)
-    if found is None:
-        raise ValueError("something else; credentials and options do not belong there")
-    if _PASSWORD.match(found["place"]):
-        raise ValueError("a URL with a password in it, which belongs where the library looks for it")
-    if why := _NO_STORES.get(found["protocol"]):
-        raise ValueError(f"{found['protocol']}://, {why}")
-    return found["protocol"], found["place"].rstrip("/")
-
-
-def open_store(url: str) -> Store:
-    """Return the store at a URL, without asking it. Raise BadInput if its library is not installed."""
-    protocol, place = parse(url)
-    try:
-        if protocol == "s3":
-            from ben_luigi.domain.storing.s3 import S3Store
-
-            return S3Store(place)
-        from ben_luigi.domain.storing.filesystem import FilesystemStore
-
-        return FilesystemStore(protocol, place)
-    except ImportError as error:
-        missing = "boto3" if protocol == "s3" else "fsspec"
-        raise BadInput(
-            f"{OPTION} = {url}",
-            expected=f"the Python package {missing}",
-            found=f"none ({error})",
-            remedy=libraries.installing(missing),
-        ) from error
