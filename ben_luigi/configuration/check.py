@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ben_luigi import config
-from ben_luigi.configuration import luigi_options, recipe
+from ben_luigi.configuration import luigi_options, recipe, sections
 from ben_luigi.configuration.files import MOST_BYTES, ConfigFile, Entry
 from ben_luigi.configuration.kinds import PathName
 from ben_luigi.configuration.values import interpolated, last_entries
@@ -44,9 +43,9 @@ def findings(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.en
 def _of_file(file: ConfigFile, environment: Mapping[str, str]) -> list[Finding]:
     found = [*file.findings]
     for name, location in file.sections:
-        near = nearest(name, (*config.SECTIONS, *luigi_options.SECTIONS))
+        near = nearest(name, (*sections.SECTIONS, *luigi_options.SECTIONS))
         if not _known(name) and (near or not file.shared):
-            allowed = ", ".join(config.SECTIONS) + ", and Luigi's own"
+            allowed = ", ".join(sections.SECTIONS) + ", and Luigi's own"
             found.append(Finding(location, "", f"no such section, [{name}]", allowed, f"[{near}]" if near else ""))
     for entry in file.entries:
         if _known(entry.section):
@@ -60,12 +59,12 @@ def _line(location: str) -> int:
 
 
 def _known(section: str) -> bool:
-    return section in config.SECTIONS or luigi_options.is_section(section)
+    return section in sections.SECTIONS or luigi_options.is_section(section)
 
 
 def _of_entry(entry: Entry, environment: Mapping[str, str]) -> Iterator[Finding]:
     subject = f"[{entry.section}] {entry.option}"
-    ours = config.options_of(config.SECTIONS[entry.section]) if entry.section in config.SECTIONS else None
+    ours = sections.options_of(sections.SECTIONS[entry.section]) if entry.section in sections.SECTIONS else None
     options = luigi_options.of(entry.section) if ours is None else ours
     if options is None:
         return
@@ -104,15 +103,15 @@ def command_line(arguments: argparse.Namespace) -> list[Finding]:
     named = getattr(arguments, "dataset_recipe", None)
     if found:
         return found
-    followed, of_recipe = recipe.checked(named or str(config.dataset().recipe))
+    followed, of_recipe = recipe.checked(named or str(sections.dataset().recipe))
     wrong = recipe.unknown_countries(getattr(arguments, "subset_countries", None) or "", followed)
     return [*of_recipe, *([Finding("--subset-countries", "", wrong.found, wrong.allowed, wrong.near)] if wrong else [])]
 
 
 def _of_command_line() -> Iterator[tuple[str, str, Any]]:
     """Yield section, name and kind of each option that a command line may set: ours, and Luigi's own."""
-    for section, declared in config.SECTIONS.items():
-        yield from ((section, name, option) for name, option in config.options_of(declared).items())
+    for section, declared in sections.SECTIONS.items():
+        yield from ((section, name, option) for name, option in sections.options_of(declared).items())
     for section, options in luigi_options.declared().items():
         yield from ((section, name, option) for name, option in options.items())
 
@@ -120,7 +119,7 @@ def _of_command_line() -> Iterator[tuple[str, str, Any]]:
 def _others(entry: Entry, options: Collection[str]) -> tuple[str, str]:
     """Return the options that exist instead, and the nearest one, preferably of the same section."""
     near = nearest(entry.option, options)
-    elsewhere = [name for name, section in config.SECTIONS.items() if entry.option in config.options_of(section)]
+    elsewhere = [name for name, section in sections.SECTIONS.items() if entry.option in sections.options_of(section)]
     if elsewhere and not near:
         near = f"[{elsewhere[0]}] {entry.option}"
     listed = sorted(options)
@@ -162,7 +161,7 @@ def _check(option: Any, text: str) -> None:
 def data_dir(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.environ) -> list[Finding]:
     """Return a finding if the data folder in effect, given or default, can neither be written to nor made."""
     subject, allowed = "[dataset] data_dir", "a folder that can be made and written to"
-    parameter = config.options_of(config.dataset)["data_dir"]
+    parameter = sections.options_of(sections.dataset)["data_dir"]
     location, text = subject, parameter._default
     if entry := last_entries(files).get(("dataset", "data_dir")):
         location, text = f"{entry.location}: {subject}", entry.text
@@ -199,7 +198,7 @@ def _labels(files: Sequence[ConfigFile], followed: Recipe | None, environment: M
     """Yield findings about labels that the nomenclature, which another option or the recipe names, does not have."""
     entries = last_entries(files)
     labels, named = entries.get(("subset", "labels")), entries.get(("metadata", "nomenclature"))
-    option = config.options_of(config.subset)["labels"]
+    option = sections.options_of(sections.subset)["labels"]
     try:
         classes = _classes(named, followed, environment)
     except NotAllowed:
@@ -221,7 +220,7 @@ def _countries(
 ) -> Iterator[Finding]:
     """Yield a finding about countries that the recipe does not have."""
     entry = last_entries(files).get(("subset", "countries"))
-    if entry is None or _of_form(entry, config.options_of(config.subset)["countries"]):
+    if entry is None or _of_form(entry, sections.options_of(sections.subset)["countries"]):
         return
     try:
         wrong = recipe.unknown_countries(interpolated(entry.text, environment), followed)
@@ -233,7 +232,7 @@ def _countries(
 
 def _classes(named: Entry | None, followed: Recipe | None, environment: Mapping[str, str]) -> list[str]:
     """Return the classes of the nomenclature in effect."""
-    option = config.options_of(config.metadata)["nomenclature"]
+    option = sections.options_of(sections.metadata)["nomenclature"]
     path = followed.land_cover.nomenclature if followed else option._default
     if named and named.text:
         path = option.parse(interpolated(named.text, environment))

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ben_luigi import config
-from ben_luigi.configuration import luigi_options
+from ben_luigi.configuration import luigi_options, sections
 
 
 def rows() -> Iterator[str]:
     """Yield the lines of the table in Markdown: our own sections, then the options of Luigi that are set here."""
-    for name, section in config.SECTIONS.items():
+    for name, section in sections.SECTIONS.items():
         yield from _head(f"[{name}]", " ".join((section.__doc__ or "").partition("\n")[0].split()))
-        for option, parameter in config.options_of(section).items():
+        for option, parameter in sections.options_of(section).items():
             yield _row(option, luigi_options.allowed(parameter), _default(parameter), parameter.description)
     for name, defaults in luigi_options.DEFAULTS.items():
         yield from _head(f"[{name}]", "Luigi's own options, as far as this project sets them.")
@@ -33,7 +32,7 @@ def _row(*cells: str) -> str:
 
 def _default(parameter: Any) -> str:
     value = parameter._default
-    tracked = str(config.TRACKED_ARTIFACTS.parent) + "/"
+    tracked = str(sections.TRACKED_ARTIFACTS.parent) + "/"
     return str(value).lower() if isinstance(value, bool) else str(value).removeprefix(tracked)
 
 
