@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from graphlib import CycleError
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -87,6 +87,16 @@ def test_stages_that_import_each_other_are_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(architecture, "PACKAGE", tmp_path)
     with pytest.raises(CycleError, match="early"):
         architecture.stages()
+
+
+def test_no_file_is_imported_by_what_it_imports() -> None:
+    """Neither directly nor through others, when it is loaded or later."""
+    names = {".".join(("ben_luigi", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in _files("")}
+    graph = {
+        own: {module for name in architecture.imports(path) for module in (name, name.rpartition(".")[0])} & set(names)
+        for own, path in names.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names them
 
 
 def test_no_folder_is_imported_by_what_it_imports() -> None:
