@@ -13,8 +13,7 @@ from typing import Any
 
 import ben_luigi
 from ben_luigi import terminal
-from ben_luigi.commands import COMMANDS, command
-from ben_luigi.commands import arguments as ours
+from ben_luigi.commands import COMMANDS, command, task_arguments
 from ben_luigi.domain import surroundings
 from ben_luigi.domain.errors import BadName, PipelineError, printable
 
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     if name not in COMMANDS and not name.startswith("-"):
         return command.refuse(used, _unknown(name))
     used.parse_args([name])
-    ours.check(name, arguments[1:])
+    task_arguments.check(name, arguments[1:])
     try:
         return int(load(name).main(list(arguments[1:])))
     except (PipelineError, OSError) as error:

@@ -1,27 +1,24 @@
-"""The arguments of the commands that can be read without loading the pipeline, which takes seconds.
+"""The arguments of the commands that run no task; those of the others are in `task_arguments.py`.
 
-So `ben-luigi COMMAND --help` and wrong arguments are answered at once. The arguments of the other commands are those of
-tasks or of Luigi.
+They are read without loading the pipeline: `ben-luigi COMMAND --help` and wrong arguments are answered at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from ben_luigi.commands import COMMANDS, command
+from ben_luigi.commands import command
 from ben_luigi.domain import machine
 from ben_luigi.domain.vocabulary import MOST_VIEWED, WORLDS
 from ben_luigi.domain.vocabulary import RECIPE_OPTIONS as RECIPE_OPTIONS
 
 WORLD_OPTIONS = ("--world", "--dataset-world")
-_TASK_FOLLOWS = ("plan", "submit")
-"""The commands with arguments of their own, and of a task."""
 _LEVELS = (1, 3, 6, 9, 12)
+_ADDRESS = "127.0.0.1"
 _SHELLS = ("bash", "zsh")
-_CLUSTERS = ("slurm",)
 _SERVICES = ("zenodo", "huggingface", "s3")
 _WORDS = {
     "countries_geojson": "Natural Earth's borders, for the nearest country",
@@ -29,24 +26,6 @@ _WORDS = {
     "snow_csv": "list of v1 patches with seasonal snow",
     "cloud_csv": "list of v1 patches with cloud or shadow",
 }
-
-
-def of(name: str) -> argparse.ArgumentParser | None:
-    """Return the parser of a command, by its name in `COMMANDS`; None if the pipeline has to be loaded for it."""
-    made = _PARSERS.get(COMMANDS[name][0])
-    return made() if made else None
-
-
-def check(name: str, arguments: Sequence[str]) -> None:
-    """Print help, or what is wrong with the arguments of a command, and exit; return if they are right.
-
-    What cannot be checked without the pipeline is left to the command: a task's arguments, and world and recipe, which
-    it takes out of its arguments first.
-    """
-    used, taken = of(name), (*WORLD_OPTIONS, *RECIPE_OPTIONS)
-    if used is None or any(argument.partition("=")[0] in taken for argument in arguments):
-        return
-    (used.parse_known_args if name in _TASK_FOLLOWS else used.parse_args)(arguments)
 
 
 def add_world(used: argparse.ArgumentParser) -> None:
@@ -60,14 +39,14 @@ def add_world(used: argparse.ArgumentParser) -> None:
     used.add_argument("--recipe", metavar="RECIPE", help=help_text)
 
 
-def _text(module: str) -> str | None:
+def text_of(module: str) -> str | None:
     """Return the docstring of a command's module, without loading it."""
     return ast.get_docstring(ast.parse(Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")))
 
 
 def verify() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi verify`."""
-    used = command.parser("ben-luigi verify", _text("verify"))
+    used = command.parser("ben-luigi verify", text_of("verify"))
     help_text = "folder of the dataset; by default the one that the pipeline makes"
     used.add_argument("folder", type=command.local, nargs="?", metavar="FOLDER", help=help_text)
     for option, text in _WORDS.items():
@@ -83,28 +62,9 @@ def verify() -> argparse.ArgumentParser:
     return used
 
 
-def plan() -> argparse.ArgumentParser:
-    """Return the parser of `ben-luigi plan`; the others name a task."""
-    used = command.parser("ben-luigi plan", _text("plan"))
-    used.usage = f"{used.prog} [-h] [--json] [--world WORLD] [--recipe RECIPE] [TASK ARGUMENTS...]"
-    add_world(used)
-    used.add_argument("--json", action="store_true", help="print the plan as JSON")
-    return used
-
-
-def submit() -> argparse.ArgumentParser:
-    """Return the parser of `ben-luigi submit`."""
-    used = command.parser("ben-luigi submit", _text("submit"))
-    used.usage = f"{used.prog} [-h] [--dry-run] [--world WORLD] [--recipe RECIPE] CLUSTER [TASK ARGUMENTS...]"
-    used.add_argument("cluster", choices=_CLUSTERS, metavar="CLUSTER", help=", ".join(_CLUSTERS))
-    used.add_argument("--dry-run", action="store_true", help="show what would be submitted, and submit nothing")
-    add_world(used)
-    return used
-
-
 def status() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi status`."""
-    used = command.parser("ben-luigi status", _text("status"))
+    used = command.parser("ben-luigi status", text_of("status"))
     used.add_argument("--json", action="store_true", help="print the state as JSON")
     add_world(used)
     return used
@@ -112,7 +72,7 @@ def status() -> argparse.ArgumentParser:
 
 def new() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi new`."""
-    used = command.parser("ben-luigi new", _text("new"))
+    used = command.parser("ben-luigi new", text_of("new"))
     used.add_argument("name", metavar="NAME", help="name of the dataset: lower-case letters, digits, dots and hyphens")
     used.add_argument("folder", type=Path, metavar="FOLDER", nargs="?", default=Path(), help="where it is written")
     used.add_argument("--like", metavar="RECIPE", default="", help="packaged recipe to start from")
@@ -121,7 +81,7 @@ def new() -> argparse.ArgumentParser:
 
 def link_patches() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi link-patches`."""
-    used = command.parser("ben-luigi link-patches", _text("link_patches"))
+    used = command.parser("ben-luigi link-patches", text_of("link_patches"))
     used.add_argument(
         "list",
         type=Path,
@@ -141,7 +101,7 @@ def link_patches() -> argparse.ArgumentParser:
 
 def unpack() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi unpack`."""
-    used = command.parser("ben-luigi unpack", _text("unpack"))
+    used = command.parser("ben-luigi unpack", text_of("unpack"))
     used.add_argument("folder", type=Path, metavar="FOLDER", help="where the folders of the archives go")
     help_text = "folder of the dataset; by default the one that the pipeline makes"
     used.add_argument("--from", dest="source", type=command.local, metavar="DATASET", help=help_text)
@@ -152,7 +112,7 @@ def unpack() -> argparse.ArgumentParser:
 
 def view() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi view`."""
-    used = command.parser("ben-luigi view", _text("view"))
+    used = command.parser("ben-luigi view", text_of("view"))
     help_text = "folder of WebDataset shards or of a dataset; by default the dataset that the pipeline makes"
     used.add_argument("folder", type=command.local, nargs="?", metavar="FOLDER", help=help_text)
     used.add_argument("--to", type=Path, metavar="DIR", help="where the viewer goes; by default FOLDER-viewer")
@@ -165,7 +125,7 @@ def view() -> argparse.ArgumentParser:
 
 def hash_folder() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi hash-folder`."""
-    used = command.parser("ben-luigi hash-folder", _text("hash_folder"))
+    used = command.parser("ben-luigi hash-folder", text_of("hash_folder"))
     used.add_argument("folder", type=Path, metavar="FOLDER", help="folder of TIFFs, at any depth")
     used.add_argument(
         "list", type=Path, nargs="?", metavar="LIST", help="CSV file to write; by default FOLDER.csv beside it"
@@ -183,7 +143,7 @@ def hash_folder() -> argparse.ArgumentParser:
 
 def compare_levels() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi compare-levels`."""
-    used = command.parser("ben-luigi compare-levels", _text("compare_levels"))
+    used = command.parser("ben-luigi compare-levels", text_of("compare_levels"))
     used.add_argument("paths", type=Path, nargs="+", metavar="FILE", help="files, or folders of files")
     used.add_argument(
         "--levels",
@@ -199,7 +159,7 @@ def compare_levels() -> argparse.ArgumentParser:
 
 def compare_land_cover() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi compare-land-cover`."""
-    used = command.parser("ben-luigi compare-land-cover", _text("compare_land_cover"))
+    used = command.parser("ben-luigi compare-land-cover", text_of("compare_land_cover"))
     used.add_argument(
         "geopackage", type=Path, nargs="?", metavar="GEOPACKAGE", help="CORINE 2018; by default [inputs] clc_gpkg"
     )
@@ -211,7 +171,7 @@ def compare_land_cover() -> argparse.ArgumentParser:
 
 def check_published() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi check-published`."""
-    used = command.parser("ben-luigi check-published", _text("check_published"))
+    used = command.parser("ben-luigi check-published", text_of("check_published"))
     used.add_argument(
         "folder", type=Path, metavar="DIR", help="folder of published metadata, and of what it is made from"
     )
@@ -220,14 +180,14 @@ def check_published() -> argparse.ArgumentParser:
 
 def clear_tries() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi clear-tries`."""
-    used = command.parser("ben-luigi clear-tries", _text("clear_tries"))
+    used = command.parser("ben-luigi clear-tries", text_of("clear_tries"))
     used.add_argument("tiles", nargs="+", metavar="TILE", help="tile key, as in 33UUP_20170613")
     return used
 
 
 def fetch_l2a() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi fetch-l2a`."""
-    used = command.parser("ben-luigi fetch-l2a", _text("fetch_l2a"))
+    used = command.parser("ben-luigi fetch-l2a", text_of("fetch_l2a"))
     used.add_argument("folder", type=Path, metavar="FOLDER", help="where to put them, each in a folder of its own")
     used.add_argument("names", nargs="+", metavar="NAME", help="names of L2A products, S2x_MSIL2A_..._<time>.SAFE")
     return used
@@ -235,7 +195,7 @@ def fetch_l2a() -> argparse.ArgumentParser:
 
 def install_sen2cor() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi install-sen2cor`."""
-    used = command.parser("ben-luigi install-sen2cor", _text("install_sen2cor"))
+    used = command.parser("ben-luigi install-sen2cor", text_of("install_sen2cor"))
     used.add_argument("folder", type=Path, metavar="FOLDER", help="where to install it; absent or empty")
     used.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the installer, if you have it already")
     return used
@@ -243,7 +203,7 @@ def install_sen2cor() -> argparse.ArgumentParser:
 
 def publish() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi publish`."""
-    used = command.parser("ben-luigi publish", _text("publish"))
+    used = command.parser("ben-luigi publish", text_of("publish"))
     used.add_argument("service", choices=_SERVICES, metavar="SERVICE", help=", ".join(_SERVICES))
     help_text = "folder of the dataset; by default the one that the pipeline makes"
     used.add_argument("folder", type=command.local, nargs="?", metavar="FOLDER", help=help_text)
@@ -259,17 +219,26 @@ def publish() -> argparse.ArgumentParser:
     return used
 
 
+def luigid() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi luigid`; luigid's own arguments are passed on to it."""
+    used = command.parser("ben-luigi luigid", text_of("luigid"))
+    used.add_argument(
+        "--address", metavar="HOST", default=_ADDRESS, help=f"address to listen on; by default {_ADDRESS}"
+    )
+    help_text = "port to listen on; by default [core] scheduler_port, else 8082"
+    used.add_argument("--port", metavar="N", type=command.whole(1), help=help_text)
+    return used
+
+
 def completion() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi completion`."""
-    used = command.parser("ben-luigi completion", _text("completion"))
+    used = command.parser("ben-luigi completion", text_of("completion"))
     used.add_argument("shell", choices=_SHELLS, help="the shell that is to complete")
     return used
 
 
-_PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
+PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "verify": verify,
-    "plan": plan,
-    "submit": submit,
     "status": status,
     "new": new,
     "link_patches": link_patches,
@@ -283,5 +252,9 @@ _PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "fetch_l2a": fetch_l2a,
     "install_sen2cor": install_sen2cor,
     "publish": publish,
+    "luigid": luigid,
     "completion": completion,
 }
+"""The parsers of the commands, by their modules."""
+PASS_ON = ("luigid",)
+"""Those that pass other arguments on to another program."""

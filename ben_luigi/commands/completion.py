@@ -10,8 +10,9 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 from ben_luigi import program
-from ben_luigi.commands import COMMANDS, command, run, usage
+from ben_luigi.commands import COMMANDS, command, task_table
 from ben_luigi.commands.arguments import completion as parser
+from ben_luigi.commands.task_arguments import run
 
 _TAKE_TASKS = ("run", "cron-rerun")
 _SCRIPT = """\
@@ -40,9 +41,9 @@ def _words() -> Iterator[tuple[str, list[str]]]:
     """Yield the words that may follow each beginning of the line, as a shell pattern, the most specific one first."""
     yield "1:*", ["--help", "--version", *COMMANDS]
     for name in _TAKE_TASKS:
-        yield f"2:{name}:*", ["--help", *usage.tasks()]
-        for task in usage.tasks():
-            yield f"*:{name}:{task}", _options(run.parser([task]))
+        yield f"2:{name}:*", ["--help", *task_table.table()["tasks"]]
+        for task in task_table.table()["tasks"]:
+            yield f"*:{name}:{task}", _options(run([task]))
     for name in COMMANDS:
         yield f"*:{name}:*", _options(program.load(name).parser())
 

@@ -5,7 +5,6 @@ Its output is in `data_dir/logs`; `[cron]` in the configuration says who is noti
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import socket
@@ -20,6 +19,7 @@ from pathlib import Path
 from ben_luigi import config, signals
 from ben_luigi.commands import command
 from ben_luigi.commands.setting_up import configure
+from ben_luigi.commands.task_arguments import cron_rerun as parser
 from ben_luigi.domain import files, locks, notice, private, surroundings
 from ben_luigi.domain.errors import PipelineError, some
 from ben_luigi.exit_codes import STOPPED, ExitCode
@@ -46,14 +46,6 @@ class Outcome:
         return _BY_GRAVITY.index(self.code) > _BY_GRAVITY.index(before.code) or not set(self.failed) <= set(
             before.failed
         )
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the help; the arguments are those of `ben-luigi run`."""
-    used = command.parser("ben-luigi cron-rerun", __doc__)
-    used.usage = f"{used.prog} [-h] [TASK ARGUMENTS...]"
-    used.add_argument("task", nargs="?", metavar="TASK ARGUMENTS...", help="as ben-luigi run takes them")
-    return used
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -14,16 +14,18 @@ With FOLDER, the folder of a dataset, the archives may be unpacked there, and a 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from tqdm import tqdm
 
 from ben_luigi import config
 from ben_luigi.commands import command, run
 from ben_luigi.commands.setting_up import configure
+from ben_luigi.commands.task_arguments import FORM_TASK, FORMS_OPTIONS, PATCHES_TASK, names_a_tile
+from ben_luigi.commands.task_arguments import export as parser
 from ben_luigi.configuration import luigi_options
 from ben_luigi.domain import leftovers
 from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError
@@ -36,52 +38,17 @@ from ben_luigi.stages.finalize import rules_in
 from ben_luigi.state.cache import whole
 from ben_luigi.terminal import bar_format
 
-TASK, FORM_TASK = "ExportPatches", "ExportForm"
 PROG = "ben-luigi export"
-_FORMS_OPTIONS = ("seed", "file_mb", "pixels")
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the forms; a tile is left to the task."""
-    used = command.parser(PROG, __doc__)
-    titles = "; ".join(f"{name}: {form.title}" for name, form in FORMS.items())
-    used.add_argument("form", choices=list(FORMS), metavar="FORM", help=titles)
-    used.add_argument(
-        "folder", type=command.local, nargs="?", metavar="FOLDER", help="folder of the dataset; by default ours"
-    )
-    used.add_argument("--to", type=Path, metavar="DIR", help="where the form goes; by default FOLDER-FORM")
-    used.add_argument("--without-s1", action="store_true", help="leave out Sentinel-1, whose archive need not be there")
-    for section, names in ((config.forms, _FORMS_OPTIONS), (config.subset, None)):
-        for option, parameter in config.options_of(section).items():
-            if option != "name" if names is None else option in names:
-                text = f"{parameter.description}: {luigi_options.allowed(parameter)}".replace("%", "%%")
-                flag = f"--{option.replace('_', '-')}"
-                used.add_argument(flag, type=_checked(parameter), metavar=option.upper(), help=text)
-    return used
-
-
-def _checked(parameter: Any) -> Callable[[str], str]:
-    """Return the type of an argument that is the text of an option."""
-
-    def checked(text: str) -> str:
-        try:
-            parameter.parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"expected {luigi_options.allowed(parameter)}; {error}") from error
-        return text
-
-    return checked
 
 
 def main(arguments: Sequence[str]) -> int:
     """Export a form, or run the task of a tile."""
     used = parser()
-    if not {"-h", "--help"} & set(arguments) and (not arguments or arguments[0] not in FORMS):
-        if not arguments or not arguments[0].startswith("-"):
-            used.parse_args(arguments)  # refuses what is no form
-        return run.main([TASK, *arguments], PROG)
+    if names_a_tile(arguments):
+        return run.main([PATCHES_TASK, *arguments], PROG)
     given, others = used.parse_known_args(arguments)
-    for option in _FORMS_OPTIONS:
+    _check_values(used, given)
+    for option in FORMS_OPTIONS:
         if getattr(given, option) is not None and option not in FORMS[given.form].options:
             counts = ", ".join(name for name, form in FORMS.items() if option in form.options)
             flag = f"--{option.replace('_', '-')}"
@@ -100,6 +67,18 @@ def main(arguments: Sequence[str]) -> int:
         return command.refuse(used, error, command.code_of(error))
     print(f"{made:,} patches of {given.folder or 'our dataset'} are in {folder}")
     return ExitCode.DONE
+
+
+def _check_values(used: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Exit with a message if an option has a value that it does not accept."""
+    for section in (config.forms, config.subset):
+        for option, parameter in config.options_of(section).items():
+            try:
+                if (value := getattr(given, option, None)) is not None:
+                    parameter.parse(value)
+            except ValueError as error:
+                flag = option.replace("_", "-")
+                used.error(f"argument --{flag}: expected {luigi_options.allowed(parameter)}; {error}")
 
 
 def _of_pipeline(given: argparse.Namespace, others: Sequence[str]) -> int:
@@ -154,7 +133,7 @@ def _options(given: argparse.Namespace) -> Options:
     parameters = config.options_of(config.forms)
     seed, file_mb, pixels = (
         getattr(config.forms(), option) if (text := getattr(given, option)) is None else parameters[option].parse(text)
-        for option in _FORMS_OPTIONS
+        for option in FORMS_OPTIONS
     )
     return Options(int(seed), int(file_mb), str(pixels))
 

@@ -6,7 +6,6 @@ Other arguments are luigid's own: --background, --pidfile FILE, --logdir FOLDER,
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -26,6 +25,7 @@ from tornado.web import Application
 
 from ben_luigi import config
 from ben_luigi.commands import command
+from ben_luigi.commands.arguments import luigid as parser
 from ben_luigi.commands.luigid_requests import Guard, own_names
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain import private
@@ -33,7 +33,6 @@ from ben_luigi.domain.errors import PipelineError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.state.scheduling import QuickScheduler
 
-ADDRESS = "127.0.0.1"
 _log = logging.getLogger("ben_luigi")
 
 _DISCONNECT_S = 120
@@ -64,19 +63,6 @@ class CentralScheduler(QuickScheduler):
         for task in running:
             if task.status == FAILED:
                 self.forgive_failures(task.id)
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the arguments; luigid's own are passed on to it."""
-    used = command.parser("ben-luigi luigid", __doc__)
-    used.add_argument("--address", metavar="HOST", default=ADDRESS, help=f"address to listen on; by default {ADDRESS}")
-    used.add_argument(
-        "--port",
-        metavar="N",
-        type=command.whole(1),
-        help="port to listen on; by default [core] scheduler_port, else 8082",
-    )
-    return used
 
 
 def main(arguments: Sequence[str]) -> int:

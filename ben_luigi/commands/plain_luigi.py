@@ -12,7 +12,7 @@ import sys
 from luigi.rpc import RPCError
 
 from ben_luigi import config
-from ben_luigi.commands import command, luigi_log, usage
+from ben_luigi.commands import command, luigi_log, task_table, usage
 from ben_luigi.domain import network, refused
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
 
@@ -21,7 +21,7 @@ def install() -> None:
     """Have the log say errors in a line; exit if the arguments fit no task."""
     logging.getLogger("luigi-interface").addFilter(_without_traceback)
     arguments = _arguments(sys.argv[1:])
-    if not arguments or arguments[0].startswith("-") or usage.help_is_wanted(arguments):
+    if not arguments or arguments[0].startswith("-") or task_table.help_is_wanted(arguments):
         return
     try:
         usage.task_of(arguments)
@@ -35,7 +35,7 @@ def _arguments(words: list[str]) -> list[str]:
         at = words.index("--module")
         words = [*words[:at], *words[at + 2 :]]
     words = [word for word in words if not word.startswith("--module=")]
-    named = [word for word in words if word in usage.tasks()]
+    named = [word for word in words if word in task_table.table()["tasks"]]
     return [named[0], *(word for word in words if word != named[0])] if named else words
 
 

@@ -16,9 +16,9 @@ from luigi.cmdline_parser import CmdlineParser
 
 import ben_luigi
 from ben_luigi import config
-from ben_luigi.commands import command, usage, world
-from ben_luigi.commands.arguments import plan as parser
+from ben_luigi.commands import command, task_table, usage, world
 from ben_luigi.commands.setting_up import configure
+from ben_luigi.commands.task_arguments import plan as parser
 from ben_luigi.domain.dataset import estimate
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
 from ben_luigi.domain.files import size_in_words
@@ -256,7 +256,7 @@ def main(arguments: Sequence[str]) -> int:
         given, asked = used.parse_known_args(world.take(arguments))
         configure()
         config.set_defaults()
-        wanted = asked if asked and not asked[0].startswith("-") else ["FinalizeDataset", *asked]
+        wanted = task_table.named(asked)
         usage.task_of(wanted)  # says what is wrong with the arguments
         with CmdlineParser.global_instance(["--module", ben_luigi.__name__, *wanted]) as parsed:  # options count, too
             told = facts(parsed.get_task_obj())

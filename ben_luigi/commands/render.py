@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from ben_luigi.commands import run
-
-TASK = "RenderPatches"
-PROG = "ben-luigi render"
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the help, which is that of the task."""
-    used = run.parser([TASK])
-    used.prog = PROG
-    return used
+from ben_luigi.commands.task_arguments import PICTURES_TASK
+from ben_luigi.commands.task_arguments import render as parser
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the task."""
-    return run.main([TASK, *arguments], PROG)
+    return run.main([PICTURES_TASK, *arguments], parser().prog)

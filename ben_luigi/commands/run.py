@@ -6,10 +6,8 @@ configuration. Results that exist and are up to date are not made again.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import multiprocessing
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -24,8 +22,9 @@ from luigi.rpc import RPCError
 from luigi.task_register import Register
 
 from ben_luigi import config, signals, terminal
-from ben_luigi.commands import command, ending, usage, world
+from ben_luigi.commands import command, ending, task_table, usage, world
 from ben_luigi.commands.setting_up import configure
+from ben_luigi.commands.task_arguments import run as parser
 from ben_luigi.configuration import luigi_options
 from ben_luigi.domain import locks, network, refused
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
@@ -60,13 +59,6 @@ _LOOK_AGAIN_S = 60.0
 _log = logging.getLogger("ben_luigi")
 
 
-def parser(arguments: Sequence[str] = (), prog: str = "") -> argparse.ArgumentParser:
-    """Return the parser of the help, or that of the task in `arguments`."""
-    used = usage.parser(arguments, __doc__)
-    used.prog = prog or used.prog
-    return used
-
-
 def main(arguments: Sequence[str], prog: str = "") -> int:
     """Run `FinalizeDataset` or the given task, print where the result is and the time; return the exit code."""
     started = time.monotonic()
@@ -82,7 +74,7 @@ def _main(arguments: list[str], prog: str) -> int:
         arguments = world.take(arguments)
     except BadName as error:
         return command.refuse(parser(), error)
-    if not usage.help_is_wanted(arguments):
+    if not task_table.help_is_wanted(arguments):
         configure()
     terminal.summary_follows = True
     config.set_defaults()
@@ -213,25 +205,18 @@ def _check_semaphores() -> None:
 
 def _asked(arguments: list[str], prog: str) -> tuple[luigi.Task, list[str]]:
     """Return the task and its arguments; exit with a message if help is wanted, or if they fit no task."""
-    if usage.help_is_wanted(arguments):
-        parser(arguments, prog).print_help()
+    used = parser(arguments)
+    used.prog = prog or used.prog
+    if task_table.help_is_wanted(arguments):
+        used.print_help()
         sys.exit()
-    if not arguments or arguments[0].startswith("-"):
-        arguments = ["FinalizeDataset", *arguments]
+    arguments = task_table.named(arguments)
     try:
         task, options = usage.task_of(arguments)
     except (BadName, BadArgument) as error:
-        sys.exit(command.refuse(parser(arguments, prog), _of_program(error, prog)))
+        sys.exit(command.refuse(used, task_table.of_program(error, prog)))
     config.take_typed(options)
     return task, arguments
-
-
-def _of_program(error: PipelineError, prog: str) -> PipelineError:
-    """Return an error about arguments that are none of a task as one about those of the command that asks for it."""
-    if not prog or not isinstance(error, usage.Unfit):
-        return error
-    found = re.sub(r"--(?:forms|subset)-(?=[a-z])", "--", error.found)
-    return BadArgument("arguments", expected=f"those of {prog}", found=found, remedy=f"type: {prog} --help")
 
 
 def _run(argv: list[str]) -> int:
@@ -240,8 +225,8 @@ def _run(argv: list[str]) -> int:
     A host is given only tasks that it has reported to the scheduler. So it reports again from time to time: for tasks
     known only since the list of tiles exists, or known only to a host that has died since.
     """
-    with CmdlineParser.global_instance(argv) as parser:
-        task, settings = parser.get_task_obj(), luigi.interface.core()
+    with CmdlineParser.global_instance(argv) as parsed:
+        task, settings = parsed.get_task_obj(), luigi.interface.core()
         if terminal.is_open():
             terminal.expect(planning.usual_seconds(), planning.at_once())
     jobs.submit_ready()

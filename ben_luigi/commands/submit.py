@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from ben_luigi import config
 from ben_luigi.commands import command, run, world
-from ben_luigi.commands.arguments import submit as parser
 from ben_luigi.commands.setting_up import configure
+from ben_luigi.commands.task_arguments import submit as parser
 from ben_luigi.domain.errors import BadName, PipelineError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import jobs

@@ -6,21 +6,11 @@ Each option overrides the one of the same name in `[subset]` of the configuratio
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from ben_luigi import config
-from ben_luigi.commands import command, run
-from ben_luigi.configuration import luigi_options
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the options that select patches; others are left to Luigi."""
-    used = command.parser("ben-luigi subset", __doc__)
-    for option, parameter in config.options_of(config.subset).items():
-        text = f"{parameter.description}: {luigi_options.allowed(parameter)}".replace("%", "%%")
-        used.add_argument(f"--{option}", metavar=option.upper(), help=text)
-    return used
+from ben_luigi.commands import run
+from ben_luigi.commands.task_arguments import subset as parser
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,0 +1,177 @@
+"""The arguments of the commands that run a task: some of their own, then those of the task, by the table of tasks.
+
+They are read without loading the pipeline: `--help`, and arguments that are none, are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ben_luigi.commands import COMMANDS, command, task_table
+from ben_luigi.commands.arguments import PARSERS, PASS_ON, RECIPE_OPTIONS, WORLD_OPTIONS, add_world, text_of
+from ben_luigi.domain.errors import BadName
+
+FORM_TASK, PATCHES_TASK = "ExportForm", "ExportPatches"
+PICTURES_TASK = "RenderPatches"
+FORMS_OPTIONS = ("seed", "file_mb", "pixels")
+"""The options in `[forms]` that `ben-luigi export` takes."""
+_CLUSTERS = ("slurm",)
+
+
+def run(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser of the help of `ben-luigi run`, or that of the task in `arguments`."""
+    used = task_table.parser(arguments, text_of("run"))
+    if not used.usage:
+        return used
+    add_world(used)
+    return used
+
+
+def plan() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi plan`; the others name a task."""
+    used = command.parser("ben-luigi plan", text_of("plan"))
+    used.usage = f"{used.prog} [-h] [--json] [--world WORLD] [--recipe RECIPE] [TASK ARGUMENTS...]"
+    add_world(used)
+    used.add_argument("--json", action="store_true", help="print the plan as JSON")
+    return used
+
+
+def submit() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi submit`."""
+    used = command.parser("ben-luigi submit", text_of("submit"))
+    used.usage = f"{used.prog} [-h] [--dry-run] [--world WORLD] [--recipe RECIPE] CLUSTER [TASK ARGUMENTS...]"
+    used.add_argument("cluster", choices=_CLUSTERS, metavar="CLUSTER", help=", ".join(_CLUSTERS))
+    used.add_argument("--dry-run", action="store_true", help="show what would be submitted, and submit nothing")
+    add_world(used)
+    return used
+
+
+def cron_rerun() -> argparse.ArgumentParser:
+    """Return the parser of the help of `ben-luigi cron-rerun`."""
+    used = command.parser("ben-luigi cron-rerun", text_of("cron_rerun"))
+    used.usage = f"{used.prog} [-h] [TASK ARGUMENTS...]"
+    used.add_argument("task", nargs="?", metavar="TASK ARGUMENTS...", help="as ben-luigi run takes them")
+    return used
+
+
+def subset() -> argparse.ArgumentParser:
+    """Return the parser of the options that select patches."""
+    used = command.parser("ben-luigi subset", text_of("subset"))
+    for option, told in task_table.table()["sections"]["subset"].items():
+        used.add_argument(f"--{option}", metavar=option.upper(), help=told.replace("%", "%%"))
+    return used
+
+
+def export() -> argparse.ArgumentParser:
+    """Return the parser of `ben-luigi export FORM`; a tile is left to the task."""
+    used, known = command.parser("ben-luigi export", text_of("export")), task_table.table()
+    titles = "; ".join(f"{name}: {title}" for name, title in known["forms"].items())
+    used.add_argument("form", choices=list(known["forms"]), metavar="FORM", help=titles)
+    used.add_argument(
+        "folder", type=command.local, nargs="?", metavar="FOLDER", help="folder of the dataset; by default ours"
+    )
+    used.add_argument("--to", type=Path, metavar="DIR", help="where the form goes; by default FOLDER-FORM")
+    used.add_argument("--without-s1", action="store_true", help="leave out Sentinel-1, whose archive need not be there")
+    for section, names in (("forms", FORMS_OPTIONS), ("subset", None)):
+        for option, told in known["sections"][section].items():
+            if option != "name" if names is None else option in names:
+                flag = f"--{option.replace('_', '-')}"
+                used.add_argument(flag, metavar=option.upper(), help=told.replace("%", "%%"))
+    return used
+
+
+def render() -> argparse.ArgumentParser:
+    """Return the parser of the help of `ben-luigi render`, which is that of the task."""
+    used = run([PICTURES_TASK])
+    used.prog = "ben-luigi render"
+    return used
+
+
+def check(name: str, arguments: Sequence[str]) -> None:
+    """Print help, or what is wrong with the arguments of a command, and exit; return if they are right.
+
+    What cannot be checked without the pipeline is left to the command: the values of a task's options, and world and
+    recipe, which it takes out of its arguments first.
+    """
+    module, taken = COMMANDS[name][0], (*WORLD_OPTIONS, *RECIPE_OPTIONS)
+    if any(argument.partition("=")[0] in taken for argument in arguments):
+        return
+    if module in PARSERS:
+        used = PARSERS[module]()
+        (used.parse_known_args if module in PASS_ON else used.parse_args)(arguments)
+    elif module in _ASKED:
+        used, asked = _ASKED[module](arguments)
+        if task_table.help_is_wanted(arguments):
+            used.print_help()
+            sys.exit()
+        try:
+            task_table.check(asked)
+        except BadName as error:
+            sys.exit(command.refuse(used, task_table.of_program(error, "" if module in _NAME_A_TASK else used.prog)))
+
+
+_Asked = tuple[argparse.ArgumentParser, list[str]]
+
+
+def _of_run(arguments: Sequence[str]) -> _Asked:
+    return run(arguments), task_table.named(arguments)
+
+
+def _of_plan(arguments: Sequence[str]) -> _Asked:
+    used = plan()
+    return used, task_table.named(used.parse_known_args(arguments)[1])
+
+
+def _of_submit(arguments: Sequence[str]) -> _Asked:
+    used = submit()
+    return used, task_table.named(used.parse_known_args(arguments)[1])
+
+
+def _of_cron_rerun(arguments: Sequence[str]) -> _Asked:
+    """Leave the task to the run, whose end is recorded and told, whatever it is."""
+    used = cron_rerun()
+    used.parse_known_args(arguments)
+    return used, [task_table.WHOLE]
+
+
+def _of_subset(arguments: Sequence[str]) -> _Asked:
+    used = subset()
+    return used, [task_table.WHOLE, *used.parse_known_args(arguments)[1]]
+
+
+def _of_export(arguments: Sequence[str]) -> _Asked:
+    used = export()
+    if names_a_tile(arguments):
+        return used, [PATCHES_TASK, *arguments]
+    given, others = used.parse_known_args(arguments)
+    if given.folder is None and given.to is None:
+        return used, [FORM_TASK, "--form-name", given.form, *others]
+    used.parse_args(arguments)
+    return used, [task_table.WHOLE]
+
+
+def names_a_tile(arguments: Sequence[str]) -> bool:
+    """Return whether `ben-luigi export` is asked for the patches of a tile, and not for a form."""
+    is_form = bool(arguments) and arguments[0] in task_table.table()["forms"]
+    has_tile = any(argument.partition("=")[0] == "--tile" for argument in arguments)
+    return has_tile and not is_form and not task_table.help_is_wanted(arguments)
+
+
+def _of_render(arguments: Sequence[str]) -> _Asked:
+    return render(), [PICTURES_TASK, *arguments]
+
+
+_ASKED: dict[str, Callable[[Sequence[str]], _Asked]] = {
+    "run": _of_run,
+    "plan": _of_plan,
+    "submit": _of_submit,
+    "cron_rerun": _of_cron_rerun,
+    "subset": _of_subset,
+    "export": _of_export,
+    "render": _of_render,
+}
+"""What these commands ask for: the parser of each, and the task with its arguments."""
+_NAME_A_TASK = ("run", "plan", "cron_rerun")

@@ -1,0 +1,141 @@
+"""Know the tasks and all options of a run from a table, since loading them takes half a second.
+
+So help, and arguments that are none, are answered at once. What the values of options mean is left to who loads the
+tasks (`usage.py`). `python -m ben_luigi.documentation` makes the table from the tasks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ben_luigi.commands import command
+from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
+
+PATH = Path(__file__).with_name("task_table.json")
+WHOLE = "FinalizeDataset"
+"""The task that is run if none is named."""
+_HELP = {"-h", "--help"}
+_USAGE = """`ben-luigi run TASK --help` lists the arguments of a task. Luigi's own ones work too, such as --workers N,
+and so does every option of the configuration, such as --dataset-tiles 33UUP_20170613; --help-all lists them. Tasks:"""
+
+
+class Unfit(BadName):
+    """A command line whose arguments are none of its task."""
+
+
+@cache
+def table() -> dict[str, Any]:
+    """Return the table: `tasks`, the options of all of them and of Luigi, and `sections` of the configuration."""
+    found: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
+    return found
+
+
+def help_is_wanted(arguments: Sequence[str]) -> bool:
+    """Return whether the command line asks for help only."""
+    return bool(_HELP & set(arguments))
+
+
+def parser(arguments: Sequence[str], text: str | None, prog: str = "") -> argparse.ArgumentParser:
+    """Return the parser for the help that `arguments` ask for: of the task in them, or of `ben-luigi run`."""
+    tasks = table()["tasks"]
+    name = next(iter(arguments), "")
+    if name not in tasks:
+        listed = "\n".join(f"  {one:<22} {told['text'].splitlines()[0]}" for one, told in tasks.items())
+        used = command.parser(prog or "ben-luigi run", f"{text}\n\n{_USAGE}\n\n{listed}")
+        used.usage = f"{used.prog} [-h] [--world WORLD] [TASK ARGUMENTS...]"
+        return used
+    used = command.parser(prog or f"ben-luigi run {name}", f"{name}: {tasks[name]['text']}")
+    for flag, told in tasks[name]["options"].items():
+        default = told["default"]
+        help_text = f"{told['text']}; by default {default}" if default else told["text"]
+        used.add_argument(flag, required=default is None, metavar=told["metavar"], help=help_text)
+    return used
+
+
+def named(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with the task that they mean."""
+    return [*arguments] if arguments and not arguments[0].startswith("-") else [WHOLE, *arguments]
+
+
+def require_task(name: str) -> None:
+    """Raise BadName for a task that is none."""
+    tasks = table()["tasks"]
+    if name not in tasks:
+        near = get_close_matches(name, tasks, n=1, cutoff=0.5)
+        found = f"none of that name; did you mean {near[0]}?" if near else "none of that name"
+        raise BadName(
+            f"task {name}", expected="a task", found=found, remedy="type: ben-luigi run --help, which lists them"
+        )
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Raise BadName for a task that is none, Unfit for options that are none of its, or lack. Values are not looked at.
+
+    As Luigi does, the beginning of an option counts as the option.
+    """
+    name, tasks = arguments[0], table()["tasks"]
+    if name not in tasks:
+        near = get_close_matches(name, tasks, n=1, cutoff=0.5)
+        found = f"none of that name; did you mean {near[0]}?" if near else "none of that name"
+        raise BadName(
+            f"task {name}", expected="a task", found=found, remedy="type: ben-luigi run --help, which lists them"
+        )
+    own = tasks[name]["options"]
+    used = _Quiet(add_help=False)
+    used.add_argument("task", help=argparse.SUPPRESS)
+    for option, kind in table()["options"].items():
+        used.add_argument(option, help=argparse.SUPPRESS, **_KINDS[kind])
+    for option in own:
+        used.add_argument(option, help=argparse.SUPPRESS)
+    try:
+        given = vars(used.parse_args(arguments))
+    except _WrongError as error:
+        raise unfit(arguments, str(error)) from None
+    for option, told in own.items():
+        key = option.removeprefix("--").replace("-", "_")
+        if told["default"] is None and given[key] is None and given[f"{name}_{key}"] is None:
+            raise unfit(arguments, f"requires the '{key}' parameter to be set")
+
+
+_KINDS: dict[str, dict[str, Any]] = {"": {}, "?": {"nargs": "?", "const": ""}, "0": {"action": "store_true"}}
+"""How `argparse` is told how many values an option has: one, one or none, none."""
+
+
+class _WrongError(Exception):
+    """What `argparse` has to say."""
+
+
+class _Quiet(argparse.ArgumentParser):
+    """A parser that raises what it would print."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise it."""
+        raise _WrongError(message)
+
+
+def unfit(arguments: Sequence[str], found: str) -> Unfit:
+    """Return the error about arguments that are none of their task."""
+    return Unfit(
+        " ".join(arguments),
+        expected=f"arguments of {arguments[0]}",
+        found=found,
+        remedy=f"type: ben-luigi run {arguments[0]} --help",
+    )
+
+
+def of_program(error: PipelineError, prog: str) -> PipelineError:
+    """Return an error about arguments that are none of a task as one about those of the command that asks for it."""
+    if not prog or not isinstance(error, Unfit):
+        return error
+    found = error.found
+    for section in ("forms", "subset"):
+        for option in table()["sections"][section]:
+            flag = option.replace("_", "-")
+            found = found.replace(f"--{section}-{flag}", f"--{flag}")
+    return BadArgument("arguments", expected=f"those of {prog}", found=found, remedy=f"type: {prog} --help")
