@@ -34,6 +34,8 @@ _UPLOADING = "uploading"
 """The folder in the data folder with a note of each upload, from its beginning to its end."""
 OWNER = "data_folder.json"
 """The file in the store that says which data folder it belongs to."""
+_NOTED_STORE = "store.json"
+"""The file in the data folder that says which store it has filled."""
 FORMS, DATASETS = "forms", ("dataset", "subsets")
 _LARGE = (".tar", ".tar.zst")
 _STORED = "stored"
@@ -153,6 +155,7 @@ def fetch(relative: str, stored: Files, work: Path) -> None:
             found = _store().get(_key(relative, name), held, path)
         except FileNotFoundError:
             _seen(relative, name, None)
+            check()  # a store that is not mounted has lost nothing
             found = "nothing, or another content"
         if found != held.sha256:
             raise DamagedFile(
@@ -231,7 +234,13 @@ def is_intact(path: Path, stored: Files) -> bool:
 
 
 def _own() -> None:
-    """Take the store for this data folder, which also shows that it can be written."""
+    """Take the store for this data folder, which also shows that it can be written, and note that here."""
+    _take()
+    records.write(config.data_dir() / _NOTED_STORE, {"store": _store().place})
+
+
+def _take() -> None:
+    """Write there to whom the store belongs."""
     before = _owner()
     content = files.json_text({"id": identity.identity_of(config.data_dir()), "path": str(config.data_dir())})
     with tempfile.TemporaryDirectory() as folder:
@@ -247,6 +256,7 @@ def _owner() -> Held | None:
     """Return what the store has about its owner. Raise BadInput if that is another data folder."""
     held = _store().look(_key(OWNER))
     if held is None:
+        _require_new()
         return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / OWNER
@@ -264,6 +274,18 @@ def _owner() -> Held | None:
             remedy=f"name another folder in it; if that data folder is gone, remove {_key(OWNER)} there",
         )
     return held
+
+
+def _require_new() -> None:
+    """Raise BadInput if this data folder has filled a store: then one without an owner is another, or not mounted."""
+    note = config.data_dir() / _NOTED_STORE
+    if filled := records.read(note).get("store"):
+        raise BadInput(
+            f"{OPTION} = {_store().place}",
+            expected=f"{OWNER} in {filled}, which {config.data_dir()} has filled",
+            found="none",
+            remedy=f"mount it, or correct {OPTION}; if it is lost, remove {note}: what only it had is made again",
+        )
 
 
 def _store() -> Store:

@@ -305,6 +305,34 @@ def test_a_store_belongs_to_one_data_folder(place: Place, monkeypatch: pytest.Mo
             ask()
 
 
+def test_a_store_that_is_not_mounted_does_not_count_as_an_empty_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored.prepare()
+    target = place.made(ONE)
+    target.file.unlink()
+    place.store.rename(place.data.parent / "away")
+    place.store.mkdir()
+    said = (
+        f"expected: data_folder.json in file://{place.store}, which {place.data} has filled; found: none; next: mount"
+    )
+
+    def read() -> None:
+        with cache.at_hand(target.file):
+            pass
+
+    for ask in (stored.check, stored.prepare, read):
+        with pytest.raises(BadInput, match=said):
+            ask()
+    assert not list(place.store.iterdir())
+    option(monkeypatch, "store", f"{stored._store().place}d")
+    with pytest.raises(BadInput, match=said):
+        stored.prepare()
+    (place.data / "store.json").unlink()  # as the message says
+    stored.prepare()
+    stored.check()
+
+
 def test_questions_about_many_results_cost_one_listing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     made = [place.made(f"patches/{number}.tar") for number in range(30)]
     for target in made:
