@@ -24,7 +24,7 @@ from typing import Any
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadInput, DamagedFile
-from ben_luigi.domain.storing.opening import open_store
+from ben_luigi.domain.storing.opening import folder_of, open_store
 from ben_luigi.domain.storing.store import OPTION, Held, Overtaken, Store
 from ben_luigi.state import identity, records
 from ben_luigi.state.locks import data_folder
@@ -295,7 +295,20 @@ def _store() -> Store:
 @lru_cache(maxsize=1)
 def _opened(url: str, process: int) -> Store:
     """Return the store; a forked process opens connections of its own."""
+    _require_apart(url)
     return open_store(url)
+
+
+def _require_apart(url: str) -> None:
+    """Raise BadInput if a store is in the data folder or around it: a copy there would be the stored file itself."""
+    found, own = folder_of(url), Path(config.dataset().data_dir).expanduser().resolve()
+    if found and (found.is_relative_to(own) or own.is_relative_to(found)):
+        raise BadInput(
+            f"{OPTION} = {url}",
+            expected=f"a folder outside {config.data_dir()}, and not around it",
+            found=str(found),
+            remedy="name another folder, best on another disk; without a store, all of it is in data_dir",
+        )
 
 
 def _key(relative: str, name: str = "") -> str:

@@ -333,6 +333,19 @@ def test_a_store_that_is_not_mounted_does_not_count_as_an_empty_one(
     stored.check()
 
 
+@pytest.mark.parametrize("place_of_store", ["data", "data/store", "", "link/store", "data/../data"])
+def test_a_store_is_no_part_of_its_data_folder(
+    place: Place, monkeypatch: pytest.MonkeyPatch, place_of_store: str
+) -> None:
+    target = place.made(ONE)
+    (place.data.parent / "link").symlink_to(place.data)
+    option(monkeypatch, "store", f"file://{place.data.parent}/{place_of_store}")
+    for ask in (stored.check, stored.prepare, target.withdraw):
+        with pytest.raises(BadInput, match=f"expected: a folder outside {place.data}, and not around it; found: "):
+            ask()
+    assert target.file.exists()
+
+
 def test_questions_about_many_results_cost_one_listing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     made = [place.made(f"patches/{number}.tar") for number in range(30)]
     for target in made:

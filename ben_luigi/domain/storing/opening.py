@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from ben_luigi.domain import libraries
 from ben_luigi.domain.errors import BadInput
@@ -10,6 +11,7 @@ from ben_luigi.domain.storing.store import OPTION, Store
 
 _URL = re.compile(r"(?P<protocol>[a-z][a-z0-9+]*)://(?P<place>[^\s?#]+)")
 _PASSWORD = re.compile(r"[^/]*:[^/]*@")
+_ON_DISKS = ("file", "local")
 _NO_STORES = {
     "memory": "the memory of one process, which no other one sees",
     "http": "a protocol that is only read",
@@ -27,6 +29,12 @@ def parse(url: str) -> tuple[str, str]:
     if why := _NO_STORES.get(found["protocol"]):
         raise ValueError(f"{found['protocol']}://, {why}")
     return found["protocol"], found["place"].rstrip("/")
+
+
+def folder_of(url: str) -> Path | None:
+    """Return the folder of a store on a disk, without links; None for one that is reached in another way."""
+    protocol, place = parse(url)
+    return Path(place or "/").expanduser().resolve() if protocol in _ON_DISKS else None
 
 
 def open_store(url: str) -> Store:
