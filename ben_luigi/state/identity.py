@@ -24,8 +24,7 @@ def own(connection: sa.Connection, folder: Path, address: str) -> None:
     if found is None:
         connection.execute(sa.insert(schema.DATA_FOLDER).values(id=identity, path=str(folder)))
         return
-    moved = found["id"] == identity and not (found["path"] != str(folder) and _is_there(Path(found["path"]), identity))
-    if not moved:
+    if found["id"] != identity or is_copy(folder, Path(found["path"])):
         raise BadDatabase(
             f"PostgreSQL at {address}",
             expected=f"a database for {folder} alone",
@@ -44,7 +43,10 @@ def identity_of(folder: Path) -> str:
     return file.read_text(encoding="ascii").strip()
 
 
-def _is_there(folder: Path, identity: str) -> bool:
-    """Return whether a data folder of the same id still exists at this path; then the current one is a copy of it."""
-    file = folder / _ID
-    return file.is_file() and file.read_text(encoding="ascii").strip() == identity
+def is_copy(folder: Path, former: Path) -> bool:
+    """Return whether a data folder is a copy of the one at the path `former`: both are there, with the same id."""
+    try:
+        same_id = (former / _ID).read_text(encoding="ascii").strip() == identity_of(folder)
+        return same_id and not former.samefile(folder)  # by a link, or mounted twice
+    except (OSError, ValueError):  # there is none, or one of somebody else's
+        return False

@@ -266,7 +266,8 @@ def _owner() -> Held | None:
             owner = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             owner = {}
-    if owner.get("id") not in (None, identity.identity_of(config.data_dir())):
+    is_other = owner.get("id") not in (None, identity.identity_of(config.data_dir()))
+    if is_other or identity.is_copy(config.data_dir(), Path(str(owner.get("path")))):
         raise BadInput(
             f"{OPTION} = {_store().place}",
             expected=f"a store for {config.data_dir()} alone",

@@ -33,5 +33,7 @@ def test_a_database_belongs_to_one_data_folder_wherever_that_is_moved(tmp_path: 
     with pytest.raises(DatabaseError, match=rf"found: that of the data folder {tmp_path}/moved"):
         use(tmp_path / "copy")
     use(tmp_path / "moved")
+    (tmp_path / "linked").symlink_to(tmp_path / "moved")
+    use(tmp_path / "linked")
     engine.dispose()
     close_server(tmp_path / "server")

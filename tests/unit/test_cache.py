@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -303,6 +304,23 @@ def test_a_store_belongs_to_one_data_folder(place: Place, monkeypatch: pytest.Mo
             BadInput, match=f"expected: a store for .*other alone; found: .*{place.data}; next: name an"
         ):
             ask()
+
+
+def test_a_copy_of_a_data_folder_is_refused_as_long_as_the_first_one_is_there(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored.prepare()
+    linked, copy = place.data.parent / "linked", place.data.parent / "copy"
+    linked.symlink_to(place.data)
+    shutil.copytree(place.data, copy)
+    option(monkeypatch, "data_dir", linked)
+    stored.check()
+    option(monkeypatch, "data_dir", copy)
+    for ask in (stored.check, stored.prepare):
+        with pytest.raises(BadInput, match=f"expected: a store for {copy} alone; found: .*folder {place.data}; next"):
+            ask()
+    shutil.rmtree(place.data)
+    stored.prepare()
 
 
 def test_a_store_that_is_not_mounted_does_not_count_as_an_empty_one(
