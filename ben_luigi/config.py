@@ -178,11 +178,12 @@ def data_dir() -> Path:
     Each recipe but the default has a folder of its own in that of `[dataset] data_dir`, so that none makes what
     another has made once more, or takes it for its own.
     """
-    options = dataset()
-    folder = Path(options.data_dir).expanduser().absolute()
-    if recipe().is_default:
-        return folder
-    return folder / RECIPES / recipe().name
+    return root_dir() if recipe().is_default else root_dir() / RECIPES / recipe().name
+
+
+def root_dir() -> Path:
+    """Return the absolute path of `[dataset] data_dir`, in which the folders of all recipes are."""
+    return Path(dataset().data_dir).expanduser().absolute()
 
 
 def selection() -> dict[str, str]:

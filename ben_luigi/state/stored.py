@@ -236,25 +236,27 @@ def is_intact(path: Path, stored: Files) -> bool:
 def _own() -> None:
     """Take the store for this data folder, which also shows that it can be written, and note that here."""
     _take()
-    records.write(config.data_dir() / _NOTED_STORE, {"store": _store().place})
+    note = config.root_dir() / _NOTED_STORE
+    if records.read(note).get("store") != _store().place:
+        files.write_json(note, {"store": _store().place})
 
 
 def _take() -> None:
     """Write there to whom the store belongs."""
     before = _owner()
-    content = files.json_text({"id": identity.identity_of(config.data_dir()), "path": str(config.data_dir())})
+    content = files.json_text({"id": identity.identity_of(config.root_dir()), "path": str(config.root_dir())})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / OWNER
         path.write_text(content, encoding="utf-8")
-        with _noted([_key(OWNER)]), suppress(Overtaken):
-            _store().put(path, _key(OWNER), files.file_hash(path), None if before else "")
+        with _noted([OWNER]), suppress(Overtaken):
+            _store().put(path, OWNER, files.file_hash(path), None if before else "")
             return
     _owner()
 
 
 def _owner() -> Held | None:
     """Return what the store has about its owner. Raise BadInput if that is another data folder."""
-    held = _store().look(_key(OWNER))
+    held = _store().look(OWNER)
     if held is None:
         _require_new()
         return None
@@ -262,28 +264,28 @@ def _owner() -> Held | None:
         path = Path(folder) / OWNER
         path.touch()
         try:
-            _store().get(_key(OWNER), held, path)
+            _store().get(OWNER, held, path)
             owner = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             owner = {}
-    is_other = owner.get("id") not in (None, identity.identity_of(config.data_dir()))
-    if is_other or identity.is_copy(config.data_dir(), Path(str(owner.get("path")))):
+    is_other = owner.get("id") not in (None, identity.identity_of(config.root_dir()))
+    if is_other or identity.is_copy(config.root_dir(), Path(str(owner.get("path")))):
         raise BadInput(
             f"{OPTION} = {_store().place}",
-            expected=f"a store for {config.data_dir()} alone",
+            expected=f"a store for {config.root_dir()} alone",
             found=f"that of the data folder {owner.get('path')}",
-            remedy=f"name another folder in it; if that data folder is gone, remove {_key(OWNER)} there",
+            remedy=f"name another folder in it; if that data folder is gone, remove {OWNER} there",
         )
     return held
 
 
 def _require_new() -> None:
     """Raise BadInput if this data folder has filled a store: then one without an owner is another, or not mounted."""
-    note = config.data_dir() / _NOTED_STORE
+    note = config.root_dir() / _NOTED_STORE
     if filled := records.read(note).get("store"):
         raise BadInput(
             f"{OPTION} = {_store().place}",
-            expected=f"{OWNER} in {filled}, which {config.data_dir()} has filled",
+            expected=f"{OWNER} in {filled}, which {config.root_dir()} has filled",
             found="none",
             remedy=f"mount it, or correct {OPTION}; if it is lost, remove {note}: what only it had is made again",
         )
@@ -302,11 +304,11 @@ def _opened(url: str, process: int) -> Store:
 
 def _require_apart(url: str) -> None:
     """Raise BadInput if a store is in the data folder or around it: a copy there would be the stored file itself."""
-    found, own = folder_of(url), Path(config.dataset().data_dir).expanduser().resolve()
+    found, own = folder_of(url), config.root_dir().resolve()
     if found and (found.is_relative_to(own) or own.is_relative_to(found)):
         raise BadInput(
             f"{OPTION} = {url}",
-            expected=f"a folder outside {config.data_dir()}, and not around it",
+            expected=f"a folder outside {config.root_dir()}, and not around it",
             found=str(found),
             remedy="name another folder, best on another disk; without a store, all of it is in data_dir",
         )

@@ -306,6 +306,21 @@ def test_a_store_belongs_to_one_data_folder(place: Place, monkeypatch: pytest.Mo
             ask()
 
 
+def test_a_store_belongs_to_one_data_folder_by_whatever_recipes_it_is_filled(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored.prepare()
+    option(monkeypatch, "recipe", "southern_summer")
+    stored.prepare()
+    assert [path.name for path in place.store.iterdir()] == ["data_folder.json"]
+    option(monkeypatch, "data_dir", place.data.parent / "other")
+    for recipe in ("southern_summer", "bigearthnet_v2"):
+        option(monkeypatch, "recipe", recipe)
+        for ask in (stored.check, stored.prepare):
+            with pytest.raises(BadInput, match=f"a store for .*/other alone; found: .*folder {place.data}; next"):
+                ask()
+
+
 def test_a_copy_of_a_data_folder_is_refused_as_long_as_the_first_one_is_there(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
