@@ -37,7 +37,7 @@ from ben_luigi.stages.metadata import shortage, split_counts
 from ben_luigi.stages.resolve import missing_tiles
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.state import database, failures, luigi_internals, recipes, stored
+from ben_luigi.state import cache, database, failures, luigi_internals, recipes
 from ben_luigi.state.locks import configuration, data_folder
 
 _SCHEDULING_ERROR, _UNHANDLED = 35, 40
@@ -142,7 +142,7 @@ def meaning(code: int, task: luigi.Task, before: Sequence[failures.Failure]) -> 
 def _made(task: luigi.Task, arguments: list[str]) -> int:
     """Make the task, and return the exit code; there may be nothing to do."""
     _check_semaphores()
-    stored.prepare()  # alone in the data folder, so before it counts as in use by this process
+    cache.prepare()  # alone in the data folder, so before it counts as in use by this process
     data_folder.enter(config.data_dir())
     config.lock_this_command()
     _check_same_command()

@@ -142,6 +142,14 @@ def dropped(path: Path) -> bool:
     return True
 
 
+def prepare() -> None:
+    """Before a run: prepare the store (`stored.prepare`), and remove what is too much, since it was uploaded only now,
+    or more was allowed before.
+    """
+    stored.prepare()
+    trim()
+
+
 def trim() -> None:
     """Remove what is too much."""
     if stored.is_configured():

@@ -165,6 +165,8 @@ def test_a_form_is_made_of_what_is_fetched_again_where_a_copy_is_damaged(place: 
     code, said = place.command("verify")
     place.config.write_text(place.config.read_text().replace("0.2", str(CACHE_GB)))
     assert code == 0 and (place.data / "forms" / "parquet").is_dir(), said
+    assert place.run().code == 0
+    assert sum(path.stat().st_size for path in place.here()) <= CACHE_GB * 1e9
 
 
 def test_objects_that_were_lost_or_replaced_are_made_again(place: Place) -> None:

@@ -254,6 +254,24 @@ def test_a_run_uploads_again_what_the_store_has_lost_and_the_data_folder_has(pla
     assert MadeFile(ONE, Maker()).exists()
 
 
+def test_the_bound_holds_after_a_run_has_begun_whatever_was_made_or_allowed_before(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as without:
+        option(without, "store", "")
+        made = [place.made(f"patches/{number}.tar") for number in range(12)]
+    cache.prepare()
+    assert len(place.here()) == 10 and all(target.exists() for target in made)
+    with monkeypatch.context() as generous:
+        option(generous, "cache_gb", 2 * BOUND)
+        cache.prepare()
+        with cache.at_hand(*(target.file for target in made)):
+            pass
+        assert len(place.here()) == 12
+    cache.prepare()
+    assert len(place.here()) == 10
+
+
 def test_what_was_made_before_there_was_a_store_is_uploaded_by_a_run(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
