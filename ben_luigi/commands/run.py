@@ -37,7 +37,7 @@ from ben_luigi.stages.metadata import shortage, split_counts
 from ben_luigi.stages.resolve import missing_tiles
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.state import cache, database, failures, luigi_internals, recipes
+from ben_luigi.state import cache, database, failures, luigi_internals, recipes, stored
 from ben_luigi.state.locks import configuration, data_folder
 
 _SCHEDULING_ERROR, _UNHANDLED = 35, 40
@@ -284,6 +284,18 @@ def _running(settings: luigi.interface.core) -> list[str]:
         return []
 
 
+def _in_store() -> str:
+    """Return whether the store has the finished dataset, in words; nothing if there is none."""
+    if not stored.is_configured():
+        return ""
+    if lacking := stored.lacking(config.result_folder()):
+        return (
+            f"; {config.dataset().store} does not have {some(lacking)}: run again once no other process works in "
+            f"{config.data_dir()}, then it is uploaded"
+        )
+    return f", and in {config.dataset().store}"
+
+
 def _say_result(task: luigi.Task, code: int) -> None:
     name, folder = task.task_family, config.data_dir() / config.result_folder()
     if code == ExitCode.ALREADY_RUNNING:
@@ -298,8 +310,7 @@ def _say_result(task: luigi.Task, code: int) -> None:
         for line in task.result_lines() if isinstance(task, PipelineTask) else []:
             print(f"  {line}")
         return
-    store = f", and in {config.dataset().store}" if config.dataset().store else ""
-    print(f"\nThe dataset is complete: {folder}{store}")
+    print(f"\nThe dataset is complete: {folder}{_in_store()}")
     for name, size in file_sizes().items():
         print(f"  {name:<56} {size:>14,} bytes")
     report = folder / "report" / "index.html"

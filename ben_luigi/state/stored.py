@@ -214,15 +214,30 @@ def prepare() -> None:
 
 
 def _lacking() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield results, with their records, that are intact in the data folder, and not in the store."""
+    """Yield results, with their records, that are intact in the data folder, and not in the store.
+
+    The record of one that is damaged here, and not in the store, is withdrawn, so that it is made again.
+    """
     for relative in records.all_of():
         path = config.data_dir() / relative
         if not is_taken(relative) or not path.exists():
             continue
         recorded = records.read(records.path_of(relative))
         stored = files_of(recorded)
-        if recorded.get("bytes") == files.size(path) and not holds(relative, stored) and is_intact(path, stored):
+        if recorded.get("bytes") != files.size(path) or holds(relative, stored):
+            continue
+        if is_intact(path, stored):
             yield relative, recorded
+        else:
+            _log.warning("%s is damaged, and %s does not have it: it is made again", path, _store().place)
+            records.remove(records.path_of(relative))
+            records.note_damage(relative, f"another content than was uploaded to {_store().place}")
+
+
+def lacking(folder: str) -> list[str]:
+    """Return which results in a folder of the data folder are not in the store, but should be."""
+    found = (name for name in records.all_of() if name.startswith(f"{folder}/") and is_taken(name))
+    return [name for name in found if not holds(name, files_of(records.read(records.path_of(name))))]
 
 
 def is_intact(path: Path, stored: Files) -> bool:

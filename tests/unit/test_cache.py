@@ -19,6 +19,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadInput, DamagedFile, NoRoomError
 from ben_luigi.domain.storing.store import Overtaken
 from ben_luigi.state import cache, records, stored
+from ben_luigi.state.locks import data_folder
 from ben_luigi.state.targets import MadeFile, MadeFolder
 from tests.conftest import ROOT
 
@@ -252,6 +253,32 @@ def test_a_run_uploads_again_what_the_store_has_lost_and_the_data_folder_has(pla
     assert (place.store / ONE).read_bytes() == before
     target.file.unlink()
     assert MadeFile(ONE, Maker()).exists()
+
+
+def test_what_the_store_has_lost_and_is_damaged_here_is_made_again(place: Place) -> None:
+    lost = [place.made(name) for name in (ONE, "dataset/metadata.parquet")]
+    kept = place.made("patches/2.tar")
+    for target in (*lost, kept):
+        target.file.write_bytes(bytes(SIZE))
+    for target in lost:
+        (place.store / target.relative).unlink()
+    stored.prepare()
+    assert not any(target.exists() for target in lost) and kept.exists()
+    assert all(target.is_withdrawn() for target in lost)
+    assert stored.lacking("dataset") == []  # it is not complete, so nothing is said of it
+
+
+def test_what_the_store_lacks_is_not_said_to_be_in_it_while_another_process_works_here(place: Place) -> None:
+    made = [place.made(name) for name in ("dataset/metadata.parquet", "dataset/BigEarthNet-S1.tar.zst", ONE)]
+    place.made("dataset/README.md")
+    for target in made:
+        (place.store / target.relative).unlink()
+    data_folder.enter(place.data)
+    stored.prepare()
+    assert stored.lacking("dataset") == [made[1].relative, made[0].relative]
+    data_folder.leave(place.data)
+    stored.prepare()
+    assert stored.lacking("dataset") == []
 
 
 def test_the_bound_holds_after_a_run_has_begun_whatever_was_made_or_allowed_before(
