@@ -262,8 +262,8 @@ def _make_room(needed: int) -> None:
     for path in sorted(there, key=lambda path: path.stat().st_atime_ns if path.exists() else 0):
         if free >= needed:
             return
-        if (wanted := _wanted(path)) is None:
-            continue
+        if (wanted := _wanted(path)) is None or not stored.holds(wanted.relative, wanted.stored):
+            continue  # it is the only copy
         if _is_removed(wanted):
             free += there[path]
         elif not _own[path]:

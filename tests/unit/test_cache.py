@@ -105,6 +105,13 @@ def test_what_was_read_longest_ago_goes_first_and_comes_back(place: Place) -> No
     assert made[0].check() == made[0].file and made[1].check() == made[1].file
 
 
+def test_the_only_copy_of_what_the_store_has_lost_stays(place: Place) -> None:
+    made = [place.made(f"patches/{number}.tar") for number in range(10)]
+    (place.store / made[0].relative).unlink()
+    made += [place.made(f"patches/{number}.tar") for number in (10, 11)]
+    assert [target for target in made if not target.file.exists()] == made[1:3]
+
+
 def test_the_index_beside_a_shard_and_what_is_small_stay(place: Place) -> None:
     index, note = place.made("patches/1.parquet"), place.made("dataset/croissant.json")
     for number in range(12):
