@@ -42,6 +42,8 @@ _STORED = "stored"
 _LISTED_S = 60.0
 _AT_ONCE = 4
 _listings: dict[str, tuple[float, dict[str, Held]]] = {}
+_reached: set[str] = set()
+"""The stores that have answered this process, or the one that it was forked from."""
 
 Files = Mapping[str, Held]
 """What the store has of a result: of a folder by the paths in it, of a file by the empty name."""
@@ -307,7 +309,13 @@ def _require_new() -> None:
 
 
 def _store() -> Store:
-    return _opened(str(config.dataset().store), os.getpid())
+    """Return the store. One that does not answer the first question is given up soon, any later one is waited for."""
+    url = str(config.dataset().store)
+    store = _opened(url, os.getpid())
+    if url not in _reached:
+        store.reach()
+        _reached.add(url)
+    return store
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,8 @@ import luigi
 import pytest
 
 from ben_luigi.domain import files
-from ben_luigi.domain.errors import BadInput, DamagedFile, NoRoomError
+from ben_luigi.domain.errors import BadInput, DamagedFile, NoRoomError, TransientError
+from ben_luigi.domain.storing.filesystem import FilesystemStore
 from ben_luigi.domain.storing.store import Overtaken
 from ben_luigi.state import cache, records, stored
 from ben_luigi.state.locks import data_folder
@@ -429,6 +430,24 @@ def test_a_store_is_no_part_of_its_data_folder(
         with pytest.raises(BadInput, match=f"expected: a folder outside {place.data}, and not around it; found: "):
             ask()
     assert target.file.exists()
+
+
+def test_a_store_that_does_not_answer_at_first_is_asked_nothing_else(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later it is waited for."""
+
+    def silent(store: FilesystemStore) -> None:
+        raise TransientError(store.place)
+
+    with monkeypatch.context() as away:
+        away.setattr(FilesystemStore, "reach", silent)
+        for ask in (stored.check, stored.prepare, lambda: stored.tag(ONE), lambda: stored.lying_in("patches")):
+            with pytest.raises(TransientError):
+                ask()
+    stored.check()
+    monkeypatch.setattr(FilesystemStore, "reach", silent)
+    stored.prepare()
 
 
 def test_questions_about_many_results_cost_one_listing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

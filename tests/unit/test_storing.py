@@ -6,6 +6,7 @@ import ftplib
 import hashlib
 import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -260,6 +261,34 @@ def test_a_service_that_does_not_answer_may_answer_later(
         S3Store(BUCKET).look("a")
 
 
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server that accepts connections and says nothing; each wait is told at once."""
+    monkeypatch.setattr("ben_luigi.domain.waiting._AGAIN_S", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as accepting:
+        yield f"127.0.0.1:{accepting.getsockname()[1]}"
+
+
+def test_a_service_that_accepts_and_says_nothing_is_told_while_and_after_it_is_awaited(
+    server: S3Server, silent: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{silent}")
+    for name, value in {"_FIRST_ATTEMPTS": 2, "_FIRST_TIMEOUT_S": 0.05, "_ATTEMPTS": 1, "_TIMEOUT_S": 0.05}.items():
+        monkeypatch.setattr(f"ben_luigi.domain.storing.s3.{name}", value)
+    for ask, about in ((lambda one: one.reach(), ""), (lambda one: one.look("a"), "/a")):
+        caplog.clear()
+        said = f"^s3://{BUCKET}{about}; expected: an answer; found: ReadTimeoutError; next: look after the network"
+        with pytest.raises(TransientError, match=said):
+            ask(S3Store(BUCKET))
+        assert caplog.messages[0].startswith(f"waiting for an answer about s3://{BUCKET}{about} for 0:00:0")
+
+
+def test_what_is_refused_was_answered(server: S3Server) -> None:
+    server.faults = Faults([Fault("403", "get", None)])
+    S3Store(BUCKET).reach()
+    S3Store("nobody").reach()
+
+
 def test_credentials_that_are_missing_are_told(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -299,6 +328,11 @@ def test_a_server_that_is_away_is_told_also_by_a_library_that_connects_at_once(
     monkeypatch.setattr(Connecting, "refused", 100)
     with pytest.raises(TransientError, match="Exception: no such SSH session"):
         open_store(f"connecting://{tmp_path}")
+    with monkeypatch.context() as soon:
+        soon.setattr("ben_luigi.domain.storing.filesystem._FIRST_S", -1)
+        soon.setattr(Connecting, "refused", 1)
+        with pytest.raises(TransientError, match="no such SSH session"):
+            open_store(f"connecting://{tmp_path}")
     monkeypatch.setattr(Connecting, "refused", 2)
     assert not open_store(f"connecting://{tmp_path}/store").listed("")
 

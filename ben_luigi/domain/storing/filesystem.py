@@ -7,6 +7,7 @@ credentials and options where it usually does: in the variables of the library, 
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 import fsspec
 
-from ben_luigi.domain import fence, files, surroundings
+from ben_luigi.domain import fence, files, surroundings, waiting
 from ben_luigi.domain.errors import BadInput, PipelineError, TransientError
 from ben_luigi.domain.storing.store import OPTION, Held, Overtaken
 
@@ -23,6 +24,8 @@ T = TypeVar("T")
 _TAGS = ("etag", "ETag", "generation", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "modified")
 """What file systems say of a file that changes with its content, the best first."""
 _ATTEMPTS, _PAUSE_S, _CHUNK_BYTES = 4, 0.5, 2**20
+_FIRST_S = 60.0
+"""After so long, what a process asks first is not asked again."""
 _LIBRARY_VARIABLES = "(AWS|AZURE|OSS|SWIFT)_.*"
 
 
@@ -35,7 +38,7 @@ class FilesystemStore:
         named = f"{OPTION} = {self.place}"
         try:
             fsspec.get_filesystem_class(protocol)
-            self._fs, self._root = _asked(named, self._connected)
+            self._fs, self._root = _asked(named, self._connected, patience_s=_FIRST_S)
         except ImportError as error:
             raise BadInput(
                 named,
@@ -55,12 +58,17 @@ class FilesystemStore:
             fs, root = fsspec.core.url_to_fs(self.place)
         return fs, str(root)
 
+    def reach(self) -> None:
+        """Ask for the folder, which need not be there."""
+        with suppress(FileNotFoundError):
+            _asked(self.place, lambda: self._fs.info(self._root), patience_s=_FIRST_S)
+
     def put(self, path: Path, key: str, sha256: str, replaces: str | None) -> Held:
         """Store a file: copied beside its place, compared, and renamed."""
         target = self._path(key)
         work = str(files.unfinished(PurePosixPath(target)))
         try:
-            self._asked(key, lambda: self._copied(path, work, sha256))
+            self._asked(key, lambda: self._copied(path, work, sha256), "the upload of")
             before = self.look(key)
             if replaces is not None and (before.tag if before else "") != replaces:
                 raise Overtaken(f"{self.place}/{key}", replaces, before)
@@ -114,7 +122,7 @@ class FilesystemStore:
         """Write the file to `path`."""
         if not held.is_same(self.look(key)):
             raise FileNotFoundError(f"{self.place}/{key}")
-        return self._asked(key, lambda: self._fetched(key, path))
+        return self._asked(key, lambda: self._fetched(key, path), "the download of")
 
     def _fetched(self, key: str, path: Path) -> str:
         """Copy a file over one of its length, which stays as long, since the cache counts it; return its sha256."""
@@ -187,27 +195,37 @@ class FilesystemStore:
     def _path(self, key: str) -> str:
         return f"{self._root.rstrip('/')}/{key}".rstrip("/")
 
-    def _asked(self, key: str, ask: Callable[[], T]) -> T:
-        return _asked(f"{self.place}/{key}", ask)
+    def _asked(self, key: str, ask: Callable[[], T], awaited: str = "an answer about") -> T:
+        return _asked(f"{self.place}/{key}", ask, awaited)
 
 
-def _asked(subject: str, ask: Callable[[], T]) -> T:
-    """Return the answer, asked for several times. The libraries of fsspec raise errors of any kind."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return ask()
-        except (PipelineError, FileNotFoundError, ImportError):
-            raise
-        except PermissionError as error:
-            found, remedy = str(error), "give this user, or the credentials that it has, the right to write there"
-            raise BadInput(subject, expected="access", found=found, remedy=remedy) from error
-        except Exception as error:
-            if attempt == _ATTEMPTS:
-                found = f"{type(error).__name__}: {error}"
-                remedy = f"look after the network, that server and its credentials, or correct {OPTION}; then run again"
-                raise TransientError(subject, expected="an answer", found=found, remedy=remedy) from error
-            time.sleep(_PAUSE_S * 2**attempt)
+def _asked(subject: str, ask: Callable[[], T], awaited: str = "an answer about", patience_s: float = math.inf) -> T:
+    """Return the answer, asked for several times, and no more after `patience_s`; the wait is told once per minute.
+
+    The libraries of fsspec raise errors of any kind.
+    """
+    began = time.monotonic()
+    with waiting.told(f"{awaited} {subject}"):
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return ask()
+            except (PipelineError, FileNotFoundError, ImportError):
+                raise
+            except PermissionError as error:
+                found, remedy = str(error), "give this user, or the credentials that it has, the right to write there"
+                raise BadInput(subject, expected="access", found=found, remedy=remedy) from error
+            except Exception as error:
+                if attempt == _ATTEMPTS or time.monotonic() - began > patience_s:
+                    raise _unanswered(subject, error) from error
+                time.sleep(_PAUSE_S * 2**attempt)
     raise AssertionError
+
+
+def _unanswered(subject: str, error: Exception) -> TransientError:
+    remedy = f"look after the network, that server and its credentials, or correct {OPTION}; then run again"
+    return TransientError(
+        subject, expected="an answer", found=f"{type(error).__name__}: {error}".removesuffix(": "), remedy=remedy
+    )
 
 
 def _held(info: Mapping[str, Any]) -> Held:

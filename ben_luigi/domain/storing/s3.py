@@ -22,16 +22,18 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 
-from ben_luigi.domain import fence, surroundings
+from ben_luigi.domain import fence, surroundings, waiting
 from ben_luigi.domain.errors import BadInput, PermanentError, TransientError
 from ben_luigi.domain.storing.s3_errors import errors
 from ben_luigi.domain.storing.store import OPTION, Held, Overtaken
 
 _PART_BYTES, _MOST_PARTS, _CHUNK_BYTES = 16 * 2**20, 10_000, 2**20
 _THREADS, _CONNECTIONS, _ATTEMPTS, _TIMEOUT_S = 4, 32, 10, 60
+_FIRST_ATTEMPTS, _FIRST_TIMEOUT_S = 3, 15
+"""Of the first question: less than a minute in all."""
 _MD5 = re.compile(r'"[0-9a-f]{32}(-\d+)?"')
 _CONTESTED = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchUpload", "NoSuchKey", "404")
 """What a service says to an upload that another process has overtaken, or that it has completed without an answer."""
@@ -61,26 +63,35 @@ class S3Store:
     @cached_property
     def _client(self) -> Any:
         """The client, which asks again what was refused or cut off."""
+        return self._made_client(_ATTEMPTS, _TIMEOUT_S)
+
+    def _made_client(self, attempts: int, timeout_s: float) -> Any:
         settings = Config(
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-            connect_timeout=_TIMEOUT_S,
-            read_timeout=_TIMEOUT_S,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            connect_timeout=timeout_s,
+            read_timeout=timeout_s,
             max_pool_connections=_CONNECTIONS,
             # Not every service knows the checksums that boto3 adds by default: ours are MD5 and sha256.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
-        with surroundings.given_back("AWS_.*"), _errors(self.place):
+        with surroundings.given_back("AWS_.*"):
             session = boto3.session.Session()
             session.get_credentials()  # found now, while the environment names them
             return session.client("s3", config=settings)
+
+    def reach(self) -> None:
+        """Ask for anything. What is refused was answered: the questions that follow say what for, or ask again."""
+        with _told(self.place), suppress(ClientError):
+            client = self._made_client(_FIRST_ATTEMPTS, _FIRST_TIMEOUT_S)
+            client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
 
     def put(self, path: Path, key: str, sha256: str, replaces: str | None) -> Held:
         """Store a file, with its sha256 as metadata."""
         size = path.stat().st_size
         condition = {} if replaces is None else {"IfMatch": replaces} if replaces else {"IfNoneMatch": "*"}
         asked = {"Bucket": self._bucket, "Key": self._key(key)}
-        with _errors(self._named(key)):
+        with _told(self._named(key), "the upload of"):
             try:
                 tag = self._sent(path, size, asked, {"Metadata": {"sha256": sha256}}, condition)
             except ClientError as error:
@@ -141,11 +152,11 @@ class S3Store:
     def get(self, key: str, held: Held, path: Path) -> str:
         """Write an object to `path`; where the connection is cut off, it goes on from there."""
         digest, at, failed = hashlib.sha256(), 0, 0
-        with _errors(self._named(key)), path.open("r+b") as file:
+        with _told(self._named(key), "the download of"), path.open("r+b") as file:
             while at < held.size_bytes:
-                before = at
+                before, chunks = at, self._chunks(key, held, at)
                 try:
-                    for chunk in self._chunks(key, held, at):
+                    for chunk in chunks:
                         file.write(chunk)
                         digest.update(chunk)
                         at += len(chunk)
@@ -169,7 +180,7 @@ class S3Store:
 
     def look(self, key: str) -> Held | None:
         """Return what is there under a key, None for nothing."""
-        with _errors(self._named(key)):
+        with _told(self._named(key)):
             try:
                 found = self._client.head_object(Bucket=self._bucket, Key=self._key(key))
             except ClientError as error:
@@ -185,7 +196,7 @@ class S3Store:
 
     def listed(self, folder: str) -> Mapping[str, Held]:
         """Return all objects in a folder and below, by key."""
-        with _errors(self.place):
+        with _told(self.place):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._key(f"{folder}/" if folder else "")
             )
@@ -198,7 +209,7 @@ class S3Store:
     def remove(self, keys: Iterable[str]) -> None:
         """Remove objects."""
         for key in keys:
-            with _errors(self._named(key)):
+            with _told(self._named(key)):
                 self._client.delete_object(Bucket=self._bucket, Key=self._key(key))
 
     def sweep(self, keys: Collection[str]) -> int:
@@ -206,7 +217,7 @@ class S3Store:
         own = {self._key(key) for key in keys}
         if not own:
             return 0
-        with _errors(self.place):
+        with _told(self.place):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self._bucket, Prefix=self._prefix
             )
@@ -224,15 +235,18 @@ class S3Store:
 
 
 @contextmanager
-def _errors(subject: str) -> Iterator[None]:
-    """Turn what boto3 raises into errors of ours. A service that cannot be reached may be reached later."""
+def _told(subject: str, awaited: str = "an answer about") -> Iterator[None]:
+    """Say what is awaited, once per minute, and turn what boto3 raises into errors of ours.
+
+    A service that cannot be reached, or does not answer, may do so later.
+    """
     try:
-        with errors(subject, OPTION):
+        with waiting.told(f"{awaited} {subject}"), errors(subject, OPTION):
             yield
-    except PermanentError as error:
-        if not isinstance(error.__cause__, NoConnection):
+    except (PermanentError, TransientError) as error:
+        if not isinstance(error.__cause__, NoConnection | HTTPClientError):
             raise
-        remedy = "look after the network, or correct AWS_ENDPOINT_URL_S3; then run again"
+        remedy = "look after the network and that service, or correct AWS_ENDPOINT_URL_S3; then run again"
         found = type(error.__cause__).__name__
         raise TransientError(subject, expected="an answer", found=found, remedy=remedy) from error
 

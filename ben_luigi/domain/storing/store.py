@@ -50,6 +50,9 @@ class Store(Protocol):
     def place(self) -> str:
         """Where it is, in words."""
 
+    def reach(self) -> None:
+        """Ask the store anything, with little patience. Raise TransientError if nothing answers for about a minute."""
+
     def put(self, path: Path, key: str, sha256: str, replaces: str | None) -> Held:
         """Store a file, which appears whole, and return what the store then says that it has.
 
