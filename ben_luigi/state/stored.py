@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ben_luigi import config
-from ben_luigi.domain import files
+from ben_luigi.domain import fence, files
 from ben_luigi.domain.errors import BadInput, DamagedFile
 from ben_luigi.domain.storing.opening import folder_of, open_store
 from ben_luigi.domain.storing.store import OPTION, Held, Overtaken, Store
@@ -47,6 +47,8 @@ _reached: set[str] = set()
 
 Files = Mapping[str, Held]
 """What the store has of a result: of a folder by the paths in it, of a file by the empty name."""
+Tags = Mapping[str, str]
+"""The tags of that, by the same names."""
 
 
 def is_configured() -> bool:
@@ -74,43 +76,59 @@ def note(stored: Files) -> dict[str, Any]:
     return {_STORED: stored} if stored else {}
 
 
-def tag(relative: str) -> str:
-    """Return the tag of what the store has under the key of a file; empty for nothing."""
+def tags(relative: str, *, of_folder: bool = False) -> Tags:
+    """Return the tags of what the store has of a file or folder."""
+    if of_folder:
+        start = len(_key(relative)) + 1
+        return {key[start:]: held.tag for key, held in _store().listed(_key(relative)).items()}
     held = _store().look(_key(relative))
-    return held.tag if held else ""
+    return {"": held.tag} if held else {}
 
 
-def upload(relative: str, replaces: str | None = None) -> Files:
+def upload(relative: str, replaces: Tags | None = None) -> Files:
     """Store a result, and return what the store then has. Raise Overtaken if it is not `replaces` that is replaced.
 
-    Of a folder each file appears whole; files that it does not have any more are removed.
+    None: whatever is there is replaced. Of a folder each file appears whole; files that it does not have any more are
+    removed.
     """
     path = config.data_dir() / relative
     if path.is_dir():
-        held = _upload_folder(relative, path)
+        held = _upload_folder(relative, path, replaces)
     else:
         with _noted([_key(relative)]):
-            held = {"": _put(path, _key(relative), replaces)}
+            held = {"": _put(path, relative, "", replaces)}
     for name, one in held.items():
         _seen(relative, name, one)
     return held
 
 
-def _put(path: Path, key: str, replaces: str | None = None) -> Held:
+def _put(path: Path, relative: str, name: str, replaces: Tags | None) -> Held:
     """Store a file; its time is kept, too, by which `ben-luigi publish` knows what was verified."""
     at, sha256 = path.stat().st_mtime_ns, files.file_hash(path)
-    return _store().put(path, key, sha256, replaces)._replace(sha256=sha256, time_ns=at)
+    tag = None if replaces is None else replaces.get(name, "")
+    return _store().put(path, _key(relative, name), sha256, tag)._replace(sha256=sha256, time_ns=at)
 
 
-def _upload_folder(relative: str, folder: Path) -> Files:
+def _upload_folder(relative: str, folder: Path, replaces: Tags | None) -> Files:
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    before = _store().listed(_key(relative))
-
     with _noted([_key(relative, name) for name in names]), ThreadPoolExecutor(_AT_ONCE, "upload") as threads:
-        sent = threads.map(lambda name: _put(folder / name, _key(relative, name)), names)
+        sent = threads.map(lambda name: _put(folder / name, relative, name, replaces), names)
         held = dict(zip(names, sent, strict=True))
-    _store().remove(sorted({*before} - {_key(relative, name) for name in names}))
+    _remove_others(relative, names, replaces)
     return held
+
+
+def _remove_others(relative: str, names: Sequence[str], replaces: Tags | None) -> None:
+    """Remove from a folder what it does not have any more. Raise Overtaken if that is not what it had before."""
+    found = _store().listed(_key(relative))
+    left = sorted({*found} - {_key(relative, name) for name in names})
+    for key in left:
+        before = None if replaces is None else replaces.get(key[len(_key(relative)) + 1 :], "")
+        if before not in (None, found[key].tag):
+            raise Overtaken(f"{_store().place}/{key}", before, found[key])
+    if left:
+        fence.require(config.data_dir() / relative)
+        _store().remove(left)
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class MadeFile(luigi.LocalTarget):
         super().__init__(f"{config.data_dir()}/{relative}")
         self._relative = relative
         self._maker = maker
-        self._replaces: str | None = None
+        self._replaces: stored.Tags | None = None
 
     @property
     def file(self) -> Path:
@@ -111,8 +111,8 @@ class MadeFile(luigi.LocalTarget):
             files.clear(place)
         records.remove(self._record)
         records.make_way(self.file, for_folder=self.is_folder)
-        if stored.is_taken(self.relative) and not self.is_folder:
-            self._replaces = stored.tag(self.relative)
+        if stored.is_taken(self.relative):
+            self._replaces = stored.tags(self.relative, of_folder=self.is_folder)
         return recorded
 
     def discard(self) -> None:

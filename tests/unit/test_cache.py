@@ -442,7 +442,7 @@ def test_a_store_that_does_not_answer_at_first_is_asked_nothing_else(
 
     with monkeypatch.context() as away:
         away.setattr(FilesystemStore, "reach", silent)
-        for ask in (stored.check, stored.prepare, lambda: stored.tag(ONE), lambda: stored.lying_in("patches")):
+        for ask in (stored.check, stored.prepare, lambda: stored.tags(ONE), lambda: stored.lying_in("patches")):
             with pytest.raises(TransientError):
                 ask()
     stored.check()

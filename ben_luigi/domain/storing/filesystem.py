@@ -70,7 +70,7 @@ class FilesystemStore:
         try:
             self._asked(key, lambda: self._copied(path, work, sha256), "the upload of")
             before = self.look(key)
-            if replaces is not None and (before.tag if before else "") != replaces:
+            if replaces is not None and not self._is_tag(replaces, key, before):
                 raise Overtaken(f"{self.place}/{key}", replaces, before)
             fence.require(f"{self.place}/{key}")
             self._renamed(work, key, path.stat().st_size, sha256)
@@ -85,6 +85,14 @@ class FilesystemStore:
         if held is None or held.size_bytes != path.stat().st_size:
             raise Overtaken(f"{self.place}/{key}", f"{path.stat().st_size} bytes", held)
         return held
+
+    def _is_tag(self, tag: str, key: str, held: Held | None) -> bool:
+        """Return whether a file has this tag: the one that `look` finds or, as some libraries differ, `listed`."""
+        if held is None or held.tag == tag:
+            return tag == (held.tag if held else "")
+        folder = key.rpartition("/")[0]
+        listed = self._asked(folder, lambda: self._fs.ls(self._path(folder), detail=True))
+        return bool(tag) and tag in [_held(info).tag for info in listed if info["name"].endswith(f"/{key}")]
 
     def _renamed(self, work: str, key: str, size: int, sha256: str) -> None:
         """Rename a file. When the answer to a rename is lost, its repeat fails, since there is nothing left to rename.
