@@ -13,7 +13,8 @@ import pytest
 from ben_luigi.domain import fence, files
 from ben_luigi.domain.errors import TakenOver
 from ben_luigi.domain.storing.opening import open_store
-from ben_luigi.domain.storing.store import Overtaken
+from ben_luigi.domain.storing.s3 import S3Store
+from ben_luigi.domain.storing.store import Overtaken, Store
 from ben_luigi.state import stored
 from ben_luigi.state.targets import MadeFolder
 from tests.publishing_servers import BUCKET, S3Server, s3
@@ -21,6 +22,7 @@ from tests.unit.test_cache import Maker, option
 from tests.unit.test_fence import Turn
 from tests.unit.test_storing import Local, written
 
+PART = 5 * 2**20
 FORM = "forms/zarr"
 
 
@@ -60,6 +62,16 @@ def overtaken(by: Callable[[], object]) -> Iterator[None]:
     """It is told that the turn is its own, and then another one takes over, before it goes on."""
     with fence.within(Turn(1, taken_over=by)):
         yield
+
+
+@pytest.mark.parametrize("size", [1000, 2 * PART], ids=["small", "large"])
+@pytest.mark.parametrize("kind", ["s3", "file"])
+def test_a_turn_that_is_over_stores_nothing(kind: str, size: int, server: S3Server, tmp_path: Path) -> None:
+    store: Store = S3Store(BUCKET, PART) if kind == "s3" else open_store(f"file://{tmp_path}/store")
+    path, sha256 = written(tmp_path, size)
+    with fence.within(Turn(1, is_over=True)), pytest.raises(TakenOver):
+        store.put(path, "a.tar", sha256, None)
+    assert not store.listed("") and not server.is_unfinished()
 
 
 @pytest.mark.parametrize("earlier", [{}, {"a": "earlier"}], ids=["anew", "over an earlier one"])
