@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from ben_luigi.domain import fence, files, surroundings, waiting
-from ben_luigi.domain.errors import BadInput, PipelineError, TransientError
+from ben_luigi.domain.errors import BadInput, NoRoomError, PipelineError, TransientError, reason
 from ben_luigi.domain.storing.store import OPTION, Held, Overtaken
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ class FilesystemStore:
         target = self._path(key)
         work = str(files.unfinished(PurePosixPath(target)))
         try:
-            self._asked(key, lambda: self._copied(path, work, sha256), "the upload of")
+            self._uploaded(path, work, key, sha256)
             before = self.look(key)
             if replaces is not None and not self._is_tag(replaces, key, before):
                 raise Overtaken(f"{self.place}/{key}", replaces, before)
@@ -85,6 +85,21 @@ class FilesystemStore:
         if held is None or held.size_bytes != path.stat().st_size:
             raise Overtaken(f"{self.place}/{key}", f"{path.stat().st_size} bytes", held)
         return held
+
+    def _uploaded(self, path: Path, work: str, key: str, sha256: str) -> None:
+        """Copy a file beside its place. Raise NoRoomError if there is no room for it."""
+        try:
+            self._asked(key, lambda: self._copied(path, work, sha256), "the upload of")
+        except OSError as error:
+            if not files.is_full(error):
+                raise
+            there = Path(self._root) if self._is_local else None
+            raise NoRoomError(
+                f"{self.place}/{key}",
+                expected="room in the store to write it",
+                found="; ".join([reason(error), *([files.free(there)] if there and there.is_dir() else [])]),
+                remedy=f"make room there, or name another place in {OPTION}, and run again: what is complete stays",
+            ) from error
 
     def _is_tag(self, tag: str, key: str, held: Held | None) -> bool:
         """Return whether a file has this tag: the one that `look` finds or, as some libraries differ, `listed`."""
@@ -210,7 +225,8 @@ class FilesystemStore:
 def _asked(subject: str, ask: Callable[[], T], awaited: str = "an answer about", patience_s: float = math.inf) -> T:
     """Return the answer, asked for several times, and no more after `patience_s`; the wait is told once per minute.
 
-    The libraries of fsspec raise errors of any kind.
+    The libraries of fsspec raise errors of any kind. That a disk is full is raised at once, as the system says it: the
+    caller knows which disk, that of the store or the one here.
     """
     began = time.monotonic()
     with waiting.told(f"{awaited} {subject}"):
@@ -223,6 +239,8 @@ def _asked(subject: str, ask: Callable[[], T], awaited: str = "an answer about",
                 found, remedy = str(error), "give this user, or the credentials that it has, the right to write there"
                 raise BadInput(subject, expected="access", found=found, remedy=remedy) from error
             except Exception as error:
+                if isinstance(error, OSError) and files.is_full(error):
+                    raise
                 if attempt == _ATTEMPTS or time.monotonic() - began > patience_s:
                     raise _unanswered(subject, error) from error
                 time.sleep(_PAUSE_S * 2**attempt)
