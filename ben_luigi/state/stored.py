@@ -8,7 +8,6 @@ with these lengths and tags. Listings are kept for a minute; what one does not h
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
@@ -22,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ben_luigi import config
-from ben_luigi.domain import fence, files
+from ben_luigi.domain import bounded, fence, files
 from ben_luigi.domain.errors import BadInput, DamagedFile
 from ben_luigi.domain.storing.opening import folder_of, open_store
 from ben_luigi.domain.storing.store import OPTION, Held, Overtaken, Store
@@ -300,9 +299,10 @@ def _owner() -> Held | None:
         path.touch()
         try:
             _store().get(OWNER, held, path)
-            owner = json.loads(path.read_text(encoding="utf-8"))
+            found = bounded.read_json(path)
         except (FileNotFoundError, ValueError):
-            owner = {}
+            found = None
+    owner = found if isinstance(found, dict) else {}
     is_other = owner.get("id") not in (None, identity.identity_of(config.root_dir()))
     if is_other or identity.is_copy(config.root_dir(), Path(str(owner.get("path")))):
         raise BadInput(

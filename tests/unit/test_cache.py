@@ -432,6 +432,16 @@ def test_a_store_is_no_part_of_its_data_folder(
     assert target.file.exists()
 
 
+@pytest.mark.parametrize("text", ["", "{", '["x"]', "null", "1", "[" * 100_000])
+def test_a_note_of_the_owner_that_says_nothing_is_written_again(place: Place, text: str) -> None:
+    stored.prepare()
+    before = (place.store / stored.OWNER).read_text()
+    (place.store / stored.OWNER).write_text(text)
+    stored.check()
+    stored.prepare()
+    assert (place.store / stored.OWNER).read_text() == before
+
+
 def test_a_store_that_does_not_answer_at_first_is_asked_nothing_else(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
