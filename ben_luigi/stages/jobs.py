@@ -7,7 +7,6 @@ the same luigid and the same database; so the scheduler knows when it is done, a
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import shlex
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 import luigi
 
 from ben_luigi import config
-from ben_luigi.domain import files, locks, slurm, surroundings
+from ben_luigi.domain import bounded, files, locks, slurm, surroundings
 from ben_luigi.domain.errors import BadOption, PipelineError, SlurmError
 from ben_luigi.stages.atmosphere import ConvertToL2A
 from ben_luigi.stages.converter import FindSen2Cor, InstallSen2Cor
@@ -178,10 +177,23 @@ def _submitted(run: str = "") -> dict[str, str]:
     """Return the element of each tile that was submitted, by this run or by any; the latest, if there are several."""
     found: dict[str, str] = {}
     for path in sorted(folder().glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        if run in ("", noted["run"]):
-            found.update({tile: f"{path.stem}_{number}" for number, tile in enumerate(noted["tiles"])})
+        by, tiles = _noted(path)
+        if run in ("", by):
+            found.update({tile: f"{path.stem}_{number}" for number, tile in enumerate(tiles)})
     return found
+
+
+def _noted(path: Path) -> tuple[str, list[str]]:
+    """Return the run that has submitted a job, and its tiles; none, with a warning, if that cannot be read."""
+    try:
+        noted = bounded.read_json(path)
+        run, tiles = noted["run"], noted["tiles"]
+        if not isinstance(tiles, list) or not all(isinstance(one, str) for one in (run, *tiles)):
+            raise ValueError("not a run and its tiles")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _log.warning("skipping %s, which cannot be read: %s", path, error)
+        return "", []
+    return run, tiles
 
 
 def _queued() -> dict[str, str]:

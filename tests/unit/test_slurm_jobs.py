@@ -151,3 +151,20 @@ def test_jobs_that_ended_without_a_word_are_named(tmp_path: Path, monkeypatch: p
     assert f"{tmp_path}/slurm/5_0.log" in line
     monkeypatch.setattr(ConvertToL2A, "complete", lambda task: True)
     assert jobs.lost() == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "{}", "[]", "null", "[" * 100_000, '{"run": "x", "tiles": null}', '{"run": "x", "tiles": [1]}']
+)
+def test_a_damaged_note_of_a_job_is_skipped_with_a_warning(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PATH", programs(tmp_path, sbatch="cat >/dev/null; echo 5", squeue="echo '5_0 RUNNING None'"))
+    monkeypatch.setattr(jobs, "_begun", True)
+    monkeypatch.setattr(jobs, "folder", lambda: tmp_path / "slurm")
+    monkeypatch.setattr(jobs, "ready", lambda: ["33UUP_20170613"])
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "12.json").write_text(text)
+    jobs.submit_ready()
+    assert jobs.in_queue() == ["33UUP_20170613 (RUNNING)"] and jobs.lost() == []
+    assert f"skipping {tmp_path}/slurm/12.json, which cannot be read: " in caplog.text
