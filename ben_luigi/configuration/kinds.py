@@ -9,6 +9,7 @@ import math
 import operator
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -90,6 +91,21 @@ class StoreUrl(Text):
             return "://".join(opening.parse(x))
         except ValueError as error:
             raise NotAllowed(str(error)) from None
+
+
+class Options(Text):
+    """Options of a program, quoted as in a shell."""
+
+    def __init__(self, *, description: str) -> None:
+        super().__init__(description=description, allowed="options, quoted as in a shell")
+
+    def parse(self, x: str) -> str:
+        """Return the text. Raise NotAllowed if a quotation in it has no end."""
+        try:
+            shlex.split(x)
+        except ValueError as error:
+            raise NotAllowed(f"{x!r}: {str(error)[:1].lower()}{str(error)[1:]}") from None
+        return x
 
 
 class PathName(Text):

@@ -17,6 +17,7 @@ from ben_luigi.configuration.kinds import (
     Area,
     Choice,
     Declared,
+    Options,
     PathName,
     Real,
     RecipeName,
@@ -322,7 +323,7 @@ class slurm(_Section):  # noqa: N801
         description="time that a job may take",
     )
     parallel: int = Whole(default=0, description="jobs at once; 0: as many as the cluster runs")
-    more: str = Text(description="further options of sbatch, such as --qos=long")
+    more: str = Options(description="further options of sbatch, such as --qos=long")
 
 
 SECTIONS: dict[str, type] = {

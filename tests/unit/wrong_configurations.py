@@ -46,6 +46,10 @@ WRONG: dict[str, tuple[str, list[str]]] = {
         ["2: [archive] level: found 'six'; allowed: a whole number from 1 to 22"],
     ),
     "level": ("[archive]\nlevel = 99", ["2: [archive] level: found '99'; allowed: a whole number from 1 to 22"]),
+    "quotation without an end": (
+        '[slurm]\nmore = --comment="abc',
+        ["2: [slurm] more: found '--comment=\"abc': no closing quotation; allowed: options, quoted as in a shell"],
+    ),
     "fraction": ("[archive]\nlevel = 6.5", ["2: [archive] level: found '6.5'; allowed: a whole number from 1 to 22"]),
     "number without value": (
         "[archive]\nlevel =",
