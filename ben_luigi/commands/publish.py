@@ -148,7 +148,7 @@ def _package(given: argparse.Namespace, work: Path) -> Package:
 def _require_verified(given: argparse.Namespace, folder: Path, form: Form) -> None:
     """Raise BadInput unless what is published was verified as it is now, without findings."""
     looked_at = given.form or folder
-    state = verdicts.state_of(looked_at, () if given.form else form.archives)
+    state = verdicts.state_of_form(looked_at) if given.form else verdicts.state_of(looked_at, form.archives)
     words = ["ben-luigi verify"]
     words += [str(folder)] if given.folder else []
     words += ["--form", str(given.form)] if given.form else []

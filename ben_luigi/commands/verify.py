@@ -17,7 +17,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -35,7 +36,7 @@ from ben_luigi.domain.forms import export
 from ben_luigi.domain.forms.form import NOTE
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.placement.grid import TILE_SIDE_M
-from ben_luigi.domain.publishing.verdicts import Noted, State, note, state_of
+from ben_luigi.domain.publishing.verdicts import Noted, State, note, state_of, state_of_form
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.finalize import (
     REFERENCES,
@@ -95,7 +96,7 @@ def _verify(folder: Path, given: argparse.Namespace) -> ExitCode:
     expected = _rules(folder, is_own).form
     if not is_own:
         expected.require_in(folder)
-    state = _state(folder, expected.archives)
+    state = _state(partial(state_of, folder, expected.archives))
     recorded = _recorded() if is_own else {}
     verdict = _verdict(folder, given, is_own, recorded)
     damaged = changed_files(recorded, verdict.sha256) if is_own else []
@@ -104,7 +105,7 @@ def _verify(folder: Path, given: argparse.Namespace) -> ExitCode:
     _note_verdict(folder, wrong, state)
     for form in given.form or (_own_forms() if is_own else []):
         with whole(form):
-            state = _state(form)
+            state = _state(partial(state_of_form, form))
             found = [f"{form}: {finding}" for finding in _of_form(folder, form, is_own, verdict.not_looked_at)]
         _note_verdict(form, [*wrong, *found] if in_dataset else found, state)
         wrong += found
@@ -159,10 +160,10 @@ def _of_form(folder: Path, form: Path, is_own: bool, not_looked_at: list[str]) -
         return export.verify(source, form, lambda fraction: _move(bar, fraction), not_looked_at.append)
 
 
-def _state(folder: Path, archives: Sequence[str] = ()) -> State | None:
+def _state(look: Callable[[], State]) -> State | None:
     """Return length and time of the files of a dataset or form; None if there is one that could not be published."""
     try:
-        return state_of(folder, archives)
+        return look()
     except (PipelineError, OSError):
         return None
 

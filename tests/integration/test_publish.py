@@ -57,8 +57,9 @@ def verified(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     code, said = shop.run("publish", "zenodo", "mine", "--yes", "--endpoint", "http://127.0.0.1:1")
     assert code == 20 and "never verified" in said and "ben-luigi verify mine" in said, said
     # Its maps are not those of the published nomenclature, so that `ben-luigi verify` would find something.
-    for path, archives in ((shop.dataset, FORM_V2.archives), (folder / "shards", ())):
-        verdicts.note(folder / "data" / "publishing", path, verdicts.Noted([], verdicts.state_of(path, archives)))
+    of_dataset = verdicts.state_of(shop.dataset, FORM_V2.archives)
+    for path, state in ((shop.dataset, of_dataset), (folder / "shards", verdicts.state_of_form(folder / "shards"))):
+        verdicts.note(folder / "data" / "publishing", path, verdicts.Noted([], state))
     return shop
 
 
@@ -168,7 +169,9 @@ def test_a_run_has_verified_its_dataset_and_a_copy_is_to_be_verified(
     assert code == 20 and shown not in said and "never verified" in said, said
     export(FORMS["parquet"], Source.open(shop.dataset), tmp_path / "form", SMALL)
     shutil.rmtree(tmp_path / "data")  # as where nothing was run before
-    assert shop.run("verify", "copy", "--form", "form")[0] == 0
+    (tmp_path / "form" / "secret.txt").symlink_to("/etc/passwd")
+    code, said = shop.run("verify", "copy", "--form", "form")
+    assert code == 0 and "not looked at: secret.txt: it is no part of the form" in said, said
     for more in ((), ("--form", "form")):
         code, said = shop.run("publish", "zenodo", "copy", *more, *words[1:])
         assert code == 20 and shown in said, said

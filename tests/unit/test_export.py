@@ -96,7 +96,7 @@ def test_folders_may_have_names_that_are_not_utf_8(
     assert written == {path.name: path.read_bytes() for path in exported[name].iterdir() if path.is_file()}
     package = of_form(odd / name, odd / "dataset", FORM_V2)
     assert card.text(package, FORM_V2) == card.text(of_form(exported[name], finished, FORM_V2), FORM_V2)
-    noted = verdicts.Noted([], verdicts.state_of(odd / name))
+    noted = verdicts.Noted([], verdicts.state_of_form(odd / name))
     verdicts.note(tmp_path / "notes", odd / name, noted)
     assert verdicts.read(tmp_path / "notes", odd / name) == noted
     assert of_dataset(odd / "dataset", FORM_V2).patches == package.patches

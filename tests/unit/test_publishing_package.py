@@ -29,7 +29,15 @@ from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.publishing import card, plan, verdicts
 from ben_luigi.domain.publishing.hashing import GIT, MD5_OF_PARTS, Hashes
 from ben_luigi.domain.publishing.huggingface import HuggingFace
-from ben_luigi.domain.publishing.package import Package, flattened, names_when_flat, of_dataset, of_form
+from ben_luigi.domain.publishing.package import (
+    Item,
+    Package,
+    flattened,
+    names_when_flat,
+    of_dataset,
+    of_form,
+    with_item,
+)
 from ben_luigi.domain.publishing.s3 import S3
 from ben_luigi.domain.publishing.service import Limits, Service, token_of
 from ben_luigi.domain.publishing.zenodo import Zenodo, metadata_of
@@ -85,9 +93,11 @@ def test_a_file_of_the_name_of_such_a_zip_is_refused(
 ) -> None:
     form = shutil.copytree(exported["zarr"], tmp_path / "form")
     packed = next(path for path in form.iterdir() if path.is_dir())
-    packed.with_suffix(".zip").write_bytes(b"mine")
+    mine = packed.with_suffix(".zip")
+    mine.write_bytes(b"mine")
+    package = with_item(of_form(form, folder, FORM_V2), Item.of(mine.name, mine))
     with pytest.raises(BadInput, match=rf"{packed.name}\.zip; .*nothing was sent"):
-        flattened(of_form(form, folder, FORM_V2), tmp_path / "work")
+        flattened(package, tmp_path / "work")
 
 
 def test_what_is_no_part_of_a_dataset_is_said_and_not_sent(folder: Path) -> None:
@@ -208,6 +218,37 @@ def test_a_form_is_published_with_the_licence_of_its_dataset(exported: Mapping[s
             for each in files:
                 assert [*exported[name].glob(each["path"])]
         assert "| `" in card.text(package, FORM_V2)
+
+
+def test_of_a_form_only_what_was_exported_is_sent(exported: Mapping[str, Path], folder: Path, tmp_path: Path) -> None:
+    """Its own licence counts only if it was exported with it; a link is not followed, a FIFO not opened."""
+    form = Path(shutil.copytree(exported["parquet"], tmp_path / "form"))
+    before, state = of_form(form, folder, FORM_V2), verdicts.state_of_form(form)
+    assert {path.name for path in form.iterdir()} == {*state} and not before.left_out
+    (form / "secret.txt").symlink_to("/etc/passwd")
+    (form / "more").symlink_to(folder)
+    (form / "LICENSE").write_text("mine")
+    os.mkfifo(form / "pipe")
+    package = of_form(form, folder, FORM_V2)
+    assert package.items == before.items and verdicts.state_of_form(form) == state
+    names = ("LICENSE", "more/", "pipe", "secret.txt")
+    assert package.left_out == tuple(f"{name} (no part of the form)" for name in names)
+    lost = next(form.glob("train-*"))
+    lost.unlink()
+    assert {*state} - {*verdicts.state_of_form(form)} == {lost.name}
+
+
+def test_a_form_whose_note_lists_no_files_is_refused(
+    exported: Mapping[str, Path], folder: Path, tmp_path: Path
+) -> None:
+    """Nobody knows what of it was exported. Names that lead out of its folder are not followed either."""
+    note = json.loads((exported["parquet"] / "form.json").read_text())
+    (tmp_path / "form.json").write_text(json.dumps({**note, "files": {"../dataset/LICENSE": "3 00000000"}}))
+    assert [item.path.parent for item in of_form(tmp_path, folder, FORM_V2).items if item.name == "form.json"]
+    assert {*verdicts.state_of_form(tmp_path)} == {"form.json"}
+    (tmp_path / "form.json").write_text(json.dumps({key: value for key, value in note.items() if key != "files"}))
+    with pytest.raises(BadInput, match=r"a list of the files that were exported.*export it again"):
+        of_form(tmp_path, folder, FORM_V2)
 
 
 def test_a_form_of_another_dataset_is_refused(exported: Mapping[str, Path], folder: Path) -> None:

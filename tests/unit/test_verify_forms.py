@@ -122,6 +122,25 @@ def test_a_note_that_others_have_written_is_judged(
     assert any(what in line for line in verify(Source.open(finished), copied))
 
 
+@pytest.mark.parametrize("name", FORMS)
+def test_what_nobody_exported_is_said_and_surplus_in_a_folder_of_the_form(
+    name: str, finished: Path, copied: Path, tmp_path: Path
+) -> None:
+    """A link that leads elsewhere, or in a circle, is not followed."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "train-00000.parquet").write_text("mine")
+    (copied / "more").symlink_to(tmp_path / "mine")
+    (copied / "notes.txt").write_text("mine")
+    (copied / ".notes").write_text("mine")
+    not_looked_at: list[str] = []
+    assert verify(Source.open(finished), copied, on_skipped=not_looked_at.append) == []
+    assert not_looked_at == [f"{each}: it is no part of the form" for each in ("more/", "notes.txt")]
+    if name == "zarr":
+        (copied / "s2_10m" / "c" / "9").write_text("mine")
+        (copied / "s2_10m" / "circle").symlink_to(copied)
+        assert verify(Source.open(finished), copied) == ["s2_10m: surplus: c/9, circle/"]
+
+
 def _json_of(form: Path, before: bytes, after: bytes) -> None:
     shard = form / "train-000000.tar"
     content = shard.read_bytes()

@@ -5,12 +5,13 @@ The CRC-32 tells damage by chance, whatever the readers of others would make of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import deflate
 
+from ben_luigi.domain import given
 from ben_luigi.domain.errors import reason
 from ben_luigi.domain.given import open_file
 
@@ -39,6 +40,25 @@ def files_of(folder: Path, *without: str) -> dict[str, Listed]:
     return {name: _look(folder / name) for name in names if name not in without}
 
 
+def others(folder: Path, names: Collection[str]) -> Iterator[str]:
+    """Yield what lies in a folder besides the files `names`, sorted, without hidden entries.
+
+    A folder in which none of the files should be is yielded with a slash, and not looked into, so that no link that
+    leads elsewhere is followed. Raise OSError if a folder cannot be listed.
+    """
+    folders = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
+
+    def within(inner: Path) -> Iterator[str]:
+        for path in given.listed(inner):
+            name = path.relative_to(folder).as_posix()
+            if name in folders and path.is_dir():
+                yield from within(path)
+            elif name not in names:
+                yield f"{name}/" if path.is_dir() else name
+
+    yield from within(folder)
+
+
 def changes(folder: Path, listed: Mapping[str, Listed], on_bytes: Callable[[int], None]) -> Iterator[tuple[str, str]]:
     """Yield name and finding of each file that is missing, cut or of other bytes than listed.
 
@@ -50,9 +70,15 @@ def changes(folder: Path, listed: Mapping[str, Listed], on_bytes: Callable[[int]
         on_bytes(expected.length)
 
 
+def is_within(name: str) -> bool:
+    """Return whether a name is that of a file in the folder of the form, as each that an export has listed."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
 def _change(folder: Path, name: str, expected: Listed) -> str:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
+    if not is_within(name):
         return "not in the folder of the form"
     try:
         length = (folder / path).stat().st_size

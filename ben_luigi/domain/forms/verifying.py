@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.errors import DamagedFile, PipelineError, TooLittleMemory
 from ben_luigi.domain.forms.form import NOTE, Check, Note, PatchForm, Truth
-from ben_luigi.domain.forms.listed import changes
+from ben_luigi.domain.forms.listed import changes, others
 from ben_luigi.domain.forms.pixels import Digests, Places, pixels_in, place_in
 from ben_luigi.domain.forms.source import S1, S2, Source
 from ben_luigi.domain.progress import OnFraction
@@ -68,6 +68,7 @@ class Verification:
                 f"its {NOTE} lists no files; export it again"
             )
             return False
+        self._note_others(note.files)
         total, done = max(1, sum(file.length for file in note.files.values())), 0
 
         def read(length: int) -> None:
@@ -79,6 +80,15 @@ class Verification:
         for name, what in found:
             self._findings.add(name, what)
         return bool(found)
+
+    def _note_others(self, files: Collection[str]) -> None:
+        """Say what lies there that was not exported; in a folder of the form, where its readers look, it is surplus."""
+        for name in others(self._folder, {*files, NOTE}):
+            folder, _, rest = name.partition("/")
+            if rest:
+                self._findings.add(folder, "surplus", rest)
+            else:
+                self._findings.skip(f"{name}: it is no part of the form")
 
     def _digests(self, places: Places, progress: OnFraction) -> Digests:
         """Read all files of the dataset, and note where its patches lie."""

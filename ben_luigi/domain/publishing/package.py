@@ -18,8 +18,9 @@ from ben_luigi.domain.dataset.verify import others_in
 from ben_luigi.domain.errors import BadInput, reason
 from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.forms.export import FORMS
-from ben_luigi.domain.forms.form import read_note
-from ben_luigi.domain.given import FILE, is_hidden, kind
+from ben_luigi.domain.forms.form import NOTE, Note, read_note
+from ben_luigi.domain.forms.listed import is_within, others
+from ben_luigi.domain.given import FILE, NOTHING, is_hidden, kind
 
 _V2_TITLE = "BigEarthNet v2 (reBEN)"
 _BESIDE = (LICENSE, CITATION, RECIPE, NOMENCLATURE)
@@ -85,21 +86,23 @@ def of_dataset(folder: Path, form: Form) -> Package:
                 found=f"only the folder {name} that was unpacked from it, of very many files",
                 remedy="put the archive there, or publish a form: ben-luigi export --help",
             )
-    others = others_in(folder, form)
-    sent = listed(folder, [*unpacked, *(name.rstrip("/") for name in others)])
-    items = tuple(item for item in sent if item.name not in others)
+    surplus = others_in(folder, form)
+    sent = listed(folder, [*unpacked, *(name.rstrip("/") for name in surplus)])
+    items = tuple(item for item in sent if item.name not in surplus)
     absent = [f"{name}.tar.zst" for name in form.archives if not (folder / f"{name}.tar.zst").is_file()]
     left_out = [f"{name}/ (unpacked; its archive is sent)" for name in unpacked]
     left_out += [f"{name} (not there)" for name in absent]
-    left_out += [f"{name} (no part of a dataset)" for name in others]
+    left_out += [f"{name} (no part of a dataset)" for name in surplus]
     patches = sum(_rows(folder / name) for name in form.tables)
     return Package(folder, folder, _title(folder, form.about), form.about, patches, items, left_out=tuple(left_out))
 
 
 def of_form(folder: Path, dataset: Path, form: Form) -> Package:
-    """Return what is published of an exported form: all its files, with licence, citation and recipe of its dataset.
+    """Return what is published of an exported form: the files that its note lists, and the note; with licence,
+    citation and recipe of its dataset.
 
-    Raise DamagedFile if it is no form, BadInput if it is one of another dataset, whose licence may be another.
+    Raise DamagedFile if it is no form. Raise BadInput if it is one of another dataset, whose licence may be another, or
+    if its note lists no files.
     """
     note = read_note(folder)
     if note.form not in FORMS:
@@ -107,13 +110,29 @@ def of_form(folder: Path, dataset: Path, form: Form) -> Package:
             folder, expected=f"one of the forms {', '.join(FORMS)}", found=note.form, remedy="export it anew"
         )
     _check_same(folder, note.dataset, form.about)
-    items = {item.name: item for item in listed(folder)}
+    items = {item.name: item for item in exported(folder, note)}
+    left_out = [f"{name} (no part of the form)" for name in others(folder, items)]
     beside = (Item.of(name, dataset / name) for name in _BESIDE if (dataset / name).is_file())
     items = {**{item.name: item for item in beside}, **items}
-    title = _title(dataset, form.about)
-    return Package(
-        folder, dataset, title, form.about, note.patches, tuple(items[name] for name in sorted(items)), note.form
-    )
+    title, sent = _title(dataset, form.about), tuple(items[name] for name in sorted(items))
+    return Package(folder, dataset, title, form.about, note.patches, sent, note.form, tuple(left_out))
+
+
+def exported(folder: Path, note: Note) -> Iterator[Item]:
+    """Yield the files of a form that its note lists, as far as they are there, and the note, by name.
+
+    Raise BadInput if it lists none, as before there was a list, or if one of them is no file, such as a FIFO.
+    """
+    if note.files is None:
+        raise BadInput(
+            folder / NOTE,
+            expected="a list of the files that were exported, so that nothing else is sent",
+            found="none, as in a form that was exported before there was a list",
+            remedy="export it again, and verify it",
+        )
+    for name in sorted(filter(is_within, {*note.files, NOTE})):
+        if kind(folder / name) != NOTHING:
+            yield _item(name, folder / name)
 
 
 def listed(folder: Path, without: Sequence[str] = ()) -> Iterator[Item]:
@@ -126,9 +145,14 @@ def listed(folder: Path, without: Sequence[str] = ()) -> Iterator[Item]:
         folders[:] = sorted(name for name in folders if not is_hidden(name) and not (at_top and name in without))
         for name in sorted(name for name in names if not is_hidden(name)):
             file = Path(path) / name
-            if (found := kind(file)) != FILE:
-                raise BadInput(file, expected="a file that can be sent", found=found, remedy="move it away")
-            yield Item.of(file.relative_to(folder).as_posix(), file)
+            yield _item(file.relative_to(folder).as_posix(), file)
+
+
+def _item(name: str, file: Path) -> Item:
+    """Return the item of a file. Raise BadInput if it is no file."""
+    if (found := kind(file)) != FILE:
+        raise BadInput(file, expected="a file that can be sent", found=found, remedy="move it away")
+    return Item.of(name, file)
 
 
 def flattened(package: Package, work: Path) -> Package:

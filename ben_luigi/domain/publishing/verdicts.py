@@ -6,14 +6,15 @@ A verdict holds as long as the files of the folder have the length and the time 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadInput, some
-from ben_luigi.domain.publishing.package import listed
+from ben_luigi.domain.forms.form import read_note
+from ben_luigi.domain.publishing.package import Item, exported, listed
 
 State = dict[str, list[int]]
 _SHOWN = 3
@@ -28,8 +29,17 @@ class Noted:
 
 
 def state_of(folder: Path, without: Sequence[str] = ()) -> State:
-    """Return length and time (ns) of each file that may be published, by name; `without` are the unpacked archives."""
-    return {item.name: [item.size_bytes, item.path.stat().st_mtime_ns] for item in listed(folder, without)}
+    """Return length and time (ns) of each file of a dataset, by name; `without` are the unpacked archives."""
+    return _state(listed(folder, without))
+
+
+def state_of_form(folder: Path) -> State:
+    """Return the same of the files of a form that are published. Raise DamagedFile or BadInput as `of_form` does."""
+    return _state(exported(folder, read_note(folder)))
+
+
+def _state(items: Iterable[Item]) -> State:
+    return {item.name: [item.size_bytes, item.path.stat().st_mtime_ns] for item in items}
 
 
 def note(notes: Path, folder: Path, noted: Noted) -> None:
