@@ -22,11 +22,10 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-from botocore.exceptions import ConnectionError as NoConnection
+from botocore.exceptions import BotoCoreError, ClientError
 
 from ben_luigi.domain import fence, surroundings, waiting
-from ben_luigi.domain.errors import BadInput, PermanentError, TransientError
+from ben_luigi.domain.errors import BadInput, TransientError
 from ben_luigi.domain.storing.s3_errors import errors
 from ben_luigi.domain.storing.store import OPTION, Held, Overtaken
 
@@ -236,19 +235,9 @@ class S3Store:
 
 @contextmanager
 def _told(subject: str, awaited: str = "an answer about") -> Iterator[None]:
-    """Say what is awaited, once per minute, and turn what boto3 raises into errors of ours.
-
-    A service that cannot be reached, or does not answer, may do so later.
-    """
-    try:
-        with waiting.told(f"{awaited} {subject}"), errors(subject, OPTION):
-            yield
-    except (PermanentError, TransientError) as error:
-        if not isinstance(error.__cause__, NoConnection | HTTPClientError):
-            raise
-        remedy = "look after the network and that service, or correct AWS_ENDPOINT_URL_S3; then run again"
-        found = type(error.__cause__).__name__
-        raise TransientError(subject, expected="an answer", found=found, remedy=remedy) from error
+    """Say what is awaited, once per minute, and turn what boto3 raises into errors of ours."""
+    with waiting.told(f"{awaited} {subject}"), errors(subject, OPTION):
+        yield
 
 
 def _is_encrypted(answer: Mapping[str, Any]) -> bool:

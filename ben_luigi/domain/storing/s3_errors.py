@@ -9,12 +9,15 @@ from typing import Any
 from ben_luigi.domain.answers import refusal
 from ben_luigi.domain.errors import BadInput, PermanentError, SourceError, TransientError
 
+TO = "--to"
+"""The option of `ben-luigi publish` that names the bucket."""
+_CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 _ACCESS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "403", "401")
 _PASSING = ("SlowDown", "BadDigest", "RequestTimeout", "NoSuchUpload", "InvalidPart")
 
 
 @contextmanager
-def errors(subject: str, option: str = "--to") -> Iterator[None]:
+def errors(subject: str, option: str = TO) -> Iterator[None]:
     """Turn what boto3 raises within into errors about `subject`; `option` is what names the bucket."""
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -24,17 +27,25 @@ def errors(subject: str, option: str = "--to") -> Iterator[None]:
         raise translated(subject, error, option) from error
 
 
-def translated(subject: str, error: Exception, option: str = "--to") -> SourceError | BadInput:
-    """Return the error for what boto3 raises."""
-    from botocore.exceptions import ClientError, HTTPClientError, NoCredentialsError, PartialCredentialsError
+def translated(subject: str, error: Exception, option: str = TO) -> SourceError | BadInput:
+    """Return the error for what boto3 raises. A service that cannot be reached may be reached later."""
+    from botocore import exceptions
 
-    if isinstance(error, ClientError):
+    if isinstance(error, exceptions.ClientError):
         return _refused(subject, error.response, option)
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        return BadInput(subject, expected="credentials that boto3 finds", found="none", remedy=remedy)
-    if isinstance(error, HTTPClientError):
-        return TransientError(subject, expected="an answer", found=type(error).__name__)
+    if isinstance(error, exceptions.ProfileNotFound):
+        remedy = "correct AWS_PROFILE, or write the profile into the configuration of the AWS command line"
+        return BadInput(subject, expected="a profile that boto3 finds", found=str(error), remedy=remedy)
+    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        return BadInput(subject, expected="credentials that boto3 finds", found="none", remedy=_CREDENTIALS)
+    if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
+        endpoint = "--endpoint or AWS_ENDPOINT_URL_S3" if option == TO else "AWS_ENDPOINT_URL_S3"
+        remedy = f"look after the network, or correct {endpoint}; then run again"
+        return TransientError(subject, expected="an answer", found=type(error).__name__, remedy=remedy)
+    if isinstance(error, exceptions.CredentialRetrievalError | exceptions.SSOError | exceptions.TokenRetrievalError):
+        # What they say may quote the answer of a service or a program that gives credentials.
+        found = type(error).__name__
+        return BadInput(subject, expected="credentials that boto3 can get", found=found, remedy=_CREDENTIALS)
     found = f"{type(error).__name__}: {error}"
     return PermanentError(subject, expected="what was asked for", found=found, remedy="correct the address or endpoint")
 
