@@ -274,12 +274,16 @@ class HubServer(Failing):
 
 
 class S3Server(Failing):
-    """moto's S3 behind a proxy that fails. Kinds: put, part, begin, end, abort, head, get, uploads, parts, make."""
+    """moto's S3 behind a proxy that fails. Kinds: put, part, begin, end, abort, head, get, uploads, parts, make.
+
+    It has an `etag` for all objects, if there is one, and no headers whose names contain `drops`.
+    """
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         super().__init__(faults)
         self.port = 0
         self.etag = ""
+        self.drops = ""
         self.cut_bodies = 0
 
     def kind(self, method: str, path: str, query: str) -> tuple[str, str]:
@@ -306,9 +310,17 @@ class S3Server(Failing):
             length = {"Content-Length": str(len(content))}
             return response.status, content[: len(content) // 2], length | {"Connection": "close"}
         passed = {name: value for name, value in response.getheaders() if name.lower() in _PASSED or "x-amz" in name}
+        if self.drops:
+            passed = {name: value for name, value in passed.items() if self.drops not in name}
         if method == "HEAD":
             passed["Content-Length"] = response.headers.get("Content-Length", "0")
             passed |= {"ETag": self.etag} if self.etag else {}
+            sha256, number = (
+                passed.get("x-amz-checksum-sha256", ""),
+                passed.get("ETag", "").strip('"').partition("-")[2],
+            )
+            if sha256 and number:  # which moto leaves out
+                passed["x-amz-checksum-sha256"] = f"{sha256}-{number}"
         connection.close()
         return response.status, content, passed
 

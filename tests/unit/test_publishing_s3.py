@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from ben_luigi.domain.publishing.hashing import Hashes
 from ben_luigi.domain.publishing.package import Item, Package
 from ben_luigi.domain.publishing.s3 import S3
 from ben_luigi.domain.publishing.sending import Sender, Sent
+from ben_luigi.domain.publishing.service import AnotherContent, UnknownHash
 from ben_luigi.domain.storing.s3_errors import translated
-from tests.publishing_servers import S3Server, s3
+from ben_luigi.sample.loopback import Fault, Faults
+from tests.publishing_servers import BUCKET, S3Server, s3
 from tests.unit.test_publishing import PART, PATIENCE
 
 
@@ -37,10 +40,10 @@ def package(tmp_path: Path) -> Package:
     return Package(tmp_path, tmp_path, "A title", V2, 6, items)
 
 
-def publish(package: Package, endpoint: str, replaces: bool = False) -> Sent:
+def publish(package: Package, endpoint: str) -> Sent:
     """Publish it as a process of its own does."""
     service = S3("s3://bucket/v2", endpoint, PART)
-    return Sender(service, Hashes(package.folder / "hashes.json"), PATIENCE, replaces).publish(package)
+    return Sender(service, Hashes(package.folder / "hashes.json"), PATIENCE).publish(package)
 
 
 @pytest.mark.parametrize(
@@ -82,3 +85,53 @@ def test_what_gives_no_credentials_is_not_quoted() -> None:
     error = exceptions.CredentialRetrievalError(provider="custom-process", error_msg="the key is secret-of-s3")
     told = translated("a", error)
     assert isinstance(told, BadInput) and "secret-of-s3" not in str(told) and "AWS_PROFILE" in told.remedy
+
+
+def test_at_aws_sha256_is_checked_and_kept_without_being_asked_for(package: Package, server: S3Server) -> None:
+    """Without an endpoint it is AWS; the environment leads here."""
+    for endpoint, kept in (("", True), (server.base_url, False)):
+        publish(package, endpoint)
+        for item in package.items:
+            told = server.client().head_object(Bucket=BUCKET, Key=f"v2/{item.name}", ChecksumMode="ENABLED")
+            assert ("ChecksumSHA256" in told) == kept
+            server.client().delete_object(Bucket=BUCKET, Key=f"v2/{item.name}")
+
+
+def _encrypt(server: S3Server) -> None:
+    by_key = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}
+    server.client().put_bucket_encryption(Bucket=BUCKET, ServerSideEncryptionConfiguration={"Rules": [by_key]})
+
+
+def test_a_service_that_encrypts_by_a_key_is_asked_for_sha256(package: Package, server: S3Server) -> None:
+    """Its ETags are no MD5. Nothing is sent twice."""
+    _encrypt(server)
+    assert sorted(publish(package, server.base_url).sent) == ["large", "small"]
+    assert server.content("v2/") == {item.name: item.path.read_bytes() for item in package.items}
+    assert not publish(package, server.base_url).sent
+    assert (server.counts["part"], server.counts["put"]) == (2, 1) and not server.is_unfinished()
+
+
+def test_one_that_does_not_tell_beforehand_gets_the_first_file_again_with_sha256(
+    package: Package, server: S3Server
+) -> None:
+    _encrypt(server)
+    server.faults = Faults([Fault("", "get"), Fault("501", "get")])
+    assert sorted(publish(package, server.base_url).sent) == ["large", "small"]
+    assert (server.counts["part"], server.counts["put"]) == (4, 1)
+    server.faults = Faults([Fault("", "get"), Fault("501", "get")])
+    assert not publish(package, server.base_url).sent
+
+
+def test_a_service_that_keeps_no_hash_is_refused_at_once(package: Package, server: S3Server) -> None:
+    """And what it has is not called another content."""
+    _encrypt(server)
+    server.drops = "x-amz-checksum"
+    for item in package.items:
+        one = replace(package, items=(item,))
+        with pytest.raises(
+            UnknownHash, match=r"expected: sha256 .*; found: no hash that is known, .*; next: publish to"
+        ):
+            publish(one, server.base_url)
+        with pytest.raises(AnotherContent, match=r"found: no hash that is known, .*--replace"):
+            publish(one, server.base_url)
+    assert server.counts["put"] == 1 and server.counts["part"] == 2

@@ -20,6 +20,8 @@ MD5_OF_PARTS, SHA256_OF_PARTS = "md5 of parts", "sha256 of parts"
 
 That of MD5 is hexadecimal, that of SHA-256 is in base 64.
 """
+UNKNOWN = "no hash that is known"
+"""What a service tells that keeps neither: the file cannot be compared."""
 _CHUNK_BYTES = 2**20
 
 
@@ -27,7 +29,7 @@ _CHUNK_BYTES = 2**20
 class Held:
     """What a service has under a name: length, and hash of some kind; `part_bytes` is the length of its parts.
 
-    Without a hash it is an unfinished upload.
+    Without a hash it is an unfinished upload, unless its kind is UNKNOWN.
     """
 
     size_bytes: int
@@ -36,7 +38,12 @@ class Held:
     part_bytes: int = 0
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.digest}, {self.size_bytes:,} bytes"
+        return f"{f'{self.kind} {self.digest}'.rstrip()}, {self.size_bytes:,} bytes"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is an upload that was finished."""
+        return bool(self.digest) or self.kind == UNKNOWN
 
 
 @dataclass
@@ -65,7 +72,9 @@ class Hashes:
         return digest
 
     def held(self, path: Path, like: Held) -> Held:
-        """Return what a service would have if it had this file, hashed in the way of `like`."""
+        """Return what a service would have if it had this file, hashed in the way of `like`, by SHA-256 if unknown."""
+        if like.kind == UNKNOWN:
+            return Held(path.stat().st_size, SHA256, self.of(path, SHA256))
         return Held(path.stat().st_size, like.kind, self.of(path, like.kind, like.part_bytes), like.part_bytes)
 
 

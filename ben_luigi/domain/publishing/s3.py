@@ -3,7 +3,8 @@
 A file up to the length of a part is sent whole, with its MD5, which the service checks; a larger one by a multipart
 upload. One that was cut off is found again, and its parts that have arrived with the right MD5 are not sent again.
 The ETag of an object is the MD5 of its content, or that of the MD5s of its parts, except where the service encrypts
-with a key of a user (SSE-KMS); there the SHA-256 that the service keeps is compared instead.
+with a key of a user (SSE-KMS); there each object and part is sent with its SHA-256, and the one that the service keeps
+is compared instead.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from typing import Any, BinaryIO
 
 from ben_luigi.domain import libraries
 from ben_luigi.domain.errors import BadArgument, TransientError
-from ben_luigi.domain.publishing.hashing import MD5, MD5_OF_PARTS, SHA256, SHA256_OF_PARTS, Held
+from ben_luigi.domain.publishing.hashing import MD5, MD5_OF_PARTS, SHA256, SHA256_OF_PARTS, UNKNOWN, Held
 from ben_luigi.domain.publishing.package import Item, Package
 from ben_luigi.domain.publishing.service import Limits
 from ben_luigi.domain.storing.s3_errors import errors, translated
 
 _PART_BYTES, _MOST_PARTS = 64 * 2**20, 10_000
 _MOST_BYTES = 5 * 2**40
+_BY_ITSELF = "AES256"
+"""The encryption of which clients see nothing, as without any."""
 _ETAG = re.compile(r'"?([0-9a-f]{32})(?:-(\d+))?"?')
 _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
 _TYPES = {".json": "application/json", ".html": "text/html", ".md": "text/markdown", ".png": "image/png"}
@@ -34,7 +37,8 @@ _TYPES = {".json": "application/json", ".html": "text/html", ".md": "text/markdo
 class S3:
     """A bucket, and a folder in it, at `endpoint`, or at AWS if that is empty. boto3 finds the credentials.
 
-    `has_sha256` says whether the service checks and keeps SHA-256, as AWS does, and not every other one.
+    `has_sha256` says whether the service checks and keeps SHA-256, as AWS does, and not every other one. Unless it is
+    said, another one is asked to only where it encrypts with a key, since its ETags are no MD5 then.
     """
 
     address: str
@@ -80,6 +84,16 @@ class S3:
                 self._client = boto3.session.Session().client("s3", endpoint_url=self.endpoint or None, config=settings)
         with self._errors():
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+            self._with_sha256 = self._with_sha256 or self._encrypts()
+
+    def _encrypts(self) -> bool:
+        """Return whether the service says that it encrypts the bucket by a key. Not each one says so."""
+        try:
+            found = self._client.get_bucket_encryption(Bucket=self._bucket)["ServerSideEncryptionConfiguration"]
+        except self._client.exceptions.ClientError:
+            return False
+        by_default = (rule.get("ApplyServerSideEncryptionByDefault", {}) for rule in found.get("Rules", []))
+        return any(each.get("SSEAlgorithm", _BY_ITSELF) != _BY_ITSELF for each in by_default)
 
     def held(self, items: Sequence[Item]) -> Mapping[str, Held]:
         """Return the objects that are there."""
@@ -97,7 +111,17 @@ class S3:
                 self._put_parts(item, file, moved)
 
     def complete(self, items: Sequence[Item]) -> Mapping[str, Held]:
-        """Return what the service then says that it has."""
+        """Return what the service then says that it has.
+
+        If it tells only now that it encrypts by a key, what it has without a hash is sent again with SHA-256.
+        """
+        was_known = self._with_sha256
+        held = self.held(items)
+        if was_known or not self._with_sha256:
+            return held
+        for item in items:
+            if held[item.name].kind == UNKNOWN:
+                self.send(item, lambda number: None)
         return self.held(items)
 
     def finish(self) -> str:
@@ -116,6 +140,7 @@ class S3:
             try:
                 asked = {"Bucket": self._bucket, "Key": self._key(item)}
                 found = self._client.head_object(**asked, ChecksumMode="ENABLED")
+                self._with_sha256 |= _is_encrypted(found)
                 held = _held(found, 0)
                 if held.kind in (MD5_OF_PARTS, SHA256_OF_PARTS):
                     part = self._client.head_object(**asked, PartNumber=1)
@@ -200,14 +225,18 @@ def _held(found: Mapping[str, Any], part_bytes: int) -> Held:
     size = int(found["ContentLength"])
     sha256 = str(found.get("ChecksumSHA256", ""))
     etag = _ETAG.fullmatch(found.get("ETag", ""))
-    is_md5 = etag is not None and found.get("ServerSideEncryption", "AES256") == "AES256"
-    if is_md5 and etag is not None:
+    if etag is not None and not _is_encrypted(found):
         if etag[2]:
             return Held(size, MD5_OF_PARTS, f"{etag[1]}-{etag[2]}", part_bytes)
         return Held(size, MD5, etag[1])
     if "-" in sha256:
         return Held(size, SHA256_OF_PARTS, sha256, part_bytes)
-    return Held(size, SHA256, base64.b64decode(sha256).hex() if sha256 else "no hash that is known")
+    return Held(size, SHA256, base64.b64decode(sha256).hex()) if sha256 else Held(size, UNKNOWN, "")
+
+
+def _is_encrypted(answer: Mapping[str, Any]) -> bool:
+    """Return whether the service encrypts with a key of a user, so that its ETag is no MD5."""
+    return bool(answer.get("ServerSideEncryption", _BY_ITSELF) != _BY_ITSELF)
 
 
 def _md5(content: bytes) -> bytes:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from ben_luigi.domain.cdse.http import Patience, again, log_failure
 from ben_luigi.domain.errors import some
-from ben_luigi.domain.publishing.hashing import Hashes, Held
+from ben_luigi.domain.publishing.hashing import UNKNOWN, Hashes, Held
 from ben_luigi.domain.publishing.package import Item, Package
-from ben_luigi.domain.publishing.service import GB, AnotherContent, Service, WrongHash
+from ben_luigi.domain.publishing.service import GB, AnotherContent, Service, UnknownHash, WrongHash
 
 _log = logging.getLogger(__name__)
 _AT_ONCE_BYTES = 20 * GB
@@ -54,7 +54,7 @@ class Sender:
     def _missing(self, package: Package) -> list[Item]:
         held = again(self.patience, lambda: self.service.held(package.items), log_failure)
         missing = [item for item in package.items if not self._is_there(item, held)]
-        others = [item for item in missing if item.name in held and held[item.name].digest]
+        others = [item for item in missing if item.name in held and held[item.name].is_finished]
         if others and not self.replaces:
             first = others[0]
             more = f"; so for {some([item.name for item in others[1:]], _SHOWN)}" if others[1:] else ""
@@ -97,9 +97,16 @@ class Sender:
         self.moved(step)
 
     def _check(self, batch: Sequence[Item], held: Mapping[str, Held]) -> None:
-        """Raise WrongHash unless the service tells the right hash of each file."""
+        """Raise WrongHash unless the service tells the right hash of each file, UnknownHash if it tells none."""
         for item in batch:
             there = held.get(item.name)
+            if there is not None and there.kind == UNKNOWN:
+                raise UnknownHash(
+                    f"{item.name} at {self.service.place}",
+                    expected=str(self.hashes.held(item.path, there)),
+                    found=str(there),
+                    remedy="publish to a bucket that is not encrypted by a key, or whose service keeps SHA-256",
+                )
             if there is None or self.hashes.held(item.path, there) != there:
                 expected = f"{item.size_bytes:,} bytes" if there is None else str(self.hashes.held(item.path, there))
                 raise WrongHash(

@@ -23,6 +23,10 @@ class WrongHash(TransientError):
     """A service tells another hash of a file than it was sent with."""
 
 
+class UnknownHash(PermanentError):
+    """A service tells no hash of a file that it has, so that nobody knows whether it has arrived as it was sent."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a service takes: bytes and files in all, bytes of a file; `remedy` says what to do with more."""
