@@ -121,7 +121,7 @@ def _send(given: argparse.Namespace, service: Service, client: Client, what: Pac
         bar_format=bar_format("B"),
     )
     with shown as bar:
-        hashes = Hashes(_notes() / "hashes.json")
+        hashes = Hashes(_notes() / "hashes.jsonl")
         return Sender(service, hashes, client.patience, given.replace, lambda number: _move(bar, number)).publish(what)
 
 

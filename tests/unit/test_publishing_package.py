@@ -334,6 +334,26 @@ def test_hashes_are_taken_once_and_again_when_the_file_changes(tmp_path: Path, m
     assert Hashes(tmp_path / "hashes.json").of(file, MD5_OF_PARTS, 4) == "anew"
 
 
+def test_a_hash_is_noted_by_a_line_and_one_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
+    """What was noted before is not written again, so that the time per file stays the same however many there are."""
+    note, paths = tmp_path / "hashes.jsonl", [tmp_path / name for name in "abc"]
+    grown = []
+    for path in paths:
+        path.write_bytes(b"1")
+        before = note.read_bytes() if note.exists() else b""
+        Hashes(note).of(path, GIT)
+        assert note.read_bytes().startswith(before)
+        grown.append(note.stat().st_size - len(before))
+    assert len({*grown}) == 1
+    note.write_bytes(note.read_bytes()[:-20])
+    content = note.read_bytes()
+    expected = hashlib.sha1(b"blob 1\0" + b"1").hexdigest()
+    assert [Hashes(note).of(path, GIT) for path in paths] == [expected] * 3
+    assert note.read_bytes().startswith(content) and note.stat().st_size - len(content) == grown[0]
+    Hashes(note).of(paths[2], GIT)
+    assert note.stat().st_size - len(content) == grown[0]
+
+
 def test_a_draft_whose_creation_was_cut_off_is_found_again(shown: Package, tmp_path: Path) -> None:
     """Also by another process, which knows nothing of it."""
     with place("zenodo", tmp_path, Fault("cut after", "create")) as there:

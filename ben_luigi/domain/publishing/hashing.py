@@ -48,28 +48,40 @@ class Held:
 
 @dataclass
 class Hashes:
-    """Hashes of files, noted in a JSON file. They hold while length, time and inode of the file stay."""
+    """Hashes of files, noted in a file by a line of JSON each. They hold while length, time and inode of the file stay.
+
+    A line is appended per file, so that of very many none takes longer, and none is hashed again by the next process if
+    this one is killed. What a killed one has cut off is passed over.
+    """
 
     note: Path
-    _known: dict[str, Any] = field(default_factory=dict)
+    _known: dict[str, list[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        with suppress(OSError, ValueError):
-            found = json.loads(self.note.read_text(encoding="utf-8"))
-            self._known = found if isinstance(found, dict) else {}
+        with suppress(OSError):
+            for line in self.note.read_bytes().splitlines():
+                with suppress(ValueError, RecursionError, TypeError):
+                    key, *noted = json.loads(line)
+                    self._known[key] = noted
 
     def of(self, path: Path, kind: str, part_bytes: int = 0) -> str:
         """Return a hash of a file. Raise OSError if it cannot be read."""
         found = path.stat()
         key = f"{path.resolve()} {kind} {part_bytes}"
         state = [found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev]
-        known = self._known.get(key)
-        if isinstance(known, list) and known[:-1] == state:
+        known = self._known.get(key, [])
+        if known[:-1] == state:
             return str(known[-1])
         digest = digest_of(path, kind, part_bytes)
         self._known[key] = [*state, digest]
-        files.write_json(self.note, self._known)
+        self._append(json.dumps([key, *self._known[key]]))
         return digest
+
+    def _append(self, line: str) -> None:
+        """Note a hash. The end of the line is written with the next one, so that one which was cut off ends too."""
+        self.note.parent.mkdir(parents=True, exist_ok=True)
+        with self.note.open("ab") as file:
+            file.write(f"\n{line}".encode())
 
     def held(self, path: Path, like: Held) -> Held:
         """Return what a service would have if it had this file, hashed in the way of `like`, by SHA-256 if unknown."""

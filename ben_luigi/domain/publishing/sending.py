@@ -44,7 +44,8 @@ class Sender:
         """
         again(self.patience, lambda: self.service.begin(package), log_failure)
         missing = self._missing(package)
-        there = [item for item in package.items if item not in missing]
+        lacking = {item.name for item in missing}
+        there = [item for item in package.items if item.name not in lacking]
         for item in there:
             self.moved(item.size_bytes)
         for batch in _batches(missing, self.service.files_at_once):
