@@ -21,7 +21,7 @@ from ben_luigi.domain.publishing.huggingface import HuggingFace
 from ben_luigi.domain.publishing.package import Item, Package
 from ben_luigi.domain.publishing.s3 import S3
 from ben_luigi.domain.publishing.sending import Sender, Sent
-from ben_luigi.domain.publishing.service import AnotherContent, Service
+from ben_luigi.domain.publishing.service import AnotherContent, Service, WrongHash
 from ben_luigi.domain.publishing.zenodo import NEW, Zenodo
 from ben_luigi.domain.sources.source import Origin
 from ben_luigi.sample.loopback import Fault
@@ -152,6 +152,14 @@ def test_a_file_that_is_damaged_on_its_way_is_sent_again(kind: str, package: Pac
     with place(kind, tmp_path, Fault("damaged", "put")) as there:
         there.publish(package)
         assert there.content() == contents_of(package)
+
+
+def test_what_has_arrived_at_zenodo_with_another_hash_is_removed_again(package: Package, tmp_path: Path) -> None:
+    """So that no draft can be made public that has it, also if no other attempt follows."""
+    with place("zenodo", tmp_path, Fault("damaged", "put")) as there:
+        with pytest.raises(WrongHash):
+            Sender(there.service(), Hashes(tmp_path / "hashes.json"), replace(PATIENCE, tries=1)).publish(package)
+        assert there.server.counts["put"] == there.server.counts["delete"] == 1 and there.content() == {}
 
 
 def test_another_hash_that_the_hub_tells_is_an_error(package: Package, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from ben_luigi.domain.publishing.s3 import S3
 from ben_luigi.domain.publishing.service import Limits, Service, token_of
 from ben_luigi.domain.publishing.zenodo import Zenodo, metadata_of
 from ben_luigi.sample.loopback import Fault
+from tests.conftest import ROOT
 from tests.unit.exports import SMALL
 from tests.unit.small_dataset import look
 from tests.unit.test_publishing import place
@@ -134,6 +135,16 @@ def test_what_is_over_a_limit_is_refused_with_what_to_do(limits: Limits, shown: 
     names = [item.name for item in shown.items]
     with pytest.raises(BadInput, match="nothing was sent"):
         limits.check("a", names, shown)
+
+
+def test_the_limits_of_each_service_are_those_of_the_documentation(tmp_path: Path) -> None:
+    zenodo = Zenodo(None, "https://zenodo.org", "", tmp_path / "record", "key")  # type: ignore[arg-type]
+    assert zenodo.limits == Limits(50 * 10**9, 100, remedy=zenodo.limits.remedy)
+    assert HuggingFace("u/n", "").limits == Limits(files=100_000, file_bytes=200 * 10**9)
+    assert S3("s3://bucket").limits == Limits(file_bytes=5 * 2**40)
+    documented = (ROOT / "docs" / "publishing.md").read_text(encoding="utf-8")
+    for words in ("| takes | 50 GB and 100 files;", "| 100,000 files, 200 GB per file | 5 TiB per file |"):
+        assert words in documented
 
 
 def test_zenodo_is_told_title_creators_licence_and_paper(shown: Package) -> None:
