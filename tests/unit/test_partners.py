@@ -15,6 +15,7 @@ from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.forms import parquet, statistics
 from ben_luigi.domain.forms.export import FORMS, export, verify
 from ben_luigi.domain.forms.form import Options
+from ben_luigi.domain.forms.pixels import DTYPES, side_px
 from ben_luigi.domain.forms.source import S1, Source
 from ben_luigi.domain.report import viewer_folders
 from tests.unit.exports import SMALL, files_of, pixels_of, varied_dataset
@@ -75,6 +76,22 @@ def test_parquet_has_the_same_rows_whatever_the_size_of_its_row_groups(
     assert tables[0]["VV"].null_count == 1
     assert tables[0].equals(tables[2])
     assert tables[1].equals(tables[2])
+
+
+@pytest.mark.parametrize("pixels", ["tiff", "array"])
+def test_a_row_group_of_large_patches_has_fewer_of_them(
+    pixels: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that they exceed neither memory nor Arrow's offsets of 32 bits; 64 of the usual ones never reach the bound."""
+    usual = sum(np.dtype(DTYPES[kind]).itemsize * side_px(kind, FORM_V2.patch_m) ** 2 for kind in DTYPES)
+    assert 1.5 * parquet.ROWS_A_GROUP * usual < parquet.GROUP_BYTES < 2**31
+    for most in (1, 2):
+        monkeypatch.setattr(parquet, "GROUP_BYTES", 1 + (most - 1) * usual)
+        export(FORMS["parquet"], Source.open(folder), tmp_path / "form", Options(pixels=pixels))
+        assert verify(Source.open(folder), tmp_path / "form") == []
+        found = [pq.read_metadata(path) for path in (tmp_path / "form").glob("*.parquet")]
+        rows = [each.row_group(group).num_rows for each in found for group in range(each.num_row_groups)]
+        assert max(rows) == most or (pixels == "tiff" and max(rows) > most == 2)  # TIFFs are packed
 
 
 def test_statistics_count_the_pixels_of_a_partner_with_each_patch(uneven: Dataset, folder: Path) -> None:

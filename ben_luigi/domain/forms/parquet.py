@@ -30,6 +30,8 @@ from ben_luigi.domain.vocabulary import ARRAY, TIFF
 
 ROWS_A_GROUP = 64
 """18 MB of pixels, for each part that is being written."""
+GROUP_BYTES = 2**25
+"""A row group ends with the patch that reaches it: 64 of the usual size never do, of larger ones fewer are a group."""
 _LEVEL = 1
 """Of zstd: higher ones make pixels hardly smaller."""
 _VALUES_AT_ONCE = 2**16
@@ -80,15 +82,15 @@ class _Part:
         self._file: BinaryIO | None = None
         self._stack = ExitStack()
         self._waiting: list[tuple[int, Place]] = []
+        self._waiting_bytes = 0
         kinds = [field for field in schema if field.name in DTYPES]
         self._columns = {each.name: (_Files if pa.types.is_binary(each.type) else _Pixels)(each.type) for each in kinds}
 
     def add(self, row: int, place: Place, files: Mapping[str, Any]) -> None:
         """Add a patch, with the bytes or the pixels of its files by kind."""
         self._waiting.append((row, place))
-        for kind, column in self._columns.items():
-            column.add(files.get(kind))
-        if len(self._waiting) == ROWS_A_GROUP:
+        self._waiting_bytes += sum(column.add(files.get(kind)) for kind, column in self._columns.items())
+        if len(self._waiting) == ROWS_A_GROUP or self._waiting_bytes >= GROUP_BYTES:
             self._write_group()
 
     def close(self) -> None:
@@ -102,6 +104,7 @@ class _Part:
         places = zip(*(place for _, place in self._waiting), strict=True)
         columns = [*rows.columns, *map(list, places), *(column.take() for column in self._columns.values())]
         self._waiting.clear()
+        self._waiting_bytes = 0
         writer = self._writer = self._writer or self._open()
         writer.write_table(pa.table(columns, schema=self._schema))
         if self._file and self._file.tell() >= self._file_bytes:
@@ -186,15 +189,17 @@ class _Files(_Column):
         self._content = np.empty(0, dtype="uint8")
         self._ends = [0]
 
-    def add(self, file: bytes | None) -> None:
-        """Add a row."""
+    def add(self, file: bytes | None) -> int:
+        """Add a row; return how many bytes it takes."""
         start, stop = self._ends[-1], self._ends[-1] + len(file or b"")
         if stop > len(self._content):
-            more = np.empty(max(start, ROWS_A_GROUP * (stop - start)), dtype="uint8")
+            usual = min(ROWS_A_GROUP * (stop - start), GROUP_BYTES)
+            more = np.empty(max(start, stop - start, usual), dtype="uint8")
             self._content = np.concatenate([self._content[:start], more])
         self._content[start:stop] = np.frombuffer(file or b"", dtype="uint8")
         self._ends.append(stop)
         self._valid.append(file is not None)
+        return stop - start
 
     def take(self) -> pa.Array:
         """Return the column, which is valid until the next row is added."""
@@ -208,12 +213,16 @@ class _Pixels(_Column):
 
     def __init__(self, kind: pa.DataType) -> None:
         super().__init__(kind)
-        self._content = np.empty((ROWS_A_GROUP, kind.list_size), kind.value_type.to_pandas_dtype())
+        dtype = np.dtype(kind.value_type.to_pandas_dtype())
+        self._row_bytes: int = kind.list_size * dtype.itemsize
+        rows = min(ROWS_A_GROUP, -(-GROUP_BYTES // self._row_bytes))  # more are never waiting
+        self._content = np.empty((rows, kind.list_size), dtype)
 
-    def add(self, pixels: np.ndarray | None) -> None:
-        """Add a row."""
+    def add(self, pixels: np.ndarray | None) -> int:
+        """Add a row; return how many bytes it takes, which are as many where it is null."""
         self._content[len(self._valid)] = 0 if pixels is None else pixels.ravel()
         self._valid.append(pixels is not None)
+        return self._row_bytes
 
     def take(self) -> pa.Array:
         """Return the column, which is valid until the next row is added."""
