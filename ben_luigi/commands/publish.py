@@ -139,7 +139,7 @@ def _package(given: argparse.Namespace, work: Path) -> Package:
     _require_verified(given, folder, form)
     is_hub = given.service == "huggingface"
     if is_hub or not any(item.name == README for item in what.items):
-        text = (card.front_matter(what) if is_hub else "") + card.text(what, form)
+        text = (card.front_matter(what) if is_hub else "") + card.text(what, form, is_flat=given.service == "zenodo")
         files.write_text(work / README, text)
         what = package.with_item(what, Item.of(README, work / README))
     return what

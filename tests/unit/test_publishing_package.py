@@ -174,8 +174,8 @@ def test_another_licence_is_named_as_the_hub_wants_it(shown: Package) -> None:
     assert (read["license"], read["license_name"]) == ("other", "licenseref-mine") and "license_link" in read
 
 
-def _example(package: Package) -> str:
-    found = re.search(r"```python\n(.*?)```", card.text(package, FORM_V2), re.DOTALL)
+def example(package: Package, *, is_flat: bool = False) -> str:
+    found = re.search(r"```python\n(.*?)```", card.text(package, FORM_V2, is_flat=is_flat), re.DOTALL)
     assert found
     return found[1]
 
@@ -197,7 +197,7 @@ def test_the_example_of_each_form_loads_its_pixels(
     found: dict[str, np.ndarray] = {}
     package = of_form(folder, finished, FORM_V2)
     with contextlib.chdir(folder):
-        exec(_example(package), found)
+        exec(example(package), found)
     bands = [values for key, values in pixels.items() if key.endswith("_B04")]
     assert any(np.array_equal(found["red"], band) for band in bands)
     if name not in ("lmdb", "geoparquet"):
@@ -212,7 +212,7 @@ def test_the_example_of_the_dataset_loads_its_pixels(
         archive.extractall(folder)  # ours: Python 3.11.2 knows no filter
     found: dict[str, np.ndarray] = {}
     with contextlib.chdir(folder):
-        exec(_example(of_dataset(folder, FORM_V2)), found)
+        exec(example(of_dataset(folder, FORM_V2)), found)
     assert any(np.array_equal(found["red"], values) for key, values in pixels.items() if key.endswith("_B04"))
 
 

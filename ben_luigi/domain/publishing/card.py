@@ -22,7 +22,8 @@ from ben_luigi.domain.dataset.readme import README
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.forms.source import KINDS, MAP, S1, S2
-from ben_luigi.domain.publishing.examples import example_of
+from ben_luigi.domain.publishing.contents import table_of
+from ben_luigi.domain.publishing.examples import UNZIP, example_of
 from ben_luigi.domain.publishing.package import Package
 
 _CLC = re.compile(r"clc_\d+")
@@ -48,12 +49,17 @@ _LICENSES = {
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
 
 
-def text(package: Package, form: Form) -> str:
-    """Return the card in Markdown, without metadata. Raise BadInput if the table of patches cannot be read."""
+def text(package: Package, form: Form, *, is_flat: bool = False) -> str:
+    """Return the card in Markdown, without metadata; `is_flat` tells that each folder is sent as a zip.
+
+    Raise BadInput if the table of patches, or what the form has, cannot be read.
+    """
     own = package.dataset / README
     told = own.read_text(encoding="utf-8").strip() if own.is_file() and not package.form else ""
     parts = [told or f"# {package.title}\n\n{package.description}", _columns(package, form)]
-    parts.append(f"## How to load it\n\n```python\n{example_of(package.folder, package.form).strip()}\n```")
+    unzips = is_flat and any("/" in item.name for item in package.items)
+    example = (UNZIP if unzips else "") + example_of(package.folder, package.form)
+    parts.append(f"## How to load it\n\n```python\n{example.strip()}\n```")
     if not told:
         parts.append(_rights(package.about))
     return "\n\n".join(parts) + "\n"
@@ -91,7 +97,10 @@ def _configs(package: Package) -> Iterator[str]:
 
 
 def _columns(package: Package, form: Form) -> str:
-    """Return the table of columns of the form, or of the table of patches."""
+    """Return the table of what the form has, of its columns, or of those of the table of patches."""
+    described = {**_bands(), **descriptions(form)}
+    if own := table_of(package.form, package.folder, package.kinds, described):
+        return own
     path = next((path for path in _tables(package) if path.is_file()), None)
     if path is None:
         return ""
@@ -101,7 +110,6 @@ def _columns(package: Package, form: Form) -> str:
     except (OSError, pa.ArrowException) as error:
         remedy = "name the folder of a dataset, or make or fetch the file again"
         raise BadInput(path, expected="a table of patches, as Parquet", found=str(error), remedy=remedy) from error
-    described = {**_bands(), **descriptions(form)}
     rows = list(_rows(schema, described))
     return "\n".join([f"## Columns of `{path.name}`", "", "| column | type | what |", "| --- | --- | --- |", *rows])
 

@@ -9,6 +9,17 @@ import pyarrow as pa
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats.tables import opened
 
+UNZIP = """\
+# Each folder was sent as a zip
+from pathlib import Path
+from zipfile import ZipFile
+
+for path in Path().glob("*.zip"):
+    with ZipFile(path) as packed:
+        packed.extractall()
+
+"""
+"""What comes before an example where a service has no folders."""
 _DATASET = """\
 # Unpack the archive first: tar --zstd -xf BigEarthNet-S2.tar.zst
 import pandas as pd

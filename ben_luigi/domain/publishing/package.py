@@ -20,11 +20,14 @@ from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.forms.export import FORMS
 from ben_luigi.domain.forms.form import NOTE, Note, read_note
 from ben_luigi.domain.forms.listed import is_within, others
+from ben_luigi.domain.forms.source import KINDS, MAP, S1
 from ben_luigi.domain.given import FILE, NOTHING, is_hidden, kind
 
 _V2_TITLE = "BigEarthNet v2 (reBEN)"
 _BESIDE = (LICENSE, CITATION, RECIPE, NOMENCLATURE)
 """Files of the dataset that go with each of its forms."""
+_WITHOUT_LABELS = "lmdb"
+"""The form that has pixels alone."""
 _TIME = (1980, 1, 1, 0, 0, 0)
 """The time of all files in a zip, so that the same files give the same bytes."""
 _MODE = 0o100644 << 16
@@ -50,7 +53,8 @@ class Package:
     """What is published: `folder` is that of the dataset or form, `dataset` that of the dataset.
 
     `form` is the name of the form, or empty for the dataset itself; `patches` is the number of patches, `left_out`
-    names what lies in the folder and is not sent, with the reason.
+    names what lies in the folder and is not sent, with the reason; `kinds` are the kinds of files that a patch of the
+    form has.
     """
 
     folder: Path
@@ -61,6 +65,7 @@ class Package:
     items: tuple[Item, ...]
     form: str = ""
     left_out: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -70,7 +75,11 @@ class Package:
     @property
     def description(self) -> str:
         """Return in a paragraph what it is."""
-        what = f"{self.patches:,} patches of Sentinel-2 with reference maps of land cover and labels"
+        radar = " and Sentinel-1" if any(kind in self.kinds for kind in KINDS[S1]) else ""
+        with_them = ["reference maps of land cover"] if not self.form or MAP in self.kinds else []
+        with_them += ["labels"] if self.form != _WITHOUT_LABELS else []
+        more = f" with {' and '.join(with_them)}" if with_them else ""
+        what = f"{self.patches:,} patches of Sentinel-2{radar}{more}"
         shape = f" The form: {FORMS[self.form].title}." if self.form else ""
         return f"{self.title}, version {self.about.version}: {what}.{shape} Verified with ben_luigi."
 
@@ -115,7 +124,7 @@ def of_form(folder: Path, dataset: Path, form: Form) -> Package:
     beside = (Item.of(name, dataset / name) for name in _BESIDE if (dataset / name).is_file())
     items = {**{item.name: item for item in beside}, **items}
     title, sent = _title(dataset, form.about), tuple(items[name] for name in sorted(items))
-    return Package(folder, dataset, title, form.about, note.patches, sent, note.form, tuple(left_out))
+    return Package(folder, dataset, title, form.about, note.patches, sent, note.form, tuple(left_out), note.kinds)
 
 
 def exported(folder: Path, note: Note) -> Iterator[Item]:

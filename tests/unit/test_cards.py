@@ -1,0 +1,68 @@
+"""The cards of exported forms: they describe what is sent, and their examples run where folders are zips."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ben_luigi.domain.dataset.form import FORM_V2
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.publishing import card
+from ben_luigi.domain.publishing.package import flattened, of_form
+from ben_luigi.domain.publishing.zenodo import metadata_of
+from tests.unit.test_publishing_package import example
+
+
+def test_the_example_of_a_form_in_folders_loads_where_each_is_a_zip(
+    exported: Mapping[str, Path], finished: Path, pixels: Mapping[str, np.ndarray], tmp_path: Path
+) -> None:
+    package = of_form(exported["zarr"], finished, FORM_V2)
+    fetched = tmp_path / "fetched"
+    fetched.mkdir()
+    for item in flattened(package, tmp_path / "work").items:
+        shutil.copy(item.path, fetched / item.name)
+    found: dict[str, np.ndarray] = {}
+    with contextlib.chdir(fetched):
+        exec(example(package, is_flat=True), found)
+    assert any(np.array_equal(found["red"], band) for key, band in pixels.items() if key.endswith("_B04"))
+    assert "zip" not in example(of_form(exported["parquet"], finished, FORM_V2), is_flat=True)
+
+
+def test_the_card_of_a_form_describes_what_is_sent_and_nothing_else(
+    exported: Mapping[str, Path], finished: Path
+) -> None:
+    with_maps = "with reference maps of land cover and labels"
+    for name, said in {
+        "lmdb": ("| patch id | safetensors of uint16 (row, col) | bands of Sentinel-2: B01, ", "| dB: VH, VV |"),
+        "webdataset": ("| `<patch_id>.map.npy` | uint16 (row, col) |", "| `<patch_id>.s1.npz` |"),
+        "zarr": (
+            "| `s2_10m` | uint16 | patch: 6, band_s2_10m: 4, row_10m: 120, col_10m: 120 | bands of Sentinel-2 |",
+            "| `country` | ",
+            "| `s1` | float32 | patch: 6,",
+        ),
+        "parquet": ("## Columns of `",),
+        "geoparquet": ("## Columns of `patches.parquet`",),
+    }.items():
+        package = of_form(exported[name], finished, FORM_V2)
+        text = card.text(package, FORM_V2)
+        assert not [words for words in said if words not in text], text
+        assert "|  |" not in text  # nothing is left without words
+        assert (with_maps in text) == (name != "lmdb") and "6 patches of Sentinel-2 and Sentinel-1" in text
+        sent = {item.name for item in package.items}
+        assert {*re.findall(r"## Columns of `(.*?)`", text)} <= sent
+        assert ("labels and splits in its\n`metadata.parquet`" in text) == (name == "lmdb")
+        assert package.description in metadata_of(package)["description"]
+
+
+def test_arrays_that_cannot_be_listed_are_told(exported: Mapping[str, Path], finished: Path, tmp_path: Path) -> None:
+    form = Path(shutil.copytree(exported["zarr"], tmp_path / "form"))
+    for content in ("", "[]", "{}", '{"consolidated_metadata": {"metadata": {"a": 1}}}'):
+        (form / "zarr.json").write_text(content)
+        with pytest.raises(BadInput, match=r"zarr\.json; expected: a group .* next: export the form again"):
+            card.text(of_form(form, finished, FORM_V2), FORM_V2)
