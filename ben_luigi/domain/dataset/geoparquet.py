@@ -1,8 +1,8 @@
 """Write `patches.parquet`: the metadata and everything else that is known of each patch, as GeoParquet 1.1.
 
 Geometry is in longitude and latitude (OGC:CRS84, the default of GeoParquet), with a bounding-box column by which
-readers filter; the square of the patch in metres of its UTM zone is there too. There is one row group per tile, in the
-order of the patch ids.
+readers filter; the square of the patch in metres of its UTM zone is there too. A patch across the 180th meridian has
+two polygons, one on each side. There is one row group per tile, in the order of the patch ids.
 
 `s2_sha256` is one hash for the patch's twelve S2 files: that of the output of `sha256sum *.tif` in its folder.
 """
@@ -237,10 +237,15 @@ def write(tiles: Iterable[pa.Table], path: Path, schema: pa.Schema = SCHEMA) -> 
 
 
 def geo(bounds: list[float]) -> dict[str, object]:
-    """Return the `geo` metadata of GeoParquet 1.1; `bounds` of all geometries are west, south, east, north."""
+    """Return the `geo` metadata of GeoParquet 1.1; `bounds` of all geometries are west, south, east, north.
+
+    These are the least and greatest longitude, as are those of the column, by which readers filter: none of them knows
+    boxes whose west is greater than their east.
+    """
+    across = bounds[::2] == [-180, 180]  # only the parts of geometries split at the 180th meridian reach both
     geometry = {
         "encoding": "WKB",
-        "geometry_types": ["Polygon"],
+        "geometry_types": ["MultiPolygon", "Polygon"] if across else ["Polygon"],
         "orientation": "counterclockwise",
         "bbox": bounds,
         "covering": {"bbox": {name: ["bbox", name] for name in BBOX}},

@@ -28,7 +28,7 @@ from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.sentinel1 import BANDS as S1_BANDS
 from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.names import TileName, s1_tile
-from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, outline
+from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, bounding_box, common_box, outline
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.recipe.model import Layer
 from ben_luigi.domain.tiles.layers import archive_of
@@ -144,7 +144,7 @@ def _item(rows: pa.Table, form: Form, pictured: str) -> pystac.Item:
     item = pystac.Item(
         first["tile"],
         geometry=json.loads(shapely.to_geojson(square)),
-        bbox=list(square.bounds),
+        bbox=list(bounding_box(square)),
         datetime=first["sensing_time"],
         properties={
             "platform": f"sentinel-{tile.mission[1:].lower()}",
@@ -225,8 +225,7 @@ def _collection(
     form: Form,
 ) -> pystac.Collection:
     about = form.about
-    boxes = np.array([item.bbox for item in items])
-    box = [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
+    box = common_box(np.array([item.bbox for item in items]))
     times = [pick(patches["sensing_time"]).as_py() for pick in (pc.min, pc.max)]
     collection = pystac.Collection(
         about.name,

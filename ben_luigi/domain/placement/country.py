@@ -25,7 +25,7 @@ from pyproj import Geod
 from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.formats import vector
-from ben_luigi.domain.placement.footprints import LONGITUDE_LATITUDE, outline, transformer
+from ben_luigi.domain.placement.footprints import LONGITUDE_LATITUDE, bounding_box, outline, transformer
 from ben_luigi.domain.placement.grid import PatchGrid, Square
 from ben_luigi.domain.recipe.model import Countries
 from ben_luigi.domain.remembered import State, remembered, state
@@ -235,9 +235,8 @@ def _clipped(path: Path, changed: State, square: Square, wanted: Countries) -> t
 
     What lies far away cannot be projected to its zone.
     """
-    west, south, east, north = outline(square.epsg, square.bounds, LONGITUDE_LATITUDE, 10_000).bounds
-    if east - west > 180:
-        west, east = east, west + 360  # on both sides of the 180th meridian
+    west, south, east, north = bounding_box(outline(square.epsg, square.bounds, LONGITUDE_LATITUDE, 10_000))
+    east += 360 if east < west else 0  # on both sides of the 180th meridian
     up = _AROUND_M / 111_000
     across = up / np.cos(np.radians(min(85, max(abs(south), abs(north)))))
     box = shapely.box(west - across, south - up, east + across, north + up)

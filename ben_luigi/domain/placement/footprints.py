@@ -1,4 +1,7 @@
-"""Turn squares of a UTM zone into polygons of another CRS: corners reprojected, straight edges between them."""
+"""Turn squares of a UTM zone into polygons of another CRS: corners reprojected, straight edges between them.
+
+In longitude and latitude, a shape across the 180th meridian is a MultiPolygon, split there (RFC 7946, 3.1.9).
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,57 @@ def polygons(epsg: np.ndarray, edges: np.ndarray, to_epsg: int | str) -> np.ndar
         of_zone = np.flatnonzero(epsg == zone)
         x, y = corners[of_zone].reshape(-1, 2).T
         corners[of_zone] = np.stack(transformer(int(zone), to_epsg).transform(x, y), axis=1).reshape(-1, 4, 2)
-    return np.asarray(shapely.polygons(corners))
+    shapes = np.asarray(shapely.polygons(corners))
+    return _split(shapes) if to_epsg == LONGITUDE_LATITUDE else shapes
+
+
+def _split(shapes: np.ndarray) -> np.ndarray:
+    """Return shapes in degrees, those across the 180th meridian split there: east of it, then west of it.
+
+    Shapes of a tile are small, so one that spans half of the Earth has corners on both sides of the meridian.
+    """
+    west, _, east, _ = shapely.bounds(shapes).T
+    for at in np.flatnonzero(east - west > 180).tolist():
+        parts = (_side(shapes[at], *bounds) for bounds in ((0, 180), (-180, 0)))
+        found = [part for part in parts if part.area]
+        shapes[at] = shapely.MultiPolygon(found) if len(found) > 1 else found[0]
+    return shapes
+
+
+def _side(shape: shapely.Geometry, west: float, east: float) -> shapely.Geometry:
+    """Return what lies between two meridians of a shape across the 180th one, counterclockwise."""
+    turned = shapely.transform(shape, lambda at: np.column_stack([at[:, 0] % 360 + min(west, 0) * 2, at[:, 1]]))
+    found = shapely.intersection(turned, shapely.box(west, -90, east, 90))
+    return shapely.orient_polygons(shapely.normalize(found))  # versions of GEOS begin rings at other corners
+
+
+def bounding_box(shape: shapely.Geometry) -> tuple[float, float, float, float]:
+    """Return west, south, east, north of a shape of this module in degrees.
+
+    Across the 180th meridian west is greater than east (RFC 7946, 5.2).
+    """
+    west, south, east, north = shape.bounds
+    if east - west > 180:
+        longitudes = shapely.get_coordinates(shape)[:, 0] % 360
+        west, east = float(longitudes.min()), float(longitudes.max()) - 360
+    return west, south, east, north
+
+
+def common_box(boxes: np.ndarray) -> list[float]:
+    """Return the box around boxes (box, edge) in degrees, as `bounding_box` returns them.
+
+    It goes across the 180th meridian if one of them does, and leaves out the widest gap between them.
+    """
+    boxes = boxes[np.argsort(boxes[:, 0])]
+    west, south, east, north = boxes.T
+    if (west <= east).all():
+        return [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
+    reached = np.maximum.accumulate(np.where(east < west, east + 360, east))
+    reached = np.maximum(reached, reached[-1] - 360)
+    gaps = np.r_[west[1:], west[0] + 360] - reached
+    widest = int(gaps.argmax())
+    edges = (west[(widest + 1) % len(west)], (reached[widest] + 180) % 360 - 180) if gaps.max() > 0 else (-180, 180)
+    return [float(edge) for edge in (edges[0], south.min(), edges[1], north.max())]
 
 
 def equal_area(epsg: np.ndarray, edges: np.ndarray) -> int | str:
@@ -61,7 +114,8 @@ def outline(epsg: int, edges: Sequence[float], to_epsg: int | str, most_m: float
     """Return the polygon of one large rectangle, whose edges bend: with a vertex at least every `most_m` metres."""
     dense = shapely.segmentize(shapely.box(*edges), most_m)
     to = transformer(epsg, to_epsg)
-    return shapely.transform(dense, lambda points: np.stack(to.transform(*points.T), axis=1))
+    shape = shapely.transform(dense, lambda points: np.stack(to.transform(*points.T), axis=1))
+    return _split(np.array([shape]))[0] if to_epsg == LONGITUDE_LATITUDE else shape
 
 
 @lru_cache(maxsize=16)
