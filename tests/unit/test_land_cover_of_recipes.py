@@ -128,6 +128,21 @@ def test_a_raster_gives_each_pixel_the_code_at_its_centre(
     assert (burnt.codes[burnt.classes] == np.where(expected == 0, 7, expected))[clear].all()
 
 
+@pytest.mark.parametrize("by", ["value", "mask"])
+def test_pixels_without_data_have_the_value_for_nothing(by: str, tmp_path: Path) -> None:
+    """Also if the raster's type has no such value, or if a mask says which they are."""
+    values = np.full((366, 366), 10, "uint8")
+    values[:120, :120] = 0
+    path = _raster(tmp_path / "a.tif", values, 32633, from_origin(NORTH.square.left, NORTH.square.top, 10, 10), None)
+    with rasterio.open(path, "r+") as file:
+        if by == "value":
+            file.nodata = 0
+        else:
+            file.write_mask(values > 0)
+    codes = land_raster.read(Raster(path, frozenset({0, 10, 231})), NORTH.covered, 999, "33UUP_20230613")
+    assert (codes[:120, :120] == 999).all() and (codes == 10).sum() == 360 * 360 - 120 * 120
+
+
 def test_maps_of_a_raster_count_what_lies_on_each_patch(tmp_path: Path) -> None:
     place = from_origin(NORTH.square.left, NORTH.square.top, 10, 10)
     values = np.random.default_rng(3).choice([10, 20], (366, 366)).astype("uint8")

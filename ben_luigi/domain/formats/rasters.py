@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import rasterio
+import rasterio.shutil
 from pyproj.exceptions import CRSError
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
 from ben_luigi.domain import given
@@ -20,6 +23,8 @@ EXPECTED = "a raster with one band of numbers, and a CRS"
 @contextmanager
 def opened(path: Path, *, band: int | None = None, expected: str = EXPECTED, remedy: str) -> Iterator[Any]:
     """Yield the open raster, as one with a single band: of several that `band`, counted from 1.
+
+    Where a further band says that pixels are transparent (alpha), they have no data: it becomes the raster's mask.
 
     Raise BadInput for all that GDAL cannot read, then or later, and for rasters with several bands if none is chosen,
     of complex numbers or without a CRS. What is done in the block should only read, since every OSError is taken for
@@ -37,11 +42,41 @@ def opened(path: Path, *, band: int | None = None, expected: str = EXPECTED, rem
             if file.count == 1:
                 yield file
                 return
+            alpha = [number for number in _alpha(file) if number != band]
         # Only this band is warped: GDAL would take values for no data of other bands into account.
         with rasterio.open(f"vrt://{path}?bands={band}") as file:
-            yield file
+            if not alpha:
+                yield file
+                return
+            with rasterio.open(_masked(file, path, alpha[0])) as masked:
+                yield masked
     except (RasterioError, CRSError, OSError, ValueError) as error:
         raise BadInput(path, expected=expected, found=str(error), remedy=remedy) from error
+
+
+def is_masked(file: Any) -> bool:
+    """Return whether a mask, in the raster or beside it, says which pixels of its first band have data."""
+    return MaskFlags.per_dataset in file.mask_flag_enums[0]
+
+
+def _alpha(file: Any) -> list[int]:
+    """Return the numbers of the bands of transparency."""
+    return [number for number, what in zip(file.indexes, file.colorinterp, strict=True) if what == ColorInterp.alpha]
+
+
+def _masked(file: Any, path: Path, alpha: int) -> str:
+    """Return the text of a VRT of a raster with one band, whose mask is the band `alpha` of the file at `path`.
+
+    A band of transparency beside it would be blended into the pixels: GDAL takes a half transparent one for half data.
+    """
+    with rasterio.MemoryFile(ext=".vrt") as memory:
+        rasterio.shutil.copy(file, memory.name, driver="VRT")
+        root = ElementTree.fromstring(memory.read())
+    band = ElementTree.SubElement(ElementTree.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")
+    source = ElementTree.SubElement(band, "SimpleSource")
+    ElementTree.SubElement(source, "SourceFilename", relativeToVRT="0").text = str(path.absolute())
+    ElementTree.SubElement(source, "SourceBand").text = str(alpha)
+    return ElementTree.tostring(root, "unicode")
 
 
 def _number(bands: int) -> str:

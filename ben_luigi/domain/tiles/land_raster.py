@@ -62,12 +62,16 @@ def read(raster: Raster, square: Square, nothing: int, tile: str) -> np.ndarray:
         coverage.check_covers(file, raster.path, square, tile, _WHERE)
         codes = np.empty((side_px, side_px), "uint16")
         place = {"transform": from_origin(square.left, square.top, PIXEL_M, PIXEL_M), "crs": f"EPSG:{square.epsg}"}
-        how = {"resampling": Resampling.nearest, "tolerance": _TOLERANCE_PX}
+        masked = rasters.is_masked(file)
+        how = {"resampling": Resampling.nearest, "tolerance": _TOLERANCE_PX, "add_alpha": masked}
         with WarpedVRT(file, width=side_px, height=side_px, **place, **how) as view:
             for row in range(0, side_px, _ROWS):
-                values = view.read(1, window=Window(0, row, side_px, min(_ROWS, side_px - row)))
-                part = codes[row : row + len(values)]
-                unknown = _translate(values, file.nodata, raster.codes, nothing, part)
+                window = Window(0, row, side_px, min(_ROWS, side_px - row))
+                values = view.read(1, window=window)
+                absent = _absent(values, file.nodata)
+                if masked:
+                    absent |= view.read(2, window=window) == 0
+                unknown = _translate(values, absent, raster.codes, nothing, codes[row : row + len(values)])
                 if unknown:
                     raise _unknown(raster.path, tile, unknown, file.nodata)
         return codes
@@ -75,15 +79,20 @@ def read(raster: Raster, square: Square, nothing: int, tile: str) -> np.ndarray:
     return _opened(raster.path, warped)
 
 
+def _absent(values: np.ndarray, nodata: float | None) -> np.ndarray:
+    """Return which pixels have the value for no data."""
+    return np.zeros(values.shape, bool) if nodata is None else (values == nodata) | (values != values)
+
+
 def _translate(
-    values: np.ndarray, nodata: float | None, codes: Collection[int], nothing: int, into: np.ndarray
+    values: np.ndarray, absent: np.ndarray, codes: Collection[int], nothing: int, into: np.ndarray
 ) -> list[float]:
-    """Write the codes of pixels into an array, and return values that are none."""
-    absent = np.zeros(values.shape, bool) if nodata is None else (values == nodata) | (values != values)
+    """Write the codes of pixels into an array, `nothing` where they are absent, and return values that are none."""
     fits = absent | ((values >= 0) & (values <= _MOST_CODE))
     if values.dtype.kind == "f":
         fits &= absent | (values == np.floor(values))
-    into[:] = np.where(fits & ~absent, values, nothing)
+    into[:] = nothing  # not by np.where, which would make it a number of the raster's type
+    np.copyto(into, values, casting="unsafe", where=fits & ~absent)
     known = np.zeros(_MOST_CODE + 1, bool)
     known[[*codes, nothing]] = True
     fits &= absent | known[into]
