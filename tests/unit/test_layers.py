@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pyproj import Transformer
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 from rasterio.warp import reproject
@@ -280,3 +280,18 @@ def test_one_band_of_several_is_cut_as_if_it_were_alone(make: Make, tmp_path: Pa
         _cut(path, tmp_path)
     with pytest.raises(BadInput, match="of which band 4 is taken; found: 3 bands"):
         _cut(path, tmp_path, band=4)
+
+
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear", "average"])
+@pytest.mark.parametrize("opaque", [255, 100])
+def test_transparent_pixels_of_a_band_have_no_data(resampling: str, opaque: int, make: Make, tmp_path: Path) -> None:
+    """Whatever they are in the band itself; those that are half transparent are data as others are."""
+    values, alpha = np.full((380, 380), 50, "uint8"), np.full((380, 380), opaque, "uint8")
+    values[:100, :100], alpha[:100, :100] = 7, 0
+    path = make(np.stack([values, alpha]), 299_900, 5_400_100, 10, "EPSG:32633", alpha="YES")
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = (ColorInterp.gray, ColorInterp.alpha)
+    found = _cut(path, tmp_path, band=1, resampling=resampling, nodata=-9999)
+    first = found[str(GRID.patch_id(0, 0))][0]
+    assert (first[:45, :45] == -9999).all() and (first[:45, 45:] == 50).all() and (first[45:] == 50).all()
+    assert all((pixels == 50).all() for patch, (pixels, *_) in found.items() if not patch.endswith("_00_00"))
