@@ -65,8 +65,11 @@ def problems() -> Iterator[PipelineError]:
 
     Baselines and offsets that the recipe does not allow; tiles that lie in none of the countries, that their raster of
     land cover does not cover, whose patches cannot be divided, or that match no v1 patches: square, season and day;
-    layers and Sentinel-1 that do not fit.
+    layers and Sentinel-1 that do not fit. Nothing of this can be told of patches that are larger than a tile.
     """
+    if patch_m() > side_m():
+        yield _larger_than_tile()
+        return
     if is_listed() and not config.recipe().is_default:
         yield from baselines.problems(tiles().values(), config.recipe().products, products_from())
     listed = listed_grids() if is_listed() and config.tile().check_extent else {}
@@ -86,6 +89,15 @@ def problems() -> Iterator[PipelineError]:
     for grid, _ in listed.values():
         yield from _of_rasters(grid)
     yield from _of_products()
+
+
+def _larger_than_tile() -> BadInput:
+    return BadInput(
+        f"recipe {config.recipe().name}: [patches] side_m",
+        expected=f"at most the side of a tile, {side_m():,} m",
+        found=f"{patch_m():,} m",
+        remedy="name smaller patches in the recipe" + ("" if config.is_sample() else ", or correct [tile] side_m"),
+    )
 
 
 def _of_products() -> Iterator[PipelineError]:
@@ -210,7 +222,7 @@ class CheckPlaces(PipelineTask):
         *("patches", "split", "countries", "land_cover", "sentinel1", "layers"),
     )
     code = (baselines, alignment, country, split, land_raster)
-    options = ("tile.check_extent",)
+    options = ("tile.side_m", "tile.check_extent")
 
     def requires(self) -> Any:
         """Return the list of products, and what has to come of the inputs that say where tiles may lie.

@@ -106,6 +106,18 @@ def test_status_says_which_recipe_is_followed(sample_run: Run) -> None:
     assert set(makes.replace("makes", "").strip().split(", ")) == made
 
 
+def test_patches_larger_than_a_tile_are_refused(tmp_path: Path) -> None:
+    """Before anything divides its no patches, or asks where they lie."""
+    write(tmp_path)
+    splits = OWN[OWN.index("[split]") :]
+    (tmp_path / "own.toml").write_text(OWN.replace(splits, '[patches]\nside_m = 15_000\n[split]\nrule = "rings"\n'))
+    code, plan = command("plan", tmp_path, None, *SAMPLE, "own.toml")
+    said = "recipe own: [patches] side_m; expected: at most the side of a tile, 12,180 m; found: 15,000 m"
+    assert code == 20 and said in plan and "Traceback" not in plan, plan
+    run = pipeline(tmp_path, "CheckPlaces", *SAMPLE, "own.toml")
+    assert run.code == 20 and said in run.said and "Traceback" not in run.said, run.said
+
+
 def test_with_the_default_recipe_too_all_inputs_are_told_at_once(sample_world: World, tmp_path: Path) -> None:
     """A second layer that fits, and tiles in another country and in a zone without v1 patches; no source is asked."""
     two = geopackages.write(tmp_path / "two.gpkg", layer="first")
