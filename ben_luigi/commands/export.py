@@ -32,7 +32,7 @@ from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError
 from ben_luigi.domain.forms.export import FORMS, export
 from ben_luigi.domain.forms.form import Options
 from ben_luigi.domain.forms.selecting import selected
-from ben_luigi.domain.forms.source import S1, Source
+from ben_luigi.domain.forms.source import S1, Source, without_layers
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.finalize import rules_in
 from ben_luigi.state.cache import whole
@@ -62,10 +62,11 @@ def main(arguments: Sequence[str]) -> int:
     if others:
         used.error(f"unrecognized arguments: {' '.join(others)}")
     try:
-        folder, made = _export(given)
+        folder, source = _export(given)
     except (PipelineError, OSError) as error:
         return command.refuse(used, error, command.code_of(error))
-    print(f"{made:,} patches of {given.folder or 'our dataset'} are in {folder}")
+    told = [f"{len(source.rows):,} patches of {given.folder or 'our dataset'} are in {folder}"]
+    print(*told, *without_layers(source.form), sep="\n")
     return ExitCode.DONE
 
 
@@ -92,8 +93,8 @@ def _of_pipeline(given: argparse.Namespace, others: Sequence[str]) -> int:
     return run.main([FORM_TASK, "--form-name", given.form, *options, *others], PROG)
 
 
-def _export(given: argparse.Namespace) -> tuple[Path, int]:
-    """Export the dataset in a folder; return where, and the number of patches."""
+def _export(given: argparse.Namespace) -> tuple[Path, Source]:
+    """Export the dataset in a folder; return where, and what was exported."""
     configure(writes=False)
     FORMS[given.form].require_libraries()
     folder = given.folder or config.data_dir() / config.result_folder()
@@ -105,14 +106,14 @@ def _export(given: argparse.Namespace) -> tuple[Path, int]:
         return target, _written(given, folder, target, conditions)
 
 
-def _written(given: argparse.Namespace, folder: Path, target: Path, conditions: dict[str, str]) -> int:
+def _written(given: argparse.Namespace, folder: Path, target: Path, conditions: dict[str, str]) -> Source:
     form = rules_in(folder).form
     if given.folder:
         form.require_in(folder)
     source = replace(_selected(Source.open(folder, form), conditions), left_out=(S1,) if given.without_s1 else ())
     with tqdm(total=100, desc=f"exporting {given.form}", unit="%", disable=None, bar_format=bar_format("%")) as bar:
         export(FORMS[given.form], source, target, _options(given), lambda fraction: _move(bar, fraction))
-    return len(source.rows)
+    return source
 
 
 def _selected(source: Source, conditions: dict[str, str]) -> Source:

@@ -10,7 +10,7 @@ from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.forms import export
 from ben_luigi.domain.forms.form import Options
-from ben_luigi.domain.forms.source import Source
+from ben_luigi.domain.forms.source import Source, without_layers
 from ben_luigi.domain.vocabulary import FORMS
 from ben_luigi.stages.archives import archiving
 from ben_luigi.stages.metadata import WriteMetadata
@@ -51,6 +51,10 @@ class ExportForm(PipelineTask):
         # The same archives and options give the same bytes, so their digests identify them without reading them again.
         made_from = [task.digest() for task in self.made_of()]
         return {"": files.text_hash("\n".join([self.form_name, str(self.settings()), *made_from]))}
+
+    def result_lines(self) -> list[str]:
+        """Return the folder, and which layers of the dataset are not in it."""
+        return [*super().result_lines(), *without_layers(form())]
 
 
 def options() -> Options:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
 from ben_luigi.commands import export as command
 from ben_luigi.domain import libraries
+from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.forms import form
 from ben_luigi.domain.forms.export import FORMS
+from ben_luigi.domain.forms.source import without_layers
 from ben_luigi.domain.vocabulary import FORMS as NAMES
 from ben_luigi.stages.forms import ExportForm, forms_wanted, options
 
@@ -68,3 +71,18 @@ def test_a_form_without_its_library_is_refused_before_anything_is_made(monkeypat
     with pytest.raises(BadInput, match=r"no safetensors; next: type: .* -m pip install safetensors$"):
         ExportForm(form_name="lmdb").requires()
     ExportForm(form_name="zarr").requires()
+
+
+def test_layers_that_no_form_has_are_named(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of the dataset as its archives tell them, by a command; of our own, by the task."""
+    copy = tmp_path / "dataset"
+    copytree(finished, copy)
+    assert command.main(["webdataset", str(copy), "--to", str(tmp_path / "plain")]) == 0
+    assert "without" not in capsys.readouterr().out
+    for layer in ("scl", "aot"):
+        (copy / f"Layer_{layer}.tar.zst").touch()
+    assert command.main(["webdataset", str(copy), "--to", str(tmp_path / "form")]) == 0
+    assert capsys.readouterr().out.endswith("\nwithout the layers scl, aot: these are in the archives only\n")
+    with CmdlineParser.global_instance(["ExportForm", "--layers-of-product", "scl", "--form-name", "zarr"]):
+        assert ExportForm(form_name="zarr").result_lines()[-1].startswith("without the layers scl")
+    assert without_layers(FORM_V2) == []

@@ -35,7 +35,7 @@ KINDS = {S2: BANDS, MAPS: (MAP,), S1: sentinel1.BANDS}
 FLAG = "is_flagged"
 """The column that tells whether a patch is in the second file of metadata: with snow, cloud or shadow."""
 
-_SHOWN = 3
+_SHOWN, _LAYERS_SHOWN = 3, 20
 _ROWS_AT_ONCE = 65_536
 
 
@@ -144,6 +144,12 @@ class Source:
             remedy="name the folder of a finished dataset, or put the archive there"
             + ("; --without-s1 exports what is there" if archive == S1 else ""),
         )
+
+
+def without_layers(form: Form) -> list[str]:
+    """Return the line that says which further layers of a dataset its forms do not have, if it has such layers."""
+    names = some((layer.name for layer in form.layers), _LAYERS_SHOWN)
+    return [f"without the layers {names}: these are in the archives only"] if names else []
 
 
 def offset_tiles(folder: Path) -> frozenset[str]:
