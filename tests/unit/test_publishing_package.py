@@ -171,7 +171,10 @@ def test_the_card_of_a_dataset_begins_with_what_the_hub_reads(shown: Package) ->
 def test_another_licence_is_named_as_the_hub_wants_it(shown: Package) -> None:
     own = replace(shown, about=replace(V2, license="LicenseRef-Mine", citation=""))
     read = yaml.safe_load(card.front_matter(own).strip("-\n"))
-    assert (read["license"], read["license_name"]) == ("other", "licenseref-mine") and "license_link" in read
+    assert (read["license"], read["license_name"]) == ("other", "licenseref-mine")
+    assert read["license_link"] == "LICENSE", "SPDX has no page of it"
+    own = replace(shown, about=replace(V2, license="MPL-2.0"))
+    assert 'license_link: "https://spdx.org/licenses/MPL-2.0.html"' in card.front_matter(own)
 
 
 def example(package: Package, *, is_flat: bool = False) -> str:

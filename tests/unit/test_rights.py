@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from ben_luigi.domain.dataset import rights
+from ben_luigi.domain.dataset import croissant, rights
 from ben_luigi.domain.dataset.about import V2, About
+from ben_luigi.domain.dataset.form import FORM_V2
 
 OWN = About("alps", "1.0.0", "CC-BY-4.0", "")
 BOOK = """@article{mine2024,
@@ -144,3 +146,14 @@ def test_the_licence_names_what_has_to_stay_with_the_data(years: list[int], said
     assert text.startswith("SPDX-License-Identifier: CC-BY-4.0\n")
     assert "- The Alps, version 1.0.0\n" in text and f"- Contains modified Copernicus Sentinel {said}\n" in text
     assert text.endswith("- The land cover: its makers.\n") and "BigEarthNet" not in text
+
+
+def test_a_licence_of_ones_own_is_no_licence_of_spdx() -> None:
+    """It has no page there, and CFF does not allow it."""
+    own = About("alps", "1.0.0", "LicenseRef-mine", "")
+    text = rights.licence("The Alps", own, [2023], [])
+    assert text.startswith("SPDX-License-Identifier: LicenseRef-mine\n\nSPDX has no such licence")
+    assert "license" not in parsed(rights.citation("The Alps", own)) and "spdx.org" not in text
+    described = croissant.describe({}, "t", "d", replace(FORM_V2, about=replace(V2, license=own.license)))
+    assert described["license"] == "LicenseRef-mine"
+    assert OWN.license_url == "https://spdx.org/licenses/CC-BY-4.0.html"

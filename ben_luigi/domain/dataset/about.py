@@ -22,6 +22,12 @@ class About:
         return cls(recipe.name, recipe.version, recipe.license, recipe.citation)
 
     @property
+    def license_url(self) -> str:
+        """The page with the text of the licence; empty for one of the user's own, of which SPDX knows none."""
+        is_own = self.license.lower().startswith("licenseref-")
+        return "" if is_own else f"https://spdx.org/licenses/{self.license}.html"
+
+    @property
     def is_v2(self) -> bool:
         """Whether it is BigEarthNet v2."""
         return self.name == DEFAULT

@@ -74,7 +74,7 @@ def describe(found: Mapping[str, tuple[int, str]], title: str, description: str,
         **({"url": "https://bigearth.net"} if about.is_v2 else {}),
         "version": about.version,
         **({"datePublished": "2024-07-04"} if about.is_v2 else {}),
-        "license": f"https://spdx.org/licenses/{about.license}.html",
+        "license": about.license_url or about.license,
         **({"citeAs": about.citation} if about.citation else {}),
         "isLiveDataset": False,
         "distribution": [

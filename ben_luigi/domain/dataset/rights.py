@@ -22,10 +22,11 @@ _PLAIN = re.compile(r"[^\s,{}\"]+")
 _KINDS = {"article": "article", "book": "book", "inproceedings": "conference-paper", "dataset": "data", "data": "data"}
 """Types of references in CFF, by the kind of the entry in BibTeX; others are generic."""
 
+_NO_TEXT = "SPDX has no such licence: whoever publishes the data adds its text."
 _LICENSE = """\
 SPDX-License-Identifier: {about.license}
 
-The text of the licence: https://spdx.org/licenses/{about.license}.html
+{text}
 
 Whoever publishes the data or a part of them keeps this attribution:
 
@@ -39,11 +40,15 @@ def licence(title: str, about: About, years: Sequence[int], attributions: Sequen
     *first, last = [str(year) for year in years] or [""]
     said = f" {', '.join(first)} and {last}" if first else f" {last}" if last else ""
     others = "".join(f"- {one}\n" for one in attributions)
-    return _LICENSE.format(about=about, title=title, years=said, others=others)
+    text = f"The text of the licence: {about.license_url}" if about.license_url else _NO_TEXT
+    return _LICENSE.format(about=about, text=text, title=title, years=said, others=others)
 
 
 def citation(title: str, about: About) -> str:
-    """Return the text of `CITATION.cff`. Without an author in the recipe's citation, the dataset stands as its own."""
+    """Return the text of `CITATION.cff`. Without an author in the recipe's citation, the dataset stands as its own.
+
+    A licence of the user's own is not in it: the format allows only those of SPDX.
+    """
     found = fields(about.citation)
     people = list(authors(found.get("author", ""))) or [{"name": title}]
     lines = [
@@ -52,7 +57,7 @@ def citation(title: str, about: About) -> str:
         "type: dataset",
         f"title: {_text(title)}",
         f"version: {_text(about.version)}",
-        f"license: {_text(about.license)}",
+        *([f"license: {_text(about.license)}"] if about.license_url else []),
         "authors:",
         *_listed(people, "  "),
     ]

@@ -18,7 +18,7 @@ from ben_luigi.domain.dataset.croissant import descriptions
 from ben_luigi.domain.dataset.form import Form
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.dataset.metadata import METADATA
-from ben_luigi.domain.dataset.readme import README
+from ben_luigi.domain.dataset.readme import LICENSE, README
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.forms.source import KINDS, MAP, S1, S2
@@ -73,7 +73,7 @@ def front_matter(package: Package) -> str:
     lines = [f"pretty_name: {json.dumps(package.title, ensure_ascii=False)}", f"license: {known or 'other'}"]
     if known is None:
         lines.append(f"license_name: {json.dumps(about.license.lower())}")
-        lines.append(f"license_link: {json.dumps(f'https://spdx.org/licenses/{about.license}.html')}")
+        lines.append(f"license_link: {json.dumps(about.license_url or LICENSE)}")
     lines += [
         "task_categories:\n- image-classification\n- image-segmentation",
         "tags:\n- remote-sensing\n- geospatial\n- sentinel-1\n- sentinel-2\n- land-cover",
@@ -150,4 +150,4 @@ def _bands() -> dict[str, str]:
 
 def _rights(about: About) -> str:
     cite = f" Cite it as:\n\n```bibtex\n{about.citation}\n```" if about.citation else ""
-    return f"## Licence and citation\n\n[{about.license}](https://spdx.org/licenses/{about.license}.html).{cite}"
+    return f"## Licence and citation\n\n[{about.license}]({about.license_url or LICENSE}).{cite}"
