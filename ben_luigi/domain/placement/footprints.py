@@ -119,6 +119,6 @@ def outline(epsg: int, edges: Sequence[float], to_epsg: int | str, most_m: float
 
 
 @lru_cache(maxsize=16)
-def transformer(epsg: int, to_epsg: int | str) -> Transformer:
+def transformer(epsg: int | str, to_epsg: int | str) -> Transformer:
     """Return the transformation from one CRS to another, x before y, longitude before latitude."""
     return Transformer.from_crs(epsg, to_epsg, always_xy=True)

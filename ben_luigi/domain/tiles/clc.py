@@ -26,7 +26,7 @@ from ben_luigi.domain.placement.country import BOXES
 from ben_luigi.domain.placement.footprints import EQUAL_AREA, LONGITUDE_LATITUDE, transformer
 from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.remembered import remembered
-from ben_luigi.domain.tiles import geopackage
+from ben_luigi.domain.tiles import around, geopackage
 from ben_luigi.domain.tiles.geopackage import CURVED, Declared, quoted
 from ben_luigi.domain.tiles.nomenclature import CLC_CODES, NO_CLC
 
@@ -118,11 +118,9 @@ class _Layer:
         """The EPSG code of its CRS."""
         return int(str(self.declared.epsg))
 
-    def near(self, square: Square) -> np.ndarray:
-        """Return the rows, ascending, whose polygons may reach into a tile's square."""
-        west, south, east, north = bounds(square, self.epsg)
-        of = self.boxes.T
-        return np.asarray(self.rows[(of[0] <= east) & (of[2] >= west) & (of[1] <= north) & (of[3] >= south)])
+    def near(self, places: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+        """Return the rows, ascending, whose polygons may reach into some box (west, south, east, north)."""
+        return np.asarray(self.rows[around.meeting(self.boxes, places)])
 
 
 def check_layer(path: Path, content: Content = CORINE) -> None:
@@ -137,24 +135,28 @@ def check_layer(path: Path, content: Content = CORINE) -> None:
 def read_polygons(path: Path, square: Square, *, whole: bool = True, content: Content = CORINE) -> Polygons:
     """Read the polygons that may reach into a tile's square, reprojected vertex by vertex to its CRS.
 
-    The file is the `whole` of CORINE, or has what there is of it around that square, which may be nothing.
+    The file is the `whole` of CORINE, or has what there is of it around that square, which may be nothing. Of a polygon
+    of another recipe that reaches far beyond the square, only what lies around it is taken.
     """
     layer = _in_place(path, content) if whole else _look_through(path, content)
+    # Of CORINE's polygons, which do not leave Europe, nothing is cut off: their maps are those that are published.
+    places = np.array([bounds(square)]) if content.is_corine else around.boxes(square, layer.epsg)
     with geopackage.opened(path, _REMEDY) as database:
         select = f"{_select(layer.declared)} WHERE {layer.declared.rowid} = ?"
-        rows = [row for number in layer.near(square).tolist() for row in database.execute(select, (number,))]
+        rows = [row for number in layer.near(places).tolist() for row in database.execute(select, (number,))]
     geometries, faults = _checked(rows, layer.declared, content)
     if faults:
         raise _refused(path, layer.declared, faults)
     codes = np.array([code_of(row[2]) for row in rows], dtype="uint16")
     ids = np.array([str(row[1]) for row in rows])
     order = np.argsort(ids if content.is_corine else ranks([row[1] for row in rows]), kind="stable")
-    to_zone = transformer(layer.epsg, square.epsg)
-    projected = shapely.transform(
-        valid(shapely.force_2d(geometries[order])),
-        lambda points: np.column_stack(to_zone.transform(points[:, 0], points[:, 1])),
-    )
-    return Polygons(projected, codes[order], square.epsg, ids[order])
+    flat = shapely.force_2d(geometries[order])
+    taken = around.valid(flat) if content.is_corine else around.clipped(flat, places)
+    there = ~shapely.is_empty(taken)
+    projected = around.projected(taken[there], path, layer.epsg, square)
+    if not content.is_corine:
+        projected = around.valid(projected)
+    return Polygons(projected, codes[order][there], square.epsg, ids[order][there])
 
 
 def ranks(values: Sequence[object]) -> np.ndarray:
@@ -311,7 +313,9 @@ def _check_place(layer: _Layer, path: Path, content: Content) -> None:
     """Raise BadInput if the polygons do not lie where they should, or would do so with x and y exchanged."""
     to_clc = transformer(LONGITUDE_LATITUDE, CLC_EPSG)
     places = np.array([to_clc.transform_bounds(*box) for box in BOXES.values()] if content.of_ten else [_EUROPE])
-    as_given, exchanged = _meeting(layer.boxes, places), _meeting(layer.boxes[:, [1, 0, 3, 2]], places)
+    as_given, exchanged = (
+        int(around.meeting(boxes, places).sum()) for boxes in (layer.boxes, layer.boxes[:, [1, 0, 3, 2]])
+    )
     if as_given and as_given >= exchanged:
         return
     found, options = "none there", "-s_srs EPSG:<the right one> -t_srs EPSG:3035"
@@ -331,29 +335,9 @@ def _check_place(layer: _Layer, path: Path, content: Content) -> None:
     )
 
 
-def _meeting(boxes: np.ndarray, places: np.ndarray) -> int:
-    """Return how many boxes intersect some place; both are (box, edge): west, south, east, north."""
-    meets = np.zeros(len(boxes), dtype=bool)
-    for west, south, east, north in places:
-        meets |= (boxes[:, 0] <= east) & (boxes[:, 2] >= west) & (boxes[:, 1] <= north) & (boxes[:, 3] >= south)
-    return int(meets.sum())
-
-
-def valid(polygons: np.ndarray) -> np.ndarray:
-    """Repair invalid polygons: GDAL would burn a hole where parts of a multipolygon overlap."""
-    wrong = np.flatnonzero(~shapely.is_valid(polygons))
-    for place in wrong.tolist():
-        parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(polygons[place])))
-        areal = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
-        if len(areal):
-            polygons[place] = shapely.multipolygons(areal)
-    return polygons
-
-
-def bounds(square: Square, epsg: int = CLC_EPSG) -> tuple[float, float, float, float]:
-    """West, south, east, north in a CRS of what counts for a tile's square: all of it, with a margin."""
-    to_zone = transformer(epsg, square.epsg)  # not the one back: PROJ takes 0.1 s to find either
+def bounds(square: Square) -> tuple[float, float, float, float]:
+    """West, south, east, north in CORINE's CRS of what counts for a tile's square: all of it, with a margin."""
+    to_zone = transformer(CLC_EPSG, square.epsg)  # not the one back: PROJ takes 0.1 s to find either
     west, south, east, north = to_zone.transform_bounds(*square.bounds, densify_pts=101, direction="INVERSE")
-    # 1 km, or a hundredth of a degree: far more than an edge bends between two of its points.
-    margin = 0.01 if to_zone.source_crs and to_zone.source_crs.is_geographic else 1000.0
+    margin = 1000.0  # far more than an edge bends between two of its points
     return west - margin, south - margin, east + margin, north + margin

@@ -14,12 +14,11 @@ import shapely
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.formats import vector
 from ben_luigi.domain.formats.vector import Features
-from ben_luigi.domain.placement.footprints import outline
 from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.remembered import remembered
-from ben_luigi.domain.tiles.clc import Content, Polygons, code_of, ranks, valid
+from ben_luigi.domain.tiles import around
+from ben_luigi.domain.tiles.clc import Content, Polygons, code_of, ranks
 
-_WIDER = 3.0
 _MOST_NAMED = 5
 
 
@@ -35,24 +34,14 @@ def read_polygons(path: Path, square: Square, content: Content) -> Polygons:
     the tile's zone.
     """
     found, codes, order = _read(path, content)
-    west, south, east, north = outline(square.epsg, square.bounds, found.crs.to_wkt(), 1000).bounds
-    margin = (_WIDER - 1) / 2 * max(east - west, north - south)
-    around = shapely.box(west - margin, south - margin, east + margin, north + margin)
-    near = np.flatnonzero(shapely.intersects(shapely.envelope(found.geometries), around))
+    crs = found.crs.to_wkt()
+    places = around.boxes(square, crs)
+    near = np.flatnonzero(around.meeting(shapely.bounds(found.geometries), places))
     near = near[np.argsort(order[near], kind="stable")]
-    geometries = valid(found.geometries[near].copy())
-    far = np.flatnonzero(~shapely.within(geometries, around))
-    geometries[far] = _areas(shapely.intersection(shapely.make_valid(geometries[far]), around))
-    there = ~shapely.is_empty(geometries)
-    of_tile = Features(found.numbers[near][there], geometries[there], {}, found.crs)
-    return Polygons(valid(of_tile.projected(square.epsg).copy()), codes[near][there], square.epsg)
-
-
-def _areas(geometries: np.ndarray) -> np.ndarray:
-    """Return the polygons that geometries have, without lines and points."""
-    parts = [shapely.get_parts(shapely.get_parts(one)) for one in geometries]
-    kinds = [shapely.get_type_id(of) == shapely.GeometryType.POLYGON for of in parts]
-    return np.array([shapely.multipolygons(of[kind]) for of, kind in zip(parts, kinds, strict=True)], dtype=object)
+    taken = around.clipped(found.geometries[near], places)
+    there = ~shapely.is_empty(taken)
+    projected = around.projected(taken[there], path, crs, square)
+    return Polygons(around.valid(projected), codes[near][there], square.epsg)
 
 
 @remembered()
