@@ -10,12 +10,14 @@ from xml.etree import ElementTree
 
 import rasterio
 import rasterio.shutil
+from pyproj import CRS
 from pyproj.exceptions import CRSError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.formats.crs import on_earth
 
 EXPECTED = "a raster with one band of numbers, and a CRS"
 
@@ -27,14 +29,14 @@ def opened(path: Path, *, band: int | None = None, expected: str = EXPECTED, rem
     Where a further band says that pixels are transparent (alpha), they have no data: it becomes the raster's mask.
 
     Raise BadInput for all that GDAL cannot read, then or later, and for rasters with several bands if none is chosen,
-    of complex numbers or without a CRS. What is done in the block should only read, since every OSError is taken for
-    one of the raster.
+    of complex numbers or without a CRS on Earth. What is done in the block should only read, since every OSError is
+    taken for one of the raster.
     """
     try:
         given.check_file(path)
         with rasterio.open(path) as file:
             is_there = file.count == 1 if band is None else band <= file.count
-            found = "" if is_there and file.crs else "no CRS" if is_there else _number(file.count)
+            found = _without_place(file.crs) if is_there else _number(file.count)
             dtype = file.dtypes[(band or 1) - 1] if is_there else ""
             if found or dtype.startswith("complex"):
                 wanted = expected if band is None else f"{expected}, or several of which band {band} is taken"
@@ -77,6 +79,13 @@ def _masked(file: Any, path: Path, alpha: int) -> str:
     ElementTree.SubElement(source, "SourceFilename", relativeToVRT="0").text = str(path.absolute())
     ElementTree.SubElement(source, "SourceBand").text = str(alpha)
     return ElementTree.tostring(root, "unicode")
+
+
+def _without_place(crs: Any) -> str:
+    if not crs:
+        return "no CRS"
+    of = CRS.from_wkt(crs.to_wkt())
+    return "" if on_earth(of) else f"a CRS without a place on Earth, {of.name}"
 
 
 def _number(bands: int) -> str:

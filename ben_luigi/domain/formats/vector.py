@@ -16,6 +16,7 @@ from pyproj.exceptions import CRSError, ProjError
 
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import some
+from ben_luigi.domain.formats.crs import on_earth
 
 _KINDS = ("Polygon", "MultiPolygon")
 _FAILED = (CRSError, ProjError, OSError, KeyError, TypeError, AttributeError, RuntimeError)
@@ -55,6 +56,8 @@ def read(path: Path, columns: Sequence[str], layer: str = "") -> Features:
                 if not file.crs_wkt:
                     raise ValueError(f"layer {name} without a CRS")
                 crs = CRS.from_wkt(file.crs_wkt)
+                if not on_earth(crs):
+                    raise ValueError(f"layer {name} in a CRS without a place on Earth, {crs.name}")
                 of = {column: _exact(column, file.schema["properties"]) for column in columns}
                 rows = list(_rows(file, of))
     except (*_FAILED, fiona.errors.FionaError, shapely.errors.ShapelyError) as error:

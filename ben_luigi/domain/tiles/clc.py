@@ -22,6 +22,7 @@ import numpy as np
 import shapely
 
 from ben_luigi.domain.errors import BadInput, some
+from ben_luigi.domain.formats.crs import on_earth
 from ben_luigi.domain.placement.country import BOXES
 from ben_luigi.domain.placement.footprints import EQUAL_AREA, LONGITUDE_LATITUDE, transformer
 from ben_luigi.domain.placement.grid import Square
@@ -62,7 +63,7 @@ class Content:
         return {name.lower() for name in (self.code, self.order) if name}
 
     def __str__(self) -> str:
-        where = f" in EPSG:{self.epsg}" if self.epsg else ""
+        where = f" in EPSG:{self.epsg}" if self.epsg else " in any CRS on Earth"
         named = " and ".join(name for name in (self.order, self.code) if name)
         return f"layer{f' {self.table}' if self.table else ''}{where} with columns {named}"
 
@@ -113,11 +114,6 @@ class _Layer:
     rows: np.ndarray
     boxes: np.ndarray
 
-    @property
-    def epsg(self) -> int:
-        """The EPSG code of its CRS."""
-        return int(str(self.declared.epsg))
-
     def near(self, places: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
         """Return the rows, ascending, whose polygons may reach into some box (west, south, east, north)."""
         return np.asarray(self.rows[around.meeting(self.boxes, places)])
@@ -139,8 +135,9 @@ def read_polygons(path: Path, square: Square, *, whole: bool = True, content: Co
     of another recipe that reaches far beyond the square, only what lies around it is taken.
     """
     layer = _in_place(path, content) if whole else _look_through(path, content)
+    crs = CLC_EPSG if content.is_corine else layer.declared.srs
     # Of CORINE's polygons, which do not leave Europe, nothing is cut off: their maps are those that are published.
-    places = np.array([bounds(square)]) if content.is_corine else around.boxes(square, layer.epsg)
+    places = np.array([bounds(square)]) if content.is_corine else around.boxes(square, crs)
     with geopackage.opened(path, _REMEDY) as database:
         select = f"{_select(layer.declared)} WHERE {layer.declared.rowid} = ?"
         rows = [row for number in layer.near(places).tolist() for row in database.execute(select, (number,))]
@@ -153,7 +150,7 @@ def read_polygons(path: Path, square: Square, *, whole: bool = True, content: Co
     flat = shapely.force_2d(geometries[order])
     taken = around.valid(flat) if content.is_corine else around.clipped(flat, places)
     there = ~shapely.is_empty(taken)
-    projected = around.projected(taken[there], path, layer.epsg, square)
+    projected = around.projected(taken[there], path, crs, square)
     if not content.is_corine:
         projected = around.valid(projected)
     return Polygons(projected, codes[order][there], square.epsg, ids[order][there])
@@ -234,7 +231,7 @@ def _layer(database: sqlite3.Connection, path: Path, content: Content) -> Declar
 def _fits(layer: Declared, content: Content) -> bool:
     if content.table and layer.table != content.table:
         return False
-    return layer.epsg == content.epsg if content.epsg else str(layer.epsg).isdecimal()
+    return layer.epsg == content.epsg if content.epsg else bool(layer.crs and on_earth(layer.crs))
 
 
 def _refit(path: Path, declared: Sequence[Declared]) -> str:

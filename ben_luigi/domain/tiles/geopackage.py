@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,20 +44,31 @@ class Declared:
     """A layer as `gpkg_geometry_columns` describes it; `columns` by their names in lower case.
 
     `rowid` is the name by which SQLite addresses a row, `key` the column by which people know it: the feature id, which
-    is mostly the same.
+    is mostly the same. `crs` is None where the file describes none that PROJ knows.
     """
 
     table: str
     geometry: str
-    epsg: object
+    crs: CRS | None
     columns: dict[str, str]
     rowid: str
     key: str
     is_table: bool
 
+    @property
+    def epsg(self) -> int | None:
+        """The EPSG code of its CRS, if that has one."""
+        return self.crs.to_epsg() if self.crs else None
+
+    @property
+    def srs(self) -> str:
+        """The text of its CRS, as PROJ reads it; empty if it has none."""
+        return str(self.crs.srs) if self.crs else ""
+
     def __str__(self) -> str:
         kind = "" if self.is_table else "a view; "
-        return f"{self.table} ({kind}{', '.join(self.columns.values())}; EPSG:{self.epsg})"
+        crs = f"EPSG:{self.epsg}" if self.epsg else f"CRS {self.crs.name}" if self.crs else "no known CRS"
+        return f"{self.table} ({kind}{', '.join(self.columns.values())}; {crs})"
 
 
 def quoted(name: str) -> str:
@@ -117,33 +128,35 @@ def layers(database: sqlite3.Connection, path: Path, remedy: str) -> list[Declar
         if not kinds.get(needed):
             found = "a view" if needed in kinds else "none"
             raise BadInput(path, expected=f"a GeoPackage with a table {needed}", found=found, remedy=remedy)
+    # OGC 12-128r18, F.10: a second definition, of a CRS that the older form of WKT cannot express.
+    srs = {str(name) for (name,) in database.execute("SELECT name FROM pragma_table_info('gpkg_spatial_ref_sys')")}
+    second = "definition_12_063" if "definition_12_063" in srs else "NULL"
     listed = (
-        "SELECT table_name, column_name, l.srs_id, organization, organization_coordsys_id, definition "
+        f"SELECT table_name, column_name, organization, organization_coordsys_id, definition, {second} "
         "FROM gpkg_geometry_columns l LEFT JOIN gpkg_spatial_ref_sys s ON s.srs_id = l.srs_id ORDER BY 1, 2"
     )
     return [
-        _declared(database, str(table), str(geometry), _epsg(*srs), kinds[str(table).lower()])
-        for table, geometry, *srs in database.execute(listed).fetchall()
+        _declared(database, str(table), str(geometry), _crs(*described), kinds[str(table).lower()])
+        for table, geometry, *described in database.execute(listed).fetchall()
         if str(table).lower() in kinds
     ]
 
 
-def _epsg(srs: object, organization: object, code: object, definition: object) -> object:
-    """Return the EPSG code of a CRS; its number in this file, if the code is unknown."""
-    if str(organization).upper() == "EPSG":
-        return code
-    try:
-        return CRS.from_user_input(definition).to_epsg() or srs
-    except CRSError:
-        return srs
+def _crs(organization: object, code: object, *definitions: object) -> CRS | None:
+    """Return a CRS by its EPSG code, or else by the first of its definitions that PROJ knows."""
+    by_code = [f"EPSG:{code}"] if str(organization).upper() == "EPSG" else []
+    for text in (*by_code, *definitions):
+        with suppress(CRSError):
+            return CRS.from_user_input(str(text))
+    return None
 
 
-def _declared(database: sqlite3.Connection, table: str, geometry: str, epsg: object, is_table: bool) -> Declared:
+def _declared(database: sqlite3.Connection, table: str, geometry: str, crs: CRS | None, is_table: bool) -> Declared:
     info = database.execute("SELECT name, type, pk FROM pragma_table_info(?)", (table,)).fetchall()
     columns = {str(name).lower(): str(name) for name, _, _ in info}
     keys = [str(name) for name, kind, key in info if key and str(kind).upper() == "INTEGER"]
     rowid = next((name for name in ("rowid", "_rowid_", "oid") if name not in columns), "rowid")
-    return Declared(table, geometry, epsg, columns, rowid, keys[0] if len(keys) == 1 else rowid, is_table)
+    return Declared(table, geometry, crs, columns, rowid, keys[0] if len(keys) == 1 else rowid, is_table)
 
 
 def polygons(blobs: Sequence[object]) -> tuple[np.ndarray, dict[int, str]]:
