@@ -75,3 +75,17 @@ def test_a_raster_without_a_place_on_earth_is_refused(tmp_path: Path) -> None:
         file.write(np.ones((4, 4), "uint8"), 1)
     with pytest.raises(BadInput, match="found: a CRS without a place on Earth, site"):
         land_raster.check(tmp_path / "a.tif")
+
+
+def test_what_is_said_of_a_geopackage_of_another_recipe_names_the_recipe(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gpkg", [(77, shapely.box(0, 0, 1, 1))])
+    with pytest.raises(BadInput) as error:
+        read(path, INLAND.square)
+    assert (
+        error.value.expected == "polygons of straight edges, each with a value in rank and a code of the nomenclature"
+    )
+    assert error.value.found == "code = 77"
+    assert error.value.remedy.startswith("correct [land_cover] of the recipe, the nomenclature, or the file, or leave")
+    path.write_text("nothing")
+    with pytest.raises(BadInput, match="next: correct \\[land_cover\\]"):
+        read(path, INLAND.square)

@@ -58,6 +58,11 @@ class Content:
         return self == CORINE
 
     @property
+    def remedy(self) -> str:
+        """What to do about a file that cannot be used."""
+        return _REMEDY if self.is_corine else "correct [land_cover] of the recipe, the nomenclature, or the file"
+
+    @property
     def columns(self) -> set[str]:
         """The names of the columns, in lower case."""
         return {name.lower() for name in (self.code, self.order) if name}
@@ -138,12 +143,12 @@ def read_polygons(path: Path, square: Square, *, whole: bool = True, content: Co
     crs = CLC_EPSG if content.is_corine else layer.declared.srs
     # Of CORINE's polygons, which do not leave Europe, nothing is cut off: their maps are those that are published.
     places = np.array([bounds(square)]) if content.is_corine else around.boxes(square, crs)
-    with geopackage.opened(path, _REMEDY) as database:
+    with geopackage.opened(path, content.remedy) as database:
         select = f"{_select(layer.declared)} WHERE {layer.declared.rowid} = ?"
         rows = [row for number in layer.near(places).tolist() for row in database.execute(select, (number,))]
     geometries, faults = _checked(rows, layer.declared, content)
     if faults:
-        raise _refused(path, layer.declared, faults)
+        raise _refused(path, layer.declared, faults, content)
     codes = np.array([code_of(row[2]) for row in rows], dtype="uint16")
     ids = np.array([str(row[1]) for row in rows])
     order = np.argsort(ids if content.is_corine else ranks([row[1] for row in rows]), kind="stable")
@@ -173,23 +178,24 @@ def _in_place(path: Path, content: Content = CORINE) -> _Layer:
 
 @remembered("-wal")
 def _look_through(path: Path, content: Content = CORINE) -> _Layer:
-    with geopackage.opened(path, _REMEDY) as database:
+    with geopackage.opened(path, content.remedy) as database:
         declared = _layer(database, path, content)
         if path.stat().st_size > _LONG_BYTES:
             _log.info("looking through %s, %.1f GB of polygons", path, path.stat().st_size / 1e9)
         parts = [_Part(np.empty(0, "int64"), np.empty((0, 4), "float32"), {})]
         faults: dict[int, str] = {}
-        for rows in _in_order(database.execute(f"{_select(declared)} ORDER BY {declared.rowid}"), declared, path):
+        cursor = database.execute(f"{_select(declared)} ORDER BY {declared.rowid}")
+        for rows in _in_order(cursor, declared, path, content):
             parts.append(_part(rows, declared, content))
             faults.update(parts[-1].faults)
             if len(faults) > _MOST_FAULTS:
                 break
     if faults:
-        raise _refused(path, declared, faults)
+        raise _refused(path, declared, faults, content)
     return _Layer(declared, *(np.concatenate(column) for column in list(zip(*parts, strict=True))[:2]))
 
 
-def _in_order(cursor: sqlite3.Cursor, layer: Declared, path: Path) -> Iterator[list[_Row]]:
+def _in_order(cursor: sqlite3.Cursor, layer: Declared, path: Path, content: Content) -> Iterator[list[_Row]]:
     """Yield the rows in batches.
 
     Raise BadInput if they do not ascend, which happens only if pages of a table are mixed up.
@@ -202,7 +208,7 @@ def _in_order(cursor: sqlite3.Cursor, layer: Declared, path: Path) -> Iterator[l
                 f"{path}, layer {layer.table}",
                 expected=f"rows by ascending {layer.key}",
                 found="pages out of order: the file is damaged",
-                remedy=f"fetch it again; {_REMEDY}",
+                remedy=f"fetch it again; {content.remedy}",
             )
         last = numbers[-1]
         yield rows
@@ -210,7 +216,7 @@ def _in_order(cursor: sqlite3.Cursor, layer: Declared, path: Path) -> Iterator[l
 
 def _layer(database: sqlite3.Connection, path: Path, content: Content) -> Declared:
     """Return the one layer whose CRS and columns are those of the content."""
-    declared = geopackage.layers(database, path, _REMEDY)
+    declared = geopackage.layers(database, path, content.remedy)
     fitting = [one for one in declared if content.columns <= set(one.columns) and _fits(one, content)]
     if len(fitting) == 1 and fitting[0].is_table:
         of = fitting[0].columns
@@ -224,7 +230,7 @@ def _layer(database: sqlite3.Connection, path: Path, content: Content) -> Declar
         remedy = f"if it ends, make it a table: {_ogr2ogr(path, fitting[0].table)}"
     else:
         expected = f"a {content}"
-        remedy = _refit(path, declared) if content.is_corine else "correct [land_cover] of the recipe"
+        remedy = _refit(path, declared) if content.is_corine else content.remedy
     raise BadInput(path, expected=expected, found=some(fitting or declared, 3) or "none", remedy=remedy)
 
 
@@ -288,7 +294,7 @@ def code_of(value: object) -> int | None:
     return int(number) if number.is_integer() else None
 
 
-def _refused(path: Path, layer: Declared, faults: dict[int, str]) -> BadInput:
+def _refused(path: Path, layer: Declared, faults: dict[int, str], content: Content) -> BadInput:
     """Return the error about unusable features, naming all that have the same fault as the first."""
     what = next(iter(faults.values()))
     alike = [number for number, fault in faults.items() if fault == what]
@@ -297,10 +303,13 @@ def _refused(path: Path, layer: Declared, faults: dict[int, str]) -> BadInput:
     else:
         without = f"{layer.key} NOT IN ({', '.join(map(str, alike[:_MOST_NAMED]))})"
         leave_out = f", or leave it out: {_ogr2ogr(path, layer.table, f'-where {shlex.quote(without)}')}"
-        remedy = f"fetch the file again{leave_out if len(alike) <= _MOST_NAMED else ''}"
+        mend = "fetch the file again" if content.is_corine else content.remedy
+        remedy = f"{mend}{leave_out if len(alike) <= _MOST_NAMED else ''}"
+    order = "an ID" if content.is_corine else content.order and f"a value in {content.order}"
+    parts = filter(None, (order, f"a code of {'CLC 2018' if content.is_corine else 'the nomenclature'}"))
     return BadInput(
         f"{path}, layer {layer.table}, {layer.key} {some(alike, _MOST_NAMED)}",
-        expected="polygons of straight edges, each with an ID and a code of CLC 2018",
+        expected=f"polygons of straight edges, each with {' and '.join(parts)}",
         found=what,
         remedy=remedy,
     )

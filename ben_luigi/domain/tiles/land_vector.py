@@ -65,6 +65,6 @@ def _read(path: Path, content: Content) -> tuple[Features, np.ndarray, np.ndarra
             path,
             expected=f"polygons of land cover: a {content}",
             found=str(error),
-            remedy="correct [land_cover] of the recipe, the nomenclature, or the file",
+            remedy=content.remedy,
         ) from error
     return found, np.array(codes, dtype="uint16"), np.asarray(ranks(order))
