@@ -65,6 +65,17 @@ class _Section(Declared, luigi.Config, metaclass=KeptSection):
     __str__ = __repr__
 
 
+class _OfFilesOnly(metaclass=Kept):
+    """A section that is no luigi.Config and has no options of the command line.
+
+    Luigi would take a task's `--tile` or `--layer` for the beginning of `--tile-...` or `--layers-...`.
+    """
+
+    def __init__(self) -> None:
+        for name, parameter in options_of(type(self)).items():
+            setattr(self, name, parameter.task_value(type(self).__name__, name))
+
+
 class dataset(_Section):  # noqa: N801 (the name of the section)
     """What to make, and where."""
 
@@ -198,11 +209,8 @@ class database(_Section):  # noqa: N801
     )
 
 
-class tile(metaclass=Kept):  # noqa: N801
-    """What a tile must look like.
-
-    This is not a luigi.Config, whose options `--tile-...` would make the `--tile` of the tasks ambiguous.
-    """
+class tile(_OfFilesOnly):  # noqa: N801
+    """What a tile must look like."""
 
     side_m: int = Whole(default=TILE_SIDE_M, least=PATCH_M, description="side of a tile in metres")
     check_extent: bool = Switch(default=True, description="whether the raster must lie where its MGRS name says")
@@ -212,12 +220,8 @@ class tile(metaclass=Kept):  # noqa: N801
     )
     threads: int = Whole(default=1, least=1, description="threads that decode one tile")
 
-    def __init__(self) -> None:
-        for name, parameter in options_of(type(self)).items():
-            setattr(self, name, parameter.task_value("tile", name))
 
-
-class layers(_Section):  # noqa: N801
+class layers(_OfFilesOnly):  # noqa: N801
     """Further layers of the dataset, on the grid of its patches, that each product has besides the twelve bands."""
 
     of_product: str = Words(

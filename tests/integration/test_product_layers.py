@@ -21,7 +21,7 @@ from tests.integration.running import Run, command, pipeline
 
 SCENE = SCENES[0]
 TILE = SCENE.product.tile_key
-WANTED = ("--layers-of-product", ",".join(PRODUCT_LAYERS))
+WANTED = f"[layers]\nof_product = {','.join(PRODUCT_LAYERS)}\n"
 FILES = {
     "scl": "IMG_DATA/R20m/*_SCL_20m.jp2",
     "aot": "IMG_DATA/R20m/*_AOT_20m.jp2",
@@ -37,7 +37,10 @@ ARCHIVES = [f"Layer_{layer}" for layer in PRODUCT_LAYERS]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One tile."""
-    found = pipeline(tmp_path_factory.mktemp("of_product"), "--dataset-tiles", TILE, *WANTED)
+    folder = tmp_path_factory.mktemp("of_product")
+    own = folder / "own.cfg"
+    own.write_text(f"[dataset]\ndata_dir = data\nworld = sample\n{WANTED}")
+    found = pipeline(folder, "--dataset-tiles", TILE, config=own)
     assert found.code == 0, found.said
     return found
 
@@ -134,8 +137,7 @@ def test_products_that_lack_a_layer_are_all_named_before_the_run(l2a_dir: Path, 
     for product in lacking:
         next(product.glob("GRANULE/*/QI_DATA/MSK_SNWPRB_20m.jp2")).unlink()
     own = tmp_path / "own.cfg"
-    layers = f"[layers]\nof_product = {WANTED[1]}\n"
-    own.write_text(f"[dataset]\ndata_dir = data\nworld = sample\n[inputs]\nl2a_dir = {folder}\n{layers}")
+    own.write_text(f"[dataset]\ndata_dir = data\nworld = sample\n[inputs]\nl2a_dir = {folder}\n{WANTED}")
     code, said = command("plan", tmp_path, own)
     assert code == ExitCode.WAITS_FOR_PERSON, said
     assert "expected: layers of L2A products, since the dataset is made from these; found: l1c" in said

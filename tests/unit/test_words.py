@@ -83,7 +83,7 @@ def test_every_parameter_of_a_task_can_be_given(task: type[luigi.Task]) -> None:
         for name, _ in Register.get_task_cls(section).get_params()
     ]
     for name, _ in task.get_params():
-        assert not [option for option in options if option.startswith(name.replace("_", "-") + "-")], name
+        assert not [option for option in options if option.startswith(name.replace("_", "-"))], name
 
 
 def test_the_configuration_explains_every_option_and_no_other() -> None:
