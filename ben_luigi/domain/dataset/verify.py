@@ -37,6 +37,7 @@ from ben_luigi.domain.dataset.verify_documents import (
     check_readme,
     check_rights,
     check_stac,
+    title_in,
 )
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.dataset.verify_ground import Ground, LabelsOf
@@ -187,7 +188,7 @@ class _Look:
             missing = provenance.missing if provenance else {}
             lacking = provenance.lacking if provenance else {}
             check_readme(self._folder, rows, collection, has_report, self.findings, form, missing, lacking)
-        title = str((collection or {}).get("title", ""))
+        title = title_in(self._folder, collection)
         for file in (LICENSE, *(() if form.about.is_v2 else (CITATION,))):
             if self.has(file):
                 check_rights(self._folder, file, rows, self.findings, form, title)

@@ -154,6 +154,16 @@ def check_readme(
     )
 
 
+def title_in(folder: Path, collection: Json | None) -> str:
+    """Return the title of a dataset as STAC says it, else as README does; empty if neither is there."""
+    if title := str((collection or {}).get("title", "")):
+        return title
+    try:
+        return readme.title_of((folder / readme.README).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+
+
 def check_rights(
     folder: Path, file: str, rows: Rows, findings: Findings, form: Form = FORM_V2, title: str = ""
 ) -> None:
@@ -165,6 +175,9 @@ def check_rights(
         expected = readme.describe("", 0, 0, has_report=False)
     elif not rows.complete:
         findings.skip(f"{file}: there are rows that are missing or cannot be used")
+        return
+    elif not title:
+        findings.skip(f"{file}: neither {STAC} nor {readme.README} is there, which say the title")
         return
     else:
         expected = readme.describe_own(title, 0, form, _years(rows), has_report=False)
