@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import files
+from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.forms import export
 from ben_luigi.domain.forms.form import Options
-from ben_luigi.domain.forms.source import Source, without_layers
+from ben_luigi.domain.forms.source import Source, offset_tiles, without_layers
 from ben_luigi.domain.vocabulary import FORMS
 from ben_luigi.stages.archives import archiving
 from ben_luigi.stages.metadata import WriteMetadata
-from ben_luigi.stages.open_metadata import FORM, form
+from ben_luigi.stages.open_metadata import FORM, WriteReadme, form
 from ben_luigi.stages.progress import Progress
+from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import Digests, PipelineTask
 from ben_luigi.state.cache import whole
@@ -27,16 +30,25 @@ class ExportForm(PipelineTask):
 
     form_name: str = luigi.ChoiceParameter(choices=list(FORMS), description="which form")
     priority = PRIORITY["archive"] - 2
-    recipe = FORM
+    recipe = ("name", "version", "license", *FORM)
 
     def requires(self) -> Any:
-        """Return the tasks of metadata and archives; a form without its library is refused before anything is made."""
+        """Return the tasks of all that is read of the dataset, here and to verify and view it and the form.
+
+        A form without its library is refused before anything is made.
+        """
         export.FORMS[self.form_name].require_libraries()
+        return [*self.made_of(), WriteReadme(), WriteProvenance()]
+
+    def made_of(self) -> list[PipelineTask]:
+        """Return the tasks of metadata and archives: of what the others say, `settings` has what goes into the form."""
         return [WriteMetadata(), *archiving()]
 
     def settings(self) -> dict[str, Any]:
-        """Return those options of `[forms]` that make a difference to this form."""
-        return {f"forms.{name}": value for name, value in export.FORMS[self.form_name].made_with(options()).items()}
+        """Return those options of `[forms]` that make a difference to this form, and which tiles have an offset."""
+        wanted = export.FORMS[self.form_name]
+        made_with = {f"forms.{name}": value for name, value in wanted.made_with(options()).items()}
+        return {**made_with, **(_offset() if wanted.tells_offset else {})}
 
     def output(self) -> MadeFolder:
         """Return the folder."""
@@ -50,11 +62,20 @@ class ExportForm(PipelineTask):
             export.export(export.FORMS[self.form_name], Source.open(folder, form()), target, options(), progress)
         # The same archives and options give the same bytes, so their digests identify them without reading them again.
         made_from = [task.digest() for task in self.made_of()]
-        return {"": files.text_hash("\n".join([self.form_name, str(self.settings()), *made_from]))}
+        said = str({**config.recipe_part(self.recipe), **self.settings()})
+        return {"": files.text_hash("\n".join([self.form_name, said, *made_from]))}
 
     def result_lines(self) -> list[str]:
         """Return the folder, and which layers of the dataset are not in it."""
         return [*super().result_lines(), *without_layers(form())]
+
+
+def _offset() -> dict[str, str]:
+    """Return the hash of the names of the tiles whose pixels carry BOA_ADD_OFFSET; nothing if those of none do."""
+    with suppress(PipelineError):  # damage, which is told before the form is made
+        if tiles := offset_tiles(config.data_dir() / config.result_folder()):
+            return {"boa_offset": files.text_hash("\n".join(sorted(tiles)))}
+    return {}
 
 
 def options() -> Options:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from shutil import copytree
 
@@ -45,6 +46,30 @@ def test_a_form_is_made_of_the_options_that_make_a_difference_to_it() -> None:
     with CmdlineParser.global_instance(["ExportForm", "--forms-seed", "7", "--form-name", "webdataset"]):
         assert ExportForm(form_name="webdataset").settings() == {"forms.seed": 7, "forms.file_mb": 1000}
         assert ExportForm(form_name="lmdb").settings() == {}
+
+
+def test_a_form_that_tells_the_offset_is_made_again_where_other_tiles_carry_it(tmp_path: Path) -> None:
+    """So shards that were made before the provenance was there are not taken for true; other forms are."""
+    arguments = ["ExportForm", "--dataset-data-dir", str(tmp_path), "--form-name", "webdataset"]
+    provenance = tmp_path / "dataset" / "provenance.json"
+    provenance.parent.mkdir()
+    with CmdlineParser.global_instance(arguments):
+        before = ExportForm(form_name="webdataset").settings()
+        for has_offset, differs in ((False, False), (True, True)):
+            tile = {
+                "l2a_name": "S2A_MSIL2A_20250314T134221_N0511_R024_T21HUB_20250314T170512.SAFE",
+                "boa_offset": has_offset,
+            }
+            provenance.write_text(json.dumps({"tiles": {"21HUB_20250314": tile}}))
+            assert (ExportForm(form_name="webdataset").settings() != before) is differs
+            assert ExportForm(form_name="lmdb").settings() == {}
+
+
+def test_a_form_awaits_all_that_is_read_of_the_dataset_and_is_made_again_for_pixels_and_rows_alone() -> None:
+    awaited = {task.task_family for task in ExportForm(form_name="webdataset").requires()}
+    made_of = {task.task_family for task in ExportForm(form_name="webdataset").made_of()}
+    assert awaited - made_of == {"WriteProvenance", "WriteReadme"}
+    assert made_of == {"WriteMetadata", "ArchiveS1", "ArchiveS2", "ArchiveReferenceMaps"}
 
 
 @pytest.mark.parametrize(

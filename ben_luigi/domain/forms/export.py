@@ -24,6 +24,7 @@ _WEBDATASET = PatchForm(
     webdataset.read,
     options=("seed", "file_mb"),
     check=webdataset.check,
+    tells_offset=True,
 )
 _LMDB = PatchForm(
     "lmdb",
