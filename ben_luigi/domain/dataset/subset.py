@@ -6,6 +6,8 @@ A selection restricts only what it names; a patch is in the subset if it meets e
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ from ben_luigi.domain.vocabulary import SUBSET_NAME
 
 _NUMBER = r"[-+]?\d+(?:\.\d*)?"
 _AREA_BYTES = 2**26
+_SHOWN = 300
 _BOX = re.compile(rf"\s*({_NUMBER})[,\s]+({_NUMBER})[,\s]+({_NUMBER})[,\s]+({_NUMBER})\s*")
 
 
@@ -110,30 +113,50 @@ def check_name(name: str) -> None:
 
 
 def read_area(text: str) -> shapely.Geometry:
-    """Read an area in longitude and latitude: `west, south, east, north` in degrees, or the path of a GeoJSON file.
+    """Read an area in longitude and latitude: `west, south, east, north` in degrees, GeoJSON, or the path of its file.
 
-    Raise BadInput if it is neither, is empty, or exceeds the globe.
+    Raise BadInput if it is none of these, is empty, or exceeds the globe.
     """
-    box = _BOX.fullmatch(text)
+    box, path = _BOX.fullmatch(text), area_file(text)
+    subject = f"[subset] area = {text}" if len(text) <= _SHOWN else f"[subset] area = {text[:_SHOWN]}..."
     expected = "west, south, east, north in degrees, or the path of a GeoJSON file with polygons"
     try:
         if box:
             west, south, east, north = map(float, box.groups())
             area = shapely.box(west, south, east, north) if west < east and south < north else shapely.Polygon()
         else:
-            read = shapely.from_geojson(given.read_bytes(Path(text).expanduser(), _AREA_BYTES).decode("utf-8"))
+            geojson = given.read_bytes(Path(path).expanduser(), _AREA_BYTES).decode("utf-8") if path else text
+            read = shapely.from_geojson(geojson)
             area = shapely.union_all(shapely.get_parts(read))
     except (OSError, ValueError, RuntimeError, shapely.errors.ShapelyError) as error:  # RuntimeError: unknown ~user
-        raise BadInput(f"[subset] area = {text}", expected=expected, found=str(error), remedy="correct it") from error
+        raise BadInput(subject, expected=expected, found=str(error), remedy="correct it") from error
     degrees = shapely.box(-180, -90, 180, 90)
     if not area.area or not degrees.covers(area):
         raise BadInput(
-            f"[subset] area = {text}",
+            subject,
             expected=expected,
             found=f"an area with bounds {area.bounds}",
             remedy="correct it",
         )
     return area
+
+
+def area_file(text: str) -> str:
+    """Return the path of the file that an area names; empty if it is a box or GeoJSON itself."""
+    return "" if _BOX.fullmatch(text) or text.lstrip().startswith("{") else text
+
+
+def is_area_lost(options: Mapping[str, str]) -> bool:
+    """Return whether the options name a file for the area that is not there, so that its patches are not known."""
+    path = area_file(options.get("area", "{"))
+    return bool(path) and not os.path.isfile(os.path.expanduser(path))  # noqa: PTH111, PTH113 - of any text
+
+
+def as_noted(options: Mapping[str, str], area: shapely.Geometry | None) -> dict[str, str]:
+    """Return options with the `area` that was read from a file as GeoJSON, which says the same anywhere and later."""
+    if area is None or not area_file(options["area"]):
+        return dict(options)
+    return {**options, "area": json.dumps(shapely.geometry.mapping(area.normalize()))}
 
 
 def select(rows: pa.Table, places: pd.DataFrame, selection: Selection) -> pa.Table:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ben_luigi.domain.dataset.subset import is_area_lost
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.errors import BadInput, DamagedFile
 from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.forms import lmdb, parquet, stac_geoparquet, webdataset, zarr
 from ben_luigi.domain.forms.form import NOTE, Options, PatchForm, read_note, write_note
+from ben_luigi.domain.forms.listed import changes
 from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.forms.verifying import Verification
@@ -110,6 +112,14 @@ def verify(
         findings.add(NOTE, f"not the note of a form that is known ({getattr(error, 'found', error)})")
         return findings.lines()
     form.require_libraries()
+    if note.is_as_written and not source.selection and is_area_lost(note.selection):
+        on_skipped(
+            f"the patches of {folder}: they were selected by {note.selection['area']}, which is not there; "
+            f"put it back, or export the form again, whose {NOTE} then has the area itself"
+        )
+        for name, what in changes(folder, note.files or {}, lambda length: None):
+            findings.add(name, what)
+        return findings.lines()
     try:
         source = replace(selected(source, {} if source.selection else note.selection), left_out=note.left_out)
     except BadInput as error:

@@ -31,7 +31,8 @@ def selected(source: Source, options: Mapping[str, str]) -> Source:
         return source
     places = _places(source)
     selection = subset.parse(options, sorted(set(places["tile"])), source.classes)
-    return replace(source, rows=subset.select(source.rows, places, selection), selection=dict(options))
+    noted = subset.as_noted(options, selection.area)
+    return replace(source, rows=subset.select(source.rows, places, selection), selection=noted)
 
 
 def _places(source: Source) -> pd.DataFrame:
