@@ -154,6 +154,16 @@ def test_maps_of_a_raster_count_what_lies_on_each_patch(tmp_path: Path) -> None:
     assert of_first == {code: int((values[:120, :120] == code).sum()) for code in (10, 20)}
 
 
+def test_a_raster_across_the_180th_meridian_is_refused_with_what_can_be_given(tmp_path: Path) -> None:
+    across = PatchGrid(NORTH.tile_name, Square(810_000, 8_110_000, 24_000, 32760), 2400)
+    values = np.full((40, 120), 10, "uint8")
+    path = _raster(tmp_path / "a.tif", values, 4326, from_origin(174, -15, 0.1, 0.1))
+    with pytest.raises(BadInput, match=r"180th meridian: give a raster in its zone, EPSG:32760, .* from -180 to 180"):
+        land_raster.check_covers(path, across.covered, "60KZF_20230613")
+    whole = _raster(tmp_path / "b.tif", np.full((40, 3600), 10, "uint8"), 4326, from_origin(-180, -15, 0.1, 0.1))
+    assert (land_raster.read(Raster(whole, CODES), across.covered, 7, "60KZF_20230613") == 10).all()
+
+
 def test_a_raster_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     place = from_origin(NORTH.square.left, NORTH.square.top, 10, 10)
     small = _raster(tmp_path / "small.tif", np.full((366, 200), 10, "uint8"), 32633, place)

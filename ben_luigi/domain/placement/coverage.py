@@ -29,9 +29,16 @@ def check_covers(file: Any, path: Path, square: Square, tile: str, where: str) -
     if covered.covers(of_tile):
         return
     wanted, found = (some(f"{edge:.6g}" for edge in one.bounds) for one in (of_tile, covered))
+    remedy = f"give a raster of a larger area in {where} of the recipe, or take the tile out"
+    if file.crs.is_geographic and of_tile.bounds[2] - of_tile.bounds[0] > 180:
+        # GDAL warps of a raster that crosses the 180th meridian only the part on one side of it.
+        remedy = (
+            f"the tile lies across the 180th meridian: give a raster in its zone, EPSG:{square.epsg}, in {where} of "
+        )
+        remedy += "the recipe, or one that reaches from -180 to 180 degrees, or take the tile out"
     raise BadInput(
         f"tile {tile}: {path}",
         expected=f"a raster that covers the tile: {wanted} (west, south, east, north in {CRS.from_wkt(wkt).name})",
         found=found,
-        remedy=f"give a raster of a larger area in {where} of the recipe, or take the tile out",
+        remedy=remedy,
     )
