@@ -8,7 +8,6 @@ from ben_luigi.commands import command
 from ben_luigi.commands.arguments import clear_tries as parser
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.errors import BadName, PipelineError
-from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.resolve import check_tile
 from ben_luigi.state import budget
 
@@ -27,5 +26,5 @@ def main(arguments: Sequence[str]) -> int:
         for tile in tiles:
             print(f"{tile}: {budget.clear(tile) or 'no'} failed tries cleared")
     except PipelineError as error:
-        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
+        return command.refuse(used, error, command.code_of(error))
     return 0

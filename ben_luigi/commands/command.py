@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ben_luigi.domain import refused
-from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError, TransientError
+from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError, may_pass
 from ben_luigi.domain.files import final
 from ben_luigi.exit_codes import ExitCode
 
@@ -76,7 +76,7 @@ def code_of(error: Exception) -> ExitCode:
     """Return the exit code of a command that an error has ended."""
     if isinstance(error, BadArgument):
         return ExitCode.WRONG_ARGUMENTS
-    return ExitCode.FAILED if isinstance(error, TransientError) else ExitCode.WAITS_FOR_PERSON
+    return ExitCode.FAILED if may_pass(error) else ExitCode.WAITS_FOR_PERSON
 
 
 def require_folder(folder: Path, what: str, remedy: str, *, is_given: bool) -> None:

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     except BadName as error:
         return command.refuse(used, error)
     except PipelineError as error:
-        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
+        return command.refuse(used, error, command.code_of(error))
     print(json.dumps(found, indent=1) if given.json else "\n".join(_words(found)))
     return ExitCode.FINDINGS if any(one["differing_pixels"] for one in found.values()) else ExitCode.DONE
 

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         luigid(["--address", listens.address, "--port", str(port), *others])
     except (PipelineError, OSError) as error:
-        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
+        return command.refuse(used, error, command.code_of(error))
     return ExitCode.DONE
 
 

@@ -263,6 +263,6 @@ def main(arguments: Sequence[str]) -> int:
     except (BadName, BadArgument) as error:
         return command.refuse(used, error)
     except PipelineError as error:
-        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
+        return command.refuse(used, error, command.code_of(error))
     print(json.dumps(told, indent=1) if given.json else words(told))
     return ExitCode.WAITS_FOR_PERSON if told["missing"] else ExitCode.DONE

@@ -44,7 +44,6 @@ _SCHEDULING_ERROR, _UNHANDLED = 35, 40
 _LUIGIS = {
     20: ExitCode.WAITS_FOR_PERSON,
     25: ExitCode.FAILED,
-    _SCHEDULING_ERROR: ExitCode.WAITS_FOR_PERSON,
     _UNHANDLED: ExitCode.FAILED,
 }
 """What Luigi's own exit codes mean here."""
@@ -103,8 +102,9 @@ def _run_and_tell(task: luigi.Task, arguments: list[str]) -> int:
         _log.error("already running: %s", error)
         code = ExitCode.ALREADY_RUNNING
     except (PipelineError, OSError) as error:
-        _log.error("%s", refused.explained(error, config.data_dir()))
-        code = ExitCode.WAITS_FOR_PERSON
+        error = refused.explained(error, config.data_dir())
+        _log.error("%s", error)
+        code = command.code_of(error)
     except SystemExit as end:
         code = int(end.code or 0)
     code = signals.undo() or meaning(code, task, before)
@@ -129,7 +129,9 @@ def meaning(code: int, task: luigi.Task, before: Sequence[failures.Failure]) -> 
 
     Failures are compared as a whole, not by their time: clocks jump, and those of hosts differ.
     """
-    if code != ExitCode.FAILED:
+    if code == _SCHEDULING_ERROR and not failures.may_be_scheduled_later():
+        return ExitCode.WAITS_FOR_PERSON
+    if code not in (ExitCode.FAILED, _SCHEDULING_ERROR):
         return _LUIGIS.get(code, code)
     new = [failure for failure in failures.noted() if failure not in before]
     kinds = {failure.kind for failure in new if failure.task == str(task)}
@@ -249,6 +251,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _luigi_run(argv: list[str]) -> int:
+    failures.forget_scheduling()
     try:
         run_with_retcodes(argv)
     except SystemExit as end:
@@ -267,6 +270,7 @@ def _ended_early(cause: BaseException | None) -> int:
         _log.error("luigid does not answer: %s; start it with ben-luigi luigid, or correct [core] scheduler_host", said)
     elif isinstance(error, PipelineError):
         _log.error("%s", error)  # a full disk, or a list of products that is found wrong while it is known already
+        failures.note_scheduling(error)
         return _SCHEDULING_ERROR
     elif isinstance(error, OSError):
         _log.error("the run has ended early; found: %s; next: correct that, and run again", error)

@@ -19,7 +19,6 @@ from ben_luigi.commands.arguments import status as parser
 from ben_luigi.commands.plan import count, recipe_words, table
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.errors import BadName, PipelineError
-from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import followed, planning, survey
 from ben_luigi.stages.archive_parts import lacking_layers
 from ben_luigi.stages.resolve import AskCatalogue, known_tiles, resolutions
@@ -119,6 +118,6 @@ def main(arguments: Sequence[str]) -> int:
     except BadName as error:
         return command.refuse(used, error)
     except PipelineError as error:
-        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
+        return command.refuse(used, error, command.code_of(error))
     print(json.dumps(told, indent=1) if given.json else words(told))
     return 0

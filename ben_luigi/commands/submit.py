@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
             print(jobs.described())
             return ExitCode.DONE
     except PipelineError as error:
-        return command.refuse(used, error, ExitCode.WAITS_FOR_PERSON)
+        return command.refuse(used, error, command.code_of(error))
     print(*jobs.instructions(), sep="\n", flush=True)
     code = run.main(rest, used.prog)
     try:

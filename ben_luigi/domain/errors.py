@@ -170,6 +170,13 @@ class NoRightError(DiskError):
     """This user may not read or write a file, or nobody may write on its file system."""
 
 
+def may_pass(error: BaseException) -> bool:
+    """Return whether the same may succeed later though no person acts, as when a server did not answer."""
+    if isinstance(error, DatabaseError):
+        return not isinstance(error, BadDatabase)
+    return isinstance(error, TransientError | ServiceError | ChangedMeanwhile | TakenOver)
+
+
 def printable(text: str) -> str:
     r"""Return `text` on one line: white space as spaces, and characters that cannot be printed as escapes such as
     `\\x1b`.

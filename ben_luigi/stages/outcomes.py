@@ -41,6 +41,10 @@ def _failed(task: luigi.Task, error: BaseException) -> None:
         failures.note(task, error, needs_person=is_given or is_option or is_bad or is_refused or is_asked)
 
 
+def _not_scheduled(task: luigi.Task, error: BaseException) -> None:
+    failures.note_scheduling(error)
+
+
 def _found_complete(task: luigi.Task) -> None:
     terminal.task(task.task_id, task.task_family, screen.DONE)
     failures.forget(task)
@@ -65,6 +69,7 @@ for _event, _callback in (
     (luigi.Event.START, _started),
     (luigi.Event.PROCESSING_TIME, _timed),
     (luigi.Event.FAILURE, _failed),
+    (luigi.Event.BROKEN_TASK, _not_scheduled),
     (luigi.Event.DEPENDENCY_PRESENT, _found_complete),
     (luigi.Event.SUCCESS, _succeeded),
 ):

@@ -28,7 +28,7 @@ from ben_luigi import config, signals
 from ben_luigi.configuration.kinds import Declared
 from ben_luigi.domain import deferred, fence, files
 from ben_luigi.domain.errors import ChangedMeanwhile, DamagedFile, PipelineError, TakenOver
-from ben_luigi.state import cache, code, database, luigi_internals
+from ben_luigi.state import cache, code, database, failures, luigi_internals
 from ben_luigi.state.locks import configuration
 from ben_luigi.state.locks.task import alone_with
 from ben_luigi.state.scheduling import QuickScheduler
@@ -175,8 +175,12 @@ class PipelineTask(Declared):
         if self._just_published:
             self._just_published = False
             return True
-        with snapshot():
-            return self.is_true() and self.is_there()
+        try:
+            with snapshot():
+                return self.is_true() and self.is_there()
+        except Exception as error:
+            failures.note_scheduling(error)
+            raise
 
     def run(self) -> Iterator[Any]:
         """Make the result, after everything that is missing for it, holding its lock.

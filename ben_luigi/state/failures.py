@@ -17,11 +17,12 @@ import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import private, refused
-from ben_luigi.domain.errors import BadDatabase, DiskError, PermanentError, PipelineError, RestingError
+from ben_luigi.domain.errors import BadDatabase, DiskError, PermanentError, PipelineError, RestingError, may_pass
 from ben_luigi.state import records
 
 _log = logging.getLogger(__name__)
 _unrecorded = mmap.mmap(-1, 1)  # shared with processes that are forked from this one
+_of_scheduling: list[BaseException] = []
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -73,6 +74,21 @@ def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> 
 def is_unrecorded() -> bool:
     """Return whether what needs a person could not be recorded, in this process or one that was forked from it."""
     return bool(_unrecorded[0])
+
+
+def note_scheduling(error: BaseException) -> None:
+    """Keep, in this process, why a task could not be scheduled: Luigi tells its exit code only."""
+    _of_scheduling.append(error)
+
+
+def forget_scheduling() -> None:
+    """Forget that, before Luigi schedules once more."""
+    _of_scheduling.clear()
+
+
+def may_be_scheduled_later() -> bool:
+    """Return whether all that kept tasks from being scheduled may pass, as a database that did not answer."""
+    return bool(_of_scheduling) and all(may_pass(error) for error in _of_scheduling)
 
 
 def forget(task: luigi.Task) -> None:
