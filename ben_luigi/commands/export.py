@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from ben_luigi import config
 from ben_luigi.commands import command, run
+from ben_luigi.commands.damage import whole
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.commands.task_arguments import FORM_TASK, FORMS_OPTIONS, PATCHES_TASK, names_a_tile
 from ben_luigi.commands.task_arguments import export as parser
@@ -35,7 +36,6 @@ from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import S1, Source, without_layers
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.finalize import rules_in
-from ben_luigi.state.cache import whole
 from ben_luigi.terminal import bar_format
 
 PROG = "ben-luigi export"

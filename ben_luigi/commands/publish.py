@@ -29,6 +29,7 @@ from tqdm import tqdm
 from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import publish as parser
+from ben_luigi.commands.damage import whole
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain import files, locks, network, surroundings
 from ben_luigi.domain.cdse.account import confirmed, has_terminal
@@ -48,7 +49,6 @@ from ben_luigi.domain.sources.source import Origin
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.finalize import rules_in
 from ben_luigi.stages.service import patience
-from ben_luigi.state.cache import whole
 from ben_luigi.terminal import bar_format
 
 _NOT_SENT = "nothing was sent; to send it, type the same command with --yes, or answer y at a terminal"

@@ -17,13 +17,13 @@ from tqdm import tqdm
 from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import unpack as parser
+from ben_luigi.commands.damage import whole
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.dataset import unpacking
 from ben_luigi.domain.dataset.form import FORM_V2, Rules
 from ben_luigi.domain.dataset.verify_archives import Contents
 from ben_luigi.domain.errors import BadArgument, PipelineError
 from ben_luigi.exit_codes import ExitCode
-from ben_luigi.state.cache import whole
 from ben_luigi.terminal import bar_format
 
 

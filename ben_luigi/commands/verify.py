@@ -18,6 +18,8 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -25,7 +27,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from ben_luigi import config
-from ben_luigi.commands import command
+from ben_luigi.commands import command, damage
 from ben_luigi.commands.arguments import verify as parser
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.dataset.form import Rules
@@ -44,19 +46,14 @@ from ben_luigi.stages.finalize import (
     finished_archives,
     rules_of_default,
     rules_of_recipe,
-    withdraw,
     withdrawn_files,
 )
 from ben_luigi.stages.prerequisites import input_path, needed, side_m
 from ben_luigi.state import records, stored
 from ben_luigi.state.cache import whole
-from ben_luigi.state.locks import data_folder
 from ben_luigi.terminal import bar_format
 
 _NOTED = "run again: damaged files are made again, and the whole dataset is verified; files that are surplus you remove"
-_NOT_NOTED = (
-    "remove what is named there, and run again: this user cannot note it in the data folder, or a run is under way"
-)
 _FORM = "export each form that is named there again, into the same folder: ben-luigi export --help"
 _DOWNLOADED = "remove what is named there, and run again; or fetch it again, if the dataset was downloaded"
 
@@ -72,8 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         command.require_folder(folder, "the folder of a dataset", remedy, is_given=bool(given.folder))
         _check_forms(given.form or ())
-        with whole(folder):
-            return _verify(folder, given)
+        return _fetched_and_verified(folder, given)
     except (PipelineError, OSError) as error:
         return command.refuse(used, error, command.code_of(error))
 
@@ -90,7 +86,23 @@ def _check_forms(forms: Sequence[Path]) -> None:
         raise BadArgument(form, expected=expected, found=found, remedy="name one that ben-luigi export has made")
 
 
-def _verify(folder: Path, given: argparse.Namespace) -> ExitCode:
+def _fetched_and_verified(folder: Path, given: argparse.Namespace) -> ExitCode:
+    """Verify a folder with what the store has of it; what is damaged there is a finding, and noted for the next run."""
+    lost: list[str] = []
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(whole(folder))
+            except DamagedFile as error:
+                lost.append(_of_store(error))
+                if not damage.note([error]):
+                    rest = ["all else: nothing of the dataset is fetched before that"]
+                    return _tell(folder, given, Verdict(lost, rest, {}), damage.NOT_NOTED)
+            else:
+                return _verify(folder, given, lost)
+
+
+def _verify(folder: Path, given: argparse.Namespace, lost: Sequence[str]) -> ExitCode:
     own = config.data_dir() / config.result_folder()
     is_own = own.is_dir() and folder.samefile(own)
     expected = _rules(folder, is_own).form
@@ -100,24 +112,41 @@ def _verify(folder: Path, given: argparse.Namespace) -> ExitCode:
     recorded = _recorded() if is_own else {}
     verdict = _verdict(folder, given, is_own, recorded)
     damaged = changed_files(recorded, verdict.sha256) if is_own else []
-    wrong = [*verdict.wrong, *(_of_files(damaged) if is_own else ())]
+    wrong = [*lost, *verdict.wrong, *(_of_files(damaged) if is_own else ())]
     in_dataset = bool(wrong)
     _note_verdict(folder, wrong, state)
     for form in given.form or (_own_forms() if is_own else []):
-        with whole(form):
-            state = _state(partial(state_of_form, form))
-            found = [f"{form}: {finding}" for finding in _of_form(folder, form, is_own, verdict.not_looked_at)]
+        state, found = _form_verified(folder, form, is_own, verdict.not_looked_at)
         _note_verdict(form, [*wrong, *found] if in_dataset else found, state)
         wrong += found
-    is_noted = is_own and in_dataset and _note(damaged)
+    is_noted = is_own and in_dataset and damage.note(damaged)
+    following = _NOTED if is_noted else damage.NOT_NOTED if is_own else _DOWNLOADED
+    return _tell(folder, given, replace(verdict, wrong=wrong), following if in_dataset else _FORM, is_noted)
+
+
+def _form_verified(
+    folder: Path, form: Path, is_own: bool, not_looked_at: list[str]
+) -> tuple[State | None, Sequence[str]]:
+    """Return the state of a form before it was read, and what is wrong with it; if the store has it damaged, that."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(whole(form))
+        except DamagedFile as error:
+            damage.note([error])
+            return None, [_of_store(error)]
+        state = _state(partial(state_of_form, form))
+        return state, [f"{form}: {finding}" for finding in _of_form(folder, form, is_own, not_looked_at)]
+
+
+def _tell(
+    folder: Path, given: argparse.Namespace, verdict: Verdict, following: str, is_noted: bool = False
+) -> ExitCode:
     if given.json:
-        told = {"version": 1, "folder": str(folder), "is_whole": not wrong, "findings": wrong}
+        told = {"version": 1, "folder": str(folder), "is_whole": not verdict.wrong, "findings": verdict.wrong}
         print(json.dumps({**told, "not_looked_at": verdict.not_looked_at, "is_noted": is_noted}, indent=1))
     else:
-        following = _NOTED if is_noted else _NOT_NOTED if is_own else _DOWNLOADED
-        following = following if in_dataset else _FORM
-        print("\n".join(_words(folder, wrong, verdict.not_looked_at, following)))
-    return ExitCode.FINDINGS if wrong else ExitCode.DONE
+        print("\n".join(_words(folder, verdict.wrong, verdict.not_looked_at, following)))
+    return ExitCode.FINDINGS if verdict.wrong else ExitCode.DONE
 
 
 def _words(folder: Path, wrong: Sequence[str], not_looked_at: Sequence[str], following: str) -> Iterator[str]:
@@ -201,6 +230,11 @@ def _recorded() -> dict[str, str]:
     return {name: digest for name, digest in digests.items() if digest}
 
 
+def _of_store(error: DamagedFile) -> str:
+    """Return the finding about a result that the store has damaged, or has no more."""
+    return f"{error.file}: expected {error.expected}; found {error.found}"
+
+
 def _of_files(damaged: Sequence[DamagedFile]) -> Iterator[str]:
     """Yield a finding for each file and folder whose content has changed since it was made.
 
@@ -212,20 +246,6 @@ def _of_files(damaged: Sequence[DamagedFile]) -> Iterator[str]:
             yield f"{error.file.relative_to(own)}: expected {error.expected}; found {error.found}"
     for file in withdrawn_files():
         yield f"{file.relative_to(own)}: found damaged before, and not made again since"
-
-
-def _note(damaged: Sequence[DamagedFile]) -> bool:
-    """Have the next run make again what is damaged, and verify the rest; return whether that could be noted.
-
-    A run that is under way may be replacing these very files, so nothing is noted then.
-    """
-    try:
-        with data_folder.alone_in(config.data_dir()) as is_alone:
-            if is_alone:
-                withdraw(damaged)
-            return is_alone
-    except (PipelineError, OSError):  # the folder is read-only, or another user's
-        return False
 
 
 def _at_hand(option: str, is_own: bool) -> Path | None:

@@ -22,6 +22,7 @@ import ben_luigi
 from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import view as parser
+from ben_luigi.commands.damage import whole
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain import leftovers
 from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError
@@ -33,7 +34,6 @@ from ben_luigi.domain.report.report_words import File
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.finalize import rules_in, rules_of_default
 from ben_luigi.stages.render import COLOURS
-from ben_luigi.state.cache import whole
 from ben_luigi.terminal import bar_format
 
 

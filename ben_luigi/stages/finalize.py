@@ -125,14 +125,21 @@ def withdrawn_files() -> list[Path]:
 
 
 def withdraw(damaged: Sequence[DamagedFile]) -> None:
-    """Have the next run make damaged files again, and verify the dataset anew.
+    """Have the next run make damaged files again, and verify the dataset anew; without damaged ones, too.
 
-    That it is verified is withdrawn first, so that no run says "complete" if this is interrupted.
+    That it is verified is withdrawn first, so that no run says "complete" if this is interrupted. Forms are no part of
+    that: exporting one again makes it again.
     """
-    VerifyDataset().output().withdraw()
+    if not damaged or not all(is_of_form(error.file) for error in damaged):
+        VerifyDataset().output().withdraw()
     for error in damaged:
         if not dropped(error.file):  # a copy of what lives in the store
             withdraw_damaged(error)
+
+
+def is_of_form(file: Path) -> bool:
+    """Return whether a result of the pipeline is an exported form."""
+    return file.is_relative_to(config.data_dir() / stored.FORMS)
 
 
 def _changed(made: MadeFile, recorded: str, found: str) -> DamagedFile:

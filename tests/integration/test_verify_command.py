@@ -187,6 +187,41 @@ def test_what_is_found_damaged_is_made_again(sample_run: Run, tmp_path: Path) ->
     assert run("verify", tmp_path, None)[0] == 0
 
 
+_UPLOAD = """
+import sys
+from ben_luigi.state import records, stored
+path = records.path_of(sys.argv[1])
+records.write(path, {**records.read(path), **stored.note(stored.upload(sys.argv[1]))})
+"""
+
+
+def test_what_the_store_has_damaged_is_a_finding_and_made_again(sample_run: Run, tmp_path: Path) -> None:
+    """A bit in an object, which keeps length and time, so that listings do not tell; other commands note it as well."""
+    data = Path(shutil.copytree(sample_run.data, tmp_path / "data", symlinks=True))
+    config, name = tmp_path / "own.cfg", "dataset/Reference_Maps.tar.zst"
+    config.write_text(f"[dataset]\nstore = file://{tmp_path}/store\n")
+    env = environment(PYTHONPATH=str(ROOT), LUIGI_CONFIG_PATH=str(config))
+    subprocess.run([sys.executable, "-c", _UPLOAD, name], cwd=tmp_path, env=env, check=True)
+    stored, record = tmp_path / "store" / name, (data / "made_from" / f"{name}.json").read_bytes()
+    before = stored.stat()
+    flip_bit(stored)
+    os.utime(stored, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (data / name).unlink()
+    with (data / "in-use.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        code, said = run("verify", tmp_path, config)
+    assert (code, "a run is under way" in said, said.count(f"{data / name}: expected sha256 ")) == (1, True, 1), said
+    assert (data / "made_from" / f"{name}.json").read_bytes() == record
+    code, said = run("unpack", tmp_path, config, str(tmp_path / "unpacked"))
+    assert code == 20 and said.endswith("next: run again: it is made again\n"), said
+    assert not (data / "made_from" / f"{name}.json").exists()
+    (data / "made_from" / f"{name}.json").write_bytes(record)
+    code, said = run("verify", tmp_path, config)
+    assert (code, "\nnext: run again: damaged files are made again" in said) == (1, True), said
+    assert f"{data / name}: expected sha256 " in said and "Reference_Maps.tar.zst: missing" in said
+    assert not (data / "made_from" / f"{name}.json").exists()
+
+
 def flip_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
