@@ -5,6 +5,7 @@ Its output is in `data_dir/logs`; `[cron]` in the configuration says who is noti
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import socket
@@ -21,10 +22,11 @@ from ben_luigi.commands import command
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.commands.task_arguments import cron_rerun as parser
 from ben_luigi.domain import files, locks, notice, private, surroundings
-from ben_luigi.domain.errors import PipelineError, some
+from ben_luigi.domain.errors import PipelineError, reason, some
 from ben_luigi.exit_codes import STOPPED, ExitCode
 from ben_luigi.state import failures
 
+_TIME = "%Y%m%dT%H%M%S"
 _BY_GRAVITY = (ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_ARGUMENTS, ExitCode.WAITS_FOR_PERSON)
 _SAID: dict[int, str] = {
     ExitCode.DONE: "done",
@@ -72,7 +74,7 @@ def _rerun(arguments: Sequence[str]) -> int:
             return ExitCode.ALREADY_RUNNING
         before = set(failures.noted())
         log, code = _run(list(arguments), lock)
-        _rotate(log.parent, int(config.cron().keep_logs))
+        _rotate(log, int(config.cron().keep_logs))
         if code in (ExitCode.ALREADY_RUNNING, *STOPPED):
             if code in STOPPED:
                 _say(f"the run was stopped, as its log says: {log}")
@@ -114,7 +116,7 @@ def _folder() -> Path:
 
 def _run(arguments: list[str], lock: int) -> tuple[Path, int]:
     """Return the log of a run, and its exit code. Signals are passed on to the run, which holds the lock as well."""
-    log = config.data_dir() / "logs" / f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}.log"
+    log = config.data_dir() / "logs" / f"run-{datetime.now(UTC):{_TIME}}-{socket.gethostname()}.log"
     with private.open_anew(log) as file:
         command = [*surroundings.own_python(), "-m", "ben_luigi", "run", *arguments]
         process = subprocess.Popen(
@@ -125,8 +127,14 @@ def _run(arguments: list[str], lock: int) -> tuple[Path, int]:
     return log, code if code >= 0 else 128 - code
 
 
-def _rotate(folder: Path, keep: int) -> None:
-    for old in sorted(folder.glob("run-*.log"))[: -max(1, keep)]:
+def _rotate(log: Path, keep: int) -> None:
+    """Remove this host's logs but the last ones, one of which is `log`: after a clock jump it may have the first name.
+
+    Those of other hosts stay, since a run there may be writing them.
+    """
+    same_host = f"run-????????T??????-{glob.escape(socket.gethostname())}.log"
+    others = sorted(old for old in log.parent.glob(same_host) if old != log)
+    for old in others[: max(0, len(others) + 1 - keep)]:
         old.unlink(missing_ok=True)
 
 
@@ -205,6 +213,9 @@ def _ways() -> notice.Ways:
 
 
 def _last_lines(log: Path) -> str:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 2_000))
-        return os.fsdecode(file.read()).strip()
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 2_000))
+            return os.fsdecode(file.read()).strip()
+    except OSError as error:
+        return f"That log cannot be read: {reason(error)}."

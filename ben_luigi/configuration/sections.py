@@ -299,7 +299,7 @@ class retention(_Section):  # noqa: N801
 class cron(_Section):  # noqa: N801
     """How many logs `ben-luigi cron-rerun` keeps, and who is notified when things get worse."""
 
-    keep_logs: int = Whole(default=100, least=1, description="number of runs whose logs are kept")
+    keep_logs: int = Whole(default=100, least=1, description="number of runs of each host whose logs are kept")
     mail_to: str = Text(
         pattern=r"\S+@\S+",
         allowed="an address, name@host",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -84,6 +85,37 @@ def test_a_notice_is_sent_though_it_cannot_be_recorded(
     assert "has ended: failed." in said.out and "That log is empty: " in said.out
     assert said.err.startswith(f"ben-luigi cron-rerun: {state}; ")
     assert "next: correct that; until then each run tells the same again" in said.err
+
+
+def test_only_older_logs_of_this_host_are_removed_and_never_that_of_the_run(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though the clock was ahead before, and though the other host's name ends as this one's."""
+    host, logs = socket.gethostname(), data_dir / "logs"
+    ahead, other = logs / f"run-20990101T000000-{host}.log", logs / f"run-20200101T000000-x-{host}.log"
+    for log in (ahead, other):
+        files.write_text(log, "before")
+    settings = luigi.configuration.get_config()
+    settings.set("cron", "keep_logs", "1")
+    try:
+        assert cron_rerun.main(["NoSuchTask"]) == ExitCode.WRONG_ARGUMENTS
+    finally:
+        settings.remove_option("cron", "keep_logs")
+    own, of_other = sorted(logs.iterdir(), reverse=True)
+    assert (of_other, own == ahead, "NoSuchTask" in own.read_text()) == (other, False, True)
+    said = capsys.readouterr()
+    assert "NoSuchTask" in said.out and not said.err
+
+
+def test_a_log_that_somebody_has_removed_is_no_reason_to_tell_nothing(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = data_dir / "logs" / "run-1.log"
+    monkeypatch.setattr(cron_rerun, "_run", lambda arguments, lock: (log, 30))
+    assert cron_rerun.main([]) == ExitCode.FAILED
+    said = capsys.readouterr()
+    assert "has ended: failed." in said.out and "That log cannot be read: No such file" in said.out
+    assert not said.err
 
 
 def test_why_no_run_can_be_begun_is_sent_once(
