@@ -102,6 +102,7 @@ def link_patches() -> argparse.ArgumentParser:
 def unpack() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi unpack`."""
     used = command.parser("ben-luigi unpack", text_of("unpack"))
+    used.usage = f"{used.prog} [-h] FOLDER [--from DATASET] [--only ARCHIVE [ARCHIVE ...]]"
     used.add_argument("folder", type=Path, metavar="FOLDER", help="where the folders of the archives go")
     help_text = "folder of the dataset; by default the one that the pipeline makes"
     used.add_argument("--from", dest="source", type=command.local, metavar="DATASET", help=help_text)
@@ -144,6 +145,7 @@ def hash_folder() -> argparse.ArgumentParser:
 def compare_levels() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi compare-levels`."""
     used = command.parser("ben-luigi compare-levels", text_of("compare_levels"))
+    used.usage = f"{used.prog} [-h] FILE [FILE ...] [--levels LEVEL [LEVEL ...]]"
     used.add_argument("paths", type=Path, nargs="+", metavar="FILE", help="files, or folders of files")
     used.add_argument(
         "--levels",
@@ -160,6 +162,8 @@ def compare_levels() -> argparse.ArgumentParser:
 def compare_land_cover() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi compare-land-cover`."""
     used = command.parser("ben-luigi compare-land-cover", text_of("compare_land_cover"))
+    options = "[--tile TILE [TILE ...]] [--json] [--world WORLD] [--recipe RECIPE]"
+    used.usage = f"{used.prog} [-h] [GEOPACKAGE] {options}"
     used.add_argument(
         "geopackage", type=Path, nargs="?", metavar="GEOPACKAGE", help="CORINE 2018; by default [inputs] clc_gpkg"
     )

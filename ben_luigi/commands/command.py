@@ -8,8 +8,9 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ben_luigi.domain import refused
 from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError, may_pass
@@ -19,6 +20,18 @@ from ben_luigi.exit_codes import ExitCode
 PROGRAM = "ben-luigi"
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that takes options and other arguments in any order."""
+
+    def parse_args(  # type: ignore[override]  # its overloads tell the type of a namespace that is given, as none is here
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """Do what the method of the base does; there, `A --option X B` is refused if B may be left out."""
+        if any(action.nargs == argparse.PARSER for action in self._get_positional_actions()):
+            return super().parse_args(args, namespace)
+        return self.parse_intermixed_args(args, namespace)
+
+
 def parser(prog: str, text: str | None) -> argparse.ArgumentParser:
     """Return the parser of `prog`, such as `ben-luigi plan`; its help is the module docstring, and the exit codes.
 
@@ -26,7 +39,7 @@ def parser(prog: str, text: str | None) -> argparse.ArgumentParser:
     """
     description = (text or "").partition(": ")[2]
     codes = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in ExitCode)
-    return argparse.ArgumentParser(
+    return Parser(
         prog=prog,
         description=_filled(description[:1].upper() + description[1:]),
         epilog=f"exit codes:\n{codes}",

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     used = parser()
     if names_a_tile(arguments):
         return run.main([PATCHES_TASK, *arguments], PROG)
-    given, others = used.parse_known_args(arguments)
+    given, others = used.parse_known_intermixed_args(arguments)
     _check_values(used, given)
     for option in FORMS_OPTIONS:
         if getattr(given, option) is not None and option not in FORMS[given.form].options:

@@ -146,7 +146,7 @@ def _of_export(arguments: Sequence[str]) -> _Asked:
     used = export()
     if names_a_tile(arguments):
         return used, [PATCHES_TASK, *arguments]
-    given, others = used.parse_known_args(arguments)
+    given, others = used.parse_known_intermixed_args(arguments)
     if given.folder is None and given.to is None:
         return used, [FORM_TASK, "--form-name", given.form, *others]
     used.parse_args(arguments)
@@ -155,7 +155,7 @@ def _of_export(arguments: Sequence[str]) -> _Asked:
 
 def names_a_tile(arguments: Sequence[str]) -> bool:
     """Return whether `ben-luigi export` is asked for the patches of a tile, and not for a form."""
-    is_form = bool(arguments) and arguments[0] in task_table.table()["forms"]
+    is_form = bool(set(arguments) & set(task_table.table()["forms"]))
     has_tile = any(argument.partition("=")[0] == "--tile" for argument in arguments)
     return has_tile and not is_form and not task_table.help_is_wanted(arguments)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ben_luigi.commands import command, export, publish, unpack
+from ben_luigi.commands import arguments, command, export, publish, unpack
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadArgument
 from ben_luigi.domain.forms.source import Source
@@ -87,6 +87,26 @@ def test_what_selects_nothing_is_named_as_it_was_typed(finished: Path, condition
     with pytest.raises(BadArgument) as raised:
         export._selected(Source.open(finished), conditions)
     assert str(raised.value).startswith(said)
+
+
+@pytest.mark.parametrize("name", ["verify", "view", "publish", "new", "unpack"])
+def test_options_may_stand_anywhere(name: str, tmp_path: Path) -> None:
+    """Before, between and behind what has no name."""
+    option = {"verify": ["--form"], "new": ["--like"], "unpack": ["--from"]}.get(name, ["--to"])
+    named = {"publish": ["s3"], "new": ["other"]}.get(name, [])
+    given = [*option, "x", *named, str(tmp_path)]
+    expected = arguments.PARSERS[name]().parse_args([*named, str(tmp_path), *option, "x"])
+    for words in (given, [*named, *option, "x", str(tmp_path)]):
+        assert arguments.PARSERS[name]().parse_args(words) == expected
+
+
+@pytest.mark.parametrize("words", [["--to", "{to}", "lmdb", "{none}"], ["lmdb", "--to", "{to}", "{none}"]])
+def test_options_of_an_export_may_stand_anywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    none = tmp_path / "none"
+    assert export.main([word.format(to=tmp_path / "to", none=none) for word in words]) == ExitCode.WRONG_ARGUMENTS
+    assert f"{none}; expected: the folder of a dataset; found: no folder" in capsys.readouterr().err
 
 
 def test_arguments_of_a_command_are_not_called_those_of_its_task(capsys: pytest.CaptureFixture[str]) -> None:
