@@ -174,6 +174,8 @@ class ZenodoServer(Failing):
             self.drafts[name] |= json.loads(body)
             return 200, self.drafts[name]
         files = self.files[path.split("/")[3]]
+        if kind == "list" and name:
+            return (200, files[name]) if name in files else (404, {"message": "File does not exist."})
         if kind == "list":
             return 200, {"contents": [self._told(each, files[each]) for each in files]}
         if kind == "put":
@@ -188,7 +190,10 @@ class ZenodoServer(Failing):
 
 
 class HubServer(Failing):
-    """Datasets with Git LFS. Kinds: create, paths, preupload, batch, put, commit, yaml. Files over 2 kB are in LFS."""
+    """Datasets with Git LFS. Kinds: create, paths, tree, resolve, preupload, batch, put, commit, yaml.
+
+    Files over 2 kB are in LFS.
+    """
 
     def __init__(self, faults: Iterable[Fault] = (), token: str = "hf_secret") -> None:
         super().__init__(faults)
@@ -202,7 +207,7 @@ class HubServer(Failing):
     def kind(self, method: str, path: str, query: str) -> tuple[str, str]:
         """The kind of a request."""
         ends = {"/api/repos/create": "create", "/api/validate-yaml": "yaml"}
-        middle = re.search(r"/(paths-info|preupload|commit|lfs/objects/batch|put|revision)", path)
+        middle = re.search(r"/(paths-info|preupload|commit|lfs/objects/batch|put|revision|tree|resolve)", path)
         kinds = {"paths-info": "paths", "lfs/objects/batch": "batch"}
         return ends.get(path) or kinds.get(middle[1], middle[1]) if middle else ends[path], path.rpartition("/")[2]
 
@@ -226,6 +231,10 @@ class HubServer(Failing):
         if kind == "paths":
             names = parse_qs(body.decode()).get("paths", [])
             return 200, [self._told(each) for each in names if each in self.committed]
+        if kind == "tree":
+            return 200, [self._told(each) for each in self.committed]
+        if kind == "resolve":
+            return (200, self.committed[name]) if name in self.committed else (404, {"error": "Entry not found"})
         if kind == "preupload":
             files = json.loads(body)["files"]
             modes = [("lfs" if each["size"] > 2000 else "regular") for each in files]
@@ -256,6 +265,8 @@ class HubServer(Failing):
             if line["key"] == "file":
                 self.committed[value["path"]] = base64.b64decode(value["content"])
                 self.in_lfs.discard(value["path"])
+            if line["key"] == "deletedFile":
+                del self.committed[value["path"]]
             if line["key"] == "lfsFile":
                 if value["oid"] not in self.blobs:
                     return 400, {"error": "lfs object is not there"}

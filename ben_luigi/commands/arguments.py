@@ -218,7 +218,11 @@ def publish() -> argparse.ArgumentParser:
     used.add_argument("--sandbox", action="store_true", help="Zenodo's place to try things, sandbox.zenodo.org")
     used.add_argument("--quota-gb", type=command.whole(1), metavar="N", help="what Zenodo has granted you")
     used.add_argument("--token-file", type=Path, metavar="FILE", help="file that only you can read, with the token")
-    used.add_argument("--replace", action="store_true", help="overwrite files there that have another content")
+    used.add_argument(
+        "--replace",
+        action="store_true",
+        help="overwrite files there that have another content, and remove those that only the form there before had",
+    )
     used.add_argument("--yes", action="store_true", help="send it without being asked")
     return used
 

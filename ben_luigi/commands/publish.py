@@ -8,7 +8,8 @@ FOLDER is that of a dataset, ours or downloaded; by default the one that the pip
 findings, by ben-luigi run or by ben-luigi verify FOLDER; a form by ben-luigi verify FOLDER --form DIR.
 
 Type the same command again after whatever happens: each file is compared by its hash with what the service has, and
-only what is missing is sent. Where another content has the name of a file, nothing is sent.
+only what is missing is sent. Where another content has the name of a file, nothing is sent, unless --replace is given.
+Then files that only the form there before had are removed. What else lies there stays, and is named.
 
 Tokens are taken from ZENODO_TOKEN or HF_TOKEN, or from the file of --token-file; for S3, boto3 finds the credentials.
 """
@@ -36,7 +37,7 @@ from ben_luigi.domain.cdse.account import confirmed, has_terminal
 from ben_luigi.domain.cdse.http import Client
 from ben_luigi.domain.dataset.form import Form
 from ben_luigi.domain.dataset.readme import README
-from ben_luigi.domain.errors import BadArgument, PipelineError
+from ben_luigi.domain.errors import BadArgument, PipelineError, printable, some
 from ben_luigi.domain.publishing import card, huggingface, package, plan, verdicts, zenodo
 from ben_luigi.domain.publishing.hashing import Hashes
 from ben_luigi.domain.publishing.huggingface import HuggingFace
@@ -53,6 +54,7 @@ from ben_luigi.terminal import bar_format
 
 _NOT_SENT = "nothing was sent; to send it, type the same command with --yes, or answer y at a terminal"
 _ONLY_FOR = {"sandbox": ("zenodo",), "quota_gb": ("zenodo",), "token_file": ("zenodo", "huggingface")}
+_SHOWN = 5
 _ANSWER_S = 600.0
 """How long a service may take to answer once it has a large file."""
 
@@ -98,7 +100,7 @@ def _publish(used: argparse.ArgumentParser, given: argparse.Namespace, work: Pat
         hosts=Origin(_url(given)),
     ) as client:
         service = _service(given, client, what, work)
-        print("\n".join(plan.lines(service, what)), flush=True)
+        print("\n".join(plan.lines(service, what, replaces=given.replace)), flush=True)
         plan.check(service, what)
         if isinstance(service, Zenodo | HuggingFace):
             service.token = _token(given)
@@ -106,9 +108,19 @@ def _publish(used: argparse.ArgumentParser, given: argparse.Namespace, work: Pat
             print(f"{used.prog}: {_NOT_SENT}", file=sys.stderr)
             return ExitCode.WAITS_FOR_PERSON
         sent = _send(given, service, client, package.flattened(what, work) if service.is_flat else what)
-    print(f"{len(sent.sent):,} files were sent, {len(sent.already_there):,} were there; {sent.following}")
+    _say(sent)
     files.remove(work)
     return ExitCode.DONE
+
+
+def _say(sent: Sent) -> None:
+    """Print what was done, and what lies there besides."""
+    print(f"{len(sent.sent):,} files were sent, {len(sent.already_there):,} were there; {sent.following}")
+    removed, others = (some(map(printable, names), _SHOWN) for names in (sent.removed, sent.others))
+    if removed:
+        print(f"{len(sent.removed):,} files that only the form there before had were removed: {removed}")
+    if others:
+        print(f"{len(sent.others):,} other files are there, and stay: {others}; remove them if they are not wanted")
 
 
 def _send(given: argparse.Namespace, service: Service, client: Client, what: Package) -> Sent:

@@ -16,7 +16,7 @@ from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.publishing import verdicts
 from tests.integration.on_terminal import OnTerminal
 from tests.integration.running import Run, command
-from tests.publishing_servers import HubServer, ZenodoServer, s3
+from tests.publishing_servers import BUCKET, HubServer, ZenodoServer, s3
 from tests.unit.exports import SMALL
 from tests.unit.small_dataset import Dataset
 
@@ -121,8 +121,10 @@ def test_all_of_it_is_sent_to_each_service_and_no_token_is_told(verified: Shop, 
     with s3() as bucket:
         keys = {"AWS_ACCESS_KEY_ID": TOKEN, "AWS_SECRET_ACCESS_KEY": TOKEN[::-1], "AWS_DEFAULT_REGION": "us-east-1"}
         words = ("mine", "--form", "shards", "--to", "s3://bucket/a", "--yes", "--endpoint", bucket.base_url)
-        code, text = verified.run("publish", "s3", *words, **keys)
-        assert code == 0, text
+        bucket.client().put_object(Bucket=BUCKET, Key="a/notes.txt", Body=b"mine")
+        code, text = verified.run("publish", "s3", *words, "--replace", **keys)
+        assert code == 0 and "removed: files there that the form.json there lists" in text, text
+        assert "1 other files are there, and stay: notes.txt; remove them if" in text
         content = bucket.content("a/")
         assert {name for name in content if name.endswith(".tar")} == {
             path.name for path in (verified.folder / "shards").glob("*.tar")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -18,13 +19,13 @@ from ben_luigi.domain.dataset.about import V2
 from ben_luigi.domain.errors import BadInput, PermanentError, PipelineError, TransientError
 from ben_luigi.domain.publishing.hashing import Hashes
 from ben_luigi.domain.publishing.huggingface import HuggingFace
-from ben_luigi.domain.publishing.package import Item, Package
+from ben_luigi.domain.publishing.package import Item, Package, flattened
 from ben_luigi.domain.publishing.s3 import S3
 from ben_luigi.domain.publishing.sending import Sender, Sent
 from ben_luigi.domain.publishing.service import AnotherContent, Service, WrongHash
 from ben_luigi.domain.publishing.zenodo import NEW, Zenodo
 from ben_luigi.domain.sources.source import Origin
-from ben_luigi.sample.loopback import Fault
+from ben_luigi.sample.loopback import Fault, Faults
 from tests.conftest import ROOT
 from tests.publishing_servers import BUCKET, Failing, HubServer, S3Server, ZenodoServer, s3
 
@@ -198,6 +199,68 @@ def test_another_content_under_a_name_is_kept_unless_it_is_to_be_replaced(
             assert said.startswith(f"{kinds[kind]} ") and f"{size:,} bytes" in said
         there.publish(package, replaces=True)
         assert there.content() == contents_of(package)
+
+
+def form_of(folder: Path, *names: str) -> Package:
+    """A form of files of these names, with a note that lists them."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(f"{folder.name} {name}".encode())
+    (folder / "form.json").write_text(json.dumps({"form": "parquet", "files": dict.fromkeys(names, "1 00000000")}))
+    items = tuple(Item.of(name, folder / name) for name in ("form.json", *names))
+    return Package(folder, folder, "A title", V2, 6, items, "parquet")
+
+
+@ALL
+@pytest.mark.parametrize("fault", ["", "cut after", "503"])
+def test_of_a_form_that_is_replaced_nothing_stays_and_what_is_not_of_it_stays_and_is_named(
+    kind: str, fault: str, tmp_path: Path
+) -> None:
+    """Otherwise readers of `train-*.parquet` get patches twice. It goes on after an interruption."""
+    before = form_of(tmp_path / "before", "train-0.parquet", "train-1.parquet", "gone/0", "gone/1")
+    after = form_of(tmp_path / "after", "test-0.parquet", "train-0.parquet")
+    (tmp_path / "mine.txt").write_text("mine")
+    mine = Package(tmp_path, tmp_path, "A title", V2, 6, (Item.of("mine.txt", tmp_path / "mine.txt"),))
+    if kind == "zenodo":
+        before = flattened(before, tmp_path / "flat")
+    with place(kind, tmp_path) as there:
+        there.publish(mine)
+        assert list(there.publish(before).others) == ["mine.txt"]
+        with pytest.raises(AnotherContent):
+            there.publish(after)
+        if fault:
+            there.server.faults = Faults(
+                [Fault(fault, {"huggingface": "commit", "zenodo": "delete", "s3": "abort"}[kind])]
+            )
+        sent = there.publish(after, replaces=True)
+        gone = ["gone.zip"] if kind == "zenodo" else ["gone/0", "gone/1"]
+        assert sorted(sent.removed) == [*gone, "train-1.parquet"] and list(sent.others) == ["mine.txt"]
+        assert there.content() == {**contents_of(after), **contents_of(mine)}
+
+
+@ALL
+def test_a_form_that_is_gone_on_with_is_still_known_by_the_note_of_the_one_before(kind: str, tmp_path: Path) -> None:
+    before = form_of(tmp_path / "before", "train-0.parquet", "train-1.parquet")
+    after = form_of(tmp_path / "after", "train-0.parquet")
+    with place(kind, tmp_path) as there:
+        there.publish(before)
+        removing = {"huggingface": "tree", "zenodo": "delete", "s3": "abort"}[kind]
+        there.server.faults = Faults([Fault("503", removing, times=None)])
+        with pytest.raises(TransientError):
+            there.publish(after, replaces=True)
+        there.server.faults = Faults()
+        assert list(there.publish(after, replaces=True).removed) == ["train-1.parquet"]
+        assert there.content() == contents_of(after)
+
+
+@ALL
+def test_a_dataset_takes_no_form_away_that_lies_beside_it(kind: str, package: Package, tmp_path: Path) -> None:
+    form = form_of(tmp_path / "form", "train-0.parquet")
+    with place(kind, tmp_path) as there:
+        there.publish(form)
+        sent = there.publish(package, replaces=True)
+        assert not sent.removed and sorted(sent.others) == ["form.json", "train-0.parquet"]
+        assert there.content() == {**contents_of(form), **contents_of(package)}
 
 
 @ALL

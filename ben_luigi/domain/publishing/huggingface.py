@@ -106,6 +106,35 @@ class HuggingFace:
                         self._prepared.pop(item.name, None)
         return self.held(items)
 
+    def others(self, items: Sequence[Item]) -> Sequence[str]:
+        """Return the names of the other files that are committed."""
+        wanted = {item.name for item in items}
+        with self._errors():
+            return sorted({*self._api().list_repo_files(self.repository, repo_type=_KIND)} - wanted)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a small file."""
+        from huggingface_hub import get_session, hf_hub_url
+        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+
+        with self._errors():
+            url = hf_hub_url(self.repository, name, repo_type=_KIND, endpoint=self.url)
+            headers = build_hf_headers(token=self.token)
+            answer = get_session().get(url, headers=headers, follow_redirects=True)
+            hf_raise_for_status(answer)
+            return bytes(answer.content)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove files by a commit; they stay in the history of the dataset."""
+        from huggingface_hub import CommitOperationDelete
+
+        with self._errors():
+            there = sorted({*self._api().list_repo_files(self.repository, repo_type=_KIND)} & {*names})
+            if there:
+                message = f"Remove {there[0]}" + (f" and {len(there) - 1} more" if there[1:] else "")
+                gone = [CommitOperationDelete(name) for name in there]
+                self._api().create_commit(self.repository, gone, commit_message=message, repo_type=_KIND)
+
     def finish(self) -> str:
         """Return the page of the dataset."""
         return f"{self.place}: a new dataset there is private, until you change that in its settings"

@@ -191,7 +191,12 @@ def flattened(package: Package, work: Path) -> Package:
 
 def names_when_flat(package: Package) -> list[str]:
     """Return the names that `flattened` gives, without packing anything."""
-    return sorted({f"{item.name.partition('/')[0]}.zip" if "/" in item.name else item.name for item in package.items})
+    return sorted({flat_name(item.name) for item in package.items})
+
+
+def flat_name(name: str) -> str:
+    """Return the name of the file that has a file of a package where there are no folders."""
+    return f"{name.partition('/')[0]}.zip" if "/" in name else name
 
 
 def with_item(package: Package, item: Item) -> Package:

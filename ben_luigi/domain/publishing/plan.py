@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ben_luigi.domain.errors import printable
+from ben_luigi.domain.forms.form import NOTE
 from ben_luigi.domain.publishing.package import Item, Package, names_when_flat
 from ben_luigi.domain.publishing.service import GB, Service
 
@@ -12,7 +13,7 @@ _MOST_LINES = 20
 """Files of a folder that are listed one by one; of more, their number and length are given."""
 
 
-def lines(service: Service, package: Package) -> Iterator[str]:
+def lines(service: Service, package: Package, *, replaces: bool = False) -> Iterator[str]:
     """Yield what would be sent, and where to: title, licence, each file with its length, the limits of the service."""
     about = package.about
     yield f"to       {service.name}: {service.place}"
@@ -29,6 +30,10 @@ def lines(service: Service, package: Package) -> Iterator[str]:
         else:
             yield from (f"{item.size_bytes:>19,}  {printable(item.name)}" for item in items)
     yield from (f"not sent: {printable(what)}" for what in package.left_out)
+    if replaces:
+        yield "replaced: files there that have another content"
+        if package.form:
+            yield f"removed: files there that the {NOTE} there lists, and that this form does not have"
     number = len(names_when_flat(package)) if service.is_flat else len(package.items)
     yield f"{number:,} files, {package.size_bytes / GB:,.3f} GB ({package.size_bytes:,} bytes)"
     if limits := str(service.limits):

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, BinaryIO
 
 from ben_luigi.domain import libraries
@@ -28,6 +29,7 @@ _PART_BYTES, _MOST_PARTS = 64 * 2**20, 10_000
 _MOST_BYTES = 5 * 2**40
 _BY_ITSELF = "AES256"
 """The encryption of which clients see nothing, as without any."""
+_MOST_OTHERS = 100_000
 _ETAG = re.compile(r'"?([0-9a-f]{32})(?:-(\d+))?"?')
 _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
 _TYPES = {".json": "application/json", ".html": "text/html", ".md": "text/markdown", ".png": "image/png"}
@@ -123,6 +125,26 @@ class S3:
             if held[item.name].kind == UNKNOWN:
                 self.send(item, lambda number: None)
         return self.held(items)
+
+    def others(self, items: Sequence[Item]) -> Sequence[str]:
+        """Return the names of the other objects in the folder, the first 100,000 of them."""
+        wanted = {item.name for item in items}
+        with self._errors():
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+            keys = (str(one["Key"]) for page in pages for one in page.get("Contents", []))
+            names = (key.removeprefix(self._prefix) for key in keys if not key.endswith("/"))
+            return list(islice((name for name in names if name not in wanted), _MOST_OTHERS))
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a small object."""
+        with self._errors(), self._client.get_object(Bucket=self._bucket, Key=f"{self._prefix}{name}")["Body"] as body:
+            return bytes(body.read())
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove objects."""
+        with self._errors():
+            for name in names:
+                self._client.delete_object(Bucket=self._bucket, Key=f"{self._prefix}{name}")
 
     def finish(self) -> str:
         """Return where the files are."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from ben_luigi.domain.cdse.http import Patience, again, log_failure
 from ben_luigi.domain.errors import some
+from ben_luigi.domain.forms.form import NOTE
+from ben_luigi.domain.publishing.former import left, others
 from ben_luigi.domain.publishing.hashing import UNKNOWN, Hashes, Held
 from ben_luigi.domain.publishing.package import Item, Package
 from ben_luigi.domain.publishing.service import GB, AnotherContent, Service, UnknownHash, WrongHash
@@ -19,11 +21,16 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Sent:
-    """What was published: names of the files that were sent and of those that were there, and what is left to do."""
+    """What was published: names of the files that were sent and of those that were there, and what is left to do.
+
+    `removed` are those of an earlier form that were removed, `others` those that are there besides and stay.
+    """
 
     sent: Sequence[str]
     already_there: Sequence[str]
     following: str
+    removed: Sequence[str] = ()
+    others: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Sender:
     moved: Callable[[int], None] = lambda number: None
 
     def publish(self, package: Package) -> Sent:
-        """Send the files of a package that are not there yet.
+        """Send the files of a package that are not there yet; remove those of a form that it replaces.
 
         Raise AnotherContent, before anything is sent, if the service has another content under the name of one and
         `replaces` is false; another SourceError if the service fails or refuses.
@@ -48,9 +55,24 @@ class Sender:
         there = [item for item in package.items if item.name not in lacking]
         for item in there:
             self.moved(item.size_bytes)
-        for batch in _batches(missing, self.service.files_at_once):
+        former = self._asked(lambda: left(self.service, package)) if self.replaces else []
+        # The note is sent last: until then the one that is there tells what to remove, also after an interruption.
+        last = [item for item in missing if former and item.name == NOTE]
+        for batch in _batches([item for item in missing if item not in last], self.service.files_at_once):
             self._send(batch)
-        return Sent([item.name for item in missing], [item.name for item in there], self.service.finish())
+        self._remove(former)
+        if last:
+            self._send(last)
+        names = [item.name for item in missing], [item.name for item in there]
+        return Sent(*names, self.service.finish(), former, self._asked(lambda: others(self.service, package)))
+
+    def _asked(self, ask: Callable[[], list[str]]) -> list[str]:
+        return again(self.patience, ask, log_failure)
+
+    def _remove(self, names: Sequence[str]) -> None:
+        if names:
+            _log.info("removing from %s what the form before had: %s", self.service.place, some(names, _SHOWN))
+            again(self.patience, lambda: self.service.remove(names), log_failure)
 
     def _missing(self, package: Package) -> list[Item]:
         held = again(self.patience, lambda: self.service.held(package.items), log_failure)

@@ -94,6 +94,15 @@ class Service(Protocol):
     def complete(self, items: Sequence[Item]) -> Mapping[str, Held]:
         """Make the files appear that were sent; return what the service then says that it has."""
 
+    def others(self, items: Sequence[Item]) -> Sequence[str]:
+        """Return the names of the files that it has besides these."""
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a small file that it has."""
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove files; that some are gone already is no error."""
+
     def finish(self) -> str:
         """Return where the files are, and what is left to do for a person."""
 

@@ -103,7 +103,7 @@ class Zenodo:
     def send(self, item: Item, moved: Callable[[int], None]) -> None:
         """Send a file to the bucket. What has arrived with another hash is removed again."""
         moved(-1)
-        address = f"{self._bucket()}/{quote(item.name)}"
+        address = self._address(item.name)
         with item.path.open("rb") as file:
             sending = _Sending(file, item.size_bytes, moved)
             told = _held(self._ask("PUT", address, data=sending if item.size_bytes else b""))
@@ -114,6 +114,21 @@ class Zenodo:
     def complete(self, items: Sequence[Item]) -> Mapping[str, Held]:
         """Return what Zenodo told of each file when it had arrived."""
         return self.held(items) if any(item.name not in self._told for item in items) else dict(self._told)
+
+    def others(self, items: Sequence[Item]) -> Sequence[str]:
+        """Return the names of the other files of the draft."""
+        wanted = {item.name for item in items}
+        found = self._ask("GET", self._bucket()).get("contents", [])
+        return sorted({str(one.get("key", "")) for one in found} - wanted)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a small file."""
+        return self.client.fetch("GET", self._address(name), headers={"Authorization": f"Bearer {self.token}"})
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove files from the draft."""
+        for name in names:
+            self._ask("DELETE", self._address(name))
 
     def finish(self) -> str:
         """Return where the draft is."""
@@ -132,6 +147,9 @@ class Zenodo:
 
     def _deposits(self, record: str = "") -> str:
         return f"{self.url}/api/deposit/depositions{f'/{quote(record)}' if record else ''}"
+
+    def _address(self, name: str) -> str:
+        return f"{self._bucket()}/{quote(name)}"
 
     def _bucket(self) -> str:
         return str(self._draft.get("links", {}).get("bucket", ""))
