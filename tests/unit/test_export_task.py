@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from shutil import copytree
 
+import luigi
 import pytest
 from luigi.cmdline_parser import CmdlineParser
 
@@ -98,7 +99,9 @@ def test_a_form_without_its_library_is_refused_before_anything_is_made(monkeypat
     ExportForm(form_name="zarr").requires()
 
 
-def test_layers_that_no_form_has_are_named(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_layers_that_no_form_has_are_named(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those of the dataset as its archives tell them, by a command; of our own, by the task."""
     copy = tmp_path / "dataset"
     copytree(finished, copy)
@@ -108,6 +111,7 @@ def test_layers_that_no_form_has_are_named(finished: Path, tmp_path: Path, capsy
         (copy / f"Layer_{layer}.tar.zst").touch()
     assert command.main(["webdataset", str(copy), "--to", str(tmp_path / "form")]) == 0
     assert capsys.readouterr().out.endswith("\nwithout the layers scl, aot: these are in the archives only\n")
-    with CmdlineParser.global_instance(["ExportForm", "--layers-of-product", "scl", "--form-name", "zarr"]):
-        assert ExportForm(form_name="zarr").result_lines()[-1].startswith("without the layers scl")
+    settings = luigi.configuration.get_config()._sections.setdefault("layers", {})
+    monkeypatch.setitem(settings, "of_product", "scl")
+    assert ExportForm(form_name="zarr").result_lines()[-1].startswith("without the layers scl")
     assert without_layers(FORM_V2) == []
