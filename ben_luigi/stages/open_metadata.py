@@ -30,12 +30,13 @@ from ben_luigi.stages.archive_parts import MAPS, S2, dataset_tiles, lacking_laye
 from ben_luigi.stages.archive_shards import shard_files
 from ben_luigi.stages.archives import archiving
 from ben_luigi.stages.atmosphere import ReadProduct
+from ben_luigi.stages.land_source import names
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import ClassifyPatches, GridPatches
 from ben_luigi.stages.provenance import products
 from ben_luigi.stages.rasters import of_product
-from ben_luigi.stages.reference_maps import MakeReferenceMaps, names
+from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import PRIORITY, missing_tiles, product_of, tiles
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.stages.tiles import of_all_tiles

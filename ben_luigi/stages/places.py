@@ -22,8 +22,14 @@ from ben_luigi.domain.placement.grid import PatchGrid, tile_square
 from ben_luigi.domain.products import baselines, layer_files
 from ben_luigi.domain.products.product import find_products
 from ben_luigi.domain.recipe.model import Countries, Layer
-from ben_luigi.domain.tiles import land_raster
-from ben_luigi.stages.land_source import is_land_raster
+from ben_luigi.domain.tiles import clc, land_raster, land_vector
+from ben_luigi.stages.land_source import (
+    check_land_cover,
+    is_land_raster,
+    is_own_polygons,
+    reaches,
+    unlabeled_limit_option,
+)
 from ben_luigi.stages.prerequisites import (
     ALSO_BEFORE_LARGE,
     GivenInput,
@@ -65,7 +71,8 @@ def problems() -> Iterator[PipelineError]:
 
     Baselines and offsets that the recipe does not allow; tiles that lie in none of the countries, that their raster of
     land cover does not cover, whose patches cannot be divided, or that match no v1 patches: square, season and day;
-    layers and Sentinel-1 that do not fit. Nothing of this can be told of patches that are larger than a tile.
+    land cover that lies elsewhere or labels nothing; layers and Sentinel-1 that do not fit. Nothing of this can be told
+    of patches that are larger than a tile.
     """
     if patch_m() > side_m():
         yield _larger_than_tile()
@@ -83,6 +90,7 @@ def problems() -> Iterator[PipelineError]:
     if (raster := _land_raster()) is not None and _is_usable(land_raster.check, raster):
         for tile, (grid, _) in listed.items():
             yield from _errors(partial(land_raster.check_covers, raster, grid.covered, tile))
+    yield from _of_labels(listed)
     is_aligned = config.recipe().is_aligned
     if listed and is_aligned and _is_usable(alignment.check_v1, v1 := input_path("v1_spatial_dir")):
         yield from alignment.problems(listed, v1)
@@ -98,6 +106,33 @@ def _larger_than_tile() -> BadInput:
         found=f"{patch_m():,} m",
         remedy="name smaller patches in the recipe" + ("" if config.is_sample() else ", or correct [tile] side_m"),
     )
+
+
+def _of_labels(listed: alignment.Tiles) -> Iterator[PipelineError]:
+    """Yield why no patch at all can get a label."""
+    if config.unlabeled_limit() == 0:
+        yield BadInput(
+            unlabeled_limit_option(),
+            expected="more than 0, since a patch keeps its labels if less than this fraction of it is unlabelled",
+            found="0, by which no patch keeps them",
+            remedy="name a small fraction, such as 0.0001, for patches of which nothing is unlabelled",
+        )
+    far = _far_from_land_cover(listed)
+    if listed and len(far) == len(listed):
+        yield BadInput(
+            config.given_input("clc_gpkg") or "",
+            expected="land cover on the tiles of the dataset",
+            found=f"no polygon near any of them: {some(far)}",
+            remedy="correct [land_cover] of the recipe, the file or its CRS, or the list of products",
+        )
+
+
+def _far_from_land_cover(listed: alignment.Tiles) -> list[str]:
+    """Return the tiles without a polygon near them, where the recipe has polygons of its own that can be used."""
+    path = config.given_input("clc_gpkg")
+    if path is None or not is_own_polygons(path) or not _is_usable(check_land_cover, path):
+        return []
+    return [tile for tile, (grid, _) in listed.items() if not reaches(path, grid.square)]
 
 
 def _of_products() -> Iterator[PipelineError]:
@@ -221,7 +256,7 @@ class CheckPlaces(PipelineTask):
         *("products.baselines", "products.boa_offset"),
         *("patches", "split", "countries", "land_cover", "sentinel1", "layers"),
     )
-    code = (baselines, alignment, country, split, land_raster)
+    code = (baselines, alignment, country, split, land_raster, land_vector, clc)
     options = ("tile.side_m", "tile.check_extent")
 
     def requires(self) -> Any:
@@ -246,6 +281,7 @@ class CheckPlaces(PipelineTask):
             "given": signed,
             **({"splits": files.file_hash(rule.file)} if rule.file else {}),
             **({"subset_countries": regions} if regions else {}),
+            **({"labels": "none"} if config.unlabeled_limit() == 0 else {}),
         }
 
     def output(self) -> MadeFile:
@@ -267,6 +303,9 @@ class CheckPlaces(PipelineTask):
                 remedy="correct the list as is said above of each; ben-luigi plan says it again",
             )
         _warn_of_tiles_in_no_country()
+        if config.tile().check_extent and (far := _far_from_land_cover(listed_grids())):
+            text = "%d tiles have no polygon of %s near them, and none of their patches gets a label: %s"
+            _log.warning(text, len(far), config.given_input("clc_gpkg"), some(far))
         files.write_json(self.output().file, {"tiles": list(tiles())})
 
 

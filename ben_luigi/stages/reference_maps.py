@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,8 @@ from ben_luigi.domain import files
 from ben_luigi.domain.tiles import nomenclature, reference_maps
 from ben_luigi.stages.atmosphere import ReadProduct
 from ben_luigi.stages.land_cover import land_cover_task, polygons_of
+from ben_luigi.stages.land_source import names
+from ben_luigi.stages.left_out import left_out
 from ben_luigi.stages.patches import CutPatches, positions
 from ben_luigi.stages.placement import GridPatches, patch_grid, product_row
 from ben_luigi.stages.progress import Progress, report_bytes
@@ -19,10 +22,7 @@ from ben_luigi.stages.task import Digests, PipelineTask, TileTask
 from ben_luigi.state import database, schema
 from ben_luigi.state.tile_rows import TileRows
 
-
-def names() -> nomenclature.Nomenclature:
-    """Return the codes of the land cover, and their classes."""
-    return nomenclature.read_nomenclature(config.nomenclature())
+_log = logging.getLogger(__name__)
 
 
 class MakeReferenceMaps(TileTask):
@@ -104,3 +104,6 @@ class LabelPatches(TileTask):
         passed = all(row[f"{check}_quality"] == "PASSED" for check in ("general", "geometric", "radiometric", "sensor"))
         labels = names().labels(counts if passed else counts.iloc[:0], config.unlabeled_limit())
         self.output().replace(pd.DataFrame(labels))
+        if labels.empty:
+            text = "tile %s: none of its patches is in the dataset: %s"
+            _log.warning(text, self.tile, left_out([self.tile])[self.tile])

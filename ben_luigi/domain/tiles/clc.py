@@ -133,6 +133,12 @@ def check_layer(path: Path, content: Content = CORINE) -> None:
     _in_place(path, content)
 
 
+def reaches(path: Path, square: Square, content: Content) -> bool:
+    """Return whether some polygon may reach into a tile's square, or is at most about as far away as it is wide."""
+    layer = _in_place(path, content)
+    return len(layer.near(around.boxes(square, layer.declared.srs))) > 0
+
+
 def read_polygons(path: Path, square: Square, *, whole: bool = True, content: Content = CORINE) -> Polygons:
     """Read the polygons that may reach into a tile's square, reprojected vertex by vertex to its CRS.
 

@@ -27,6 +27,13 @@ def check(path: Path, content: Content) -> None:
     _read(path, content)
 
 
+def reaches(path: Path, square: Square, content: Content) -> bool:
+    """Return whether some polygon may reach into a tile's square, or is at most about as far away as it is wide."""
+    found, _, _ = _read(path, content)
+    places = around.boxes(square, found.crs.to_wkt())
+    return bool(around.meeting(shapely.bounds(found.geometries), places).any())
+
+
 def read_polygons(path: Path, square: Square, content: Content) -> Polygons:
     """Read the polygons that may reach into a tile's square, reprojected vertex by vertex to its CRS.
 
