@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ben_luigi import config
+from ben_luigi.domain import locks
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.state.locks import configuration
 
@@ -67,6 +68,19 @@ def test_many_that_begin_together_agree(tmp_path: Path) -> None:
         leave.set()
         process.join()
         assert process.exitcode == 0
+
+
+@pytest.mark.parametrize("text", ["", "{", "1", "[1]", "[[1, 2]]", "{}", '{"by": "1@here"}', '{"configuration": {}}'])
+def test_a_damaged_file_says_nothing_of_who_is_at_work(tmp_path: Path, text: str) -> None:
+    path = tmp_path / configuration._LOCK
+    ours, theirs = locks.opened(path), locks.opened(path)
+    try:
+        assert locks.try_take(theirs, locks.SHARED)
+        path.write_text(text)
+        assert configuration._agreed(ours, SIX) is None
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_what_results_are_made_from_is_told_and_no_account() -> None:

@@ -62,9 +62,11 @@ def _agreed(descriptor: int, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     if not locks.try_take(descriptor, locks.SHARED):
         return None
     try:
-        return dict(json.loads(os.pread(descriptor, _MOST_BYTES, 0)))
-    except ValueError:  # it is being written
+        found = json.loads(os.pread(descriptor, _MOST_BYTES, 0))
+    except (ValueError, RecursionError):  # it is being written, or damaged
         return None
+    is_whole = isinstance(found, dict) and isinstance(found.get("by"), str)
+    return found if is_whole and isinstance(found.get("configuration"), dict) else None
 
 
 def _require_same(folder: Path, asked: Mapping[str, Any], others: Mapping[str, Any]) -> None:
