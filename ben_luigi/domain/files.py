@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import IO, TypeAlias, TypeVar
+from typing import IO, Any, TypeAlias, TypeVar
 
 from ben_luigi.domain import fence
 from ben_luigi.domain.errors import DiskError, NoRoomError
@@ -199,6 +199,15 @@ def write_json(path: Path, content: object) -> None:
 def json_text(content: object) -> str:
     """Return `content` as JSON with sorted keys, so that the same content gives the same bytes."""
     return json.dumps(content, indent=1, sort_keys=True, default=str) + "\n"
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; an empty one if there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @contextmanager

@@ -114,9 +114,8 @@ class ConvertToL2A(_Made):
 
     def adopts(self) -> bool:
         """Return whether the installed version of Sen2Cor made the product."""
-        with suppress(OSError, ValueError, Sen2CorError):
-            note = json.loads(self.output().file.read_text(encoding="utf-8"))
-            return bool(note.get("sen2cor") == sen2cor_version())
+        with suppress(Sen2CorError):
+            return bool(files.read_object(self.output().file).get("sen2cor") == sen2cor_version())
         return False
 
     def make(self) -> None:
@@ -194,7 +193,7 @@ class FindL2A(TileTask):
     def content(self) -> str:
         """Return what identifies the product: the content of its files."""
         with suppress(DamagedFile, KeyError):
-            return str(self.output().read_json()["content"])
+            return str(self.output().read_object()["content"])
         return ""
 
     @contextmanager
@@ -258,8 +257,7 @@ def made_product(tile: str) -> Path:
 
 def _note(tile: str) -> dict[str, Any]:
     made = l2a_task(tile)
-    note: dict[str, Any] = (ConvertToL2A(tile=tile) if isinstance(made, FindL2A) else made).output().read_json()
-    return note
+    return (ConvertToL2A(tile=tile) if isinstance(made, FindL2A) else made).output().read_object()
 
 
 def l2a_task(tile: str) -> ConvertToL2A | FetchL2A | FindL2A:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,8 +70,7 @@ class _L1C(TileTask):
 
     def report(self) -> dict[str, Any]:
         """Return what was found out about the product."""
-        found: dict[str, Any] = self.output()["report"].read_json()
-        return found
+        return self.output()["report"].read_object()
 
     def id(self) -> str:
         """Return the id in the report; empty if there is no report."""
@@ -125,8 +123,8 @@ class DownloadL1C(_L1C):
 
     def adopts(self) -> bool:
         """Return whether it is this product, which was verified when it arrived."""
-        file = super().output()["report"].file
-        return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("name") == str(product_of(self.tile))
+        found = files.read_object(super().output()["report"].file)
+        return bool(found.get("name") == str(product_of(self.tile)))
 
     def is_true(self) -> bool:
         """Return whether it arrived complete, whatever the catalogue says of other products since."""

@@ -196,8 +196,7 @@ class CheckProducts(PipelineTask):
 
     def facts(self) -> dict[str, Any]:
         """The table's name and sha256, and what it was compared with."""
-        found: dict[str, Any] = self.output().read_json()
-        return found
+        return self.output().read_object()
 
 
 def require_list(path: Path) -> None:

@@ -182,13 +182,13 @@ def _made_with(tile: str) -> dict[str, Any]:
 def products(tile: str) -> dict[str, Any]:
     """Return what was recorded of a tile's products, if they exist; nothing if the user's L2A products were used."""
     if isinstance(fetch := l2a_task(tile), FetchL2A):
-        note = fetch.output().read_json() if fetch.output().file.exists() else {}
+        note = fetch.output().read_object() if fetch.output().file.exists() else {}
         known = {name: note[name] for name in _KEPT if note.get(name)}
         return {"l2a": known} if known else {}
     convert, find = ConvertToL2A(tile=tile), l1c_task(tile) if is_from_l1c() else None
     if find is None or not (convert.output().file.exists() and find.output()["report"].file.exists()):
         return {}
-    note, report = convert.output().read_json(), find.report()
+    note, report = convert.output().read_object(), find.report()
     known = {name: report[name] for name in _KEPT if name in report}
     return {"l1c": {**known, **_state(str(product_of(tile)))}, "sen2cor": note["sen2cor"]}
 

@@ -36,12 +36,7 @@ def all_of() -> Iterator[str]:
 
 def read(record: Path) -> dict[str, Any]:
     """Return the content of a record; empty if there is none, or a damaged one."""
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
+    content = files.read_object(record)
     stated = content.pop(_SUM, None)
     return content if stated == _sum(content) or (stated is None and "task" not in content) else {}
 

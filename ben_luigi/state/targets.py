@@ -155,8 +155,15 @@ class MadeFile(luigi.LocalTarget):
         """Return the JSON in the file, after checking it. Raise DamagedFile if it is not valid."""
         try:
             return json.loads(self.check().read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DamagedFile(self.file, expected="JSON, as when it was made", found=str(error)) from error
+
+    def read_object(self) -> dict[str, Any]:
+        """Return the JSON object in the file, as `read_json` does. Raise DamagedFile if it is another value, too."""
+        found = self.read_json()
+        if not isinstance(found, dict):
+            raise DamagedFile(self.file, expected="a JSON object, as when it was made", found=type(found).__name__)
+        return found
 
     def check(self) -> Path:
         """Return the file, after checking that its content is the recorded one. Raise DamagedFile if it is not.
