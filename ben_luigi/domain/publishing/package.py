@@ -14,6 +14,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset.about import About
 from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.dataset.readme import CITATION, LICENSE, README, title_of
+from ben_luigi.domain.dataset.subset import area_file
 from ben_luigi.domain.dataset.verify import others_in
 from ben_luigi.domain.errors import BadInput, reason
 from ben_luigi.domain.formats.tables import opened
@@ -130,13 +131,21 @@ def of_form(folder: Path, dataset: Path, form: Form) -> Package:
 def exported(folder: Path, note: Note) -> Iterator[Item]:
     """Yield the files of a form that its note lists, as far as they are there, and the note, by name.
 
-    Raise BadInput if it lists none, as before there was a list, or if one of them is no file, such as a FIFO.
+    Raise BadInput if it lists none, as before there was a list, if it tells the area of its patches by the path of a
+    file alone, or if one of its files is none, such as a FIFO.
     """
     if note.files is None:
         raise BadInput(
             folder / NOTE,
             expected="a list of the files that were exported, so that nothing else is sent",
             found="none, as in a form that was exported before there was a list",
+            remedy="export it again, and verify it",
+        )
+    if path := area_file(note.selection.get("area", "")):
+        raise BadInput(
+            folder / NOTE,
+            expected="the area itself by which its patches were selected, so that anybody can compare them",
+            found=f"the path of a file, {path}, as in a form that was exported before the area was noted",
             remedy="export it again, and verify it",
         )
     for name in sorted(filter(is_within, {*note.files, NOTE})):
