@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ben_luigi import config
 from ben_luigi.domain.cdse.resolve import read_tile_ids
-from ben_luigi.domain.dataset import comparison, differences, metadata, twin
+from ben_luigi.domain.dataset import comparison, differences, metadata, subset, twin
 from ben_luigi.domain.dataset.comparison import Line
 from ben_luigi.domain.dataset.form import HASH_LISTS
 from ben_luigi.domain.errors import BadInput
@@ -23,7 +23,7 @@ from ben_luigi.stages.archives import ArchiveReferenceMaps, ArchiveS1, ArchiveS2
 from ben_luigi.stages.download import HashL1C, l1c_task
 from ben_luigi.stages.hash_lists import ListHashes, ListS1Hashes
 from ben_luigi.stages.leakage import FindSplitLeakage, leakage_counts
-from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.metadata import WriteMetadata, noted_selection, selected
 from ben_luigi.stages.prerequisites import TryInput, optional_path
 from ben_luigi.stages.resolve import ResolveTileIds, is_fetched_l1c, is_from_l1c, known_tiles, source, tiles
 from ben_luigi.stages.task import PipelineTask
@@ -59,8 +59,8 @@ class CompareWithPublished(PipelineTask):
     def settings(self) -> dict[str, Any]:
         """Return what the comparison depends on otherwise."""
         others = {path.name: contents.signature(path) for path in _others()}
-        selected = {"tiles": list(known_tiles()), "subset": config.selection()}
-        return {"compared_with": others, "sample": config.is_sample(), **selected}
+        of = {"tiles": list(known_tiles()), "subset": selected()}
+        return {"compared_with": others, "sample": config.is_sample(), **of}
 
     def output(self) -> MadeFile:
         """Return the comparison."""
@@ -84,7 +84,7 @@ class CompareWithPublished(PipelineTask):
             world="sample" if config.is_sample() else "real",
             tiles=dataset_tiles(),
             accept_superseded=bool(config.cdse().accept_superseded),
-            subset=config.selection(),
+            subset=noted_selection(),
             overlaps={} if config.selection() else leakage_counts(),
             counts=comparison.counted(pa.concat_tables([unflagged, flagged])),
         )
@@ -180,8 +180,7 @@ def beside_published() -> str:
 def _reason(products: int) -> str:
     """Return why nothing of this run, made from `products` products, can equal the published one; empty if it can."""
     if config.selection():
-        said = "; ".join(f"{name} = {text}" for name, text in config.selection().items())
-        return f"only a subset was selected: {said}"
+        return f"only a subset was selected: {subset.in_words(noted_selection())}"
     if config.is_sample():
         return "the sample world is not the published one"
     return f"made of {len(tiles())} of {products} products" if len(tiles()) < products else ""

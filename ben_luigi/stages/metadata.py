@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow as pa
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import metadata, subset
+from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats.tables import counts_own
 from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.recipe.model import Countries
@@ -178,7 +180,7 @@ class WriteMetadata(PipelineTask):
 
     def settings(self) -> dict[str, Any]:
         """Return the subset, if there is one."""
-        return {"subset": _selected(), **({"subset code": code_version(subset)} if config.selection() else {})}
+        return {"subset": selected(), **({"subset code": code_version(subset)} if config.selection() else {})}
 
     def output(self) -> dict[str, MadeFile]:
         """Return the two files."""
@@ -241,11 +243,35 @@ def shortage(patches: int) -> str:
     )
 
 
-def _selected() -> dict[str, str]:
-    """Return the values of `[subset]`, and the hash of the file that gives the area, if there is one."""
+def noted_selection() -> dict[str, str]:
+    """Return the values of `[subset]` as the dataset tells them: with the area that a file has, and not its path.
+
+    Raise BadInput if the area cannot be read.
+    """
     options = config.selection()
-    path = Path(options.get("area", "")).expanduser()
-    return {**options, **({"area_sha256": files.file_hash(path)} if path.is_file() else {})}
+    path = os.path.expanduser(subset.area_file(options.get("area", "")))  # noqa: PTH111 - of any text
+    try:
+        found = Path(path).stat() if path else None
+    except (OSError, ValueError):  # which is said when it is read
+        found = None
+    state = (found.st_size, found.st_ino, found.st_mtime_ns) if found else ()
+    return dict(_noted(tuple(options.items()), state))
+
+
+@lru_cache(maxsize=2)
+def _noted(options: tuple[tuple[str, str], ...], state: tuple[int, ...]) -> dict[str, str]:
+    """Return the options with the area itself; `state` is that of its file."""
+    return subset.noted(dict(options))
+
+
+def selected() -> dict[str, str]:
+    """Return the values of `[subset]` for records of what is made from them: an area that a file has by its hash."""
+    options = config.selection()
+    try:
+        noted = noted_selection()
+    except BadInput:  # which `selection` says
+        return options
+    return options if noted == options else {**noted, "area": files.text_hash(noted["area"])}
 
 
 def selection() -> subset.Selection:
@@ -253,8 +279,8 @@ def selection() -> subset.Selection:
 
     Raise BadInput for unknown words; tiles are not checked until they are known.
     """
-    options = config.selection()
     subset.check_name(str(config.subset().name))
+    options = noted_selection()
     known = tuple(known_tiles()) or tuple(options.get("tiles", "").replace(",", " ").split())
     countries = named_countries() if options.get("countries") else config.recipe().countries
     return _parsed(tuple(options.items()), known, config.nomenclature(), countries)

@@ -17,7 +17,7 @@ from ben_luigi.stages.archive_parts import dataset_tiles, lacking_layers
 from ben_luigi.stages.atmosphere import ConvertToL2A, FetchL2A, l2a_task
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.land_cover import from_service, service_facts
-from ben_luigi.stages.metadata import WriteMetadata
+from ben_luigi.stages.metadata import WriteMetadata, noted_selection, selected
 from ben_luigi.stages.places import listed_grids
 from ben_luigi.stages.prerequisites import HashInput, input_facts, input_task, needed
 from ben_luigi.stages.rasters import facts as raster_facts
@@ -75,7 +75,7 @@ class WriteProvenance(PipelineTask):
             with suppress(DamagedFile):  # which `make()` says
                 noted.append(f"{tile} {_noted(tile)}")
         missing = {"missing": found} if (found := missing_tiles()) else {}
-        return {"noted": files.text_hash("\n".join(noted)), "subset": config.selection(), **missing, **_recipe()}
+        return {"noted": files.text_hash("\n".join(noted)), "subset": selected(), **missing, **_recipe()}
 
     def output(self) -> MadeFile:
         """Return the file."""
@@ -93,7 +93,7 @@ class WriteProvenance(PipelineTask):
                 "source": source(),
                 "accept_superseded": bool(config.cdse().accept_superseded),
                 "accept_offset": config.tile().accept_offset,
-                "subset": config.selection(),
+                "subset": noted_selection(),
                 **of_product(),
             },
             "inputs": {

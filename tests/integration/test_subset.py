@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import shapely
 
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
 from ben_luigi.domain.forms.export import verify
@@ -112,6 +113,31 @@ def test_provenance_comparison_and_descriptions_say_what_it_is(subset_run: Run) 
     assert comparison["tiles"] == sorted(keys)
     assert sorted(json.loads((folder / "provenance.json").read_text())["tiles"]) == sorted(keys)
     assert f"tiles: {', '.join(sorted(keys))}\n" in subset_run.said
+
+
+def test_the_area_of_a_file_is_told_itself_however_its_path_was_typed(sample_run: Run, tmp_path: Path) -> None:
+    """So no path of somebody's is published, and the bytes do not depend on it."""
+    subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
+    area, own = tmp_path / "my area.geojson", tmp_path / "own.cfg"
+    box = shapely.box(-10, 30, 40, 70)
+
+    def run(typed: Path | str, shape: shapely.Geometry) -> list[Run]:
+        area.write_text(shapely.to_geojson(shape))
+        own.write_text(f"[dataset]\ndata_dir = data\n[subset]\nsample = {SIZE}\narea = {typed}\n")
+        made = [pipeline(tmp_path, task, config=own) for task in ("WriteProvenance", "CompareWithPublished")]
+        assert [run.code for run in made] == [0, 0], made
+        return made
+
+    run(area, box)
+    folder = tmp_path / "data" / "subsets" / "subset"
+    for name in ("provenance.json", "comparison.json"):
+        text = (folder / name).read_text()
+        told = json.loads(text).get("settings", json.loads(text))["subset"]
+        assert shapely.from_geojson(told["area"]).equals(box) and "my area" not in text
+    notes = {line["note"] for line in json.loads(text)["compared"]}
+    assert notes == {f"only a subset was selected: area = GeoJSON; sample = {SIZE}"}
+    assert [again.tasks() for again in run(area.name, box)] == [[], []]
+    assert "WriteProvenance()" in run(area.name, shapely.box(-9, 30, 40, 70))[0].tasks()
 
 
 def test_its_hash_lists_are_its_own_and_fit(subset_run: Run, sample_run: Run, tmp_path: Path) -> None:

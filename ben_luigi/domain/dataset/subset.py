@@ -159,6 +159,19 @@ def as_noted(options: Mapping[str, str], area: shapely.Geometry | None) -> dict[
     return {**options, "area": json.dumps(shapely.geometry.mapping(area.normalize()))}
 
 
+def noted(options: Mapping[str, str]) -> dict[str, str]:
+    """Return what `as_noted` does of options whose area was not read yet. Raise BadInput as `read_area` does."""
+    return as_noted(options, read_area(options["area"]) if area_file(options.get("area", "")) else None)
+
+
+def in_words(options: Mapping[str, str]) -> str:
+    """Return options, as they are noted, in a line: an area of GeoJSON may be of any length, and is not quoted."""
+    said = (
+        (name, "GeoJSON" if name == "area" and not _BOX.fullmatch(text) else text) for name, text in options.items()
+    )
+    return "; ".join(f"{name} = {text}" for name, text in said)
+
+
 def select(rows: pa.Table, places: pd.DataFrame, selection: Selection) -> pa.Table:
     """Return the rows of the metadata that meet the selection, in their order, reduced to a `sample` if one is wanted.
 
