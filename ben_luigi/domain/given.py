@@ -17,10 +17,10 @@ import os
 import stat
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from ben_luigi.domain.errors import BadInput, some
@@ -80,6 +80,25 @@ def listed(folder: Path) -> list[Path]:
         raise _Unfit(folder, str(error.strerror) if what == FOLDER else f"{what}, not a folder") from error
     except ValueError as error:
         raise _Unfit(folder, str(error)) from error
+
+
+def others(folder: Path, names: Collection[str]) -> Iterator[str]:
+    """Yield what lies in a folder besides the files `names`, sorted, without hidden entries.
+
+    A folder in which none of the files should be is yielded with a slash, and not looked into, so that no link that
+    leads elsewhere is followed. Raise OSError if a folder cannot be listed.
+    """
+    folders = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
+
+    def within(inner: Path) -> Iterator[str]:
+        for path in listed(inner):
+            name = path.relative_to(folder).as_posix()
+            if name in folders and path.is_dir():
+                yield from within(path)
+            elif name not in names:
+                yield f"{name}/" if path.is_dir() else name
+
+    yield from within(folder)
 
 
 def entries(folder: Path, expected: str = "a folder that can be listed") -> list[Path]:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import shapely
 import yaml
 import zstandard
 from huggingface_hub import DatasetCard
@@ -25,8 +24,7 @@ from ben_luigi.domain.dataset.about import V2
 from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.dataset.verify_rules import NO_REFERENCES
 from ben_luigi.domain.errors import BadArgument, BadInput, DamagedFile
-from ben_luigi.domain.forms.export import FORMS, export, verify
-from ben_luigi.domain.forms.selecting import selected
+from ben_luigi.domain.forms.export import FORMS, export
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.publishing import card, plan, verdicts
 from ben_luigi.domain.publishing.hashing import GIT, MD5_OF_PARTS, Hashes
@@ -265,21 +263,6 @@ def test_a_form_whose_note_lists_no_files_is_refused(
     (tmp_path / "form.json").write_text(json.dumps({key: value for key, value in note.items() if key != "files"}))
     with pytest.raises(BadInput, match=r"a list of the files that were exported.*export it again"):
         of_form(tmp_path, folder, FORM_V2)
-
-
-def test_a_form_that_tells_its_area_by_a_path_is_refused(finished: Path, folder: Path, tmp_path: Path) -> None:
-    """Without the file its patches cannot be compared, and `verify` has no findings; the area itself is taken."""
-    area = tmp_path / "area.geojson"
-    area.write_text(shapely.to_geojson(shapely.box(13, 40, 30, 50)))
-    part = selected(Source.open(finished), {"area": str(area)})
-    export(FORMS["webdataset"], part, tmp_path / "new", SMALL)
-    export(FORMS["webdataset"], replace(part, selection={"area": str(area)}), tmp_path / "old", SMALL)
-    area.unlink()
-    assert [verify(Source.open(finished), tmp_path / form) for form in ("new", "old")] == [[], []]
-    assert verdicts.state_of_form(tmp_path / "new")
-    for look_at in (verdicts.state_of_form, lambda form: of_form(form, folder, FORM_V2)):
-        with pytest.raises(BadInput, match=r"old/form\.json; .*area\.geojson, .*export it again"):
-            look_at(tmp_path / "old")
 
 
 def test_a_form_of_another_dataset_is_refused(exported: Mapping[str, Path], folder: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import shapely
 from pyproj import Transformer
 
+from ben_luigi.domain.dataset.report_files import named
 from ben_luigi.domain.errors import BadInput, BadTable
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import Square
@@ -51,6 +52,11 @@ def folder(small: Sources, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     write_report(folder, small)
     return folder
+
+
+def test_its_pages_and_scripts_name_all_of_its_files(folder: Path) -> None:
+    """So that of what lies in its folder nothing else is published."""
+    assert named(folder) == {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 class Page(HTMLParser):

@@ -27,6 +27,7 @@ from ben_luigi.domain.dataset.form import FORM_V2, HASH_LISTS, NOMENCLATURE, REC
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.dataset.provenance import PROVENANCE
 from ben_luigi.domain.dataset.readme import CITATION, LICENSE, README
+from ben_luigi.domain.dataset.report_files import FOLDER, others_of_report
 from ben_luigi.domain.dataset.time_series import TIME_SERIES
 from ben_luigi.domain.dataset.verify_archives import Archive, Check, Contents, Count, contents_of
 from ben_luigi.domain.dataset.verify_claims import SIZE, Claims, Values
@@ -52,7 +53,7 @@ from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.tiles import layers, patches, reference_maps
 
-REPORT = "report/index.html"
+REPORT = f"{FOLDER}/index.html"
 
 
 def required(form: Form) -> tuple[str, ...]:
@@ -82,11 +83,11 @@ def added(form: Form) -> tuple[str, ...]:
 def others_in(folder: Path, form: Form) -> list[str]:
     """Return the entries of a dataset's folder that are no part of it, folders with a slash, without hidden ones.
 
-    Archives may be unpacked there.
+    Archives may be unpacked there. In the folder of the report those are no part of it that its pages do not name.
     """
     parts = {name.partition("/")[0] for name in (*described(form), *added(form), *form.archives)}
     others = [path for path in listed(folder) if path.name not in parts]
-    return [f"{path.name}/" if path.is_dir() else path.name for path in others]
+    return [*(f"{path.name}/" if path.is_dir() else path.name for path in others), *others_of_report(folder)]
 
 
 OURS, DESCRIBED, ALSO_LISTED = added(FORM_V2), described(FORM_V2), also_listed(FORM_V2)

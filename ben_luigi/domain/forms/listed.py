@@ -5,13 +5,12 @@ The CRC-32 tells damage by chance, whatever the readers of others would make of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import deflate
 
-from ben_luigi.domain import given
 from ben_luigi.domain.errors import reason
 from ben_luigi.domain.given import open_file
 
@@ -38,25 +37,6 @@ def files_of(folder: Path, *without: str) -> dict[str, Listed]:
     """Return all files of a folder but those `without`, by their names with slashes between folders, sorted."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return {name: _look(folder / name) for name in names if name not in without}
-
-
-def others(folder: Path, names: Collection[str]) -> Iterator[str]:
-    """Yield what lies in a folder besides the files `names`, sorted, without hidden entries.
-
-    A folder in which none of the files should be is yielded with a slash, and not looked into, so that no link that
-    leads elsewhere is followed. Raise OSError if a folder cannot be listed.
-    """
-    folders = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
-
-    def within(inner: Path) -> Iterator[str]:
-        for path in given.listed(inner):
-            name = path.relative_to(folder).as_posix()
-            if name in folders and path.is_dir():
-                yield from within(path)
-            elif name not in names:
-                yield f"{name}/" if path.is_dir() else name
-
-    yield from within(folder)
 
 
 def changes(folder: Path, listed: Mapping[str, Listed], on_bytes: Callable[[int], None]) -> Iterator[tuple[str, str]]:

@@ -9,9 +9,10 @@ from typing import TypeVar
 from ben_luigi.domain.dataset.verify_findings import Findings
 from ben_luigi.domain.errors import DamagedFile, PipelineError, TooLittleMemory
 from ben_luigi.domain.forms.form import NOTE, Check, Note, PatchForm, Truth
-from ben_luigi.domain.forms.listed import changes, others
+from ben_luigi.domain.forms.listed import changes
 from ben_luigi.domain.forms.pixels import Digests, Places, pixels_in, place_in
 from ben_luigi.domain.forms.source import S1, S2, Source
+from ben_luigi.domain.given import others
 from ben_luigi.domain.progress import OnFraction
 
 Read = TypeVar("Read")

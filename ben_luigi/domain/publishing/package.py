@@ -14,15 +14,16 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset.about import About
 from ben_luigi.domain.dataset.form import NOMENCLATURE, RECIPE, Form
 from ben_luigi.domain.dataset.readme import CITATION, LICENSE, README, title_of
+from ben_luigi.domain.dataset.report_files import FOLDER, files_of_report
 from ben_luigi.domain.dataset.subset import area_file
 from ben_luigi.domain.dataset.verify import others_in
 from ben_luigi.domain.errors import BadInput, reason
 from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.forms.export import FORMS
 from ben_luigi.domain.forms.form import NOTE, Note, read_note
-from ben_luigi.domain.forms.listed import is_within, others
+from ben_luigi.domain.forms.listed import is_within
 from ben_luigi.domain.forms.source import KINDS, MAP, S1
-from ben_luigi.domain.given import FILE, NOTHING, is_hidden, kind
+from ben_luigi.domain.given import FILE, NOTHING, is_hidden, kind, others
 
 _V2_TITLE = "BigEarthNet v2 (reBEN)"
 _BESIDE = (LICENSE, CITATION, RECIPE, NOMENCLATURE)
@@ -154,12 +155,16 @@ def exported(folder: Path, note: Note) -> Iterator[Item]:
 
 
 def listed(folder: Path, without: Sequence[str] = ()) -> Iterator[Item]:
-    """Yield all files of a folder by name, but those in its folders `without`, and hidden ones.
+    """Yield all files of a dataset by name, but those in its folders `without`, and hidden ones.
 
-    Raise BadInput for an entry that is no file, such as a FIFO.
+    In the folder of the report those that its pages name; links are not followed there. Raise BadInput for an entry
+    that is no file, such as a FIFO.
     """
     for path, folders, names in os.walk(folder, followlinks=True):
         at_top = Path(path) == folder
+        if at_top and FOLDER in folders:
+            folders.remove(FOLDER)
+            yield from (_item(name, folder / name) for name in sorted(files_of_report(folder)))
         folders[:] = sorted(name for name in folders if not is_hidden(name) and not (at_top and name in without))
         for name in sorted(name for name in names if not is_hidden(name)):
             file = Path(path) / name
