@@ -162,8 +162,8 @@ class Area(PathName):
             edges = [float(word) for word in words]
         except ValueError:
             path = super().parse(x)
-            if path and not Path(path).is_file():
-                raise NotAllowed(f"{x!r}, which is not a file") from None
+            if path and given.kind(Path(path)) != given.FILE:
+                raise NotAllowed(f"{shown(x)}, which is not a file") from None
             return path
         if words and not (len(edges) == 4 and -180 <= edges[0] < edges[2] <= 180 and -90 <= edges[1] < edges[3] <= 90):
             raise NotAllowed(repr(x))

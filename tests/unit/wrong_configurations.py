@@ -116,6 +116,13 @@ WRONG: dict[str, tuple[str, list[str]]] = {
             "2: [subset] area: found '20, 50, 10, 60'; allowed: west, south, east, north in degrees, or the path of a GeoJSON file"
         ],
     ),
+    "area of GeoJSON": (
+        '[subset]\narea = {"type": "Polygon", "coordinates": [' + "[5.5, 49.5], " * 30 + "]}",
+        [
+            """2: [subset] area: found '{{"type": "Polygon", "coordinates": [[5.5...', which is not a file; """
+            "allowed: west, south, east, north in degrees, or the path of a GeoJSON file"
+        ],
+    ),
     "name": (
         "[subset]\nname = ../x",
         ["2: [subset] name: found '../x'; allowed: letters, digits, dots, hyphens and underscores"],
