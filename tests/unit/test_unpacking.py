@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ben_luigi.commands import unpack as command
-from ben_luigi.domain import files, locks
+from ben_luigi.domain import locks
 from ben_luigi.domain.dataset import unpacking
 from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.errors import BadArchive, BadArgument, BadInput, DamagedFile, NoRoomError
@@ -18,6 +20,7 @@ from ben_luigi.exit_codes import ExitCode
 from tests.unit.small_dataset import S1, S2, Dataset
 
 ARCHIVES = FORM_V2.archives
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def written(folder: Path) -> dict[Path, tuple[int, int]]:
+    """The folder of each patch, and when it was written."""
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.glob("*/*/[!.]*")}
 
 
 def unpack(dataset: Path, folder: Path) -> list[unpacking.Unpacked]:
@@ -65,19 +73,44 @@ def test_the_room_it_takes_is_what_it_takes(whole: Path, tmp_path: Path) -> None
             unpacking.check_room(folder, much)
 
 
-def test_it_goes_on_after_a_kill(whole: Path, tmp_path: Path) -> None:
-    """A folder in the making is removed; what is there is compared, and not written again."""
+_UNPACK = """
+import itertools, os, signal, sys
+from ben_luigi.commands import unpack
+
+wanted, number, folder, *arguments = sys.argv[1:]
+reached = itertools.count(1)
+
+def kill(event, values):
+    if event == wanted and str(values[0]).startswith(folder + "/BigEarthNet-S2/"):
+        if next(reached) == int(number):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+sys.exit(unpack.main([folder, *arguments]))
+"""
+"""`unpack` in a process that kills itself when Python reports an event about the S2 patches for the nth time."""
+
+
+@pytest.mark.parametrize(("event", "number"), [("open", 50), ("os.rename", 5)])
+def test_it_goes_on_after_a_kill(whole: Path, tmp_path: Path, event: str, number: int) -> None:
+    """In the midst of a patch's files, or before its folder gets its name; each of four threads is at one patch.
+
+    Folders in the making are removed; what is there is compared, and not written again.
+    """
     folder = tmp_path / "unpacked"
-    unpack(whole, folder)
-    expected = content(folder)
-    tile = next((folder / S2).iterdir())
-    patch, other = sorted(tile.iterdir())[:2]
-    files.unfinished(patch).mkdir()
-    shutil.rmtree(patch)
-    written = other.stat().st_mtime_ns
-    assert [one.kept for one in unpack(whole, folder)] == [5, 6, 6]
-    assert content(folder) == expected
-    assert other.stat().st_mtime_ns == written
+    arguments = [event, str(number), str(folder), "--from", str(whole)]
+    killed = subprocess.run(
+        [sys.executable, "-c", _UNPACK, *arguments], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert list(folder.glob(f"{S2}/*/.*")), "a folder in the making"
+    before = written(folder)
+    assert 0 < sum(path.is_relative_to(folder / S2) for path in before) < 6
+    done = unpack(whole, folder)
+    assert sum(one.kept for one in done) == len(before)
+    unpack(whole, tmp_path / "at once")
+    assert content(folder) == content(tmp_path / "at once")
+    assert before.items() <= written(folder).items()
     assert not list(folder.rglob(".*"))
 
 
