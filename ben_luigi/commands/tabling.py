@@ -20,12 +20,17 @@ _HOW_MANY = {None: "", "?": "?", 0: "0"}
 
 def made() -> str:
     """Return the table as JSON."""
-    actions = [action for action in CmdlineParser._build_parser()._actions if action.option_strings]
+    flags = {
+        action.option_strings[0]: _kind(action)
+        for action in CmdlineParser._build_parser()._actions
+        if action.option_strings
+    }
+    of_server = f"--{luigi_options.OF_SERVER}-"  # known only where its web server is loaded
     return (
         json.dumps(
             {
                 "tasks": {name: _task(task) for name, task in usage.tasks().items()},
-                "options": {action.option_strings[0]: _kind(action) for action in actions},
+                "options": {flag: kind for flag, kind in flags.items() if not flag.startswith(of_server)},
                 "sections": {name: _section(name) for name in _SECTIONS},
                 "forms": {name: form.title for name, form in FORMS.items()},
             },
