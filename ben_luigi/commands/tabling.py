@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import luigi
-from luigi.cmdline_parser import CmdlineParser
+from luigi.task_register import Register
 
 from ben_luigi.commands import task_table, usage
 from ben_luigi.configuration import luigi_options
@@ -15,22 +15,16 @@ from ben_luigi.configuration.sections import SECTIONS, options_of
 from ben_luigi.domain.forms.export import FORMS
 
 _SECTIONS = ("forms", "subset")
-_HOW_MANY = {None: "", "?": "?", 0: "0"}
+_OURS, _SERVER = ("luigi", "ben_luigi"), "luigi.server"
 
 
 def made() -> str:
     """Return the table as JSON."""
-    flags = {
-        action.option_strings[0]: _kind(action)
-        for action in CmdlineParser._build_parser()._actions
-        if action.option_strings
-    }
-    of_server = f"--{luigi_options.OF_SERVER}-"  # known only where its web server is loaded
     return (
         json.dumps(
             {
                 "tasks": {name: _task(task) for name, task in usage.tasks().items()},
-                "options": {flag: kind for flag, kind in flags.items() if not flag.startswith(of_server)},
+                "options": dict(_options()),
                 "sections": {name: _section(name) for name in _SECTIONS},
                 "forms": {name: form.title for name, form in FORMS.items()},
             },
@@ -40,8 +34,17 @@ def made() -> str:
     )
 
 
-def _kind(action: argparse.Action) -> str:
-    return _HOW_MANY[action.nargs]
+def _options() -> Iterator[tuple[str, str]]:
+    """Yield each option that a command line may set, whatever the task: Luigi's and ours, with how many values it has.
+
+    Those of luigid's server are left out, which Luigi knows only where that is loaded.
+    """
+    for section, is_bare, name, parameter in Register.get_all_params():
+        module = Register.get_task_cls(section).__module__
+        if module.partition(".")[0] in _OURS and module != _SERVER:
+            flag = (name if is_bare else f"{section}_{name}").replace("_", "-")
+            words = parameter._parser_kwargs(name, section)
+            yield f"--{flag}", "0" if words["action"] == "store_true" else words.get("nargs", "")
 
 
 def _task(task: type[luigi.Task]) -> dict[str, Any]:

@@ -98,9 +98,9 @@ def allowed(parameter: Any) -> str:
     return "a number" if isinstance(parameter, luigi.FloatParameter) else "as Luigi's documentation says"
 
 
-OF_SERVER = "cors"  # declared by luigi.server, which loads a web server: only if somebody asks for it
+_OF_SERVER = "cors"  # declared by luigi.server, which loads a web server: only if somebody asks for it
 
-SECTIONS = (*declared(), OF_SERVER, "resources")
+SECTIONS = (*declared(), _OF_SERVER, "resources")
 """All sections of Luigi but those that are not read here."""
 
 
@@ -121,7 +121,7 @@ class _AnyResource(dict[str, Any]):
 
 def of(section: str) -> dict[str, Any] | None:
     """Return the options of one of Luigi's sections, by name; None if it may contain anything."""
-    if section == OF_SERVER and section not in declared():
+    if section == _OF_SERVER and section not in declared():
         import_module("luigi.server")
         declared.cache_clear()
     return _AnyResource() if section == "resources" else declared().get(section)

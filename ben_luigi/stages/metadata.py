@@ -20,7 +20,7 @@ from ben_luigi.domain.formats.tables import counts_own
 from ben_luigi.domain.placement import alignment
 from ben_luigi.domain.recipe.model import Countries
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
-from ben_luigi.stages.left_out import require_patches
+from ben_luigi.stages import left_out
 from ben_luigi.stages.placement import AlignPatches, AssignCountries, AssignSplits, FindSentinel1
 from ben_luigi.stages.places import named_countries
 from ben_luigi.stages.prerequisites import input_path, input_task, needed
@@ -79,7 +79,7 @@ class MapLabels(_Mapping):
 
     def make(self) -> None:
         """Copy the rows out of the database. Raise BadInput, with the reasons of each tile, if there are none."""
-        require_patches()
+        left_out.require_patches()
         super().make()
 
 
@@ -108,7 +108,7 @@ class MapV1Names(_Mapping):
 
     def make(self) -> None:
         """Copy the rows out of the database, and check the v1 names of their zones. Raise the same as MapLabels."""
-        require_patches()
+        left_out.require_patches()
         super().make()
         target = self.output()
         aligned = metadata.read_csv(target["mapping"].file, ["patch_id", "s2v1_name"], header=True)["s2v1_name"]

@@ -40,6 +40,7 @@ from ben_luigi.stages import (
     finalize,
     hash_lists,
     leakage,
+    left_out,
     metadata,
     open_metadata,
     patches,
@@ -102,6 +103,7 @@ class Simulation:
         """
         self._configure()
         prerequisites.require_given = _nothing  # the inputs are empty
+        left_out.require_patches = _no_patch
         for task in _WORK:
             task.make = _touch  # type: ignore[method-assign,assignment]
         resolve.AskCatalogue.remake = _answer  # type: ignore[method-assign,assignment]
@@ -195,6 +197,10 @@ def _convert(task: atmosphere.ConvertToL2A) -> None:
 
 def _nothing(option: str) -> None:
     """Nothing is looked at."""
+
+
+def _no_patch() -> None:
+    """There is none, and none is asked for."""
 
 
 @cache

@@ -89,7 +89,7 @@ def test_without_a_server_or_a_store_that_answers_the_next_run_tries_again(tmp_p
     config.write_text("[dataset]\nstore = s3://bucket/run\n")
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}
     run = pipeline(tmp_path, config=config, **keys)
-    assert run.code == ExitCode.FAILED and "s3://bucket/run/data_folder.json; expected: an answer" in run.said, run.said
+    assert run.code == ExitCode.FAILED and "s3://bucket/run; expected: an answer" in run.said, run.said
 
 
 def test_of_a_program_s_output_what_is_wrong_is_said() -> None:
