@@ -13,6 +13,7 @@ import pytest
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.forms.export import FORMS, export
 from ben_luigi.domain.forms.source import Source
+from tests.publishing_servers import S3Server, s3
 from tests.unit.exports import SMALL, files_of, pixels_of, varied_dataset
 from tests.unit.geopackages import write
 from tests.unit.small_dataset import Dataset, write_references
@@ -22,6 +23,15 @@ from tests.unit.small_dataset import Dataset, write_references
 def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty current folder: what a run has left in `data/` of the checkout is no matter of a test."""
     monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+
+
+@pytest.fixture
+def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """S3 with an empty bucket, and an environment that names it."""
+    with s3() as bucket:
+        for name, value in bucket.environment().items():
+            monkeypatch.setenv(name, value)
+        yield bucket
 
 
 @pytest.fixture

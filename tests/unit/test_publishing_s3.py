@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,16 +18,8 @@ from ben_luigi.domain.publishing.sending import Sender, Sent
 from ben_luigi.domain.publishing.service import AnotherContent, UnknownHash
 from ben_luigi.domain.storing.s3_errors import translated
 from ben_luigi.sample.loopback import Fault, Faults
-from tests.publishing_servers import BUCKET, S3Server, s3
+from tests.publishing_servers import BUCKET, S3Server
 from tests.unit.test_publishing import PART, PATIENCE
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    with s3() as bucket:
-        for name, value in bucket.environment().items():
-            monkeypatch.setenv(name, value)
-        yield bucket
 
 
 @pytest.fixture
@@ -66,7 +57,7 @@ def test_without_a_connection_it_is_tried_again_and_said_what_to_look_at(error: 
 
 
 def test_a_bucket_that_refuses_connections_is_asked_as_often_as_any_other(
-    package: Package, server: S3Server, caplog: pytest.LogCaptureFixture
+    package: Package, s3_server: S3Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
@@ -75,10 +66,12 @@ def test_a_bucket_that_refuses_connections_is_asked_as_often_as_any_other(
     assert len([record for record in caplog.records if record.name.startswith("ben_luigi")]) == PATIENCE.tries
 
 
-def test_a_profile_that_is_none_is_named(package: Package, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_that_is_none_is_named(
+    package: Package, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nope")
     with pytest.raises(BadInput, match=r"nope.*next: correct AWS_PROFILE"):
-        publish(package, server.base_url)
+        publish(package, s3_server.base_url)
 
 
 def test_what_gives_no_credentials_is_not_quoted() -> None:
@@ -87,51 +80,51 @@ def test_what_gives_no_credentials_is_not_quoted() -> None:
     assert isinstance(told, BadInput) and "secret-of-s3" not in str(told) and "AWS_PROFILE" in told.remedy
 
 
-def test_at_aws_sha256_is_checked_and_kept_without_being_asked_for(package: Package, server: S3Server) -> None:
+def test_at_aws_sha256_is_checked_and_kept_without_being_asked_for(package: Package, s3_server: S3Server) -> None:
     """Without an endpoint it is AWS; the environment leads here."""
-    for endpoint, kept in (("", True), (server.base_url, False)):
+    for endpoint, kept in (("", True), (s3_server.base_url, False)):
         publish(package, endpoint)
         for item in package.items:
-            told = server.client().head_object(Bucket=BUCKET, Key=f"v2/{item.name}", ChecksumMode="ENABLED")
+            told = s3_server.client().head_object(Bucket=BUCKET, Key=f"v2/{item.name}", ChecksumMode="ENABLED")
             assert ("ChecksumSHA256" in told) == kept
-            server.client().delete_object(Bucket=BUCKET, Key=f"v2/{item.name}")
+            s3_server.client().delete_object(Bucket=BUCKET, Key=f"v2/{item.name}")
 
 
-def _encrypt(server: S3Server) -> None:
+def _encrypt(s3_server: S3Server) -> None:
     by_key = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}
-    server.client().put_bucket_encryption(Bucket=BUCKET, ServerSideEncryptionConfiguration={"Rules": [by_key]})
+    s3_server.client().put_bucket_encryption(Bucket=BUCKET, ServerSideEncryptionConfiguration={"Rules": [by_key]})
 
 
-def test_a_service_that_encrypts_by_a_key_is_asked_for_sha256(package: Package, server: S3Server) -> None:
+def test_a_service_that_encrypts_by_a_key_is_asked_for_sha256(package: Package, s3_server: S3Server) -> None:
     """Its ETags are no MD5. Nothing is sent twice."""
-    _encrypt(server)
-    assert sorted(publish(package, server.base_url).sent) == ["large", "small"]
-    assert server.content("v2/") == {item.name: item.path.read_bytes() for item in package.items}
-    assert not publish(package, server.base_url).sent
-    assert (server.counts["part"], server.counts["put"]) == (2, 1) and not server.is_unfinished()
+    _encrypt(s3_server)
+    assert sorted(publish(package, s3_server.base_url).sent) == ["large", "small"]
+    assert s3_server.content("v2/") == {item.name: item.path.read_bytes() for item in package.items}
+    assert not publish(package, s3_server.base_url).sent
+    assert (s3_server.counts["part"], s3_server.counts["put"]) == (2, 1) and not s3_server.is_unfinished()
 
 
 def test_one_that_does_not_tell_beforehand_gets_the_first_file_again_with_sha256(
-    package: Package, server: S3Server
+    package: Package, s3_server: S3Server
 ) -> None:
-    _encrypt(server)
-    server.faults = Faults([Fault("", "get"), Fault("501", "get")])
-    assert sorted(publish(package, server.base_url).sent) == ["large", "small"]
-    assert (server.counts["part"], server.counts["put"]) == (4, 1)
-    server.faults = Faults([Fault("", "get"), Fault("501", "get")])
-    assert not publish(package, server.base_url).sent
+    _encrypt(s3_server)
+    s3_server.faults = Faults([Fault("", "get"), Fault("501", "get")])
+    assert sorted(publish(package, s3_server.base_url).sent) == ["large", "small"]
+    assert (s3_server.counts["part"], s3_server.counts["put"]) == (4, 1)
+    s3_server.faults = Faults([Fault("", "get"), Fault("501", "get")])
+    assert not publish(package, s3_server.base_url).sent
 
 
-def test_a_service_that_keeps_no_hash_is_refused_at_once(package: Package, server: S3Server) -> None:
+def test_a_service_that_keeps_no_hash_is_refused_at_once(package: Package, s3_server: S3Server) -> None:
     """And what it has is not called another content."""
-    _encrypt(server)
-    server.drops = "x-amz-checksum"
+    _encrypt(s3_server)
+    s3_server.drops = "x-amz-checksum"
     for item in package.items:
         one = replace(package, items=(item,))
         with pytest.raises(
             UnknownHash, match=r"expected: sha256 .*; found: no hash that is known, .*; next: publish to"
         ):
-            publish(one, server.base_url)
+            publish(one, s3_server.base_url)
         with pytest.raises(AnotherContent, match=r"found: no hash that is known, .*--replace"):
-            publish(one, server.base_url)
-    assert server.counts["put"] == 1 and server.counts["part"] == 2
+            publish(one, s3_server.base_url)
+    assert s3_server.counts["put"] == 1 and s3_server.counts["part"] == 2

@@ -26,27 +26,18 @@ from ben_luigi.domain.storing.s3 import S3Store
 from ben_luigi.domain.storing.store import Held, Overtaken, Store
 from ben_luigi.sample.loopback import Fault, Faults
 from tests.conftest import ROOT
-from tests.publishing_servers import BUCKET, RandomFaults, S3Server, s3
+from tests.publishing_servers import BUCKET, RandomFaults, S3Server
 
 PART = 5 * 2**20
 """The least length of a part of S3."""
 SIZES = {"empty": 0, "small": 1000, "large": 2 * PART + 77}
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """S3 with an empty bucket, and an environment that names it."""
-    with s3() as bucket:
-        for name, value in bucket.environment().items():
-            monkeypatch.setenv(name, value)
-        yield bucket
-
-
 @pytest.fixture(params=["s3", "file"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty store."""
     if request.param == "s3":
-        request.getfixturevalue("server")
+        request.getfixturevalue("s3_server")
         return S3Store(f"{BUCKET}/a/b", PART)
     return open_store(f"file://{tmp_path}/store")
 
@@ -108,59 +99,59 @@ def test_another_content_is_not_taken_for_the_one_that_was_stored(store: Store, 
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_requests_that_fail_at_random_leave_no_trace(server: S3Server, seed: int, tmp_path: Path) -> None:
+def test_requests_that_fail_at_random_leave_no_trace(s3_server: S3Server, seed: int, tmp_path: Path) -> None:
     store, faults = S3Store(f"{BUCKET}/a", PART), RandomFaults(seed, 0.35)
-    server.faults = faults
+    s3_server.faults = faults
     made = {kind: written(tmp_path, size, seed) for kind, size in SIZES.items()}
     held = {kind: store.put(path, kind, sha256, "") for kind, (path, sha256) in made.items()}
     for kind, (path, _) in made.items():
         assert fetched(store, kind, held[kind], tmp_path) == path.read_bytes()
     assert {key: one[:2] for key, one in store.listed("").items()} == {key: one[:2] for key, one in held.items()}
-    assert faults.met and not server.is_unfinished()
+    assert faults.met and not s3_server.is_unfinished()
 
 
-def test_a_download_that_is_cut_off_goes_on_where_it_was(server: S3Server, tmp_path: Path) -> None:
+def test_a_download_that_is_cut_off_goes_on_where_it_was(s3_server: S3Server, tmp_path: Path) -> None:
     store = S3Store(BUCKET, PART)
     path, sha256 = written(tmp_path, SIZES["large"])
     held = store.put(path, "a", sha256, "")
-    server.cut_bodies = 3
+    s3_server.cut_bodies = 3
     assert fetched(store, "a", held, tmp_path) == path.read_bytes()
-    asked = [headers["Range"] for headers in server.headers if "Range" in headers]
-    assert len(asked) == 4 and len({*asked}) == 4 and not server.cut_bodies
+    asked = [headers["Range"] for headers in s3_server.headers if "Range" in headers]
+    assert len(asked) == 4 and len({*asked}) == 4 and not s3_server.cut_bodies
 
 
 @pytest.mark.parametrize("kind", ["put", "part"])
-def test_an_upload_that_is_refused_for_good_leaves_nothing(server: S3Server, kind: str, tmp_path: Path) -> None:
-    server.faults = Faults([Fault("403", kind, None)])
+def test_an_upload_that_is_refused_for_good_leaves_nothing(s3_server: S3Server, kind: str, tmp_path: Path) -> None:
+    s3_server.faults = Faults([Fault("403", kind, None)])
     path, sha256 = written(tmp_path, SIZES["small" if kind == "put" else "large"])
     with pytest.raises(PipelineError, match=f"s3://{BUCKET}/x"):
         S3Store(BUCKET, PART).put(path, "x", sha256, "")
-    assert not server.content("") and not server.is_unfinished()
+    assert not s3_server.content("") and not s3_server.is_unfinished()
 
 
 @pytest.mark.parametrize("kind", ["put", "part"])
-def test_a_file_that_arrives_damaged_does_not_stay(server: S3Server, kind: str, tmp_path: Path) -> None:
-    server.faults = Faults([Fault("damaged", kind, None)])
+def test_a_file_that_arrives_damaged_does_not_stay(s3_server: S3Server, kind: str, tmp_path: Path) -> None:
+    s3_server.faults = Faults([Fault("damaged", kind, None)])
     path, sha256 = written(tmp_path, SIZES["small" if kind == "put" else "large"])
     with pytest.raises(PipelineError):
         S3Store(BUCKET, PART).put(path, "x", sha256, "")
-    assert not server.content("") and not server.is_unfinished()
+    assert not s3_server.content("") and not s3_server.is_unfinished()
 
 
-def test_what_a_killed_process_has_begun_is_swept_up(server: S3Server, tmp_path: Path) -> None:
+def test_what_a_killed_process_has_begun_is_swept_up(s3_server: S3Server, tmp_path: Path) -> None:
     path, sha256 = written(tmp_path, SIZES["large"])
-    server.faults = Faults([Fault("held", "part")])
+    s3_server.faults = Faults([Fault("held", "part")])
     text = f"from pathlib import Path; from ben_luigi.domain.storing.s3 import S3Store; S3Store({BUCKET!r}, {PART})"
     uploading = subprocess.Popen(
         [sys.executable, "-c", f"{text}.put(Path({str(path)!r}), 'x', {sha256!r}, '')"],
-        env={**server.environment(), "PATH": "/usr/bin:/bin"},
+        env={**s3_server.environment(), "PATH": "/usr/bin:/bin"},
         cwd=ROOT,
     )
-    assert server.is_held.wait(60)
+    assert s3_server.is_held.wait(60)
     uploading.send_signal(signal.SIGKILL)
     uploading.wait()
-    assert not server.content("") and server.is_unfinished()
-    store, client = S3Store(BUCKET, PART), server.client()
+    assert not s3_server.content("") and s3_server.is_unfinished()
+    store, client = S3Store(BUCKET, PART), s3_server.client()
     for key in ("somebody-elses/big.bin", "x/y", "xy"):
         client.create_multipart_upload(Bucket=BUCKET, Key=key)
     assert not store.sweep([]) and store.sweep(["x", "none"]) == 1
@@ -245,7 +236,7 @@ def test_what_was_copied_and_is_removed_before_its_rename_is_told(
     assert files.file_hash(tmp_path / "store" / "a") == other and [*store.listed("")] == ["a"]
 
 
-def test_a_bucket_that_is_not_there_is_told(server: S3Server, tmp_path: Path) -> None:
+def test_a_bucket_that_is_not_there_is_told(s3_server: S3Server, tmp_path: Path) -> None:
     path, sha256 = written(tmp_path, 10)
     for ask in (lambda one: one.look("a"), lambda one: one.listed(""), lambda one: one.put(path, "a", sha256, "")):
         with pytest.raises(BadInput, match=r"s3://nobody.*make it, or correct \[dataset\] store"):
@@ -253,7 +244,7 @@ def test_a_bucket_that_is_not_there_is_told(server: S3Server, tmp_path: Path) ->
 
 
 def test_a_service_that_does_not_answer_may_answer_later(
-    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
     monkeypatch.setattr("ben_luigi.domain.storing.s3._ATTEMPTS", 2)
@@ -270,7 +261,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_a_service_that_accepts_and_says_nothing_is_told_while_and_after_it_is_awaited(
-    server: S3Server, silent: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    s3_server: S3Server, silent: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{silent}")
     for name, value in {"_FIRST_ATTEMPTS": 2, "_FIRST_TIMEOUT_S": 0.05, "_ATTEMPTS": 1, "_TIMEOUT_S": 0.05}.items():
@@ -283,13 +274,13 @@ def test_a_service_that_accepts_and_says_nothing_is_told_while_and_after_it_is_a
         assert caplog.messages[0].startswith(f"waiting for an answer about s3://{BUCKET}{about} for 0:00:0")
 
 
-def test_what_is_refused_was_answered(server: S3Server) -> None:
-    server.faults = Faults([Fault("403", "get", None)])
+def test_what_is_refused_was_answered(s3_server: S3Server) -> None:
+    s3_server.faults = Faults([Fault("403", "get", None)])
     S3Store(BUCKET).reach()
     S3Store("nobody").reach()
 
 
-def test_credentials_that_are_missing_are_told(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_that_are_missing_are_told(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

@@ -17,7 +17,7 @@ from ben_luigi.domain.storing.s3 import S3Store
 from ben_luigi.domain.storing.store import Overtaken, Store
 from ben_luigi.state import stored
 from ben_luigi.state.targets import MadeFolder
-from tests.publishing_servers import BUCKET, S3Server, s3
+from tests.publishing_servers import BUCKET, S3Server
 from tests.unit.test_cache import Maker, option
 from tests.unit.test_fence import Turn
 from tests.unit.test_storing import Local, written
@@ -27,16 +27,7 @@ FORM = "forms/zarr"
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """S3 with an empty bucket, and an environment that names it."""
-    with s3() as bucket:
-        for name, value in bucket.environment().items():
-            monkeypatch.setenv(name, value)
-        yield bucket
-
-
-@pytest.fixture
-def data(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def data(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder whose store is that bucket."""
     option(monkeypatch, "data_dir", tmp_path / "data")
     option(monkeypatch, "store", f"s3://{BUCKET}/run")
@@ -66,40 +57,40 @@ def overtaken(by: Callable[[], object]) -> Iterator[None]:
 
 @pytest.mark.parametrize("size", [1000, 2 * PART], ids=["small", "large"])
 @pytest.mark.parametrize("kind", ["s3", "file"])
-def test_a_turn_that_is_over_stores_nothing(kind: str, size: int, server: S3Server, tmp_path: Path) -> None:
+def test_a_turn_that_is_over_stores_nothing(kind: str, size: int, s3_server: S3Server, tmp_path: Path) -> None:
     store: Store = S3Store(BUCKET, PART) if kind == "s3" else open_store(f"file://{tmp_path}/store")
     path, sha256 = written(tmp_path, size)
     with fence.within(Turn(1, is_over=True)), pytest.raises(TakenOver):
         store.put(path, "a.tar", sha256, None)
-    assert not store.listed("") and not server.is_unfinished()
+    assert not store.listed("") and not s3_server.is_unfinished()
 
 
 @pytest.mark.parametrize("earlier", [{}, {"a": "earlier"}], ids=["anew", "over an earlier one"])
 def test_no_file_of_a_folder_comes_over_that_of_another_worker(
-    earlier: dict[str, str], data: Path, server: S3Server
+    earlier: dict[str, str], data: Path, s3_server: S3Server
 ) -> None:
     if earlier:
         form(data, **earlier).record("earlier")
-    late, client = form(data, a="of the late one"), server.client()
+    late, client = form(data, a="of the late one"), s3_server.client()
     take = lambda: client.put_object(Bucket=BUCKET, Key=f"run/{FORM}/a", Body=b"of the taker")  # noqa: E731
     with overtaken(take), pytest.raises(Overtaken, match="another process has made it in the meantime"):
         late.record("late")
-    assert server.content(f"run/{FORM}/") == {"a": b"of the taker"} and not late.recorded()
+    assert s3_server.content(f"run/{FORM}/") == {"a": b"of the taker"} and not late.recorded()
 
 
 @pytest.mark.parametrize("earlier", [{"a": "1"}, {"a": "1", "b": "1"}], ids=["anew", "over an earlier one"])
 def test_what_another_worker_has_added_to_a_folder_is_not_removed(
-    earlier: dict[str, str], data: Path, server: S3Server
+    earlier: dict[str, str], data: Path, s3_server: S3Server
 ) -> None:
     form(data, **earlier).record("earlier")
     late = form(data, a="2")
-    server.client().put_object(Bucket=BUCKET, Key=f"run/{FORM}/b", Body=b"of the taker")
+    s3_server.client().put_object(Bucket=BUCKET, Key=f"run/{FORM}/b", Body=b"of the taker")
     with pytest.raises(Overtaken, match=f"{FORM}/b"):
         late.record("late")
-    assert server.content(f"run/{FORM}/")["b"] == b"of the taker" and not late.recorded()
+    assert s3_server.content(f"run/{FORM}/")["b"] == b"of the taker" and not late.recorded()
 
 
-def test_a_turn_that_is_over_removes_nothing_from_a_folder(data: Path, server: S3Server) -> None:
+def test_a_turn_that_is_over_removes_nothing_from_a_folder(data: Path, s3_server: S3Server) -> None:
     class UntilSent(Turn):
         def require(self, what: str | os.PathLike[str]) -> None:
             super().require(what)
@@ -109,13 +100,13 @@ def test_a_turn_that_is_over_removes_nothing_from_a_folder(data: Path, server: S
     late = form(data, a="2")
     with fence.within(UntilSent(1)), pytest.raises(TakenOver):
         late.record("late")
-    assert server.content(f"run/{FORM}/") == {"a": b"2", "b": b"1"}
+    assert s3_server.content(f"run/{FORM}/") == {"a": b"2", "b": b"1"}
 
 
-def test_a_folder_loses_what_it_does_not_have_any_more(data: Path, server: S3Server) -> None:
+def test_a_folder_loses_what_it_does_not_have_any_more(data: Path, s3_server: S3Server) -> None:
     form(data, a="1", b="1").record("earlier")
     form(data, a="2", c="2").record("later")
-    assert server.content(f"run/{FORM}/") == {"a": b"2", "c": b"2"}
+    assert s3_server.content(f"run/{FORM}/") == {"a": b"2", "c": b"2"}
 
 
 def test_a_file_that_a_library_tags_otherwise_in_listings_is_replaced(
