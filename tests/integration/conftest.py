@@ -41,6 +41,8 @@ def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         ended = folder / "ended.json"
         if not ended.exists():
             run = pipeline(folder)
+            if run.code == 0:
+                run.keep_database()
             ended.write_text(json.dumps([run.code, run.said]))
         code, said = json.loads(ended.read_text())
     run = Run(code, said, folder / "data")

@@ -30,6 +30,23 @@ class Run:
         ran = [parts[1] for parts in lines if len(parts) == 2 and parts[1].endswith(")")]
         return [task for task in ran if not task.startswith("HashInput(")]
 
+    def keep_database(self) -> None:
+        """A copy of the database for `copy_to`, before another test starts its server."""
+        _copy([self.data / "database"], self.data.parent)
+
+    def copy_to(self, folder: Path) -> Path:
+        """A copy of the data folder as `folder / "data"`, with the database as it was kept."""
+        data = folder / "data"
+        data.mkdir()
+        _copy([path for path in self.data.iterdir() if path.name != "database"], data)
+        _copy([self.data.parent / "database"], data)
+        return data
+
+
+def _copy(paths: list[Path], folder: Path) -> None:
+    """With owners, which shutil does not copy, and PostgreSQL asks about."""
+    subprocess.run(["cp", "-a", *paths, folder], check=True)
+
 
 def environment(**more: str) -> dict[str, str]:
     """This process's environment without what it says of Luigi and CDSE, and with something more."""

@@ -28,7 +28,7 @@ def copy(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in ROOT.glob("*.*"):
         if path.is_file():
             shutil.copy(path, folder)
-    subprocess.run(["cp", "-a", sample_run.data, folder / "data"], check=True)
+    sample_run.copy_to(folder)
     for name, kind, text in EDITS:
         path = folder / name
         if kind == "py":

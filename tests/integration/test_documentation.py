@@ -46,7 +46,7 @@ def checkout(sample_run: Run, sample_world: World, l2a_dir: Path, tmp_path_facto
     for path in ROOT.iterdir():
         if path.name not in ("data", "build", ".git"):
             (folder / path.name).symlink_to(path)
-    subprocess.run(["cp", "-a", sample_run.data, folder / "data"], check=True)
+    sample_run.copy_to(folder)
     own = {"data_dir": folder / "own", "tiles": "31UGR_20171015"}
     configuration(folder, sample_world, dataset=own, inputs={"l2a_dir": l2a_dir})
     return folder

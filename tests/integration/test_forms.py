@@ -26,7 +26,7 @@ def checkout(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("ben_luigi", "tracked_artifacts"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "luigi.cfg", folder)
-    subprocess.run(["cp", "-a", sample_run.data, folder / "data"], check=True)
+    sample_run.copy_to(folder)
     return folder
 
 

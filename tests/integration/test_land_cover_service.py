@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -195,7 +194,7 @@ def test_where_there_is_no_land_cover_there_is_none(tmp_path: Path) -> None:
 def test_the_pipeline_makes_the_same_maps_from_a_service_that_fails_now_and_then(
     sample_run: Run, tmp_path: Path
 ) -> None:
-    subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
+    sample_run.copy_to(tmp_path)
     run = pipeline(tmp_path, "WriteProvenance", "--land-cover-source", "service", "--workers", "2")
     assert run.code == 0, run.said
     assert sum(task.startswith("MakeReferenceMaps(") for task in run.tasks()) == len(SCENES)
@@ -225,7 +224,7 @@ def _changed(source: Path, target: Path, *statements: str) -> Path:
 def test_where_a_geopackage_differs_polygons_and_pixels_are_listed(
     sample_run: Run, sample_world: World, tmp_path: Path
 ) -> None:
-    subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
+    sample_run.copy_to(tmp_path)
     code, said = command("compare-land-cover", tmp_path, None)
     assert code == 20 and "ben-luigi run FetchLandCover" in said
     fetched = pipeline(tmp_path, "FetchLandCover", "--mgrs", SQUARE, "--land-cover-source", "service")

@@ -100,8 +100,10 @@ def test_status_forgets_what_is_no_longer_asked_for(sample_run: Run, tmp_path: P
     own, failed = tmp_path / "own.cfg", tmp_path / "data" / "failed"
     failed.mkdir(parents=True)
     for path in sample_run.data.iterdir():
-        if path.name in ("database", "made_from"):
+        if path.name == "made_from":
             subprocess.run(["cp", "-a", path, tmp_path / "data"], check=True)
+        elif path.name == "database":
+            subprocess.run(["cp", "-a", sample_run.data.parent / "database", tmp_path / "data"], check=True)
         elif path.name not in ("failed", "in-use.lock"):
             (tmp_path / "data" / path.name).symlink_to(path)
     own.write_text(f"[dataset]\ndata_dir = {tmp_path}/data\n")

@@ -197,7 +197,7 @@ def test_luigi_itself_finds_the_tasks(tmp_path: Path) -> None:
 
 
 def test_plain_luigi_says_at_the_end_how_the_dataset_compares(sample_run: Run, tmp_path: Path) -> None:
-    subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
+    sample_run.copy_to(tmp_path)
     (tmp_path / "data" / "dataset" / "comparison.json").unlink()
     command: list[str | Path] = [
         Path(sys.executable).with_name("luigi"),

@@ -152,7 +152,7 @@ def test_the_script_for_zsh_is_that_for_bash(tmp_path: Path) -> None:
 @pytest.mark.parametrize("redirected", ["</dev/null >/dev/null 2>/dev/null", "<&- >&- 2>&-"])
 def test_a_run_needs_none_of_its_three_descriptors(redirected: str, sample_run: Run, tmp_path: Path) -> None:
     """As a service manager or a detached shell starts it; a file that is opened never takes the place of one."""
-    subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
+    sample_run.copy_to(tmp_path)
     whole = dataset_digests(tmp_path / "data")
     (tmp_path / "data" / "dataset" / "metadata.parquet").unlink()
     shutil.rmtree(tmp_path / "data" / "dataset" / "stac")

@@ -44,8 +44,8 @@ def rendered(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[
     folder = tmp_path_factory.mktemp("render")
     data = folder / "data"
     data.mkdir()
-    for name in ("database", "made_from"):
-        subprocess.run(["cp", "-a", sample_run.data / name, data], check=True)
+    for path in (sample_run.data.parent / "database", sample_run.data / "made_from"):
+        subprocess.run(["cp", "-a", path, data], check=True)
     for name in ("patches", "reference_maps", "sample"):
         (data / name).symlink_to(sample_run.data / name)
     (folder / "list.txt").write_text("\n".join([*LISTED, LISTED[0]]) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import psycopg2
@@ -23,7 +22,7 @@ parts = delete-after-archive
 
 
 def test_what_is_no_longer_needed_goes_and_comes_back_when_it_is(sample_run: Run, tmp_path: Path) -> None:
-    subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
+    sample_run.copy_to(tmp_path)
     own = tmp_path / "own.cfg"
     own.write_text(OPTIONS)
     large = ("l1c/*.zip", "l1c/*/*.SAFE", "l2a/*/*.SAFE", "archives/*/*.tar.zst")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
 import tarfile
 import tomllib
 from pathlib import Path
@@ -206,7 +205,7 @@ def test_a_rerun_does_nothing_and_says_so(sample_run: Run) -> None:
 
 
 def test_only_what_is_missing_is_made_again(sample_run: Run, tmp_path: Path) -> None:
-    subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
+    sample_run.copy_to(tmp_path)
     shard = tmp_path / "data" / "patches" / f"{TILES[1]}.tar"
     before = shard.read_bytes()
     archive = tmp_path / "data" / "dataset" / "BigEarthNet-S2.tar.zst"
@@ -236,7 +235,7 @@ def test_only_what_is_missing_is_made_again(sample_run: Run, tmp_path: Path) -> 
 
 
 def test_patches_can_be_had_as_folders(sample_run: Run, extracted: Path, tmp_path: Path) -> None:
-    subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
+    sample_run.copy_to(tmp_path)
     run = pipeline(tmp_path, "ExportPatches", "--tile", TILES[0])
     assert run.code == 0, run.said
     exported = tmp_path / "data" / "export"

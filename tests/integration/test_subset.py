@@ -23,7 +23,7 @@ ASKED = {"seasons": "spring, winter", "labels": "Pastures; Arable land", "sample
 @pytest.fixture(scope="module")
 def subset_run(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("subset")
-    subprocess.run(["cp", "-a", sample_run.data, folder / "data"], check=True)
+    sample_run.copy_to(folder)
     own = folder / "own.cfg"
     asked = "\n".join(f"{option} = {text}" for option, text in {"name": "small", **ASKED}.items())
     own.write_text(f"[dataset]\ndata_dir = data\n[forms]\nmake = geoparquet\n[subset]\n{asked}\n")
@@ -117,7 +117,7 @@ def test_provenance_comparison_and_descriptions_say_what_it_is(subset_run: Run) 
 
 def test_the_area_of_a_file_is_told_itself_however_its_path_was_typed(sample_run: Run, tmp_path: Path) -> None:
     """So no path of somebody's is published, and the bytes do not depend on it."""
-    subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
+    sample_run.copy_to(tmp_path)
     area, own = tmp_path / "my area.geojson", tmp_path / "own.cfg"
     box = shapely.box(-10, 30, 40, 70)
 

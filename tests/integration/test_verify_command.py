@@ -163,8 +163,7 @@ def test_what_is_found_damaged_is_made_again(sample_run: Run, tmp_path: Path) ->
 
     Each is a bit of a file, in its size, as a failing disk does it. While a run is under way, `verify` notes nothing.
     """
-    subprocess.run(["cp", "-a", sample_run.data, tmp_path / "data"], check=True)
-    data = tmp_path / "data"
+    data = sample_run.copy_to(tmp_path)
     good = dataset_digests(data)
     (item,) = (data / "dataset" / "stac").glob("*35VNJ/*.json")
     damaged = [data / "dataset" / "Reference_Maps.tar.zst", data / "dataset" / "report" / "index.html", item]
@@ -198,7 +197,7 @@ records.write(path, {**records.read(path), **stored.note(stored.upload(sys.argv[
 
 def test_what_the_store_has_damaged_is_a_finding_and_made_again(sample_run: Run, tmp_path: Path) -> None:
     """A bit in an object, which keeps length and time, so that listings do not tell; other commands note it as well."""
-    data = Path(shutil.copytree(sample_run.data, tmp_path / "data", symlinks=True))
+    data = sample_run.copy_to(tmp_path)
     config, name = tmp_path / "own.cfg", "dataset/Reference_Maps.tar.zst"
     config.write_text(f"[dataset]\nstore = file://{tmp_path}/store\n")
     env = environment(PYTHONPATH=str(ROOT), LUIGI_CONFIG_PATH=str(config))
