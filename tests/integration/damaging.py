@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,12 +199,6 @@ def outcomes(damaged: Sequence[Damaged], whole: bool, said: str) -> dict[str, st
         return UNREAD if whole else PASSED_ON
 
     return {one.kind.name: outcome(one) for one in damaged}
-
-
-def copied(source: Path, target: Path) -> Path:
-    """A copy of a folder."""
-    subprocess.run(["cp", "-a", source, target], check=True)
-    return target
 
 
 def _lasting(content: bytes) -> Any:

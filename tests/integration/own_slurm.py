@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import pytest
-
 from tests.integration.own_postgres import free_port
 from tests.integration.stopping import wait_for
 
@@ -58,23 +56,27 @@ def missing() -> str:
 
 
 class Cluster:
-    """Its nodes run one job at a time each, which uses one core and up to 1 GB."""
+    """It runs one job at a time for each node that was asked for, which uses one core and up to 1 GB."""
 
     def __init__(self, folder: Path, nodes: Sequence[str]) -> None:
         self.folder, self.nodes = folder, nodes
         self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._several = True
         for name in ("munge", "state", "spool"):
             (folder / name).mkdir(parents=True)
-        self._write()
 
-    def _write(self) -> None:
-        host, user = socket.gethostname().partition(".")[0], getpass.getuser()
-        lines = [_CONFIGURATION.format(host=host, port=free_port(), user=user, folder=self.folder).strip()]
+    def _write(self, jobs: int) -> None:
+        """The configuration, by which `jobs` jobs run at once."""
+        user = getpass.getuser()
+        lines = [_CONFIGURATION.format(host=_host(), port=free_port(), user=user, folder=self.folder).strip()]
+        per_node = jobs // len(self.nodes)
         for node in self.nodes:
-            address = f"NodeHostname={node} NodeAddr=127.0.0.1 Port={free_port()}"
-            lines.append(f"NodeName={node} {address} CPUs=1 RealMemory={_MEMORY_MB}")
-            (self.folder / "spool" / node).mkdir()
+            port = f"NodeHostname={node} Port={free_port()}" if self._several else f"\nSlurmdPort={free_port()}"
+            lines.append(
+                f"NodeName={node} NodeAddr=127.0.0.1 CPUs={per_node} RealMemory={per_node * _MEMORY_MB} {port}"
+            )
+            (self.folder / "spool" / node).mkdir(exist_ok=True)
         both = f"Nodes={','.join(self.nodes)} MaxTime=INFINITE State=UP"
         lines += [f"PartitionName={LOW} {both} Default=YES PriorityTier=1"]
         lines += [f"PartitionName={HIGH} {both} PriorityTier=10 PreemptMode=OFF"]
@@ -88,9 +90,26 @@ class Cluster:
                 command, stdout=said, stderr=said, env=environment, start_new_session=True
             )
 
+    def direct(self) -> None:
+        """Start slurmctld for the nodes; for this host alone, if this build of Slurm has one node on a host."""
+        jobs = len(self.nodes)
+        self._write(jobs)
+        self.start("slurmctld", "slurmctld", "-D")
+        wait_for(lambda: "MULTIPLE_SLURMD" in self.ask("scontrol", "show", "config"), self.said)
+        lines = [line.split() for line in self.ask("scontrol", "show", "config").splitlines()]
+        if ["MULTIPLE_SLURMD", "=", "Yes"] not in lines:
+            controller = self._daemons.pop("slurmctld")
+            controller.kill()
+            controller.wait()
+            shutil.rmtree(self.folder / "state")
+            (self.folder / "state").mkdir()
+            self.nodes, self._several = [_host()], False
+            self._write(jobs)
+            self.start("slurmctld", "slurmctld", "-D")
+
     def boot(self, node: str) -> None:
         """Start a node, or start it again after its death."""
-        self.start(node, "slurmd", "-D", "-N", node)
+        self.start(node, "slurmd", "-D", *(("-N", node) if self._several else ()))
 
     def die(self, node: str) -> None:
         """Kill a node with all that runs on it; nothing has the time to say a word."""
@@ -102,11 +121,11 @@ class Cluster:
         self._daemons.pop(node).wait()
 
     def _jobs(self, node: str) -> Iterator[int]:
-        """The processes of its jobs, which know its name, and the daemons that have started them."""
-        mark = f"SLURMD_NODENAME={node}".encode()
+        """The processes of its jobs, which know cluster and node, and the daemons that have started them."""
+        marks = {f"SLURMD_NODENAME={node}".encode(), f"SLURM_CONF={self.environment['SLURM_CONF']}".encode()}
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if mark in (process / "environ").read_bytes().split(b"\0"):
+                if marks <= set((process / "environ").read_bytes().split(b"\0")):
                     parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
                     if b"slurmstepd" in Path(f"/proc/{parent}/cmdline").read_bytes():
                         yield parent
@@ -138,9 +157,14 @@ class Cluster:
             daemon.wait()
 
 
+def _host() -> str:
+    """The name of this host, as Slurm has it."""
+    return socket.gethostname().partition(".")[0]
+
+
 @contextmanager
 def slurm(*nodes: str) -> Iterator[Cluster]:
-    """A cluster with these nodes. Skip the test where this build of Slurm has one node on a host."""
+    """A cluster with these nodes; with this host for all of them, if this build of Slurm has one node on a host."""
     with ExitStack() as stack:
         # Slurm has a socket for each job in its folder, and the path of a socket has at most 107 characters.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True)))
@@ -153,13 +177,9 @@ def slurm(*nodes: str) -> Iterator[Cluster]:
         options = [f"--{option}={path}" for option, path in files.items()]
         cluster.start("munged", "munged", "--foreground", "--force", f"--socket={munge}/socket", *options)
         wait_for((munge / "socket").exists, cluster.said)
-        cluster.start("slurmctld", "slurmctld", "-D")
-        wait_for(lambda: "MULTIPLE_SLURMD" in cluster.ask("scontrol", "show", "config"), cluster.said)
-        if ["MULTIPLE_SLURMD", "=", "Yes"] not in [
-            line.split() for line in cluster.ask("scontrol", "show", "config").splitlines()
-        ]:
-            pytest.skip("this Slurm was built without --enable-multiple-slurmd")
-        for node in nodes:
+        cluster.direct()
+        for node in cluster.nodes:
             cluster.boot(node)
-        wait_for(lambda: cluster.ask("sinfo", "-hN", f"-p{LOW}", "-o%T").split() == ["idle"] * len(nodes), cluster.said)
+        idle = ["idle"] * len(cluster.nodes)
+        wait_for(lambda: cluster.ask("sinfo", "-hN", f"-p{LOW}", "-o%T").split() == idle, cluster.said)
         yield cluster

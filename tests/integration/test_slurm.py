@@ -13,6 +13,7 @@ import pytest
 
 from ben_luigi.sample.layout import World
 from tests.integration import own_slurm
+from tests.integration.fault_table import FaultTable
 from tests.integration.own_luigid import luigid
 from tests.integration.own_postgres import tcp_server
 from tests.integration.own_slurm import HIGH, LOW, Cluster
@@ -81,7 +82,7 @@ class Head:
 
 
 def test_a_killed_node_and_a_preempted_job_change_no_byte(
-    sample_run: Run, sample_world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sample_run: Run, sample_world: World, tmp_path: Path, table: FaultTable, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All but the conversions is made on the head; each of these in a job of its own, begun again where need be."""
     nodes = [f"ben-{os.getpid()}-{name}" for name in ("north", "south")]
@@ -93,28 +94,35 @@ def test_a_killed_node_and_a_preempted_job_change_no_byte(
         run = stack.enter_context(head.run("FinalizeDataset"))
         wait_for(lambda: len(head.begun()) == 2 or run.poll() is not None, head.said)
         assert run.poll() is None, head.said()
+        stack.enter_context(table.row("Slurm: a node killed, a job preempted, while they convert", 2))
         first, second = head.running()
         killed, busy = head.running()[first], head.running()[second]
-        cluster.die(killed)
-        cluster.boot(killed)
         wanted = (f"--partition={HIGH}", f"--nodelist={busy}", "--output=/dev/null", "--wrap=true")
         taker = cluster.ask("sbatch", "--parsable", *wanted).strip()
+        wait_for(lambda: head.restarts(first) > 0 or head.restarts(second) > 0, head.said)
+        cluster.die(killed)
+        cluster.boot(killed)
         wait_for(lambda: head.restarts(first) > 0 and head.restarts(second) > 0, head.said)
         wait_for(lambda: len(head.begun()) >= 4, head.said)
-        assert taker not in cluster.ask("squeue", "-h", "-o%A"), "the job that took its place has run"
+        wait_for(lambda: taker not in cluster.ask("squeue", "-h", "-o%A"), head.said)
         head.hold.unlink()
         assert run.wait() == 0, head.said()
+        _check_made(head, sample_run)
+    with capsys.disabled():
+        said = f"{len(TILES)} conversions in {len(head.begun())} jobs of Slurm"
+        print(f"\n{said}: a node killed, a job preempted, the same dataset")
+
+
+def _check_made(head: Head, sample_run: Run) -> None:
+    """The same bytes as without a cluster, and each task where it belongs."""
     made, as_wanted = dataset_digests(head.data), dataset_digests(sample_run.data)
     # What tells where the products came from, in words, is another: there from CDSE, here from a folder.
     compared = {name for name in as_wanted if name.endswith((".tar.zst", ".parquet", ".csv"))} - {"patches.parquet"}
     assert len(compared) == 8
     assert {name for name in compared if made.get(name) != as_wanted[name]} == set()
-    said = (tmp_path / "said").read_text()
+    said = (head.folder / "said").read_text()
     by_jobs = [
         task for log in (head.data / "slurm").glob("*.log") for task in Run(0, log.read_text(), head.data).tasks()
     ]
     assert sorted(by_jobs) == [f"ConvertToL2A(tile={tile})" for tile in TILES], "one conversion each, and nothing else"
     assert "ConvertToL2A" not in "".join(Run(0, said, head.data).tasks())
-    with capsys.disabled():
-        said = f"{len(TILES)} conversions in {len(head.begun())} jobs of Slurm"
-        print(f"\n{said}: a node killed, a job preempted, the same dataset")

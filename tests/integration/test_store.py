@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ben_luigi.sample.loopback import Fault, Faults
-from tests.integration.damaging import copied
+from tests.integration.fault_table import FaultTable
 from tests.integration.running import ROOT, Run, command, dataset_digests, environment, pipeline
 from tests.publishing_servers import BUCKET, RandomFaults, S3Server, s3
 
@@ -85,7 +85,7 @@ def server() -> Iterator[S3Server]:
 def made(sample_run: Run, server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Run]:
     """A run that makes all that lives in a store, of L2A products that are there, while requests fail at random."""
     place = Place(tmp_path_factory.mktemp("store"), server)
-    copied(sample_run.data, place.data)
+    sample_run.copy_to(place.folder)
     for name in LARGE:
         shutil.rmtree(place.data / name)
         shutil.rmtree(place.data / "made_from" / name)
@@ -103,10 +103,13 @@ def place(made: tuple[Place, Run]) -> Iterator[Place]:
     made[0].server.faults = Faults()
 
 
-def test_requests_that_fail_at_random_leave_the_same_bytes(made: tuple[Place, Run], sample_run: Run) -> None:
+def test_requests_that_fail_at_random_leave_the_same_bytes(
+    made: tuple[Place, Run], sample_run: Run, table: FaultTable
+) -> None:
     place, run = made
-    assert run.code == 0, run.said
-    assert place.digests() == dataset_digests(sample_run.data)
+    with table.row("a tenth of the requests to the store fails at random"):
+        assert run.code == 0, run.said
+        assert place.digests() == dataset_digests(sample_run.data)
     content = place.content()
     own = {path.relative_to(sample_run.data).as_posix(): path for path in sample_run.data.rglob("*.tar*")}
     shared = {name: path for name, path in own.items() if name.startswith(("patches/", "reference_maps/"))}
@@ -197,7 +200,9 @@ def test_an_object_that_the_data_folder_still_has_is_uploaded_again(place: Place
     assert place.content()["dataset/Reference_Maps.tar.zst"] == before["dataset/Reference_Maps.tar.zst"]
 
 
-def test_an_upload_whose_process_is_killed_leaves_nothing_and_a_rerun_completes(place: Place) -> None:
+def test_an_upload_whose_process_is_killed_leaves_nothing_and_a_rerun_completes(
+    place: Place, table: FaultTable
+) -> None:
     before, name = place.content(), "reference_maps/31UGR_20171015.tar"
     (place.data / name).unlink(missing_ok=True)
     client = place.server.client()
@@ -219,9 +224,10 @@ def test_an_upload_whose_process_is_killed_leaves_nothing_and_a_rerun_completes(
     running.wait()
     assert name not in place.content()
     place.server.faults = Faults()
-    run = place.run()
-    assert run.code == 0, run.said
-    assert place.content()[name] == before[name] and not list((place.data / "uploading").iterdir())
+    with table.row("killed in the middle of an upload to the store", 2):
+        run = place.run()
+        assert run.code == 0, run.said
+        assert place.content()[name] == before[name] and not list((place.data / "uploading").iterdir())
     client.abort_multipart_upload(Bucket=BUCKET, Key="run/archives/theirs", UploadId=foreign["UploadId"])
 
 
