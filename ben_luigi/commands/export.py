@@ -25,7 +25,7 @@ from ben_luigi import config
 from ben_luigi.commands import command, run
 from ben_luigi.commands.damage import whole
 from ben_luigi.commands.setting_up import configure
-from ben_luigi.commands.task_arguments import FORM_TASK, FORMS_OPTIONS, PATCHES_TASK, names_a_tile
+from ben_luigi.commands.task_arguments import FORM_TASK, FORMS_OPTIONS, PATCHES_TASK, check_value, names_a_tile
 from ben_luigi.commands.task_arguments import export as parser
 from ben_luigi.configuration import luigi_options
 from ben_luigi.domain import leftovers
@@ -74,12 +74,8 @@ def _check_values(used: argparse.ArgumentParser, given: argparse.Namespace) -> N
     """Exit with a message if an option has a value that it does not accept."""
     for section in (config.forms, config.subset):
         for option, parameter in config.options_of(section).items():
-            try:
-                if (value := getattr(given, option, None)) is not None:
-                    parameter.parse(value)
-            except ValueError as error:
-                flag = option.replace("_", "-")
-                used.error(f"argument --{flag}: expected {luigi_options.allowed(parameter)}; {error}")
+            if (text := getattr(given, option, None)) is not None:
+                check_value(used, option, parameter.parse, luigi_options.allowed(parameter), text)
 
 
 def _of_pipeline(given: argparse.Namespace, others: Sequence[str]) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ben_luigi import config
 from ben_luigi.commands import run
+from ben_luigi.commands.task_arguments import selection_options
 from ben_luigi.commands.task_arguments import subset as parser
 
 
@@ -17,8 +18,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the whole pipeline with this selection; refuse if there is no selection."""
     used = parser()
     given, others = used.parse_known_args(arguments)
-    selection = {option: text for option, text in vars(given).items() if text is not None}
-    if not (selection.keys() - {"name"} or config.selection()):
+    selected = {option for option, text in vars(given).items() if text is not None}
+    if not (selected - {"name"} or config.selection()):
         used.error("at least one of the options that select patches is needed, such as --countries Finland")
-    options = [f"--subset-{option}={text}" for option, text in selection.items()]
-    return run.main(["FinalizeDataset", *options, *others], used.prog)
+    return run.main(["FinalizeDataset", *selection_options(given), *others], used.prog)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ben_luigi.commands import COMMANDS, command, task_table
 from ben_luigi.commands.arguments import PARSERS, PASS_ON, RECIPE_OPTIONS, WORLD_OPTIONS, add_world, text_of
+from ben_luigi.domain import plain_values
 from ben_luigi.domain.errors import BadName
 
 FORM_TASK, PATCHES_TASK = "ExportForm", "ExportPatches"
@@ -93,8 +94,8 @@ def render() -> argparse.ArgumentParser:
 def check(name: str, arguments: Sequence[str]) -> None:
     """Print help, or what is wrong with the arguments of a command, and exit; return if they are right.
 
-    What cannot be checked without the pipeline is left to the command: the values of a task's options, and world and
-    recipe, which it takes out of its arguments first.
+    What cannot be checked without the pipeline is left to the command: values that cannot be judged alone, and world
+    and recipe, which it takes out of its arguments first.
     """
     module, taken = COMMANDS[name][0], (*WORLD_OPTIONS, *RECIPE_OPTIONS)
     if any(argument.partition("=")[0] in taken for argument in arguments):
@@ -139,7 +140,13 @@ def _of_cron_rerun(arguments: Sequence[str]) -> _Asked:
 
 def _of_subset(arguments: Sequence[str]) -> _Asked:
     used = subset()
-    return used, [task_table.WHOLE, *used.parse_known_args(arguments)[1]]
+    given, others = used.parse_known_args(arguments)
+    return used, [task_table.WHOLE, *selection_options(given), *others]
+
+
+def selection_options(given: argparse.Namespace) -> list[str]:
+    """Return the options that select patches as those of the configuration."""
+    return [f"--subset-{option}={text}" for option, text in vars(given).items() if text is not None]
 
 
 def _of_export(arguments: Sequence[str]) -> _Asked:
@@ -147,10 +154,35 @@ def _of_export(arguments: Sequence[str]) -> _Asked:
     if names_a_tile(arguments):
         return used, [PATCHES_TASK, *arguments]
     given, others = used.parse_known_intermixed_args(arguments)
+    _check_values(used, given)
     if given.folder is None and given.to is None:
         return used, [FORM_TASK, "--form-name", given.form, *others]
     used.parse_args(arguments)
     return used, [task_table.WHOLE]
+
+
+def _check_values(used: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Exit with a message if an option of the form has a wrong value, as far as the values can be judged alone."""
+    known = task_table.table()
+    for section in ("forms", "subset"):
+        for option in known["sections"][section]:
+            if (text := getattr(given, option, None)) is None:
+                continue
+            kind = known["values"].get(f"--{section}-{option}".replace("_", "-"))
+            if kind is None:
+                return
+            value = plain_values.from_table(kind)
+            check_value(used, option, value.parse, value.allowed, text)
+
+
+def check_value(
+    used: argparse.ArgumentParser, option: str, parse: Callable[[str], object], allowed: str, text: str
+) -> None:
+    """Exit with a message if `parse` does not accept the value of an option."""
+    try:
+        parse(text)
+    except ValueError as error:
+        used.error(f"argument --{option.replace('_', '-')}: expected {allowed}; {error}")
 
 
 def names_a_tile(arguments: Sequence[str]) -> bool:

@@ -1,21 +1,23 @@
 """Know the tasks and all options of a run from a table, since loading them takes half a second.
 
-So help, and arguments that are none, are answered at once. What the values of options mean is left to who loads the
-tasks (`usage.py`). `python -m ben_luigi.documentation` makes the table from the tasks.
+So help, arguments that are none, and values that can be judged alone are answered at once. What other values mean is
+left to who loads the tasks (`usage.py`). `python -m ben_luigi.documentation` makes the table from the tasks.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ben_luigi.commands import command
+from ben_luigi.domain import plain_values
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
+from ben_luigi.domain.findings import Finding, NotAllowed
 
 PATH = Path(__file__).with_name("task_table.json")
 WHOLE = "FinalizeDataset"
@@ -25,13 +27,20 @@ _USAGE = """`ben-luigi run TASK --help` lists the arguments of a task. Luigi's o
 and so does every option of the configuration, such as --dataset-tiles 33UUP_20170613; --help-all lists them. Tasks:"""
 
 
+_TEXT = {"kind": "Text"}
+"""The kind of a task's option of which the table has none."""
+
+
 class Unfit(BadName):
     """A command line whose arguments are none of its task."""
 
 
 @cache
 def table() -> dict[str, Any]:
-    """Return the table: `tasks`, the options of all of them and of Luigi, and `sections` of the configuration."""
+    """Return the table: `tasks`, the `options` of all of them and of Luigi, and `sections` of the configuration.
+
+    `values` has the kinds of those options whose values can be judged alone.
+    """
     found: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
     return found
 
@@ -75,35 +84,80 @@ def require_task(name: str) -> None:
 
 
 def check(arguments: Sequence[str]) -> None:
-    """Raise BadName for a task that is none, Unfit for options that are none of its, or lack. Values are not looked at.
+    """Raise BadName for a task that is none, Unfit for options that are none of its, or lack, or for wrong values.
 
     As Luigi does, the beginning of an option counts as the option.
     """
-    name, tasks = arguments[0], table()["tasks"]
-    if name not in tasks:
-        near = get_close_matches(name, tasks, n=1, cutoff=0.5)
-        found = f"none of that name; did you mean {near[0]}?" if near else "none of that name"
-        raise BadName(
-            f"task {name}", expected="a task", found=found, remedy="type: ben-luigi run --help, which lists them"
-        )
-    own = tasks[name]["options"]
+    name = arguments[0]
+    require_task(name)
+    given = _given(arguments)
+    for option, told in table()["tasks"][name]["options"].items():
+        key = _key(option)
+        if told["default"] is None and given[key] is None and given[f"{name}_{key}"] is None:
+            raise unfit(arguments, f"requires the '{key}' parameter to be set")
+    if not given["help_all"]:
+        _check_values(arguments, {key: text for key, text in given.items() if isinstance(text, str) and key != "task"})
+
+
+def _given(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the values of all options by their keys. Raise Unfit for arguments that are none."""
     used = _Quiet(add_help=False)
     used.add_argument("task", help=argparse.SUPPRESS)
     for option, kind in table()["options"].items():
         used.add_argument(option, help=argparse.SUPPRESS, **_KINDS[kind])
-    for option in own:
+    for option in table()["tasks"][arguments[0]]["options"]:
         used.add_argument(option, help=argparse.SUPPRESS)
     try:
-        given = vars(used.parse_args(arguments))
+        return vars(used.parse_args(arguments))
     except _WrongError as error:
         raise unfit(arguments, str(error)) from None
-    for option, told in own.items():
-        key = option.removeprefix("--").replace("-", "_")
-        if told["default"] is None and given[key] is None and given[f"{name}_{key}"] is None:
-            raise unfit(arguments, f"requires the '{key}' parameter to be set")
 
 
-_KINDS: dict[str, dict[str, Any]] = {"": {}, "?": {"nargs": "?", "const": ""}, "0": {"action": "store_true"}}
+def _key(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _check_values(arguments: Sequence[str], given: dict[str, str]) -> None:
+    """Raise Unfit for wrong values, BadName for what is no tile key; `given` are the values by the keys of options.
+
+    If one of them cannot be judged alone, all are left to who loads the tasks, whose message is about all of them.
+    """
+    kinds, own = table()["values"], table()["tasks"][arguments[0]]["options"]
+    of_all = [(option, kinds[option], given.pop(_key(option))) for option in kinds if _key(option) in given]
+    of_task = list(_of_task(arguments[0], given))
+    if given:
+        return
+    values = [*of_all, *((option, own[option].get("value", _TEXT), text) for option, text in of_task)]
+    wrong = [found for option, kind, text in values if (found := _finding(option, plain_values.from_table(kind), text))]
+    if wrong:
+        raise unfit(arguments, "; ".join(map(str, wrong)))
+    for option, text in of_task:
+        if own[option].get("is_tile_key"):
+            from ben_luigi.domain.names import TileKey  # its regular expressions take time
+
+            TileKey.parse(text)
+
+
+def _of_task(name: str, given: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Take the values of a task's own options out of `given`; yield them. As Luigi has it, an empty one is none."""
+    for option, told in table()["tasks"][name]["options"].items():
+        key = _key(option)
+        if told.get("value", _TEXT):
+            text, by_long_name = given.pop(key, ""), given.pop(f"{name}_{key}", "")
+            if text or by_long_name:
+                yield option, text or by_long_name
+
+
+def _finding(option: str, kind: plain_values.Plain, text: str) -> Finding | None:
+    """Return what is wrong with the value of an option; None if nothing is."""
+    try:
+        plain_values.check(kind.parse, text)
+    except NotAllowed as error:
+        return plain_values.finding(option, "", error, kind.allowed, is_quoted=kind.is_quoted)
+    return None
+
+
+_KINDS: dict[str, dict[str, Any]] = {"": {}, "?": {"nargs": "?", "const": True}, "0": {"action": "store_true"}}
 """How `argparse` is told how many values an option has: one, one or none, none."""
 
 

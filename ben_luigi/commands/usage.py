@@ -42,7 +42,7 @@ def task_of(arguments: Sequence[str]) -> tuple[luigi.Task, argparse.Namespace]:
             redirect_stderr(output),
             CmdlineParser.global_instance(["--module", ben_luigi.__name__, *arguments]) as parsed,
         ):
-            wrong = check.command_line(parsed.known_args)
+            wrong = check.command_line(parsed.known_args, Register.get_task_cls(arguments[0]))
             if wrong:
                 raise task_table.unfit(arguments, "; ".join(map(str, wrong)))
             luigi.interface.core()

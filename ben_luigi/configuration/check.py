@@ -11,18 +11,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import luigi
+
 from ben_luigi.configuration import luigi_options, recipe, sections
 from ben_luigi.configuration.files import MOST_BYTES, ConfigFile, Entry
-from ben_luigi.configuration.kinds import PathName
+from ben_luigi.configuration.kinds import PathName, plain_of
 from ben_luigi.configuration.values import interpolated, last_entries
-from ben_luigi.domain import given
+from ben_luigi.domain import given, plain_values
 from ben_luigi.domain.errors import reason
 from ben_luigi.domain.findings import Finding, NotAllowed, nearest, shown
 from ben_luigi.domain.recipe.model import Recipe
 
 _QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 _COMMENT = re.compile(r"\s[#;]")
-_NOT_SHOWN = "a value that is not shown"
 
 
 def findings(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.environ) -> list[Finding]:
@@ -78,28 +79,24 @@ def _of_entry(entry: Entry, environment: Mapping[str, str]) -> Iterator[Finding]
             raise wrong
         _check(option, interpolated(entry.text, environment))
     except NotAllowed as error:
-        yield _finding(entry.location, subject, option, error, _is_quoted(entry.option, option))
+        yield _finding(entry.location, subject, option, error, is_quoted(entry.option, option))
 
 
 def _finding(location: str, subject: str, option: Any, error: NotAllowed, quoted: bool) -> Finding:
-    """Return the finding about a value. A secret value is neither quoted nor compared with allowed ones."""
-    of_the_kind = bool(error.allowed)  # then the error does not quote the value
-    found = error.found if quoted or of_the_kind else _NOT_SHOWN
-    near = error.near if quoted or of_the_kind else ""
-    return Finding(location, subject, found, error.allowed or luigi_options.allowed(option), near)
+    return plain_values.finding(location, subject, error, luigi_options.allowed(option), is_quoted=quoted)
 
 
-def command_line(arguments: argparse.Namespace) -> list[Finding]:
-    """Return everything that is wrong in options on a command line, such as `--archive-level 99` or `--workers 0`."""
+def command_line(arguments: argparse.Namespace, task: type[luigi.Task] | None = None) -> list[Finding]:
+    """Return everything that is wrong in options on a command line, such as `--archive-level 99` or `--workers 0`.
+
+    Of the options of the task itself those are checked whose values can be judged alone.
+    """
     found = []
-    for section, name, option in _of_command_line():
-        text = getattr(arguments, f"{section}_{name}", None)
+    for flag, name, text, option in [*_given(arguments), *(_of_task(task, arguments) if task else ())]:
         try:
-            if isinstance(text, str):
-                _check(option, text)
+            _check(option, text)
         except NotAllowed as error:
-            flag = name if section == luigi_options.WITHOUT_PREFIX else f"{section}-{name}"
-            found.append(_finding(f"--{flag}".replace("_", "-"), "", option, error, _is_quoted(name, option)))
+            found.append(_finding(flag, "", option, error, is_quoted(name, option)))
     named = getattr(arguments, "dataset_recipe", None)
     if found:
         return found
@@ -108,12 +105,28 @@ def command_line(arguments: argparse.Namespace) -> list[Finding]:
     return [*of_recipe, *([Finding("--subset-countries", "", wrong.found, wrong.allowed, wrong.near)] if wrong else [])]
 
 
-def _of_command_line() -> Iterator[tuple[str, str, Any]]:
-    """Yield section, name and kind of each option that a command line may set: ours, and Luigi's own."""
-    for section, declared in sections.SECTIONS.items():
-        yield from ((section, name, option) for name, option in sections.options_of(declared).items())
-    for section, options in luigi_options.declared().items():
-        yield from ((section, name, option) for name, option in options.items())
+def of_command_line() -> Iterator[tuple[str, str, str, Any]]:
+    """Yield flag, section, name and kind of each option that a command line may set: ours, and Luigi's own."""
+    ours = {section: sections.options_of(declared) for section, declared in sections.SECTIONS.items()}
+    for section, options in [*ours.items(), *luigi_options.declared().items()]:
+        for name, option in options.items():
+            flag = name if section == luigi_options.WITHOUT_PREFIX else f"{section}-{name}"
+            yield f"--{flag}".replace("_", "-"), section, name, option
+
+
+def _given(arguments: argparse.Namespace) -> Iterator[tuple[str, str, str, Any]]:
+    """Yield flag, name, value and kind of each of them that is given."""
+    for flag, section, name, option in of_command_line():
+        if isinstance(text := getattr(arguments, f"{section}_{name}", None), str):
+            yield flag, name, text, option
+
+
+def _of_task(task: type[luigi.Task], arguments: argparse.Namespace) -> Iterator[tuple[str, str, str, Any]]:
+    """Yield the same of the options of a task; as Luigi has it, an empty value does not count."""
+    for name, option in task.get_params():
+        text = getattr(arguments, name) or getattr(arguments, f"{task.get_task_family()}_{name}")
+        if text and plain_of(option):
+            yield f"--{name}".replace("_", "-"), name, text, option
 
 
 def _others(entry: Entry, options: Collection[str]) -> tuple[str, str]:
@@ -126,7 +139,8 @@ def _others(entry: Entry, options: Collection[str]) -> tuple[str, str]:
     return ", ".join(listed[:4]) + (", ... (docs/configuration.md)" if len(listed) > 4 else ""), near
 
 
-def _is_quoted(name: str, option: Any) -> bool:
+def is_quoted(name: str, option: Any) -> bool:
+    """Return whether errors may quote the values of an option."""
     return bool(getattr(option, "is_quoted", not re.search("url|password|key|connection|token", name)))
 
 
@@ -146,16 +160,9 @@ def _of_form(entry: Entry, option: Any) -> NotAllowed | None:
 
 def _check(option: Any, text: str) -> None:
     """Raise NotAllowed if an option does not accept this value."""
-    if "\ufffd" in text:
-        return
     if isinstance(option, PathName) and option.folder and not text:
         raise NotAllowed("nothing")
-    try:
-        option.parse(text)
-    except NotAllowed as error:
-        raise NotAllowed(shown(text) if error.found == repr(text) else error.found, error.near, error.allowed) from None
-    except Exception:
-        raise NotAllowed(shown(text)) from None
+    plain_values.check((plain_of(option) or option).parse, text)
 
 
 def data_dir(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.environ) -> list[Finding]:

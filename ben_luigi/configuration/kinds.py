@@ -5,13 +5,11 @@ A value that is not accepted raises NotAllowed, a ValueError. An option that is 
 
 from __future__ import annotations
 
-import math
 import operator
 import os
 import re
 import shlex
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from typing import Any
 import luigi
 from luigi.parameter import ParameterVisibility
 
-from ben_luigi.domain import given
+from ben_luigi.domain import given, plain_values
 from ben_luigi.domain.findings import NotAllowed, nearest, shown
 from ben_luigi.domain.recipe import reading
 from ben_luigi.domain.storing import opening
@@ -42,10 +40,21 @@ class Declared(luigi.Task):
         return found
 
 
-class Text(luigi.Parameter[str]):
-    """Text, which must match `pattern` if there is one. An empty text means that the option is not set."""
+class _Written(luigi.Parameter[str]):
+    """A text. An empty one means that the option is not set."""
 
     several_lines = False
+
+    def __init__(
+        self, default: str, *, description: str, allowed: str, secret: bool = False, is_quoted: bool = True
+    ) -> None:
+        visibility = ParameterVisibility.PRIVATE if secret else ParameterVisibility.PUBLIC
+        super().__init__(default=default, description=description, visibility=visibility)
+        self.allowed, self.is_quoted = allowed, is_quoted
+
+
+class Text(_Written):
+    """Text, which must match `pattern` if there is one."""
 
     def __init__(
         self,
@@ -57,15 +66,14 @@ class Text(luigi.Parameter[str]):
         secret: bool = False,
         hidden: bool = False,
     ) -> None:
-        visibility = ParameterVisibility.PRIVATE if secret else ParameterVisibility.PUBLIC
-        super().__init__(default=default, description=description, visibility=visibility)
-        self.allowed, self.pattern, self.is_quoted = allowed, pattern, not (secret or hidden)
+        self.plain = plain_values.Text(allowed=allowed, pattern=pattern, is_quoted=not (secret or hidden))
+        super().__init__(
+            default, description=description, allowed=allowed, secret=secret, is_quoted=self.plain.is_quoted
+        )
 
     def parse(self, x: str) -> str:
         """Return the text. Raise NotAllowed if it does not match the pattern."""
-        if x and self.pattern and not re.fullmatch(self.pattern, x):
-            raise NotAllowed(repr(x) if self.is_quoted else "another form")
-        return x
+        return self.plain.parse(x)
 
 
 class WebAddress(Text):
@@ -76,12 +84,12 @@ class WebAddress(Text):
         super().__init__(description=description, allowed=allowed, pattern=pattern, secret=secret, hidden=True)
 
 
-class StoreUrl(Text):
+class StoreUrl(_Written):
     """The URL of an object store, without credentials."""
 
     def __init__(self, *, description: str) -> None:
         allowed = "s3://BUCKET/FOLDER, or another URL that fsspec knows"
-        super().__init__(description=description, allowed=allowed, hidden=True)
+        super().__init__("", description=description, allowed=allowed, is_quoted=False)
 
     def parse(self, x: str) -> str:
         """Return the URL without a slash at its end. Raise NotAllowed if it is none, or has a password in it."""
@@ -93,11 +101,11 @@ class StoreUrl(Text):
             raise NotAllowed(str(error)) from None
 
 
-class Options(Text):
+class Options(_Written):
     """Options of a program, quoted as in a shell."""
 
     def __init__(self, *, description: str) -> None:
-        super().__init__(description=description, allowed="options, quoted as in a shell")
+        super().__init__("", description=description, allowed="options, quoted as in a shell")
 
     def parse(self, x: str) -> str:
         """Return the text. Raise NotAllowed if a quotation in it has no end."""
@@ -108,7 +116,7 @@ class Options(Text):
         return x
 
 
-class PathName(Text):
+class PathName(_Written):
     """A path in which `~` and `$NAME` are expanded. `folder` means one that is made if needed, and written to."""
 
     def __init__(self, default: str = "", *, description: str, allowed: str = "a path", folder: bool = False) -> None:
@@ -170,8 +178,8 @@ class Area(PathName):
         return x
 
 
-class Words(Text):
-    """Words, separated by commas or white space, or by `separator`, each one of `known` or accepted by `fits`."""
+class Words(_Written):
+    """Words, separated by commas or white space, or by `separator`, each one of `known` or of the form `pattern`."""
 
     several_lines = True
 
@@ -180,26 +188,44 @@ class Words(Text):
         *,
         description: str,
         known: Sequence[str] = (),
-        fits: Callable[[str], bool] | None = None,
+        pattern: str = "",
         allowed: str = "",
         separator: str = "",
         default: str = "",
     ) -> None:
-        super().__init__(default, description=description, allowed=allowed or ", ".join(known))
-        self.known, self.fits, self.separator = tuple(known), fits, separator
+        self.plain = plain_values.Words(known=tuple(known), pattern=pattern, allowed=allowed, separator=separator)
+        super().__init__(default, description=description, allowed=self.plain.allowed)
+        self.separator = separator
 
     def words(self, text: str) -> list[str]:
         """Return the words in a value."""
-        found = text.split(self.separator) if self.separator else text.replace(",", " ").split()
-        return [" ".join(word.split()) for word in found if word.strip()]
+        return self.plain.words(text)
 
     def parse(self, x: str) -> str:
         """Return the text. Raise NotAllowed if a word is not accepted."""
-        fits = self.fits or (self.known.__contains__ if self.known else None)
-        wrong = [word for word in self.words(x) if fits and not fits(word)]
-        if wrong:
-            raise NotAllowed(", ".join(map(repr, wrong[:3])), nearest(wrong[0], self.known))
-        return x
+        return self.plain.parse(x)
+
+
+class Countries(_Written):
+    """Countries, separated by commas; who knows the recipe checks them."""
+
+    several_lines = True
+
+    def __init__(self, *, description: str) -> None:
+        super().__init__("", description=description, allowed="countries of the recipe, separated by commas")
+
+
+class TileKeys(_Written):
+    """Tile keys, separated by commas or white space."""
+
+    several_lines, plain = True, plain_values.TileKeys()
+
+    def __init__(self, *, description: str) -> None:
+        super().__init__("", description=description, allowed=self.plain.allowed)
+
+    def parse(self, x: str) -> str:
+        """Return the text. Raise NotAllowed if a word is no tile key."""
+        return self.plain.parse(x)
 
 
 class _Number(luigi.NumericalParameter[Any]):
@@ -207,35 +233,28 @@ class _Number(luigi.NumericalParameter[Any]):
 
     several_lines, is_quoted = False, True
 
-    def __init__(self, kind: type, default: Any, least: Any, most: Any, word: str, description: str) -> None:
-        super().__init__(default=default, var_type=kind, min_value=least, max_value=most, right_op=operator.le)
-        self.description = description
-        endless = most in (sys.maxsize, math.inf)
-        self.allowed = f"{word} of {least} or more" if endless else f"{word} from {least} to {most}"
+    def __init__(self, kind: type, default: Any, plain: plain_values.Real, description: str) -> None:
+        most = plain.largest if plain.most is None else plain.most
+        super().__init__(default=default, var_type=kind, min_value=plain.least, max_value=most, right_op=operator.le)
+        self.plain, self.description, self.allowed = plain, description, plain.allowed
 
     def parse(self, x: str) -> Any:
         """Return the number. Raise NotAllowed if it is not one, or is out of range."""
-        try:
-            number = super().parse(x)
-        except (ValueError, OverflowError):
-            raise NotAllowed(repr(x)) from None
-        if number in (math.inf, -math.inf):
-            raise NotAllowed(repr(x))
-        return number
+        return self.plain.parse(x)
 
 
 class Whole(_Number):
     """A whole number."""
 
-    def __init__(self, default: int, *, description: str, least: int = 0, most: int = sys.maxsize) -> None:
-        super().__init__(int, default, least, most, "a whole number", description)
+    def __init__(self, default: int, *, description: str, least: int = 0, most: int | None = None) -> None:
+        super().__init__(int, default, plain_values.Whole(least=least, most=most), description)
 
 
 class Real(_Number):
     """A number."""
 
-    def __init__(self, default: float, *, description: str, least: float = 0, most: float = math.inf) -> None:
-        super().__init__(float, default, least, most, "a number", description)
+    def __init__(self, default: float, *, description: str, least: float = 0, most: float | None = None) -> None:
+        super().__init__(float, default, plain_values.Real(least=least, most=most), description)
 
 
 class Choice(luigi.ChoiceParameter[str]):
@@ -246,28 +265,40 @@ class Choice(luigi.ChoiceParameter[str]):
     def __init__(self, *, choices: tuple[str, ...], description: str) -> None:
         super().__init__(default=choices[0], choices=choices, description=description)
         self.description = description  # Luigi has appended the choices to it, in random order
-        self.known, self.allowed = choices, ", ".join(choices)
+        self.plain = plain_values.Choice(known=choices)
+        self.allowed = self.plain.allowed
 
     def parse(self, x: str) -> str:
         """Return the word. Raise NotAllowed if it is not one of the choices."""
-        if x not in self.known:
-            raise NotAllowed(repr(x), nearest(x, self.known))
-        return x
+        return self.plain.parse(x)
 
 
 class Switch(luigi.BoolParameter):
     """On or off."""
 
-    several_lines, is_quoted, allowed = False, True, "true, false"
+    several_lines, is_quoted, plain = False, True, plain_values.Switch()
+    allowed = plain.allowed
 
     def __init__(self, default: bool, *, description: str) -> None:
         super().__init__(default=default, parsing=luigi.BoolParameter.EXPLICIT_PARSING, description=description)
 
     def parse(self, x: object) -> bool:
         """Return whether it is on. Raise NotAllowed unless the value is true or false."""
-        text = str(x).lower()
-        if text not in ("true", "false"):
-            raise NotAllowed(
-                repr(x), {"yes": "true", "on": "true", "1": "true"}.get(text, nearest(text, ("true", "false")))
-            )
-        return text == "true"
+        return self.plain.parse(x)
+
+
+def plain_of(parameter: Any) -> plain_values.Plain | None:
+    """Return the kind of an option, ours or Luigi's own, whose values can be checked alone; None for another one."""
+    if isinstance(parameter, luigi.EnumParameter):
+        return plain_values.Choice(known=tuple(parameter._enum.__members__))
+    if type(parameter) is luigi.ChoiceParameter and parameter._var_type is str:
+        return plain_values.Choice(known=tuple(sorted(parameter._choices)))
+    found: plain_values.Plain | None = getattr(parameter, "plain", _OF_LUIGI.get(type(parameter)))
+    return found
+
+
+_OF_LUIGI: dict[type, plain_values.Plain] = {
+    luigi.IntParameter: plain_values.Whole(),
+    luigi.FloatParameter: plain_values.Real(),
+    **dict.fromkeys((luigi.Parameter, luigi.OptionalParameter, luigi.OptionalStrParameter), plain_values.Text()),
+}

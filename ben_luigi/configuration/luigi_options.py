@@ -9,7 +9,8 @@ from typing import Any
 import luigi
 import luigi.retcodes
 
-from ben_luigi.configuration.kinds import Real, Switch, Text, Whole
+from ben_luigi.configuration.kinds import Real, Switch, Text, Whole, plain_of
+from ben_luigi.domain import plain_values
 
 DEFAULTS = {
     "core": {"local_scheduler": "true", "workers": "2"},
@@ -89,13 +90,10 @@ def allowed(parameter: Any) -> str:
         return str(parameter.allowed)
     if isinstance(parameter, luigi.BoolParameter):
         return "true, false"
-    if isinstance(parameter, luigi.EnumParameter):
-        return ", ".join(parameter._enum.__members__)
-    if isinstance(parameter, luigi.ChoiceParameter):
-        return ", ".join(sorted(map(str, parameter._choices)))
-    if isinstance(parameter, luigi.IntParameter):
-        return "a whole number"
-    return "a number" if isinstance(parameter, luigi.FloatParameter) else "as Luigi's documentation says"
+    plain = plain_of(parameter)
+    if plain is None or isinstance(plain, plain_values.Text):
+        return "as Luigi's documentation says"
+    return plain.allowed
 
 
 _OF_SERVER = "cors"  # declared by luigi.server, which loads a web server: only if somebody asks for it

@@ -6,7 +6,6 @@ made from these declarations.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ben_luigi.configuration.kept import Kept, KeptSection
 from ben_luigi.configuration.kinds import (
     Area,
     Choice,
+    Countries,
     Declared,
     Options,
     PathName,
@@ -24,11 +24,11 @@ from ben_luigi.configuration.kinds import (
     StoreUrl,
     Switch,
     Text,
+    TileKeys,
     WebAddress,
     Whole,
     Words,
 )
-from ben_luigi.domain.names import is_tile_key
 from ben_luigi.domain.vocabulary import (
     FORMS,
     MIRROR,
@@ -52,7 +52,6 @@ TRACKED_ARTIFACTS = next(
 )
 
 _WORD = r"\S+"
-_TILES = "keys such as 33UUP_20170613"
 
 
 class _Section(Declared, luigi.Config, metaclass=KeptSection):
@@ -87,7 +86,7 @@ class dataset(_Section):  # noqa: N801 (the name of the section)
     data_dir: str = PathName(default="data", folder=True, description="folder of everything that the pipeline makes")
     store: str = StoreUrl(description="where shards, archives and forms live; by default in data_dir")
     cache_gb: float = Real(default=200.0, least=0.001, description="with a store: what of it is in data_dir, at most")
-    tiles: str = Words(fits=is_tile_key, allowed=_TILES, description="tile keys; all by default")
+    tiles: str = TileKeys(description="tile keys; all by default")
     allow_missing: bool = Switch(
         default=False, description="make the dataset without the products that no source has, and list them"
     )
@@ -135,7 +134,7 @@ class sources(_Section):  # noqa: N801
     )
     google_url: str = WebAddress(description="public bucket with the layout of Google's; by default Google's")
     mirrors: str = Words(
-        fits=lambda text: re.fullmatch(MIRROR, text) is not None,
+        pattern=MIRROR,
         allowed="URLs with {name} in them, and {zone}, {band}, {square} as needed",
         description="your own mirrors: URL templates of a product's folder",
     )
@@ -249,8 +248,8 @@ class subset(_Section):  # noqa: N801
         allowed="letters, digits, dots, hyphens and underscores",
         description="the result is in subsets/<name>/",
     )
-    tiles: str = Words(fits=is_tile_key, allowed=_TILES, description="tile keys")
-    countries: str = Words(allowed="countries of the recipe, separated by commas", description="countries")
+    tiles: str = TileKeys(description="tile keys")
+    countries: str = Countries(description="countries")
     seasons: str = Words(known=SEASONS, description="seasons")
     splits: str = Words(known=SPLITS, description="splits")
     labels: str = Words(

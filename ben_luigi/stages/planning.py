@@ -33,6 +33,8 @@ from ben_luigi.state import failures, timing
 from ben_luigi.state.failures import Failure
 from ben_luigi.state.luigi_internals import load_task
 
+TILE = "tile"
+"""The parameter of tasks that is a tile key."""
 _ARCHIVE = (CompressPart, JoinParts, HashTar)
 
 
@@ -140,7 +142,7 @@ def at_once() -> dict[str, int]:
 
 def check_arguments(task: luigi.Task) -> None:
     """Raise BadName or BadArgument, with valid values, if a task cannot have its arguments, such as an unknown tile."""
-    tile = str(getattr(task, "tile", ""))
+    tile = str(getattr(task, TILE, ""))
     if tile:
         check_tile(tile)
     if isinstance(task, PipelineTask):

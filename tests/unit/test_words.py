@@ -116,7 +116,7 @@ def test_the_configuration_explains_every_option_and_no_other() -> None:
         ("RenderTile", "requires the 'tile' parameter"),
         ("RenderTile --tile", "expected one argument"),
         ("RenderTile --tiles 33UUP_20170613", "unrecognized arguments: --tiles"),
-        ("RenderPatches --flagged rain", "rain is not a valid choice"),
+        ("RenderPatches --flagged rain", "--flagged: found 'rain'; allowed: any, cloud, no, snow"),
         ("FinalizeDataset --archive-level 99", "--archive-level: found '99'; allowed: a whole number from 1 to 22"),
         ("FinalizeDataset --workers 0", "--workers: found '0'; allowed: a whole number of 1 or more"),
         ("FinalizeDataset --workers -1", "--workers: found '-1'; allowed: a whole number of 1 or more"),
