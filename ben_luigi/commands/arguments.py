@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ben_luigi.commands import command
 from ben_luigi.domain import machine
+from ben_luigi.domain.errors import BadName
 from ben_luigi.domain.vocabulary import MOST_VIEWED, WORLDS
 from ben_luigi.domain.vocabulary import RECIPE_OPTIONS as RECIPE_OPTIONS
 
@@ -37,6 +38,27 @@ def add_world(used: argparse.ArgumentParser) -> None:
     )
     help_text = "name of a packaged recipe, or path of another one; by default what [dataset] recipe says"
     used.add_argument("--recipe", metavar="RECIPE", help=help_text)
+
+
+def taken_out(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the arguments without world and recipe; and these, as option and value, in their order."""
+    left: list[str] = []
+    taken: list[tuple[str, str]] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, is_whole, value = argument.partition("=")
+        if name in (*WORLD_OPTIONS, *RECIPE_OPTIONS):
+            taken.append((name, value if is_whole else next(rest, "")))
+        else:
+            left.append(argument)
+    return left, taken
+
+
+def require_world(option: str, text: str) -> None:
+    """Raise BadName for the value of an option that is no world."""
+    if text not in WORLDS:
+        found = repr(text) if text else "nothing"
+        raise BadName(option, expected=f"one of {', '.join(WORLDS)}", found=found, remedy=f"type {option} real")
 
 
 def text_of(module: str) -> str | None:

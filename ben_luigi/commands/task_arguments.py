@@ -11,7 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ben_luigi.commands import COMMANDS, command, task_table
-from ben_luigi.commands.arguments import PARSERS, PASS_ON, RECIPE_OPTIONS, WORLD_OPTIONS, add_world, text_of
+from ben_luigi.commands.arguments import (
+    PARSERS,
+    PASS_ON,
+    RECIPE_OPTIONS,
+    add_world,
+    require_world,
+    taken_out,
+    text_of,
+)
 from ben_luigi.domain import plain_values
 from ben_luigi.domain.errors import BadName
 
@@ -94,21 +102,21 @@ def render() -> argparse.ArgumentParser:
 def check(name: str, arguments: Sequence[str]) -> None:
     """Print help, or what is wrong with the arguments of a command, and exit; return if they are right.
 
-    What cannot be checked without the pipeline is left to the command: values that cannot be judged alone, and world
-    and recipe, which it takes out of its arguments first.
+    What cannot be checked without the pipeline is left to the command: values that cannot be judged alone, and all
+    arguments of which the recipe is one.
     """
-    module, taken = COMMANDS[name][0], (*WORLD_OPTIONS, *RECIPE_OPTIONS)
-    if any(argument.partition("=")[0] in taken for argument in arguments):
-        return
-    if module in PARSERS:
+    module, (left, taken) = COMMANDS[name][0], taken_out(arguments)
+    if module in PARSERS and not taken:
         used = PARSERS[module]()
         (used.parse_known_args if module in PASS_ON else used.parse_args)(arguments)
-    elif module in _ASKED:
-        used, asked = _ASKED[module](arguments)
-        if task_table.help_is_wanted(arguments):
+    elif module in _ASKED and not any(option in RECIPE_OPTIONS for option, _ in taken):
+        used, asked = _ASKED[module](left)
+        if task_table.help_is_wanted(left):
             used.print_help()
             sys.exit()
         try:
+            for option, text in taken if module != _LEAVES_ALL else ():
+                require_world(option, text)
             task_table.check(asked)
         except BadName as error:
             sys.exit(command.refuse(used, task_table.of_program(error, "" if module in _NAME_A_TASK else used.prog)))
@@ -206,4 +214,6 @@ _ASKED: dict[str, Callable[[Sequence[str]], _Asked]] = {
     "render": _of_render,
 }
 """What these commands ask for: the parser of each, and the task with its arguments."""
+_LEAVES_ALL = "cron_rerun"
+"""The command that leaves its arguments to the run that it starts."""
 _NAME_A_TASK = ("run", "plan", "cron_rerun")

@@ -100,10 +100,27 @@ def test_a_value_that_is_looked_up_leaves_all_to_the_pipeline() -> None:
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--recipe", "none", "--workers", "0"],
+        ["cron-rerun", "--workers", "0", "--world", "none"],
+        ["run", "--world", "sample", "CutPatches", "--tile", TILE],
+    ],
+    ids=" ".join,
+)
+def test_what_it_cannot_judge_is_left_to_the_command(arguments: list[str]) -> None:
+    """The run that cron starts is recorded and told, however it ends."""
+    task_arguments.check(arguments[0], arguments[1:])
+
+
+@pytest.mark.parametrize(
     ("arguments", "found"),
     [
         (["run", "--workers", "0"], "--workers: found '0'; allowed: a whole number of 1 or more"),
         (["plan", "CutPatches", "--tile", "31UGR"], "tile 31UGR; expected: a tile key"),
+        (["run", "--world", "sample", "--workers", "0"], "FinalizeDataset --workers 0; expected: arguments of Final"),
+        (["run", "--workers", "1", "--world=smple"], "--world; expected: one of auto, sample, real; found: 'smple'"),
+        (["plan", "--dataset-world"], "--dataset-world; expected: one of auto, sample, real; found: nothing"),
         (["subset", "--seasons", "wintr"], "--seasons: found 'wintr'; allowed: spring, summer, fall, winter; did you"),
         (["submit", "slurm", "--archive-level", "99"], "--archive-level: found '99'; allowed: a whole number from 1"),
         (["export", "zarr", "--file-mb", "x"], "argument --file-mb: expected a whole number of 1 or more; found 'x'"),
