@@ -7,12 +7,8 @@ gc.disable()  # nothing of what is imported is garbage: to look for some takes a
 from ben_luigi import config  # noqa: E402  # checks it, before everything that takes seconds to load
 from ben_luigi.configuration import loading  # noqa: E402
 from ben_luigi.domain import deferred  # noqa: E402
-from ben_luigi.domain.surroundings import without  # noqa: E402
 
 deferred.defer(*deferred.LIBRARIES)
-
-with without("boto3"):  # it loads it for S3 where it is installed: a fifth of the start of every command
-    import rasterio as rasterio
 
 from ben_luigi.stages import export as export  # noqa: E402
 from ben_luigi.stages import finalize as finalize  # noqa: E402

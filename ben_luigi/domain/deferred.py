@@ -16,15 +16,29 @@ from typing import Any
 
 from ben_luigi.domain.surroundings import without
 
-LIBRARIES = ("fiona", "jinja2", "pandas", "pyarrow.compute", "pyarrow.csv", "pyarrow.parquet", "pystac", "shapely")
+LIBRARIES = (
+    *("fiona", "jinja2", "pandas", "pyarrow.compute", "pyarrow.csv", "pyarrow.parquet", "pyproj", "pyproj.exceptions"),
+    *("pystac", "rasterio", *(f"rasterio.{part}" for part in ("enums", "errors", "features", "shutil", "transform"))),
+    *("rasterio.vrt", "rasterio.windows", "shapely"),
+)
+_TRIES_BOTO3 = ("fiona", "rasterio")
+"""They load it if it is there: a fifth of the start of every command."""
 _lock = threading.RLock()
 _waiting: list[_Deferred] = []
 
 
 class _Deferred(ModuleType):
-    """Stands for a library that has not been loaded, and afterwards has all that it has."""
+    """Stands for a library that has not been loaded, and afterwards has all that it has.
+
+    A library and the modules in it that are deferred too are loaded together.
+    """
 
     _is_loading = False
+
+    def __init__(self, name: str, container: ModuleType | None) -> None:
+        super().__init__(name)
+        self._together: list[_Deferred] = container._together if isinstance(container, _Deferred) else []
+        self._together.append(self)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("__wrapped__", "__warningregistry__"):  # what inspect and warnings ask each module for
@@ -34,28 +48,34 @@ class _Deferred(ModuleType):
 
     def load(self) -> None:
         """Load the library in the place of its stand-in."""
+        library, *_ = names = [each.__name__ for each in self._together]
         with _lock:
-            if self._is_loading or self not in _waiting:
+            if self._together[0]._is_loading or self not in _waiting:
                 return
-            self._is_loading = True
-            if sys.modules.get(self.__name__) is self:
-                del sys.modules[self.__name__]
+            self._together[0]._is_loading = True
+            for name, each in zip(names, self._together, strict=True):
+                if sys.modules.get(name) is each:
+                    del sys.modules[name]
             try:
-                with without("boto3") if self.__name__ == "fiona" else nullcontext():  # which loads it if it is there
-                    library = importlib.import_module(self.__name__)
+                with without("boto3") if library in _TRIES_BOTO3 else nullcontext():
+                    loaded = [importlib.import_module(name) for name in names]
             finally:
-                self._is_loading = False
-            self.__dict__.update(library.__dict__)
-            _waiting.remove(self)
+                self._together[0]._is_loading = False
+            for each, module in zip(self._together, loaded, strict=True):
+                each.__dict__.update(module.__dict__)
+                _waiting.remove(each)
 
 
 def defer(*libraries: str) -> None:
-    """Load these when something in them is first asked for, unless they have been loaded; what contains them, now."""
+    """Load these when something in them is first asked for, unless they have been loaded; what contains them, now.
+
+    What contains them may be deferred as well, by a name before theirs.
+    """
     for name in libraries:
         package, _, part = name.rpartition(".")
         container = importlib.import_module(package) if package else None
         if name not in sys.modules:
-            sys.modules[name] = library = _Deferred(name)
+            sys.modules[name] = library = _Deferred(name, container)
             _waiting.append(library)
             if container is not None:
                 setattr(container, part, library)

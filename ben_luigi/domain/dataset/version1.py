@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyproj
+import pyproj.exceptions
 import shapely
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 
 from ben_luigi.domain import given
 from ben_luigi.domain.bounded import read_json
@@ -107,7 +107,7 @@ def write_spatial(folder: Path, epsg: int, names: Sequence[str], corners: np.nda
     squares = shapely.multipolygons(shapely.polygons(rings)[:, None])
     geometry = {
         "encoding": "WKB",
-        "crs": CRS.from_epsg(epsg).to_json_dict(),
+        "crs": pyproj.CRS.from_epsg(epsg).to_json_dict(),
         "bbox": list(shapely.total_bounds(squares)),
         "orientation": "counterclockwise",
         "geometry_types": ["MultiPolygon"],
@@ -143,7 +143,7 @@ def _read(folder: Path, name: str) -> V1Patch | BadInput:
     path = folder / name / f"{name}_labels_metadata.json"
     try:
         return _patch(name, read_json(path, _JSON_BYTES))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, CRSError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, pyproj.exceptions.CRSError) as error:
         expected = "<name>_labels_metadata.json with labels, coordinates, projection, tile_source, acquisition_date"
         return BadInput(name, expected=expected, found=f"{type(error).__name__}: {error}", remedy=_REMEDY)
 
@@ -164,7 +164,7 @@ def _patch(name: str, fields: dict[str, Any]) -> V1Patch:
 @lru_cache(maxsize=256)
 def _epsg(projection: str) -> int:
     """Return the EPSG code of a UTM zone from its WKT."""
-    epsg = CRS.from_wkt(projection).to_epsg()
+    epsg = pyproj.CRS.from_wkt(projection).to_epsg()
     if epsg is None or not 32600 < epsg <= 32660:
         raise ValueError(f"projection {projection[:40]}..., no UTM zone of the northern hemisphere")
     return int(epsg)

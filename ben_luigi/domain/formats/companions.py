@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+import rasterio.errors
 
 from ben_luigi.domain import given
 
@@ -31,9 +31,12 @@ def _sources(path: Path, known: set[Path]) -> list[Path]:
     """Return the files of a virtual raster that are not `known`; one may be made from other virtual rasters."""
     try:
         given.check_file(path)
-        with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning), rasterio.open(path) as raster:
+        with (
+            warnings.catch_warnings(action="ignore", category=rasterio.errors.NotGeoreferencedWarning),
+            rasterio.open(path) as raster,
+        ):
             files = {Path(name).absolute() for name in raster.files}
-    except (RasterioError, OSError, ValueError):
+    except (rasterio.errors.RasterioError, OSError, ValueError):
         return []
     new = sorted(name for name in files - known if given.kind(name) == given.FILE)
     known |= set(new)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pyproj import CRS
+import pyproj
 
 
-def on_earth(crs: CRS) -> bool:
+def on_earth(crs: pyproj.CRS) -> bool:
     """Return whether a CRS says where on Earth its x and y lie, as that of a building site or of heights does not."""
     return bool(crs.is_geographic or crs.is_projected)

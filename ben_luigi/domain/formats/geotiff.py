@@ -14,8 +14,8 @@ from functools import lru_cache
 
 import deflate
 import numpy as np
-from rasterio.io import MemoryFile
-from rasterio.transform import from_origin
+import rasterio
+import rasterio.transform
 
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.formats.tiffheader import ROWS_PER_STRIP, STRIP_BYTES, STRIP_OFFSETS, TIE_POINT, entries
@@ -40,7 +40,7 @@ def gdal_bytes(
     """
     options = {"compress": "deflate", "predictor": 2} if packed else {}
     height, width = pixels.shape
-    with MemoryFile() as file:
+    with rasterio.MemoryFile() as file:
         with file.open(
             driver="GTiff",
             width=width,
@@ -48,7 +48,7 @@ def gdal_bytes(
             count=1,
             dtype=pixels.dtype.name,
             crs=f"EPSG:{epsg}",
-            transform=from_origin(left, top, pixel_m, pixel_m),
+            transform=rasterio.transform.from_origin(left, top, pixel_m, pixel_m),
             nodata=nodata,
             **options,
         ) as raster:

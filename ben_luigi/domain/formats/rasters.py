@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pyproj
+import pyproj.exceptions
 import rasterio
+import rasterio.enums
+import rasterio.errors
 import rasterio.shutil
-from pyproj import CRS
-from pyproj.exceptions import CRSError
-from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import RasterioError
 
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadInput
@@ -52,18 +52,19 @@ def opened(path: Path, *, band: int | None = None, expected: str = EXPECTED, rem
                 return
             with rasterio.open(_masked(file, path, alpha[0])) as masked:
                 yield masked
-    except (RasterioError, CRSError, OSError, ValueError) as error:
+    except (rasterio.errors.RasterioError, pyproj.exceptions.CRSError, OSError, ValueError) as error:
         raise BadInput(path, expected=expected, found=str(error), remedy=remedy) from error
 
 
 def is_masked(file: Any) -> bool:
     """Return whether a mask, in the raster or beside it, says which pixels of its first band have data."""
-    return MaskFlags.per_dataset in file.mask_flag_enums[0]
+    return rasterio.enums.MaskFlags.per_dataset in file.mask_flag_enums[0]
 
 
 def _alpha(file: Any) -> list[int]:
     """Return the numbers of the bands of transparency."""
-    return [number for number, what in zip(file.indexes, file.colorinterp, strict=True) if what == ColorInterp.alpha]
+    alpha = rasterio.enums.ColorInterp.alpha
+    return [number for number, what in zip(file.indexes, file.colorinterp, strict=True) if what == alpha]
 
 
 def _masked(file: Any, path: Path, alpha: int) -> str:
@@ -84,7 +85,7 @@ def _masked(file: Any, path: Path, alpha: int) -> str:
 def _without_place(crs: Any) -> str:
     if not crs:
         return "no CRS"
-    of = CRS.from_wkt(crs.to_wkt())
+    of = pyproj.CRS.from_wkt(crs.to_wkt())
     return "" if on_earth(of) else f"a CRS without a place on Earth, {of.name}"
 
 

@@ -10,16 +10,15 @@ from typing import Any
 
 import fiona
 import numpy as np
+import pyproj
 import shapely
-from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError, ProjError
 
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import some
 from ben_luigi.domain.formats.crs import on_earth
 
 _KINDS = ("Polygon", "MultiPolygon")
-_FAILED = (CRSError, ProjError, OSError, KeyError, TypeError, AttributeError, RuntimeError)
+_FAILED = (OSError, KeyError, TypeError, AttributeError, RuntimeError)  # those of PROJ are RuntimeErrors
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,13 @@ class Features:
     numbers: np.ndarray
     geometries: np.ndarray
     values: dict[str, list[Any]]
-    crs: CRS
+    crs: pyproj.CRS
 
-    def projected(self, crs: int | CRS) -> np.ndarray:
+    def projected(self, crs: int | pyproj.CRS) -> np.ndarray:
         """Return the polygons, reprojected vertex by vertex to another CRS, x or longitude first."""
-        if self.crs == CRS.from_user_input(crs):
+        if self.crs == pyproj.CRS.from_user_input(crs):
             return self.geometries
-        to = Transformer.from_crs(self.crs, crs, always_xy=True)
+        to = pyproj.Transformer.from_crs(self.crs, crs, always_xy=True)
         return np.asarray(shapely.transform(self.geometries, lambda at: np.column_stack(to.transform(*at.T))))
 
 
@@ -55,7 +54,7 @@ def read(path: Path, columns: Sequence[str], layer: str = "") -> Features:
             with fiona.open(path, layer=name) as file:
                 if not file.crs_wkt:
                     raise ValueError(f"layer {name} without a CRS")
-                crs = CRS.from_wkt(file.crs_wkt)
+                crs = pyproj.CRS.from_wkt(file.crs_wkt)
                 if not on_earth(crs):
                     raise ValueError(f"layer {name} in a CRS without a place on Earth, {crs.name}")
                 of = {column: _exact(column, file.schema["properties"]) for column in columns}

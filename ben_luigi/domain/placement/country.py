@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import shapely
-from pyproj import Geod
 
 from ben_luigi.domain.bounded import read_json
 from ben_luigi.domain.errors import BadInput, some
@@ -248,7 +248,7 @@ def _clipped(path: Path, changed: State, square: Square, wanted: Countries) -> t
         if not near.is_empty:
             names.append(name)
             polygons.append(shapely.transform(near, lambda at: np.column_stack(to_zone.transform(*at.T))))
-            areas.append(abs(Geod(ellps="WGS84").geometry_area_perimeter(border)[0]))
+            areas.append(abs(pyproj.Geod(ellps="WGS84").geometry_area_perimeter(border)[0]))
     order = np.argsort(-np.array(areas), kind="stable")
     found = np.array(polygons, dtype=object)[order]
     shapely.prepare(found)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyproj
 import shapely
-from pyproj import CRS
 
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.placement.footprints import outline
@@ -36,9 +36,10 @@ def check_covers(file: Any, path: Path, square: Square, tile: str, where: str) -
             f"the tile lies across the 180th meridian: give a raster in its zone, EPSG:{square.epsg}, in {where} of "
         )
         remedy += "the recipe, or one that reaches from -180 to 180 degrees, or take the tile out"
+    crs = pyproj.CRS.from_wkt(wkt).name
     raise BadInput(
         f"tile {tile}: {path}",
-        expected=f"a raster that covers the tile: {wanted} (west, south, east, north in {CRS.from_wkt(wkt).name})",
+        expected=f"a raster that covers the tile: {wanted} (west, south, east, north in {crs})",
         found=found,
         remedy=remedy,
     )

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import pyproj
 import shapely
-from pyproj import Transformer
 
 LONGITUDE_LATITUDE = 4326
 """EPSG code of longitude and latitude; x is the longitude here, as in OGC:CRS84."""
@@ -119,6 +119,6 @@ def outline(epsg: int, edges: Sequence[float], to_epsg: int | str, most_m: float
 
 
 @lru_cache(maxsize=16)
-def transformer(epsg: int | str, to_epsg: int | str) -> Transformer:
+def transformer(epsg: int | str, to_epsg: int | str) -> pyproj.Transformer:
     """Return the transformation from one CRS to another, x before y, longitude before latitude."""
-    return Transformer.from_crs(epsg, to_epsg, always_xy=True)
+    return pyproj.Transformer.from_crs(epsg, to_epsg, always_xy=True)

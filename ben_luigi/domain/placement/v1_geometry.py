@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyproj
+import pyproj.exceptions
 import shapely
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 
 from ben_luigi.domain.bounded import parse_json
 from ben_luigi.domain.errors import BadAlignment, BadInput, some
@@ -84,7 +84,7 @@ def _check_zone(path: Path, metadata: dict[bytes, bytes], epsg: int | None) -> N
     """
     try:
         found = _epsg(parse_json(metadata[b"geo"])["columns"]["geom"]["crs"])
-    except (KeyError, ValueError, TypeError, CRSError):
+    except (KeyError, ValueError, TypeError, pyproj.exceptions.CRSError):
         return
     if None not in (epsg, found) and found != f"EPSG:{epsg}":
         raise BadAlignment(
@@ -99,5 +99,5 @@ def _epsg(crs: dict[str, Any]) -> str | None:
     """Return authority and code, from the id or, where there is none, from the definition."""
     if "id" in crs:
         return f"{crs['id']['authority']}:{crs['id']['code']}"
-    code = CRS.from_json_dict(crs).to_epsg()
+    code = pyproj.CRS.from_json_dict(crs).to_epsg()
     return None if code is None else f"EPSG:{code}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import rasterio
-from rasterio.errors import RasterioError
+import rasterio.errors
 
 from ben_luigi.domain import bounded, given
 from ben_luigi.domain.errors import BadInput, BadName, BadProduct, some
@@ -349,7 +349,7 @@ def _described(path: Path, name: ProductName) -> _Description:
             types = ", ".join(raster.dtypes[:2])
             a, b, left, d, e, top = (float(number) for number in raster.transform[:6])
             return raster.width, raster.height, types, epsg, a, b, left, d, e, top
-    except (RasterioError, ValueError) as error:
+    except (rasterio.errors.RasterioError, ValueError) as error:
         raise BadProduct(
             f"{name.tile_key}: {path}", expected="a JPEG 2000 file with its place", found=str(error), remedy=_ANEW
         ) from error

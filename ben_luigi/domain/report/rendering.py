@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning
-from rasterio.io import MemoryFile
-from rasterio.transform import from_origin
+import rasterio.errors
+import rasterio.transform
 
 from ben_luigi.domain.blocks import block_sums
 from ben_luigi.domain.bounded import read_toml
@@ -157,7 +156,7 @@ def _on_overview(patch_id: str, px: int) -> tuple[slice, slice]:
 def read_picture(path: Path) -> np.ndarray:
     """Read the picture in a file."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with rasterio.open(path) as raster:
             return np.moveaxis(raster.read(), 0, 2)
 
@@ -175,7 +174,7 @@ def webp(picture: np.ndarray) -> bytes:
 def geotiff(picture: np.ndarray, square: Square) -> bytes:
     """Return a picture of a square on the ground as GeoTIFF in its UTM zone."""
     pixel_m = square.side_m / len(picture)
-    position = from_origin(square.left, square.top, pixel_m, pixel_m)
+    position = rasterio.transform.from_origin(square.left, square.top, pixel_m, pixel_m)
     return _encoded(picture, driver="GTiff", crs=f"EPSG:{square.epsg}", transform=position, compress="deflate")
 
 
@@ -208,8 +207,8 @@ def _encoded(
     picture: np.ndarray, palette: Mapping[int, tuple[int, int, int]] | None = None, **options: object
 ) -> bytes:
     height, width, channels = picture.shape
-    with MemoryFile() as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with rasterio.MemoryFile() as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with file.open(width=width, height=height, count=channels, dtype="uint8", **options) as raster:
             if palette:
                 raster.write_colormap(1, palette)

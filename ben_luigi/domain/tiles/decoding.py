@@ -21,8 +21,8 @@ from threading import Lock
 
 import numpy as np
 import rasterio
-from rasterio.errors import RasterioError
-from rasterio.windows import Window
+import rasterio.errors
+import rasterio.windows
 
 from ben_luigi.domain.errors import BadProduct
 from ben_luigi.domain.placement.grid import PATCH_M
@@ -148,10 +148,12 @@ class _Band(ExitStack):
                 self._raster = raster = self._raster or self.enter_context(rasterio.open(self._image.path))
                 for first, last in spans(rows, side_px, raster.block_shapes[0][0]):
                     start, stop = int(rows[first]), int(rows[last]) + 1
-                    window = Window(column * side_px, start * side_px, side_px, (stop - start) * side_px)
+                    window = rasterio.windows.Window(
+                        column * side_px, start * side_px, side_px, (stop - start) * side_px
+                    )
                     pixels = raster.read(1, window=window).reshape(-1, side_px, side_px)
                     strip[first : last + 1] = pixels[rows[first : last + 1] - start]
-        except RasterioError as error:
+        except rasterio.errors.RasterioError as error:
             raise BadProduct(
                 self._image.subject,
                 expected="JPEG 2000 blocks that can be decoded",

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyproj
+import pyproj.exceptions
 import shapely
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.given import open_file
@@ -49,7 +49,7 @@ class Declared:
 
     table: str
     geometry: str
-    crs: CRS | None
+    crs: pyproj.CRS | None
     columns: dict[str, str]
     rowid: str
     key: str
@@ -142,16 +142,18 @@ def layers(database: sqlite3.Connection, path: Path, remedy: str) -> list[Declar
     ]
 
 
-def _crs(organization: object, code: object, *definitions: object) -> CRS | None:
+def _crs(organization: object, code: object, *definitions: object) -> pyproj.CRS | None:
     """Return a CRS by its EPSG code, or else by the first of its definitions that PROJ knows."""
     by_code = [f"EPSG:{code}"] if str(organization).upper() == "EPSG" else []
     for text in (*by_code, *definitions):
-        with suppress(CRSError):
-            return CRS.from_user_input(str(text))
+        with suppress(pyproj.exceptions.CRSError):
+            return pyproj.CRS.from_user_input(str(text))
     return None
 
 
-def _declared(database: sqlite3.Connection, table: str, geometry: str, crs: CRS | None, is_table: bool) -> Declared:
+def _declared(
+    database: sqlite3.Connection, table: str, geometry: str, crs: pyproj.CRS | None, is_table: bool
+) -> Declared:
     info = database.execute("SELECT name, type, pk FROM pragma_table_info(?)", (table,)).fetchall()
     columns = {str(name).lower(): str(name) for name, _, _ in info}
     keys = [str(name) for name, kind, key in info if key and str(kind).upper() == "INTEGER"]

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import rasterio
-from rasterio.enums import Resampling
-from rasterio.transform import from_origin
-from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window
+import rasterio.enums
+import rasterio.transform
+import rasterio.vrt
+import rasterio.windows
 
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.formats import rasters
@@ -61,12 +61,15 @@ def read(raster: Raster, square: Square, nothing: int, tile: str) -> np.ndarray:
     def warped(file: Any) -> np.ndarray:
         coverage.check_covers(file, raster.path, square, tile, _WHERE)
         codes = np.empty((side_px, side_px), "uint16")
-        place = {"transform": from_origin(square.left, square.top, PIXEL_M, PIXEL_M), "crs": f"EPSG:{square.epsg}"}
+        place = {
+            "transform": rasterio.transform.from_origin(square.left, square.top, PIXEL_M, PIXEL_M),
+            "crs": f"EPSG:{square.epsg}",
+        }
         masked = rasters.is_masked(file)
-        how = {"resampling": Resampling.nearest, "tolerance": _TOLERANCE_PX, "add_alpha": masked}
-        with WarpedVRT(file, width=side_px, height=side_px, **place, **how) as view:
+        how = {"resampling": rasterio.enums.Resampling.nearest, "tolerance": _TOLERANCE_PX, "add_alpha": masked}
+        with rasterio.vrt.WarpedVRT(file, width=side_px, height=side_px, **place, **how) as view:
             for row in range(0, side_px, _ROWS):
-                window = Window(0, row, side_px, min(_ROWS, side_px - row))
+                window = rasterio.windows.Window(0, row, side_px, min(_ROWS, side_px - row))
                 values = view.read(1, window=window)
                 absent = _absent(values, file.nodata)
                 if masked:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pyproj import CRS, Transformer
-from rasterio import Env
-from rasterio.enums import Resampling
-from rasterio.transform import from_origin
-from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window
+import pyproj
+import rasterio
+import rasterio.enums
+import rasterio.transform
+import rasterio.vrt
+import rasterio.windows
 
 from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.formats import geotiff, rasters, shards
@@ -66,7 +66,7 @@ class Source:
 
     def check(self, grid: PatchGrid) -> None:
         """Raise BadInput unless the raster can be read and covers the patches of the tile."""
-        with Env(), self._opened(grid):
+        with rasterio.Env(), self._opened(grid):
             pass
 
     def template(self, grid: PatchGrid) -> geotiff.Template:
@@ -87,14 +87,18 @@ class Source:
         side_px = grid.patches_a_side * patch_px
         place = {
             "crs": f"EPSG:{grid.square.epsg}",
-            "transform": from_origin(grid.square.left, grid.square.top, self.resolution_m, self.resolution_m),
+            "transform": rasterio.transform.from_origin(
+                grid.square.left, grid.square.top, self.resolution_m, self.resolution_m
+            ),
             "width": side_px,
             "height": side_px,
         }
-        how = {"resampling": Resampling[self.resampling], "tolerance": _TOLERANCE_PX, "dtype": "float64"}
+        how = {"resampling": rasterio.enums.Resampling[self.resampling], "tolerance": _TOLERANCE_PX, "dtype": "float64"}
         with self._opened(grid) as file:
             nothing = {"src_nodata": np.nan if file.nodata is None else file.nodata, "nodata": np.nan}
-            with WarpedVRT(file, **place, **how, **nothing, **_scales(file, grid, self.resolution_m)) as view:
+            with rasterio.vrt.WarpedVRT(
+                file, **place, **how, **nothing, **_scales(file, grid, self.resolution_m)
+            ) as view:
                 columns, rows = grid.columns_rows(positions)
                 wide = max(1, _AT_ONCE_BYTES // (8 * patch_px * side_px))
                 first, values = -wide, np.empty(0)
@@ -102,7 +106,9 @@ class Source:
                     if x >= first + wide:
                         first = x - x % wide
                         stop = min((first + wide) * patch_px, side_px)
-                        values = view.read(1, window=Window(first * patch_px, 0, stop - first * patch_px, side_px))
+                        values = view.read(
+                            1, window=rasterio.windows.Window(first * patch_px, 0, stop - first * patch_px, side_px)
+                        )
                     at = (x - first) * patch_px
                     yield values[y * patch_px : (y + 1) * patch_px, at : at + patch_px]
 
@@ -141,7 +147,7 @@ def _scales(file: Any, grid: PatchGrid, resolution_m: int) -> dict[str, str]:
     square = grid.covered
     centre = np.array([square.left + square.side_m / 2, square.top - square.side_m / 2])
     steps = centre + np.array([[0.0, 0.0], [resolution_m, 0.0], [0.0, resolution_m]])
-    to = Transformer.from_crs(square.epsg, CRS.from_wkt(file.crs.to_wkt()), always_xy=True)
+    to = pyproj.Transformer.from_crs(square.epsg, pyproj.CRS.from_wkt(file.crs.to_wkt()), always_xy=True)
     columns, rows = ~file.transform @ to.transform(*steps.T)
     per_pixel = [float(np.hypot(*(along[1:] - along[0]))) for along in (columns, rows)]
     return {name: f"{1 / pixels:.9g}" for name, pixels in zip(("XSCALE", "YSCALE"), per_pixel, strict=True)}
@@ -159,7 +165,7 @@ def member_name(patch: PatchId, layer: str, kind: str = "") -> str:
 
 def without_data(sources: Sequence[Source], grid: PatchGrid, positions: np.ndarray) -> np.ndarray:
     """Return of each patch at `positions`, ascending, whether a pixel of any of the rasters on it is without data."""
-    with Env(GDAL_CACHEMAX=_CACHE_BYTES):
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
         found = [[bool(np.isnan(values).any()) for values in source.patches(grid, positions)] for source in sources]
     return np.asarray(np.any(found, axis=0))
 
@@ -181,7 +187,7 @@ def cut(
     0.3 GB per raster, and as much for GDAL.
     """
     kinds = [source.template(grid) for source in sources]
-    with shards.writing(shard, index) as writer, Env(GDAL_CACHEMAX=_CACHE_BYTES):
+    with shards.writing(shard, index) as writer, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
         read = zip(*(source.patches(grid, written) for source in sources), strict=True)
         for done, (x, y) in enumerate(zip(*grid.columns_rows(written), strict=True)):
             patch = grid.patch_id(int(x), int(y))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from rasterio.errors import RasterioError
+import rasterio.errors
 
 from ben_luigi.domain.errors import BadProduct
 from ben_luigi.domain.formats import geotiff, shards
@@ -87,7 +87,7 @@ def _unlike(image: Image, grid: PatchGrid) -> Iterator[tuple[str, str]]:
         with rasterio.open(image.path, driver="JP2OpenJPEG") as raster:
             place, epsg = raster.transform, raster.crs.to_epsg() if raster.crs else None
             found = _described(raster.width, raster.height, raster.dtypes[0], epsg, place.c, place.f, place.a)
-    except RasterioError as error:
+    except rasterio.errors.RasterioError as error:
         found = str(error.__cause__ or error)
     if found != expected:
         yield expected, found

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import rasterio
+import rasterio.features
+import rasterio.transform
 import shapely
-from rasterio.features import rasterize
-from rasterio.transform import from_origin
 
 from ben_luigi.domain.formats import geotiff, shards
 from ben_luigi.domain.names import MAP_SUFFIX, PatchId
@@ -125,10 +125,10 @@ def burn(land_cover: Polygons | Raster, grid: PatchGrid, nothing: int = NO_CLC) 
     burnt.classes.fill(burnt.nothing)
     if len(polygons.geometries):
         with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
-            rasterize(
+            rasterio.features.rasterize(
                 zip(polygons.geometries, np.searchsorted(codes, polygons.codes).tolist(), strict=True),
                 out=burnt.classes,
-                transform=from_origin(grid.square.left, grid.square.top, PIXEL_M, PIXEL_M),
+                transform=rasterio.transform.from_origin(grid.square.left, grid.square.top, PIXEL_M, PIXEL_M),
             )
     return burnt
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import rasterio
-from rasterio.errors import RasterioError
+import rasterio.errors
 
 from ben_luigi.domain.errors import BadProduct
 from ben_luigi.domain.placement.grid import PatchGrid
@@ -51,7 +51,7 @@ def read(folder: Path, grid: PatchGrid, *, required: bool = True) -> pd.DataFram
         jpeg2000.check_whole(path)  # GDAL would read a truncated file without an error
         with rasterio.open(path, driver="JP2OpenJPEG") as raster:
             classes = raster.read(1)
-    except (RasterioError, OSError, ValueError) as error:
+    except (rasterio.errors.RasterioError, OSError, ValueError) as error:
         said = str(error.__cause__ or error)
         raise BadProduct(f"tile {grid.tile_name}: {path}", expected=expected, found=said, remedy=_REMEDY) from error
     if set(classes.shape) != {round(grid.square.side_m / pixel_m)}:
