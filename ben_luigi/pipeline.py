@@ -8,7 +8,7 @@ from ben_luigi import config  # noqa: E402  # checks it, before everything that 
 from ben_luigi.configuration import loading  # noqa: E402
 from ben_luigi.domain import deferred  # noqa: E402
 
-deferred.defer(*deferred.LIBRARIES)
+deferred.defer(*deferred.LIBRARIES, "ben_luigi.state.schema")  # and SQLAlchemy with it: the tables are mostly there
 
 from ben_luigi.stages import export as export  # noqa: E402
 from ben_luigi.stages import finalize as finalize  # noqa: E402

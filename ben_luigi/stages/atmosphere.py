@@ -29,7 +29,6 @@ from ben_luigi.stages.resolve import PRIORITY, is_from_l1c, product_of, source, 
 from ben_luigi.stages.task import PipelineTask, TileTask
 from ben_luigi.state import budget, contents
 from ben_luigi.state.luigi_internals import leave_to_others
-from ben_luigi.state.schema import PRODUCT
 from ben_luigi.state.targets import MadeFile
 from ben_luigi.state.tile_rows import TileRows
 
@@ -232,7 +231,7 @@ class ReadProduct(TileTask):
 
     def output(self) -> TileRows:
         """Return one row of `product`."""
-        return self.rows(PRODUCT)
+        return self.rows("product")
 
     def make(self) -> None:
         """Read the metadata and the headers of the bands."""

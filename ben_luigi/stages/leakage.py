@@ -9,7 +9,7 @@ from ben_luigi.domain.dataset import leakage
 from ben_luigi.stages.open_metadata import WritePatches
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.state import database, schema
+from ben_luigi.state import database
 from ben_luigi.state.tile_rows import WholeTable
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class FindSplitLeakage(PipelineTask):
 
     def output(self) -> dict[str, Any]:
         """Return the rows, and the list."""
-        return {"rows": WholeTable(schema.OVERLAP, self), "list": self.file("metadata/split_leakage.csv")}
+        return {"rows": WholeTable("overlap", self), "list": self.file("metadata/split_leakage.csv")}
 
     def make(self) -> None:
         """Find the pairs, store and list them, and log their number."""

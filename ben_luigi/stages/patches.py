@@ -18,7 +18,7 @@ from ben_luigi.stages.placement import patch_grid, selecting
 from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import Digests, TileTask
-from ben_luigi.state import database, schema
+from ben_luigi.state import database
 from ben_luigi.state.tile_rows import TileValidity
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class CutPatches(TileTask):
             **clipped,
             "tar": self.file(f"patches/{self.tile}.tar"),
             "index": self.file(f"patches/{self.tile}.parquet"),
-            "valid": TileValidity(schema.PATCH, self.tile, self),
+            "valid": TileValidity("patch", self.tile, self),
         }
 
     def make(self) -> Digests:

@@ -26,7 +26,7 @@ from ben_luigi.stages.rasters import has_own_sentinel1, radar_sources, radar_tas
 from ben_luigi.stages.rasters import sentinel1_folder as sentinel1_folder_path
 from ben_luigi.stages.resolve import PRIORITY, product_of, tiles
 from ben_luigi.stages.task import PipelineTask, TileTask
-from ben_luigi.state import database, schema, stored
+from ben_luigi.state import database, stored
 from ben_luigi.state.targets import MadeFile
 from ben_luigi.state.tile_rows import TileRows
 
@@ -49,7 +49,7 @@ class _Placement(TileTask):
     """Rows of the patches of a tile, computed from its grid and, if `option` names one, an input."""
 
     priority = PRIORITY["placement"]
-    table = schema.PATCH
+    table = "patch"
     option = ""
     recipe: ClassVar[tuple[str, ...]] = ("patches.side_m",)
 
@@ -87,7 +87,7 @@ class GridPatches(_Placement):
 class AssignSplits(_Placement):
     """The split of each patch of a tile; none for a patch that the recipe's rule leaves out."""
 
-    table = schema.SPLIT
+    table = "split"
     recipe = ("patches.side_m", "split")
     code = (grids, split)
 
@@ -113,7 +113,7 @@ class ClassifyPatches(_Placement):
     does one that was removed after it was cut by a version that did not count them: it is not made again for this.
     """
 
-    table = schema.SCENE
+    table = "scene_class"
     revision = 2  # and no `code`: once the product is removed, it would have to be made again
 
     def requires(self) -> Any:
@@ -157,7 +157,7 @@ class ClassifyPatches(_Placement):
 class FindSentinel1(_Placement):
     """The Sentinel-1 patch of each patch of a tile that has one with data on all pixels, where it is not that of v1."""
 
-    table = schema.SENTINEL1
+    table = "sentinel1"
     recipe = ("patches.side_m", "sentinel1")
     code = (layers, sentinel1_folder)
 
@@ -206,7 +206,7 @@ def _narrowed(patches: pd.DataFrame, tile: str) -> pd.DataFrame:
 class AssignCountries(_Placement):
     """The country of each patch of a tile."""
 
-    table = schema.COUNTRY
+    table = "country"
     option = "countries_geojson"
     recipe = ("patches.side_m", "countries")
     code = (country,)
@@ -224,7 +224,7 @@ class SelectPatches(_Placement):
     All but those on a border of splits, those with too much cloud, and those without Sentinel-1 where there is any.
     """
 
-    table = schema.ALIGNMENT
+    table = "alignment"
     recipe = ("patches",)
     code = (grids,)
 
@@ -245,7 +245,7 @@ def selecting(tile: str) -> TileTask:
 class AlignPatches(_Placement):
     """The v1 patch of each patch of a tile that has one."""
 
-    table = schema.ALIGNMENT
+    table = "alignment"
     option = "v1_spatial_dir"
     recipe = ("patches",)
     code = (alignment, v1_geometry)

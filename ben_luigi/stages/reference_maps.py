@@ -19,7 +19,7 @@ from ben_luigi.stages.placement import GridPatches, patch_grid, product_row
 from ben_luigi.stages.progress import Progress, report_bytes
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import Digests, PipelineTask, TileTask
-from ben_luigi.state import database, schema
+from ben_luigi.state import database
 from ben_luigi.state.tile_rows import TileRows
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class MakeReferenceMaps(TileTask):
         return {
             "tar": self.file(f"reference_maps/{self.tile}.tar"),
             "index": self.file(f"reference_maps/{self.tile}.parquet"),
-            "counts": self.rows(schema.CLC_COUNT),
+            "counts": self.rows("clc_count"),
         }
 
     def make(self) -> Digests:
@@ -92,7 +92,7 @@ class LabelPatches(TileTask):
 
     def output(self) -> TileRows:
         """Return the labels."""
-        return self.rows(schema.LABEL)
+        return self.rows("label")
 
     def make(self) -> None:
         """Derive the labels from the counts in the database."""

@@ -22,7 +22,6 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import luigi
-import sqlalchemy as sa
 
 from ben_luigi import config, signals
 from ben_luigi.configuration.kinds import Declared
@@ -299,6 +298,6 @@ class TileTask(PipelineTask):
 
     tile: str = luigi.Parameter(description="tile key, MGRS square and sensing date, as in 33UUP_20170613")
 
-    def rows(self, table: sa.Table) -> TileRows:
+    def rows(self, table: str) -> TileRows:
         """Return the tile's rows in a table."""
         return TileRows(table, self.tile, self)

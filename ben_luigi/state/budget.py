@@ -12,34 +12,35 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
 from ben_luigi.domain import fence
 from ben_luigi.domain.errors import RestingError
 from ben_luigi.state import database
 from ben_luigi.state.locks import advisory
-from ben_luigi.state.schema import FAILED_TRY
+
+_FAILED_TRIES = "SELECT at, error, extract(epoch FROM now() - at) FROM failed_try WHERE tile = %(tile)s ORDER BY at"
 
 
 @contextmanager
 def slot(at_once: int) -> Iterator[None]:
     """Hold one of `at_once` places, after waiting until one is free."""
-    with database.lock_connection() as connection:
-        advisory.wait_for(connection, f"one of {at_once} places for downloads", advisory.DOWNLOADS, *range(at_once))
+    with database.lock_connection() as connection, connection.cursor() as cursor:
+        advisory.wait_for(cursor, f"one of {at_once} places for downloads", advisory.DOWNLOADS, *range(at_once))
         yield
 
 
 def note_failure(tile: str, error: str) -> None:
     """Record that an attempt to download a tile failed. Raise TakenOver instead if the failure may come of that."""
     fence.require(f"tile {tile}")
-    with database.engine().begin() as connection:
-        connection.execute(sa.insert(FAILED_TRY).values(tile=tile, host=socket.gethostname(), error=error))
+    with database.transaction() as cursor:
+        values = (tile, socket.gethostname(), error)
+        cursor.execute("INSERT INTO failed_try (tile, host, error) VALUES (%s, %s, %s)", values)
 
 
 def clear(tile: str) -> int:
     """Forget the failed attempts of a tile, since it has arrived or the user asked for it; return their number."""
-    with database.engine().begin() as connection:
-        return connection.execute(sa.delete(FAILED_TRY).where(FAILED_TRY.c.tile == tile)).rowcount
+    with database.transaction() as cursor:
+        cursor.execute("DELETE FROM failed_try WHERE tile = %s", (tile,))
+        return cursor.rowcount
 
 
 def tries_left(tile: str, tries: int, cool_down: timedelta) -> int:
@@ -79,10 +80,8 @@ class Tried(NamedTuple):
 
 def tried(tries: int, cool_down: timedelta) -> dict[str, Tried]:
     """Return the tiles with failed attempts, by tile key."""
-    with database.engine().begin() as connection:
-        names = connection.execute(sa.select(FAILED_TRY.c.tile).distinct().order_by(FAILED_TRY.c.tile)).scalars().all()
     found = {}
-    for tile in names:
+    for (tile,) in database.rows("SELECT DISTINCT tile FROM failed_try ORDER BY tile"):
         failed = _failed(tile)
         if failed:
             last = failed[-1]
@@ -98,7 +97,5 @@ class _Failed(NamedTuple):
 
 
 def _failed(tile: str) -> list[_Failed]:
-    rested = sa.extract("epoch", sa.func.now() - FAILED_TRY.c.at)
-    query = sa.select(FAILED_TRY.c.at, FAILED_TRY.c.error, rested).where(FAILED_TRY.c.tile == tile)
-    with database.engine().begin() as connection:
-        return [_Failed(at, error, float(s)) for at, error, s in connection.execute(query.order_by(FAILED_TRY.c.at))]
+    rows = database.rows(_FAILED_TRIES, tile=tile)
+    return [_Failed(at, error, float(rested_s)) for at, error, rested_s in rows]

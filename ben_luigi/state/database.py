@@ -1,6 +1,6 @@
 """Connect to PostgreSQL: the user's own server, or the embedded one in the data folder.
 
-Nothing is opened at import, since workers fork: each process makes its engine when it first needs it.
+Nothing is opened at import, since workers fork: each process makes its connections when it first needs them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -20,15 +19,13 @@ import psycopg2
 import psycopg2.extensions
 import pyarrow as pa
 import pyarrow.csv as pcsv
-import sqlalchemy as sa
 
 from ben_luigi import config
 from ben_luigi.domain import files, waiting
 from ben_luigi.domain.errors import BadDatabase, DatabaseError
-from ben_luigi.state import cluster, identity
+from ben_luigi.state import cluster, identity, schema
 from ben_luigi.state.database_url import DatabaseUrl
 from ben_luigi.state.locks import advisory
-from ben_luigi.state.schema import ADDED_SINCE, SCHEMA
 from ben_luigi.state.server import Address, open_server
 
 _Result = TypeVar("_Result")
@@ -39,7 +36,7 @@ SELECT current_setting('server_encoding') = 'UTF8' AS "encoding UTF8",
        has_database_privilege(current_database(), 'TEMPORARY') AS "the right to create temporary tables"
 """
 _SET = """
-SELECT set_config(name, value, false) FROM pg_settings JOIN json_each_text(:wanted) AS wanted (key, value) ON key = name
+SELECT set_config(name, value, false) FROM pg_settings JOIN json_each_text(%s) AS wanted (key, value) ON key = name
 """
 _LOCK_SETTINGS = {
     # A host that vanishes keeps its locks until the server notices; by default that takes hours.
@@ -52,35 +49,34 @@ _LOCK_SETTINGS = {
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 _CONNECT_S = 20
 _DISK_FULL = "53100"  # of PostgreSQL's error codes
-_FAILED = (sa.exc.DBAPIError, psycopg2.Error)  # SQLAlchemy's pool does not wrap all errors of psycopg2
-_engines: dict[tuple[int, str], sa.Engine] = {}
-_failed: dict[str, DatabaseError] = {}  # by address, what `share` has raised
+_SCHEMA = Path(__file__).with_name("schema.py")
+_SESSION = "SELECT pg_backend_pid()"
+_TABLES_OF = "SELECT obj_description(to_regclass('marker'), 'pg_class')"
+_idle: dict[tuple[int, str], list[psycopg2.extensions.connection]] = {}  # by process and place
+_failed: dict[str, DatabaseError] = {}  # by place, what `share` has raised
 _with_tables: set[str] = set()  # inherited by forked workers, one per task
-
-
-def engine() -> sa.Engine:
-    """Return this process's engine; the first one starts the server if needed, and makes missing tables."""
-    address = _given() or str(config.data_dir())
-    key = (os.getpid(), address)
-    if key not in _engines:
-        _engines[key] = _reached(lambda: _new_engine(address))
-    return _engines[key]
 
 
 def share() -> None:
     """Open the server and make its tables in this process, so that processes forked from it use both as they are.
 
-    Otherwise each task of a first run would start a server, and stop it. Raise DatabaseError as `engine()` does, once:
-    a server of our own that cannot be made or started is not tried again by this process or those forked from it.
+    Otherwise each task of a first run would start a server, and stop it. Raise DatabaseError, once: a server of our own
+    that cannot be made or started is not tried again by this process or those forked from it.
     """
-    address = _given() or str(config.data_dir())
-    if address in _failed or os.getpid() in {process for process, _ in _engines}:
+    place = _place()
+    if place in _failed or place in _with_tables:
         return
     try:
-        engine().dispose()
+        connect().close()
     except DatabaseError as error:
-        _failed[address] = error
+        _failed[place] = error
         raise
+
+
+def forget() -> None:
+    """Close the connections of this process that are not in use."""
+    for connection in _idle.pop((os.getpid(), _place()), []):
+        connection.close()
 
 
 def is_there() -> bool:
@@ -91,9 +87,9 @@ def is_there() -> bool:
     if not _given():
         return (config.data_dir() / "database" / "cluster").is_dir()
     try:
-        with _engine().connect() as connection:
-            return bool(sa.inspect(connection).has_table("marker"))
-    except _FAILED as error:
+        with _direct() as connection:
+            return bool(_asked(connection, "SELECT to_regclass('marker') IS NOT NULL")[0])
+    except psycopg2.Error as error:
         raise _unreachable(error) from error
 
 
@@ -108,11 +104,12 @@ def check() -> None:
         return
     try:
         _require_sessions()
-        with _engine().connect() as connection:
-            answer = connection.execute(sa.text(_CAPABLE)).mappings().one()
-    except _FAILED as error:
+        with _direct() as connection, connection.cursor() as cursor:
+            cursor.execute(_CAPABLE)
+            answer, what = cursor.fetchone() or (), cursor.description or ()
+    except psycopg2.Error as error:
         raise _unreachable(error) from error
-    lacking = [str(what) for what, holds in answer.items() if not holds]
+    lacking = [column.name for column, holds in zip(what, answer, strict=True) if not holds]
     if lacking:
         raise BadDatabase(
             f"PostgreSQL at {DatabaseUrl.parse(_given()).address()}",
@@ -126,17 +123,17 @@ def address() -> Address:
     """Return the address of the database, for Luigi's targets, after starting the embedded server if necessary."""
     if not _given():
         return _open_server()
-    own = DatabaseUrl.parse(_given())
-    host, port = own.url.host or own.url.query.get("host") or "localhost", own.url.port or 5432
-    return Address(str(host), port, own.url.username or "", own.url.database or "")
+    own = DatabaseUrl.parse(_given()).options
+    port = own.get("port", "").partition(",")[0] or 5432
+    return Address(own.get("host", "localhost"), int(port), own.get("user", ""), own.get("dbname", ""))
 
 
-def connect() -> Any:
-    """Return a connection of the driver, which the caller closes."""
-    pooled = _reached(lambda: engine().raw_connection())
-    connection = pooled.driver_connection
-    pooled.detach()
-    return connection
+def connect() -> psycopg2.extensions.connection:
+    """Return a new connection, which the caller closes; the first one starts the server if needed, and makes tables.
+
+    Transactions see what is committed, whatever the server's default, so tasks never have to retry.
+    """
+    return _reached(_connected)
 
 
 def check_locks() -> None:
@@ -145,7 +142,7 @@ def check_locks() -> None:
     This happens behind a pooler that shares sessions: waiting for a lock would not work, and locks would outlive the
     process that took them. A server that does not answer is ignored here; whatever needs it reports that.
     """
-    with suppress(*_FAILED):
+    with suppress(psycopg2.Error):
         if _given():
             _require_sessions()
 
@@ -170,8 +167,8 @@ def _pool_mode() -> str:
     connection gets the session of an open one. One that shares them by statement refuses to begin a transaction.
     """
     with _direct() as one, _direct() as other:
-        first, *more = [_session_of(one) for _ in range(3)]
-        if first == one.info.backend_pid or (_session_of(other) != first and {*more} == {first}):
+        first, *more = [_asked(one, _SESSION) for _ in range(3)]
+        if first == (one.info.backend_pid,) or (_asked(other, _SESSION) != first and {*more} == {first}):
             return ""
         try:
             with one.cursor() as cursor:
@@ -183,52 +180,59 @@ def _pool_mode() -> str:
 
 @contextmanager
 def _direct() -> Iterator[psycopg2.extensions.connection]:
-    """Yield a connection that begins no transaction by itself; SQLAlchemy begins one when it first connects."""
-    url, arguments = _arguments()
-    dialect: Any = _engine().dialect
-    positional, named = dialect.create_connect_args(url)
-    with closing(dialect.connect(*positional, **named, **arguments)) as connection:
+    """Yield a connection that begins no transaction by itself, to a database as it is."""
+    with closing(psycopg2.connect(**_parameters())) as connection:
         connection.autocommit = True
         yield connection
 
 
-def _session_of(connection: psycopg2.extensions.connection) -> int:
+def _asked(connection: psycopg2.extensions.connection, statement: str) -> tuple[Any, ...]:
+    """Return the row that a SELECT of one row gives."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        return int((cursor.fetchone() or (0,))[0])
+        cursor.execute(statement)
+        return cursor.fetchone() or (None,)
 
 
-def _new_engine(address: str) -> sa.Engine:
-    new = _engine()
-    if address not in _with_tables:
-        with new.begin() as connection:
-            cursor: Any = connection.connection.cursor()
-            advisory.wait_for(cursor, "another process to make the tables of the database", advisory.SCHEMA, 0)
+def _connected() -> psycopg2.extensions.connection:
+    connection: psycopg2.extensions.connection = psycopg2.connect(**_parameters())
+    try:
+        connection.set_session(isolation_level="READ COMMITTED")
+        if _place() not in _with_tables:
+            _make_tables(connection)
+            _with_tables.add(_place())
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_tables(connection: psycopg2.extensions.connection) -> None:
+    """Make the tables, unless they are said to be as this version makes them: SQLAlchemy is loaded to make them."""
+    version = f"made by {_SCHEMA.name}, sha256 {files.file_hash(_SCHEMA)}"
+    with connection, connection.cursor() as cursor:
+        advisory.wait_for(cursor, "another process to make the tables of the database", advisory.SCHEMA, 0)
+        if _asked(connection, _TABLES_OF) != (version,):
             with waiting.told("the tables of the database, which others use"):
-                SCHEMA.create_all(connection)
-                connection.execute(sa.text(ADDED_SINCE))
-            if _given():
-                identity.own(connection, config.data_dir(), DatabaseUrl.parse(_given()).address())
-        _with_tables.add(address)
-    return new
+                for statement in schema.statements():
+                    cursor.execute(statement)
+                cursor.execute("COMMENT ON TABLE marker IS %s", (version,))
+        if _given():
+            identity.own(cursor, config.data_dir(), DatabaseUrl.parse(_given()).address())
 
 
-def _engine() -> sa.Engine:
-    """Return a new engine.
+def _parameters() -> dict[str, Any]:
+    """Return what the driver is given to connect."""
+    given = {"application_name": waiting.name(), "connect_timeout": _CONNECT_S}
+    if _given():
+        own = DatabaseUrl.parse(_given())
+        return given | _KEEPALIVES | own.options | own.secrets
+    address = _open_server()
+    return given | {"host": address.host, "port": address.port, "user": address.user, "dbname": address.database}
 
-    Transactions see what is committed, whatever the server's default, so tasks never have to retry.
-    """
-    url, arguments = _arguments()
-    # The pool logs tracebacks of broken connections, and of those being closed when a run is stopped.
-    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
-    return sa.create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args=arguments)
 
-
-def _arguments() -> tuple[sa.URL, dict[str, Any]]:
-    """Return a URL without secrets, and what else the driver is given."""
-    given = {"application_name": waiting.name(), "connect_timeout": _CONNECT_S, **(_KEEPALIVES if _given() else {})}
-    url, secrets = _url()
-    return url, {name: value for name, value in given.items() if name not in url.query} | secrets
+def _place() -> str:
+    """Return what tells one database from another, without opening it."""
+    return _given() or str(config.data_dir())
 
 
 def _reached(work: Callable[[], _Result]) -> _Result:
@@ -238,29 +242,14 @@ def _reached(work: Callable[[], _Result]) -> _Result:
     """
     try:
         return work()
-    except _FAILED as error:
+    except psycopg2.Error as error:
         if _given():
             raise _unreachable(error) from error
     _open_server(again=True)
     try:
         return work()
-    except _FAILED as error:
+    except psycopg2.Error as error:
         raise _unreachable(error) from error
-
-
-def _url() -> tuple[sa.URL, dict[str, str]]:
-    """Return a URL without secrets, so that it can be shown, and the secrets."""
-    if _given():
-        return DatabaseUrl.parse(_given())
-    address = _open_server()
-    url = sa.URL.create(
-        "postgresql+psycopg2",
-        username=address.user,
-        port=address.port,
-        database=address.database,
-        query={"host": address.host},
-    )
-    return url, {}
 
 
 def _open_server(*, again: bool = False) -> Address:
@@ -278,47 +267,61 @@ def _given() -> str:
 def _unreachable(error: Exception) -> DatabaseError:
     url = _given()
     address = DatabaseUrl.parse(url).address() if url else str(config.data_dir() / "database")
-    if getattr(getattr(error, "orig", error), "pgcode", None) == _DISK_FULL:
-        found, remedy = str(error.__cause__ or error).strip(), "make room there, and run again"
+    if getattr(error, "pgcode", None) == _DISK_FULL:
+        found, remedy = str(error).strip(), "make room there, and run again"
         return BadDatabase(f"PostgreSQL at {address}", expected="room on its disk", found=found, remedy=remedy)
     return DatabaseError(
         f"PostgreSQL at {address}",
         expected="a server that answers",
-        found=str(error.__cause__ or error).strip(),
+        found=str(error).strip(),
         remedy="start it, or correct [database] url, and run again" if url else "run again; server.log there says more",
     )
 
 
 @contextmanager
-def lock_connection() -> Iterator[sa.Connection]:
+def lock_connection() -> Iterator[psycopg2.extensions.connection]:
     """Yield a separate connection for advisory locks, which are released when it, the process or its host ends."""
-    connection = _reached(lambda: engine().connect().execution_options(isolation_level="AUTOCOMMIT"))
-    try:
-        connection.execute(sa.text(_SET), {"wanted": json.dumps(_LOCK_SETTINGS)})
-        yield connection
-    except _FAILED as error:
-        raise _unreachable(error) from error
-    finally:
-        connection.invalidate()  # close it instead of returning it to the pool, even if the server has died
-        connection.close()
+    with closing(connect()) as connection:
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(_SET, (json.dumps(_LOCK_SETTINGS),))
+            yield connection
+        except psycopg2.Error as error:
+            raise _unreachable(error) from error
 
 
 @contextmanager
 def transaction() -> Iterator[psycopg2.extensions.cursor]:
     """Yield a cursor in a transaction that is committed at the end, or rolled back on an error."""
-    connection: Any = _reached(lambda: engine().raw_connection())
+    connection = _idle_one() or connect()
     try:
         with committed(connection) as cursor:
             yield cursor
     except DatabaseError:
-        connection.invalidate()
+        connection.close()
         raise
     finally:
+        if not connection.closed:
+            _idle.setdefault((os.getpid(), _place()), []).append(connection)
+
+
+def _idle_one() -> psycopg2.extensions.connection | None:
+    """Return a connection of this process that is not in use and still answers, if there is one."""
+    idle = _idle.get((os.getpid(), _place()), [])
+    while idle:
+        connection = idle.pop()
+        with suppress(psycopg2.Error):
+            connection.autocommit = True
+            _asked(connection, "SELECT 1")
+            connection.autocommit = False
+            return connection
         connection.close()
+    return None
 
 
 @contextmanager
-def committed(connection: Any) -> Iterator[psycopg2.extensions.cursor]:
+def committed(connection: psycopg2.extensions.connection) -> Iterator[psycopg2.extensions.cursor]:
     """Yield a cursor of a connection of the driver, and commit at the end, or roll back on an error."""
     try:
         with explained(), connection.cursor() as cursor:

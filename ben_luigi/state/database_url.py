@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 from urllib.parse import unquote
-
-import sqlalchemy as sa
 
 from ben_luigi.domain.errors import BadDatabase
 
@@ -22,13 +21,14 @@ _URL = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_HOST = re.compile(r"([A-Za-z0-9.-]*)(?::(\d*))?")
 _SECRET = ("password", "sslpassword")
 
 
 class DatabaseUrl(NamedTuple):
-    """A database: its URL for SQLAlchemy without secrets, and the secrets by libpq's names."""
+    """A database: what libpq is given to connect to it, by libpq's names, without the secrets and the secrets alone."""
 
-    url: sa.URL
+    options: dict[str, str]
     secrets: dict[str, str]
 
     def __repr__(self) -> str:
@@ -49,24 +49,30 @@ class DatabaseUrl(NamedTuple):
                 remedy="correct it; special characters of a password may be written as %40 and the like",
             )
         parts = {name: unquote(part) for name, part in found.groupdict(default="").items() if name != "query"}
-        options: dict[str, Any] = {}
+        said: dict[str, list[str]] = {}
         for option in filter(None, (found["query"] or "").split("&")):
             name, _, value = option.partition("=")
-            options[name] = (*options[name], unquote(value)) if name in options else (unquote(value),)
-        secrets = {name: options.pop(name)[-1] for name in _SECRET if name in options}
-        url = sa.URL.create(
-            "postgresql+psycopg2",
-            username=parts["user"] or None,
-            host=parts["ipv6"] or parts["host"] or None,
-            port=int(found["port"]) if found["port"] else None,
-            database=parts["name"] or None,
-            query={name: values if len(values) > 1 else values[0] for name, values in options.items()},
-        )
-        return cls(url, secrets | ({"password": parts["password"]} if parts["password"] else {}))
+            said.setdefault(name, []).append(unquote(value))
+        given = {"host": parts["ipv6"] or parts["host"], "port": parts["port"], "user": parts["user"]}
+        given |= {"dbname": parts["name"], **_hosts(said.pop("host", []))}
+        given |= {name: values[-1] for name, values in said.items()}
+        given |= {"password": parts["password"]} if parts["password"] else {}
+        options = {name: value for name, value in given.items() if value}
+        return cls(options, {name: options.pop(name) for name in _SECRET if name in options})
 
     def address(self) -> str:
         """Return host, port and name only."""
-        options = self.url.query
-        host = self.url.host or options.get("host") or "localhost"
-        port = self.url.port or options.get("port") or 5432
-        return f"{host}:{port}/{self.url.database or options.get('dbname') or self.url.username or ''}"
+        host, port = self.options.get("host", "localhost"), self.options.get("port", "5432")
+        return f"{host}:{port}/{self.options.get('dbname') or self.options.get('user', '')}"
+
+
+def _hosts(named: Sequence[str]) -> dict[str, str]:
+    """Return the hosts of options such as `host=a:1&host=b:2` as libpq takes them, and their ports if there are any.
+
+    A folder of a socket, and what lists several hosts already, stays as it is.
+    """
+    each = [_HOST.fullmatch(name) for name in named]
+    if not all(each):
+        return {"host": ",".join(named)}
+    hosts, ports = (",".join(found[part] or "" for found in each if found) for part in (1, 2))
+    return {"host": hosts} | ({"port": ports} if ports.strip(",") else {}) if hosts else {}

@@ -8,31 +8,32 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-import sqlalchemy as sa
+import psycopg2.extensions
 
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadDatabase
-from ben_luigi.state import schema
 
 _ID = "id"
 
 
-def own(connection: sa.Connection, folder: Path, address: str) -> None:
-    """Take the database of `connection` for the data folder. Raise BadDatabase if it belongs to another folder."""
+def own(cursor: psycopg2.extensions.cursor, folder: Path, address: str) -> None:
+    """Take the database of `cursor` for the data folder. Raise BadDatabase if it belongs to another folder."""
     identity = identity_of(folder)
-    found = connection.execute(sa.select(schema.DATA_FOLDER)).mappings().first()
+    cursor.execute("SELECT id, path FROM data_folder")
+    found = cursor.fetchone()
     if found is None:
-        connection.execute(sa.insert(schema.DATA_FOLDER).values(id=identity, path=str(folder)))
+        cursor.execute("INSERT INTO data_folder (id, path) VALUES (%s, %s)", (identity, str(folder)))
         return
-    if found["id"] != identity or is_copy(folder, Path(found["path"])):
+    owner, path = found
+    if owner != identity or is_copy(folder, Path(path)):
         raise BadDatabase(
             f"PostgreSQL at {address}",
             expected=f"a database for {folder} alone",
-            found=f"that of the data folder {found['path']}",
+            found=f"that of the data folder {path}",
             remedy="name another database in [database] url; if that folder is gone: DELETE FROM data_folder",
         )
-    if found["path"] != str(folder):
-        connection.execute(sa.update(schema.DATA_FOLDER).values(path=str(folder)))
+    if path != str(folder):
+        cursor.execute("UPDATE data_folder SET path = %s", (str(folder),))
 
 
 def identity_of(folder: Path) -> str:

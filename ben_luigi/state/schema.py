@@ -7,6 +7,8 @@ tasks. The checks hold for every recipe; what one recipe allows is checked where
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -23,6 +25,8 @@ from sqlalchemy import (
     UniqueConstraint,
     func,
 )
+from sqlalchemy.dialects.postgresql.base import PGDialect as Dialect
+from sqlalchemy.schema import CreateTable, SetColumnComment
 
 from ben_luigi.domain.dataset.leakage import LEAST_OVERLAP
 from ben_luigi.domain.vocabulary import LEAST_PATCH_M, MOST_PATCH_M, SCENE_CLASSES, SEASONS, SPLITS
@@ -264,15 +268,38 @@ DATA_FOLDER = Table(
     Column("path", Text, nullable=False),
 )
 
-ADDED_SINCE = "ALTER TABLE marker ADD COLUMN IF NOT EXISTS made_with text NOT NULL DEFAULT '{}'"
-"""SQL that adds what the tables of older versions lack."""
+_ADDED_SINCE = "ALTER TABLE marker ADD COLUMN IF NOT EXISTS made_with text NOT NULL DEFAULT '{}'"
+"""What the tables of older versions lack."""
 
 
-def written_behind(table: Table) -> set[str]:
+def statements() -> list[str]:
+    """Return the SQL that makes the tables which are missing, and adds what those of older versions lack."""
+    driver: Any = Dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # others double each %
+    made = [str(CreateTable(table, if_not_exists=True).compile(dialect=driver)) for table in SCHEMA.sorted_tables]
+    columns = [column for table in SCHEMA.sorted_tables for column in table.columns if column.comment]
+    said = [str(SetColumnComment(column).compile(dialect=driver)) for column in columns]
+    return [*made, *said, _ADDED_SINCE]
+
+
+def columns(table: str) -> list[str]:
+    """Return the columns of a table."""
+    return [column.name for column in SCHEMA.tables[table].columns]
+
+
+def keys(table: str) -> list[str]:
+    """Return the columns of its primary key."""
+    return [column.name for column in SCHEMA.tables[table].primary_key.columns]
+
+
+def written_behind(table: str) -> set[str]:
     """Return the tasks whose rows refer to rows of `table`, or lie in it.
 
     They lose rows when rows of `table` are deleted.
     """
-    behind = {each for each in SCHEMA.tables.values() for key in each.foreign_keys if key.column.table is table}
-    tasks = set(table.info["written_by"])
-    return tasks.union(*map(written_behind, behind))
+    referring = {name for name, each in SCHEMA.tables.items() for key in each.foreign_keys if _of(key) == table}
+    tasks = set(SCHEMA.tables[table].info["written_by"])
+    return tasks.union(*map(written_behind, referring))
+
+
+def _of(key: ForeignKey) -> str:
+    return key.column.table.name

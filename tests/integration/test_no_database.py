@@ -19,7 +19,7 @@ from tests.integration.running import command, pipeline
 @pytest.fixture
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A data folder where a file is in the way of the database, in a process that has opened none."""
-    monkeypatch.setattr(database, "_engines", {})
+    monkeypatch.setattr(database, "_with_tables", set())
     settings = luigi.configuration.get_config()
     settings.set("dataset", "data_dir", str(tmp_path))
     (tmp_path / "database").write_text("in the way")
@@ -34,7 +34,7 @@ def test_it_is_said_once_and_not_tried_again(data_dir: Path, caplog: pytest.LogC
     assert said.startswith(f"what needs the database will fail: PostgreSQL in {data_dir / 'database'}; expected: ")
     (data_dir / "database").unlink()
     with pytest.raises(BadDatabase, match="File exists"):
-        database.engine()
+        database.connect()
     with pytest.raises(BadDatabase, match="File exists"):
         database.address()
     assert not (data_dir / "database").exists()
@@ -42,7 +42,7 @@ def test_it_is_said_once_and_not_tried_again(data_dir: Path, caplog: pytest.LogC
 
 def test_it_waits_for_a_person_from_the_first_run_on(data_dir: Path) -> None:
     with pytest.raises(BadDatabase) as caught:
-        database.engine()
+        database.connect()
     failures.note(luigi.Task(), caught.value)
     assert run.meaning(ExitCode.FAILED, luigi.Task(), []) == ExitCode.WAITS_FOR_PERSON
     failures.note(luigi.Task(), DatabaseError("PostgreSQL at db", found="no answer"))

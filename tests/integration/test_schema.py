@@ -8,13 +8,12 @@ from typing import Any
 
 import psycopg2
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg2 import errors
 
 from ben_luigi.domain.placement.alignment import season
-from ben_luigi.state.schema import SCHEMA, _season_in
+from ben_luigi.state.schema import SCHEMA, _season_in, statements
 from ben_luigi.state.server import close_server, open_server
 
 NAME = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
@@ -60,12 +59,9 @@ ROWS: dict[str, dict[str, Any]] = {
 def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("schema")
     address = open_server(folder)
-    url = sa.URL.create(
-        "postgresql+psycopg2", username=address.user, database=address.database, query={"host": address.host}
-    )
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    SCHEMA.create_all(engine)
     connection = psycopg2.connect(host=address.host, user=address.user, dbname=address.database)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(";".join(statements()))
     yield connection
     connection.close()
     close_server(folder)

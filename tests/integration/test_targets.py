@@ -54,8 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("data")
     open_server(folder / "database")
     yield folder
-    for engine in database._engines.values():
-        engine.dispose()
+    database._idle.clear()
     close_server(folder / "database")
 
 
@@ -130,8 +129,8 @@ def fill(name: ProductName) -> None:
         "top_m": float(square.top),
         "side_m": float(SIDE_M),
     }
-    TileRows(schema.PRODUCT, name.tile_key, By("ReadProduct", {})).replace(pd.DataFrame([row]))
-    TileRows(schema.PATCH, name.tile_key, By("GridPatches", {})).replace(patches(name))
+    TileRows("product", name.tile_key, By("ReadProduct", {})).replace(pd.DataFrame([row]))
+    TileRows("patch", name.tile_key, By("GridPatches", {})).replace(patches(name))
 
 
 def patches(name: ProductName) -> pd.DataFrame:
@@ -149,7 +148,7 @@ def pairs(name: ProductName, *positions: int, first: int = 0) -> pd.DataFrame:
 
 
 def target(made_from: dict[str, object] | None = None, tile: str = TILE) -> TileRows:
-    return TileRows(schema.SPLIT, tile, By("AssignSplits", made_from or {"side_m": SIDE_M}))
+    return TileRows("split", tile, By("AssignSplits", made_from or {"side_m": SIDE_M}))
 
 
 def held(table: str, *columns: str) -> list[tuple[Any, ...]]:
@@ -176,14 +175,14 @@ def test_rows_are_replaced_never_added(tables: Path) -> None:
 def test_the_rows_of_all_tiles_are_replaced_at_once(tables: Path, tmp_path: Path) -> None:
     """Two dates of one square: each patch overlaps with one of the other date, wholly."""
     one, other = (patches(name).assign(split=split) for name, split in zip(PRODUCTS, ("train", "test"), strict=False))
-    target = WholeTable(schema.OVERLAP, By("FindSplitLeakage", {"patches": "1"}))
+    target = WholeTable("overlap", By("FindSplitLeakage", {"patches": "1"}))
     found = leakage.overlaps(pd.concat([one, other], ignore_index=True))
     for rows in (found, found.iloc[5:], found):
         target.replace(rows)
         assert target.exists()
         assert len(held("overlap", "patch_id_a")) == len(rows)
         assert held("marker WHERE task = 'FindSplitLeakage'", "tile", "rows") == [("", len(rows))]
-    assert not WholeTable(schema.OVERLAP, By("FindSplitLeakage", {"patches": "2"})).exists()
+    assert not WholeTable("overlap", By("FindSplitLeakage", {"patches": "2"})).exists()
     assert leakage_counts() == {"overlaps_within_a_season": 25, "leaks": 25, "leaks_within_a_season": 25}
     database.copy_out(LEAKS, tmp_path / "split_leakage.csv")
     listed = list(csv.DictReader((tmp_path / "split_leakage.csv").open(encoding="utf-8")))
@@ -226,7 +225,7 @@ def test_what_was_made_from_something_else_does_not_exist(tables: Path) -> None:
     assert target({"inputs": ["a"], "side_m": 6000}).exists()
     assert not target({"side_m": 6000, "inputs": ["b"]}).exists()
     assert not target({"side_m": 6000}).exists()
-    assert not TileRows(schema.SPLIT, TILE, By("Another", {"side_m": 6000, "inputs": ["a"]})).exists()
+    assert not TileRows("split", TILE, By("Another", {"side_m": 6000, "inputs": ["a"]})).exists()
 
 
 def test_a_marker_alone_is_refused(tables: Path) -> None:
@@ -236,8 +235,8 @@ def test_a_marker_alone_is_refused(tables: Path) -> None:
 
 def test_rows_that_go_take_with_them_what_refers_to_them(tables: Path) -> None:
     target().replace(splits(PRODUCTS[0]))
-    TileRows(schema.ALIGNMENT, TILE, By("AlignPatches", {})).replace(pairs(PRODUCTS[0], 0, 24))
-    TileRows(schema.PATCH, TILE, By("GridPatches", {})).replace(patches(PRODUCTS[0]).iloc[1:])
+    TileRows("alignment", TILE, By("AlignPatches", {})).replace(pairs(PRODUCTS[0], 0, 24))
+    TileRows("patch", TILE, By("GridPatches", {})).replace(patches(PRODUCTS[0]).iloc[1:])
     assert len(held("split", "patch_id")) == 24
     assert [name for (name,) in held("alignment", "v1_name")] == ["S2A_MSIL2A_20170613T101031_1_0"]
 
@@ -245,24 +244,24 @@ def test_rows_that_go_take_with_them_what_refers_to_them(tables: Path) -> None:
 def test_rows_that_went_and_came_back_have_lost_what_referred_to_them(tables: Path) -> None:
     """A setting is changed, the run stopped early, and the setting changed back: nothing may pass for complete."""
     aligned, labels = (
-        TileRows(schema.ALIGNMENT, TILE, By("AlignPatches", {})),
-        TileRows(schema.LABEL, TILE, By("LabelPatches", {})),
+        TileRows("alignment", TILE, By("AlignPatches", {})),
+        TileRows("label", TILE, By("LabelPatches", {})),
     )
     rows = pairs(PRODUCTS[0], 0, 24)
     target().replace(splits(PRODUCTS[0]))
     target(tile=OTHER).replace(splits(PRODUCTS[1]))
     aligned.replace(rows)
     labels.replace(pd.DataFrame({"patch_id": rows["patch_id"], "label": "Pastures"}))
-    leakage = WholeTable(schema.OVERLAP, By("FindSplitLeakage", {}))
-    leakage.replace(pd.DataFrame(columns=[column.name for column in schema.OVERLAP.columns]))
+    leakage = WholeTable("overlap", By("FindSplitLeakage", {}))
+    leakage.replace(pd.DataFrame(columns=schema.columns("overlap")))
     aligned.replace(rows)
     assert labels.exists() and leakage.exists()
     aligned.replace(rows.iloc[1:])
     aligned.replace(rows)
     assert aligned.exists() and target().exists() and leakage.exists()
     assert not labels.exists()
-    TileRows(schema.PATCH, TILE, By("GridPatches", {})).replace(patches(PRODUCTS[0]).iloc[1:])
-    TileRows(schema.PATCH, TILE, By("GridPatches", {})).replace(patches(PRODUCTS[0]))
+    TileRows("patch", TILE, By("GridPatches", {})).replace(patches(PRODUCTS[0]).iloc[1:])
+    TileRows("patch", TILE, By("GridPatches", {})).replace(patches(PRODUCTS[0]))
     assert set(held("marker", "task", "tile")) == {
         *((task, OTHER) for task in ("ReadProduct", "GridPatches", "AssignSplits")),
         *((task, TILE) for task in ("ReadProduct", "GridPatches")),
@@ -270,7 +269,7 @@ def test_rows_that_went_and_came_back_have_lost_what_referred_to_them(tables: Pa
 
 
 def test_validity_is_set_for_the_patches_tested_and_null_for_the_others(tables: Path) -> None:
-    valid = TileValidity(schema.PATCH, TILE, By("CutPatches", {}))
+    valid = TileValidity("patch", TILE, By("CutPatches", {}))
     ids = list(splits(PRODUCTS[0])["patch_id"])
     for tested in ({0: True, 1: False}, {1: True, 2: True}):
         valid.replace(pd.DataFrame({"patch_id": [ids[n] for n in tested], "valid": list(tested.values())}))
@@ -298,20 +297,18 @@ def test_rows_that_the_table_refuses_are_named(tables: Path) -> None:
 
 def test_a_v1_name_of_two_tiles_names_both_patches_and_both_tiles(tables: Path) -> None:
     one, two = pairs(PRODUCTS[0], 3, 4), pairs(PRODUCTS[1], 7, 8, first=1)
-    TileRows(schema.ALIGNMENT, TILE, By("AlignPatches", {})).replace(one)
+    TileRows("alignment", TILE, By("AlignPatches", {})).replace(one)
     named = f"{one['v1_name'][1]} = {two['patch_id'][0]} of {OTHER} and {one['patch_id'][1]} of {TILE}"
     for _ in range(2):
         with pytest.raises(BadAlignment, match=named):
-            TileRows(schema.ALIGNMENT, OTHER, By("AlignPatches", {})).replace(two)
-        TileRows(schema.ALIGNMENT, OTHER, By("AlignPatches", {})).replace(
-            pairs(PRODUCTS[1], 8, first=9)
-        )  # then the rerun
+            TileRows("alignment", OTHER, By("AlignPatches", {})).replace(two)
+        TileRows("alignment", OTHER, By("AlignPatches", {})).replace(pairs(PRODUCTS[1], 8, first=9))  # then the rerun
     assert len(held("alignment", "patch_id")) == 3
 
 
 def test_patches_may_exchange_their_v1_names(tables: Path) -> None:
     rows = pairs(PRODUCTS[0], 3, 4)
-    aligned = TileRows(schema.ALIGNMENT, TILE, By("AlignPatches", {}))
+    aligned = TileRows("alignment", TILE, By("AlignPatches", {}))
     aligned.replace(rows)
     turned = rows.assign(v1_name=list(rows["v1_name"])[::-1])
     aligned.replace(turned)
@@ -409,10 +406,10 @@ def test_another_threshold_or_nomenclature_needs_no_new_maps(tables: Path, setti
     for option in ("tile_names_csv", "clc_gpkg", "v1_spatial_dir"):
         settings("inputs", option, str(listed))
     aligned = pairs(name, 0, 1)
-    TileRows(schema.ALIGNMENT, TILE, By("AlignPatches", {})).replace(aligned)
+    TileRows("alignment", TILE, By("AlignPatches", {})).replace(aligned)
     first, second = aligned["patch_id"]
     counts = [(first, 311, 12_000), (first, 122, 2400), (second, 511, 9000), (second, 999, 5400)]
-    maps = TileRows(schema.CLC_COUNT, TILE, By("MakeReferenceMaps", {}))
+    maps = TileRows("clc_count", TILE, By("MakeReferenceMaps", {}))
     maps.replace(pd.DataFrame(counts, columns=["patch_id", "code", "pixels"]))
 
     def labelled() -> list[tuple[Any, ...]]:
@@ -484,17 +481,15 @@ def test_the_mapping_tables_are_what_the_csv_module_writes(tables: Path, setting
         }
         for table, column in values.items():
             frame = pd.DataFrame({"patch_id": ids, table: column}).sample(frac=1, random_state=n)
-            TileRows(schema.SCHEMA.tables[table], key, By(table, {})).replace(frame)
+            TileRows(table, key, By(table, {})).replace(frame)
             rows[table] += zip(ids, column, strict=True) if wanted else []
         aligned = pairs(name, 9, 3, 24, first=10 * n)
-        TileRows(schema.ALIGNMENT, key, By("AlignPatches", {})).replace(aligned)
+        TileRows("alignment", key, By("AlignPatches", {})).replace(aligned)
         rows["s2v1_name"] += zip(aligned["patch_id"], aligned["v1_name"], strict=True) if wanted else []
         labelled = [
             (aligned["patch_id"][k], label) for k in (2, 0) for label in ("b, with comma", "Zebra", "a", 'x "y"')
         ]
-        TileRows(schema.LABEL, key, By("LabelPatches", {})).replace(
-            pd.DataFrame(labelled, columns=["patch_id", "label"])
-        )
+        TileRows("label", key, By("LabelPatches", {})).replace(pd.DataFrame(labelled, columns=["patch_id", "label"]))
         rows["label"] += labelled if wanted else []
     names = [name for _, name in rows["s2v1_name"]] + ["S2A_MSIL2A_20170613T131031_9_9"]
     squares = [shapely.box(400_000, 5_300_000, 401_200, 5_301_200).wkb] * len(names)

@@ -6,10 +6,7 @@ process that dies.
 
 from __future__ import annotations
 
-from typing import Any
-
 import psycopg2.extensions
-import sqlalchemy as sa
 
 from ben_luigi.domain import waiting
 
@@ -25,20 +22,19 @@ WHERE pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted A
 """
 
 
-def wait_for(holder: sa.Connection | psycopg2.extensions.cursor, what: str, first: int, *seconds: int) -> int:
+def wait_for(cursor: psycopg2.extensions.cursor, what: str, first: int, *seconds: int) -> int:
     """Take one of the advisory locks (`first`, second), after waiting until one is free; return its second number.
 
-    A `lock_connection` holds it until it is closed, the cursor of a transaction until that ends. The wait is logged
-    (`waiting.wait_for`).
+    A cursor of a `lock_connection` holds it until that is closed, one of a transaction until that ends. The wait is
+    logged (`waiting.wait_for`).
     """
-    cursor: Any = holder.connection.cursor() if isinstance(holder, sa.Connection) else holder
     function = "pg_try_advisory_lock" if cursor.connection.autocommit else "pg_try_advisory_xact_lock"
     taken: list[int] = []
 
     def one_is_free() -> bool:
         for second in seconds:
             cursor.execute(f"SELECT {function}(%s, %s)", (first, second))
-            if cursor.fetchone()[0]:
+            if (cursor.fetchone() or (False,))[0]:
                 taken.append(second)
                 break
         return bool(taken)

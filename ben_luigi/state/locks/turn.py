@@ -148,17 +148,15 @@ class DatabaseTurn:
         finally:
             self._session.close()
 
-    def _connected(self) -> Any:
-        connection: Any = self._session.enter_context(database.lock_connection())
-        return connection.connection.driver_connection
+    def _connected(self) -> psycopg2.extensions.connection:
+        return self._session.enter_context(database.lock_connection())
 
     def _connect_again(self, why: str) -> None:
         self._session.close()
         self._driver = _patiently(self._connected, f"the database, {why}")
 
     def _cursor(self) -> psycopg2.extensions.cursor:
-        cursor: psycopg2.extensions.cursor = self._driver.cursor()
-        return cursor
+        return self._driver.cursor()
 
     def _asked(self, statement: str, **values: object) -> Any:
         with self._cursor() as cursor:
