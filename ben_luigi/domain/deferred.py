@@ -1,7 +1,7 @@
 """Load large libraries when something in them is first asked for: a run with nothing to do needs few of them.
 
 `import pandas as pd` then binds a stand-in, which loads the library at the first `pd.DataFrame`. Names that are
-imported from a library, or used while a module is loaded, load it at once.
+imported from a library, or used while a module is loaded, load it at once. A module of ours can be deferred as well.
 """
 
 from __future__ import annotations

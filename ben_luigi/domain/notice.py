@@ -9,13 +9,11 @@ import subprocess
 from dataclasses import dataclass
 from email.message import EmailMessage
 
-import requests
-
 from ben_luigi.domain import network, surroundings
 from ben_luigi.domain.errors import PipelineError
 
 _TIMEOUT_S = 60
-_FAILED = (OSError, smtplib.SMTPException, requests.RequestException, subprocess.SubprocessError, PipelineError)
+_FAILED = (OSError, smtplib.SMTPException, subprocess.SubprocessError, PipelineError)  # those of requests are OSErrors
 _SENDMAIL_FOLDERS = "/usr/sbin:/usr/lib:/sbin"
 
 

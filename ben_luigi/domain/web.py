@@ -18,9 +18,13 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import HTTPError
 
 HEAD_S = 120.0
 """Seconds that the head of an answer may take, counted from the end of the request."""
+
+BROKEN = (OSError, HTTPError)  # the first are those of requests, too
+"""What a connection that is broken off raises, or one that is refused."""
 
 _CHUNK_BYTES = 2**20
 _KEPT_CONNECTIONS = 32

@@ -29,7 +29,7 @@ def test_loading_the_pipeline_loads_none_of_them() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("ben_luigi.sample.world", "luigi.server", "tornado", "jsonschema", "pyproj.crs", "sqlalchemy"),
+        *("ben_luigi.sample.world", "luigi.server", "tornado", "jsonschema", "pyproj.crs", "sqlalchemy", "urllib3"),
         *("affine", "click"),  # which rasterio loads
     ],
 )

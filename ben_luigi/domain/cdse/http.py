@@ -10,7 +10,6 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
-import urllib3
 
 from ben_luigi.domain import network, waiting, web
 from ben_luigi.domain.answers import one_line, refusal
@@ -20,7 +19,6 @@ _log = logging.getLogger(__name__)
 _ANSWER_BYTES = 2**26
 _REDIRECTS = 5
 _REDIRECTED = {301, 302, 303, 307, 308}
-BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 T = TypeVar("T")
 
 
@@ -114,7 +112,7 @@ class Client:
 
     service: Service = field(default_factory=Service)
     patience: Patience = field(default_factory=Patience)
-    session: requests.Session = field(default_factory=network.session, repr=False)
+    session: requests.Session = field(default_factory=lambda: network.session(), repr=False)
     hosts: Hosts | None = None
 
     def __enter__(self) -> Client:
@@ -146,7 +144,7 @@ class Client:
         try:
             with waiting.told(f"an answer to {method} {plain(url)}"):
                 return self.session.request(method, url, timeout=timeouts_s, stream=True, allow_redirects=False, **what)
-        except (*BROKEN, ValueError) as error:  # ValueError: requests cannot parse a Location
+        except (*web.BROKEN, ValueError) as error:  # ValueError: requests cannot parse a Location
             raise TransientError(f"{method} {plain(url)}", expected="an answer", found=reason(error)) from error
 
     def chunks(self, response: requests.Response) -> Iterator[bytes]:
@@ -158,7 +156,7 @@ class Client:
         except web.TooSlow as error:
             floor = f"at least {pace.floor_bytes_s:,.0f} bytes per second"
             raise TransientError(subject, expected=floor, found=str(error)) from error
-        except BROKEN as error:
+        except web.BROKEN as error:
             raise TransientError(subject, expected="the whole body", found=reason(error)) from error
 
     def body(self, response: requests.Response) -> bytes:

@@ -9,7 +9,7 @@ import requests
 
 from ben_luigi.domain import network, waiting, web
 from ben_luigi.domain.answers import describe, retry_after_s
-from ben_luigi.domain.cdse.http import BROKEN, Patience, plain, reason
+from ben_luigi.domain.cdse.http import Patience, plain, reason
 from ben_luigi.domain.errors import RateLimitError, TransientError
 
 PATIENCE = Patience(tries=6, first_pause_s=5, read_timeout_s=120, floor_bytes_s=1000)
@@ -26,7 +26,7 @@ class Asker:
 
     patience: Patience = PATIENCE
     most_bytes: int = 2**27
-    session: requests.Session = field(default_factory=network.session, repr=False)
+    session: requests.Session = field(default_factory=lambda: network.session(), repr=False)
 
     def __enter__(self) -> Asker:
         return self
@@ -46,7 +46,7 @@ class Asker:
                 answer = self.session.post(url, data=form, timeout=timeouts_s, stream=True, allow_redirects=False)
             with answer:
                 body = self._body(answer, subject)
-        except (*BROKEN, ValueError) as error:  # ValueError: of a Location that is no address
+        except (*web.BROKEN, ValueError) as error:  # ValueError: of a Location that is no address
             raise TransientError(subject, expected="a whole answer", found=reason(error)) from error
         if answer.status_code == requests.codes.ok:
             return body

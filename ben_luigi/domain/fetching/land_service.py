@@ -65,7 +65,7 @@ class LandService:
     url: str = API
     patience: Patience = PATIENCE
     polling: Polling = field(default_factory=Polling)
-    session: requests.Session = field(default_factory=network.session, repr=False)
+    session: requests.Session = field(default_factory=lambda: network.session(), repr=False)
     _token: str = field(default="", init=False, repr=False)
 
     def __enter__(self) -> LandService:

@@ -22,7 +22,7 @@ import requests
 from ben_luigi.domain import files, leftovers, network, web
 from ben_luigi.domain.answers import describe, retry_after_s
 from ben_luigi.domain.cdse import partial_file
-from ben_luigi.domain.cdse.http import BROKEN, Patience, again, log_failure, plain, reason
+from ben_luigi.domain.cdse.http import Patience, again, log_failure, plain, reason
 from ben_luigi.domain.errors import BadInput, PermanentError, RateLimitError, SourceError, TransientError
 from ben_luigi.domain.inputs import PinnedFile
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
@@ -156,7 +156,7 @@ def _receive(session: requests.Session, address: str, file: IO[bytes], progress:
     timeouts_s = (patience.connect_timeout_s, patience.read_timeout_s)
     try:
         answer = session.get(address, headers=headers, stream=True, timeout=timeouts_s)
-    except (*BROKEN, ValueError) as error:
+    except (*web.BROKEN, ValueError) as error:
         raise TransientError(subject, expected="an answer", found=reason(error)) from error
     with answer:
         total = _total(answer, start, file, subject)
@@ -185,7 +185,7 @@ def _write(chunks: Iterator[bytes], file: IO[bytes], total: int | None, progress
 def _chunks(answer: requests.Response, patience: Patience, subject: str) -> Iterator[bytes]:
     try:
         yield from web.chunks(answer, web.Pace(patience.floor_bytes_s, patience.floor_window_s), decode=True)
-    except BROKEN as error:
+    except web.BROKEN as error:
         raise TransientError(subject, expected="the whole body", found=reason(error)) from error
 
 

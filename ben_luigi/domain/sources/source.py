@@ -11,6 +11,7 @@ import binascii
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import quote, urlsplit
 
@@ -25,7 +26,7 @@ _STRONG_TAG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')  # RFC 9110, section 8.8.3
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _MD5, _CRC32C = 16, 4
-_GONE = (requests.codes.not_found, requests.codes.gone)
+_GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
 
 class NotThere(PermanentError):
