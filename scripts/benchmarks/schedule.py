@@ -56,7 +56,7 @@ from ben_luigi.stages import (
     statistics,
 )
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.state import database, server
+from ben_luigi.state import database, schema, server
 from ben_luigi.state.targets import MadeFile, MadeFolder
 from benchmarks.metadata import made_up_products
 from benchmarks.timing import Spent, Work, machine, spent
@@ -171,7 +171,7 @@ def _touch(task: PipelineTask) -> dict[str, str]:
             target.file.parent.mkdir(parents=True, exist_ok=True)
             target.file.touch()
         else:
-            target.replace(pd.DataFrame(columns=[column.name for column in target._table.columns]))
+            target.replace(pd.DataFrame(columns=schema.columns(target.table)))
     return {}
 
 
