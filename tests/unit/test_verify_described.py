@@ -322,9 +322,14 @@ def other_day(it: Any) -> list[str]:
     ]
 
 
+def lacking(it: Any) -> list[str]:
+    it["tiles"][KEY]["lacks"] = 5
+    return [said(PROVENANCE, "lacks: no list of layers", KEY, "a list of layers", 5)]
+
+
 @pytest.mark.parametrize(
     "change",
-    [no_tile, labelled, more_labelled, counts, failed, other_key, other_source, other_day],
+    [no_tile, labelled, more_labelled, counts, failed, other_key, other_source, other_day, lacking],
     ids=lambda change: change.__name__,
 )
 def test_a_provenance_that_does_not_fit_is_named(

@@ -18,6 +18,7 @@ from ben_luigi.domain.dataset.comparison import COMPARISON
 from ben_luigi.domain.dataset.croissant import CROISSANT
 from ben_luigi.domain.dataset.form import HASH_LISTS
 from ben_luigi.domain.dataset.geoparquet import PATCHES
+from ben_luigi.domain.dataset.metadata import METADATA
 from ben_luigi.domain.dataset.verify_documents import STAC
 from ben_luigi.domain.dataset.verify_rules import References
 from tests.unit.small_dataset import S2, TILES, look
@@ -68,6 +69,27 @@ def test_each_column_of_patches_is_held_against_what_it_follows_from(
 def write_patches(folder: Path, rows: list[dict[str, Any]]) -> None:
     tiles = [[row for row in rows if row["patch_id"].startswith(tile)] for tile in TILES]
     geoparquet.write((pa.Table.from_pylist(of, schema=geoparquet.SCHEMA) for of in tiles if of), folder / PATCHES)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"s1_name": None}, {"s1_name": "S1A_33UUP_0_1"}, {"s1_name": None, "tile": None}]
+    + [{"s1_name": None, column: None} for column in ("sensing_time", "epsg")],
+)
+def test_stac_is_not_held_against_rows_that_cannot_be_used(
+    folder: Path, references: References, values: dict[str, Any]
+) -> None:
+    """The metadata have no such row that can be used, so nothing has checked that of `patches.parquet`."""
+    rows = pq.read_table(folder / PATCHES).to_pylist()
+    rows[0] |= values
+    write_patches(folder, rows)
+    metadata = pq.read_table(folder / METADATA)
+    given = [*metadata.to_pylist()]
+    given[0]["s1_name"] = values["s1_name"]
+    pq.write_table(pa.Table.from_pylist(given, schema=metadata.schema), folder / METADATA)
+    verdict = look(folder, references)
+    assert any(line.startswith(f"{METADATA}: s1_name: ") for line in verdict.wrong), verdict.wrong
+    assert any(line.startswith(f"stac/: whether it follows from {PATCHES}: ") for line in verdict.not_looked_at)
 
 
 @pytest.mark.parametrize(

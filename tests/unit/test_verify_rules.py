@@ -178,6 +178,7 @@ def test_an_s1_patch_of_another_time_is_named(tmp_path: Path, time: str) -> None
         ("patch_id", "S2A_MSIL2A_20170613T101031_N9999_R022_T33UAP_00_01", "patch_id: another name than it must be"),
         ("s1_name", "S1A_33UUP_0_1", "s1_name: another name than it must be"),
         *((column, None, f"{column}: without a value") for column in ("patch_id", "labels", "split", "s1_name")),
+        ("labels", ["Pastures", None], "labels: with a gap"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named_once(tmp_path: Path, column: str, value: object, said: str) -> None:

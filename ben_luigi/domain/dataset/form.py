@@ -137,7 +137,8 @@ class Form:
         """Return the same with the layers that tiles lack, by the entries on tiles in `provenance.json`."""
         found: dict[str, set[str]] = {}
         for facts in tiles.values():
-            for layer in facts.get("lacks") or ():
+            layers = facts.get("lacks")
+            for layer in layers if isinstance(layers, list) else ():
                 tile = ProductName.parse(str(facts["l2a_name"])).tile_name
                 found.setdefault(archive_of(str(layer)), set()).add(tile)
         return replace(self, lacking={archive: frozenset(names) for archive, names in found.items()})

@@ -181,7 +181,9 @@ class _Look:
         has_report = provenance is None or not provenance.is_subset
         if self.has(STAC):
             listed = {described(form): self.claims, also_listed(form): self._also_listed}
-            collection = check_stac(self._folder, listed, self.findings, form, has_report=has_report)
+            collection = check_stac(
+                self._folder, listed, self.findings, form, has_report=has_report, is_complete=rows.complete
+            )
         if self.has(CROISSANT):
             of = (*described(form), *(() if form.about.is_v2 else (TIME_SERIES,)))
             check_croissant(self._folder, of, collection, self.claims, self.findings, form)

@@ -46,8 +46,12 @@ def check_stac(
     form: Form = FORM_V2,
     *,
     has_report: bool,
+    is_complete: bool,
 ) -> Json | None:
-    """Add findings about `stac/`, and its collection's claims about the files `listed`; return the collection."""
+    """Add findings about `stac/`, and its collection's claims about the files `listed`; return the collection.
+
+    `is_complete` says whether all rows of the metadata can be used; only then each of `patches.parquet` was checked.
+    """
     collection = read_json(folder, STAC, findings)
     if collection is None:
         return None
@@ -59,6 +63,9 @@ def check_stac(
             claims.add(name, STAC, {SIZE: facts[name][0], "sha256": facts[name][1]})
     if findings.has(PATCHES) or not (folder / PATCHES).is_file():
         findings.skip(f"stac/: whether it follows from {PATCHES}, which cannot be used as it is")
+        return collection
+    if not is_complete:
+        findings.skip(f"stac/: whether it follows from {PATCHES}: there are rows that are missing or cannot be used")
         return collection
     patches = read_own(folder / PATCHES, stac.columns(form))
     if not len(patches):

@@ -99,6 +99,9 @@ def _wrong(key: str, facts: Any) -> Iterator[tuple[str, Any, Any]]:
         yield "counts: more of a part than of the whole", " >= ".join(_COUNTS), counts
     elif counts[-1] and any(entry(facts, check) != "PASSED" for check in _QUALITY):
         yield "labelled: of a product that has not passed", 0, counts[-1]
+    lacks = entry(facts, "lacks")
+    if lacks is not None and not isinstance(lacks, list):
+        yield "lacks: no list of layers", "a list of layers", lacks
     fetched = entry(facts, "l2a", "name")
     if fetched is not None and fetched != str(product):
         yield "l2a: not the tile's product", str(product), fetched

@@ -152,11 +152,13 @@ class _Gathered:
         for column in self.schema.names:
             if column in self._lacking:
                 continue
-            without = batch[column].is_null().to_numpy()
-            if without.any():
-                names = batch["patch_id"].filter(pa.array(without)).to_pylist()
-                self._findings.add(file, f"{column}: without a value", *map(str, names))
-                usable &= ~without
+            wrongs = {"without a value": batch[column].is_null().to_numpy()}
+            if pa.types.is_list(batch.schema.field(column).type):
+                wrongs["with a gap"] = _with_gaps(batch[column].combine_chunks())
+            for wrong, rows in wrongs.items():
+                names = batch["patch_id"].filter(pa.array(rows)).to_pylist()
+                self._findings.add_all(file, f"{column}: {wrong}", [*map(str, names)])
+                usable &= ~rows
         return usable
 
     def _named(self, file: str, column: str, names: Sequence[str | None], check: Callable[[str], object]) -> np.ndarray:
@@ -211,6 +213,12 @@ class _Gathered:
             self._findings.add("metadata", f"{column} in more than one row", name.decode())
             self.complete = False
         return np.asarray(~again)
+
+
+def _with_gaps(lists: pa.ListArray) -> np.ndarray:
+    """Return which lists have an element without a value."""
+    gaps = pc.list_flatten(lists).is_null()
+    return np.isin(np.arange(len(lists)), pc.list_parent_indices(lists).filter(gaps).to_numpy(zero_copy_only=False))
 
 
 def _check_patch_id(name: str) -> None:
