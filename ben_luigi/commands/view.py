@@ -26,7 +26,7 @@ from ben_luigi.commands.damage import whole
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain import leftovers
 from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError
-from ben_luigi.domain.files import atomic_write, remove
+from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.forms.form import NOTE, read_note
 from ben_luigi.domain.report import viewer, viewer_folders
 from ben_luigi.domain.report.rendering import colours_of, read_colours
@@ -77,7 +77,6 @@ def _view(folder: Path, target: Path, given: argparse.Namespace) -> int:
             count = viewer.write_viewer(
                 work, viewed.about, viewed.patches, lambda part: _move(bar, part), max(1, viewed.count)
             )
-            remove(target)
     return count
 
 

@@ -13,7 +13,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path, PurePath
 from typing import IO, Any, TypeAlias, TypeVar
 
@@ -110,12 +110,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def put_in_place(work: Path, path: Path) -> None:
     """Give a complete file or folder its final name: the one place where a result appears on a file system.
 
-    `work` is a name of `unfinished`. Raise TakenOver if another process makes the result now.
+    `work` is a name of `unfinished`. A folder at `path` is moved aside, and removed only once the new one is there: to
+    remove a large one takes minutes, in which a kill would lose both. Raise TakenOver if another process makes the
+    result now.
     """
-    if work.is_dir() and path.is_dir() and not path.is_symlink():
-        withdraw(path)
-    fence.require(path)
-    work.rename(path)
+    is_replaced = work.is_dir() and path.is_dir() and not path.is_symlink()
+    with withdrawn(path) if is_replaced else nullcontext():
+        fence.require(path)
+        work.rename(path)
 
 
 @contextmanager

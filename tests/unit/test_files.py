@@ -4,6 +4,9 @@ import errno
 import hashlib
 import os
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -43,6 +46,24 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         (work / "deep").mkdir(parents=True)
         (work / "deep" / "file").write_text("whole")
     assert (path / "deep" / "file").read_text() == "whole"
+
+
+_KILLED_WHILE_IT_REMOVES = """
+import os, pathlib, shutil, sys
+from ben_luigi.domain import files
+for content in ("old", "new"):
+    with files.atomic_write(pathlib.Path(sys.argv[1])) as work:
+        work.mkdir()
+        (work / "file").write_text(content)
+        shutil.rmtree = lambda path: os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_kill_while_the_former_folder_is_removed_loses_neither(tmp_path: Path) -> None:
+    path = tmp_path / "lmdb"
+    killed = subprocess.run([sys.executable, "-c", _KILLED_WHILE_IT_REMOVES, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (path / "file").read_text() == "new"
 
 
 def test_a_full_disk_is_said_in_words(tmp_path: Path) -> None:

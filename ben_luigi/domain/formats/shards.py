@@ -339,7 +339,6 @@ def _export_patch(file: BinaryIO, rows: pa.Table, folder: Path) -> None:
         work.mkdir()
         for name, data in members:
             (work / Path(name).name).write_bytes(data)
-        remove(target)
 
 
 def _places(index: pa.Table) -> Iterator[tuple[int, int, str]]:
