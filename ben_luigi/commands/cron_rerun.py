@@ -204,7 +204,7 @@ def _send(subject: str, text: str) -> None:
     if ways.mail_to or ways.webhook:
         notice.send(ways, subject, text)
     else:
-        print(f"{subject}\n\n{text}")  # cron mails it
+        print(f"{subject}\n\n{text}".encode(errors="replace").decode())  # cron mails it
 
 
 def _ways() -> notice.Ways:

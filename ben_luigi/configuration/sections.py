@@ -52,6 +52,7 @@ TRACKED_ARTIFACTS = next(
 )
 
 _WORD = r"\S+"
+_MAIL_ADDRESS = r'[^\s@<>()\[\],;:"\\]+@[\w.-]*\w'
 
 
 class _Section(Declared, luigi.Config, metaclass=KeptSection):
@@ -300,7 +301,7 @@ class cron(_Section):  # noqa: N801
 
     keep_logs: int = Whole(default=100, least=1, description="number of runs of each host whose logs are kept")
     mail_to: str = Text(
-        pattern=r"\S+@\S+",
+        pattern=f"{_MAIL_ADDRESS}(,{_MAIL_ADDRESS})*",
         allowed="an address, name@host",
         description="address of the mail; by default the notice is printed, and cron mails it",
     )

@@ -13,7 +13,13 @@ from ben_luigi.domain import network, surroundings
 from ben_luigi.domain.errors import PipelineError
 
 _TIMEOUT_S = 60
-_FAILED = (OSError, smtplib.SMTPException, subprocess.SubprocessError, PipelineError)  # those of requests are OSErrors
+_FAILED = (
+    OSError,  # also all of requests
+    ValueError,  # of a host or an address that cannot be encoded, or a port that is none
+    smtplib.SMTPException,
+    subprocess.SubprocessError,
+    PipelineError,
+)
 _SENDMAIL_FOLDERS = "/usr/sbin:/usr/lib:/sbin"
 
 
@@ -21,7 +27,7 @@ _SENDMAIL_FOLDERS = "/usr/sbin:/usr/lib:/sbin"
 class Ways:
     """The channels of a notice; it goes to all that are set.
 
-    `smtp` is host:port; without it the program `sendmail` takes the mail.
+    `smtp` is host:port, an address of IPv6 in brackets; without it the program `sendmail` takes the mail.
     """
 
     mail_to: str = ""
@@ -32,8 +38,10 @@ class Ways:
 def send(ways: Ways, subject: str, text: str) -> None:
     """Send a notice through every channel that is set.
 
-    Raise PipelineError if a channel fails, but only after all of them have been tried.
+    Characters that cannot be encoded, as of a path that is not UTF-8, become `?`. Raise PipelineError if a channel
+    fails, but only after all of them have been tried.
     """
+    subject, text = (one.encode(errors="replace").decode() for one in (subject, text))
     tried = {"mail": _mail if ways.mail_to else None, "webhook": _post if ways.webhook else None}
     failed = []
     for name, way in tried.items():
@@ -59,8 +67,8 @@ def _mail(ways: Ways, subject: str, text: str) -> None:
     message["Subject"] = subject
     message.set_content(text)
     if ways.smtp:
-        host, _, port = ways.smtp.partition(":")
-        with smtplib.SMTP(host, int(port or 25), timeout=_TIMEOUT_S) as server:
+        host, _, port = ways.smtp.rpartition(":")
+        with smtplib.SMTP(host.strip("[]"), int(port), timeout=_TIMEOUT_S) as server:
             server.send_message(message)
         return
     program = shutil.which("sendmail") or shutil.which("sendmail", path=_SENDMAIL_FOLDERS)

@@ -118,6 +118,17 @@ def test_a_log_that_somebody_has_removed_is_no_reason_to_tell_nothing(
     assert not said.err
 
 
+def test_a_log_that_is_not_utf8_is_told(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its last lines may begin in the midst of a character, too."""
+    log = data_dir / "run-1.log"
+    log.write_bytes(b"\xa4 a path: \xe4")
+    monkeypatch.setattr(cron_rerun, "_run", lambda arguments, lock: (log, 30))
+    assert cron_rerun.main([]) == ExitCode.FAILED
+    assert "\n? a path: ?\n" in capsys.readouterr().out
+
+
 def test_why_no_run_can_be_begun_is_sent_once(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,6 +70,28 @@ def test_mail_through_sendmail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert _read((tmp_path / "mail").read_bytes()) == ("who@example.org", "ben_luigi: failed", TEXT)
 
 
+def test_a_path_that_is_not_utf8_goes_through_every_channel() -> None:
+    said = "see /data/\udcff.log"
+    with _smtp_server() as (address, taken):
+        notice.send(notice.Ways("who@example.org", address), "ben_luigi", said)
+    assert [_read(message)[2] for message in taken] == ["see /data/?.log"]
+
+
+@pytest.mark.parametrize(
+    ("smtp", "kind"),
+    [
+        ("[::1]:1", "(ConnectionRefusedError|OSError)"),
+        ("localhost:port", "ValueError"),
+        (f"{'a' * 70}.example:25", "Unicode"),
+    ],
+)
+def test_a_server_of_mail_that_cannot_be_reached_keeps_no_other_channel_back(smtp: str, kind: str) -> None:
+    """The webhook is tried too; nothing listens at the port 1 of any address."""
+    ways = notice.Ways("who@example.org", smtp, "http://127.0.0.1:1/hook")
+    with pytest.raises(PipelineError, match=f"mail: {kind}.*; webhook: ConnectionError"):
+        notice.send(ways, "ben_luigi: failed", TEXT)
+
+
 def test_what_cannot_be_sent_is_an_error_that_keeps_the_webhook_secret() -> None:
     with _smtp_server() as (address, taken):
         ways = notice.Ways("who@example.org", address, "http://127.0.0.1:9/hook/secret-part")

@@ -194,6 +194,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "digest": ("[inputs]\ns1_md5 = abc", ["2: [inputs] s1_md5: found 'abc'; allowed: 32 hexadecimal digits"]),
     "logs": ("[cron]\nkeep_logs = 0", ["2: [cron] keep_logs: found '0'; allowed: a whole number of 1 or more"]),
+    "mail address": ("[cron]\nmail_to = (@.)<", ["2: [cron] mail_to: found '(@.)<'; allowed: an address, name@host"]),
     "mail": ("[cron]\nsmtp = mailhost", ["2: [cron] smtp: found 'mailhost'; allowed: host:port"]),
     "no line of a file": (
         "[cdse]\nuser = x\npassword s3cret\n[archive\nlevel = 6",
