@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
+from ben_luigi.domain import files
 from ben_luigi.domain.dataset import leakage
 from ben_luigi.stages.open_metadata import WritePatches
+from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import database
@@ -21,7 +24,7 @@ ORDER BY patch_id_a COLLATE "C", patch_id_b COLLATE "C"
 
 
 class FindSplitLeakage(PipelineTask):
-    """`split_leakage.csv`: overlapping patches in different splits; the database also has those of one season.
+    """`split_leakage.csv` and `.json`: overlapping patches in different splits, and how many overlap at all.
 
     It covers the whole dataset and is not made for a subset.
     """
@@ -35,18 +38,22 @@ class FindSplitLeakage(PipelineTask):
 
     def output(self) -> dict[str, Any]:
         """Return the rows, and the list."""
-        return {"rows": WholeTable("overlap", self), "list": self.file("metadata/split_leakage.csv")}
+        lists = {"list": self.file("metadata/split_leakage.csv"), "counts": self.file("metadata/split_leakage.json")}
+        return {"rows": WholeTable("overlap", self), **lists}
 
     def make(self) -> None:
         """Find the pairs, store and list them, and log their number."""
         target = self.output()
-        pairs = leakage.overlaps(leakage.read_patches(WritePatches().output().check()))
-        target["rows"].replace(pairs)
+        patches = leakage.read_patches(WritePatches().output().check())
+        found = leakage.overlaps(patches, Progress(self, "comparing the places of patches"))
+        target["rows"].replace(found.leaks)
         database.copy_out(LEAKS, target["list"].file)
-        counts = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in leakage.counted(pairs).items())
+        files.write_json(target["counts"].file, found.counts)
+        counts = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in found.counts.items())
         _log.info("split leakage: %s; leaks are listed in %s", counts, target["list"].file)
 
 
 def leakage_counts() -> dict[str, int]:
     """Return how many pairs of patches overlap, and how many of them leak."""
-    return leakage.counted(database.query("SELECT split_a, split_b, same_season FROM overlap"))
+    counts: dict[str, int] = json.loads(FindSplitLeakage().output()["counts"].check().read_text(encoding="utf-8"))
+    return counts

@@ -113,6 +113,7 @@ KINDS = (
     ),
     Kind("findings on v1", 2, "metadata/alignment_findings.csv", (_REPORT,)),
     Kind("leaks", 1, "metadata/split_leakage.csv", (_REPORT,)),
+    Kind("counts of overlaps", 1, "metadata/split_leakage.json", (_COMPARISON,)),
     Kind("part of S1", 2, _PARTS["BigEarthNet-S1"], ("dataset/BigEarthNet-S1.tar.zst",), may_go=True),
     Kind("part of S2", 2, _PARTS["BigEarthNet-S2"], ("dataset/BigEarthNet-S2.tar.zst",), may_go=True),
     Kind("part of maps", 1, _PARTS["Reference_Maps"], ("dataset/Reference_Maps.tar.zst",), may_go=True),

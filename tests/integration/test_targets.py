@@ -31,7 +31,7 @@ from ben_luigi.domain.errors import BadAlignment, BadTable, DatabaseError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.grid import PatchGrid, tile_square
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
-from ben_luigi.stages.leakage import LEAKS, leakage_counts
+from ben_luigi.stages.leakage import LEAKS
 from ben_luigi.stages.metadata import MapCountries, MapLabels, MapSplits, MapV1Names
 from ben_luigi.stages.reference_maps import LabelPatches
 from ben_luigi.state import database, schema
@@ -177,13 +177,13 @@ def test_the_rows_of_all_tiles_are_replaced_at_once(tables: Path, tmp_path: Path
     one, other = (patches(name).assign(split=split) for name, split in zip(PRODUCTS, ("train", "test"), strict=False))
     target = WholeTable("overlap", By("FindSplitLeakage", {"patches": "1"}))
     found = leakage.overlaps(pd.concat([one, other], ignore_index=True))
-    for rows in (found, found.iloc[5:], found):
+    for rows in (found.leaks, found.leaks.iloc[5:], found.leaks):
         target.replace(rows)
         assert target.exists()
         assert len(held("overlap", "patch_id_a")) == len(rows)
         assert held("marker WHERE task = 'FindSplitLeakage'", "tile", "rows") == [("", len(rows))]
     assert not WholeTable("overlap", By("FindSplitLeakage", {"patches": "2"})).exists()
-    assert leakage_counts() == {"overlaps_within_a_season": 25, "leaks": 25, "leaks_within_a_season": 25}
+    assert found.counts == {"overlaps_within_a_season": 25, "leaks": 25, "leaks_within_a_season": 25}
     database.copy_out(LEAKS, tmp_path / "split_leakage.csv")
     listed = list(csv.DictReader((tmp_path / "split_leakage.csv").open(encoding="utf-8")))
     ids = [grid(name).ids().to_pylist() for name in PRODUCTS[:2]]
@@ -191,8 +191,10 @@ def test_the_rows_of_all_tiles_are_replaced_at_once(tables: Path, tmp_path: Path
         {"patch_id_a": a, "split_a": "train", "patch_id_b": b, "split_b": "test", "overlap": "1", "same_season": "true"}
         for a, b in zip(*ids, strict=True)
     ]
-    target.replace(leakage.overlaps(pd.concat([one, other.assign(split="train")], ignore_index=True)))
-    assert leakage_counts() == {"overlaps_within_a_season": 25, "leaks": 0, "leaks_within_a_season": 0}
+    found = leakage.overlaps(pd.concat([one, other.assign(split="train")], ignore_index=True))
+    target.replace(found.leaks)
+    assert found.counts == {"overlaps_within_a_season": 25, "leaks": 0, "leaks_within_a_season": 0}
+    assert target.exists() and held("overlap", "patch_id_a") == []
 
 
 def test_equal_rows_are_not_written_again_and_others_change_what_follows(tables: Path) -> None:

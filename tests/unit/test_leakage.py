@@ -50,8 +50,8 @@ _TILES = st.lists(
 _to_equal_area = lru_cache(lambda epsg: Transformer.from_crs(f"EPSG:{epsg}", "EPSG:3035"))
 
 
-def _one_by_one(patches: Any) -> dict[tuple[str, str], float]:
-    """The overlap of each pair that counts, by its ids: each corner reprojected and each pair intersected alone."""
+def _one_by_one(patches: Any) -> dict[tuple[Any, Any], float]:
+    """The overlap of each pair: each corner reprojected and each pair intersected alone."""
     found = {}
     shapes = {}
     for row in patches.itertuples():
@@ -66,8 +66,8 @@ def _one_by_one(patches: Any) -> dict[tuple[str, str], float]:
     for a, b in combinations(patches.sort_values("patch_id").itertuples(), 2):
         common = shapes[a.patch_id].intersection(shapes[b.patch_id]).area
         overlap = common / min(shapes[a.patch_id].area, shapes[b.patch_id].area)
-        if overlap > 0.01 and (a.season == b.season or a.split != b.split):
-            found[a.patch_id, b.patch_id] = overlap
+        if overlap > 0.01:
+            found[a, b] = overlap
     return found
 
 
@@ -76,25 +76,43 @@ def _one_by_one(patches: Any) -> dict[tuple[str, str], float]:
 def test_every_pair_is_found_and_no_other(tiles: list[tuple[int, int, int, str, list[str]]]) -> None:
     patches = pd.concat([_tile(number, *tile) for number, tile in enumerate(tiles, start=1)], ignore_index=True)
     found = leakage.overlaps(patches.sample(frac=1, random_state=0))
-    expected = _one_by_one(patches)
-    pairs = list(zip(found["patch_id_a"], found["patch_id_b"], strict=True))
-    assert pairs == sorted(expected)
-    assert np.allclose(found["overlap"], [expected[pair] for pair in pairs], atol=1e-6)
-    known: Any = patches.set_index("patch_id")
-    for row in found.itertuples():
-        a, b = known.loc[row.patch_id_a], known.loc[row.patch_id_b]
-        assert (row.split_a, row.split_b, row.same_season) == (a["split"], b["split"], a["season"] == b["season"])
-    leaks = found[found["split_a"] != found["split_b"]]
-    assert leakage.counted(found) == {
-        "overlaps_within_a_season": len(found[found["same_season"]]),
+    pairs = _one_by_one(patches)
+    leaks = sorted((a, b) for a, b in pairs if a.split != b.split)
+    rows = [*found.leaks.drop(columns="overlap").itertuples(index=False, name=None)]
+    assert rows == [(a.patch_id, b.patch_id, a.split, b.split, a.season == b.season) for a, b in leaks]
+    assert np.allclose(found.leaks["overlap"], [pairs[pair] for pair in leaks], atol=1e-6)
+    assert found.counts == {
+        "overlaps_within_a_season": sum(a.season == b.season for a, b in pairs),
         "leaks": len(leaks),
-        "leaks_within_a_season": len(leaks[leaks["same_season"]]),
+        "leaks_within_a_season": sum(a.season == b.season for a, b in leaks),
+    }
+
+
+def test_dates_of_a_square_are_counted_and_not_paired() -> None:
+    """Memory and geometry as for one date: 200 dates have 179,100 pairs of one season."""
+    dates = [_tile(1, 33, 0, 0, "summer", ["train"] * 9) for _ in range(200)]
+    names = [f"S2A_MSIL2A_2017{number:04d}T101031_N9999_R022_T33UUP" for number in range(200)]
+    tables = [
+        one.assign(tile=name, patch_id=name + one["patch_id"].str.slice(44))
+        for one, name in zip(dates, names, strict=True)
+    ]
+    told: list[float] = []
+    found = leakage.overlaps(pd.concat(tables, ignore_index=True), told.append)
+    pairs = 9 * 200 * 199 // 2
+    assert found.counts == {"overlaps_within_a_season": pairs, "leaks": 0, "leaks_within_a_season": 0}
+    assert found.leaks.empty and told[-1] == 1
+    tables[0]["split"] = "test"
+    found = leakage.overlaps(pd.concat(tables, ignore_index=True))
+    assert found.counts == {
+        "overlaps_within_a_season": pairs,
+        "leaks": len(found.leaks),
+        "leaks_within_a_season": 9 * 199,
     }
 
 
 def test_tiles_of_two_zones_leak_where_their_splits_do_not_agree() -> None:
     west, east = (_tile(zone, zone, 0, 0, "summer", [split] * 9) for zone, split in ((32, "train"), (33, "test")))
-    found = leakage.overlaps(pd.concat([west, east], ignore_index=True))
+    found = leakage.overlaps(pd.concat([west, east], ignore_index=True)).leaks
     assert len(found) > 9
     assert set(found["split_a"]) == {"train"}
     assert found["overlap"].between(0.01, 1).all()
@@ -115,7 +133,7 @@ def test_none_of_the_published_patches_leak(published: Path) -> None:
     patches = pd.concat(tiles, ignore_index=True)
     assert len(patches) == 65_716
     found = leakage.overlaps(patches)
-    assert leakage.counted(found) == {"overlaps_within_a_season": 9_777, "leaks": 0, "leaks_within_a_season": 0}
+    assert found.counts == {"overlaps_within_a_season": 9_777, "leaks": 0, "leaks_within_a_season": 0}
 
     shapes = np.empty(len(patches), dtype=object)
     for epsg, zone in patches.groupby("epsg"):
@@ -127,4 +145,4 @@ def test_none_of_the_published_patches_leak(published: Path) -> None:
     near = (first < second) & ((season[first] == season[second]) | (split[first] != split[second]))
     common = shapely.area(shapely.intersection(shapes[first[near]], shapes[second[near]]))
     area = shapely.area(shapes)
-    assert int((common > 0.01 * np.minimum(area[first[near]], area[second[near]])).sum()) == len(found)
+    assert int((common > 0.01 * np.minimum(area[first[near]], area[second[near]])).sum()) == 9_777

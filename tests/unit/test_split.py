@@ -50,9 +50,9 @@ def test_blocks_have_no_leakage(block_km: int, seed: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(leakage, "LEAST_OVERLAP", 0.001)
     grids = [_grid(mgrs) for mgrs in SQUARES] + [_grid(mgrs, "20230812") for mgrs in SQUARES[1:3]]
     of_blocks = _table(grids, Split(BLOCKS, block_km=block_km, seed=seed))
-    pairs = leakage.overlaps(of_blocks)
-    assert len(pairs) > 100 and leakage.counted(pairs)["leaks"] == 0
-    assert leakage.counted(leakage.overlaps(_table(grids, Split(RINGS))))["leaks"] > 10
+    counts = leakage.overlaps(of_blocks).counts
+    assert counts["overlaps_within_a_season"] > 100 and counts["leaks"] == 0
+    assert leakage.overlaps(_table(grids, Split(RINGS))).counts["leaks"] > 10
     assert set(of_blocks["split"]) == set(SPLITS)
     assert len(of_blocks) > 0.75 * sum(grid.patches_a_side**2 for grid in grids)
 
@@ -70,7 +70,7 @@ def test_leakage_is_found_anywhere_on_earth() -> None:
             grid.table().assign(split=name, tile=grid.tile_name, season="summer")
             for grid, name in ((one, "train"), (other, "test"), (beside, "validation"))
         ]
-        pairs = leakage.overlaps(pd.concat(tables))
+        pairs = leakage.overlaps(pd.concat(tables)).leaks
         whole = pairs[(pairs["split_a"] != "validation") & (pairs["split_b"] != "validation")]
         assert len(whole) == 400 and (whole["overlap"] > 0.999).all(), "each patch with itself, and with no neighbour"
         half = pairs.drop(whole.index)["overlap"]

@@ -3,11 +3,15 @@
 Tiles overlap, within a zone and across zones, and a tile has several dates, while the split of a patch depends on its
 place in its tile, or on what the recipe says otherwise. The *overlap* of two patches is the area that both cover, as a
 fraction of the smaller one, in an equal-area projection: Europe's (EPSG:3035), or elsewhere one around the patches.
+
+All dates of a square are patches of one *place*, which is intersected with another place once; their pairs are counted,
+not made, but for those that leak.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +21,13 @@ import shapely
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats.tables import read_parquet
 from ben_luigi.domain.placement.footprints import EDGES, equal_area, polygons
+from ben_luigi.domain.progress import OnFraction, ignore_fraction
 
 LEAST_OVERLAP = 0.01
 """Patches with a smaller overlap do not count."""
 
 _DIGITS = 6
+_PAIRS_AT_ONCE = 2**20
 _COLUMNS = ["patch_id", "tile", "split", "season", "epsg", *EDGES]
 
 
@@ -37,49 +43,100 @@ def read_patches(path: Path) -> pd.DataFrame:
         raise BadInput(path, expected="a table of patches", found=str(error), remedy=remedy) from error
 
 
-def overlaps(patches: pd.DataFrame) -> pd.DataFrame:
-    """Return the pairs of patches that overlap and are of one season or in different splits.
+@dataclass(frozen=True)
+class Overlaps:
+    """The patches of two tiles that overlap.
 
-    Columns: patch_id_a, patch_id_b, split_a, split_b, same_season, overlap. Each pair occurs once, with the lesser id
-    as `a`, and the rows are sorted. `patches` is as `read_patches` returns it.
+    `leaks` has the pairs in different splits: patch_id_a, patch_id_b, split_a, split_b, same_season, overlap. Each
+    occurs once, with the lesser id as `a`, and the rows are sorted. `counts` has the numbers of pairs that are of one
+    season, that leak, and that leak within a season.
+    """
+
+    leaks: pd.DataFrame
+    counts: dict[str, int]
+
+
+def overlaps(patches: pd.DataFrame, progress: OnFraction = ignore_fraction) -> Overlaps:
+    """Return the patches that overlap. `patches` is as `read_patches` returns it.
+
+    Time and memory are in proportion to the places that overlap and to the pairs that leak, however many dates a place
+    has. `progress` receives the fraction of the tiles that has been compared.
     """
     patches = patches.sort_values("patch_id", ignore_index=True)
-    epsg, edges = patches["epsg"].to_numpy(), patches[list(EDGES)].to_numpy()
-    shapes = polygons(epsg, edges, equal_area(epsg, edges))
-    area = shapely.area(shapes)
-    found = [np.empty((3, 0))]
-    for first, second in _candidates(patches, shapes):
-        common = shapely.area(shapely.intersection(shapes[first], shapes[second]))
-        overlap = common / np.minimum(area[first], area[second])
-        found.append(np.stack([first, second, overlap])[:, overlap > LEAST_OVERLAP])
-    one, other, overlap = np.concatenate(found, axis=1)
-    pairs = np.sort(np.stack([one, other]), axis=0).astype("int64")
-    order = np.lexsort(pairs[::-1])
-    a, b = (patches.iloc[rows[order]].reset_index(drop=True) for rows in pairs)
-    columns = {f"{name}_{side}": rows[name] for name in ("patch_id", "split") for side, rows in (("a", a), ("b", b))}
-    same_season = a["season"] == b["season"]
-    return pd.DataFrame({**columns, "same_season": same_season, "overlap": overlap[order].round(_DIGITS).clip(max=1)})
+    places = _Places(patches)
+    counts, leaks = np.zeros(3, dtype="int64"), [_leaks_of_nothing()]
+    for one, other, overlap in places.meetings(progress):
+        found = places.counts(one, other)
+        counts += found.sum(axis=1)
+        leaking = np.flatnonzero(found[1])
+        leaks += places.leaks(one[leaking], other[leaking], overlap[leaking])
+    a, b, overlap = np.concatenate(leaks, axis=1)
+    order = np.lexsort((b, a))
+    rows = {side: patches.iloc[of[order].astype("int64")].reset_index(drop=True) for side, of in (("a", a), ("b", b))}
+    columns = {f"{name}_{side}": rows[side][name] for name in ("patch_id", "split") for side in rows}
+    same_season = rows["a"]["season"] == rows["b"]["season"]
+    table = {**columns, "same_season": same_season, "overlap": overlap[order].round(_DIGITS).clip(max=1)}
+    names = ("overlaps_within_a_season", "leaks", "leaks_within_a_season")
+    return Overlaps(pd.DataFrame(table), dict(zip(names, counts.tolist(), strict=True)))
 
 
-def _candidates(patches: pd.DataFrame, shapes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield, for each two tiles that meet, the positions of patches whose bounding boxes intersect."""
-    of_tile = [np.asarray(rows) for rows in patches.groupby("tile").indices.values()]
-    trees = [shapely.STRtree(shapes[rows]) for rows in of_tile]
-    hulls = np.array([shapely.box(*shapely.total_bounds(shapes[rows])) for rows in of_tile])
-    season, split = (pd.factorize(patches[name])[0] for name in ("season", "split"))
-    for here, there in shapely.STRtree(hulls).query(hulls).T:
-        if here < there:
-            first, second = trees[there].query(shapes[of_tile[here]])
-            first, second = of_tile[here][first], of_tile[there][second]
-            wanted = (season[first] == season[second]) | (split[first] != split[second])
-            yield first[wanted], second[wanted]
+def _leaks_of_nothing() -> np.ndarray:
+    return np.empty((3, 0))
 
 
-def counted(pairs: pd.DataFrame) -> dict[str, int]:
-    """Count the pairs of `overlaps` that are of one season, that leak, and that leak within a season."""
-    leaks = pairs["split_a"] != pairs["split_b"]
-    return {
-        "overlaps_within_a_season": int(pairs["same_season"].sum()),
-        "leaks": int(leaks.sum()),
-        "leaks_within_a_season": int((leaks & pairs["same_season"]).sum()),
-    }
+class _Places:
+    """The places of patches, which are given by ascending id: squares that have the same edges are one place."""
+
+    def __init__(self, patches: pd.DataFrame) -> None:
+        epsg, edges = patches["epsg"].to_numpy(), patches[list(EDGES)].to_numpy()
+        _, first, place = np.unique(np.column_stack([epsg, edges]), axis=0, return_index=True, return_inverse=True)
+        place = place.reshape(-1)
+        self._shapes = polygons(epsg[first], edges[first], equal_area(epsg, edges))
+        self._tile = pd.factorize(patches["tile"])[0][first]
+        self._rows = np.argsort(place, kind="stable")
+        self._number = np.bincount(place, minlength=len(first))
+        self._begin = np.r_[0, np.cumsum(self._number)]
+        self._season, self._split = (pd.factorize(patches[name])[0] for name in ("season", "split"))
+        kinds, kind = np.unique(np.stack([self._season, self._split]), axis=1, return_inverse=True)
+        self._of_kind = np.zeros((len(first), kinds.shape[1]), dtype="int64")
+        np.add.at(self._of_kind, (place, kind.reshape(-1)), 1)
+        same = [of[:, None] == of for of in kinds]
+        self._counted = np.array([same[0], ~same[1], same[0] & ~same[1]], dtype="int64")
+
+    def meetings(self, progress: OnFraction) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield places that overlap, and by how much: first each one that several patches have, with itself."""
+        several = np.flatnonzero(self._number > 1)
+        yield several, several, np.ones(len(several))
+        area = shapely.area(self._shapes)
+        of_tile = [np.flatnonzero(self._tile == tile) for tile in np.unique(self._tile)]
+        trees = [shapely.STRtree(self._shapes[of]) for of in of_tile]
+        hulls = np.array([shapely.box(*shapely.total_bounds(self._shapes[of])) for of in of_tile])
+        near = shapely.STRtree(hulls).query(hulls).T
+        for at, (here, there) in enumerate(near, start=1):
+            if here < there:
+                first, second = trees[there].query(self._shapes[of_tile[here]])
+                one, other = of_tile[here][first], of_tile[there][second]
+                common = shapely.area(shapely.intersection(self._shapes[one], self._shapes[other]))
+                overlap = common / np.minimum(area[one], area[other])
+                enough = overlap > LEAST_OVERLAP
+                yield one[enough], other[enough], overlap[enough]
+            progress(at / len(near))
+
+    def counts(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Return (count, meeting): the pairs of patches of one season, in different splits, and both."""
+        pairs: np.ndarray = np.einsum("pk,ckl,pl->cp", self._of_kind[one], self._counted, self._of_kind[other])
+        # With itself, a place has each pair twice, and each patch once as a pair of one season with itself.
+        alone = np.stack([self._number[one], 0 * one, 0 * one])
+        return np.asarray(np.where(one == other, (pairs - alone) // 2, pairs))
+
+    def leaks(self, one: np.ndarray, other: np.ndarray, overlap: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield (lesser row, greater row, overlap) by pair of patches in different splits, some meetings at once."""
+        number = self._number[one] * self._number[other]
+        bounds = np.searchsorted(np.cumsum(number), np.arange(0, number.sum(), _PAIRS_AT_ONCE))
+        for part in np.split(np.arange(len(one)), np.unique(bounds)):
+            at = np.repeat(part, number[part])
+            within = np.arange(len(at)) - np.repeat(np.cumsum(number[part]) - number[part], number[part])
+            first, second = np.divmod(within, self._number[other[at]])
+            a, b = (self._rows[self._begin[of[at]] + nth] for of, nth in ((one, first), (other, second)))
+            wanted = (self._split[a] != self._split[b]) & ((one[at] != other[at]) | (a < b))
+            yield np.stack([np.minimum(a, b), np.maximum(a, b), overlap[at]])[:, wanted]
