@@ -112,6 +112,28 @@ def test_authors_are_divided_as_bibtex_does() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["Doe, Jane and others", "Doe, Jane AND others"])
+def test_others_are_no_author(text: str) -> None:
+    assert list(rights.authors(text)) == [{"family-names": "Doe", "given-names": "Jane"}]
+
+
+def test_authors_may_be_joined_in_capitals() -> None:
+    assert [one["family-names"] for one in rights.authors("Doe, Jane AND Roe, Rick")] == ["Doe", "Roe"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "% as of 2024\n@misc{x, author={Doe, Jane}, title={The {Alps}}}\n% the end }",
+        '@string{who = "Jane"}\n@misc{x, author="Doe, " # {Ja} # "ne", title={The } # {{Alps}}}',
+        "% @misc{y, author={Roe, Rick}}\n@comment{z, author={Roe}}\n @misc{x, title={The {Alps}}, author={Doe, Jane}}",
+    ],
+)
+def test_what_is_around_an_entry_is_a_comment_and_texts_may_be_joined(text: str) -> None:
+    found = rights.fields(text)
+    assert found == {"ENTRYTYPE": "misc", "author": "Doe, Jane", "title": "The {Alps}"}
+
+
 def test_a_preprint_is_cited_by_its_address() -> None:
     """As the paper on BigEarthNet v2 is, whose BibTeX has braces, umlauts and six authors."""
     found = rights.fields(V2.citation)

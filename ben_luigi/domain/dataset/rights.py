@@ -14,11 +14,13 @@ from ben_luigi.domain.dataset import latex
 from ben_luigi.domain.dataset.about import About
 
 CITATION, LICENSE = "CITATION.cff", "LICENSE"
-_ENTRY = re.compile(r"\s*@(?P<kind>\w+)\s*\{\s*[^,{}]*,(?P<fields>.*)\}\s*", re.DOTALL)
+_ENTRY = re.compile(
+    r"^\s*@(?!(?:comment|preamble|string)\b)(?P<kind>\w+)\s*\{\s*[^,{}]*,", re.MULTILINE | re.IGNORECASE
+)
 _FIELD = re.compile(r"\s*(\w+)\s*=\s*")
 _VERBATIM = ("doi", "url", "eprint")
 """Fields in which biber and BibTeX take dashes and tildes as they are."""
-_PLAIN = re.compile(r"[^\s,{}\"]+")
+_PLAIN = re.compile(r"[^\s,{}\"#]+")
 _KINDS = {"article": "article", "book": "book", "inproceedings": "conference-paper", "dataset": "data", "data": "data"}
 """Types of references in CFF, by the kind of the entry in BibTeX; others are generic."""
 
@@ -70,17 +72,27 @@ def fields(text: str) -> dict[str, str]:
     """Return the fields of a BibTeX entry by name in lower case, and its kind as `ENTRYTYPE`; empty if it is none.
 
     What LaTeX writes with commands, such as accents, are the characters themselves. Braces are kept: they group words.
+    Of several entries it is the first; what else is around it is a comment, as it is to BibTeX.
     """
-    entry = _ENTRY.fullmatch(text)
+    entry = _ENTRY.search(text)
     if entry is None:
         return {}
-    found, rest = {"ENTRYTYPE": entry["kind"].lower()}, entry["fields"]
+    found, rest = {"ENTRYTYPE": entry["kind"].lower()}, text[entry.end() :]
     while match := _FIELD.match(rest):
-        value, rest = _value(rest[match.end() :])
+        value, rest = _joined(rest[match.end() :])
         name = match[1].lower()
         found[name] = " ".join((latex.unescaped(value) if name in _VERBATIM else latex.text(value)).split())
         rest = rest.lstrip().removeprefix(",")
-    return found
+    return found if "}" in rest else {}
+
+
+def _joined(text: str) -> tuple[str, str]:
+    """Return the values of BibTeX that `#` joins to one, and what follows them."""
+    value, rest = _value(text)
+    while (more := rest.lstrip()).startswith("#"):
+        part, rest = _value(more[1:].lstrip())
+        value += part
+    return value, rest
 
 
 def _value(text: str) -> tuple[str, str]:
@@ -99,9 +111,11 @@ def _value(text: str) -> tuple[str, str]:
 def authors(text: str) -> Iterator[dict[str, str]]:
     """Yield the authors of a field of BibTeX: persons of CFF, and as entities those that are in braces as a whole.
 
-    Persons are "First von Last", "von Last, First" or "von Last, Jr, First", joined by "and".
+    Persons are "First von Last", "von Last, First" or "von Last, Jr, First", joined by "and",
+    in capitals too; "and others" at the end names nobody.
     """
-    for one in filter(None, (part.strip() for part in _outside_braces(r"\s+and\s+", text))):
+    parts = [part.strip() for part in _outside_braces(r"(?i:\s+and\s+)", text)]
+    for one in (part for part in parts if part not in ("", "others")):
         if one.startswith("{") and one.endswith("}") and "}" not in one[:-1]:
             yield {"name": _plain(one)}
             continue
