@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -371,6 +372,32 @@ def test_a_draft_of_which_a_file_was_never_finished_is_completed(package: Packag
             there.publish(package)
         there.server.unfinished = set()
         assert there.publish(package).already_there
+        assert there.content() == contents_of(package)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        *((kind, body) for kind in ("create", "metadata", "list", "put") for body in (b"null", b"5", b"[]")),
+        ("create", b'{"id": null}'),
+        ("metadata", b'{"id": 1000, "links": null}'),
+        *(("list", b'{"contents": %s}' % part) for part in (b"null", b'{"key": 1}', b"[null]", b'[{"key": [1]}]')),
+    ],
+)
+def test_an_answer_of_another_form_is_asked_for_again(
+    kind: str, body: bytes, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with place("zenodo", tmp_path) as there:
+        assert isinstance(there.server, ZenodoServer)
+        answer, given = there.server.answer, [body]
+
+        def odd(method: str, path: str, query: str, *rest: Any) -> tuple[Any, ...]:
+            right = answer(method, path, query, *rest)
+            return (200, given.pop()) if given and there.server.kind(method, path, query)[0] == kind else right
+
+        monkeypatch.setattr(there.server, "answer", odd)
+        there.publish(package)
+        assert not given and len(there.server.drafts) == 1
         assert there.content() == contents_of(package)
 
 

@@ -31,6 +31,7 @@ VARIABLE = "ZENODO_TOKEN"
 NEW = "new"
 LIMIT_GB, LIMIT_FILES = 50, 100
 _CHUNK_BYTES = 2**20
+_SHOWN = 200
 _OK = (requests.codes.ok, requests.codes.created, requests.codes.accepted)
 _GONE = (requests.codes.not_found, requests.codes.gone)
 _REMEDY = (
@@ -81,7 +82,7 @@ class Zenodo:
             found = None if record == NEW and not self._has_asked else self._found()
             self._has_asked = True
             draft = found or self._ask("POST", self._deposits(), json=described)
-            self.record = str(draft.get("id", ""))
+            self.record = str(_part(draft, "id", int, str))
             files.write_text(self.note, f"{self.record}\n")
         else:
             self.record = record
@@ -97,8 +98,7 @@ class Zenodo:
     def held(self, items: Sequence[Item]) -> Mapping[str, Held]:
         """Return the files of the draft."""
         wanted = {item.name for item in items}
-        found = self._ask("GET", self._bucket()).get("contents", [])
-        return {str(one["key"]): _held(one) for one in found if one.get("key") in wanted}
+        return {name: _held(one) for name, one in self._contents().items() if name in wanted}
 
     def send(self, item: Item, moved: Callable[[int], None]) -> None:
         """Send a file to the bucket. What has arrived with another hash is removed again."""
@@ -118,8 +118,7 @@ class Zenodo:
     def others(self, items: Sequence[Item]) -> Sequence[str]:
         """Return the names of the other files of the draft."""
         wanted = {item.name for item in items}
-        found = self._ask("GET", self._bucket()).get("contents", [])
-        return sorted({str(one.get("key", "")) for one in found} - wanted)
+        return sorted(self._contents().keys() - wanted)
 
     def read(self, name: str) -> bytes:
         """Return the content of a small file."""
@@ -132,14 +131,14 @@ class Zenodo:
 
     def finish(self) -> str:
         """Return where the draft is."""
-        page = str(self._draft.get("links", {}).get("html", f"{self.url}/deposit/{self.record}"))
+        page = str(_part(self._draft, "links", dict).get("html", f"{self.url}/deposit/{self.record}"))
         return f"draft {self.record}: look at it, and press Publish there: {plain(page)}"
 
     def _found(self) -> Json | None:
         """Return the draft that an attempt has made whose answer was lost."""
         drafts = self._ask("GET", self._deposits(), params={"status": "draft", "sort": "mostrecent", "size": "100"})
-        found = drafts.get("items", [])
-        own = (one for one in found if self.key in str(one.get("metadata", {}).get("notes", "")))
+        found = [{"metadata": {}, **one} for one in drafts.get("items", [])]
+        own = (one for one in found if self.key in str(_part(one, "metadata", dict).get("notes", "")))
         return next((one for one in own if not one.get("submitted")), None)
 
     def _noted(self) -> str:
@@ -152,7 +151,12 @@ class Zenodo:
         return f"{self._bucket()}/{quote(name)}"
 
     def _bucket(self) -> str:
-        return str(self._draft.get("links", {}).get("bucket", ""))
+        return str(_part(self._draft, "links", dict).get("bucket", ""))
+
+    def _contents(self) -> dict[str, Json]:
+        """Return the entries of the draft's bucket by name; an empty bucket may say nothing of any."""
+        found = {"contents": [], **self._ask("GET", self._bucket())}
+        return {str(_part(one, "key", str)): one for one in _part(found, "contents", list)}
 
     def _ask(self, method: str, url: str, **what: Any) -> Json:
         """Return the JSON of an answer; a list as `items`. Raise SourceError."""
@@ -235,9 +239,20 @@ def _held(found: Json) -> Held:
     return Held(size if isinstance(size, int) else -1, MD5, digest.lower() if kind == MD5 else "")
 
 
+def _part(answer: Any, name: str, *kinds: type) -> Any:
+    """Return an entry of an object in an answer. Raise TransientError if there is none of one of the kinds."""
+    found = answer.get(name) if isinstance(answer, dict) else None
+    if not isinstance(found, kinds):
+        expected, said = f"an answer of Zenodo with its {name}", f"{name}: {json.dumps(found)[:_SHOWN]}"
+        raise TransientError(f"answer about {name}", expected=expected, found=said, remedy="run again")
+    return found
+
+
 def _parsed(subject: str, body: bytes) -> Json:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise TransientError(subject, expected="an answer of JSON", found=f"another ({error})") from error
+    if not isinstance(found, dict | list):
+        raise TransientError(subject, expected="an object or a list of JSON", found=str(found)[:_SHOWN])
     return found if isinstance(found, dict) else {"items": [one for one in found if isinstance(one, dict)]}
