@@ -81,12 +81,29 @@ def test_for_a_service_without_folders_each_is_a_zip_of_the_same_bytes(shown: Pa
     flat = [flattened(shown, tmp_path / name) for name in ("one", "other")]
     names = [item.name for item in flat[0].items]
     assert names == names_when_flat(shown) and {"stac.zip", "report.zip"} <= {*names} and len(names) == len({*names})
-    with zipfile.ZipFile(tmp_path / "one" / "stac.zip") as packed:
+    one, other = (next(item.path for item in package.items if item.name == "stac.zip") for package in flat)
+    with zipfile.ZipFile(one) as packed:
         assert {info.filename: packed.read(info) for info in packed.infolist()} == {
             item.name: item.path.read_bytes() for item in shown.items if item.name.startswith("stac/")
         }
         assert {info.compress_type for info in packed.infolist()} == {zipfile.ZIP_STORED}
-    assert (tmp_path / "one" / "stac.zip").read_bytes() == (tmp_path / "other" / "stac.zip").read_bytes()
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_zip_that_is_there_is_not_packed_again_unless_a_file_has_changed(
+    exported: Mapping[str, Path], folder: Path, tmp_path: Path
+) -> None:
+    form = shutil.copytree(exported["zarr"], tmp_path / "form")
+
+    def zips() -> set[tuple[Path, int]]:
+        packed = flattened(of_form(form, folder, FORM_V2), tmp_path / "work")
+        return {(item.path, item.path.stat().st_mtime_ns) for item in packed.items if item.name.endswith(".zip")}
+
+    first = zips()
+    assert first and zips() == first
+    os.utime(next(path for path in form.rglob("zarr.json") if path.parent != form), ns=(0, 0))
+    assert zips() != first
+    assert len([*(tmp_path / "work").rglob("*.zip")]) == len(first), "what is of no use is removed"
 
 
 def test_a_file_of_the_name_of_such_a_zip_is_refused(
@@ -166,6 +183,14 @@ def test_the_card_of_a_dataset_begins_with_what_the_hub_reads(shown: Package) ->
     assert "| `clc_111` ... `clc_999` | float | part of the patch" in read.text
     assert "| `season` | string | spring, summer, fall or winter" in read.text
     assert read.text.count("# A small dataset") == 1 and "```python" in read.text
+
+
+@pytest.mark.parametrize(
+    ("patches", "size"), [(10**7 - 1, "1M<n<10M"), (10_351_250, "10M<n<100M"), (10**11, "100B<n<1T"), (10**12, "n>1T")]
+)
+def test_the_size_of_a_dataset_is_said_as_the_hub_says_it(shown: Package, patches: int, size: str) -> None:
+    read = yaml.safe_load(card.front_matter(replace(shown, patches=patches)).strip("-\n"))
+    assert read["size_categories"] == [size]
 
 
 def test_another_licence_is_named_as_the_hub_wants_it(shown: Package) -> None:

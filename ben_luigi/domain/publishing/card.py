@@ -46,7 +46,11 @@ _LICENSES = {
 }
 # fmt: on
 """The identifiers of licences at the Hub, by that of SPDX in lower case."""
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
+_SIZES = {
+    10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M", 10**7: "1M<n<10M", 10**8: "10M<n<100M",
+    10**9: "100M<n<1B", 10**10: "1B<n<10B", 10**11: "10B<n<100B", 10**12: "100B<n<1T",
+}  # fmt: skip
+"""The Hub's words for a number of rows, by the number that it is less than."""
 
 
 def text(package: Package, form: Form, *, is_flat: bool = False) -> str:
@@ -69,7 +73,7 @@ def front_matter(package: Package) -> str:
     """Return the metadata that the Hub reads, between lines of `---`."""
     about = package.about
     known = _LICENSES.get(about.license.lower())
-    size = next((words for most, words in _SIZES if package.patches < most), "n>1T")
+    size = next((words for most, words in _SIZES.items() if package.patches < most), "n>1T")
     lines = [f"pretty_name: {json.dumps(package.title, ensure_ascii=False)}", f"license: {known or 'other'}"]
     if known is None:
         lines.append(f"license_name: {json.dumps(about.license.lower())}")

@@ -179,7 +179,10 @@ def _item(name: str, file: Path) -> Item:
 
 
 def flattened(package: Package, work: Path) -> Package:
-    """Return the package for a service without folders: each folder is a stored zip, written to `work`."""
+    """Return the package for a service without folders: each folder is a stored zip, written to `work`.
+
+    A zip of the same files that lies there, since what sent it has failed, is taken as it is.
+    """
     flat = [item for item in package.items if "/" not in item.name]
     groups: dict[str, list[Item]] = {}
     for item in package.items:
@@ -194,13 +197,22 @@ def flattened(package: Package, work: Path) -> Package:
                 found="one",
                 remedy="rename it or move it away, and verify the folder again; nothing was sent",
             )
-        work.mkdir(parents=True, exist_ok=True)
-        files.check_room(work, sum(item.size_bytes for item in items))
-        zipped = work / f"{name}.zip"
+        flat.append(Item.of(f"{name}.zip", _zipped(items, work / name)))
+    return replace(package, items=tuple(sorted(flat, key=lambda item: item.name)))
+
+
+def _zipped(items: Sequence[Item], folder: Path) -> Path:
+    """Return the zip of files in `folder`; its name says of which files as they are now. Those of others go."""
+    stats = ((item.name, item.path.stat()) for item in items)
+    made_of = "\n".join(f"{name}\0{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}" for name, stat in stats)
+    zipped = folder / f"{files.text_hash(made_of)}.zip"
+    if not zipped.is_file():
+        files.remove(folder)
+        folder.mkdir(parents=True)
+        files.check_room(folder, sum(item.size_bytes for item in items))
         with files.atomic_write(zipped) as target:
             _zip(target, items)
-        flat.append(Item.of(zipped.name, zipped))
-    return replace(package, items=tuple(sorted(flat, key=lambda item: item.name)))
+    return zipped
 
 
 def names_when_flat(package: Package) -> list[str]:
