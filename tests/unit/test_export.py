@@ -8,10 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -19,7 +21,9 @@ import pytest
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.errors import BadArchive, BadInput, DamagedFile
+from ben_luigi.domain.forms import listed, webdataset
 from ben_luigi.domain.forms.export import FORMS, export, verify
+from ben_luigi.domain.forms.form import NOTE
 from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import KINDS, S1, Source
 from ben_luigi.domain.publishing import card, verdicts
@@ -80,6 +84,36 @@ def test_an_lmdb_that_does_not_fit_into_the_address_space_is_told(
     os.truncate(tmp_path / "lmdb" / "data.mdb", 10**9)
     said = _limited("limit(); [*read(one)]", tmp_path / "lmdb", tmp_path)
     assert "lmdb/data.mdb; expected: address space to map 1,000,000,000 bytes" in said
+
+
+def test_it_is_told_how_much_of_a_form_was_read_again(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the CRC-32 of its files, and to compare them with those: one of them may have hundreds of gigabytes."""
+    monkeypatch.setattr(listed, "_CHUNK_BYTES", 2**12)
+    told: list[float] = []
+    export(FORMS["lmdb"], Source.open(finished), tmp_path / "lmdb", SMALL, told.append)
+    assert told == sorted(told) and told[-1] == 1
+    assert len([part for part in told if 0.9 < part < 1]) > 10
+    found = listed.files_of(tmp_path / "lmdb", NOTE)
+    lengths: list[int] = []
+    assert not [*listed.changes(tmp_path / "lmdb", found, lengths.append)]
+    assert sum(lengths) == sum(file.length for file in found.values()) and len(lengths) > 10
+
+
+def test_working_out_the_places_in_shards_is_told(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of millions of patches it takes minutes, before any of them is written."""
+    of, told = webdataset._Layout.of, []
+
+    def noting(*given: Any) -> Any:
+        told.append("waiting" in {thread.name for thread in threading.enumerate()})
+        return of(*given)
+
+    monkeypatch.setattr(webdataset._Layout, "of", noting)
+    export(FORMS["webdataset"], Source.open(finished), tmp_path / "webdataset", SMALL)
+    assert told == [True]
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -164,6 +164,15 @@ def test_what_has_arrived_at_zenodo_with_another_hash_is_removed_again(package: 
         assert there.server.counts["put"] == there.server.counts["delete"] == 1 and there.content() == {}
 
 
+def test_a_file_that_was_hashed_while_it_was_sent_is_not_read_again(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ben_luigi.domain.publishing.hashing.digest_of", lambda *given: pytest.fail("read again"))
+    with place("zenodo", tmp_path) as there:
+        assert sorted(there.publish(package).sent) == sorted(NAMES)
+        assert sorted(there.publish(package).already_there) == sorted(NAMES)
+
+
 def test_another_hash_that_the_hub_tells_is_an_error(package: Package, tmp_path: Path) -> None:
     with place("huggingface", tmp_path) as there:
         assert isinstance(there.server, HubServer)

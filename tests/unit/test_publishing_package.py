@@ -9,10 +9,12 @@ import os
 import re
 import shutil
 import tarfile
+import threading
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ from ben_luigi.domain.errors import BadArgument, BadInput, DamagedFile
 from ben_luigi.domain.forms.export import FORMS, export
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.publishing import card, plan, verdicts
-from ben_luigi.domain.publishing.hashing import GIT, MD5_OF_PARTS, Hashes
+from ben_luigi.domain.publishing.hashing import GIT, MD5, MD5_OF_PARTS, Hashes, Held
 from ben_luigi.domain.publishing.huggingface import HuggingFace
 from ben_luigi.domain.publishing.package import (
     Item,
@@ -371,6 +373,34 @@ def test_hashes_are_taken_once_and_again_when_the_file_changes(tmp_path: Path, m
     assert Hashes(tmp_path / "hashes.json").of(file, MD5_OF_PARTS, 4) == first
     file.write_bytes(b"b" * 11)
     assert Hashes(tmp_path / "hashes.json").of(file, MD5_OF_PARTS, 4) == "anew"
+
+
+def test_a_hash_that_takes_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread says so once per minute; that of a small file needs none."""
+    file = tmp_path / "file"
+    file.write_bytes(b"a" * 10)
+    told: list[bool] = []
+
+    def digest(*given: Any) -> str:
+        told.append("waiting" in {thread.name for thread in threading.enumerate()})
+        return "0"
+
+    monkeypatch.setattr("ben_luigi.domain.publishing.hashing.digest_of", digest)
+    for least in (11, 10):
+        monkeypatch.setattr("ben_luigi.domain.publishing.hashing._LARGE_BYTES", least)
+        Hashes(tmp_path / f"{least}.json").of(file, GIT)
+    assert told == [False, True]
+
+
+def test_a_hash_in_passing_counts_only_of_a_file_that_stays_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    for changed, expected in ((b"", "in passing"), (b"b", hashlib.md5(b"ab").hexdigest())):
+        file.write_bytes(b"a")
+        hashes = Hashes(tmp_path / f"{expected}.json")
+        with hashes.in_passing(file) as note:
+            note(Held(1, MD5, "in passing"))
+            file.write_bytes(b"a" + changed) if changed else None
+        assert hashes.of(file, MD5) == expected
 
 
 def test_a_hash_is_noted_by_a_line_and_one_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,3 +129,12 @@ def test_a_service_that_keeps_no_hash_is_refused_at_once(package: Package, s3_se
         with pytest.raises(AnotherContent, match=r"found: no hash that is known, .*--replace"):
             publish(one, s3_server.base_url)
     assert s3_server.counts["put"] == 1 and s3_server.counts["part"] == 2
+
+
+def test_the_heads_of_many_objects_are_asked_for_at_once(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a report with thousands of files, one after the other would take minutes."""
+    both = threading.Barrier(2, timeout=60)
+    monkeypatch.setattr(S3, "_head", lambda service, item: [both.wait(), None][1])
+    assert S3("s3://bucket/v2", "http://127.0.0.1:1").held(package.items) == {}

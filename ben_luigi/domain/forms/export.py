@@ -64,6 +64,9 @@ _ZARR = PatchForm(
 FORMS = {form.name: form for form in (_WEBDATASET, _LMDB, _PARQUET, _GEOPARQUET, _ZARR)}
 """All forms, by name."""
 
+_WRITTEN = 0.9
+"""Part of an export that is done once all is written, and is only read again for its note."""
+
 
 def export(
     form: PatchForm, source: Source, folder: Path, options: Options, progress: OnFraction = ignore_fraction
@@ -77,8 +80,8 @@ def export(
     _check_target(folder)
     with atomic_write(folder) as work:
         work.mkdir()
-        form.write(source, work, options, progress)
-        write_note(work, form, source, options)
+        form.write(source, work, options, lambda part: progress(_WRITTEN * part))
+        write_note(work, form, source, options, lambda part: progress(_WRITTEN + (1 - _WRITTEN) * part))
 
 
 def _check_target(folder: Path) -> None:

@@ -153,9 +153,12 @@ class Steps:
             self._progress(self._done / self._total)
 
 
-def write_note(folder: Path, form: PatchForm, source: Source, options: Options) -> None:
-    """Write the note of a form that is complete; the same dataset and options give the same bytes."""
-    listed = {name: str(file) for name, file in files_of(folder, NOTE).items()}
+def write_note(folder: Path, form: PatchForm, source: Source, options: Options, progress: OnFraction) -> None:
+    """Write the note of a form that is complete; the same dataset and options give the same bytes.
+
+    `progress` receives the fraction of the form that has been read, for the CRC-32 of its files.
+    """
+    listed = {name: str(file) for name, file in files_of(folder, NOTE, progress=progress).items()}
     note = {**_said(form, source), "options": form.made_with(options), _FILES: listed}
     (folder / NOTE).write_text(_text(note), encoding="utf-8", newline="")
 

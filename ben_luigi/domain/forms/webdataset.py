@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from ben_luigi.domain import waiting
 from ben_luigi.domain.dataset.metadata import SCHEMA
 from ben_luigi.domain.dataset.usable_rows import require_usable
 from ben_luigi.domain.errors import BadArchive, BadTable, DamagedFile, reason, some
@@ -61,7 +62,8 @@ _ROW = pa.schema([SCHEMA.field(name) for name in ("patch_id", "labels", "split",
 
 def write(source: Source, folder: Path, options: Options, progress: OnFraction) -> None:
     """Write the shards and their index. Memory: one patch, and 500 bytes per row."""
-    layout = _Layout.of(source, options)
+    with waiting.told("the place of each patch in the shards"):
+        layout = _Layout.of(source, options)
     layout.make_shards(folder)
     steps = Steps(source, progress)
     for patch, reference_map in source.beside():

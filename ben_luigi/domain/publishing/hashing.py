@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ben_luigi.domain import files
+from ben_luigi.domain import files, waiting
 from ben_luigi.domain.given import open_file
 
 MD5, SHA256, GIT = "md5", "sha256", "git"
@@ -23,6 +24,8 @@ That of MD5 is hexadecimal, that of SHA-256 is in base 64.
 UNKNOWN = "no hash that is known"
 """What a service tells that keeps neither: the file cannot be compared."""
 _CHUNK_BYTES = 2**20
+_LARGE_BYTES = 2**30
+"""A file from this length on may take more than a minute, in which something is to be said."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,27 @@ class Hashes:
 
     def of(self, path: Path, kind: str, part_bytes: int = 0) -> str:
         """Return a hash of a file. Raise OSError if it cannot be read."""
-        found = path.stat()
-        key = f"{path.resolve()} {kind} {part_bytes}"
-        state = [found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev]
-        known = self._known.get(key, [])
+        state, known = _state(path), self._known.get(_key(path, kind, part_bytes), [])
         if known[:-1] == state:
             return str(known[-1])
-        digest = digest_of(path, kind, part_bytes)
+        with waiting.told(f"the hash of {path}") if state[0] >= _LARGE_BYTES else nullcontext():
+            digest = digest_of(path, kind, part_bytes)
+        self._note(path, state, kind, part_bytes, digest)
+        return digest
+
+    @contextmanager
+    def in_passing(self, path: Path) -> Iterator[Callable[[Held], None]]:
+        """Yield a function for the hash of a file that is read meanwhile; it counts if the file stays as it is."""
+        state = _state(path)
+        found: list[Held] = []
+        yield found.append
+        if found and state == _state(path):
+            self._note(path, state, found[-1].kind, found[-1].part_bytes, found[-1].digest)
+
+    def _note(self, path: Path, state: list[Any], kind: str, part_bytes: int, digest: str) -> None:
+        key = _key(path, kind, part_bytes)
         self._known[key] = [*state, digest]
         self._append(json.dumps([key, *self._known[key]]))
-        return digest
 
     def _append(self, line: str) -> None:
         """Note a hash. The end of the line is written with the next one, so that one which was cut off ends too."""
@@ -88,6 +102,16 @@ class Hashes:
         if like.kind == UNKNOWN:
             return Held(path.stat().st_size, SHA256, self.of(path, SHA256))
         return Held(path.stat().st_size, like.kind, self.of(path, like.kind, like.part_bytes), like.part_bytes)
+
+
+def _key(path: Path, kind: str, part_bytes: int) -> str:
+    return f"{path.resolve()} {kind} {part_bytes}"
+
+
+def _state(path: Path) -> list[Any]:
+    """Return what changes with the content of a file, its length first."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev]
 
 
 def digest_of(path: Path, kind: str, part_bytes: int = 0) -> str:

@@ -79,7 +79,7 @@ class HuggingFace:
                     found[entry.path] = _held(entry)
         return found
 
-    def send(self, item: Item, moved: Callable[[int], None]) -> None:
+    def send(self, item: Item, moved: Callable[[int], None]) -> Held | None:
         """Send the content of a file, unless it has arrived already; it appears with `complete`."""
         from huggingface_hub import CommitOperationAdd
 
@@ -92,6 +92,7 @@ class HuggingFace:
                 self.repository, operations, repo_type=_KIND, free_memory=False
             )
         moved(item.size_bytes)
+        return None
 
     def complete(self, items: Sequence[Item]) -> Mapping[str, Held]:
         """Commit the files that were sent; return what the Hub then says that it has."""

@@ -13,6 +13,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -29,6 +30,7 @@ _PART_BYTES, _MOST_PARTS = 64 * 2**20, 10_000
 _MOST_BYTES = 5 * 2**40
 _BY_ITSELF = "AES256"
 """The encryption of which clients see nothing, as without any."""
+_AT_ONCE = 16
 _MOST_OTHERS = 100_000
 _ETAG = re.compile(r'"?([0-9a-f]{32})(?:-(\d+))?"?')
 _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
@@ -81,7 +83,7 @@ class S3:
             # One attempt: who calls counts attempts and makes pauses. Checksums are ours: not every service knows those
             # that boto3 adds by default.
             more = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
-            settings = Config(retries={"total_max_attempts": 1}, **waits, **more)
+            settings = Config(retries={"total_max_attempts": 1}, max_pool_connections=_AT_ONCE, **waits, **more)
             with errors(f"S3 at {self.endpoint or 'AWS'}"):
                 self._client = boto3.session.Session().client("s3", endpoint_url=self.endpoint or None, config=settings)
         with self._errors():
@@ -98,11 +100,15 @@ class S3:
         return any(each.get("SSEAlgorithm", _BY_ITSELF) != _BY_ITSELF for each in by_default)
 
     def held(self, items: Sequence[Item]) -> Mapping[str, Held]:
-        """Return the objects that are there."""
-        found = ((item.name, self._head(item)) for item in items)
-        return {name: held for name, held in found if held is not None}
+        """Return the objects that are there.
 
-    def send(self, item: Item, moved: Callable[[int], None]) -> None:
+        Each is asked for by its head, some at once: only that tells whether the ETag is an MD5, a list does not.
+        """
+        with ThreadPoolExecutor(_AT_ONCE, "head") as threads:
+            found = dict(zip((item.name for item in items), threads.map(self._head, items), strict=True))
+        return {name: held for name, held in found.items() if held is not None}
+
+    def send(self, item: Item, moved: Callable[[int], None]) -> Held | None:
         """Send a file, whole or by parts."""
         moved(-1)
         with self._errors(item), item.path.open("rb") as file:
@@ -111,6 +117,7 @@ class S3:
                 moved(item.size_bytes)
             else:
                 self._put_parts(item, file, moved)
+        return None
 
     def complete(self, items: Sequence[Item]) -> Mapping[str, Held]:
         """Return what the service then says that it has.
@@ -162,7 +169,8 @@ class S3:
             try:
                 asked = {"Bucket": self._bucket, "Key": self._key(item)}
                 found = self._client.head_object(**asked, ChecksumMode="ENABLED")
-                self._with_sha256 |= _is_encrypted(found)
+                if _is_encrypted(found):
+                    self._with_sha256 = True
                 held = _held(found, 0)
                 if held.kind in (MD5_OF_PARTS, SHA256_OF_PARTS):
                     part = self._client.head_object(**asked, PartNumber=1)

@@ -106,12 +106,17 @@ class Sender:
             has_failed = True
             for item in batch:
                 if not self._is_there(item, arrived):
-                    self.service.send(item, lambda number, name=item.name: self._count(counted, name, number))  # type: ignore[misc]
+                    self._send_one(item, lambda number, name=item.name: self._count(counted, name, number))  # type: ignore[misc]
                 self._count(counted, item.name, item.size_bytes - counted.get(item.name, 0))
             self._check(batch, self.service.complete(batch))
 
         again(self.patience, attempt, log_failure)
         _log.info("sent to %s: %s", self.service.name, some([item.name for item in batch], _SHOWN))
+
+    def _send_one(self, item: Item, moved: Callable[[int], None]) -> None:
+        with self.hashes.in_passing(item.path) as note:
+            if sent := self.service.send(item, moved):
+                note(sent)
 
     def _count(self, counted: dict[str, int], name: str, number: int) -> None:
         """Report the bytes of a file, of which `number` more were sent; -1 starts it anew."""

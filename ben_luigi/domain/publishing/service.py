@@ -88,8 +88,11 @@ class Service(Protocol):
     def held(self, items: Sequence[Item]) -> Mapping[str, Held]:
         """Return what it has under the names of files."""
 
-    def send(self, item: Item, moved: Callable[[int], None]) -> None:
-        """Send a file, in the place of what is there; report the bytes as they go, and -1 where it starts anew."""
+    def send(self, item: Item, moved: Callable[[int], None]) -> Held | None:
+        """Send a file, in the place of what is there; report the bytes as they go, and -1 where it starts anew.
+
+        Return what was sent, if it was hashed in passing.
+        """
 
     def complete(self, items: Sequence[Item]) -> Mapping[str, Held]:
         """Make the files appear that were sent; return what the service then says that it has."""

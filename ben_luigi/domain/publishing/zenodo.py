@@ -100,16 +100,18 @@ class Zenodo:
         wanted = {item.name for item in items}
         return {name: _held(one) for name, one in self._contents().items() if name in wanted}
 
-    def send(self, item: Item, moved: Callable[[int], None]) -> None:
-        """Send a file to the bucket. What has arrived with another hash is removed again."""
+    def send(self, item: Item, moved: Callable[[int], None]) -> Held:
+        """Send a file to the bucket, and return its hash. What has arrived with another one is removed again."""
         moved(-1)
         address = self._address(item.name)
         with item.path.open("rb") as file:
             sending = _Sending(file, item.size_bytes, moved)
             told = _held(self._ask("PUT", address, data=sending if item.size_bytes else b""))
-        if told.size_bytes != item.size_bytes or told.digest != sending.md5.hexdigest():
+        sent = Held(item.size_bytes, MD5, sending.md5.hexdigest())
+        if told != sent:
             self._ask("DELETE", address)
         self._told[item.name] = told
+        return sent
 
     def complete(self, items: Sequence[Item]) -> Mapping[str, Held]:
         """Return what Zenodo told of each file when it had arrived."""
