@@ -21,11 +21,12 @@ import pytest
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.errors import BadArchive, BadInput, DamagedFile
-from ben_luigi.domain.forms import listed, webdataset
+from ben_luigi.domain.forms import listed, stac_geoparquet, webdataset
 from ben_luigi.domain.forms.export import FORMS, export, verify
 from ben_luigi.domain.forms.form import NOTE
 from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import KINDS, S1, Source
+from ben_luigi.domain.placement.footprints import polygons
 from ben_luigi.domain.publishing import card, verdicts
 from ben_luigi.domain.publishing.package import of_dataset, of_form
 from ben_luigi.domain.recipe.model import OF_PRODUCT
@@ -114,6 +115,25 @@ def test_working_out_the_places_in_shards_is_told(
     monkeypatch.setattr(webdataset._Layout, "of", noting)
     export(FORMS["webdataset"], Source.open(finished), tmp_path / "webdataset", SMALL)
     assert told == [True]
+
+
+def test_the_squares_of_a_geoparquet_are_made_by_row_group(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of all patches would take more memory than all else; their bounds are known without them, too."""
+    made = list[int]()
+
+    def noting(epsg: Any, *rest: Any) -> Any:
+        made.append(len(epsg))
+        return polygons(epsg, *rest)
+
+    monkeypatch.setattr(stac_geoparquet, "polygons", noting)
+    monkeypatch.setattr(stac_geoparquet, "_ROWS_A_GROUP", 2)
+    source = Source.open(finished)
+    export(FORMS["geoparquet"], source, tmp_path / "geoparquet", SMALL)
+    assert len(made) > 2 and max(made) == 2
+    monkeypatch.undo()
+    assert verify(source, tmp_path / "geoparquet") == []
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,20 @@ def test_the_same_dataset_gives_the_same_bytes(dataset: Path, tmp_path: Path) ->
     for name in ("one", "other"):
         statistics.write(Source.open(dataset), tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_sums_of_patches_take_eight_bytes_each() -> None:
+    """There is one of each patch and band, in each of both passes; a number of Python takes 32 bytes."""
+    tracemalloc.start()
+    try:
+        parts = [statistics._Floats(), statistics._Floats()]
+        for part in parts:
+            part.first(np.ones(1, "float32"))
+            part.sums.extend(float(number) for number in range(200_000))
+        assert len(statistics._together(parts).sums) == 400_002
+        assert tracemalloc.get_traced_memory()[1] < 12 * 10**6
+    finally:
+        tracemalloc.stop()
 
 
 def test_whole_numbers_are_shown_as_such() -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numcodecs import blosc  # type: ignore[import-untyped]
 from zarr.core import sync
 
 from ben_luigi.domain.forms import zarr as zarr_form
 from ben_luigi.domain.forms.source import Source
-from ben_luigi.domain.forms.zarr_shards import Shards
+from ben_luigi.domain.forms.zarr_shards import Shards, shard_path
 from tests.unit.exports import SMALL
 
 MOST = 2**20
@@ -30,6 +31,21 @@ def test_a_shard_that_the_system_cuts_short_is_an_error(tmp_path: Path) -> None:
             shards.put(1, pixels)  # writes the first one
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_chunks_of_large_patches_wait_by_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not by their number: a patch may be twenty times as wide as the usual one."""
+    monkeypatch.setattr("ben_luigi.domain.forms.zarr_shards._WAITING_BYTES", 2 * MOST)
+    shards = Shards(tmp_path, (9, MOST), "uint8", 9)
+    pixels = np.random.default_rng(1).integers(0, 256, (9, MOST), dtype="uint8")
+    for row in range(9):
+        shards.put(row, pixels[row])
+        assert len(shards._waiting) < 2
+    shards.close()
+    data = shard_path(tmp_path, (9, MOST), 0).read_bytes()
+    index = np.frombuffer(data[-4 - 16 * 9 : -4], "<u8").reshape(9, 2).tolist()
+    for row, (start, length) in enumerate(index):
+        assert bytes(blosc.decompress(data[start : start + length])) == pixels[row].tobytes()
 
 
 def test_what_is_stopped_leaves_no_thread_that_writes(

@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("zarr>=3",)
 PATCHES_A_SHARD = 256
-"""50 MB, which are in memory until the shards are written."""
+"""Of the usual size, they are 50 MB in all arrays."""
 _ROWS_A_CHUNK = 65_536
 _RADAR = "s1"
 _METADATA = "zarr.json"
 
 
 def write(source: Source, folder: Path, options: Options, progress: OnFraction) -> None:
-    """Write the group. Memory: the packed pixels of a shard of each array, and 100 bytes per row."""
+    """Write the group. Memory: 16 MB and a patch of packed pixels of each array, and 100 bytes per row."""
     with _settled():
         _write_group(source, folder, progress)
 

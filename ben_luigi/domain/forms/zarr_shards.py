@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 _LEVEL, _BLOCK_BYTES = 5, 0
 """Of LZ4 in Blosc; blocks are as large as Blosc chooses by the level."""
 
+_WAITING_BYTES = 2**24
 _NONE = np.iinfo("uint64").max
 
 
 class Shards:
     """The shards of the array in `folder`, of `rows` patches and a chunk each; a shard has `per_shard` of them.
 
-    Memory: the chunks of a shard, and 16 bytes per row.
+    Memory: 16 MB of chunks and one more, and 16 bytes per row.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: str, per_shard: int) -> None:
@@ -34,10 +35,10 @@ class Shards:
         self._index = np.full((-(-shape[0] // per_shard) * per_shard, 2), _NONE, dtype="<u8")
         self._sizes = np.zeros(len(self._index) // per_shard, dtype="int64")
         self._pack = _packer()
-        self._shard, self._waiting = 0, list[bytes]()
+        self._shard, self._waiting, self._waiting_bytes = 0, list[bytes](), 0
 
     def put(self, row: int, pixels: np.ndarray) -> None:
-        """Put the pixels of a row into its shard; they are in the file once another shard is written to."""
+        """Put the pixels of a row into its shard; they are in the file once many wait, or another shard comes."""
         shard = row // self._per_shard
         if shard != self._shard:
             self._flush()
@@ -46,6 +47,9 @@ class Shards:
         self._index[row] = self._sizes[shard], len(packed)
         self._sizes[shard] += len(packed)
         self._waiting.append(packed)
+        self._waiting_bytes += len(packed)
+        if self._waiting_bytes >= _WAITING_BYTES:
+            self._flush()
 
     def close(self) -> None:
         """Write the index of each shard that has a chunk."""
@@ -62,8 +66,9 @@ class Shards:
             path = self._path(self._shard)
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as file:  # buffered: unlike one system call, it writes all of any size, or raises
-                file.write(b"".join(self._waiting))
+                file.writelines(self._waiting)
             self._waiting.clear()
+            self._waiting_bytes = 0
 
     def _path(self, shard: int) -> Path:
         return shard_path(self._folder, self._shape, shard)
