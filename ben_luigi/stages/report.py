@@ -137,6 +137,7 @@ def _sources(drawn: dict[str, dict[str, MadeFile]]) -> Sources:
         recipe=_recipe(),
         form=form(),
         dataset=folder,
+        unlabeled_limit=config.unlabeled_limit(),
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +24,7 @@ from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.report import report_map
 from ben_luigi.domain.report.report import write_report
 from ben_luigi.domain.report.report_leakage import COLUMNS, read_leakage
-from ben_luigi.domain.report.report_tiles import grid_png, missing
+from ben_luigi.domain.report.report_tiles import grid_png, missing, states_of
 from ben_luigi.domain.report.report_times import read_times
 from ben_luigi.domain.report.report_words import Sources
 from ben_luigi.sample.countries import write_countries
@@ -317,6 +319,31 @@ def test_the_slowest_tasks_come_first_and_the_timeline_has_all(small: Sources, t
     bars = [(float(x), float(width)) for x, width in re.findall(r'<rect x="([\d.]+)" y="1" width="([\d.]+)"', page)]
     assert max(x + width for x, width in bars) == pytest.approx(1000)
     assert 'href="times.html"' in (tmp_path / "report" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"task": ["a"]},
+        {"task": None},
+        {"family": {}},
+        *({name: value} for name in ("began", "seconds") for value in (math.nan, math.inf, 1e300, 10**400, -1, None)),
+    ],
+)
+def test_a_line_of_times_that_no_task_has_written_is_skipped(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    good = {"task": "a()", "family": "a", "began": 1000.0, "seconds": 1.0}
+    lines = [json.dumps({**good, "task": "b()", **wrong}), "[" * 100_000, json.dumps(good)]
+    (tmp_path / "one.jsonl").write_text("\n".join(lines))
+    (one,) = read_times(tmp_path)
+    assert one.task == "a()"
+
+
+def test_the_part_of_a_map_without_classes_is_that_of_the_recipe() -> None:
+    for limit, part in ((0.25, "a quarter"), (0.125, "12.5 %"), (1.0, "100 %")):
+        for is_v2 in (True, False):
+            states = states_of(is_v2=is_v2, unlabeled_limit=limit)
+            (said,) = [why for name, why, *_ in missing([], states) if name == "no label"]
+            assert said == f"{part} of the map or more has no class"
 
 
 def test_the_page_of_statistics_shows_what_the_file_has(small: Sources, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ class _Pages:
         self._keys = sorted(tile.key for tile in sources.tiles)
         self._shown: list[dict[str, Any]] = []
         self._viewed = 0
-        self._states = report_tiles.states_of(is_v2=sources.form.about.is_v2)
+        self._states = report_tiles.states_of(is_v2=sources.form.about.is_v2, unlabeled_limit=sources.unlabeled_limit)
         self._land_cover = "CORINE" if sources.form.about.is_v2 else "the land cover"
         self._radar = radar
         self._templates = pages.environment()

@@ -27,6 +27,7 @@ from ben_luigi.domain.placement.grid import PATCH_M, SPLITS, PatchGrid, Square
 from ben_luigi.domain.products.product import QUALITY_RESULTS
 from ben_luigi.domain.report import bands, rendering
 from ben_luigi.domain.report.report_counts import examples
+from ben_luigi.domain.tiles.nomenclature import UNLABELED_LIMIT
 
 Colour = tuple[int, int, int]
 
@@ -49,6 +50,9 @@ class State:
     colour: Colour | None
 
 
+_A_QUARTER = "a quarter"
+"""By default, the part of a map without classes from which a patch has no labels."""
+
 STATES = (
     State(".", "no v1 patch", "BigEarthNet v1 has no patch of this season on the square", None),
     State("0", "no data", "a pixel of some band is 0", (112, 117, 126)),
@@ -56,7 +60,7 @@ STATES = (
     State(
         "u",
         "no label",
-        "a quarter of the map or more has no class, or the product failed a quality result",
+        f"{_A_QUARTER} of the map or more has no class, or the product failed a quality result",
         (196, 78, 56),
     ),
     State("a", "train", "", (47, 103, 168)),
@@ -73,12 +77,15 @@ _WORDS = {
 }
 
 
-def states_of(*, is_v2: bool) -> tuple[State, ...]:
-    """Return STATES, for another recipe than the default one in words that do not speak of v1 and CORINE."""
-    if is_v2:
-        return STATES
-    found = [(state, *_WORDS.get(state.character, (state.name, state.why))) for state in STATES]
-    return tuple(replace(state, name=name, why=why.replace("a quarter", "too much")) for state, name, why in found)
+def states_of(*, is_v2: bool, unlabeled_limit: float = UNLABELED_LIMIT) -> tuple[State, ...]:
+    """Return STATES, for another recipe than the default one in words that do not speak of v1 and CORINE.
+
+    `unlabeled_limit` is the part of a map without classes from which a patch has no labels, 0 to 1.
+    """
+    part = _A_QUARTER if unlabeled_limit == UNLABELED_LIMIT else f"{100 * unlabeled_limit:.4g} %"
+    words = {} if is_v2 else _WORDS
+    found = [(state, *words.get(state.character, (state.name, state.why))) for state in STATES]
+    return tuple(replace(state, name=name, why=why.replace(_A_QUARTER, part)) for state, name, why in found)
 
 
 @dataclass(frozen=True)
@@ -245,7 +252,7 @@ def missing(tiles: Sequence[Tile], states: Sequence[State] = STATES) -> list[tup
             failed = [tile for tile in tiles if tile.failed]
             others = [tile for tile in tiles if not tile.failed]
             found.append(_reason("product failed", "its product has a quality result that is not PASSED", failed, "u"))
-            found.append(_reason(state.name, "a quarter of the reference map or more has no class", others, "u"))
+            found.append(_reason(state.name, state.why.partition(", or ")[0], others, "u"))
         else:
             found.append(_reason(state.name, state.why, tiles, state.character))
     return found

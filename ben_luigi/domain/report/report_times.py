@@ -11,6 +11,8 @@ from typing import Any
 
 _SHOWN = 25
 _WIDTH = 1000
+_MOST_S = 250_000_000_000
+"""The year 9892: Python knows no later than 9999."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,26 @@ def read_times(folder: Path) -> list[TaskTime]:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 record = json.loads(line)
-                one = TaskTime(
-                    record["task"], record["family"], float(record["began"]), float(record["seconds"]), path.stem
-                )
-            except (ValueError, KeyError, TypeError):
+                began, seconds = (_within(float(record[name]), _MOST_S) for name in ("began", "seconds"))
+                one = TaskTime(_text(record["task"]), _text(record["family"]), began, seconds, path.stem)
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 continue
             if one.task not in found or found[one.task].began < one.began:
                 found[one.task] = one
     return sorted(found.values(), key=lambda one: (one.began, one.task))
+
+
+def _within(number: float, most: float) -> float:
+    """Return a number from 0 to `most`. Raise ValueError for others."""
+    if not 0 <= number <= most:
+        raise ValueError(number)
+    return number
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 def shown(times: Sequence[TaskTime]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ben_luigi.domain.products.product import QUALITY_RESULTS
 from ben_luigi.domain.report import report_map
 from ben_luigi.domain.report.report_tiles import Pictured, Tile
 from ben_luigi.domain.report.report_times import TaskTime
-from ben_luigi.domain.tiles.nomenclature import Nomenclature
+from ben_luigi.domain.tiles.nomenclature import UNLABELED_LIMIT, Nomenclature
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Sources:
     `findings` counts what is unusual about v1 patches; `leakage` is `split_leakage.csv`, if it exists; `times` is how
     long tasks took, as far as that was recorded; `twin` is the comparison of pixels with another dataset, if any;
     `recipe` is what another recipe says, in words; `statistics` is the content of `statistics.json`, if it exists;
-    `dataset` is the folder of the dataset, whose archive of Sentinel-1 is shown, if there is one.
+    `dataset` is the folder of the dataset, whose archive of Sentinel-1 is shown, if there is one; `unlabeled_limit` is
+    the part of a map without classes from which a patch has no labels.
     """
 
     tiles: Sequence[Tile]
@@ -64,6 +65,7 @@ class Sources:
     recipe: Mapping[str, str] = field(default_factory=dict)
     form: Form = FORM_V2
     dataset: Path | None = None
+    unlabeled_limit: float = UNLABELED_LIMIT
 
     @property
     def is_sample(self) -> bool:
