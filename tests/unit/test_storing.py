@@ -377,3 +377,16 @@ def test_no_library_of_stores_is_loaded_without_one() -> None:
         )
         loaded = {name.partition(".")[0] for name in eval(done.communicate()[0])}
     assert "ben_luigi" in loaded and not loaded & {"boto3", "botocore", "fsspec", "s3fs", "aiobotocore"}
+
+
+def test_a_folder_may_have_any_name_that_fsspec_does_not_take_for_a_chain(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/my disk/a#b?c"
+    assert opening.folder_of(url) == tmp_path / "my disk" / "a#b?c"
+    (tmp_path / "one").write_text("one")
+    open_store(url).put(tmp_path / "one", "folder/one", files.file_hash(tmp_path / "one"), None)
+    assert (tmp_path / "my disk" / "a#b?c" / "folder" / "one").read_text() == "one"
+    with pytest.raises(ValueError, match="chains"):
+        opening.parse(f"file://{tmp_path}/a::b")
+    for url in ("s3://bucket/my folder", "sftp://host/a?b", "gs://bucket/a#b"):
+        with pytest.raises(ValueError, match="options do not belong there"):
+            opening.parse(url)

@@ -9,7 +9,8 @@ from ben_luigi.domain import libraries
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.storing.store import OPTION, Store
 
-_URL = re.compile(r"(?P<protocol>[a-z][a-z0-9+]*)://(?P<place>[^\s?#]+)")
+_URL = re.compile(r"(?P<protocol>[a-z][a-z0-9+]*)://(?P<place>.+)")
+_OPTIONS = re.compile(r"[\s?#]")
 _PASSWORD = re.compile(r"[^/]*:[^/]*@")
 _ON_DISKS = ("file", "local")
 _NO_STORES = {
@@ -22,8 +23,10 @@ _NO_STORES = {
 def parse(url: str) -> tuple[str, str]:
     """Return protocol and place of the URL of a store. Raise ValueError, which quotes no password, if it is none."""
     found = _URL.fullmatch(url)
-    if found is None:
+    if found is None or (found["protocol"] not in _ON_DISKS and _OPTIONS.search(found["place"])):
         raise ValueError("something else; credentials and options do not belong there")
+    if "::" in found["place"]:
+        raise ValueError("a URL with `::` in it, by which fsspec chains file systems")
     if _PASSWORD.match(found["place"]):
         raise ValueError("a URL with a password in it, which belongs where the library looks for it")
     if why := _NO_STORES.get(found["protocol"]):
