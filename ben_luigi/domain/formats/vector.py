@@ -15,6 +15,7 @@ import shapely
 
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import some
+from ben_luigi.domain.formats import vectorwhole
 from ben_luigi.domain.formats.crs import on_earth
 
 _KINDS = ("Polygon", "MultiPolygon")
@@ -45,11 +46,13 @@ def read(path: Path, columns: Sequence[str], layer: str = "") -> Features:
     """Read the only layer that has polygons and all `columns` (in any case), or the one that is named.
 
     Raise ValueError that says what was found instead: another kind of file, no such layer or several, no CRS, or, with
-    the number of the feature, a geometry that is no polygon.
+    the number of the feature, a geometry that is no polygon or cannot be read. A file that is truncated is an error, as
+    far as its kind lets it be seen.
     """
     given.check_file(path)
+    vectorwhole.check_pages(path)
     try:
-        with fiona.Env():
+        with fiona.Env(), vectorwhole.heard() as errors:
             name = _layer(path, columns, layer)
             with fiona.open(path, layer=name) as file:
                 if not file.crs_wkt:
@@ -58,8 +61,9 @@ def read(path: Path, columns: Sequence[str], layer: str = "") -> Features:
                 if not on_earth(crs):
                     raise ValueError(f"layer {name} in a CRS without a place on Earth, {crs.name}")
                 of = {column: _exact(column, file.schema["properties"]) for column in columns}
-                rows = list(_rows(file, of))
-    except (*_FAILED, fiona.errors.FionaError, shapely.errors.ShapelyError) as error:
+                errors.clear()  # those of opening may be about another layer, or a CRS that PROJ knows nevertheless
+                rows = list(_rows(file, path, of, errors))
+    except (*_FAILED, fiona.errors.FionaError, fiona._err.CPLE_BaseError, shapely.errors.ShapelyError) as error:
         raise ValueError(f"no file of polygons: {type(error).__name__}: {error}") from error
     geometries = np.array([row[1] for row in rows], dtype=object)
     values = {column: [row[2][column] for row in rows] for column in columns}
@@ -91,17 +95,44 @@ def _exact(column: str, of: Sequence[str]) -> str | None:
     return next((name for name in of if name.lower() == column.lower()), None)
 
 
-def _rows(file: Any, of: dict[str, str | None]) -> Iterator[tuple[int, shapely.Geometry, dict[str, Any]]]:
+def _rows(
+    file: Any, path: Path, of: dict[str, str | None], errors: list[str]
+) -> Iterator[tuple[int, shapely.Geometry, dict[str, Any]]]:
+    """Yield number, polygon and values of each feature with a polygon. Raise ValueError once there are `errors`."""
+    vectorwhole.check_text(path, file.driver)
+    number, with_ring = 0, vectorwhole.with_ring(path, file.driver)
     for number, feature in enumerate(file, start=1):
-        if feature.geometry is None:
-            continue
-        kind = feature.geometry["type"]
-        if kind not in _KINDS:
-            raise ValueError(f"feature {number}: a {kind}")
-        with np.errstate(invalid="ignore"):  # `isfinite` reports it
-            geometry = shapely.geometry.shape(feature.geometry)
-            area = geometry.area
-        if not np.isfinite(area):
-            raise ValueError(f"feature {number}: coordinates that are no finite numbers, {reprlib.repr(area)}")
-        if not geometry.is_empty:
+        if errors:
+            break
+        geometry = _polygon(number, feature)
+        if geometry is None:
+            if with_ring[int(feature.id) : int(feature.id) + 1].any():
+                raise ValueError(f"feature {number}: a polygon that cannot be read")
+        elif not geometry.is_empty:
             yield number, geometry, {column: feature.properties[name] for column, name in of.items()}
+    if errors:
+        raise ValueError(f"a file that is truncated or damaged near feature {max(number, 1)}: {errors[0]}")
+    vectorwhole.check_count(path, file.driver, _stated(file), number)
+
+
+def _polygon(number: int, feature: Any) -> shapely.Geometry | None:
+    """Return the polygon of a feature, or None if it has no geometry. Raise ValueError for any other geometry."""
+    if feature.geometry is None:
+        return None
+    kind = feature.geometry["type"]
+    if kind not in _KINDS:
+        raise ValueError(f"feature {number}: a {kind}")
+    with np.errstate(invalid="ignore"):  # `isfinite` reports it
+        geometry = shapely.geometry.shape(feature.geometry)
+        area = geometry.area
+    if not np.isfinite(area):
+        raise ValueError(f"feature {number}: coordinates that are no finite numbers, {reprlib.repr(area)}")
+    return geometry
+
+
+def _stated(file: Any) -> int | None:
+    """Return how many features the file says that it has, if it does."""
+    try:
+        return len(file)
+    except TypeError:
+        return None

@@ -19,6 +19,7 @@ import pyproj.exceptions
 import shapely
 
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.formats.vectorwhole import check_pages
 from ben_luigi.domain.given import open_file
 
 _MAGIC = b"SQLite format 3\0"
@@ -105,11 +106,12 @@ def _size(path: Path) -> int:
 
 
 def _is_wal(path: Path, remedy: str) -> bool:
-    """Return whether the file is a database in WAL mode. Raise BadInput if it is not a database."""
+    """Return whether the file is a database in WAL mode. Raise BadInput if it is none, or ends within a page."""
     try:
+        check_pages(path)
         with open_file(path) as file:
             head = file.read(20)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise BadInput(path, expected="a readable GeoPackage", found=str(error), remedy=remedy) from error
     if not head.startswith(_MAGIC):
         found = f"not a database: it begins with {head[:16]!r}" if head else "an empty file"
