@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -45,30 +46,60 @@ def test_pixels_of_each_patch_are_counted_where_they_are_valid(side_m: int, pixe
     assert [tuple(row) for row in found.iloc[:, 1:].to_numpy().tolist()] == list(rows.values())
 
 
-def _write(folder: Path, pixel_m: int, side_px: int, value: int) -> None:
+def _write(folder: Path, pixel_m: int, side_px: int, value: int) -> Path:
     path = folder / "GRANULE" / "L2A_1" / "IMG_DATA" / f"R{pixel_m}m" / f"T33UUP_SCL_{pixel_m}m.jp2"
     path.parent.mkdir(parents=True)
     shape = {"height": side_px, "width": side_px, "count": 1, "dtype": "uint8"}
     place = {"crs": "EPSG:32633", "transform": from_origin(300_000, 5_400_000, pixel_m, pixel_m)}
     with rasterio.open(path, "w", driver="JP2OpenJPEG", QUALITY=100, REVERSIBLE=True, **shape, **place) as file:
         file.write(np.full((side_px, side_px), value, "uint8"), 1)
+    return path
 
 
-def test_the_finest_classification_of_a_product_is_read(tmp_path: Path) -> None:
-    _write(tmp_path, 60, 13, 9)
-    assert set(scene_classes.read(tmp_path, _grid(120))["cloud"]) == {4}
-    _write(tmp_path, 20, 39, 11)
-    found = scene_classes.read(tmp_path, _grid(120))
+@pytest.fixture
+def product(tmp_path: Path) -> Path:
+    """The folder of a product without a file."""
+    folder = tmp_path / f"{TILE}_20230613T160000.SAFE"
+    folder.mkdir()
+    return folder
+
+
+def test_the_finest_classification_of_a_product_is_read(product: Path) -> None:
+    _write(product, 60, 13, 9)
+    assert set(scene_classes.read(product, _grid(120))["cloud"]) == {4}
+    _write(product, 20, 39, 11)
+    found = scene_classes.read(product, _grid(120))
     assert len(found) == 36 and set(found["cloud"]) == {0} and set(found["snow"]) == {36}
 
 
-def test_a_product_without_a_usable_classification(tmp_path: Path) -> None:
+def test_what_macos_leaves_beside_a_classification_is_not_taken_for_it(product: Path) -> None:
+    path = _write(product, 20, 39, 11)
+    path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    assert set(scene_classes.read(product, _grid(120))["snow"]) == {36}
+
+
+def test_a_classification_has_the_checksum_of_the_manifest(product: Path) -> None:
+    path = _write(product, 20, 39, 11)
+    name, md5 = path.relative_to(product).as_posix(), hashlib.md5(path.read_bytes()).hexdigest()
+    (product / "manifest.safe").write_text(
+        f'<xfdu><byteStream><fileLocation href="./{name}"/><checksum checksumName="MD5">{md5}</checksum>'
+        "</byteStream></xfdu>"
+    )
+    assert len(scene_classes.read(product, _grid(120))) == 36
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BadProduct, match=r"SCL_20m.jp2; expected: md5 .*, as manifest.safe says"):
+        scene_classes.read(product, _grid(120), required=False)
+
+
+def test_a_product_without_a_usable_classification(product: Path) -> None:
     with pytest.raises(BadProduct, match="found: none"):
-        scene_classes.read(tmp_path, _grid(120))
-    assert scene_classes.read(tmp_path, _grid(120), required=False).empty
-    _write(tmp_path, 20, 30, 4)
+        scene_classes.read(product, _grid(120))
+    assert scene_classes.read(product, _grid(120), required=False).empty
+    path = _write(product, 20, 30, 4)
     with pytest.raises(BadProduct, match=r"780 m a side.*found: 30 x 30 pixels of 20 m"):
-        scene_classes.read(tmp_path, _grid(120))
-    next(tmp_path.rglob("*.jp2")).write_bytes(b"nothing")
+        scene_classes.read(product, _grid(120))
+    path.write_bytes(b"nothing")
     with pytest.raises(BadProduct, match="SCL_20m"):
-        scene_classes.read(tmp_path, _grid(120), required=False)
+        scene_classes.read(product, _grid(120), required=False)

@@ -13,24 +13,30 @@ import pandas as pd
 import rasterio
 import rasterio.errors
 
+from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadProduct
+from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.grid import PatchGrid
-from ben_luigi.domain.products import jpeg2000
+from ben_luigi.domain.products.product import checksums_of, verify_image
 from ben_luigi.domain.vocabulary import SCENE_CLASSES
 
 INVALID = (0, 1)
 COUNTED = dict(zip(SCENE_CLASSES, ((8, 9, 10), (3,), (11,), (6,)), strict=True))
 """What is counted, and the classes that it has."""
 
-_PIXELS_M = (20, 60)
+_SCL, _PIXELS_M = "SCL", (20, 60)
 _REMEDY = "convert or fetch the product again; without [patches] max_cloud its *_SCL_*m.jp2 may be absent"
 
 
 def find(folder: Path) -> tuple[Path, int] | None:
-    """Return the file of the scene classification in an L2A product, and its pixel size in metres; the finest one."""
+    """Return the file of the scene classification in an L2A product, and its pixel size in metres; the finest one.
+
+    Raise OSError if a folder cannot be listed.
+    """
     for pixel_m in _PIXELS_M:
-        if found := sorted(folder.glob(f"GRANULE/*/IMG_DATA/**/*_SCL_{pixel_m}m.jp2")):
-            return found[0], pixel_m
+        for folders in (("*",), ()):
+            if found := given.find(folder, "GRANULE", "*", "IMG_DATA", *folders, f"*_SCL_{pixel_m}m.jp2"):
+                return found[0], pixel_m
     return None
 
 
@@ -38,17 +44,21 @@ def read(folder: Path, grid: PatchGrid, *, required: bool = True) -> pd.DataFram
     """Return the pixels of each patch of a tile, as `counts` does, from an L2A product's folder.
 
     A product without scene classification gives no rows, unless it is `required`. Raise BadProduct if it is missing,
-    cannot be read, or is not of the tile's extent.
+    cannot be read, is not of the tile's extent, or does not have the checksum that the manifest states.
     """
-    found = find(folder)
+    try:
+        found = find(folder)
+    except OSError as error:
+        raise BadProduct(folder, expected="a folder that can be read", found=str(error), remedy=_REMEDY) from error
     if found is None and not required:
         return nothing(grid)
     expected = f"a scene classification of {grid.square.side_m:.0f} m a side, *_SCL_20m.jp2 or *_SCL_60m.jp2"
     if found is None:
         raise BadProduct(f"tile {grid.tile_name}: {folder}", expected=expected, found="none", remedy=_REMEDY)
     path, pixel_m = found
+    # GDAL would read a file that is truncated, or has flipped bits, without an error.
+    verify_image(ProductName.parse(folder.name), path, checksums_of(folder, {_SCL: path}).get(_SCL))
     try:
-        jpeg2000.check_whole(path)  # GDAL would read a truncated file without an error
         with rasterio.open(path, driver="JP2OpenJPEG") as raster:
             classes = raster.read(1)
     except (rasterio.errors.RasterioError, OSError, ValueError) as error:
