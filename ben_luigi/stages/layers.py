@@ -41,6 +41,7 @@ class _Cutting(TileTask):
     """A shard of what rasters have on the patches of a tile that are written."""
 
     priority = PRIORITY["maps"]
+    revision = 2  # since then a mask counts beside a value for no data
 
     def requires(self) -> Any:
         """Return the patches that are written, and the rasters."""

@@ -128,17 +128,19 @@ def test_a_raster_gives_each_pixel_the_code_at_its_centre(
     assert (burnt.codes[burnt.classes] == np.where(expected == 0, 7, expected))[clear].all()
 
 
-@pytest.mark.parametrize("by", ["value", "mask"])
+@pytest.mark.parametrize("by", ["value", "mask", "both"])
 def test_pixels_without_data_have_the_value_for_nothing(by: str, tmp_path: Path) -> None:
     """Also if the raster's type has no such value, or if a mask says which they are."""
     values = np.full((366, 366), 10, "uint8")
     values[:120, :120] = 0
+    if by == "both":
+        values[:60, :120] = 231
     path = _raster(tmp_path / "a.tif", values, 32633, from_origin(NORTH.square.left, NORTH.square.top, 10, 10), None)
     with rasterio.open(path, "r+") as file:
-        if by == "value":
+        if by != "mask":
             file.nodata = 0
-        else:
-            file.write_mask(values > 0)
+        if by != "value":
+            file.write_mask(values == 10)
     codes = land_raster.read(Raster(path, frozenset({0, 10, 231})), NORTH.covered, 999, "33UUP_20230613")
     assert (codes[:120, :120] == 999).all() and (codes == 10).sum() == 360 * 360 - 120 * 120
 

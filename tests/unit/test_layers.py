@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -295,3 +296,50 @@ def test_transparent_pixels_of_a_band_have_no_data(resampling: str, opaque: int,
     first = found[str(GRID.patch_id(0, 0))][0]
     assert (first[:45, :45] == -9999).all() and (first[:45, 45:] == 50).all() and (first[45:] == 50).all()
     assert all((pixels == 50).all() for patch, (pixels, *_) in found.items() if not patch.endswith("_00_00"))
+
+
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear", "average"])
+@pytest.mark.parametrize("by", ["internal mask", "mask beside it", "alpha", "mask of several", "mask of a VRT"])
+def test_pixels_have_no_data_by_the_value_and_by_the_mask(by: str, resampling: str, make: Make, tmp_path: Path) -> None:
+    """By both at once, of which GDAL warps by one; their values are not blended into those of others."""
+    values, seen = np.full((380, 380), 50, "float32"), np.full((380, 380), 255, "uint8")
+    values[:100, :60], values[:100, 60:100], seen[:100, 60:100] = -1, 7, 0
+    shape, more = (300_000 - 100, 5_400_000 + 100, 10, "EPSG:32633"), {"nodata": -1}
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=by != "mask beside it"):
+        if by == "alpha":
+            path = make(np.stack([np.full_like(values, -1), values, seen]), *shape, **more, alpha="YES")
+        else:
+            path = make(np.stack([values, values]) if by == "mask of several" else values, *shape, **more)
+        with rasterio.open(path, "r+") as file:
+            if by == "alpha":
+                file.colorinterp = (ColorInterp.gray, ColorInterp.undefined, ColorInterp.alpha)
+            else:
+                file.write_mask(seen)
+    if by == "mask of a VRT":
+        path = Path(rasterio.shutil.copy(path, tmp_path / "a.vrt", driver="VRT") or tmp_path / "a.vrt")
+    band = {"alpha": 2, "mask of several": 2}.get(by)
+    found = _cut(path, tmp_path, band=band, resampling=resampling, nodata=-9999)
+    first = found[str(GRID.patch_id(0, 0))][0]
+    assert (first[:45, :45] == -9999).all() and (first[:45, 45:] == 50).all() and (first[45:] == 50).all()
+    assert all((pixels == 50).all() for patch, (pixels, *_) in found.items() if not patch.endswith("_00_00"))
+
+
+def test_a_mask_counts_beside_a_value_that_no_pixel_can_have(make: Make, tmp_path: Path) -> None:
+    values, seen = np.full((370, 370), 50, "uint8"), np.full((370, 370), 255, "uint8")
+    seen[:60, :60] = 0
+    path = make(values, 300_000, 5_400_000, 10, "EPSG:32633")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        file.write_mask(seen)
+    rasterio.shutil.copy(path, tmp_path / "a.vrt", driver="VRT")
+    text = (tmp_path / "a.vrt").read_text()
+    (tmp_path / "a.vrt").write_text(text.replace("<ColorInterp>", "<NoDataValue>-9999</NoDataValue><ColorInterp>", 1))
+    found = _cut(tmp_path / "a.vrt", tmp_path, resampling="nearest", nodata=-9999)
+    first = found[str(GRID.patch_id(0, 0))][0]
+    assert (first[:30, :30] == -9999).all() and (first == -9999).sum() == 900
+
+
+def test_a_band_is_read_from_a_file_of_any_name(make: Make, tmp_path: Path) -> None:
+    values = np.full((370, 370), 50, "float32")
+    path = make(np.stack([values, values + 1]), 300_000, 5_400_000, 10, "EPSG:32633")
+    found = _cut(path.rename(tmp_path / "a?b=1&c#d <e> %20 ä.tif"), tmp_path, band=2)
+    assert all((pixels == 51).all() for pixels, *_ in found.values())
