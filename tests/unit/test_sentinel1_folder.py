@@ -41,6 +41,7 @@ def test_patches_are_found_by_the_id_of_the_s2_patch_or_as_bigearthnet_names_the
     _write(tmp_path, f"{S1}_0_0", 0, 0)
     _write(tmp_path, "S1B_IW_GRDH_1SDV_20170612T165809_33UUQ_0_1", 0, 1)
     _write(tmp_path / "a" / "b", f"{S1}_0_1", 0, 1)
+    _write(tmp_path / ".snapshot", f"{S1}_1_1", 1, 1)
     (tmp_path / "README.md").touch()
     names = sentinel1_folder.with_data(tmp_path, GRID, 6)
     assert names == {0: f"{TILE}_00_00", 2: f"{TILE}_01_00", 3: f"{S1}_1_1"}

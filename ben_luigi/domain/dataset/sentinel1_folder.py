@@ -99,7 +99,9 @@ def _is_patch(name: str) -> bool:
 
 def _folders(folder: Path) -> list[tuple[str, Path]]:
     with os.scandir(folder) as entries:
-        return sorted((entry.name, folder / entry.name) for entry in entries if entry.is_dir())
+        return sorted(
+            (entry.name, folder / entry.name) for entry in entries if entry.is_dir() and not given.is_hidden(entry.name)
+        )
 
 
 def check(folder: Path, grid: PatchGrid, max_days: int) -> None:
