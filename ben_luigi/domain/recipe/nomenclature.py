@@ -32,6 +32,7 @@ NOTHING = 999
 _MOST = 65_535
 _TABLES = ("codes", "clc")
 _KEYS = {"nothing", "class", "colour", *_TABLES}
+_KEYS_OF_CLASS = {"name", "codes"}
 _EXPECTED = "TOML with [[class]] name, codes and a table [clc] or [codes], codes from 1 to 65,535"
 _REMEDY = "correct it: [metadata] nomenclature or the recipe names the file"
 Colour = tuple[int, int, int]
@@ -57,10 +58,10 @@ def read(path: Path) -> Codes:
     try:
         data = read_toml(path)
         table = next((name for name in _TABLES if name in data), "clc")
-        classes = [(_text(entry["name"]), [int(code) for code in entry["codes"]]) for entry in data["class"]]
-        names = {int(code): _text(name) for code, name in data[table].items()}
-        colours = {int(code): _colour(code, value) for code, value in data.get("colour", {}).items()}
-        nothing = int(data.get("nothing", NOTHING))
+        classes = [(_text(entry["name"]), _codes(entry["codes"])) for entry in data["class"]]
+        names = {_key(code, table): _text(name) for code, name in data[table].items()}
+        colours = {_key(code, "colour"): _colour(code, value) for code, value in data.get("colour", {}).items()}
+        nothing = _number(data.get("nothing", NOTHING))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise BadInput(path, expected=_EXPECTED, found=repr(error), remedy=_REMEDY) from error
     of_class = [(code, name) for name, codes in classes for code in codes]
@@ -98,6 +99,8 @@ def _problems(found: Codes, listed: list[int]) -> Iterator[str]:
 def _unknown(data: dict[str, Any]) -> Iterator[str]:
     if unknown := sorted(data.keys() - _KEYS):
         yield f"unknown keys: {unknown}"
+    if unknown := sorted({key for entry in data["class"] for key in entry.keys() - _KEYS_OF_CLASS}):
+        yield f"unknown keys of [[class]]: {unknown}"
     if all(name in data for name in _TABLES):
         yield "both [codes] and [clc]"
 
@@ -108,8 +111,27 @@ def _text(value: object) -> str:
     return value
 
 
+def _codes(value: object) -> list[int]:
+    if not isinstance(value, list):
+        raise ValueError(f"codes = {value!r}, which is no list of codes")
+    return [_number(code) for code in value]
+
+
+def _number(value: object) -> int:
+    if type(value) is not int:  # a bool is another type
+        raise ValueError(f"{value!r}, which is no whole number")
+    return value
+
+
+def _key(code: str, table: str) -> int:
+    """Return the code that a key of a table is; written in one way only, so that no two keys are of one code."""
+    if not (code.isascii() and code.isdigit() and str(int(code)) == code):
+        raise ValueError(f"{code!r} in [{table}], which is no code")
+    return int(code)
+
+
 def _colour(code: str, value: Any) -> Colour:
-    red, green, blue = (int(part) for part in value)
+    red, green, blue = (_number(part) for part in value)
     if not all(0 <= part <= 255 for part in (red, green, blue)):
         raise ValueError(f"{value} as the colour of {code}")
     return red, green, blue
