@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -16,15 +17,26 @@ State = tuple[tuple[str, int, int, int, int], ...]
 
 
 def state(*paths: Path) -> State:
-    """Return the path, device, inode, size and mtime (ns) of each existing file, and of the files in each folder."""
-    found = []
+    """Return the path, device, inode, size and mtime (ns) of each existing file, and of the entries of each folder."""
+    found: list[tuple[str, int, int, int, int]] = []
     for path in paths:
-        try:
-            files = (path, *(sorted(path.iterdir()) if path.is_dir() else ()))
-            found += [(str(file), *_identity(file.stat())) for file in files]
-        except (OSError, ValueError):
-            continue  # the function that reads the file reports it
+        with suppress(OSError, ValueError):  # the function that reads the file reports it
+            own = (str(path), *_identity(path.stat()))
+            found += [own, *(_entries(path) if path.is_dir() else ())]
     return tuple(found)
+
+
+def _entries(folder: Path) -> list[tuple[str, int, int, int, int]]:
+    """Return the same of the entries of a folder; of a link that leads nowhere, its own."""
+    with os.scandir(folder) as entries:
+        return sorted((entry.path, *_identity(_stat(entry))) for entry in entries)
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result:
+    try:
+        return entry.stat()
+    except OSError:
+        return entry.stat(follow_symlinks=False)
 
 
 def _identity(stat: os.stat_result) -> tuple[int, int, int, int]:

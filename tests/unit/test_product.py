@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadInput, BadName, BadProduct
 from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.products.product import (
@@ -240,6 +241,33 @@ def test_products_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / names[0].replace("20260101", "20260102")).mkdir()
     with pytest.raises(BadName, match="one L2A product"):
         find_products(tmp_path)
+
+
+def test_a_folder_is_searched_again_when_an_entry_of_it_changes_and_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if that happens within the resolution of the clock, or within a folder around a product."""
+    names = [f"S2A_MSIL2A_201706{day}T101031_N9999_R022_T33UUP_20260101T000000.SAFE" for day in (13, 14, 15)]
+    around = tmp_path / "around"
+    for path in (tmp_path / names[0], around):
+        path.mkdir()
+    looked_into: list[Path] = []
+    look = given.product_within
+
+    def counted(path: Path) -> Path:
+        looked_into.append(path)
+        return look(path)
+
+    monkeypatch.setattr(given, "product_within", counted)
+    times = tmp_path.stat()
+    assert [len(find_products(tmp_path)) for _ in range(50)] == [1] * 50 and len(looked_into) == 2
+    (tmp_path / names[1]).mkdir()
+    os.utime(tmp_path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert len(find_products(tmp_path)) == 2
+    (around / names[2]).mkdir()
+    assert find_products(tmp_path)["33UUP_20170615"] == around / names[2]
+    (tmp_path / names[1]).rename(tmp_path / names[1].replace("20260101", "20260102"))
+    assert find_product(tmp_path, "33UUP_20170614").name.endswith("_20260102T000000.SAFE")
 
 
 GOOD = "S2B_MSIL2A_20180204T094159_N9999_R036_T35VPK_20260101T000000.SAFE"

@@ -23,6 +23,7 @@ from ben_luigi.domain.files import file_hash
 from ben_luigi.domain.names import ProductName, is_old_format
 from ben_luigi.domain.placement.grid import Square, tile_square
 from ben_luigi.domain.products import jpeg2000, manifest
+from ben_luigi.domain.remembered import remembered
 from ben_luigi.domain.vocabulary import RESOLUTION_M
 
 BANDS = tuple(RESOLUTION_M)
@@ -103,12 +104,13 @@ def verify_image(name: ProductName, path: Path, checksum: manifest.Checksum | No
         )
 
 
+@remembered()
 def find_products(folder: Path) -> dict[str, Path]:
     """Return the L2A products (`*_MSIL2A_*.SAFE`) in a folder, by tile key, with the time for several of a day.
 
     A product that is alone in a folder around it counts. Entries that look like a product but are none, such as zips,
-    are skipped with a warning. Raise BadInput if there are no products or the folder cannot be listed, BadName if two
-    are of one tile and datatake.
+    are skipped with a warning. The answer is cached in this process until an entry of the folder changes. Raise
+    BadInput if there are no products or the folder cannot be listed, BadName if two are of one tile and datatake.
     """
     found: dict[str, Path] = {}  # by timed key
     passed = given.PassedOver(folder)
