@@ -18,7 +18,7 @@ from ben_luigi.domain.errors import BadProduct, DamagedFile
 from ben_luigi.domain.products import l1c
 from ben_luigi.domain.products.l1c_container import UnreadableProduct
 from ben_luigi.domain.sources import folder
-from ben_luigi.domain.sources.outcome import Incomplete, Nowhere
+from ben_luigi.domain.sources.outcome import Incomplete, Nowhere, Unanswered
 from ben_luigi.stages.account import FindAccount
 from ben_luigi.stages.fetching import Fetching
 from ben_luigi.stages.places import before_products
@@ -238,7 +238,7 @@ class FindL1C(_L1C):
             with in_order() as order, budget.slot(config.downloads_at_once()):
                 zipped = config.data_dir() / f"l1c/{self.tile}.zip"
                 return Fetching(self, product_of(self.tile), zipped, int(config.cdse().tries)).repair(path, order)
-        except (Nowhere, Incomplete) as failed:
+        except (Nowhere, Unanswered, Incomplete) as failed:
             account = "" if "cdse" not in others or has_account() else "; cdse: no account is given"
             raise BadProduct(
                 error.subject,

@@ -26,7 +26,7 @@ from ben_luigi.domain.sources import proof, trace
 from ben_luigi.domain.sources.availability import PATIENCE
 from ben_luigi.domain.sources.cdse_nodes import CdseNodes
 from ben_luigi.domain.sources.fetch import ProductFetch
-from ben_luigi.domain.sources.outcome import FetchReport, Nowhere
+from ben_luigi.domain.sources.outcome import FetchReport, Nowhere, Unanswered
 from ben_luigi.domain.sources.source import Source
 from ben_luigi.stages.prerequisites import optional_path
 from ben_luigi.stages.progress import Progress
@@ -73,7 +73,7 @@ class Fetching:
     def repair(self, damaged: Path, order: Order) -> Report:
         """Put the product together from what is intact of the user's, and from the sources of the order.
 
-        Raise Nowhere or Incomplete if none of them has what is lacking.
+        Raise Nowhere, Unanswered or Incomplete if none of them has what is lacking.
         """
         with client() as session:
             sources = [*order.before, *self._nodes(session, order), *order.after]
@@ -135,7 +135,7 @@ class Fetching:
             note_down(fetch.down)
         except SourceError as error:
             note_down(fetch.down)
-            if not damaged and not isinstance(error, (*BLAMELESS, Nowhere)):
+            if not damaged and not isinstance(error, (*BLAMELESS, Nowhere, Unanswered)):
                 budget.note_failure(self._tile, str(error))
             raise
         self._remove_others(self.zipped)

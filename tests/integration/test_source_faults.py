@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import pytest
 
-from ben_luigi.domain.sources.outcome import Incomplete, Nowhere
+from ben_luigi.domain.errors import SourceError, may_pass
+from ben_luigi.domain.sources.outcome import Incomplete, Nowhere, Unanswered
 from ben_luigi.sample.bucket_server import BucketServer
 from ben_luigi.sample.cdse_faults import LISTINGS, OBJECTS, Fault, Script
 from ben_luigi.sample.cdse_server import CdseServer
@@ -106,9 +107,22 @@ def test_any_source_may_be_dead(dead: str, table: FaultTable, tmp_path: Path) ->
             world.fetch(tmp_path)
             assert_same(world, tmp_path)
             return
-        with pytest.raises(Nowhere, match=r"google: does not answer.*mirror 127\.0\.0\.1: does not answer"):
+        found = r"google: does not answer.*mirror 127\.0\.0\.1: does not answer.*next: run again later"
+        with pytest.raises(Unanswered, match=found) as caught:
             world.fetch(tmp_path)
+        assert may_pass(caught.value)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["world"]
+
+
+@pytest.mark.parametrize(("kind", "error"), [("403", Nowhere), ("500", Unanswered)])
+def test_a_person_is_needed_only_if_all_sources_refuse_for_good(
+    kind: str, error: type[SourceError], tmp_path: Path
+) -> None:
+    with sources(tmp_path / "world", [Fault("listing", kind, None)]) as world:
+        world.mirror.objects = {}
+        with pytest.raises(error, match=r"google: does not answer.*mirror 127\.0\.0\.1: does not have it") as caught:
+            world.fetch(tmp_path)
+        assert may_pass(caught.value) == ("run again later" in str(caught.value)) == (kind == "500")
 
 
 @pytest.mark.parametrize("first", ["google", "mirror", "cdse"])

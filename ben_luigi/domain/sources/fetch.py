@@ -19,14 +19,14 @@ from pathlib import Path
 from ben_luigi.domain import fence, files, given, leftovers
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.cdse.http import again, log_failure
-from ben_luigi.domain.errors import NoRoomError, SourceError, some
+from ben_luigi.domain.errors import NoRoomError, SourceError, may_pass, some
 from ben_luigi.domain.files import text_hash
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import manifest
 from ben_luigi.domain.recipe.model import Layer
 from ben_luigi.domain.sources import folder, needs
 from ben_luigi.domain.sources.journal import Brought, Journal
-from ben_luigi.domain.sources.outcome import Contradicted, FetchReport, Incomplete, Nowhere
+from ben_luigi.domain.sources.outcome import Contradicted, FetchReport, Incomplete, Nowhere, Unanswered
 from ben_luigi.domain.sources.proof import MANIFEST, Expected
 from ben_luigi.domain.sources.source import Listing, NotThere, Source, SourceFile, is_path
 from ben_luigi.domain.sources.trace import Trace
@@ -63,7 +63,7 @@ class ProductFetch:
     traced: Callable[[], Trace] = Trace
     progress: Callable[[int, int | None], None] = lambda done_bytes, total_bytes: None
     _listings: dict[str, Listing | None] = field(default_factory=dict, init=False)
-    _down: dict[str, str] = field(default_factory=dict, init=False)
+    _down: dict[str, SourceError] = field(default_factory=dict, init=False)
     _troubles: list[str] = field(default_factory=list, init=False)
     _strikes: Counter[str] = field(default_factory=Counter, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -71,7 +71,7 @@ class ProductFetch:
     _work: Path = field(default=Path(), init=False)
 
     def run(self) -> FetchReport:
-        """Fetch what is missing. Raise Nowhere, Incomplete, or another SourceError."""
+        """Fetch what is missing. Raise Nowhere, Unanswered, Incomplete, or another SourceError."""
         primary = self._primary()
         self._work = leftovers.kept(self.target.with_name(f"{self.target.name}.partial"))
         if (turn := fence.current()) and turn.took_over:  # a process that comes back may have these open
@@ -123,12 +123,14 @@ class ProductFetch:
             listing = self._listing(source)
             if listing is not None:
                 return source
-            said.append(f"{source.name}: {self._down.get(source.name, 'does not have it')}")
-        raise Nowhere(
+            said.append(f"{source.name}: {self._silence(source) or 'does not have it'}")
+        passes = any(may_pass(error) for error in self._down.values())
+        raise (Unanswered if passes else Nowhere)(
             f"product {self.product}",
             expected="a source that has it",
             found="; ".join(said) or "no source to ask",
-            remedy=f"add a source to [sources] order, or give the product in {self._option}",
+            remedy=f"{'run again later, ' * passes}add a source to [sources] order, or give the product in "
+            f"{self._option}",
         )
 
     def _listing(self, source: Source) -> Listing | None:
@@ -145,9 +147,14 @@ class ProductFetch:
         """Do not ask a source any more for this product."""
         with self._lock:
             if source.name not in self._down:
-                self._down[source.name] = f"does not answer as it should: {error.found}"
+                self._down[source.name] = error
                 self._troubles.append(f"{source.name}: {error.subject}: {error.found}")
                 _log.warning("%s is asked no more for %s: %s", source.name, self.product, error)
+
+    def _silence(self, source: Source) -> str:
+        """Return why a source is not asked any more for this product, or ""."""
+        error = self._down.get(source.name)
+        return f"does not answer as it should: {error.found}" if error else ""
 
     def _received(self, number: int) -> None:
         with self._lock:
@@ -265,7 +272,7 @@ class ProductFetch:
                 said.append(f"{source.name}: does not have the product")
                 continue
             if source.name in self._down:
-                said.append(f"{source.name}: {self._down[source.name]}")
+                said.append(f"{source.name}: {self._silence(source)}")
                 kind = kind if kind is Contradicted else Incomplete
                 continue
             try:

@@ -10,7 +10,11 @@ from ben_luigi.domain.sources.proof import UNPROVEN
 
 
 class Nowhere(PermanentError):
-    """None of the sources has the product."""
+    """None of the sources has the product, and all have answered or refuse for good."""
+
+
+class Unanswered(TransientError):
+    """No source that has answered has the product, and others have not answered."""
 
 
 class Incomplete(TransientError):
