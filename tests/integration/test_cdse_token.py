@@ -196,6 +196,18 @@ def test_a_code_that_nobody_can_be_asked_for_is_no_wrong_password(tmp_path: Path
         assert tokens(server, tmp_path, ask_totp=lambda: "123456").get()
 
 
+def test_a_code_that_is_not_typed_in_is_no_wrong_password(tmp_path: Path) -> None:
+    """The account is known to have two factors: CDSE is asked nothing, and the right code is taken afterwards."""
+    with CdseServer([], Path(), account=Account(code="123456", lifetime_s=0.01, refresh_lifetime_s=0.01)) as server:
+        tokens(server, tmp_path, ask_totp=lambda: "123456").get()
+        time.sleep(0.02)
+        asked = server.counts["token"]
+        with pytest.raises(CredentialsError, match=r"found: no code was typed in; next: run again, and type it in"):
+            tokens(server, tmp_path, ask_totp=lambda: "").get()
+        assert server.counts["token"] == asked
+        assert tokens(server, tmp_path, ask_totp=lambda: "123456").get()
+
+
 def test_a_code_is_sent_once_and_then_asked_for_anew(tmp_path: Path) -> None:
     """After a pause it has expired, and CDSE would call it a wrong password, which is never tried again."""
     asked = []

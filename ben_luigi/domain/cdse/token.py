@@ -101,17 +101,18 @@ class Tokens:
     def _log_in(self, state: _State) -> _State:
         """Return the state with the token of a new session."""
         form = {"grant_type": "password", "username": self._credentials.user, "password": self._credentials.password}
-        if state.asks_code and not self._ask_totp:
+        granted = None if state.asks_code else self._request(state, form)
+        # CDSE gives the same answer for a wrong password and for a missing code.
+        code = self._ask_totp() if granted is None and self._ask_totp else ""
+        if code:
+            granted = self._request(replace(state, asks_code=True), {**form, "totp": code}, _ONCE)
+        elif state.asks_code:  # CDSE has not been asked, so it has refused nothing
             raise CredentialsError(
                 self._subject,
                 expected="a two-factor code",
-                found="no terminal to ask for it at",
-                remedy="start the run at a terminal",
+                found="no code was typed in" if self._ask_totp else "no terminal to ask for it at",
+                remedy="run again, and type it in" if self._ask_totp else "start the run at a terminal",
             )
-        granted = None if state.asks_code else self._request(state, form)
-        if granted is None and self._ask_totp and (code := self._ask_totp()):
-            # CDSE gives the same answer for a wrong password and for a missing code.
-            granted = self._request(replace(state, asks_code=True), {**form, "totp": code}, _ONCE)
         if granted is None:
             self._write(replace(state, refused=True))
             raise self._wrong("CDSE answered: Invalid user credentials")
