@@ -24,6 +24,8 @@ MD5, SHA256 = hashlib.md5(CONTENT).hexdigest(), hashlib.sha256(CONTENT).hexdiges
 QUICK = Patience(tries=4, first_pause_s=0.001, longest_pause_s=0.01, connect_timeout_s=5, read_timeout_s=30)
 ONCE = Patience(tries=1, waits=1)
 HALF = len(CONTENT) // 2
+FROM_THE_LAST_BYTE = [0, HALF - 1, HALF + HALF // 2 - 2, HALF + HALF // 2 + HALF // 4 - 2]
+"""Where it is gone on with if half of what is to come breaks off each time: the last byte is requested again."""
 
 
 def _archive(server: FileServer) -> PinnedFile:
@@ -36,9 +38,7 @@ def test_what_passes_is_asked_again_and_gone_on_with(kind: str, tmp_path: Path) 
         path = pinned.fetch(_archive(server), tmp_path, patience=QUICK)
     assert path.read_bytes() == CONTENT
     assert [one.name for one in tmp_path.iterdir()] == [NAME]
-    assert server.asked_from == (
-        [0, HALF, HALF + HALF // 2, HALF + HALF // 2 + HALF // 4] if kind == "short" else [0] * 4
-    )
+    assert server.asked_from == (FROM_THE_LAST_BYTE if kind == "short" else [0] * 4)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_the_next_run_goes_on_where_it_broke_off(tmp_path: Path) -> None:
         assert [one.name for one in tmp_path.iterdir()] == [f".partial-{NAME}"]
         seen: list[tuple[int, int | None]] = []
         pinned.fetch(_archive(server), tmp_path, lambda *at: seen.append(at), patience=ONCE)
-    assert server.asked_from == [0, HALF]
+    assert server.asked_from == [0, HALF - 1]
     assert seen[-1] == (len(CONTENT), len(CONTENT))
 
 
@@ -67,7 +67,22 @@ def test_a_file_that_changes_while_it_is_resumed_is_fetched_anew(tmp_path: Path)
             pinned.fetch(_archive(server), tmp_path, patience=ONCE)
         server.files[ZENODO] = CONTENT
         assert pinned.fetch(_archive(server), tmp_path, patience=ONCE).read_bytes() == CONTENT
-    assert server.asked_from == [0, HALF, 0]
+    assert server.asked_from == [0, HALF - 1, 0]
+
+
+def test_what_has_come_whole_is_not_fetched_again(tmp_path: Path) -> None:
+    """Its process was killed before it gave it its name."""
+    (tmp_path / f".partial-{NAME}").write_bytes(CONTENT)
+    with FileServer({ZENODO: CONTENT}) as server:
+        assert pinned.fetch(_archive(server), tmp_path, patience=ONCE).read_bytes() == CONTENT
+    assert server.asked_from == [len(CONTENT) - 1]
+
+
+def test_what_has_come_whole_of_another_file_is_fetched_anew(tmp_path: Path) -> None:
+    (tmp_path / f".partial-{NAME}").write_bytes(bytes(len(CONTENT)))
+    with FileServer({ZENODO: CONTENT}) as server:
+        assert pinned.fetch(_archive(server), tmp_path, patience=ONCE).read_bytes() == CONTENT
+    assert server.asked_from == [len(CONTENT) - 1, 0]
 
 
 @pytest.mark.parametrize("kind", ["404", "500", "html", "flipped bit", "trailing junk", "short"])

@@ -151,7 +151,8 @@ def receive_all(
 def _receive(session: requests.Session, address: str, file: IO[bytes], progress: OnBytes, patience: Patience) -> None:
     """Receive what is missing, by one request; from the beginning where the server does not go on."""
     subject = f"GET {plain(address)}"
-    start = file.seek(0, os.SEEK_END)
+    # Request the last byte again, so that a file that has come whole gets a valid range too.
+    start = max(0, file.seek(0, os.SEEK_END) - 1)
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
     timeouts_s = (patience.connect_timeout_s, patience.read_timeout_s)
     try:
@@ -203,6 +204,7 @@ def _total(answer: requests.Response, start: int, file: IO[bytes], subject: str)
     if status == requests.codes.partial_content and start:
         fitting = _RANGE.fullmatch(headers.get("Content-Range", ""))
         if fitting and int(fitting[1]) == start and int(fitting[2]) + 1 == int(fitting[3]):
+            file.seek(start)
             return int(fitting[3])
     if start and status in (requests.codes.partial_content, requests.codes.requested_range_not_satisfiable):
         found = f"HTTP {status} with Content-Range {headers.get('Content-Range', 'missing')}"
