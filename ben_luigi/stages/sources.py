@@ -15,7 +15,7 @@ from ben_luigi.domain.cdse.account import given_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.cdse.http import Client, Patience
 from ben_luigi.domain.sources.bucket import Bucket
-from ben_luigi.domain.sources.mirror import Mirror
+from ben_luigi.domain.sources.mirror import Mirror, numbered
 from ben_luigi.domain.sources.source import Origin, Source
 from ben_luigi.stages.service import bucket_url, patience
 
@@ -71,10 +71,14 @@ def _mark(name: str) -> Path:
 
 
 def _sources(name: str, stack: ExitStack, waits: Patience, head_s: float | None) -> Iterator[Source]:
-    urls = [bucket_url()] if name == "google" else addresses.mirrors()
-    for url in urls:
-        client = stack.enter_context(Client(patience=waits, session=network.session(head_s), hosts=Origin(url)))
-        yield Bucket(client, url) if name == "google" else Mirror(client, url)
+    def client(url: str) -> Client:
+        return stack.enter_context(Client(patience=waits, session=network.session(head_s), hosts=Origin(url)))
+
+    if name == "google":
+        yield Bucket(client(bucket_url()), bucket_url())
+        return
+    for template, number in numbered(addresses.mirrors()):
+        yield Mirror(client(template), template, number=number)
 
 
 def has_account() -> bool:

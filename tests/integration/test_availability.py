@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -13,13 +14,15 @@ from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.sources.availability import HAS, LACKS, SILENT, ask
 from ben_luigi.domain.sources.bucket import Bucket
+from ben_luigi.domain.sources.fetch import ProductFetch
 from ben_luigi.domain.sources.mirror import Mirror
 from ben_luigi.domain.sources.source import Origin, Source
 from ben_luigi.sample.bucket_server import BucketServer
 from ben_luigi.sample.cdse_faults import Fault, another_id
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.objects import key_of
-from tests.integration.source_world import members_of
+from ben_luigi.stages.sources import in_order
+from tests.integration.source_world import NAME, members_of
 from tests.integration.test_source_soak import names
 
 NOBODY = "http://127.0.0.1:9"
@@ -105,3 +108,24 @@ def test_what_has_not_come_in_time_is_not_known() -> None:
         assert time.monotonic() - begun < 60, "the time of an answer that stalls is not waited for"
         mirror.stopped.set()
     assert found.is_offline
+
+
+def test_each_of_several_mirrors_at_one_host_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for the files that others lack. One that is named twice is one."""
+    monkeypatch.setattr("ben_luigi.config.data_dir", lambda: tmp_path)
+    with (
+        BucketServer({key_of(NAME, path): data for path, data in members_of().items()}, lists=False) as full,
+        BucketServer(manifests([NAME]), lists=False) as poor,
+    ):
+        template = "/tiles/{zone}/{band}/{square}/{name}"
+        mirrors = [f"{full.url}/none{template}", f"{poor.url}{template}", f"{full.url}{template}"]
+        monkeypatch.setattr("ben_luigi.addresses.mirrors", lambda: [mirrors[0], *mirrors])
+        monkeypatch.setattr("ben_luigi.config.source_order", lambda: ["mirror"])
+        with in_order(QUICK) as order:
+            found = ask([NAME], order.before)
+            assert found.states == {
+                str(NAME): {"mirror 127.0.0.1": LACKS, "mirror 127.0.0.1 (2)": HAS, "mirror 127.0.0.1 (3)": HAS}
+            }
+            report = ProductFetch(NAME, tmp_path / "t", order.before, keep_free_bytes=0).run()
+    assert report.source == "mirror 127.0.0.1 (2)"
+    assert [one.path for one in report.files if one.source != "mirror 127.0.0.1 (3)"] == ["manifest.safe"]

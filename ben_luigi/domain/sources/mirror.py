@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -25,16 +26,21 @@ class Mirror:
     """Products at `template`, such as `https://host/tiles/{zone}/{band}/{square}/{name}`. Methods raise SourceError.
 
     A mirror cannot list its files: they are those that the product's manifest names, and the weather forecasts.
+    `number` is its place, from 1, among the mirrors at its host.
     """
 
     client: Client
     template: str
     connections: int = 16
+    number: int = 1
 
     @property
     def name(self) -> str:
-        """The host, since there may be several mirrors."""
-        return f"mirror {urlsplit(self.template).hostname}"
+        """The host, since there may be several mirrors, and the number of a further one there.
+
+        Its path is not in it, since names of sources are published with the dataset.
+        """
+        return f"mirror {_host(self.template)}{f' ({self.number})' if self.number > 1 else ''}"
 
     def listing(self, product: ProductName) -> Listing | None:
         """Return the files in the product's manifest; None if the mirror has none."""
@@ -62,6 +68,18 @@ class Mirror:
     def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         """Request a file."""
         return self.client.open("GET", url, headers=headers)
+
+
+def numbered(templates: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Yield each template once, with its place, from 1, among those of its host."""
+    at_host: Counter[str] = Counter()
+    for template in dict.fromkeys(templates):
+        at_host[_host(template)] += 1
+        yield template, at_host[_host(template)]
+
+
+def _host(template: str) -> str:
+    return urlsplit(template).hostname or ""
 
 
 def _kept(chunks: Iterable[bytes], into: bytearray) -> Iterator[bytes]:
