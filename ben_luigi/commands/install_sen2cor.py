@@ -20,8 +20,9 @@ def main(arguments: Sequence[str]) -> int:
     options = used.parse_args(arguments)
     try:
         program = install(options.folder, options.file)
+        version = sen2cor.version(str(program))
     except (PipelineError, OSError) as error:
-        return command.refuse(used, error)
-    print(f"Sen2Cor {sen2cor.version(str(program))} is installed. Write into your configuration:\n")
+        return command.refuse(used, error, command.code_of(error))
+    print(f"Sen2Cor {version} is installed. Write into your configuration:\n")
     print(f"[sen2cor]\nexecutable = {program}")
     return 0

@@ -4,7 +4,8 @@
     ├── BadName          a name that does not follow its naming rule
     ├── BadArgument      an argument of a task that is not valid
     ├── BadInput         an input file that is missing, malformed or not the pinned one
-    │   └── BadOption    an option that names what does not exist, or is not of its kind
+    │   ├── BadOption    an option that names what does not exist, or is not of its kind
+    │   └── NotFetched   an input whose servers do not answer now, or break off
     ├── BadProduct       an L1C or L2A product that is damaged or contradicts its name
     ├── BadAlignment     patches and v1 patches that do not pair off
     ├── BadTable         rows that are missing, duplicate or lost in a join
@@ -73,6 +74,10 @@ class BadInput(PipelineError):
 
 class BadOption(BadInput):
     """An option of the configuration names what does not exist, or is not of its kind: a person has to change it."""
+
+
+class NotFetched(BadInput):
+    """An input could not be fetched, since a server did not answer, or broke off: it may be had later."""
 
 
 class BadProduct(PipelineError):
@@ -174,7 +179,7 @@ def may_pass(error: BaseException) -> bool:
     """Return whether the same may succeed later though no person acts, as when a server did not answer."""
     if isinstance(error, DatabaseError):
         return not isinstance(error, BadDatabase)
-    return isinstance(error, TransientError | ServiceError | ChangedMeanwhile | TakenOver)
+    return isinstance(error, TransientError | ServiceError | NotFetched | ChangedMeanwhile | TakenOver)
 
 
 def printable(text: str) -> str:

@@ -53,16 +53,12 @@ class InstallSen2Cor(PipelineTask):
         require_licence()
         folder = _installed().parents[1]
         files.withdraw(folder)
-        try:
-            program = sen2cor_installer.install(
-                folder,
-                pinned=sen2cor_installer.INSTALLER,
-                log=folder.parent / "install.log",
-                progress=Progress(self, "fetching the installer of Sen2Cor", "B").at,
-            )
-        except BaseException:
-            files.withdraw(folder)
-            raise
+        program = sen2cor_installer.install(
+            folder,
+            pinned=sen2cor_installer.INSTALLER,
+            log=folder.parent / "install.log",
+            progress=Progress(self, "fetching the installer of Sen2Cor", "B").at,
+        )
         files.write_json(self.output().file, {"program": str(program), "version": sen2cor.VERSION})
 
 

@@ -23,7 +23,7 @@ from ben_luigi.domain import files, leftovers, network, web
 from ben_luigi.domain.answers import describe, retry_after_s
 from ben_luigi.domain.cdse import partial_file
 from ben_luigi.domain.cdse.http import Patience, again, log_failure, plain, reason
-from ben_luigi.domain.errors import BadInput, PermanentError, RateLimitError, SourceError, TransientError
+from ben_luigi.domain.errors import BadInput, NotFetched, PermanentError, RateLimitError, SourceError, TransientError
 from ben_luigi.domain.inputs import PinnedFile
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
 
@@ -46,7 +46,7 @@ def fetch(pinned: PinnedFile, folder: Path, progress: OnBytes = ignore_bytes, pa
     """Fetch a pinned file into `folder` and verify it; a file with another hash is kept aside as `<name>.bad`.
 
     One that is there is verified too, and replaced if it has been damaged since. The next address is asked where one
-    does not have the file, or another one. Raises BadInput, which names them all.
+    does not have the file, or another one. Raises BadInput, which names them all; NotFetched if it may be had later.
     """
     path = folder / pinned.file
     if is_there(pinned, path):
@@ -86,7 +86,9 @@ def _failed(pinned: PinnedFile, failures: list[SourceError]) -> BadInput:
     found = "; ".join(
         f"{plain(address)}: {error.found}" for address, error in zip(pinned.addresses, failures, strict=True)
     )
-    made = BadInput(f"input {pinned.file}", expected=expected, found=found, remedy=remedy)
+    passes = not others and any(isinstance(error, TransientError) for error in failures)
+    kind = NotFetched if passes else BadInput
+    made = kind(f"input {pinned.file}", expected=expected, found=found, remedy=remedy)
     made.__cause__ = failures[0]
     return made
 
