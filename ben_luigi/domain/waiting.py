@@ -24,6 +24,11 @@ _HOST_LETTERS = 24
 _NAME = re.compile(r"(?P<process>\d+)@(?P<host>\S+) ?(?P<task>.*)")
 
 _task = ""
+_of_thread = threading.local()
+
+
+class Stopped(Exception):
+    """A thread ends: another one has failed for good, or the process is asked to end."""
 
 
 def at_work_on(task: str) -> None:
@@ -73,10 +78,22 @@ def told(what: str) -> Iterator[None]:
         thread.join()
 
 
+def until(stop: threading.Event) -> None:
+    """End each pause of this thread as soon as `stop` is set: who ends a pool of threads would wait for it."""
+    _of_thread.stop = stop
+
+
 def pause(seconds: float, what: str) -> None:
-    """Sleep; if that takes longer than a minute, log once per minute that `what` is awaited."""
+    """Sleep; if that takes longer than a minute, log once per minute that `what` is awaited.
+
+    Raise Stopped as soon as this thread is to end, by `until`.
+    """
+    stop: threading.Event | None = getattr(_of_thread, "stop", None)
     with told(what) if seconds > _AGAIN_S else nullcontext():
-        time.sleep(seconds)
+        if stop is None:
+            time.sleep(seconds)
+        elif stop.wait(seconds):
+            raise Stopped
 
 
 def described(name: str) -> str:

@@ -69,15 +69,16 @@ class Sources:
     members: Mapping[str, bytes]
     tokens: Tokens
     dead: set[str] = field(default_factory=set)
+    patience: Patience = QUICK
 
     def source(self, name: str) -> Source:
         """A source by its name; one that is dead has nobody who listens."""
         if name == "cdse":
             key = str(self.cdse.records[0]["Id"])
-            return CdseNodes(Client(self.cdse.service, QUICK), lambda product: key, lambda: self.tokens)
+            return CdseNodes(Client(self.cdse.service, self.patience), lambda product: key, lambda: self.tokens)
         server = self.google if name == "google" else self.mirror
         url = "http://127.0.0.1:9/bucket" if name in self.dead else server.url
-        client = Client(patience=QUICK, hosts=Origin(url))
+        client = Client(patience=self.patience, hosts=Origin(url))
         if name == "google":
             return Bucket(client, url)
         return Mirror(client, f"{url}/tiles/{{zone}}/{{band}}/{{square}}/{{name}}")

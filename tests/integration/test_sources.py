@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from ben_luigi.domain.errors import SourceError
+from ben_luigi.domain.cdse import http
+from ben_luigi.domain.errors import NoRoomError, SourceError
 from ben_luigi.domain.sources.proof import summary
 from ben_luigi.sample.cdse_faults import TRACES, Fault
-from tests.integration.source_world import IMAGES, NAME, WEATHER, found_in, sources
+from tests.integration.source_world import IMAGES, NAME, QUICK, WEATHER, found_in, sources
+from tests.unit.test_waiting import on_message
 
 BAND = f"{IMAGES}_B02.jp2"
 
@@ -131,3 +137,19 @@ def test_a_trace_that_cannot_be_had_is_said(kind: str, tmp_path: Path) -> None:
             return
         with pytest.raises(SourceError):
             world.trace()
+
+
+def test_a_full_disk_does_not_wait_until_a_server_may_be_asked_again(tmp_path: Path) -> None:
+    said = count()
+
+    def fill() -> None:
+        if next(said):  # the second file that is refused; the first one waits
+            raise NoRoomError(tmp_path, found="none left")
+
+    faults = [Fault("object", "429 absurd", None, f"T33UUP_20170613T101031_{band}.jp2") for band in ("B02", "B03")]
+    with sources(tmp_path / "world", faults) as world, on_message(logging.getLogger(http.__name__), fill):
+        world.patience = replace(QUICK, waits=2, longest_pause_s=30)
+        begun = time.monotonic()
+        with pytest.raises(NoRoomError):
+            world.fetch(tmp_path, ["google"])
+        assert time.monotonic() - begun < 30

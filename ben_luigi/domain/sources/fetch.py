@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -246,10 +246,10 @@ class ProductFetch:
                 lacking[path] = error
 
         # Twice as many as receive: the others wait for the disk or have their next file ready.
-        with ThreadPoolExecutor(2 * self.parallel, "fetch") as pool:
+        with ThreadPoolExecutor(2 * self.parallel, "fetch", self._transfer.begin) as pool:
             try:
                 under_way = [pool.submit(one, path) for path in paths]
-                for each in under_way:
+                for each in wait(under_way, return_when=FIRST_EXCEPTION).done:
                     each.result()
             except BaseException:
                 self._transfer.stop()

@@ -17,19 +17,16 @@ from typing import IO
 
 import requests
 
-from ben_luigi.domain import files
+from ben_luigi.domain import files, waiting
 from ben_luigi.domain.cdse import partial_file
 from ben_luigi.domain.errors import PermanentError, TransientError
 from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES
 from ben_luigi.domain.sources.journal import Brought
 from ben_luigi.domain.sources.proof import Check, Expected, Result, is_disguised
 from ben_luigi.domain.sources.source import Changed, Opened, Source, SourceFile, is_path, opened
+from ben_luigi.domain.waiting import Stopped
 
 _HEAD_BYTES = 64
-
-
-class Stopped(Exception):
-    """The fetch ends: another thread has failed for good, or the process is asked to end."""
 
 
 class Damaged(TransientError):
@@ -53,7 +50,7 @@ class Throttle:
         with self._lock:
             self._free_at_s = max(self._free_at_s, time.monotonic()) + number / self._rate_bytes_s
             wait_s = self._free_at_s - time.monotonic()
-        time.sleep(max(0.0, wait_s))
+        waiting.pause(max(0.0, wait_s), "the bandwidth that is allowed")
 
 
 @dataclass
@@ -72,8 +69,12 @@ class Transfer:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _refused: set[tuple[str, str, str]] = field(default_factory=set, init=False)
 
+    def begin(self) -> None:
+        """Let `stop` end this thread, also in a pause."""
+        waiting.until(self._stop)
+
     def stop(self) -> None:
-        """Make all threads end soon, also those that wait for a server."""
+        """Make all threads end soon, also those that wait for a server, or until they may ask it again."""
         self._stop.set()
         with self._lock:
             for response in self._open:
