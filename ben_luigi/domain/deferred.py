@@ -16,10 +16,10 @@ from typing import Any
 
 from ben_luigi.domain.surroundings import without
 
+_OF_RASTERIO = ("dtypes", "enums", "errors", "features", "shutil", "transform", "vrt", "windows")
 LIBRARIES = (
     *("fiona", "jinja2", "pandas", "pyarrow.compute", "pyarrow.csv", "pyarrow.parquet", "pyproj", "pyproj.exceptions"),
-    *("pystac", "rasterio", *(f"rasterio.{part}" for part in ("enums", "errors", "features", "shutil", "transform"))),
-    *("rasterio.vrt", "rasterio.windows", "shapely"),
+    *("pystac", "rasterio", *(f"rasterio.{part}" for part in _OF_RASTERIO), "shapely"),
 )
 _TRIES_BOTO3 = ("fiona", "rasterio")
 """They load it if it is there: a fifth of the start of every command."""
