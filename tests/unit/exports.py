@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +15,7 @@ from rasterio.io import MemoryFile
 
 from ben_luigi.domain.forms.form import Options
 from ben_luigi.domain.forms.source import S1
+from ben_luigi.domain.names import s1_tile
 from tests.unit.small_dataset import Dataset
 
 SMALL = Options(seed=3, file_mb=0.7)
@@ -27,6 +28,16 @@ def varied_dataset() -> Dataset:
     for number, name in enumerate(name for archive in (S1, "Reference_Maps") for name in dataset.names(archive)):
         dataset.replace(name, _other(number, name, dict(files_of(dataset))[name]))
     return dataset
+
+
+def call_s1_by_patch_id(dataset: Dataset, rows: Sequence[int]) -> None:
+    """Give the S1 patches of these rows the patch ids as names, as they have where they are cut from rasters."""
+    for row in (dataset.rows[at] for at in rows):
+        before, name = str(row["s1_name"]), str(row["patch_id"])
+        for member in dataset.names(S1):
+            if f"/{before}/" in member:
+                dataset.rename(S1, lambda old: f"{S1}/{s1_tile(name)}/{name}/{name}_{old[-6:]}", member)  # noqa: B023
+        row["s1_name"] = name
 
 
 @cache

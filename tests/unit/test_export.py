@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +32,7 @@ from ben_luigi.domain.placement.footprints import polygons
 from ben_luigi.domain.publishing import card, verdicts
 from ben_luigi.domain.publishing.package import of_dataset, of_form
 from ben_luigi.domain.recipe.model import OF_PRODUCT
-from tests.unit.exports import SMALL, files_of, varied_dataset
+from tests.unit.exports import SMALL, call_s1_by_patch_id, files_of, varied_dataset
 from tests.unit.small_dataset import Dataset
 
 READ = [
@@ -308,6 +310,19 @@ def test_a_patch_without_s1_in_the_metadata_has_none_in_the_form(name: str, tmp_
     source = Source.open(dataset.write(tmp_path / "dataset"))
     export(FORMS[name], source, tmp_path / "out", SMALL)
     assert verify(source, tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("rows", [range(6), (0, 4)])
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_has_both_of_patches_whose_s1_has_their_name(name: str, rows: Sequence[int], tmp_path: Path) -> None:
+    """Of all patches, as where S1 is cut from rasters, or of some, as a folder of S1 patches may have them."""
+    dataset = varied_dataset()
+    call_s1_by_patch_id(dataset, rows)
+    source = Source.open(dataset.write(tmp_path / "dataset"))
+    export(FORMS[name], source, tmp_path / "out", SMALL)
+    assert verify(source, tmp_path / "out") == []
+    shown = Counter(one.kind for one in FORMS[name].read(tmp_path / "out"))
+    assert shown == dict.fromkeys(FORMS[name].kinds(source), len(source.rows))
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -1,24 +1,28 @@
 """Write and read an LMDB of safetensors, as rico-hdl writes it, so that ConfigILM reads it.
 
 The key of each value is the name of a patch of S2 or S1 in UTF-8, the value its bands as safetensors: the name of the
-band, then its pixels (row, col). Reference maps are not in it: rico-hdl does not take them, either. The file
-`data.mdb` has the page size of the machine, 4 KiB on most.
+band, then its pixels (row, col). Where a patch of S1 has the name of one of S2, as in datasets whose Sentinel-1 was cut
+for their patches, the value of that name has the bands of both. Reference maps are not in it: rico-hdl does not take
+them, either. The file `data.mdb` has the page size of the machine, 4 KiB on most.
 """
 
 from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
 
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import DamagedFile, DiskError, TooLittleMemory
 from ben_luigi.domain.forms.form import Options, Shown, Steps
 from ben_luigi.domain.forms.pixels import pixels_in
 from ben_luigi.domain.forms.source import KINDS, S1, S2, Patch, Source
+from ben_luigi.domain.forms.spool import Spool, empty_spool
 from ben_luigi.domain.progress import OnFraction
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ _AT_ONCE = 256
 _SPARE_BYTES = 2**26
 _PAGES_BYTES = 2**13
 """More than what the pages of a value take beyond its length."""
+_NONE = -1
 _LEAST_BYTES = 2**20
 """The length that is mapped of a file that is shorter, which is damaged."""
 
@@ -41,7 +46,7 @@ def kinds(source: Source) -> tuple[str, ...]:
 
 
 def write(source: Source, folder: Path, options: Options, progress: OnFraction) -> None:
-    """Write the database. Memory: the patches of a transaction.
+    """Write the database. Memory: the patches of a transaction, and 40 bytes per row. Disk: see `empty_spool`.
 
     Raise TooLittleMemory if the address space is limited, DiskError if the disk does not keep what is written.
     """
@@ -52,10 +57,15 @@ def write(source: Source, folder: Path, options: Options, progress: OnFraction) 
     most = len(source.rows) * (14 * 4 * pixels + 2 * _PAGES_BYTES) + _SPARE_BYTES
     # The file is made durable once, at the end, since half a database is of no use.
     try:
-        with closing(_opened(folder, most, sync=False, metasync=False)) as database:
+        with (
+            closing(_opened(folder, most, sync=False, metasync=False)) as database,
+            empty_spool(source, folder) as radar,
+        ):
             # In the order of the keys, which all ascend: then pages are filled one after the other.
-            for archive in (S1, S2):
-                _write_archive(database, source, archive, steps)
+            values = _Values(database, source)
+            _write_s1(values, source, radar, steps)
+            _write_s2(values, source, radar, steps)
+            values.commit()
             database.sync(True)
     except lmdb.Error as error:
         raise _on_disk(folder / DATA, error) from error
@@ -78,27 +88,55 @@ def _opened(folder: Path, size_bytes: int, **options: bool) -> lmdb.Environment:
         ) from error
 
 
-def _write_archive(database: lmdb.Environment, source: Source, archive: str, steps: Steps) -> None:
-    from safetensors.numpy import save
+class _Values:
+    """The values of a database, each of a name of its own, which are written many per transaction."""
 
-    names = source.names(archive)
-    transaction: Any = None
-    waiting, before = 0, ""
-    for patch in source.patches(archive):
+    def __init__(self, database: lmdb.Environment, source: Source) -> None:
+        self._database, self._source = database, source
+        self._transaction: Any = None
+        self._waiting = 0
+
+    def put(self, name: str, files: Mapping[str, bytes]) -> None:
+        """Write the bands in these TIFFs, by kind."""
+        from safetensors.numpy import save
+
+        value = save(pixels_in(self._source, files, name))
+        self._transaction = self._transaction or self._database.begin(write=True)
+        self._transaction.put(name.encode(), value)
+        self._waiting += 1
+        if self._waiting == _AT_ONCE:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write what waits."""
+        if self._transaction:
+            self._transaction.commit()
+        self._transaction, self._waiting = None, 0
+
+
+def _write_s1(values: _Values, source: Source, radar: Spool, steps: Steps) -> None:
+    """Write the patches of S1, and spool those that have the name of a patch of S2, for its value."""
+    names = source.names(S1)
+    namesake = pc.fill_null(pc.index_in(names, source.names(S2)), _NONE).to_numpy()
+    before = ""
+    for patch in source.patches(S1):
         name = names[patch.row].as_py()
         steps.step()
         if name == before:  # a patch of S1 that several patches share
             continue
         before = name
-        transaction = transaction or database.begin(write=True)
-        value = save(pixels_in(source, _in_order(patch, archive), name))
-        transaction.put(name.encode(), value, overwrite=False)
-        waiting += 1
-        if waiting == _AT_ONCE:
-            transaction.commit()
-            transaction, waiting = None, 0
-    if transaction:
-        transaction.commit()
+        if namesake[patch.row] == _NONE:
+            values.put(name, _in_order(patch, S1))
+        else:
+            radar.put(int(namesake[patch.row]), patch.files)
+
+
+def _write_s2(values: _Values, source: Source, radar: Spool, steps: Steps) -> None:
+    """Write the patches of S2, with the bands of S1 that have their names."""
+    names = source.names(S2)
+    for patch in source.patches(S2):
+        steps.step()
+        values.put(names[patch.row].as_py(), {**_in_order(patch, S2), **radar.files(patch.row)})
 
 
 def _in_order(patch: Patch, archive: str) -> dict[str, bytes]:
