@@ -30,6 +30,21 @@ def varied_dataset() -> Dataset:
     return dataset
 
 
+def in_big_endian(dataset: Dataset) -> Dataset:
+    """The same dataset, with the same pixels in TIFFs of the other byte order, by GDAL."""
+    for name, data in list(files_of(dataset)):
+        dataset.replace(name, _big_endian(data))
+    return dataset
+
+
+@cache
+def _big_endian(data: bytes) -> bytes:
+    with MemoryFile(data) as old, old.open() as raster, MemoryFile() as new:
+        with new.open(**{**raster.profile, "endianness": "big"}) as other:
+            other.write(raster.read())
+        return bytes(new.read())
+
+
 def call_s1_by_patch_id(dataset: Dataset, rows: Sequence[int]) -> None:
     """Give the S1 patches of these rows the patch ids as names, as they have where they are cut from rasters."""
     for row in (dataset.rows[at] for at in rows):

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -26,13 +27,15 @@ from ben_luigi.domain.errors import BadArchive, BadInput, DamagedFile
 from ben_luigi.domain.forms import listed, stac_geoparquet, webdataset
 from ben_luigi.domain.forms.export import FORMS, export, verify
 from ben_luigi.domain.forms.form import NOTE
+from ben_luigi.domain.forms.form import Options
 from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import KINDS, S1, Source
 from ben_luigi.domain.placement.footprints import polygons
 from ben_luigi.domain.publishing import card, verdicts
 from ben_luigi.domain.publishing.package import of_dataset, of_form
 from ben_luigi.domain.recipe.model import OF_PRODUCT
-from tests.unit.exports import SMALL, call_s1_by_patch_id, files_of, varied_dataset
+from ben_luigi.domain.vocabulary import ARRAY
+from tests.unit.exports import SMALL, call_s1_by_patch_id, files_of, in_big_endian, varied_dataset
 from tests.unit.small_dataset import Dataset
 
 READ = [
@@ -310,6 +313,20 @@ def test_a_patch_without_s1_in_the_metadata_has_none_in_the_form(name: str, tmp_
     source = Source.open(dataset.write(tmp_path / "dataset"))
     export(FORMS[name], source, tmp_path / "out", SMALL)
     assert verify(source, tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("options", [SMALL, replace(SMALL, pixels=ARRAY)])
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_has_the_pixels_of_tiffs_of_any_byte_order(
+    name: str, options: Options, pixels: Mapping[str, np.ndarray], tmp_path: Path
+) -> None:
+    source = Source.open(in_big_endian(varied_dataset()).write(tmp_path / "dataset"))
+    export(FORMS[name], source, tmp_path / "out", options)
+    assert verify(source, tmp_path / "out") == []
+    s1_name = dict(zip(source.rows["patch_id"].to_pylist(), source.rows["s1_name"].to_pylist(), strict=True))
+    for shown in FORMS[name].read(tmp_path / "out"):
+        of = s1_name.get(shown.name, shown.name) if shown.kind in KINDS[S1] else shown.name
+        assert np.array_equal(shown.pixels, pixels[f"{of}_{shown.kind}"])
 
 
 @pytest.mark.parametrize("rows", [range(6), (0, 4)])

@@ -20,6 +20,7 @@ from ben_luigi.domain.dataset import members
 from ben_luigi.domain.forms import statistics
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.report import report_statistics
+from tests.unit.exports import in_big_endian, varied_dataset
 from tests.unit.small_dataset import S1, S2, Dataset
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -101,6 +102,12 @@ def test_all_pixels_of_a_dataset(dataset: Path, tmp_path: Path) -> None:
         not_finite = {"not_finite": values.size - finite.size} if values.dtype == "float32" else {}
         assert found[key] == {**of_numpy(finite), **not_finite}, key
     assert sum(values.get("not_finite", 0) for (_, part), values in found.items() if part != "overall") == 2
+
+
+def test_they_do_not_depend_on_the_byte_order_of_the_tiffs(tmp_path: Path) -> None:
+    little = statistics.statistics(Source.open(varied_dataset().write(tmp_path / "little")))
+    big = statistics.statistics(Source.open(in_big_endian(varied_dataset()).write(tmp_path / "big")))
+    assert big == little
 
 
 def test_bands(dataset: Path) -> None:

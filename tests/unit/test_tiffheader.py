@@ -37,6 +37,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"dtype": "int16", "side": (20, 30), "transform": from_origin(499_999.5, 4_199_980.25, 60, 60)},
     {"dtype": "uint8", "side": (1, 1), "crs": "EPSG:32629"},
     {"endianness": "big", "compress": "deflate", "predictor": 2},
+    {"endianness": "big", "dtype": "float32"},
 ]
 
 
@@ -51,6 +52,7 @@ def test_it_reads_what_rasterio_reads(options: dict[str, Any]) -> None:
         assert header.epsg == raster.crs.to_epsg()
         assert header.nodata == raster.nodata
     np.testing.assert_array_equal(read_pixels(data), pixels)
+    assert read_pixels(data).dtype == pixels.dtype  # also in byte order
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import deflate
 import numpy as np
@@ -106,7 +107,10 @@ def read_header(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> TiffHe
 
 
 def read_pixels(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> np.ndarray:
-    """Return the pixels of a file that `read_header` accepts, (row, col). Raise BadInput if they are damaged."""
+    """Return the pixels of a file that `read_header` accepts, (row, col), in the byte order of this machine.
+
+    Raise BadInput if they are damaged.
+    """
     try:
         tags = _tags(data)
         compression = _whole(tags, _COMPRESSION, _UNCOMPRESSED)
@@ -118,7 +122,7 @@ def read_pixels(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> np.nda
             strip = data[int(at) : int(at) + int(length)]
             strips.append(_unpacked(strip, compression, left))
             left -= len(strips[-1])
-        kind = f"{_order(data)}{sample_format}{bits // 8}"
+        kind = f"{byte_order(data)}{sample_format}{bits // 8}"
         pixels: np.ndarray = np.frombuffer(b"".join(strips), dtype=kind).reshape(shape)
         predictor = _whole(tags, _PREDICTOR, 1)
         if predictor not in (_NONE, _HORIZONTAL):
@@ -129,7 +133,12 @@ def read_pixels(data: bytes, subject: str | os.PathLike[str] = "TIFF") -> np.nda
             pixels = np.add.accumulate(pixels, axis=1).astype(pixels.dtype, copy=False)
     except (*_DAMAGED, zlib.error) as error:
         raise _bad(subject, error) from error
-    return pixels
+    return native(pixels)
+
+
+def native(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels in the byte order of this machine: who takes their bytes, or views them, expects no other."""
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
 def _unpacked(strip: bytes, compression: int, most_bytes: int) -> bytes | bytearray:
@@ -185,11 +194,14 @@ def _bad(subject: str | os.PathLike[str], error: Exception) -> BadInput:
     )
 
 
-def _order(data: bytes) -> str:
-    orders = {b"II*\0": "<", b"MM\0*": ">"}
-    if bytes(data[:4]) not in orders:
-        raise ValueError("no classic TIFF")
-    return orders[bytes(data[:4])]
+def byte_order(data: bytes) -> Literal["<", ">"]:
+    """Return the byte order of a TIFF, as struct and numpy have it. Raise ValueError if it is none."""
+    match bytes(data[:4]):
+        case b"II*\0":
+            return "<"
+        case b"MM\0*":
+            return ">"
+    raise ValueError("no classic TIFF")
 
 
 def _tags(data: bytes) -> dict[int, Value]:
@@ -203,7 +215,7 @@ def _tags(data: bytes) -> dict[int, Value]:
 
 def entries(data: bytes) -> Iterator[tuple[int, struct.Struct, int]]:
     """Yield for each known tag of the first directory its number, and layout and file offset of its values."""
-    order = _order(data)
+    order = byte_order(data)
     (at,) = struct.unpack_from(order + "I", data, 4)
     (count,) = struct.unpack_from(order + "H", data, at)
     first = at + 2

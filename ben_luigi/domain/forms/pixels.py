@@ -12,7 +12,7 @@ import numpy as np
 
 from ben_luigi.domain.dataset.sentinel1 import BANDS as S1_BANDS
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.formats.tiffheader import TIE_POINT, entries, read_header, read_pixels
+from ben_luigi.domain.formats.tiffheader import TIE_POINT, byte_order, entries, native, read_header, read_pixels
 from ben_luigi.domain.forms.source import KINDS, MAP, S2, Source
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.vocabulary import RESOLUTION_M
@@ -71,7 +71,8 @@ def side_px(kind: str, patch_m: int) -> int:
 def pixels_of(files: Mapping[str, bytes], patch_m: int, subject: str) -> dict[str, np.ndarray]:
     """Return the pixels (row, col) of each TIFF, by kind. Raise BadInput about `subject` if they are of another form.
 
-    The form is that of the dataset: `patch_m` metres a side, uint16 of S2 and maps, float32 of S1.
+    The form is that of the dataset: `patch_m` metres a side, uint16 of S2 and maps, float32 of S1. All are in the byte
+    order of this machine, whatever that of the TIFF.
     """
     found = {}
     for kind, data in files.items():
@@ -109,23 +110,24 @@ class _Layout(NamedTuple):
         """Return the layout of a TIFF with these pixels; None if they do not lie at its end as they are."""
         if len(data) < pixels.nbytes:  # compressed, as reference maps are
             return None
-        at = {tag: start for tag, _, start in entries(data)}
+        at, order = {tag: start for tag, _, start in entries(data)}, byte_order(data)
         pixels_at = len(data) - pixels.nbytes
-        if TIE_POINT not in at or data[pixels_at:] != pixels.tobytes() or at[TIE_POINT] >= pixels_at:
+        stored = pixels.astype(pixels.dtype.newbyteorder(order), copy=False)
+        if TIE_POINT not in at or data[pixels_at:] != stored.tobytes() or at[TIE_POINT] >= pixels_at:
             return None
         corner = at[TIE_POINT] + _CORNER_AT
         after_at = corner + _CORNER_BYTES
         height, width = pixels.shape
         before, after = data[:corner], data[after_at:pixels_at]
-        xy = struct.Struct(">2d" if data.startswith(b"MM") else "<2d")
+        xy = struct.Struct(f"{order}2d")
         epsg = _stated_epsg(data, xy.unpack_from(data, corner))
-        return cls(len(data), before, after, after_at, pixels_at, pixels.dtype.str, (height, width), xy, epsg)
+        return cls(len(data), before, after, after_at, pixels_at, stored.dtype.str, (height, width), xy, epsg)
 
     def read(self, data: bytes) -> np.ndarray | None:
         """Return the pixels of a TIFF that has this layout; None if it has another."""
         if not self._is_of(data):
             return None
-        return np.frombuffer(data, self.dtype, offset=self.pixels_at).reshape(self.shape)
+        return native(np.frombuffer(data, self.dtype, offset=self.pixels_at)).reshape(self.shape)
 
     def place(self, data: bytes) -> Place | None:
         """Return where a TIFF that has this layout lies; None if it has another, or its header has to be asked."""
