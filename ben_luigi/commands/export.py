@@ -103,10 +103,11 @@ def _export(given: argparse.Namespace) -> tuple[Path, Source]:
 
 
 def _written(given: argparse.Namespace, folder: Path, target: Path, conditions: dict[str, str]) -> Source:
-    form = rules_in(folder).form
+    rules = rules_in(folder)
     if given.folder:
-        form.require_in(folder)
-    source = replace(_selected(Source.open(folder, form), conditions), left_out=(S1,) if given.without_s1 else ())
+        rules.form.require_in(folder)
+    opened = Source.open(folder, rules.form, rules.nomenclature.classes)
+    source = replace(_selected(opened, conditions), left_out=(S1,) if given.without_s1 else ())
     with tqdm(total=100, desc=f"exporting {given.form}", unit="%", disable=None, bar_format=bar_format("%")) as bar:
         export(FORMS[given.form], source, target, _options(given), lambda fraction: _move(bar, fraction))
     return source

@@ -184,7 +184,8 @@ def _own_forms() -> list[Path]:
 
 def _of_form(folder: Path, form: Path, is_own: bool, not_looked_at: list[str]) -> list[str]:
     """Return what is wrong with an exported form of a dataset; `not_looked_at` receives what cannot be checked."""
-    source = Source.open(folder, _rules(folder, is_own).form)
+    rules = _rules(folder, is_own)
+    source = Source.open(folder, rules.form, rules.nomenclature.classes)
     with tqdm(total=100, desc=f"verifying {form.name}", unit="%", disable=None, bar_format=bar_format("%")) as bar:
         return export.verify(source, form, lambda fraction: _move(bar, fraction), not_looked_at.append)
 

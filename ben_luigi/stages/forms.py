@@ -15,6 +15,7 @@ from ben_luigi.domain.forms.form import Options
 from ben_luigi.domain.forms.source import Source, offset_tiles, without_layers
 from ben_luigi.domain.vocabulary import FORMS
 from ben_luigi.stages.archives import archiving
+from ben_luigi.stages.land_source import names
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.open_metadata import FORM, WriteReadme, form
 from ben_luigi.stages.progress import Progress
@@ -45,10 +46,11 @@ class ExportForm(PipelineTask):
         return [WriteMetadata(), *archiving()]
 
     def settings(self) -> dict[str, Any]:
-        """Return those options of `[forms]` that make a difference to this form, and which tiles have an offset."""
+        """Return what makes a difference to this form: options of `[forms]`, tiles with an offset, all classes."""
         wanted = export.FORMS[self.form_name]
         made_with = {f"forms.{name}": value for name, value in wanted.made_with(options()).items()}
-        return {**made_with, **(_offset() if wanted.tells_offset else {})}
+        classes = {"classes": files.text_hash("\n".join(sorted(names().classes)))} if wanted.tells_classes else {}
+        return {**made_with, **(_offset() if wanted.tells_offset else {}), **classes}
 
     def output(self) -> MadeFolder:
         """Return the folder."""
@@ -59,7 +61,8 @@ class ExportForm(PipelineTask):
         folder, target = config.data_dir() / config.result_folder(), self.output().file
         progress = Progress(self, f"exporting {self.form_name}")
         with whole(folder):
-            export.export(export.FORMS[self.form_name], Source.open(folder, form()), target, options(), progress)
+            source = Source.open(folder, form(), names().classes)
+            export.export(export.FORMS[self.form_name], source, target, options(), progress)
         # The same archives and options give the same bytes, so their digests identify them without reading them again.
         made_from = [task.digest() for task in self.made_of()]
         said = str({**config.recipe_part(self.recipe), **self.settings()})

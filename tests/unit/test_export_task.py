@@ -8,15 +8,17 @@ from shutil import copytree
 
 import luigi
 import pytest
+import xarray
 from luigi.cmdline_parser import CmdlineParser
 
 from ben_luigi.commands import export as command
+from ben_luigi.commands import verify
 from ben_luigi.domain import libraries
 from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.forms import form
 from ben_luigi.domain.forms.export import FORMS
-from ben_luigi.domain.forms.source import without_layers
+from ben_luigi.domain.forms.source import Source, without_layers
 from ben_luigi.domain.vocabulary import FORMS as NAMES
 from ben_luigi.stages.forms import ExportForm, forms_wanted, options
 
@@ -71,6 +73,22 @@ def test_a_form_awaits_all_that_is_read_of_the_dataset_and_is_made_again_for_pix
     made_of = {task.task_family for task in ExportForm(form_name="webdataset").made_of()}
     assert awaited - made_of == {"WriteProvenance", "WriteReadme"}
     assert made_of == {"WriteMetadata", "ArchiveS1", "ArchiveS2", "ArchiveReferenceMaps"}
+
+
+def test_a_zarr_of_a_folder_with_some_classes_numbers_all_of_the_nomenclature(finished: Path, tmp_path: Path) -> None:
+    """As the folder of a subset has: else a class had another number there than in the whole dataset."""
+    assert command.main(["zarr", str(finished), "--to", str(tmp_path / "form")]) == 0
+    with xarray.open_zarr(tmp_path / "form", consolidated=True, chunks=None) as opened:
+        assert len(opened["label"]) == 19
+        has = opened["label"].values[opened["labels"].values.any(axis=0)]
+    assert list(has) == ["Arable land", "Pastures"]
+    assert verify._of_form(finished, tmp_path / "form", False, []) == []
+    settings = {name: ExportForm(form_name=name).settings() for name in ("zarr", "lmdb")}
+    assert settings["zarr"].keys() - settings["lmdb"].keys() == {"classes"}
+
+
+def test_labels_that_the_nomenclature_does_not_know_leave_the_others_their_numbers(finished: Path) -> None:
+    assert Source.open(finished, FORM_V2, ("Pastures", "Glaciers")).classes == ("Glaciers", "Pastures", "Arable land")
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,13 @@ _GEOPARQUET = PatchForm(
     has_tiffs=True,
 )
 _ZARR = PatchForm(
-    "zarr", "Zarr v3, an array per group of bands", zarr.LIBRARIES, zarr.write, zarr.read, check=zarr.check
+    "zarr",
+    "Zarr v3, an array per group of bands",
+    zarr.LIBRARIES,
+    zarr.write,
+    zarr.read,
+    check=zarr.check,
+    tells_classes=True,
 )
 
 FORMS = {form.name: form for form in (_WEBDATASET, _LMDB, _PARQUET, _GEOPARQUET, _ZARR)}

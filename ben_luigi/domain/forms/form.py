@@ -114,7 +114,8 @@ class PatchForm:
     pixels that it has. It may raise DamagedFile. `options` are those of `[forms]` that make a difference to it.
     `is_mapped` tells that its reader maps the file, so that a damaged one can end the process.
     `check` yields what the form says otherwise than its dataset, besides pixels; it may raise DamagedFile. `has_tiffs`
-    tells that it may have whole TIFFs, `tells_offset` that it says which pixels carry BOA_ADD_OFFSET.
+    tells that it may have whole TIFFs, `tells_offset` that it says which pixels carry BOA_ADD_OFFSET, `tells_classes`
+    that it has all classes of the nomenclature, also those of none of its patches.
     """
 
     name: str
@@ -128,6 +129,7 @@ class PatchForm:
     check: Check | None = None
     has_tiffs: bool = False
     tells_offset: bool = False
+    tells_classes: bool = False
 
     def made_with(self, options: Options) -> dict[str, object]:
         """Return those of the options that make a difference to this form."""

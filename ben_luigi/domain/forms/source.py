@@ -50,8 +50,9 @@ class Patch(NamedTuple):
 class Source:
     """A finished dataset in `folder`; `rows` are the patches to export, ascending by patch id, with FLAG.
 
-    `selection` has the options by which they were selected, if they are not all; `classes` the labels of the whole
-    dataset, sorted. Archives that are `left_out` need not be there.
+    `selection` has the options by which they were selected, if they are not all; `classes` the labels that the whole
+    dataset may have: those of its nomenclature, sorted, and after them others that occur. Archives that are `left_out`
+    need not be there.
     """
 
     folder: Path
@@ -62,8 +63,8 @@ class Source:
     left_out: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, folder: Path, form: Form = FORM_V2) -> Source:
-        """Read the metadata.
+    def open(cls, folder: Path, form: Form = FORM_V2, classes: Collection[str] = ()) -> Source:
+        """Read the metadata. `classes` are those of the nomenclature, of which a subset's folder may have some only.
 
         Raise BadInput if a file is missing or unreadable, BadTable if a row cannot be used or a patch is there twice.
 
@@ -76,8 +77,8 @@ class Source:
         order = _order(tables)
         rows = _taken(tables, order).append_column(FLAG, pa.array(flags).take(order))
         _check_unique(folder, rows["patch_id"].combine_chunks())
-        classes = pc.unique(pc.list_flatten(rows["labels"])).to_pylist()
-        return cls(folder, rows, form, classes=tuple(sorted(classes)))
+        others = {*pc.unique(pc.list_flatten(rows["labels"])).to_pylist()} - {*classes}
+        return cls(folder, rows, form, classes=(*sorted({*classes}), *sorted(others)))
 
     @property
     def archives(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 `s2_10m`, `s2_20m`, `s2_60m` and `s1` are (patch, band, row, col), `reference_map` is (patch, row, col). A chunk is one
 patch, so that patches are read in any order, and a file holds `PATCHES_A_SHARD` of them. The coordinate `patch` has the
-patch ids, ascending, `label` the classes of the whole dataset, so that a class has the same number in all its subsets,
+patch ids, ascending, `label` the classes of the nomenclature, so that a class has the same number in all its subsets,
 and `labels` (patch, label) tells which a patch has; the other columns of the metadata and the place (`epsg`, `left_m`,
 `top_m`) are (patch). A patch without Sentinel-1 has NaN there.
 """
