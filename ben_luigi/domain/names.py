@@ -39,6 +39,8 @@ Names of patches of all kinds end with their position, and those of their files 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -213,6 +215,13 @@ class ProductName(TileName):
         beforehand.
         """
         return replace(self, level="L2A", baseline=SEN2COR_BASELINE) if self.level == "L1C" else self
+
+
+def tile_keys(names: Iterable[TileName]) -> dict[str, str]:
+    """Return the key of each of these tiles by its name, with the sensing time where there are several of a day."""
+    of_name = {name.tile_name: name for name in names}
+    by_day = Counter(name.tile_key for name in of_name.values())
+    return {text: name.timed_key if by_day[name.tile_key] > 1 else name.tile_key for text, name in of_name.items()}
 
 
 def is_tile_key(text: str) -> bool:

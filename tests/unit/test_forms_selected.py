@@ -6,14 +6,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import shapely
 
+from ben_luigi.domain.dataset.about import About
+from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.forms.export import FORMS, export, verify
 from ben_luigi.domain.forms.form import NOTE, Options
 from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import Source
+from ben_luigi.domain.recipe.model import Countries
 
 AREA = shapely.union_all([shapely.box(13, 40, 30.123456789012345, 50), shapely.Point(14, 45).buffer(0.1)])
 WEBDATASET = FORMS["webdataset"]
@@ -63,6 +67,40 @@ def test_of_an_older_form_whose_area_is_gone_the_files_alone_are_compared(
         index.truncate(10)
     (finding,) = verify(source, tmp_path / "form")
     assert finding.startswith("index.parquet: 10 bytes, where ")
+
+
+def _selected(source: Source, **options: str) -> list[str]:
+    return [str(patch) for patch in selected(source, options).rows["patch_id"].to_pylist()]
+
+
+@pytest.mark.parametrize("names", [("Costa Rica", "Germany", "Oz"), None])
+def test_countries_are_those_of_the_recipe_or_if_it_takes_all_those_of_the_patches(
+    source: Source, names: tuple[str, ...] | None
+) -> None:
+    found = ["Germany", "Costa Rica", *["Oz"] * 4] if names else ["Germany", "Costa Rica", *[None] * 4]
+    at = source.rows.column_names.index("country")
+    own = replace(
+        source,
+        rows=source.rows.set_column(at, "country", pa.array(found)),
+        form=replace(FORM_V2, about=About("own", "1", "MIT", ""), countries=Countries(names=names)),
+    )
+    ids = own.rows["patch_id"].to_pylist()
+    assert _selected(own, countries="Germany, Costa Rica") == ids[:2]
+    assert _selected(own, countries="Costa Rica") == ids[1:2]
+    with pytest.raises(BadInput, match=r"\[subset\] countries; expected: some of Costa Rica, Germany.*found: Austria"):
+        _selected(own, countries="Austria")
+
+
+def test_each_of_two_datatakes_of_a_day_is_selected_by_its_time_and_a_single_one_by_either_key(source: Source) -> None:
+    """The key of a single one may have the time: of another one of its day no patch is left."""
+    ids = [str(patch) for patch in source.rows["patch_id"].to_pylist()]
+    ids[2] = ids[2].replace("20170613T101031", "20170613T102031")
+    two = replace(source, rows=source.rows.set_column(0, "patch_id", pa.array(ids)))
+    assert _selected(two, tiles="33UUP_20170613T101031") == ids[:2]
+    assert _selected(two, tiles="33UUP_20170613T102031, 34TEN_20180204") == ids[2:]
+    assert _selected(two, tiles="34TEN_20180204T094159") == ids[3:]
+    with pytest.raises(BadInput, match="some of 33UUP_20170613T101031, 33UUP_20170613T102031, 34TEN_20180204; found"):
+        _selected(two, tiles="33UUP_20170613")
 
 
 def test_an_area_that_cannot_be_read_is_named_in_short(source: Source) -> None:

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ben_luigi.domain.dataset import subset
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.errors import BadInput, reason, some
 from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.forms.source import Source
-from ben_luigi.domain.names import TileName, split_position
+from ben_luigi.domain.names import TileName, split_position, tile_keys
 from ben_luigi.domain.placement.alignment import season
 from ben_luigi.domain.placement.footprints import EDGES
 from ben_luigi.domain.placement.grid import TILE_SIDE_M, PatchGrid, tile_square
+from ben_luigi.domain.recipe.model import Countries
 
 _COLUMNS = ("patch_id", "season", "epsg", *EDGES)
 
@@ -25,19 +27,42 @@ _COLUMNS = ("patch_id", "season", "epsg", *EDGES)
 def selected(source: Source, options: Mapping[str, str]) -> Source:
     """Return the patches of a dataset that meet the options of `[subset]`, which are given by name.
 
+    Countries are those of its recipe; where that takes all of a file, those that patches have. Of several datatakes of
+    a tile and day, each has the key with its sensing time; that of any other tile may have it, too.
+
     Raise BadInput for a word that the dataset does not know, BadOption if no patch meets all of them.
     """
     if not options:
         return source
-    places = _places(source)
-    selection = subset.parse(options, sorted(set(places["tile"])), source.classes)
+    keys = _keys(source)
+    places = _places(source, keys)
+    timed = {TileName.parse(name).timed_key: key for name, key in keys.items()}
+    typed = options.get("tiles", "").replace(",", " ").split()
+    known = sorted({*timed.values(), *(timed.keys() & typed)})
+    selection = subset.parse(options, known, source.classes, _countries(source))
+    wanted = replace(selection, tiles=tuple(timed.get(word, word) for word in selection.tiles))
     noted = subset.as_noted(options, selection.area)
-    return replace(source, rows=subset.select(source.rows, places, selection), selection=noted)
+    return replace(source, rows=subset.select(source.rows, places, wanted), selection=noted)
 
 
-def _places(source: Source) -> pd.DataFrame:
+def _countries(source: Source) -> Countries:
+    """Return the countries of the dataset, with their names."""
+    countries = source.form.countries
+    if countries.names is not None or "country" not in source.rows.column_names:
+        return countries
+    found = pc.unique(source.rows["country"]).drop_null().to_pylist()
+    return replace(countries, names=tuple(sorted(found)))
+
+
+def _keys(source: Source) -> dict[str, str]:
+    """Return the key of each tile by its name."""
+    names = {split_position(name)[0] for name in source.rows["patch_id"].to_pylist()}
+    return tile_keys(TileName.parse(name) for name in sorted(names))
+
+
+def _places(source: Source, keys: Mapping[str, str]) -> pd.DataFrame:
     """Return tile key, season and square of each patch: as `patches.parquet` says, or by their names."""
-    tiles = [TileName.parse(split_position(name)[0]).tile_key for name in source.rows["patch_id"].to_pylist()]
+    tiles = [keys[split_position(name)[0]] for name in source.rows["patch_id"].to_pylist()]
     path = source.folder / PATCHES
     found = _by_file(path) if path.is_file() else pd.concat(_by_names(source))
     ids = source.rows["patch_id"].to_pandas()
