@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.errors import PipelineError
 from ben_luigi.domain.forms import export
 from ben_luigi.domain.forms.form import Options
-from ben_luigi.domain.forms.source import Source, offset_tiles, without_layers
+from ben_luigi.domain.forms.source import Source, without_layers
 from ben_luigi.domain.vocabulary import FORMS
 from ben_luigi.stages.archives import archiving
 from ben_luigi.stages.land_source import names
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.open_metadata import FORM, WriteReadme, form
 from ben_luigi.stages.progress import Progress
-from ben_luigi.stages.provenance import WriteProvenance
+from ben_luigi.stages.provenance import WriteProvenance, noted_offset
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import Digests, PipelineTask
 from ben_luigi.state.cache import whole
@@ -50,7 +48,7 @@ class ExportForm(PipelineTask):
         wanted = export.FORMS[self.form_name]
         made_with = {f"forms.{name}": value for name, value in wanted.made_with(options()).items()}
         classes = {"classes": files.text_hash("\n".join(sorted(names().classes)))} if wanted.tells_classes else {}
-        return {**made_with, **(_offset() if wanted.tells_offset else {}), **classes}
+        return {**made_with, **(noted_offset() if wanted.tells_offset else {}), **classes}
 
     def output(self) -> MadeFolder:
         """Return the folder."""
@@ -71,14 +69,6 @@ class ExportForm(PipelineTask):
     def result_lines(self) -> list[str]:
         """Return the folder, and which layers of the dataset are not in it."""
         return [*super().result_lines(), *without_layers(form())]
-
-
-def _offset() -> dict[str, str]:
-    """Return the hash of the names of the tiles whose pixels carry BOA_ADD_OFFSET; nothing if those of none do."""
-    with suppress(PipelineError):  # damage, which is told before the form is made
-        if tiles := offset_tiles(config.data_dir() / config.result_folder()):
-            return {"boa_offset": files.text_hash("\n".join(sorted(tiles)))}
-    return {}
 
 
 def options() -> Options:

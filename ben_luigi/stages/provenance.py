@@ -11,7 +11,8 @@ from luigi.task import flatten
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.domain.errors import DamagedFile
+from ben_luigi.domain.errors import DamagedFile, PipelineError
+from ben_luigi.domain.forms.source import offset_tiles
 from ben_luigi.domain.recipe.model import BLOCKS
 from ben_luigi.stages.archive_parts import dataset_tiles, lacking_layers
 from ben_luigi.stages.atmosphere import ConvertToL2A, FetchL2A, l2a_task
@@ -105,6 +106,14 @@ class WriteProvenance(PipelineTask):
             "tiles": by_tile,
         }
         files.write_json(self.output().file, content)
+
+
+def noted_offset() -> dict[str, str]:
+    """Return the hash of the names of the tiles whose pixels carry BOA_ADD_OFFSET; nothing if those of none do."""
+    with suppress(PipelineError):  # damage, which is told before anything is made from it
+        if tiles := offset_tiles(config.data_dir() / config.result_folder()):
+            return {"boa_offset": files.text_hash("\n".join(sorted(tiles)))}
+    return {}
 
 
 def _recipe() -> dict[str, Any]:

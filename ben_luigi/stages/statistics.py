@@ -11,6 +11,7 @@ from ben_luigi.stages.archives import archiving
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.open_metadata import ABOUT, FORM, form
 from ben_luigi.stages.progress import Progress
+from ben_luigi.stages.provenance import WriteProvenance, noted_offset
 from ben_luigi.stages.resolve import PRIORITY
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state.cache import whole
@@ -27,8 +28,16 @@ class WriteStatistics(PipelineTask):
     recipe = (*ABOUT, *FORM)
 
     def requires(self) -> Any:
-        """Return the tasks of metadata and archives."""
+        """Return the tasks of metadata and archives, and of what says which pixels carry BOA_ADD_OFFSET."""
+        return [*self.made_of(), WriteProvenance()]
+
+    def made_of(self) -> list[PipelineTask]:
+        """Return the tasks of metadata and archives: of the provenance, `settings` has what goes into the file."""
         return [WriteMetadata(), *archiving()]
+
+    def settings(self) -> dict[str, Any]:
+        """Return which tiles have an offset."""
+        return noted_offset()
 
     def output(self) -> MadeFile:
         """Return the file."""

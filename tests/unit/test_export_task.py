@@ -21,6 +21,7 @@ from ben_luigi.domain.forms.export import FORMS
 from ben_luigi.domain.forms.source import Source, without_layers
 from ben_luigi.domain.vocabulary import FORMS as NAMES
 from ben_luigi.stages.forms import ExportForm, forms_wanted, options
+from ben_luigi.stages.statistics import WriteStatistics
 
 
 def test_no_form_is_made_unless_it_is_wanted() -> None:
@@ -52,7 +53,10 @@ def test_a_form_is_made_of_the_options_that_make_a_difference_to_it() -> None:
 
 
 def test_a_form_that_tells_the_offset_is_made_again_where_other_tiles_carry_it(tmp_path: Path) -> None:
-    """So shards that were made before the provenance was there are not taken for true; other forms are."""
+    """So shards that were made before the provenance was there are not taken for true; other forms are.
+
+    Statistics tell it, too.
+    """
     arguments = ["ExportForm", "--dataset-data-dir", str(tmp_path), "--form-name", "webdataset"]
     provenance = tmp_path / "dataset" / "provenance.json"
     provenance.parent.mkdir()
@@ -65,6 +69,7 @@ def test_a_form_that_tells_the_offset_is_made_again_where_other_tiles_carry_it(t
             }
             provenance.write_text(json.dumps({"tiles": {"21HUB_20250314": tile}}))
             assert (ExportForm(form_name="webdataset").settings() != before) is differs
+            assert bool(WriteStatistics().settings()) is differs
             assert ExportForm(form_name="lmdb").settings() == {}
 
 

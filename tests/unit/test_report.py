@@ -352,11 +352,16 @@ def test_the_page_of_statistics_shows_what_the_file_has(small: Sources, tmp_path
     of_class = {"patches": 7, "positive_weight": 1.5}
     statistics = {
         "band_order": {"s2_10m": ["B02", "B03"]},
-        "bands": {"B02": {"pixel_m": 10, "statistics": {"train": found, "overall": found}}},
+        "offset_tiles": ["S2A_33UUP", "S2B_34TEN"],
+        "bands": {
+            "B02": {"pixel_m": 10, "unit": "reflectance and more", "statistics": {"train": found, "overall": found}}
+        },
         "classes": {"Pastures": dict.fromkeys(("train", "validation", "test", "flagged", "overall"), of_class)},
     }
     write_report(tmp_path / "report", replace(small, statistics=statistics))
     page = (tmp_path / "report" / "statistics.html").read_text()
+    assert "<p>Sentinel-2 is reflectance and more, " in page
+    assert "1,000 is to be subtracted: S2A_33UUP, S2B_34TEN. Bands" in page
     figures = "<td>411.50</td><td>2.25</td><td>0</td><td>65,535</td><td>3.00</td>"
     assert page.count(f'<th scope="row">B02 <small>10 m</small></th><td>1,234</td>{figures}') == 2
     assert '<th scope="row">Pastures</th><td>7</td><td>7</td><td>7</td><td>7</td><td>1.50</td>' in page

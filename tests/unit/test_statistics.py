@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ben_luigi.domain.forms import statistics
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.report import report_statistics
 from tests.unit.exports import in_big_endian, varied_dataset
-from tests.unit.small_dataset import S1, S2, Dataset
+from tests.unit.small_dataset import PRODUCTS, S1, S2, Dataset
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -108,6 +109,26 @@ def test_they_do_not_depend_on_the_byte_order_of_the_tiffs(tmp_path: Path) -> No
     little = statistics.statistics(Source.open(varied_dataset().write(tmp_path / "little")))
     big = statistics.statistics(Source.open(in_big_endian(varied_dataset()).write(tmp_path / "big")))
     assert big == little
+
+
+@pytest.mark.parametrize(("carrying", "unit"), [(1, "plus 1,000 in 1 of 2 tiles"), (2, "plus 1,000")])
+def test_they_are_of_pixels_as_stored_and_say_which_carry_the_offset(
+    carrying: int, unit: str, dataset: Path, tmp_path: Path
+) -> None:
+    plain = statistics.statistics(Source.open(dataset))
+    assert plain["bands"]["B02"]["unit"] == "reflectance times 10,000" and "offset_tiles" not in plain
+    shutil.copytree(dataset, tmp_path / "dataset")
+    names = [str(product.converted()) for product in PRODUCTS]
+    tiles = {
+        name: {"l2a_name": name, "boa_offset": number < carrying}
+        for number, name in enumerate([*names, names[0].replace("33UUP", "33UVP")])
+    }
+    (tmp_path / "dataset" / "provenance.json").write_text(json.dumps({"tiles": tiles}))
+    said = statistics.statistics(Source.open(tmp_path / "dataset"))
+    assert said.pop("offset_tiles") == [product.converted().tile_name for product in PRODUCTS[:carrying]]
+    assert said["bands"]["B02"].pop("unit") == f"reflectance times 10,000, {unit}"
+    assert said["bands"]["VV"]["unit"] == "dB"
+    assert said["bands"]["B02"]["statistics"] == plain["bands"]["B02"]["statistics"]
 
 
 def test_bands(dataset: Path) -> None:

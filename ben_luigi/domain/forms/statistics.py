@@ -3,6 +3,9 @@
 Pixels of Sentinel-2 are counted by value. Those of Sentinel-1 are floating point, with too many values to count: a
 first pass counts them by the upper half of their bits, a second one those values that percentiles fall among by the
 lower half. Memory: some 60 MB, and 50 bytes per patch of Sentinel-1.
+
+Pixels count as they are stored, for those who normalize what they read. Where products carry BOA_ADD_OFFSET and the
+recipe keeps it, they are not reflectance alone: the unit says so, and `offset_tiles` names these tiles.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset.statistics_parts import FLAGGED, OVERALL, PARTS
 from ben_luigi.domain.dataset.statistics_parts import STATISTICS as STATISTICS
 from ben_luigi.domain.forms.pixels import GROUPS, PIXEL_M, pixels_in
-from ben_luigi.domain.forms.source import FLAG, S1, S2, Source
+from ben_luigi.domain.forms.source import FLAG, S1, S2, Source, offset_tiles
+from ben_luigi.domain.names import tile_name_of
+from ben_luigi.domain.products.product import BOA_ADD_OFFSET
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 from ben_luigi.domain.vocabulary import SPLITS
 
@@ -53,16 +58,20 @@ def statistics(source: Source, progress: OnFraction = ignore_fraction) -> Json:
     """Return the statistics of a dataset: see docs/dataset.md.
 
     Splits have the patches of the first file of metadata, `overall` has all of these, `flagged` those of the second
-    one. Raise DamagedFile or BadArchive about an archive, BadInput about a TIFF.
+    one. Raise DamagedFile or BadArchive about an archive, BadInput about a TIFF or `provenance.json`.
     """
     about = source.form.about
+    tiles = {tile_name_of(name) for name in source.rows["patch_id"].to_pylist()}
+    offset = sorted(tiles & offset_tiles(source.folder))
+    units = {**UNITS, S2: _unit(len(offset), len(tiles))}
     parts = _parts(source)
     bands = {**_count_s2(source, parts, progress), **_count_s1(source, parts, progress)}
     return {
         "version": 1,
         "dataset": {"name": about.name, "version": about.version},
         "band_order": {name: list(group) for name, group in GROUPS.items() if group[0] in bands},
-        "bands": {band: {**_about_band(band), "statistics": found} for band, found in bands.items()},
+        **({"offset_tiles": offset} if offset else {}),
+        "bands": {band: {**_about_band(band, units), "statistics": found} for band, found in bands.items()},
         "patches": {part: int((parts == part).sum()) for part in PARTS},
         "classes": _classes(source, parts),
     }
@@ -74,12 +83,20 @@ def _parts(source: Source) -> np.ndarray:
     return np.where(source.rows[FLAG].to_numpy(zero_copy_only=False), FLAGGED, splits)
 
 
-def _about_band(band: str) -> Json:
+def _unit(offset: int, tiles: int) -> str:
+    """Return the unit of Sentinel-2, where pixels of `offset` of the tiles carry BOA_ADD_OFFSET."""
+    if not offset:
+        return UNITS[S2]
+    of_some = "" if offset == tiles else f" in {offset:,} of {tiles:,} tiles"
+    return f"{UNITS[S2]}, plus {-BOA_ADD_OFFSET:,}{of_some}"
+
+
+def _about_band(band: str, units: Mapping[str, str]) -> Json:
     if band in GROUPS["s1"]:
-        return {"unit": UNITS[S1], "dtype": "float32", "pixel_m": PIXEL_M[band]}
+        return {"unit": units[S1], "dtype": "float32", "pixel_m": PIXEL_M[band]}
     at = list(PIXEL_M).index(band)
     centres = {satellite: of_all[at] for satellite, of_all in CENTRES_NM.items()}
-    return {"unit": UNITS[S2], "dtype": "uint16", "pixel_m": PIXEL_M[band], "centre_wavelength_nm": centres}
+    return {"unit": units[S2], "dtype": "uint16", "pixel_m": PIXEL_M[band], "centre_wavelength_nm": centres}
 
 
 def _classes(source: Source, parts: np.ndarray) -> Json:

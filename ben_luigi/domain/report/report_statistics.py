@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ben_luigi.domain.dataset.statistics_parts import OVERALL, PARTS
+from ben_luigi.domain.errors import some
 
+_TILES_SHOWN = 20
 FIGURES = ("mean", "standard_deviation", "minimum", "maximum")
 
 
@@ -27,6 +29,8 @@ def shown(statistics: Mapping[str, Any]) -> dict[str, Any]:
             for name, of_class in statistics["classes"].items()
         ],
         "of_parts": PARTS,
+        "unit": bands["B02"]["unit"],
+        "offset_tiles": some(statistics.get("offset_tiles", ()), _TILES_SHOWN),
     }
 
 
