@@ -52,7 +52,8 @@ class WriteStac(PipelineTask):
         """Write all of it in one rename."""
         patches = read_own(WritePatches().output().check(), stac.columns(form()))
         listed = facts([*described(), *_others()])
-        documents = stac.describe(patches, listed, title(), description(), form(), has_report=has_report())
+        keys = stac.keys_of(WriteProvenance().output().read_json()["tiles"].values())
+        documents = stac.describe(patches, listed, title(), description(), form(), has_report=has_report(), keys=keys)
         stac.write(documents, self.output().file)
 
 

@@ -268,7 +268,8 @@ def describe(folder: Path, *, has_report: bool = True) -> None:
     readme.write(readme.describe(TITLE, unflagged + flagged, flagged, has_report=has_report), folder)
     patches = pq.read_table(folder / PATCHES, columns=list(stac.COLUMNS))
     listed = _facts(folder, [*DESCRIBED, *ALSO_LISTED])
-    stac.write(stac.describe(patches, listed, TITLE, DESCRIPTION, has_report=has_report), folder / "stac")
+    keys = stac.keys_of(json.loads((folder / "provenance.json").read_text())["tiles"].values())
+    stac.write(stac.describe(patches, listed, TITLE, DESCRIPTION, has_report=has_report, keys=keys), folder / "stac")
 
 
 def _facts(folder: Path, names: Iterable[str]) -> dict[str, tuple[int, str]]:

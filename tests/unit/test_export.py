@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,8 +25,7 @@ from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.errors import BadArchive, BadInput, DamagedFile
 from ben_luigi.domain.forms import listed, stac_geoparquet, webdataset
 from ben_luigi.domain.forms.export import FORMS, export, verify
-from ben_luigi.domain.forms.form import NOTE
-from ben_luigi.domain.forms.form import Options
+from ben_luigi.domain.forms.form import NOTE, Options
 from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import KINDS, S1, Source
 from ben_luigi.domain.placement.footprints import polygons

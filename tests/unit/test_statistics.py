@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
 import shutil
+import tracemalloc
 from collections import defaultdict
 from pathlib import Path
 from typing import Any

@@ -22,7 +22,7 @@ from ben_luigi.domain.dataset.verify import OURS, REPORT, verify_dataset
 from ben_luigi.domain.dataset.verify_documents import STAC
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.files import file_hash
-from tests.unit.small_dataset import MAPS, PRODUCTS, S1, S2, TILES, Dataset, describe, labels_of, look, said
+from tests.unit.small_dataset import MAPS, PRODUCTS, S1, S2, TILES, Dataset, compare, describe, labels_of, look, said
 
 TILE = next(iter(TILES))
 PATCH = f"{TILE}_00_01"
@@ -36,6 +36,23 @@ def change_json(path: Path, change: Callable[[Any], None], **form: Any) -> None:
     document = json.loads(path.read_text())
     change(document)
     path.write_text(json.dumps(document, indent=1, **{"sort_keys": True, "ensure_ascii": False, **form}) + "\n")
+
+
+def test_a_thumbnail_is_that_of_the_key_of_the_tile_whichever_products_have_patches(
+    folder: Path, references: References
+) -> None:
+    """The key has the time where another datatake of the day is in the list, of which no patch may be left."""
+    timed = PRODUCTS[0].timed_key
+
+    def rename(document: Any) -> None:
+        document["tiles"][timed] = {**document["tiles"].pop(KEY), "tile": timed}
+
+    change_json(folder / PROVENANCE, rename)
+    compare(folder)
+    describe(folder)
+    href = json.loads((folder / ITEM).read_text())["assets"]["thumbnail"]["href"]
+    assert href == f"../../report/tiles/{timed}/rgb.webp"
+    assert not [line for line in look(folder, references).wrong if line.startswith("stac")]
 
 
 @pytest.mark.parametrize("file", OURS)

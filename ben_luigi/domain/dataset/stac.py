@@ -10,8 +10,7 @@ too, which STAC would rather have absolute: nobody knows where the dataset will 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from ben_luigi.domain.dataset.comparison import counted
 from ben_luigi.domain.dataset.form import FORM_V2, Form
 from ben_luigi.domain.dataset.sentinel1 import BANDS as S1_BANDS
 from ben_luigi.domain.files import atomic_write
-from ben_luigi.domain.names import TileName, s1_tile
+from ben_luigi.domain.names import ProductName, TileName, s1_tile, tile_keys
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, bounding_box, common_box, outline
 from ben_luigi.domain.products.product import BANDS
 from ben_luigi.domain.recipe.model import Layer
@@ -91,12 +90,28 @@ def describe(
     form: Form = FORM_V2,
     *,
     has_report: bool,
+    keys: Mapping[str, str] | None = None,
 ) -> dict[str, Json]:
-    """Return the documents of the catalogue, by path."""
-    items = list(_items(patches, form, has_report))
+    """Return the documents of the catalogue, by path.
+
+    The report has its pictures by the `keys` of the tiles, by tile name, as `provenance.json` states them: which key
+    has the sensing time depends on all products, also on those without a patch. Others are as their names say.
+    """
+    names = [TileName.parse(name) for name in pc.unique(patches["tile"]).to_pylist()]
+    items = list(_items(patches, form, {**tile_keys(names), **(keys or {})} if has_report else {}))
     documents = {f"{item.id}/{item.id}.json": _document(item, f"./{item.id}.json") for item in items}
     collection = _collection(patches, items, files, title, description, form)
     return {COLLECTION: _document(collection, f"./{COLLECTION}"), **documents}
+
+
+def keys_of(tiles: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the keys of tiles, by tile name, by their entries in `provenance.json`; without those that are none."""
+    found = {}
+    for facts in tiles:
+        name, key = ProductName.parse(str(facts["l2a_name"])), facts.get("tile")
+        if key in (name.tile_key, name.timed_key):
+            found[name.tile_name] = str(key)
+    return found
 
 
 def _document(described: pystac.Item | pystac.Collection, href: str) -> Json:
@@ -122,14 +137,12 @@ def text(document: Json) -> str:
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _items(patches: pa.Table, form: Form, has_report: bool) -> Iterator[pystac.Item]:
+def _items(patches: pa.Table, form: Form, pictured: Mapping[str, str]) -> Iterator[pystac.Item]:
+    """Yield the items of the tiles; `pictured` has the keys by which the report has their pictures, if there is one."""
     tiles = patches["tile"].to_numpy()
     bounds = np.r_[np.flatnonzero(np.r_[True, tiles[1:] != tiles[:-1]]), len(tiles)].tolist()
-    names = [TileName.parse(tiles[first]) for first in bounds[:-1]]
-    by_day = Counter(name.tile_key for name in names)
-    for name, (first, stop) in zip(names, pairwise(bounds), strict=True):
-        key = name.timed_key if by_day[name.tile_key] > 1 else name.tile_key
-        yield _item(patches.slice(first, stop - first), form, key if has_report else "")
+    for first, stop in pairwise(bounds):
+        yield _item(patches.slice(first, stop - first), form, pictured.get(tiles[first], ""))
 
 
 def _item(rows: pa.Table, form: Form, pictured: str) -> pystac.Item:

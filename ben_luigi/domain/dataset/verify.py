@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ben_luigi.domain.dataset import sentinel1
+from ben_luigi.domain.dataset import sentinel1, stac
 from ben_luigi.domain.dataset.comparison import COMPARISON
 from ben_luigi.domain.dataset.croissant import CROISSANT
 from ben_luigi.domain.dataset.form import FORM_V2, HASH_LISTS, NOMENCLATURE, RECIPE, Form, hash_list
@@ -181,9 +181,9 @@ class _Look:
         has_report = provenance is None or not provenance.is_subset
         if self.has(STAC):
             listed = {described(form): self.claims, also_listed(form): self._also_listed}
-            collection = check_stac(
-                self._folder, listed, self.findings, form, has_report=has_report, is_complete=rows.complete
-            )
+            keys = stac.keys_of(provenance.tiles.values()) if provenance else {}
+            about = {"has_report": has_report, "is_complete": rows.complete}
+            collection = check_stac(self._folder, listed, self.findings, form, keys=keys, **about)
         if self.has(CROISSANT):
             of = (*described(form), *(() if form.about.is_v2 else (TIME_SERIES,)))
             check_croissant(self._folder, of, collection, self.claims, self.findings, form)

@@ -47,10 +47,12 @@ def check_stac(
     *,
     has_report: bool,
     is_complete: bool,
+    keys: Mapping[str, str] | None = None,
 ) -> Json | None:
     """Add findings about `stac/`, and its collection's claims about the files `listed`; return the collection.
 
     `is_complete` says whether all rows of the metadata can be used; only then each of `patches.parquet` was checked.
+    `keys` are those of the tiles, by tile name, as far as the provenance states them.
     """
     collection = read_json(folder, STAC, findings)
     if collection is None:
@@ -71,7 +73,7 @@ def check_stac(
     if not len(patches):
         return collection
     title, description = (str(collection.get(name)) for name in ("title", "description"))
-    documents = stac.describe(patches, facts, title, description, form, has_report=has_report)
+    documents = stac.describe(patches, facts, title, description, form, has_report=has_report, keys=keys)
     there = {path.relative_to(folder / "stac").as_posix() for path in (folder / "stac").rglob("*") if path.is_file()}
     findings.add_all("stac", "surplus", sorted(there - documents.keys()))
     findings.add_all("stac", "missing", sorted(documents.keys() - there))
