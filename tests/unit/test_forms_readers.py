@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,6 +26,7 @@ import webdataset
 import xarray
 from safetensors.numpy import load, save
 
+from ben_luigi.domain.forms import webdataset as form_webdataset
 from ben_luigi.domain.forms import zarr as form_zarr
 from ben_luigi.domain.forms.export import FORMS, export, verify
 from ben_luigi.domain.forms.source import Source
@@ -82,6 +84,42 @@ def test_gnu_tar_lists_the_shards_and_the_index_leads_to_each_patch(exported: Ma
         first = {line.split()[-1].partition(".")[0]: int(line.split()[1].rstrip(":")) * 512 for line in listed[::-1]}
         first.pop("**", None)
         assert {row["patch_id"]: row["offset"] for row in index if row["shard"] == shard.name} == first
+
+
+def test_shards_are_read_whatever_the_order_of_the_index(exported: Mapping[str, Path], tmp_path: Path) -> None:
+    """Patches of one shard need not stand together; those of each keep their order."""
+    shutil.copytree(exported["webdataset"], tmp_path / "form")
+    index = pa.parquet.read_table(tmp_path / "form" / "index.parquet")
+    mixed = index.take([4, 1, 5, 0, 3, 2])
+    pa.parquet.write_table(mixed, tmp_path / "form" / "index.parquet")
+    shards = mixed["shard"].to_pylist()
+    of_shard = {
+        shard: [one for one, at in zip(mixed["patch_id"].to_pylist(), shards, strict=True) if at == shard]
+        for shard in dict.fromkeys(shards)
+    }
+    assert len(of_shard) < len(shards)
+    shown = dict.fromkeys(one.name for one in FORMS["webdataset"].read(tmp_path / "form"))
+    assert list(shown) == [patch for patches in of_shard.values() for patch in patches]
+
+
+def test_an_index_of_many_shards_is_divided_in_one_pass() -> None:
+    """Thirty thousand, of which each has its patches in the order of the index, of 60,000 rows."""
+    number, per_shard = 30_000, 2
+    shards = np.char.add("train-", np.arange(number).astype(str))
+    index = pa.table(
+        {
+            "patch_id": pa.array(np.arange(number * per_shard).astype(str)),
+            "shard": pa.array(np.tile(shards, per_shard)),
+            "offset": pa.array(np.arange(number * per_shard)),
+            "size": pa.repeat(1, number * per_shard),
+        }
+    )
+    found = form_webdataset._by_shard(index)
+    assert list(found) == shards.tolist()
+    assert found["train-7"].to_pylist() == [
+        {"patch_id": "7", "offset": 7, "size": 1},
+        {"patch_id": "30007", "offset": 30007, "size": 1},
+    ]
 
 
 def test_configilm_reads_the_lmdb(

@@ -139,8 +139,10 @@ class _Layout:
 
     def make_shards(self, folder: Path) -> None:
         """Make the shards in their full length, so that a disk without room is noticed before the work."""
-        for number, name in enumerate(self.names):
-            content = int(self.size[self.shard == number].sum())
+        contents = np.bincount(
+            self.shard, weights=self.size, minlength=len(self.names)
+        )  # floats have such sums exactly
+        for name, content in zip(self.names, contents.astype("int64").tolist(), strict=True):
             with (folder / name).open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, content + len(tarball.end(content)))
 
@@ -281,9 +283,7 @@ def _bad_shard(folder: Path, place: Mapping[str, Any], error: Exception) -> Dama
 
 def read(folder: Path) -> Iterator[Shown]:
     """Yield the pixels of all shards that the index names. Memory: one patch. Raise DamagedFile."""
-    index = read_index(folder)
-    for shard in index["shard"].unique().to_pylist():
-        places = index.filter(pa.compute.equal(index["shard"], shard)).select(["patch_id", "offset", "size"])
+    for shard, places in _by_shard(read_index(folder)).items():
         try:
             with (folder / shard).open("rb") as file:
                 for patch_id, offset, size in zip(*(column.to_pylist() for column in places.columns), strict=True):
@@ -294,6 +294,20 @@ def read(folder: Path) -> Iterator[Shown]:
                     yield from _shown(patch_id, block)
         except (OSError, ValueError, TypeError, BadArchive) as error:
             raise _bad_shard(folder, {"shard": shard}, error) from error
+
+
+def _by_shard(index: pa.Table) -> dict[str, pa.Table]:
+    """Return patch id, offset and size of the patches in each shard, in the order of the index.
+
+    It is sorted once, since there may be thousands of shards, and each filter would pass over all patches.
+    """
+    encoded = index["shard"].combine_chunks().dictionary_encode()
+    numbers, names = encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
+    ordered = index.select(["patch_id", "offset", "size"]).take(pa.array(np.argsort(numbers, kind="stable")))
+    lengths = np.bincount(numbers, minlength=len(names))
+    starts = np.cumsum(lengths) - lengths
+    places = zip(names, starts.tolist(), lengths.tolist(), strict=True)
+    return {name: ordered.slice(start, length) for name, start, length in places}
 
 
 def _shown(patch_id: str, block: bytes) -> Iterator[Shown]:
@@ -335,14 +349,12 @@ def check(truth: Truth, folder: Path) -> Iterator[Difference]:
                 yield Difference(INDEX, "another split or flag than in the dataset", place["patch_id"])
             if place["shard"].rpartition("-")[0] != part_of(truth.source.rows, row):
                 yield Difference(place["shard"], "a patch of another split or flag than the shard", place["patch_id"])
-    shards = {*index["shard"].unique().to_pylist(), *(path.name for path in folder.glob("*.tar"))}
-    for shard in sorted(shards):
-        places = index.filter(pa.compute.equal(index["shard"], shard)).select(["patch_id", "offset", "size"])
+    by_shard = _by_shard(index)
+    for shard in sorted({*by_shard, *(path.name for path in folder.glob("*.tar"))}):
+        places = by_shard[shard].to_pylist() if shard in by_shard else []
         try:
             with (folder / shard).open("rb") as file:
-                yield from _check_shard(
-                    truth, told, shard, file, {tuple(place.values()) for place in places.to_pylist()}
-                )
+                yield from _check_shard(truth, told, shard, file, {tuple(place.values()) for place in places})
         except BadArchive as error:
             yield Difference(shard, f"expected: {error.expected}; found: {error.found}")
         except OSError as error:
