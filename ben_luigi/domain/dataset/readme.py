@@ -52,7 +52,8 @@ for archive in BigEarthNet-S1 BigEarthNet-S2 Reference_Maps; do tar --zstd -xf $
 A patch is in `BigEarthNet-S2/<tile>/<patch id>/`, one TIFF per band. `<tile>` is the patch id without its last two
 fields. Its Sentinel-1 patch has the name in column `s1_name`, and is in `BigEarthNet-S1/<S1 tile>/<s1_name>/`. Its map
 is in `Reference_Maps/<tile>/<patch id>/`. The coordinate reference system of each file is the UTM zone of its tile.
-The column `split` says which patches are for training, validation and test.
+The column `split` says which patches are for training, validation and test. If `provenance.json` states a `boa_offset`
+of a tile, it is to be added to the pixels of Sentinel-2 to have reflectance times 10,000.
 {more}
 ## Licence, attribution and citation
 
