@@ -312,8 +312,31 @@ def virtual(folder: Path) -> Path:
     return folder / "cover.vrt"
 
 
+def masked(folder: Path) -> Path:
+    """A GeoTIFF whose mask lies beside it, and not in it."""
+    virtual(folder)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(folder / "tiles" / "one.tif", "r+") as file:
+        file.write_mask(np.eye(4, dtype="uint8") * 255)
+    return folder / "tiles" / "one.tif"
+
+
+def mapinfo(folder: Path) -> Path:
+    """A file of MapInfo, whose attributes and geometries are in others."""
+    for suffix in (".tab", ".dat", ".map", ".id"):
+        (folder / f"cover{suffix}").write_text(suffix)
+    return folder / "cover.tab"
+
+
 @pytest.mark.parametrize(
-    ("make", "beside"), [(shapefile, "cover.dbf"), (shapefile, "cover.prj"), (virtual, "tiles/one.tif")]
+    ("make", "beside"),
+    [
+        (shapefile, "cover.dbf"),
+        (shapefile, "cover.prj"),
+        (virtual, "tiles/one.tif"),
+        (masked, "tiles/one.tif.msk"),
+        (mapinfo, "cover.dat"),
+        (mapinfo, "cover.map"),
+    ],
 )
 def test_what_belongs_to_a_file_counts_as_its_content(
     make: Callable[[Path], Path], beside: str, tmp_path: Path

@@ -1,4 +1,4 @@
-"""Find the files that belong to a file: what lies beside a Shapefile, and what a virtual raster (VRT) is made from."""
+"""Find the files that belong to a file: what lies beside vectors and masked rasters, and what a VRT is made from."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import rasterio.errors
 
 from ben_luigi.domain import given
 
-_SHAPEFILE, _VIRTUAL = ".shp", ".vrt"
+_VIRTUAL, _TIFFS, _MASK = ".vrt", (".tif", ".tiff"), ".msk"
 # ESRI, Shapefile Technical Description (1998): the index and the attributes. The CRS and the encoding came later.
-_BESIDE = (".shx", ".dbf", ".prj", ".cpg")
+_BESIDE = {
+    ".shp": (".shx", ".dbf", ".prj", ".cpg"),
+    ".mif": (".mid",),
+    ".tab": (".dat", ".map", ".id"),
+}
 
 
 def companions(path: Path) -> list[Path]:
@@ -21,9 +25,12 @@ def companions(path: Path) -> list[Path]:
     A virtual raster that cannot be read has none: whoever reads it says why.
     """
     suffix = path.suffix.lower()
-    if suffix == _SHAPEFILE:
+    if suffix in _BESIDE:
         beside = given.listed(path.absolute().parent)
-        return [one for one in beside if one.stem == path.stem and one.suffix.lower() in _BESIDE]
+        return [one for one in beside if one.stem == path.stem and one.suffix.lower() in _BESIDE[suffix]]
+    if suffix in _TIFFS:
+        mask = path.absolute().with_name(f"{path.name}{_MASK}")
+        return [mask] if given.kind(mask) == given.FILE else []
     return _sources(path, {path.absolute()}) if suffix == _VIRTUAL else []
 
 
