@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -79,6 +80,13 @@ def test_a_damaged_file_is_refused(suffix: str, tmp_path: Path) -> None:
         file.seek(path.with_suffix(suffix).stat().st_size * 3 // 4)
         file.write(bytes(80))
     _refused(path)
+
+
+def test_errors_are_heard_that_nobody_wants_to_see(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = _write(tmp_path / "a.shp")
+    os.truncate(path.with_suffix(".dbf"), 3000)
+    caplog.set_level(logging.CRITICAL)
+    assert "damaged near feature" in _refused(path)[0] and not caplog.text
 
 
 def test_pages_that_are_lost_are_no_end_of_a_geopackage(tmp_path: Path) -> None:

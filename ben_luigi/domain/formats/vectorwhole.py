@@ -44,11 +44,14 @@ class _Heard(logging.Handler):
 def heard() -> Iterator[list[str]]:
     """Yield a list, to which each error is added that GDAL meets in this thread while the block lasts."""
     handler, log = _Heard(), logging.getLogger("fiona")
+    level = log.level
+    log.setLevel(min(log.getEffectiveLevel(), logging.ERROR))  # a user may want to see none of them
     log.addHandler(handler)
     try:
         yield handler.said
     finally:
         log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def check_pages(path: Path) -> None:
