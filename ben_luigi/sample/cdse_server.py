@@ -29,6 +29,7 @@ from ben_luigi.sample.cdse_trace import TRACE, traces
 from ben_luigi.sample.loopback import Handler, Loopback
 
 _TOKEN_PATH = "/auth/realms/CDSE/protocol/openid-connect/token"
+_SMALL_PAGE = 2
 _DOWNLOAD = re.compile(r"/(catalogue|zipper|download)/odata/v1/Products\(([^)]*)\)/\$value")
 _CATALOGUE = re.compile(r"/catalogue/odata/v1/(Products|DeletedProducts)")
 _FILTER_LIST = "/catalogue/odata/v1/Products/OData.CSC.FilterList"
@@ -220,7 +221,7 @@ class _Handler(Handler):
         skip, top = int(query.get("$skip", 0)), min(int(query.get("$top", 20)), 1000)
         if skip > 10_000:
             return Refusal(422, b'{"detail": [{"msg": "ensure this value is less than or equal to 10000"}]}')
-        top = 2 if kind == "small pages" else top
+        top = _SMALL_PAGE if kind == "small pages" else top
         page: dict[str, Any] = {"@odata.context": "$metadata#Products", "value": records[skip : skip + top]}
         if kind == "endless pages":
             page["value"] = [{"Id": str(uuid4()), "Name": f"S2A_{uuid4()}.SAFE"}]

@@ -6,7 +6,9 @@ import uuid
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from ben_luigi.domain.cdse.catalogue import Catalogue
+import pytest
+
+from ben_luigi.domain.cdse.catalogue import Catalogue, TooMany
 from ben_luigi.domain.cdse.http import Client
 from ben_luigi.domain.cdse.search import search
 from ben_luigi.domain.names import ProductName
@@ -71,3 +73,21 @@ def test_an_area_has_the_squares_that_it_touches(tmp_path: Path) -> None:
     ):
         wanted = Search(*days, area=area, per="tile and day")
         assert names(wanted, tmp_path)[0] == expected(squares, *days, 100), area
+
+
+def test_a_time_with_more_products_than_one_answer_may_have_is_halved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A day of them cannot be halved: the area is too large."""
+    wanted = Search(date(2023, 6, 1), date(2023, 6, 30), area=(11.5, 42.0, 11.6, 42.1), per="tile and day")
+    monkeypatch.setattr("ben_luigi.domain.cdse.search._TOLD_S", 0)
+    monkeypatch.setattr("ben_luigi.domain.cdse.catalogue._MOST_ANSWERS", 20)
+    pages = [Fault("catalogue", "small pages", None)]
+    with caplog.at_level("INFO"):
+        found, _ = names(wanted, tmp_path, *pages)
+    assert found == expected(("32TQM", "32TPM"), wanted.since, wanted.until, 100) and len(found) > 20
+    assert "searching CDSE's catalogue: 0 of 1 questions, 0 products" in caplog.text
+    monkeypatch.setattr("ben_luigi.domain.cdse.catalogue._MOST_ANSWERS", 0)
+    monkeypatch.setattr("ben_luigi.sample.cdse_server._SMALL_PAGE", 1)
+    with pytest.raises(TooMany, match="next: search a smaller area"):
+        names(wanted, tmp_path, *pages)

@@ -144,6 +144,14 @@ def test_a_square_without_a_product_is_named() -> None:
         )
 
 
+def test_of_an_area_only_squares_that_meet_it_count() -> None:
+    """Whatever part of a query the service ignores."""
+    inside, outside = listed(FIRST), listed(name(datetime(2023, 6, 5), "33UUP"))
+    wanted = Search(WANTED.since, WANTED.until, area=(11.5, 42.0, 11.6, 42.1))
+    chosen = search(cast(Catalogue, Answers(inside, outside)), Products(L2A, search=wanted))
+    assert [one.name for one in chosen] == [FIRST]
+
+
 def test_a_query_has_the_documented_form() -> None:
     wanted = Search(date(2023, 6, 15), date(2023, 6, 20), area=(10.9, 44.25, 11.6, 44.7), max_cloud=12.5)
     (query,) = queries(wanted, L2A)

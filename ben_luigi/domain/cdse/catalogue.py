@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ben_luigi.domain.cdse.http import Client, again, log_failure, plain
-from ben_luigi.domain.errors import BadName, TransientError
+from ben_luigi.domain.errors import BadName, PermanentError, TransientError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES
 
@@ -19,9 +19,15 @@ _DIGEST = {"MD5": re.compile(r"[0-9a-f]{32}"), "BLAKE3": re.compile(r"[0-9a-f]{6
 _NAMES_A_REQUEST = 200
 _PAGE = 1000
 _MOST_PAGES = 100
+_MOST_ANSWERS = 10_000
+"""The most that `$skip` takes: CDSE refuses to go on beyond it."""
 _SHOWN = 200
 _REPROCESSED = "N0500"
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class TooMany(PermanentError):
+    """More products fit a query than the catalogue gives in answer to one."""
 
 
 def is_id(text: str) -> bool:
@@ -147,7 +153,10 @@ class Catalogue:
         return [product for baseline, *_, product in sorted(found, reverse=True) if baseline >= _REPROCESSED]
 
     def matching(self, query: str) -> list[CatalogueProduct]:
-        """Return all products for which an OData filter holds, with their cloud; in the order of sensing."""
+        """Return all products for which an OData filter holds, with their cloud; in the order of sensing.
+
+        Raise TooMany if these are more than the catalogue gives.
+        """
         params = {"$filter": query, "$orderby": "ContentDate/Start asc", "$top": str(_PAGE), "$expand": "Attributes"}
         return self._pages("GET", f"{self._base}/Products", params=params)
 
@@ -156,7 +165,7 @@ class Catalogue:
         return self.client.service.catalogue_url
 
     def _pages(self, method: str, url: str, **what: Any) -> list[CatalogueProduct]:
-        """Return all pages of an answer, up to the last, or to the first without anything new."""
+        """Return all pages of an answer, up to the last, or to the first without anything new. Raise TooMany."""
         found: dict[str, CatalogueProduct] = {}
         for _ in range(_MOST_PAGES):
             products, following = self._page(method, url, what)
@@ -164,6 +173,13 @@ class Catalogue:
             found.update((product.id, product) for product in new)
             if not following or not new:
                 return list(found.values())
+            if len(found) > _MOST_ANSWERS:
+                raise TooMany(
+                    plain(url),
+                    expected=f"at most {_MOST_ANSWERS:,} products, as many as CDSE gives to one query",
+                    found="more",
+                    remedy="search a smaller area, fewer squares, or with less cloud",
+                )
             # The address of the next page contains the query; a POST needs its body again.
             url, what = following, {key: value for key, value in what.items() if key != "params"}
         raise TransientError(plain(url), expected=f"at most {_MOST_PAGES} pages", found="more")

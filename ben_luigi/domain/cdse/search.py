@@ -5,25 +5,34 @@ The choice depends on the answer only: of each group the product with the least 
 
 from __future__ import annotations
 
+import logging
 import math
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
-from ben_luigi.domain.cdse.catalogue import Catalogue, CatalogueProduct
+import shapely
+
+from ben_luigi.domain.cdse.catalogue import Catalogue, CatalogueProduct, TooMany
 from ben_luigi.domain.errors import BadInput, BadName, some
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.placement.alignment import season
+from ben_luigi.domain.placement.footprints import LONGITUDE_LATITUDE, outline
+from ben_luigi.domain.placement.grid import tile_square
 from ben_luigi.domain.products import lists
 from ben_luigi.domain.products.baselines import is_allowed
 from ben_luigi.domain.recipe.model import CALENDAR, PER, Products, Search
 
+_log = logging.getLogger(__name__)
 COLUMNS = ("cloud_percent", lists.ID)
 """The columns of a list of found products beside that of their names."""
 
 _UNKNOWN_CLOUD = 101.0
 _REVISIT_DAYS = 2.5
 """Estimated: by two satellites every 5 days from one orbit, and many squares are seen from two."""
+_TOLD_S = 60.0
+_OUTLINE_M, _NEAR_DEGREES = 20_000.0, 0.01
 _DEGREE_KM, _SQUARE_KM, _PITCH_KM = 111.3, 110, 100
 _ATTRIBUTE = (
     "Attributes/OData.CSC.{kind}Attribute/any(att:att/Name eq '{name}' and att/OData.CSC.{kind}Attribute/Value {test})"
@@ -48,14 +57,19 @@ class Found:
 def search(catalogue: Catalogue, products: Products, season_rule: str = CALENDAR) -> list[Found]:
     """Return the chosen products of a recipe's search, by name.
 
-    The catalogue is asked for each square or the area, month by month, since it gives at most 10,000 products of an
-    answer. Raise SourceError if it does not answer, BadInput if there is no product of a wanted square, or of any.
+    The catalogue is asked for each square or the area, month by month, and for halves of a time in which it has more
+    products than it gives to one query. Raise SourceError if it does not answer, or has too many on one day, BadInput
+    if there is no product of a wanted square, or of any.
     """
     wanted = products.search
     assert wanted is not None
     answers: dict[str, CatalogueProduct] = {}
-    for query in queries(wanted, products.level):
-        answers.update((product.name, product) for product in catalogue.matching(query) if product.online)
+    parts, told_s = list(_parts(wanted)), time.monotonic()
+    for number, part in enumerate(parts):
+        if time.monotonic() - told_s >= _TOLD_S:
+            _log.info("searching CDSE's catalogue: %d of %d questions, %d products", number, len(parts), len(answers))
+            told_s = time.monotonic()
+        answers.update((one.name, one) for one in _matching(catalogue, part, products.level) if one.online)
     fitting = [one for one in map(_found, answers.values()) if one and _fits(one, wanted, products)]
     chosen = choose(fitting, wanted.per, season_rule)
     missing = sorted(set(wanted.tiles) - {one.name.mgrs for one in chosen})
@@ -105,24 +119,47 @@ def _datatake(name: ProductName) -> Sequence[str]:
 
 def queries(wanted: Search, level: str) -> Iterator[str]:
     """Yield the OData filters that find all products of a search."""
-    places = [_attribute("String", "tileId", f"eq '{tile}'") for tile in wanted.tiles]
-    if wanted.area:
-        west, south, east, north = wanted.area
+    for part in _parts(wanted):
+        yield _query(part, level)
+
+
+def _parts(wanted: Search) -> Iterator[Search]:
+    """Yield a search in parts: of each square, or of the area, one within each calendar month."""
+    for place in [replace(wanted, tiles=(tile,)) for tile in wanted.tiles] or [wanted]:
+        for start, end in months(wanted.since, wanted.until):
+            yield replace(place, since=start, until=end - timedelta(days=1))
+
+
+def _matching(catalogue: Catalogue, part: Search, level: str) -> list[CatalogueProduct]:
+    """Return the products of a part, asked for in halves if they are too many for one answer."""
+    try:
+        return catalogue.matching(_query(part, level))
+    except TooMany:
+        if part.since == part.until:
+            raise
+    middle = part.since + (part.until - part.since) // 2
+    halves = replace(part, until=middle), replace(part, since=middle + timedelta(days=1))
+    return [one for half in halves for one in _matching(catalogue, half, level)]
+
+
+def _query(part: Search, level: str) -> str:
+    """Return the OData filter for one square, or the area, within a time."""
+    place = _attribute("String", "tileId", f"eq '{part.tiles[0]}'") if part.tiles else ""
+    if part.area:
+        west, south, east, north = part.area
         ring = ((west, south), (east, south), (east, north), (west, north), (west, south))
         corners = ",".join(f"{longitude} {latitude}" for longitude, latitude in ring)
-        places = [f"OData.CSC.Intersects(area=geography'SRID=4326;POLYGON(({corners}))')"]
-    for place in places:
-        for start, end in months(wanted.since, wanted.until):
-            conditions = [
-                "Collection/Name eq 'SENTINEL-2'",
-                _attribute("String", "productType", f"eq '{_LEVELS[level]}'"),
-                place,
-                f"ContentDate/Start ge {start}T00:00:00.000Z",
-                f"ContentDate/Start lt {end}T00:00:00.000Z",
-            ]
-            if wanted.max_cloud < 100:
-                conditions.append(_attribute("Double", "cloudCover", f"le {wanted.max_cloud:g}"))
-            yield " and ".join(conditions)
+        place = f"OData.CSC.Intersects(area=geography'SRID=4326;POLYGON(({corners}))')"
+    conditions = [
+        "Collection/Name eq 'SENTINEL-2'",
+        _attribute("String", "productType", f"eq '{_LEVELS[level]}'"),
+        place,
+        f"ContentDate/Start ge {part.since}T00:00:00.000Z",
+        f"ContentDate/Start lt {part.until + timedelta(days=1)}T00:00:00.000Z",
+    ]
+    if part.max_cloud < 100:
+        conditions.append(_attribute("Double", "cloudCover", f"le {part.max_cloud:g}"))
+    return " and ".join(conditions)
 
 
 def months(since: date, until: date) -> Iterator[tuple[date, date]]:
@@ -167,15 +204,15 @@ def _group(name: ProductName, per: str, season_rule: str) -> Sequence[object]:
     return name.mgrs, *_time_group(name.sensing_time, per, season_rule)
 
 
-def _time_group(time: datetime, per: str, season_rule: str) -> Sequence[object]:
+def _time_group(at: datetime, per: str, season_rule: str) -> Sequence[object]:
     """Return what the times of a group have in common; a winter lasts into the next year."""
     tile, per_season, per_month, _ = PER
     if per == tile:
         return ()
     if per == per_season:
-        which = season(time, season_rule)
-        return which, time.year + (which == "winter" and time.month >= 11)
-    return time.year, time.month, 0 if per == per_month else time.day
+        which = season(at, season_rule)
+        return which, at.year + (which == "winter" and at.month >= 11)
+    return at.year, at.month, 0 if per == per_month else at.day
 
 
 def _found(product: CatalogueProduct) -> Found | None:
@@ -188,9 +225,19 @@ def _found(product: CatalogueProduct) -> Found | None:
 
 def _fits(one: Found, wanted: Search, products: Products) -> bool:
     """Return whether a product is what was asked for: a service that ignores a part of a query does no harm."""
-    in_place = not wanted.tiles or one.name.mgrs in wanted.tiles
+    in_place = one.name.mgrs in wanted.tiles if wanted.tiles else not wanted.area or _is_in(one.name, wanted.area)
     in_time = wanted.since <= one.name.sensing_time.date() <= wanted.until
     return in_place and in_time and _is_wanted(one, wanted, products)
+
+
+def _is_in(name: ProductName, area: tuple[float, float, float, float]) -> bool:
+    """Return whether a product's MGRS square meets an area in degrees, or nearly."""
+    return bool(_outline(name).intersects(shapely.box(*area).buffer(_NEAR_DEGREES)))
+
+
+def _outline(name: ProductName) -> shapely.Geometry:
+    square = tile_square(name)
+    return outline(square.epsg, square.bounds, LONGITUDE_LATITUDE, _OUTLINE_M)
 
 
 def _is_wanted(one: Found, wanted: Search, products: Products) -> bool:
