@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ben_luigi.commands import hash_folder
 from ben_luigi.config import TRACKED_ARTIFACTS
 from ben_luigi.domain.dataset.comparison import read_published
 from ben_luigi.domain.errors import BadArchive, BadInput
@@ -32,6 +34,17 @@ def test_the_published_list_of_l1c_hashes_has_the_published_form(published: Path
     rows = [(name, sha256) for name, sha256 in (line.split(",") for line in text.splitlines()[1:])]
     expected = read_published(TRACKED_ARTIFACTS / "published.toml").sha256["l1c_hashes"]
     assert hashes.write_list(rows, tmp_path / "l.csv") == expected
+
+
+@pytest.mark.parametrize("name", [b"a,b.tif", b"a\nb.tif", b'a"b.tif', b"a\xffb.tif"])
+def test_a_name_that_no_list_can_have_is_refused(
+    name: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"x")
+    with pytest.raises(BadInput, match=r"a name of printable characters.*next: rename the file"):
+        hashes.of_folder(tmp_path)
+    assert hash_folder.main([str(tmp_path), str(tmp_path / "list.csv")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1 and not (tmp_path / "list.csv").exists()
 
 
 def fill(folder: Path, count: int) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import chain, pairwise
@@ -19,6 +20,7 @@ EXPECTED = f"a CSV with the columns {' and '.join(COLUMNS)}"
 """What a list must be, in the words of an error."""
 
 _SUFFIX = ".tif"
+_NOT_LISTED = re.compile('[,"\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]')
 _AT_ONCE = 512
 """Number of files per batch that a process receives."""
 
@@ -60,7 +62,8 @@ def of_folder(folder: Path, processes: int = 1) -> list[tuple[str, str]]:
     """Return name and sha256 of every `.tif` below a folder, ascending by name, without hidden files.
 
     `processes` hash at the same time; threads would be slower than a single one with files this small. Raise BadInput
-    if there is no such file or if two have the same name, OSError if one cannot be read. Memory: 0.5 KB per file.
+    if there is no such file, if two have the same name, or a name has no place in a list, OSError if one cannot be
+    read. Memory: 0.5 KB per file.
     """
     if not folder.is_dir():
         raise BadInput(folder, expected="a folder of TIFFs", found="no folder there", remedy="correct the path")
@@ -86,11 +89,25 @@ def _batches(folder: Path) -> Iterator[list[str]]:
     batch: list[str] = []
     for parent, folders, names in os.walk(folder, onerror=_unreadable):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        batch += [f"{parent}/{name}" for name in names if name.endswith(_SUFFIX) and not is_hidden(name)]
+        listed = [name for name in names if name.endswith(_SUFFIX) and not is_hidden(name)]
+        for name in listed:
+            _require_listable(parent, name)
+        batch += [f"{parent}/{name}" for name in listed]
         while len(batch) >= _AT_ONCE:
             yield batch[:_AT_ONCE]
             del batch[:_AT_ONCE]
     yield batch
+
+
+def _require_listable(parent: str, name: str) -> None:
+    """Raise BadInput for a name that a row of a list cannot have: the lists quote nothing."""
+    if _NOT_LISTED.search(name):
+        raise BadInput(
+            ascii(f"{parent}/{name}"),
+            expected="a name of printable characters in UTF-8, without commas and quotation marks",
+            found="another",
+            remedy="rename the file",
+        )
 
 
 def _unreadable(error: OSError) -> None:
