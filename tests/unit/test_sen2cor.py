@@ -77,6 +77,8 @@ def test_it_is_told_nothing_of_accounts_and_of_other_programs(tmp_path: Path, mo
     [
         ([make(), CLOSE, "echo bad things >&2", "exit 1"], "it failed; exit code 1; .*bad things"),
         ([make(), CLOSE, "kill -9 $$"], "killed by SIGKILL, as when memory is short"),
+        ([make(), CLOSE, "kill -40 $$"], "killed by signal 40"),
+        ([make(), CLOSE, "rm ../logs/33UUP.log"], "it stopped without its closing line"),
         ([make(), "echo Progress 90"], "without its closing line; exit code 0; .*Progress 90"),
         ([CLOSE], "0 L2A products: none"),
         ([make(), make(L2A.replace("2024", "2025")), CLOSE], "2 L2A products"),

@@ -6,6 +6,7 @@ folder, since Sen2Cor fails on an existing output (`AttributeError: 'bool' objec
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -152,9 +153,13 @@ def _part_done(log: Path) -> float:
 
 
 def _end_of(log: Path, most_bytes: int) -> bytes:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - most_bytes))
-        return file.read(most_bytes)
+    """Return the end of a log; nothing if somebody has removed it."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - most_bytes))
+            return file.read(most_bytes)
+    except FileNotFoundError:
+        return b""
 
 
 def _run(command: list[str], folder: Path, output: int, watch: Callable[[], None]) -> int:
@@ -209,7 +214,10 @@ def _missing_bands(product: Path) -> list[str]:
 def _exit(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
-    return f"killed by {signal.Signals(-code).name}" + (", as when memory is short" if -code == signal.SIGKILL else "")
+    known = {number.value: number.name for number in signal.Signals}  # of real-time signals the first and last alone
+    return f"killed by {known.get(-code, f'signal {-code}')}" + (
+        ", as when memory is short" if -code == signal.SIGKILL else ""
+    )
 
 
 def _last_lines(output_text: bytes) -> str:
