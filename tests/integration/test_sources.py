@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from ben_luigi.domain.cdse import http
+from ben_luigi.domain.cdse.http import Client
 from ben_luigi.domain.errors import NoRoomError, SourceError
+from ben_luigi.domain.sources.bucket import Bucket
 from ben_luigi.domain.sources.proof import summary
+from ben_luigi.domain.sources.source import Origin
 from ben_luigi.sample.cdse_faults import TRACES, Fault
+from ben_luigi.sample.file_server import FileServer
 from tests.integration.source_world import IMAGES, NAME, QUICK, WEATHER, found_in, sources
 from tests.unit.test_waiting import on_message
 
@@ -153,3 +157,13 @@ def test_a_full_disk_does_not_wait_until_a_server_may_be_asked_again(tmp_path: P
         with pytest.raises(NoRoomError):
             world.fetch(tmp_path, ["google"])
         assert time.monotonic() - begun < 30
+
+
+def test_a_length_that_no_file_has_counts_as_unknown(tmp_path: Path) -> None:
+    """Python refuses to read more than 4,300 digits."""
+    key = f"tiles/33/U/UP/{NAME}/manifest.safe"
+    entry = f"<Contents><Key>{key}</Key><Size>{'9' * 5000}</Size></Contents>"
+    with FileServer({"/bucket": f"<ListBucketResult>{entry}</ListBucketResult>".encode()}) as server:
+        url = server.url("/bucket")
+        listing = Bucket(Client(patience=QUICK, hosts=Origin(url)), url).listing(NAME)
+    assert listing and listing.files["manifest.safe"].length_bytes is None

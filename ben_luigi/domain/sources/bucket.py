@@ -21,6 +21,7 @@ from ben_luigi.domain.vocabulary import GOOGLE_URL
 _LAYOUT = {"L1C": "tiles/{zone}/{band}/{square}/{name}", "L2A": "L2/tiles/{zone}/{band}/{square}/{name}"}
 _MARKER = "_$folder$"
 _MD5_TAG = re.compile(r'"([0-9a-f]{32})"')
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _MOST_PAGES = 20
 _SHOWN = 80
 
@@ -93,7 +94,7 @@ class Bucket:
             return None
         tag = _MD5_TAG.fullmatch(_text(element, "ETag"))
         url = below(self.url, key)
-        return SourceFile(path, url, int(length) if length.isdecimal() else None, {"md5": tag[1]} if tag else {})
+        return SourceFile(path, url, int(length) if _LENGTH.fullmatch(length) else None, {"md5": tag[1]} if tag else {})
 
 
 def _text(element: Any, name: str) -> str:
