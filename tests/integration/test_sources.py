@@ -16,6 +16,7 @@ from ben_luigi.domain.errors import NoRoomError, SourceError
 from ben_luigi.domain.sources.bucket import Bucket
 from ben_luigi.domain.sources.proof import summary
 from ben_luigi.domain.sources.source import Origin
+from ben_luigi.sample import safe
 from ben_luigi.sample.cdse_faults import TRACES, Fault
 from ben_luigi.sample.file_server import FileServer
 from tests.integration.source_world import IMAGES, NAME, QUICK, WEATHER, found_in, sources
@@ -167,3 +168,16 @@ def test_a_length_that_no_file_has_counts_as_unknown(tmp_path: Path) -> None:
         url = server.url("/bucket")
         listing = Bucket(Client(patience=QUICK, hosts=Origin(url)), url).listing(NAME)
     assert listing and listing.files["manifest.safe"].length_bytes is None
+
+
+def test_a_second_source_is_asked_once_what_it_has_and_progress_counts_no_file_twice(tmp_path: Path) -> None:
+    """All bands of the first are damaged, and so is its manifest: another's is tried, with what has come."""
+    bands = [Fault("object", "404", None, f"T33UUP_20170613T101031_B0{number}.jp2") for number in range(1, 9)]
+    with sources(tmp_path / "world", bands) as world:
+        key = next(key for key in world.google.objects if key.endswith(".SAFE/manifest.safe"))
+        members = {**world.members, "MTD_MSIL1C.xml": b"<another/>\n"}
+        world.google.objects[key] = safe.manifest(members, "L1C")
+        shown: list[tuple[int, int | None]] = []
+        world.fetch(tmp_path, progress=lambda *at: shown.append(at))
+        assert world.mirror.fetched[key] == 1
+    assert shown[-1][0] == shown[-1][1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -67,6 +67,7 @@ class ProductFetch:
     _troubles: list[str] = field(default_factory=list, init=False)
     _strikes: Counter[str] = field(default_factory=Counter, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _asking: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock), init=False)
     _trace: Trace | None = field(default=None, init=False)
     _work: Path = field(default=Path(), init=False)
 
@@ -86,7 +87,7 @@ class ProductFetch:
             self._journal.verify()
         if self.damaged:
             self._troubles += folder.take(self.damaged, self._files, self._journal, self.keep_free_bytes)
-        self._done_bytes, self._total_bytes = 0, 0
+        self._done_bytes = self._total_bytes = 0
         throttle = Throttle(self.rate_bytes_s)
         self._transfer = Transfer(self._files, self._work / "partials", throttle, self._received)
         self._places = {one.name: threading.Semaphore(one.connections) for one in self._all}
@@ -135,13 +136,14 @@ class ProductFetch:
 
     def _listing(self, source: Source) -> Listing | None:
         """Return what a source has of the product, asked once; None if it has nothing, or does not answer."""
-        if source.name not in self._listings:
-            try:
-                self._listings[source.name] = source.listing(self.product)
-            except SourceError as error:
-                self._listings[source.name] = None
-                self._set_down(source, error)
-        return self._listings[source.name]
+        with self._asking[source.name]:  # several threads may want it
+            if source.name not in self._listings:
+                try:
+                    self._listings[source.name] = source.listing(self.product)
+                except SourceError as error:
+                    self._set_down(source, error)
+                    self._listings[source.name] = None
+            return self._listings[source.name]
 
     def _set_down(self, source: Source, error: SourceError) -> None:
         """Do not ask a source any more for this product."""
@@ -209,7 +211,8 @@ class ProductFetch:
         listing = self._listing(primary)
         assert listing is not None
         needed, optional = self._wanted(listing, checksums)
-        self._total_bytes = _length(listing, [*needed, *optional])
+        # Of what another manifest has brought, each file that is still right counts anew.
+        self._done_bytes, self._total_bytes = 0, _length(listing, [*needed, *optional])
         self._check_room()
         lacking = self._bring_all([*needed, *optional], checksums, set(optional))
         spared = {path for path in listing.guessed if isinstance(lacking.get(path), NotThere)}.union(optional)
