@@ -102,6 +102,14 @@ def test_a_packed_copy_does_as_well(packed: object, ending: str, tmp_path: Path)
     assert [one.name for one in tmp_path.iterdir()] == ["x.csv"]
 
 
+def test_what_came_from_an_address_that_failed_is_gone_once_another_has_it(tmp_path: Path) -> None:
+    path, packed = "/x.csv", bz2.compress(CONTENT)
+    with FileServer({path: CONTENT, f"{path}.bz2": packed}, [Fault("short"), Fault("500", "rest", None)]) as server:
+        file = PinnedFile("x.csv", server.url(path), also=[server.url(f"{path}.bz2")], sha256=SHA256)
+        assert pinned.fetch(file, tmp_path, patience=QUICK).read_bytes() == CONTENT
+    assert [one.name for one in tmp_path.iterdir()] == ["x.csv"]
+
+
 def test_all_addresses_are_named_when_none_has_it(tmp_path: Path) -> None:
     with FileServer({"/b/x.csv": b"another"}) as server:
         file = PinnedFile("x.csv", server.url("/a/x.csv"), also=[server.url("/b/x.csv")], sha256=SHA256)

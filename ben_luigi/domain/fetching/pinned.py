@@ -1,7 +1,8 @@
 """Fetch pinned files from whichever of their addresses has them, resumed where it broke off, proven by the hash.
 
-What has come so far stays as `.partial-<name>` beside the file, over tries, addresses and processes, and is gone on
-with by a Range request (RFC 9110, 14). Whatever came together in this way counts only once its hash is the pinned one.
+What has come so far stays as `.partial-<name>` beside the file until that is there, over tries, addresses and
+processes, and is gone on with by a Range request (RFC 9110, 14). Whatever came together in this way counts only once
+its hash is the pinned one.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ def fetch(pinned: PinnedFile, folder: Path, progress: OnBytes = ignore_bytes, pa
         try:
             with network.session() as session:
                 _fetch_from(session, address, pinned, path, progress, patience)
+            for other in pinned.addresses:
+                files.remove(leftovers.kept(_partial_of(other, path)))
             return path
         except SourceError as error:
             failures.append(error)
@@ -97,8 +100,7 @@ def _fetch_from(
     session: requests.Session, address: str, pinned: PinnedFile, path: Path, progress: OnBytes, patience: Patience
 ) -> None:
     """Receive it whole, verify it, put it in place. Raises TransientError or PermanentError."""
-    name = Path(urlsplit(address).path).name
-    partial = leftovers.kept(path.with_name(f".partial-{name}"))
+    partial = leftovers.kept(_partial_of(address, path))
     with partial_file.opened(partial) as file:
         in_parts = receive_all(session, address, file, progress, patience)
         expected, found = pinned.matches(partial)
@@ -118,6 +120,10 @@ def _fetch_from(
         files.sync(partial)
         _put_in_place(partial, path)
     files.sync(path.parent)
+
+
+def _partial_of(address: str, path: Path) -> Path:
+    return path.with_name(f".partial-{Path(urlsplit(address).path).name}")
 
 
 def _put_in_place(partial: Path, path: Path) -> None:
