@@ -43,7 +43,8 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     said = _said(error) if error else ""
     if said:
-        record.msg, record.args, record.exc_info = f"{record.getMessage().replace('%', '%%')}: %s", (said,), None
+        of_luigi = network.without_userinfo(record.getMessage())
+        record.msg, record.args, record.exc_info = "%s: %s", (of_luigi, said), None
     elif not error:
         luigi_log.shorten(record)
     return True

@@ -12,7 +12,7 @@ from luigi.configuration import LuigiConfigParser
 from ben_luigi import config, signals
 from ben_luigi.commands import ending, luigi_log
 from ben_luigi.configuration import loading
-from ben_luigi.domain import refused
+from ben_luigi.domain import network, refused
 from ben_luigi.domain.errors import PipelineError
 
 _NO_SCHEDULER = "Failed connecting to remote scheduler %r"
@@ -39,12 +39,13 @@ def configure(*, writes: bool = True) -> None:
 def _only_luigi_says_so(record: logging.LogRecord) -> bool:
     """Return whether a line of Luigi's log is worth showing: one that the handlers below do not write.
 
-    The message about luigid not answering is shortened; it is asked again after half a minute. Of our own errors in
-    `requires()` or `complete()`, whose traceback only Luigi has, only the message is kept, and of a refusal of the
-    system as well.
+    The message about luigid not answering is shortened, and has no password in it; it is asked again after half a
+    minute. Of our own errors in `requires()` or `complete()`, whose traceback only Luigi has, only the message is kept,
+    and of a refusal of the system as well.
     """
     if record.msg == _NO_SCHEDULER:
         record.msg, record.exc_info = "luigid at %s does not answer; trying again", None
+        record.msg, record.args = "%s", (network.without_userinfo(record.getMessage()),)
         return _is_news(record.getMessage())
     return luigi_log.shorten(record)
 

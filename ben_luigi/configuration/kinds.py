@@ -192,9 +192,12 @@ class Words(_Written):
         allowed: str = "",
         separator: str = "",
         default: str = "",
+        hidden: bool = False,
     ) -> None:
-        self.plain = plain_values.Words(known=tuple(known), pattern=pattern, allowed=allowed, separator=separator)
-        super().__init__(default, description=description, allowed=self.plain.allowed)
+        self.plain = plain_values.Words(
+            known=tuple(known), pattern=pattern, allowed=allowed, separator=separator, is_quoted=not hidden
+        )
+        super().__init__(default, description=description, allowed=self.plain.allowed, is_quoted=not hidden)
         self.separator = separator
 
     def words(self, text: str) -> list[str]:

@@ -18,9 +18,9 @@ from typing import Any
 from luigi.configuration.cfg_parser import EnvironmentInterpolation, InterpolationMissingEnvvarError, LuigiConfigParser
 from luigi.parameter import UnconsumedParameterWarning
 
-from ben_luigi.configuration import check, luigi_options
+from ben_luigi.configuration import check, luigi_options, sections
 from ben_luigi.configuration.files import ConfigFile, Entry, read
-from ben_luigi.configuration.kinds import PathName
+from ben_luigi.configuration.kinds import PathName, Words
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import printable
 from ben_luigi.domain.findings import Finding, NotAllowed, nearest
@@ -154,8 +154,7 @@ def give(files: Sequence[ConfigFile]) -> None:
         settings.read_dict(file.values())
 
 
-_SECRETS = {("cdse", "password"), ("cron", "webhook")}
-_URLS = {("database", "url"), ("core", "scheduler_url")}
+_SECRETS = {("cdse", "password"), ("cron", "webhook"), ("smtp", "password"), ("sendgrid", "apikey")}
 _PASSWORD_IN_URL = re.compile(r"\w[\w+.-]*://[^/?#]*:.+@|.*[?&](ssl)?password=", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{[^}]+\}")
 
@@ -169,7 +168,19 @@ def files_that_tell_secrets() -> Iterator[Path]:
 
 def tells_secrets(file: ConfigFile) -> bool:
     """Return whether a file contains a password."""
-    entries = {(entry.section, entry.option): _VARIABLE.sub("", entry.text) for entry in file.entries}
-    return any(entries.get(where) for where in _SECRETS) or any(
-        _PASSWORD_IN_URL.match(entries.get(where, "")) for where in _URLS
-    )
+    return any(_tells_secret(entry) for entry in file.entries)
+
+
+def _tells_secret(entry: Entry) -> bool:
+    """Return whether a value is a secret, or one of those that are not shown, with a password in a URL."""
+    text = _VARIABLE.sub("", entry.text)
+    if (entry.section, entry.option) in _SECRETS:
+        return bool(text)
+    if entry.section in sections.SECTIONS:
+        option = sections.options_of(sections.SECTIONS[entry.section]).get(entry.option)
+    else:
+        option = (luigi_options.declared().get(entry.section) or {}).get(entry.option)
+    if option is None or check.is_quoted(entry.option, option):
+        return False
+    urls = option.words(text) if isinstance(option, Words) else [text]
+    return any(_PASSWORD_IN_URL.match(url) for url in urls)

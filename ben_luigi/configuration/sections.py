@@ -138,6 +138,7 @@ class sources(_Section):  # noqa: N801
         pattern=MIRROR,
         allowed="URLs with {name} in them, and {zone}, {band}, {square} as needed",
         description="your own mirrors: URL templates of a product's folder",
+        hidden=True,
     )
     parallel: int = Whole(default=8, least=1, most=16, description="number of files fetched at once, over all products")
 

@@ -72,7 +72,8 @@ class Words(Plain):
         """Return the text. Raise NotAllowed if a word is not accepted."""
         wrong = [word for word in self.words(text) if not self.fits(word)]
         if wrong:
-            raise NotAllowed(", ".join(map(repr, wrong[:3])), nearest(wrong[0], self.known))
+            found = ", ".join(map(repr, wrong[:3])) if self.is_quoted else "another form"
+            raise NotAllowed(found, nearest(wrong[0], self.known))
         return text
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import luigi
 
 from ben_luigi import addresses, config
-from ben_luigi.domain import files
+from ben_luigi.domain import files, network
 from ben_luigi.domain.cdse.http import Patience
 from ben_luigi.domain.errors import BadInput, BadName, DamagedFile, some
 from ben_luigi.domain.fetching import asking, land_cover
@@ -46,8 +46,8 @@ class FetchLandCover(PipelineTask):
         return []
 
     def settings(self) -> dict[str, Any]:
-        """The service, and what it is asked for."""
-        service = "the sample world" if config.is_sample() else addresses.land_cover_url()
+        """The service, without a password in its URL, since this is written to files, and what it is asked for."""
+        service = "the sample world" if config.is_sample() else network.without_userinfo(addresses.land_cover_url())
         return {"service": service, "box": self._box()}
 
     def check_arguments(self) -> None:

@@ -17,7 +17,7 @@ import luigi
 
 from ben_luigi import addresses, config, signals
 from ben_luigi.configuration.kept import while_held
-from ben_luigi.domain import files
+from ben_luigi.domain import files, network
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.resolve import Resolution
@@ -165,8 +165,9 @@ class FindMissing(PipelineTask):
         return list_task()
 
     def settings(self) -> dict[str, Any]:
-        """Return the sources."""
-        return {"sources": [config.source_order(), addresses.google_url(), addresses.mirrors()]}
+        """Return the sources, without the passwords in their URLs: this is written to a file."""
+        mirrors = list(map(network.without_userinfo, addresses.mirrors()))
+        return {"sources": [config.source_order(), network.without_userinfo(addresses.google_url()), mirrors]}
 
     def output(self) -> MadeFile:
         """Return the tiles, each with its product and what the sources have of it."""

@@ -17,6 +17,8 @@ from ben_luigi.commands import usage
 from ben_luigi.configuration import loading
 from ben_luigi.domain.cdse.account import Credentials
 from ben_luigi.domain.errors import PipelineError
+from ben_luigi.stages.land_cover import FetchLandCover
+from ben_luigi.stages.resolve import FindMissing
 
 SECRET = "s3cret"
 
@@ -110,6 +112,12 @@ def test_nobody_who_prints_a_section_or_an_account_sees_a_password(settings: Any
         ("[database]\nurl = postgresql://ben:${NAME}@h/n\n", False),
         ("[database]\nurl = ${NAME}\n", False),
         ("[core]\nscheduler_url = http://ben:x@h\n", True),
+        ("[sources]\nmirrors = https://h/{name}, https://ben:x@h/{name}\n", True),
+        ("[sources]\nmirrors = https://h/{name}, https://ben:${NAME}@h/{name}\n", False),
+        ("[land_cover]\nservice_url = https://ben:x@h/MapServer/0\n", True),
+        ("[smtp]\npassword = x\n", True),
+        ("[task_history]\ndb_connection = mysql://ben:x@h/n\n", True),
+        ("[task_history]\ndb_connection = sqlite:///n\n", False),
     ],
 )
 def test_which_files_tell_secrets(text: str, tells: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,3 +150,19 @@ def test_the_lock_of_a_command_is_in_a_folder_that_nobody_else_enters(settings: 
     folder.chmod(0o777)
     with pytest.raises(PipelineError, match="mode 777"):
         config.lock_this_command()
+
+
+def test_what_a_result_was_made_from_has_no_password(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written to files, one of which is published."""
+    url = f"https://ben:{SECRET}@h"
+    settings.read_dict(
+        {
+            "dataset": {"world": "real"},
+            "sources": {"google_url": f"{url}/bucket", "mirrors": f"{url}/{{name}}"},
+            "land_cover": {"service_url": f"{url}/MapServer/0"},
+        }
+    )
+    config.is_sample.cache_clear()
+    monkeypatch.setattr(FetchLandCover, "_box", lambda self: (0.0, 0.0, 1.0, 1.0))
+    assert FindMissing().settings()["sources"][1:] == ["https://h/bucket", ["https://h/{name}"]]
+    assert FetchLandCover(mgrs="31UGR").settings()["service"] == "https://h/MapServer/0"

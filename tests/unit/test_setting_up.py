@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 import pytest
 
-from ben_luigi.commands import setting_up
+from ben_luigi.commands import plain_luigi, setting_up
+
+
+def _record(url: str) -> logging.LogRecord:
+    return logging.LogRecord("luigi-interface", logging.WARNING, "", 0, setting_up._NO_SCHEDULER, (url,), None)
 
 
 def _shown(url: str) -> bool:
-    record = logging.LogRecord("luigi-interface", logging.WARNING, "", 0, setting_up._NO_SCHEDULER, (url,), None)
-    return setting_up._only_luigi_says_so(record)
+    return setting_up._only_luigi_says_so(_record(url))
+
+
+@pytest.mark.parametrize("judge", [setting_up._only_luigi_says_so, plain_luigi._without_traceback])
+def test_the_password_in_the_address_of_luigid_is_not_logged(judge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setting_up, "_said_at", {})
+    record = _record("http://user:s3cret@127.0.0.1:9/")
+    record.exc_info = (ConnectionError, ConnectionError("refused"), None)
+    assert judge(record)
+    assert "s3cret" not in record.getMessage() and "http://127.0.0.1:9/" in record.getMessage()
 
 
 def test_that_luigid_does_not_answer_is_said_once_per_attempt(monkeypatch: pytest.MonkeyPatch) -> None:

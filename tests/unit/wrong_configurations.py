@@ -192,6 +192,13 @@ WRONG: dict[str, tuple[str, list[str]]] = {
             "6: [cron] webhook: found a value that is not shown; allowed: a URL, https://...",
         ],
     ),
+    "mirror": (
+        "[sources]\nmirrors = https://me:s3cret@host/path",
+        [
+            "2: [sources] mirrors: found a value that is not shown; allowed: URLs with {{name}} in them, and {{zone}}, "
+            "{{band}}, {{square}} as needed"
+        ],
+    ),
     "digest": ("[inputs]\ns1_md5 = abc", ["2: [inputs] s1_md5: found 'abc'; allowed: 32 hexadecimal digits"]),
     "logs": ("[cron]\nkeep_logs = 0", ["2: [cron] keep_logs: found '0'; allowed: a whole number of 1 or more"]),
     "mail address": ("[cron]\nmail_to = (@.)<", ["2: [cron] mail_to: found '(@.)<'; allowed: an address, name@host"]),

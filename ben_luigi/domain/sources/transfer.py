@@ -19,6 +19,7 @@ import requests
 
 from ben_luigi.domain import files, waiting
 from ben_luigi.domain.cdse import partial_file
+from ben_luigi.domain.cdse.http import plain
 from ben_luigi.domain.errors import PermanentError, TransientError
 from ben_luigi.domain.products.l1c_container import PRODUCT_BYTES
 from ben_luigi.domain.sources.journal import Brought
@@ -200,7 +201,7 @@ class Transfer:
             done += len(chunk)
             if done > most:
                 partial.truncate(0)
-                raise TransientError(answer.response.url, expected=f"at most {most:,} bytes", found="more")
+                raise TransientError(plain(answer.response.url), expected=f"at most {most:,} bytes", found="more")
             partial.write(chunk)
             check.update(chunk)
             count(len(chunk))
