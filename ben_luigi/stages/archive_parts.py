@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from ben_luigi import config
 from ben_luigi.domain.dataset import sentinel1
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
-from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.errors import BadInput, BadName, some
 from ben_luigi.domain.formats.tables import read_own
 from ben_luigi.domain.names import PatchId
 from ben_luigi.domain.placement.grid import Square
@@ -91,7 +91,7 @@ def names_in(name: str, part: str) -> list[str]:
 def _s1_names(part: str) -> list[str]:
     parts = dict(s1_parts())
     if part not in parts:
-        raise BadInput(
+        raise BadName(
             f"part {part} of {S1}",
             expected=f"one of {len(parts)}, an acquisition and MGRS square as {next(iter(parts), 'none')}",
             found="none of this name with patches that are kept",
@@ -150,4 +150,11 @@ def _shard_parts(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> list[t
     for patch in _kept(paths, changed_ns):
         by_name.setdefault(PatchId.parse(patch).tile_name, []).append(patch)
     keys = {name.converted().tile_name: key for key, name in known_tiles().items()}
+    if unknown := sorted(by_name.keys() - keys):
+        raise BadInput(
+            paths[0],
+            expected="patches of the tiles that count, by [dataset] tiles and the list of products",
+            found=f"patches of {some(unknown)} as well",
+            remedy="run WriteMetadata first, or name those tiles again; the task of the archive does so by itself",
+        )
     return [(keys[name], by_name[name]) for name in sorted(by_name)]

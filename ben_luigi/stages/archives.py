@@ -12,7 +12,7 @@ import luigi
 from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import archive, sentinel1
-from ben_luigi.domain.errors import DamagedFile
+from ben_luigi.domain.errors import BadName, DamagedFile, some
 from ben_luigi.domain.tiles.layers import archive_of
 from ben_luigi.stages.archive_parts import MAPS, S1, S2, archive_names, is_by_tile, names_in, parts_of, squares
 from ben_luigi.stages.archive_shards import (
@@ -27,9 +27,10 @@ from ben_luigi.stages.archive_shards import (
     shard_files,
     shard_task,
 )
+from ben_luigi.stages.layers import require_layer
 from ben_luigi.stages.metadata import WriteMetadata
 from ben_luigi.stages.progress import Progress, report_bytes
-from ben_luigi.stages.resolve import PRIORITY, known_tiles
+from ben_luigi.stages.resolve import PRIORITY, check_tile, known_tiles
 from ben_luigi.stages.task import Digests, PipelineTask
 from ben_luigi.state import stored
 from ben_luigi.state.cache import at_hand
@@ -50,6 +51,13 @@ class ArchiveName(luigi.Parameter):
         return x
 
 
+def _check_archive(name: str) -> None:
+    """Raise BadName unless the dataset has an archive of this name: a recipe without Sentinel-1 has none of it."""
+    known = archive_names()
+    if name not in known:
+        raise BadName(f"archive {name}", expected=f"one of {some(known, 20)}", found="another", remedy="name another")
+
+
 class CompressPart(PipelineTask):
     """One part of an archive as zstd frames: of a tile, or of an S1 acquisition over one MGRS square.
 
@@ -61,6 +69,14 @@ class CompressPart(PipelineTask):
     priority = PRIORITY["archive"]
     options = ("archive.level",)
     revision = 3
+
+    def check_arguments(self) -> None:
+        """Raise BadName unless the archive has such a part, as far as the list of products and the metadata tell it."""
+        _check_archive(self.archive_name)
+        if is_by_tile(self.archive_name):
+            check_tile(self.part)
+        else:
+            names_in(self.archive_name, self.part)
 
     def requires(self) -> Any:
         """Return the source for S1; the shards of the others exist already."""
@@ -106,6 +122,10 @@ def _part_tasks(name: str) -> list[CompressPart]:
 
 class _OfParts(PipelineTask):
     """A task over all parts of an archive."""
+
+    def check_arguments(self) -> None:
+        """Raise BadName unless the dataset has this archive."""
+        _check_archive(self.which())
 
     def requires(self) -> Any:
         """Return the task of the metadata, which says what is kept, and for S1 its source."""
@@ -307,6 +327,10 @@ class ArchiveLayer(_Archive):
     """`Layer_<layer>.tar.zst`, of a further layer."""
 
     layer: str = luigi.Parameter(description="name of the layer")
+
+    def check_arguments(self) -> None:
+        """Raise BadName if the dataset has no such layer."""
+        require_layer(self.layer)
 
     @property
     def name(self) -> str:  # type: ignore[override]

@@ -15,7 +15,7 @@ from ben_luigi.domain import files, network
 from ben_luigi.domain.cdse.http import Patience
 from ben_luigi.domain.errors import BadInput, BadName, DamagedFile, some
 from ben_luigi.domain.fetching import asking, land_cover
-from ben_luigi.domain.names import TileKey
+from ben_luigi.domain.names import ProductName, TileKey
 from ben_luigi.domain.placement.grid import Square, tile_square
 from ben_luigi.domain.tiles import clc, land_vector
 from ben_luigi.domain.tiles.clc import Polygons
@@ -52,11 +52,8 @@ class FetchLandCover(PipelineTask):
 
     def check_arguments(self) -> None:
         """BadName if no tile lies on the square."""
-        squares = sorted({name.mgrs for name in known_tiles().values()})
-        if squares and self.mgrs not in squares:
-            raise BadName(
-                f"square {self.mgrs!r}", expected=f"one of {some(squares)}", found="another", remedy="correct --mgrs"
-            )
+        if known_tiles():
+            self._name()
 
     def output(self) -> dict[str, MadeFile]:
         """The polygons, as a GeoPackage; and a note on them."""
@@ -94,8 +91,17 @@ class FetchLandCover(PipelineTask):
 
     def _box(self) -> tuple[float, float, float, float]:
         """In EPSG:3035, as far as the square's name tells where it is."""
-        name = next(name for name in known_tiles().values() if name.mgrs == self.mgrs)
-        return clc.bounds(tile_square(name, side_m()))
+        return clc.bounds(tile_square(self._name(), side_m()))
+
+    def _name(self) -> ProductName:
+        """The name of a product on the square; BadName if no tile lies on it."""
+        by_square = {name.mgrs: name for name in known_tiles().values()}
+        if self.mgrs not in by_square:
+            squares = some(sorted(by_square))
+            raise BadName(
+                f"square {self.mgrs!r}", expected=f"one of {squares}", found="another", remedy="correct --mgrs"
+            )
+        return by_square[self.mgrs]
 
     def _others(self) -> Iterator[Path]:
         """The polygons of squares beside it that are there, and are as they were made."""

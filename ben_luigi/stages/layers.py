@@ -185,16 +185,18 @@ class CutLayer(_Cutting):
         product_layers.cut(layer, safe, grid, written, shard, index, threads=threads, progress=progress)
 
     def _layer(self) -> Layer:
-        found = layer_named(self.layer)
-        if found is None:
-            known = some((layer.name for layer in config.all_layers()), 10) or "none"
-            raise BadName(
-                f"layer {self.layer}",
-                expected=f"one of the dataset: {known}",
-                found="another",
-                remedy="correct --layer",
-            )
-        return found
+        return require_layer(self.layer)
+
+
+def require_layer(name: str) -> Layer:
+    """Return a further layer of the dataset. Raise BadName if it has none of this name."""
+    found = layer_named(name)
+    if found is None:
+        known = some((layer.name for layer in config.all_layers()), 10) or "none"
+        raise BadName(
+            f"layer {name}", expected=f"one of the dataset: {known}", found="another", remedy="correct --layer"
+        )
+    return found
 
 
 @dataclass(frozen=True)

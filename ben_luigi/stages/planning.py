@@ -145,7 +145,7 @@ def check_arguments(task: luigi.Task) -> None:
     tile = str(getattr(task, TILE, ""))
     if tile:
         check_tile(tile)
-    if isinstance(task, PipelineTask):
+    if isinstance(task, PipelineTask | GivenInput):
         try:
             task.check_arguments()
         except (BadName, BadArgument):
@@ -165,8 +165,11 @@ def _is_past(failure: Failure) -> bool:
         return False
     try:
         task = load_task(None, failure.family, failure.arguments)
+    except (ParameterException, TaskClassException, ValueError):  # no such task, parameter or value any more
+        return True
+    try:
         check_arguments(task)
-    except (BadName, BadArgument, ParameterException, TaskClassException):
+    except (BadName, BadArgument):
         return True
     try:
         is_replaced = isinstance(task, GivenInput) and not isinstance(input_source(task.option), GivenInput)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import luigi
 
 from ben_luigi import config
-from ben_luigi.configuration.kinds import Declared
+from ben_luigi.configuration.kinds import Declared, PathName
+from ben_luigi.configuration.sections import options_of
 from ben_luigi.domain import files, inputs
 from ben_luigi.domain.dataset import version1
 from ben_luigi.domain.errors import BadInput, BadName, DamagedFile, PipelineError, some
@@ -63,10 +64,27 @@ def needed() -> list[str]:
     return [option for option in NEEDED if not left_out[option]]
 
 
+def _check_option(option: str, known: Iterable[str]) -> None:
+    """Raise BadName unless `option`, given as `--option`, is one of those known."""
+    if option not in (listed := [*known]):
+        raise BadName(
+            f"input {option}", expected=f"one of {some(listed, 50)}", found="another", remedy="correct --option"
+        )
+
+
+def _paths() -> list[str]:
+    """Return the options of [inputs] that are paths."""
+    return [name for name, kind in options_of(config.inputs).items() if isinstance(kind, PathName)]
+
+
 class FetchInput(PipelineTask):
     """A pinned input, fetched and verified: `option` is its name in [inputs]."""
 
     option: str = luigi.Parameter(description="name of the option in [inputs]")
+
+    def check_arguments(self) -> None:
+        """Raise BadName unless the input is a pinned one."""
+        self._pinned()
 
     def requires(self) -> Any:
         """Of what is large, all else that is needed: it is not fetched for a run that cannot come to its end."""
@@ -105,11 +123,7 @@ class FetchInput(PipelineTask):
 
     def _pinned(self) -> tuple[inputs.PinnedFile, ...]:
         table = inputs.read_pinned(PINNED)
-        if self.option not in table:
-            known = some(table, 50)
-            raise BadName(
-                f"input {self.option}", expected=f"one of {known}", found="another", remedy="correct --option"
-            )
+        _check_option(self.option, table)
         return table[self.option]
 
 
@@ -136,6 +150,10 @@ class GivenInput(Declared):
     """An input whose path the user gives in [inputs]; it fails with what to do while nothing usable is there."""
 
     option: str = luigi.Parameter(description="name of the option in [inputs]")
+
+    def check_arguments(self) -> None:
+        """Raise BadName unless [inputs] has this option, and it is a path."""
+        _check_option(self.option, _paths())
 
     def complete(self) -> bool:
         """Return whether the path exists, and is usable as far as can be checked in seconds."""
@@ -192,6 +210,11 @@ class HashInput(PipelineTask):
     """
 
     option: str = luigi.Parameter(description="name of the option in [inputs]")
+
+    def check_arguments(self) -> None:
+        """Raise BadName unless [inputs] has this path, and where the sample world stands for all, also that world."""
+        made = ("tile_names_csv", *NEEDED) if config.is_sample() else _paths()
+        _check_option(self.option, (name for name in _paths() if name in made or config.given_input(name)))
 
     def requires(self) -> Any:
         """Return the task that provides the input."""
@@ -262,6 +285,10 @@ class TryInput(PipelineTask):
     """A pinned input that is optional: it is fetched if possible, and tried again after a day if not."""
 
     option: str = luigi.Parameter(description="name of the option in [inputs]")
+
+    def check_arguments(self) -> None:
+        """Raise BadName unless the input is a pinned one."""
+        _check_option(self.option, inputs.read_pinned(PINNED))
 
     def requires(self) -> Any:
         """Return the given input, if there is one."""

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import luigi
+from luigi.parameter import ParameterException
+from luigi.task_register import TaskClassException
 
 from ben_luigi import config
 from ben_luigi.domain import fence, files
@@ -292,5 +294,8 @@ def withdraw_damaged(error: DamagedFile) -> luigi.Task | None:
     records.remove(records.path_of(relative))
     if records.note_damage(relative, error.found) >= _MOST_DAMAGED or "task" not in recorded:
         return None
-    task: luigi.Task = load_task("ben_luigi", recorded["task"], recorded["parameters"])
+    try:
+        task: luigi.Task = load_task("ben_luigi", recorded["task"], recorded["parameters"])
+    except (ParameterException, TaskClassException, ValueError):  # no such task, parameter or value any more
+        return None
     return task
