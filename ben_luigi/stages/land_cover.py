@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -91,29 +92,39 @@ class FetchLandCover(PipelineTask):
 
     def _box(self) -> tuple[float, float, float, float]:
         """In EPSG:3035, as far as the square's name tells where it is."""
-        return clc.bounds(tile_square(self._name(), side_m()))
+        return _bounds(self._name(), side_m())
 
     def _name(self) -> ProductName:
         """The name of a product on the square; BadName if no tile lies on it."""
-        by_square = {name.mgrs: name for name in known_tiles().values()}
-        if self.mgrs not in by_square:
-            squares = some(sorted(by_square))
+        known = _squares()
+        if self.mgrs not in known:
+            squares = some(sorted(known))
             raise BadName(
                 f"square {self.mgrs!r}", expected=f"one of {squares}", found="another", remedy="correct --mgrs"
             )
-        return by_square[self.mgrs]
+        return known[self.mgrs]
 
     def _others(self) -> Iterator[Path]:
         """The polygons of squares beside it that are there, and are as they were made."""
         west, south, east, north = self._box()
-        for mgrs in sorted({name.mgrs for name in known_tiles().values()} - {self.mgrs}):
-            other = FetchLandCover(mgrs=mgrs)
-            box = other._box()
-            if box[0] <= east and box[2] >= west and box[1] <= north and box[3] >= south:
-                target = other.output()["polygons"]
+        for mgrs, name in sorted(_squares().items()):
+            box = _bounds(name, side_m())
+            if mgrs != self.mgrs and box[0] <= east and box[2] >= west and box[1] <= north and box[3] >= south:
+                target = FetchLandCover(mgrs=mgrs).output()["polygons"]
                 with suppress(DamagedFile):
                     if target.exists():
                         yield target.check()
+
+
+def _squares() -> dict[str, ProductName]:
+    """The MGRS squares that tiles lie on, each with a product there."""
+    return {name.mgrs: name for name in known_tiles().values()}
+
+
+@lru_cache(maxsize=4096)
+def _bounds(name: ProductName, side_m: int) -> tuple[float, float, float, float]:
+    """The box of a product's square, which takes milliseconds: each fetch looks at those of all squares."""
+    return clc.bounds(tile_square(name, side_m))
 
 
 @contextmanager
@@ -153,7 +164,7 @@ def from_service() -> list[FetchLandCover]:
     """The tasks that bring the polygons of all tiles from the service; none where they come from a GeoPackage."""
     if not config.land_cover_from_service():
         return []
-    return [FetchLandCover(mgrs=mgrs) for mgrs in sorted({name.mgrs for name in known_tiles().values()})]
+    return [FetchLandCover(mgrs=mgrs) for mgrs in sorted(_squares())]
 
 
 def service_facts() -> dict[str, Any]:
@@ -174,5 +185,5 @@ ALSO_BEFORE_LARGE.append(lambda: [*from_service()[:1]])  # one square shows whet
 
 def kept_squares() -> dict[str, Path]:
     """The polygons that have been fetched, as they were made, by MGRS square, whatever the maps are made from now."""
-    found = {mgrs: FetchLandCover(mgrs=mgrs) for mgrs in sorted({name.mgrs for name in known_tiles().values()})}
+    found = {mgrs: FetchLandCover(mgrs=mgrs) for mgrs in sorted(_squares())}
     return {mgrs: task.output()["polygons"].check() for mgrs, task in found.items() if task.is_there()}

@@ -14,6 +14,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.errors import DamagedFile, PipelineError
 from ben_luigi.domain.forms.source import offset_tiles
 from ben_luigi.domain.recipe.model import BLOCKS
+from ben_luigi.domain.remembered import remembered
 from ben_luigi.stages.archive_parts import dataset_tiles, lacking_layers
 from ben_luigi.stages.atmosphere import ConvertToL2A, FetchL2A, l2a_task
 from ben_luigi.stages.download import l1c_task
@@ -207,6 +208,11 @@ def _state(name: str) -> dict[str, str]:
     path = AskCatalogue().output()["states"].file
     if not (is_fetched_l1c() and path.exists()):
         return {}
+    return _states(path).get(name, {})
+
+
+@remembered()
+def _states(path: Path) -> dict[str, dict[str, str]]:
+    """Return the answers in the table for people, by product: read once, not for each tile of each check."""
     with path.open(encoding="utf-8", newline="") as file:
-        rows = {row["tile"]: row for row in csv.DictReader(file)}
-    return {key: rows[name][key] for key in ("state", "note") if name in rows}
+        return {row["tile"]: {key: row[key] for key in ("state", "note")} for row in csv.DictReader(file)}

@@ -28,7 +28,7 @@ from ben_luigi import config, terminal
 from ben_luigi.commands import command
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain import files
-from ben_luigi.domain.cdse.resolve import Resolution
+from ben_luigi.domain.cdse.resolve import Resolution, write_states
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.products import sen2cor
 from ben_luigi.stages import (
@@ -180,6 +180,7 @@ def _answer(task: resolve.AskCatalogue, before: object) -> None:
     found = {tile: asdict(Resolution(name, "found")) | {"name": str(name)} for tile, name in resolve.tiles().items()}
     _touch(task)
     files.write_json(task.output()["products"].file, found)
+    write_states(task.output()["states"].file, [Resolution(name, "found") for name in resolve.tiles().values()])
 
 
 def _download(task: download.DownloadL1C) -> None:
