@@ -6,11 +6,13 @@ number of files that a quick search packs as well as the level's own search. The
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import compare_levels as parser
-from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain import given
+from ben_luigi.domain.errors import BadArgument
 from ben_luigi.domain.formats import levels
 
 
@@ -19,13 +21,12 @@ def main(arguments: Sequence[str]) -> int:
     used = parser()
     options = used.parse_args(arguments)
     try:
-        found = [path for given in options.paths for path in (sorted(given.rglob("*")) if given.is_dir() else [given])]
-        files = [path for path in found if not path.is_dir()]
+        files = [*_files(options.paths)]
         total = sum(path.stat().st_size for path in files)
         if not total:
-            given = ", ".join(map(str, options.paths))
+            named = ", ".join(map(str, options.paths))
             return command.refuse(
-                used, BadInput(given, expected="files with content", found="none", remedy="name others")
+                used, BadArgument(named, expected="files with content", found="none", remedy="name others")
             )
         print(f"{len(files)} files, {total:,} bytes")
         print(f"{'level':>5} {'seconds':>9} {'MB/s':>9} {'bytes':>16} {'ratio':>7} {'quick':>6}")
@@ -34,3 +35,13 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         return command.refuse(used, error)
     return 0
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files named, and those below folders. Nobody may ever write into a FIFO: it is refused or left out."""
+    for path in paths:
+        if path.is_dir():
+            yield from (one for one in sorted(path.rglob("*")) if given.kind(one) == given.FILE)
+        else:
+            given.check_file(path)
+            yield path

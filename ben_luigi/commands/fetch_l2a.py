@@ -13,7 +13,8 @@ from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import fetch_l2a as parser
 from ben_luigi.commands.setting_up import configure
-from ben_luigi.domain.errors import BadName, PipelineError
+from ben_luigi.domain import given
+from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
 from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.sources import proof
 from ben_luigi.exit_codes import ExitCode
@@ -42,7 +43,14 @@ def main(arguments: Sequence[str]) -> int:
         return command.refuse(used, error)
     configure()
     config.set_defaults()
-    options.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        expected, remedy = "a folder, or a place where one can be made", "name another FOLDER"
+        found = given.kind(options.folder)
+        return command.refuse(used, BadArgument(options.folder, expected=expected, found=found, remedy=remedy))
+    except OSError as error:
+        return command.refuse(used, error, command.code_of(error))
     code = ExitCode.DONE
     for product in products:
         if (options.folder / product.stem).is_dir():

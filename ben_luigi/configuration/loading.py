@@ -22,7 +22,7 @@ from ben_luigi.configuration import check, luigi_options, sections
 from ben_luigi.configuration.files import ConfigFile, Entry, read
 from ben_luigi.configuration.kinds import PathName, Words
 from ben_luigi.domain import given
-from ben_luigi.domain.errors import printable
+from ben_luigi.domain.errors import BadInput, printable
 from ben_luigi.domain.findings import Finding, NotAllowed, nearest
 from ben_luigi.domain.vocabulary import RECIPE_OPTIONS
 
@@ -94,12 +94,23 @@ def report(findings: Sequence[Finding]) -> str:
 
 def load() -> None:
     """Pass the configuration to Luigi. If anything is wrong in it, print the findings and exit."""
+    _require_current_folder()
     files = found()
     users = [file for file in files if file.name != _name(_CHECKOUT)]
     writes = is_luigi() or any(_says_where(file) for file in users)
     asked = [ConfigFile(argument, entries=[Entry(argument, "dataset", "recipe", name)]) for argument, name in _asked()]
     _end_if(check.findings([*files, *asked]) + (check.data_dir(files) if writes and not _asked_elsewhere() else []))
     give(files)
+
+
+def _require_current_folder() -> None:
+    """Exit if the current folder was removed: relative paths, such as that of the data folder, mean nothing there."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        found, remedy = error.strerror or "", "change to another folder, as by cd, and type it again"
+        print(BadInput("the current folder", expected="one that exists", found=found, remedy=remedy), file=sys.stderr)
+        raise SystemExit(WAITS_FOR_PERSON) from None
 
 
 def _asked() -> Iterator[tuple[str, str]]:

@@ -65,6 +65,9 @@ class _Unfit(OSError):
     def __str__(self) -> str:
         return str(self.strerror)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _Unfit, (Path(str(self.filename)), str(self.strerror))  # as raised in another process
+
 
 def is_hidden(name: str) -> bool:
     """Return whether a name begins with a dot, so that its file is not data."""

@@ -12,7 +12,7 @@ import luigi
 import numpy as np
 
 from ben_luigi import config
-from ben_luigi.domain import files
+from ben_luigi.domain import files, given
 from ben_luigi.domain.dataset import metadata
 from ben_luigi.domain.errors import BadArgument, BadName, DamagedFile, some
 from ben_luigi.domain.formats.shards import ShardReader
@@ -194,7 +194,7 @@ class RenderPatches(OverTiles):
 
     def _listed(self) -> list[str]:
         try:
-            ids = Path(self.patch_file).expanduser().read_text(encoding="utf-8").split()
+            ids = [word for line in given.lines(Path(self.patch_file).expanduser()) for word in line.split()]
         except (OSError, ValueError) as error:
             raise BadArgument(
                 self.patch_file,

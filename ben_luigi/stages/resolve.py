@@ -105,8 +105,8 @@ def missing_tiles() -> dict[str, dict[str, str]]:
 
 @lru_cache(maxsize=1)
 def _missing(file: Path, changed_ns: int) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    found = files.read_object(file)  # a damaged one is made again by the run
+    return {tile: facts for tile, facts in found.items() if isinstance(facts, dict) and "product" in facts}
 
 
 def product_of(tile: str) -> ProductName:

@@ -364,14 +364,14 @@ def free_bytes() -> int:
 
 
 def used_bytes() -> int:
-    """Return the size of the data folder, without what other recipes have there."""
+    """Return the size of the data folder, without what other recipes have there, or others remove meanwhile."""
     total = 0
     for folder, folders, names in os.walk(config.data_dir()):
         if Path(folder) == config.data_dir() and config.RECIPES in folders:
             folders.remove(config.RECIPES)
         for name in names:
-            path = Path(folder) / name
-            total += path.lstat().st_size if path.exists() else 0
+            with suppress(OSError):
+                total += (Path(folder) / name).lstat().st_size
     return total
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ben_luigi.domain import files
+from ben_luigi.domain import files, given
 from ben_luigi.domain.formats.companions import companions
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
 
@@ -44,7 +44,7 @@ def sha256(path: Path, progress: OnBytes = ignore_bytes) -> str:
 
 def _file_sha256(path: Path, progress: OnBytes) -> str:
     hashed, total = hashlib.sha256(), path.stat().st_size
-    with path.open("rb") as file:
+    with given.open_file(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             hashed.update(chunk)
             progress(file.tell(), total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -56,3 +57,13 @@ def test_without_content_there_is_nothing_to_compare(
 ) -> None:
     assert compare_levels.main([str(folder / path)]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_fifo_that_nobody_writes_into_is_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And refused, if it is named itself."""
+    os.mkfifo(folder / "pipe")
+    (folder / "link").symlink_to("nothing")
+    assert compare_levels.main([str(folder), "--levels", "1"]) == 0
+    assert capsys.readouterr().out.startswith("3 files, 2,610,000 bytes")
+    assert compare_levels.main([str(folder / "pipe")]) == 2
+    assert "a FIFO, not a file" in capsys.readouterr().err

@@ -79,3 +79,9 @@ def test_of_too_many_files_only_the_upper_level_counts(folder: Path, monkeypatch
     assert before == contents.signature(folder)
     (folder / "deep" / "new").touch()
     assert contents.sha256(folder) != before, "the time of its folder"
+
+
+def test_a_fifo_in_a_folder_is_named(folder: Path) -> None:
+    os.mkfifo(folder / "deep" / "pipe")
+    with pytest.raises(OSError, match="a FIFO, not a file"):
+        contents.sha256(folder)

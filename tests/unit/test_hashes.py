@@ -79,3 +79,11 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
         (tmp_path / place / "same.tif").write_bytes(b"")
     with pytest.raises(BadInput, match=r"same\.tif more than once"):
         hashes.of_folder(tmp_path, 2)
+
+
+def test_a_fifo_is_named_by_the_process_that_finds_it(tmp_path: Path) -> None:
+    """Its error comes from another process, and so must be of a kind that passes."""
+    os.mkfifo(tmp_path / "pipe.tif")
+    with pytest.raises(OSError, match="a FIFO, not a file") as caught:
+        hashes.of_folder(tmp_path, 2)
+    assert caught.value.filename == str(tmp_path / "pipe.tif")
