@@ -31,9 +31,11 @@ def main(arguments: Sequence[str]) -> int:
     used = parser()
     options = used.parse_args(arguments)
     try:
+        what = "the folder of published metadata, and of what it is made from"
+        command.require_folder(options.folder, what, "correct the path", is_given=True)
         columns, findings = recomputed.check(options.folder, read_published(TRACKED_ARTIFACTS / "published.toml"))
     except (PipelineError, OSError) as error:
-        return command.refuse(used, error)
+        return command.refuse(used, error, command.code_of(error))
     for _, words in findings:
         print(words, file=sys.stderr)
     print(json.dumps(columns))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ben_luigi.domain import refused
+from ben_luigi.domain import given, refused
 from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError, may_pass
 from ben_luigi.domain.files import final
 from ben_luigi.exit_codes import ExitCode
@@ -97,6 +97,13 @@ def require_folder(folder: Path, what: str, remedy: str, *, is_given: bool) -> N
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no folder"
         raise (BadArgument if is_given else BadInput)(folder, expected=what, found=found, remedy=remedy)
+
+
+def require_file(path: Path, what: str) -> None:
+    """Raise BadArgument unless a regular file lies at a path that is given; OSError if it may not be read."""
+    if (found := given.kind(path)) != given.FILE:
+        raise BadArgument(path, expected=what, found=found, remedy="correct the path")
+    given.check_file(path)
 
 
 def beside(folder: Path, ending: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import compare_levels as parser
 from ben_luigi.domain import given
-from ben_luigi.domain.errors import BadArgument
+from ben_luigi.domain.errors import BadArgument, PipelineError
 from ben_luigi.domain.formats import levels
 
 
@@ -25,15 +25,13 @@ def main(arguments: Sequence[str]) -> int:
         total = sum(path.stat().st_size for path in files)
         if not total:
             named = ", ".join(map(str, options.paths))
-            return command.refuse(
-                used, BadArgument(named, expected="files with content", found="none", remedy="name others")
-            )
+            raise BadArgument(named, expected="files with content", found="none", remedy="name others")
         print(f"{len(files)} files, {total:,} bytes")
         print(f"{'level':>5} {'seconds':>9} {'MB/s':>9} {'bytes':>16} {'ratio':>7} {'quick':>6}")
         for level in options.levels:
             print(levels.compress(files, level).line(), flush=True)
-    except OSError as error:
-        return command.refuse(used, error)
+    except (PipelineError, OSError) as error:
+        return command.refuse(used, error, command.code_of(error))
     return 0
 
 
@@ -43,5 +41,5 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
         if path.is_dir():
             yield from (one for one in sorted(path.rglob("*")) if given.kind(one) == given.FILE)
         else:
-            given.check_file(path)
+            command.require_file(path, "a file or folder")
             yield path

@@ -16,10 +16,11 @@ def main(arguments: Sequence[str]) -> int:
     options = used.parse_args(arguments)
     folder = options.folder.absolute()
     try:
+        command.require_folder(folder, "a folder of TIFFs", "correct the path", is_given=True)
         path = options.list or command.beside(folder, ".csv")
         rows = hashes.of_folder(folder, options.processes)
         sha256 = hashes.write_list(rows, path)
     except (PipelineError, OSError) as error:
-        return command.refuse(used, error)
+        return command.refuse(used, error, command.code_of(error))
     print(f"{path}: {len(rows)} files; sha256 of the list {sha256}")
     return 0

@@ -19,9 +19,12 @@ def main(arguments: Sequence[str]) -> int:
     options = used.parse_args(arguments)
     source = options.source or _exported()
     try:
+        command.require_file(options.list, "a list of patch ids")
+        remedy = "correct --from, or make it: ben-luigi export --tile"
+        command.require_folder(source, "the folder of patches", remedy, is_given=bool(options.source))
         number = links.link(links.read_list(options.list), source, options.folder)
     except (PipelineError, OSError) as error:
-        return command.refuse(used, error)
+        return command.refuse(used, error, command.code_of(error))
     print(f"{number} patches of {source} are linked in {options.folder}")
     return 0
 

@@ -12,7 +12,7 @@ from ben_luigi import config
 from ben_luigi.commands import command
 from ben_luigi.commands.arguments import new as parser
 from ben_luigi.domain import files
-from ben_luigi.domain.errors import BadInput, PipelineError
+from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
 from ben_luigi.domain.recipe import template
 from ben_luigi.exit_codes import ExitCode
 
@@ -25,9 +25,13 @@ def main(arguments: Sequence[str]) -> int:
     try:
         text = template.text(options.name, config.TRACKED_ARTIFACTS, options.like)
         if os.path.lexists(path):
-            raise BadInput(path, expected="nothing there yet", found="a file", remedy="choose another NAME, or move it")
+            raise BadArgument(
+                path, expected="nothing there yet", found="a file", remedy="choose another NAME, or move it"
+            )
         files.write_text(path, text)
-    except (PipelineError, OSError) as error:
+    except BadName as error:
         return command.refuse(used, error)
+    except (PipelineError, OSError) as error:
+        return command.refuse(used, error, command.code_of(error))
     print(f"{path} is written: change what you like, then type: ben-luigi plan --recipe {path}")
     return ExitCode.DONE

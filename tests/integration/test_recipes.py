@@ -199,6 +199,6 @@ def test_new_writes_a_recipe_to_start_from_and_replaces_none(tmp_path: Path) -> 
     assert code == 0 and "ben-luigi plan --recipe my-region.toml" in said
     assert command("status", tmp_path, None, "--recipe", "my-region.toml")[0] == 0
     code, said = command("new", tmp_path, None, "my-region")
-    assert code != 0 and "nothing there yet" in said
+    assert code == 2 and "nothing there yet" in said
     code, said = command("new", tmp_path, None, "bigearthnet-v2")
-    assert code != 0 and "no name of BigEarthNet v2" in said
+    assert code == 2 and "no name of BigEarthNet v2" in said

@@ -168,5 +168,5 @@ def test_without_the_lists_the_columns_are_checked_all_the_same(
     assert "files not rebuilt: " in said
     (folder / "s1s2_mapping.csv").unlink()
     code, columns, said = _run(folder, monkeypatch, capsys)
-    assert (code, columns) == (2, None)
+    assert (code, columns) == (20, None)
     assert "s1s2_mapping.csv" in said

@@ -66,4 +66,4 @@ def test_a_fifo_that_nobody_writes_into_is_left_out(folder: Path, capsys: pytest
     assert compare_levels.main([str(folder), "--levels", "1"]) == 0
     assert capsys.readouterr().out.startswith("3 files, 2,610,000 bytes")
     assert compare_levels.main([str(folder / "pipe")]) == 2
-    assert "a FIFO, not a file" in capsys.readouterr().err
+    assert "found: a FIFO" in capsys.readouterr().err

@@ -79,5 +79,9 @@ def test_the_command_says_what_it_did(source: Path, tmp_path: Path, capsys: pyte
     arguments = [str(tmp_path / "list.txt"), str(tmp_path / "some"), "--from"]
     assert link_patches.main([*arguments, str(source)]) == 0
     assert capsys.readouterr().out == f"3 patches of {source} are linked in {tmp_path / 'some'}\n"
-    assert link_patches.main([*arguments, str(tmp_path)]) == 2
+    assert link_patches.main([*arguments, str(tmp_path)]) == 20
     assert "ben-luigi export" in capsys.readouterr().err
+    assert link_patches.main([*arguments, str(tmp_path / "none")]) == 2
+    assert "none; expected: the folder of patches; found: no folder" in capsys.readouterr().err
+    assert link_patches.main([str(tmp_path / "none.txt"), *arguments[1:], str(source)]) == 2
+    assert "none.txt; expected: a list of patch ids; found: nothing" in capsys.readouterr().err
