@@ -256,7 +256,7 @@ def luigid() -> argparse.ArgumentParser:
         "--address", metavar="HOST", default=_ADDRESS, help=f"address to listen on; by default {_ADDRESS}"
     )
     help_text = "port to listen on; by default [core] scheduler_port, else 8082"
-    used.add_argument("--port", metavar="N", type=command.whole(1), help=help_text)
+    used.add_argument("--port", metavar="N", type=command.whole(1, 65_535), help=help_text)
     return used
 
 

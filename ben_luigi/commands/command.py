@@ -48,12 +48,13 @@ def parser(prog: str, text: str | None) -> argparse.ArgumentParser:
     )
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """Return the type of an argument that is a whole number of at least `least`."""
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return the type of an argument that is a whole number of at least `least`, and at most `most`."""
+    limits = f"of at least {least}" if most is None else f"from {least} to {most}"
 
     def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}; found {text!r}")
+        if not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
+            raise argparse.ArgumentTypeError(f"expected a whole number {limits}; found {text!r}")
         return int(text)
 
     return number

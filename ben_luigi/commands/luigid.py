@@ -29,7 +29,7 @@ from ben_luigi.commands.arguments import luigid as parser
 from ben_luigi.commands.luigid_requests import Guard, own_names
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain import private
-from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain.errors import BadInput, PipelineError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.state.scheduling import QuickScheduler
 
@@ -104,8 +104,19 @@ def _configure_scheduler() -> None:
 
 
 def _listening(open_sockets: Callable[..., list[Any]], **where: Any) -> list[Any]:
-    """Open the sockets as Luigi does, and log their addresses: `(host, port, ...)`, or the path of a UNIX socket."""
-    names = open_sockets(**where)
+    """Open the sockets as Luigi does, and log their addresses: `(host, port, ...)`, or the path of a UNIX socket.
+
+    Raise BadInput where that cannot be, as at a port that is in use.
+    """
+    try:
+        names = open_sockets(**where)
+    except OSError as error:
+        raise BadInput(
+            f"luigid at {where.get('unix_socket') or '{address}:{api_port}'.format(**where)}",
+            expected="an address of this host, and a port that is free and that this user may listen at",
+            found=error.strerror or str(error),
+            remedy="end what listens there, or name another --port, and as [core] scheduler_port for the runs, too",
+        ) from error
     urls = (f"http://{name[0]}:{name[1]}" if isinstance(name, tuple) else f"socket {name}" for name in names)
     _log.info("luigid listens at %s", ", ".join(urls))
     return names

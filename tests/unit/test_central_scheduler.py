@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from functools import partial
 from typing import Any
 
+import luigi.server
 import pytest
 
-from ben_luigi.commands.luigid import CentralScheduler
+from ben_luigi.commands import arguments
+from ben_luigi.commands.luigid import CentralScheduler, _listening
+from ben_luigi.domain.errors import BadInput
 
 HOUR_S = 3600.0
 DELAYS = {"worker_disconnect_delay": 120, "retry_delay": 6 * HOUR_S, "remove_delay": 14 * 24 * HOUR_S}
@@ -73,3 +78,20 @@ def test_a_worker_taken_for_dead_may_end_its_task_and_goes_on(scheduler: Any, cl
     assert scheduler.task_list("RUNNING", "")["CutPatches_1"]["worker_running"] == "south"
     scheduler.add_task(task_id="CutPatches_2", family="CutPatches", worker="north")
     assert scheduler.get_work(worker="north", current_tasks=[])["task_id"] == "CutPatches_2"
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "x"])
+def test_no_port_beyond_the_last_one_is_taken(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The system would listen at what is left of it after a division by 65536, where no run asks."""
+    with pytest.raises(SystemExit):
+        arguments.luigid().parse_args(["--port", port])
+    assert "expected a whole number from 1 to 65535" in capsys.readouterr().err
+
+
+def test_a_port_that_is_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        where = {"api_port": port, "address": "127.0.0.1", "unix_socket": None}
+        opens = partial(luigi.server._init_api, CentralScheduler(**DELAYS, resources={}))
+        with pytest.raises(BadInput, match=f"luigid at 127.0.0.1:{port}; .*already in use; next: .* --port"):
+            _listening(opens, **where)
