@@ -18,11 +18,11 @@ from ben_luigi.commands import command, world
 from ben_luigi.commands.arguments import status as parser
 from ben_luigi.commands.plan import count, recipe_words, table
 from ben_luigi.commands.setting_up import configure
-from ben_luigi.domain.errors import BadName, PipelineError
+from ben_luigi.domain.errors import BadInput, BadName, PipelineError
 from ben_luigi.stages import followed, planning, survey
 from ben_luigi.stages.archive_parts import lacking_layers
 from ben_luigi.stages.resolve import AskCatalogue, known_tiles, resolutions
-from ben_luigi.state import budget, database
+from ben_luigi.state import budget, database, stored
 
 
 def facts() -> dict[str, Any]:
@@ -32,12 +32,24 @@ def facts() -> dict[str, Any]:
         "version": 1,
         "data_dir": str(config.data_dir()),
         "recipe": followed.recipe(),
+        "store": _store(),
         "tiles": len(tiles),
         "stages": [stage._asdict() for stage in (survey.stages() if tiles else [])],
         "lacking_layers": {tile: found for tile in sorted(tiles) if (found := lacking_layers(tile))},
         "failed": [asdict(failure) for failure in planning.failed()],
         "downloads_that_failed": list(_tried()),
     }
+
+
+def _store() -> dict[str, Any] | None:
+    """Return the URL of the store, and why it cannot be taken as it is, as when it is not mounted; None without one."""
+    if not stored.is_configured():
+        return None
+    try:
+        stored.check()
+    except BadInput as error:
+        return {"url": str(config.dataset().store), "problem": command.as_json(error)}
+    return {"url": str(config.dataset().store), "problem": None}
 
 
 def _tried() -> Iterator[dict[str, Any]]:
@@ -67,6 +79,8 @@ def words(told: Mapping[str, Any]) -> str:
     """Return the same as text."""
     lines = [f"{told['data_dir']}: {count(told['tiles'], 'tile')}"]
     lines += recipe_words(told["recipe"])
+    if told["store"] and (problem := told["store"]["problem"]):
+        lines.append(f"The store is away, and what lies there alone counts as missing: {problem['text']}")
     if not told["tiles"]:
         lines.append("The list of products does not exist yet.")
     lines += table([survey.Stage(**stage) for stage in told["stages"]])
