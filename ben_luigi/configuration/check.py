@@ -165,15 +165,22 @@ def _check(option: Any, text: str) -> None:
     plain_values.check((plain_of(option) or option).parse, text)
 
 
-def data_dir(files: Sequence[ConfigFile], environment: Mapping[str, str] = os.environ) -> list[Finding]:
-    """Return a finding if the data folder in effect, given or default, can neither be written to nor made."""
+def data_dir(
+    files: Sequence[ConfigFile], environment: Mapping[str, str] = os.environ, *, only_reads: bool = False
+) -> list[Finding]:
+    """Return a finding if the data folder in effect, given or default, can neither be written to nor made.
+
+    For a command that only reads, one that is there and can be read will do.
+    """
     subject, allowed = "[dataset] data_dir", "a folder that can be made and written to"
     parameter = sections.options_of(sections.dataset)["data_dir"]
     location, text = subject, parameter._default
     if entry := last_entries(files).get(("dataset", "data_dir")):
         location, text = f"{entry.location}: {subject}", entry.text
     try:
-        wrong = cannot_be_written(Path(parameter.parse(interpolated(text, environment))))
+        folder = Path(parameter.parse(interpolated(text, environment)))
+        is_read = only_reads and folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
+        wrong = "" if is_read else cannot_be_written(folder)
     except NotAllowed:
         return []  # already a finding
     return [Finding(location, "", wrong, allowed)] if wrong else []

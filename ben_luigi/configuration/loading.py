@@ -99,7 +99,10 @@ def load() -> None:
     users = [file for file in files if file.name != _name(_CHECKOUT)]
     writes = is_luigi() or any(_says_where(file) for file in users)
     asked = [ConfigFile(argument, entries=[Entry(argument, "dataset", "recipe", name)]) for argument, name in _asked()]
-    _end_if(check.findings([*files, *asked]) + (check.data_dir(files) if writes and not _asked_elsewhere() else []))
+    _end_if(
+        check.findings([*files, *asked])
+        + (check.data_dir(files, only_reads=_only_reads()) if writes and not _asked_elsewhere() else [])
+    )
     give(files)
 
 
@@ -130,13 +133,18 @@ def follow(recipe: str, argument: str) -> None:
 
 def require_data_dir() -> None:
     """Exit if the data folder cannot be used: for commands that need it, since the default is in the current folder."""
-    _end_if([] if _asked_elsewhere() else check.data_dir(found()))
+    _end_if([] if _asked_elsewhere() else check.data_dir(found(), only_reads=_only_reads()))
 
 
 def _end_if(wrong: Sequence[Finding]) -> None:
     if wrong:
         print(report(wrong), file=sys.stderr)
         raise SystemExit(WAITS_FOR_PERSON)
+
+
+def _only_reads() -> bool:
+    """Return whether this is a command that says what is there, which others than the owner of the folder may ask."""
+    return not is_luigi() and sys.argv[1:2] in (["status"], ["plan"], ["verify"], ["view"])
 
 
 def is_luigi() -> bool:

@@ -242,3 +242,19 @@ def test_a_folder_that_is_named_as_the_file_is_not_what_was_meant(
 ) -> None:
     (tmp_path / "own.cfg").mkdir()
     assert _answer(capsys) == [f"{NAMED}: found a folder at own.cfg; allowed: a configuration file"]
+
+
+def test_what_only_reads_needs_no_right_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Root may write everywhere, so the question is answered for it."""
+    (tmp_path / "own.cfg").write_text(f"[dataset]\ndata_dir = {tmp_path}\n", encoding="utf-8")
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    for name in ("status", "plan", "verify", "view"):
+        monkeypatch.setattr(sys, "argv", ["ben-luigi", name])
+        loading.require_data_dir()
+    monkeypatch.setattr(sys, "argv", ["ben-luigi", "run"])
+    assert _answer(capsys) == [
+        f"own.cfg:2: [dataset] data_dir: found {tmp_path}, which cannot be written to; "
+        "allowed: a folder that can be made and written to"
+    ]
