@@ -105,7 +105,8 @@ def result_options() -> dict[str, Any]:
 def take_typed(arguments: argparse.Namespace) -> None:
     """From now on take options that were typed on a command line, as Luigi has parsed it, for those of the files.
 
-    Luigi takes them only while it runs; the rest of a command speaks of the same folders.
+    Luigi takes them only while it runs; the rest of a command speaks of the same folders, and those of Luigi's own
+    options that follow from ours follow from these.
     """
     for section, options in SECTIONS.items():
         for name in options_of(options):
@@ -114,6 +115,7 @@ def take_typed(arguments: argparse.Namespace) -> None:
                 luigi.configuration.get_config().set(section, name, str(text))
     is_sample.cache_clear()
     given_input.cache_clear()
+    set_defaults()
 
 
 @while_held

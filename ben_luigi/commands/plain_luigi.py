@@ -24,7 +24,7 @@ def install() -> None:
     if not arguments or arguments[0].startswith("-") or task_table.help_is_wanted(arguments):
         return
     try:
-        usage.task_of(arguments)
+        config.take_typed(usage.task_of(arguments)[1])
     except (BadName, BadArgument) as error:
         sys.exit(command.refuse(command.parser("luigi", ""), error))
 

@@ -257,8 +257,10 @@ def main(arguments: Sequence[str]) -> int:
         configure()
         config.set_defaults()
         wanted = task_table.named(asked)
-        usage.task_of(wanted)  # says what is wrong with the arguments
-        with CmdlineParser.global_instance(["--module", ben_luigi.__name__, *wanted]) as parsed:  # options count, too
+        config.take_typed(usage.task_of(wanted)[1])
+        with CmdlineParser.global_instance(
+            ["--module", ben_luigi.__name__, *wanted]
+        ) as parsed:  # --workers counts, too
             told = facts(parsed.get_task_obj())
     except (BadName, BadArgument) as error:
         return command.refuse(used, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import ExitStack, redirect_stderr
 from io import StringIO
 
 import luigi
@@ -36,24 +36,24 @@ def task_of(arguments: Sequence[str]) -> tuple[luigi.Task, argparse.Namespace]:
     Raise BadName or BadArgument if there is no task with these arguments. Exit if Luigi's own help is asked for.
     """
     task_table.check(arguments)
-    output = StringIO()
-    try:
-        with (
-            redirect_stderr(output),
-            CmdlineParser.global_instance(["--module", ben_luigi.__name__, *arguments]) as parsed,
-        ):
+    with ExitStack() as stack:
+        output = StringIO()
+        try:
+            with redirect_stderr(output):
+                words = ["--module", ben_luigi.__name__, *arguments]
+                parsed = stack.enter_context(CmdlineParser.global_instance(words))
             wrong = check.command_line(parsed.known_args, Register.get_task_cls(arguments[0]))
             if wrong:
                 raise task_table.unfit(arguments, "; ".join(map(str, wrong)))
             luigi.interface.core()
             task: luigi.Task = parsed.get_task_obj()
-    except SystemExit as end:
-        if not end.code:
-            raise
-        raise task_table.unfit(arguments, output.getvalue().rpartition("error: ")[2].strip()) from end
-    except (ParameterException, ValueError) as error:
-        raise task_table.unfit(
-            arguments, f"{str(error).rpartition('}]: ')[2]}{f': {error.__cause__}' if error.__cause__ else ''}"
-        ) from error
-    planning.check_arguments(task)
+        except SystemExit as end:
+            if not end.code:
+                raise
+            raise task_table.unfit(arguments, output.getvalue().rpartition("error: ")[2].strip()) from end
+        except (ParameterException, ValueError) as error:
+            raise task_table.unfit(
+                arguments, f"{str(error).rpartition('}]: ')[2]}{f': {error.__cause__}' if error.__cause__ else ''}"
+            ) from error
+        planning.check_arguments(task)  # in the data folder that the options name
     return task, parsed.known_args

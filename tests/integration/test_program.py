@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -171,3 +172,16 @@ def test_a_run_needs_none_of_its_three_descriptors(redirected: str, sample_run: 
     )
     assert done.returncode == 0
     assert dataset_digests(tmp_path / "data") == whole
+
+
+def test_a_run_takes_the_data_folder_that_was_typed_though_nothing_is_there_yet(tmp_path: Path) -> None:
+    """Its lock is there as well, and nothing in the folder of the configuration."""
+    given = tmp_path / "snow.csv"
+    given.write_text("a list of patches\n")
+    here = tmp_path / "here"
+    here.mkdir()
+    typed = ("--dataset-data-dir", str(tmp_path / "new" / "data"), "--inputs-snow-csv", str(given))
+    code, said = command("run", here, None, "HashInput", "--option", "snow_csv", *typed)
+    assert code == 0, said
+    assert list(here.iterdir()) == []
+    assert list((tmp_path / "new" / "data" / "locks" / socket.gethostname()).iterdir()), "Luigi leaves its file"

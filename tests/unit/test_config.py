@@ -10,6 +10,7 @@ from typing import Any
 import luigi
 import pytest
 from luigi.cmdline_parser import CmdlineParser
+from luigi.scheduler import Scheduler
 
 import ben_luigi.pipeline  # noqa: F401  # which declares the tasks
 from ben_luigi import config
@@ -19,6 +20,7 @@ from ben_luigi.domain.cdse.account import Credentials
 from ben_luigi.domain.errors import PipelineError
 from ben_luigi.stages.land_cover import FetchLandCover
 from ben_luigi.stages.resolve import FindMissing
+from ben_luigi.domain.errors import BadName, PipelineError
 
 SECRET = "s3cret"
 
@@ -44,6 +46,25 @@ def test_options_that_were_typed_count_for_all_of_a_command(settings: Any, tmp_p
     assert (config.data_dir(), config.result_folder()) == (tmp_path, "subsets/few")
     assert config.given_input("clc_gpkg") == Path("a.gpkg").absolute()
     assert (config.value("archive.level"), config.selection()) == (5, {"splits": "test"})
+
+
+def test_what_luigi_takes_from_our_options_follows_from_those_that_were_typed(settings: Any, tmp_path: Path) -> None:
+    """The places of the local scheduler, and the folder of Luigi's lock; what its own sections say stays."""
+    settings.set("resources", "sen2cor", "7")
+    typed = ["--dataset-data-dir", str(tmp_path), "--dataset-world", "real", "--cdse-parallel", "3"]
+    config.take_typed(usage.task_of(["FinalizeDataset", *typed, "--sen2cor-parallel", "2"])[1])
+    assert Path(luigi.interface.core().lock_pid_dir) == config.lock_folder()
+    assert config.lock_folder().is_relative_to(tmp_path)
+    assert Scheduler()._resources["cdse"] == config.downloads_at_once() == 3
+    assert config.sen2cor_at_once() == 2
+
+
+def test_a_task_is_checked_by_what_was_typed_with_it(settings: Any) -> None:
+    config.is_sample.cache_clear()
+    tile, others = ["DownloadL1C", "--tile", "33UUP_20170613"], ["--dataset-world", "real", "--dataset-tiles"]
+    assert usage.task_of([*tile, *others, "33UUP_20170613"])[0].task_family == "DownloadL1C"
+    with pytest.raises(BadName, match="tile 33UUP_20170613; expected: one of 29SNB_20170818"):
+        usage.task_of([*tile, *others, "29SNB_20170818"])
 
 
 @pytest.mark.parametrize("text", ["50%off", "%(tiles)s", "%%", "a%41b", "$HOME", "p@ss'w\"o rd", "${HOME", "${NAME}%"])
