@@ -45,10 +45,7 @@ from ben_luigi.domain import machine, private, surroundings
 from ben_luigi.domain.recipe import declared, parts, reading
 from ben_luigi.domain.recipe.model import OF_PRODUCT, Layer, Recipe
 from ben_luigi.domain.remembered import remembered
-from ben_luigi.domain.vocabulary import (
-    MISSING_LAYERS,
-    SOURCES,
-)
+from ben_luigi.domain.vocabulary import MISSING_LAYERS, SOURCES
 
 __all__ = [
     "SECTIONS",
@@ -81,6 +78,9 @@ RECIPES = "recipes"
 PUBLISHING = "publishing"
 """The folder in `data_dir()` with verdicts about folders, and notes of what is being published."""
 
+SCHEDULER = ("scheduler_host", "scheduler_port", "scheduler_url")
+"""The options in `[core]` that say where luigid is."""
+
 HERE, ELSEWHERE, IN_A_JOB = "here", "elsewhere", "job"
 """Where conversions are made (`[sen2cor] where`)."""
 
@@ -105,13 +105,14 @@ def result_options() -> dict[str, Any]:
 def take_typed(arguments: argparse.Namespace) -> None:
     """From now on take options that were typed on a command line, as Luigi has parsed it, for those of the files.
 
-    Luigi takes them only while it runs; the rest of a command speaks of the same folders, and those of Luigi's own
-    options that follow from ours follow from these.
+    Luigi takes them only while it runs; the rest of a command speaks of the same folders and the same scheduler, and
+    those of Luigi's own options that follow from ours follow from these.
     """
-    for section, options in SECTIONS.items():
-        for name in options_of(options):
+    taken = {section: tuple(options_of(options)) for section, options in SECTIONS.items()}
+    for section, names in {**taken, "core": ("local_scheduler", *SCHEDULER)}.items():
+        for name in names:
             text = getattr(arguments, f"{section}_{name}", None)
-            if text is not None:
+            if text not in (None, False):  # as argparse has a switch of Luigi's that was not typed
                 luigi.configuration.get_config().set(section, name, str(text))
     is_sample.cache_clear()
     given_input.cache_clear()

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ben_luigi import config
-from ben_luigi.commands import command, run, world
+from ben_luigi.commands import command, run, task_table, usage, world
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.commands.task_arguments import submit as parser
-from ben_luigi.domain.errors import BadName, PipelineError
+from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import jobs
 
@@ -24,12 +24,13 @@ def main(arguments: Sequence[str]) -> int:
     used = parser()
     try:
         options, rest = used.parse_known_args(world.take(arguments))
-    except BadName as error:
-        return command.refuse(used, error)
-    configure(writes=not options.dry_run)
-    config.set_defaults()
+        configure(writes=not options.dry_run)
+        typed = usage.task_of(task_table.named(rest))[1]
+    except (BadName, BadArgument) as error:
+        return command.refuse(used, task_table.of_program(error, used.prog))
+    config.take_typed(typed)
     try:
-        jobs.begin()
+        jobs.begin(usage.passed_on(typed))
         if options.dry_run:
             print(jobs.described())
             return ExitCode.DONE

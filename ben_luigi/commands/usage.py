@@ -13,6 +13,7 @@ from luigi.parameter import ParameterException
 from luigi.task_register import Register
 
 import ben_luigi
+from ben_luigi import config
 from ben_luigi.commands import task_table
 from ben_luigi.configuration import check
 from ben_luigi.stages import planning
@@ -57,3 +58,13 @@ def task_of(arguments: Sequence[str]) -> tuple[luigi.Task, argparse.Namespace]:
             ) from error
         planning.check_arguments(task)  # in the data folder that the options name
     return task, parsed.known_args
+
+
+def passed_on(options: argparse.Namespace) -> list[str]:
+    """Return the options of a command line that a run elsewhere has to follow too: ours, and where luigid is."""
+    return [
+        f"{flag}={text}"
+        for flag, section, name, _ in check.of_command_line()
+        if (section in config.SECTIONS or name in config.SCHEDULER)
+        and (text := getattr(options, f"{section}_{name}", None)) is not None
+    ]

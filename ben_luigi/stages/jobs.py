@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -30,11 +30,16 @@ from ben_luigi.state import failures
 _log = logging.getLogger("ben_luigi")
 _UNKNOWN = "jobs of Slurm, which does not answer"
 _begun = False
+_typed: tuple[str, ...] = ()
+"""The options that were typed for this run, which its jobs follow too."""
 
 
-def begin() -> None:
-    """From now on this run submits conversions, and makes none. Raise BadOption if jobs could not share its work."""
-    global _begun
+def begin(typed: Sequence[str] = ()) -> None:
+    """From now on this run submits conversions, by the options that were typed for it, and makes none.
+
+    Raise BadOption if jobs could not share its work.
+    """
+    global _begun, _typed
     for option, is_shared, remedy in (
         ("[core] local_scheduler", not luigi.interface.core().local_scheduler, "set it to false, and start luigid"),
         ("[database] url", bool(config.database().url), "name a PostgreSQL server that all nodes reach"),
@@ -48,7 +53,7 @@ def begin() -> None:
             )
     slurm.require_programs()
     luigi.configuration.get_config().set("sen2cor", "where", config.ELSEWHERE)
-    _begun = True
+    _begun, _typed = True, tuple(typed)
 
 
 def name() -> str:
@@ -80,7 +85,8 @@ def script(tiles: list[str]) -> str:
     """Return the script of an array that converts these tiles."""
     options = config.dataset()
     own = [*surroundings.own_python(), "-m", "ben_luigi", "run", "ConvertToL2A"]
-    chosen = ["--world", str(options.world), "--recipe", str(options.recipe)]
+    recipe = ("--recipe", str(options.recipe)) if options.recipe else ()
+    chosen = [*_typed, "--world", str(options.world), *recipe]
     return slurm.script([*own, *chosen, "--workers", "1", "--sen2cor-where", config.IN_A_JOB, "--tile"], tiles)
 
 

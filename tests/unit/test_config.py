@@ -57,6 +57,7 @@ def test_what_luigi_takes_from_our_options_follows_from_those_that_were_typed(se
     assert config.lock_folder().is_relative_to(tmp_path)
     assert Scheduler()._resources["cdse"] == config.downloads_at_once() == 3
     assert config.sen2cor_at_once() == 2
+    assert luigi.interface.core().local_scheduler, "as the configuration says"
 
 
 def test_a_task_is_checked_by_what_was_typed_with_it(settings: Any) -> None:
