@@ -26,6 +26,8 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 MAKE_ROOM = "make room on the disk, or use another ([dataset] data_dir, --to), and run again: what is complete stays"
 """What to do where there is no room."""
 
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+"""What file systems without hard links say, such as exFAT."""
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS}
 _REMOVALS, _PAUSE_S = 20, 0.05
 """How often a folder that is written to meanwhile is removed, at most, and the pause before it is tried again."""
@@ -191,6 +193,36 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically, in UTF-8, with line ends as they are."""
     with atomic_write(path) as work:
         work.write_text(text, encoding="utf-8", newline="")
+
+
+def write_first(path: Path, text: str) -> None:
+    """Write `text` to `path` atomically, unless there is a file already: of several processes, the first one writes.
+
+    On a file system without hard links, the last one. Raise DiskError if the disk is full or does not keep it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = unfinished(path)
+    try:
+        work.write_text(text, encoding="utf-8", newline="")
+        sync(work)
+        _publish_first(work, path)
+    except OSError as error:
+        raise_if_full(path, error)
+        raise
+    finally:
+        _try_to_remove(work)
+    sync(path.parent)
+
+
+def _publish_first(work: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(work)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        put_in_place(work, path)
 
 
 def write_json(path: Path, content: object) -> None:

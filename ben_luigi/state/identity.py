@@ -40,7 +40,7 @@ def identity_of(folder: Path) -> str:
     """Return the id of a data folder, which is made once and moves with it."""
     file = folder / _ID
     if not file.exists():
-        files.write_text(file, secrets.token_hex(16) + "\n")
+        files.write_first(file, secrets.token_hex(16) + "\n")  # another process may make it at this moment
     return file.read_text(encoding="ascii").strip()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,20 @@ import pytest
 from ben_luigi.domain.errors import DatabaseError
 from ben_luigi.state import identity, schema
 from ben_luigi.state.server import close_server, open_server
+
+
+def test_who_makes_the_id_at_the_same_moment_as_another_takes_that_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a store keeps the id of one, and the data folder that of the other, for ever."""
+
+    def made_meanwhile(length: int) -> str:
+        (tmp_path / "id").write_text("of the other\n")
+        return "own"
+
+    monkeypatch.setattr(secrets, "token_hex", made_meanwhile)
+    assert identity.identity_of(tmp_path) == "of the other"
+    assert (tmp_path / "id").read_text() == "of the other\n"
 
 
 def test_a_database_belongs_to_one_data_folder_wherever_that_is_moved(tmp_path: Path) -> None:

@@ -317,3 +317,31 @@ def test_what_ends_the_making_is_raised_although_the_rest_cannot_be_removed(
         work.mkdir()
         monkeypatch.setattr(files, "remove", refuse)
         raise SystemExit(143)
+
+
+def test_the_first_to_write_a_file_writes_it_for_all(tmp_path: Path) -> None:
+    path, both = tmp_path / "new" / "id", threading.Barrier(2)
+    written: list[str] = []
+
+    def write(text: str) -> None:
+        both.wait()
+        files.write_first(path, text)
+        written.append(path.read_text())
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in ("one", "other")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    files.write_first(path, "late")
+    assert {*written} == {path.read_text()} <= {"one", "other"} and len(written) == 2
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_is_written_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    files.write_first(tmp_path / "id", "one")
+    assert (tmp_path / "id").read_text() == "one" and len(list(tmp_path.iterdir())) == 1
