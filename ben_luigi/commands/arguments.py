@@ -61,6 +61,13 @@ def require_world(option: str, text: str) -> None:
         raise BadName(option, expected=f"one of {', '.join(WORLDS)}", found=found, remedy=f"type {option} real")
 
 
+def require_recipe(option: str, text: str) -> None:
+    """Raise BadName for an option that names no recipe, as `--recipe "$NAME"` does where NAME is not set."""
+    if not text:
+        expected, remedy = "the name or path of a recipe", f"type {option} NAME, or leave {option} out"
+        raise BadName(option, expected=expected, found="nothing", remedy=remedy)
+
+
 def text_of(module: str) -> str | None:
     """Return the docstring of a command's module, without loading it."""
     return ast.get_docstring(ast.parse(Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")))
