@@ -215,6 +215,7 @@ def clear_tries() -> argparse.ArgumentParser:
     """Return the parser of `ben-luigi clear-tries`."""
     used = command.parser("ben-luigi clear-tries", text_of("clear_tries"))
     used.add_argument("tiles", nargs="+", metavar="TILE", help="tile key, as in 33UUP_20170613")
+    add_world(used)
     return used
 
 

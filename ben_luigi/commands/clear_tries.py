@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ben_luigi.commands import command
+from ben_luigi.commands import command, world
 from ben_luigi.commands.arguments import clear_tries as parser
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain.errors import BadName, PipelineError
@@ -15,16 +15,15 @@ from ben_luigi.state import budget
 def main(arguments: Sequence[str]) -> int:
     """Clear the failed tries of these tiles, and print their number."""
     used = parser()
-    tiles = used.parse_args(arguments).tiles
-    configure()
     try:
+        tiles = used.parse_args(world.take(arguments)).tiles
+        configure()
         for tile in tiles:
             check_tile(tile)
-    except BadName as error:
-        return command.refuse(used, error)
-    try:
         for tile in tiles:
             print(f"{tile}: {budget.clear(tile) or 'no'} failed tries cleared")
+    except BadName as error:
+        return command.refuse(used, error)
     except PipelineError as error:
         return command.refuse(used, error, command.code_of(error))
     return 0

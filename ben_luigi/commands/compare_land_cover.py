@@ -26,6 +26,7 @@ from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.land_cover import kept_squares
 from ben_luigi.stages.places import listed_grids
 from ben_luigi.stages.prerequisites import input_path
+from ben_luigi.state import recipes
 
 _MOST = 20
 
@@ -56,11 +57,12 @@ def _compared(geopackage: Path, tiles: Sequence[str] | None) -> Iterator[tuple[s
             config.data_dir() / "land_cover",
             expected="polygons that came from the EEA's service",
             found="none",
-            remedy="fetch them: ben-luigi run FetchLandCover --mgrs 33UUP --land-cover-source service",
+            remedy="fetch them: ben-luigi run FetchLandCover --mgrs 33UUP --land-cover-source service"
+            + recipes.option(),
         )
     for tile in wanted:
         if tile not in known:
-            remedy = "correct --tile, or fetch its square: ben-luigi run FetchLandCover"
+            remedy = f"correct --tile, or fetch its square: ben-luigi run FetchLandCover{recipes.option()}"
             raise BadName(f"tile {tile!r}", expected=f"one of {some(known)}", found="another", remedy=remedy)
         grid = grids[tile][0]
         service = clc.read_polygons(squares[TileKey.parse(tile).mgrs], grid.square, whole=False)

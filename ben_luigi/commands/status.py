@@ -22,7 +22,7 @@ from ben_luigi.domain.errors import BadInput, BadName, PipelineError
 from ben_luigi.stages import followed, planning, survey
 from ben_luigi.stages.archive_parts import lacking_layers
 from ben_luigi.stages.resolve import AskCatalogue, known_tiles, resolutions
-from ben_luigi.state import budget, database, stored
+from ben_luigi.state import budget, database, recipes, stored
 
 
 def facts() -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _tried_words(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if tried["error_file"]:
             yield f"    to CDSE support: product id {tried['product_id']}, and {tried['error_file']}"
         if rests:
-            yield f"    to end its rest: ben-luigi clear-tries {tried['tile']}"
+            yield f"    to end its rest: ben-luigi clear-tries {tried['tile']}{recipes.option()}"
 
 
 def _minute(time: str) -> str:

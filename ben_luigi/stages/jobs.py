@@ -25,7 +25,7 @@ from ben_luigi.stages.product_list import is_from_l1c
 from ben_luigi.stages.resolve import known_tiles
 from ben_luigi.stages.survey import at_rest
 from ben_luigi.stages.task import RUN
-from ben_luigi.state import failures
+from ben_luigi.state import failures, recipes
 
 _log = logging.getLogger("ben_luigi")
 _UNKNOWN = "jobs of Slurm, which does not answer"
@@ -222,6 +222,6 @@ def described() -> str:
 def instructions() -> list[str]:
     """Return what to type to watch the jobs, and to end them."""
     return [
-        f"watch:  squeue --name={name()}, ben-luigi status; logs: {folder()}/<job>_<element>.log",
+        f"watch:  squeue --name={name()}, ben-luigi status{recipes.option()}; logs: {folder()}/<job>_<element>.log",
         f"cancel: scancel --name={name()}",
     ]

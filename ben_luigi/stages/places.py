@@ -43,7 +43,7 @@ from ben_luigi.stages.prerequisites import (
 from ben_luigi.stages.rasters import cuts_sentinel1, layer_source, radar_sources, sentinel1_folder
 from ben_luigi.stages.resolve import PRIORITY, is_from_l1c, is_listed_by_us, list_path, source, source_task, tiles
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.state import contents
+from ben_luigi.state import contents, recipes
 from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
@@ -300,7 +300,7 @@ class CheckPlaces(PipelineTask):
                 f"{len(found)} problems with the listed products",
                 expected="products that the recipe can use, before any of them is fetched",
                 found="; ".join(f"{error.subject}: {error.found}" for error in found[:_SHOWN]),
-                remedy="correct the list as is said above of each; ben-luigi plan says it again",
+                remedy=f"correct the list as is said above of each; ben-luigi plan{recipes.option()} says it again",
             )
         _warn_of_tiles_in_no_country()
         if config.tile().check_extent and (far := _far_from_land_cover(listed_grids())):

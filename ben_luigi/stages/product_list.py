@@ -29,6 +29,7 @@ from ben_luigi.stages.prerequisites import (
 )
 from ben_luigi.stages.service import client
 from ben_luigi.stages.task import Digests, PipelineTask
+from ben_luigi.state import recipes
 from ben_luigi.state.targets import MadeFile
 
 PRIORITY = {
@@ -202,7 +203,7 @@ class CheckProducts(PipelineTask):
 def require_list(path: Path) -> None:
     """BadInput if the list, or the folder, of products is not there."""
     if not path.exists():
-        remedy = "type: ben-luigi run, which makes or fetches it"
+        remedy = f"type: ben-luigi run{recipes.option()}, which makes or fetches it"
         raise BadInput(path, expected="the list of products, or a folder of them", found="nothing there", remedy=remedy)
 
 

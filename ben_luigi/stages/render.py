@@ -27,7 +27,7 @@ from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import PRIORITY, OverTiles, known_tiles, product_of, source_task, tiles
 from ben_luigi.stages.task import PipelineTask, TileTask
-from ben_luigi.state import database
+from ben_luigi.state import database, recipes
 from ben_luigi.state.cache import at_hand
 from ben_luigi.state.targets import MadeFile
 
@@ -247,11 +247,12 @@ def _not_written(tile: str, ids: list[str]) -> BadArgument:
             return "lies outside of the tile"
         return "holds pixels without data" if valid[patch_id] is False else "has no v1 patch on its square"
 
+    overview = f"ben-luigi run RenderTile --tile {tile}{recipes.option()}"
     return BadArgument(
         f"{tile}: patch {ids[0]}",
         expected="a patch that is written",
         found="; ".join(f"{patch_id} {why(patch_id)}" for patch_id in ids[:10]),
-        remedy=f"leave it out; `ben-luigi run RenderTile --tile {tile}` shows which patches there are",
+        remedy=f"leave it out; `{overview}` shows which patches there are",
     )
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ben_luigi.domain import fence
 from ben_luigi.domain.errors import RestingError
-from ben_luigi.state import database
+from ben_luigi.state import database, recipes
 from ben_luigi.state.locks import advisory
 
 _FAILED_TRIES = "SELECT at, error, extract(epoch FROM now() - at) FROM failed_try WHERE tile = %(tile)s ORDER BY at"
@@ -56,12 +56,12 @@ def tries_left(tile: str, tries: int, cool_down: timedelta) -> int:
         failed = []
     if len(failed) < tries:
         return tries - len(failed)
-    last = failed[-1]
+    last, again = failed[-1], f"ben-luigi clear-tries {tile}{recipes.option()}"
     raise RestingError(
         f"tile {tile}",
         expected=f"fewer than {tries} failed attempts within {cool_down}",
         found=f"{len(failed)}, the last one at {last.at:%Y-%m-%d %H:%M %Z}: {last.error}",
-        remedy=f"run again after {last.at + cool_down:%Y-%m-%d %H:%M %Z}, or clear them: ben-luigi clear-tries {tile}",
+        remedy=f"run again after {last.at + cool_down:%Y-%m-%d %H:%M %Z}, or clear them: {again}",
     )
 
 

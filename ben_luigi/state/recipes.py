@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
+from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.bounded import read_toml
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.recipe import reading
 
 _NOTE = "followed.json"
+
+
+def option() -> str:
+    """Return the option by which another command follows this recipe, after a blank; nothing for the default one."""
+    recipe = config.recipe()
+    if recipe.is_default:
+        return ""
+    is_packaged = recipe.path.parent == config.TRACKED_ARTIFACTS / reading.FOLDER
+    return f" --recipe {shlex.quote(recipe.path.stem if is_packaged else str(recipe.path))}"
 
 
 def require_same(folder: Path, name: str, path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +16,14 @@ from pathlib import Path
 import luigi
 import pytest
 
+from ben_luigi import config
+from ben_luigi.commands import clear_tries
 from ben_luigi.domain import waiting
 from ben_luigi.domain.errors import PermanentError, TakenOver
 from ben_luigi.state import budget, database, server
 from ben_luigi.state.locks import advisory, task
 from ben_luigi.state.locks.turn import DatabaseTurn
+from tests.integration.test_recipes import OWN
 from tests.unit.test_waiting import on_message
 
 HOUR = timedelta(hours=1)
@@ -53,6 +57,29 @@ def test_a_tile_rests_after_its_tries_and_then_has_them_all_again() -> None:
     assert budget.tries_left("33UUP_20170613", 3, HOUR) == 2
     assert budget.clear("33UUP_20170613") == 1
     assert budget.tries_left("33UUP_20170613", 3, HOUR) == 3
+
+
+def test_what_is_typed_to_clear_the_tries_of_a_tile_clears_those_of_its_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each recipe has a data folder, and a database, of its own."""
+    own, settings = tmp_path / "my own.toml", luigi.configuration.get_config()
+    own.write_text(OWN)
+    monkeypatch.setattr(clear_tries, "configure", lambda: None)
+    settings.set("dataset", "recipe", str(own))
+    try:
+        for _ in range(3):
+            budget.note_failure("33UUP_20170613", "503")
+        with pytest.raises(PermanentError) as resting:
+            budget.tries_left("33UUP_20170613", 3, HOUR)
+        typed = resting.value.remedy.partition("ben-luigi clear-tries ")[2]
+        settings.remove_option("dataset", "recipe")
+        assert clear_tries.main(shlex.split(typed)) == 0
+        assert capsys.readouterr().out == "33UUP_20170613: 3 failed tries cleared\n"
+    finally:
+        database.forget()
+        server.close_server(config.data_dir() / "database")
+        settings.remove_option("dataset", "recipe")
 
 
 def test_failed_tries_from_the_future_hold_nobody_up() -> None:
