@@ -12,19 +12,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ben_luigi import config, signals
-from ben_luigi.commands import command
+from ben_luigi.commands import command, task_table, usage, world
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.commands.task_arguments import cron_rerun as parser
 from ben_luigi.domain import files, locks, notice, private, surroundings
-from ben_luigi.domain.errors import PipelineError, reason, some
+from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, reason, some
 from ben_luigi.exit_codes import STOPPED, ExitCode
-from ben_luigi.state import failures
+from ben_luigi.state import failures, recipes
 
 _TIME = "%Y%m%dT%H%M%S"
 _BY_GRAVITY = (ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_ARGUMENTS, ExitCode.WAITS_FOR_PERSON)
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     used = parser()
     used.parse_known_args(arguments)
     configure()
+    _follow(arguments)
     try:
         return _rerun(arguments)
     except _UnrecordedError as error:
@@ -62,6 +63,15 @@ def main(arguments: Sequence[str]) -> int:
     except (PipelineError, OSError) as error:
         _tell_refusal(error)
         return command.refuse(used, error, command.code_of(error))
+
+
+def _follow(arguments: Sequence[str]) -> None:
+    """From now on speak of the data folder of the run, by its recipe and its options.
+
+    What is wrong with them is left to the run, whose end is recorded and told, whatever it is.
+    """
+    with suppress(BadName, BadArgument):
+        config.take_typed(usage.options_of(task_table.named(world.take(arguments))))
 
 
 class _UnrecordedError(PipelineError):
@@ -151,7 +161,7 @@ def _tell(code: int, known: list[failures.Failure], new: list[failures.Failure],
         subject = f"ben_luigi on {socket.gethostname()}: {_SAID[outcome.code]}"
         lines = [f"The run in {config.data_dir()} has ended: {_SAID[outcome.code]}.", ""]
         lines += [line for failure in worse for line in (failure.task, f"  {failure.error}", "")]
-        lines += [f"For details: ben-luigi status, and {log}"]
+        lines += [f"For details: ben-luigi status{recipes.option()}, and {log}"]
         lines += [] if worse else [_last_lines(log) or f"That log is empty: {files.free(log.parent)}."]
         try:
             _send(subject, "\n".join(lines))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from contextlib import ExitStack, redirect_stderr
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from io import StringIO
 
 import luigi
@@ -36,6 +36,20 @@ def task_of(arguments: Sequence[str]) -> tuple[luigi.Task, argparse.Namespace]:
 
     Raise BadName or BadArgument if there is no task with these arguments. Exit if Luigi's own help is asked for.
     """
+    with _parsed(arguments) as (task, options):
+        planning.check_arguments(task)  # in the data folder that the options name
+        return task, options
+
+
+def options_of(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options alone, as `task_of` does; whether its tile, for example, exists is not asked."""
+    with _parsed(arguments) as (_, options):
+        return options
+
+
+@contextmanager
+def _parsed(arguments: Sequence[str]) -> Iterator[tuple[luigi.Task, argparse.Namespace]]:
+    """Yield the task and the options of a command line; within, they count."""
     task_table.check(arguments)
     with ExitStack() as stack:
         output = StringIO()
@@ -56,8 +70,7 @@ def task_of(arguments: Sequence[str]) -> tuple[luigi.Task, argparse.Namespace]:
             raise task_table.unfit(
                 arguments, f"{str(error).rpartition('}]: ')[2]}{f': {error.__cause__}' if error.__cause__ else ''}"
             ) from error
-        planning.check_arguments(task)  # in the data folder that the options name
-    return task, parsed.known_args
+        yield task, parsed.known_args
 
 
 def passed_on(options: argparse.Namespace) -> list[str]:

@@ -19,6 +19,7 @@ from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
 from tests.integration.running import ROOT, Run, command, environment, one_tile_of
 from tests.integration.stopping import wait_for
+from tests.integration.test_recipes import OWN
 
 TILE = "31UGR_20171015"
 
@@ -93,6 +94,21 @@ def test_cron_reruns_tell_once_rest_and_recover(sample_world: World, tmp_path: P
     for path in (tmp_path / "data").rglob("*"):
         if path.is_file():
             assert b"secret-part" not in path.read_bytes(), path
+
+
+def test_a_rerun_tells_of_the_folder_that_its_recipe_and_options_name(tmp_path: Path) -> None:
+    """What fails there is in the notice, and log, lock and state are there, none of them in the configured folder."""
+    recipe, elsewhere = tmp_path / "own.toml", tmp_path / "elsewhere"
+    recipe.write_text(OWN)
+    typed = ("--world", "real", "--recipe", "own.toml", "--dataset-data-dir", str(elsewhere))
+    code, said = command("cron-rerun", tmp_path, None, "GivenInput", "--option", "s1_dir", *typed)
+    assert code == 20, said
+    data = elsewhere / "recipes" / "own"
+    assert f"The run in {data} has ended: waiting for a person." in said
+    assert "GivenInput(option=s1_dir)\n  " in said
+    (log,) = (data / "logs").iterdir()
+    assert f"For details: ben-luigi status --recipe {recipe}, and {log}" in said
+    assert not (tmp_path / "data").exists() and (data / "cron" / f"{socket.gethostname()}.json").exists()
 
 
 def test_status_forgets_what_is_no_longer_asked_for(sample_run: Run, tmp_path: Path) -> None:
