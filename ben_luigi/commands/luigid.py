@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import daemon  # type: ignore[import-untyped]  # by which Luigi goes into the background
 import luigi
 import luigi.server
 from luigi.cmdline import luigid
@@ -45,6 +46,10 @@ _REMEMBER_S = 14 * 86_400
 """Finished and failed tasks stay visible for this long after their run has ended."""
 
 
+_UMASK = 0o077
+"""State, log and pidfile are the owner's alone: the state is a pickle, which is refused if others could write it."""
+
+
 class CentralScheduler(QuickScheduler):
     """Our scheduler, except for tasks whose worker has died: Luigi would delay them as if they had failed."""
 
@@ -73,7 +78,8 @@ def main(arguments: Sequence[str]) -> int:
     config.set_defaults()
     port = listens.port or int(luigi.interface.core().scheduler_port)
     _configure_scheduler()
-    os.umask(0o077)  # for state, log and pidfile
+    os.umask(_UMASK)
+    daemon.DaemonContext = partial(daemon.DaemonContext, umask=_UMASK)  # --background: it would set 0
     logging.getLogger("luigi.scheduler").setLevel(logging.WARNING)  # it logs every message of every worker
     logging.getLogger("tornado.access").setLevel(logging.ERROR)  # one line per ping of each worker
     luigi.server.Scheduler = CentralScheduler  # type: ignore[attr-defined]  # luigid has no option for it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from selenium.webdriver.common.by import By
 
 from ben_luigi.sample.layout import World
 from tests.integration.browser import chromium
-from tests.integration.running import ROOT, configuration, pipeline
+from tests.integration.running import ROOT, command, configuration, pipeline
 
 TILE, CUT = "31UGR_20171015", "35VNJ_20180204"
 PATIENCE_S = 120
@@ -55,6 +56,35 @@ def _luigid(folder: Path, config: Path, port: int) -> Iterator[str]:
         server.wait()
     listens = rf"\d\d:\d\d:\d\d luigid listens at {re.escape(address)}\n"
     assert re.fullmatch(listens, (folder / "luigid.log").read_text())
+
+
+@contextmanager
+def _in_the_background(folder: Path, config: Path, port: int, pidfile: Path) -> Iterator[None]:
+    """It answers within, and is ended after it."""
+    words = ("--background", "--pidfile", str(pidfile), "--logdir", str(folder / "logs"))
+    code, said = command("luigid", folder, config, *words)
+    assert code == 0, said
+    logs, address = folder / "logs", f"http://127.0.0.1:{port}"
+    try:
+        _wait(lambda: _answers(address), lambda: "\n".join(path.read_text() for path in logs.iterdir()))
+        yield
+    finally:
+        if pidfile.exists():
+            os.kill(int(pidfile.read_text()), signal.SIGTERM)
+    _wait(lambda: not _answers(address), lambda: "it still answers")
+
+
+def test_in_the_background_it_starts_again_and_others_can_write_none_of_its_files(tmp_path: Path) -> None:
+    """Among them is its state, which it refuses if others could have written it."""
+    port, config = _free_port(), tmp_path / "own.cfg"
+    config.write_text(f"[core]\nscheduler_port = {port}\n")
+    state = tmp_path / "data" / "luigid" / "state.pickle"
+    for pidfile in (tmp_path / "first.pid", tmp_path / "second.pid"):
+        with _in_the_background(tmp_path, config, port, pidfile):
+            state.unlink(missing_ok=True)
+        _wait(state.exists, lambda: "no state")
+        for path in (pidfile, state, *(tmp_path / "logs").iterdir()):
+            assert path.stat().st_mode & 0o077 == 0, path
 
 
 def _free_port() -> int:
