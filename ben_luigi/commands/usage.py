@@ -15,7 +15,7 @@ from luigi.task_register import Register
 import ben_luigi
 from ben_luigi import config
 from ben_luigi.commands import task_table
-from ben_luigi.configuration import check
+from ben_luigi.configuration import check, loading
 from ben_luigi.stages import planning
 
 _STAGES = f"{ben_luigi.__name__}.stages."
@@ -74,10 +74,13 @@ def _parsed(arguments: Sequence[str]) -> Iterator[tuple[luigi.Task, argparse.Nam
 
 
 def passed_on(options: argparse.Namespace) -> list[str]:
-    """Return the options of a command line that a run elsewhere has to follow too: ours, and where luigid is."""
+    """Return the options of a command line that a job has to follow too: ours, and where luigid is.
+
+    Passwords for CDSE, and addresses for notices, are none of it: no job needs them, and Slurm keeps its script.
+    """
     return [
         f"{flag}={text}"
         for flag, section, name, _ in check.of_command_line()
-        if (section in config.SECTIONS or name in config.SCHEDULER)
-        and (text := getattr(options, f"{section}_{name}", None)) is not None
+        if (section in config.SECTIONS or name in config.SCHEDULER) and (section, name) not in loading.SECRETS
+        if (text := getattr(options, f"{section}_{name}", None)) is not None
     ]

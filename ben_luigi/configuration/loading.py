@@ -173,7 +173,7 @@ def give(files: Sequence[ConfigFile]) -> None:
         settings.read_dict(file.values())
 
 
-_SECRETS = {("cdse", "password"), ("cron", "webhook"), ("smtp", "password"), ("sendgrid", "apikey")}
+SECRETS = {("cdse", "password"), ("cron", "webhook"), ("smtp", "password"), ("sendgrid", "apikey")}
 _PASSWORD_IN_URL = re.compile(r"\w[\w+.-]*://[^/?#]*:.+@|.*[?&](ssl)?password=", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{[^}]+\}")
 
@@ -193,7 +193,7 @@ def tells_secrets(file: ConfigFile) -> bool:
 def _tells_secret(entry: Entry) -> bool:
     """Return whether a value is a secret, or one of those that are not shown, with a password in a URL."""
     text = _VARIABLE.sub("", entry.text)
-    if (entry.section, entry.option) in _SECRETS:
+    if (entry.section, entry.option) in SECRETS:
         return bool(text)
     if entry.section in sections.SECTIONS:
         option = sections.options_of(sections.SECTIONS[entry.section]).get(entry.option)

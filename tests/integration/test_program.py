@@ -193,15 +193,18 @@ def test_a_run_takes_the_data_folder_that_was_typed_though_nothing_is_there_yet(
 def test_jobs_follow_the_options_that_were_typed_and_are_watched_by_their_name(tmp_path: Path) -> None:
     own, data = tmp_path / "own.cfg", tmp_path / "typed"
     own.write_text("[core]\nlocal_scheduler = false\n")
-    typed = [f"--dataset-data-dir={data}", "--database-url=postgresql://host/ben", "--sen2cor-memory-gb=7"]
+    typed = [f"--dataset-data-dir={data}", "--sen2cor-memory-gb=7"]
     scheduler = ["--scheduler-host=head", "--scheduler-port=8090"]
-    words = ("slurm", "--dry-run", "FinalizeDataset", *typed, *scheduler, "--workers", "3")
+    secret = ["--cdse-password=s3cret", "--database-url=postgresql://me:s3cret@host/ben"]
+    words = ("slurm", "--dry-run", "FinalizeDataset", *typed, *scheduler, *secret, "--workers", "3")
     for program in ("sbatch", "squeue", "scancel"):
         (tmp_path / program).symlink_to("/bin/true")
     code, said = command("submit", tmp_path, own, *words, PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert code == 0, said
     (line,) = (line for line in said.splitlines() if line.startswith("exec "))
-    assert {*typed, *scheduler} <= {*shlex.split(line)} and "--workers 1" in line
+    followed = {*typed, *scheduler, "--database-url=postgresql://host/ben"}
+    assert followed <= {*shlex.split(line)} and "--workers 1" in line
+    assert "s3cret" not in said, "the job is given the database's, but it is not shown"
     name = f"ben-luigi-{hashlib.sha256(str(data).encode()).hexdigest()[:8]}"
     assert f"--job-name={name} " in said and f"scancel --name={name}" in said and f"squeue --name={name}," in said
     assert f"logs: {data}/slurm/" in said

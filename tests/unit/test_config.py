@@ -17,10 +17,9 @@ from ben_luigi import config
 from ben_luigi.commands import usage
 from ben_luigi.configuration import loading
 from ben_luigi.domain.cdse.account import Credentials
-from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain.errors import BadName, PipelineError
 from ben_luigi.stages.land_cover import FetchLandCover
 from ben_luigi.stages.resolve import FindMissing
-from ben_luigi.domain.errors import BadName, PipelineError
 
 SECRET = "s3cret"
 
