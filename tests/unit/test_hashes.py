@@ -15,6 +15,7 @@ from ben_luigi.config import TRACKED_ARTIFACTS
 from ben_luigi.domain.dataset.comparison import read_published
 from ben_luigi.domain.errors import BadArchive, BadInput
 from ben_luigi.domain.formats import hashes
+from ben_luigi.exit_codes import ExitCode
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +44,7 @@ def test_a_name_that_no_list_can_have_is_refused(
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"x")
     with pytest.raises(BadInput, match=r"a name of printable characters.*next: rename the file"):
         hashes.of_folder(tmp_path)
-    assert hash_folder.main([str(tmp_path), str(tmp_path / "list.csv")]) == 2
+    assert hash_folder.main([str(tmp_path), str(tmp_path / "list.csv")]) == ExitCode.WAITS_FOR_PERSON
     assert len(capsys.readouterr().err.splitlines()) == 1 and not (tmp_path / "list.csv").exists()
 
 
