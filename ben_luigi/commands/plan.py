@@ -258,9 +258,8 @@ def main(arguments: Sequence[str]) -> int:
         config.set_defaults()
         wanted = task_table.named(asked)
         config.take_typed(usage.task_of(wanted)[1])
-        with CmdlineParser.global_instance(
-            ["--module", ben_luigi.__name__, *wanted]
-        ) as parsed:  # --workers counts, too
+        # Luigi's own options, such as --workers, count only here.
+        with CmdlineParser.global_instance(["--module", ben_luigi.__name__, *wanted]) as parsed:
             told = facts(parsed.get_task_obj())
     except (BadName, BadArgument) as error:
         return command.refuse(used, error)
