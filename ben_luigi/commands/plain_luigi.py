@@ -13,8 +13,8 @@ from luigi.rpc import RPCError
 
 from ben_luigi import config
 from ben_luigi.commands import command, luigi_log, task_table, usage
-from ben_luigi.domain import network, refused
-from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
+from ben_luigi.domain import refused
+from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, without_userinfo
 
 
 def install() -> None:
@@ -43,7 +43,7 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     said = _said(error) if error else ""
     if said:
-        of_luigi = network.without_userinfo(record.getMessage())
+        of_luigi = without_userinfo(record.getMessage())
         record.msg, record.args, record.exc_info = "%s: %s", (of_luigi, said), None
     elif not error:
         luigi_log.shorten(record)
@@ -54,6 +54,6 @@ def _said(error: BaseException) -> str:
     """Return what to say of an error; nothing if it is none that a user, a file or a network can make."""
     error = refused.explained(error, config.data_dir())
     if isinstance(error, RPCError):
-        said = network.without_userinfo(str(error))
+        said = without_userinfo(str(error))
         return f"luigid does not answer: {said}; next: start it with ben-luigi luigid, or correct [core] scheduler_host"
     return str(error) if isinstance(error, PipelineError | OSError) else ""

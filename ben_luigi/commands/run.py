@@ -26,8 +26,8 @@ from ben_luigi.commands import command, ending, task_table, usage, world
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.commands.task_arguments import run as parser
 from ben_luigi.configuration import luigi_options
-from ben_luigi.domain import locks, network, refused
-from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some
+from ben_luigi.domain import locks, refused
+from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some, without_userinfo
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import jobs, planning
 from ben_luigi.stages.archive_parts import dataset_tiles
@@ -266,7 +266,7 @@ def _ended_early(cause: BaseException | None) -> int:
     """Log why Luigi has ended early, which it does not report; return one of its exit codes."""
     error = cause and refused.explained(cause, config.data_dir())
     if isinstance(error, RPCError):
-        said = network.without_userinfo(str(error))
+        said = without_userinfo(str(error))
         _log.error("luigid does not answer: %s; start it with ben-luigi luigid, or correct [core] scheduler_host", said)
     elif isinstance(error, PipelineError):
         _log.error("%s", error)  # a full disk, or a list of products that is found wrong while it is known already

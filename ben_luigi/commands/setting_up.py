@@ -12,8 +12,8 @@ from luigi.configuration import LuigiConfigParser
 from ben_luigi import config, signals
 from ben_luigi.commands import ending, luigi_log
 from ben_luigi.configuration import loading
-from ben_luigi.domain import network, refused
-from ben_luigi.domain.errors import PipelineError
+from ben_luigi.domain import refused
+from ben_luigi.domain.errors import PipelineError, without_userinfo
 
 _NO_SCHEDULER = "Failed connecting to remote scheduler %r"
 _said_at: dict[str, float] = {}
@@ -45,7 +45,7 @@ def _only_luigi_says_so(record: logging.LogRecord) -> bool:
     """
     if record.msg == _NO_SCHEDULER:
         record.msg, record.exc_info = "luigid at %s does not answer; trying again", None
-        record.msg, record.args = "%s", (network.without_userinfo(record.getMessage()),)
+        record.msg, record.args = "%s", (without_userinfo(record.getMessage()),)
         return _is_news(record.getMessage())
     return luigi_log.shorten(record)
 

@@ -34,8 +34,11 @@ Every error says what it is about, what was expected, what was found, and what t
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
+
+_USERINFO = re.compile(r"//[^/\s]*@")  # RFC 3986
 
 
 class PipelineError(Exception):
@@ -191,6 +194,15 @@ def printable(text: str) -> str:
     return "".join(
         one if one.isprintable() else " " if one.isspace() else one.encode("unicode_escape").decode() for one in text
     )
+
+
+def without_userinfo(text: str) -> str:
+    """Return a text, such as an error message, without the user names and passwords in its URLs.
+
+    >>> without_userinfo("no answer of http://me:p@ss@10.0.0.1:8082/api; start it")
+    'no answer of http://10.0.0.1:8082/api; start it'
+    """
+    return _USERINFO.sub("//", text)
 
 
 def reason(error: Exception) -> str:

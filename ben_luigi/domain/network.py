@@ -6,7 +6,6 @@ this machine itself bypass the proxy (see `surroundings`).
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +16,6 @@ from requests.utils import get_auth_from_url, select_proxy
 from ben_luigi.domain import web
 from ben_luigi.domain.errors import BadInput
 
-_USERINFO = re.compile(r"//[^/\s]*@")  # RFC 3986
 _VARIABLES = "REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE"
 
 
@@ -57,15 +55,6 @@ class _Adapter(web.Adapter):
                 found=f"nothing at {verify}",
                 remedy="correct that variable, or unset it",
             ) from None
-
-
-def without_userinfo(text: str) -> str:
-    """Return a text, such as an error message, without the user names and passwords in its URLs.
-
-    >>> without_userinfo("no answer of http://me:p@ss@10.0.0.1:8082/api; start it")
-    'no answer of http://10.0.0.1:8082/api; start it'
-    """
-    return _USERINFO.sub("//", text)
 
 
 def session(head_s: float | None = None) -> requests.Session:

@@ -16,8 +16,8 @@ from pathlib import Path
 import luigi
 
 from ben_luigi import config
-from ben_luigi.domain import bounded, files, locks, network, slurm, surroundings
-from ben_luigi.domain.errors import BadOption, PipelineError, SlurmError
+from ben_luigi.domain import bounded, files, locks, slurm, surroundings
+from ben_luigi.domain.errors import BadOption, PipelineError, SlurmError, without_userinfo
 from ben_luigi.stages.atmosphere import ConvertToL2A
 from ben_luigi.stages.converter import FindSen2Cor, InstallSen2Cor
 from ben_luigi.stages.download import DownloadL1C, FindL1C
@@ -216,7 +216,7 @@ def described() -> str:
     if later or not known_tiles():
         text.append(f"submitted as soon as their L1C products are there: {', '.join(later) or 'not known yet'}")
     text += ["", shlex.join(wanted().command(max(1, len(tiles)), logs)), ""]
-    text.append(network.without_userinfo(script(tiles or ["TILE"])))
+    text.append(without_userinfo(script(tiles or ["TILE"])))
     return "\n".join([*text, *instructions()])
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import luigi
 
 from ben_luigi import addresses, config
-from ben_luigi.domain import files, network
+from ben_luigi.domain import files
 from ben_luigi.domain.cdse.http import Patience
-from ben_luigi.domain.errors import BadInput, BadName, DamagedFile, some
+from ben_luigi.domain.errors import BadInput, BadName, DamagedFile, some, without_userinfo
 from ben_luigi.domain.fetching import asking, land_cover
 from ben_luigi.domain.names import ProductName, TileKey
 from ben_luigi.domain.placement.grid import Square, tile_square
@@ -48,7 +48,7 @@ class FetchLandCover(PipelineTask):
 
     def settings(self) -> dict[str, Any]:
         """The service, without a password in its URL, since this is written to files, and what it is asked for."""
-        service = "the sample world" if config.is_sample() else network.without_userinfo(addresses.land_cover_url())
+        service = "the sample world" if config.is_sample() else without_userinfo(addresses.land_cover_url())
         return {"service": service, "box": self._box()}
 
     def check_arguments(self) -> None:

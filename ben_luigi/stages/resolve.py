@@ -17,11 +17,19 @@ import luigi
 
 from ben_luigi import addresses, config, signals
 from ben_luigi.configuration.kept import while_held
-from ben_luigi.domain import files, network
+from ben_luigi.domain import files
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
 from ben_luigi.domain.cdse.resolve import Resolution
-from ben_luigi.domain.errors import BadInput, BadName, DamagedFile, PipelineError, SourceError, some
+from ben_luigi.domain.errors import (
+    BadInput,
+    BadName,
+    DamagedFile,
+    PipelineError,
+    SourceError,
+    some,
+    without_userinfo,
+)
 from ben_luigi.domain.names import ProductName, TileKey
 from ben_luigi.domain.products import l1c, product
 from ben_luigi.stages.availability import available
@@ -166,8 +174,8 @@ class FindMissing(PipelineTask):
 
     def settings(self) -> dict[str, Any]:
         """Return the sources, without the passwords in their URLs: this is written to a file."""
-        mirrors = list(map(network.without_userinfo, addresses.mirrors()))
-        return {"sources": [config.source_order(), network.without_userinfo(addresses.google_url()), mirrors]}
+        mirrors = list(map(without_userinfo, addresses.mirrors()))
+        return {"sources": [config.source_order(), without_userinfo(addresses.google_url()), mirrors]}
 
     def output(self) -> MadeFile:
         """Return the tiles, each with its product and what the sources have of it."""

@@ -37,6 +37,12 @@ def test_nor_does_it_load_what_only_some_commands_need(name: str) -> None:
     assert _said(f"import sys; from ben_luigi import pipeline; print({name!r} in sys.modules)") == "False"
 
 
+def test_nor_does_what_each_run_asks_tasks_for() -> None:
+    """The URLs of services are recorded without passwords: taking these out of a text needs no library."""
+    asked = "from ben_luigi.stages import resolve; resolve.FindMissing().settings()"
+    assert _said(f"import sys; from ben_luigi import pipeline; {asked}; print('urllib3' in sys.modules)") == "False"
+
+
 def test_what_luigi_was_not_to_load_can_be_loaded_afterwards() -> None:
     found = _said("from ben_luigi.configuration import quiet_luigi; import jsonschema, luigi.server; print('fine')")
     assert found == "fine"

@@ -13,7 +13,7 @@ import requests
 
 from ben_luigi.domain import network, waiting, web
 from ben_luigi.domain.answers import one_line, refusal
-from ben_luigi.domain.errors import RateLimitError, TransientError
+from ben_luigi.domain.errors import RateLimitError, TransientError, without_userinfo
 
 _log = logging.getLogger(__name__)
 _ANSWER_BYTES = 2**26
@@ -188,7 +188,7 @@ def log_failure(error: TransientError, pause_s: float | None) -> None:
 
 def plain(url: str) -> str:
     """Return `url` without its query and credentials, which may be long or secret."""
-    return one_line(network.without_userinfo(url.partition("?")[0]))
+    return one_line(without_userinfo(url.partition("?")[0]))
 
 
 def reason(error: BaseException) -> str:
