@@ -55,6 +55,7 @@ class DatabaseUrl(NamedTuple):
             said.setdefault(name, []).append(unquote(value))
         given = {"host": parts["ipv6"] or parts["host"], "port": parts["port"], "user": parts["user"]}
         given |= {"dbname": parts["name"], **_hosts(said.pop("host", []))}
+        given |= {"port": ",".join(said.pop("port"))} if "port" in said else {}
         given |= {name: values[-1] for name, values in said.items()}
         given |= {"password": parts["password"]} if parts["password"] else {}
         options = {name: value for name, value in given.items() if value}

@@ -74,6 +74,7 @@ def test_forms_of_it(text: str, address: str, password: str) -> None:
         ("/n?host=a:1&host=b:2", {"host": "a,b", "port": "1,2"}),
         ("/n?host=a&host=b:2", {"host": "a,b", "port": ",2"}),
         ("/n?host=a,b&port=1,2", {"host": "a,b", "port": "1,2"}),
+        ("/n?host=a&port=1&host=b&port=2", {"host": "a,b", "port": "1,2"}),
         ("/n?host=a:5434", {"host": "a", "port": "5434"}),
         ("h:1/n?host=a", {"host": "a", "port": "1"}),
         ("/n?host=/run/postgres:ql", {"host": "/run/postgres:ql"}),
