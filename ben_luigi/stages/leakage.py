@@ -37,7 +37,7 @@ class FindSplitLeakage(PipelineTask):
         return WritePatches()
 
     def output(self) -> dict[str, Any]:
-        """Return the rows, and the list."""
+        """Return the rows, the list, and the counts."""
         lists = {"list": self.file("metadata/split_leakage.csv"), "counts": self.file("metadata/split_leakage.json")}
         return {"rows": WholeTable("overlap", self), **lists}
 
