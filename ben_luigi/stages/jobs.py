@@ -26,6 +26,7 @@ from ben_luigi.stages.resolve import known_tiles
 from ben_luigi.stages.survey import at_rest
 from ben_luigi.stages.task import RUN
 from ben_luigi.state import failures, recipes
+from ben_luigi.state.database_url import without_secrets
 
 _log = logging.getLogger("ben_luigi")
 _UNKNOWN = "jobs of Slurm, which does not answer"
@@ -83,10 +84,14 @@ def folder() -> Path:
 
 def script(tiles: list[str]) -> str:
     """Return the script of an array that converts these tiles."""
+    return _script(tiles, _typed)
+
+
+def _script(tiles: list[str], typed: Sequence[str]) -> str:
     options = config.dataset()
     own = [*surroundings.own_python(), "-m", "ben_luigi", "run", "ConvertToL2A"]
     recipe = ("--recipe", str(options.recipe)) if options.recipe else ()
-    chosen = [*_typed, "--world", str(options.world), *recipe]
+    chosen = [*typed, "--world", str(options.world), *recipe]
     return slurm.script([*own, *chosen, "--workers", "1", "--sen2cor-where", config.IN_A_JOB, "--tile"], tiles)
 
 
@@ -216,8 +221,14 @@ def described() -> str:
     if later or not known_tiles():
         text.append(f"submitted as soon as their L1C products are there: {', '.join(later) or 'not known yet'}")
     text += ["", shlex.join(wanted().command(max(1, len(tiles)), logs)), ""]
-    text.append(without_userinfo(script(tiles or ["TILE"])))
+    text.append(_script(tiles or ["TILE"], [*map(_shown, _typed)]))
     return "\n".join([*text, *instructions()])
+
+
+def _shown(option: str) -> str:
+    """Return an option that was typed, without the passwords in it."""
+    flag, _, text = option.partition("=")
+    return f"{flag}={without_secrets(text)}" if flag == "--database-url" else without_userinfo(option)
 
 
 def instructions() -> list[str]:

@@ -67,6 +67,19 @@ class DatabaseUrl(NamedTuple):
         return f"{host}:{port}/{self.options.get('dbname') or self.options.get('user', '')}"
 
 
+def without_secrets(text: str) -> str:
+    """Return a value of `[database] url` as it was given, but for user and password; empty if it is not such a URL."""
+    found = _URL.fullmatch(text.strip())
+    if found is None:
+        return ""
+    scheme = found[0].partition("//")[0]
+    start = found.start("host") if found["ipv6"] is None else found.start("ipv6") - 1
+    place = found[0][start:].partition("?")[0]
+    options = (found["query"] or "").split("&")
+    kept = "&".join(option for option in options if option.partition("=")[0] not in _SECRET)
+    return f"{scheme}//{place}" + (f"?{kept}" if kept else "")
+
+
 def _hosts(named: Sequence[str]) -> dict[str, str]:
     """Return the hosts of options such as `host=a:1&host=b:2` as libpq takes them, and their ports if there are any.
 

@@ -195,7 +195,7 @@ def test_jobs_follow_the_options_that_were_typed_and_are_watched_by_their_name(t
     own.write_text("[core]\nlocal_scheduler = false\n")
     typed = [f"--dataset-data-dir={data}", "--sen2cor-memory-gb=7"]
     scheduler = ["--scheduler-host=head", "--scheduler-port=8090"]
-    secret = ["--cdse-password=s3cret", "--database-url=postgresql://me:s3cret@host/ben"]
+    secret = ["--cdse-password=s3cret", "--database-url=postgresql://me:a/s3cret@host/ben?password=s3cret"]
     words = ("slurm", "--dry-run", "FinalizeDataset", *typed, *scheduler, *secret, "--workers", "3")
     for program in ("sbatch", "squeue", "scancel"):
         (tmp_path / program).symlink_to("/bin/true")

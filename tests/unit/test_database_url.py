@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from ben_luigi.domain.errors import DatabaseError
-from ben_luigi.state.database_url import DatabaseUrl
+from ben_luigi.state.database_url import DatabaseUrl, without_secrets
 
 PASSWORDS = [
     "plain",
@@ -66,6 +66,21 @@ def test_or_be_encoded(url: str, password: str) -> None:
 def test_forms_of_it(text: str, address: str, password: str) -> None:
     parts = DatabaseUrl.parse(text)
     assert (parts.address(), parts.secrets.get("password", "")) == (address, password)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://h:5433/n", "postgresql://h:5433/n"),
+        ("postgresql://ben:a/b@c?d@h/n?sslmode=require", "postgresql://h/n?sslmode=require"),
+        ("postgres://ben:s3cret@[::1]:1/n", "postgres://[::1]:1/n"),
+        ("postgresql://ben@/n?password=s3cret&host=a&sslpassword=s3cret", "postgresql:///n?host=a"),
+        ("postgresql://ben@h/n?password=s3cret", "postgresql://h/n"),
+        ("ben:s3cret@h/n", ""),
+    ],
+)
+def test_what_is_shown_of_it_has_no_secrets(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown
 
 
 @pytest.mark.parametrize(
