@@ -11,12 +11,13 @@ import json
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ben_luigi.commands import command
 from ben_luigi.domain import plain_values
-from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
+from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, without_userinfo
 from ben_luigi.domain.findings import Finding, NotAllowed
 
 PATH = Path(__file__).with_name("task_table.json")
@@ -176,11 +177,24 @@ class _Quiet(argparse.ArgumentParser):
 def unfit(arguments: Sequence[str], found: str) -> Unfit:
     """Return the error about arguments that are none of their task."""
     return Unfit(
-        " ".join(arguments),
+        _without_secrets(arguments),
         expected=f"arguments of {arguments[0]}",
         found=found,
         remedy=f"type: ben-luigi run {arguments[0]} --help",
     )
+
+
+def _without_secrets(arguments: Sequence[str]) -> str:
+    """Return a command line without the values that errors may not quote, nor passwords in other URLs."""
+    hidden = [option for option, kind in table()["values"].items() if not kind.get("is_quoted", True)]
+    words, rest = [], iter(arguments)
+    for argument in rest:
+        flag, is_whole, _ = argument.partition("=")
+        if len(flag) > len("--") and any(option.startswith(flag) for option in hidden):
+            words += [f"{flag}=..."] if is_whole else [flag, *("..." for _ in islice(rest, 1))]
+        else:
+            words.append(argument)
+    return without_userinfo(" ".join(words))
 
 
 def of_program(error: PipelineError, prog: str) -> PipelineError:

@@ -57,6 +57,22 @@ def test_what_it_refuses_is_what_the_pipeline_refuses(line: str, monkeypatch: py
     assert str(refused.value) == _refusal(line.split())
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "--cdse-password s3cret",
+        "--cdse-pass=s3cret",
+        "--database-url postgresql://me:s3cret@host/ben",
+        "--sources-mirrors=http://me:s3cret@host/{name}",
+        "--dataset-store=s3://me:s3cret@bucket",
+    ],
+)
+def test_a_refusal_shows_what_was_typed_without_secrets(secret: str) -> None:
+    said = str(task_table.unfit(["FinalizeDataset", *secret.split(), "--workers", "0"], "0"))
+    assert said.startswith(f"FinalizeDataset {secret[:9]}") and " --workers 0; expected: " in said
+    assert "s3cret" not in said
+
+
 WRONG = (
     *("?", "", "-1", "0", "0.5", "99999999999999999999", "1e999", "nan", "yes", "Tru", "a b", "wintr, zar, spring"),
     *("33UUP_20170631", "http:/", "mysql://u:p@host/x", "http://host/{nme}", "x" * 60),
