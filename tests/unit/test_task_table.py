@@ -58,6 +58,23 @@ def test_what_it_refuses_is_what_the_pipeline_refuses(line: str, monkeypatch: py
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "FinalizeDataset",
+        "FinalizeDataset --scheduler-hos x --local-scheduler --dataset-tiles=33UUP_20170613",
+        f"RenderTile --tile {TILE}",
+        f"RenderTile --RenderTile-tile {TILE} --log-level DEBUG",
+        f"RenderPatches --tile {TILE} --flagged any",
+        f"RenderTile --tile= --RenderTile-tile {TILE} --workers 3 --archive-level 19",
+        "FinalizeDataset --subset-seasons= --dataset-allow-missing=TRUE",
+    ],
+)
+def test_what_the_pipeline_takes_it_takes(line: str) -> None:
+    task_table.check(line.split())
+    usage.task_of(line.split())
+
+
+@pytest.mark.parametrize(
     "secret",
     [
         "--cdse-password s3cret",
