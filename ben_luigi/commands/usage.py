@@ -81,6 +81,7 @@ def passed_on(options: argparse.Namespace) -> list[str]:
     return [
         f"{flag}={text}"
         for flag, section, name, _ in check.of_command_line()
-        if (section in config.SECTIONS or name in config.SCHEDULER) and (section, name) not in loading.SECRETS
+        if (section in config.SECTIONS and section != "cron") or name in config.SCHEDULER
+        if (section, name) not in loading.SECRETS
         if (text := getattr(options, f"{section}_{name}", None)) is not None
     ]

@@ -86,9 +86,11 @@ def load_all() -> None:
     if not _waiting:
         return
     gc.disable()  # nothing of what is imported is garbage
-    for library in tuple(_waiting):
-        library.load()
-    for part in ("pandas_compat", "vendored.version"):  # which a table from pandas asks for
-        importlib.import_module(f"pyarrow.{part}")
-    gc.freeze()  # processes forked from this one neither look through it nor copy it
-    gc.enable()
+    try:
+        for library in tuple(_waiting):
+            library.load()
+        for part in ("pandas_compat", "vendored.version"):  # which a table from pandas asks for
+            importlib.import_module(f"pyarrow.{part}")
+        gc.freeze()  # processes forked from this one neither look through it nor copy it
+    finally:
+        gc.enable()

@@ -196,7 +196,8 @@ def test_jobs_follow_the_options_that_were_typed_and_are_watched_by_their_name(t
     typed = [f"--dataset-data-dir={data}", "--sen2cor-memory-gb=7"]
     scheduler = ["--scheduler-host=head", "--scheduler-port=8090"]
     secret = ["--cdse-password=s3cret", "--database-url=postgresql://me:a/s3cret@host/ben?password=s3cret"]
-    words = ("slurm", "--dry-run", "FinalizeDataset", *typed, *scheduler, *secret, "--workers", "3")
+    notices = "--cron-mail-to=me@example.org"
+    words = ("slurm", "--dry-run", "FinalizeDataset", *typed, *scheduler, *secret, notices, "--workers", "3")
     for program in ("sbatch", "squeue", "scancel"):
         (tmp_path / program).symlink_to("/bin/true")
     code, said = command("submit", tmp_path, own, *words, PATH=f"{tmp_path}:{os.environ['PATH']}")
@@ -204,6 +205,7 @@ def test_jobs_follow_the_options_that_were_typed_and_are_watched_by_their_name(t
     (line,) = (line for line in said.splitlines() if line.startswith("exec "))
     followed = {*typed, *scheduler, "--database-url=postgresql://host/ben"}
     assert followed <= {*shlex.split(line)} and "--workers 1" in line
+    assert notices not in line
     assert "s3cret" not in said, "the job is given the database's, but it is not shown"
     name = f"ben-luigi-{hashlib.sha256(str(data).encode()).hexdigest()[:8]}"
     assert f"--job-name={name} " in said and f"scancel --name={name}" in said and f"squeue --name={name}," in said
