@@ -83,17 +83,27 @@ def until(stop: threading.Event) -> None:
     _of_thread.stop = stop
 
 
+def check_stop() -> None:
+    """Raise Stopped if this thread is to end, by `until`: for what it does after it has waited for other threads."""
+    if (stop := _stop()) and stop.is_set():
+        raise Stopped
+
+
 def pause(seconds: float, what: str) -> None:
     """Sleep; if that takes longer than a minute, log once per minute that `what` is awaited.
 
     Raise Stopped as soon as this thread is to end, by `until`.
     """
-    stop: threading.Event | None = getattr(_of_thread, "stop", None)
+    stop = _stop()
     with told(what) if seconds > _AGAIN_S else nullcontext():
         if stop is None:
             time.sleep(seconds)
         elif stop.wait(seconds):
             raise Stopped
+
+
+def _stop() -> threading.Event | None:
+    return getattr(_of_thread, "stop", None)
 
 
 def described(name: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections import Counter
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -159,6 +161,34 @@ def test_a_full_disk_does_not_wait_until_a_server_may_be_asked_again(
         with pytest.raises(NoRoomError):
             world.fetch(tmp_path, ["google"])
     assert not slept, "the pause could not be ended"
+
+
+def test_once_the_disk_is_full_nobody_asks_what_a_source_has(tmp_path: Path) -> None:
+    """Those that wait while another one asks would ask one after the other, each until the server answers."""
+    said, has_asked = Counter[str](), threading.Event()
+
+    def fill(record: logging.LogRecord) -> bool:
+        name = record.getMessage().partition(";")[0].rpartition("/")[2]
+        said[name] += 1
+        if name == "manifest.safe":
+            has_asked.set()
+            return True
+        has_asked.wait()
+        raise NoRoomError(tmp_path, found="none left")
+
+    log = logging.getLogger(http.__name__)
+    bands = [f"T33UUP_20170613T101031_B0{number}.jp2" for number in range(2, 9)]
+    google = [Fault("object", "404" if band != bands[0] else "429 absurd", None, band) for band in bands]
+    mirror = [Fault("object", "429 absurd", None, "manifest.safe")]
+    with sources(tmp_path / "world", google, mirror) as world:
+        world.patience = replace(QUICK, waits=2, longest_pause_s=30)
+        log.addFilter(fill)
+        try:
+            with pytest.raises(NoRoomError):
+                world.fetch(tmp_path)
+        finally:
+            log.removeFilter(fill)
+    assert said["manifest.safe"] == 1
 
 
 def test_a_length_that_no_file_has_counts_as_unknown(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ben_luigi.domain import fence, files, given, leftovers
+from ben_luigi.domain import fence, files, given, leftovers, waiting
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.cdse.http import again, log_failure
 from ben_luigi.domain.errors import NoRoomError, SourceError, may_pass, some
@@ -138,6 +138,7 @@ class ProductFetch:
         """Return what a source has of the product, asked once; None if it has nothing, or does not answer."""
         with self._asking[source.name]:  # several threads may want it
             if source.name not in self._listings:
+                waiting.check_stop()
                 try:
                     self._listings[source.name] = source.listing(self.product)
                 except SourceError as error:
@@ -317,6 +318,7 @@ class ProductFetch:
     def _connection(self, source: Source) -> Iterator[None]:
         """Hold one of the connections that there may be to a source, and in all."""
         with self._places[source.name], self._at_once:
+            waiting.check_stop()
             yield
 
     def _at(self, source: Source, path: str) -> SourceFile:
