@@ -28,7 +28,7 @@ def kept(path: Path) -> Path:
 
 
 def fresh(path: Path) -> Path:
-    """Return this turn's name of a work folder, `<stem>.<mark><suffix>`; it does not exist, and earlier ones are gone.
+    """Return this turn's name of a work file or folder, `<stem>.<mark><suffix>`; neither it nor earlier ones exist.
 
     Raise TakenOver if this turn is over.
     """

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ben_luigi.domain import files
 from ben_luigi.domain.cdse.http import Patience
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.fetching import pinned
@@ -108,6 +109,23 @@ def test_what_came_from_an_address_that_failed_is_gone_once_another_has_it(tmp_p
         file = PinnedFile("x.csv", server.url(path), also=[server.url(f"{path}.bz2")], sha256=SHA256)
         assert pinned.fetch(file, tmp_path, patience=QUICK).read_bytes() == CONTENT
     assert [one.name for one in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_what_another_process_begins_once_the_file_is_there_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has looked for the file before: without its partial file it would end with an error of the system."""
+    sync, partial = files.sync, tmp_path / f".partial-{NAME}"
+
+    def begun(path: Path) -> None:
+        sync(path)
+        if path == tmp_path:
+            partial.write_bytes(b"begun")
+
+    monkeypatch.setattr(files, "sync", begun)
+    with FileServer({ZENODO: CONTENT}) as server:
+        pinned.fetch(_archive(server), tmp_path, patience=ONCE)
+    assert partial.read_bytes() == b"begun"
 
 
 def test_all_addresses_are_named_when_none_has_it(tmp_path: Path) -> None:

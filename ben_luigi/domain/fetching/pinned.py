@@ -59,8 +59,9 @@ def fetch(pinned: PinnedFile, folder: Path, progress: OnBytes = ignore_bytes, pa
         try:
             with network.session() as session:
                 _fetch_from(session, address, pinned, path, progress, patience)
-            for other in pinned.addresses:
-                files.remove(leftovers.kept(_partial_of(other, path)))
+            # That of this address has become the file: what has its name now, another process has begun.
+            for other in {_partial_of(one, path) for one in pinned.addresses} - {_partial_of(address, path)}:
+                leftovers.fresh(other)
             return path
         except SourceError as error:
             failures.append(error)
