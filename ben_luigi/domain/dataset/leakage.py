@@ -108,7 +108,7 @@ class _Places:
         several = np.flatnonzero(self._number > 1)
         yield several, several, np.ones(len(several))
         area = shapely.area(self._shapes)
-        of_tile = [np.flatnonzero(self._tile == tile) for tile in np.unique(self._tile)]
+        of_tile = [np.asarray(places) for places in pd.Series(self._tile).groupby(self._tile).indices.values()]
         trees = [shapely.STRtree(self._shapes[of]) for of in of_tile]
         hulls = np.array([shapely.box(*shapely.total_bounds(self._shapes[of])) for of in of_tile])
         near = shapely.STRtree(hulls).query(hulls).T
