@@ -111,8 +111,8 @@ def _value(text: str) -> tuple[str, str]:
 def authors(text: str) -> Iterator[dict[str, str]]:
     """Yield the authors of a field of BibTeX: persons of CFF, and as entities those that are in braces as a whole.
 
-    Persons are "First von Last", "von Last, First" or "von Last, Jr, First", joined by "and",
-    in capitals too; "and others" at the end names nobody.
+    Persons are "First von Last", "von Last, First" or "von Last, Jr, First", joined by "and", in capitals too; "and
+    others" at the end names nobody.
     """
     parts = [part.strip() for part in _outside_braces(r"(?i:\s+and\s+)", text)]
     for one in (part for part in parts if part not in ("", "others")):

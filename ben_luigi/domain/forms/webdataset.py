@@ -139,9 +139,8 @@ class _Layout:
 
     def make_shards(self, folder: Path) -> None:
         """Make the shards in their full length, so that a disk without room is noticed before the work."""
-        contents = np.bincount(
-            self.shard, weights=self.size, minlength=len(self.names)
-        )  # floats have such sums exactly
+        # The sums are floats, which have whole numbers of this size exactly.
+        contents = np.bincount(self.shard, weights=self.size, minlength=len(self.names))
         for name, content in zip(self.names, contents.astype("int64").tolist(), strict=True):
             with (folder / name).open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, content + len(tarball.end(content)))
