@@ -11,6 +11,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.forms import export
 from ben_luigi.domain.forms.form import Options
 from ben_luigi.domain.forms.source import Source, without_layers
+from ben_luigi.domain.recipe.model import FROM_FOLDER, FROM_RASTERS
 from ben_luigi.domain.vocabulary import FORMS
 from ben_luigi.stages.archives import archiving
 from ben_luigi.stages.land_source import names
@@ -44,11 +45,16 @@ class ExportForm(PipelineTask):
         return [WriteMetadata(), *archiving()]
 
     def settings(self) -> dict[str, Any]:
-        """Return what makes a difference to this form: options of `[forms]`, tiles with an offset, all classes."""
+        """Return what makes a difference to this form: options of `[forms]`, tiles with an offset, all classes.
+
+        And whether names of S1 may be those of S2: such a form had the pixels of S1 alone, and is made again.
+        """
         wanted = export.FORMS[self.form_name]
         made_with = {f"forms.{name}": value for name, value in wanted.made_with(options()).items()}
         classes = {"classes": files.text_hash("\n".join(sorted(names().classes)))} if wanted.tells_classes else {}
-        return {**made_with, **(noted_offset() if wanted.tells_offset else {}), **classes}
+        may_share = config.recipe().sentinel1.source in (FROM_FOLDER, FROM_RASTERS)
+        shared = {"names": "shared by S1 and S2"} if wanted.is_by_name and may_share else {}
+        return {**made_with, **(noted_offset() if wanted.tells_offset else {}), **classes, **shared}
 
     def output(self) -> MadeFolder:
         """Return the folder."""

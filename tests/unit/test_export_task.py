@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 
@@ -11,6 +12,7 @@ import pytest
 import xarray
 from luigi.cmdline_parser import CmdlineParser
 
+from ben_luigi import config
 from ben_luigi.commands import export as command
 from ben_luigi.commands import verify
 from ben_luigi.domain import libraries
@@ -19,6 +21,7 @@ from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.forms import form
 from ben_luigi.domain.forms.export import FORMS
 from ben_luigi.domain.forms.source import Source, without_layers
+from ben_luigi.domain.recipe.model import Sentinel1
 from ben_luigi.domain.vocabulary import FORMS as NAMES
 from ben_luigi.stages.forms import ExportForm, forms_wanted, options
 from ben_luigi.stages.statistics import WriteStatistics
@@ -71,6 +74,17 @@ def test_a_form_that_tells_the_offset_is_made_again_where_other_tiles_carry_it(t
             assert (ExportForm(form_name="webdataset").settings() != before) is differs
             assert bool(WriteStatistics().settings()) is differs
             assert ExportForm(form_name="lmdb").settings() == {}
+
+
+@pytest.mark.parametrize(("source", "names"), [("rasters", True), ("folder", True), ("v1", False), ("none", False)])
+def test_an_lmdb_is_made_again_where_s1_may_have_the_names_of_s2(
+    source: str, names: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was made without their pixels of S2 is not taken for complete; other forms never lacked any."""
+    recipe = replace(config.recipe(), sentinel1=Sentinel1(source))
+    monkeypatch.setattr(config, "recipe", lambda: recipe)
+    assert ("names" in ExportForm(form_name="lmdb").settings()) is names
+    assert "names" not in ExportForm(form_name="parquet").settings()
 
 
 def test_a_form_awaits_all_that_is_read_of_the_dataset_and_is_made_again_for_pixels_and_rows_alone() -> None:

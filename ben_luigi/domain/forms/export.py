@@ -36,6 +36,7 @@ _LMDB = PatchForm(
     lmdb.read,
     lmdb.kinds,
     is_mapped=True,
+    is_by_name=True,
 )
 _PARQUET = PatchForm(
     "parquet",

@@ -115,7 +115,8 @@ class PatchForm:
     `is_mapped` tells that its reader maps the file, so that a damaged one can end the process.
     `check` yields what the form says otherwise than its dataset, besides pixels; it may raise DamagedFile. `has_tiffs`
     tells that it may have whole TIFFs, `tells_offset` that it says which pixels carry BOA_ADD_OFFSET, `tells_classes`
-    that it has all classes of the nomenclature, also those of none of its patches.
+    that it has all classes of the nomenclature, also those of none of its patches, `is_by_name` that patches of S1 and
+    S2 with the same name have one value.
     """
 
     name: str
@@ -130,6 +131,7 @@ class PatchForm:
     has_tiffs: bool = False
     tells_offset: bool = False
     tells_classes: bool = False
+    is_by_name: bool = False
 
     def made_with(self, options: Options) -> dict[str, object]:
         """Return those of the options that make a difference to this form."""
