@@ -309,14 +309,15 @@ def transaction() -> Iterator[psycopg2.extensions.cursor]:
 def _idle_one() -> psycopg2.extensions.connection | None:
     """Return a connection of this process that is not in use and still answers, if there is one."""
     idle = _idle.get((os.getpid(), _place()), [])
-    while idle:
-        connection = idle.pop()
-        with suppress(psycopg2.Error):
-            connection.autocommit = True
-            _asked(connection, "SELECT 1")
-            connection.autocommit = False
-            return connection
-        connection.close()
+    with suppress(IndexError):  # there is none left; another thread may have taken the last one
+        while True:
+            connection = idle.pop()
+            with suppress(psycopg2.Error):
+                connection.autocommit = True
+                _asked(connection, "SELECT 1")
+                connection.autocommit = False
+                return connection
+            connection.close()
     return None
 
 
