@@ -111,7 +111,7 @@ def test_the_help_lists_every_command(tmp_path: Path) -> None:
         (["hash-folder", ".", "--processes", "0"], "expected a whole number of at least 1; found '0'"),
         (["subset"], "at least one of the options that select patches"),
         (["subset", "--countries", "Finnland"], "found: --countries: found 'Finnland'"),
-        (["luigid", "--port", "none"], "expected a whole number of at least 1; found 'none'"),
+        (["luigid", "--port", "none"], "expected a whole number from 1 to 65535; found 'none'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
