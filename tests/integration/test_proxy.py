@@ -167,7 +167,7 @@ def test_a_proxy_that_does_not_answer_and_certificates_that_are_not_there_are_sa
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     nobody = ask(tmp_path, HTTPS_PROXY=f"http://{PASSWORD}:{PASSWORD}@127.0.0.1:{port}")
-    assert [line.split()[0] for line in nobody] == ["TransientError", "BadInput", "PipelineError"]
+    assert [line.split()[0] for line in nobody] == ["TransientError", "NotFetched", "PipelineError"]
     assert all("Connection refused" in line for line in nobody[:2])
     for proxy in (f"http://{PASSWORD}:{PASSWORD}/@127.0.0.1:{port}", f"nonsense://{PASSWORD}@127.0.0.1:{port}"):
         broken = ask(tmp_path, HTTPS_PROXY=proxy)
