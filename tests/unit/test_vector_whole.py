@@ -82,6 +82,21 @@ def test_a_damaged_file_is_refused(suffix: str, tmp_path: Path) -> None:
     _refused(path)
 
 
+@pytest.mark.parametrize("mark", ["\ufeff", "\ufeff\n"])
+def test_a_feature_per_line_after_a_byte_order_mark_is_not_read_as_one_feature(mark: str, tmp_path: Path) -> None:
+    """Editors of Windows write such marks."""
+    path = _write(tmp_path / "a.geojsonl")
+    path.write_text(mark + path.read_text())
+    said = f"{FEATURES} objects of JSON, of which GDAL reads the first: make one collection of them"
+    assert {one.rpartition("Error: ")[2] for one in _refused(path)} == {said}
+
+
+def test_braces_and_quotes_in_texts_and_a_byte_order_mark_are_no_further_object(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.geojson")
+    path.write_text("\ufeff" + path.read_text().replace("region 3", r"}} \" {{ \\").replace("region 4", r"\u0022}"))
+    assert len(read_borders(path, EVERYWHERE)) == FEATURES
+
+
 def test_errors_are_heard_that_nobody_wants_to_see(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = _write(tmp_path / "a.shp")
     os.truncate(path.with_suffix(".dbf"), 3000)

@@ -7,6 +7,8 @@ one without geometry. But GDAL says each error in the thread that reads, and sev
 from __future__ import annotations
 
 import logging
+import mmap
+import re
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ _SQLITE = b"SQLite format 3\0"
 _INDEX_HEADER, _RING_WORDS = 100, 56
 _RECORD_SEPARATOR = b"\x1e"
 _CHUNK_BYTES = 2**20
+_TEXT_OR_BRACE = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}]', re.DOTALL)
 
 
 class _Heard(logging.Handler):
@@ -70,17 +73,39 @@ def check_pages(path: Path) -> None:
 
 
 def check_text(path: Path, driver: str) -> None:
-    """Raise ValueError if a file of GML is no whole XML: GDAL finds that out when it opens it, and then reads nothing.
+    """Raise ValueError if GDAL would read less than the text of a file, without saying so.
 
+    That is a GML that is no whole XML: GDAL finds that out when it opens it, and then reads nothing. And it is a
+    GeoJSON of a feature per line after a byte order mark, which GDAL takes for one of the first feature alone.
     Raise OSError if the file cannot be read. Any other file passes.
     """
-    if driver != "GML":
-        return
+    if driver == "GML":
+        _check_xml(path)
+    elif driver in ("GeoJSON", "ESRIJSON", "TopoJSON"):
+        with given.open_file(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            objects = _objects(text)
+        if objects > 1:
+            raise ValueError(f"{objects:,} objects of JSON, of which GDAL reads the first: make one collection of them")
+
+
+def _check_xml(path: Path) -> None:
     try:
         with given.open_file(path) as file:
             expat.ParserCreate().ParseFile(file)
     except expat.ExpatError as error:
         raise ValueError(f"XML that is truncated or damaged: {error}") from error
+
+
+def _objects(text: mmap.mmap) -> int:
+    """Return how many objects of JSON a text has that are in no other."""
+    depth = objects = 0
+    for found in _TEXT_OR_BRACE.finditer(text):
+        if found[0] == b"{":
+            objects += depth == 0
+            depth += 1
+        elif found[0] == b"}":
+            depth -= 1
+    return objects
 
 
 def check_count(path: Path, driver: str, stated: int | None, features: int) -> None:
