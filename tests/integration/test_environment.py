@@ -19,7 +19,10 @@ case "$1 $2" in
   "-c "*) exit 0 ;;
   "-m venv") mkdir -p .venv/bin .venv/lib; ln -sf "$0" .venv/bin/python ;;
   "-m pip")
-    [ "$PIP_INDEX_URL" ] && case "$*" in *"config list") echo ":env:.index-url='$PIP_INDEX_URL'" ;; esac
+    case "$*" in *"config list")
+      [ "$PIP_CERT" ] && echo ":env:.cert='$PIP_CERT'"
+      [ "$PIP_INDEX_URL" ] && echo ":env:.index-url='$PIP_INDEX_URL'" ;;
+    esac
     case "$*" in
       *" --python "*--version | *"config list") exit ;;
       *--version) [ -e whole ]; exit ;;
@@ -29,7 +32,7 @@ case "$1 $2" in
 esac
 """
 UV = """#!/bin/sh
-echo "$@" >>by-uv
+echo "$@" >>by-uv; echo "$SSL_CERT_FILE" >by-uv-certificates
 [ -e fails ] && echo "error: no network" >&2 && exit 2
 [ -e whole ] && exit; echo installing; sleep 1000 & sleep 1000
 """
@@ -167,9 +170,19 @@ def test_pip_installs_what_uv_cannot(copy: Path, tmp_path: Path) -> None:
     done = _environment(copy, tools)
     assert (done.returncode, done.stderr) == (
         0,
-        MAKES + "error: no network\nuv has not installed it: trying pip\n",
+        MAKES + "uv has not installed it, as .venv/uv.log says: trying pip\n",
     )
+    assert (copy / ".venv" / "uv.log").read_text() == "error: no network\n"
     assert (copy / "by-pip").read_text().splitlines()[1:] == ["all"]
+
+
+@pytest.mark.parametrize(("of_uv", "used"), [("", "pip.pem"), ("uv.pem", "uv.pem")])
+def test_uv_trusts_the_certificates_that_pip_is_told_of(copy: Path, tmp_path: Path, of_uv: str, used: str) -> None:
+    tools = _only(tmp_path / "tools")
+    _python(tools, "python3.12")
+    done = _environment(copy, tools, PIP_CERT="pip.pem", SSL_CERT_FILE=of_uv)
+    assert (done.returncode, done.stderr) == (0, MAKES)
+    assert (copy / "by-uv-certificates").read_text() == f"{used}\n"
 
 
 def test_without_an_index_it_says_what_to_look_after(copy: Path, tmp_path: Path) -> None:
