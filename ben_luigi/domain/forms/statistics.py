@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -130,11 +130,11 @@ def _pixels(source: Source, archive: str) -> Iterator[tuple[int, dict[str, np.nd
 
 
 def _count_s2(source: Source, parts: np.ndarray, progress: OnFraction) -> dict[str, Json]:
-    counts: dict[tuple[str, str], _Gathered] = {}
+    counts: defaultdict[tuple[str, str], _Gathered] = defaultdict(_Gathered)
     passes = 3 if S1 in source.archives else 1
     for done, (row, of_patch) in enumerate(_pixels(source, S2), start=1):
         for band, pixels in of_patch.items():
-            counts.setdefault((band, parts[row]), _Gathered()).add(pixels)
+            counts[band, parts[row]].add(pixels)
         progress(done / len(parts) / passes)
     found = {key: gathered.counts() for key, gathered in counts.items()}
     return {
@@ -331,12 +331,12 @@ def _finite(values: np.ndarray) -> np.ndarray:
 def _count_s1(source: Source, parts: np.ndarray, progress: OnFraction) -> dict[str, Json]:
     if S1 not in source.archives:
         return {}
-    counts: dict[tuple[str, str], _Floats] = {}
+    counts: defaultdict[tuple[str, str], _Floats] = defaultdict(_Floats)
 
     def passed(number: int) -> Iterator[tuple[_Floats, np.ndarray]]:
         for done, (row, of_patch) in enumerate(_pixels(source, S1), start=1):
             for band, pixels in of_patch.items():
-                yield counts.setdefault((band, parts[row]), _Floats()), pixels
+                yield counts[band, parts[row]], pixels
             progress((number + done / len(parts)) / 3)
 
     for of_part, pixels in passed(1):
