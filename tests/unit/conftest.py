@@ -16,6 +16,7 @@ from ben_luigi.domain.forms.source import Source
 from tests.publishing_servers import S3Server, s3
 from tests.unit.exports import SMALL, files_of, pixels_of, varied_dataset
 from tests.unit.geopackages import write
+from tests.unit.l1c_products import NAME, make_safe, zipped
 from tests.unit.small_dataset import Dataset, write_references
 
 
@@ -96,3 +97,15 @@ def exported(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Mappin
     for name, form in FORMS.items():
         export(form, Source.open(finished), out / name, SMALL)
     return {name: out / name for name in FORMS}
+
+
+@pytest.fixture
+def safe(tmp_path: Path) -> Path:
+    """A product as a folder, with 13 files that pass for images."""
+    return make_safe(tmp_path / "source" / str(NAME))
+
+
+@pytest.fixture
+def product(safe: Path, tmp_path: Path) -> Path:
+    """The product as CDSE sends it."""
+    return zipped(safe, tmp_path / "product.zip")
