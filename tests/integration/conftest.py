@@ -1,17 +1,25 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from ben_luigi.domain.products.l1c import BANDS
+from ben_luigi.sample import safe
+from ben_luigi.sample.cdse_faults import Record
+from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
+from tests.integration.cdse_downloads import ID, NAME
 from tests.integration.fault_table import FaultTable
 from tests.integration.running import Run, pipeline
 
@@ -74,3 +82,29 @@ def extracted(sample_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path
     for path in (sample_run.data / "dataset").glob("*.parquet"):
         shutil.copy(path, folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a product of 3 MB."""
+    folder, random = tmp_path_factory.mktemp("cdse"), Random(5)
+    granule = "GRANULE/L1C_T33UUP_A010309_20170613T101608"
+    members = {f"{granule}/IMG_DATA/T33UUP_20170613T101031_{band}.jp2": random.randbytes(240_000) for band in BANDS}
+    members["manifest.safe"] = safe.manifest(members, "L1C")
+    safe.write_zip(members, folder / "product.zip", NAME, datetime(2017, 6, 13))
+    return folder
+
+
+@pytest.fixture
+def record(root: Path) -> Record:
+    """What the catalogue says of it."""
+    content = (root / "product.zip").read_bytes()
+    checksum = [{"Value": hashlib.md5(content).hexdigest(), "Algorithm": "MD5"}]
+    return {"Id": ID, "Name": NAME, "ContentLength": len(content), "Checksum": checksum, "File": "product.zip"}
+
+
+@pytest.fixture
+def server(root: Path, record: Record) -> Iterator[CdseServer]:
+    """CDSE with that product."""
+    with CdseServer([record], root) as running:
+        yield running
