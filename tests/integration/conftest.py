@@ -13,13 +13,19 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from luigi.configuration import get_config
+from luigi.task_register import Register
 
+from ben_luigi import config
 from ben_luigi.domain.products.l1c import BANDS
 from ben_luigi.sample import safe
 from ben_luigi.sample.cdse_faults import Record
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
+from ben_luigi.state import database
+from ben_luigi.state.server import close_server, open_server
 from tests.integration.cdse_downloads import ID, NAME
+from tests.integration.database_rows import PRODUCTS, Set, fill
 from tests.integration.fault_table import FaultTable
 from tests.integration.running import Run, pipeline
 
@@ -108,3 +114,47 @@ def server(root: Path, record: Record) -> Iterator[CdseServer]:
     """CDSE with that product."""
     with CdseServer([record], root) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def database_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder with a server that lives as long as this module's tests."""
+    folder = tmp_path_factory.mktemp("data")
+    open_server(folder / "database")
+    yield folder
+    database._idle.clear()
+    close_server(folder / "database")
+
+
+@pytest.fixture
+def settings() -> Iterator[Set]:
+    """Set options of luigi.cfg until the end of the test."""
+    parser = get_config()
+    before: list[tuple[str, str, str | None]] = []
+
+    def forget() -> None:
+        Register.clear_instance_cache()
+        config.is_sample.cache_clear()
+        config.given_input.cache_clear()
+
+    def change(section: str, option: str, value: str) -> None:
+        old = parser.get(section, option) if parser.has_option(section, option) else None
+        before.append((section, option, old))
+        parser.set(section, option, value)
+        forget()
+
+    yield change
+    for section, option, old in reversed(before):
+        parser.remove_option(section, option) if old is None else parser.set(section, option, old)
+    forget()
+
+
+@pytest.fixture
+def tables(database_folder: Path, settings: Set) -> Path:
+    """Empty tables, but for the products and patches of two tiles."""
+    settings("dataset", "data_dir", str(database_folder))
+    with database.transaction() as cursor:
+        cursor.execute("TRUNCATE product, marker CASCADE")
+    for name in PRODUCTS[:2]:
+        fill(name)
+    return database_folder

@@ -1,159 +1,37 @@
-"""Rows and markers in a real PostgreSQL."""
+"""Rows and markers in a real PostgreSQL: replaced as a whole, with their marker or not at all."""
 
 from __future__ import annotations
 
 import csv
-import io
 import multiprocessing
 import os
-import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import luigi
 import pandas as pd
-import psycopg2
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import shapely
-from luigi.configuration import get_config
-from luigi.task_register import Register
 
-from ben_luigi import config
 from ben_luigi.domain.dataset import leakage
-from ben_luigi.domain.errors import BadAlignment, BadTable, DatabaseError
+from ben_luigi.domain.errors import BadAlignment, BadTable
 from ben_luigi.domain.names import ProductName
-from ben_luigi.domain.placement.grid import PatchGrid, tile_square
-from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.leakage import LEAKS
-from ben_luigi.stages.metadata import MapCountries, MapLabels, MapSplits, MapV1Names
-from ben_luigi.stages.reference_maps import LabelPatches
 from ben_luigi.state import database, schema
-from ben_luigi.state.server import close_server, open_server
 from ben_luigi.state.targets import MadeFile
 from ben_luigi.state.tile_rows import TileRows, TileValidity, WholeTable
-from tests.integration.running import Run
-
-PRODUCTS = [
-    ProductName.parse(f"S2A_MSIL2A_2017061{n}T101031_N9999_R022_T33UUP_20170613T101608.SAFE") for n in range(1, 7)
-]
-TILE, OTHER = PRODUCTS[0].tile_key, PRODUCTS[1].tile_key
-SIDE_M = 6000
-Set = Callable[[str, str, str], None]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data folder with a server that lives as long as this module's tests."""
-    folder = tmp_path_factory.mktemp("data")
-    open_server(folder / "database")
-    yield folder
-    database._idle.clear()
-    close_server(folder / "database")
-
-
-@pytest.fixture
-def settings() -> Iterator[Set]:
-    """Set options of luigi.cfg until the end of the test."""
-    parser = get_config()
-    before: list[tuple[str, str, str | None]] = []
-
-    def forget() -> None:
-        Register.clear_instance_cache()
-        config.is_sample.cache_clear()
-        config.given_input.cache_clear()
-
-    def change(section: str, option: str, value: str) -> None:
-        old = parser.get(section, option) if parser.has_option(section, option) else None
-        before.append((section, option, old))
-        parser.set(section, option, value)
-        forget()
-
-    yield change
-    for section, option, old in reversed(before):
-        parser.remove_option(section, option) if old is None else parser.set(section, option, old)
-    forget()
-
-
-@pytest.fixture
-def tables(folder: Path, settings: Set) -> Path:
-    """Empty tables, but for the products and patches of two tiles."""
-    settings("dataset", "data_dir", str(folder))
-    with database.transaction() as cursor:
-        cursor.execute("TRUNCATE product, marker CASCADE")
-    for name in PRODUCTS[:2]:
-        fill(name)
-    return folder
-
-
-@dataclass(frozen=True)
-class By:
-    """A task that makes something, as far as targets know it."""
-
-    task_family: str
-    made_from: dict[str, Any]
-
-    def adopts(self) -> bool:
-        return False
-
-    def to_str_params(self) -> dict[str, str]:
-        return {}
-
-    def fingerprint(self) -> dict[str, Any]:
-        return self.made_from
-
-
-def grid(name: ProductName) -> PatchGrid:
-    return PatchGrid(name.tile_name, tile_square(name, SIDE_M))
-
-
-def fill(name: ProductName) -> None:
-    square = tile_square(name, SIDE_M)
-    row = {
-        "tile": name.tile_key,
-        "l2a_name": str(name),
-        "folder": "l2a",
-        "start_time": datetime(2017, 6, 13),
-        "season": "summer",
-        "baseline": "02.05",
-        "boa_offset": False,
-        "epsg": square.epsg,
-        **{f"{check}_quality": "PASSED" for check in ("general", "geometric", "radiometric", "sensor")},
-        "left_m": float(square.left),
-        "top_m": float(square.top),
-        "side_m": float(SIDE_M),
-    }
-    TileRows("product", name.tile_key, By("ReadProduct", {})).replace(pd.DataFrame([row]))
-    TileRows("patch", name.tile_key, By("GridPatches", {})).replace(patches(name))
-
-
-def patches(name: ProductName) -> pd.DataFrame:
-    return grid(name).table().assign(tile=name.tile_key, season="summer")
-
-
-def splits(name: ProductName, split: str = "train") -> pd.DataFrame:
-    return pd.DataFrame({"patch_id": pd.array(grid(name).ids(), dtype="str"), "split": split})
-
-
-def pairs(name: ProductName, *positions: int, first: int = 0) -> pd.DataFrame:
-    ids = [grid(name).ids()[position].as_py() for position in positions]
-    names = [f"S2A_MSIL2A_20170613T101031_{first + n}_0" for n in range(len(ids))]
-    return pd.DataFrame({"patch_id": ids, "v1_name": names})
-
-
-def target(made_from: dict[str, object] | None = None, tile: str = TILE) -> TileRows:
-    return TileRows("split", tile, By("AssignSplits", made_from or {"side_m": SIDE_M}))
-
-
-def held(table: str, *columns: str) -> list[tuple[Any, ...]]:
-    rows = database.query(f"SELECT {', '.join(columns)} FROM {table} ORDER BY 1")
-    return [tuple(row) for row in rows.itertuples(index=False)]
+from tests.integration.database_rows import (
+    OTHER,
+    PRODUCTS,
+    TILE,
+    By,
+    Set,
+    fill,
+    grid,
+    held,
+    pairs,
+    patches,
+    splits,
+    target,
+)
 
 
 def test_rows_are_replaced_never_added(tables: Path) -> None:
@@ -337,106 +215,6 @@ def test_processes_replace_rows_side_by_side(tables: Path) -> None:
     assert held("marker WHERE task = 'AssignSplits'", "tile", "rows") == [(n.tile_key, 25) for n in PRODUCTS[2:5]]
 
 
-def kill_server(data: Path) -> None:
-    """The server and, which follows from it, its backends."""
-    cluster = data / "database" / "cluster"
-    os.kill(int((cluster / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
-
-    def lives(process: Path) -> bool:
-        with suppress(OSError):
-            return (process / "cwd").readlink() == cluster
-        return False
-
-    while any(lives(process) for process in Path("/proc").glob("[0-9]*")):
-        time.sleep(0.01)
-
-
-def test_a_killed_server_is_started_again_and_has_kept_what_was_committed(tables: Path) -> None:
-    target().replace(splits(PRODUCTS[0]))
-    kill_server(tables)
-    assert target().exists()
-    assert len(held("split", "patch_id")) == 25
-
-
-def test_a_server_killed_in_mid_transaction_is_an_error_that_says_what_to_do(tables: Path) -> None:
-    with pytest.raises(DatabaseError, match="run again"), database.transaction() as cursor:
-        cursor.execute("DELETE FROM product")
-        kill_server(tables)
-        cursor.execute("SELECT 1")
-    assert len(held("product", "tile")) == 2
-
-
-def test_the_user_s_own_server(settings: Set, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A second cluster, reached by a URL; once it is gone, the error says so and hides the password."""
-    folder = tmp_path_factory.mktemp("own")
-    address = open_server(folder)
-    url = f"postgresql://{address.user}:secret@/{address.database}?host={address.host}&port={address.port}"
-    settings("dataset", "data_dir", str(folder / "data"))
-    settings("database", "url", url)
-    fill(PRODUCTS[0])
-    target().replace(splits(PRODUCTS[0]))
-    with psycopg2.connect(host=address.host, port=address.port, user=address.user, dbname=address.database) as own:
-        cursor = own.cursor()
-        cursor.execute("SELECT count(*) FROM split")
-        assert cursor.fetchone() == (25,)
-    assert not (folder / "data" / "database").exists()
-    own.close()
-    close_server(folder)
-    with pytest.raises(DatabaseError, match=r"start it, or correct \[database\] url") as gone:
-        target().exists()
-    assert "secret" not in str(gone.value)
-    assert f"PostgreSQL at {address.host}:{address.port}/{address.database};" in str(gone.value)
-
-
-# Other forms are found by the check of the configuration.
-@pytest.mark.parametrize("url", ["postgresql://user:secret@127.0.0.1:1/name"])
-def test_a_database_that_cannot_be_reached(settings: Set, tmp_path: Path, url: str) -> None:
-    settings("dataset", "data_dir", str(tmp_path))
-    settings("database", "url", url)
-    with pytest.raises(DatabaseError, match=r"next: .*correct") as failed:
-        database.query("SELECT 1")
-    assert "secret" not in str(failed.value)
-    assert not list(tmp_path.iterdir())
-
-
-def test_another_threshold_or_nomenclature_needs_no_new_maps(tables: Path, settings: Set, tmp_path: Path) -> None:
-    """Labels come from the counts; whoever changes how gets other labels, and the maps stay as they are."""
-    name = PRODUCTS[0]
-    listed = tmp_path / "tile_names_and_links.csv"
-    product = str(name).replace("L2A", "L1C").replace("N9999", "N0205")
-    listed.write_text(f"S2A_MSIL2A_20170613T101031_0_0,{product},link\r\n")
-    for option in ("tile_names_csv", "clc_gpkg", "v1_spatial_dir"):
-        settings("inputs", option, str(listed))
-    aligned = pairs(name, 0, 1)
-    TileRows("alignment", TILE, By("AlignPatches", {})).replace(aligned)
-    first, second = aligned["patch_id"]
-    counts = [(first, 311, 12_000), (first, 122, 2400), (second, 511, 9000), (second, 999, 5400)]
-    maps = TileRows("clc_count", TILE, By("MakeReferenceMaps", {}))
-    maps.replace(pd.DataFrame(counts, columns=["patch_id", "code", "pixels"]))
-
-    def labelled() -> list[tuple[Any, ...]]:
-        task = LabelPatches(tile=TILE)
-        assert not task.is_there()
-        task.publish()
-        assert task.is_there()
-        return held("label", "patch_id", "label")
-
-    assert labelled() == [(first, "Broad-leaved forest")]
-    settings("metadata", "unlabeled_limit", "0.5")
-    assert labelled() == [(first, "Broad-leaved forest"), (second, "Inland waters")]
-    nomenclature = tmp_path / "mine.toml"
-    nomenclature.write_text(
-        '[[class]]\nname = "Wood"\ncodes = [311]\n[[class]]\nname = "Roads"\ncodes = [122]\n'
-        '[clc]\n122 = "Road"\n311 = "Broad-leaved forest"\n511 = "Water courses"\n'
-    )
-    settings("metadata", "nomenclature", str(nomenclature))
-    assert labelled() == [(first, "Roads"), (first, "Wood")]
-    assert maps.exists()
-    rows = database.query("SELECT patch_id, code, pixels FROM clc_count")
-    own_classes = read_nomenclature(nomenclature).clc_labels(rows)
-    assert set(own_classes["label"]) == {"Road", "Broad-leaved forest", "Water courses"}
-
-
 def test_a_file_counts_only_with_the_record_of_what_it_was_made_from(settings: Set, tmp_path: Path) -> None:
     settings("dataset", "data_dir", str(tmp_path))
     made = MadeFile("folder/a.csv", By("Task", {"level": 6}))
@@ -455,67 +233,3 @@ def test_a_file_counts_only_with_the_record_of_what_it_was_made_from(settings: S
     made.record("abc")
     made.file.unlink()
     assert not made.exists()
-
-
-def _by_csv_module(header: str, rows: list[tuple[str, str]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([("patch_id", header), *sorted(rows)])
-    return text.getvalue().encode()
-
-
-def test_the_mapping_tables_are_what_the_csv_module_writes(tables: Path, settings: Set, tmp_path: Path) -> None:
-    """Sorted by byte order, quotes where commas need them; only of the tiles asked for."""
-    listed = tmp_path / "tile_names_and_links.csv"
-    lines = [f"v1,{str(name).replace('L2A', 'L1C').replace('N9999', 'N0205')},link\n" for name in PRODUCTS[:2]]
-    listed.write_text("".join(lines))
-    settings("inputs", "tile_names_csv", str(listed))
-    fill(PRODUCTS[2])
-    rows: dict[str, list[tuple[str, str]]] = {"split": [], "country": [], "s2v1_name": [], "label": []}
-    v1 = tmp_path / "v1_spatial"
-    v1.mkdir()
-    settings("inputs", "v1_spatial_dir", str(v1))
-    for n, name in enumerate(PRODUCTS[:3]):
-        key, wanted = name.tile_key, name in PRODUCTS[:2]
-        ids = list(splits(name)["patch_id"])
-        values = {
-            "split": [("train", "validation", "test")[k % 3] for k in range(25)],
-            "country": ["Kosovo" if k % 2 else "Serbia" for k in range(25)],
-        }
-        for table, column in values.items():
-            frame = pd.DataFrame({"patch_id": ids, table: column}).sample(frac=1, random_state=n)
-            TileRows(table, key, By(table, {})).replace(frame)
-            rows[table] += zip(ids, column, strict=True) if wanted else []
-        aligned = pairs(name, 9, 3, 24, first=10 * n)
-        TileRows("alignment", key, By("AlignPatches", {})).replace(aligned)
-        rows["s2v1_name"] += zip(aligned["patch_id"], aligned["v1_name"], strict=True) if wanted else []
-        labelled = [
-            (aligned["patch_id"][k], label) for k in (2, 0) for label in ("b, with comma", "Zebra", "a", 'x "y"')
-        ]
-        TileRows("label", key, By("LabelPatches", {})).replace(pd.DataFrame(labelled, columns=["patch_id", "label"]))
-        rows["label"] += labelled if wanted else []
-    names = [name for _, name in rows["s2v1_name"]] + ["S2A_MSIL2A_20170613T131031_9_9"]
-    squares = [shapely.box(400_000, 5_300_000, 401_200, 5_301_200).wkb] * len(names)
-    pq.write_table(pa.table({"patch_name": names, "geom": squares}), v1 / "bigearthnet_v1_spatial_32633.parquet")
-    for task, header in (
-        (MapSplits, "split"),
-        (MapCountries, "country"),
-        (MapV1Names, "s2v1_name"),
-        (MapLabels, "label"),
-    ):
-        task().publish()
-        target = task().output()["mapping"]
-        assert target.exists()
-        assert target.file.read_bytes() == _by_csv_module(header, rows[header])
-    found = (tables / "metadata" / "alignment_findings.csv").read_text()
-    stray = names[-1]
-    assert found == f"finding,v1_name\nv1 name in no tile,{stray}\nv1 name with an hour of 13 or more,{stray}\n"
-
-
-def test_the_schema_says_who_writes_each_table(sample_run: Run, settings: Set) -> None:
-    """After a whole run there is a marker of every task that it names, and of no other."""
-    settings("dataset", "data_dir", str(sample_run.data))
-    named = {task for table in schema.SCHEMA.tables.values() for task in table.info.get("written_by", ())}
-    assert {task for (task,) in held("marker", "task")} == named - {
-        "SelectPatches",
-        "FindSentinel1",
-    }, "of other recipes"
