@@ -28,6 +28,7 @@ from tests.integration.cdse_downloads import ID, NAME
 from tests.integration.database_rows import PRODUCTS, Set, fill
 from tests.integration.fault_table import FaultTable
 from tests.integration.running import Run, pipeline
+from tests.integration.server_users import ask, processes
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +159,21 @@ def tables(database_folder: Path, settings: Set) -> Path:
     for name in PRODUCTS[:2]:
         fill(name)
     return database_folder
+
+
+@pytest.fixture(scope="module")
+def made_cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("server") / "database"
+    address = open_server(folder)
+    ask(address, "CREATE TABLE kept (value integer)", "INSERT INTO kept VALUES (42)")
+    close_server(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(made_cluster: Path) -> Iterator[Path]:
+    """A folder with a cluster that holds a table; no server runs before or after a test."""
+    assert not processes(made_cluster)
+    yield made_cluster
+    close_server(made_cluster)
+    assert not processes(made_cluster)
