@@ -13,11 +13,13 @@ import pytest
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.forms.export import FORMS, export
 from ben_luigi.domain.forms.source import Source
+from ben_luigi.state import stored
 from tests.publishing_servers import S3Server, s3
 from tests.unit.exports import SMALL, files_of, pixels_of, varied_dataset
 from tests.unit.geopackages import write
 from tests.unit.l1c_products import NAME, make_safe, zipped
 from tests.unit.small_dataset import Dataset, write_references
+from tests.unit.store_places import BOUND, Place, option
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +111,17 @@ def safe(tmp_path: Path) -> Path:
 def product(safe: Path, tmp_path: Path) -> Path:
     """The product as CDSE sends it."""
     return zipped(safe, tmp_path / "product.zip")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """An empty data folder with an empty store."""
+    text = f"[dataset]\ndata_dir = {tmp_path}/data\nstore = file://{tmp_path}/store\ncache_gb = {BOUND}\n"
+    (tmp_path / "own.cfg").write_text(text)
+    option(monkeypatch, "data_dir", tmp_path / "data")
+    option(monkeypatch, "store", f"file://{tmp_path}/store")
+    option(monkeypatch, "cache_gb", BOUND)
+    monkeypatch.setattr(stored, "_listings", {})
+    monkeypatch.setattr("ben_luigi.domain.storing.filesystem._PAUSE_S", 0.001)
+    (tmp_path / "data").mkdir()
+    yield Place(tmp_path / "data", tmp_path / "store")

@@ -18,7 +18,7 @@ from ben_luigi.domain.storing.store import Overtaken, Store
 from ben_luigi.state import stored
 from ben_luigi.state.targets import MadeFolder
 from tests.publishing_servers import BUCKET, S3Server
-from tests.unit.test_cache import Maker, option
+from tests.unit.store_places import Maker, option
 from tests.unit.test_fence import Turn
 from tests.unit.test_storing import Local, written
 
