@@ -313,3 +313,12 @@ def look(folder: Path, references: References, **more: Any) -> Verdict:
 def said(file: str, what: str, name: str, expected: object, found: object) -> str:
     """The finding of one row or value."""
     return f"{file}: {what}: {name} (expected {expected}, found {found})"
+
+
+NOT_FOLLOWING = "not what follows from the files"
+
+
+def change_json(path: Path, change: Callable[[Any], None], **form: Any) -> None:
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document, indent=1, **{"sort_keys": True, "ensure_ascii": False, **form}) + "\n")
