@@ -10,14 +10,20 @@ import luigi
 import numpy as np
 import pytest
 
+from ben_luigi.domain.dataset.about import V2
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.forms.export import FORMS, export
 from ben_luigi.domain.forms.source import Source
+from ben_luigi.domain.publishing.package import (
+    Item,
+    Package,
+)
 from ben_luigi.state import stored
 from tests.publishing_servers import S3Server, s3
 from tests.unit.exports import SMALL, files_of, pixels_of, varied_dataset
 from tests.unit.geopackages import write
 from tests.unit.l1c_products import NAME, make_safe, zipped
+from tests.unit.publishing_places import NAMES, PART
 from tests.unit.small_dataset import Dataset, write_references
 from tests.unit.store_places import BOUND, Place, option
 
@@ -125,3 +131,23 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setattr("ben_luigi.domain.storing.filesystem._PAUSE_S", 0.001)
     (tmp_path / "data").mkdir()
     yield Place(tmp_path / "data", tmp_path / "store")
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials for moto, and no pauses in huggingface_hub."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of-s3")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """Files of all kinds: empty, small, with a space in the name, and one of more than two parts of S3."""
+    folder = tmp_path_factory.mktemp("package")
+    contents = (b"free", b"words", b"", bytes(range(256)) * (2 * PART // 256 + 77), b"PAR1" * 1000)
+    for name, content in zip(NAMES, contents, strict=True):
+        (folder / name).write_bytes(content)
+    items = tuple(Item.of(name, folder / name) for name in NAMES)
+    return Package(folder, folder, "A title", V2, 6, items)

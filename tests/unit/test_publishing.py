@@ -1,107 +1,23 @@
-"""Publishing to services that fail: the same content in the end, each file sent whole once, nothing overwritten."""
+"""Publishing to services that fail: the same content in the end, each file sent whole once."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ben_luigi.domain.answers import refusal
-from ben_luigi.domain.cdse.http import Client, Patience
-from ben_luigi.domain.dataset.about import V2
 from ben_luigi.domain.errors import BadInput, PermanentError, PipelineError, TransientError
 from ben_luigi.domain.publishing.hashing import Hashes
-from ben_luigi.domain.publishing.huggingface import HuggingFace
-from ben_luigi.domain.publishing.package import Item, Package, flattened
+from ben_luigi.domain.publishing.package import Package
 from ben_luigi.domain.publishing.s3 import S3
-from ben_luigi.domain.publishing.sending import Sender, Sent
-from ben_luigi.domain.publishing.service import AnotherContent, Service, WrongHash
-from ben_luigi.domain.publishing.zenodo import NEW, Zenodo
-from ben_luigi.domain.sources.source import Origin
-from ben_luigi.sample.loopback import Fault, Faults
+from ben_luigi.domain.publishing.sending import Sender
+from ben_luigi.sample.loopback import Fault
 from tests.conftest import ROOT
-from tests.publishing_servers import BUCKET, Failing, HubServer, S3Server, ZenodoServer, s3
-
-PATIENCE = Patience(tries=5, waits=5, first_pause_s=0.001, longest_pause_s=0.01, read_timeout_s=20)
-PART = 5 * 2**20
-"""The least length of a part of S3."""
-NAMES = ("LICENSE", "a b.txt", "empty.csv", "large.tar", "patches.parquet")
-
-
-@dataclass
-class Place:
-    """A service on loopback, and how it is asked."""
-
-    server: Failing
-    service: Callable[[], Service]
-    folder: Path
-
-    def publish(self, package: Package, *, replaces: bool = False, moved: list[int] | None = None) -> Sent:
-        """Publish, by a service that remembers nothing but what is noted."""
-        counted = moved if moved is not None else []
-        hashes = Hashes(self.folder / "hashes.json")
-        return Sender(self.service(), hashes, PATIENCE, replaces, counted.append).publish(package)
-
-    def content(self) -> dict[str, bytes]:
-        """What is there in the end."""
-        if isinstance(self.server, ZenodoServer):
-            (files,) = self.server.files.values()
-            return files
-        if isinstance(self.server, HubServer):
-            return self.server.committed
-        assert isinstance(self.server, S3Server)
-        return self.server.content("v2/")
-
-
-@contextmanager
-def place(kind: str, folder: Path, *faults: Fault) -> Iterator[Place]:
-    if kind == "zenodo":
-        with ZenodoServer(faults) as zenodo, Client(patience=PATIENCE, hosts=Origin(zenodo.base_url)) as client:
-            args = (client, zenodo.base_url, zenodo.token, folder / "record", "package 1")
-            yield Place(zenodo, lambda: Zenodo(*args), folder)
-    elif kind == "huggingface":
-        with HubServer(faults) as hub:
-            yield Place(hub, lambda: HuggingFace("u/n", hub.token, hub.base_url), folder)
-    else:
-        with s3(faults) as bucket:
-            yield Place(bucket, lambda: S3("s3://bucket/v2", bucket.base_url, PART), folder)
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials for moto, and no pauses in huggingface_hub."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "of-s3")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """Files of all kinds: empty, small, with a space in the name, and one of more than two parts of S3."""
-    folder = tmp_path_factory.mktemp("package")
-    contents = (b"free", b"words", b"", bytes(range(256)) * (2 * PART // 256 + 77), b"PAR1" * 1000)
-    for name, content in zip(NAMES, contents, strict=True):
-        (folder / name).write_bytes(content)
-    items = tuple(Item.of(name, folder / name) for name in NAMES)
-    return Package(folder, folder, "A title", V2, 6, items)
-
-
-def contents_of(package: Package) -> Mapping[str, bytes]:
-    return {item.name: item.path.read_bytes() for item in package.items}
-
-
-ALL = pytest.mark.parametrize("kind", ["zenodo", "huggingface", "s3"])
-SENDS = {"zenodo": "put", "huggingface": "put", "s3": "part"}
-"""The request by which a large file is sent, or a part of one."""
+from tests.publishing_servers import BUCKET, HubServer, S3Server, ZenodoServer
+from tests.unit.publishing_places import ALL, NAMES, PART, PATIENCE, SENDS, contents_of, place
 
 
 @ALL
@@ -156,14 +72,6 @@ def test_a_file_that_is_damaged_on_its_way_is_sent_again(kind: str, package: Pac
         assert there.content() == contents_of(package)
 
 
-def test_what_has_arrived_at_zenodo_with_another_hash_is_removed_again(package: Package, tmp_path: Path) -> None:
-    """So that no draft can be made public that has it, also if no other attempt follows."""
-    with place("zenodo", tmp_path, Fault("damaged", "put")) as there:
-        with pytest.raises(WrongHash):
-            Sender(there.service(), Hashes(tmp_path / "hashes.json"), replace(PATIENCE, tries=1)).publish(package)
-        assert there.server.counts["put"] == there.server.counts["delete"] == 1 and there.content() == {}
-
-
 def test_a_file_that_was_hashed_while_it_was_sent_is_not_read_again(
     package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,88 +100,6 @@ def test_another_hash_that_s3_tells_is_an_error(package: Package, tmp_path: Path
 
 
 @ALL
-def test_another_content_under_a_name_is_kept_unless_it_is_to_be_replaced(
-    kind: str, package: Package, tmp_path: Path
-) -> None:
-    (tmp_path / "other").write_bytes(b"mine" * 1000)
-    theirs = Package(package.folder, package.folder, "A title", V2, 6, (Item.of("large.tar", tmp_path / "other"),))
-    with place(kind, tmp_path) as there:
-        there.publish(theirs)
-        before = there.content()
-        with pytest.raises(AnotherContent) as told:
-            there.publish(package)
-        assert there.content() == before == {"large.tar": b"mine" * 1000}
-        assert "large.tar" in told.value.subject and "--replace" in told.value.remedy
-        kinds = {"zenodo": "md5", "huggingface": "sha256", "s3": "md5"}
-        for said, size in ((told.value.expected, package.items[3].size_bytes), (told.value.found, 4000)):
-            assert said.startswith(f"{kinds[kind]} ") and f"{size:,} bytes" in said
-        there.publish(package, replaces=True)
-        assert there.content() == contents_of(package)
-
-
-def form_of(folder: Path, *names: str) -> Package:
-    """A form of files of these names, with a note that lists them."""
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(f"{folder.name} {name}".encode())
-    (folder / "form.json").write_text(json.dumps({"form": "parquet", "files": dict.fromkeys(names, "1 00000000")}))
-    items = tuple(Item.of(name, folder / name) for name in ("form.json", *names))
-    return Package(folder, folder, "A title", V2, 6, items, "parquet")
-
-
-@ALL
-@pytest.mark.parametrize("fault", ["", "cut after", "503"])
-def test_of_a_form_that_is_replaced_nothing_stays_and_what_is_not_of_it_stays_and_is_named(
-    kind: str, fault: str, tmp_path: Path
-) -> None:
-    """Otherwise readers of `train-*.parquet` get patches twice. It goes on after an interruption."""
-    before = form_of(tmp_path / "before", "train-0.parquet", "train-1.parquet", "gone/0", "gone/1")
-    after = form_of(tmp_path / "after", "test-0.parquet", "train-0.parquet")
-    (tmp_path / "mine.txt").write_text("mine")
-    mine = Package(tmp_path, tmp_path, "A title", V2, 6, (Item.of("mine.txt", tmp_path / "mine.txt"),))
-    if kind == "zenodo":
-        before = flattened(before, tmp_path / "flat")
-    with place(kind, tmp_path) as there:
-        there.publish(mine)
-        assert list(there.publish(before).others) == ["mine.txt"]
-        with pytest.raises(AnotherContent):
-            there.publish(after)
-        if fault:
-            there.server.faults = Faults(
-                [Fault(fault, {"huggingface": "commit", "zenodo": "delete", "s3": "abort"}[kind])]
-            )
-        sent = there.publish(after, replaces=True)
-        gone = ["gone.zip"] if kind == "zenodo" else ["gone/0", "gone/1"]
-        assert sorted(sent.removed) == [*gone, "train-1.parquet"] and list(sent.others) == ["mine.txt"]
-        assert there.content() == {**contents_of(after), **contents_of(mine)}
-
-
-@ALL
-def test_a_form_that_is_gone_on_with_is_still_known_by_the_note_of_the_one_before(kind: str, tmp_path: Path) -> None:
-    before = form_of(tmp_path / "before", "train-0.parquet", "train-1.parquet")
-    after = form_of(tmp_path / "after", "train-0.parquet")
-    with place(kind, tmp_path) as there:
-        there.publish(before)
-        removing = {"huggingface": "tree", "zenodo": "delete", "s3": "abort"}[kind]
-        there.server.faults = Faults([Fault("503", removing, times=None)])
-        with pytest.raises(TransientError):
-            there.publish(after, replaces=True)
-        there.server.faults = Faults()
-        assert list(there.publish(after, replaces=True).removed) == ["train-1.parquet"]
-        assert there.content() == contents_of(after)
-
-
-@ALL
-def test_a_dataset_takes_no_form_away_that_lies_beside_it(kind: str, package: Package, tmp_path: Path) -> None:
-    form = form_of(tmp_path / "form", "train-0.parquet")
-    with place(kind, tmp_path) as there:
-        there.publish(form)
-        sent = there.publish(package, replaces=True)
-        assert not sent.removed and sorted(sent.others) == ["form.json", "train-0.parquet"]
-        assert there.content() == {**contents_of(form), **contents_of(package)}
-
-
-@ALL
 def test_a_service_that_never_answers_well_is_given_up(kind: str, package: Package, tmp_path: Path) -> None:
     with place(kind, tmp_path, Fault("503", SENDS[kind], times=None)) as there:
         with pytest.raises(TransientError, match="HTTP 503"):
@@ -298,20 +124,12 @@ def test_the_pause_that_a_service_asks_for_is_made(
     assert 77 in pauses
 
 
-def test_the_time_at_which_zenodo_answers_again_is_waited_for() -> None:
-    reset = str(int(time.time()) + 500)
-    told = {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
-    wait_s = refusal("a", 429, told, b"").retry_after_s  # type: ignore[attr-defined]
-    assert 400 < wait_s <= 501
-    for others in ({"X-RateLimit-Reset": "1"}, {"X-RateLimit-Reset": "soon"}, {**told, "X-RateLimit-Remaining": "7"}):
-        assert refusal("a", 503, others, b"").retry_after_s is None  # type: ignore[attr-defined]
-    assert refusal("a", 429, {**told, "Retry-After": "3"}, b"").retry_after_s == 3  # type: ignore[attr-defined]
-
+pytestmark = pytest.mark.usefixtures("credentials")
 
 KILLED = """
 import sys
 from pathlib import Path
-from tests.unit import test_publishing as tests
+from tests.unit import publishing_places as tests
 from ben_luigi.domain import surroundings
 from ben_luigi.domain.publishing.package import Item, Package
 kind, url, token, folder, package = sys.argv[1:]
@@ -369,63 +187,6 @@ def test_sha256_is_kept_where_the_service_knows_it(package: Package, tmp_path: P
         checked = [headers for headers in there.server.headers if "x-amz-checksum-sha256" in headers]
         assert len(checked) == len(NAMES) - 1 + 3  # of the large file, three parts
         assert any("x-amz-checksum-algorithm" in headers for headers in there.server.headers)
-
-
-def test_a_draft_of_which_a_file_was_never_finished_is_completed(package: Package, tmp_path: Path) -> None:
-    with place("zenodo", tmp_path) as there:
-        assert isinstance(there.server, ZenodoServer)
-        there.publish(package)
-        there.server.unfinished = {"LICENSE"}
-        there.server.files["1000"]["LICENSE"] = b"fr"
-        with pytest.raises(TransientError):  # it never tells a checksum
-            there.publish(package)
-        there.server.unfinished = set()
-        assert there.publish(package).already_there
-        assert there.content() == contents_of(package)
-
-
-@pytest.mark.parametrize(
-    ("kind", "body"),
-    [
-        *((kind, body) for kind in ("create", "metadata", "list", "put") for body in (b"null", b"5", b"[]")),
-        ("create", b'{"id": null}'),
-        ("metadata", b'{"id": 1000, "links": null}'),
-        *(("list", b'{"contents": %s}' % part) for part in (b"null", b'{"key": 1}', b"[null]", b'[{"key": [1]}]')),
-    ],
-)
-def test_an_answer_of_another_form_is_asked_for_again(
-    kind: str, body: bytes, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with place("zenodo", tmp_path) as there:
-        assert isinstance(there.server, ZenodoServer)
-        answer, given = there.server.answer, [body]
-
-        def odd(method: str, path: str, query: str, *rest: Any) -> tuple[Any, ...]:
-            right = answer(method, path, query, *rest)
-            return (200, given.pop()) if given and there.server.kind(method, path, query)[0] == kind else right
-
-        monkeypatch.setattr(there.server, "answer", odd)
-        there.publish(package)
-        assert not given and len(there.server.drafts) == 1
-        assert there.content() == contents_of(package)
-
-
-def test_a_draft_that_is_published_or_gone_is_said(package: Package, tmp_path: Path) -> None:
-    with place("zenodo", tmp_path) as there:
-        assert isinstance(there.server, ZenodoServer)
-        there.publish(package)
-        there.server.drafts["1000"]["submitted"] = True
-        with pytest.raises(PermanentError, match=r"published already.*--to new"):
-            there.publish(package)
-        with Client(patience=PATIENCE, hosts=Origin(there.server.base_url)) as client:
-            args = (client, there.server.base_url, there.server.token, tmp_path / "record", "package 1", NEW)
-            sender = Sender(Zenodo(*args), Hashes(tmp_path / "hashes.json"), PATIENCE)
-            assert sorted(sender.publish(package).sent) == sorted(NAMES)
-        assert there.server.files["1001"] == there.server.files["1000"]
-        (tmp_path / "record").write_text("1000\n")
-        del there.server.drafts["1000"]
-        with pytest.raises(PermanentError, match=r"draft 1000.*--to new"):
-            there.publish(package)
 
 
 @ALL

@@ -47,7 +47,7 @@ from ben_luigi.sample.loopback import Fault
 from tests.conftest import ROOT
 from tests.unit.exports import SMALL
 from tests.unit.small_dataset import look
-from tests.unit.test_publishing import place
+from tests.unit.publishing_places import place
 
 
 @pytest.fixture

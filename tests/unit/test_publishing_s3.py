@@ -20,7 +20,7 @@ from ben_luigi.domain.publishing.service import AnotherContent, UnknownHash
 from ben_luigi.domain.storing.s3_errors import translated
 from ben_luigi.sample.loopback import Fault, Faults
 from tests.publishing_servers import BUCKET, S3Server
-from tests.unit.test_publishing import PART, PATIENCE
+from tests.unit.publishing_places import PART, PATIENCE
 
 
 @pytest.fixture
