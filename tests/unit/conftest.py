@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from ben_luigi.domain.dataset.about import V2
+from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.forms.export import FORMS, export
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.publishing.package import (
     Item,
     Package,
+    of_dataset,
 )
 from ben_luigi.state import stored
 from tests.publishing_servers import S3Server, s3
@@ -151,3 +153,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
         (folder / name).write_bytes(content)
     items = tuple(Item.of(name, folder / name) for name in NAMES)
     return Package(folder, folder, "A title", V2, 6, items)
+
+
+@pytest.fixture
+def shown(folder: Path) -> Package:
+    return of_dataset(folder, FORM_V2)

@@ -16,7 +16,7 @@ from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.publishing import card
 from ben_luigi.domain.publishing.package import flattened, of_form
 from ben_luigi.domain.publishing.zenodo import metadata_of
-from tests.unit.test_publishing_package import example
+from tests.unit.test_publishing_cards import example
 
 
 def test_the_example_of_a_form_in_folders_loads_where_each_is_a_zip(

@@ -1,35 +1,24 @@
-"""What is published of a dataset and of its forms: the files, the card with examples that run, and what is refused."""
+"""What is published of a dataset and of its forms: the files, the plan, and what is refused."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import os
 import re
 import shutil
-import tarfile
-import threading
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import yaml
-import zstandard
-from huggingface_hub import DatasetCard
 
 from ben_luigi.domain.dataset.about import V2
 from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.dataset.verify_rules import NO_REFERENCES
 from ben_luigi.domain.errors import BadArgument, BadInput, DamagedFile
-from ben_luigi.domain.forms.export import FORMS, export
-from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.publishing import card, plan, verdicts
-from ben_luigi.domain.publishing.hashing import GIT, MD5, MD5_OF_PARTS, Hashes, Held
 from ben_luigi.domain.publishing.huggingface import HuggingFace
 from ben_luigi.domain.publishing.package import (
     Item,
@@ -42,17 +31,11 @@ from ben_luigi.domain.publishing.package import (
 )
 from ben_luigi.domain.publishing.s3 import S3
 from ben_luigi.domain.publishing.service import Limits, Service, token_of
-from ben_luigi.domain.publishing.zenodo import Zenodo, metadata_of
+from ben_luigi.domain.publishing.zenodo import Zenodo
 from ben_luigi.sample.loopback import Fault
 from tests.conftest import ROOT
-from tests.unit.exports import SMALL
-from tests.unit.small_dataset import look
 from tests.unit.publishing_places import place
-
-
-@pytest.fixture
-def shown(folder: Path) -> Package:
-    return of_dataset(folder, FORM_V2)
+from tests.unit.small_dataset import look
 
 
 def _zenodo(folder: Path, quota_gb: float = 50) -> Zenodo:
@@ -164,86 +147,6 @@ def test_the_limits_of_each_service_are_those_of_the_documentation(tmp_path: Pat
     documented = (ROOT / "docs" / "publishing.md").read_text(encoding="utf-8")
     for words in ("| takes | 50 GB and 100 files;", "| 100,000 files, 200 GB per file | 5 TiB per file |"):
         assert words in documented
-
-
-def test_zenodo_is_told_title_creators_licence_and_paper(shown: Package) -> None:
-    told = metadata_of(shown)
-    assert told["creators"][:2] == [{"name": "Clasen, Kai Norman"}, {"name": "Hackel, Leonard"}]
-    assert told["creators"][4] == {"name": "Demir, Begüm"} and len(told["creators"]) == 6
-    assert (told["title"], told["version"], told["license"]) == ("A small dataset", "2.0.0", "cdla-permissive-1.0")
-    assert told["related_identifiers"] == [{"identifier": "arXiv:2407.03653", "relation": "isDescribedBy"}]
-    own = replace(shown, about=replace(V2, citation=""))
-    assert metadata_of(own)["creators"] == [{"name": "A small dataset"}]
-
-
-def test_the_card_of_a_dataset_begins_with_what_the_hub_reads(shown: Package) -> None:
-    read = DatasetCard(card.front_matter(shown) + card.text(shown, FORM_V2))
-    told = read.data.to_dict()
-    assert told["license"] == "cdla-permissive-1.0" and told["pretty_name"] == "A small dataset"
-    assert told["configs"] == [{"config_name": "patches", "data_files": "patches.parquet"}]
-    assert told["size_categories"] == ["n<1K"]
-    assert "| `clc_111` ... `clc_999` | float | part of the patch" in read.text
-    assert "| `season` | string | spring, summer, fall or winter" in read.text
-    assert read.text.count("# A small dataset") == 1 and "```python" in read.text
-
-
-@pytest.mark.parametrize(
-    ("patches", "size"), [(10**7 - 1, "1M<n<10M"), (10_351_250, "10M<n<100M"), (10**11, "100B<n<1T"), (10**12, "n>1T")]
-)
-def test_the_size_of_a_dataset_is_said_as_the_hub_says_it(shown: Package, patches: int, size: str) -> None:
-    read = yaml.safe_load(card.front_matter(replace(shown, patches=patches)).strip("-\n"))
-    assert read["size_categories"] == [size]
-
-
-def test_another_licence_is_named_as_the_hub_wants_it(shown: Package) -> None:
-    own = replace(shown, about=replace(V2, license="LicenseRef-Mine", citation=""))
-    read = yaml.safe_load(card.front_matter(own).strip("-\n"))
-    assert (read["license"], read["license_name"]) == ("other", "licenseref-mine")
-    assert read["license_link"] == "LICENSE", "SPDX has no page of it"
-    own = replace(shown, about=replace(V2, license="MPL-2.0"))
-    assert 'license_link: "https://spdx.org/licenses/MPL-2.0.html"' in card.front_matter(own)
-
-
-def example(package: Package, *, is_flat: bool = False) -> str:
-    found = re.search(r"```python\n(.*?)```", card.text(package, FORM_V2, is_flat=is_flat), re.DOTALL)
-    assert found
-    return found[1]
-
-
-@pytest.mark.parametrize("name", [*FORMS, "arrays"])
-def test_the_example_of_each_form_loads_its_pixels(
-    name: str,
-    exported: Mapping[str, Path],
-    finished: Path,
-    pixels: Mapping[str, np.ndarray],
-    tmp_path: Path,
-) -> None:
-    """In the folder of the form, as who has fetched it does."""
-    if name == "arrays":
-        folder = tmp_path / "arrays"
-        export(FORMS["parquet"], Source.open(finished), folder, replace(SMALL, pixels="array"))
-    else:
-        folder = Path(shutil.copytree(exported[name], tmp_path / name))
-    found: dict[str, np.ndarray] = {}
-    package = of_form(folder, finished, FORM_V2)
-    with contextlib.chdir(folder):
-        exec(example(package), found)
-    bands = [values for key, values in pixels.items() if key.endswith("_B04")]
-    assert any(np.array_equal(found["red"], band) for band in bands)
-    if name not in ("lmdb", "geoparquet"):
-        assert list(found["labels"]) == ["Arable land", "Pastures"]
-
-
-def test_the_example_of_the_dataset_loads_its_pixels(
-    finished: Path, pixels: Mapping[str, np.ndarray], tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(finished, tmp_path / "dataset"))
-    with zstandard.open(folder / "BigEarthNet-S2.tar.zst") as file, tarfile.open(fileobj=file, mode="r|") as archive:
-        archive.extractall(folder)  # ours: Python 3.11.2 knows no filter
-    found: dict[str, np.ndarray] = {}
-    with contextlib.chdir(folder):
-        exec(example(of_dataset(folder, FORM_V2)), found)
-    assert any(np.array_equal(found["red"], values) for key, values in pixels.items() if key.endswith("_B04"))
 
 
 def test_a_form_is_published_with_the_licence_of_its_dataset(exported: Mapping[str, Path], folder: Path) -> None:
@@ -359,68 +262,6 @@ def test_a_token_comes_from_a_file_that_only_its_owner_reads(tmp_path: Path) -> 
         with pytest.raises(BadInput) as told:
             token_of("Zenodo", "ZENODO_TOKEN", wrong, None)
         assert not wrong or wrong not in str(told.value)
-
-
-def test_hashes_are_taken_once_and_again_when_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "file"
-    file.write_bytes(b"a" * 10)
-    hashes = Hashes(tmp_path / "hashes.json")
-    assert hashes.of(file, GIT) == hashlib.sha1(b"blob 10\0aaaaaaaaaa").hexdigest()
-    parts = [hashlib.md5(part).digest() for part in (b"aaaa", b"aaaa", b"aa")]
-    first = hashes.of(file, MD5_OF_PARTS, 4)
-    assert first == f"{hashlib.md5(b''.join(parts)).hexdigest()}-3"
-    monkeypatch.setattr("ben_luigi.domain.publishing.hashing.digest_of", lambda *given: "anew")
-    assert Hashes(tmp_path / "hashes.json").of(file, MD5_OF_PARTS, 4) == first
-    file.write_bytes(b"b" * 11)
-    assert Hashes(tmp_path / "hashes.json").of(file, MD5_OF_PARTS, 4) == "anew"
-
-
-def test_a_hash_that_takes_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread says so once per minute; that of a small file needs none."""
-    file = tmp_path / "file"
-    file.write_bytes(b"a" * 10)
-    told: list[bool] = []
-
-    def digest(*given: Any) -> str:
-        told.append("waiting" in {thread.name for thread in threading.enumerate()})
-        return "0"
-
-    monkeypatch.setattr("ben_luigi.domain.publishing.hashing.digest_of", digest)
-    for least in (11, 10):
-        monkeypatch.setattr("ben_luigi.domain.publishing.hashing._LARGE_BYTES", least)
-        Hashes(tmp_path / f"{least}.json").of(file, GIT)
-    assert told == [False, True]
-
-
-def test_a_hash_in_passing_counts_only_of_a_file_that_stays_as_it_is(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    for changed, expected in ((b"", "in passing"), (b"b", hashlib.md5(b"ab").hexdigest())):
-        file.write_bytes(b"a")
-        hashes = Hashes(tmp_path / f"{expected}.json")
-        with hashes.in_passing(file) as note:
-            note(Held(1, MD5, "in passing"))
-            file.write_bytes(b"a" + changed) if changed else None
-        assert hashes.of(file, MD5) == expected
-
-
-def test_a_hash_is_noted_by_a_line_and_one_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
-    """What was noted before is not written again, so that the time per file stays the same however many there are."""
-    note, paths = tmp_path / "hashes.jsonl", [tmp_path / name for name in "abc"]
-    grown = []
-    for path in paths:
-        path.write_bytes(b"1")
-        before = note.read_bytes() if note.exists() else b""
-        Hashes(note).of(path, GIT)
-        assert note.read_bytes().startswith(before)
-        grown.append(note.stat().st_size - len(before))
-    assert len({*grown}) == 1
-    note.write_bytes(note.read_bytes()[:-20])
-    content = note.read_bytes()
-    expected = hashlib.sha1(b"blob 1\0" + b"1").hexdigest()
-    assert [Hashes(note).of(path, GIT) for path in paths] == [expected] * 3
-    assert note.read_bytes().startswith(content) and note.stat().st_size - len(content) == grown[0]
-    Hashes(note).of(paths[2], GIT)
-    assert note.stat().st_size - len(content) == grown[0]
 
 
 def test_a_draft_whose_creation_was_cut_off_is_found_again(shown: Package, tmp_path: Path) -> None:
