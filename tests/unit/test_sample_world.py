@@ -1,8 +1,7 @@
-"""The sample world: the same bytes each time, readable by GDAL's own Sentinel-2 driver, faulty where it says so."""
+"""The products of the sample world: the same bytes each time, readable by GDAL as Sentinel-2, faulty on purpose."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,29 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-import fiona
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import rasterio
-import shapely
-from rasterio.warp import transform_bounds
 
-from ben_luigi.config import TRACKED_ARTIFACTS
-from ben_luigi.domain.names import ProductName, v1_sensing_time
-from ben_luigi.domain.placement.country import COUNTRIES
-from ben_luigi.domain.products.product import read_product
-from ben_luigi.domain.tiles.nomenclature import read_nomenclature
+from ben_luigi.domain.names import ProductName
 from ben_luigi.sample import sen2cor_stand_in, world
 from ben_luigi.sample.bands import BANDS
-from ben_luigi.sample.l2a_scenes import SOUTH
 from ben_luigi.sample.land_cover import land_cover
 from ben_luigi.sample.landscape import landscape
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.safe_metadata import CHECKS
-from ben_luigi.sample.scenes import PATCHES, SCENES, SIDE_M, Folders, Scene
+from ben_luigi.sample.scenes import PATCHES, SCENES, Folders, Scene
+from tests.unit.sample_files import md5_of
 
-PUBLISHED = Path(__file__).parents[3] / "shared" / "published"
 HOLED, FAILED = SCENES[2], SCENES[3]
 
 
@@ -100,20 +90,9 @@ def sha256sums(folder: Path) -> list[str]:
     return said.stdout.splitlines()
 
 
-def md5_of(path: Path) -> str:
-    return subprocess.run(["md5sum", path], check=True, capture_output=True, text=True).stdout.split()[0]
-
-
 def pixels_of(path: Path) -> np.ndarray:
     with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"), rasterio.open(path) as raster:
         return np.asarray(raster.read(1))
-
-
-def lines_of(path: Path, end: bytes) -> list[str]:
-    text = path.read_bytes()
-    assert text.endswith(end)
-    assert text.count(b"\n") == text.count(end)
-    return text.decode().splitlines()
 
 
 def test_world_is_the_same_each_time(worlds: tuple[World, World]) -> None:
@@ -196,21 +175,6 @@ def test_no_data_is_in_one_band_of_one_product(l1c: dict[ProductName, Path]) -> 
     assert holes == {(HOLED.product.tile_key, "B11"): {(x, y) for x in range(3) for y in range(6, 10)}}
 
 
-def test_corner_is_that_of_the_real_tile(sample: World) -> None:
-    real = PUBLISHED / "v1_spatial" / "bigearthnet_v1_spatial_32631.parquet"
-    if not real.is_file():
-        pytest.skip("needs the published version 1 geometries")
-    ours = pq.read_table(sample.v1_spatial_dir / real.name).to_pydict()
-    theirs = pq.read_table(real).to_pydict()
-    outlines = dict(zip(theirs["patch_name"], theirs["geom"], strict=True))
-    same = [name for name in ours["patch_name"] if name in outlines]
-    assert len(same) > 50
-    assert all(
-        outlines[name] == geom for name, geom in zip(ours["patch_name"], ours["geom"], strict=True) if name in same
-    )
-    assert pq.read_schema(real).equals(pq.read_schema(sample.v1_spatial_dir / real.name), check_metadata=False)
-
-
 def test_stand_in_says_what_it_is_and_ends_as_sen2cor_does(sample: World, l2a: dict[Scene, Conversion]) -> None:
     assert len(sample.l2a_process.read_text().splitlines()[0]) < 127
     for scene, conversion in l2a.items():
@@ -273,163 +237,3 @@ def test_l2a_has_zeros_where_l1c_has_them(l1c: dict[ProductName, Path], l2a: dic
         assert np.array_equal(seen == 0, reflected == 0)
         assert (reflected <= seen).all()
         assert reflected.std() > 100
-
-
-def test_version_1_lists_agree(sample: World) -> None:
-    rows = [line.split(",") for line in lines_of(sample.tile_names_csv, b"\r\n")]
-    names = [name for name, _, _ in rows]
-    assert len(set(names)) == len(names) == 363
-    assert set(Counter(product for _, product, _ in rows)) == {str(scene.product) for scene in SCENES}
-    pairs = dict(line.split(",") for line in lines_of(sample.s1s2_mapping_csv, b"\n"))
-    assert sorted(pairs) == sorted(names)
-    assert sorted(pairs.values()) == sorted(path.name for path in sample.s1_dir.iterdir())
-    snow, cloud = (set(lines_of(path, b"\r\n")) for path in (sample.snow_csv, sample.cloud_csv))
-    assert snow < set(names)
-    assert cloud < set(names)
-    assert snow - cloud
-    assert cloud - snow
-    assert snow & cloud
-    assert {name.split("_")[2] for name in names} >= {"20180204T094159", "20180204T94160", "20180204T94161"}
-    for name, product, _ in rows:
-        late = v1_sensing_time(name) - ProductName.parse(product).sensing_time
-        assert 0 <= late.total_seconds() <= 8
-
-
-def test_version_1_geometries(sample: World) -> None:
-    names = []
-    for epsg in (32631, 32635):
-        table = pq.read_table(sample.v1_spatial_dir / f"bigearthnet_v1_spatial_{epsg}.parquet")
-        geo = json.loads(table.schema.metadata[b"geo"])
-        assert geo["columns"]["geom"]["crs"]["id"] == {"authority": "EPSG", "code": epsg}
-        outlines = shapely.from_wkb(table["geom"].to_numpy())
-        assert np.allclose(shapely.total_bounds(outlines), geo["columns"]["geom"]["bbox"])
-        corners = {scene.product.mgrs: scene.square for scene in SCENES if scene.product.epsg == epsg}
-        for name, outline in zip(table["patch_name"].to_pylist(), outlines, strict=True):
-            x, y = map(int, name.split("_")[3:])
-            left, bottom, right, top = outline.bounds
-            assert outline.area == 1_440_000
-            assert (right - left, top - bottom) == (1200, 1200)
-            assert (left - 1200 * x, top + 1200 * y) in {(square.left, square.top) for square in corners.values()}
-        for name, time in zip(table["patch_name"].to_pylist(), table["sensing_time"].to_pylist(), strict=True):
-            assert time.replace(tzinfo=None) == v1_sensing_time(name)
-        names += table["patch_name"].to_pylist()
-    assert sorted(names) == sorted(line.split(",")[0] for line in lines_of(sample.s1s2_mapping_csv, b"\n"))
-
-
-def test_sentinel_1_lies_on_the_squares_of_version_1(sample: World) -> None:
-    outlines: dict[str, tuple[int, tuple[float, ...]]] = {}
-    for epsg in (32631, 32635):
-        table = pq.read_table(sample.v1_spatial_dir / f"bigearthnet_v1_spatial_{epsg}.parquet")
-        shapes = shapely.from_wkb(table["geom"].to_numpy())
-        outlines |= {n: (epsg, s.bounds) for n, s in zip(table["patch_name"].to_pylist(), shapes, strict=True)}
-    for line in lines_of(sample.s1s2_mapping_csv, b"\n")[::10]:
-        v1_name, s1_name = line.split(",")
-        for band, mean in (("VV", -11), ("VH", -18)):
-            with rasterio.open(sample.s1_dir / s1_name / f"{s1_name}_{band}.tif") as raster:
-                assert (raster.crs.to_epsg(), tuple(raster.bounds)) == outlines[v1_name]
-                assert (raster.count, raster.dtypes[0], raster.shape) == (1, "float32", (120, 120))
-                assert abs(raster.read(1).mean() - mean) < 10
-
-
-def test_clc_is_as_corine_is_published(sample: World) -> None:
-    with fiona.open(sample.clc_gpkg) as layer:
-        assert layer.name == "U2018_CLC2018_V2020_20u1"
-        assert layer.crs.to_epsg() == 3035
-        assert layer.schema["geometry"] == "MultiPolygon"
-        features = list(layer)
-        few = list(layer.filter(bbox=features[0].geometry.coordinates[0][0][0] * 2))
-    assert 0 < len(few) < len(features)
-    codes = {feature.properties["Code_18"] for feature in features}
-    assert codes >= {"122", "131", "332", "335", "423", "211", "312", "512"}
-    ids = [feature.properties["ID"] for feature in features]
-    assert ids == [f"EU-{number}" for number in range(1, len(ids) + 1)]
-    assert ids != sorted(ids)
-
-
-def test_clc_partitions_the_ground_but_for_a_gap_and_an_uncovered_half() -> None:
-    parcels = land_cover()
-    assert all(parcel.outline.is_valid for parcel in parcels)
-    assert any(len(parcel.outline.geoms) > 1 for parcel in parcels)
-    assert any(len(part.interiors) for parcel in parcels for part in parcel.outline.geoms)
-    covered, doubly = {}, {}
-    for scene in SCENES:
-        tile = shapely.box(*scene.square.bounds)
-        here = [shapely.intersection(p.outline, tile) for p in parcels if p.mgrs == scene.product.mgrs]
-        union = shapely.union_all(here).area
-        covered[scene.product.mgrs] = union / tile.area
-        doubly[scene.product.mgrs] = (sum(part.area for part in here) - union) / tile.area
-    assert covered["35VPK"] > 0.9999
-    assert 0.95 < covered["31UGR"] < 0.995
-    assert 0.5 < covered["35VNJ"] < 0.6
-    assert all(0 < part < 0.02 for part in doubly.values())
-
-
-def test_catalogue_states_length_and_checksum(sample: World) -> None:
-    entries = json.loads(sample.catalogue.read_text(encoding="utf-8"))
-    with_file = {entry["Name"]: entry for entry in entries if "File" in entry}
-    assert set(with_file) == {str(scene.product) for scene in SCENES}
-    for entry in with_file.values():
-        file = sample.folder / entry["File"]
-        assert entry["ContentLength"] == file.stat().st_size
-        assert [(c["Algorithm"], c["Value"]) for c in entry["Checksum"]] == [("MD5", md5_of(file))]
-    names = [ProductName.parse(entry["Name"]) for entry in entries]
-    assert len(set(names)) == len({entry["Id"] for entry in entries}) == len(entries) == 10
-    assert all(entry["Id"] == entry["Id"].lower() for entry in entries)
-    assert sum(name.baseline == "N0500" for name in names) == 4
-
-
-def test_a_border_runs_through_a_tile(sample: World) -> None:
-    with fiona.open(sample.countries_geojson) as layer:
-        borders = {f.properties["NAME_LONG"]: shapely.geometry.shape(f.geometry) for f in layer}
-    assert set(COUNTRIES) < set(borders)
-    assert all(border.is_valid for border in borders.values())
-    assert borders["Belgium"].area > borders["Luxembourg"].area
-    assert borders["Serbia"].touches(borders["Kosovo"])
-    tile = shapely.box(5.8209, 50.4045, 5.9854, 50.5138)  # inside 31UGR's, in degrees
-    shares = [borders[country].intersection(tile).area / tile.area for country in ("Belgium", "Luxembourg")]
-    assert min(shares) > 0.2
-    assert sum(shares) == pytest.approx(1)
-
-
-@pytest.fixture(scope="module")
-def south(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("south") / "world"
-    world.make_l2a_world(folder, SOUTH)
-    return World(folder)
-
-
-def test_a_world_of_l2a_products_has_the_same_bytes_again(south: World, tmp_path: Path) -> None:
-    world.make_l2a_world(tmp_path / "again", SOUTH)
-    files = {path.relative_to(south.folder): path for path in south.folder.rglob("*") if path.is_file()}
-    assert len(files) == 5
-    for name, path in files.items():
-        assert (tmp_path / "again" / name).read_bytes() == path.read_bytes(), name
-
-
-def test_l2a_products_are_as_esa_makes_them_since_2022(south: World, tmp_path: Path) -> None:
-    """The offset is in pixels and metadata; there is a cloud, in reflectance and in the scene classification."""
-    (scene,) = SOUTH
-    with zipfile.ZipFile(south.product_zip(scene.product)) as archive:
-        archive.extractall(tmp_path)
-    product = read_product(tmp_path / str(scene.product), SIDE_M, accept_offset=True)
-    assert (product.offset, product.baseline, product.square) == (-1000, "05.11", scene.square)
-    (path,) = (tmp_path / str(scene.product)).rglob("*_SCL_20m.jp2")
-    with rasterio.open(path) as raster:
-        classes, crs = raster.read(1), raster.crs.to_epsg()
-    assert crs == 32721 and scene.cloud
-    assert classes[scene.cloud.y_m // 20, scene.cloud.x_m // 20] == 9
-    assert (classes == 9).sum() * 400 == pytest.approx(np.pi * scene.cloud.radius_m**2, rel=0.02)
-    assert {3, 9} < set(np.unique(classes)) <= {3, 4, 5, 6, 9}
-    with rasterio.open(product.bands["B02"]) as raster:
-        blue = raster.read(1)
-    assert blue.min() > 1000 and blue[scene.cloud.y_m // 10, scene.cloud.x_m // 10] == 7000
-
-
-def test_the_raster_of_land_cover_covers_the_southern_tile(south: World) -> None:
-    (scene,) = SOUTH
-    known = read_nomenclature(TRACKED_ARTIFACTS / "worldcover.toml").codes
-    with rasterio.open(south.land_cover_raster) as raster:
-        west, south_edge, east, north = transform_bounds(scene.square.epsg, 4326, *scene.square.bounds)
-        assert raster.bounds.left < west and raster.bounds.right > east
-        assert raster.bounds.bottom < south_edge and raster.bounds.top > north
-        assert set(np.unique(raster.read(1))) <= set(known)
