@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from rasterio.io import MemoryFile
 
+from ben_luigi.domain import files
 from ben_luigi.domain.forms.form import Options
 from ben_luigi.domain.forms.source import S1
 from ben_luigi.domain.names import s1_tile
@@ -120,3 +121,7 @@ def serving(folder: Path) -> Iterator[tuple[str, list[int]]]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def hashes_of(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): files.file_hash(path) for path in folder.rglob("*") if path.is_file()}

@@ -1,17 +1,14 @@
-"""What all forms of a finished dataset have in common: their bytes, what verify finds, and bad input."""
+"""What all forms of a finished dataset have in common: their bytes, selections, and datasets of any kind."""
 
 from __future__ import annotations
 
 import os
-import random
-import re
 import shutil
 import subprocess
 import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,74 +17,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ben_luigi.domain import files
 from ben_luigi.domain.dataset.form import FORM_V2
-from ben_luigi.domain.errors import BadArchive, BadInput, DamagedFile
+from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.forms import listed, stac_geoparquet, webdataset
 from ben_luigi.domain.forms.export import FORMS, export, verify
 from ben_luigi.domain.forms.form import NOTE, Options
-from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import KINDS, S1, Source
 from ben_luigi.domain.placement.footprints import polygons
 from ben_luigi.domain.publishing import card, verdicts
 from ben_luigi.domain.publishing.package import of_dataset, of_form
 from ben_luigi.domain.recipe.model import OF_PRODUCT
 from ben_luigi.domain.vocabulary import ARRAY
-from tests.unit.exports import SMALL, call_s1_by_patch_id, files_of, in_big_endian, varied_dataset
-from tests.unit.small_dataset import Dataset
-
-READ = [
-    (name, archive)
-    for name in FORMS
-    for archive in ("BigEarthNet-S2", "Reference_Maps", "BigEarthNet-S1")
-    if (name, archive) != ("lmdb", "Reference_Maps")
-]
-"""The archives that each form is made from."""
-
-
-def _limited(code: str, *arguments: Path) -> str:
-    """Run code with `Source`, `export`, `read` and `limit`, which leaves 6 MB of address space; return its error."""
-    begin = """
-import resource, sys
-from pathlib import Path
-import lmdb, safetensors.numpy
-from ben_luigi.domain.errors import TooLittleMemory
-from ben_luigi.domain.forms.export import *
-from ben_luigi.domain.forms.lmdb import read
-def limit():
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + 6 * 10**6
-    resource.setrlimit(resource.RLIMIT_AS, (size, size))
-one, two = map(Path, sys.argv[1:])
-"""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"{begin}try:\n    {code}\nexcept TooLittleMemory as error:\n    print(error)",
-            *arguments,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
-def test_an_lmdb_that_does_not_fit_into_the_address_space_is_told(
-    finished: Path, exported: Mapping[str, Path], tmp_path: Path
-) -> None:
-    said = _limited(
-        f"of = Source.open(one); limit(); export(FORMS['lmdb'], of, two, {SMALL!r})", finished, tmp_path / "to"
-    )
-    assert re.search(
-        r"data.mdb; expected: .* to map [\d,]{10} bytes.*found: a limit of [\d,]+ bytes \(ulimit -v\)", said
-    )
-    assert not list(tmp_path.iterdir())
-    shutil.copytree(exported["lmdb"], tmp_path / "lmdb")
-    os.truncate(tmp_path / "lmdb" / "data.mdb", 10**9)
-    said = _limited("limit(); [*read(one)]", tmp_path / "lmdb", tmp_path)
-    assert "lmdb/data.mdb; expected: address space to map 1,000,000,000 bytes" in said
+from tests.unit.exports import SMALL, call_s1_by_patch_id, hashes_of, in_big_endian, varied_dataset
 
 
 def test_it_is_told_how_much_of_a_form_was_read_again(
@@ -183,94 +124,7 @@ def test_the_same_dataset_gives_the_same_bytes(
         f"{SMALL!r})"
     )
     subprocess.run([sys.executable, "-c", code, name, tmp_path, tmp_path / "again"], check=True, env=dict(os.environ))
-    assert _hashes(tmp_path / "again") == _hashes(exported[name])
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    return {path.relative_to(folder).as_posix(): files.file_hash(path) for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_verify_finds_nothing_wrong_with_what_was_exported(
-    name: str, finished: Path, exported: Mapping[str, Path]
-) -> None:
-    assert verify(Source.open(finished), exported[name]) == []
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_verify_names_the_file_of_which_one_pixel_differs(
-    name: str, varied: Dataset, exported: Mapping[str, Path], tmp_path: Path
-) -> None:
-    changed = varied_dataset()
-    member = next(name for name in changed.names("BigEarthNet-S2") if name.endswith("_B03.tif"))
-    data = bytearray(dict(files_of(changed))[member])
-    data[-1] ^= 1
-    changed.replace(member, bytes(data))
-    found = verify(Source.open(changed.write(tmp_path / "changed")), exported[name])
-    stem = Path(member).stem
-    assert found == [f"{name}: other pixels than in the dataset: {stem.removesuffix('_B03')} B03"]
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_verify_names_what_a_form_has_too_much(name: str, finished: Path, exported: Mapping[str, Path]) -> None:
-    source = Source.open(finished)
-    surplus = source.rows["patch_id"][0].as_py()
-    number, line = verify(replace(source, rows=source.rows.slice(1)), exported[name])
-    assert number == "form.json: another number of patches: patches (expected 5, found 6)"
-    assert line.startswith(f"{name}: surplus: ") and f"{surplus} B0" in line
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_verify_names_what_a_form_lacks(name: str, finished: Path, tmp_path: Path) -> None:
-    source = Source.open(finished)
-    lacking = source.rows["patch_id"][0].as_py()
-    export(FORMS[name], replace(source, rows=source.rows.slice(1)), tmp_path / "fewer", SMALL)
-    number, line = verify(source, tmp_path / "fewer")
-    assert number == "form.json: another number of patches: patches (expected 6, found 5)"
-    assert line.startswith(f"{name}: missing: {lacking} B01, {lacking} B02") and "(1" in line
-
-
-@pytest.mark.parametrize("damage", ["byte", "cut", "empty"])
-@pytest.mark.parametrize("name", FORMS)
-def test_verify_names_a_damaged_file_of_a_form(
-    name: str, damage: str, finished: Path, exported: Mapping[str, Path], tmp_path: Path
-) -> None:
-    """Whatever its reader makes of it: LMDB would end the process."""
-    shutil.copytree(exported[name], tmp_path / "damaged")
-    largest = max((tmp_path / "damaged").rglob("*"), key=lambda path: path.stat().st_size)
-    content = bytearray(largest.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    kept = {"cut": 2 * len(content) // 3, "empty": 0}.get(damage, len(content))
-    largest.write_bytes(content[:kept])
-    assert verify(Source.open(finished), tmp_path / "damaged")
-
-
-@pytest.mark.parametrize("file", ["index.parquet", "train-000000.tar"])
-def test_what_a_damaged_byte_of_shards_is_read_as_is_named(
-    file: str, exported: Mapping[str, Path], tmp_path: Path
-) -> None:
-    """Bytes by chance: the readers of zip, NumPy and Parquet raise many kinds of errors."""
-    shutil.copytree(exported["webdataset"], tmp_path / "damaged")
-    whole, rng = (tmp_path / "damaged" / file).read_bytes(), random.Random(17)
-    for _ in range(60):
-        content = bytearray(whole)
-        content[rng.randrange(min(len(content), 4_000))] = rng.randrange(256)
-        (tmp_path / "damaged" / file).write_bytes(content)
-        with suppress(DamagedFile):
-            assert all(shown.pixels.ndim == 2 for shown in FORMS["webdataset"].read(tmp_path / "damaged"))
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_a_form_of_a_selection_is_verified_by_the_same_selection(name: str, finished: Path, tmp_path: Path) -> None:
-    """Season, tile and area by the names, as there is no patches.parquet."""
-    whole = Source.open(finished)
-    snowy = [row["patch_id"] for row in whole.rows.to_pylist() if row["patch_id"].startswith("S2B_MSIL2A_20180204")]
-    west, south, east, north = 13, 40, 30, 50
-    options = {"seasons": "winter", "tiles": "34TEN_20180204", "area": f"{west}, {south}, {east}, {north}"}
-    source = selected(whole, options)
-    assert source.rows["patch_id"].to_pylist() == snowy
-    export(FORMS[name], source, tmp_path / "out", SMALL)
-    assert verify(whole, tmp_path / "out") == []
+    assert hashes_of(tmp_path / "again") == hashes_of(exported[name])
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -280,16 +134,8 @@ def test_a_dataset_with_further_layers_has_the_same_forms(
     """Their archives are not read."""
     source = Source.open(finished, FORM_V2.with_layers(OF_PRODUCT.values()))
     export(FORMS[name], source, tmp_path / "out", SMALL)
-    assert _hashes(tmp_path / "out") == _hashes(exported[name])
+    assert hashes_of(tmp_path / "out") == hashes_of(exported[name])
     assert verify(source, tmp_path / "out") == []
-
-
-def test_what_is_no_form_is_not_replaced(finished: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(BadInput, match="something else, which is kept"):
-        export(FORMS["webdataset"], Source.open(finished), tmp_path / "out", SMALL)
-    assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -355,72 +201,4 @@ def test_sentinel1_may_be_left_out_and_need_not_be_there(name: str, finished: Pa
     assert verify(Source.open(fetched), tmp_path / "out") == []
     assert verify(Source.open(finished), tmp_path / "out") == []
     export(FORMS[name], replace(Source.open(finished), left_out=(S1,)), tmp_path / "again", SMALL)
-    assert _hashes(tmp_path / "again") == _hashes(tmp_path / "out")
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_a_patch_whose_s1_is_not_in_the_archive_is_named(name: str, tmp_path: Path) -> None:
-    dataset = varied_dataset()
-    dataset.parts[S1][0] = dict(list(dataset.parts[S1][0].items())[2:])
-    lacking = str(dataset.rows[0]["s1_name"])
-    with pytest.raises(BadArchive, match=f"(?s)BigEarthNet-S1.tar.zst.*lacks {lacking}"):
-        export(FORMS[name], Source.open(dataset.write(tmp_path / "dataset")), tmp_path / "out", SMALL)
-    assert not list(tmp_path.glob("out*")) and not list(tmp_path.glob(".unfinished*"))
-
-
-@pytest.mark.parametrize(("name", "archive"), READ)
-def test_a_damaged_archive_is_named_and_nothing_is_left(
-    name: str, archive: str, finished: Path, tmp_path: Path
-) -> None:
-    for path in finished.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    damaged = tmp_path / f"{archive}.tar.zst"
-    damaged.write_bytes(damaged.read_bytes()[:-200])
-    with pytest.raises(DamagedFile, match=f"{archive}.tar.zst"):
-        export(FORMS[name], Source.open(tmp_path), tmp_path / "out", SMALL)
-    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".unfinished*"))
-
-
-@pytest.mark.parametrize(("name", "archive"), READ)
-def test_the_archive_of_a_tiff_that_cannot_be_read_is_named(name: str, archive: str, tmp_path: Path) -> None:
-    """As from a changed byte in a frame without a checksum."""
-    dataset = varied_dataset()
-    member = dataset.names(archive)[-1]
-    data = bytearray(dict(files_of(dataset))[member])
-    start = len(data) // 2 if archive == "Reference_Maps" else 0
-    data[start : start + 4] = b"\xff" * 4
-    dataset.replace(member, bytes(data))
-    source = Source.open(dataset.write(tmp_path / "dataset"))
-    stem = Path(member).name if archive != S1 else Path(member).stem.rpartition("_")[2]
-    with pytest.raises(BadInput, match=rf"{archive}\.tar\.zst; expected: \S*{stem}"):
-        export(FORMS[name], source, tmp_path / "out", SMALL)
-    assert not list(tmp_path.glob("out*"))
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_a_full_disk_is_said_and_nothing_is_left(name: str, finished: Path, tmp_path: Path) -> None:
-    code = (
-        "import resource, sys; from pathlib import Path; from ben_luigi.domain.forms.export import *\n"
-        "FORMS[sys.argv[1]].require_libraries(); resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
-        "try: export(FORMS[sys.argv[1]], Source.open(Path(sys.argv[2])), Path(sys.argv[3]), Options())\n"
-        "except NoRoomError as error: print(error)"
-    )
-    code = f"from ben_luigi.domain.errors import NoRoomError; {code}".replace(
-        "import *", "import *; import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, name, finished, tmp_path / "out"],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=dict(os.environ),
-    )
-    assert "room on the disk" in ran.stdout, ran
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_library_that_is_missing_is_named_with_what_to_install(finished: Path, tmp_path: Path) -> None:
-    form = replace(FORMS["webdataset"], libraries=("no_such_library",))
-    with pytest.raises(BadInput, match="pip install no_such_library"):
-        export(form, Source.open(finished), tmp_path / "out", SMALL)
-    assert not list(tmp_path.iterdir())
+    assert hashes_of(tmp_path / "again") == hashes_of(tmp_path / "out")
