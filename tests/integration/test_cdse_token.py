@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -184,26 +184,24 @@ def test_a_code_is_asked_for_when_needed_and_then_at_once(tmp_path: Path) -> Non
         assert (len(asked), server.counts["token"]) == (2, 3)
 
 
-def test_a_code_that_nobody_can_be_asked_for_is_no_wrong_password(tmp_path: Path) -> None:
-    """A worker without a terminal says so, asks nothing of CDSE, and spoils it for nobody."""
-    with CdseServer([], Path(), account=Account(code="123456", lifetime_s=0.01, refresh_lifetime_s=0.01)) as server:
-        tokens(server, tmp_path, ask_totp=lambda: "123456").get()
-        time.sleep(0.02)
-        asked = server.counts["token"]
-        with pytest.raises(CredentialsError, match=r"CDSE account sample; expected: a two-factor code.*terminal"):
-            tokens(server, tmp_path).get()
-        assert server.counts["token"] == asked
-        assert tokens(server, tmp_path, ask_totp=lambda: "123456").get()
-
-
-def test_a_code_that_is_not_typed_in_is_no_wrong_password(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("asking", "said"),
+    [
+        ({}, r"CDSE account sample; expected: a two-factor code.*terminal"),
+        ({"ask_totp": lambda: ""}, r"found: no code was typed in; next: run again, and type it in"),
+    ],
+    ids=["nobody can be asked", "none is typed in"],
+)
+def test_a_code_that_does_not_come_is_no_wrong_password(
+    asking: dict[str, Callable[[], str]], said: str, tmp_path: Path
+) -> None:
     """The account is known to have two factors: CDSE is asked nothing, and the right code is taken afterwards."""
     with CdseServer([], Path(), account=Account(code="123456", lifetime_s=0.01, refresh_lifetime_s=0.01)) as server:
         tokens(server, tmp_path, ask_totp=lambda: "123456").get()
         time.sleep(0.02)
         asked = server.counts["token"]
-        with pytest.raises(CredentialsError, match=r"found: no code was typed in; next: run again, and type it in"):
-            tokens(server, tmp_path, ask_totp=lambda: "").get()
+        with pytest.raises(CredentialsError, match=said):
+            tokens(server, tmp_path, **asking).get()
         assert server.counts["token"] == asked
         assert tokens(server, tmp_path, ask_totp=lambda: "123456").get()
 
