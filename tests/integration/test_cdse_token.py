@@ -185,15 +185,15 @@ def test_a_code_is_asked_for_when_needed_and_then_at_once(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("asking", "said"),
+    ("ask", "said"),
     [
-        ({}, r"CDSE account sample; expected: a two-factor code.*terminal"),
-        ({"ask_totp": lambda: ""}, r"found: no code was typed in; next: run again, and type it in"),
+        (None, r"CDSE account sample; expected: a two-factor code.*terminal"),
+        (lambda: "", r"found: no code was typed in; next: run again, and type it in"),
     ],
     ids=["nobody can be asked", "none is typed in"],
 )
 def test_a_code_that_does_not_come_is_no_wrong_password(
-    asking: dict[str, Callable[[], str]], said: str, tmp_path: Path
+    ask: Callable[[], str] | None, said: str, tmp_path: Path
 ) -> None:
     """The account is known to have two factors: CDSE is asked nothing, and the right code is taken afterwards."""
     with CdseServer([], Path(), account=Account(code="123456", lifetime_s=0.01, refresh_lifetime_s=0.01)) as server:
@@ -201,7 +201,7 @@ def test_a_code_that_does_not_come_is_no_wrong_password(
         time.sleep(0.02)
         asked = server.counts["token"]
         with pytest.raises(CredentialsError, match=said):
-            tokens(server, tmp_path, **asking).get()
+            tokens(server, tmp_path, ask_totp=ask).get()
         assert server.counts["token"] == asked
         assert tokens(server, tmp_path, ask_totp=lambda: "123456").get()
 
