@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import suppress
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,31 @@ def test_the_rows_are_those_that_meet_all_of_it(selection: Selection) -> None:
     else:
         with pytest.raises(BadInput, match="found: none"):
             subset.select(rows, places, selection)
+
+
+@pytest.mark.parametrize(
+    ("selection", "to_change"),
+    [
+        (Selection(tiles=TILES[:1], seasons=("winter",), splits=("train",)), "tiles or seasons"),
+        (Selection(seasons=("fall",), splits=("train",), labels=CLASSES[:1]), "seasons"),
+        (Selection(seasons=("fall",), area=shapely.box(0, 0, 1, 1)), "more than one of seasons, area"),
+    ],
+)
+def test_where_nothing_is_left_the_options_are_named_without_which_there_is_something(
+    selection: Selection, to_change: str
+) -> None:
+    """Or it is said that one change is not enough. Each is left out here, and the selection asked once more."""
+    rows, places = _world()
+    with pytest.raises(BadInput, match=f"next: change {to_change} there") as caught:
+        subset.select(rows, places, selection)
+    assert "none of 80: " in caught.value.found
+    given = [field.name for field in fields(Selection) if getattr(selection, field.name)]
+    enough = []
+    for name in given:
+        with suppress(BadInput):
+            assert len(subset.select(rows, places, replace(selection, **{name: getattr(Selection(), name)})))
+            enough.append(name)
+    assert to_change == (" or ".join(enough) or f"more than one of {', '.join(given)}")
 
 
 @settings(max_examples=60)

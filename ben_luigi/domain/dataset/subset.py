@@ -216,7 +216,7 @@ def _countries(rows: pa.Table) -> pd.Series:
 
 
 def _none_left(met: Mapping[str, np.ndarray], number: int) -> BadOption:
-    """Return the error that no row meets all options: how many meet each, and which option alone excludes all."""
+    """Return the error that no row meets all options: how many meet each, and without which there are some."""
     every = np.ones(number, dtype=bool)
     alone = [
         option for option in met if np.logical_and.reduce([every, *(met[name] for name in met if name != option)]).any()
@@ -226,7 +226,9 @@ def _none_left(met: Mapping[str, np.ndarray], number: int) -> BadOption:
         "[subset]",
         expected="patches that meet all of its options",
         found=f"none of {number:,}: {counts}",
-        remedy=f"change {' or '.join(alone or met)} there, or leave it out",
+        remedy=f"change {' or '.join(alone)} there, or leave it out"
+        if alone
+        else f"change more than one of {', '.join(met)} there, or leave them out",
     )
 
 
