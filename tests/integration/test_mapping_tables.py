@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
+from ben_luigi.domain.names import ProductName
 from ben_luigi.domain.tiles.nomenclature import read_nomenclature
 from ben_luigi.stages.metadata import MapCountries, MapLabels, MapSplits, MapV1Names
 from ben_luigi.stages.reference_maps import LabelPatches
@@ -65,6 +66,28 @@ def _by_csv_module(header: str, rows: list[tuple[str, str]]) -> bytes:
     return text.getvalue().encode()
 
 
+def _write_rows(number: int, name: ProductName) -> dict[str, list[tuple[str, str]]]:
+    """Write rows of a tile to each table, in any order; by the column that a mapping has of them."""
+    ids = list(splits(name)["patch_id"])
+    values = {
+        "split": [("train", "validation", "test")[k % 3] for k in range(25)],
+        "country": ["Kosovo" if k % 2 else "Serbia" for k in range(25)],
+    }
+    for table, column in values.items():
+        frame = pd.DataFrame({"patch_id": ids, table: column}).sample(frac=1, random_state=number)
+        TileRows(table, name.tile_key, By(table, {})).replace(frame)
+    aligned = pairs(name, 9, 3, 24, first=10 * number)
+    TileRows("alignment", name.tile_key, By("AlignPatches", {})).replace(aligned)
+    labelled = [(aligned["patch_id"][k], label) for k in (2, 0) for label in ("b, with comma", "Zebra", "a", 'x "y"')]
+    labels = pd.DataFrame(labelled, columns=["patch_id", "label"])
+    TileRows("label", name.tile_key, By("LabelPatches", {})).replace(labels)
+    return {
+        **{table: list(zip(ids, column, strict=True)) for table, column in values.items()},
+        "s2v1_name": list(zip(aligned["patch_id"], aligned["v1_name"], strict=True)),
+        "label": labelled,
+    }
+
+
 def test_the_mapping_tables_are_what_the_csv_module_writes(tables: Path, settings: Set, tmp_path: Path) -> None:
     """Sorted by byte order, quotes where commas need them; only of the tiles asked for."""
     listed = tmp_path / "tile_names_and_links.csv"
@@ -77,24 +100,8 @@ def test_the_mapping_tables_are_what_the_csv_module_writes(tables: Path, setting
     v1.mkdir()
     settings("inputs", "v1_spatial_dir", str(v1))
     for n, name in enumerate(PRODUCTS[:3]):
-        key, wanted = name.tile_key, name in PRODUCTS[:2]
-        ids = list(splits(name)["patch_id"])
-        values = {
-            "split": [("train", "validation", "test")[k % 3] for k in range(25)],
-            "country": ["Kosovo" if k % 2 else "Serbia" for k in range(25)],
-        }
-        for table, column in values.items():
-            frame = pd.DataFrame({"patch_id": ids, table: column}).sample(frac=1, random_state=n)
-            TileRows(table, key, By(table, {})).replace(frame)
-            rows[table] += zip(ids, column, strict=True) if wanted else []
-        aligned = pairs(name, 9, 3, 24, first=10 * n)
-        TileRows("alignment", key, By("AlignPatches", {})).replace(aligned)
-        rows["s2v1_name"] += zip(aligned["patch_id"], aligned["v1_name"], strict=True) if wanted else []
-        labelled = [
-            (aligned["patch_id"][k], label) for k in (2, 0) for label in ("b, with comma", "Zebra", "a", 'x "y"')
-        ]
-        TileRows("label", key, By("LabelPatches", {})).replace(pd.DataFrame(labelled, columns=["patch_id", "label"]))
-        rows["label"] += labelled if wanted else []
+        for column, written in _write_rows(n, name).items():
+            rows[column] += written if name in PRODUCTS[:2] else []
     names = [name for _, name in rows["s2v1_name"]] + ["S2A_MSIL2A_20170613T131031_9_9"]
     squares = [shapely.box(400_000, 5_300_000, 401_200, 5_301_200).wkb] * len(names)
     pq.write_table(pa.table({"patch_name": names, "geom": squares}), v1 / "bigearthnet_v1_spatial_32633.parquet")
