@@ -68,23 +68,30 @@ def write_csv(path: Path, *rows: tuple[str, str]) -> Path:
     return path
 
 
+def published_lists(world: World, same: Record, repacked: Record, folder: Path) -> dict[str, Path]:
+    """The published lists of ids and hashes of two products, of which one has another hash by now."""
+    return {
+        "published_tile_ids_csv": write_csv(
+            folder / "ids.csv", ("tile", "id"), (same["Name"], same["Id"]), (repacked["Name"], repacked["Id"])
+        ),
+        "published_l1c_hashes_csv": write_csv(
+            folder / "hashes.csv",
+            ("name", "hash-sha256"),
+            (f"{same['Id']}.out", file_hash(world.folder / same["File"])),
+            (f"{repacked['Id']}.out", "0" * 64),
+        ),
+    }
+
+
 def test_wrong_credentials_stop_all_tiles_and_a_product_that_moves_is_followed(world: World, tmp_path: Path) -> None:
     """What is asked of CDSE in each run, and what its lists and tables say in the end."""
     records = catalogue_of(world)
     first, second = records[FIRST], records[SECOND]
-    lists = {
-        "published_tile_ids_csv": write_csv(
-            tmp_path / "ids.csv", ("tile", "id"), (first["Name"], first["Id"]), (second["Name"], second["Id"])
-        ),
-        "published_l1c_hashes_csv": write_csv(
-            tmp_path / "hashes.csv",
-            ("name", "hash-sha256"),
-            (f"{first['Id']}.out", file_hash(world.folder / first["File"])),
-            (f"{second['Id']}.out", "0" * 64),
-        ),
-    }
     with CdseServer(records.values(), world.folder) as server:
-        options: dict[str, dict[str, Any]] = {"inputs": lists, "cdse": {"tries": 1}}
+        options: dict[str, dict[str, Any]] = {
+            "inputs": published_lists(world, first, second, tmp_path),
+            "cdse": {"tries": 1},
+        }
         config = configured(tmp_path, world, server, f"{FIRST} {SECOND}", **options)
 
         # Two tiles, two workers: one request, and it was no try of either tile.
@@ -114,17 +121,22 @@ def test_wrong_credentials_stop_all_tiles_and_a_product_that_moves_is_followed(w
         assert server.account.counts["sessions"] == 1
         assert not list((run.data / "l1c").glob("*.err"))
 
+    check_tables(run, first, second)
+
+
+def check_tables(run: Run, exact: Record, moved: Record) -> None:
+    """What the tables of a run say of a product that was found as published, and of one that has another id by now."""
     drift = json.loads((run.data / "tiles" / "l1c_drift.json").read_text())
     assert drift == {FIRST: "same", SECOND: "repacked, imagery intact"}
     hashes = (run.data / "tiles" / "ben_s2_l1c_hashes.csv").read_text()
-    assert hashes.count("\n") == 3 and f"{another_id(second)}.out," in hashes
+    assert hashes.count("\n") == 3 and f"{another_id(moved)}.out," in hashes
     states = {row["tile"]: row for row in csv.DictReader((run.data / "tiles" / "states.csv").open())}
-    assert states[first["Name"]]["state"] == "exact"
-    assert states[second["Name"]] == {
-        "tile": second["Name"],
+    assert states[exact["Name"]]["state"] == "exact"
+    assert states[moved["Name"]] == {
+        "tile": moved["Name"],
         "state": "moved",
-        "id": another_id(second),
-        "note": f"published as {second['Id']}",
+        "id": another_id(moved),
+        "note": f"published as {moved['Id']}",
         "sources": "cdse",
     }
 
