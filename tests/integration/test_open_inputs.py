@@ -85,6 +85,16 @@ def _pins(servers: Servers, world: World, s1: bytes, table: Path) -> Path:
     return table
 
 
+def _configuration(servers: Servers, path: Path) -> Path:
+    path.write_text(
+        f"[dataset]\ntiles = {TILE}\n[tile]\nside_m = {SIDE_M}\n[sen2cor]\naccept_licence = true\n"
+        f"[land_cover]\nservice_url = {servers.eea.layer_url}\n[cdse]\npause_s = 0.1\n"
+        f"catalogue_url = {servers.cdse.catalogue_url}\ntoken_url = {servers.cdse.token_url}\n"
+        f"download_url = {servers.cdse.download_url}\n"
+    )
+    return path
+
+
 def test_everything_comes_from_where_it_is_openly_there(sample_run: Run, sample_world: World, tmp_path: Path) -> None:
     """Whatever the servers do wrong now and then; and nothing large before all else is known to be there."""
     tar = tmp_path / "s1.tar.gz"
@@ -96,13 +106,7 @@ mkdir -p "$2/bin" && printf '{program}' > "$2/bin/L2A_Process" && chmod +x "$2/b
 """.encode()
     with _served(sample_world, tar.read_bytes(), installer) as servers:
         pins = _pins(servers, sample_world, tar.read_bytes(), tmp_path / "inputs.toml")
-        own = tmp_path / "own.cfg"
-        own.write_text(
-            f"[dataset]\ntiles = {TILE}\n[tile]\nside_m = {SIDE_M}\n[sen2cor]\naccept_licence = true\n"
-            f"[land_cover]\nservice_url = {servers.eea.layer_url}\n[cdse]\npause_s = 0.1\n"
-            f"catalogue_url = {servers.cdse.catalogue_url}\ntoken_url = {servers.cdse.token_url}\n"
-            f"download_url = {servers.cdse.download_url}\n"
-        )
+        own = _configuration(servers, tmp_path / "own.cfg")
         account = {"CDSE_USER": "sample", "CDSE_PASSWORD": "sample", "HOME": str(tmp_path)}
         done = subprocess.run(
             [
