@@ -14,6 +14,7 @@ from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.placement.country import NO_COUNTRY, countries, read_borders
 from ben_luigi.domain.placement.grid import PatchGrid, Square
 from ben_luigi.domain.recipe.model import Countries
+from ben_luigi.domain.report import report_map
 
 GRID = PatchGrid("T", Square(500_000, 5_400_000, 12_000, 32633))
 FORMS = [("a.geojson", "GeoJSON", 4326), ("a.gpkg", "GPKG", 32633), ("a.shp", "ESRI Shapefile", 3035)]
@@ -96,3 +97,25 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     (tmp_path / "none.gpkg").write_text("nothing of the kind")
     with pytest.raises(BadInput, match="no file of polygons"):
         read_borders(tmp_path / "none.gpkg", Countries(column="Region", names=None))
+
+
+@pytest.mark.parametrize(("name", "driver", "epsg"), FORMS)
+@pytest.mark.parametrize("names", [None, ("West",)])
+def test_the_map_of_the_report_shows_regions_of_any_file(
+    names: tuple[str, ...] | None, name: str, driver: str, epsg: int, tmp_path: Path
+) -> None:
+    """The map has kilometres of EPSG:3035, and shows what else the file has."""
+    path = _write(tmp_path / name, driver, epsg, [("East", EAST), ("West", WEST)])
+    drawn = report_map.outlines(path, ["West"], Countries(column="region", names=names))
+    assert [(outline.name, outline.one_of_ten) for outline in drawn] == [("East", False), ("West", True)]
+    west, south = Transformer.from_crs(32633, 3035, always_xy=True).transform(499_000, 5_380_000)
+    points = np.array([point.split() for point in drawn[1].path.strip("MZ").split("L")], dtype=float)
+    corner = np.array([west / 1000 - 2500, 5450 - south / 1000])
+    assert np.hypot(*(points - corner).T).min() < 1.5
+
+
+def test_the_map_shows_the_named_regions_where_others_are_unusable(tmp_path: Path) -> None:
+    shapes = [("West", WEST), ("nowhere", shapely.box(500_000, 9_000_000, 510_000, 19_000_000))]
+    path = _write(tmp_path / "a.gpkg", "GPKG", 32633, shapes)
+    drawn = report_map.outlines(path, ["West"], Countries(column="Region", names=("West",)))
+    assert "West" in [outline.name for outline in drawn]

@@ -135,12 +135,20 @@ def _number(wanted: Countries) -> str:
     return f"{len(wanted.names)} countries of the recipe" if wanted.names else "countries of the file"
 
 
-def read_all(path: Path, column: str = TEN.column) -> list[tuple[str, shapely.Geometry]]:
-    """Return name and polygon (longitude, latitude in EPSG:4326) of every country in the file, by name."""
+def read_all(path: Path, wanted: Countries = TEN) -> list[tuple[str, shapely.Geometry]]:
+    """Return name and polygon (longitude, latitude in EPSG:4326) of every country in the file, by name.
+
+    Of another recipe's file only the wanted ones are returned if the others are not usable.
+    """
+    if wanted.names != COUNTRIES:
+        try:
+            return list(read_borders(path, replace(wanted, names=None)).items())
+        except BadInput:
+            return sorted(read_borders(path, wanted).items())
     found = []
     for feature in _json(path)["features"]:
         try:
-            found.append((_name(feature, column), shapely.geometry.shape(feature["geometry"])))
+            found.append((_name(feature, wanted.column), shapely.geometry.shape(feature["geometry"])))
         except (*_NO_SHAPE, shapely.errors.ShapelyError) as error:
             problem = f"no geometry ({type(error).__name__}: {error})"
             raise BadInput(

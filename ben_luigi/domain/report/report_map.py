@@ -13,6 +13,7 @@ from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.placement.country import COUNTRIES, TEN, read_all
 from ben_luigi.domain.placement.footprints import EQUAL_AREA, LONGITUDE_LATITUDE, transformer
 from ben_luigi.domain.placement.grid import Square
+from ben_luigi.domain.recipe.model import Countries
 
 _WEST, _SOUTH, _EAST, _NORTH = 2500, 1450, 5850, 5450
 _NEAR = (-32.0, 30.0, 62.0, 74.0)  # degrees; the projection is not defined far beyond
@@ -40,17 +41,17 @@ class Mark:
     side: float
 
 
-def outlines(countries_geojson: Path, wanted: Sequence[str] = COUNTRIES, column: str = TEN.column) -> list[Outline]:
-    """Return the countries that reach into the map, those of the dataset last, so that their borders are on top.
+def outlines(borders: Path, occurring: Sequence[str] = COUNTRIES, wanted: Countries = TEN) -> list[Outline]:
+    """Return the countries that reach into the map, those that occur in the dataset last: their borders are on top.
 
-    `column` is the property with their names.
+    `wanted` are those of the recipe, whose file `borders` is.
     """
-    countries = read_all(countries_geojson, column)
+    countries = read_all(borders, wanted)
     try:
-        found = [Outline(name, _path(_projected(polygon)), name in wanted) for name, polygon in countries]
+        found = [Outline(name, _path(_projected(polygon)), name in occurring) for name, polygon in countries]
     except (ValueError, shapely.errors.ShapelyError) as error:
         raise BadInput(
-            countries_geojson,
+            borders,
             expected="polygons of countries that can be drawn",
             found=repr(error),
             remedy="fetch the file again: [inputs] countries_geojson",

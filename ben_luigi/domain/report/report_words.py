@@ -192,7 +192,7 @@ def europe(tiles: Sequence[Tile], sources: Sources) -> dict[str, Any] | None:
     """
     if not all(report_map.shows(tile.square) for tile in tiles) and not sources.form.about.is_v2:
         return None
-    path, column = sources.countries_geojson, sources.form.countries.column
+    path, wanted = sources.countries_geojson, sources.form.countries
     marks = []
     for mgrs, group in groupby(tiles, key=lambda tile: tile.name.mgrs):
         of_square = list(group)
@@ -210,7 +210,7 @@ def europe(tiles: Sequence[Tile], sources: Sources) -> dict[str, Any] | None:
     return {
         "width": report_map.WIDTH,
         "height": report_map.HEIGHT,
-        "outlines": report_map.outlines(path, sources.countries, column) if path is not None else [],
+        "outlines": report_map.outlines(path, sources.countries, wanted) if path is not None else [],
         "marks": marks,
         "enlarged": any(report_map.enlarged(tile.square) for tile in tiles),
     }
