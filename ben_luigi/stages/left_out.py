@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ben_luigi import config
 from ben_luigi.domain.errors import BadInput, some
-from ben_luigi.domain.recipe.model import BLOCKS
+from ben_luigi.domain.recipe.model import BLOCKS, CSV
 from ben_luigi.stages.land_source import names, unlabeled_limit_option
 from ben_luigi.stages.rasters import has_own_sentinel1
 from ben_luigi.stages.resolve import tiles
@@ -23,6 +23,7 @@ class _Reason(NamedTuple):
 
 _REASONS = {
     "border": _Reason("on a border of two splits", "name larger blocks in [split]"),
+    "unlisted": _Reason("that [split] file does not list", "list more patches in that file"),
     "cloud": _Reason("with more cloud and shadow than max_cloud", "raise [patches] max_cloud"),
     "sentinel1": _Reason("without Sentinel-1 on all pixels", "give Sentinel-1 of these places and days"),
     "version1": _Reason("without a patch of version 1", "list products that version 1 has patches of"),
@@ -40,7 +41,7 @@ _QUERY = f"""
 SELECT tile, reason, count(*) AS patches FROM (
     SELECT p.tile, CASE
         WHEN l.patch_id IS NOT NULL THEN ''
-        WHEN a.patch_id IS NULL AND %(blocks)s AND s.patch_id IS NULL THEN 'border'
+        WHEN a.patch_id IS NULL AND %(without_split)s <> '' AND s.patch_id IS NULL THEN %(without_split)s
         WHEN a.patch_id IS NULL AND (c.cloud + c.shadow) / c.pixels::double precision > %(most)s THEN 'cloud'
         WHEN a.patch_id IS NULL AND %(most)s IS NOT NULL AND c.patch_id IS NULL THEN 'hole'
         WHEN a.patch_id IS NULL AND %(radar)s AND r.patch_id IS NULL THEN 'sentinel1'
@@ -64,7 +65,7 @@ def _counts(of: Sequence[str]) -> dict[str, dict[str, int]]:
     rows = database.query(
         _QUERY,
         tiles=list(of),
-        blocks=recipe.split.rule == BLOCKS,
+        without_split={BLOCKS: "border", CSV: "unlisted"}.get(recipe.split.rule, ""),
         most=recipe.patches.max_cloud,
         radar=has_own_sentinel1(),
         nothing=names().nothing,

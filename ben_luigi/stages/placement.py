@@ -17,7 +17,7 @@ from ben_luigi.domain.placement import alignment, country, split, v1_geometry
 from ben_luigi.domain.placement import grid as grids
 from ben_luigi.domain.placement.country import countries
 from ben_luigi.domain.placement.grid import PatchGrid, Square
-from ben_luigi.domain.recipe.model import BLOCKS
+from ben_luigi.domain.recipe.model import BLOCKS, CSV
 from ben_luigi.domain.tiles import layers, scene_classes
 from ben_luigi.stages.atmosphere import ReadProduct, l2a_task, read
 from ben_luigi.stages.places import listed_grids, patch_m
@@ -103,7 +103,11 @@ class AssignSplits(_Placement):
         listed = [of for of, _ in listed_grids().values()] if config.recipe().split.rule == BLOCKS else []
         found = split.splits(grid, config.recipe().split, listed)
         rows = pd.DataFrame({"patch_id": pd.array(grid.ids(), dtype="str"), "split": found})
-        return pd.DataFrame(rows[found != split.LEFT_OUT])
+        kept = found != split.LEFT_OUT
+        if config.recipe().split.rule == CSV and not kept.all():
+            text = "tile %s: %d of %d patches are not in %s, and are left out"
+            _log.warning(text, self.tile, (~kept).sum(), len(kept), config.recipe().split.file)
+        return pd.DataFrame(rows[kept])
 
 
 class ClassifyPatches(_Placement):
@@ -184,10 +188,10 @@ class FindSentinel1(_Placement):
 def _narrowing(tile: str) -> list[_Placement]:
     """Return the tasks by whose rows the recipe leaves patches out.
 
-    They are on borders of splits, have too much cloud, or no Sentinel-1.
+    They have no split, too much cloud, or no Sentinel-1.
     """
     recipe = config.recipe()
-    by_split: list[_Placement] = [AssignSplits(tile=tile)] if recipe.split.rule == BLOCKS else []
+    by_split: list[_Placement] = [AssignSplits(tile=tile)] if recipe.split.leaves_out else []
     by_cloud: list[_Placement] = [ClassifyPatches(tile=tile)] if recipe.patches.max_cloud is not None else []
     return [*by_split, *by_cloud, *([FindSentinel1(tile=tile)] if has_own_sentinel1() else [])]
 
@@ -221,7 +225,7 @@ class AssignCountries(_Placement):
 class SelectPatches(_Placement):
     """The patches of a tile that are wanted, valid or not, where the recipe does not align them with v1.
 
-    All but those on a border of splits, those with too much cloud, and those without Sentinel-1 where there is any.
+    All but those without a split, those with too much cloud, and those without Sentinel-1 where there is any.
     """
 
     table = "alignment"

@@ -28,6 +28,7 @@ TILES = {TWIN: "31UGR_20171015", REGION: "32TQM_20250422,32TQM_20250716", SOUTH:
 
 NAMES = {recipe: recipe.replace("_", "-") for recipe in TILES}
 WORDS = ("bigearthnet v2", "bigearthnet-v2", "2407.03653", "reben", "ten countr")
+CSV_RULE = 'rule = "csv"\nfile = "splits.csv"'
 TEXTS = {".json", ".md", ".toml", ".csv", ".html", ".js", ".css", ""}
 
 
@@ -240,3 +241,21 @@ def test_the_southern_dataset_has_no_sentinel_1_and_keeps_the_offset(runs: dict[
     clouded = f"{patches['tile'][0]}_06_04"
     assert clouded not in set(patches["patch_id"]), "its middle is that of the cloud"
     assert f"{patches['tile'][0]}_01_08" in set(patches["patch_id"])
+
+
+def test_patches_that_the_csv_of_splits_does_not_list_are_left_out(tmp_path: Path) -> None:
+    """As those that no split of a publication names: the run does not end in the middle for want of their splits."""
+    whole = (TRACKED_ARTIFACTS / "recipes" / "southern_summer.toml").read_text()
+    south = whole.replace('"southern-summer"', '"listed"').replace('rule = "blocks"\nblock_km = 5\nseed = 1', CSV_RULE)
+    assert south.count(CSV_RULE) == 1
+    (tmp_path / "listed.toml").write_text(south)
+    tile = "S2C_MSIL2A_20250314T134221_N0511_R024_T21HUB"
+    listed = {f"{tile}_{x:02d}_{y:02d}": ("train", "validation", "test")[y % 3] for x in range(4) for y in range(10)}
+    rows = "".join(f"{patch},{split}\n" for patch, split in listed.items())
+    (tmp_path / "splits.csv").write_text(f"patch_id,split\n{rows}")
+    run = pipeline(tmp_path, "WriteMetadata", "--world", "sample", "--recipe", "listed.toml")
+    assert run.code == 0, run.said
+    assert f"tile 21HUB_20250314: 60 of 100 patches are not in {tmp_path / 'splits.csv'}, and are left out" in run.said
+    made = pd.read_parquet(run.data / "recipes" / "listed" / "dataset" / "metadata.parquet")
+    assert len(made) > 30
+    assert [listed.get(patch) for patch in made["patch_id"]] == made["split"].tolist()

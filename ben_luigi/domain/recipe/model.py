@@ -88,6 +88,11 @@ class Split:
     seed: int = 0
     shares: tuple[float, ...] = (0.5, 0.25, 0.25)
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether patches may have no split, and are then not in the dataset."""
+        return self.rule in (CSV, BLOCKS)
+
 
 @dataclass(frozen=True)
 class Seasons:
