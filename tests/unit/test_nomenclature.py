@@ -160,3 +160,13 @@ def test_the_shipped_file_names_no_code_twice() -> None:
     listed = [int(code) for line in re.findall(r"codes = \[(.*)\]", classes) for code in line.split(",")]
     assert len(listed) == len(set(listed)) == 32
     assert len(re.findall(r"^\d{3} = ", clc, re.MULTILINE)) == 44
+
+
+def test_a_nomenclature_without_classes_says_so_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "n.toml"
+    path.write_text('[codes]\n80 = "Water"\n')
+    with pytest.raises(BadInput, match="found: no class;"):
+        read_nomenclature(path)
+    path.write_text('[[class]]\nname = "Water"\n[codes]\n80 = "Water"\n')
+    with pytest.raises(BadInput, match="found: no codes;"):
+        read_nomenclature(path)

@@ -19,7 +19,7 @@ from ben_luigi.domain.recipe import parts, reading, template
 from ben_luigi.domain.recipe.lines import lines_of
 from ben_luigi.domain.recipe.model import Recipe
 from ben_luigi.domain.recipe.words import described
-from tests.unit.wrong_recipes import WRONG
+from tests.unit.wrong_recipes import ALONE, WRONG
 
 DEFAULT = TRACKED_ARTIFACTS / reading.FOLDER / reading.DEFAULT_FILE
 Write = Callable[..., Path]
@@ -101,6 +101,14 @@ def test_what_is_wrong_is_said(change: tuple[str, str], said: list[str], write: 
     for words in said:
         assert any(words in line for line in lines), lines
     assert all(line.startswith("mine.toml:") for line in lines if "found nothing;" not in line)
+
+
+@pytest.mark.parametrize(("key", "changes"), ALONE.items(), ids=ALONE)
+def test_a_key_with_a_wrong_value_is_not_taken_for_one_that_is_missing(
+    key: str, changes: list[tuple[str, str]], write: Write
+) -> None:
+    lines = _said(write(*changes))
+    assert len(lines) == 1 and f" {key}: found " in lines[0], lines
 
 
 def test_everything_that_is_wrong_is_said_at_once_in_the_order_of_the_file(write: Write) -> None:

@@ -2,6 +2,29 @@
 
 from __future__ import annotations
 
+ALONE: dict[str, list[tuple[str, str]]] = {
+    "[split] rule": [('rule = "blocks"', 'rule = "Blocks"')],
+    "[split] file": [
+        ('rule = "blocks"', 'rule = "csv"\nfile = "gone.csv"'),
+        *((f"\n{key}", f"\n# {key}") for key in ("block_km", "seed", "shares")),
+    ],
+    "[sentinel1] folder": [('from = "none"', 'from = "folder"\nfolder = "gone"')],
+    "[sentinel1] resampling": [
+        ('from = "none"', 'from = "rasters"\nrasters = "{polarisation}.tif"\nresampling = "best"')
+    ],
+    "[patches] keep": [('keep = "valid"', 'keep = "aligned"'), ('from = "none"', 'from = "v1"')],
+    "[seasons] rule": [('rule = "calendar"', 'rule = "publish"'), ('keep = "valid"', 'keep = "aligned with v1"')],
+    "[patches] side_m": [
+        ("side_m = 1200", "side_m = 1201"),
+        (
+            "[seasons]",
+            '[layers.dem]\npath = "{tile}.tif"\nresolution_m = 1000\nresampling = "nearest"\ndtype = "uint8"\n[seasons]',
+        ),
+    ],
+    "[land_cover] code": [('code = "Code_18"', "code = 18")],
+}
+"""Keys with a value that is wrong, and all that is changed in the template: nothing else is said."""
+
 WRONG: dict[str, tuple[tuple[str, str], list[str]]] = {
     "section": (("[seasons]", "[season]"), ["season: found no such section", "did you mean [seasons]?"]),
     "key": (("side_m", "side"), ["[patches] side: found no such key; allowed: side_m, keep, max_cloud; did you mean side_m?"]),
@@ -18,6 +41,11 @@ WRONG: dict[str, tuple[tuple[str, str], list[str]]] = {
     "v1 radar without v1": (('from = "none"', 'from = "v1"'), ["[sentinel1] from: found \"v1\" for patches that are not aligned"]),
     "radar without a folder": (('from = "none"', 'from = "folder"'), ['[sentinel1] from: found "folder" without folder']),
     "list and search": (("boa_offset", 'list = "tile_names_csv"\nboa_offset'), ["[products] search: found both list and search"]),
+    "blank title": (('title = "my-region"', 'title = "  "'), ["title: found '  '; allowed: text on one line, not only blanks"]),
+    "area across the 180th meridian": (
+        ('tiles = ["32TQM"]', "area = [179, -25, -179, -24]"),
+        ["found area = [179, -25, -179, -24]", "across the 180th meridian by tiles"],
+    ),
     "neither": (("search = {", "# search = {"), ["[products] list: found neither list nor search"]),
     "date as text": (("from = 2023-06-01", 'from = "2023-06-01"'), ["[products] search: found from = '2023-06-01'", "without quotes"]),
     "dates turned round": (("to = 2023-08-31", "to = 2022-08-31"), ["[products] search: found from 2023-06-01 to 2022-08-31"]),

@@ -29,6 +29,10 @@ _MOST_DAYS = 366
 _MOST_BANDS = 65_535
 _MGRS = r"\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]"
 _BASELINE = r"\d\d\.\d\d"
+_AREA = (
+    "[west, south, east, north] in degrees from -180 to 180, east and north the greater ones; "
+    "across the 180th meridian by tiles = [...]"
+)
 _WITHOUT_PATH = (model.NO_SENTINEL1, model.FROM_V1)
 
 
@@ -86,7 +90,7 @@ def _products(folders: Sequence[Path]) -> dict[str, Kind]:
         "search": table(
             {
                 "tiles": several(text("an MGRS square, 32TQM", _MGRS)),
-                "area": Kind(_area, "[west, south, east, north] in degrees"),
+                "area": Kind(_area, _AREA),
                 "from": day(),
                 "to": day(),
                 "max_cloud": number(0, 100),

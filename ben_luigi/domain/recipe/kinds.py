@@ -25,7 +25,10 @@ class Kind:
     required: bool = False
 
 
-def text(allowed: str = "text on one line", pattern: str = r"[^\x00-\x1f\x7f]+", *, required: bool = False) -> Kind:
+_LINE = r"(?=.*\S)[^\x00-\x1f\x7f]+"
+
+
+def text(allowed: str = "text on one line, not only blanks", pattern: str = _LINE, *, required: bool = False) -> Kind:
     """Return the kind of a text that matches a pattern."""
 
     def parse(value: Any) -> str:

@@ -63,7 +63,8 @@ def read(path: Path) -> Codes:
         colours = {_key(code, "colour"): _colour(code, value) for code, value in data.get("colour", {}).items()}
         nothing = _number(data.get("nothing", NOTHING))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise BadInput(path, expected=_EXPECTED, found=repr(error), remedy=_REMEDY) from error
+        said = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+        raise BadInput(path, expected=_EXPECTED, found=said, remedy=_REMEDY) from error
     of_class = [(code, name) for name, codes in classes for code in codes]
     found = Codes(tuple(name for name, _ in classes), dict(of_class), names, colours, nothing, table)
     problems = [*_problems(found, [code for code, _ in of_class]), *_unknown(data)]

@@ -70,7 +70,7 @@ def check(path: Path, artifacts: Path, name: str = "") -> tuple[Recipe | None, l
     checked = _Checked(name, lines)
     made = _made(data, checked, path.absolute().parent, artifacts)
     is_default = _is_default(path, data, checked, artifacts)
-    for place, found, allowed in rules.broken(checked.values, is_default=is_default):
+    for place, found, allowed in rules.broken(checked.values, checked.refused, is_default=is_default):
         checked.add(place, found, allowed)
     checked.findings.sort(key=lambda one: checked.order(one.location))
     if checked.findings:
@@ -91,7 +91,7 @@ def read_enclosed(path: Path, nomenclature: Path, artifacts: Path) -> Recipe:
         raise BadInput(path, expected="the recipe of the dataset, as TOML", found=str(error), remedy=remedy) from error
     checked = _Checked(str(path), lines)
     made = _made(data, checked, path.absolute().parent, artifacts)
-    for place, found, allowed in rules.broken(checked.values, is_default=False):
+    for place, found, allowed in rules.broken(checked.values, checked.refused, is_default=False):
         if place[-1] in _NAMING:  # other rules, some of which look into files, were checked when it was made
             checked.add(place, found, allowed)
     if checked.findings:
@@ -134,11 +134,12 @@ def _without_files(data: dict[str, Any], path: Path, nomenclature: Path) -> dict
 
 @dataclass
 class _Checked:
-    """What has been found: the valid values by section and key, and everything that is wrong."""
+    """What has been found: the valid values by section and key, the keys with others, and everything that is wrong."""
 
     name: str
     lines: dict[Place, int]
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refused: set[Place] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, place: Place, found: str, allowed: str, near: str = "") -> None:
@@ -164,6 +165,7 @@ class _Checked:
             try:
                 found[key] = kinds[key].parse(value)
             except NotAllowed as error:
+                self.refused.add((*place, key))
                 self.add((*place, key), error.found, error.allowed or kinds[key].allowed, error.near)
         for key in (key for key, kind in kinds.items() if kind.required and key not in data):
             self.add((*place, key), "nothing", kinds[key].allowed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,16 +34,19 @@ class Broken(NamedTuple):
     allowed: str
 
 
-def broken(values: Values, *, is_default: bool) -> Iterator[Broken]:
-    """Yield the rules that the values break. Keys with a value of their own that is wrong are left out of `values`."""
+def broken(values: Values, refused: Collection[Place], *, is_default: bool) -> Iterator[Broken]:
+    """Yield the rules that the values break.
+
+    Keys that are `refused`, since their value itself is wrong, are not in `values`: what hangs on them is not judged.
+    """
     if not is_default:
         yield from _names(values)
     yield from _products(values)
-    yield from _alignment(values)
-    yield from _split(values)
-    yield from _land_cover(values)
-    yield from _sentinel1(values)
-    yield from _layers(values)
+    yield from _alignment(values, refused)
+    yield from _split(values, refused)
+    yield from _land_cover(values, refused)
+    yield from _sentinel1(values, refused)
+    yield from _layers(values, refused)
 
 
 def is_reserved(name: str) -> bool:
@@ -83,7 +86,7 @@ def _products(values: Values) -> Iterator[Broken]:
         yield Broken(("products", "search"), found, "one of them")
 
 
-def _alignment(values: Values) -> Iterator[Broken]:
+def _alignment(values: Values, refused: Collection[Place]) -> Iterator[Broken]:
     """What is aligned with v1 has its squares and its seasons."""
     patches = values.get("patches", {})
     if patches.get("keep") != model.ALIGNED:
@@ -93,21 +96,23 @@ def _alignment(values: Values) -> Iterator[Broken]:
     if side_m != PATCH_M:
         yield Broken(("patches", "side_m"), f"{side_m} with {keep}", f'{PATCH_M}, or keep = "{model.VALID}"')
     rule = values.get("seasons", {}).get("rule", model.CALENDAR)
-    if rule != model.PUBLISHED:
+    if rule != model.PUBLISHED and ("seasons", "rule") not in refused:
         yield Broken(("seasons", "rule"), f'"{rule}" with {keep}', f'"{model.PUBLISHED}", by which patches are aligned')
 
 
-def _split(values: Values) -> Iterator[Broken]:
+def _split(values: Values, refused: Collection[Place]) -> Iterator[Broken]:
+    if ("split", "rule") in refused:
+        return
     split = values.get("split", {})
     rule = split.get("rule", model.RINGS)
     needs = {model.CSV: {"file"}, model.BLOCKS: {"block_km", "seed", "shares"}}.get(rule, set())
-    if rule == model.CSV and "file" not in split:
+    if rule == model.CSV and "file" not in split and ("split", "file") not in refused:
         yield Broken(("split", "rule"), '"csv" without file', "a file with the columns patch_id and split")
     for key in sorted(split.keys() - {"rule"} - needs):
         yield Broken(("split", key), f'{key} with rule = "{rule}"', f"only {', '.join(['rule', *sorted(needs)])}")
 
 
-def _land_cover(values: Values) -> Iterator[Broken]:
+def _land_cover(values: Values, refused: Collection[Place]) -> Iterator[Broken]:
     land_cover = values.get("land_cover", {})
     path = land_cover.get("file")
     if path is not None:
@@ -115,7 +120,7 @@ def _land_cover(values: Values) -> Iterator[Broken]:
         if path == RASTER_OPTION or (isinstance(path, Path) and path.suffix.lower() in RASTERS):
             for key in columns:
                 yield Broken(("land_cover", key), f"{key} with a raster", "columns of polygons only")
-        elif "code" not in land_cover:
+        elif "code" not in land_cover and ("land_cover", "code") not in refused:
             yield Broken(("land_cover", "file"), "polygons without code", "the column of their codes: code = ...")
     if "nomenclature" in land_cover:
         try:
@@ -124,23 +129,25 @@ def _land_cover(values: Values) -> Iterator[Broken]:
             yield Broken(("land_cover", "nomenclature"), error.found, error.expected)
 
 
-def _sentinel1(values: Values) -> Iterator[Broken]:
+def _sentinel1(values: Values, refused: Collection[Place]) -> Iterator[Broken]:
     sentinel1 = values.get("sentinel1", {})
     source = sentinel1.get("from")
-    if source == model.FROM_V1 and values.get("patches", {}).get("keep", model.VALID) != model.ALIGNED:
+    is_other = values.get("patches", {}).get("keep", model.VALID) != model.ALIGNED
+    if source == model.FROM_V1 and is_other and ("patches", "keep") not in refused:
         found = f'"{model.FROM_V1}" for patches that are not aligned with v1'
         yield Broken(("sentinel1", "from"), found, f'another source, or [patches] keep = "{model.ALIGNED}"')
     for key in (model.FROM_FOLDER, model.FROM_RASTERS):
-        if source == key and key not in sentinel1:
+        if source == key and key not in sentinel1 and ("sentinel1", key) not in refused:
             yield Broken(("sentinel1", "from"), f'"{key}" without {key}', f"{key} = <path>")
         if source is not None and source != key and key in sentinel1:
             yield Broken(("sentinel1", key), f'{key} with from = "{source}"', f'from = "{key}"')
-    yield from _cutting_of_sentinel1(sentinel1)
+    yield from _cutting_of_sentinel1(sentinel1, refused)
 
 
-def _cutting_of_sentinel1(sentinel1: Mapping[str, Any]) -> Iterator[Broken]:
+def _cutting_of_sentinel1(sentinel1: Mapping[str, Any], refused: Collection[Place]) -> Iterator[Broken]:
     source, pattern = sentinel1.get("from"), sentinel1.get("rasters", "")
-    if source == model.FROM_RASTERS and "resampling" not in sentinel1:
+    is_missing = "resampling" not in sentinel1 and ("sentinel1", "resampling") not in refused
+    if source == model.FROM_RASTERS and is_missing:
         yield Broken(("sentinel1", "from"), f'"{source}" without resampling', f"resampling = one of {_RESAMPLING}")
     for key in ("resampling", "band"):
         if source is not None and source != model.FROM_RASTERS and key in sentinel1:
@@ -151,14 +158,14 @@ def _cutting_of_sentinel1(sentinel1: Mapping[str, Any]) -> Iterator[Broken]:
         yield Broken(("sentinel1", "rasters"), shown(pattern), "a pattern with {polarisation}, for VV and VH")
 
 
-def _layers(values: Values) -> Iterator[Broken]:
+def _layers(values: Values, refused: Collection[Place]) -> Iterator[Broken]:
     side_m = values.get("patches", {}).get("side_m", PATCH_M)
     for section, layer in values.items():
         if not section.startswith("layers."):
             continue
         place = tuple(section.split("."))
         resolution_m, nodata, path = layer.get("resolution_m"), layer.get("nodata"), layer.get("path", "")
-        if resolution_m and side_m % resolution_m:
+        if resolution_m and side_m % resolution_m and ("patches", "side_m") not in refused:
             found = f"{resolution_m}, which does not divide the side of a patch, {side_m} m"
             yield Broken((*place, "resolution_m"), found, "a divisor of it")
         if nodata is not None and "dtype" in layer and not _fits(nodata, layer["dtype"]):
