@@ -88,7 +88,18 @@ class _Cutting(TileTask):
 
     def cut(self, where: _Where, progress: Progress) -> None:
         """Cut the patches that are written to the shard."""
-        layers.cut(self.sources(), *where, self.name_of, progress=progress)
+        sources = self.sources()
+        for source in sources:
+            if scale := source.unapplied_scale():
+                _log.warning(
+                    "%s of %s: %s says %s, which are not applied: patches have the values that are stored. To have "
+                    "others, name a raster in the recipe that gdal_translate -unscale makes of it",
+                    self,
+                    self.tile,
+                    source.path,
+                    scale,
+                )
+        layers.cut(sources, *where, self.name_of, progress=progress)
 
 
 class CutSentinel1(_Cutting):

@@ -69,6 +69,20 @@ class Source:
         with rasterio.Env(), self._opened(grid):
             pass
 
+    def unapplied_scale(self) -> str:
+        """Return the scale and offset that the file states for its values, in words; empty if it states none.
+
+        They are not applied: patches have the values that are stored. Raise BadInput if the raster cannot be read.
+        """
+        number = (self.band or 1) - 1
+        with (
+            rasterio.Env(),
+            rasters.opened(self.path, band=self.band, remedy=self._remedy()),
+            rasterio.open(self.path) as file,
+        ):
+            scale, offset = file.scales[number], file.offsets[number]
+        return "" if (scale, offset) == (1, 0) else f"scale {scale:g} and offset {offset:g}"
+
     def template(self, grid: PatchGrid) -> geotiff.Template:
         """Return what the files of the tile's patches have in common."""
         side_px = grid.patch_m // self.resolution_m
@@ -76,10 +90,12 @@ class Source:
 
     @contextmanager
     def _opened(self, grid: PatchGrid) -> Iterator[Any]:
-        remedy = f"correct {self.where} of the recipe, or the file"
-        with rasters.opened(self.path, band=self.band, remedy=remedy) as file:
+        with rasters.opened(self.path, band=self.band, remedy=self._remedy()) as file:
             coverage.check_covers(file, self.path, grid.covered, grid.tile_name, self.where)
             yield file
+
+    def _remedy(self) -> str:
+        return f"correct {self.where} of the recipe, or the file"
 
     def patches(self, grid: PatchGrid, positions: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the values of each patch at `positions`, ascending: (row, col), float64, NaN without data."""
