@@ -111,6 +111,12 @@ def test_a_key_with_a_wrong_value_is_not_taken_for_one_that_is_missing(
     assert len(lines) == 1 and f" {key}: found " in lines[0], lines
 
 
+def test_a_folder_is_not_proposed_in_its_own_place(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "cover.tif").mkdir()
+    (line,) = _said(write(('"clc_gpkg"', '"cover.tif"'), ("code = ", "# "), ("order = ", "# ")))
+    assert "[land_cover] file: found a folder at" in line and "did you mean" not in line
+
+
 def test_everything_that_is_wrong_is_said_at_once_in_the_order_of_the_file(write: Write) -> None:
     path = write(("side_m = 1200", "side_m = 1"), ('license = "CC-BY-4.0"', "license = 4"), ("seed = 1", "sed = 1"))
     at = {line.partition(" ")[0]: number for number, line in enumerate(path.read_text().splitlines(), start=1)}

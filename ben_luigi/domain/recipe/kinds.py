@@ -173,10 +173,10 @@ def expanded(value: str) -> Path:
 
 
 def _near(path: Path) -> str:
-    """Return the existing path beside this one whose name is most similar."""
+    """Return the existing path beside this one whose name is most similar, unless something is at this one."""
     try:
         there = [other.name for other in given.listed(path.parent)]
     except OSError:
         return ""
     near = nearest(path.name, there)
-    return str(path.with_name(near)) if near else ""
+    return str(path.with_name(near)) if near and path.name not in there else ""
