@@ -23,9 +23,8 @@ import pyarrow.csv as pcsv
 from ben_luigi import config
 from ben_luigi.domain import files, waiting
 from ben_luigi.domain.errors import BadDatabase, DatabaseError
-from ben_luigi.state import cluster, identity, schema
+from ben_luigi.state import cluster, identity, tables
 from ben_luigi.state.database_url import DatabaseUrl
-from ben_luigi.state.locks import advisory
 from ben_luigi.state.server import Address, open_server
 
 _Result = TypeVar("_Result")
@@ -49,9 +48,7 @@ _LOCK_SETTINGS = {
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 _CONNECT_S = 20
 _DISK_FULL = "53100"  # of PostgreSQL's error codes
-_SCHEMA = Path(__file__).with_name("schema.py")
 _SESSION = "SELECT pg_backend_pid()"
-_TABLES_OF = "SELECT obj_description(to_regclass('marker'), 'pg_class')"
 _idle: dict[tuple[int, str], list[psycopg2.extensions.connection]] = {}  # by process and place
 _failed: dict[str, DatabaseError] = {}  # by place, what `share` has raised
 _with_tables: set[str] = set()  # inherited by forked workers, one per task
@@ -207,15 +204,8 @@ def _connected() -> psycopg2.extensions.connection:
 
 
 def _make_tables(connection: psycopg2.extensions.connection) -> None:
-    """Make the tables, unless they are said to be as this version makes them: SQLAlchemy is loaded to make them."""
-    version = f"made by {_SCHEMA.name}, sha256 {files.file_hash(_SCHEMA)}"
     with connection, connection.cursor() as cursor:
-        advisory.wait_for(cursor, "another process to make the tables of the database", advisory.SCHEMA, 0)
-        if _asked(connection, _TABLES_OF) != (version,):
-            with waiting.told("the tables of the database, which others use"):
-                for statement in schema.statements():
-                    cursor.execute(statement)
-                cursor.execute("COMMENT ON TABLE marker IS %s", (version,))
+        tables.make(cursor)
         if _given():
             identity.own(cursor, config.data_dir(), DatabaseUrl.parse(_given()).address())
 

@@ -291,14 +291,23 @@ def keys(table: str) -> list[str]:
     return [column.name for column in SCHEMA.tables[table].primary_key.columns]
 
 
+def names() -> list[str]:
+    """Return the names of all tables."""
+    return [*SCHEMA.tables]
+
+
+def behind(table: str) -> set[str]:
+    """Return `table` and those whose rows refer to its rows, directly or by others."""
+    referring = {name for name, each in SCHEMA.tables.items() for key in each.foreign_keys if _of(key) == table}
+    return {table}.union(*map(behind, referring))
+
+
 def written_behind(table: str) -> set[str]:
     """Return the tasks whose rows refer to rows of `table`, or lie in it.
 
     They lose rows when rows of `table` are deleted.
     """
-    referring = {name for name, each in SCHEMA.tables.items() for key in each.foreign_keys if _of(key) == table}
-    tasks = set(SCHEMA.tables[table].info["written_by"])
-    return tasks.union(*map(written_behind, referring))
+    return {task for name in behind(table) for task in SCHEMA.tables[name].info.get("written_by", ())}
 
 
 def _of(key: ForeignKey) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from psycopg2 import errors
 
 from ben_luigi.domain.placement.alignment import season
+from ben_luigi.state import tables
 from ben_luigi.state.schema import SCHEMA, _season_in, statements
 from ben_luigi.state.server import close_server, open_server
 
@@ -300,3 +301,42 @@ def test_nothing_of_an_overlap_may_be_missing(neighbour: Any, column: str) -> No
 def test_an_overlap_is_of_patches_that_are_there(neighbour: Any) -> None:
     with pytest.raises(errors.ForeignKeyViolation):
         insert(neighbour, "overlap", {**OVERLAP, "patch_id_b": NEIGHBOUR.replace("26_07", "26_08")})
+
+
+@pytest.mark.parametrize(
+    ("dropped", "kept", "rows"),
+    [
+        ("clc_count", {"ReadProduct", "GridPatches", "AssignSplits", "FindSplitLeakage"}, 1),
+        ("patch", {"ReadProduct"}, 0),
+        (
+            "failed_try, turn",
+            {"ReadProduct", "GridPatches", "AssignSplits", "MakeReferenceMaps", "FindSplitLeakage"},
+            1,
+        ),
+    ],
+)
+def test_what_was_in_tables_that_somebody_has_dropped_counts_as_not_made(
+    cursor: Any, caplog: pytest.LogCaptureFixture, dropped: str, kept: set[str], rows: int
+) -> None:
+    """So does what referred to it; and the keys are there again."""
+    cursor.execute("TRUNCATE marker")
+    tasks = "ReadProduct", "GridPatches", "AssignSplits", "MakeReferenceMaps", "FindSplitLeakage"
+    for task in tasks:
+        insert(cursor, "marker", {**ROWS["marker"], "task": task})
+    tables.make(cursor)
+    cursor.execute(f"DROP TABLE {dropped} CASCADE")
+    for _ in range(2):
+        tables.make(cursor)
+    cursor.execute("SELECT task FROM marker")
+    assert {task for (task,) in cursor.fetchall()} == kept
+    assert [f"gone: {dropped};" in record.getMessage() for record in caplog.records] == [True] * (
+        len(kept) < len(tasks)
+    )
+    cursor.execute("SELECT count(*) FROM split")
+    assert cursor.fetchone() == (rows,)
+    if dropped == "patch":
+        insert(cursor, "patch", ROWS["patch"])
+        insert(cursor, "split", ROWS["split"])
+    cursor.execute("DELETE FROM product")
+    cursor.execute("SELECT count(*) FROM split")
+    assert cursor.fetchone() == (0,)
