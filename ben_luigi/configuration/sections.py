@@ -238,7 +238,10 @@ class archive(_Section):  # noqa: N801
     """The archives."""
 
     level: int = Whole(default=6, least=1, most=22, description="zstd level")
-    keep_tar: bool = Switch(default=False, description="also write the uncompressed .tar to archives/")
+    keep_tar: bool = Switch(
+        default=False,
+        description="also write the uncompressed .tar to archives/; else one that is out of date is removed",
+    )
 
 
 class subset(_Section):  # noqa: N801

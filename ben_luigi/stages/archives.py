@@ -175,6 +175,24 @@ class HashTar(_OfParts):
         """Return the hashes, and the uncompressed length of each part."""
         return self.file(f"{config.parts_folder()}/{self.archive_name}.tar.json")
 
+    def is_there(self) -> bool:
+        """Return whether the hashes exist, and the tar itself, if it is to be kept."""
+        return super().is_there() and self.has_wanted_tar()
+
+    def has_wanted_tar(self) -> bool:
+        """Return whether the tar exists with the length that was hashed, or is not to be kept."""
+        if not config.archive().keep_tar:
+            return True
+        try:
+            expected = self.output().read_object()["size_bytes"]
+        except DamagedFile:
+            return False
+        return self._tar.is_file() and self._tar.stat().st_size == expected
+
+    @property
+    def _tar(self) -> Path:
+        return config.data_dir() / config.parts_folder() / f"{self.archive_name}.tar"
+
     def make(self) -> None:
         """Hash the tar."""
         with collected_again(self.archive_name):
@@ -191,7 +209,8 @@ class HashTar(_OfParts):
             wanted = parts_of(name)
             parts = [_shard_members(name, part, keep) for part, keep in wanted]
             total = sum(archive.shard_bytes(shard_files(name, part)[1], keep) for part, keep in wanted)
-        tar = config.data_dir() / config.parts_folder() / f"{name}.tar" if config.archive().keep_tar else None
+        files.withdraw(self._tar)  # of what was hashed before, it would be taken for that of what is hashed now
+        tar = self._tar if config.archive().keep_tar else None
         hashes, part_bytes = archive.hash_tar(parts, tar, total, Progress(self, f"hashing {name}.tar", "B").at)
         files.write_json(self.output().file, {**asdict(hashes), "part_bytes": part_bytes})
 
@@ -284,13 +303,16 @@ class _Archive(_OfParts):
         return self.archive().digest()
 
     def is_true(self) -> bool:
-        """Return whether it is up to date, and the archive exists."""
+        """Return whether it is up to date, and the archive exists, with the tar, if that is to be kept."""
         with snapshot():
-            return super().is_true() and self.archive().exists()
+            return super().is_true() and self._has_files()
 
     def is_there(self) -> bool:
-        """Return whether both files exist."""
-        return super().is_there() and self.archive().exists()
+        """Return whether both files exist, and the tar, if it is to be kept."""
+        return super().is_there() and self._has_files()
+
+    def _has_files(self) -> bool:
+        return self.archive().exists() and HashTar(archive_name=self.name).has_wanted_tar()
 
     def make(self) -> None:
         """Check that the joined parts match the hashed tar, and write the hashes of both."""

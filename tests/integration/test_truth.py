@@ -121,6 +121,23 @@ def test_what_was_put_in_place_and_not_recorded_is_not_taken_for_what_was_before
     assert family in truth.ran()
 
 
+def test_a_tar_that_is_to_be_kept_is_made_until_it_is_there_and_goes_once_it_is_out_of_date(truth: Folder) -> None:
+    kept: dict[str, Any] = {"archive": {"keep_tar": "true"}}
+    tars = [truth.data / "archives" / f"{name}.tar" for name in ("BigEarthNet-S1", "BigEarthNet-S2", "Reference_Maps")]
+    made = truth.ran(**kept)
+    assert "HashTar" in made and not made & {"CompressPart", "JoinParts", "VerifyDataset"}
+    whole = [file_hash(tar) for tar in tars]
+    tars[0].unlink()
+    with tars[1].open("r+b") as file:
+        file.truncate(10_240)
+    assert truth.run(**kept).said.count("s  HashTar(") == 2
+    assert [file_hash(tar) for tar in tars] == whole
+    assert not truth.ran(**kept)
+    assert not truth.ran() and all(tar.exists() for tar in tars)
+    truth.run(metadata={"unlabeled_limit": 0.01})
+    assert not any(tar.exists() for tar in tars)
+
+
 def _swap_land_cover(path: Path) -> None:
     """Forest becomes arable land, and arable land forest."""
     with sqlite3.connect(path) as layer:
