@@ -71,6 +71,8 @@ def test_the_file_has_the_same_bytes_again(tmp_path: Path) -> None:
         time_series.write(patches, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
     assert pq.read_table(tmp_path / "one") == time_series.table(patches)
+    of_columns = pq.ParquetFile(tmp_path / "one").metadata.row_group(0)
+    assert {of_columns.column(at).compression for at in range(of_columns.num_columns)} == {"ZSTD"}
 
 
 def test_croissant_describes_the_table_if_the_dataset_has_it(tmp_path: Path) -> None:
