@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ben_luigi.domain.dataset.differences import COLUMNS, Row, differences, hash_rows, metadata_rows
-from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
+from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA, SCHEMA
 from ben_luigi.domain.errors import BadInput
 
 tables = st.dictionaries(st.text("ab_", min_size=1, max_size=3), st.tuples(st.integers(0, 1), st.integers(0, 1)))
@@ -75,3 +75,17 @@ def test_a_file_of_other_columns_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=f"{METADATA}.*labels"):
         list(metadata_rows(tmp_path, lambda patch: True))
     assert list(metadata_rows(tmp_path / "none", lambda patch: True)) == []
+
+
+def test_rows_of_both_files_come_in_one_order_and_each_has_an_id(tmp_path: Path) -> None:
+    """Of files whose own rows have any order; what has no id could be compared with nothing."""
+    row = dict.fromkeys(SCHEMA.names) | {"labels": ["Pastures"], "split": "train"}
+    ids = {METADATA: ["d", "a", "e"], FLAGGED: ["c", "b"]}
+    for file, patches in ids.items():
+        pq.write_table(pa.Table.from_pylist([{**row, "patch_id": patch} for patch in patches], SCHEMA), tmp_path / file)
+    found = list(metadata_rows(tmp_path, lambda patch: patch != "b"))
+    assert found == [(key, tuple(row[name] for name in COLUMNS)) for key in ("a", "c", "d", "e")]
+    table = pa.Table.from_pylist([{**row, "patch_id": patch} for patch in ("a", None)])
+    pq.write_table(table, tmp_path / FLAGGED)
+    with pytest.raises(BadInput, match=f"{FLAGGED}; .*found: rows without patch_id"):
+        list(metadata_rows(tmp_path, lambda patch: True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -116,6 +118,24 @@ def test_tiles_of_two_zones_leak_where_their_splits_do_not_agree() -> None:
     assert len(found) > 9
     assert set(found["split_a"]) == {"train"}
     assert found["overlap"].between(0.01, 1).all()
+
+
+def test_pairs_are_made_some_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two dates of nine places: four pairs of rows each, one of them a leak. Eight are made at once, of two places."""
+    dates = [_tile(number, 33, 0, 0, "summer", [split] * 9) for number, split in ((1, "train"), (2, "test"))]
+    patches = pd.concat(dates, ignore_index=True)
+    whole = leakage.overlaps(patches)
+    monkeypatch.setattr(leakage, "_PAIRS_AT_ONCE", 8)
+    leaks, made = leakage._Places.leaks, list[int]()
+
+    def noting(*given: Any) -> Iterator[np.ndarray]:
+        for part in leaks(*given):
+            made.append(part.shape[1])
+            yield part
+
+    monkeypatch.setattr(leakage._Places, "leaks", noting)
+    assert leakage.overlaps(patches).leaks.equals(whole.leaks)
+    assert sum(made) == len(whole.leaks) == 9 and max(made) == 2
 
 
 def test_none_of_the_published_patches_leak(published: Path) -> None:
