@@ -56,15 +56,7 @@ def test_from_l2a_products_come_the_same_bytes(
     assert not [*(run.data / "s1").iterdir(), *(run.data / "archives").glob("*/*.tar.zst")]
     for name in ("metadata.parquet", "BigEarthNet-S1.tar.zst", "BigEarthNet-S2.tar.zst", "Reference_Maps.tar.zst"):
         assert (run.data / "dataset" / name).read_bytes() == (sample_run.data / "dataset" / name).read_bytes()
-    packed = run.data / "dataset" / "BigEarthNet-S2.tar.zst"
-    unpacked = subprocess.run(["zstd", "-dc", packed], capture_output=True, check=True).stdout
-    assert unpacked == (run.data / "archives" / "BigEarthNet-S2.tar").read_bytes()
-    for name in ("BigEarthNet-S1", "BigEarthNet-S2", "Reference_Maps"):
-        hashes = json.loads((run.data / "archives" / f"{name}.json").read_text())
-        paths = {"tar": run.data / "archives" / f"{name}.tar", "compressed": run.data / "dataset" / f"{name}.tar.zst"}
-        for what, path in paths.items():
-            expected = {"md5": file_hash(path, "md5"), "sha256": file_hash(path), "size_bytes": path.stat().st_size}
-            assert hashes[what] == expected
+    check_archives(run)
     kept = configuration(tmp_path, sample_world, inputs=inputs)
     for wanted in (["CollectS1"], ["ExportPatches", "--tile", TILE]):
         exported = pipeline(tmp_path, *wanted, config=kept)
@@ -74,6 +66,19 @@ def test_from_l2a_products_come_the_same_bytes(
     assert files and all(
         path.read_bytes() == (sample_world.s1_dir / path.parent.name / path.name).read_bytes() for path in files
     )
+
+
+def check_archives(run: Run) -> None:
+    """The tar files that are kept are what is in the compressed ones, and the hashes are those of both."""
+    packed = run.data / "dataset" / "BigEarthNet-S2.tar.zst"
+    unpacked = subprocess.run(["zstd", "-dc", packed], capture_output=True, check=True).stdout
+    assert unpacked == (run.data / "archives" / "BigEarthNet-S2.tar").read_bytes()
+    for name in ("BigEarthNet-S1", "BigEarthNet-S2", "Reference_Maps"):
+        hashes = json.loads((run.data / "archives" / f"{name}.json").read_text())
+        paths = {"tar": run.data / "archives" / f"{name}.tar", "compressed": run.data / "dataset" / f"{name}.tar.zst"}
+        for what, path in paths.items():
+            expected = {"md5": file_hash(path, "md5"), "sha256": file_hash(path), "size_bytes": path.stat().st_size}
+            assert hashes[what] == expected
 
 
 def test_from_l1c_zips_no_account_is_needed(sample_run: Run, sample_world: World, tmp_path: Path) -> None:
@@ -120,6 +125,19 @@ def _reprocessed(world: World, record: Record, path: Path) -> Record:
     return {**record, **changed, "ContentLength": path.stat().st_size}
 
 
+def _one_offline_and_one_superseded(world: World, path: Path) -> tuple[list[Record], Record, Record]:
+    """The catalogue, the product that was superseded, and the one that has its place; its zip is written to `path`."""
+    catalogue = json.loads(world.catalogue.read_text())
+    for record in catalogue:
+        if "MSIL1C_20180508" in record["Name"]:
+            record["Online"] = False
+    (original,) = [record for record in catalogue if "_T35VNJ_" in record["Name"] and record.get("File")]
+    other = _reprocessed(world, original, path)
+    catalogue = [record for record in catalogue if "_T35VNJ_" not in record["Name"]]
+    deleted = {**original, "DeletionDate": "2024-05-01", "DeletionCause": "Superseded"}
+    return [*catalogue, other, deleted], original, other
+
+
 def test_a_tile_that_cannot_be_had_stops_no_other_and_the_users_folder_comes_first(
     sample_world: World, tmp_path: Path
 ) -> None:
@@ -132,14 +150,7 @@ def test_a_tile_that_cannot_be_had_stops_no_other_and_the_users_folder_comes_fir
     folder.mkdir()
     (zipped,) = sample_world.products.glob("*20171015*T31UGR*.zip")
     (folder / zipped.name).symlink_to(zipped)
-    catalogue = json.loads(sample_world.catalogue.read_text())
-    for record in catalogue:
-        if "MSIL1C_20180508" in record["Name"]:
-            record["Online"] = False
-    (original,) = [record for record in catalogue if "_T35VNJ_" in record["Name"] and record.get("File")]
-    other = _reprocessed(sample_world, original, tmp_path / "reprocessed.zip")
-    catalogue = [record for record in catalogue if "_T35VNJ_" not in record["Name"]]
-    catalogue += [other, {**original, "DeletionDate": "2024-05-01", "DeletionCause": "Superseded"}]
+    catalogue, original, other = _one_offline_and_one_superseded(sample_world, tmp_path / "reprocessed.zip")
     with CdseServer(catalogue, sample_world.folder) as server:
 
         def run_with(*tiles: str) -> Run:
