@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ben_luigi.domain import files
+from ben_luigi.domain import files, locks
 from ben_luigi.domain.errors import NoRoomError
 from ben_luigi.state import cache, records, stored
 from ben_luigi.state.targets import MadeFolder
@@ -35,6 +35,25 @@ def test_the_only_copy_of_what_the_store_has_lost_stays(place: Place) -> None:
     (place.store / made[0].relative).unlink()
     made += [place.made(f"patches/{number}.tar") for number in (10, 11)]
     assert [target for target in made if not target.file.exists()] == made[1:3]
+
+
+def test_what_is_made_again_while_it_is_to_go_stays_and_another_goes(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [place.made(f"patches/{number}.tar") for number in range(10)]
+    is_free, again = locks.is_free, place.data / "again"
+
+    def replaced_meanwhile(descriptor: int) -> bool:
+        if os.path.samestat(os.fstat(descriptor), made[0].file.stat()) and not again.exists():
+            again.write_bytes(b"2" * SIZE)
+            os.link(again, place.data / "new")
+            (place.data / "new").rename(made[0].file)
+        return is_free(descriptor)
+
+    monkeypatch.setattr(locks, "is_free", replaced_meanwhile)
+    place.made("patches/10.tar")
+    assert made[0].file.read_bytes() == again.read_bytes()
+    assert not made[1].file.exists() and made[2].file.exists()
 
 
 def test_the_index_beside_a_shard_and_what_is_small_stay(place: Place) -> None:

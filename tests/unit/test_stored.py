@@ -15,7 +15,7 @@ from ben_luigi.domain.storing.filesystem import FilesystemStore
 from ben_luigi.domain.storing.store import Overtaken
 from ben_luigi.state import cache, records, stored
 from ben_luigi.state.locks import data_folder
-from ben_luigi.state.targets import MadeFile
+from ben_luigi.state.targets import MadeFile, MadeFolder
 from tests.unit.store_places import ONE, SIZE, Maker, Place, option
 
 
@@ -118,6 +118,23 @@ def test_a_result_does_not_replace_that_of_another_worker(place: Place) -> None:
     with pytest.raises(Overtaken, match="another process has made it in the meantime"):
         late.record()
     assert ((place.store / ONE).read_bytes(), records.path_of(ONE).read_bytes()) == before
+
+
+def test_of_a_folder_that_is_made_again_nothing_else_stays_in_the_store(place: Place) -> None:
+    """Its files come back as a whole: one too many would be in the form from then on."""
+    target = MadeFolder("forms/webdataset", Maker())
+    beside = place.made("forms/parquet/a.tar")
+    for names in (["a.tar", "b/c.json", "b/d.json"], ["a.tar", "b/d.json"]):
+        target.withdraw()
+        files.remove(target.file)
+        for name in names:
+            (target.file / name).parent.mkdir(parents=True, exist_ok=True)
+            (target.file / name).write_text(f"{name} of {len(names)}")
+        target.record("of the form")
+        folder = place.store / target.relative
+        kept = {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+        assert kept == {name: f"{name} of {len(names)}" for name in names}
+    assert (place.store / beside.relative).exists()
 
 
 def test_a_store_belongs_to_one_data_folder(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
