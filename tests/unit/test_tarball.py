@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tempfile
 
 import pytest
 from hypothesis import given
@@ -42,6 +43,33 @@ def test_entry_reads_what_header_writes(name: str, size: int, more: int, at: int
     assert buffer[entry.data : entry.data + size] == b"x" * size
     assert entry.stop == len(buffer)
     assert tarball.entry(buffer[: entry.data - 1], at) is None
+
+
+def _walked(tar: bytes) -> list[tarball.Entry]:
+    with tempfile.TemporaryFile() as file:
+        file.write(tar)
+        file.flush()
+        return list(tarball.walk(file))
+
+
+@given(st.lists(st.tuples(NAMES, SIZES), max_size=5), st.sampled_from([0, 150]), st.data())
+def test_a_walk_finds_the_data_where_tarfile_does_and_refuses_what_is_not_all_of_it(
+    files: list[tuple[str, int]], more: int, data: st.DataObject
+) -> None:
+    """Cut anywhere, or with another byte anywhere but in the data of its members, a tar is not one of ours."""
+    body = b"".join(member(name + "n" * more, b"x" * size) for name, size in files)
+    tar = body + tarball.end(len(body))
+    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:", encoding="utf-8") as archive:
+        expected = [(info.name, info.offset_data, info.size) for info in archive]
+    found = _walked(tar)
+    assert [(entry.name.rstrip("/"), entry.data, entry.size) for entry in found] == expected
+    with pytest.raises(BadArchive):
+        _walked(tar[: data.draw(st.integers(0, len(tar) - 1))])
+    free = [at for at in range(len(tar)) if not any(of <= at < of + size for _, of, size in expected)]
+    damaged = bytearray(tar)
+    damaged[data.draw(st.sampled_from(free))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(BadArchive):
+        _walked(bytes(damaged))
 
 
 @given(st.integers(0, 135), st.integers(1, 255))
