@@ -85,15 +85,53 @@ def test_a_changed_byte_of_a_header_does_not_pass(at: int, change: int) -> None:
     assert not entry.exact or entry.name != "a" * 120
 
 
-def test_other_tars_are_read_but_not_exact() -> None:
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
+@pytest.mark.parametrize("name", ["n", "f" * 90 + "/" + "n" * 90])
+def test_other_tars_are_read_but_not_exact(form: int, name: str) -> None:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        info = tarfile.TarInfo("n" * 120)
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+        info = tarfile.TarInfo(name)
         info.size, info.mtime = 3, 1
         archive.addfile(info, io.BytesIO(b"abc"))
     entry = tarball.entry(buffer.getvalue())
     assert entry is not None
-    assert (entry.name, entry.size, entry.exact) == ("n" * 120, 3, False)
+    assert (entry.name, entry.size, entry.exact) == (name, 3, False)
+
+
+def test_pax_records_count_for_the_member_after_them_as_python_reads_them() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(
+        fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "of all"}
+    ) as archive:
+        for name, more in ("ä" * 80, {"SCHILY.xattr.user": "line\n" * 9}), ("b", {}), ("c" * 300, {"mtime": "1.5"}):
+            info = tarfile.TarInfo(name)
+            info.pax_headers = more
+            archive.addfile(info)
+    at, found = 0, []
+    while any(buffer.getvalue()[at : at + 512]):
+        entry = tarball.entry(buffer.getvalue(), at)
+        assert entry is not None
+        assert tarball.entry(buffer.getvalue()[: entry.data - 1], at) is None
+        at = entry.stop
+        found.append(entry.name)
+    assert found == ["ä" * 80, "b", "c" * 300]
+
+
+def pax(records: bytes, size: int | None = None) -> bytes:
+    """A header with these records, and a member after it."""
+    info = tarfile.TarInfo("pax")
+    info.type, info.size = tarfile.XHDTYPE, len(records) if size is None else size
+    return info.tobuf(tarfile.USTAR_FORMAT) + records + tarball.padding(len(records)) + member("n", b"data")
+
+
+NO_PAX = [pax(records) for records in (b"path=a\n", b"0 path=a\n", b"99 path=a\n", b"9 size=-9\n", b"x" * 512)]
+NO_PAX.append(pax(b"", 2**21))
+
+
+@pytest.mark.parametrize("nonsense", NO_PAX)
+def test_pax_records_that_are_none_are_an_error(nonsense: bytes) -> None:
+    with pytest.raises(BadArchive):
+        tarball.entry(nonsense)
 
 
 @pytest.mark.parametrize("nonsense", [bytes(512), b"\xff" * 512, b"0" * 1024, tarball.header("n" * 5000, 3)])

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from ben_luigi.commands import unpack as command
 from ben_luigi.domain import locks
@@ -53,6 +54,38 @@ def test_the_same_as_gnu_tar(whole: Path, tmp_path: Path) -> None:
         ("Reference_Maps", 6, 6, 0),
         ("BigEarthNet-S1", 6, 12, 0),
     ]
+
+
+def add(folder: Path, name: str) -> None:
+    """What macOS leaves in folders."""
+    for path in [path for path in folder.rglob("*") if path.is_dir()]:
+        (path / name).write_bytes(b"\0\5\26\7")
+
+
+@pytest.mark.parametrize("options", [["--format=gnu"], ["--format=pax"], ["--format=ustar"], ["--no-recursion"]])
+@pytest.mark.parametrize("prefix", ["", "./"])
+def test_an_archive_that_somebody_has_packed_again_is_unpacked(
+    whole: Path, tmp_path: Path, options: list[str], prefix: str
+) -> None:
+    """With folders as members, names in the places of other formats, and files that are no data."""
+    unpack(whole, tmp_path / "unpacked")
+    before = content(tmp_path / "unpacked")
+    again = tmp_path / "again"
+    shutil.copytree(whole, again)
+    add(tmp_path / "unpacked", "._of_B02.tif")
+    for archive in ARCHIVES:
+        members = sorted(
+            path.relative_to(tmp_path / "unpacked") for path in (tmp_path / "unpacked" / archive).rglob("*")
+        )
+        names = [f"{prefix}{name}" for name in members] if "--no-recursion" in options else [f"{prefix}{archive}"]
+        packed = subprocess.run(
+            ["tar", *options, "--sort=name", "-C", tmp_path / "unpacked", "-cf", "-", *names], check=True, stdout=-1
+        ).stdout
+        (again / f"{archive}.tar.zst").write_bytes(zstandard.ZstdCompressor().compress(packed))
+    assert [one.files for one in unpack(again, tmp_path / "ours")] == [72, 6, 12]
+    assert content(tmp_path / "ours") == before
+    add(tmp_path / "ours", ".DS_Store")
+    assert [one.kept for one in unpack(again, tmp_path / "ours")] == [6, 6, 6]
 
 
 def test_the_room_it_takes_is_what_it_takes(whole: Path, tmp_path: Path) -> None:

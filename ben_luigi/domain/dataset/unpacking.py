@@ -20,7 +20,7 @@ from threading import Event
 
 import numpy as np
 
-from ben_luigi.domain import files, locks
+from ben_luigi.domain import files, given, locks
 from ben_luigi.domain.dataset import members
 from ben_luigi.domain.dataset.form import Form
 from ben_luigi.domain.dataset.verify_archives import Contents, contents_of
@@ -302,8 +302,11 @@ def _patches(
                 before = ""
             yield member
             continue
-        file = member.name.rpartition("/")[2]
-        if not (key := _key(contents, member.name, file)):
+        name = member.name.removeprefix("./")  # as `tar -c .` writes it
+        file = name.rpartition("/")[2]
+        if not file or given.is_hidden(file):  # a folder, or no data
+            continue
+        if not (key := _key(contents, name, file)):
             wrong.add(_NO_PLACE, member.name)
             continue
         if before != key:
@@ -349,7 +352,7 @@ def _write_patch(target: Path, found: Mapping[str, bytes]) -> bool:
 
 
 def _compare(target: Path, found: Mapping[str, bytes]) -> None:
-    there = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
+    there = [path.name for path in given.listed(target)] if target.is_dir() else []
     if there != sorted(found):
         raise _another(target, f"the {len(found)} files of the archive", some(there, 3) or "none")
     for name, data in found.items():

@@ -24,11 +24,15 @@ _HEAD_BYTES = 4 * BLOCK_BYTES
 """The header of a member, also of one with a name of up to 1,024 bytes."""
 _MTIME = 1_704_067_200  # 2024-01-01 00:00:00 UTC
 _LONG_LINK = b"././@LongLink"
-_FILE, _LONG_NAME = b"0", b"L"
+_FILE, _LONG_NAME, _PAX, _PAX_OF_ALL = b"0", b"L", b"x", b"g"
+_MOST_HEAD_BYTES = 2**20
+"""More than the records that other programs write before a member, such as those of macOS."""
 _CHECKSUM = slice(148, 156)
 _SIZE = slice(124, 136)
 _KIND = slice(156, 157)
 _MAGIC = slice(257, 262)
+_VERSION, _USTAR = slice(257, 265), b"ustar\0" + b"00"
+_PREFIX = slice(345, 500)
 
 
 def header(name: str, size: int) -> bytes:
@@ -96,22 +100,32 @@ class Entry(NamedTuple):
 
 
 def entry(buffer: bytes | bytearray | memoryview, at: int = 0) -> Entry | None:
-    """Read the header at `at`. Return None if the buffer ends within it; raise BadArchive if it is not a header."""
+    """Read the header at `at`, also one of another program's: with pax records, or a name in two fields (ustar).
+
+    Return None if the buffer ends within it; raise BadArchive if it is not a header.
+    """
     if len(buffer) < at + BLOCK_BYTES:
         return None
     try:
-        first = bytes(buffer[at : at + BLOCK_BYTES])
-        name, size, data = first[:_NAME_BYTES], _number(first[_SIZE]), at + BLOCK_BYTES
-        if first[_KIND] == _LONG_NAME:
-            if size > _LONGEST_NAME:
-                raise ValueError(f"a name of {size} bytes")
-            last_at = data + size + -size % BLOCK_BYTES
+        first, data = bytes(buffer[at : at + BLOCK_BYTES]), at + BLOCK_BYTES
+        name = size = None
+        while (kind := first[_KIND]) in (_LONG_NAME, _PAX, _PAX_OF_ALL):
+            length = _number(first[_SIZE])
+            last_at = data + length + -length % BLOCK_BYTES
+            longest = _LONGEST_NAME if kind == _LONG_NAME else _MOST_HEAD_BYTES
+            if not 0 <= length <= longest or last_at - at > _MOST_HEAD_BYTES:
+                raise ValueError(f"a {'name' if kind == _LONG_NAME else 'header'} of {length} bytes")
             if len(buffer) < last_at + BLOCK_BYTES:
                 return None
-            name = bytes(buffer[data : data + size])
-            first = bytes(buffer[last_at : last_at + BLOCK_BYTES])
-            size, data = _number(first[_SIZE]), last_at + BLOCK_BYTES
-        text = name.split(b"\0", 1)[0].decode()
+            content = bytes(buffer[data : data + length])
+            if kind == _LONG_NAME:
+                name = content
+            elif kind == _PAX:
+                _check(first)
+                name, size = _of_pax(content, name, size)
+            first, data = bytes(buffer[last_at : last_at + BLOCK_BYTES]), last_at + BLOCK_BYTES
+        size = _number(first[_SIZE]) if size is None else size
+        text = (_name(first) if name is None else name).split(b"\0", 1)[0].decode()
         exact = buffer[at:data] == header(text, size)
         if not exact:
             _check(first)
@@ -123,6 +137,26 @@ def entry(buffer: bytes | bytearray | memoryview, at: int = 0) -> Entry | None:
             remedy="remove the tar, and make or fetch it again",
         ) from error
     return Entry(text, data, size, data + size + -size % BLOCK_BYTES, exact)
+
+
+def _name(block: bytes) -> bytes:
+    """Return the name in a header; ustar has its folders in a field of their own, if it is long (POSIX.1-1988)."""
+    name = block[:_NAME_BYTES]
+    prefix = block[_PREFIX].split(b"\0", 1)[0] if block[_VERSION] == _USTAR else b""
+    return prefix + b"/" + name if prefix else name
+
+
+def _of_pax(records: bytes, name: bytes | None, size: int | None) -> tuple[bytes | None, int | None]:
+    """Return name and size as pax records give them, `<length> <key>=<value>\\n` (POSIX.1-2001); else these here."""
+    while records:
+        length, _, rest = records.partition(b" ")
+        record = rest[: max(0, int(length) - len(length) - 1)]
+        if len(records) < int(length) or not record.endswith(b"\n"):
+            raise ValueError("pax records that are none")
+        key, _, value = record[:-1].partition(b"=")
+        name, size = value if key == b"path" else name, int(value) if key == b"size" else size
+        records = records[int(length) :]
+    return name, size
 
 
 def _number(field: bytes) -> int:
