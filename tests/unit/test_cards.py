@@ -66,3 +66,14 @@ def test_arrays_that_cannot_be_listed_are_told(exported: Mapping[str, Path], fin
         (form / "zarr.json").write_text(content)
         with pytest.raises(BadInput, match=r"zarr\.json; expected: a group .* next: export the form again"):
             card.text(of_form(form, finished, FORM_V2), FORM_V2)
+
+
+@pytest.mark.parametrize("name", ["parquet", "geoparquet"])
+def test_what_macos_leaves_beside_a_table_is_no_table(
+    name: str, exported: Mapping[str, Path], finished: Path, tmp_path: Path
+) -> None:
+    form = Path(shutil.copytree(exported[name], tmp_path / "form"))
+    expected = card.text(of_form(form, finished, FORM_V2), FORM_V2)
+    for path in [*form.iterdir()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+    assert card.text(of_form(form, finished, FORM_V2), FORM_V2) == expected

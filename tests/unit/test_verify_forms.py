@@ -132,6 +132,8 @@ def test_what_nobody_exported_is_said_and_surplus_in_a_folder_of_the_form(
     (copied / "more").symlink_to(tmp_path / "mine")
     (copied / "notes.txt").write_text("mine")
     (copied / ".notes").write_text("mine")
+    for path in [path for path in copied.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")  # as macOS leaves them
     not_looked_at: list[str] = []
     assert verify(Source.open(finished), copied, on_skipped=not_looked_at.append) == []
     assert not_looked_at == [f"{each}: it is no part of the form" for each in ("more/", "notes.txt")]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,14 +172,24 @@ def test_every_file_is_hashed_once(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "b.bin").write_bytes(b"b" * 3_000_000)
     (tmp_path / "a.txt").write_bytes(b"a")
-    (tmp_path / S1).mkdir()
-    (tmp_path / S1 / "unpacked.tif").write_bytes(b"not listed")
+    for unpacked in (S1, "Layer_scl"):
+        (tmp_path / unpacked).mkdir()
+        (tmp_path / unpacked / "unpacked.tif").write_bytes(b"not listed")
+    (tmp_path / ".DS_Store").write_bytes(b"not listed")
+    (tmp_path / "below" / "._b.bin").write_bytes(b"not listed")
     seen: list[tuple[int, int | None]] = []
     found = viewer_folders.hashed(tmp_path, lambda at, of: seen.append((at, of)))
     assert [(file.name, file.size) for file in found] == [("a.txt", 1), ("below/b.bin", 3_000_000)]
     assert found[1].sha256 == hashlib.sha256(b"b" * 3_000_000).hexdigest()
     assert found[1].md5 == hashlib.md5(b"b" * 3_000_000, usedforsecurity=False).hexdigest()
     assert seen[-1] == (3_000_001, 3_000_001)
+
+
+def test_a_page_lists_files_whose_names_are_no_text(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"bad\xff<i>.txt")).write_bytes(b"a")
+    given = replace(GIVEN, files=viewer_folders.hashed(tmp_path))
+    write(viewer_folders.of_dataset(dataset, FORM_V2, 300, given), tmp_path / "made")
+    assert "bad\\udcff&lt;i&gt;.txt" in (tmp_path / "made" / "viewer.html").read_text()
 
 
 def test_archives_of_one_piece_and_shards_of_pixels_with_an_offset_give_the_same_pictures(

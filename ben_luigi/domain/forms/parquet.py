@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadInput, DamagedFile
 from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.formats.tiffheader import read_pixels
@@ -233,7 +234,7 @@ class _Pixels(_Column):
 
 def read(folder: Path) -> Iterator[Shown]:
     """Yield the pixels of all files. Memory: one column of a row group."""
-    for path in sorted(folder.glob("*.parquet")):
+    for path in given.find(folder, "*.parquet"):
         try:
             with opened(path) as file:
                 shapes = json.loads(file.schema_arrow.metadata[b"shapes"])
@@ -263,7 +264,7 @@ def check(truth: Truth, folder: Path) -> Iterator[Difference]:
 
     Memory: the columns of a row group. Raise DamagedFile.
     """
-    paths = sorted(folder.glob("*.parquet"))
+    paths = given.find(folder, "*.parquet")
     yield from _lacking_files(truth.source, [path.name for path in paths])
     for path in paths:
         try:

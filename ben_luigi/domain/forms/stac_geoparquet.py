@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
+from ben_luigi.domain import given
 from ben_luigi.domain.dataset import geoparquet
 from ben_luigi.domain.errors import BadArchive, BadInput, DamagedFile, reason
 from ben_luigi.domain.formats import tarball
@@ -278,7 +279,7 @@ def check(truth: Truth, folder: Path) -> Iterator[Difference]:
     Memory: a row group of the table, and 700 bytes per row. Raise DamagedFile.
     """
     items, is_whole = _Items(truth.source, truth.places), True
-    for path in sorted(folder.glob("*.tar")):
+    for path in given.find(folder, "*.tar"):
         try:
             yield from _check_tar(truth, path, items)
         except (OSError, BadArchive) as error:

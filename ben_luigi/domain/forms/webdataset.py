@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from ben_luigi.domain import waiting
+from ben_luigi.domain import given, waiting
 from ben_luigi.domain.dataset.metadata import SCHEMA
 from ben_luigi.domain.dataset.usable_rows import require_usable
 from ben_luigi.domain.errors import BadArchive, BadTable, DamagedFile, reason, some
@@ -349,7 +349,7 @@ def check(truth: Truth, folder: Path) -> Iterator[Difference]:
             if place["shard"].rpartition("-")[0] != part_of(truth.source.rows, row):
                 yield Difference(place["shard"], "a patch of another split or flag than the shard", place["patch_id"])
     by_shard = _by_shard(index)
-    for shard in sorted({*by_shard, *(path.name for path in folder.glob("*.tar"))}):
+    for shard in sorted({*by_shard, *(path.name for path in given.find(folder, "*.tar"))}):
         places = by_shard[shard].to_pylist() if shard in by_shard else []
         try:
             with (folder / shard).open("rb") as file:

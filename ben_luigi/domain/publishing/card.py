@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ben_luigi.domain import given
 from ben_luigi.domain.dataset.about import About
 from ben_luigi.domain.dataset.croissant import descriptions
 from ben_luigi.domain.dataset.form import Form
@@ -121,7 +122,7 @@ def _columns(package: Package, form: Form) -> str:
 def _tables(package: Package) -> Iterator[Path]:
     own = {"parquet": "*-*.parquet", "geoparquet": PATCHES}.get(package.form)
     if own:
-        yield from sorted(package.folder.glob(own))
+        yield from given.find(package.folder, own)
     yield package.dataset / PATCHES
     yield package.dataset / METADATA
 

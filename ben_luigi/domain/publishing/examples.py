@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats.tables import opened
 
@@ -114,7 +115,7 @@ def example_of(folder: Path, form: str) -> str:
 
 def _has_arrays(folder: Path) -> bool:
     """Return whether the columns of bands in a Parquet form are plain arrays."""
-    path = next(iter(sorted(folder.glob("*-*.parquet"))), None)
+    path = next(iter(given.find(folder, "*-*.parquet")), None)
     if path is None:
         return False
     try:

@@ -22,15 +22,17 @@ import pyarrow.compute as pc
 from ben_luigi.domain.dataset.archived import ArchivedPatches
 from ben_luigi.domain.dataset.form import Form
 from ben_luigi.domain.dataset.usable_rows import require_known_labels
-from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.errors import BadInput, printable
 from ben_luigi.domain.fanout import FanOut
 from ben_luigi.domain.forms import webdataset
 from ben_luigi.domain.forms.source import FLAG, MAPS, S1, S2, Source, offset_tiles
+from ben_luigi.domain.given import is_hidden, listed
 from ben_luigi.domain.names import tile_name_of
 from ben_luigi.domain.progress import OnBytes, ignore_bytes
 from ben_luigi.domain.report.rendering import spread_hues
 from ben_luigi.domain.report.report_words import File
 from ben_luigi.domain.report.viewer import MAP, About, ViewedPatch, chosen, without_offset
+from ben_luigi.domain.tiles.layers import archive_of
 from ben_luigi.domain.tiles.nomenclature import Nomenclature
 from ben_luigi.domain.tiles.reference_maps import PIXEL_M
 from ben_luigi.domain.vocabulary import MOST_VIEWED
@@ -173,13 +175,13 @@ def _patches(folder: Path, rows: Sequence[Row], has_radar: bool) -> Iterator[Vie
 
 
 def hashed(folder: Path, progress: OnBytes = ignore_bytes) -> list[File]:
-    """Return length and hashes of the files in a folder and below, but for unpacked patches and the report.
+    """Return length and hashes of the files of a folder, but for unpacked patches, the report and hidden files.
 
     Each is read once. Raise OSError if one cannot be read.
     """
-    paths = [
-        path for top in sorted(folder.iterdir()) if top.name not in (S2, MAPS, S1, "report") for path in _files(top)
-    ]
+    left_out = S2, MAPS, S1, "report"
+    tops = [top for top in listed(folder) if top.name not in left_out and not _is_layer(top)]
+    paths = [path for top in tops for path in _files(top)]
     total, done, found = sum(path.stat().st_size for path in paths), 0, []
     for path in paths:
         sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
@@ -190,9 +192,18 @@ def hashed(folder: Path, progress: OnBytes = ignore_bytes) -> list[File]:
                 progress(done + size, total)
             flow.finish()
         done += size
-        found.append(File(path.relative_to(folder).as_posix(), size, sha256.hexdigest(), md5.hexdigest()))
+        found.append(File(printable(path.relative_to(folder).as_posix()), size, sha256.hexdigest(), md5.hexdigest()))
     return found
 
 
+def _is_layer(path: Path) -> bool:
+    """Return whether a path is the folder of a further layer, unpacked from its archive."""
+    return path.is_dir() and path.name.startswith(archive_of(""))
+
+
 def _files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+    return (
+        [path]
+        if path.is_file()
+        else sorted(each for each in path.rglob("*") if each.is_file() and not is_hidden(each.name))
+    )
