@@ -99,8 +99,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         _sync_all(work)
         put_in_place(work, path)
     except OSError as error:
-        _try_to_remove(work)
-        raise_if_full(path, error)
+        try:
+            raise_if_full(path, error)  # what is said to be free is so before anything is removed
+        finally:
+            _try_to_remove(work)
         raise
     except BaseException:
         _try_to_remove(work)

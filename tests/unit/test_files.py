@@ -66,6 +66,20 @@ def test_a_kill_while_the_former_folder_is_removed_loses_neither(tmp_path: Path)
     assert (path / "file").read_text() == "new"
 
 
+def test_what_is_free_on_a_full_disk_is_said_before_anything_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "free", lambda folder: f"with {len([*folder.rglob('*')])} files")
+    with (
+        pytest.raises(NoRoomError, match="No space left on device; with 2 files"),
+        files.atomic_write(tmp_path / "made") as work,
+    ):
+        work.mkdir()
+        (work / "one").write_bytes(b"1")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_full_disk_is_said_in_words(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     with pytest.raises(NoRoomError, match="MB free") as caught, files.atomic_write(path) as work:

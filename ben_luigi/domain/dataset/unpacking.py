@@ -345,8 +345,10 @@ def _write_patch(target: Path, found: Mapping[str, bytes]) -> bool:
             (work / name).write_bytes(data)
         work.rename(target)
     except OSError as error:
-        files.remove(work)
-        files.raise_if_full(target, error)
+        try:
+            files.raise_if_full(target, error)
+        finally:
+            files.remove(work)
         raise
     return False
 

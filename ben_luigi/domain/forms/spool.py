@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ben_luigi.domain import files
 from ben_luigi.domain.forms.form import Steps
 from ben_luigi.domain.forms.source import KINDS, S1, Source
 
@@ -47,7 +48,11 @@ def empty_spool(source: Source, folder: Path) -> Iterator[Spool]:
     path = folder / "spool"
     with path.open("w+b") as file:
         path.unlink()  # it is gone with this process, however that ends
-        yield Spool(file, len(source.rows))
+        try:
+            yield Spool(file, len(source.rows))
+        except OSError as error:
+            files.raise_if_full(folder, error)  # before what the spool takes is free again
+            raise
 
 
 @contextmanager
