@@ -73,6 +73,7 @@ def test_what_it_does_not_understand_is_an_error(options: dict[str, Any], found:
     ("options", "found"),
     [
         ({"compress": "lzw"}, "compression 5"),
+        ({"tiled": True, "blockxsize": 16, "blockysize": 16}, "no tag 273"),
         ({"dtype": "float32", "compress": "deflate", "predictor": 3}, "predictor 3"),
     ],
 )

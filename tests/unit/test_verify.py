@@ -218,7 +218,7 @@ def no_data(dataset: Dataset) -> str:
 def longer(dataset: Dataset) -> str:
     name = first(dataset, S2)
     dataset.replace(name, dataset.parts[S2][0][name] + b"more")
-    return f"{S2}.tar.zst: of 1176 bytes instead of 1172: {name}"
+    return f"{S2}.tar.zst: of another length than 1,172 bytes: {name} (found 1,176)"
 
 
 def other_resolution(dataset: Dataset) -> str:

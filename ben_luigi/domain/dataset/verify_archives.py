@@ -38,8 +38,10 @@ _HASH_AT_ONCE = 2**23
 
 _Found = TypeVar("_Found")
 
-Check = Callable[[int, str, bytes, bytes], Iterator[str]]
+Check = Callable[[int, str, bytes, bytes], Iterator[str | tuple[str, str]]]
 """Yield what is wrong with a file, given its patch's row, its kind, its data and their sha256. May raise PipelineError.
+
+What was found is yielded beside it, if it differs from file to file, so that files with one fault are named together.
 
 The sha256 is empty where it was not requested, or has already been found to be wrong.
 """
@@ -253,8 +255,8 @@ class Archive:
                 yield what, member.name
         rank, kind = divmod(position, len(self._contents.kinds))
         try:
-            for what in self._check(int(self._row[rank]), self._contents.kinds[kind], member.data, sha256):
-                yield what, member.name
+            for wrong in self._check(int(self._row[rank]), self._contents.kinds[kind], member.data, sha256):
+                yield (wrong, member.name) if isinstance(wrong, str) else (wrong[0], f"{member.name} ({wrong[1]})")
         except PipelineError as error:
             yield f"not readable ({error.found})", member.name
 

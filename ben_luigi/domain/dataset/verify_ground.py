@@ -63,7 +63,7 @@ class Ground:
         """Whether the checks need the sha256 of files."""
         return self._described is not None
 
-    def check_s2(self, row: int, band: str, data: bytes, sha256: bytes) -> Iterator[str]:
+    def check_s2(self, row: int, band: str, data: bytes, sha256: bytes) -> Iterator[str | tuple[str, str]]:
         """Yield what is wrong with a file of S2 reflectance."""
         patch, pixel_m = self._at(row), RESOLUTION_M[band]
         square = patch.square
@@ -76,7 +76,7 @@ class Ground:
         else:
             header, pixels = read_header(data), read_pixels(data)
             if len(data) != kind.size:
-                yield f"of {len(data)} bytes instead of {kind.size}"
+                yield f"of another length than {kind.size:,} bytes", f"found {len(data):,}"
             yield from _unlike(header, pixel_m, "uint16", 0.0, square)
             left, top = header.left, header.top
         if not pixels.all():

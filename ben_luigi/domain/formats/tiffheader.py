@@ -189,7 +189,7 @@ def _bad(subject: str | os.PathLike[str], error: Exception) -> BadInput:
     return BadInput(
         subject,
         expected="a GeoTIFF of one band in strips, north up",
-        found=str(error) or repr(error),
+        found=f"no tag {error}" if isinstance(error, KeyError) else str(error) or repr(error),
         remedy="fetch or make the file again",
     )
 
