@@ -6,6 +6,9 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
+import sysconfig
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from tests.integration.running import ROOT
 PYTHON = """#!/bin/sh
 case "$1 $2" in
   *sysconfig*) echo .venv/lib ;;
+  *getcwdb*) exec REAL "$@" ;;
   "-c "*) exit 0 ;;
   "-m venv") mkdir -p .venv/bin .venv/lib; ln -sf "$0" .venv/bin/python ;;
   "-m pip")
@@ -30,7 +34,7 @@ case "$1 $2" in
     esac
     echo all >>by-pip; [ -e fails-too ] && echo "ERROR: no index" >&2 && exit 1; exit 0 ;;
 esac
-"""
+""".replace("REAL", sys.executable)
 UV = """#!/bin/sh
 echo "$@" >>by-uv; echo "$SSL_CERT_FILE" >by-uv-certificates
 [ -e fails ] && echo "error: no network" >&2 && exit 2
@@ -103,6 +107,22 @@ def test_who_waits_for_another_that_makes_it_says_so(copy: Path) -> None:
     assert lock.read_text().startswith(f"process {waiting.pid} on ")
 
 
+def test_it_says_each_minute_that_it_is_still_at_work(copy: Path) -> None:
+    script = copy / "scripts" / "environment"
+    script.write_text(script.read_text().replace("minute=60\n", "minute=0.1\n"))
+    with subprocess.Popen([script], stderr=subprocess.PIPE, text=True, env={"PATH": _path(copy)}) as making:
+        assert making.stderr
+        late = threading.Timer(20, making.terminate)
+        late.start()
+        assert making.stderr.readline() == MAKES
+        for _ in range(2):
+            assert making.stderr.readline().startswith("still making the environment, for 0 min")
+        making.terminate()
+        late.cancel()
+        assert making.stderr.read().endswith("run the same command again\n")
+    assert making.returncode == 143
+
+
 def _only(folder: Path) -> Path:
     """A folder for PATH with the tools that the script needs, and no Python."""
     folder.mkdir()
@@ -126,6 +146,27 @@ def _environment(copy: Path, path: Path, **more: str) -> subprocess.CompletedPro
     )
 
 
+def _leads_to(file: Path, folder: Path, locale: str = "C.UTF-8") -> bool:
+    """Whether a real Python that has the file in an environment of its own starts, with the folder in its path."""
+    made = file.parent / "real"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made], check=True)
+    shutil.copy(file, sysconfig.get_path("purelib", "venv", {"base": str(made)}))
+    shows = "import os, sys; sys.stdout.buffer.write(os.fsencode(sys.path[-1]))"
+    command = [made / "bin" / "python", "-I", "-X", "utf8", "-c", shows]
+    done = subprocess.run(command, env={"LC_ALL": locale}, capture_output=True, check=True)
+    return done.stdout == os.fsencode(folder)
+
+
+@pytest.mark.parametrize("locale", ["C", "xx_XX.UTF-8"])
+def test_a_folder_in_any_letters_is_found_in_any_locale(copy: Path, tmp_path: Path, locale: str) -> None:
+    """Python 3.11 did not start where the locale is C, or one that this host does not have, as after ssh."""
+    tools = _only(tmp_path / "tools")
+    _python(tools, "python3.12")
+    copy = copy.rename(tmp_path / "Mein Ordner für €")
+    assert _environment(copy, tools).returncode == 0
+    assert _leads_to(copy / ".venv" / "lib" / "ben_luigi.pth", copy, locale)
+
+
 @pytest.mark.parametrize("name", ["python3.11", "python3.12", "python3.13", "python3", "python"])
 def test_a_python_is_found_under_any_of_its_names(copy: Path, tmp_path: Path, name: str) -> None:
     """One that is too new, or does not start, is passed over; nothing is done when all is there."""
@@ -136,7 +177,7 @@ def test_a_python_is_found_under_any_of_its_names(copy: Path, tmp_path: Path, na
     done = _environment(copy, tools)
     assert (done.returncode, done.stderr) == (0, MAKES)
     assert (copy / ".venv" / "bin" / "python").resolve() == there
-    assert (copy / ".venv" / "lib" / "ben_luigi.pth").read_text().splitlines()[0] == str(copy)
+    assert _leads_to(copy / ".venv" / "lib" / "ben_luigi.pth", copy)
     again = _environment(copy, tools)
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
@@ -232,7 +273,7 @@ def test_an_environment_belongs_to_its_place(copy: Path, tmp_path: Path, how: st
         copy.rename(other)
     done = _environment(other, tools)
     assert (done.returncode, done.stderr) == (0, MAKES)
-    assert (other / ".venv" / "lib" / "ben_luigi.pth").read_text().splitlines()[0] == str(other)
+    assert _leads_to(other / ".venv" / "lib" / "ben_luigi.pth", other)
     assert _environment(other, tools).stderr == ""
 
 
