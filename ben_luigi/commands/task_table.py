@@ -24,6 +24,8 @@ PATH = Path(__file__).with_name("task_table.json")
 WHOLE = "FinalizeDataset"
 """The task that is run if none is named."""
 _HELP = {"-h", "--help"}
+_OF_EACH = ("--world", "--recipe", "--workers", "--help-all")
+"""What users type most of the options that every task takes."""
 _USAGE = """`ben-luigi run TASK --help` lists the arguments of a task. Luigi's own ones work too, such as --workers N,
 and so does every option of the configuration, such as --dataset-tiles 33UUP_20170613; --help-all lists them. Tasks:"""
 
@@ -65,6 +67,8 @@ def parser(arguments: Sequence[str], text: str | None, prog: str = "") -> argpar
         default = told["default"]
         help_text = f"{told['text']}; by default {default}" if default else told["text"]
         used.add_argument(flag, required=default is None, metavar=told["metavar"], help=help_text)
+    if not prog:
+        used.epilog = f"ben-luigi run --help lists the options that every task takes.\n\n{used.epilog}"
     return used
 
 
@@ -176,12 +180,33 @@ class _Quiet(argparse.ArgumentParser):
 
 def unfit(arguments: Sequence[str], found: str) -> Unfit:
     """Return the error about arguments that are none of their task."""
+    name = arguments[0]
+    of_task = name if table()["tasks"].get(name, {}).get("options") else ""
+    meant = " or ".join(_meant(name, found))
     return Unfit(
         _without_secrets(arguments),
-        expected=f"arguments of {arguments[0]}",
-        found=found,
-        remedy=f"type: ben-luigi run {arguments[0]} --help",
+        expected=f"arguments of {name}",
+        found=f"{found}; did you mean {meant}?" if meant else found,
+        remedy=f"type: ben-luigi run {of_task} --help" if of_task else "type: ben-luigi run --help",
     )
+
+
+def _meant(name: str, found: str) -> list[str]:
+    """Return what the first of the unrecognized arguments may mean, as the message `found` names them.
+
+    An option of the configuration is often typed without its section, and a value without its option.
+    """
+    _, said, unknown = found.partition("unrecognized arguments: ")
+    word = unknown.partition(" ")[0].partition("=")[0]
+    options = table()["tasks"].get(name, {}).get("options", {})
+    if not said or not word.startswith("--"):
+        needed = [option for option, told in options.items() if told["default"] is None]
+        return [f"{option} {word}" for option in needed[:1] if word and not word.startswith("-")]
+    of_all = [option for option in table()["options"] if option.islower()]  # `--CutPatches-tile` is Luigi's spelling
+    ends = (word[1:].replace("_", "-"), f"{word[1:]}s")
+    return get_close_matches(word, [*options, *_OF_EACH], n=1, cutoff=0.75) or [
+        option for option in of_all if option.endswith(ends)
+    ]
 
 
 def _without_secrets(arguments: Sequence[str]) -> str:

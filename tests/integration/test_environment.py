@@ -152,7 +152,7 @@ def _leads_to(file: Path, folder: Path, locale: str = "C.UTF-8") -> bool:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", made], check=True)
     shutil.copy(file, sysconfig.get_path("purelib", "venv", {"base": str(made)}))
     shows = "import os, sys; sys.stdout.buffer.write(os.fsencode(sys.path[-1]))"
-    command = [made / "bin" / "python", "-I", "-X", "utf8", "-c", shows]
+    command: list[str | Path] = [made / "bin" / "python", "-I", "-X", "utf8", "-c", shows]
     done = subprocess.run(command, env={"LC_ALL": locale}, capture_output=True, check=True)
     return done.stdout == os.fsencode(folder)
 

@@ -115,7 +115,15 @@ def test_the_configuration_explains_every_option_and_no_other() -> None:
         ("Nonsense", "ben-luigi run --help"),
         ("RenderTile", "requires the 'tile' parameter"),
         ("RenderTile --tile", "expected one argument"),
-        ("RenderTile --tiles 33UUP_20170613", "unrecognized arguments: --tiles"),
+        ("RenderTile --tiles 33UUP_20170613", "unrecognized arguments: --tiles 33UUP_20170613; did you mean --tile?"),
+        (
+            "RenderTile 33UUP_20170613",
+            "33UUP_20170613; did you mean --tile 33UUP_20170613?; next: type: ben-luigi run R",
+        ),
+        ("FinalizeDataset --worl sample", "--worl sample; did you mean --world?; next: type: ben-luigi run --help"),
+        ("FinalizeDataset --tile=x", "--tile=x; did you mean --dataset-tiles or --subset-tiles?"),
+        ("FinalizeDataset --data_dir x", "--data_dir x; did you mean --dataset-data-dir?"),
+        ("FinalizeDataset x -v", "unrecognized arguments: x -v; next: type: ben-luigi run --help"),
         ("RenderPatches --flagged rain", "--flagged: found 'rain'; allowed: any, cloud, no, snow"),
         ("FinalizeDataset --archive-level 99", "--archive-level: found '99'; allowed: a whole number from 1 to 22"),
         ("FinalizeDataset --workers 0", "--workers: found '0'; allowed: a whole number of 1 or more"),
@@ -133,6 +141,7 @@ def test_the_help_of_a_task_has_its_parameters_only(capsys: pytest.CaptureFixtur
     usage.task_of(["RenderTile", "--tile", "33UUP_20170613"])
     task_arguments.run(["RenderTile", "--help"]).print_help()
     said = capsys.readouterr().out
+    assert "ben-luigi run --help lists the options that every task takes" in said
     assert said.startswith("usage: ben-luigi run RenderTile")
     assert set(re.findall(r"--[\w-]+", said)) == {"--help", "--tile", "--format"}
 
