@@ -19,11 +19,11 @@ from ben_luigi.domain.products import l1c, product, sen2cor
 from ben_luigi.domain.products.product import Product, find_product, find_products, read_product
 from ben_luigi.domain.recipe.model import REFUSE_OFFSET, REMOVE_OFFSET
 from ben_luigi.stages.account import FindAccount
-from ben_luigi.stages.converter import FindSen2Cor, executable_name, sen2cor_version
+from ben_luigi.stages.converter import STAND_IN, FindSen2Cor, executable_name, sen2cor_version
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.fetching import fetch_l2a, id_at_cdse, layers_of_l2a, told
 from ben_luigi.stages.places import before_products
-from ben_luigi.stages.prerequisites import GivenInput, input_path, side_m
+from ben_luigi.stages.prerequisites import GivenInput, input_path, made_up, side_m
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, is_from_l1c, product_of, source, source_task
 from ben_luigi.stages.task import PipelineTask, TileTask
@@ -109,7 +109,8 @@ class ConvertToL2A(_Made):
         try:
             return {"sen2cor": sen2cor_version()}
         except Sen2CorError:
-            return {"sen2cor": self.output().recorded().get("made_from", {}).get("sen2cor", "")}
+            made_by = self.output().recorded().get("made_from", {}).get("sen2cor", "")
+            return {"sen2cor": "" if made_by == STAND_IN else made_by}
 
     def adopts(self) -> bool:
         """Return whether the installed version of Sen2Cor made the product."""
@@ -152,9 +153,10 @@ class FetchL2A(_Made):
         return []
 
     def settings(self) -> dict[str, Any]:
-        """Return the product, and the layers for which more of it is fetched."""
+        """Return the product, that it is a made-up one, and the layers for which more of it is fetched."""
         layers = [layer.name for layer in layers_of_l2a()]
-        return {"product": str(product_of(self.tile)), **({"layers": layers} if layers else {})}
+        product = {"product": str(product_of(self.tile)), **made_up()}
+        return {**product, **({"layers": layers} if layers else {})}
 
     def make(self) -> None:
         """Fetch it, in one of the slots that all workers and hosts share; what has come stays for the next attempt."""

@@ -22,6 +22,8 @@ from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
+STAND_IN = "stand-in"
+"""The version of Sen2Cor on the sample world."""
 _FOLDER = "sen2cor"
 _ACCEPTED, _DECLINED = "accepted", "declined"
 LICENCE_QUESTION = (
@@ -170,7 +172,7 @@ def _version(program: Path, changed_ns: int) -> str:
 def sen2cor_version() -> str:
     """Return the version of Sen2Cor, such as `2.11`; "stand-in" on the sample world, empty if it is unknown."""
     program = sen2cor.find_executable(executable_name())
-    return "stand-in" if config.is_sample() else _version(program, program.stat().st_mtime_ns)
+    return STAND_IN if config.is_sample() else _version(program, program.stat().st_mtime_ns)
 
 
 def executable_name() -> str:

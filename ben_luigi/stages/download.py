@@ -26,6 +26,7 @@ from ben_luigi.stages.prerequisites import (
     GivenInput,
     TryInput,
     input_path,
+    made_up,
     optional_path,
 )
 from ben_luigi.stages.progress import Progress, report_bytes
@@ -118,8 +119,8 @@ class DownloadL1C(_L1C):
         return []
 
     def settings(self) -> dict[str, Any]:
-        """Return the product."""
-        return {"product": str(product_of(self.tile))}
+        """Return the product, and that it is a made-up one: the sample world has products of the same names."""
+        return {"product": str(product_of(self.tile)), **made_up()}
 
     def adopts(self) -> bool:
         """Return whether it is this product, which was verified when it arrived."""

@@ -25,6 +25,11 @@ def side_m() -> int:
     return SIDE_M if config.is_sample() else config.tile().side_m
 
 
+def made_up() -> dict[str, str]:
+    """Return the settings by which a product of the sample world is none of the real one, which has the same names."""
+    return {"world": "sample"} if config.is_sample() else {}
+
+
 def sample_world() -> World:
     """Return the paths of the sample world."""
     return World(config.data_dir() / "sample")
