@@ -82,6 +82,8 @@ def _no_file(path: Path) -> Finding:
     there = sorted(one for one in path.parent.glob("*.cfg") if one.is_file()) if path.parent.is_dir() else []
     near = nearest(path.name, [one.name for one in there])
     found = f"{given.kind(path)} at {path}"
+    if not path.is_absolute() and not path.exists():
+        found += f" below the current folder, {Path.cwd()}"
     return Finding(VARIABLE, "", found, "a configuration file", str(path.with_name(near)) if near else "")
 
 

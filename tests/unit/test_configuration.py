@@ -81,7 +81,7 @@ def test_another_encoding_is_named_and_the_rest_is_read(
 @pytest.mark.parametrize(
     ("named", "answer"),
     [
-        ("own.cgf", f"{NAMED}: found nothing at own.cgf; "
+        ("own.cgf", f"{NAMED}: found nothing at own.cgf below the current folder, HERE; "
          "allowed: a configuration file; did you mean own.cfg?"),
         ("/dev/zero", f"{NAMED}: found a device at /dev/zero; allowed: a configuration file"),
         ("folder", f"{NAMED}: found a folder at folder; allowed: a configuration file"),
@@ -97,7 +97,7 @@ def test_a_file_that_is_none_is_named(
     (tmp_path / "folder").mkdir()
     (tmp_path / "large").write_bytes(bytes(2**20 + 1))
     monkeypatch.setenv("LUIGI_CONFIG_PATH", named)
-    assert _answer(capsys) == [answer]
+    assert _answer(capsys) == [answer.replace("HERE", str(Path.cwd()))]
 
 
 def test_all_findings_of_all_files_come_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
