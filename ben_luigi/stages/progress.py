@@ -13,7 +13,7 @@ import luigi
 from tqdm import tqdm
 
 from ben_luigi import terminal
-from ben_luigi.state.luigi_internals import RPCError, lend_statistics
+from ben_luigi.state.luigi_internals import RPCError, lend_statistics, refuse_other_programs
 
 _log = logging.getLogger(__name__)
 _SCHEDULER_S = 3.0
@@ -24,6 +24,7 @@ _RATE_S = 60.0
 """The rate is that of the last minute, so that it reflects the present."""
 
 lend_statistics()
+refuse_other_programs()
 
 
 def report_bytes(task: luigi.Task, number: int) -> None:

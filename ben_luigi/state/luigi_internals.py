@@ -11,7 +11,7 @@
     PidLockAlreadyTakenExit           how a run ends whose command runs already: as the cause of SystemExit
     CmdlineParser                     the task that a command line asks for
     Register                          the cache of task instances, which is cleared between two runs
-    RemoteScheduler                   what a central scheduler runs
+    RemoteScheduler                   what a central scheduler runs; its _request, and where it asks
     Scheduler, SimpleTaskState        which class `luigid` serves, and a run without it uses; its memory of tasks,
                                       and by which questions it finds the next task
 """
@@ -45,6 +45,7 @@ __all__ = [
     "lend_statistics",
     "load_task",
     "running",
+    "refuse_other_programs",
     "same_command",
     "schedule_here_by",
 ]
@@ -73,6 +74,21 @@ def leave_to_others() -> None:
 
     if not hasattr(report, "__wrapped__"):
         Worker._add_task = reported  # type: ignore[method-assign, assignment]
+
+
+def refuse_other_programs() -> None:
+    """Raise RPCError for answers that are none of a scheduler: another program, or a proxy, is where it should be."""
+    ask: Any = RemoteScheduler._request
+
+    @wraps(ask)
+    def asked(own: Any, *of: Any, **more: Any) -> Any:
+        try:
+            return ask(own, *of, **more)
+        except (ValueError, KeyError, TypeError) as error:
+            raise RPCError(f"{own._url} answers as another program does, or a proxy") from error
+
+    if not hasattr(ask, "__wrapped__"):
+        RemoteScheduler._request = asked  # type: ignore[method-assign]
 
 
 def forget_instances() -> None:

@@ -97,6 +97,16 @@ def test_tasks_are_lent_the_statistics_of_the_scheduler() -> None:
     assert luigi.worker.TaskProcess.forward_reporter_attributes["report_task_statistics"] == "report_task_statistics"
 
 
+@pytest.mark.parametrize("page", ["<html>It works!</html>", "[]", '{"ok": true}', ""])
+def test_another_program_at_the_place_of_luigid_is_an_error_of_the_connection(
+    page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    luigi_internals.refuse_other_programs()
+    monkeypatch.setattr(luigi_internals.RemoteScheduler, "_fetch", lambda *_: page)
+    with pytest.raises(luigi_internals.RPCError, match="http://host:80 answers as another program does"):
+        luigi_internals.running("http://host:80/")
+
+
 def test_luigid_and_a_run_without_it_use_the_class_that_they_find(monkeypatch: pytest.MonkeyPatch) -> None:
     class Own(QuickScheduler):
         """Ours."""
