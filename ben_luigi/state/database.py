@@ -48,6 +48,13 @@ _LOCK_SETTINGS = {
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 _CONNECT_S = 20
 _DISK_FULL = "53100"  # of PostgreSQL's error codes
+_REFUSALS = {
+    "25006": ("a database to write to", "name the server that is no standby, or have it made writable, and run again"),
+    "42501": ("all rights on our tables", "give them to the user of the url, and run again"),
+    "42P01": ("our tables", "restore it if you can, and run again: what was in it is made again"),
+    "42703": ("our tables", "restore its table, or drop that, and run again: what was in it is made again"),
+}
+"""What is expected of a database that denies something, and what to do, by the code of the error."""
 _SESSION = "SELECT pg_backend_pid()"
 _idle: dict[tuple[int, str], list[psycopg2.extensions.connection]] = {}  # by process and place
 _failed: dict[str, DatabaseError] = {}  # by place, what `share` has raised
@@ -254,12 +261,16 @@ def _given() -> str:
     return str(config.database().url)
 
 
-def _unreachable(error: Exception) -> DatabaseError:
+def _unreachable(error: psycopg2.Error) -> DatabaseError:
     url = _given()
     address = DatabaseUrl.parse(url).address() if url else str(config.data_dir() / "database")
-    if getattr(error, "pgcode", None) == _DISK_FULL:
+    if error.pgcode == _DISK_FULL:
         found, remedy = str(error).strip(), "make room there, and run again"
         return BadDatabase(f"PostgreSQL at {address}", expected="room on its disk", found=found, remedy=remedy)
+    if error.pgcode in _REFUSALS:
+        expected, remedy = _REFUSALS[error.pgcode]
+        found = str(error.diag.message_primary)
+        return BadDatabase(f"PostgreSQL at {address}", expected=expected, found=found, remedy=remedy)
     return DatabaseError(
         f"PostgreSQL at {address}",
         expected="a server that answers",
@@ -318,7 +329,9 @@ def committed(connection: psycopg2.extensions.connection) -> Iterator[psycopg2.e
         with explained(), connection.cursor() as cursor:
             yield cursor
             connection.commit()
-    except DatabaseError:  # there is no session to roll back
+    except DatabaseError:
+        with suppress(psycopg2.Error):  # there may be no session to roll back
+            connection.rollback()
         raise
     except BaseException:
         connection.rollback()
@@ -327,10 +340,13 @@ def committed(connection: psycopg2.extensions.connection) -> Iterator[psycopg2.e
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn the driver's errors about a server that is gone into DatabaseError."""
+    """Turn the driver's errors about a server that is gone, or denies something, into DatabaseError."""
     try:
         yield
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+    except psycopg2.Error as error:
+        is_away = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+        if not is_away and error.pgcode not in _REFUSALS:
+            raise
         raise _unreachable(error) from error
 
 

@@ -44,8 +44,8 @@ __all__ = [
     "leave_to_others",
     "lend_statistics",
     "load_task",
-    "running",
     "refuse_other_programs",
+    "running",
     "same_command",
     "schedule_here_by",
 ]
@@ -88,7 +88,7 @@ def refuse_other_programs() -> None:
             raise RPCError(f"{own._url} answers as another program does, or a proxy") from error
 
     if not hasattr(ask, "__wrapped__"):
-        RemoteScheduler._request = asked  # type: ignore[method-assign]
+        RemoteScheduler._request = asked  # type: ignore[method-assign, assignment]
 
 
 def forget_instances() -> None:

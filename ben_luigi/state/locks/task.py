@@ -77,7 +77,7 @@ def alone_with(task_id: str) -> Iterator[None]:
     with closing(turn):
         turn.wait()
         try:
-            with fence.within(turn):
+            with database.explained(), fence.within(turn):
                 yield
         except Exception as error:
             lost = error if isinstance(error, TakenOver) else turn.lost()
