@@ -27,6 +27,7 @@ from ben_luigi.commands.setting_up import configure
 from ben_luigi.commands.task_arguments import run as parser
 from ben_luigi.configuration import luigi_options
 from ben_luigi.domain import locks, refused
+from ben_luigi.domain.cdse.http import reason
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some, without_userinfo
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import jobs, planning
@@ -239,8 +240,8 @@ def _run(argv: list[str]) -> int:
         before, others = others, [*_running(settings), *jobs.in_queue()]
         if not (before or others):
             break
-        if others and (others != before or time.monotonic() + pause_s > due):
-            _log.info("waiting for tasks that other hosts run: %s", some(others))
+        if others != before or time.monotonic() + pause_s > due:
+            _log.info("waiting for tasks that other hosts run: %s", some(others) or "none now; looking once more")
             due = time.monotonic() + _LOOK_AGAIN_S
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _LOOK_AGAIN_S)
@@ -266,7 +267,8 @@ def _ended_early(cause: BaseException | None) -> int:
     """Log why Luigi has ended early, which it does not report; return one of its exit codes."""
     error = cause and refused.explained(cause, config.data_dir())
     if isinstance(error, RPCError):
-        said = without_userinfo(str(error))
+        found = f" ({reason(error.sub_exception)})" if error.sub_exception else ""
+        said = without_userinfo(f"{error}{found}")
         _log.error("luigid does not answer: %s; start it with ben-luigi luigid, or correct [core] scheduler_host", said)
     elif isinstance(error, PipelineError):
         _log.error("%s", error)  # a full disk, or a list of products that is found wrong while it is known already

@@ -58,13 +58,17 @@ def test_help_makes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_host_stays_until_the_others_have_ended(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
-    """Nobody at work for a moment is no end: between two tasks it looks like that."""
+def test_a_host_stays_until_the_others_have_ended(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody at work for a moment is no end: between two tasks it looks like that, and the wait is told as well."""
+    caplog.set_level("INFO", logger="ben_luigi")
     at_work = ["ConvertToL2A(tile=33UUP_20170613)"]
     asked = _script(monkeypatch, [25, *[10] * 9, 0], [at_work, [], *[at_work] * 8])
     assert run._run(ARGV) == 0
     assert asked == [ARGV, *[[*ARGV, "--no-lock"]] * 10], "the first run holds the lock for all"
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert "waiting for tasks that other hosts run: none now; looking once more" in caplog.messages
 
 
 def test_what_nobody_works_on_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
@@ -87,8 +91,8 @@ def test_a_run_that_has_left_nothing_to_others_ends(
     ("error", "said", "luigis"),
     [
         (
-            RPCError("no answer of http://me:s3cret@h/", sub_exception=None),
-            "luigid does not answer: no answer of http://h/",
+            RPCError("no answer of http://me:s3cret@h/", sub_exception=OSError("Connection refused")),
+            "luigid does not answer: no answer of http://h/ (OSError: Connection refused); start it",
             40,
         ),
         (KeyError("oops"), "oops", 40),
