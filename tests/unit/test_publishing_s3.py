@@ -11,7 +11,7 @@ import pytest
 from botocore import exceptions
 
 from ben_luigi.domain.dataset.about import V2
-from ben_luigi.domain.errors import BadInput, TransientError
+from ben_luigi.domain.errors import BadInput, PermanentError, TransientError
 from ben_luigi.domain.publishing.hashing import Hashes
 from ben_luigi.domain.publishing.package import Item, Package
 from ben_luigi.domain.publishing.s3 import S3
@@ -73,6 +73,12 @@ def test_a_profile_that_is_none_is_named(
     monkeypatch.setenv("AWS_PROFILE", "nope")
     with pytest.raises(BadInput, match=r"nope.*next: correct AWS_PROFILE"):
         publish(package, s3_server.base_url)
+
+
+def test_a_clock_that_is_wrong_is_no_matter_of_the_service() -> None:
+    answer = {"Error": {"Code": "RequestTimeTooSkewed"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+    told = translated("a", exceptions.ClientError(answer, "PutObject"))
+    assert isinstance(told, PermanentError) and "set the clock of this host" in told.remedy
 
 
 def test_what_gives_no_credentials_is_not_quoted() -> None:

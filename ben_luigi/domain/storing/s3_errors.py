@@ -58,6 +58,9 @@ def _refused(subject: str, answer: Mapping[str, Any], option: str) -> SourceErro
         return BadInput(subject, expected="access to the bucket", found=code, remedy=remedy)
     if code in ("NoSuchBucket", "404"):
         return BadInput(subject, expected="a bucket that is there", found=code, remedy=f"make it, or correct {option}")
+    if code == "RequestTimeTooSkewed":
+        remedy = "set the clock of this host, as by NTP, and run again"
+        return PermanentError(subject, expected="the time of the service, or nearly so", found=code, remedy=remedy)
     if code in _PASSING:
         status = max(status, 500)
     headers = {str(name).title(): str(text) for name, text in head.get("HTTPHeaders", {}).items()}
