@@ -206,10 +206,11 @@ def _entrypoint(*words: str, **more: str) -> subprocess.Popen[str]:
 
 
 def test_a_worker_without_servers_gives_up_and_is_tried_again() -> None:
-    with _entrypoint("worker", WAIT_FOR=f"127.0.0.1:{free_port()}", PATIENCE_S="1") as waiting:
+    with _entrypoint("worker", WAIT_FOR=f"127.0.0.1:{free_port()}", PATIENCE_S="3") as waiting:
         _, said = waiting.communicate()
     assert waiting.returncode == ExitCode.FAILED
-    assert re.search(r"expected a server at 127.0.0.1:\d+; found: none for 1 s; next: start it", said)
+    assert len(re.findall(r"waiting for a server at 127.0.0.1:\d+ since \d s\n", said)) == 1
+    assert re.search(r"expected a server at 127.0.0.1:\d+; found: none for 3 s; next: start it", said)
 
 
 def test_a_worker_that_waits_for_servers_stops_at_once() -> None:
