@@ -11,7 +11,7 @@ import pytest
 from botocore import exceptions
 
 from ben_luigi.domain.dataset.about import V2
-from ben_luigi.domain.errors import BadInput, PermanentError, TransientError
+from ben_luigi.domain.errors import BadInput, NoRoomError, PermanentError, TransientError, may_pass
 from ben_luigi.domain.publishing.hashing import Hashes
 from ben_luigi.domain.publishing.package import Item, Package
 from ben_luigi.domain.publishing.s3 import S3
@@ -79,6 +79,17 @@ def test_a_clock_that_is_wrong_is_no_matter_of_the_service() -> None:
     answer = {"Error": {"Code": "RequestTimeTooSkewed"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
     told = translated("a", exceptions.ClientError(answer, "PutObject"))
     assert isinstance(told, PermanentError) and "set the clock of this host" in told.remedy
+
+
+@pytest.mark.parametrize(("code", "status"), [("XMinioStorageFull", 507), ("QuotaExceeded", 403), ("507", 507)])
+def test_a_bucket_without_room_waits_for_a_person(code: str, status: int) -> None:
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    told = translated("a", exceptions.ClientError(answer, "PutObject"), "[dataset] store")
+    assert isinstance(told, NoRoomError) and not may_pass(told)
+    assert str(told) == (
+        f"a; expected: room in the bucket; found: {code}; next: make room there, or name another place in "
+        "[dataset] store, and run again"
+    )
 
 
 def test_what_gives_no_credentials_is_not_quoted() -> None:

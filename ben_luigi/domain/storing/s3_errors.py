@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
 from ben_luigi.domain.answers import refusal
-from ben_luigi.domain.errors import BadInput, PermanentError, SourceError, TransientError
+from ben_luigi.domain.errors import BadInput, NoRoomError, PermanentError, SourceError, TransientError
 
 TO = "--to"
 """The option of `ben-luigi publish` that names the bucket."""
 _CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 _ACCESS = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "403", "401")
+_FULL = ("XMinioStorageFull", "QuotaExceeded")
 _PASSING = ("SlowDown", "BadDigest", "RequestTimeout", "NoSuchUpload", "InvalidPart")
 
 
@@ -27,7 +29,7 @@ def errors(subject: str, option: str = TO) -> Iterator[None]:
         raise translated(subject, error, option) from error
 
 
-def translated(subject: str, error: Exception, option: str = TO) -> SourceError | BadInput:
+def translated(subject: str, error: Exception, option: str = TO) -> SourceError | BadInput | NoRoomError:
     """Return the error for what boto3 raises. A service that cannot be reached may be reached later."""
     from botocore import exceptions
 
@@ -50,7 +52,7 @@ def translated(subject: str, error: Exception, option: str = TO) -> SourceError 
     return PermanentError(subject, expected="what was asked for", found=found, remedy="correct the address or endpoint")
 
 
-def _refused(subject: str, answer: Mapping[str, Any], option: str) -> SourceError | BadInput:
+def _refused(subject: str, answer: Mapping[str, Any], option: str) -> SourceError | BadInput | NoRoomError:
     told, head = answer.get("Error", {}), answer.get("ResponseMetadata", {})
     code, status = str(told.get("Code", "")), int(head.get("HTTPStatusCode", 0))
     if code in _ACCESS:
@@ -58,6 +60,9 @@ def _refused(subject: str, answer: Mapping[str, Any], option: str) -> SourceErro
         return BadInput(subject, expected="access to the bucket", found=code, remedy=remedy)
     if code in ("NoSuchBucket", "404"):
         return BadInput(subject, expected="a bucket that is there", found=code, remedy=f"make it, or correct {option}")
+    if code in _FULL or status == HTTPStatus.INSUFFICIENT_STORAGE:
+        remedy = f"make room there, or name another place in {option}, and run again"
+        return NoRoomError(subject, expected="room in the bucket", found=code, remedy=remedy)
     if code == "RequestTimeTooSkewed":
         remedy = "set the clock of this host, as by NTP, and run again"
         return PermanentError(subject, expected="the time of the service, or nearly so", found=code, remedy=remedy)
