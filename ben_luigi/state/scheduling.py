@@ -9,16 +9,23 @@ tasks that are alike in all that decides, such as a thousand downloads, it looks
 
 from __future__ import annotations
 
+import logging
+import pickle
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import chain, count
+from pathlib import Path
 from typing import Any
 
 from luigi.scheduler import WORKER_STATE_DISABLED, Scheduler, SimpleTaskState
 from luigi.task_status import DONE, PENDING
 
+from ben_luigi.domain import files
+from ben_luigi.domain.errors import PipelineError
+
+_log = logging.getLogger("ben_luigi")
 _PRUNING_SHARE = 0.05
 """Most of the time that may be spent on looking for tasks and workers to forget."""
 _NOT_COUNTED = {"n_pending_tasks": 1, "n_unique_pending": 0, "n_pending_last_scheduled": 0, "running_tasks": []}
@@ -80,6 +87,30 @@ class TaskState(SimpleTaskState):
         self._ready: dict[str, _Kind] = {}
         self._alike: defaultdict[_Kind, _Alike] = defaultdict(_Alike)
         self._waiting: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+
+    def load(self) -> None:
+        """Take over the saved state, if there is one; begin with none if it is damaged, and say so."""
+        path = Path(self._state_path)
+        try:
+            if path.exists():
+                type(self)(self._state_path).set_state(pickle.loads(path.read_bytes()))
+        except Exception as error:  # a damaged pickle may raise anything
+            found = f"{type(error).__name__}: {error}"
+            _log.warning(
+                "%s; expected: the state that luigid has saved; found: %s; next: nothing is to be done, runs report "
+                "their tasks again",
+                *(path, found),
+            )
+        else:
+            super().load()
+
+    def dump(self) -> None:
+        """Save the state, all of it or none: on a full disk the earlier one stays."""
+        try:
+            with files.atomic_write(Path(self._state_path)) as work:
+                work.write_bytes(pickle.dumps(self.get_state()))
+        except (PipelineError, OSError) as error:
+            _log.warning("the state of luigid is not saved: %s", error)
 
     def set_state(self, state: Any) -> None:
         """Take over a saved state."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from luigi.task_status import DONE, FAILED, PENDING, RUNNING
@@ -155,3 +157,38 @@ def test_a_saved_state_goes_on(tmp_path: Path) -> None:
         after.add_task(task_id="early", status=DONE, worker="first")
         assert after.get_work(worker="first")["task_id"] == "late"
         assert after._state.get_task("late").status == RUNNING
+
+
+@pytest.mark.parametrize(
+    "saved", [b"", b"no pickle", pickle.dumps(({}, {}))[:-3], pickle.dumps({"a": 1}), pickle.dumps(([1], 2, 3))]
+)
+def test_a_state_that_cannot_be_read_is_told_and_begun_anew(
+    saved: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "state").write_bytes(saved)
+    scheduler = QuickScheduler(state_path=str(tmp_path / "state"))
+    scheduler.load()
+    scheduler.add_task(task_id="early", worker="first")
+    assert scheduler.get_work(worker="first")["task_id"] == "early"
+    (record,) = caplog.records
+    assert record.message.startswith(f"{tmp_path}/state; expected: the state that luigid has saved; found: ")
+    assert not record.exc_info
+
+
+def test_a_state_for_which_there_is_no_room_leaves_the_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scheduler = QuickScheduler(state_path=str(tmp_path / "state"))
+    scheduler.dump()
+    before = (tmp_path / "state").read_bytes()
+    scheduler.add_task(task_id="early", worker="first")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    scheduler.dump()
+    assert (tmp_path / "state").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+    (record,) = caplog.records
+    assert record.message.startswith(f"the state of luigid is not saved: {tmp_path}/state; expected: room on the disk")
+    assert not record.exc_info
