@@ -21,7 +21,10 @@ def _program(path: Path, *lines: str) -> None:
 @pytest.fixture
 def cluster(tmp_path: Path) -> dict[str, str]:
     """An environment in which commands are those of a cluster, and the project's are in `tmp_path`."""
-    _program(tmp_path / "bin" / "srun", f'echo "$1" >{tmp_path}/of-step', "shift", 'exec "$@"')
+    step = ("shift", '"$@" &', f"echo $! >{tmp_path}/step", "trap 'kill -KILL $!' TERM", "wait $!")  # as srun does
+    _program(tmp_path / "bin" / "srun", f'echo "$1" >{tmp_path}/of-step', *step)
+    told = f'echo "scancel $*" >>{tmp_path}/asked'
+    _program(tmp_path / "bin" / "scancel", told, f'kill -TERM "$(cat {tmp_path}/step)"')
     _program(tmp_path / "bin" / "scontrol", f'echo "$*" >>{tmp_path}/asked')
     _program(tmp_path / "scripts" / "environment", "true")
     return {
@@ -65,4 +68,4 @@ def test_before_its_time_is_up_a_job_lets_the_run_stop_and_goes_back(cluster: di
     job.send_signal(signal.SIGTERM)
     assert job.wait(60) == 0
     assert (tmp_path / "run").read_text() == "stopped\n"
-    assert _asked(tmp_path) == ["requeue 17"]
+    assert _asked(tmp_path) == ["scancel --signal=TERM 17.0", "requeue 17"]
