@@ -51,7 +51,7 @@ def test_what_it_refuses_is_told_with_what_to_do(
 
     database.forget()
     monkeypatch.setattr(database, "connect", connected)
-    wanted = f"expected: {expected}; found: .*{found}.*; next: .*; then run again"
+    wanted = f"expected: {expected}; found: .*{found}.*; next: .*run again"
     with pytest.raises(BadDatabase, match=wanted), database.transaction() as cursor:
         cursor.execute("INSERT INTO turn (task, number, holder) VALUES ('one', 1, 'me')")
     with pytest.raises(BadDatabase, match=wanted), alone_with("A(tile=one)"):
