@@ -38,7 +38,7 @@ from ben_luigi.stages.metadata import shortage, split_counts
 from ben_luigi.stages.resolve import missing_tiles
 from ben_luigi.stages.retention import retire_all
 from ben_luigi.stages.task import PipelineTask
-from ben_luigi.state import cache, database, failures, luigi_internals, recipes, stored
+from ben_luigi.state import cache, database, failures, luigi_internals, recipes, stored, worlds
 from ben_luigi.state.locks import configuration, data_folder
 
 _SCHEDULING_ERROR, _UNHANDLED = 35, 40
@@ -150,6 +150,7 @@ def _made(task: luigi.Task, arguments: list[str]) -> int:
     config.lock_this_command()
     _check_same_command()
     configuration.enter(config.data_dir(), config.result_options)
+    worlds.enter(config.data_dir(), is_sample=config.is_sample())
     if not (recipe := config.recipe()).is_default:
         recipes.follow(config.data_dir(), recipe.name, recipe.path)
     database.check_locks()

@@ -22,11 +22,12 @@ from ben_luigi.domain.errors import BadInput, BadName, PipelineError
 from ben_luigi.stages import followed, planning, survey
 from ben_luigi.stages.archive_parts import lacking_layers
 from ben_luigi.stages.resolve import AskCatalogue, known_tiles, resolutions
-from ben_luigi.state import budget, database, recipes, stored
+from ben_luigi.state import budget, database, recipes, stored, worlds
 
 
 def facts() -> dict[str, Any]:
     """Return the state, as `--json` prints it. Nothing is started but the database, and that only if it exists."""
+    worlds.require_own(config.data_dir(), is_sample=config.is_sample())
     tiles = known_tiles()
     return {
         "version": 1,

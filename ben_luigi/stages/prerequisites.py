@@ -296,8 +296,8 @@ class TryInput(PipelineTask):
         return [HashInput(option=self.option)] if self._is_at_hand() else []
 
     def settings(self) -> dict[str, Any]:
-        """Return whether there is one."""
-        return {"at_hand": self._is_at_hand()}
+        """Return whether there is one, and whether it would be that of the sample world."""
+        return {"at_hand": self._is_at_hand(), **made_up()}
 
     def output(self) -> MadeFile:
         """Return whether it is available, and why not."""
@@ -311,7 +311,9 @@ class TryInput(PipelineTask):
             return False
         if facts is None:
             return False
-        return input_path(self.option).exists() if facts["found"] else abs(time.time() - facts["at"]) < _TRY_AGAIN_S
+        if facts["found"]:
+            return self._has_path() and input_path(self.option).exists()
+        return bool(abs(time.time() - facts["at"]) < _TRY_AGAIN_S)
 
     def make(self) -> Digests:
         """Fetch it, if it does not exist and can be fetched."""

@@ -73,7 +73,7 @@ from ben_luigi.stages.resolve import (
 from ben_luigi.stages.sources import has_account
 from ben_luigi.stages.tiles import kept
 from ben_luigi.stages.twin import pixels, twins
-from ben_luigi.state import database, recipes, stored
+from ben_luigi.state import database, recipes, stored, worlds
 from ben_luigi.state.snapshot import snapshot
 
 
@@ -279,7 +279,7 @@ def missing(planned: Work, options: Collection[str] | None = None) -> list[Pipel
     of_inputs = _missing_inputs((source(), *needed()) if options is None else (source(), *options))
     found = [*of_inputs, *(places.problems() if whole else ()), *_missing_programs(planned), *_missing_scheduler()]
     found += _missing_room(planned)
-    for check in (_check_recipe, _check_twin, database.check, stored.check):
+    for check in (_check_recipe, _check_world, _check_twin, database.check, stored.check):
         try:
             check()
         except PipelineError as error:
@@ -292,6 +292,11 @@ def _check_recipe() -> None:
     recipe = config.recipe()
     if not recipe.is_default:
         recipes.require_same(config.data_dir(), recipe.name, recipe.path)
+
+
+def _check_world() -> None:
+    """Raise BadInput if results of the real world would be replaced by those of the sample world."""
+    worlds.require_own(config.data_dir(), is_sample=config.is_sample())
 
 
 def _check_twin() -> None:

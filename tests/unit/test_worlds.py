@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from ben_luigi import config
-from ben_luigi.domain.errors import Sen2CorError
+from ben_luigi.domain.errors import BadInput, Sen2CorError
 from ben_luigi.stages import atmosphere, download
 from ben_luigi.stages.atmosphere import ConvertToL2A, FetchL2A
 from ben_luigi.stages.download import DownloadL1C
+from ben_luigi.state import worlds
 
 TILE = "31UGR_20171015"
 NAME = "S2B_MSIL1C_20171015T104009_N0205_R008_T31UGR_20171015T104525.SAFE"
@@ -40,3 +42,11 @@ def test_without_sen2cor_the_products_of_its_stand_in_do_not_count(
     monkeypatch.setattr(atmosphere, "sen2cor_version", is_missing)
     monkeypatch.setattr(ConvertToL2A, "output", lambda self: made)
     assert ConvertToL2A(tile=TILE).settings() == {"sen2cor": counts}
+
+
+def test_the_real_world_may_follow_the_sample_world_and_not_the_other_way_round(tmp_path: Path) -> None:
+    worlds.enter(tmp_path, is_sample=True)
+    worlds.enter(tmp_path, is_sample=False)
+    worlds.enter(tmp_path, is_sample=False)
+    with pytest.raises(BadInput, match="add --world real"):
+        worlds.enter(tmp_path, is_sample=True)
