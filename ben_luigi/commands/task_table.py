@@ -24,6 +24,7 @@ PATH = Path(__file__).with_name("task_table.json")
 WHOLE = "FinalizeDataset"
 """The task that is run if none is named."""
 _HELP = {"-h", "--help"}
+_MOST_MEANT = 3
 _OF_EACH = ("--world", "--recipe", "--workers", "--help-all")
 """What users type most of the options that every task takes."""
 _USAGE = """`ben-luigi run TASK --help` lists the arguments of a task. Luigi's own ones work too, such as --workers N,
@@ -182,16 +183,17 @@ def unfit(arguments: Sequence[str], found: str) -> Unfit:
     """Return the error about arguments that are none of their task."""
     name = arguments[0]
     of_task = name if table()["tasks"].get(name, {}).get("options") else ""
-    meant = " or ".join(_meant(name, found))
+    meant = " or ".join(_meant(name, arguments[1:], found))
+    said = without_userinfo(found)
     return Unfit(
         _without_secrets(arguments),
         expected=f"arguments of {name}",
-        found=f"{found}; did you mean {meant}?" if meant else found,
+        found=f"{said}; did you mean {meant}?" if meant else said,
         remedy=f"type: ben-luigi run {of_task} --help" if of_task else "type: ben-luigi run --help",
     )
 
 
-def _meant(name: str, found: str) -> list[str]:
+def _meant(name: str, given: Sequence[str], found: str) -> list[str]:
     """Return what the first of the unrecognized arguments may mean, as the message `found` names them.
 
     An option of the configuration is often typed without its section, and a value without its option.
@@ -200,13 +202,14 @@ def _meant(name: str, found: str) -> list[str]:
     word = unknown.partition(" ")[0].partition("=")[0]
     options = table()["tasks"].get(name, {}).get("options", {})
     if not said or not word.startswith("--"):
-        needed = [option for option, told in options.items() if told["default"] is None]
+        typed = {argument.partition("=")[0] for argument in given}
+        needed = [option for option, told in options.items() if told["default"] is None and option not in typed]
         return [f"{option} {word}" for option in needed[:1] if word and not word.startswith("-")]
     of_all = [option for option in table()["options"] if option.islower()]  # `--CutPatches-tile` is Luigi's spelling
     ends = (word[1:].replace("_", "-"), f"{word[1:]}s")
-    return get_close_matches(word, [*options, *_OF_EACH], n=1, cutoff=0.75) or [
-        option for option in of_all if option.endswith(ends)
-    ]
+    close = get_close_matches(word, [*options, *_OF_EACH], n=1, cutoff=0.75)
+    others = [option for option in of_all if option.endswith(ends)]
+    return close or (others if len(others) <= _MOST_MEANT else [])
 
 
 def _without_secrets(arguments: Sequence[str]) -> str:

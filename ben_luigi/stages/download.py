@@ -26,7 +26,6 @@ from ben_luigi.stages.prerequisites import (
     GivenInput,
     TryInput,
     input_path,
-    made_up,
     optional_path,
 )
 from ben_luigi.stages.progress import Progress, report_bytes
@@ -41,6 +40,7 @@ from ben_luigi.stages.resolve import (
     source_task,
     tiles,
 )
+from ben_luigi.stages.sample_world import made_up
 from ben_luigi.stages.sources import has_account, in_order
 from ben_luigi.stages.task import Digests, PipelineTask, TileTask
 from ben_luigi.state import budget, contents

@@ -93,7 +93,7 @@ class _Cutting(TileTask):
             if scale := source.unapplied_scale():
                 _log.warning(
                     "%s of %s: %s says %s, which are not applied: patches have the values that are stored. To have "
-                    "others, name a raster in the recipe that gdal_translate -unscale makes of it",
+                    "others, name a raster in the recipe that gdal_translate -unscale -ot Float32 makes of it",
                     self,
                     self.tile,
                     source.path,

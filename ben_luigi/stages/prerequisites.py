@@ -30,8 +30,7 @@ from ben_luigi.stages.land_source import check_land_cover
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.sample_world import NEEDED as NEEDED
 from ben_luigi.stages.sample_world import MakeSampleWorld as MakeSampleWorld
-from ben_luigi.stages.sample_world import in_sample_world
-from ben_luigi.stages.sample_world import made_up as made_up
+from ben_luigi.stages.sample_world import in_sample_world, made_up
 from ben_luigi.stages.sample_world import sample_world as sample_world
 from ben_luigi.stages.sample_world import side_m as side_m
 from ben_luigi.stages.task import Digests, PipelineTask

@@ -27,6 +27,7 @@ from ben_luigi.stages.prerequisites import (
     input_task,
     optional_path,
 )
+from ben_luigi.stages.sample_world import made_up
 from ben_luigi.stages.service import client
 from ben_luigi.stages.task import Digests, PipelineTask
 from ben_luigi.state import recipes
@@ -121,6 +122,10 @@ class SearchProducts(PipelineTask):
     def made_of(self) -> list[PipelineTask]:
         """Return that list."""
         return self._like()
+
+    def settings(self) -> dict[str, Any]:
+        """Return whether the catalogue is that of the sample world."""
+        return made_up()
 
     def output(self) -> MadeFile:
         """Return the list."""

@@ -44,8 +44,10 @@ from ben_luigi.stages.product_list import is_listed_by_us as is_listed_by_us
 from ben_luigi.stages.product_list import is_searched as is_searched
 from ben_luigi.stages.product_list import list_path as list_path
 from ben_luigi.stages.product_list import source as source
+from ben_luigi.stages.sample_world import is_of_sample, made_up
 from ben_luigi.stages.service import client
 from ben_luigi.stages.task import RUN, STARTED, Digests, PipelineTask
+from ben_luigi.state import records
 from ben_luigi.state.targets import MadeFile
 
 _log = logging.getLogger(__name__)
@@ -173,9 +175,10 @@ class FindMissing(PipelineTask):
         return list_task()
 
     def settings(self) -> dict[str, Any]:
-        """Return the sources, without the passwords in their URLs: this is written to a file."""
+        """Return the sources, and their world, without the passwords in URLs: this is written to a file."""
         mirrors = list(map(without_userinfo, addresses.mirrors()))
-        return {"sources": [config.source_order(), without_userinfo(addresses.google_url()), mirrors]}
+        sources = [config.source_order(), without_userinfo(addresses.google_url()), mirrors]
+        return {"sources": sources, **made_up()}
 
     def output(self) -> MadeFile:
         """Return the tiles, each with its product and what the sources have of it."""
@@ -262,6 +265,10 @@ class AskCatalogue(PipelineTask):
         """Return the list of products, and the published ids, if they are available."""
         return [source_task(), TryInput(option="published_tile_ids_csv")]
 
+    def settings(self) -> dict[str, Any]:
+        """Return whether the catalogue is that of the sample world."""
+        return made_up()
+
     def output(self) -> dict[str, MadeFile]:
         """Return the products with id, length and checksums, as JSON; and the table for people."""
         return {"products": self.file("tiles/products.json"), "states": self.file("tiles/states.csv")}
@@ -320,10 +327,11 @@ def _doubtful(found: Resolution, asked: float) -> bool:
 
 
 def _has_come(name: ProductName) -> bool:
-    """Return whether there is a report on a product, from any source."""
+    """Return whether there is a report on a product, from any source of this world."""
+    report = f"l1c/{key_of(name)}.json"
     try:
-        said = json.loads((config.data_dir() / "l1c" / f"{key_of(name)}.json").read_text(encoding="utf-8"))
-        return bool(said["name"] == str(name))
+        said = json.loads((config.data_dir() / report).read_text(encoding="utf-8"))
+        return bool(said["name"] == str(name)) and not is_of_sample(records.read(records.path_of(report)))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ben_luigi import config
 from ben_luigi.domain import files
@@ -18,6 +20,7 @@ from ben_luigi.state.targets import MadeFile
 
 NEEDED = ("clc_gpkg", "countries_geojson", "v1_spatial_dir", "s1_dir", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
 """The options of [inputs] that a run may take, whatever it starts from; `needed()` leaves out what it does not."""
+_WORLD, _SAMPLE = "world", "sample"
 
 
 def side_m() -> int:
@@ -26,8 +29,14 @@ def side_m() -> int:
 
 
 def made_up() -> dict[str, str]:
-    """Return the settings by which a product of the sample world is none of the real one, which has the same names."""
-    return {"world": "sample"} if config.is_sample() else {}
+    """Return the settings by which what is of the sample world does not count as that of the real one."""
+    return {_WORLD: _SAMPLE} if config.is_sample() else {}
+
+
+def is_of_sample(record: Mapping[str, Any]) -> bool:
+    """Return whether a result is of the sample world by its record, where a run on the real one asks."""
+    made_from = record.get("made_from")
+    return not config.is_sample() and isinstance(made_from, dict) and made_from.get(_WORLD) == _SAMPLE
 
 
 def sample_world() -> World:

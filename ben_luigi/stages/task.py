@@ -189,8 +189,8 @@ class PipelineTask(Declared):
         configuration.enter(config.data_dir(), config.result_options)
         worlds.enter(config.data_dir(), is_sample=config.is_sample())
         yield from self._missing(self.deps())
+        yield from self._lost()  # before the next line, which finds what another task has found lost meanwhile
         yield from self._missing(self.needs())
-        yield from self._lost()
         try:
             self._publish_in_turn()
             return

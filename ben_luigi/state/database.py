@@ -52,7 +52,10 @@ _REFUSALS = {
     "25006": ("a database to write to", "name the server that is no standby, or have it made writable, and run again"),
     "42501": ("all rights on our tables", "give them to the user of the url, and run again"),
     "42P01": ("our tables", "restore it if you can, and run again: what was in it is made again"),
-    "42703": ("our tables", "restore its table, or drop that, and run again: what was in it is made again"),
+    "42703": (
+        "our tables as we make them",
+        "undo what was changed in them; if nothing was, report it as a fault of ours",
+    ),
 }
 """What is expected of a database that denies something, and what to do, by the code of the error."""
 _SESSION = "SELECT pg_backend_pid()"

@@ -41,11 +41,11 @@ def _forget_lost(cursor: psycopg2.extensions.cursor) -> None:
     """
     cursor.execute(f"SELECT {_LACKING % '%s'}", (schema.names(),))
     lacking: set[str] = set(*(cursor.fetchone() or ()))
-    if "marker" in lacking:  # a new database, or one of which nothing is known any more
-        return
     for table in {name for each in lacking for name in schema.behind(each)}:
         cursor.execute(f"DROP TABLE IF EXISTS {table} CASCADE")
     tasks = sorted({task for table in lacking for task in schema.written_behind(table)})
+    if "marker" in lacking:  # a new database, or one of which nothing is known any more
+        return
     cursor.execute("DELETE FROM marker WHERE task = ANY(%s)", (tasks,))
     if cursor.rowcount:
         _log.warning("tables of the database are gone: %s; what was in them is made again", ", ".join(sorted(lacking)))

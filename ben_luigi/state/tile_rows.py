@@ -29,11 +29,12 @@ INSERT INTO marker (task, tile, made_from, rows, digest, made_with) VALUES (%s, 
 ON CONFLICT (task, tile) DO UPDATE SET made_from = excluded.made_from, rows = excluded.rows,
 digest = excluded.digest, made_with = excluded.made_with, at = now()
 """
+# A marker that another process writes meanwhile is of another time, and stays.
 _WITHDRAW_LOST = """
-DELETE FROM marker WHERE task = %(task)s AND tile IN (
-    SELECT tile FROM marker LEFT JOIN ({counted}) AS found USING (tile)
+DELETE FROM marker USING (
+    SELECT task, tile, at FROM marker LEFT JOIN ({counted}) AS found USING (tile)
     WHERE task = %(task)s AND tile = ANY(%(tiles)s) AND rows <> coalesce(number, 0)
-) RETURNING tile
+) AS lost WHERE marker.task = lost.task AND marker.tile = lost.tile AND marker.at = lost.at RETURNING marker.tile
 """
 
 

@@ -340,3 +340,17 @@ def test_what_was_in_tables_that_somebody_has_dropped_counts_as_not_made(
     cursor.execute("DELETE FROM product")
     cursor.execute("SELECT count(*) FROM split")
     assert cursor.fetchone() == (0,)
+
+
+def test_without_markers_what_refers_to_a_dropped_table_goes_as_well(cursor: Any) -> None:
+    """It has lost its key, by which rows go whose patch goes."""
+    tables.make(cursor)
+    cursor.execute("DROP TABLE patch, marker CASCADE")
+    tables.make(cursor)
+    cursor.execute("SELECT count(*) FROM split")
+    assert cursor.fetchone() == (0,)
+    insert(cursor, "patch", ROWS["patch"])
+    insert(cursor, "split", ROWS["split"])
+    cursor.execute("DELETE FROM product")
+    cursor.execute("SELECT count(*) FROM split")
+    assert cursor.fetchone() == (0,)

@@ -304,7 +304,7 @@ def _patches(
             continue
         name = member.name.removeprefix("./")  # as `tar -c .` writes it
         file = name.rpartition("/")[2]
-        if not file or given.is_hidden(file):  # a folder, or no data
+        if not file or any(map(given.is_hidden, name.split("/"))):  # a folder, or no data
             continue
         if not (key := _key(contents, name, file)):
             wrong.add(_NO_PLACE, member.name)

@@ -27,6 +27,7 @@ _LONG_LINK = b"././@LongLink"
 _FILE, _LONG_NAME, _PAX, _PAX_OF_ALL = b"0", b"L", b"x", b"g"
 _MOST_HEAD_BYTES = 2**20
 """More than the records that other programs write before a member, such as those of macOS."""
+_LONGEST_NUMBER = 20
 _CHECKSUM = slice(148, 156)
 _SIZE = slice(124, 136)
 _KIND = slice(156, 157)
@@ -148,14 +149,15 @@ def _name(block: bytes) -> bytes:
 
 def _of_pax(records: bytes, name: bytes | None, size: int | None) -> tuple[bytes | None, int | None]:
     """Return name and size as pax records give them, `<length> <key>=<value>\\n` (POSIX.1-2001); else these here."""
-    while records:
-        length, _, rest = records.partition(b" ")
-        record = rest[: max(0, int(length) - len(length) - 1)]
-        if len(records) < int(length) or not record.endswith(b"\n"):
+    at = 0
+    while at < len(records):
+        space = records.find(b" ", at, at + _LONGEST_NUMBER)
+        stop = at + int(records[at : max(at, space)])
+        if not space < stop <= len(records) or records[stop - 1 : stop] != b"\n":
             raise ValueError("pax records that are none")
-        key, _, value = record[:-1].partition(b"=")
+        key, _, value = records[space + 1 : stop - 1].partition(b"=")
         name, size = value if key == b"path" else name, int(value) if key == b"size" else size
-        records = records[int(length) :]
+        at = stop
     return name, size
 
 

@@ -62,7 +62,7 @@ def _refused(subject: str, answer: Mapping[str, Any], option: str) -> SourceErro
         return BadInput(subject, expected="a bucket that is there", found=code, remedy=f"make it, or correct {option}")
     if code in _FULL or status == HTTPStatus.INSUFFICIENT_STORAGE:
         remedy = f"make room there, or name another place in {option}, and run again"
-        return NoRoomError(subject, expected="room in the bucket", found=code, remedy=remedy)
+        return NoRoomError(subject, expected="room in the bucket", found=code or f"HTTP {status}", remedy=remedy)
     if code == "RequestTimeTooSkewed":
         remedy = "set the clock of this host, as by NTP, and run again"
         return PermanentError(subject, expected="the time of the service, or nearly so", found=code, remedy=remedy)
