@@ -109,7 +109,7 @@ def test_who_waits_for_another_that_makes_it_says_so(copy: Path) -> None:
 
 def test_it_says_each_minute_that_it_is_still_at_work(copy: Path) -> None:
     script = copy / "scripts" / "environment"
-    script.write_text(script.read_text().replace("minute=60\n", "minute=0.1\n"))
+    script.write_text(script.read_text().replace("minute=60 ", "minute=0.1 "))
     with subprocess.Popen([script], stderr=subprocess.PIPE, text=True, env={"PATH": _path(copy)}) as making:
         assert making.stderr
         late = threading.Timer(20, making.terminate)

@@ -152,7 +152,7 @@ def read_all(path: Path, wanted: Countries = TEN) -> list[tuple[str, shapely.Geo
         except (*_NO_SHAPE, shapely.errors.ShapelyError) as error:
             problem = f"no geometry ({type(error).__name__}: {error})"
             raise BadInput(
-                f"{path}, {_name(feature, TEN.column)}", expected="a polygon", found=problem, remedy=_REMEDY
+                f"{path}, {_name(feature, wanted.column)}", expected="a polygon", found=problem, remedy=_REMEDY
             ) from error
     return sorted(found, key=lambda country: country[0])
 
