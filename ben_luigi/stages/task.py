@@ -33,7 +33,7 @@ from ben_luigi.state.locks.task import alone_with
 from ben_luigi.state.scheduling import QuickScheduler
 from ben_luigi.state.snapshot import snapshot
 from ben_luigi.state.targets import MadeFile, MadeFolder, withdraw_damaged
-from ben_luigi.state.tile_rows import TileRows, withdraw_lost
+from ben_luigi.state.tile_rows import TileRows
 
 _log = logging.getLogger(__name__)
 STARTED, RUN = time.time(), secrets.token_hex(8)
@@ -189,7 +189,6 @@ class PipelineTask(Declared):
         configuration.enter(config.data_dir(), config.result_options)
         worlds.enter(config.data_dir(), is_sample=config.is_sample())
         yield from self._missing(self.deps())
-        yield from self._lost()  # before the next line, which finds what another task has found lost meanwhile
         yield from self._missing(self.needs())
         try:
             self._publish_in_turn()
@@ -222,23 +221,6 @@ class PipelineTask(Declared):
         if missing:
             yield missing
 
-    def _lost(self) -> Iterator[list[Any]]:
-        """Yield the tasks of rows that are to be read, and that somebody has deleted."""
-        with snapshot():
-            if not self.targets() or self.is_there():
-                return
-        read = [target for task in self._may_read() for target in task.targets().values()]
-        if lost := withdraw_lost(target for target in read if isinstance(target, TileRows)):
-            for target in lost:
-                text = "rows in the table %s are gone that %s has written; they are made again"
-                _log.warning(text, target.table, target.maker)
-            yield [target.maker for target in lost]
-
-    def _may_read(self) -> list[PipelineTask]:
-        """Return the tasks whose results the work may read."""
-        found = {task.task_id: task for task in [*self.deps(), *self.made_of(), *self.needs()]}
-        return [task for task in found.values() if isinstance(task, PipelineTask)]
-
     def publish(self) -> None:
         """Make the result unless it is true, once all that it needs exists: withdraw the record, make it, record it."""
         self._taken, targets = self.fingerprint(), self.targets()
@@ -265,10 +247,11 @@ class PipelineTask(Declared):
 
         Files too large for that are checked while they are read.
         """
-        for task in self._may_read():
-            for name, target in task.targets().items():
-                if isinstance(target, MadeFile) and name not in task.may_go:
-                    target.check()
+        for task in {task.task_id: task for task in [*self.deps(), *self.made_of(), *self.needs()]}.values():
+            if isinstance(task, PipelineTask):
+                for name, target in task.targets().items():
+                    if isinstance(target, MadeFile) and name not in task.may_go:
+                        target.check()
 
     def _require_same(self, taken: Mapping[str, Any]) -> None:
         """Raise ChangedMeanwhile if a source has changed during the work, as when a person replaces a file.

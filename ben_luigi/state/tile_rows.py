@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -28,13 +28,6 @@ _MARK = """
 INSERT INTO marker (task, tile, made_from, rows, digest, made_with) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT (task, tile) DO UPDATE SET made_from = excluded.made_from, rows = excluded.rows,
 digest = excluded.digest, made_with = excluded.made_with, at = now()
-"""
-# A marker that another process writes meanwhile is of another time, and stays.
-_WITHDRAW_LOST = """
-DELETE FROM marker USING (
-    SELECT task, tile, at FROM marker LEFT JOIN ({counted}) AS found USING (tile)
-    WHERE task = %(task)s AND tile = ANY(%(tiles)s) AND rows <> coalesce(number, 0)
-) AS lost WHERE marker.task = lost.task AND marker.tile = lost.tile AND marker.at = lost.at RETURNING marker.tile
 """
 
 
@@ -89,11 +82,6 @@ class TileRows(PostgresTarget):
     def _seen(self) -> Marker | None:
         with snapshot() as seen:
             return seen.markers([self._tile]).get((self._task, self._tile))
-
-    @property
-    def maker(self) -> Maker:
-        """The task that makes them."""
-        return self._maker
 
     def touch(self, connection: Any = None) -> None:
         """Mark the rows that `replace` has written as made, in the caller's transaction."""
@@ -206,11 +194,6 @@ class TileRows(PostgresTarget):
             return "t.tile = %s"
         return "t.patch_id IN (SELECT patch_id FROM patch WHERE tile = %s)"
 
-    def _counted(self) -> str:
-        """Return SQL for the number of rows of each of several tiles."""
-        place = "" if "tile" in schema.columns(self.table) else " JOIN patch USING (patch_id)"
-        return f"SELECT tile, count(*) AS number FROM {self.table}{place} WHERE tile = ANY(%(tiles)s) GROUP BY tile"
-
 
 class WholeTable(TileRows):
     """All rows of a table that covers all tiles, written by one task; its marker has no tile."""
@@ -221,9 +204,6 @@ class WholeTable(TileRows):
     def _belongs(self) -> str:
         return "%s = ''"
 
-    def _counted(self) -> str:
-        return f"SELECT '' AS tile, count(*) AS number FROM {self.table}"
-
 
 class TileValidity(TileRows):
     """The column `valid` of a tile's patches: null for those not tested."""
@@ -231,26 +211,6 @@ class TileValidity(TileRows):
     def _apply(self, cursor: psycopg2.extensions.cursor, columns: Sequence[str]) -> None:
         cursor.execute("UPDATE patch SET valid = NULL WHERE tile = %s AND valid IS NOT NULL", (self._tile,))
         cursor.execute("UPDATE patch SET valid = i.valid FROM incoming i WHERE patch.patch_id = i.patch_id")
-
-    def _counted(self) -> str:
-        return "SELECT tile, count(valid) AS number FROM patch WHERE tile = ANY(%(tiles)s) GROUP BY tile"
-
-
-def withdraw_lost(targets: Iterable[TileRows]) -> list[TileRows]:
-    """Remove the markers of those that do not have as many rows as were written, and return these.
-
-    Somebody has deleted rows; whoever reads a file finds the same by its hash.
-    """
-    groups: dict[tuple[str, str], dict[str, TileRows]] = {}
-    for target in targets:
-        groups.setdefault((target._task, target.table), {})[target._tile] = target
-    lost: list[TileRows] = []
-    for (task, _), by_tile in groups.items():
-        statement = _WITHDRAW_LOST.format(counted=next(iter(by_tile.values()))._counted())
-        with database.transaction() as cursor:
-            cursor.execute(statement, {"task": task, "tiles": list(by_tile)})
-            lost += [by_tile[tile] for (tile,) in cursor.fetchall()]
-    return lost
 
 
 def _text(made_from: MadeFrom) -> str:

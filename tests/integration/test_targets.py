@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import luigi
@@ -18,7 +17,7 @@ from ben_luigi.domain.names import ProductName
 from ben_luigi.stages.leakage import LEAKS
 from ben_luigi.state import database, schema
 from ben_luigi.state.targets import MadeFile
-from ben_luigi.state.tile_rows import TileRows, TileValidity, WholeTable, withdraw_lost
+from ben_luigi.state.tile_rows import TileRows, TileValidity, WholeTable
 from tests.integration.database_rows import (
     OTHER,
     PRODUCTS,
@@ -234,26 +233,3 @@ def test_a_file_counts_only_with_the_record_of_what_it_was_made_from(settings: S
     made.record("abc")
     made.file.unlink()
     assert not made.exists()
-
-
-def test_a_marker_that_is_written_while_rows_are_counted_stays(tables: Path) -> None:
-    """The count was of before: who has written the rows again has marked them."""
-    target().replace(splits(PRODUCTS[0]))
-    with database.transaction() as cursor:
-        cursor.execute("DELETE FROM split WHERE patch_id = (SELECT max(patch_id) FROM split)")
-    with ThreadPoolExecutor(1) as thread:
-        with database.transaction() as writer:
-            writer.execute("UPDATE marker SET at = clock_timestamp()")
-            counting = thread.submit(withdraw_lost, [target()])
-            while not _who_wait():
-                assert not counting.done()
-        assert counting.result() == []
-    mark = "marker WHERE task = 'AssignSplits'"
-    assert held(mark, "tile") == [(TILE,)]
-    assert withdraw_lost([target()]) and held(mark, "tile") == []
-
-
-def _who_wait() -> int:
-    with database.transaction() as cursor:
-        cursor.execute("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-        return len(cursor.fetchall())
