@@ -45,6 +45,9 @@ GRIDS = {
     for product in PRODUCTS
 }
 TILES = {tile: grid.square.epsg for tile, grid in GRIDS.items()}
+TILE = next(iter(TILES))
+KEY = PRODUCTS[0].tile_key
+ITEM = f"stac/{TILE}/{TILE}.json"
 POSITIONS = ((0, 1), (0, 4), (0, 45))
 CODES = {"Arable land": 211, "Pastures": 231}
 TITLE, DESCRIPTION = "A small dataset", "Of two tiles."

@@ -22,12 +22,15 @@ from ben_luigi.domain.dataset.verify_documents import STAC
 from ben_luigi.domain.dataset.verify_rules import References
 from ben_luigi.domain.files import file_hash
 from tests.unit.small_dataset import (
+    ITEM,
+    KEY,
     MAPS,
     NOT_FOLLOWING,
     PRODUCTS,
     S1,
     S2,
-    TILES,
+    TILE,
+    TITLE,
     Dataset,
     change_json,
     describe,
@@ -35,11 +38,6 @@ from tests.unit.small_dataset import (
     look,
     said,
 )
-
-TILE = next(iter(TILES))
-KEY = PRODUCTS[0].tile_key
-ITEM = f"stac/{TILE}/{TILE}.json"
-SMALL = "A small dataset"
 
 
 @pytest.mark.parametrize("file", OURS)
@@ -262,7 +260,7 @@ def test_what_zstd_and_tar_read_over_is_noticed_too(folder: Path, references: Re
 @pytest.mark.parametrize(
     ("file", "written", "instead", "wrong"),
     [
-        (README, "# A", "# The", f"another title than in {STAC}: title (expected {SMALL}, found The small dataset)"),
+        (README, "# A", "# The", f"another title than in {STAC}: title (expected {TITLE}, found The small dataset)"),
         (README, "There are 6 ", "There are 7 ", f"{NOT_FOLLOWING}: line 4"),
         (LICENSE, "Permissive-1.0", "Permissive-2.0", f"{NOT_FOLLOWING}: line 1"),
         (LICENSE, "\n", "\r\n", f"{NOT_FOLLOWING}: its line ends"),

@@ -17,21 +17,20 @@ from ben_luigi.domain.dataset.readme import README
 from ben_luigi.domain.dataset.verify_documents import STAC
 from ben_luigi.domain.dataset.verify_rules import References
 from tests.unit.small_dataset import (
+    ITEM,
+    KEY,
     NOT_FOLLOWING,
     PRODUCTS,
     S2,
+    TILE,
     TILES,
+    TITLE,
     change_json,
     compare,
     describe,
     look,
     said,
 )
-
-TILE = next(iter(TILES))
-KEY = PRODUCTS[0].tile_key
-ITEM = f"stac/{TILE}/{TILE}.json"
-SMALL = "A small dataset"
 
 
 def test_a_thumbnail_is_that_of_the_key_of_the_tile_whichever_products_have_patches(
@@ -93,7 +92,7 @@ def stac_extent(collection: Any) -> list[str]:
 
 def stac_title(collection: Any) -> list[str]:
     collection["title"] = "Another"
-    other = f"another title than in {STAC}", "title", "Another", SMALL
+    other = f"another title than in {STAC}", "title", "Another", TITLE
     return [said(CROISSANT, *other), said(README, *other)]
 
 
