@@ -48,7 +48,8 @@ from ben_luigi.stages.finalize import (
     rules_of_recipe,
     withdrawn_files,
 )
-from ben_luigi.stages.prerequisites import input_path, needed, side_m
+from ben_luigi.stages.prerequisites import input_path, needed
+from ben_luigi.stages.sample_world import side_m
 from ben_luigi.state import records, stored
 from ben_luigi.state.cache import whole
 from ben_luigi.terminal import bar_format

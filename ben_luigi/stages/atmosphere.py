@@ -23,10 +23,10 @@ from ben_luigi.stages.converter import STAND_IN, FindSen2Cor, executable_name, s
 from ben_luigi.stages.download import l1c_task
 from ben_luigi.stages.fetching import fetch_l2a, id_at_cdse, layers_of_l2a, told
 from ben_luigi.stages.places import before_products
-from ben_luigi.stages.prerequisites import GivenInput, input_path, side_m
+from ben_luigi.stages.prerequisites import GivenInput, input_path
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, is_from_l1c, product_of, source, source_task
-from ben_luigi.stages.sample_world import made_up
+from ben_luigi.stages.sample_world import made_up, side_m
 from ben_luigi.stages.task import PipelineTask, TileTask
 from ben_luigi.state import budget, contents
 from ben_luigi.state.luigi_internals import leave_to_others

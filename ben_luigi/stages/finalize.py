@@ -29,11 +29,12 @@ from ben_luigi.stages.open_metadata import (
     has_report,
     time_series_task,
 )
-from ben_luigi.stages.prerequisites import input_path, input_task, needed, side_m
+from ben_luigi.stages.prerequisites import input_path, input_task, needed
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.provenance import WriteProvenance
 from ben_luigi.stages.report import WriteReport
 from ben_luigi.stages.resolve import source_task
+from ben_luigi.stages.sample_world import side_m
 from ben_luigi.stages.stac import WriteStac
 from ben_luigi.stages.statistics import WriteStatistics
 from ben_luigi.stages.task import PipelineTask

@@ -22,9 +22,10 @@ from ben_luigi.domain.tiles import clc, land_vector
 from ben_luigi.domain.tiles.clc import Polygons
 from ben_luigi.domain.tiles.land_raster import Raster
 from ben_luigi.stages.land_source import GEOPACKAGE, is_land_raster, land_cover_content
-from ben_luigi.stages.prerequisites import ALSO_BEFORE_LARGE, input_path, input_task, side_m
+from ben_luigi.stages.prerequisites import ALSO_BEFORE_LARGE, input_path, input_task
 from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.resolve import PRIORITY, known_tiles, source_task
+from ben_luigi.stages.sample_world import side_m
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state.targets import MadeFile
 

@@ -38,10 +38,10 @@ from ben_luigi.stages.prerequisites import (
     input_task,
     needed,
     require_given,
-    side_m,
 )
 from ben_luigi.stages.rasters import cuts_sentinel1, layer_source, radar_sources, sentinel1_folder
 from ben_luigi.stages.resolve import PRIORITY, is_from_l1c, is_listed_by_us, list_path, source, source_task, tiles
+from ben_luigi.stages.sample_world import side_m
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import contents, recipes
 from ben_luigi.state.targets import MadeFile

@@ -24,9 +24,10 @@ from ben_luigi.stages.atmosphere import ConvertToL2A, FetchL2A
 from ben_luigi.stages.converter import LICENCE_QUESTION, InstallSen2Cor, answer_licence, is_licence_question
 from ben_luigi.stages.download import DownloadL1C
 from ben_luigi.stages.patches import CutPatches
-from ben_luigi.stages.prerequisites import FetchInput, GivenInput, input_source, side_m
+from ben_luigi.stages.prerequisites import FetchInput, GivenInput, input_source
 from ben_luigi.stages.reference_maps import MakeReferenceMaps
 from ben_luigi.stages.resolve import check_tile, known_tiles
+from ben_luigi.stages.sample_world import side_m
 from ben_luigi.stages.survey import Stage, at_rest, fetches, sizes, work
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import failures, timing

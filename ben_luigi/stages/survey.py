@@ -55,7 +55,6 @@ from ben_luigi.stages.prerequisites import (
     input_source,
     needed,
     require_given,
-    side_m,
 )
 from ben_luigi.stages.resolve import (
     AskCatalogue,
@@ -70,6 +69,7 @@ from ben_luigi.stages.resolve import (
     source,
     tiles,
 )
+from ben_luigi.stages.sample_world import side_m
 from ben_luigi.stages.sources import has_account
 from ben_luigi.stages.tiles import kept
 from ben_luigi.stages.twin import pixels, twins
