@@ -15,9 +15,10 @@ from ben_luigi.domain.cdse.account import has_terminal
 from ben_luigi.domain.errors import Sen2CorError
 from ben_luigi.domain.fetching import sen2cor_installer
 from ben_luigi.domain.products import sen2cor
-from ben_luigi.stages.prerequisites import ALSO_BEFORE_LARGE, FIRST, MakeSampleWorld, sample_world
+from ben_luigi.stages.prerequisites import ALSO_BEFORE_LARGE, FIRST
 from ben_luigi.stages.product_list import is_from_l1c
 from ben_luigi.stages.progress import Progress
+from ben_luigi.stages.sample_world import MakeSampleWorld, sample_world
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state.targets import MadeFile
 

@@ -31,7 +31,6 @@ from ben_luigi.stages.progress import Progress
 from ben_luigi.stages.sample_world import NEEDED as NEEDED
 from ben_luigi.stages.sample_world import MakeSampleWorld as MakeSampleWorld
 from ben_luigi.stages.sample_world import in_sample_world, made_up
-from ben_luigi.stages.sample_world import sample_world as sample_world
 from ben_luigi.stages.task import Digests, PipelineTask
 from ben_luigi.state import contents
 from ben_luigi.state.targets import MadeFile, MadeFolder

@@ -12,7 +12,7 @@ from ben_luigi.domain.cdse.http import Client, Patience, Service
 from ben_luigi.domain.cdse.token import Tokens
 from ben_luigi.sample.cdse_shared import shared
 from ben_luigi.stages.account import account
-from ben_luigi.stages.prerequisites import sample_world
+from ben_luigi.stages.sample_world import sample_world
 
 _log = logging.getLogger(__name__)
 
