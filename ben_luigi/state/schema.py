@@ -7,6 +7,7 @@ tasks. The checks hold for every recipe; what one recipe allows is checked where
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import (
@@ -270,6 +271,29 @@ DATA_FOLDER = Table(
 
 _ADDED_SINCE = "ALTER TABLE marker ADD COLUMN IF NOT EXISTS made_with text NOT NULL DEFAULT '{}'"
 """What the tables of older versions lack."""
+_FORGET_DELETED = """
+CREATE OR REPLACE FUNCTION forget_deleted() RETURNS trigger LANGUAGE plpgsql AS $body$
+DECLARE
+    tasks text[] := string_to_array(TG_ARGV[0], ' ');
+    tiles text[];
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM marker WHERE task = ANY(tasks);
+        RETURN NULL;
+    END IF;
+    EXECUTE format('SELECT array_agg(DISTINCT tile) FROM %s', TG_ARGV[1]) INTO tiles;
+    IF tiles IS NOT NULL THEN
+        DELETE FROM marker WHERE task = ANY(tasks) AND tile = ANY(array_append(tiles, ''));
+    END IF;
+    RETURN NULL;
+END
+$body$
+"""
+"""The markers of deleted rows, and of rows that were deleted with these, go in the same transaction.
+
+So no marker describes rows that are not there any more, whoever has deleted them. The arguments are the tasks, and
+where the tiles of the rows `deleted` are found.
+"""
 
 
 def statements() -> list[str]:
@@ -278,7 +302,30 @@ def statements() -> list[str]:
     made = [str(CreateTable(table, if_not_exists=True).compile(dialect=driver)) for table in SCHEMA.sorted_tables]
     columns = [column for table in SCHEMA.sorted_tables for column in table.columns if column.comment]
     said = [str(SetColumnComment(column).compile(dialect=driver)) for column in columns]
-    return [*made, *said, _ADDED_SINCE]
+    written = [name for name, table in SCHEMA.tables.items() if "written_by" in table.info]
+    return [
+        *made,
+        *said,
+        _ADDED_SINCE,
+        _FORGET_DELETED,
+        *(statement for name in written for statement in _forget(name)),
+    ]
+
+
+def _forget(table: str) -> Iterator[str]:
+    """Yield the SQL that has `forget_deleted` called for a table."""
+    tasks = " ".join(sorted(written_behind(table)))
+    if "tile" in columns(table):
+        place = "deleted"
+    elif "patch_id" in columns(table):
+        place = "deleted JOIN patch USING (patch_id)"
+    else:  # a table of all tiles
+        place = "(SELECT '''' AS tile FROM deleted) AS whole"
+    called = f"FOR EACH STATEMENT EXECUTE FUNCTION forget_deleted('{tasks}', '{place}')"
+    for event, rows in (("DELETE", "REFERENCING OLD TABLE AS deleted "), ("TRUNCATE", "")):
+        name = f"forget_{event.lower()}d"
+        yield f"DROP TRIGGER IF EXISTS {name} ON {table}"  # CREATE OR REPLACE TRIGGER came with PostgreSQL 14
+        yield f"CREATE TRIGGER {name} AFTER {event} ON {table} {rows}{called}"
 
 
 def columns(table: str) -> list[str]:

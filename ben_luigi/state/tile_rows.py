@@ -169,16 +169,16 @@ class TileRows(PostgresTarget):
         return digest
 
     def _apply(self, cursor: psycopg2.extensions.cursor, columns: Sequence[str]) -> None:
-        """Delete rows that are gone, and insert or update the others, so that rows that refer to them can stay."""
+        """Delete rows that are gone, and insert or update the others, so that rows that refer to them can stay.
+
+        Rows that refer to deleted ones go with them, and so do their markers: `schema.py` has the database do both.
+        """
         keys = schema.keys(self.table)
         same = " AND ".join(f"i.{key} = t.{key}" for key in keys)
         cursor.execute(
             f"DELETE FROM {self.table} t WHERE {self._belongs()} AND NOT EXISTS (SELECT FROM incoming i WHERE {same})",
             (self._tile,),
         )
-        if cursor.rowcount:  # rows referring to them are deleted too, and their tasks have to write them again
-            behind = sorted(schema.written_behind(self.table) - {self._task})
-            cursor.execute("DELETE FROM marker WHERE tile IN (%s, '') AND task = ANY(%s)", (self._tile, behind))
         listed = ", ".join(f'"{column}"' for column in columns)
         others = [column for column in columns if column not in keys]
         changed = ", ".join(f'"{column}" = excluded."{column}"' for column in others)

@@ -14,6 +14,7 @@ import pytest
 from ben_luigi.domain.dataset import leakage
 from ben_luigi.domain.errors import BadAlignment, BadTable
 from ben_luigi.domain.names import ProductName
+from ben_luigi.domain.vocabulary import SPLITS
 from ben_luigi.stages.leakage import LEAKS
 from ben_luigi.state import database, schema
 from ben_luigi.state.targets import MadeFile
@@ -146,6 +147,41 @@ def test_rows_that_went_and_came_back_have_lost_what_referred_to_them(tables: Pa
         *((task, OTHER) for task in ("ReadProduct", "GridPatches", "AssignSplits")),
         *((task, TILE) for task in ("ReadProduct", "GridPatches")),
     }
+
+
+@pytest.mark.parametrize(
+    ("statement", "left"),
+    [
+        ("DELETE FROM label WHERE patch_id = (SELECT min(patch_id) FROM label)", {"split", "alignment", "overlap"}),
+        ("DELETE FROM alignment WHERE patch_id = (SELECT min(patch_id) FROM label)", {"split", "overlap"}),
+        ("DELETE FROM patch WHERE patch_id = (SELECT min(patch_id) FROM label)", set()),
+        ("DELETE FROM overlap", {"split", "alignment", "label"}),
+        ("DELETE FROM split WHERE false", {"split", "alignment", "label", "overlap"}),
+        ("TRUNCATE label", {"split", "alignment", "overlap"}),
+        ("TRUNCATE patch CASCADE", set()),
+    ],
+)
+def test_rows_that_somebody_deletes_take_their_markers_with_them(tables: Path, statement: str, left: set[str]) -> None:
+    """As a person does it, by SQL: a marker of rows that are gone would pass them off as made."""
+    of_tile = {"split": "AssignSplits", "alignment": "AlignPatches", "label": "LabelPatches"}
+    both = {TILE: PRODUCTS[0], OTHER: PRODUCTS[1]}
+    for tile, name in both.items():
+        rows = pairs(name, 0, 24, first=2 * (tile == OTHER))
+        target(tile=tile).replace(splits(name))
+        TileRows("alignment", tile, By("AlignPatches", {})).replace(rows)
+        TileRows("label", tile, By("LabelPatches", {})).replace(
+            pd.DataFrame({"patch_id": rows["patch_id"], "label": "Pastures"})
+        )
+    one, other = (patches(name).assign(split=split) for name, split in zip(both.values(), SPLITS, strict=False))
+    found = leakage.overlaps(pd.concat([one, other], ignore_index=True))
+    WholeTable("overlap", By("FindSplitLeakage", {})).replace(found.leaks)
+    with database.transaction() as cursor:
+        cursor.execute(statement)
+    marked = set(held("marker", "task", "tile"))
+    wanted = {of_tile.get(table, "FindSplitLeakage"): table in left for table in (*of_tile, "overlap")}
+    assert {task: (task, TILE) in marked or (task, "") in marked for task in wanted} == wanted
+    of_other = {task for task in of_tile.values() if (task, OTHER) in marked}
+    assert of_other == {task for table, task in of_tile.items() if "TRUNCATE" not in statement or table in left}
 
 
 def test_validity_is_set_for_the_patches_tested_and_null_for_the_others(tables: Path) -> None:

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import luigi
 import pytest
 
 from ben_luigi.domain.files import file_hash
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
+from ben_luigi.state import database, server
 from tests.integration.running import Run, configuration, dataset_digests
 from tests.integration.stopping import RECORD, Launcher, StoppingRun
 
@@ -136,6 +138,34 @@ def test_a_tar_that_is_to_be_kept_is_made_until_it_is_there_and_goes_once_it_is_
     assert not truth.ran() and all(tar.exists() for tar in tars)
     truth.run(metadata={"unlabeled_limit": 0.01})
     assert not any(tar.exists() for tar in tars)
+
+
+def _in_database(folder: Path, statement: str) -> None:
+    settings = luigi.configuration.get_config()
+    settings.set("dataset", "data_dir", str(folder))
+    try:
+        with database.transaction() as cursor:
+            cursor.execute(statement)
+    finally:
+        database.forget()
+        server.close_server(folder / "database")
+        settings.remove_option("dataset", "data_dir")
+
+
+def test_rows_that_somebody_has_deleted_are_made_again_before_anything_is_made_from_them(truth: Folder) -> None:
+    """Those of patches went with all that refers to them."""
+    for family, statement in (
+        ("LabelPatches", "DELETE FROM label WHERE patch_id = (SELECT max(patch_id) FROM label)"),
+        ("GridPatches", "DELETE FROM patch WHERE patch_id = (SELECT max(patch_id) FROM label)"),
+        ("AssignSplits", "TRUNCATE split, country, scene_class"),
+    ):
+        _in_database(truth.data, statement)
+        mapping = truth.data / "metadata" / "patch_id_label_mapping.csv"
+        before = mapping.read_text()
+        mapping.unlink()
+        made = truth.ran()
+        assert {family, "MapLabels"} <= made and "WriteMetadata" not in made
+        assert mapping.read_text() == before
 
 
 def _swap_land_cover(path: Path) -> None:
