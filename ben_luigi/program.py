@@ -31,7 +31,7 @@ def console() -> int:
     installed = Path(sysconfig.get_path("purelib"), ben_luigi.__name__, "__main__.py")
     if installed.is_file() and not sys.flags.isolated:
         isolated = [sys.executable, *surroundings.ISOLATED, "-m", ben_luigi.__name__, *sys.argv[1:]]
-        os.execv(sys.executable, isolated)
+        os.execve(sys.executable, isolated, surroundings.as_found())
     return main(sys.argv[1:])
 
 

@@ -48,6 +48,11 @@ def shut_out() -> None:
         _usual_warnings()
 
 
+def as_found() -> dict[str, str]:
+    """Return the environment with all that `shut_out` has kept from children, for this program started once more."""
+    return {**os.environ, **_taken_out}
+
+
 def give_back(pattern: str) -> None:
     """Put variables back that were removed, for a library that is to have them: `AWS_.*` for boto3.
 

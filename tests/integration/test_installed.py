@@ -14,7 +14,6 @@ import pytest
 from ben_luigi import __version__
 from tests.integration.running import ROOT, environment
 
-pytest.importorskip("setuptools", reason="an environment of Python 3.12 or newer comes without it")
 PROJECT = ("ben_luigi", "tracked_artifacts", "setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
@@ -25,8 +24,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in PROJECT:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
-    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", folder], check=True)
+    made = subprocess.run([sys.executable, "-I", "-m", "venv", folder], capture_output=True, text=True, check=False)
     python = folder / "bin" / "python"
+    if made.returncode or subprocess.run([python, "-I", "-c", "import setuptools"], check=False).returncode:
+        pytest.skip(
+            f"Python {sys.version.split()[0]} brings no setuptools: Debian's has it in python3-venv. {made.stdout}"
+        )
     purelib = folder / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
     (purelib / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
     words = ["install", "--single-version-externally-managed", "--record", str(source / "record")]
@@ -75,6 +78,21 @@ def test_it_plans_the_sample_world_in_another_folder(installed: Path, tmp_path: 
     assert f"FinalizeDataset on the sample world, about 4 tiles, in {tmp_path / 'data'}" in done.stdout
     version = _run(installed, tmp_path, str(installed / "bin" / "python"), "-m", "ben_luigi", "--version")
     assert version.stdout == f"ben-luigi {__version__}\n"
+
+
+def test_it_reads_the_users_configuration_and_the_variables_in_it(installed: Path, tmp_path: Path) -> None:
+    """The program starts itself once more, and must not lose what it keeps from other programs."""
+    own = tmp_path / "own.cfg"
+    own.write_text("[dataset]\ndata_dir = ${PLACE}\n")
+    variables = {"LUIGI_CONFIG_PATH": str(own), "PLACE": str(tmp_path / "there")}
+    done = _run(installed, tmp_path, str(installed / "bin" / "ben-luigi"), "plan", **variables)
+    assert f"in {tmp_path / 'there'}" in done.stdout
+
+
+def test_it_starts_itself_with_the_variables_that_only_some_libraries_may_have(installed: Path, tmp_path: Path) -> None:
+    code = "from ben_luigi.domain import surroundings; print(surroundings.as_found()['AWS_PROFILE'])"
+    done = _run(installed, tmp_path, str(installed / "bin" / "python"), "-I", "-c", code, AWS_PROFILE="mine")
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "mine\n")
 
 
 def test_it_finds_what_it_tracks_and_its_stand_in_for_sen2cor(installed: Path, tmp_path: Path) -> None:
