@@ -24,6 +24,7 @@ from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
 from ben_luigi.state import database
 from ben_luigi.state.server import close_server, open_server
+from tests.integration import own_install
 from tests.integration.cdse_downloads import ID, NAME
 from tests.integration.database_rows import PRODUCTS, Set, fill
 from tests.integration.fault_table import FaultTable
@@ -41,6 +42,14 @@ def table(request: pytest.FixtureRequest) -> Iterator[FaultTable]:
     with capture.global_and_fixture_disabled():
         # In a worker of pytest-xdist only stderr reaches the terminal.
         print(faults, file=sys.stderr if "PYTEST_XDIST_WORKER" in os.environ else sys.stdout)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an environment in which the package is installed."""
+    folder = tmp_path_factory.mktemp("installed")
+    own_install.install(folder, tmp_path_factory.mktemp("source"))
+    return folder
 
 
 @pytest.fixture(scope="session")

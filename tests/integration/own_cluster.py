@@ -1,8 +1,8 @@
 """Pods and a Job of the manifests as plain processes: what kubelets and the Job controller do here.
 
-A pod has namespaces of its own (files, processes, host name) and a root of its own: this system's programs, the project
-and its environment in the image's places, and the volumes of the manifest; all else is out of sight. It runs as the
-user of the manifest. All pods share the network of this host, where each service has a loopback address.
+A pod has namespaces of its own (files, processes, host name) and a root of its own: this system's programs, an
+environment with the project in the image's place, and the volumes of the manifest; all else is out of sight. It runs as
+the user of the manifest. All pods share the network of this host, where each service has a loopback address.
 """
 
 from __future__ import annotations
@@ -109,9 +109,10 @@ def _give(path: Path, group: int | None) -> None:
 
 @dataclass
 class Cluster:
-    """What pods share: a folder for all, addresses of services, objects by name, and folders that a user mounts."""
+    """What pods share: a folder, the environment of the project, addresses of services, objects by name, mounts."""
 
     folder: Path
+    installed: Path
     addresses: dict[str, str]
     configurations: dict[str, dict[str, str]]
     secrets: dict[str, dict[str, str]]
@@ -175,9 +176,10 @@ class Pod:
             if Path(path).is_symlink():
                 lines.append(f"ln -s '{Path(path).readlink()}' '{root}{path}'")
         python = Path(sys.executable).resolve().parents[1]
-        own = {str(path): path for path in (ROOT, python, *self.cluster.mounted) if not path.is_relative_to("/usr")}
+        needed = (ROOT, python, self.cluster.installed, *self.cluster.mounted)
+        own = {str(path): path for path in needed if not path.is_relative_to("/usr")}
         system = {path: Path(path) for path in (*_SYSTEM, *(link for link in _LINKS if not Path(link).is_symlink()))}
-        places = {**system, "/opt/ben_luigi": Path(sys.prefix), **self._volumes(), **own}
+        places = {**system, "/opt/ben_luigi": self.cluster.installed, **self._volumes(), **own}
         for target, source in places.items():
             lines.append(f"mkdir -p '{root}{target}' && mount --rbind '{source}' '{root}{target}'")
         hosts = root.with_suffix(".hosts")

@@ -5,43 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 
 from ben_luigi import __version__
 from tests.integration.running import ROOT, environment
-
-PROJECT = ("ben_luigi", "tracked_artifacts", "setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an environment; a path in a `.pth` file brings libraries, and not what their own files name."""
-    folder, source = tmp_path_factory.mktemp("installed"), tmp_path_factory.mktemp("source")
-    for name in PROJECT:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
-    made = subprocess.run([sys.executable, "-I", "-m", "venv", folder], capture_output=True, text=True, check=False)
-    python = folder / "bin" / "python"
-    if made.returncode or subprocess.run([python, "-I", "-c", "import setuptools"], check=False).returncode:
-        pytest.skip(
-            f"Python {sys.version.split()[0]} brings no setuptools: Debian's has it in python3-venv. {made.stdout}"
-        )
-    purelib = folder / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
-    (purelib / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    words = ["install", "--single-version-externally-managed", "--record", str(source / "record")]
-    subprocess.run(
-        [python, "-W", "ignore", "setup.py", "-q", *words],
-        cwd=source,
-        env=environment(),
-        check=True,
-        capture_output=True,
-    )
-    shutil.rmtree(source)
-    return folder
 
 
 def _run(installed: Path, folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:

@@ -53,7 +53,7 @@ _OWN = f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}"  # two runs of
 class Site:
     """A cluster whose pods make two tiles of the sample world, and what holds their conversions up."""
 
-    def __init__(self, folder: Path, world: World, url: str) -> None:
+    def __init__(self, folder: Path, installed: Path, world: World, url: str) -> None:
         given = folder / "given"
         given.mkdir()
         given.chmod(0o777)
@@ -75,6 +75,7 @@ class Site:
         url = url.replace(f"@{_OWN}.2:", f"@{POSTGRESQL}:")
         self.cluster = Cluster(
             folder,
+            installed,
             {LUIGID: f"{_OWN}.1", POSTGRESQL: f"{_OWN}.2"},
             {"ben-luigi": {"own.cfg": _with(manifest("ConfigMap", "ben-luigi")["data"]["own.cfg"], own)}},
             {"ben-luigi": {"database-url": url}},
@@ -242,12 +243,12 @@ def _answers(url: str) -> bool:
 
 @pytest.mark.skipif(bool(own_cluster.missing()), reason=own_cluster.missing())
 def test_a_killed_and_an_evicted_worker_change_no_byte(
-    sample_run: Run, sample_world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sample_run: Run, sample_world: World, installed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Both while they convert. The policy begins them again, and counts the first one alone."""
     with ExitStack() as stack:
         url = stack.enter_context(tcp_server(tmp_path / "database", "in the Secret", f"{_OWN}.2", port=5432))
-        site = Site(tmp_path, sample_world, url)
+        site = Site(tmp_path, installed, sample_world, url)
         luigid = Pod(site.cluster, manifest("Deployment", LUIGID)["spec"]["template"]["spec"], LUIGID)
         stack.callback(luigid.close)
         job = Job(site.cluster, manifest("Job", "ben-luigi"), "ProcessTiles", indexes=2)
