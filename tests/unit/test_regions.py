@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import fiona
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 import shapely
 from pyproj import Transformer
+from shapely.affinity import translate
 
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.placement.country import NO_COUNTRY, countries, read_borders
+from ben_luigi.domain.placement.country import COUNTRIES, NO_COUNTRY, TEN, countries, read_borders
 from ben_luigi.domain.placement.grid import PatchGrid, Square
 from ben_luigi.domain.recipe.model import Countries
 from ben_luigi.domain.report import report_map
@@ -119,3 +121,20 @@ def test_the_map_shows_the_named_regions_where_others_are_unusable(tmp_path: Pat
     path = _write(tmp_path / "a.gpkg", "GPKG", 32633, shapes)
     drawn = report_map.outlines(path, ["West"], Countries(column="Region", names=("West",)))
     assert "West" in [outline.name for outline in drawn]
+
+
+def test_the_ten_countries_may_come_from_another_file_than_natural_earth_s(tmp_path: Path) -> None:
+    """Not from each file that ends so: a text is taken for Natural Earth's, which the remedy names."""
+    wanted, squares = replace(TEN, column="Region"), [translate(EAST, 0, 40_000 * n) for n in range(len(COUNTRIES))]
+    for name, driver in (("a.gpkg", "GPKG"), ("a.shp", "ESRI Shapefile")):
+        path = _write(tmp_path / name, driver, 32633, [*zip(COUNTRIES, squares, strict=True), ("Another", WEST)])
+        assert set(read_borders(path, wanted)) == set(COUNTRIES)
+        assert set(countries(GRID, path, wanted)) == {COUNTRIES[0]}
+        assert {outline.name for outline in report_map.outlines(path, list(COUNTRIES), wanted)} == {
+            *COUNTRIES,
+            "Another",
+        }
+    page = tmp_path / "page.gpkg"
+    page.write_text("<html>not found</html>")
+    with pytest.raises(BadInput, match="Natural Earth"):
+        read_borders(page, wanted)

@@ -76,11 +76,12 @@ TEN = Countries(column="name_long", names=COUNTRIES)
 
 @remembered()
 def read_borders(path: Path, wanted: Countries = TEN) -> dict[str, shapely.Geometry]:
-    """Read the polygons of the wanted countries (longitude, latitude in EPSG:4326), by name: the ten from a GeoJSON.
+    """Read the polygons of the wanted countries (longitude, latitude in EPSG:4326), by name.
 
-    Raise BadInput naming the country whose polygon is missing, invalid or elsewhere.
+    Those of the ten in a GeoJSON are taken as they are. Raise BadInput naming the country whose polygon is missing,
+    invalid or elsewhere.
     """
-    if wanted.names != COUNTRIES:
+    if not _is_natural_earth(path, wanted):
         return _regions(path, wanted)
     collection = _json(path)
     _check_crs(collection, path)
@@ -128,6 +129,17 @@ def _regions(path: Path, wanted: Countries) -> dict[str, shapely.Geometry]:
     return {name: shapely.union_all(degrees[texts == name]) for name in names}
 
 
+def _is_natural_earth(path: Path, wanted: Countries) -> bool:
+    """Return whether a file is read as Natural Earth's GeoJSON: that of the ten, unless it is binary, as a GeoPackage.
+
+    A text that is no GeoJSON, such as a page with an error, is meant to be one.
+    """
+    if wanted.names != COUNTRIES or "json" in path.suffix.lower() or not path.is_file():
+        return wanted.names == COUNTRIES
+    with path.open("rb") as file:
+        return b"\0" not in file.read(100)
+
+
 def _number(wanted: Countries) -> str:
     """Return how the wanted countries are called."""
     if wanted.names == COUNTRIES:
@@ -140,7 +152,7 @@ def read_all(path: Path, wanted: Countries = TEN) -> list[tuple[str, shapely.Geo
 
     Of another recipe's file only the wanted ones are returned if the others are not usable.
     """
-    if wanted.names != COUNTRIES:
+    if not _is_natural_earth(path, wanted):
         try:
             return list(read_borders(path, replace(wanted, names=None)).items())
         except BadInput:
