@@ -109,7 +109,7 @@ def test_the_map_of_the_report_shows_regions_of_any_file(
     """The map has kilometres of EPSG:3035, and shows what else the file has."""
     path = _write(tmp_path / name, driver, epsg, [("East", EAST), ("West", WEST)])
     drawn = report_map.outlines(path, ["West"], Countries(column="region", names=names))
-    assert [(outline.name, outline.one_of_ten) for outline in drawn] == [("East", False), ("West", True)]
+    assert [(outline.name, outline.occurs) for outline in drawn] == [("East", False), ("West", True)]
     west, south = Transformer.from_crs(32633, 3035, always_xy=True).transform(499_000, 5_380_000)
     points = np.array([point.split() for point in drawn[1].path.strip("MZ").split("L")], dtype=float)
     corner = np.array([west / 1000 - 2500, 5450 - south / 1000])

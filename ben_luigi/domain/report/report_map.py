@@ -29,7 +29,7 @@ class Outline:
 
     name: str
     path: str
-    one_of_ten: bool
+    occurs: bool
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def outlines(borders: Path, occurring: Sequence[str] = COUNTRIES, wanted: Countr
             found=repr(error),
             remedy="fetch the file again: [inputs] countries_geojson",
         ) from error
-    return sorted((outline for outline in found if outline.path), key=lambda outline: outline.one_of_ten)
+    return sorted((outline for outline in found if outline.path), key=lambda outline: outline.occurs)
 
 
 def _projected(polygon: shapely.Geometry) -> shapely.Geometry:
