@@ -35,6 +35,8 @@ came = 0
 consequence = ""
 """What the line says after `stopped by ...`."""
 
+_reason, _code = "", 0  # of `stop`
+
 last_resort: Callable[[], None] | None = None
 """Ends started work in a limited time, if the main thread does not."""
 
@@ -60,11 +62,22 @@ def catch() -> None:
         sys.unraisablehook = _ignored
 
 
+def stop(reason: str, code: int) -> None:
+    """Stop this process from another thread, as SIGTERM would, for a reason of its own, with that exit code."""
+    global _reason, _code
+    _reason, _code = reason, code
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def undo() -> int:
     """Declare that the main thread undoes started work, if a signal came. Return the exit code then, else 0."""
     if came:
         _undoing.set()
-    return 128 + came if came else 0
+    return _exit_code(came) if came else 0
+
+
+def _exit_code(number: int) -> int:
+    return _code or 128 + number
 
 
 @contextmanager
@@ -107,7 +120,7 @@ def _stop(number: int, _: FrameType | None) -> None:
     global came
     if not came:
         came = number
-        sys.exit(128 + number)
+        sys.exit(_exit_code(number))
 
 
 def _ignored(unraisable: sys.UnraisableHookArgs) -> None:
@@ -120,7 +133,7 @@ def _ignored(unraisable: sys.UnraisableHookArgs) -> None:
 
 def _stop_again(*_: object) -> None:
     if came and not _undoing.is_set():
-        sys.exit(128 + came)
+        sys.exit(_exit_code(came))
 
 
 def _watch(reading: int) -> None:
@@ -135,13 +148,13 @@ def _watch(reading: int) -> None:
         if last_resort is not None:
             last_resort()
         _say()
-        os._exit(128 + number)
+        os._exit(_exit_code(number))
 
 
 def _say() -> None:
     if came:
         with suppress(OSError):  # the terminal may have been closed
-            os.write(2, f"stopped by {_SAID[signal.Signals(came)]}{consequence}\n".encode())
+            os.write(2, f"stopped by {_reason or _SAID[signal.Signals(came)]}{consequence}\n".encode())
 
 
 def _fork() -> None:

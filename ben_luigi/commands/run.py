@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ from ben_luigi.commands.task_arguments import run as parser
 from ben_luigi.configuration import luigi_options
 from ben_luigi.domain import locks, refused
 from ben_luigi.domain.cdse.http import reason
-from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, some, without_userinfo
+from ben_luigi.domain.errors import BadArgument, BadInput, BadName, PipelineError, some, without_userinfo
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import jobs, planning
 from ben_luigi.stages.archive_parts import dataset_tiles
@@ -56,6 +57,7 @@ _ADVICE: dict[int, str] = {
 }
 _LEFT_TO_OTHERS = {10, 25}
 _LOOK_AGAIN_S = 60.0
+_WATCH_S = 1.0
 _log = logging.getLogger("ben_luigi")
 
 
@@ -114,8 +116,9 @@ def _run_and_tell(task: luigi.Task, arguments: list[str]) -> int:
         failures.forget(task)
     if arguments[0] == "FinalizeDataset" and not code:
         failures.forget_all()
-    data_folder.leave(config.data_dir())
-    data_folder.sweep_if_alone(config.data_dir())
+    if data_folder.is_same(config.data_dir()):
+        data_folder.leave(config.data_dir())
+        data_folder.sweep_if_alone(config.data_dir())
     try:
         if not signals.came:
             _say_result(task, code)
@@ -147,6 +150,7 @@ def _made(task: luigi.Task, arguments: list[str]) -> int:
     _check_semaphores()
     cache.prepare()  # alone in the data folder, so before it counts as in use by this process
     data_folder.enter(config.data_dir())
+    threading.Thread(target=_watch_data_folder, name="data folder", daemon=True).start()
     config.lock_this_command()
     _check_same_command()
     configuration.enter(config.data_dir(), config.result_options)
@@ -163,6 +167,18 @@ def _made(task: luigi.Task, arguments: list[str]) -> int:
         code = _run(["--module", "ben_luigi", *arguments])
     retire_all()  # a task may have found its result true and made nothing
     return code
+
+
+def _watch_data_folder() -> None:
+    """Stop the run once its data folder is another one, or gone: each task would fail, and most be tried again."""
+    while True:
+        time.sleep(_WATCH_S)
+        try:
+            data_folder.require_same(config.data_dir())
+        except BadInput as error:
+            _log.error("%s", error)
+            signals.stop("the loss of its data folder", ExitCode.WAITS_FOR_PERSON)
+            return
 
 
 def _begun() -> str:

@@ -28,7 +28,7 @@ from ben_luigi.configuration.kinds import Declared
 from ben_luigi.domain import deferred, fence, files
 from ben_luigi.domain.errors import ChangedMeanwhile, DamagedFile, PipelineError, TakenOver
 from ben_luigi.state import cache, code, database, failures, luigi_internals, worlds
-from ben_luigi.state.locks import configuration
+from ben_luigi.state.locks import configuration, data_folder
 from ben_luigi.state.locks.task import alone_with
 from ben_luigi.state.scheduling import QuickScheduler
 from ben_luigi.state.snapshot import snapshot
@@ -186,6 +186,7 @@ class PipelineTask(Declared):
 
         Do nothing if it is still true.
         """
+        data_folder.require_same(config.data_dir())
         configuration.enter(config.data_dir(), config.result_options)
         worlds.enter(config.data_dir(), is_sample=config.is_sample())
         yield from self._missing(self.deps())

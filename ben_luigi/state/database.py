@@ -25,6 +25,7 @@ from ben_luigi.domain import files, waiting
 from ben_luigi.domain.errors import BadDatabase, DatabaseError
 from ben_luigi.state import cluster, identity, tables
 from ben_luigi.state.database_url import DatabaseUrl
+from ben_luigi.state.locks import data_folder
 from ben_luigi.state.server import Address, open_server
 
 _Result = TypeVar("_Result")
@@ -256,6 +257,7 @@ def _open_server(*, again: bool = False) -> Address:
     """Return the address of the embedded server, as `open_server`, unless `share` has failed to open it."""
     if error := _failed.get(str(config.data_dir())):
         raise error
+    data_folder.require_same(config.data_dir())  # or a server would be made in its place
     return open_server(config.data_dir() / "database", again=again)
 
 

@@ -17,8 +17,17 @@ import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import private, refused
-from ben_luigi.domain.errors import BadDatabase, DiskError, PermanentError, PipelineError, RestingError, may_pass
+from ben_luigi.domain.errors import (
+    BadDatabase,
+    BadInput,
+    DiskError,
+    PermanentError,
+    PipelineError,
+    RestingError,
+    may_pass,
+)
 from ben_luigi.state import records
+from ben_luigi.state.locks import data_folder
 
 _log = logging.getLogger(__name__)
 _unrecorded = mmap.mmap(-1, 1)  # shared with processes that are forked from this one
@@ -48,7 +57,8 @@ class Failure:
 def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> None:
     """Record that a task failed.
 
-    On a full disk nothing can be recorded: the error is in the log only, and `is_unrecorded` tells of it.
+    On a full disk, or once the data folder has gone, nothing can be recorded: the error is in the log only, and
+    `is_unrecorded` tells of it.
     """
     error = refused.explained(error, config.data_dir())
     message = str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
@@ -65,9 +75,10 @@ def note(task: luigi.Task, error: BaseException, needs_person: bool = False) -> 
         arguments=task.to_str_params(),  # type: ignore[no-untyped-call]
     )
     try:
+        data_folder.require_same(config.data_dir())
         records.make_way(_path(task))
         private.write_text(_path(task), json.dumps(asdict(failure), indent=1) + "\n")
-    except (OSError, DiskError):
+    except (OSError, DiskError, BadInput):
         _unrecorded[0] = _unrecorded[0] or failure.needs_person
 
 

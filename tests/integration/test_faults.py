@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ben_luigi.exit_codes import ExitCode
 from tests.integration.running import Run, dataset_digests
 from tests.integration.stopping import RECORD, Launcher, StoppingRun, living, wait_for
 
@@ -246,6 +247,31 @@ def test_sigterm_undoes_the_step_and_ends_everything(
         wait_for(lambda: not living(tmp_path), lambda: f"lives: {living(tmp_path)}")
         assert not [path for path in leftovers(data) if path.name[0] == "." and ".work-" not in path.name]
         say(f"SIGTERM at {stage:<22}exit code 143, undone; survived: yes")
+    run_to_the_end(launcher, tmp_path, config)
+    assert_whole(data, undisturbed)
+
+
+def test_a_data_folder_that_is_moved_away_and_comes_back(
+    launcher: Launcher, undisturbed: Undisturbed, tmp_path: Path, say: Callable[[str], None]
+) -> None:
+    """The run ends by itself, and makes nothing in its place, where a volume that is unmounted leaves a folder."""
+    config, data, away = settings(tmp_path), tmp_path / "data", tmp_path / "away"
+    undisturbed.give_world(data)
+    for stage, is_mounted, found in (("CutPatches", False, "no such folder"), ("ArchiveS2", True, "another one")):
+        run = StoppingRun(launcher, tmp_path, stage, config=config)
+        assert run.stopped() == stage
+        data.rename(away)
+        if is_mounted:
+            data.mkdir()
+        assert run.ended() == ExitCode.WAITS_FOR_PERSON, run.said
+        assert f"{data}; expected: the data folder in which this run works" in run.said and found in run.said
+        assert "stopped by the loss of its data folder: FinalizeDataset is not complete" in run.said
+        assert "Traceback" not in run.said
+        assert not data.exists() or not list(data.iterdir())
+        if is_mounted:
+            data.rmdir()
+        away.rename(data)
+        say(f"data folder lost at {stage:<14}exit code 20; survived: yes")
     run_to_the_end(launcher, tmp_path, config)
     assert_whole(data, undisturbed)
 

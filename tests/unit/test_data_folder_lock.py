@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from ben_luigi.domain import files
+from ben_luigi.domain.errors import BadInput
 from ben_luigi.state.locks import data_folder
 
 
@@ -38,3 +40,35 @@ def test_what_is_unfinished_goes_when_nobody_else_is_there(tmp_path: Path) -> No
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert data_folder.sweep_if_alone(tmp_path / "none") == []
     assert not list(tmp_path.iterdir())
+
+
+def _say_whether_same(folder: Path) -> str:
+    try:
+        data_folder.require_same(folder)
+    except BadInput as error:
+        return error.found
+    return ""
+
+
+def test_a_folder_that_is_another_one_is_told_until_it_is_left(tmp_path: Path) -> None:
+    data, away = tmp_path / "data", tmp_path / "away"
+    assert _say_whether_same(data) == ""
+    data_folder.enter(data)
+    try:
+        assert _say_whether_same(data) == ""
+        data.rename(away)
+        assert _say_whether_same(data) == "no such folder"
+        data.write_text("a file")
+        assert _say_whether_same(data) == "no such folder"
+        data.unlink()
+        data.mkdir()
+        assert "another one" in _say_whether_same(data)
+        (data / data_folder.LOCK).touch()
+        assert "another one" in _say_whether_same(data)
+        shutil.rmtree(data)
+        away.rename(data)
+        assert _say_whether_same(data) == ""
+        data.rename(away)
+    finally:
+        data_folder.leave(data)
+    assert _say_whether_same(data) == ""

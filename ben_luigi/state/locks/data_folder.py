@@ -6,6 +6,7 @@ lock. So a process that is alone in the folder may remove what dead processes ha
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ _OTHERS = {"database", "export", "sample", config.RECIPES}
 """Folders without unfinished files of a run here: the server sweeps its own, recipes have locks of their own, and the
 others are written as a whole."""
 
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
 _held: dict[Path, int] = {}
 
 
@@ -32,6 +34,31 @@ def enter(folder: Path) -> None:
         _held[folder] = _opened(folder)
         with suppress(OSError):
             locks.take(_held[folder], locks.SHARED, f"another process to tidy up {folder}")
+
+
+def is_same(folder: Path) -> bool:
+    """Return whether `folder`, if this process or one that has forked it works there, is still the same.
+
+    It may have been moved, removed or unmounted meanwhile: whatever is made then is made in another folder.
+    """
+    held = _held.get(folder)
+    if held is None:
+        return True
+    try:
+        return os.path.samestat((folder / LOCK).stat(), os.fstat(held)) or folder not in _held
+    except OSError as error:
+        return error.errno not in _GONE or folder not in _held
+
+
+def require_same(folder: Path) -> None:
+    """Raise BadInput unless `folder` is still the same; see `is_same`."""
+    if not is_same(folder):
+        raise BadInput(
+            folder,
+            expected="the data folder in which this run works, until it has ended",
+            found=f"another one: its file {LOCK} is not that of the beginning" if folder.is_dir() else "no such folder",
+            remedy="if it was moved, removed or unmounted, bring it back, and run again; remove what lies in its place",
+        )
 
 
 def sweep_if_alone(folder: Path) -> list[Path]:
