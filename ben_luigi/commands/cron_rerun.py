@@ -130,7 +130,7 @@ def _run(arguments: list[str], lock: int) -> tuple[Path, int]:
     with private.open_anew(log) as file:
         command = [*surroundings.own_python(), "-m", "ben_luigi", "run", *arguments]
         process = subprocess.Popen(
-            command, env=os.environ, stdin=subprocess.DEVNULL, stdout=file, stderr=file, pass_fds=[lock]
+            command, env=surroundings.as_found(), stdin=subprocess.DEVNULL, stdout=file, stderr=file, pass_fds=[lock]
         )
         with signals.passed_on(process):
             code = process.wait()

@@ -1,7 +1,7 @@
 """Ask Slurm for jobs: the command of a job array, the script of its elements, and which of them are in the queue.
 
-Documented in sbatch(1), squeue(1) and "Job Array Support" of Slurm. The programs see the whole environment of this
-process, since sbatch passes it on to the job.
+Documented in sbatch(1), squeue(1) and "Job Array Support" of Slurm. The programs see the whole environment that this
+process was given, since sbatch passes it on to the job.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ben_luigi.domain import waiting
+from ben_luigi.domain import surroundings, waiting
 from ben_luigi.domain.errors import SlurmError
 
 MOST_ELEMENTS = 1000
@@ -94,7 +94,7 @@ def _asked(command: Sequence[str], given: str = "") -> str:
             done = subprocess.run(
                 command,
                 input=given,
-                env=dict(os.environ),
+                env=surroundings.as_found(),
                 capture_output=True,
                 text=True,
                 errors="replace",

@@ -49,7 +49,7 @@ def shut_out() -> None:
 
 
 def as_found() -> dict[str, str]:
-    """Return the environment with all that `shut_out` has kept from children, for this program started once more."""
+    """Return the environment with all that `shut_out` keeps from children: for this program, started once more."""
     return {**os.environ, **_taken_out}
 
 

@@ -14,7 +14,7 @@ import luigi
 import pytest
 
 from ben_luigi.commands import cron_rerun
-from ben_luigi.domain import files
+from ben_luigi.domain import files, surroundings
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.state.failures import Failure
 
@@ -147,3 +147,14 @@ def test_why_no_run_can_be_begun_is_sent_once(
     mail = (data_dir / "mail").read_text()
     assert mail.count("Subject: ") == 1
     assert "waiting for a person" in mail
+
+
+def test_its_run_has_the_variables_that_only_some_libraries_may_have(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where results live in a bucket, boto3 may find its credentials there."""
+    monkeypatch.setitem(surroundings._taken_out, "AWS_PROFILE", "mine")
+    monkeypatch.setattr(surroundings, "own_python", lambda: ["sh", "-c", "echo $AWS_PROFILE"])
+    with (data_dir / "lock").open("w") as lock:
+        log, code = cron_rerun._run([], lock.fileno())
+    assert (code, log.read_text()) == (0, "mine\n")

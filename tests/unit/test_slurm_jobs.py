@@ -12,7 +12,7 @@ import luigi
 import pytest
 
 from ben_luigi import config
-from ben_luigi.domain import slurm
+from ben_luigi.domain import slurm, surroundings
 from ben_luigi.domain.errors import BadInput, BadOption, SlurmError
 from ben_luigi.domain.slurm import Wanted
 from ben_luigi.stages import jobs
@@ -55,6 +55,15 @@ def test_what_slurm_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     slurm.require_programs()
     assert slurm.submit(["sbatch"], "text") == "17"
     assert slurm.queue("ben") == {"17_0": "PENDING Resources"}
+
+
+def test_jobs_get_the_variables_that_only_some_libraries_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where results live in a bucket, boto3 may find its credentials there."""
+    monkeypatch.setenv("PATH", programs(tmp_path, sbatch='cat >/dev/null; echo "$AWS_PROFILE"'))
+    monkeypatch.setitem(surroundings._taken_out, "AWS_PROFILE", "mine")
+    assert slurm.submit(["sbatch"], "text") == "mine"
 
 
 def test_what_slurm_refuses_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
