@@ -6,7 +6,7 @@ setup(
     packages=[*find_packages(include=["ben_luigi", "ben_luigi.*"]), "ben_luigi.tracked_artifacts"],
     package_dir={"ben_luigi.tracked_artifacts": "tracked_artifacts"},
     package_data={
-        "ben_luigi": ["commands/task_table.json", "domain/report/templates/*"],
+        "ben_luigi": ["commands/task_table.json", "domain/recipe/spdx_licenses.txt", "domain/report/templates/*"],
         "ben_luigi.tracked_artifacts": ["*.toml", "*.csv", "recipes/*.toml"],
     },
 )

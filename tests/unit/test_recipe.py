@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import rasterio
+from packaging.licenses._spdx import LICENSES
 from rasterio.transform import from_origin
 
 from ben_luigi.config import TRACKED_ARTIFACTS
 from ben_luigi.domain.dataset.about import V2, About
 from ben_luigi.domain.errors import BadInput, BadName
 from ben_luigi.domain.placement.country import COUNTRIES
-from ben_luigi.domain.recipe import parts, reading, template
+from ben_luigi.domain.recipe import parts, reading, rules, template
 from ben_luigi.domain.recipe.lines import lines_of
 from ben_luigi.domain.recipe.model import Recipe
 from ben_luigi.domain.recipe.words import described
@@ -115,6 +116,25 @@ def test_a_folder_is_not_proposed_in_its_own_place(write: Write, tmp_path: Path)
     (tmp_path / "cover.tif").mkdir()
     (line,) = _said(write(('"clc_gpkg"', '"cover.tif"'), ("code = ", "# "), ("order = ", "# ")))
     assert "[land_cover] file: found a folder at" in line and "did you mean" not in line
+
+
+@pytest.mark.parametrize(
+    ("license", "said"),
+    [("CC-BY4.0", "; did you mean CC-BY-4.0?"), ("mit", "; did you mean MIT?"), ("our own", None), ("qqqq", "")],
+)
+def test_a_licence_that_spdx_does_not_have_is_told(license: str, said: str | None, write: Write) -> None:
+    (line,) = _said(write(('license = "CC-BY-4.0"', f'license = "{license}"')))
+    assert f"license: found '{license}'" in line
+    assert said is None or f"'{license}'{said}; allowed: one of SPDX 3.27, or LicenseRef-NAME" in line
+
+
+def test_a_licence_may_be_any_of_spdx_or_one_s_own(write: Write) -> None:
+    """The list is that of another library, which has it from SPDX itself."""
+    known = Path(rules.__file__).with_name("spdx_licenses.txt").read_text(encoding="utf-8").split()
+    assert {one["id"] for one in LICENSES.values()} == set(known)
+    for license in ("MIT", "0BSD", "CDLA-Permissive-1.0", "LicenseRef-Our-Own.2"):
+        path = write(('license = "CC-BY-4.0"', f'license = "{license}"'))
+        assert reading.read(path, TRACKED_ARTIFACTS).license == license
 
 
 def test_everything_that_is_wrong_is_said_at_once_in_the_order_of_the_file(write: Write) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ben_luigi.domain.recipe.model import DEFAULT, Recipe
+from ben_luigi.domain.recipe.model import DEFAULT, Recipe, is_own_license
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class About:
     @property
     def license_url(self) -> str:
         """The page with the text of the licence; empty for one of the user's own, of which SPDX knows none."""
-        is_own = self.license.lower().startswith("licenseref-")
-        return "" if is_own else f"https://spdx.org/licenses/{self.license}.html"
+        return "" if is_own_license(self.license) else f"https://spdx.org/licenses/{self.license}.html"
 
     @property
     def is_v2(self) -> bool:

@@ -31,6 +31,11 @@ File: TypeAlias = Path | str
 """The absolute path of a file; or, as text, the name of an option of [inputs] that gives it."""
 
 
+def is_own_license(name: str) -> bool:
+    """Return whether an identifier is that of a licence which SPDX does not have (SPDX 2.3, annex D)."""
+    return name.lower().startswith("licenseref-")
+
+
 @dataclass(frozen=True)
 class Search:
     """A search for products: MGRS squares, or an area in degrees; sensing dates, both ends included; cloud in percent.

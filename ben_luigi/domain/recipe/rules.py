@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ben_luigi.domain.errors import BadInput
-from ben_luigi.domain.findings import shown
+from ben_luigi.domain.findings import nearest, shown
 from ben_luigi.domain.recipe import model, nomenclature
 from ben_luigi.domain.recipe.declared import RASTER_OPTION
 from ben_luigi.domain.recipe.lines import Place
@@ -22,6 +22,7 @@ RASTERS = (".tif", ".tiff", ".vrt")
 """Suffixes of a land cover that is a raster; others are vector files."""
 
 _RESAMPLING = ", ".join(f'"{word}"' for word in model.RESAMPLING)
+_SPDX, _SPDX_VERSION = Path(__file__).with_name("spdx_licenses.txt"), "3.27"
 _OURS = ("bigearthnetv2", "bigearthnet20", "reben")
 _PAPER = ("2407.03653", "clasen2024reben")
 
@@ -41,6 +42,7 @@ def broken(values: Values, refused: Collection[Place], *, is_default: bool) -> I
     """
     if not is_default:
         yield from _names(values)
+    yield from _license(values)
     yield from _products(values)
     yield from _alignment(values, refused)
     yield from _split(values, refused)
@@ -63,6 +65,16 @@ def _names(values: Values) -> Iterator[Broken]:
             yield Broken((key,), shown(value), allowed)
     if any(word in values[""].get("citation", "") for word in _PAPER):
         yield Broken(("citation",), "the paper on BigEarthNet v2", allowed)
+
+
+def _license(values: Values) -> Iterator[Broken]:
+    """A word that SPDX does not have would be published as a licence, with a page that does not exist."""
+    said = values[""].get("license", "")
+    known = _SPDX.read_text(encoding="utf-8").split()
+    if said and said not in known and not model.is_own_license(said):
+        near = nearest(said, known)
+        found = f"{shown(said)}; did you mean {near}?" if near else shown(said)
+        yield Broken(("license",), found, f"one of SPDX {_SPDX_VERSION}, or LicenseRef-NAME for another one")
 
 
 def _products(values: Values) -> Iterator[Broken]:
