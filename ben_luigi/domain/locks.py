@@ -55,6 +55,21 @@ def try_take(descriptor: int, kind: int) -> bool:
     return True
 
 
+def is_taken(path: Path) -> bool:
+    """Return whether somebody, who may be this process, holds the lock file at `path`, which is not made.
+
+    Raise OSError if it is not there, or on a file system without locks.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, ALONE | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 @contextmanager
 def held(path: Path, what: str, poll_s: float = 0.1) -> Iterator[None]:
     """Hold the lock file at `path` alone, once nobody else does; as `take`."""

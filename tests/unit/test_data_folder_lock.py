@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 from multiprocessing.synchronize import Event
 from pathlib import Path
+
+import pytest
 
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import BadInput
@@ -72,3 +75,18 @@ def test_a_folder_that_is_another_one_is_told_until_it_is_left(tmp_path: Path) -
     finally:
         data_folder.leave(data)
     assert _say_whether_same(data) == ""
+
+
+def test_a_folder_of_a_file_system_without_lasting_numbers_is_the_same_by_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
+    data_folder.enter(tmp_path)
+    try:
+        assert _say_whether_same(tmp_path) == ""
+        (tmp_path / data_folder.LOCK).unlink()
+        assert "another one" in _say_whether_same(tmp_path)
+        (tmp_path / data_folder.LOCK).touch()
+        assert "another one" in _say_whether_same(tmp_path)
+    finally:
+        data_folder.leave(tmp_path)

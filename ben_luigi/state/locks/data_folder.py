@@ -45,9 +45,11 @@ def is_same(folder: Path) -> bool:
     if held is None:
         return True
     try:
-        return os.path.samestat((folder / LOCK).stat(), os.fstat(held)) or folder not in _held
+        # Some network file systems give a file another number whenever it is looked up: there the lock itself tells.
+        is_one = os.path.samestat((folder / LOCK).stat(), os.fstat(held)) or locks.is_taken(folder / LOCK)
     except OSError as error:
-        return error.errno not in _GONE or folder not in _held
+        is_one = error.errno not in _GONE
+    return is_one or folder not in _held
 
 
 def require_same(folder: Path) -> None:
