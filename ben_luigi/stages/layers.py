@@ -140,7 +140,7 @@ class CutLayer(_Cutting):
         if layer.of_product:
             return {**super().settings(), **({"skips": True} if config.skips_missing_layers() else {})}
         how = {name: getattr(layer, name) for name in ("resolution_m", "resampling", "dtype", "nodata")}
-        return {**super().settings(), **how}
+        return {**super().settings(), **how, **({} if layer.band is None else {"band": layer.band})}
 
     def given(self) -> list[PipelineTask]:
         """Return the task that stands for the content of the raster, or that of the product."""

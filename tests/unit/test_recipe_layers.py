@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from rasterio.transform import from_origin
 from ben_luigi.config import TRACKED_ARTIFACTS
 from ben_luigi.domain.recipe import parts, reading, template
 from ben_luigi.domain.recipe.model import Layer, Recipe, Sentinel1
+from ben_luigi.stages import layers as stage
 
 LAYER = (
     '[layers.{name}]\npath = "{path}"\nresolution_m = {resolution_m}\nresampling = "{resampling}"\ndtype = "{dtype}"\n'
@@ -131,3 +132,20 @@ def test_keys_of_rasters_are_refused_elsewhere(tmp_path: Path) -> None:
         '[sentinel1] resampling: found resampling with from = "none"',
         '[sentinel1] max_days: found max_days with from = "none"',
     ]
+
+
+OTHERWISE = {"resolution_m": 60, "resampling": "nearest", "dtype": "int32", "nodata": -1.0, "band": 2}
+
+
+def test_a_layer_is_cut_again_wherever_its_section_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which raster it is, its hash tells. A section without band leaves the record as it was before there was one."""
+    monkeypatch.setattr(stage._Cutting, "settings", lambda task: {})
+    of_rasters = {field.name for field in fields(Layer)} - {"name", "of_product", "bands", "path", "max_days"}
+    assert OTHERWISE.keys() == of_rasters
+    dem = Layer("dem", "dem.tif", 20, "average", "int16", 0.0)
+    said = []
+    for changed in ({}, *({name: value} for name, value in OTHERWISE.items())):
+        found = replace(dem, **changed)  # type: ignore[arg-type]
+        monkeypatch.setattr(stage, "layer_named", lambda name, found=found: found)
+        said.append(stage.CutLayer(tile="33UUP_20170613", layer="dem").settings())
+    assert "band" not in said[0] and all(other != said[0] for other in said[1:])
