@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
+import rasterio.shutil
+from rasterio.transform import from_origin
 
 from ben_luigi.state import contents
 
@@ -29,7 +34,7 @@ def _replace_as_it_was(path: Path) -> None:
 
 
 def _write_later(path: Path) -> None:
-    path.write_text(path.read_text()[::-1])
+    path.write_bytes(path.read_bytes()[::-1])
     os.utime(path, (2_000_000_000, 2_000_000_000))
 
 
@@ -85,3 +90,61 @@ def test_a_fifo_in_a_folder_is_named(folder: Path) -> None:
     os.mkfifo(folder / "deep" / "pipe")
     with pytest.raises(OSError, match="a FIFO, not a file"):
         contents.sha256(folder)
+
+
+WITH_PLACE = "<SRS>LOCAL_CS</SRS>"
+STATISTICS = '<PAMRasterBand band="1"><Histograms><HistItem><HistMin>0</HistMin></HistItem></Histograms><Metadata>'
+STATISTICS += '<MDI key="STATISTICS_MEAN">3</MDI></Metadata></PAMRasterBand>'
+
+
+@pytest.mark.parametrize(
+    ("raster", "beside"),
+    [
+        *(
+            ("dem.tif", name)
+            for name in ("dem.tfw", "dem.TFW", "dem.tifw", "dem.wld", "dem.tif.msk", "dem.tif.aux.xml")
+        ),
+        *(("dem.TIFF", name) for name in ("dem.tfw", "dem.tiffw")),
+        *(("dem.asc", name) for name in ("dem.prj", "dem.asc.aux.xml")),
+        *(("dem.bil", name) for name in ("dem.hdr", "dem.bil.hdr", "dem.prj", "dem.blw")),
+        ("dem.img", "dem.ige"),
+    ],
+)
+def test_what_lies_beside_a_raster_and_says_where_it_is_counts_as_its_content(
+    raster: str, beside: str, tmp_path: Path
+) -> None:
+    (tmp_path / raster).write_text("pixels")
+    said = [(contents.signature(tmp_path / raster), contents.sha256(tmp_path / raster))]
+    for text in (f"<PAMDataset>{WITH_PLACE}</PAMDataset>", f"<PAMDataset>{WITH_PLACE}{WITH_PLACE}</PAMDataset>"):
+        (tmp_path / beside).write_text(text)
+        said.append((contents.signature(tmp_path / raster), contents.sha256(tmp_path / raster)))
+    assert all(len(set(each)) == 3 for each in zip(*said, strict=True))
+
+
+def test_what_programs_leave_beside_a_raster_that_they_look_at_does_not_count(tmp_path: Path) -> None:
+    """Statistics and overviews; and what belongs to another raster."""
+    raster = tmp_path / "dem.tif"
+    raster.write_text("pixels")
+    before = contents.signature(raster), contents.sha256(raster)
+    (tmp_path / "dem.tif.aux.xml").write_text(f"<PAMDataset>{STATISTICS}</PAMDataset>")
+    for name in ("dem.tif.ovr", "dem2.tfw", "dem.prj"):
+        (tmp_path / name).touch()
+    assert (contents.signature(raster), contents.sha256(raster)) == before
+
+
+def test_what_a_virtual_raster_is_made_from_counts_in_an_archive_too_with_what_lies_beside_it(tmp_path: Path) -> None:
+    place = {"crs": "EPSG:32633", "transform": from_origin(600_000, 5_800_000, 10, 10)}
+    for name in ("a.tif", "b.tif"):
+        with rasterio.open(tmp_path / name, "w", width=1, height=1, count=1, dtype="uint8", **place) as file:
+            file.write(np.ones((1, 1, 1), "uint8"))
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as packed:
+        packed.write(tmp_path / "b.tif", "within/b.tif")
+    (tmp_path / "b.tif").unlink()
+    said = []
+    for name, source in (("a.vrt", tmp_path / "a.tif"), ("b.vrt", f"/vsizip/{tmp_path}/b.zip/within/b.tif")):
+        rasterio.shutil.copy(source, tmp_path / name, driver="VRT")
+    for change in (lambda: None, lambda: _write_later(tmp_path / "b.zip"), (tmp_path / "a.tfw").touch):
+        change()
+        said.append(tuple(contents.sha256(tmp_path / name) for name in ("a.vrt", "b.vrt")))
+    (a, b), (same, other), (with_world, _) = said
+    assert a == same != with_world and b != other
