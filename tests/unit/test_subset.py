@@ -227,6 +227,15 @@ def test_what_is_not_known_is_named(option: str, text: str, found: str) -> None:
     assert f"[subset] {option}" in caught.value.subject
 
 
+def test_classes_may_have_semicolons_and_outer_blanks_in_their_names() -> None:
+    """So can each be chosen that the nomenclature may have; the longest is meant where one begins as another."""
+    classes = ("Shrub; heath", "Shrub", " Water ", "a;;b", "a")
+    found = subset.parse({"labels": "Shrub;heath; Water;a ;; b;Shrub;"}, TILES, classes)
+    assert found.labels == ("Shrub; heath", " Water ", "a;;b", "Shrub")
+    for name in classes:
+        assert subset.parse({"labels": name}, TILES, classes).labels == (name,)
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "../dataset", "a/b", "a b"])
 def test_a_name_that_no_folder_can_have_is_refused(name: str) -> None:
     subset.check_name("small_2018-v1.0")
@@ -261,6 +270,7 @@ def test_a_dataset_without_countries_and_flags_has_subsets_too() -> None:
         (("Peru", "United Kingdom"), "United  Kingdom,Peru", ("United Kingdom", "Peru")),
         (("Peru", "Île de Ré"), "Île de Ré", ("Île de Ré",)),
         (("Peru", "United Kingdom"), "Peru\nUnited Kingdom", ("Peru", "United Kingdom")),
+        (("Peru", "Korea,  Republic of"), "Peru, Korea, Republic of", ("Peru", "Korea,  Republic of")),
     ],
 )
 def test_countries_are_those_of_the_recipe(names: tuple[str, ...], text: str, found: tuple[str, ...]) -> None:

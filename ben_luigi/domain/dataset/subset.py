@@ -27,7 +27,7 @@ from ben_luigi.domain.placement.alignment import SEASONS
 from ben_luigi.domain.placement.country import TEN
 from ben_luigi.domain.placement.footprints import EDGES, LONGITUDE_LATITUDE, polygons
 from ben_luigi.domain.placement.grid import SPLITS
-from ben_luigi.domain.recipe.model import Countries
+from ben_luigi.domain.recipe.model import Countries, names_in
 from ben_luigi.domain.vocabulary import SUBSET_NAME
 
 _NUMBER = r"[-+]?\d+(?:\.\d*)?"
@@ -67,8 +67,8 @@ def parse(
         if option == "countries":
             found = countries.listed(text)
         else:
-            found = text.split(";") if option == "labels" else text.replace(",", " ").split()
-        words = tuple(word.strip() for word in found if word.strip())
+            found = names_in(text.split(";"), ";", known) if option == "labels" else text.replace(",", " ").split()
+        words = tuple(word for word in found if word)
         unknown = [word for word in words if word not in known]
         if unknown:
             raise BadInput(

@@ -6,7 +6,7 @@ A recipe is passed to functions as what they need of it, such as the side of a p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -34,6 +34,24 @@ File: TypeAlias = Path | str
 def is_own_license(name: str) -> bool:
     """Return whether an identifier is that of a licence which SPDX does not have (SPDX 2.3, annex D)."""
     return name.lower().startswith("licenseref-")
+
+
+def names_in(parts: Iterable[str], separator: str, known: Iterable[str]) -> list[str]:
+    """Return the names in a text that was split at separators: of `known` names, some may have separators themselves.
+
+    Blanks count as one, and at the ends not at all, for names as for the text.
+    """
+    known_by_parts = {tuple(_bare(part) for part in name.split(separator)): name for name in known}
+    rest, found = [_bare(part) for part in parts], []
+    while rest:
+        end = next((end for end in range(len(rest), 1, -1) if tuple(rest[:end]) in known_by_parts), 1)
+        found.append(known_by_parts.get(tuple(rest[:end]), rest[0]))
+        del rest[:end]
+    return found
+
+
+def _bare(text: str) -> str:
+    return " ".join(text.split())
 
 
 @dataclass(frozen=True)
@@ -120,8 +138,8 @@ class Countries:
     def listed(self, text: str) -> list[str]:
         """Return the names in a text, separated by commas or lines; by blanks, too, if no country has one in it."""
         have_blanks = self.names is None or any(" " in name for name in self.names)
-        parts = re.split(r"[,\n]" if have_blanks else r"[,\s]", text)
-        return [" ".join(part.split()) for part in parts if part.strip()]
+        parts = [part for part in re.split(r"[,\n]" if have_blanks else r"[,\s]", text) if part.strip()]
+        return names_in(parts, ",", self.names or ())
 
 
 @dataclass(frozen=True)
