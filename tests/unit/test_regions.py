@@ -96,9 +96,11 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     _write(path, "GPKG", 32633, [("East", EAST)], layer="b")
     with pytest.raises(BadInput, match=r"2 layers that fit: a \(Region\); b \(Region\)"):
         read_borders(path, Countries(column="Region", names=None))
-    (tmp_path / "none.gpkg").write_text("nothing of the kind")
-    with pytest.raises(BadInput, match="no file of polygons"):
-        read_borders(tmp_path / "none.gpkg", Countries(column="Region", names=None))
+    kml = '<kml xmlns="http://www.opengis.net/kml/2.2"><Placemark><Point><coordinates>1,1</coordinates></Point></Placemark></kml>'
+    for name, text in (("none.gpkg", "nothing of the kind"), ("regions.kml", kml), ("regions.zip", "PK")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(BadInput, match=r"no file of polygons: .*; read are GeoPackage, GeoJSON, .* ogr2ogr"):
+            read_borders(tmp_path / name, Countries(column="Region", names=None))
 
 
 @pytest.mark.parametrize(("name", "driver", "epsg"), FORMS)

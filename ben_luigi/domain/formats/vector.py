@@ -19,6 +19,9 @@ from ben_luigi.domain.formats import vectorwhole
 from ben_luigi.domain.formats.crs import on_earth
 
 _KINDS = ("Polygon", "MultiPolygon")
+_READ = (
+    "read are GeoPackage, GeoJSON, FlatGeobuf, Shapefile and others, which ogr2ogr makes of KML, GeoParquet or a zip"
+)
 _FAILED = (OSError, KeyError, TypeError, AttributeError, RuntimeError)  # those of PROJ are RuntimeErrors
 
 
@@ -64,7 +67,8 @@ def read(path: Path, columns: Sequence[str], layer: str = "") -> Features:
                 errors.clear()  # those of opening may be about another layer, or a CRS that PROJ knows nevertheless
                 rows = list(_rows(file, path, of, errors))
     except (*_FAILED, fiona.errors.FionaError, fiona._err.CPLE_BaseError, shapely.errors.ShapelyError) as error:
-        raise ValueError(f"no file of polygons: {type(error).__name__}: {error}") from error
+        kinds = f"; {_READ}" if isinstance(error, fiona.errors.DriverError) else ""
+        raise ValueError(f"no file of polygons: {type(error).__name__}: {error}{kinds}") from error
     geometries = np.array([row[1] for row in rows], dtype=object)
     values = {column: [row[2][column] for row in rows] for column in columns}
     return Features(np.array([row[0] for row in rows], dtype="int64"), shapely.force_2d(geometries), values, crs)
