@@ -90,12 +90,13 @@ class WritePatches(PipelineTask):
         return [WriteMetadata(), *of_tiles]
 
     def settings(self) -> dict[str, Any]:
-        """Return the ids of the products, which may differ between sources."""
+        """Return the ids of the products, which may differ between sources; and the codes that have a column each."""
         found = []
         for tile in tiles():
             with suppress(DamagedFile):  # which `make()` says
                 found.append(f"{tile} {_fetched(tile)}")
-        return {"l1c": files.text_hash("\n".join(found))}
+        codes = form().codes
+        return {"l1c": files.text_hash("\n".join(found)), **({"codes": codes} if codes != geoparquet.CODES else {})}
 
     def output(self) -> MadeFile:
         """Return the file."""
@@ -212,8 +213,9 @@ class WriteCroissant(PipelineTask):
         return [WriteMetadata(), WritePatches(), *archiving(), *time_series_task()]
 
     def settings(self) -> dict[str, Any]:
-        """Return its title, and the layers that are taken from each product."""
-        return {"title": title(), **of_product()}
+        """Return its title, the layers that are taken from each product, and the codes of another land cover."""
+        own = {} if config.recipe().is_default else {"nomenclature": files.file_hash(config.nomenclature())}
+        return {"title": title(), **of_product(), **own}
 
     def output(self) -> MadeFile:
         """Return the file."""
