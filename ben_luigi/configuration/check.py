@@ -20,7 +20,7 @@ from ben_luigi.configuration.values import interpolated, last_entries
 from ben_luigi.domain import given, plain_values
 from ben_luigi.domain.errors import reason
 from ben_luigi.domain.findings import Finding, NotAllowed, nearest, shown
-from ben_luigi.domain.recipe.model import Recipe
+from ben_luigi.domain.recipe.model import Recipe, names_in
 
 _QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 _COMMENT = re.compile(r"\s[#;]")
@@ -223,7 +223,8 @@ def _labels(files: Sequence[ConfigFile], followed: Recipe | None, environment: M
         return
     if not labels or _of_form(labels, option):
         return
-    wrong = [word for word in option.words(labels.text) if word not in classes]
+    given = names_in(labels.text.split(option.separator), option.separator, classes)
+    wrong = [word for word in given if word and word not in classes]
     if wrong:
         found = ", ".join(map(shown, wrong[:3]))
         yield Finding(labels.location, "[subset] labels", found, option.allowed, nearest(wrong[0], classes))

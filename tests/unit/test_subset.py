@@ -236,6 +236,16 @@ def test_classes_may_have_semicolons_and_outer_blanks_in_their_names() -> None:
         assert subset.parse({"labels": name}, TILES, classes).labels == (name,)
 
 
+@pytest.mark.parametrize(("text", "wrong"), [("Lakes; Shrub;heath", []), ("Shrub; heaht; Lakes", ["'Shrub', 'heaht'"])])
+def test_the_configuration_is_checked_by_classes_with_semicolons(text: str, wrong: list[str], tmp_path: Path) -> None:
+    codes = "".join(
+        f'[[class]]\nname = "{name}"\ncodes = [{code}]\n' for code, name in ((1, "Lakes"), (2, "Shrub; heath"))
+    )
+    (tmp_path / "own.toml").write_text(f'{codes}[clc]\n1 = "a"\n2 = "b"\n')
+    (tmp_path / "own.cfg").write_text(f"[metadata]\nnomenclature = {tmp_path}/own.toml\n[subset]\nlabels = {text}\n")
+    assert [one.found for one in check.findings([read(tmp_path / "own.cfg", "own.cfg")])] == wrong
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "../dataset", "a/b", "a b"])
 def test_a_name_that_no_folder_can_have_is_refused(name: str) -> None:
     subset.check_name("small_2018-v1.0")
