@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,12 @@ import pytest
 
 from ben_luigi.domain.dataset.form import FORM_V2
 from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.forms.export import FORMS, export
+from ben_luigi.domain.forms.source import S1, Source
 from ben_luigi.domain.publishing import card
-from ben_luigi.domain.publishing.package import flattened, of_form
+from ben_luigi.domain.publishing.package import flattened, of_dataset, of_form
 from ben_luigi.domain.publishing.zenodo import metadata_of
+from tests.unit.exports import SMALL
 from tests.unit.test_publishing_cards import example
 
 
@@ -77,3 +82,30 @@ def test_what_macos_leaves_beside_a_table_is_no_table(
     for path in [*form.iterdir()]:
         path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
     assert card.text(of_form(form, finished, FORM_V2), FORM_V2) == expected
+
+
+def test_the_card_says_that_pixels_carry_an_offset(
+    exported: Mapping[str, Path], finished: Path, tmp_path: Path
+) -> None:
+    """No form but webdataset tells it; a dataset without any says nothing of it."""
+    dataset = shutil.copytree(finished, tmp_path / "dataset")
+    product = "S2A_MSIL2A_20250314T134221_N0511_R024_T21HUB_20250314T170512.SAFE"
+    for offset, said in ((0, False), (-1000, True)):
+        tile = {"l2a_name": product, "boa_offset": offset}
+        (dataset / "provenance.json").write_text(json.dumps({"tiles": {"21HUB_20250314": tile}}))
+        text = card.text(of_form(exported["parquet"], dataset, FORM_V2), FORM_V2)
+        assert ("subtract 1,000 from" in text) == ("_T21HUB" in text) == said
+
+
+def test_sentinel1_is_named_where_it_is_sent(finished: Path, tmp_path: Path) -> None:
+    """By the tags of the Hub and by what Zenodo is told, of a dataset as of a form."""
+    dataset = shutil.copytree(finished, tmp_path / "dataset")
+    for has_it in (True, False):
+        package = of_dataset(dataset, FORM_V2)
+        assert ("- sentinel-1\n" in card.front_matter(package)) == has_it
+        assert ("Sentinel-2 and Sentinel-1 with" in str(metadata_of(package)["description"])) == has_it
+        if has_it:
+            (dataset / "BigEarthNet-S1.tar.zst").unlink()
+            source = replace(Source.open(dataset), left_out=(S1,))
+            export(FORMS["parquet"], source, tmp_path / "form", SMALL)
+            assert "sentinel-1" not in card.front_matter(of_form(tmp_path / "form", dataset, FORM_V2))

@@ -20,13 +20,14 @@ from ben_luigi.domain.dataset.form import Form
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.dataset.metadata import METADATA
 from ben_luigi.domain.dataset.readme import LICENSE, README
-from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.errors import BadInput, some
 from ben_luigi.domain.formats.tables import opened
-from ben_luigi.domain.forms.source import KINDS, MAP, S1, S2
+from ben_luigi.domain.forms.source import KINDS, MAP, S1, S2, offset_tiles
 from ben_luigi.domain.publishing.contents import table_of
 from ben_luigi.domain.publishing.examples import UNZIP, example_of
 from ben_luigi.domain.publishing.package import Package
 
+_TILES_SHOWN = 20
 _CLC = re.compile(r"clc_\d+")
 _PREFIX = "bigearthnet:"
 _SPLIT_FILE = re.compile(r"([a-z-]+)-\d{5,6}\.(parquet|tar)")
@@ -61,13 +62,22 @@ def text(package: Package, form: Form, *, is_flat: bool = False) -> str:
     """
     own = package.dataset / README
     told = own.read_text(encoding="utf-8").strip() if own.is_file() and not package.form else ""
-    parts = [told or f"# {package.title}\n\n{package.description}", _columns(package, form)]
+    parts = [told or f"# {package.title}\n\n{package.description}", *_offset(package), _columns(package, form)]
     unzips = is_flat and any("/" in item.name for item in package.items)
     example = (UNZIP if unzips else "") + example_of(package.folder, package.form)
     parts.append(f"## How to load it\n\n```python\n{example.strip()}\n```")
     if not told:
         parts.append(_rights(package.about))
     return "\n\n".join(parts) + "\n"
+
+
+def _offset(package: Package) -> Iterator[str]:
+    """Yield that pixels carry BOA_ADD_OFFSET, if those of some tile do: forms keep the pixels as they are."""
+    if tiles := offset_tiles(package.dataset):
+        yield (
+            "Pixels of Sentinel-2 carry BOA_ADD_OFFSET: subtract 1,000 from them to have reflectance * 10,000, in the "
+            f"tiles {some(sorted(tiles), _TILES_SHOWN)}. `patches.parquet` of the dataset itself says it of each patch."
+        )
 
 
 def front_matter(package: Package) -> str:
@@ -81,7 +91,9 @@ def front_matter(package: Package) -> str:
         lines.append(f"license_link: {json.dumps(about.license_url or LICENSE)}")
     lines += [
         "task_categories:\n- image-classification\n- image-segmentation",
-        "tags:\n- remote-sensing\n- geospatial\n- sentinel-1\n- sentinel-2\n- land-cover",
+        "tags:\n- remote-sensing\n- geospatial",
+        *(["- sentinel-1"] if package.has_sentinel1 else []),
+        "- sentinel-2\n- land-cover",
         f"size_categories:\n- {json.dumps(size)}",
         f"version: {json.dumps(about.version)}",
         *_configs(package),

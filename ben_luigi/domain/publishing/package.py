@@ -55,8 +55,8 @@ class Package:
     """What is published: `folder` is that of the dataset or form, `dataset` that of the dataset.
 
     `form` is the name of the form, or empty for the dataset itself; `patches` is the number of patches, `left_out`
-    names what lies in the folder and is not sent, with the reason; `kinds` are the kinds of files that a patch of the
-    form has.
+    names what lies in the folder and is not sent, with the reason; `kinds` are the kinds of files that a patch has in
+    what is sent, besides further layers.
     """
 
     folder: Path
@@ -75,9 +75,14 @@ class Package:
         return sum(item.size_bytes for item in self.items)
 
     @property
+    def has_sentinel1(self) -> bool:
+        """Whether there is Sentinel-1 in what is sent."""
+        return any(kind in self.kinds for kind in KINDS[S1])
+
+    @property
     def description(self) -> str:
         """Return in a paragraph what it is."""
-        radar = " and Sentinel-1" if any(kind in self.kinds for kind in KINDS[S1]) else ""
+        radar = " and Sentinel-1" if self.has_sentinel1 else ""
         with_them = ["reference maps of land cover"] if not self.form or MAP in self.kinds else []
         with_them += ["labels"] if self.form != _WITHOUT_LABELS else []
         more = f" with {' and '.join(with_them)}" if with_them else ""
@@ -105,7 +110,9 @@ def of_dataset(folder: Path, form: Form) -> Package:
     left_out += [f"{name} (not there)" for name in absent]
     left_out += [f"{name} (no part of a dataset)" for name in surplus]
     patches = sum(_rows(folder / name) for name in form.tables)
-    return Package(folder, folder, _title(folder, form.about), form.about, patches, items, left_out=tuple(left_out))
+    kinds = tuple(kind for name in KINDS if (folder / f"{name}.tar.zst").is_file() for kind in KINDS[name])
+    title = _title(folder, form.about)
+    return Package(folder, folder, title, form.about, patches, items, left_out=tuple(left_out), kinds=kinds)
 
 
 def of_form(folder: Path, dataset: Path, form: Form) -> Package:
