@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -23,7 +22,7 @@ import pyarrow.csv as pcsv
 from ben_luigi import config
 from ben_luigi.domain import files, waiting
 from ben_luigi.domain.errors import BadDatabase, DatabaseError
-from ben_luigi.state import cluster, identity, tables
+from ben_luigi.state import cluster, identity, session, tables
 from ben_luigi.state.database_url import DatabaseUrl
 from ben_luigi.state.locks import data_folder
 from ben_luigi.state.server import Address, open_server
@@ -35,17 +34,6 @@ SELECT current_setting('server_encoding') = 'UTF8' AS "encoding UTF8",
        coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS "the right to create tables",
        has_database_privilege(current_database(), 'TEMPORARY') AS "the right to create temporary tables"
 """
-_SET = """
-SELECT set_config(name, value, false) FROM pg_settings JOIN json_each_text(%s) AS wanted (key, value) ON key = name
-"""
-_LOCK_SETTINGS = {
-    # A host that vanishes keeps its locks until the server notices; by default that takes hours.
-    "tcp_keepalives_idle": "60",
-    "tcp_keepalives_interval": "15",
-    "tcp_keepalives_count": "4",
-    # A session that holds a lock is idle for hours.
-    "idle_session_timeout": "0",
-}
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 _CONNECT_S = 20
 _DISK_FULL = "53100"  # of PostgreSQL's error codes
@@ -204,7 +192,7 @@ def _asked(connection: psycopg2.extensions.connection, statement: str) -> tuple[
 def _connected() -> psycopg2.extensions.connection:
     connection: psycopg2.extensions.connection = psycopg2.connect(**_parameters())
     try:
-        connection.set_session(isolation_level="READ COMMITTED")
+        session.prepare(connection)
         if _place() not in _with_tables:
             _make_tables(connection)
             _with_tables.add(_place())
@@ -226,9 +214,10 @@ def _parameters() -> dict[str, Any]:
     given = {"application_name": waiting.name(), "connect_timeout": _CONNECT_S}
     if _given():
         own = DatabaseUrl.parse(_given())
-        return given | _KEEPALIVES | own.options | own.secrets
-    address = _open_server()
-    return given | {"host": address.host, "port": address.port, "user": address.user, "dbname": address.database}
+        return given | _KEEPALIVES | own.options | own.secrets | session.FROM_THE_START
+    at = _open_server()
+    given |= {"host": at.host, "port": at.port, "user": at.user, "dbname": at.database}
+    return given | session.FROM_THE_START
 
 
 def _place() -> str:
@@ -289,9 +278,7 @@ def lock_connection() -> Iterator[psycopg2.extensions.connection]:
     """Yield a separate connection for advisory locks, which are released when it, the process or its host ends."""
     with closing(connect()) as connection:
         try:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(_SET, (json.dumps(_LOCK_SETTINGS),))
+            session.prepare_for_locks(connection)
             yield connection
         except psycopg2.Error as error:
             raise _unreachable(error) from error
