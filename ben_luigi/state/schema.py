@@ -278,12 +278,13 @@ DECLARE
     tiles text[];
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
-        DELETE FROM marker WHERE task = ANY(tasks);
+        EXECUTE format('DELETE FROM %I.marker WHERE task = ANY($1)', TG_TABLE_SCHEMA) USING tasks;
         RETURN NULL;
     END IF;
-    EXECUTE format('SELECT array_agg(DISTINCT tile) FROM %s', TG_ARGV[1]) INTO tiles;
+    EXECUTE format('SELECT array_agg(DISTINCT tile) FROM ' || TG_ARGV[1], TG_TABLE_SCHEMA) INTO tiles;
     IF tiles IS NOT NULL THEN
-        DELETE FROM marker WHERE task = ANY(tasks) AND tile = ANY(array_append(tiles, ''));
+        EXECUTE format('DELETE FROM %I.marker WHERE task = ANY($1) AND tile = ANY($2)', TG_TABLE_SCHEMA)
+        USING tasks, array_append(tiles, '');
     END IF;
     RETURN NULL;
 END
@@ -292,7 +293,8 @@ $body$
 """The markers of deleted rows, and of rows that were deleted with these, go in the same transaction.
 
 So no marker describes rows that are not there any more, whoever has deleted them. The arguments are the tasks, and
-where the tiles of the rows `deleted` are found.
+where the tiles of the rows `deleted` are found. Tables are named with their schema: a session that deletes may look for
+names elsewhere, and find the tables of another dataset there.
 """
 
 
@@ -318,7 +320,7 @@ def _forget(table: str) -> Iterator[str]:
     if "tile" in columns(table):
         place = "deleted"
     elif "patch_id" in columns(table):
-        place = "deleted JOIN patch USING (patch_id)"
+        place = "deleted JOIN %I.patch USING (patch_id)"
     else:  # a table of all tiles
         place = "(SELECT '''' AS tile FROM deleted) AS whole"
     called = f"FOR EACH STATEMENT EXECUTE FUNCTION forget_deleted('{tasks}', '{place}')"
