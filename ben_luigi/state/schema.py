@@ -18,8 +18,10 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     SmallInteger,
     Table,
     Text,
@@ -338,6 +340,12 @@ def columns(table: str) -> list[str]:
 def keys(table: str) -> list[str]:
     """Return the columns of its primary key."""
     return [column.name for column in SCHEMA.tables[table].primary_key.columns]
+
+
+def number_of_keys(table: str) -> int:
+    """Return how many keys it has: primary, unique and foreign ones."""
+    kinds = PrimaryKeyConstraint, UniqueConstraint, ForeignKeyConstraint
+    return sum(isinstance(constraint, kinds) for constraint in SCHEMA.tables[table].constraints)
 
 
 def names() -> list[str]:
