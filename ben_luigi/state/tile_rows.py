@@ -6,6 +6,7 @@ Only `stages/task.py` writes rows and marker.
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ import psycopg2.extensions
 from luigi.contrib.postgres import PostgresTarget
 
 from ben_luigi.domain import waiting
-from ben_luigi.domain.errors import BadAlignment, BadTable, some
+from ben_luigi.domain.errors import BadAlignment, BadTable, DatabaseError, some
 from ben_luigi.state import code, database, schema
 from ben_luigi.state.locks import advisory
 from ben_luigi.state.locks.task import transaction
@@ -24,6 +25,7 @@ from ben_luigi.state.server import Address
 from ben_luigi.state.snapshot import Marker, marker_of, snapshot
 from ben_luigi.state.targets import MadeFrom, Maker
 
+_log = logging.getLogger(__name__)
 _MARK = """
 INSERT INTO marker (task, tile, made_from, rows, digest, made_with) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT (task, tile) DO UPDATE SET made_from = excluded.made_from, rows = excluded.rows,
@@ -105,14 +107,8 @@ class TileRows(PostgresTarget):
         """
         self._check_keys(rows)
         try:
-            with transaction(f"rows of {self._task}, {self._tile}") as cursor:
-                # Two writers of one tile would both see no rows, and both insert: the second one waits until the first
-                # commits.
-                key = zlib.crc32(f"{self.table} {self._tile}".encode()) - 2**31
-                advisory.wait_for(cursor, f"the rows of {self._tile} in {self.table}", advisory.ROWS, key)
-                with waiting.told(f"rows of {self._tile} in {self.table}, or in what refers to them"):
-                    self._written = len(rows), self._load(cursor, rows)
-                    self.touch(cursor.connection)
+            while not self._written_at_once(rows):
+                pass
         except (psycopg2.IntegrityError, psycopg2.DataError) as error:
             if self.table == "alignment" and "v1_name" in rows:
                 self._check_pairs(rows)
@@ -122,6 +118,27 @@ class TileRows(PostgresTarget):
                 found=str(error.diag.message_detail or error.diag.message_primary),
                 remedy=f"look at what {self._task} is made from; {error.diag.constraint_name or 'the type'} refuses it",
             ) from error
+
+    def _written_at_once(self, rows: pd.DataFrame) -> bool:
+        """Write rows and marker in one transaction; return False if the database has undone it to end a deadlock.
+
+        Rows of two tiles that refer to each other, as overlaps do, may go with either of them at the same time.
+        """
+        try:
+            with transaction(f"rows of {self._task}, {self._tile}") as cursor:
+                # Two writers of one tile would both see no rows, and both insert: the second one waits until the first
+                # commits.
+                key = zlib.crc32(f"{self.table} {self._tile}".encode()) - 2**31
+                advisory.wait_for(cursor, f"the rows of {self._tile} in {self.table}", advisory.ROWS, key)
+                with waiting.told(f"rows of {self._tile} in {self.table}, or in what refers to them"):
+                    self._written = len(rows), self._load(cursor, rows)
+                    self.touch(cursor.connection)
+            return True
+        except DatabaseError as error:
+            if not isinstance(error.__cause__, psycopg2.extensions.TransactionRollbackError):
+                raise
+            _log.warning("rows of %s, %s are written once more: %s", self._task, self._tile, error.found)
+            return False
 
     def _check_keys(self, rows: pd.DataFrame) -> None:
         keys = schema.keys(self.table)

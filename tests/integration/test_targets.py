@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import luigi
@@ -254,6 +255,33 @@ def test_processes_replace_rows_side_by_side(tables: Path) -> None:
     assert [child.exitcode for child in children] == [0] * 6
     assert len(held("split", "patch_id")) == 75
     assert held("marker WHERE task = 'AssignSplits'", "tile", "rows") == [(n.tile_key, 25) for n in PRODUCTS[2:5]]
+
+
+def _remove_in_child(name: ProductName) -> None:
+    TileRows("patch", name.tile_key, By("GridPatches", {})).replace(patches(name).iloc[:0])
+    os._exit(0)
+
+
+def test_rows_are_written_once_more_when_the_database_ends_a_deadlock(tables: Path) -> None:
+    """Patches of two tiles are removed at once, each with the overlaps of both, and in another order."""
+    one, other = (patches(name).assign(split=split) for name, split in zip(PRODUCTS, ("train", "test"), strict=False))
+    WholeTable("overlap", By("FindSplitLeakage", {})).replace(
+        leakage.overlaps(pd.concat([one, other], ignore_index=True)).leaks
+    )
+    ids = list(splits(PRODUCTS[1])["patch_id"])
+    child = multiprocessing.get_context("fork").Process(target=_remove_in_child, args=(PRODUCTS[0],))
+    with database.transaction() as cursor:
+        cursor.execute("SET LOCAL deadlock_timeout = '1min'")  # so the other one is undone
+        cursor.execute("DELETE FROM patch WHERE patch_id = %s", (ids[-1],))
+        child.start()
+        is_stuck = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock')"
+        while not any(row for (row,) in database.rows(is_stuck)):
+            time.sleep(0.02)
+        cursor.execute("DELETE FROM patch WHERE patch_id = %s", (ids[0],))
+    child.join(60)
+    assert child.exitcode == 0
+    assert not held(f"patch WHERE tile = '{TILE}'", "patch_id")
+    assert len(held("patch", "patch_id")) == 23
 
 
 def test_a_file_counts_only_with_the_record_of_what_it_was_made_from(settings: Set, tmp_path: Path) -> None:
