@@ -30,10 +30,11 @@ _THERE = """
 SELECT set_config('search_path', quote_ident(nspname), true) FROM pg_namespace
 WHERE oid = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('marker'))
 """
-_KEYS = "SELECT count(*) FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype IN ('p', 'u', 'f')"
-_DISABLED = (
-    "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgisinternal AND tgenabled IN ('D', 'R')"
-)
+_PRESENT = """
+SELECT name, (SELECT count(*) FROM pg_constraint WHERE conrelid = to_regclass(name) AND contype IN ('p', 'u', 'f')),
+       EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass(name) AND tgisinternal AND tgenabled IN ('D', 'R'))
+FROM unnest(%s) WITH ORDINALITY AS listed (name, place) WHERE to_regclass(name) IS NOT NULL ORDER BY place
+"""
 
 
 def make(cursor: psycopg2.extensions.cursor) -> None:
@@ -49,9 +50,9 @@ def make(cursor: psycopg2.extensions.cursor) -> None:
     with waiting.told("the tables of the database, which others use"):
         cursor.execute(_THERE)  # a schema that somebody has made since may come before theirs
         _forget_lost(cursor)
+        _require_whole(cursor)
         for statement in schema.statements():
             cursor.execute(statement)
-        _require_whole(cursor)
         names = schema.names()
         cursor.execute(f"SELECT {_STATE % '%s'}", (names,))
         state = (cursor.fetchone() or ("",))[0]
@@ -59,20 +60,17 @@ def make(cursor: psycopg2.extensions.cursor) -> None:
 
 
 def _require_whole(cursor: psycopg2.extensions.cursor) -> None:
-    """Raise BadDatabase if tables have lost keys, or triggers of theirs are disabled."""
-
-    def count(statement: str, table: str) -> int:
-        cursor.execute(statement, (table,))
-        return int((cursor.fetchone() or (0,))[0])
-
-    if lost := [table for table in schema.names() if count(_KEYS, table) < schema.number_of_keys(table)]:
+    """Raise BadDatabase if tables that are there have lost keys, or triggers of theirs are disabled."""
+    cursor.execute(_PRESENT, (schema.names(),))
+    present = cursor.fetchall()
+    if lost := [table for table, keys, _ in present if keys < schema.number_of_keys(table)]:
         raise BadDatabase(
             f"tables of the database: {', '.join(lost)}",
             expected="all of their keys",
             found="some are gone, as where a dump was restored in part",
             remedy=f"restore it whole; or DROP TABLE {', '.join(lost)} CASCADE, and run again: they are made again",
         )
-    if disabled := [table for table in schema.names() if count(_DISABLED, table)]:
+    if disabled := [table for table, _, is_disabled in present if is_disabled]:
         raise BadDatabase(
             f"tables of the database: {', '.join(disabled)}",
             expected="triggers that are enabled, since they keep the rows of different tables consistent",

@@ -58,6 +58,7 @@ def test_triggers_of_ours_that_are_gone_are_made_again(cursor: Any, lost: str) -
         ("ALTER TABLE alignment DROP CONSTRAINT alignment_v1_name_key", "alignment"),
         ("ALTER TABLE label DROP CONSTRAINT label_patch_id_fkey", "label"),
         ("ALTER TABLE alignment DROP CONSTRAINT alignment_pkey CASCADE", "alignment, clc_count, label"),
+        ("DROP TABLE label; ALTER TABLE alignment DROP CONSTRAINT alignment_pkey CASCADE", "alignment, clc_count"),
     ],
 )
 def test_tables_without_their_keys_are_named_and_made_again_once_they_are_dropped(
