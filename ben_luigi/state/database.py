@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -40,6 +41,7 @@ _DISK_FULL = "53100"  # of PostgreSQL's error codes
 _REFUSALS = {
     "25006": ("a database to write to", "name the server that is no standby, or have it made writable, and run again"),
     "42501": ("all rights on our tables", "give them to the user of the url, and run again"),
+    "3F000": ("a schema to make our tables in", "name one in search_path of the url's user, and run again"),
     "42P01": ("our tables", "restore it if you can, and run again: what was in it is made again"),
     "42703": (
         "our tables as we make them",
@@ -47,6 +49,12 @@ _REFUSALS = {
     ),
 }
 """What is expected of a database that denies something, and what to do, by the code of the error."""
+_KEPT_OUT = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|is not permitted to log in"
+    r"|FATAL: +(role|database) .* does not exist|permission denied for database"
+)
+_TOO_MANY = re.compile("too many clients|too many connections|remaining connection slots")
+"""Why a server lets nobody in: libpq gives no code then, only these words, unless they are translated."""
 _SESSION = "SELECT pg_backend_pid()"
 _idle: dict[tuple[int, str], list[psycopg2.extensions.connection]] = {}  # by process and place
 _failed: dict[str, DatabaseError] = {}  # by place, what `share` has raised
@@ -265,10 +273,17 @@ def _unreachable(error: psycopg2.Error) -> DatabaseError:
         expected, remedy = _REFUSALS[error.pgcode]
         found = str(error.diag.message_primary)
         return BadDatabase(f"PostgreSQL at {address}", expected=expected, found=found, remedy=remedy)
+    found = str(error).strip()
+    if _KEPT_OUT.search(found):
+        expected, remedy = "a server that lets us in", "correct [database] url, or what the server says, and run again"
+        return BadDatabase(f"PostgreSQL at {address}", expected=expected, found=found, remedy=remedy)
+    if _TOO_MANY.search(found):
+        expected, remedy = "room for one more connection", "raise the limit that is named, or end others, and run again"
+        return DatabaseError(f"PostgreSQL at {address}", expected=expected, found=found, remedy=remedy)
     return DatabaseError(
         f"PostgreSQL at {address}",
         expected="a server that answers",
-        found=str(error).strip(),
+        found=found,
         remedy="start it, or correct [database] url, and run again" if url else "run again; server.log there says more",
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from ben_luigi.domain.errors import DatabaseError
+from ben_luigi.domain.errors import DatabaseError, may_pass
 from ben_luigi.state import cluster, database
 from ben_luigi.state.server import Address, close_server, open_server
 from tests.integration.server_users import User, ask, postmaster, processes
@@ -161,7 +161,7 @@ def _make_databases(address: Address) -> None:
     connection = psycopg2.connect(host=address.host, port=address.port, user=address.user, dbname=address.database)
     connection.autocommit = True  # as CREATE DATABASE demands
     with connection.cursor() as cursor:
-        cursor.execute("CREATE ROLE reader LOGIN")
+        cursor.execute("CREATE ROLE reader LOGIN; CREATE ROLE locked_out; CREATE ROLE full LOGIN CONNECTION LIMIT 0")
         cursor.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
         cursor.execute("CREATE DATABASE kept_as_it_is")
         cursor.execute("ALTER DATABASE kept_as_it_is SET default_transaction_read_only = on")
@@ -175,7 +175,10 @@ def _make_databases(address: Address) -> None:
         ("reader", cluster.NAME, "the right to create tables"),
         (cluster.NAME, "latin", "encoding UTF8"),
         (cluster.NAME, "kept_as_it_is", "writable"),
-        (cluster.NAME, "nowhere", 'database "nowhere" does not exist'),
+        (cluster.NAME, "nowhere", 'lets us in.*database "nowhere" does not exist'),
+        ("stranger", cluster.NAME, 'lets us in.*role "stranger" does not exist'),
+        ("locked_out", cluster.NAME, "lets us in.*not permitted to log in"),
+        ("full", cluster.NAME, "room for one more.*too many connections"),
     ],
 )
 def test_a_database_of_the_user_s_is_asked_for_what_it_lacks(
@@ -192,3 +195,4 @@ def test_a_database_of_the_user_s_is_asked_for_what_it_lacks(
     with pytest.raises(DatabaseError, match=lacking) as raised:
         database.check()
     assert "secret" not in str(raised.value)
+    assert may_pass(raised.value) == (user == "full")
