@@ -213,6 +213,25 @@ def test_a_turn_whose_session_was_cut_is_over_before_it_began_and_goes_on_afterw
     turn.close()
 
 
+def test_a_turn_that_a_restored_database_does_not_know_is_over() -> None:
+    """An older dump has none of it, or an earlier number, from which another may have got the same one since."""
+    with closing(DatabaseTurn("GridPatches_of_a_tile")) as turn:
+        turn.wait()
+        turn.begin()
+        for change, said in (
+            (
+                "UPDATE turn SET holder = '1@elsewhere GridPatches'",
+                "elsewhere.*has taken it over.*the other one counts",
+            ),
+            ("UPDATE turn SET number = number - 1", "knows nothing of this turn, as after a restore.*it is made again"),
+            ("DELETE FROM turn", "knows nothing of this turn, as after a restore.*it is made again"),
+        ):
+            with database.transaction() as cursor:
+                cursor.execute(change)
+            with pytest.raises(TakenOver, match=said):
+                turn.require("a result")
+
+
 def test_transactions_see_what_is_committed_whatever_the_server_s_default() -> None:
     """`serializable` would end one of two tasks that write at once."""
     with database.transaction() as cursor:

@@ -55,6 +55,7 @@ class DatabaseTurn:
         self._task, self._work = task_id, digest[:8].hex()
         self._key = int.from_bytes(digest[:4], signed=True)
         self._number, self.took_over = 0, False
+        self._holder = ""
         self._cleared: set[Path] = set()
         self._named: set[Path] = set()
         self._alone = threading.RLock()
@@ -82,7 +83,8 @@ class DatabaseTurn:
             if self._number:
                 return
             try:
-                self._number, self.took_over = self._asked(_BEGIN, holder=waiting.name())
+                self._holder = waiting.name()
+                self._number, self.took_over = self._asked(_BEGIN, holder=self._holder)
             except _CUT as error:
                 raise self._lost("its session with the database was cut, so that another may have made it") from error
 
@@ -94,7 +96,10 @@ class DatabaseTurn:
                 found = self._asked(_ASK)
             except _CUT:
                 found = self._regained(what)
-            if found[0] != self._number:
+            # A restored database counts again from an earlier number, so that another may have got the same.
+            if found[0] < self._number:
+                raise self._lost("the database knows nothing of this turn, as after a restore", "it is made again")
+            if (*found,) != (self._number, self._holder):
                 raise self._lost(f"{waiting.described(found[1])} has taken it over")
 
     def lost(self) -> TakenOver | None:
@@ -185,12 +190,12 @@ class DatabaseTurn:
                 remedy="look at the log of the server, and run again",
             ) from error
 
-    def _lost(self, found: str) -> TakenOver:
+    def _lost(self, found: str, counts: str = "the result of the other one counts") -> TakenOver:
         return TakenOver(
             self._task,
             expected="to be the only one at work on it",
             found=f"{found}; nothing of its result was overwritten, and what was unfinished here is removed",
-            remedy="nothing is to be done: the result of the other one counts",
+            remedy=f"nothing is to be done: {counts}",
         )
 
 
