@@ -285,6 +285,7 @@ def _share(*tasks: luigi.Task) -> None:
     for task in tasks:
         if isinstance(task, PipelineTask):
             code.code_version(*task.code)
+    data_folder.enter(config.data_dir())  # so that those forked from this process notice if it becomes another one
     try:
         database.share()
     except PipelineError as error:

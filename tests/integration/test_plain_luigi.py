@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ben_luigi.state.server import close_server, open_server
 from tests.integration.own_postgres import free_port
 from tests.integration.running import environment
+from tests.integration.stopping import wait_for
 
 
 def luigi(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -49,3 +51,23 @@ def test_a_luigid_that_does_not_answer_is_no_traceback(tmp_path: Path) -> None:
     assert done.returncode == 40
     assert "luigid does not answer: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_data_folder_that_is_moved_away_ends_it(tmp_path: Path) -> None:
+    """Each task says so; nothing is made in its place, where a new database was begun and all was tried for ever."""
+    data, away = tmp_path / "data", tmp_path / "away"
+    words = [Path(sys.executable).with_name("luigi"), "--module", "ben_luigi", "FinalizeDataset", "--local-scheduler"]
+    with (tmp_path / "said").open("w") as said:
+        run = subprocess.Popen([*words, "--workers", "2"], cwd=tmp_path, env=environment(), stdout=said, stderr=said)
+    try:
+        wait_for((data / "made_from").is_dir, (tmp_path / "said").read_text)
+        data.rename(away)
+        assert run.wait(60) == 30
+    finally:
+        run.kill()
+        open_server(away / "database")  # which the run could not find any more to stop it
+        close_server(away / "database")
+    lost = (tmp_path / "said").read_text()
+    assert "expected: the data folder in which this run works, until it has ended; found: no such folder" in lost
+    assert "Traceback" not in lost
+    assert not (data / "database").exists()
