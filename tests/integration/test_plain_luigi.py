@@ -56,7 +56,13 @@ def test_a_luigid_that_does_not_answer_is_no_traceback(tmp_path: Path) -> None:
 def test_a_data_folder_that_is_moved_away_ends_it(tmp_path: Path) -> None:
     """Each task says so; nothing is made in its place, where a new database was begun and all was tried for ever."""
     data, away = tmp_path / "data", tmp_path / "away"
-    words = [Path(sys.executable).with_name("luigi"), "--module", "ben_luigi", "FinalizeDataset", "--local-scheduler"]
+    words = [
+        str(Path(sys.executable).with_name("luigi")),
+        "--module",
+        "ben_luigi",
+        "FinalizeDataset",
+        "--local-scheduler",
+    ]
     with (tmp_path / "said").open("w") as said:
         run = subprocess.Popen([*words, "--workers", "2"], cwd=tmp_path, env=environment(), stdout=said, stderr=said)
     try:
