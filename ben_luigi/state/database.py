@@ -43,9 +43,9 @@ _REFUSALS = {
     "42501": ("all rights on our tables", "give them to the user of the url, and run again"),
     "3F000": ("a schema to make our tables in", "name one in search_path of the url's user, and run again"),
     "42P01": ("our tables", "restore it if you can, and run again: what was in it is made again"),
-    "42703": (
-        "our tables as we make them",
-        "undo what was changed in them; if nothing was, report it as a fault of ours",
+    **dict.fromkeys(
+        ("42703", "42P10"),  # a column, or a key, that is gone
+        ("our tables as we make them", "undo what was changed in them; if nothing was, report it as a fault of ours"),
     ),
 }
 """What is expected of a database that denies something, and what to do, by the code of the error."""
@@ -274,6 +274,12 @@ def _unreachable(error: psycopg2.Error) -> DatabaseError:
         found = str(error.diag.message_primary)
         return BadDatabase(f"PostgreSQL at {address}", expected=expected, found=found, remedy=remedy)
     found = str(error).strip()
+    if isinstance(error, psycopg2.ProgrammingError):
+        expected, remedy = (
+            "a database in which we can make tables with triggers in plpgsql",
+            "make what it lacks, and run again",
+        )
+        return BadDatabase(f"PostgreSQL at {address}", expected=expected, found=found, remedy=remedy)
     if _KEPT_OUT.search(found):
         expected, remedy = "a server that lets us in", "correct [database] url, or what the server says, and run again"
         return BadDatabase(f"PostgreSQL at {address}", expected=expected, found=found, remedy=remedy)

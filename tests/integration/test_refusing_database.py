@@ -18,8 +18,25 @@ REFUSALS = (
     ("SET default_transaction_read_only = on", "a database to write to", "in a read-only transaction"),
     ("SET ROLE reader", "all rights on our tables", "permission denied for table turn"),
     ("DROP TABLE IF EXISTS turn CASCADE", "our tables", 'relation "turn" does not exist'),
+    ("ALTER TABLE turn DROP CONSTRAINT IF EXISTS turn_pkey", "our tables as we make them", "ON CONFLICT specification"),
     ("ALTER TABLE turn DROP COLUMN IF EXISTS holder", "our tables as we make them", 'column "holder" of .* does not'),
 )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "found"),
+    [
+        ("DROP EXTENSION plpgsql CASCADE", "tables with triggers in plpgsql", 'language "plpgsql" does not exist'),
+        ("ALTER ROLE ben_luigi SET search_path TO nowhere", "a schema to make our tables in", "no schema"),
+    ],
+)
+def test_where_tables_cannot_be_made_a_person_is_asked(change: str, expected: str, found: str, folder: Path) -> None:
+    with database.transaction() as cursor:
+        cursor.execute(change)
+    database.forget()
+    database._with_tables.clear()
+    with pytest.raises(BadDatabase, match=f"expected: .*{expected}; found: {found}.*; next: .*"):
+        database.connect()
 
 
 @pytest.fixture
@@ -54,7 +71,7 @@ def test_what_it_refuses_is_told_with_what_to_do(
     monkeypatch.setattr(database, "connect", connected)
     wanted = f"expected: {expected}; found: .*{found}.*; next: .*"
     with pytest.raises(BadDatabase, match=wanted), database.transaction() as cursor:
-        cursor.execute("INSERT INTO turn (task, number, holder) VALUES ('one', 1, 'me')")
+        cursor.execute("INSERT INTO turn (task, number, holder) VALUES ('one', 1, 'me') ON CONFLICT (task) DO NOTHING")
     with pytest.raises(BadDatabase, match=wanted), alone_with("A(tile=one)"):
         fence.begin()
 
