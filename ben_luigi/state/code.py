@@ -13,6 +13,7 @@ from ben_luigi.domain import files
 from ben_luigi.domain.dataset.provenance import software
 
 _PACKAGE = Path(ben_luigi.__file__).parent
+_NO_CODE = _PACKAGE / "tracked_artifacts"  # which lies there in an installed package, and elsewhere in a checkout
 _DOMAIN = f"{_PACKAGE.name}.domain"
 _IMPORT = re.compile(rf"^[ \t]*from ({re.escape(_DOMAIN)}[\w.]*) import (\([^)]*\)|[^(\n]*)", re.MULTILINE)
 _COMMENT = re.compile(r"#.*")
@@ -75,4 +76,5 @@ def versions() -> dict[str, str]:
 
     These are the versions of all software, and a hash of this project's code.
     """
-    return {**software(ben_luigi.__version__), "code": _hash(_files([_PACKAGE]))[:16]}
+    found = {path for path in _files([_PACKAGE]) if not path.is_relative_to(_NO_CODE)}
+    return {**software(ben_luigi.__version__), "code": _hash(found)[:16]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,11 @@ world._write_l2a_process(Path("bin/L2A_Process"))
     stand_in = _run(installed, tmp_path, str(tmp_path / "bin" / "L2A_Process"), "--help", HOME=os.environ["HOME"])
     assert stand_in.returncode == 0, stand_in.stderr
     assert "Sen2Cor" in stand_in.stdout
+
+
+def test_its_code_has_the_hash_that_the_checkout_says(installed: Path, tmp_path: Path) -> None:
+    """`provenance.json` has it, and is the same wherever the same code has made the dataset."""
+    found = "from ben_luigi.state import code; print(code.versions()['code'])"
+    ours = subprocess.run([sys.executable, "-I", "-c", found], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = _run(installed, tmp_path, str(installed / "bin" / "python"), "-I", "-c", found)
+    assert (done.stderr, done.stdout) == ("", ours.stdout)
