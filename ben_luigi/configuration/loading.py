@@ -151,7 +151,7 @@ def _only_reads() -> bool:
 
 def is_luigi() -> bool:
     """Return whether this is plain `luigi`, which calls nothing of this project once it has loaded it."""
-    return Path(sys.argv[0]).name == "luigi"
+    return Path(sys.argv[0]).name == "luigi" or Path(sys.argv[0]).parts[-2:] == ("luigi", "__main__.py")
 
 
 def _says_where(file: ConfigFile) -> bool:

@@ -26,7 +26,7 @@ def install(folder: Path, source: Path) -> None:
         version = sys.version.split()[0]
         pytest.skip(f"Python {version} brings no setuptools: 3.11 does, Debian's by python3-venv. {made.stdout}")
     purelib = folder / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
-    (purelib / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (purelib / "a_libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
     words = ["install", "--single-version-externally-managed", "--record", str(source / "record")]
     subprocess.run(
         [python, "-W", "ignore", "setup.py", "-q", *words],

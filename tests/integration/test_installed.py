@@ -87,3 +87,15 @@ def test_its_code_has_the_hash_that_the_checkout_says(installed: Path, tmp_path:
     ours = subprocess.run([sys.executable, "-I", "-c", found], capture_output=True, text=True, check=True, cwd=ROOT)
     done = _run(installed, tmp_path, str(installed / "bin" / "python"), "-I", "-c", found)
     assert (done.stderr, done.stdout) == ("", ours.stdout)
+
+
+def test_plain_luigi_quotes_nothing_of_a_wrong_configuration(installed: Path, tmp_path: Path) -> None:
+    """Luigi reads it at its import, and ends in a traceback with the line."""
+    (tmp_path / "own.cfg").write_text("[cdse]\nmy password is secret\n")
+    luigi = tmp_path / "luigi"  # as pip writes it into bin/
+    luigi.write_text("import sys\nfrom luigi.cmdline import luigi_run\nsys.exit(luigi_run())\n")
+    words = [str(installed / "bin" / "python"), str(luigi), "--module", "ben_luigi", "FinalizeDataset"]
+    done = _run(installed, tmp_path, *words, LUIGI_CONFIG_PATH="own.cfg")
+    assert done.returncode == 20
+    assert done.stderr.startswith("1 finding in the configuration; nothing has been started:\nown.cfg:2: ")
+    assert "secret" not in done.stderr
