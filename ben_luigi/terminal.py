@@ -80,7 +80,7 @@ def opened() -> Iterator[None]:
     receiver, _sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with receiver:
         command = [sys.executable, "-P", str(Path(__file__).with_name("screen.py"))]
-        environment = surroundings.of_child()
+        environment = surroundings.of_own_python()
         _screen = subprocess.Popen(command, env=environment, stdin=receiver.fileno(), stdout=subprocess.DEVNULL)
     root, before = logging.getLogger(), logging.getLogger().handlers[:]
     root.handlers[:] = [_Sending(before)]

@@ -92,6 +92,11 @@ def of_child(more: str = "") -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name) or re.fullmatch(more, name)}
 
 
+def of_own_python() -> dict[str, str]:
+    """Return the environment for this Python, started again: it may find its own library by LD_LIBRARY_PATH alone."""
+    return of_child("LD_LIBRARY_PATH")
+
+
 def own_python() -> list[str]:
     """Return the command that starts this Python again, isolated (`-I`) if this process is."""
     return [sys.executable, *(ISOLATED if sys.flags.isolated else [])]

@@ -6,8 +6,6 @@ the same ground. Everything is made up, and has the same bytes each time, except
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 from ben_luigi.domain import machine
 from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
+from ben_luigi.sample import launcher
 from ben_luigi.sample.catalogue import write_catalogue
 from ben_luigi.sample.countries import write_countries, write_regions
 from ben_luigi.sample.l1c import write_l1c
@@ -27,8 +26,6 @@ from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SCENES
 from ben_luigi.sample.sentinel1 import write_s1
 from ben_luigi.sample.version1 import v1_patches, write_geometries, write_lists
-
-_PACKAGES = Path(__file__).resolve().parents[2]
 
 
 def make_world(folder: Path, progress: OnFraction = ignore_fraction) -> None:
@@ -55,7 +52,7 @@ def make_world(folder: Path, progress: OnFraction = ignore_fraction) -> None:
             for number, _ in enumerate(threads.map(write, grounds), 1):
                 progress(number / len(SCENES))
         write_catalogue(world)
-        _write_l2a_process(world.l2a_process)
+        launcher.write(world.l2a_process)
 
 
 def make_l2a_world(folder: Path, scenes: Sequence[L2AScene], progress: OnFraction = ignore_fraction) -> None:
@@ -87,18 +84,3 @@ def make_l2a_world(folder: Path, scenes: Sequence[L2AScene], progress: OnFractio
         else:
             write_clc(world.clc_gpkg, parcels, squares)
         write_l2a_catalogue(world, scenes)
-
-
-def _write_l2a_process(path: Path) -> None:
-    """Write a shell script that runs the stand-in with this interpreter, whose path may be too long for a shebang."""
-    code = (
-        f"import sys; sys.path.insert(0, {str(_PACKAGES)!r}); "
-        "from ben_luigi.sample.sen2cor_stand_in import main; sys.exit(main())"
-    )
-    path.parent.mkdir()
-    path.write_text(
-        "#!/bin/sh\n# STAND-IN for Sen2Cor, made with the sample world.\n"
-        f'exec {shlex.quote(sys.executable)} -P -c {shlex.quote(code)} "$@"\n',
-        encoding="utf-8",
-    )
-    path.chmod(0o755)

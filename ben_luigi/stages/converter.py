@@ -18,7 +18,7 @@ from ben_luigi.domain.products import sen2cor
 from ben_luigi.stages.prerequisites import ALSO_BEFORE_LARGE, FIRST
 from ben_luigi.stages.product_list import is_from_l1c
 from ben_luigi.stages.progress import Progress
-from ben_luigi.stages.sample_world import MakeSampleWorld, sample_world
+from ben_luigi.stages.sample_world import MakeSampleWorld, is_stand_in_ours, sample_world, write_stand_in
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state.targets import MadeFile
 
@@ -75,7 +75,9 @@ class FindSen2Cor(Declared):
         return [InstallSen2Cor()] if is_installed_by_us() else []
 
     def complete(self) -> bool:
-        """Return whether it exists and states the right version."""
+        """Return whether it exists and states the right version; the stand-in, whether it is that of this Python."""
+        if config.is_sample():
+            return is_stand_in_ours()
         try:
             require_sen2cor()
         except Sen2CorError:
@@ -83,7 +85,9 @@ class FindSen2Cor(Declared):
         return True
 
     def run(self) -> None:
-        """Raise the error that says what to fetch and where to put it."""
+        """Raise the error that says what to fetch and where to put it; write the stand-in anew."""
+        if config.is_sample():
+            write_stand_in()
         require_sen2cor()
 
 

@@ -10,6 +10,7 @@ from ben_luigi import config
 from ben_luigi.domain import files
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.recipe.model import L2A
+from ben_luigi.sample import launcher
 from ben_luigi.sample.l2a_scenes import L2A_SCENES, TWINS, L2AScene
 from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SIDE_M
@@ -57,6 +58,16 @@ def in_sample_world(option: str) -> Path:
     """Return the path in the sample world of the input `option`, or of the one that the recipe names in its place."""
     path: Path = getattr(sample_world(), config.named_option(option))
     return path
+
+
+def is_stand_in_ours() -> bool:
+    """Return whether the stand-in for Sen2Cor is run by the Python that is at work here."""
+    return launcher.is_ours(sample_world().l2a_process)
+
+
+def write_stand_in() -> None:
+    """Write the program of the stand-in anew: the environment that it names may be gone, or another host's."""
+    launcher.write(sample_world().l2a_process)
 
 
 class MakeSampleWorld(PipelineTask):

@@ -69,9 +69,9 @@ def test_it_finds_what_it_tracks_and_its_stand_in_for_sen2cor(installed: Path, t
     code = """
 from pathlib import Path
 from ben_luigi import config
-from ben_luigi.sample import world
+from ben_luigi.sample import launcher
 print(sorted(path.name for path in config.TRACKED_ARTIFACTS.iterdir()))
-world._write_l2a_process(Path("bin/L2A_Process"))
+launcher.write(Path("bin/L2A_Process"))
 """
     done = _run(installed, tmp_path, str(installed / "bin" / "python"), "-I", "-c", code)
     assert (done.returncode, done.stderr) == (0, "")
