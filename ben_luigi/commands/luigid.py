@@ -29,7 +29,7 @@ from ben_luigi.commands import command
 from ben_luigi.commands.arguments import luigid as parser
 from ben_luigi.commands.luigid_requests import Guard, own_names
 from ben_luigi.commands.setting_up import configure
-from ben_luigi.domain import private
+from ben_luigi.domain import libraries, private
 from ben_luigi.domain.errors import BadInput, PipelineError
 from ben_luigi.exit_codes import ExitCode
 from ben_luigi.state.scheduling import QuickScheduler
@@ -141,7 +141,7 @@ def _count_bytes_too(settings: Any) -> None:
     if find_spec("prometheus_client") is None:
         sys.exit(
             "[scheduler] metrics_collector: prometheus needs a Python package; "
-            f"next: {sys.executable} -m pip install prometheus-client"
+            f"next: {libraries.installing('prometheus-client')}"
         )
     settings.set("scheduler", "metrics_collector", "custom")
     settings.set("scheduler", "metrics_custom_import", "ben_luigi.metrics.Collector")

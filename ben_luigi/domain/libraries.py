@@ -6,8 +6,10 @@ the package is not installed there. So what to type names the packages, and this
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+import sysconfig
 from collections.abc import Sequence
 from importlib import metadata
 from importlib.util import find_spec
@@ -38,7 +40,13 @@ def module(requirement: str) -> str:
 
 def installing(*wanted: str) -> str:
     """Return the command line by which packages are installed in this environment."""
-    return f"type: {sys.executable} -m pip install {' '.join(map(shlex.quote, wanted))}"
+    python, place = shlex.quote(sys.executable), sysconfig.get_path("purelib")
+    pip = f"{python} -m pip install"
+    if find_spec("pip") is None:  # as in an environment that uv has made
+        pip = f"uv pip install --python {python}"
+    # Else pip would install into the user's home, where the isolated program does not look.
+    who = "" if os.access(place, os.W_OK) else f"as a user who may write to {place}, "
+    return f"{who}type: {pip} {shlex.join(wanted)}"
 
 
 def _wrong(requirement: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 
@@ -27,3 +29,17 @@ def test_what_is_to_be_typed_runs_pip_in_this_environment() -> None:
     assert words[0] == sys.executable
     ran = subprocess.run([*words, "--dry-run", "--no-deps"], capture_output=True, text=True, check=True)
     assert "Requirement already satisfied: numpy" in ran.stdout
+
+
+def test_an_environment_without_pip_is_told_what_uv_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "executable", "/my environments/x/bin/python")
+    told = libraries.installing("numpy>=2")
+    assert told == "type: uv pip install --python '/my environments/x/bin/python' 'numpy>=2'"
+
+
+def test_who_may_not_write_to_the_environment_is_told_who_has_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pip would install into the home, where the isolated program does not look; root may write everywhere."""
+    monkeypatch.setattr(os, "access", lambda place, mode: False)
+    place = sysconfig.get_path("purelib")
+    assert libraries.installing("numpy").startswith(f"as a user who may write to {place}, type: ")
