@@ -32,6 +32,8 @@ WAITS_FOR_PERSON = 20
 VARIABLE = "LUIGI_CONFIG_PATH"
 _CHECKOUT = Path(__file__).resolve().parents[2] / "luigi.cfg"
 _SHARED = (Path("/etc/luigi/luigi.cfg"), Path("luigi.cfg"))
+_PASSED_OVER = (given.NOTHING, given.FOLDER, "a link to nothing")
+"""What may lie at a place without being meant; a file that may not be read would be missed in silence."""
 
 
 class _FromEnvironment(EnvironmentInterpolation):
@@ -58,7 +60,7 @@ def found(environment: Mapping[str, str] = os.environ) -> list[ConfigFile]:
     """Read the files, and return them in their order."""
     files: dict[Path, ConfigFile] = {}
     for path in (_CHECKOUT, *_SHARED):
-        if path.is_file():
+        if given.kind(path) not in _PASSED_OVER:
             files.setdefault(path.resolve(), read(path, _name(path), shared=path != _CHECKOUT))
     named = environment.get(VARIABLE, "")
     try:

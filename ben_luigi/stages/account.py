@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from ben_luigi import addresses, config, terminal
 from ben_luigi.configuration.kinds import Declared
-from ben_luigi.domain.cdse.account import Credentials, find_credentials
+from ben_luigi.domain.cdse.account import Credentials, credentials_file, find_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError
 
 SAMPLE_ACCOUNT = Credentials("sample", "sample")
@@ -49,7 +49,7 @@ def account() -> Credentials:
     if config.is_sample():
         return SAMPLE_ACCOUNT
     return _own_account(
-        Path(str(config.cdse().credentials)).expanduser(), urlsplit(addresses.token_url()).hostname or ""
+        credentials_file(str(config.cdse().credentials)), urlsplit(addresses.token_url()).hostname or ""
     )
 
 

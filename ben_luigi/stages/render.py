@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,12 +190,16 @@ class RenderPatches(OverTiles):
 
     def _file_digest(self) -> str:
         """Return the hash of the list; empty if it does not exist, which `run` reports."""
-        path = Path(self.patch_file).expanduser()
-        return files.file_hash(path) if path.is_file() else ""
+        path = self._list()
+        return files.file_hash(path) if given.kind(path) == given.FILE else ""
+
+    def _list(self) -> Path:
+        """Return the path of the list; with the `~` of an unknown user as it is, where nothing will be."""
+        return Path(os.path.expanduser(self.patch_file))  # noqa: PTH111 - which raises there
 
     def _listed(self) -> list[str]:
         try:
-            ids = [word for line in given.lines(Path(self.patch_file).expanduser()) for word in line.split()]
+            ids = [word for line in given.lines(self._list()) for word in line.split()]
         except (OSError, ValueError) as error:
             raise BadArgument(
                 self.patch_file,

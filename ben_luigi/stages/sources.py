@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ben_luigi import addresses, config
 from ben_luigi.domain import network, private
-from ben_luigi.domain.cdse.account import given_credentials
+from ben_luigi.domain.cdse.account import credentials_file, given_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.cdse.http import Client, Patience
 from ben_luigi.domain.sources.bucket import Bucket
@@ -87,7 +87,7 @@ def has_account() -> bool:
         return True
     host = urlsplit(addresses.token_url()).hostname or ""
     try:
-        file = Path(str(config.cdse().credentials)).expanduser()
+        file = credentials_file(str(config.cdse().credentials))
         return given_credentials(config.account_environment(), file, host) is not None
     except CredentialsError:
         return False

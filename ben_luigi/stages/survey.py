@@ -15,7 +15,7 @@ import luigi
 import numpy as np
 
 from ben_luigi import addresses, config
-from ben_luigi.domain.cdse.account import given_credentials, has_terminal
+from ben_luigi.domain.cdse.account import credentials_file, given_credentials, has_terminal
 from ben_luigi.domain.cdse.errors import CredentialsError
 from ben_luigi.domain.dataset.estimate import (
     INSTALLER_BYTES,
@@ -354,7 +354,7 @@ def _is_account_given() -> bool:
     """Return whether an account is given, or can be asked for at the terminal."""
     host = urlsplit(addresses.token_url()).hostname or ""
     try:
-        given = given_credentials(config.account_environment(), Path(str(config.cdse().credentials)).expanduser(), host)
+        given = given_credentials(config.account_environment(), credentials_file(str(config.cdse().credentials)), host)
     except CredentialsError:
         return False
     return given is not None or has_terminal()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import requests
 
 import ben_luigi.domain
+from ben_luigi.domain import given
 from ben_luigi.domain.cdse import account
 from ben_luigi.domain.cdse.account import Credentials, find_credentials
 from ben_luigi.domain.cdse.errors import CredentialsError
@@ -310,3 +312,17 @@ def test_a_file_that_is_none_tells_nothing_of_what_is_in_it(tmp_path: Path) -> N
         find_credentials({}, file, HOST)
     assert SECRET.split()[0] not in str(caught.value)
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
+
+
+def test_a_file_in_the_home_of_somebody_else_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after `sudo -u`, which may leave HOME as it was; root may look everywhere, so it is refused here."""
+    monkeypatch.setattr(given, "kind", lambda path: os.strerror(errno.EACCES))
+    with pytest.raises(CredentialsError, match=r"Permission denied; next: set CDSE_USER .*\[cdse\] credentials.*HOME"):
+        find_credentials({}, tmp_path / "netrc", HOST)
+
+
+def test_a_user_without_a_home_has_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user has no entry in /etc/passwd."""
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as it does there
+    file = account.credentials_file("~/.config/ben_luigi/netrc")
+    assert account.given_credentials({}, file, HOST) is None

@@ -94,6 +94,10 @@ def test_the_help_lists_every_command(tmp_path: Path) -> None:
         (["render", "--tile", "33UUP"], "expected: a tile key"),
         (["render"], "expected: one of --patches, --patch-file, and --tile or --flagged; found: none"),
         (["render", "--patches", "nonsense"], "nonsense"),
+        (
+            ["render", "--patch-file", "~no-such-user/a"],
+            "~no-such-user/a; expected: a file with a patch id in each line",
+        ),
         (["render", "--patch-file", "none.txt"], "none.txt; expected: a file with a patch id in each line"),
         (["export", "--tile", "33UUP"], "expected: a tile key"),
         (["export"], "the following arguments are required: FORM"),

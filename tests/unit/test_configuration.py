@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -257,4 +258,23 @@ def test_what_only_reads_needs_no_right_to_write(
     assert _answer(capsys) == [
         f"own.cfg:2: [dataset] data_dir: found {tmp_path}, which cannot be written to; "
         "allowed: a folder that can be made and written to"
+    ]
+
+
+def test_a_place_of_others_that_may_not_be_looked_at_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As /etc/luigi of mode 700; root may look everywhere, so it is refused here."""
+    (tmp_path / "own.cfg").write_text("", encoding="utf-8")
+    closed, stat = tmp_path / "closed" / "luigi.cfg", Path.stat
+
+    def refused(path: Path, **how: Any) -> os.stat_result:
+        if path == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **how)
+
+    monkeypatch.setattr(loading, "_SHARED", (closed,))
+    monkeypatch.setattr(Path, "stat", refused)
+    assert _answer(capsys) == [
+        "closed/luigi.cfg: found Permission denied, not a file; allowed: a file that can be read"
     ]

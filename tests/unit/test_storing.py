@@ -337,6 +337,7 @@ def test_a_server_that_is_away_is_told_also_by_a_library_that_connects_at_once(
         ("ftp://user:secret@host/a", "a URL with a password in it"),
         ("memory://a", "the memory of one process"),
         ("https://host/a", "a protocol that is only read"),
+        ("file://~no-such-user/a", "~no-such-user, which is the home of an unknown user"),
     ],
 )
 def test_what_is_no_store_is_told_without_its_secrets(url: str, said: str) -> None:

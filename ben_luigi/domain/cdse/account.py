@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import netrc
 import os
@@ -10,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ben_luigi.domain import private
+from ben_luigi.domain import given, private
 from ben_luigi.domain.cdse.errors import CredentialsError
 
 _TERMINAL = Path("/dev/tty")
@@ -43,11 +44,24 @@ def find_credentials(environment: Mapping[str, str], file: Path, host: str) -> C
     return found
 
 
+def credentials_file(named: str) -> Path:
+    """Return the path of the file, with `~` expanded; as it is, where this user has no home."""
+    return Path(os.path.expanduser(named))  # noqa: PTH111 - which raises there
+
+
 def given_credentials(environment: Mapping[str, str], file: Path, host: str) -> Credentials | None:
     """Return the credentials in the environment or the file, without asking the user."""
     if environment.get(USER) and environment.get(PASSWORD):
         return Credentials(environment[USER], environment[PASSWORD])
-    return _from_file(file, host) if file.is_file() else None
+    what = given.kind(file)
+    if what == os.strerror(errno.EACCES):  # as where HOME is that of another user, after `sudo -u`
+        raise CredentialsError(
+            str(file),
+            expected=f"a place that this user, {os.geteuid()}, may look at",
+            found=what,
+            remedy=f"set {USER} and {PASSWORD}, or [cdse] credentials to a file of yours; is HOME that of this user?",
+        )
+    return _from_file(file, host) if what == given.FILE else None
 
 
 def _from_file(file: Path, host: str) -> Credentials | None:

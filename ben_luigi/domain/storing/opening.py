@@ -31,6 +31,11 @@ def parse(url: str) -> tuple[str, str]:
         raise ValueError("a URL with a password in it, which belongs where the library looks for it")
     if why := _NO_STORES.get(found["protocol"]):
         raise ValueError(f"{found['protocol']}://, {why}")
+    if found["protocol"] in _ON_DISKS and (home := found["place"].partition("/")[0]).startswith("~"):
+        try:
+            Path(home).expanduser()
+        except RuntimeError:
+            raise ValueError(f"{home}, which is the home of an unknown user") from None
     return found["protocol"], found["place"].rstrip("/")
 
 
