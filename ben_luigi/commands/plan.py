@@ -28,6 +28,7 @@ from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages import followed, planning, survey
 from ben_luigi.stages.finalize import FinalizeDataset
 from ben_luigi.stages.resolve import is_searched, key_of, known_tiles
+from ben_luigi.state import stored
 
 _STEP = 22
 _FETCHED = {"inputs": "input", "land cover": "MGRS square"}
@@ -44,12 +45,12 @@ def facts(task: luigi.Task) -> Facts:
     """Return the plan, as `--json` prints it."""
     if isinstance(task, FinalizeDataset):
         planned, is_complete, stages = survey.work(), survey.is_complete(), survey.stages() if known_tiles() else []
-        missing = survey.missing(planned) if not is_complete else []
+        missing = survey.missing(planned) if not is_complete else _missing_store()
         fetches = survey.fetches()
     else:
         met = planning.met(task)
         planned, is_complete, stages = planning.work_of(task, met), met[task], planning.stages(met)
-        missing = survey.missing(planned, planning.inputs(met)) if not is_complete else []
+        missing = survey.missing(planned, planning.inputs(met)) if not is_complete else _missing_store()
         fetches = survey.fetches(met)
     asked = None if is_complete else survey.availability([tile] if (tile := str(getattr(task, "tile", ""))) else [])
     missing = [*missing, *(survey.unavailable(asked) if asked else ())]
@@ -77,6 +78,15 @@ def facts(task: luigi.Task) -> Facts:
         "sources": _sources(asked) if asked else None,
         "missing": [command.as_json(error) for error in missing],
     }
+
+
+def _missing_store() -> list[PipelineError]:
+    """Return what is wrong with the store: a run looks at it before anything else, even if all is made."""
+    try:
+        stored.check()
+    except PipelineError as error:
+        return [error]
+    return []
 
 
 def _sources(asked: Availability) -> Facts:
@@ -126,7 +136,7 @@ def words(told: Facts) -> str:
         lines.append(_NOT_KNOWN[told["tiles_by_search"]])
     if told["stages"]:
         lines += ["", "Complete:", *table([survey.Stage(**stage) for stage in told["stages"]])]
-    if told["is_complete"]:
+    if told["is_complete"] and not told["missing"]:
         return "\n".join([*lines, "", "Nothing to do: everything is there."])
     for rows in map(
         list,

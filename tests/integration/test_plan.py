@@ -61,6 +61,16 @@ def _of(run: Run, folder: Path) -> Path:
     return path
 
 
+def test_a_store_that_cannot_be_used_is_told_where_all_is_made(sample_run: Run, tmp_path: Path) -> None:
+    """A run looks at it before anything else, and ends with the same exit code."""
+    own = _of(sample_run, tmp_path)
+    assert "Nothing to do" in command("plan", tmp_path, own)[1]
+    own.write_text(f"[dataset]\ndata_dir = {sample_run.data}\nstore = file://{sample_run.data}/store\n")
+    code, said = command("plan", tmp_path, own)
+    assert code == 20 and "Nothing to do" not in said
+    assert "Missing before it can come to its end:\n  1. [dataset] store" in said, said
+
+
 def test_before_a_search_the_plan_says_that_the_number_is_not_known(tmp_path: Path) -> None:
     """A square in four seasons, of each one product, if there is any."""
     code, said = command("plan", tmp_path, None, "--recipe", "region_year")
