@@ -14,7 +14,7 @@ import pytest
 
 from ben_luigi import config
 from ben_luigi.commands import cron_rerun
-from ben_luigi.domain import private
+from ben_luigi.domain import private, surroundings
 from ben_luigi.domain.errors import BadInput, PipelineError
 from ben_luigi.state import failures
 
@@ -81,7 +81,7 @@ class _Ended:
     """A run that is over at once."""
 
     def __init__(self, command: list[str], **how: object) -> None:
-        assert how["env"] is os.environ, "our own program is told all that we were told"
+        assert how["env"] == surroundings.as_found(), "our own program is told all that we were told"
 
     def wait(self) -> int:
         return 0
