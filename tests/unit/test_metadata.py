@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import bz2
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -241,5 +242,10 @@ def test_a_name_by_which_a_flag_would_be_lost_is_an_error(tmp_path: Path, row: s
 def test_the_published_writer_says_which_duckdb_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(duckdb, "__version__", "1.3.0")
     with pytest.raises(BadInput, match=r"1\.0\.0; found: 1\.3\.0; next: type: .*-m pip install duckdb==1.0.0"):
+        metadata.write(metadata.join(SOME), tmp_path, "published")
+    monkeypatch.setattr(sys, "version_info", (3, 13))  # for which pip would have to compile it
+    with pytest.raises(
+        BadInput, match=r"next: install ben_luigi with Python 3\.11 or 3\.12.*, or take writer = default"
+    ):
         metadata.write(metadata.join(SOME), tmp_path, "published")
     assert not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ mapping tables are sorted by patch_id, so they are read in parallel, block by bl
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -357,11 +358,14 @@ def _write_with_duckdb(blocks: Iterable[pa.Table], paths: dict[str, Path], schem
     else:
         version = duckdb.__version__
     if version not in ("0.10.3", "1.0.0"):
+        remedy = libraries.installing("duckdb==1.0.0")
+        if sys.version_info >= (3, 13):  # pip would compile it, for an hour, if it can
+            remedy = "install ben_luigi with Python 3.11 or 3.12, for which that duckdb is to be had"
         raise BadInput(
             "[metadata] writer = published",
             expected="the package duckdb, version 0.10.3 or 1.0.0",
             found=version,
-            remedy=f"{libraries.installing('duckdb==1.0.0')}, or take writer = default",
+            remedy=f"{remedy}, or take writer = default",
         )
     for name, rows in divide(pa.concat_tables(blocks)).items():
         with duckdb.connect() as connection:
