@@ -244,8 +244,6 @@ def test_the_published_writer_says_which_duckdb_it_needs(monkeypatch: pytest.Mon
     with pytest.raises(BadInput, match=r"1\.0\.0; found: 1\.3\.0; next: type: .*-m pip install duckdb==1.0.0"):
         metadata.write(metadata.join(SOME), tmp_path, "published")
     monkeypatch.setattr(sys, "version_info", (3, 13))  # for which pip would have to compile it
-    with pytest.raises(
-        BadInput, match=r"next: install ben_luigi with Python 3\.11 or 3\.12.*, or take writer"
-    ):
+    with pytest.raises(BadInput, match=r"next: install ben_luigi with Python 3\.11 or 3\.12.*, or take writer"):
         metadata.write(metadata.join(SOME), tmp_path, "published")
     assert not list(tmp_path.iterdir())
