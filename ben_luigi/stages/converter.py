@@ -76,7 +76,7 @@ class FindSen2Cor(Declared):
 
     def complete(self) -> bool:
         """Return whether it exists and states the right version; the stand-in, whether it is that of this Python."""
-        if config.is_sample():
+        if _is_stand_in():
             return is_stand_in_ours()
         try:
             require_sen2cor()
@@ -86,9 +86,13 @@ class FindSen2Cor(Declared):
 
     def run(self) -> None:
         """Raise the error that says what to fetch and where to put it; write the stand-in anew."""
-        if config.is_sample():
+        if _is_stand_in():
             write_stand_in()
         require_sen2cor()
+
+
+def _is_stand_in() -> bool:
+    return executable_name() == str(sample_world().l2a_process)
 
 
 def is_installed_by_us() -> bool:
