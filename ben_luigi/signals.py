@@ -63,10 +63,15 @@ def catch() -> None:
 
 
 def stop(reason: str, code: int) -> None:
-    """Stop this process from another thread, as SIGTERM would, for a reason of its own, with that exit code."""
+    """Stop this process from another thread, as a signal would, for a reason of its own, with that exit code.
+
+    Do nothing if a signal has come already.
+    """
     global _reason, _code
-    _reason, _code = reason, code
-    os.kill(os.getpid(), signal.SIGTERM)
+    handled = [number for number in _SAID if signal.getsignal(number) is _stop]
+    if handled and not came:
+        _reason, _code = reason, code
+        os.kill(os.getpid(), handled[-1])
 
 
 def undo() -> int:

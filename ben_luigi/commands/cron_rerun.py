@@ -25,6 +25,7 @@ from ben_luigi.domain import files, locks, notice, private, surroundings
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError, reason, some
 from ben_luigi.exit_codes import STOPPED, ExitCode
 from ben_luigi.state import failures, recipes
+from ben_luigi.state.locks import data_folder
 
 _TIME = "%Y%m%dT%H%M%S"
 _BY_GRAVITY = (ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_ARGUMENTS, ExitCode.WAITS_FOR_PERSON)
@@ -134,6 +135,8 @@ def _run(arguments: list[str], lock: int) -> tuple[Path, int]:
         )
         with signals.passed_on(process):
             code = process.wait()
+    if not _folder().is_dir():
+        raise data_folder.lost(config.data_dir())
     return log, code if code >= 0 else 128 - code
 
 
@@ -191,6 +194,8 @@ def _state() -> Path:
 
 
 def _record(outcome: Outcome) -> None:
+    if not _folder().is_dir():
+        return  # the data folder is gone, and nothing is made in its place
     try:
         private.write_text(_state(), json.dumps(asdict(outcome)) + "\n")
     except (PipelineError, OSError) as error:

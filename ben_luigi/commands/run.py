@@ -116,7 +116,7 @@ def _run_and_tell(task: luigi.Task, arguments: list[str]) -> int:
         failures.forget(task)
     if arguments[0] == "FinalizeDataset" and not code:
         failures.forget_all()
-    if data_folder.is_same(config.data_dir()):
+    if data_folder.is_same(config.data_dir()):  # else it would be made again
         data_folder.leave(config.data_dir())
         data_folder.sweep_if_alone(config.data_dir())
     try:
@@ -150,7 +150,7 @@ def _made(task: luigi.Task, arguments: list[str]) -> int:
     _check_semaphores()
     cache.prepare()  # alone in the data folder, so before it counts as in use by this process
     data_folder.enter(config.data_dir())
-    threading.Thread(target=_watch_data_folder, name="data folder", daemon=True).start()
+    threading.Thread(target=_watch, args=[config.data_dir()], name="data folder", daemon=True).start()
     config.lock_this_command()
     _check_same_command()
     configuration.enter(config.data_dir(), config.result_options)
@@ -169,12 +169,12 @@ def _made(task: luigi.Task, arguments: list[str]) -> int:
     return code
 
 
-def _watch_data_folder() -> None:
+def _watch(folder: Path) -> None:
     """Stop the run once its data folder is another one, or gone: each task would fail, and most be tried again."""
     while True:
         time.sleep(_WATCH_S)
         try:
-            data_folder.require_same(config.data_dir())
+            data_folder.require_same(folder)
         except BadInput as error:
             _log.error("%s", error)
             signals.stop("the loss of its data folder", ExitCode.WAITS_FOR_PERSON)

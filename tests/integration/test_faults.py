@@ -257,7 +257,7 @@ def test_a_data_folder_that_is_moved_away_and_comes_back(
     """The run ends by itself, and makes nothing in its place, where a volume that is unmounted leaves a folder."""
     config, data, away = settings(tmp_path), tmp_path / "data", tmp_path / "away"
     undisturbed.give_world(data)
-    for stage, is_mounted, found in (("CutPatches", False, "no such folder"), ("ArchiveS2", True, "another one")):
+    for stage, is_mounted, found in (("CutPatches", False, "no such folder"), ("ArchiveS2", True, "another folder")):
         run = StoppingRun(launcher, tmp_path, stage, config=config)
         assert run.stopped() == stage
         data.rename(away)

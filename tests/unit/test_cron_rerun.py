@@ -155,6 +155,18 @@ def test_its_run_has_the_variables_that_only_some_libraries_may_have(
     """Where results live in a bucket, boto3 may find its credentials there."""
     monkeypatch.setitem(surroundings._taken_out, "AWS_PROFILE", "mine")
     monkeypatch.setattr(surroundings, "own_python", lambda: ["sh", "-c", "echo $AWS_PROFILE"])
-    with (data_dir / "lock").open("w") as lock:
+    (data_dir / "cron").mkdir()
+    with (data_dir / "cron" / "lock").open("w") as lock:
         log, code = cron_rerun._run([], lock.fileno())
     assert (code, log.read_text()) == (0, "mine\n")
+
+
+def test_a_data_folder_that_has_gone_meanwhile_is_told_and_nothing_is_made_in_its_place(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = data_dir.with_name("away")
+    monkeypatch.setattr(surroundings, "own_python", lambda: ["sh", "-c", f"mv '{data_dir}' '{away}'"])
+    code = cron_rerun.main([])
+    said = capsys.readouterr().err
+    assert code == ExitCode.WAITS_FOR_PERSON and f"{data_dir}; expected: the data folder in which" in said
+    assert not data_dir.exists()

@@ -50,6 +50,31 @@ finally:
     assert run.stderr == f"stopped by {signals._SAID[number]}: it is not done\n"
 
 
+def test_another_thread_may_stop_the_process_for_a_reason_and_with_a_code_of_its_own() -> None:
+    """By a signal that is handled: SIGTERM may be ignored."""
+    run = _run("""
+import sys
+threading.Timer(0.05, signals.stop, ["the end of the world", 20]).start()
+try:
+    time.sleep(60)
+except SystemExit as end:
+    signals.undo()
+    sys.exit(end.code)
+""")
+    assert (run.returncode, run.stderr) == (20, "stopped by the end of the world\n")
+
+
+def test_a_signal_that_has_come_before_counts() -> None:
+    run = _run("""
+try:
+    signal.raise_signal(signal.SIGINT)
+finally:
+    signals.stop("the end of the world", 20)
+    sys.exit(signals.undo())
+""")
+    assert (run.returncode, run.stderr) == (130, "stopped by Ctrl-C\n")
+
+
 SWALLOWED = {
     "at a fork": "os.register_at_fork(before=come)\nif os.fork() == 0: os._exit(0)",
     "at the end of an object": "Deleted()",

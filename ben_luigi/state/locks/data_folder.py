@@ -22,7 +22,8 @@ _OTHERS = {"database", "export", "sample", config.RECIPES}
 others are written as a whole."""
 
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}
-_held: dict[Path, int] = {}
+_held: dict[Path, tuple[int, int]] = {}
+"""Descriptors of the lock and of the folder, which no other folder can be as long as this one is open."""
 
 
 def enter(folder: Path) -> None:
@@ -31,9 +32,10 @@ def enter(folder: Path) -> None:
     If another process is tidying up there, wait for it. On a file system without locks nothing is held.
     """
     if folder not in _held:
-        _held[folder] = _opened(folder)
+        lock = _opened(folder)
+        _held[folder] = lock, os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         with suppress(OSError):
-            locks.take(_held[folder], locks.SHARED, f"another process to tidy up {folder}")
+            locks.take(lock, locks.SHARED, f"another process to tidy up {folder}")
 
 
 def is_same(folder: Path) -> bool:
@@ -45,8 +47,9 @@ def is_same(folder: Path) -> bool:
     if held is None:
         return True
     try:
-        # Some network file systems give a file another number whenever it is looked up: there the lock itself tells.
-        is_one = os.path.samestat((folder / LOCK).stat(), os.fstat(held)) or locks.is_taken(folder / LOCK)
+        # Some network file systems give a folder another number whenever it is looked up: there the lock tells, which
+        # in another folder could only be that of another run.
+        is_one = os.path.samestat(folder.stat(), os.fstat(held[1])) or locks.is_taken(folder / LOCK)
     except OSError as error:
         is_one = error.errno not in _GONE
     return is_one or folder not in _held
@@ -55,12 +58,17 @@ def is_same(folder: Path) -> bool:
 def require_same(folder: Path) -> None:
     """Raise BadInput unless `folder` is still the same; see `is_same`."""
     if not is_same(folder):
-        raise BadInput(
-            folder,
-            expected="the data folder in which this run works, until it has ended",
-            found=f"another one: its file {LOCK} is not that of the beginning" if folder.is_dir() else "no such folder",
-            remedy="if it was moved, removed or unmounted, bring it back, and run again; remove what lies in its place",
-        )
+        raise lost(folder)
+
+
+def lost(folder: Path) -> BadInput:
+    """Return the error about a folder that is no longer the same."""
+    return BadInput(
+        folder,
+        expected="the data folder in which this run works, until it has ended",
+        found="another folder in its place" if folder.is_dir() else "no such folder",
+        remedy="it was moved, removed or unmounted: bring it back, instead of what is in its place, and run again",
+    )
 
 
 def sweep_if_alone(folder: Path) -> list[Path]:
@@ -93,7 +101,8 @@ def alone_in(folder: Path) -> Iterator[bool]:
 def leave(folder: Path) -> None:
     """Release the lock that `enter` took."""
     if folder in _held:
-        os.close(_held.pop(folder))
+        for descriptor in _held.pop(folder):
+            os.close(descriptor)
 
 
 def _opened(folder: Path) -> int:

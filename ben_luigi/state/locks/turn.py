@@ -20,11 +20,12 @@ from typing import Any, TypeVar
 import psycopg2
 import psycopg2.extensions
 
+from ben_luigi import config
 from ben_luigi.domain import files, waiting
 from ben_luigi.domain.errors import DatabaseError, PipelineError, TakenOver
 from ben_luigi.domain.fence import Mark
 from ben_luigi.state import database
-from ben_luigi.state.locks import advisory
+from ben_luigi.state.locks import advisory, data_folder
 
 _Result = TypeVar("_Result")
 _BEGIN = """
@@ -89,7 +90,11 @@ class DatabaseTurn:
                 raise self._lost("its session with the database was cut, so that another may have made it") from error
 
     def require(self, what: str | PathLike[str]) -> None:
-        """Raise TakenOver if another process has taken the task over, before `what` is published."""
+        """Raise TakenOver if another process has taken the task over, before `what` is published.
+
+        Raise BadInput if the data folder is another one by now: `what` would be published there.
+        """
+        data_folder.require_same(config.data_dir())
         with self._alone:
             self.begin()
             try:
