@@ -223,8 +223,8 @@ def _labels(files: Sequence[ConfigFile], followed: Recipe | None, environment: M
         return
     if not labels or _of_form(labels, option):
         return
-    given = names_in(labels.text.split(option.separator), option.separator, classes)
-    wrong = [word for word in given if word and word not in classes]
+    words = names_in(labels.text.split(option.separator), option.separator, classes)
+    wrong = [word for word in words if word and word not in classes]
     if wrong:
         found = ", ".join(map(shown, wrong[:3]))
         yield Finding(labels.location, "[subset] labels", found, option.allowed, nearest(wrong[0], classes))

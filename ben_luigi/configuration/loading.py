@@ -6,6 +6,7 @@ Later files override earlier ones: this project's defaults; its `luigi.cfg`, if 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -32,8 +33,8 @@ WAITS_FOR_PERSON = 20
 VARIABLE = "LUIGI_CONFIG_PATH"
 _CHECKOUT = Path(__file__).resolve().parents[2] / "luigi.cfg"
 _SHARED = (Path("/etc/luigi/luigi.cfg"), Path("luigi.cfg"))
-_PASSED_OVER = (given.NOTHING, given.FOLDER, "a link to nothing")
-"""What may lie at a place without being meant; a file that may not be read would be missed in silence."""
+_MEANT = (given.FILE, os.strerror(errno.EACCES))
+"""What is read where a file is looked for: one that may not be read would be missed in silence."""
 
 
 class _FromEnvironment(EnvironmentInterpolation):
@@ -60,7 +61,7 @@ def found(environment: Mapping[str, str] = os.environ) -> list[ConfigFile]:
     """Read the files, and return them in their order."""
     files: dict[Path, ConfigFile] = {}
     for path in (_CHECKOUT, *_SHARED):
-        if given.kind(path) not in _PASSED_OVER:
+        if given.kind(path) in _MEANT:
             files.setdefault(path.resolve(), read(path, _name(path), shared=path != _CHECKOUT))
     named = environment.get(VARIABLE, "")
     try:

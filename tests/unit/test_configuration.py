@@ -261,6 +261,21 @@ def test_what_only_reads_needs_no_right_to_write(
     ]
 
 
+@pytest.mark.parametrize("what", ["a circle", "a folder", "below a file"])
+def test_what_is_no_file_where_one_may_lie_is_passed_over(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "shared" / "luigi.cfg"
+    if what == "below a file":
+        place.parent.touch()
+    else:
+        place.parent.mkdir()
+        place.symlink_to(place.name) if what == "a circle" else place.mkdir()
+    monkeypatch.setattr(loading, "_SHARED", (place,))
+    monkeypatch.delenv("LUIGI_CONFIG_PATH")
+    assert [file.name for file in loading.found()] == [loading._name(loading._CHECKOUT)]
+
+
 def test_a_place_of_others_that_may_not_be_looked_at_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.transform import from_origin
 
+from ben_luigi.domain.formats.companions import companions
 from ben_luigi.state import contents
 
 
@@ -121,6 +123,22 @@ def test_what_lies_beside_a_raster_and_says_where_it_is_counts_as_its_content(
     assert all(len(set(each)) == 3 for each in zip(*said, strict=True))
 
 
+@pytest.mark.parametrize("has_place", [True, False])
+def test_a_world_file_counts_where_gdal_reads_it(has_place: bool, tmp_path: Path) -> None:
+    """One beside a GeoTIFF that has a place of its own changes nothing."""
+    raster = tmp_path / "dem.tif"
+    place = {"crs": "EPSG:32633", "transform": from_origin(600_000, 5_800_000, 10, 10)} if has_place else {}
+    with (
+        warnings.catch_warnings(action="ignore", category=rasterio.errors.NotGeoreferencedWarning),
+        rasterio.open(raster, "w", driver="GTiff", width=1, height=1, count=1, dtype="uint8", **place) as file,
+    ):
+        file.write(np.ones((1, 1, 1), "uint8"))
+    before = contents.sha256(raster)
+    (tmp_path / "dem.tfw").write_text("10\n0\n0\n-10\n5\n5\n")
+    assert (contents.sha256(raster) == before) is has_place
+    assert companions(raster) == ([] if has_place else [tmp_path / "dem.tfw"])
+
+
 def test_what_programs_leave_beside_a_raster_that_they_look_at_does_not_count(tmp_path: Path) -> None:
     """Statistics and overviews; and what belongs to another raster."""
     raster = tmp_path / "dem.tif"
@@ -143,8 +161,8 @@ def test_what_a_virtual_raster_is_made_from_counts_in_an_archive_too_with_what_l
     said = []
     for name, source in (("a.vrt", tmp_path / "a.tif"), ("b.vrt", f"/vsizip/{tmp_path}/b.zip/within/b.tif")):
         rasterio.shutil.copy(source, tmp_path / name, driver="VRT")
-    for change in (lambda: None, lambda: _write_later(tmp_path / "b.zip"), (tmp_path / "a.tfw").touch):
+    for change in (lambda: None, lambda: _write_later(tmp_path / "b.zip"), (tmp_path / "a.tif.msk").touch):
         change()
         said.append(tuple(contents.sha256(tmp_path / name) for name in ("a.vrt", "b.vrt")))
-    (a, b), (same, other), (with_world, _) = said
-    assert a == same != with_world and b != other
+    (a, b), (same, other), (with_mask, _) = said
+    assert a == same != with_mask and b != other

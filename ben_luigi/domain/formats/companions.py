@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -25,7 +27,6 @@ _WITH_PLACE = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg")
 _WITH_HEADER = (".asc", ".bil", ".bip", ".bsq", ".dat", ".flt", ".grd", ".img", ".raw")
 """Rasters whose shape, CRS or pixels are in files beside them."""
 _MASK, _NOTES = ".msk", ".aux.xml"
-_ARCHIVED = "/vsi"
 
 
 def companions(path: Path) -> list[Path]:
@@ -49,18 +50,25 @@ def _beside_raster(path: Path) -> list[Path]:
     in full resolution.
     """
     suffix = path.suffix
-    endings = [".wld", f"{suffix}w", f".{suffix[1]}{suffix[-1]}w"]
-    endings += [".hdr", f"{suffix}.hdr", ".prj", ".ige"] if suffix.lower() in _WITH_HEADER else []
-    names = {path.name + _MASK, *(path.stem + one for ending in endings for one in (ending.lower(), ending.upper()))}
-    found = [one for one in map(path.with_name, names) if given.kind(one) == given.FILE]
-    notes = path.with_name(path.name + _NOTES)
-    return sorted([*found, *([notes] if _tells(notes) else [])])
+    places = _there(path.stem, (".wld", f"{suffix}w", f".{suffix[1]}{suffix[-1]}w"), path)
+    headers = (".hdr", f"{suffix}.hdr", ".prj", ".ige") if suffix.lower() in _WITH_HEADER else ()
+    found = [*_there(path.name, (_MASK,), path), *_there(path.stem, headers, path)]
+    if places:  # of a raster that has a place of its own GDAL reads none
+        read = _read_by_gdal(path)
+        found += [one for one in places if read is None or one in read]
+    notes = _there(path.name, (_NOTES,), path)
+    return sorted({*found, *filter(_tells, notes)})
+
+
+def _there(stem: str, endings: Iterable[str], path: Path) -> list[Path]:
+    """Return the files beside `path` that have one of these names, in lower or upper case."""
+    folder = os.fspath(path.parent)  # texts, since a `Path` for each takes longer than the look itself
+    names = {os.path.join(folder, stem + one) for ending in endings for one in (ending, ending.lower(), ending.upper())}  # noqa: PTH118
+    return [Path(name) for name in names if os.path.isfile(name)]  # noqa: PTH113
 
 
 def _tells(notes: Path) -> bool:
     """Return whether GDAL's notes on a raster say more than statistics, which programs write that only look at it."""
-    if given.kind(notes) != given.FILE:
-        return False
     try:
         return any(_said(read_xml(notes)))
     except (OSError, ValueError):
@@ -76,18 +84,22 @@ def _said(element: ElementTree.Element) -> Iterator[str]:
         yield from _said(inner)
 
 
-def _sources(path: Path, known: set[Path]) -> list[Path]:
-    """Return the files of a virtual raster that are not `known`; one may be made from other virtual rasters."""
+def _read_by_gdal(path: Path) -> set[Path] | None:
+    """Return the files that GDAL reads when it opens a raster; None if it cannot."""
     try:
         given.check_file(path)
         with (
             warnings.catch_warnings(action="ignore", category=rasterio.errors.NotGeoreferencedWarning),
             rasterio.open(path) as raster,
         ):
-            files = {_on_disk(name) for name in raster.files}
+            return {_on_disk(name) for name in raster.files}
     except (rasterio.errors.RasterioError, OSError, ValueError):
-        return []
-    new = sorted(name for name in files - known if given.kind(name) == given.FILE)
+        return None
+
+
+def _sources(path: Path, known: set[Path]) -> list[Path]:
+    """Return the files of a virtual raster that are not `known`; one may be made from other virtual rasters."""
+    new = sorted(name for name in (_read_by_gdal(path) or set()) - known if given.kind(name) == given.FILE)
     known |= set(new)
     further = [one for name in new for one in (_sources(name, known) if _is_virtual(name) else companions(name))]
     return sorted({*new, *further})
@@ -99,7 +111,8 @@ def _is_virtual(path: Path) -> bool:
 
 def _on_disk(name: str) -> Path:
     """Return the file that GDAL's name of a file is about: of one in an archive (`/vsizip/`) that archive."""
-    if not name.startswith(_ARCHIVED):
+    archived = re.fullmatch(r"/vsi\w+/(.+)", name)
+    if archived is None:
         return Path(name).absolute()
-    within = Path(name.split("/", 2)[2]).absolute()
+    within = Path(archived[1]).absolute()
     return next((one for one in (within, *within.parents) if given.kind(one) == given.FILE), within)

@@ -62,7 +62,11 @@ def text(package: Package, form: Form, *, is_flat: bool = False) -> str:
     """
     own = package.dataset / README
     told = own.read_text(encoding="utf-8").strip() if own.is_file() and not package.form else ""
-    parts = [told or f"# {package.title}\n\n{package.description}", *_offset(package), _columns(package, form)]
+    parts = [
+        told or f"# {package.title}\n\n{package.description}",
+        *([] if told else _offset(package)),
+        _columns(package, form),
+    ]
     unzips = is_flat and any("/" in item.name for item in package.items)
     example = (UNZIP if unzips else "") + example_of(package.folder, package.form)
     parts.append(f"## How to load it\n\n```python\n{example.strip()}\n```")

@@ -42,9 +42,10 @@ def names_in(parts: Iterable[str], separator: str, known: Iterable[str]) -> list
     Blanks count as one, and at the ends not at all, for names as for the text.
     """
     known_by_parts = {tuple(_bare(part) for part in name.split(separator)): name for name in known}
+    most = max(map(len, known_by_parts), default=1)
     rest, found = [_bare(part) for part in parts], []
     while rest:
-        end = next((end for end in range(len(rest), 1, -1) if tuple(rest[:end]) in known_by_parts), 1)
+        end = next((end for end in range(min(most, len(rest)), 1, -1) if tuple(rest[:end]) in known_by_parts), 1)
         found.append(known_by_parts.get(tuple(rest[:end]), rest[0]))
         del rest[:end]
     return found
