@@ -7,7 +7,8 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 _FIRST = (
-    'import sys; "ben_luigi" in sys.orig_argv and sys.orig_argv[1].endswith("/luigi") and __import__("runpy").run_path('
+    'import sys; {"ben_luigi", "--module=ben_luigi"} & {*sys.orig_argv} and "luigi" in {'
+    'word.rpartition("/")[2] for word in sys.orig_argv} and __import__("runpy").run_path('
     '__import__("importlib.util").util.find_spec("ben_luigi").submodule_search_locations[0]'
     ' + "/configuration/quiet_luigi.py")\n'
 )

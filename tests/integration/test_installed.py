@@ -13,6 +13,8 @@ import pytest
 from ben_luigi import __version__
 from tests.integration.running import ROOT, environment
 
+MODULE = ["-X", "utf8", "-m", "luigi", "--module", "ben_luigi"]
+
 
 def _run(installed: Path, folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -89,12 +91,13 @@ def test_its_code_has_the_hash_that_the_checkout_says(installed: Path, tmp_path:
     assert (done.stderr, done.stdout) == ("", ours.stdout)
 
 
-def test_plain_luigi_quotes_nothing_of_a_wrong_configuration(installed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["luigi", "--module", "ben_luigi"], ["luigi", "--module=ben_luigi"], MODULE])
+def test_plain_luigi_quotes_nothing_of_a_wrong_configuration(installed: Path, tmp_path: Path, words: list[str]) -> None:
     """Luigi reads it at its import, and ends in a traceback with the line."""
     (tmp_path / "own.cfg").write_text("[cdse]\nmy password is secret\n")
     luigi = tmp_path / "luigi"  # as pip writes it into bin/
     luigi.write_text("import sys\nfrom luigi.cmdline import luigi_run\nsys.exit(luigi_run())\n")
-    words = [str(installed / "bin" / "python"), str(luigi), "--module", "ben_luigi", "FinalizeDataset"]
+    words = [str(installed / "bin" / "python"), *words, "FinalizeDataset"]
     done = _run(installed, tmp_path, *words, LUIGI_CONFIG_PATH="own.cfg")
     assert done.returncode == 20
     assert done.stderr.startswith("1 finding in the configuration; nothing has been started:\nown.cfg:2: ")
