@@ -20,11 +20,9 @@ from ben_luigi.sample.layout import World
 from ben_luigi.sample.scenes import SCENES
 from tests.unit.sample_files import lines_of, md5_of
 
-PUBLISHED = Path(__file__).parents[3] / "shared" / "published"
 
-
-def test_corner_is_that_of_the_real_tile(world: World) -> None:
-    real = PUBLISHED / "v1_spatial" / "bigearthnet_v1_spatial_32631.parquet"
+def test_corner_is_that_of_the_real_tile(world: World, published: Path) -> None:
+    real = published / "v1_spatial" / "bigearthnet_v1_spatial_32631.parquet"
     if not real.is_file():
         pytest.skip("needs the published version 1 geometries")
     ours = pq.read_table(world.v1_spatial_dir / real.name).to_pydict()
