@@ -68,7 +68,8 @@ def _require_whole(cursor: psycopg2.extensions.cursor) -> None:
             f"tables of the database: {', '.join(lost)}",
             expected="all of their keys",
             found="some are gone, as where a dump was restored in part",
-            remedy=f"restore it whole; or DROP TABLE {', '.join(lost)} CASCADE, and run again: they are made again",
+            remedy=f"restore it whole; or DROP TABLE {', '.join(lost)} CASCADE, and run again: what was in them, and "
+            "in those that refer to them, is made again",
         )
     if disabled := [table for table, _, is_disabled in present if is_disabled]:
         raise BadDatabase(
