@@ -11,12 +11,13 @@ from collections.abc import Callable, Hashable, Iterator
 from configparser import NoSectionError
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
 from luigi.task_register import Register
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 _held: list[dict[Hashable, Any]] = []
@@ -44,6 +45,25 @@ def while_held(function: Callable[[], T]) -> Callable[[], T]:
             answers[function] = function()
         answer: T = answers[function]
         return answer
+
+    return found
+
+
+def of_last(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate what follows from its arguments alone: it is not found again while they are those of the last call.
+
+    They are compared, not hashed: the same dictionary, however large, is found equal at once, and nothing in it is
+    touched, which a process that shares it with the one that it was forked from would copy.
+    """
+    last: tuple[object, T] | None = None
+
+    @wraps(function)
+    def found(*args: P.args, **kwargs: P.kwargs) -> T:
+        nonlocal last
+        now = last
+        if now is None or now[0] != (args, kwargs):
+            last = now = (args, kwargs), function(*args, **kwargs)
+        return now[1]
 
     return found
 

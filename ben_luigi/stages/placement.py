@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ben_luigi import config
+from ben_luigi.configuration.kept import of_last
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import sentinel1_folder
 from ben_luigi.domain.names import ProductName
@@ -84,6 +85,11 @@ class GridPatches(_Placement):
         return grid.table().assign(tile=self.tile, season=str(product_row(self.tile)["season"]))
 
 
+@of_last
+def _dates_of_squares(products: dict[str, ProductName]) -> list[tuple[str, int]]:
+    return sorted(Counter(name.mgrs for name in products.values()).items())
+
+
 class AssignSplits(_Placement):
     """The split of each patch of a tile; none for a patch that the recipe's rule leaves out."""
 
@@ -95,7 +101,7 @@ class AssignSplits(_Placement):
         """Return the content of the file of splits; or how many dates of each square the rule divides."""
         rule = config.recipe().split
         if rule.rule == BLOCKS:
-            return {"squares": sorted(Counter(name.mgrs for name in tiles().values()).items())}
+            return {"squares": _dates_of_squares(tiles())}
         return {"splits": files.file_hash(rule.file)} if rule.file else {}
 
     def compute(self, grid: PatchGrid) -> pd.DataFrame:

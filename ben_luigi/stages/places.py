@@ -12,11 +12,12 @@ from typing import Any
 import luigi
 
 from ben_luigi import config
+from ben_luigi.configuration.kept import of_last
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset import sentinel1_folder as radar_folder
 from ben_luigi.domain.dataset import subset
 from ben_luigi.domain.errors import BadInput, PipelineError, some
-from ben_luigi.domain.names import TileName
+from ben_luigi.domain.names import ProductName, TileName
 from ben_luigi.domain.placement import alignment, country, split
 from ben_luigi.domain.placement.grid import PatchGrid, tile_square
 from ben_luigi.domain.products import baselines, layer_files
@@ -40,7 +41,16 @@ from ben_luigi.stages.prerequisites import (
     require_given,
 )
 from ben_luigi.stages.rasters import cuts_sentinel1, layer_source, radar_sources, sentinel1_folder
-from ben_luigi.stages.resolve import PRIORITY, is_from_l1c, is_listed_by_us, list_path, source, source_task, tiles
+from ben_luigi.stages.resolve import (
+    PRIORITY,
+    hash_of,
+    is_from_l1c,
+    is_listed_by_us,
+    list_path,
+    source,
+    source_task,
+    tiles,
+)
 from ben_luigi.stages.sample_world import side_m
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import contents, recipes
@@ -60,9 +70,14 @@ def patch_m() -> int:
 
 def listed_grids() -> alignment.Tiles:
     """Return patch grid and sensing time of each listed product, by tile key, as far as its name tells them."""
+    return _grids_of(tiles(), side_m(), patch_m())
+
+
+@of_last
+def _grids_of(products: dict[str, ProductName], tile_m: int, of_patch_m: int) -> alignment.Tiles:
     return {
-        tile: (PatchGrid(name.converted().tile_name, tile_square(name, side_m()), patch_m()), name.sensing_time)
-        for tile, name in tiles().items()
+        tile: (PatchGrid(name.converted().tile_name, tile_square(name, tile_m), of_patch_m), name.sensing_time)
+        for tile, name in products.items()
     }
 
 
@@ -271,13 +286,12 @@ class CheckPlaces(PipelineTask):
         """Return the products, the content of the file of splits, and the signatures of the inputs that are given."""
         rule, given = config.recipe().split, given_inputs()
         signed: dict[str, Any] = {option: contents.signature(path) for option, path in given.items() if path.exists()}
-        names = files.text_hash("\n".join(f"{tile} {name}" for tile, name in tiles().items()))
         regions = config.selection().get("countries") if config.recipe().countries.names is None else None
         wanted = [layer.name for layer in config.product_layers()]
         signed |= {"of_product": wanted} if wanted else {}
         signed |= {"skips": True} if wanted and config.skips_missing_layers() else {}
         return {
-            "products": names,
+            "products": hash_of(tiles()),
             "given": signed,
             **({"splits": files.file_hash(rule.file)} if rule.file else {}),
             **({"subset_countries": regions} if regions else {}),

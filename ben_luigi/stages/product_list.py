@@ -225,7 +225,8 @@ def all_listed() -> dict[str, ProductName]:
 
 @lru_cache(maxsize=4)
 def _of_table(selected: tuple[str, ...]) -> dict[str, ProductName]:
-    return select(PRODUCTS, [product.name for product in read_products(PRODUCTS)], selected)
+    names = [product.name for product in read_products(PRODUCTS)]
+    return select(PRODUCTS, names, selected, is_default=config.recipe().is_default)
 
 
 @lru_cache(maxsize=4)
@@ -233,16 +234,17 @@ def _listed(path: Path, changed_ns: int, selected: tuple[str, ...]) -> dict[str,
     """Return the products of a list, read once, since every task asks for them."""
     recipe = config.recipe()
     names = resolve.read_tile_names(path) if recipe.is_default else lists.read_list(path, recipe.products.level)
-    return select(path, tuple(names), selected)
+    return select(path, tuple(names), selected, is_default=recipe.is_default)
 
 
-def select(path: Path, names: Sequence[ProductName], selected: Sequence[str]) -> dict[str, ProductName]:
+def select(
+    path: Path, names: Sequence[ProductName], selected: Sequence[str], *, is_default: bool
+) -> dict[str, ProductName]:
     """The products by tile key, as far as they are `selected`; BadInput if one of these is not among them.
 
-    BadInput, too, if they lie south of the equator, and the recipe does not allow that.
+    BadInput, too, if they lie south of the equator, and the recipe is the default one, which does not allow that.
     """
-    recipe = config.recipe()
-    known = by_key(names, path, timed=not recipe.is_default)
+    known = by_key(names, path, timed=not is_default)
     missing = sorted(set(selected) - set(known))
     if missing or not known:
         raise BadInput(
@@ -252,7 +254,7 @@ def select(path: Path, names: Sequence[ProductName], selected: Sequence[str]) ->
             remedy="correct [dataset] tiles: its keys are <MGRS square>_<date>, as in 33UUP_20170613",
         )
     chosen = {key: name for key, name in sorted(known.items()) if key in selected or not selected}
-    check_squares(chosen.values(), path, southern=not recipe.is_default)
+    check_squares(chosen.values(), path, southern=not is_default)
     return chosen
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import luigi
 
 from ben_luigi import addresses, config, signals
-from ben_luigi.configuration.kept import while_held
+from ben_luigi.configuration.kept import of_last, while_held
 from ben_luigi.domain import files
 from ben_luigi.domain.cdse import resolve
 from ben_luigi.domain.cdse.catalogue import CatalogueProduct
@@ -66,15 +66,30 @@ def tiles() -> dict[str, ProductName]:
     """Return the products to work on, by tile key, limited to `[dataset] tiles`."""
     start = source()
     if start == "tile_names_csv":
-        missing = missing_tiles()
-        return {tile: name for tile, name in all_listed().items() if tile not in missing}
+        return _remaining(all_listed(), missing_tiles())
     path = input_path(start)
     require_list(path)
-    if start == "l1c_dir":
-        names = tuple(found_in(path))
-    else:
-        names = tuple(ProductName.parse(folder.name) for folder in product.find_products(path).values())
-    return select(path, names, config.selected_tiles())
+    found = found_in(path) if start == "l1c_dir" else product.find_products(path)
+    return _selected(path, found, config.selected_tiles(), config.recipe().is_default)
+
+
+@of_last
+def _remaining(listed: dict[str, ProductName], missing: dict[str, dict[str, str]]) -> dict[str, ProductName]:
+    return {tile: name for tile, name in listed.items() if tile not in missing}
+
+
+@of_last
+def _selected(
+    path: Path, found: dict[ProductName, Path] | dict[str, Path], selected: list[str], is_default: bool
+) -> dict[str, ProductName]:
+    names = [key if isinstance(key, ProductName) else ProductName.parse(folder.name) for key, folder in found.items()]
+    return select(path, names, selected, is_default=is_default)
+
+
+@of_last
+def hash_of(products: dict[str, ProductName]) -> str:
+    """Return the SHA-256 of the products and their tile keys."""
+    return files.text_hash("\n".join(f"{tile} {name}" for tile, name in products.items()))
 
 
 def key_of(name: ProductName) -> str:
@@ -98,7 +113,7 @@ def _share(*_: luigi.Task) -> None:
         start = source()
         if is_listed_by_us() or (list_path() if start == "tile_names_csv" else input_path(start)).exists():
             _is_shared = True
-            tiles()
+            hash_of(tiles())
 
 
 PipelineTask.event_handler(luigi.Event.DEPENDENCY_DISCOVERED)(signals.raised_again(_share))

@@ -218,9 +218,10 @@ class PipelineTask(Declared):
     @staticmethod
     def _missing(tasks: list[luigi.Task]) -> Iterator[list[luigi.Task]]:
         with snapshot():
-            missing = [task for task in tasks if not task.complete()]
+            missing = {task.task_id: task for task in tasks if not task.complete()}
+            required = {task.task_id for of in missing.values() for task in of.deps()}
         if missing:
-            yield missing
+            yield [task for name, task in missing.items() if name not in required]  # those come with what requires them
 
     def publish(self) -> None:
         """Make the result unless it is true, once all that it needs exists: withdraw the record, make it, record it."""

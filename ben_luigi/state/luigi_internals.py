@@ -12,8 +12,8 @@
     CmdlineParser                     the task that a command line asks for
     Register                          the cache of task instances, which is cleared between two runs
     RemoteScheduler                   what a central scheduler runs; its _request, and where it asks
-    Scheduler, SimpleTaskState        which class `luigid` serves, and a run without it uses; its memory of tasks,
-                                      and by which questions it finds the next task
+    Scheduler, SimpleTaskState, Task  which class `luigid` serves, and a run without it uses; its memory of tasks,
+                                      what it notes of each, and by which questions it finds the next one
 """
 
 from __future__ import annotations

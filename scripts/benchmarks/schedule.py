@@ -3,7 +3,7 @@
 The graph, its targets and the question whether a task is complete are the real ones, database and all; only the work is
 left out: each task does no more than touch what it would make. A second run with nothing left to do is timed too.
 
-With `--most N` each run ends when the Nth task begins, all others waiting: thousands of tiles in minutes.
+With `--most N` each run ends when N tasks of tiles have begun, all others waiting: thousands of tiles in minutes.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ _GIVEN = ("clc_gpkg", "countries_geojson", "s1s2_mapping_csv", "snow_csv", "clou
 _FOLDERS = ("v1_spatial_dir", "s1_dir")
 _MEMORY = Path("/dev/shm")
 _KINDS = ("wall_s", "cpu_s")
-_LEAD = 50
-"""By this task all tiles are known to the scheduler: inputs, catalogue and list come first."""
+_KNOWN, _KNOWN_PER_TILE = 50, 5
+"""So many are known, in all and per tile, when it is known what is made of each tile, and not only downloads."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Simulation:
     def run(self, workers: int, most: int | None = None) -> None:
         """Make everything that is missing, by Luigi with so many workers; RuntimeError if a task fails.
 
-        End when the `most`th task begins.
+        End when `most` tasks of tiles have begun.
         """
         self._configure()
         prerequisites.require_given = _nothing  # the inputs are empty
@@ -112,7 +112,7 @@ class Simulation:
         archive_parts.shard_parts = archive_parts.s1_parts = _parts
         whole = finalize.FinalizeDataset()
         if most:
-            _end_at(most, self.note)
+            _end_at(most, self.tiles, self.note)
         try:
             if not whole.complete() and not luigi.build([whole], workers=workers, local_scheduler=True):
                 raise RuntimeError("the simulation has failed")
@@ -140,13 +140,14 @@ class _EnoughError(BaseException):
     """So many tasks have begun."""
 
 
-def _end_at(most: int, note: Path) -> None:
-    """Raise _EnoughError when the `most`th task begins; note what has been spent by then, and by the first of tiles."""
-    begin, begun, started = Worker._run_task, count(1), time.perf_counter()
-    spent_by = []
+def _end_at(most: int, tiles: int, note: Path) -> None:
+    """Raise _EnoughError when `most` tasks have begun once all tiles are known; note what is spent by both ends."""
+    begin, started = Worker._run_task, time.perf_counter()
+    begun, spent_by = count(), []
 
     def counted(worker: Worker, task_id: str) -> None:
-        if (number := next(begun)) in (_LEAD, most):
+        number = next(begun) if len(worker._scheduled_tasks) > _KNOWN + _KNOWN_PER_TILE * tiles else None
+        if number in (0, most):
             used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
             cpu_s = sum(one.ru_utime + one.ru_stime for one in used)
             spent_by.append({"wall_s": time.perf_counter() - started, "cpu_s": cpu_s})
@@ -254,7 +255,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="N",
         help="how many times the tiles are compared with them; by default 10",
     )
-    parser.add_argument("--most", type=int, metavar="N", help=f"how many tasks, more than {_LEAD}; by default all")
+    parser.add_argument("--most", type=int, metavar="N", help="how many tasks of tiles; by default all")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="tasks at once; by default 2")
     parser.add_argument(
         "--folder",
@@ -263,8 +264,8 @@ def main(arguments: Sequence[str]) -> int:
         help="where to work; by default in memory, since disks are not measured",
     )
     options = parser.parse_args(arguments)
-    if options.most is not None and options.most <= _LEAD:
-        parser.error(f"--most: expected more than {_LEAD}; found {options.most}")
+    if options.most is not None and options.most < 1:
+        parser.error(f"--most: expected at least 1; found {options.most}")
     folder = options.folder or (_MEMORY if _MEMORY.is_dir() else None)
     few, many = options.tiles, options.tiles * options.times
     if options.most:
@@ -287,7 +288,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _compare_beginnings(folder: Path | None, tiles: Sequence[int], workers: int, most: int) -> int:
-    """Measure until the tasks of tiles have begun, and what a task costs from there to the `most`th; print both."""
+    """Measure until all tiles are known, and what each of the next `most` tasks costs; print both."""
     found, each = {}, {}
     for number in tiles:
         with TemporaryDirectory(dir=folder) as work:
@@ -295,10 +296,10 @@ def _compare_beginnings(folder: Path | None, tiles: Sequence[int], workers: int,
             simulation.prepare()
             took = spent(partial(simulation.run, workers, most))
             begin, end = json.loads(simulation.note.read_text(encoding="utf-8"))
-        each[number] = {kind: (end[kind] - begin[kind]) / (most - _LEAD) for kind in _KINDS}
+        each[number] = {kind: (end[kind] - begin[kind]) / most for kind in _KINDS}
         found[number] = {"until_s": begin["wall_s"], "per_task": each[number], "peak_mb": took.peak_mb}
         ms = {kind: 1000 * value for kind, value in each[number].items()}
-        until = f"{number} tiles: until task {_LEAD} {begin['wall_s']:.1f} s, from there to task {most}"
+        until = f"{number} tiles: known after {begin['wall_s']:.1f} s, the next {most} tasks"
         print(
             f"{until} {ms['wall_s']:.0f} ms per task, CPU {ms['cpu_s']:.0f} ms, peak {took.peak_mb:.0f} MB", flush=True
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from luigi.task_status import DONE, FAILED, PENDING, RUNNING
+from luigi.task_status import DISABLED, DONE, FAILED, PENDING, RUNNING
 
 from ben_luigi.state.scheduling import QuickScheduler, TaskState
 
@@ -140,6 +141,35 @@ def test_of_a_thousand_that_are_alike_luigi_looks_at_the_first_few() -> None:
     scheduler._schedulable = lambda task: looked.append(task.id) or found(task)  # type: ignore
     assert [scheduler.get_work(worker="first")["task_id"] for _ in range(3)] == ["task 0", "another", None]
     assert len(looked) < 20
+
+
+def test_a_task_is_noted_in_half_of_the_memory(told: int = 1000) -> None:
+    """Each process that runs a task begins by sharing it."""
+    taken = []
+    for kind in (Luigis, QuickScheduler):
+        scheduler = kind()
+        tracemalloc.start()
+        try:
+            for number in range(told):
+                scheduler.add_task(task_id=f"task {number}", worker="first", params={"tile": "33UUP"})
+            taken.append(tracemalloc.get_traced_memory()[0])
+        finally:
+            tracemalloc.stop()
+    assert taken[1] < 0.6 * taken[0]
+
+
+def test_a_task_that_fails_again_and_again_is_given_up_as_by_luigi() -> None:
+    for kind in (Luigis, QuickScheduler):
+        scheduler = kind(retry_count=2, retry_delay=0.0)
+        scheduler.add_task(task_id="task", worker="first")
+        states = []
+        for _ in range(2):
+            scheduler.get_work(worker="first")
+            scheduler.add_task(task_id="task", status=FAILED, worker="first")
+            states.append(scheduler._state.get_task("task").status)
+        assert states == [FAILED, DISABLED] and scheduler._state.get_task("task").num_failures() == 2
+        scheduler.add_task(task_id="task", status=DONE, worker="first")
+        assert scheduler._state.get_task("task").num_failures() == 0
 
 
 def test_a_saved_state_goes_on(tmp_path: Path) -> None:
