@@ -31,7 +31,7 @@ from ben_luigi.state import database
 from ben_luigi.state.server import close_server
 from ben_luigi.state.targets import MadeFrom
 from ben_luigi.state.tile_rows import TileRows
-from benchmarks.metadata import made_up_products
+from benchmarks.metadata import made_up_products, require_products
 from benchmarks.timing import Ratio, pairs, report, spent
 
 
@@ -159,6 +159,7 @@ def main(arguments: Sequence[str]) -> int:
         "--runs", type=int, default=5, metavar="N", help="of ours and of the reference, in turn; by default 5"
     )
     options = parser.parse_args(arguments)
+    require_products(parser, options.tiles)
     products = list(islice(made_up_products(), options.tiles))
     facts: dict[str, object] = {"tiles": options.tiles}
     ratios = []

@@ -7,6 +7,7 @@ them aligned and labelled. Borders are those given, else the sample world's. The
 from __future__ import annotations
 
 import statistics
+from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -71,10 +72,17 @@ def _spread(tiles: int, of: int) -> tuple[ProductName, ...]:
     return tuple(sorted(found[:: of // tiles], key=lambda name: (name.epsg, name.tile_name)))
 
 
+def require_products(parser: ArgumentParser, tiles: int) -> None:
+    """End with what is wrong if fewer products can be made up."""
+    there = sum(1 for _ in islice(made_up_products(), tiles))
+    if there < tiles:
+        parser.error(f"expected at most {there} tiles in all; found {tiles}")
+
+
 def made_up_products() -> Iterator[ProductName]:
-    """Products without end over squares of eight zones, each sensed at a time of its own."""
+    """Products over 9,000 squares of eight zones, each sensed at a time of its own."""
     start = datetime(2017, 6, 1, 9)
-    squares = product("VUTS", "ABCDEFGHJKLMNPQRSTUV", "ABCDEFGHJKLMNPQRSTUVWXYZ", range(29, 37))
+    squares = product("VUTSRQPN", "ABCDEFGHJKLMNPQRSTUV", "ABCDEFGHJKLMNPQRSTUVWXYZ", range(29, 37))
     number = 0
     for band, row, column, zone in squares:
         sensed = start + timedelta(days=number % 330, seconds=number)
@@ -253,6 +261,7 @@ def main(arguments: Sequence[str]) -> int:
         help="GeoJSON of Natural Earth's 1:110m countries; else the sample world's",
     )
     options = parser.parse_args(arguments)
+    require_products(parser, options.tiles * options.times)
     with TemporaryDirectory() as folder:
         borders = options.borders or Path(folder) / "borders.geojson"
         if not options.borders:

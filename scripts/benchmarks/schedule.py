@@ -58,7 +58,7 @@ from ben_luigi.stages import (
 from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state import database, schema, server
 from ben_luigi.state.targets import MadeFile, MadeFolder
-from benchmarks.metadata import made_up_products
+from benchmarks.metadata import made_up_products, require_products
 from benchmarks.timing import Spent, Work, machine, spent
 
 _GIVEN = ("clc_gpkg", "countries_geojson", "s1s2_mapping_csv", "snow_csv", "cloud_csv")
@@ -264,6 +264,7 @@ def main(arguments: Sequence[str]) -> int:
         help="where to work; by default in memory, since disks are not measured",
     )
     options = parser.parse_args(arguments)
+    require_products(parser, options.tiles * options.times)
     if options.most is not None and options.most < 1:
         parser.error(f"--most: expected at least 1; found {options.most}")
     folder = options.folder or (_MEMORY if _MEMORY.is_dir() else None)

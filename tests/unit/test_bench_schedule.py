@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from pathlib import Path
 
+import pytest
+
+from benchmarks.metadata import require_products
 from tests.unit.benchmarking import bench, figures
 
 
@@ -29,3 +33,10 @@ def test_small_benchmark(tmp_path: Path) -> None:
         assert len([task for task in done if task.startswith(family)]) == 3 * (3 if family == "CompressPart" else 1)
     assert done.count("FinalizeDataset()") == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_more_tiles_than_can_be_made_up_are_refused() -> None:
+    parser = ArgumentParser()
+    require_products(parser, 9_527)
+    with pytest.raises(SystemExit):
+        require_products(parser, 9_528)
