@@ -277,6 +277,38 @@ def test_an_environment_belongs_to_its_place(copy: Path, tmp_path: Path, how: st
     assert _environment(other, tools).stderr == ""
 
 
+@pytest.mark.parametrize("whose", ["of another checkout, by a link", "of a user"])
+def test_the_environment_of_others_is_left_alone(whose: str, copy: Path, tmp_path: Path) -> None:
+    tools, own = _only(tmp_path / "tools"), copy / ".venv"
+    _python(tools, "python3.12")
+    if whose == "of a user":
+        found, following = "another one", "move it to another place, or remove it"
+    else:
+        own.symlink_to(tmp_path / "theirs")
+        found, following = f"a symbolic link to {tmp_path / 'theirs'}", "remove the link"
+    own.resolve().mkdir()
+    (own / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    done = _environment(copy, tools)
+    assert done.returncode == 20 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"{own}; expected: ")
+    assert done.stderr.endswith(f"; found: {found}; next: {following}, and run again\n")
+    assert [path.name for path in own.iterdir()] == ["pyvenv.cfg"]
+    own.resolve().rename(tmp_path / "kept")
+    own.unlink(missing_ok=True)
+    assert (done := _environment(copy, tools)).returncode == 0, done.stderr
+    assert _environment(copy, tools).stderr == ""
+
+
+def test_an_environment_that_has_been_moved_elsewhere_goes_on_by_a_link(copy: Path, tmp_path: Path) -> None:
+    tools = _only(tmp_path / "tools")
+    _python(tools, "python3.12")
+    assert _environment(copy, tools).returncode == 0
+    (copy / ".venv").rename(tmp_path / "elsewhere")
+    (copy / ".venv").symlink_to(tmp_path / "elsewhere")
+    done = _environment(copy, tools)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_python_that_has_gone_is_noticed(copy: Path, tmp_path: Path) -> None:
     tools = _only(tmp_path / "tools")
     gone = _python(tools, "python3.12")
