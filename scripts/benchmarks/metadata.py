@@ -279,8 +279,9 @@ def _measure(folder: Path, borders: Path, tiles: int, runs: int, times: int) -> 
     parts = {"grid, split": place, "country": locate, "alignment": align, "join, both files": join}
     for name, part in parts.items():
         facts[name] = _figures([spent(partial(part, world)) for _ in range(runs)], patches)
-    published = [spent(partial(join, world, "published")) for _ in range(runs)]
-    facts["join, both files, DuckDB's bytes"] = _figures(published, patches)
+    if duckdb.__version__ == "1.0.0":  # the one that wrote the published files; Python 3.13 has later ones only
+        published = [spent(partial(join, world, "published")) for _ in range(runs)]
+        facts["join, both files, DuckDB's bytes"] = _figures(published, patches)
     facts["from names to both files"] = _figures([spent(partial(everything, world)) for _ in range(runs)], patches)
     ratios = [pairs("join and both files / SQL join", partial(join, world), partial(join_by_sql, world), runs=runs)]
     spent(partial(check_same, world))

@@ -14,6 +14,7 @@ import pytest
 from ben_luigi.domain.cdse.resolve import read_tile_names
 from ben_luigi.domain.dataset import metadata, recomputed
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
+from tests.writers import WRITERS
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def _published(published: Path, name: str) -> pa.Table:
     return pq.read_table(path)
 
 
-@pytest.mark.parametrize("writer", ["default", "published"])
+@pytest.mark.parametrize("writer", WRITERS)
 def test_values_types_order_and_nullability_are_the_published_ones(
     published: Path, rebuilt: pa.Table, writer: str, tmp_path: Path
 ) -> None:
