@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import psycopg2
 import pytest
 from luigi.configuration import get_config
 from luigi.task_register import Register
@@ -23,11 +25,13 @@ from ben_luigi.sample.cdse_faults import Record
 from ben_luigi.sample.cdse_server import CdseServer
 from ben_luigi.sample.layout import World
 from ben_luigi.state import database
+from ben_luigi.state import tables as own_tables
 from ben_luigi.state.server import close_server, open_server
 from tests.integration import own_install
 from tests.integration.cdse_downloads import ID, NAME
 from tests.integration.database_rows import PRODUCTS, Set, fill
 from tests.integration.fault_table import FaultTable
+from tests.integration.right_rows import ROWS, insert
 from tests.integration.running import Run, pipeline
 from tests.integration.server_users import ask, processes
 
@@ -168,6 +172,41 @@ def tables(database_folder: Path, settings: Set) -> Path:
     for name in PRODUCTS[:2]:
         fill(name)
     return database_folder
+
+
+@pytest.fixture
+def own_database(tmp_path: Path, settings: Set) -> Iterator[Path]:
+    """A data folder with a server that no other test uses, so that it can be damaged."""
+    settings("dataset", "data_dir", str(tmp_path))
+    open_server(tmp_path / "database")
+    yield tmp_path
+    database.forget()
+    database._idle.clear()
+    database._with_tables.clear()
+    close_server(tmp_path / "database")
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A connection to a server with our tables, for a module's tests."""
+    folder = tmp_path_factory.mktemp("tables")
+    address = open_server(folder)
+    connection = psycopg2.connect(host=address.host, user=address.user, dbname=address.database)
+    with connection, connection.cursor() as cursor:
+        own_tables.make(cursor)
+    yield connection
+    connection.close()
+    close_server(folder)
+
+
+@pytest.fixture
+def cursor(connection: Any) -> Iterator[Any]:
+    """A cursor with one right row in every table; undone at the end."""
+    with connection.cursor() as cursor:
+        for table, row in ROWS.items():
+            insert(cursor, table, row)
+        yield cursor
+    connection.rollback()
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from luigi.configuration import get_config
 
 from ben_luigi.domain import fence
 from ben_luigi.domain.errors import BadDatabase, NoRoomError
 from ben_luigi.state import database
 from ben_luigi.state.locks.task import alone_with, transaction
-from ben_luigi.state.server import close_server, open_server
 
 REFUSALS = (
     ("SET default_transaction_read_only = on", "a database to write to", "in a read-only transaction"),
@@ -30,7 +27,9 @@ REFUSALS = (
         ("ALTER ROLE ben_luigi SET search_path TO nowhere", "a schema to make our tables in", "no schema"),
     ],
 )
-def test_where_tables_cannot_be_made_a_person_is_asked(change: str, expected: str, found: str, folder: Path) -> None:
+def test_where_tables_cannot_be_made_a_person_is_asked(
+    change: str, expected: str, found: str, own_database: Path
+) -> None:
     with database.transaction() as cursor:
         cursor.execute(change)
     database.forget()
@@ -39,22 +38,9 @@ def test_where_tables_cannot_be_made_a_person_is_asked(change: str, expected: st
         database.connect()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A data folder with a server of its own."""
-    get_config().set("dataset", "data_dir", str(tmp_path))
-    open_server(tmp_path / "database")
-    yield tmp_path
-    get_config().remove_option("dataset", "data_dir")
-    database.forget()
-    database._idle.clear()
-    database._with_tables.clear()
-    close_server(tmp_path / "database")
-
-
 @pytest.mark.parametrize(("change", "expected", "found"), REFUSALS)
 def test_what_it_refuses_is_told_with_what_to_do(
-    change: str, expected: str, found: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    change: str, expected: str, found: str, own_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To who asks, and to who is at work on a task, in the session of its lock."""
     with database.transaction() as cursor:
@@ -76,7 +62,7 @@ def test_what_it_refuses_is_told_with_what_to_do(
         fence.begin()
 
 
-def test_a_refusal_leaves_the_session_of_the_lock_as_it_was(folder: Path) -> None:
+def test_a_refusal_leaves_the_session_of_the_lock_as_it_was(own_database: Path) -> None:
     with alone_with("A(tile=one)"):
         with pytest.raises(BadDatabase, match="our tables"), transaction("rows") as cursor:
             cursor.execute("SELECT * FROM no_such_table")
@@ -85,6 +71,6 @@ def test_a_refusal_leaves_the_session_of_the_lock_as_it_was(folder: Path) -> Non
             assert cursor.fetchone() == (1,)
 
 
-def test_what_is_not_of_the_database_is_told_as_it_is(folder: Path) -> None:
+def test_what_is_not_of_the_database_is_told_as_it_is(own_database: Path) -> None:
     with pytest.raises(NoRoomError), alone_with("A(tile=one)"):
         raise NoRoomError("a file")

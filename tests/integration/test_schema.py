@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import psycopg2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,73 +12,8 @@ from psycopg2 import errors
 
 from ben_luigi.domain.placement.alignment import season
 from ben_luigi.state import tables
-from ben_luigi.state.schema import SCHEMA, _season_in, statements
-from ben_luigi.state.server import close_server, open_server
-
-NAME = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
-PATCH = f"{NAME}_26_07"
-ROWS: dict[str, dict[str, Any]] = {
-    "marker": {"task": "GridPatches", "tile": "33UUP_20170613", "made_from": "{}", "rows": 0, "digest": "0" * 64},
-    "product": {
-        "tile": "33UUP_20170613",
-        "l2a_name": f"{NAME}_20170613T101608.SAFE",
-        "folder": "l2a",
-        "start_time": datetime(2017, 6, 13, 10, 10, 31),
-        "season": "summer",
-        "baseline": "02.05",
-        **{f"{check}_quality": "PASSED" for check in ("general", "geometric", "radiometric", "sensor")},
-        "boa_offset": False,
-        "epsg": 32633,
-        "left_m": 300_000.0,
-        "top_m": 5_400_000.0,
-        "side_m": 109_800.0,
-    },
-    "patch": {
-        "patch_id": PATCH,
-        "tile": "33UUP_20170613",
-        "x": 26,
-        "y": 7,
-        "epsg": 32633,
-        "season": "summer",
-        "left_m": 331_200.0,
-        "right_m": 332_400.0,
-        "bottom_m": 5_390_400.0,
-        "top_m": 5_391_600.0,
-        "valid": True,
-    },
-    "split": {"patch_id": PATCH, "split": "train"},
-    "country": {"patch_id": PATCH, "country": "Austria"},
-    "alignment": {"patch_id": PATCH, "v1_name": "S2A_MSIL2A_20170613T101031_26_7"},
-    "clc_count": {"patch_id": PATCH, "code": 112, "pixels": 14_400},
-    "label": {"patch_id": PATCH, "label": "Urban fabric"},
-}
-
-
-@pytest.fixture(scope="module")
-def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    folder = tmp_path_factory.mktemp("schema")
-    address = open_server(folder)
-    connection = psycopg2.connect(host=address.host, user=address.user, dbname=address.database)
-    with connection, connection.cursor() as cursor:
-        cursor.execute(";".join(statements()))
-    yield connection
-    connection.close()
-    close_server(folder)
-
-
-@pytest.fixture
-def cursor(connection: Any) -> Iterator[Any]:
-    """A cursor with one right row in every table; undone at the end."""
-    with connection.cursor() as cursor:
-        for table, row in ROWS.items():
-            insert(cursor, table, row)
-        yield cursor
-    connection.rollback()
-
-
-def insert(cursor: Any, table: str, row: dict[str, Any]) -> None:
-    columns, values = ", ".join(row), ", ".join(["%s"] * len(row))
-    cursor.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})", list(row.values()))
+from ben_luigi.state.schema import SCHEMA, _season_in
+from tests.integration.right_rows import NAME, PATCH, ROWS, insert
 
 
 def another(table: str, **changed: Any) -> dict[str, Any]:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from luigi.configuration import get_config
 
 from ben_luigi.state import database
-from ben_luigi.state.server import close_server, open_server
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(own_database: Path) -> Path:
     """A data folder with a server of its own, whose role has settings."""
-    get_config().set("dataset", "data_dir", str(tmp_path))
-    open_server(tmp_path / "database")
     settings = {
         "client_encoding": "LATIN1",
         "extra_float_digits": "-3",
@@ -31,12 +26,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         for name, value in settings.items():
             cursor.execute(f"ALTER ROLE ben_luigi SET {name} = '{value}'")
     database.forget()
-    yield tmp_path
-    get_config().remove_option("dataset", "data_dir")
-    database.forget()
-    database._idle.clear()
-    database._with_tables.clear()
-    close_server(tmp_path / "database")
+    return own_database
 
 
 def test_what_is_written_is_read_again_whatever_is_set_for_the_role(folder: Path) -> None:

@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import psycopg2
 import pytest
 
 from ben_luigi.domain.errors import BadDatabase
 from ben_luigi.state import tables
-from ben_luigi.state.server import close_server, open_server
-from tests.integration.test_schema import ROWS, insert
-
-
-@pytest.fixture(scope="module")
-def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    folder = tmp_path_factory.mktemp("tables")
-    address = open_server(folder)
-    connection = psycopg2.connect(host=address.host, user=address.user, dbname=address.database)
-    with connection, connection.cursor() as cursor:
-        tables.make(cursor)
-    yield connection
-    connection.close()
-    close_server(folder)
-
-
-@pytest.fixture
-def cursor(connection: Any) -> Iterator[Any]:
-    """A cursor with one right row in every table; undone at the end."""
-    with connection.cursor() as cursor:
-        for table, row in ROWS.items():
-            insert(cursor, table, row)
-        yield cursor
-    connection.rollback()
 
 
 def count(cursor: Any, table: str) -> int:
