@@ -61,7 +61,7 @@ def _by_sql(mappings: Mappings) -> list[dict[str, Any]]:
                 FROM (SELECT patch_id, array_agg(label ORDER BY label) AS labels FROM m_labels GROUP BY patch_id)
                 JOIN m_s2v1 USING (patch_id) JOIN m_split USING (patch_id) JOIN m_country USING (patch_id)
                 JOIN m_s1s2 USING (s2v1_name) ORDER BY patch_id"""
-        ).arrow()
+        ).fetch_arrow_table()
         return list(found.to_pylist())
 
 
