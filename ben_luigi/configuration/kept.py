@@ -50,10 +50,11 @@ def while_held(function: Callable[[], T]) -> Callable[[], T]:
 
 
 def of_last(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate what follows from its arguments alone: it is not found again while they are those of the last call.
+    """Decorate what follows from its arguments alone: the answer is kept until it is asked with other ones.
 
-    They are compared, not hashed: the same dictionary, however large, is found equal at once, and nothing in it is
-    touched, which a process that shares it with the one that it was forked from would copy.
+    Arguments are compared, not hashed: the same dictionary, however large, is found equal at once, and nothing in it is
+    touched, which a process that shares it with the one that it was forked from would copy. All callers share the
+    answer, which none may change.
     """
     last: tuple[object, T] | None = None
 

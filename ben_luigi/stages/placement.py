@@ -86,8 +86,9 @@ class GridPatches(_Placement):
 
 
 @of_last
-def _dates_of_squares(products: dict[str, ProductName]) -> list[tuple[str, int]]:
-    return sorted(Counter(name.mgrs for name in products.values()).items())
+def _dates_of_squares(products: dict[str, ProductName]) -> str:
+    dates = sorted(Counter(name.mgrs for name in products.values()).items())
+    return files.text_hash("\n".join(f"{square} {number}" for square, number in dates))
 
 
 class AssignSplits(_Placement):

@@ -216,25 +216,27 @@ def require_list(path: Path) -> None:
 def all_listed() -> dict[str, ProductName]:
     """The products that the table or the given list has of the selected tiles; those in no place among them."""
     selected = tuple(config.selected_tiles())
+    products, is_default = config.recipe().products, config.recipe().is_default
     if is_listed_by_us():
-        return _of_table(selected)
+        return _of_table(selected, is_default)
     path = list_path()
     require_list(path)
-    return _listed(path, path.stat().st_mtime_ns, selected)
+    return _listed(path, path.stat().st_mtime_ns, selected, products.level, is_default)
 
 
 @lru_cache(maxsize=4)
-def _of_table(selected: tuple[str, ...]) -> dict[str, ProductName]:
+def _of_table(selected: tuple[str, ...], is_default: bool) -> dict[str, ProductName]:
     names = [product.name for product in read_products(PRODUCTS)]
-    return select(PRODUCTS, names, selected, is_default=config.recipe().is_default)
+    return select(PRODUCTS, names, selected, is_default=is_default)
 
 
 @lru_cache(maxsize=4)
-def _listed(path: Path, changed_ns: int, selected: tuple[str, ...]) -> dict[str, ProductName]:
+def _listed(
+    path: Path, changed_ns: int, selected: tuple[str, ...], level: str, is_default: bool
+) -> dict[str, ProductName]:
     """Return the products of a list, read once, since every task asks for them."""
-    recipe = config.recipe()
-    names = resolve.read_tile_names(path) if recipe.is_default else lists.read_list(path, recipe.products.level)
-    return select(path, tuple(names), selected, is_default=recipe.is_default)
+    names = resolve.read_tile_names(path) if is_default else lists.read_list(path, level)
+    return select(path, tuple(names), selected, is_default=is_default)
 
 
 def select(
@@ -245,7 +247,8 @@ def select(
     BadInput, too, if they lie south of the equator, and the recipe is the default one, which does not allow that.
     """
     known = by_key(names, path, timed=not is_default)
-    missing = sorted(set(selected) - set(known))
+    wanted = set(selected)
+    missing = sorted(wanted - set(known))
     if missing or not known:
         raise BadInput(
             path,
@@ -253,7 +256,7 @@ def select(
             found=f"none of {some(missing)}" if missing else "none",
             remedy="correct [dataset] tiles: its keys are <MGRS square>_<date>, as in 33UUP_20170613",
         )
-    chosen = {key: name for key, name in sorted(known.items()) if key in selected or not selected}
+    chosen = {key: name for key, name in sorted(known.items()) if key in wanted or not wanted}
     check_squares(chosen.values(), path, southern=not is_default)
     return chosen
 

@@ -219,9 +219,10 @@ class PipelineTask(Declared):
     def _missing(tasks: list[luigi.Task]) -> Iterator[list[luigi.Task]]:
         with snapshot():
             missing = {task.task_id: task for task in tasks if not task.complete()}
+            # Luigi goes through all that a task requires: what another of them requires comes with that one.
             required = {task.task_id for of in missing.values() for task in of.deps()}
         if missing:
-            yield [task for name, task in missing.items() if name not in required]  # those come with what requires them
+            yield [task for task_id, task in missing.items() if task_id not in required]
 
     def publish(self) -> None:
         """Make the result unless it is true, once all that it needs exists: withdraw the record, make it, record it."""

@@ -211,8 +211,8 @@ class ScheduledTask(Task):
 
     def __reduce__(self) -> Any:
         """Pickle it as Luigi's own, which any version of Luigi and of this package can read."""
-        own = {name: getattr(self, name) for name in ("failures", "batch_id", "batchable", "runnable")}
-        return object.__new__, (Task,), {**vars(self), **own}
+        own = {name: getattr(self, name) for name in ("batch_id", "batchable", "runnable")}
+        return object.__new__, (Task,), {**vars(self), **own, "failures": self._failures or deque()}
 
 
 class QuickScheduler(Scheduler):

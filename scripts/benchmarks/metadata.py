@@ -80,7 +80,7 @@ def require_products(parser: ArgumentParser, tiles: int) -> None:
 
 
 def made_up_products() -> Iterator[ProductName]:
-    """Products over 9,000 squares of eight zones, each sensed at a time of its own."""
+    """Products over 9,527 squares of eight zones, each sensed at a time of its own."""
     start = datetime(2017, 6, 1, 9)
     squares = product("VUTSRQPN", "ABCDEFGHJKLMNPQRSTUV", "ABCDEFGHJKLMNPQRSTUVWXYZ", range(29, 37))
     number = 0

@@ -3,7 +3,8 @@
 The graph, its targets and the question whether a task is complete are the real ones, database and all; only the work is
 left out: each task does no more than touch what it would make. A second run with nothing left to do is timed too.
 
-With `--most N` each run ends when N tasks of tiles have begun, all others waiting: thousands of tiles in minutes.
+With `--most N` each run ends when N tasks have begun since all tiles are known, all others waiting: thousands of tiles
+in minutes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -66,7 +68,7 @@ _FOLDERS = ("v1_spatial_dir", "s1_dir")
 _MEMORY = Path("/dev/shm")
 _KINDS = ("wall_s", "cpu_s")
 _KNOWN, _KNOWN_PER_TILE = 50, 5
-"""So many are known, in all and per tile, when it is known what is made of each tile, and not only downloads."""
+"""With so many tasks, in all and per tile, the scheduler knows what is made of each tile, and not only downloads."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Simulation:
     def run(self, workers: int, most: int | None = None) -> None:
         """Make everything that is missing, by Luigi with so many workers; RuntimeError if a task fails.
 
-        End when `most` tasks of tiles have begun.
+        End when `most` tasks have begun since all tiles are known.
         """
         self._configure()
         prerequisites.require_given = _nothing  # the inputs are empty
@@ -255,7 +257,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="N",
         help="how many times the tiles are compared with them; by default 10",
     )
-    parser.add_argument("--most", type=int, metavar="N", help="how many tasks of tiles; by default all")
+    parser.add_argument("--most", type=int, metavar="N", help="how many tasks, once tiles are known; by default all")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="tasks at once; by default 2")
     parser.add_argument(
         "--folder",
@@ -296,6 +298,9 @@ def _compare_beginnings(folder: Path | None, tiles: Sequence[int], workers: int,
             simulation = Simulation(Path(work), number)
             simulation.prepare()
             took = spent(partial(simulation.run, workers, most))
+            if not simulation.note.exists():
+                print(f"--most: expected fewer tasks than those of {number} tiles; found {most}", file=sys.stderr)
+                return 2
             begin, end = json.loads(simulation.note.read_text(encoding="utf-8"))
         each[number] = {kind: (end[kind] - begin[kind]) / most for kind in _KINDS}
         found[number] = {"until_s": begin["wall_s"], "per_task": each[number], "peak_mb": took.peak_mb}

@@ -104,7 +104,7 @@ def test_who_waits_for_another_that_makes_it_says_so(copy: Path) -> None:
             fcntl.flock(held, fcntl.LOCK_UN)
             waiting.communicate()
     assert lock.stat().st_mode & 0o777 == 0o600
-    assert lock.read_text().startswith(f"process {waiting.pid} on ")
+    assert lock.read_text() == "", "nothing is unfinished"
 
 
 def test_it_says_each_minute_that_it_is_still_at_work(copy: Path) -> None:
@@ -277,22 +277,25 @@ def test_an_environment_belongs_to_its_place(copy: Path, tmp_path: Path, how: st
     assert _environment(other, tools).stderr == ""
 
 
-@pytest.mark.parametrize("whose", ["of another checkout, by a link", "of a user"])
+@pytest.mark.parametrize("whose", ["of another checkout, by a link", "of a user", "of a user, after ours"])
 def test_the_environment_of_others_is_left_alone(whose: str, copy: Path, tmp_path: Path) -> None:
     tools, own = _only(tmp_path / "tools"), copy / ".venv"
     _python(tools, "python3.12")
-    if whose == "of a user":
+    if whose == "of a user, after ours":
+        assert _environment(copy, tools).returncode == 0
+        shutil.rmtree(own)
+    if whose.startswith("of a user"):
         found, following = "another one", "move it to another place, or remove it"
     else:
         own.symlink_to(tmp_path / "theirs")
         found, following = f"a symbolic link to {tmp_path / 'theirs'}", "remove the link"
     own.resolve().mkdir()
-    (own / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    (own / "conda-meta").touch()
     done = _environment(copy, tools)
     assert done.returncode == 20 and done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"{own}; expected: ")
     assert done.stderr.endswith(f"; found: {found}; next: {following}, and run again\n")
-    assert [path.name for path in own.iterdir()] == ["pyvenv.cfg"]
+    assert [path.name for path in own.iterdir()] == ["conda-meta"]
     own.resolve().rename(tmp_path / "kept")
     own.unlink(missing_ok=True)
     assert (done := _environment(copy, tools)).returncode == 0, done.stderr
@@ -307,6 +310,20 @@ def test_an_environment_that_has_been_moved_elsewhere_goes_on_by_a_link(copy: Pa
     (copy / ".venv").symlink_to(tmp_path / "elsewhere")
     done = _environment(copy, tools)
     assert (done.returncode, done.stderr) == (0, "")
+    with (copy / "requirements.lock").open("a") as locked:
+        locked.write("\n")
+    assert (done := _environment(copy, tools)).returncode == 0, done.stderr
+    assert done.stderr == MAKES and (copy / ".venv").is_symlink()
+
+
+def test_an_environment_that_was_cut_off_is_made_again(copy: Path, tmp_path: Path) -> None:
+    tools = _only(tmp_path / "tools")
+    _python(tools, "python3.12")
+    (copy / ".venv").mkdir()
+    (copy / ".venv" / "pyvenv.cfg").touch()
+    (copy / ".venv-lock").write_text("process 7 on a host\n")
+    done = _environment(copy, tools)
+    assert (done.returncode, done.stderr) == (0, MAKES)
 
 
 def test_a_python_that_has_gone_is_noticed(copy: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import luigi
 import pytest
 from luigi.configuration import get_config
 
+from ben_luigi import config
 from ben_luigi.configuration.kept import of_last
 from ben_luigi.domain.cdse.resolve import Resolution, write_states
 from ben_luigi.domain.names import ProductName
@@ -70,8 +71,10 @@ def listed(data_dir: Path) -> Iterator[None]:
     path, options = data_dir / "list.csv", get_config()
     path.write_text("".join(f"S2A_MSIL2A_{name.sensing}_0_0,{name},link\r\n" for name in NAMES))
     options.set("inputs", "tile_names_csv", str(path))
+    config.given_input.cache_clear()
     yield
     options.remove_option("inputs", "tile_names_csv")
+    config.given_input.cache_clear()
 
 
 def test_a_task_of_one_tile_looks_at_no_other_tile(listed: None, monkeypatch: pytest.MonkeyPatch) -> None:
