@@ -274,7 +274,9 @@ class forms(_Section):  # noqa: N801
     make: str = Words(known=FORMS, description="forms that are made with the dataset, in forms/<form>/")
     seed: int = Whole(default=0, description="number by which the shards of webdataset are shuffled")
     file_mb: int = Whole(default=1000, least=1, description="size of a file in MB, as far as the form has several")
-    pixels: str = Choice(choices=PIXELS, description="what a column of parquet holds: the bytes of TIFFs, or pixels")
+    pixels: str = Choice(
+        choices=PIXELS, description="what a column of parquet holds: TIFFs, lists of pixels, or their bytes"
+    )
 
 
 class metadata(_Section):  # noqa: N801

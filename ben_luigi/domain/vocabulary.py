@@ -51,8 +51,8 @@ MISSING_LAYERS = ("error", "skip")
 FORMS = ("webdataset", "lmdb", "parquet", "geoparquet", "zarr")
 """The forms in which a finished dataset is exported (`domain/forms/`)."""
 
-TIFF, ARRAY = PIXELS = ("tiff", "array")
-"""What a column of the form `parquet` holds: the bytes of a TIFF, or its pixels."""
+TIFF, ARRAY, RAW = PIXELS = ("tiff", "array", "raw")
+"""What a column of the form `parquet` holds: the bytes of a TIFF, its pixels as a list, or the bytes of these alone."""
 
 MOST_VIEWED = 300
 """Most patches that the viewer of a report shows: a few pages of each label."""

@@ -6,16 +6,19 @@ Each takes the folder of the form and yields the arrays of a patch, S2 and S1, a
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import rasterio
 
 from ben_luigi.domain.dataset.sentinel1 import BANDS as RADAR
+from ben_luigi.domain.forms.pixels import DTYPES
 from ben_luigi.domain.forms.zarr import PATCHES_A_SHARD
 from ben_luigi.domain.products.product import BANDS
 
@@ -143,11 +146,12 @@ LMDB = Reader(
 )
 
 
-def _decoded(value: Any, side: int) -> np.ndarray:
-    if isinstance(value, bytes):
+def _decoded(value: Any, stored: pa.DataType, dtype: str) -> np.ndarray:
+    if pa.types.is_binary(stored):
         with rasterio.MemoryFile(value) as file, file.open() as raster:
             return np.asarray(raster.read(1))
-    return np.asarray(value).reshape(side, side)
+    pixels = np.frombuffer(value, dtype) if isinstance(value, bytes) else np.asarray(value)
+    return pixels.reshape(math.isqrt(len(pixels)), -1)
 
 
 def _groups(folder: Path, bands: Sequence[str]) -> Iterator[Callable[[], list[Arrays]]]:
@@ -162,9 +166,8 @@ def _of_group(file: pq.ParquetFile, number: int, bands: Sequence[str]) -> list[A
     frame = file.read_row_group(number, columns=list(bands)).to_pandas()
     columns = []
     for band in bands:
-        first = frame[band].iloc[0]
-        side = 0 if isinstance(first, bytes) else int(len(first) ** 0.5)
-        columns.append([_decoded(value, side) for value in frame[band]])
+        stored, dtype = file.schema_arrow.field(band).type, DTYPES[band]
+        columns.append([_decoded(value, stored, dtype) for value in frame[band]])
     return [list(row) for row in zip(*columns, strict=True)]
 
 
@@ -249,6 +252,7 @@ READERS = {
     "lmdb": LMDB,
     "parquet": PARQUET,
     "parquet, arrays": PARQUET,
+    "parquet, raw": PARQUET,
     "geoparquet": GEOPARQUET,
     "zarr": ZARR,
     "unpacked TIFFs": TIFFS,

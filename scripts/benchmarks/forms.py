@@ -33,7 +33,7 @@ from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.placement.grid import PATCH_M, PatchGrid
 from ben_luigi.domain.products.product import read_product
 from ben_luigi.domain.tiles import patches as tile_patches
-from ben_luigi.domain.vocabulary import ARRAY
+from ben_luigi.domain.vocabulary import ARRAY, RAW, TIFF
 from benchmarks import finished_dataset, synthetic_tile
 from benchmarks.form_readers import READERS, Arrays, Reader
 from benchmarks.timing import Spent, report, spent
@@ -43,7 +43,9 @@ CUT_M = 24_000
 """Side of the tile that is cut."""
 PART = 100
 """One in so many patches are read alone."""
-ARRAYS, UNPACKED = "parquet, arrays", "unpacked TIFFs"
+UNPACKED = "unpacked TIFFs"
+PIXELS = {"parquet, arrays": ARRAY, "parquet, raw": RAW}
+"""What the columns of Parquet hold, where that is not TIFFs."""
 _PACKAGES = ("pyarrow", "lmdb", "safetensors", "zarr", "webdataset", "rasterio")
 
 
@@ -65,7 +67,7 @@ def _write(name: str, source: Path, out: Path) -> None:
             subprocess.run(["tar", "--zstd", "-xf", archive, "-C", out], check=True, env=dict(os.environ))
         shutil.copy(source / "metadata.parquet", out)
         return
-    options = replace(Options(), pixels=ARRAY) if name == ARRAYS else Options()
+    options = replace(Options(), pixels=PIXELS.get(name, TIFF))
     export(FORMS[name.partition(",")[0]], Source.open(source), out, options)
 
 

@@ -15,7 +15,7 @@ def test_small_benchmark(tmp_path: Path) -> None:
     for library in {library for form in FORMS.values() for library in form.libraries}:
         pytest.importorskip(libraries.module(library), reason=f"{library} is not installed")
     said = bench("forms", "--folder", str(tmp_path), "--patches-a-side", "4", "--runs", "1").stdout
-    rows = {*FORMS, "parquet, arrays", "unpacked TIFFs"}
+    rows = {*FORMS, "parquet, arrays", "parquet, raw", "unpacked TIFFs"}
     table = [line.split("|")[1].strip() for line in said.splitlines() if line.startswith("| ")]
     assert table[:2] == ["form", "---"] and set(table[2:]) == rows
     printed = figures(said)

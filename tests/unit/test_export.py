@@ -27,7 +27,7 @@ from ben_luigi.domain.placement.footprints import polygons
 from ben_luigi.domain.publishing import card, verdicts
 from ben_luigi.domain.publishing.package import of_dataset, of_form
 from ben_luigi.domain.recipe.model import OF_PRODUCT
-from ben_luigi.domain.vocabulary import ARRAY
+from ben_luigi.domain.vocabulary import PIXELS
 from tests.unit.exports import SMALL, call_s1_by_patch_id, hashes_of, in_big_endian, varied_dataset
 
 
@@ -159,7 +159,7 @@ def test_a_patch_without_s1_in_the_metadata_has_none_in_the_form(name: str, tmp_
     assert verify(source, tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("options", [SMALL, replace(SMALL, pixels=ARRAY)])
+@pytest.mark.parametrize("options", [replace(SMALL, pixels=pixels) for pixels in PIXELS])
 @pytest.mark.parametrize("name", FORMS)
 def test_a_form_has_the_pixels_of_tiffs_of_any_byte_order(
     name: str, options: Options, pixels: Mapping[str, np.ndarray], tmp_path: Path

@@ -31,6 +31,7 @@ from ben_luigi.domain.forms import zarr as form_zarr
 from ben_luigi.domain.forms.export import FORMS, export, verify
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.forms.webdataset import BOA_OFFSET
+from ben_luigi.domain.vocabulary import ARRAY, RAW
 from tests.unit.exports import SMALL, pixels_of, serving, varied_dataset
 from tests.unit.small_dataset import Dataset, square_of
 
@@ -185,7 +186,7 @@ def test_parquet_of_plain_arrays_is_read_without_tiff(
     varied: Dataset, finished: Path, pixels: Mapping[str, np.ndarray], tmp_path: Path
 ) -> None:
     source = Source.open(finished)
-    export(FORMS["parquet"], source, tmp_path / "arrays", replace(SMALL, pixels="array"))
+    export(FORMS["parquet"], source, tmp_path / "arrays", replace(SMALL, pixels=ARRAY))
     assert verify(source, tmp_path / "arrays") == []
     for path in (tmp_path / "arrays").glob("*.parquet"):
         for row in pd.read_parquet(path, columns=["patch_id", "s1_name", "B8A", "VH"]).to_dict("records"):
@@ -196,6 +197,26 @@ def test_parquet_of_plain_arrays_is_read_without_tiff(
         for patch_id, s1_name, band, radar in connection.execute(query).fetchall():
             assert np.array_equal(np.array(band).reshape(60, 60), pixels[f"{patch_id}_B8A"])
             assert np.array_equal(np.array(radar, "float32").reshape(120, 120), pixels[f"{s1_name}_VH"])
+
+
+def test_parquet_of_raw_pixels_is_read_without_tiff(
+    finished: Path, pixels: Mapping[str, np.ndarray], tmp_path: Path
+) -> None:
+    source, folder = Source.open(finished), tmp_path / "raw"
+    export(FORMS["parquet"], source, folder, replace(SMALL, pixels=RAW))
+    assert verify(source, folder) == []
+    files = [str(path) for path in sorted(folder.glob("*.parquet"))]
+    dtypes = json.loads(pa.parquet.read_schema(files[0]).metadata[b"dtypes"])
+    columns = ["patch_id", "s1_name", "B8A", "VH"]
+    by_pandas = pd.concat(pd.read_parquet(path, columns=columns) for path in files).to_dict("records")
+    by_duckdb = duckdb.sql(f"SELECT {', '.join(columns)} FROM '{folder}/*.parquet'").df().to_dict("records")
+    streamed = datasets.load_dataset("parquet", data_files=files, split="train", streaming=True)
+    found = [*by_pandas, *by_duckdb, *streamed]
+    assert len(found) == 3 * len(source.rows)
+    for row in found:
+        for kind, name, side in (("B8A", row["patch_id"], 60), ("VH", row["s1_name"], 120)):
+            values = np.frombuffer(row[kind], dtypes[kind]).reshape(side, side)
+            assert np.array_equal(values, pixels[f"{name}_{kind}"])
 
 
 def test_a_band_of_parquet_costs_an_eighth_of_the_bytes_at_most(exported: Mapping[str, Path]) -> None:

@@ -18,6 +18,7 @@ from ben_luigi.domain.forms.form import Options
 from ben_luigi.domain.forms.pixels import DTYPES, side_px
 from ben_luigi.domain.forms.source import S1, Source
 from ben_luigi.domain.report import viewer_folders
+from ben_luigi.domain.vocabulary import PIXELS
 from tests.unit.exports import SMALL, files_of, pixels_of, varied_dataset
 from tests.unit.small_dataset import Dataset
 from tests.unit.test_viewer_folders import GIVEN
@@ -58,7 +59,7 @@ def test_each_patch_has_the_pixels_of_its_partner_in_every_form(
     assert Counter(one.name for one in shown) == Counter(by_name)
 
 
-@pytest.mark.parametrize("pixels", ["tiff", "array"])
+@pytest.mark.parametrize("pixels", PIXELS)
 def test_parquet_has_the_same_rows_whatever_the_size_of_its_row_groups(
     pixels: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +79,7 @@ def test_parquet_has_the_same_rows_whatever_the_size_of_its_row_groups(
     assert tables[1].equals(tables[2])
 
 
-@pytest.mark.parametrize("pixels", ["tiff", "array"])
+@pytest.mark.parametrize("pixels", PIXELS)
 def test_a_row_group_of_large_patches_has_fewer_of_them(
     pixels: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ from ben_luigi.domain.publishing.package import (
     of_form,
 )
 from ben_luigi.domain.publishing.zenodo import metadata_of
+from ben_luigi.domain.vocabulary import ARRAY, PIXELS, RAW
 from tests.unit.exports import SMALL
 
 
@@ -74,7 +75,7 @@ def example(package: Package, *, is_flat: bool = False) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("name", [*FORMS, "arrays"])
+@pytest.mark.parametrize("name", [*FORMS, ARRAY, RAW])
 def test_the_example_of_each_form_loads_its_pixels(
     name: str,
     exported: Mapping[str, Path],
@@ -83,9 +84,9 @@ def test_the_example_of_each_form_loads_its_pixels(
     tmp_path: Path,
 ) -> None:
     """In the folder of the form, as who has fetched it does."""
-    if name == "arrays":
-        folder = tmp_path / "arrays"
-        export(FORMS["parquet"], Source.open(finished), folder, replace(SMALL, pixels="array"))
+    if name in PIXELS:
+        folder = tmp_path / name
+        export(FORMS["parquet"], Source.open(finished), folder, replace(SMALL, pixels=name))
     else:
         folder = Path(shutil.copytree(exported[name], tmp_path / name))
     found: dict[str, np.ndarray] = {}

@@ -157,7 +157,7 @@ def test_what_it_cannot_judge_is_left_to_the_command(arguments: list[str]) -> No
         (["subset", "--seasons", "wintr"], "--seasons: found 'wintr'; allowed: spring, summer, fall, winter; did you"),
         (["submit", "slurm", "--archive-level", "99"], "--archive-level: found '99'; allowed: a whole number from 1"),
         (["export", "zarr", "--file-mb", "x"], "argument --file-mb: expected a whole number of 1 or more; found 'x'"),
-        (["export", "zarr", "/tmp", "--pixels", "x"], "argument --pixels: expected tiff, array; found 'x'"),
+        (["export", "zarr", "/tmp", "--pixels", "x"], "argument --pixels: expected tiff, array, raw; found 'x'"),
         (["export", "--tile", "x"], "tile x; expected: a tile key"),
         (["render", "--flagged", "x"], "--flagged: found 'x'; allowed: any, cloud, no, snow"),
     ],

@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import pytest
 import zarr
 
 from ben_luigi.domain.formats import tarball, tiffheader
-from ben_luigi.domain.forms.export import FORMS, verify
+from ben_luigi.domain.forms.export import FORMS, export, verify
 from ben_luigi.domain.forms.form import NOTE
 from ben_luigi.domain.forms.source import Source
+from ben_luigi.domain.vocabulary import ARRAY, RAW
+from tests.unit.exports import SMALL
 
 
 @pytest.fixture
@@ -260,6 +263,48 @@ def test_what_a_form_says_otherwise_than_its_dataset_is_found_whatever_its_note_
     falsify(copied)
     found = verify(Source.open(finished), copied)
     assert any(line.startswith(expected) for line in found), found
+
+
+def test_lists_whose_numbers_might_be_null_are_those_of_former_versions(finished: Path, tmp_path: Path) -> None:
+    source, form = Source.open(finished), tmp_path / "form"
+    export(FORMS["parquet"], source, form, replace(SMALL, pixels=ARRAY))
+    for path in form.glob("*.parquet"):
+        table = pq.read_table(path)
+        for at, field in enumerate(table.schema):
+            if pa.types.is_fixed_size_list(field.type):
+                assert not field.type.value_field.nullable
+                former = pa.list_(field.type.value_type, field.type.list_size)
+                table = table.set_column(at, pa.field(field.name, former), table[field.name].cast(former))
+        pq.write_table(table, path)
+    _forget_files(form)
+    assert verify(source, form) == []
+
+
+@pytest.mark.parametrize("stored", [ARRAY, RAW])
+def test_a_pixel_that_is_another_one_in_plain_columns_is_found(stored: str, finished: Path, tmp_path: Path) -> None:
+    source, form = Source.open(finished), tmp_path / "form"
+    export(FORMS["parquet"], source, form, replace(SMALL, pixels=stored))
+    path = form / "train-00000.parquet"
+    table = pq.read_table(path)
+    at, field = table.schema.get_field_index("B04"), table.schema.field("B04")
+    rows = [bytearray(row) if stored == RAW else row for row in table["B04"].to_pylist()]
+    rows[0][77] ^= 1
+    values = pa.array([bytes(row) if stored == RAW else row for row in rows], field.type)
+    pq.write_table(table.set_column(at, field, values), path)
+    _forget_files(form)
+    (found,) = verify(source, form)
+    assert f"{table['patch_id'][0]}" in found and "B04" in found
+
+
+def test_raw_columns_that_name_another_type_are_found(finished: Path, tmp_path: Path) -> None:
+    source, form = Source.open(finished), tmp_path / "form"
+    export(FORMS["parquet"], source, form, replace(SMALL, pixels=RAW))
+    path = form / "train-00000.parquet"
+    table = pq.read_table(path)
+    said = table.schema.metadata[b"dtypes"].replace(b'"B04": "<u2"', b'"B04": ">u2"')
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"dtypes": said}), path)
+    _forget_files(form)
+    assert verify(source, form) == ["train-00000.parquet: other dtypes of pixels in its metadata"]
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -1,8 +1,9 @@
 """Write and read Parquet files by split: a row per patch, a column per band, so that one band is read alone.
 
 Columns are those of the metadata, the place (`epsg`, `left_m`, `top_m`), and one per kind of file, `B01` to `B12`,
-`reference_map`, `VH` and `VV`: the bytes of the TIFF, or its pixels row by row as a list of fixed length. Flagged
-patches have files of their own, `flagged-<split>-*.parquet`; a patch without Sentinel-1 has null there.
+`reference_map`, `VH` and `VV`: the bytes of the TIFF, or its pixels row by row, as a list of fixed length or as the
+bytes of these numbers. Flagged patches have files of their own, `flagged-<split>-*.parquet`; a patch without Sentinel-1
+has null there.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ import pyarrow.parquet as pq
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadInput, DamagedFile
 from ben_luigi.domain.formats.tables import opened
-from ben_luigi.domain.formats.tiffheader import read_pixels
+from ben_luigi.domain.formats.tiffheader import native, read_pixels
 from ben_luigi.domain.forms.form import Difference, Options, Shown, Steps, Truth, unequal
 from ben_luigi.domain.forms.pixels import DTYPES, Place, pixels_in, place_in, side_px
 from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S1, S2, Source, part_of
 from ben_luigi.domain.forms.spool import spooled
 from ben_luigi.domain.progress import OnFraction
-from ben_luigi.domain.vocabulary import ARRAY, TIFF
+from ben_luigi.domain.vocabulary import ARRAY, RAW, TIFF
 
 ROWS_A_GROUP = 64
 """18 MB of pixels, for each part that is being written."""
@@ -61,16 +62,38 @@ def write(source: Source, folder: Path, options: Options, progress: OnFraction) 
 
 
 def _schema(source: Source, options: Options) -> pa.Schema:
-    """Return the schema; the shape of the pixels of each kind is in its metadata, for readers of the lists."""
-    patch_m = source.form.patch_m
-    sides = {kind: side_px(kind, patch_m) for kind in source.kinds}
-    types = {
-        kind: pa.binary() if options.pixels == TIFF else pa.list_(pa.from_numpy_dtype(DTYPES[kind]), side**2)
-        for kind, side in sides.items()
-    }
+    """Return the schema; shapes of the pixels, and types where they are bytes alone, are in its metadata.
+
+    What cannot be null is said to be so: readers of lists take a quarter less time then.
+    """
     fields = [field for field in source.rows.schema if field.name != FLAG]
-    shapes = {kind: [side, side] for kind, side in sides.items()}
-    return pa.schema([*fields, *_PLACE, *types.items()], {"shapes": json.dumps(shapes)})
+    sides = {kind: side_px(kind, source.form.patch_m) for kind in source.kinds}
+    kinds = [
+        pa.field(kind, _type(kind, side**2, options.pixels), nullable=kind in KINDS[S1]) for kind, side in sides.items()
+    ]
+    told = {"shapes": json.dumps({kind: [side, side] for kind, side in sides.items()})}
+    if options.pixels == RAW:
+        told["dtypes"] = json.dumps({kind: _dtype(kind).str for kind in sides})
+    return pa.schema([*fields, *_PLACE, *kinds], told)
+
+
+def _type(kind: str, values: int, stored: str) -> pa.DataType:
+    """Return the type of a column, of so many pixels per row."""
+    if stored == TIFF:
+        return pa.binary()
+    if stored == RAW:
+        return pa.binary(values * _dtype(kind).itemsize)
+    return pa.list_(pa.field("element", pa.from_numpy_dtype(DTYPES[kind]), nullable=False), values)
+
+
+def _dtype(kind: str) -> np.dtype:
+    """Return the type of a pixel, in the byte order that Parquet has everywhere."""
+    return np.dtype(DTYPES[kind]).newbyteorder("<")
+
+
+def stored_as(kind: pa.DataType) -> str:
+    """Return what a column of this type holds, as `[forms] pixels` says it."""
+    return TIFF if pa.types.is_binary(kind) else RAW if pa.types.is_fixed_size_binary(kind) else ARRAY
 
 
 class _Part:
@@ -85,7 +108,7 @@ class _Part:
         self._waiting: list[tuple[int, Place]] = []
         self._waiting_bytes = 0
         kinds = [field for field in schema if field.name in DTYPES]
-        self._columns = {each.name: (_Files if pa.types.is_binary(each.type) else _Pixels)(each.type) for each in kinds}
+        self._columns = {each.name: (_Files if stored_as(each.type) == TIFF else _Pixels)(each) for each in kinds}
 
     def add(self, row: int, place: Place, files: Mapping[str, Any]) -> None:
         """Add a patch, with the bytes or the pixels of its files by kind."""
@@ -157,11 +180,11 @@ def _encoding(field: pa.Field) -> str:
 def _is_bare(field: pa.Field) -> bool:
     """Whether zstd is left out, since it costs time and gains little.
 
-    TIFFs of S1 are noise to it, and of the differences of neighbours no more is left to gain.
+    TIFFs of S1, and its numbers as bytes, are noise to it; of the differences of neighbours no more is left to gain.
     """
     if field.name in KINDS[S1]:
-        return bool(pa.types.is_binary(field.type))
-    return field.name in KINDS[S2] and _encoding(field) != ""
+        return stored_as(field.type) != ARRAY
+    return field.name in KINDS[S2] and stored_as(field.type) == ARRAY
 
 
 class _Column:
@@ -171,8 +194,8 @@ class _Column:
     join them in the end, takes twice the CPU, for memory that is new each time.
     """
 
-    def __init__(self, kind: pa.DataType) -> None:
-        self._kind = kind
+    def __init__(self, field: pa.Field) -> None:
+        self._type = field.type
         self._valid: list[bool] = []
 
     def _take_valid(self) -> pa.Buffer | None:
@@ -185,8 +208,8 @@ class _Column:
 class _Files(_Column):
     """A column of the bytes of files."""
 
-    def __init__(self, kind: pa.DataType) -> None:
-        super().__init__(kind)
+    def __init__(self, field: pa.Field) -> None:
+        super().__init__(field)
         self._content = np.empty(0, dtype="uint8")
         self._ends = [0]
 
@@ -206,18 +229,19 @@ class _Files(_Column):
         """Return the column, which is valid until the next row is added."""
         rows, ends = len(self._valid), pa.py_buffer(np.array(self._ends, dtype="int32"))
         self._ends = [0]
-        return pa.Array.from_buffers(self._kind, rows, [self._take_valid(), ends, pa.py_buffer(self._content)])
+        return pa.Array.from_buffers(self._type, rows, [self._take_valid(), ends, pa.py_buffer(self._content)])
 
 
 class _Pixels(_Column):
-    """A column of pixels, row by row, as lists of fixed length."""
+    """A column of pixels, row by row, as lists of fixed length or as their bytes."""
 
-    def __init__(self, kind: pa.DataType) -> None:
-        super().__init__(kind)
-        dtype = np.dtype(kind.value_type.to_pandas_dtype())
-        self._row_bytes: int = kind.list_size * dtype.itemsize
+    def __init__(self, field: pa.Field) -> None:
+        super().__init__(field)
+        self._is_raw, dtype = stored_as(field.type) == RAW, _dtype(field.name)
+        values = field.type.byte_width // dtype.itemsize if self._is_raw else field.type.list_size
+        self._row_bytes: int = values * dtype.itemsize
         rows = min(ROWS_A_GROUP, -(-GROUP_BYTES // self._row_bytes))  # more are never waiting
-        self._content = np.empty((rows, kind.list_size), dtype)
+        self._content = np.empty((rows, values), dtype)
 
     def add(self, pixels: np.ndarray | None) -> int:
         """Add a row; return how many bytes it takes, which are as many where it is null."""
@@ -228,8 +252,10 @@ class _Pixels(_Column):
     def take(self) -> pa.Array:
         """Return the column, which is valid until the next row is added."""
         rows = len(self._valid)
-        values = pa.array(self._content[:rows].reshape(-1), self._kind.value_type)
-        return pa.Array.from_buffers(self._kind, rows, [self._take_valid()], children=[values])
+        if self._is_raw:
+            return pa.Array.from_buffers(self._type, rows, [self._take_valid(), pa.py_buffer(self._content)])
+        values = pa.array(self._content[:rows].reshape(-1), self._type.value_type)
+        return pa.Array.from_buffers(self._type, rows, [self._take_valid()], children=[values])
 
 
 def read(folder: Path) -> Iterator[Shown]:
@@ -249,12 +275,15 @@ def read(folder: Path) -> Iterator[Shown]:
 
 
 def _shown(names: list[str], kind: str, column: pa.ChunkedArray, shape: list[int]) -> Iterator[Shown]:
+    stored = stored_as(column.type)
     for name, value in zip(names, column, strict=True):
         if not value.is_valid:
             continue
-        if pa.types.is_binary(column.type):
+        if stored == TIFF:
             tiff = value.as_py()
             yield Shown(name, kind, read_pixels(tiff, f"{name}_{kind}.tif"), tiff)
+        elif stored == RAW:
+            yield Shown(name, kind, native(np.frombuffer(value.as_buffer(), _dtype(kind))).reshape(shape))
         else:
             yield Shown(name, kind, value.values.to_numpy().reshape(shape))
 
@@ -288,16 +317,24 @@ def _lacking_files(source: Source, names: list[str]) -> Iterator[Difference]:
 
 
 def _check_schema(source: Source, name: str, found: pa.Schema) -> Iterator[Difference]:
-    has_tiffs = any(pa.types.is_binary(field.type) for field in found if field.name in DTYPES)
-    expected = _schema(source, Options(pixels=TIFF if has_tiffs else ARRAY))
+    stored = next((stored_as(field.type) for field in found if field.name in DTYPES), TIFF)
+    expected = _schema(source, Options(pixels=stored))
     for field in expected:
-        if field.name not in found.names or found.field(field.name).type != field.type:
+        if field.name not in found.names or not _is_same(found.field(field.name).type, field.type):
             yield Difference(name, "no column of this name and type", field.name)
     for column in found.names:
         if column not in expected.names:
             yield Difference(name, "a column that the dataset does not give", column)
-    if json.loads((found.metadata or {}).get(b"shapes", b"null")) != json.loads(expected.metadata[b"shapes"]):
-        yield Difference(name, "other shapes of pixels in its metadata")
+    for key, said in expected.metadata.items():
+        if json.loads((found.metadata or {}).get(key, b"null")) != json.loads(said):
+            yield Difference(name, f"other {key.decode()} of pixels in its metadata")
+
+
+def _is_same(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Whether types are the same; the numbers of lists may be nullable, as in forms of former versions."""
+    if pa.types.is_fixed_size_list(found) and pa.types.is_fixed_size_list(expected):
+        return bool(found.value_type == expected.value_type and found.list_size == expected.list_size)
+    return bool(found == expected)
 
 
 def _check_group(truth: Truth, name: str, found: pa.Table) -> Iterator[Difference]:

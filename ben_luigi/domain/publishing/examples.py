@@ -9,6 +9,8 @@ import pyarrow as pa
 from ben_luigi.domain import given
 from ben_luigi.domain.errors import BadInput
 from ben_luigi.domain.formats.tables import opened
+from ben_luigi.domain.forms.parquet import stored_as
+from ben_luigi.domain.vocabulary import ARRAY, RAW, TIFF
 
 UNZIP = """\
 # Each folder was sent as a zip
@@ -65,6 +67,17 @@ labels = list(table["labels"].iloc[0])
 pixels = table["B04"].iloc[0]
 red = pixels.reshape(int(len(pixels) ** 0.5), -1)
 """
+_PARQUET_RAW = """\
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+table = pd.read_parquet(sorted(Path().glob("*-*.parquet"))[0], columns=["patch_id", "labels", "B04"])
+labels = list(table["labels"].iloc[0])
+pixels = np.frombuffer(table["B04"].iloc[0], "<u2")  # "<f4" of Sentinel-1
+red = pixels.reshape(int(len(pixels) ** 0.5), -1)
+"""
 _LMDB = """\
 # pip install lmdb safetensors
 import lmdb
@@ -98,11 +111,13 @@ red = patch["s2_10m"].sel(band_s2_10m="B04").values
 _EXAMPLES = {
     "": _DATASET,
     "webdataset": _WEBDATASET,
-    "parquet": _PARQUET,
     "lmdb": _LMDB,
     "geoparquet": _GEOPARQUET,
     "zarr": _ZARR,
 }
+
+
+_OF_PARQUET = {TIFF: _PARQUET, ARRAY: _PARQUET_ARRAYS, RAW: _PARQUET_RAW}
 
 
 def example_of(folder: Path, form: str) -> str:
@@ -110,16 +125,16 @@ def example_of(folder: Path, form: str) -> str:
 
     Each leaves the pixels of band B04 (row, col) in `red`, and the class names in `labels`, if the form has them.
     """
-    return _PARQUET_ARRAYS if form == "parquet" and _has_arrays(folder) else _EXAMPLES[form]
+    return _OF_PARQUET[_pixels_of(folder)] if form == "parquet" else _EXAMPLES[form]
 
 
-def _has_arrays(folder: Path) -> bool:
-    """Return whether the columns of bands in a Parquet form are plain arrays."""
+def _pixels_of(folder: Path) -> str:
+    """Return what the columns of bands in a Parquet form hold, as `[forms] pixels` says it."""
     path = next(iter(given.find(folder, "*-*.parquet")), None)
     if path is None:
-        return False
+        return TIFF
     try:
         with opened(path) as table:
-            return not pa.types.is_binary(table.schema_arrow.field("B04").type)
+            return stored_as(table.schema_arrow.field("B04").type)
     except (OSError, KeyError, pa.ArrowException) as error:
         raise BadInput(path, expected="a file of the form", found=str(error), remedy="export it again") from error
