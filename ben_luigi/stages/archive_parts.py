@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,9 +14,10 @@ import pyarrow.parquet as pq
 from ben_luigi import config
 from ben_luigi.domain.dataset import sentinel1
 from ben_luigi.domain.dataset.metadata import FLAGGED, METADATA
+from ben_luigi.domain.dataset.statistics_parts import FLAGGED as FLAGGED_PART
 from ben_luigi.domain.errors import BadInput, BadName, some
 from ben_luigi.domain.formats.tables import read_own
-from ben_luigi.domain.names import PatchId
+from ben_luigi.domain.names import PatchId, s1_part
 from ben_luigi.domain.placement.grid import Square
 from ben_luigi.domain.recipe.model import NO_SENTINEL1
 from ben_luigi.domain.tiles import patches, reference_maps
@@ -88,6 +91,17 @@ def names_in(name: str, part: str) -> list[str]:
     return dict(shard_parts()).get(part, []) if is_by_tile(name) else _s1_names(part)
 
 
+def splits_in(name: str, part: str) -> list[tuple[str, str]]:
+    """Return the kept patches of a part, and the split of each; FLAGGED_PART for those of the second file of metadata.
+
+    A patch of Sentinel-1 comes once per patch of Sentinel-2 whose partner it is.
+    """
+    if not is_by_tile(name):
+        return _s1_splits(*_metadata_files()).get(part, [])
+    splits = _splits(*_metadata_files())
+    return [(patch, splits[patch]) for patch in names_in(name, part)]
+
+
 def _s1_names(part: str) -> list[str]:
     parts = dict(s1_parts())
     if part not in parts:
@@ -137,6 +151,26 @@ def _kept(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> dict[str, str
         s1_names = table["s1_name"].to_pylist() if "s1_name" in table.column_names else [""] * len(table)
         pairs += zip(table["patch_id"].to_pylist(), s1_names, strict=True)
     return dict(sorted(pairs))
+
+
+@lru_cache(maxsize=2)
+def _splits(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path in paths:
+        table = read_own(path, ["patch_id", "split"])
+        splits = map(sys.intern, table["split"].to_pylist()) if path.name == METADATA else repeat(FLAGGED_PART)
+        found.update(zip(table["patch_id"].to_pylist(), splits, strict=False))
+    return found
+
+
+@lru_cache(maxsize=2)
+def _s1_splits(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> dict[str, list[tuple[str, str]]]:
+    splits = _splits(paths, changed_ns)
+    found: dict[str, list[tuple[str, str]]] = {}
+    for patch, name in _kept(paths, changed_ns).items():
+        if name:
+            found.setdefault(s1_part(name), []).append((name, splits[patch]))
+    return found
 
 
 @lru_cache(maxsize=2)

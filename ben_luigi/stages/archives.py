@@ -58,17 +58,14 @@ def _check_archive(name: str) -> None:
         raise BadName(f"archive {name}", expected=f"one of {some(known, 20)}", found="another", remedy="name another")
 
 
-class CompressPart(PipelineTask):
-    """One part of an archive as zstd frames: of a tile, or of an S1 acquisition over one MGRS square.
+class PartTask(PipelineTask):
+    """A task of one part of an archive: of a tile, or of an S1 acquisition over one MGRS square.
 
     It does not require the metadata, since its archive does, and checking it would look at every tile.
     """
 
     archive_name: str = ArchiveName(description="which archive")
     part: str = luigi.Parameter(description="tile key; of Sentinel-1 the acquisition and MGRS square, as in archives/")
-    priority = PRIORITY["archive"]
-    options = ("archive.level",)
-    revision = 3
 
     def check_arguments(self) -> None:
         """Raise BadName unless the archive has such a part, as far as the list of products and the metadata tell it."""
@@ -86,15 +83,23 @@ class CompressPart(PipelineTask):
         """Return the task of its shard."""
         return [shard_task(self.archive_name, self.part)] if is_by_tile(self.archive_name) else []
 
-    def settings(self) -> dict[str, Any]:
-        """Return which patches are kept, and the source of S1."""
-        kept = files.text_hash("\n".join(names_in(self.archive_name, self.part)))
-        return {"kept": kept, **(s1_origin() if self.archive_name == S1 else {})}
-
     def is_true(self) -> bool:
         """Return whether it was made from the existing shard; the shard's own sources do not matter."""
         with snapshot():
             return self.is_there()
+
+
+class CompressPart(PartTask):
+    """One part of an archive as zstd frames: of a tile, or of an S1 acquisition over one MGRS square."""
+
+    priority = PRIORITY["archive"]
+    options = ("archive.level",)
+    revision = 3
+
+    def settings(self) -> dict[str, Any]:
+        """Return which patches are kept, and the source of S1."""
+        kept = files.text_hash("\n".join(names_in(self.archive_name, self.part)))
+        return {"kept": kept, **(s1_origin() if self.archive_name == S1 else {})}
 
     def output(self) -> MadeFile:
         """Return its frames."""
@@ -200,14 +205,13 @@ class HashTar(_OfParts):
 
     def _hash(self) -> None:
         name = self.archive_name
+        wanted = parts_of(name)
+        parts = [part_content(name, part) for part, _ in wanted]
         if from_folder(name):
             packed = [task.output().file for task in _part_tasks(name)]
-            parts = [_part_members(path) for path in packed]
             # Parts in the store are not fetched twice.
             total = None if stored.is_configured() else sum(archive.part_bytes(path) for path in packed)
         else:
-            wanted = parts_of(name)
-            parts = [_shard_members(name, part, keep) for part, keep in wanted]
             total = sum(archive.shard_bytes(shard_files(name, part)[1], keep) for part, keep in wanted)
         files.withdraw(self._tar)  # of what was hashed before, it would be taken for that of what is hashed now
         tar = self._tar if config.archive().keep_tar else None
@@ -257,14 +261,25 @@ def _at_hand(parts: Iterable[MadeFile]) -> Iterator[tuple[Path, str]]:
             yield made.file, made.digest()
 
 
-def _part_members(part: Path) -> Iterator[bytes]:
-    with at_hand(part):
-        yield from archive.part_members(part)
+def part_source(name: str, part: str) -> Path:
+    """Return the file that has what a part has of the tar of its archive: its shard, or the compressed part.
+
+    That is where the source is a folder of many small files, which are read once, by CompressPart.
+    """
+    if from_folder(name):
+        return CompressPart(archive_name=name, part=part).output().file
+    return shard_files(name, part)[0]
 
 
-def _shard_members(name: str, part: str, keep: list[str]) -> Iterator[bytes]:
-    with reading_shard(name, part) as (shard, index):
-        yield from archive.shard_members(shard, index, keep)
+def part_content(name: str, part: str) -> Iterator[bytes]:
+    """Yield what a part has of the tar of its archive, in chunks."""
+    if from_folder(name):
+        packed = part_source(name, part)
+        with at_hand(packed):
+            yield from archive.part_members(packed)
+    else:
+        with reading_shard(name, part) as (shard, index):
+            yield from archive.shard_members(shard, index, names_in(name, part))
 
 
 class _Archive(_OfParts):

@@ -13,7 +13,7 @@ import luigi
 
 from ben_luigi import config
 from ben_luigi.domain import files
-from ben_luigi.stages.archive_parts import S1, is_by_tile
+from ben_luigi.stages.archive_parts import S1, archive_names, is_by_tile
 from ben_luigi.stages.archive_shards import from_folder, shard_folder
 from ben_luigi.stages.archives import Archive, ArchiveLayer, ArchiveReferenceMaps, ArchiveS1, ArchiveS2, archiving
 from ben_luigi.stages.atmosphere import ConvertToL2A, FindL2A, ReadProduct, l2a_task, made_product
@@ -22,6 +22,7 @@ from ben_luigi.stages.layers import CutLayer
 from ben_luigi.stages.patches import CutPatches
 from ben_luigi.stages.placement import ClassifyPatches
 from ben_luigi.stages.resolve import known_tiles
+from ben_luigi.stages.statistics import WriteStatistics
 from ben_luigi.state import stored
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ def retire_after(task: luigi.Task) -> None:
         _retire_l1c(str(task.tile))
     elif isinstance(task, _ARCHIVES):
         _retire_parts(task)
+    elif isinstance(task, WriteStatistics) and S1 in archive_names():
+        _retire_parts(ArchiveS1())
 
 
 def retire_all() -> None:
@@ -84,15 +87,21 @@ def _of_l2a(tile: str) -> list[CutLayer]:
 
 def _retire_parts(archive: Archive) -> None:
     """Remove the compressed parts, and the S1 patches that were collected from the `.tar.gz`."""
-    if config.retention().parts == "keep":
+    is_collected = archive.name == S1 and not is_by_tile(S1)
+    if config.retention().parts == "keep" or (is_collected and not _is_counted()):
         return
     parts = f"{config.parts_folder()}/{archive.name}"
     found = sorted({*(config.data_dir() / parts).glob("*.tar.zst"), *stored.lying_in(parts)})
-    if archive.name == S1 and not is_by_tile(S1) and not from_folder(S1):
+    if is_collected and not from_folder(S1):
         found += [path for path in (config.data_dir() / shard_folder(S1)).glob("*") if path.is_file()]
     if found and archive.complete():
         for path in found:
             _remove(path)
+
+
+def _is_counted() -> bool:
+    """Return whether the pixels of Sentinel-1 are counted, or will not be: they are collected once for both."""
+    return bool(config.selection()) or WriteStatistics().complete()
 
 
 def _remove(path: Path) -> None:

@@ -112,6 +112,7 @@ class Simulation:
         download.DownloadL1C.make = _download  # type: ignore[method-assign,assignment]
         atmosphere.ConvertToL2A.make = _convert  # type: ignore[method-assign,assignment]
         archive_parts.shard_parts = archive_parts.s1_parts = _parts
+        archive_parts._splits = archive_parts._s1_splits = _no_splits  # type: ignore[assignment]
         whole = finalize.FinalizeDataset()
         if most:
             _end_at(most, self.tiles, self.note)
@@ -207,6 +208,11 @@ def _no_patch() -> None:
     """There is none, and none is asked for."""
 
 
+def _no_splits(*_: object) -> dict[str, str]:
+    """No patch is kept."""
+    return {}
+
+
 @cache
 def _parts() -> list[tuple[str, list[str]]]:
     """A part for every tile; found once, as the real ones are."""
@@ -237,6 +243,7 @@ _WORK: tuple[type[PipelineTask], ...] = (
     open_metadata.WriteCroissant,
     open_metadata.WriteReadme,
     leakage.FindSplitLeakage,
+    statistics.CountPixels,
     statistics.WriteStatistics,
     comparison.CompareWithPublished,
     render.RenderTile,

@@ -14,8 +14,11 @@ import numpy as np
 from rasterio.io import MemoryFile
 
 from ben_luigi.domain import files
+from ben_luigi.domain.dataset.statistics_parts import FLAGGED
 from ben_luigi.domain.forms.form import Options
-from ben_luigi.domain.forms.source import S1
+from ben_luigi.domain.forms.pixel_counts import PixelCounts
+from ben_luigi.domain.forms.pixels import pixels_in
+from ben_luigi.domain.forms.source import FLAG, S1, S2, Patch, Source
 from ben_luigi.domain.names import s1_tile
 from tests.unit.small_dataset import Dataset
 
@@ -44,6 +47,20 @@ def _big_endian(data: bytes) -> bytes:
         with new.open(**{**raster.profile, "endianness": "big"}) as other:
             other.write(raster.read())
         return bytes(new.read())
+
+
+def counted(source: Source) -> PixelCounts:
+    """The pixels of a whole dataset."""
+    counts = PixelCounts()
+    for archive in (S2, S1):
+        for patch in source.patches(archive):
+            counts.add(part_in(source, patch), pixels_in(source, patch.files, "a patch"))
+    return counts
+
+
+def part_in(source: Source, patch: Patch) -> str:
+    """The part of the dataset that a patch counts for."""
+    return FLAGGED if source.rows[FLAG][patch.row].as_py() else str(source.rows["split"][patch.row])
 
 
 def call_s1_by_patch_id(dataset: Dataset, rows: Sequence[int]) -> None:

@@ -19,7 +19,7 @@ from ben_luigi.domain.forms.pixels import DTYPES, side_px
 from ben_luigi.domain.forms.source import S1, Source
 from ben_luigi.domain.report import viewer_folders
 from ben_luigi.domain.vocabulary import PIXELS
-from tests.unit.exports import SMALL, files_of, pixels_of, varied_dataset
+from tests.unit.exports import SMALL, counted, files_of, pixels_of, varied_dataset
 from tests.unit.small_dataset import Dataset
 from tests.unit.test_viewer_folders import GIVEN
 
@@ -96,7 +96,9 @@ def test_a_row_group_of_large_patches_has_fewer_of_them(
 
 
 def test_statistics_count_the_pixels_of_a_partner_with_each_patch(uneven: Dataset, folder: Path) -> None:
-    found = statistics.statistics(Source.open(folder))["bands"]["VV"]["statistics"]["overall"]
+    found = statistics.statistics(Source.open(folder), counted(Source.open(folder)))["bands"]["VV"]["statistics"][
+        "overall"
+    ]
     files = {Path(file).stem: data for file, data in files_of(uneven)}
     partners = [row["s1_name"] for row in uneven.rows if row["s1_name"] and not row["contains_seasonal_snow"]]
     pixels = np.concatenate([pixels_of(files[f"{name}_VV"]).ravel() for name in partners])

@@ -18,10 +18,12 @@ from hypothesis.extra import numpy as hnp
 from rasterio.io import MemoryFile
 
 from ben_luigi.domain.dataset import members
-from ben_luigi.domain.forms import statistics
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.forms import pixel_counts, statistics
+from ben_luigi.domain.forms.pixels import pixels_in
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.report import report_statistics
-from tests.unit.exports import in_big_endian, varied_dataset
+from tests.unit.exports import counted, in_big_endian, part_in, varied_dataset
 from tests.unit.small_dataset import PRODUCTS, S1, S2, Dataset
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -46,9 +48,13 @@ def test_counted_integers_have_the_statistics_of_numpy(values: np.ndarray) -> No
     assert counted == of_numpy(values)
 
 
+def measured(dataset: Path) -> dict[str, Any]:
+    return statistics.statistics(Source.open(dataset), counted(Source.open(dataset)))
+
+
 @given(hnp.arrays("float32", st.integers(2, 60), elements=FLOATS))
 def test_the_order_of_floats_is_kept(values: np.ndarray) -> None:
-    order = statistics.ordered(values)
+    order = pixel_counts.ordered(values)
     assert (values[order.argsort()] == np.sort(values)).all()
 
 
@@ -89,7 +95,8 @@ def pixels(dataset: Path) -> dict[tuple[str, str], np.ndarray]:
 
 def test_all_pixels_of_a_dataset(dataset: Path, tmp_path: Path) -> None:
     reached: list[float] = []
-    statistics.write(Source.open(dataset), tmp_path / "statistics.json", reached.append)
+    source = Source.open(dataset)
+    statistics.write(source, counted(source), tmp_path / "statistics.json", reached.append)
     assert reached == sorted(reached)
     assert reached[-1] == 1
     said = json.loads((tmp_path / "statistics.json").read_text())
@@ -106,8 +113,8 @@ def test_all_pixels_of_a_dataset(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_they_do_not_depend_on_the_byte_order_of_the_tiffs(tmp_path: Path) -> None:
-    little = statistics.statistics(Source.open(varied_dataset().write(tmp_path / "little")))
-    big = statistics.statistics(Source.open(in_big_endian(varied_dataset()).write(tmp_path / "big")))
+    little = measured(varied_dataset().write(tmp_path / "little"))
+    big = measured(in_big_endian(varied_dataset()).write(tmp_path / "big"))
     assert big == little
 
 
@@ -115,7 +122,7 @@ def test_they_do_not_depend_on_the_byte_order_of_the_tiffs(tmp_path: Path) -> No
 def test_they_are_of_pixels_as_stored_and_say_which_carry_the_offset(
     carrying: int, unit: str, dataset: Path, tmp_path: Path
 ) -> None:
-    plain = statistics.statistics(Source.open(dataset))
+    plain = measured(dataset)
     assert plain["bands"]["B02"]["unit"] == "reflectance times 10,000" and "offset_tiles" not in plain
     shutil.copytree(dataset, tmp_path / "dataset")
     names = [str(product.converted()) for product in PRODUCTS]
@@ -124,7 +131,7 @@ def test_they_are_of_pixels_as_stored_and_say_which_carry_the_offset(
         for number, name in enumerate([*names, names[0].replace("33UUP", "33UVP")])
     }
     (tmp_path / "dataset" / "provenance.json").write_text(json.dumps({"tiles": tiles}))
-    said = statistics.statistics(Source.open(tmp_path / "dataset"))
+    said = measured(tmp_path / "dataset")
     assert said.pop("offset_tiles") == [product.converted().tile_name for product in PRODUCTS[:carrying]]
     assert said["bands"]["B02"].pop("unit") == f"reflectance times 10,000, {unit}"
     assert said["bands"]["VV"]["unit"] == "dB"
@@ -132,7 +139,7 @@ def test_they_are_of_pixels_as_stored_and_say_which_carry_the_offset(
 
 
 def test_bands(dataset: Path) -> None:
-    said = statistics.statistics(Source.open(dataset))
+    said = measured(dataset)
     assert said["band_order"]["s2_10m"] == ["B02", "B03", "B04", "B08"]
     assert said["band_order"]["s1"] == ["VV", "VH"]
     assert said["bands"]["B8A"]["centre_wavelength_nm"] == {"S2A": 864.7, "S2B": 864.0}
@@ -149,7 +156,7 @@ def test_classes_of_each_part(tmp_path: Path) -> None:
         strict=True,
     ):
         row |= {"labels": labels, "split": split}
-    said = statistics.statistics(Source.open(made.write(tmp_path / "dataset")))
+    said = measured(made.write(tmp_path / "dataset"))
     assert said["patches"] == {"train": 3, "validation": 0, "test": 1, "flagged": 2}
 
     def of_class(*counts: tuple[int, float | None]) -> dict[str, dict[str, float | None]]:
@@ -163,21 +170,58 @@ def test_classes_of_each_part(tmp_path: Path) -> None:
     }
 
 
-def test_the_same_dataset_gives_the_same_bytes(dataset: Path, tmp_path: Path) -> None:
-    for name in ("one", "other"):
-        statistics.write(Source.open(dataset), tmp_path / name)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+def test_counts_of_parts_give_the_same_bytes_as_those_of_all_in_any_order(dataset: Path, tmp_path: Path) -> None:
+    source = Source.open(dataset)
+    statistics.write(source, counted(source), tmp_path / "whole")
+    paths = []
+    for archive in (S2, S1):
+        for patch in source.patches(archive):
+            one = pixel_counts.PixelCounts()
+            one.add(part_in(source, patch), pixels_in(source, patch.files, "a patch"))
+            paths.append(tmp_path / f"{archive}-{patch.row}.parquet")
+            one.write(paths[-1])
+    for ordered in (paths, paths[::-1], paths[5:] + paths[:5]):
+        statistics.write(source, pixel_counts.PixelCounts.read(ordered), tmp_path / "parts")
+        assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
-def test_sums_of_patches_take_eight_bytes_each() -> None:
-    """There is one of each patch and band, in each of both passes; a number of Python takes 32 bytes."""
+@pytest.mark.parametrize(("archive", "what"), [(S2, "B01 in "), (S1, "VH in ")])
+def test_a_patch_that_is_not_counted_is_noticed(archive: str, what: str, dataset: Path) -> None:
+    source, counts, left_out = Source.open(dataset), pixel_counts.PixelCounts(), ""
+    for name in (S2, S1):
+        for patch in source.patches(name):
+            if (name, patch.row) == (archive, 2):
+                left_out = part_in(source, patch)
+            else:
+                counts.add(part_in(source, patch), pixels_in(source, patch.files, "a patch"))
+    with pytest.raises(BadInput, match=f"{what}{left_out}, as the metadata.*remove the folder archives/counts"):
+        statistics.statistics(source, counts)
+
+
+FINITE = hnp.arrays("float32", st.integers(1, 60), elements=st.floats(-60, 20, width=32))
+
+
+@given(st.lists(FINITE, min_size=1, max_size=5))
+def test_mean_and_deviation_of_patches_are_those_of_all_their_pixels(patches: list[np.ndarray]) -> None:
+    floats = pixel_counts.Floats()
+    for values in patches:
+        floats.add(values)
+    every = np.concatenate(patches).astype("float64")
+    mean, deviation = floats.mean_and_deviation()
+    assert mean == pytest.approx(every.mean(), rel=1e-12, abs=1e-12)
+    assert deviation == pytest.approx(every.std(), rel=1e-9, abs=1e-9)
+
+
+def test_what_is_kept_of_a_patch_takes_eight_bytes_each() -> None:
+    """There is a number, a sum and a deviation of each patch and band; a number of Python takes 32 bytes."""
     tracemalloc.start()
     try:
-        parts = [statistics._Floats(), statistics._Floats()]
+        parts = [pixel_counts.Floats(), pixel_counts.Floats()]
         for part in parts:
-            part.first(np.ones(1, "float32"))
+            part.add(np.ones(1, "float32"))
             part.sums.extend(float(number) for number in range(200_000))
-        assert len(statistics._together(parts).sums) == 400_002
+        parts[0].take(parts[1])
+        assert len(parts[0].sums) == 400_002
         assert tracemalloc.get_traced_memory()[1] < 12 * 10**6
     finally:
         tracemalloc.stop()

@@ -6,7 +6,7 @@ archives made here a frame is a few patches of one part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +85,13 @@ def read_frames(path: Path, reached: Callable[[int], None] = unseen) -> Iterator
             else:
                 yield Whole()
     yield from tar.finish()
+
+
+def read_part(content: Iterable[bytes]) -> Iterator[Member | Damage]:
+    """Yield the members of a part of a tar, whose bytes come piece by piece; it has no end of its own."""
+    tar = _Tar()
+    for chunk in content:
+        yield from tar.feed(chunk)
 
 
 def read_folder(folder: Path, below: Path) -> Iterator[Member | Unreadable]:

@@ -7,7 +7,7 @@ while the metadata are read 900 bytes per row.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -105,15 +105,8 @@ class Source:
         if archive not in self.archives:
             return
         path = self.path(archive)
-        awaited = _Awaited(path, self.names(archive), KINDS[archive])
         found = members.read(path) if path.is_file() else members.read_folder(path, self.folder)
-        for member in found:
-            if isinstance(member, members.Damage):
-                raise _damaged(path, member.what)
-            if isinstance(member, members.Unreadable):
-                raise _damaged(self.folder / member.name, member.why)
-            yield from awaited.take(member)
-        awaited.check()
+        yield from patches_of(path, found, self.names(archive), archive)
 
     def beside(self) -> Iterator[tuple[Patch, bytes]]:
         """Yield each patch of S2 with the bytes of its reference map, ascending by row."""
@@ -145,6 +138,23 @@ class Source:
             remedy="name the folder of a finished dataset, or put the archive there"
             + ("; --without-s1 exports what is there" if archive == S1 else ""),
         )
+
+
+def patches_of(
+    path: Path, found: Iterable[members.Member | members.Damage | members.Unreadable], names: pa.Array, archive: str
+) -> Iterator[Patch]:
+    """Yield the patches that the members of an archive, or of a part of one, are the files of, in their order.
+
+    `names` are those of the rows, null where a row has none. Raise DamagedFile or BadArchive about `path`.
+    """
+    awaited = _Awaited(path, names, KINDS[archive])
+    for member in found:
+        if isinstance(member, members.Damage):
+            raise _damaged(path, member.what)
+        if isinstance(member, members.Unreadable):
+            raise _damaged(path.parent / member.name, member.why)
+        yield from awaited.take(member)
+    awaited.check()
 
 
 def without_layers(form: Form) -> list[str]:

@@ -1,8 +1,7 @@
 """Exact statistics of a finished dataset: of the pixels of each band and split, and of the classes.
 
-Pixels of Sentinel-2 are counted by value. Those of Sentinel-1 are floating point, with too many values to count: a
-first pass counts them by the upper half of their bits, a second one those values that percentiles fall among by the
-lower half. Memory: some 60 MB, and 50 bytes per patch of Sentinel-1.
+Pixels have been counted by `pixel_counts`, those of Sentinel-1 by the upper half of their bits; here those values that
+percentiles fall among are counted by the lower half. Memory: some 60 MB, and 100 bytes per patch of Sentinel-1.
 
 Pixels count as they are stored, for those who normalize what they read. Where products carry BOA_ADD_OFFSET and the
 recipe keeps it, they are not reflectance alone: the unit says so, and `offset_tiles` names these tiles.
@@ -11,10 +10,8 @@ recipe keeps it, they are not reflectance alone: the unit says so, and `offset_t
 from __future__ import annotations
 
 import math
-from array import array
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,8 +21,18 @@ import numpy as np
 from ben_luigi.domain import files
 from ben_luigi.domain.dataset.statistics_parts import FLAGGED, OVERALL, PARTS
 from ben_luigi.domain.dataset.statistics_parts import STATISTICS as STATISTICS
-from ben_luigi.domain.forms.pixels import GROUPS, PIXEL_M, pixels_in
-from ben_luigi.domain.forms.source import FLAG, S1, S2, Source, offset_tiles
+from ben_luigi.domain.errors import BadInput
+from ben_luigi.domain.forms.pixel_counts import (
+    VALUES,
+    Counts,
+    Floats,
+    PixelCounts,
+    finite_of,
+    number_of,
+    ordered,
+)
+from ben_luigi.domain.forms.pixels import GROUPS, PIXEL_M, pixels_in, side_px
+from ben_luigi.domain.forms.source import FLAG, KINDS, S1, S2, Source, offset_tiles
 from ben_luigi.domain.names import tile_name_of
 from ben_luigi.domain.products.product import BOA_ADD_OFFSET
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
@@ -39,33 +46,28 @@ CENTRES_NM = {
 }
 """Centre wavelengths in nanometres, in the order of RESOLUTION_M; ESA, COPE-GSEG-EOPG-TN-15-0007 (2018)."""
 
-_VALUES = 2**16
-_GATHERED_PX = 2**18
-"""Pixels that are gathered before they are counted: numpy passes over all 65,536 counts each time."""
-
-_SIGN = np.uint32(2**31)
-
 Json = dict[str, Any]
-Counts = np.ndarray
 
 
-def write(source: Source, path: Path, progress: OnFraction = ignore_fraction) -> None:
-    """Write the statistics of a dataset to `path` atomically. Raise errors about archives and metadata as Source."""
-    files.write_json(path, statistics(source, progress))
+def write(source: Source, counts: PixelCounts, path: Path, progress: OnFraction = ignore_fraction) -> None:
+    """Write the statistics of a dataset to `path` atomically. Raise errors as `statistics`."""
+    files.write_json(path, statistics(source, counts, progress))
 
 
-def statistics(source: Source, progress: OnFraction = ignore_fraction) -> Json:
-    """Return the statistics of a dataset: see docs/dataset.md.
+def statistics(source: Source, counts: PixelCounts, progress: OnFraction = ignore_fraction) -> Json:
+    """Return the statistics of a dataset, of whose pixels `counts` are: see docs/dataset.md.
 
     Splits have the patches of the first file of metadata, `overall` has all of these, `flagged` those of the second
-    one. Raise DamagedFile or BadArchive about an archive, BadInput about a TIFF or `provenance.json`.
+    one. Raise BadInput if not all pixels were counted, or `provenance.json` cannot be read; DamagedFile or BadArchive
+    about the archive of Sentinel-1, which is read once.
     """
     about = source.form.about
     tiles = {tile_name_of(name) for name in source.rows["patch_id"].to_pylist()}
     offset = sorted(tiles & offset_tiles(source.folder))
     units = {**UNITS, S2: _unit(len(offset), len(tiles))}
     parts = _parts(source)
-    bands = {**_count_s2(source, parts, progress), **_count_s1(source, parts, progress)}
+    _require_all(source, parts, counts)
+    bands = {**_count_s2(counts), **_count_s1(source, parts, counts, progress)}
     return {
         "version": 1,
         "dataset": {"name": about.name, "version": about.version},
@@ -81,6 +83,27 @@ def _parts(source: Source) -> np.ndarray:
     """Return the part of each row: its split, or FLAGGED."""
     splits = source.rows["split"].to_numpy(zero_copy_only=False)
     return np.where(source.rows[FLAG].to_numpy(zero_copy_only=False), FLAGGED, splits)
+
+
+def _require_all(source: Source, parts: np.ndarray, counts: PixelCounts) -> None:
+    """Raise BadInput unless as many pixels were counted as the patches of each part have."""
+    found = {key: int(whole.counts().sum()) for key, whole in counts.whole.items()}
+    found |= {key: floats.number + floats.not_finite for key, floats in counts.floats.items()}
+    of_archive = {archive: Counter(parts[source.names(archive).is_valid()].tolist()) for archive in (S2, S1)}
+    expected = {
+        (band, part): patches * side_px(band, source.form.patch_m) ** 2
+        for archive, of in of_archive.items()
+        for part, patches in of.items()
+        for band in KINDS[archive]
+    }
+    for band, part in sorted({*found, *expected}):
+        if found.get((band, part)) != expected.get((band, part)):
+            raise BadInput(
+                f"counts of pixels of {source.folder.name}",
+                expected=f"{expected.get((band, part), 0):,} of {band} in {part}, as the metadata have patches",
+                found=f"{found.get((band, part), 0):,}",
+                remedy="remove the folder archives/counts, and run again: they are counted again",
+            )
 
 
 def _unit(offset: int, tiles: int) -> str:
@@ -123,61 +146,11 @@ def _classes(source: Source, parts: np.ndarray) -> Json:
     }
 
 
-def _pixels(source: Source, archive: str) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    names = source.names(archive)
-    for patch in source.patches(archive):
-        yield patch.row, pixels_in(source, patch.files, names[patch.row].as_py())
-
-
-def _count_s2(source: Source, parts: np.ndarray, progress: OnFraction) -> dict[str, Json]:
-    counts: defaultdict[tuple[str, str], _Gathered] = defaultdict(_Gathered)
-    passes = 3 if S1 in source.archives else 1
-    for done, (row, of_patch) in enumerate(_pixels(source, S2), start=1):
-        for band, pixels in of_patch.items():
-            counts[band, parts[row]].add(pixels)
-        progress(done / len(parts) / passes)
-    found = {key: gathered.counts() for key, gathered in counts.items()}
+def _count_s2(counts: PixelCounts) -> dict[str, Json]:
     return {
-        band: {part: of_counts(values) for part, values in _with_overall(band, found).items()}
+        band: {part: of_counts(values) for part, values in counts.of_band(band).items()}
         for band in chain(GROUPS["s2_10m"], GROUPS["s2_20m"], GROUPS["s2_60m"])
     }
-
-
-def _with_overall(band: str, found: Mapping[tuple[str, str], Counts]) -> dict[str, Counts]:
-    of_band = {part: found[band, part] for part in PARTS if (band, part) in found}
-    splits = [of_band[split] for split in SPLITS if split in of_band]
-    return {**of_band, **({OVERALL: np.sum(splits, axis=0)} if splits else {})}
-
-
-class _Gathered:
-    """Count values of 16 bits, many pixels at a time."""
-
-    def __init__(self) -> None:
-        self._counts = np.zeros(_VALUES, dtype="int64")
-        self._waiting: list[np.ndarray] = []
-        self._waiting_px = 0
-
-    @classmethod
-    def of(cls, parts: Sequence[_Gathered]) -> _Gathered:
-        """Return the counts of all of these together."""
-        result = cls()
-        for part in parts:
-            result._counts += part.counts()
-        return result
-
-    def add(self, values: np.ndarray) -> None:
-        """Count these, uint16 of any shape."""
-        self._waiting.append(values.ravel())
-        self._waiting_px += values.size
-        if self._waiting_px >= _GATHERED_PX:
-            self.counts()
-
-    def counts(self) -> Counts:
-        """Return the number of pixels of each value so far: (65536,), int64."""
-        if self._waiting:
-            self._counts += np.bincount(np.concatenate(self._waiting), minlength=_VALUES)
-            self._waiting, self._waiting_px = [], 0
-        return self._counts
 
 
 def of_counts(counts: Counts) -> Json:
@@ -217,147 +190,119 @@ def percentiles(number: int, at: Callable[[int], float]) -> dict[str, float]:
     return found
 
 
-def ordered(values: np.ndarray) -> np.ndarray:
-    """Return integers that ascend as the numbers do: uint32 of float32. IEEE 754: the sign first, then the size."""
-    bits = values.view("uint32")
-    return np.where(bits & _SIGN, ~bits, bits | _SIGN)
+class _Ranked:
+    """The values of Sentinel-1 by rank: counted by the upper half of their bits, and some of these by the lower one."""
 
+    def __init__(self, floats: Floats) -> None:
+        self._number = floats.number
+        self._below = np.cumsum(floats.upper.counts())
+        self.uppers = self._wanted()
 
-def _number(order: int) -> float:
-    """Return the number of an integer of `ordered`."""
-    bits = np.uint32(order ^ 2**31 if order & 2**31 else ~order & 0xFFFFFFFF)
-    return float(bits.view("float32"))
-
-
-@dataclass
-class _Floats:
-    """Count float32 values in two passes; those that are not finite are only counted."""
-
-    upper: _Gathered = field(default_factory=_Gathered)
-    lower: dict[int, _Gathered] = field(default_factory=dict)
-    mean: float = 0.0
-    not_finite: int = 0
-    least: float = math.inf
-    most: float = -math.inf
-    sums: array[float] = field(default_factory=lambda: array("d"))
-    squares: array[float] = field(default_factory=lambda: array("d"))
-
-    def first(self, values: np.ndarray) -> None:
-        """Take values in the first pass."""
-        finite = _finite(values)
-        self.not_finite += values.size - finite.size
-        if finite.size:
-            self.upper.add((ordered(finite) >> 16).astype("uint16"))
-            self.sums.append(float(finite.sum(dtype="float64")))
-            self.least, self.most = min(self.least, float(finite.min())), max(self.most, float(finite.max()))
-
-    def prepare(self, uppers: set[int]) -> None:
-        """Get ready for the second pass, in which values with these upper halves are counted by their lower ones."""
-        # fsum rounds once, so the order of the patches does not matter.
-        self.mean = math.fsum(self.sums) / max(1, self.pixels)
-        self.lower = {upper: _Gathered() for upper in sorted(uppers)}
-
-    def second(self, values: np.ndarray) -> None:
-        """Take the same values in the second pass."""
-        finite = _finite(values)
-        self.squares.append(float(np.square(finite.astype("float64") - self.mean).sum()))
-        order = ordered(finite)
-        for upper, gathered in self.lower.items():
-            gathered.add((order[order >> 16 == upper] & (_VALUES - 1)).astype("uint16"))
-
-    @property
-    def pixels(self) -> int:
-        """Number of finite values."""
-        return int(self.upper.counts().sum())
-
-    def uppers(self) -> set[int]:
+    def _wanted(self) -> frozenset[int]:
         """Return the upper halves of the values that percentiles fall among."""
-        below, found = np.cumsum(self.upper.counts()), set()
+        found: set[int] = set()
 
         def at(rank: int) -> float:
-            found.add(int(np.searchsorted(below, rank, side="right")))
+            found.add(self._upper(rank))
             return 0.0
 
-        percentiles(self.pixels, at)
-        return found
+        if self._number:
+            percentiles(self._number, at)
+        return frozenset(found)
 
-    def value(self, rank: int) -> float:
-        """Return the value of a rank, counted from 0, after both passes."""
-        below = np.cumsum(self.upper.counts())
-        upper = int(np.searchsorted(below, rank, side="right"))
-        rank -= int(below[upper - 1]) if upper else 0
-        within = np.cumsum(self.lower[upper].counts())
-        return _number((upper << 16) + int(np.searchsorted(within, rank, side="right")))
+    def _upper(self, rank: int) -> int:
+        return int(np.searchsorted(self._below, rank, side="right"))
 
-    def result(self) -> Json:
-        """Return the statistics, after both passes."""
-        return {
-            "pixels": self.pixels,
-            "not_finite": self.not_finite,
-            "mean": self.mean,
-            "standard_deviation": math.sqrt(math.fsum(self.squares) / self.pixels),
-            "minimum": self.least,
-            "maximum": self.most,
-            "percentiles": percentiles(self.pixels, self.value),
-        }
+    def percentiles(self, lower: Mapping[int, Counts]) -> dict[str, float]:
+        """Return the percentiles; `lower` counts the lower halves of values by each upper half that is wanted."""
+        within = {upper: np.cumsum(lower[upper]) for upper in self.uppers}
+
+        def at(rank: int) -> float:
+            upper = self._upper(rank)
+            left = rank - (int(self._below[upper - 1]) if upper else 0)
+            return number_of((upper << 16) + int(np.searchsorted(within[upper], left, side="right")))
+
+        return percentiles(self._number, at)
 
 
-def _together(parts: Sequence[_Floats]) -> _Floats:
-    """Return the counts of all parts together, as they are between the passes or after both."""
-    result = _Floats(
-        not_finite=sum(part.not_finite for part in parts),
-        least=min(part.least for part in parts),
-        most=max(part.most for part in parts),
-        sums=array("d", chain.from_iterable(part.sums for part in parts)),
-    )
-    result.upper = _Gathered.of([part.upper for part in parts])
-    result.prepare(set())
-    result.lower = {
-        upper: _Gathered.of([part.lower[upper] for part in parts if upper in part.lower])
-        for upper in set().union(*(part.lower for part in parts))
-    }
-    for part in parts:
-        result.squares.extend(part.squares)
-        result.squares.append(part.pixels * (part.mean - result.mean) ** 2)
-    return result
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    flat = values.ravel()
-    is_finite = np.isfinite(flat)
-    return flat if is_finite.all() else flat[is_finite]
-
-
-def _count_s1(source: Source, parts: np.ndarray, progress: OnFraction) -> dict[str, Json]:
+def _count_s1(source: Source, parts: np.ndarray, counts: PixelCounts, progress: OnFraction) -> dict[str, Json]:
     if S1 not in source.archives:
         return {}
-    counts: defaultdict[tuple[str, str], _Floats] = defaultdict(_Floats)
-
-    def passed(number: int) -> Iterator[tuple[_Floats, np.ndarray]]:
-        for done, (row, of_patch) in enumerate(_pixels(source, S1), start=1):
-            for band, pixels in of_patch.items():
-                yield counts[band, parts[row]], pixels
-            progress((number + done / len(parts)) / 3)
-
-    for of_part, pixels in passed(1):
-        of_part.first(pixels)
-    for band in GROUPS["s1"]:
-        splits = [counts[band, split] for split in SPLITS if (band, split) in counts]
-        also = _together(splits).uppers() if any(of_part.pixels for of_part in splits) else set()
-        for part in PARTS:
-            if (band, part) in counts:
-                of_part = counts[band, part]
-                of_part.prepare((of_part.uppers() if of_part.pixels else set()) | (also if part in SPLITS else set()))
-    for of_part, pixels in passed(2):
-        of_part.second(pixels)
-    return {band: _floats_of(band, counts) for band in GROUPS["s1"]}
+    floats = {band: counts.of_radar(band) for band in GROUPS["s1"]}
+    ranked = {(band, part): _Ranked(found) for band, of in floats.items() for part, found in of.items()}
+    lower = _count_lower(source, parts, {key: ranks.uppers for key, ranks in ranked.items()}, progress)
+    return {
+        band: {
+            part: _of_floats(found, ranked[band, part].percentiles(lower[band, part]))
+            for part, found in of.items()
+            if found.number
+        }
+        for band, of in floats.items()
+    }
 
 
-def _floats_of(band: str, counts: Mapping[tuple[str, str], _Floats]) -> dict[str, Json]:
-    of_band = {part: counts[band, part] for part in PARTS if (band, part) in counts}
-    splits = [of_band[split] for split in SPLITS if split in of_band]
-    together = {OVERALL: _together(splits)} if splits else {}
-    return {part: found.result() for part, found in {**of_band, **together}.items() if found.pixels}
+def _count_lower(
+    source: Source, parts: np.ndarray, wanted: Mapping[tuple[str, str], frozenset[int]], progress: OnFraction
+) -> dict[tuple[str, str], dict[int, Counts]]:
+    """Return how often each lower half of the bits is among the values of Sentinel-1 with a wanted upper half."""
+    nothing: frozenset[int] = frozenset()
+    counted = {
+        (band, part): _Lower(uppers | (wanted.get((band, OVERALL), nothing) if part in SPLITS else nothing))
+        for (band, part), uppers in wanted.items()
+        if part != OVERALL
+    }
+    names = source.names(S1)
+    for done, patch in enumerate(source.patches(S1), start=1):
+        for band, pixels in pixels_in(source, patch.files, names[patch.row].as_py()).items():
+            counted[band, parts[patch.row]].add(ordered(finite_of(pixels)))
+        progress(done / len(parts))
+    found = {key: of_part.counts() for key, of_part in counted.items()}
+    for band, part in wanted:
+        if part == OVERALL:
+            splits = [found[band, split] for split in SPLITS if (band, split) in found]
+            found[band, part] = {upper: np.sum([of[upper] for of in splits], axis=0) for upper in wanted[band, part]}
+    return found
+
+
+class _Lower:
+    """Count the lower halves of the bits of values with some upper halves."""
+
+    def __init__(self, uppers: Iterable[int]) -> None:
+        self._uppers = sorted(uppers)
+        self._number = np.full(VALUES, -1, dtype="int32")
+        self._number[self._uppers] = np.arange(len(self._uppers))
+        self._counts = np.zeros(len(self._uppers) * VALUES, dtype="int64")
+        self._waiting: list[np.ndarray] = []
+        self._waiting_px = 0
+
+    def add(self, order: np.ndarray) -> None:
+        """Count those of these, as `ordered` returns them."""
+        number = self._number[order >> 16]
+        is_wanted = number >= 0
+        self._waiting.append((number[is_wanted] << 16) + (order[is_wanted] & (VALUES - 1)))
+        self._waiting_px += len(self._waiting[-1])
+        if self._waiting_px >= len(self._counts):
+            self.counts()
+
+    def counts(self) -> dict[int, Counts]:
+        """Return the counts so far by upper half."""
+        if self._waiting:
+            self._counts += np.bincount(np.concatenate(self._waiting), minlength=len(self._counts))
+            self._waiting, self._waiting_px = [], 0
+        return {upper: self._counts[at * VALUES : (at + 1) * VALUES] for at, upper in enumerate(self._uppers)}
+
+
+def _of_floats(floats: Floats, found: Mapping[str, float]) -> Json:
+    mean, deviation = floats.mean_and_deviation()
+    return {
+        "pixels": floats.number,
+        "not_finite": floats.not_finite,
+        "mean": mean,
+        "standard_deviation": deviation,
+        "minimum": floats.least,
+        "maximum": floats.most,
+        "percentiles": found,
+    }
 
 
 def lines(bands: Mapping[str, Any]) -> list[str]:
