@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import psycopg2
@@ -80,6 +81,33 @@ def _check_that_no_product_is_made_again_for_shares(folder: Path, own: Path) -> 
     table = pq.read_table(folder / "data" / "dataset" / "patches.parquet").to_pandas()
     is_of_tile = table["tile"].str.contains("20180204") & (table["mgrs"] == "35VNJ")
     assert is_of_tile.any() and (table["scl_cloud"].isna() == is_of_tile).all()
+
+
+def test_what_is_gone_is_made_once_for_archives_and_statistics(sample_run: Run, tmp_path: Path) -> None:
+    """Parts of Sentinel-1 that comes in small files wait for the statistics, which are counted from them."""
+    sample_run.copy_to(tmp_path)
+    own, data = tmp_path / "own.cfg", tmp_path / "data"
+    own.write_text(OPTIONS)
+    before = dataset_digests(data)
+    parts = sorted(path.name.removesuffix(".tar.zst") for path in (data / "archives").glob("BigEarthNet-S1/*.tar.zst"))
+    shutil.rmtree(data / "archives")
+    again = pipeline(tmp_path, config=own)
+    assert again.code == 0, again.said
+    assert sorted(task for task in again.tasks() if task.startswith("CompressPart(archive_name=BigEarthNet-S1,")) == [
+        f"CompressPart(archive_name=BigEarthNet-S1, part={part})" for part in parts
+    ]
+    assert not [*(data / "archives").glob("*/*.tar.zst")]
+    assert dataset_digests(data) == before
+
+    (data / "archives" / "statistics.json").unlink()
+    counted = pipeline(tmp_path, "WriteStatistics", config=own)
+    assert set(counted.tasks()) == {"WriteStatistics()"}
+    (data / "archives" / "statistics.json").unlink()
+    (data / "archives" / "counts" / "BigEarthNet-S1" / f"{parts[0]}.parquet").unlink()
+    counted = pipeline(tmp_path, "WriteStatistics", config=own)
+    of_part = f"(archive_name=BigEarthNet-S1, part={parts[0]})"
+    assert set(counted.tasks()) == {f"CompressPart{of_part}", f"CountPixels{of_part}", "WriteStatistics()"}
+    assert not [*(data / "archives").glob("*/*.tar.zst")]
 
 
 def test_without_retention_all_stays(sample_run: Run) -> None:

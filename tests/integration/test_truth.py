@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import luigi
+import pyarrow.parquet as pq
 import pytest
 
 from ben_luigi.domain.files import file_hash
@@ -221,6 +222,21 @@ def test_inputs_that_are_changed_in_place_count_by_their_content(truth: Folder) 
     truth.run(**products)
     clc.touch()
     assert truth.ran(**products) <= {"ProcessTiles", "FinalizeDataset"}  # which leave nothing of their own
+
+
+def test_a_patch_that_counts_for_another_part_is_counted_again_and_not_compressed(truth: Folder) -> None:
+    snow = truth.world.snow_csv
+    before, folder = snow.read_bytes(), truth.data / "dataset"
+    whole = json.loads((truth.data / "archives" / "statistics.json").read_text())
+    moved = pq.read_table(folder / "metadata.parquet").to_pylist()[0]
+    snow.write_bytes(before + f"{moved['s2v1_name']}\r\n".encode())
+    made = truth.ran()
+    assert {"WriteMetadata", "CountPixels", "WriteStatistics", "VerifyDataset"} <= made
+    assert not made & {"CompressPart", "CutPatches"}
+    said = json.loads((truth.data / "archives" / "statistics.json").read_text())
+    assert said["patches"]["flagged"] == whole["patches"]["flagged"] + 1
+    assert said["bands"]["B02"]["statistics"]["flagged"]["pixels"] == said["patches"]["flagged"] * 120**2
+    snow.write_bytes(before)
 
 
 def test_another_product_that_is_given_later_takes_the_place_of_the_one_that_came(truth: Folder) -> None:
