@@ -96,10 +96,8 @@ def splits_in(name: str, part: str) -> list[tuple[str, str]]:
 
     A patch of Sentinel-1 comes once per patch of Sentinel-2 whose partner it is.
     """
-    if not is_by_tile(name):
-        return _s1_splits(*_metadata_files()).get(part, [])
-    splits = _splits(*_metadata_files())
-    return [(patch, splits[patch]) for patch in names_in(name, part)]
+    names, splits = _splits(*_metadata_files(), by_tile=is_by_tile(name)).get(part, ([], []))
+    return list(zip(names, splits, strict=True))
 
 
 def _s1_names(part: str) -> list[str]:
@@ -154,22 +152,25 @@ def _kept(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> dict[str, str
 
 
 @lru_cache(maxsize=2)
-def _splits(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _splits(
+    paths: tuple[Path, ...], changed_ns: tuple[int, ...], *, by_tile: bool
+) -> dict[str, tuple[list[str], list[str]]]:
+    """Return the patches of each part, and the split of each of them."""
+    splits: dict[str, str] = {}
     for path in paths:
         table = read_own(path, ["patch_id", "split"])
-        splits = map(sys.intern, table["split"].to_pylist()) if path.name == METADATA else repeat(FLAGGED_PART)
-        found.update(zip(table["patch_id"].to_pylist(), splits, strict=False))
-    return found
-
-
-@lru_cache(maxsize=2)
-def _s1_splits(paths: tuple[Path, ...], changed_ns: tuple[int, ...]) -> dict[str, list[tuple[str, str]]]:
-    splits = _splits(paths, changed_ns)
-    found: dict[str, list[tuple[str, str]]] = {}
+        of = table["split"].to_pylist() if path.name == METADATA else repeat(FLAGGED_PART, len(table))
+        splits.update(zip(table["patch_id"].to_pylist(), map(sys.intern, of), strict=True))
+    if by_tile:
+        return {
+            part: (patches, [splits[patch] for patch in patches]) for part, patches in _shard_parts(paths, changed_ns)
+        }
+    found: dict[str, tuple[list[str], list[str]]] = {}
     for patch, name in _kept(paths, changed_ns).items():
         if name:
-            found.setdefault(s1_part(name), []).append((name, splits[patch]))
+            names, of_names = found.setdefault(s1_part(name), ([], []))
+            names.append(name)
+            of_names.append(splits[patch])
     return found
 
 

@@ -66,7 +66,7 @@ class CollectS1(PipelineTask):
     def is_there(self) -> bool:
         """Return whether everything was collected, and all shards still exist."""
         try:
-            return super().is_there() and all(_shard(S1, part).is_file() for part in self.output().read_json())
+            return super().is_there() and all(shard_path(S1, part).is_file() for part in self.output().read_json())
         except DamagedFile:
             return False
 
@@ -74,7 +74,7 @@ class CollectS1(PipelineTask):
         """Read the `.tar.gz` once."""
         target, parts = self.output(), s1_parts()
         for part, _ in parts:
-            for path in (_shard(S1, part), _shard(S1, part).with_suffix(".parquet")):
+            for path in (shard_path(S1, part), shard_path(S1, part).with_suffix(".parquet")):
                 records.make_way(path)
         collect(
             input_path("s1_dir"),
@@ -84,7 +84,7 @@ class CollectS1(PipelineTask):
             squares=squares,
             progress=Progress(self, "patches of Sentinel-1", "patches", sum(len(names) for _, names in parts)),
         )
-        indexes = {part: files.file_hash(_shard(S1, part).with_suffix(".parquet")) for part, _ in parts}
+        indexes = {part: files.file_hash(shard_path(S1, part).with_suffix(".parquet")) for part, _ in parts}
         files.write_json(target.file, indexes)
 
 
@@ -135,7 +135,7 @@ def shard_task(name: str, tile: str) -> CutPatches | MakeReferenceMaps | CutSent
 
 def shard_files(name: str, part: str) -> tuple[Path, Path]:
     """Return the paths of a part's shard and of its index. Raise DamagedFile if the index has changed."""
-    shard = _shard(name, part)
+    shard = shard_path(name, part)
     index = shard.with_suffix(".parquet")
     if not is_by_tile(name):
         expected = CollectS1().output().read_json()[part]
@@ -175,5 +175,6 @@ def collected_again(name: str) -> Iterator[None]:
         raise DamagedFile(note, expected=f"{error.file.name} beside it: {error.expected}", found=error.found) from error
 
 
-def _shard(name: str, part: str) -> Path:
+def shard_path(name: str, part: str) -> Path:
+    """Return the path of a part's shard."""
     return config.data_dir() / shard_folder(name) / f"{part}.tar"

@@ -25,6 +25,7 @@ from ben_luigi.stages.archive_shards import (
     s1_place,
     s1_source,
     shard_files,
+    shard_path,
     shard_task,
 )
 from ben_luigi.stages.layers import require_layer
@@ -268,7 +269,7 @@ def part_source(name: str, part: str) -> Path:
     """
     if from_folder(name):
         return CompressPart(archive_name=name, part=part).output().file
-    return shard_files(name, part)[0]
+    return shard_path(name, part)
 
 
 def part_content(name: str, part: str) -> Iterator[bytes]:

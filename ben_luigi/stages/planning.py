@@ -19,6 +19,7 @@ from ben_luigi.domain.cdse.account import confirmed
 from ben_luigi.domain.dataset.estimate import Work
 from ben_luigi.domain.errors import BadArgument, BadName, PipelineError
 from ben_luigi.domain.report.report_times import read_times
+from ben_luigi.stages.archive_shards import CollectS1
 from ben_luigi.stages.archives import CompressPart, HashTar, JoinParts
 from ben_luigi.stages.atmosphere import ConvertToL2A, FetchL2A
 from ben_luigi.stages.converter import LICENCE_QUESTION, InstallSen2Cor, answer_licence, is_licence_question
@@ -36,7 +37,7 @@ from ben_luigi.state.luigi_internals import load_task
 
 TILE = "tile"
 """The parameter of tasks that is a tile key."""
-_ARCHIVE = (CompressPart, JoinParts, HashTar)
+_ARCHIVE = (CollectS1, CompressPart, JoinParts, HashTar)
 
 
 def met(task: luigi.Task) -> dict[luigi.Task, bool]:

@@ -88,19 +88,19 @@ def _of_l2a(tile: str) -> list[CutLayer]:
 def _retire_parts(archive: Archive) -> None:
     """Remove the compressed parts, and the S1 patches that were collected from the `.tar.gz`."""
     is_collected = archive.name == S1 and not is_by_tile(S1)
-    if config.retention().parts == "keep" or (is_collected and not _is_counted()):
+    if config.retention().parts == "keep":
         return
     parts = f"{config.parts_folder()}/{archive.name}"
     found = sorted({*(config.data_dir() / parts).glob("*.tar.zst"), *stored.lying_in(parts)})
     if is_collected and not from_folder(S1):
         found += [path for path in (config.data_dir() / shard_folder(S1)).glob("*") if path.is_file()]
-    if found and archive.complete():
+    if found and archive.complete() and (not is_collected or _is_counted()):
         for path in found:
             _remove(path)
 
 
 def _is_counted() -> bool:
-    """Return whether the pixels of Sentinel-1 are counted, or will not be: they are collected once for both."""
+    """Return whether the pixels of Sentinel-1 are counted, or will not be, as of a subset: they come once for both."""
     return bool(config.selection()) or WriteStatistics().complete()
 
 

@@ -27,8 +27,10 @@ from ben_luigi.stages.task import PipelineTask
 from ben_luigi.state.cache import at_hand
 from ben_luigi.state.targets import MadeFile
 
-_COUNTED = (S2, S1)
-"""The archives whose pixels are counted."""
+
+def _counted() -> list[str]:
+    """Return the archives whose pixels are counted: those of bands."""
+    return [name for name in (S2, S1) if name in archive_names()]
 
 
 class CountPixels(PartTask):
@@ -41,14 +43,18 @@ class CountPixels(PartTask):
 
     def check_arguments(self) -> None:
         """Raise BadName unless the pixels of such an archive are counted, and it has such a part."""
-        if self.archive_name not in _COUNTED:
+        if self.archive_name not in _counted():
             raise BadName(
                 f"archive {self.archive_name}",
-                expected=f"one whose pixels are counted: {' or '.join(_COUNTED)}",
-                found="another",
+                expected=f"one of bands of the dataset: {' or '.join(_counted())}",
+                found="another, of which no pixels are counted",
                 remedy="name one of these",
             )
         super().check_arguments()
+
+    def requires(self) -> Any:
+        """Return the source for S1, unless it is counted from the compressed part, whose task asks for it."""
+        return [] if from_folder(self.archive_name) else super().requires()
 
     def settings(self) -> dict[str, Any]:
         """Return which patches are kept, the split of each, and the source of S1."""
@@ -87,7 +93,6 @@ class WriteStatistics(PipelineTask):
 
     priority = PRIORITY["archive"] - 1
     recipe = (*ABOUT, *FORM)
-    revision = 2
 
     def requires(self) -> Any:
         """Return the tasks of metadata, and of what says which pixels carry BOA_ADD_OFFSET."""
@@ -103,8 +108,7 @@ class WriteStatistics(PipelineTask):
 
     @staticmethod
     def _counting() -> list[CountPixels]:
-        counted = [name for name in _COUNTED if name in archive_names()]
-        return [CountPixels(archive_name=name, part=part) for name in counted for part, _ in parts_of(name)]
+        return [CountPixels(archive_name=name, part=part) for name in _counted() for part, _ in parts_of(name)]
 
     def settings(self) -> dict[str, Any]:
         """Return which tiles have an offset."""

@@ -112,7 +112,7 @@ class Simulation:
         download.DownloadL1C.make = _download  # type: ignore[method-assign,assignment]
         atmosphere.ConvertToL2A.make = _convert  # type: ignore[method-assign,assignment]
         archive_parts.shard_parts = archive_parts.s1_parts = _parts
-        archive_parts._splits = archive_parts._s1_splits = _no_splits  # type: ignore[assignment]
+        archive_parts._splits = _no_splits  # type: ignore[assignment]
         whole = finalize.FinalizeDataset()
         if most:
             _end_at(most, self.tiles, self.note)
@@ -208,7 +208,7 @@ def _no_patch() -> None:
     """There is none, and none is asked for."""
 
 
-def _no_splits(*_: object) -> dict[str, str]:
+def _no_splits(*_: object, by_tile: bool) -> dict[str, tuple[list[str], list[str]]]:
     """No patch is kept."""
     return {}
 

@@ -194,7 +194,9 @@ def test_a_patch_that_is_not_counted_is_noticed(archive: str, what: str, dataset
                 left_out = part_in(source, patch)
             else:
                 counts.add(part_in(source, patch), pixels_in(source, patch.files, "a patch"))
-    with pytest.raises(BadInput, match=f"{what}{left_out}, as the metadata.*remove the folder archives/counts"):
+    with pytest.raises(
+        BadInput, match=f"{what}{left_out}, as the metadata.*remove the files .* counts/ beside the parts"
+    ):
         statistics.statistics(source, counts)
 
 

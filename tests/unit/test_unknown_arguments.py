@@ -20,6 +20,7 @@ from ben_luigi.stages.archive_parts import S1, S2
 from ben_luigi.stages.archives import ArchiveLayer, ArchiveS1, CompressPart, HashTar
 from ben_luigi.stages.land_cover import FetchLandCover
 from ben_luigi.stages.prerequisites import FetchInput, GivenInput, HashInput, TryInput
+from ben_luigi.stages.statistics import CountPixels
 from ben_luigi.state import records
 from ben_luigi.state.failures import Failure
 from ben_luigi.state.targets import withdraw_damaged
@@ -38,6 +39,7 @@ REMOVED = {"archive_name": "Layer_scl", "part": "31UGR_20180508"}
     [
         ArchiveLayer(layer="nope"),
         CompressPart(archive_name=S2, part="nope"),
+        CountPixels(archive_name=S2, part="nope"),
         FetchInput(option="nope"),
         GivenInput(option="nope"),
         GivenInput(option="s1_md5"),
@@ -64,6 +66,18 @@ def test_a_square_without_a_tile_is_refused_by_the_task_as_well(monkeypatch: pyt
     monkeypatch.setattr(land_cover, "known_tiles", lambda: {"31UGR_20180508": ProductName.parse(PRODUCT)})
     with pytest.raises(BadName, match="99XXX"):
         FetchLandCover(mgrs="99XXX").settings()
+
+
+def test_only_bands_of_the_dataset_are_counted(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        BadName, match="Reference_Maps; expected: one of bands of the dataset: BigEarthNet-S2 or BigEarthNet-S1;"
+    ):
+        planning.check_arguments(CountPixels(archive_name="Reference_Maps", part="nope"))
+    recipe = config.recipe()
+    without = replace(recipe, sentinel1=replace(recipe.sentinel1, source=NO_SENTINEL1))
+    monkeypatch.setattr(config, "recipe", lambda: without)
+    with pytest.raises(BadName, match="BigEarthNet-S1; expected: one of bands of the dataset: BigEarthNet-S2;"):
+        planning.check_arguments(CountPixels(archive_name=S1, part="nope"))
 
 
 @pytest.mark.parametrize("task", [ArchiveS1(), HashTar(archive_name=S1)], ids=str)

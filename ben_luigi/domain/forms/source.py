@@ -244,7 +244,7 @@ class _Awaited:
             self._path,
             expected=expected,
             found=found,
-            remedy="run ben-luigi verify on the dataset, which names all that is wrong; nothing was exported",
+            remedy="run ben-luigi verify on the dataset, which names all that is wrong; nothing was made of it",
         )
 
 
@@ -257,7 +257,7 @@ def _split(stem: str, kinds: Sequence[str]) -> tuple[str, str]:
 
 
 def _damaged(path: Path, what: str) -> DamagedFile:
-    remedy = "fetch or make that file again, then export again; nothing was exported"
+    remedy = "fetch or make that file again, and repeat the command; nothing was made of it"
     return DamagedFile(path, expected="an archive without damage", found=what, remedy=remedy)
 
 

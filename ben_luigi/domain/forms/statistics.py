@@ -102,7 +102,7 @@ def _require_all(source: Source, parts: np.ndarray, counts: PixelCounts) -> None
                 f"counts of pixels of {source.folder.name}",
                 expected=f"{expected.get((band, part), 0):,} of {band} in {part}, as the metadata have patches",
                 found=f"{found.get((band, part), 0):,}",
-                remedy="remove the folder archives/counts, and run again: they are counted again",
+                remedy="remove the files that they were read from, counts/ beside the parts, and run again",
             )
 
 
