@@ -65,7 +65,7 @@ def test_parquet_has_the_same_rows_whatever_the_size_of_its_row_groups(
 ) -> None:
     """The memory of a row group is used again for the next one, for other lengths, and for files that are not there."""
     source, tables = Source.open(folder), []
-    for rows in (1, 2, 64):
+    for rows in (1, 2, 32):
         monkeypatch.setattr(parquet, "ROWS_A_GROUP", rows)
         out = tmp_path / str(rows)
         export(FORMS["parquet"], source, out, Options(pixels=pixels))
@@ -83,7 +83,7 @@ def test_parquet_has_the_same_rows_whatever_the_size_of_its_row_groups(
 def test_a_row_group_of_large_patches_has_fewer_of_them(
     pixels: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that they exceed neither memory nor Arrow's offsets of 32 bits; 64 of the usual ones never reach the bound."""
+    """So that they exceed neither memory nor Arrow's offsets of 32 bits; 32 of the usual ones never reach the bound."""
     usual = sum(np.dtype(DTYPES[kind]).itemsize * side_px(kind, FORM_V2.patch_m) ** 2 for kind in DTYPES)
     assert 1.5 * parquet.ROWS_A_GROUP * usual < parquet.GROUP_BYTES < 2**31
     for most in (1, 2):

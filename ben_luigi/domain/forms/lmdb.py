@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("lmdb", "safetensors")
 DATA, LOCK = "data.mdb", "lock.mdb"
-_AT_ONCE = 256
-"""Patches per transaction, whose pages stay in memory until its end: 45 MB."""
+_AT_ONCE = 64
+"""Patches per transaction, whose pages stay in memory until its end: 11 MB."""
 _SPARE_BYTES = 2**26
 _PAGES_BYTES = 2**13
 """More than what the pages of a value take beyond its length."""

@@ -30,10 +30,10 @@ from ben_luigi.domain.forms.spool import spooled
 from ben_luigi.domain.progress import OnFraction
 from ben_luigi.domain.vocabulary import ARRAY, RAW, TIFF
 
-ROWS_A_GROUP = 64
-"""18 MB of pixels, for each part that is being written."""
-GROUP_BYTES = 2**25
-"""A row group ends with the patch that reaches it: 64 of the usual size never do, of larger ones fewer are a group."""
+ROWS_A_GROUP = 32
+"""9 MB of pixels, for each of up to six parts that are being written."""
+GROUP_BYTES = 2**24
+"""A row group ends with the patch that reaches it: 32 of the usual size never do, of larger ones fewer are a group."""
 _LEVEL = 1
 """Of zstd: higher ones make pixels hardly smaller."""
 _VALUES_AT_ONCE = 2**16

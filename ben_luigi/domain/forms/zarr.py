@@ -164,11 +164,8 @@ def _objects(values: np.ndarray | pa.ChunkedArray) -> np.ndarray:
 def _columns(source: Source, places: Places) -> Iterator[_Column]:
     """Yield the metadata and places of the patches."""
     rows = source.rows
-    labels, has = rows["labels"].combine_chunks(), np.zeros((len(rows), len(source.classes)), dtype=bool)
-    numbers = pc.index_in(pc.list_flatten(labels), pa.array(source.classes, pa.string()))
-    has[pc.list_parent_indices(labels).to_numpy(), numbers.to_numpy()] = True
     yield _Column("label", np.array(source.classes, dtype=object), ["label"])
-    yield _Column("labels", has, ["patch", "label"])
+    yield _Column("labels", _has_labels(source), ["patch", "label"])
     for name in rows.column_names:
         if name != "labels":
             column = rows[name]
@@ -176,6 +173,17 @@ def _columns(source: Source, places: Places) -> Iterator[_Column]:
             yield _Column("patch" if name == "patch_id" else name, values, ["patch"])
     for name, values in (("epsg", places.epsg), ("left_m", places.left_m), ("top_m", places.top_m)):
         yield _Column(name, values, ["patch"])
+
+
+def _has_labels(source: Source) -> np.ndarray:
+    """Return whether patches have labels, (patch, label); few are looked up at once, since they are copied for that."""
+    found = np.zeros((len(source.rows), len(source.classes)), dtype=bool)
+    labels, classes = source.rows["labels"].combine_chunks(), pa.array(source.classes, pa.string())
+    for start in range(0, len(labels), _ROWS_A_CHUNK):
+        some = labels[start : start + _ROWS_A_CHUNK]
+        numbers = pc.index_in(pc.list_flatten(some), classes).to_numpy()
+        found[start + pc.list_parent_indices(some).to_numpy(), numbers] = True
+    return found
 
 
 def _write_column(root: zarr.Group, column: _Column) -> None:

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 _LEVEL, _BLOCK_BYTES = 5, 0
 """Of LZ4 in Blosc; blocks are as large as Blosc chooses by the level."""
 
-_WAITING_BYTES = 2**24
+_WAITING_BYTES = 2**22
 _NONE = np.iinfo("uint64").max
 
 
 class Shards:
     """The shards of the array in `folder`, of `rows` patches and a chunk each; a shard has `per_shard` of them.
 
-    Memory: 16 MB of chunks and one more, and 16 bytes per row.
+    Memory: 4 MB of chunks and one more, and 16 bytes per row.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: str, per_shard: int) -> None:
