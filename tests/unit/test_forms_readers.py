@@ -348,3 +348,24 @@ def test_the_zarr_is_of_version_3_and_in_shards(exported: Mapping[str, Path]) ->
     (codec,) = array["codecs"]
     assert codec["name"] == "sharding_indexed" and codec["configuration"]["chunk_shape"] == [1, 4, 120, 120]
     assert [path.name for path in (exported["zarr"] / "s2_10m" / "c").iterdir()] == ["0"]
+
+
+def test_zarr_has_the_columns_of_more_rows_than_a_chunk(
+    varied: Dataset, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(form_zarr, "_ROWS_A_CHUNK", 4)
+    export(FORMS["zarr"], Source.open(finished), tmp_path / "zarr", SMALL)
+    with xarray.open_zarr(tmp_path / "zarr", consolidated=True, chunks=None) as patches:
+        named = patches["label"].values
+        found = {
+            str(patch): ({*named[has]}, str(split), str(s1_name))
+            for patch, has, split, s1_name in zip(
+                patches["patch"].values,
+                patches["labels"].values,
+                patches["split"].values,
+                patches["s1_name"].values,
+                strict=True,
+            )
+        }
+    assert found == {row["patch_id"]: ({*row["labels"]}, row["split"], row["s1_name"]) for row in varied.rows}
+    assert len(found) > 4

@@ -68,8 +68,12 @@ def test_a_walk_finds_the_data_where_tarfile_does_and_refuses_what_is_not_all_of
     free = [at for at in range(len(tar)) if not any(of <= at < of + size for _, of, size in expected)]
     damaged = bytearray(tar)
     damaged[data.draw(st.sampled_from(free))] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(BadArchive):
-        _walked(bytes(damaged))
+    try:
+        other = _walked(bytes(damaged))
+    except BadArchive:
+        return
+    # Of a long name the header repeats the first 100 bytes alone: one after them makes another name.
+    assert more and [entry.name for entry in other] != [entry.name for entry in found]
 
 
 @given(st.integers(0, 135), st.integers(1, 255))
