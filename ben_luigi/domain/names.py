@@ -56,7 +56,7 @@ _PRODUCT = re.compile(rf"{_TILE_FORM}_(?P<discriminator>\d{{8}}T\d{{6}})\.SAFE",
 _TILE_KEY = re.compile(
     r"(?P<mgrs>(?:0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])_(?P<date>\d{8}(?:T\d{6})?)", re.ASCII
 )
-_TILE_NAME_CHARACTERS = len("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP")
+TILE_NAME_CHARACTERS = len("S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP")
 _OLD_PRODUCT = re.compile(r"S2[A-D]_(OPER|USER)_PRD_MSIL(1C|2A)_.+")
 PATCH_FORM = r"(?P<tile>S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3})_(?P<x>\d{2,5})_(?P<y>\d{2,5})"
 V1_FORM = (
@@ -238,7 +238,7 @@ def tile_name_of(file_name: str) -> str:
 
     The name is not checked, since hash lists have millions of them: another kind of name gives another text.
     """
-    return file_name[:_TILE_NAME_CHARACTERS]
+    return file_name[:TILE_NAME_CHARACTERS]
 
 
 def patch_id_of(file_stem: str) -> str:

@@ -219,7 +219,8 @@ class WriteMetadata(PipelineTask):
             )
         )
         if config.selection():
-            chosen = subset.select(pa.concat_tables(blocks), _places(), selection())
+            rows = pa.concat_tables(blocks)
+            chosen = subset.select(rows, subset.placed(rows, _places()), selection())
             if short := shortage(len(chosen)):
                 _log.warning("%s", short)
             blocks = iter([chosen])

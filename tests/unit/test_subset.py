@@ -113,7 +113,8 @@ def test_the_rows_are_those_that_meet_all_of_it(selection: Selection) -> None:
 
     expected = [row for row in rows.to_pylist() if meets(row)]
     if expected:
-        assert subset.select(rows, places.sample(frac=1, random_state=1), selection).to_pylist() == expected
+        in_order = subset.placed(rows, places.sample(frac=1, random_state=1))
+        assert subset.select(rows, in_order, selection).to_pylist() == expected
     else:
         with pytest.raises(BadInput, match="found: none"):
             subset.select(rows, places, selection)
@@ -148,13 +149,12 @@ def test_where_nothing_is_left_the_options_are_named_without_which_there_is_some
 @given(st.integers(0, 1000), st.integers(1, 90))
 def test_a_sample_has_its_size_and_every_class(seed: int, size: int) -> None:
     rows, places = _world(seed=seed)
-    seasons = places["season"].to_numpy()
     try:
-        found = subset.sample(rows, seasons, size)
+        found = subset.select(rows, places, Selection(sample=size))
     except BadInput as error:
         least = int(error.remedy.split()[-3])
         assert size < least <= len(CLASSES)
-        found = subset.sample(rows, seasons, least)
+        found = subset.select(rows, places, Selection(sample=least))
         size = least
     assert found.num_rows == min(size, rows.num_rows)
     everything, chosen = rows.to_pylist(), found.to_pylist()
@@ -172,10 +172,9 @@ def test_a_sample_has_its_size_and_every_class(seed: int, size: int) -> None:
 
 def test_a_sample_is_the_same_whatever_the_order_and_keeps_what_a_smaller_one_needs() -> None:
     rows, places = _world(number=400)
-    seasons = places["season"].to_numpy()
     order = np.random.default_rng(1).permutation(len(rows))
-    sample = subset.sample(rows, seasons, 60)
-    again = subset.sample(rows.take(pa.array(order)), seasons[order], 60).sort_by("patch_id")
+    sample = subset.select(rows, places, Selection(sample=60))
+    again = subset.select(rows.take(pa.array(order)), places.iloc[order], Selection(sample=60)).sort_by("patch_id")
     assert again.equals(sample.sort_by("patch_id"))
     assert len(set(sample["patch_id"].to_pylist())) == 60
 

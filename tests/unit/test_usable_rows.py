@@ -111,7 +111,7 @@ def test_places_that_are_not_those_of_the_patches_select_nothing(
         shutil.copy(path, folder)
     pq.write_table(harm(pq.read_table(folder / PATCHES)), folder / PATCHES)
     with pytest.raises(BadInput, match=f"{PATCHES}.*found: .*{found}"):
-        selected(Source.open(folder), {"seasons": "summer spring autumn winter"})
+        selected(Source.open(folder), {"seasons": "summer spring fall winter"})
 
 
 def test_shards_of_others_name_no_file_outside_of_a_folder(dataset: Path, tmp_path: Path) -> None:

@@ -1,27 +1,26 @@
-"""Select rows of the metadata for a subset, and draw small samples in which every class occurs.
+"""Select rows of the metadata for a subset.
 
 A selection restricts only what it names; a patch is in the subset if it meets everything that is named.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import shapely
 
 from ben_luigi.domain import given
-from ben_luigi.domain.dataset.cover import greedy_cover
-from ben_luigi.domain.dataset.metadata import FLAGS
+from ben_luigi.domain.dataset.cover import have
+from ben_luigi.domain.dataset.sampling import numbered, sample
 from ben_luigi.domain.errors import BadInput, BadOption, some
 from ben_luigi.domain.placement.alignment import SEASONS
 from ben_luigi.domain.placement.country import TEN
@@ -33,6 +32,7 @@ from ben_luigi.domain.vocabulary import SUBSET_NAME
 _NUMBER = r"[-+]?\d+(?:\.\d*)?"
 _AREA_BYTES = 2**26
 _SHOWN = 300
+_SHAPES_AT_ONCE = 2**14
 _BOX = re.compile(rf"\s*({_NUMBER})[,\s]+({_NUMBER})[,\s]+({_NUMBER})[,\s]+({_NUMBER})\s*")
 
 
@@ -175,44 +175,65 @@ def in_words(options: Mapping[str, str]) -> str:
 def select(rows: pa.Table, places: pd.DataFrame, selection: Selection) -> pa.Table:
     """Return the rows of the metadata that meet the selection, in their order, reduced to a `sample` if one is wanted.
 
-    `places` has at least patch_id, tile, season, epsg, left_m, bottom_m, right_m, top_m of all rows. Raise BadOption,
-    naming the options to change, if no row is left.
+    `places` has at least tile, season, epsg, left_m, bottom_m, right_m, top_m of each row, as `placed` puts them.
+    Raise BadOption, naming the options to change, if no row is left.
     """
-    at = places.set_index("patch_id").reindex(rows["patch_id"].to_pandas())
-    met = _met(rows, at, selection)
+    met = _met(rows, places, selection)
     kept = np.logical_and.reduce([np.ones(len(rows), dtype=bool), *met.values()])
     if not kept.any():
         raise _none_left(met, len(rows))
-    rows = rows.filter(pa.array(kept))
-    return sample(rows, at["season"].to_numpy()[kept], selection.sample) if selection.sample else rows
+    at = np.flatnonzero(kept)
+    return rows.take(pa.array(sample(rows, places["season"], selection.sample, at) if selection.sample else at))
 
 
-def _met(rows: pa.Table, at: pd.DataFrame, selection: Selection) -> dict[str, np.ndarray]:
+def placed(rows: pa.Table, places: pd.DataFrame) -> pd.DataFrame:
+    """Return the places of the rows, in their order, of places in any order with their patch_id."""
+    return places.set_index("patch_id").reindex(rows["patch_id"].to_pandas())
+
+
+def _met(rows: pa.Table, places: pd.DataFrame, selection: Selection) -> dict[str, np.ndarray]:
     """Return for each given option whether each row meets it."""
-    met = {
-        option: column.isin(values).to_numpy()
-        for option, column, values in (
-            ("tiles", at["tile"], selection.tiles),
-            ("countries", _countries(rows), selection.countries),
-            ("seasons", at["season"], selection.seasons),
-            ("splits", rows["split"].to_pandas(), selection.splits),
+    met: dict[str, np.ndarray] = {
+        option: is_met(values)
+        for option, is_met, values in (
+            ("tiles", partial(_is_of, places["tile"]), selection.tiles),
+            ("countries", partial(_has_word, rows, "country"), selection.countries),
+            ("seasons", partial(_is_of, places["season"]), selection.seasons),
+            ("splits", partial(_has_word, rows, "split"), selection.splits),
+            ("labels", partial(_has_label, rows), selection.labels),
         )
         if values
     }
-    if selection.labels:
-        met["labels"] = _has(rows["labels"], selection.labels).any(axis=1)
     if selection.area is not None:
-        shapely.prepare(selection.area)
-        shapes = polygons(at["epsg"].to_numpy(), at[list(EDGES)].to_numpy(), LONGITUDE_LATITUDE)
-        met["area"] = shapely.intersects(selection.area, shapes)
+        met["area"] = _intersects(places, selection.area)
     return met
 
 
-def _countries(rows: pa.Table) -> pd.Series:
-    """Return the country of each row, an empty text for those without one: another recipe may have no countries."""
-    if "country" not in rows.column_names:
-        return pd.Series([""] * len(rows))
-    return pd.Series(rows["country"].to_pandas().fillna(""))
+def _intersects(places: pd.DataFrame, area: shapely.Geometry) -> np.ndarray:
+    """Return whether the square of each row intersects an area; few at once, since a shape takes 700 bytes."""
+    shapely.prepare(area)
+    found = np.zeros(len(places), dtype=bool)
+    for start in range(0, len(places), _SHAPES_AT_ONCE):
+        some = places.iloc[start : start + _SHAPES_AT_ONCE]
+        shapes = polygons(some["epsg"].to_numpy(), some[list(EDGES)].to_numpy(), LONGITUDE_LATITUDE)
+        found[start : start + len(some)] = shapely.intersects(area, shapes)
+    return found
+
+
+def _is_of(column: pd.Series, values: Sequence[str]) -> np.ndarray:
+    return np.asarray(column.isin(values))
+
+
+def _has_word(rows: pa.Table, name: str, values: Sequence[str]) -> np.ndarray:
+    """Return whether each row has one of the values in a column, which another recipe may not have."""
+    if name not in rows.column_names:
+        return np.zeros(len(rows), dtype=bool)
+    numbers, words = numbered(rows[name])
+    return np.asarray(np.isin(words, values)[numbers])
+
+
+def _has_label(rows: pa.Table, values: Sequence[str]) -> np.ndarray:
+    return np.asarray(have(rows["labels"], values).any(axis=1))
 
 
 def _none_left(met: Mapping[str, np.ndarray], number: int) -> BadOption:
@@ -230,48 +251,3 @@ def _none_left(met: Mapping[str, np.ndarray], number: int) -> BadOption:
         if alone
         else f"change more than one of {', '.join(met)} there, or leave them out",
     )
-
-
-def sample(rows: pa.Table, seasons: np.ndarray, size: int) -> pa.Table:
-    """Return `size` of the rows, in their order; the choice is deterministic, and every class of the rows occurs in it.
-
-    If there is room, it also has every class in every split, and every season, and every country and flag that the rows
-    have. Rows that cover most come first; the rest are drawn by the hash of the patch id. Raise BadOption if `size` is
-    too small for the classes.
-    """
-    hashes = [hashlib.sha256(patch.encode()).digest() for patch in rows["patch_id"].to_pylist()]
-    lot = np.array(sorted(range(len(hashes)), key=hashes.__getitem__))
-    labels = _has(rows["labels"], sorted(pc.unique(pc.list_flatten(rows["labels"])).to_pylist()))
-    of_split = _one_hot(rows["split"].to_numpy())
-    others = [
-        (labels[:, :, None] & of_split[:, None, :]).reshape(len(rows), -1),
-        _one_hot(_countries(rows).to_numpy()),
-        _one_hot(seasons),
-        *(rows[flag].to_numpy()[:, None] for flag in FLAGS if flag in rows.column_names),
-    ]
-    taken = greedy_cover(labels[lot], [], size)
-    if not labels[lot][taken].any(axis=0).all():
-        raise BadOption(
-            f"[subset] sample = {size}",
-            expected=f"enough patches for all {labels.shape[1]} classes",
-            found="too few",
-            remedy=f"set it to {len(greedy_cover(labels[lot], [], len(rows)))} or more",
-        )
-    taken = greedy_cover(np.concatenate(others, axis=1)[lot], taken, size)
-    rest = np.setdiff1d(np.arange(len(rows)), taken)[: size - len(taken)]
-    return rows.take(pa.array(np.sort(lot[np.r_[taken, rest].astype("int64")])))
-
-
-def _has(lists: pa.ChunkedArray, values: Collection[str]) -> np.ndarray:
-    """Return whether each list contains each value, as (list, value)."""
-    lists = lists.combine_chunks()
-    column = pc.index_in(pc.list_flatten(lists), value_set=pa.array(list(values), pa.string()))
-    known = column.is_valid().to_numpy(False)
-    found = np.zeros((len(lists), len(values)), dtype=bool)
-    found[pc.list_parent_indices(lists).to_numpy()[known], column.drop_null().to_numpy()] = True
-    return found
-
-
-def _one_hot(values: np.ndarray) -> np.ndarray:
-    kinds, number = np.unique(values.astype(str), return_inverse=True)
-    return np.asarray(number[:, None] == np.arange(len(kinds)))

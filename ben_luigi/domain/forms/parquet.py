@@ -25,7 +25,7 @@ from ben_luigi.domain.formats.tables import opened
 from ben_luigi.domain.formats.tiffheader import native, read_pixels
 from ben_luigi.domain.forms.form import Difference, Options, Shown, Steps, Truth, unequal
 from ben_luigi.domain.forms.pixels import DTYPES, Place, pixels_in, place_in, side_px
-from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S1, S2, Source, part_of
+from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S1, S2, Source, part_of, spelled_out
 from ben_luigi.domain.forms.spool import spooled
 from ben_luigi.domain.progress import OnFraction
 from ben_luigi.domain.vocabulary import ARRAY, RAW, TIFF
@@ -66,7 +66,7 @@ def _schema(source: Source, options: Options) -> pa.Schema:
 
     Columns of pixels that cannot be null say so: readers of lists take a quarter less time then.
     """
-    fields = [field for field in source.rows.schema if field.name != FLAG]
+    fields = [field for field in spelled_out(source.rows[:0]).schema if field.name != FLAG]
     sides = {kind: side_px(kind, source.form.patch_m) for kind in source.kinds}
     kinds = [
         pa.field(kind, _type(kind, side**2, options.pixels), nullable=kind in KINDS[S1]) for kind, side in sides.items()
@@ -124,7 +124,7 @@ class _Part:
         self._stack.close()
 
     def _write_group(self) -> None:
-        rows = self._rows.drop_columns([FLAG]).take([row for row, _ in self._waiting])
+        rows = spelled_out(self._rows.drop_columns([FLAG]).take([row for row, _ in self._waiting]))
         places = zip(*(place for _, place in self._waiting), strict=True)
         columns = [*rows.columns, *map(list, places), *(column.take() for column in self._columns.values())]
         self._waiting.clear()
@@ -308,8 +308,7 @@ def check(truth: Truth, folder: Path) -> Iterator[Difference]:
 
 def _lacking_files(source: Source, names: list[str]) -> Iterator[Difference]:
     """Yield the files that a part must have besides those that are there: its first, and those between."""
-    parts = source.rows.select([FLAG, "split"]).group_by([FLAG, "split"]).aggregate([])
-    for part in sorted(part_of(parts, row) for row in range(len(parts))):
+    for part in sorted(source.parts()):
         ours = (re.fullmatch(rf"{re.escape(part)}-(\d{{5}})\.parquet", name) for name in names)
         numbers = [int(found[1]) for found in ours if found]
         for number in sorted({*range(max(numbers, default=0) + 1)} - {*numbers}):
@@ -341,7 +340,7 @@ def _check_group(truth: Truth, name: str, found: pa.Table) -> Iterator[Differenc
     ids = found["patch_id"].to_pylist()
     at = [row for row, patch in enumerate(ids) if truth.rows(patch)]  # others are found surplus by their pixels
     found, rows = found.take(at), [truth.rows(ids[row])[0] for row in at]
-    expected = truth.source.rows.drop_columns([FLAG]).take(rows)
+    expected = spelled_out(truth.source.rows.drop_columns([FLAG]).take(rows))
     for column, values in zip(("epsg", "left_m", "top_m"), truth.places.columns(rows), strict=True):
         expected = expected.append_column(column, pa.array(values))
     for column in expected.column_names:

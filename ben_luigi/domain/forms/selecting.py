@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,14 +15,15 @@ from ben_luigi.domain.dataset import subset
 from ben_luigi.domain.dataset.geoparquet import PATCHES
 from ben_luigi.domain.errors import BadInput, reason, some
 from ben_luigi.domain.formats.tables import opened
-from ben_luigi.domain.forms.source import Source
-from ben_luigi.domain.names import TileName, split_position, tile_keys
+from ben_luigi.domain.forms.rows_by_name import RowsByName
+from ben_luigi.domain.forms.source import S2, Source
+from ben_luigi.domain.names import TILE_NAME_CHARACTERS, TileName, tile_keys
 from ben_luigi.domain.placement.alignment import season
 from ben_luigi.domain.placement.footprints import EDGES
 from ben_luigi.domain.placement.grid import TILE_SIDE_M, PatchGrid, tile_square
 from ben_luigi.domain.recipe.model import Countries
 
-_COLUMNS = ("patch_id", "season", "epsg", *EDGES)
+_COLUMNS = ("season", "epsg", *EDGES)
 
 
 def selected(source: Source, options: Mapping[str, str]) -> Source:
@@ -34,13 +36,18 @@ def selected(source: Source, options: Mapping[str, str]) -> Source:
     """
     if not options:
         return source
-    keys = _keys(source)
-    places = _places(source, keys)
-    timed = {TileName.parse(name).timed_key: key for name, key in keys.items()}
+    patch_ids = source.names(S2)
+    tile_names = pc.utf8_slice_codeunits(patch_ids, 0, TILE_NAME_CHARACTERS).dictionary_encode()
+    tiles = [TileName.parse(name) for name in tile_names.dictionary.to_pylist()]
+    keys = tile_keys(tiles)
+    timed = {tile.timed_key: keys[tile.tile_name] for tile in tiles}
     typed = options.get("tiles", "").replace(",", " ").split()
     known = sorted({*timed.values(), *(timed.keys() & typed)})
     selection = subset.parse(options, known, source.classes, _countries(source))
     wanted = replace(selection, tiles=tuple(timed.get(word, word) for word in selection.tiles))
+    path = source.folder / PATCHES
+    places = _by_file(path, patch_ids) if path.is_file() else _by_names(source, patch_ids, tile_names)
+    places["tile"] = _per_row([keys[tile.tile_name] for tile in tiles], tile_names)
     noted = subset.as_noted(options, selection.area)
     return replace(source, rows=subset.select(source.rows, places, wanted), selection=noted)
 
@@ -54,49 +61,57 @@ def _countries(source: Source) -> Countries:
     return replace(countries, names=tuple(sorted(found)))
 
 
-def _keys(source: Source) -> dict[str, str]:
-    """Return the key of each tile by its name."""
-    names = {split_position(name)[0] for name in source.rows["patch_id"].to_pylist()}
-    return tile_keys(TileName.parse(name) for name in sorted(names))
+def _per_row(values: Sequence[str], coded: pa.DictionaryArray) -> pd.Series:
+    """Return the value of each row, given those of the words of its dictionary."""
+    kinds = sorted({*values})
+    numbers = np.array([kinds.index(value) for value in values], dtype="int32")
+    return pd.Series(pa.DictionaryArray.from_arrays(numbers[coded.indices.to_numpy()], kinds).to_pandas())
 
 
-def _places(source: Source, keys: Mapping[str, str]) -> pd.DataFrame:
-    """Return tile key, season and square of each patch: as `patches.parquet` says, or by their names."""
-    tiles = [keys[split_position(name)[0]] for name in source.rows["patch_id"].to_pylist()]
-    path = source.folder / PATCHES
-    found = _by_file(path) if path.is_file() else pd.concat(_by_names(source))
-    ids = source.rows["patch_id"].to_pandas()
-    lacking = ids[~ids.isin(found["patch_id"])]
-    if len(lacking):
-        raise _bad(path, f"none of {some(lacking, 3)}")
-    made: pd.DataFrame = found.set_index("patch_id").reindex(ids).reset_index().assign(tile=tiles)
-    return made
-
-
-def _by_file(path: Path) -> pd.DataFrame:
-    """Return the places that `patches.parquet` tells. Raise BadInput if it cannot be read, or has gaps."""
+def _by_file(path: Path, patch_ids: pa.Array) -> pd.DataFrame:
+    """Return the places that `patches.parquet` tells, one per row. Raise BadInput if it cannot be read, or has gaps."""
     try:
         with opened(path) as parquet:
-            found: pd.DataFrame = parquet.read(columns=list(_COLUMNS)).to_pandas()
+            found = parquet.read(columns=["patch_id", *_COLUMNS], use_threads=False)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise _bad(path, reason(error)) from error
-    gaps = [name for name in _COLUMNS if name not in found or found[name].isna().any()]
+    gaps = [name for name in ("patch_id", *_COLUMNS) if name not in found.column_names or found[name].null_count]
     if gaps:
         raise _bad(path, f"rows without a value of {some(gaps)}")
-    twice = found["patch_id"][found["patch_id"].duplicated()]
-    if len(twice):
-        raise _bad(path, f"more than one row of {some(twice.unique(), 3)}")
-    return found
+    of_name = RowsByName(found["patch_id"].combine_chunks())
+    at = np.zeros(len(patch_ids), dtype="int32")
+    for row, patch_id in enumerate(patch_ids):
+        rows = of_name.of(patch_id.as_py())
+        if len(rows) != 1:
+            raise _bad(path, f"{'more than one row' if rows else 'none'} of {patch_id.as_py()}")
+        at[row] = rows[0]
+    taken = found.select(list(_COLUMNS)).take(pa.array(at))
+    season = taken["season"].combine_chunks().dictionary_encode()
+    return pd.DataFrame(
+        {"season": _per_row(season.dictionary.to_pylist(), season)}
+        | {name: taken[name].to_numpy() for name in _COLUMNS if name != "season"}
+    )
+
+
+def _by_names(source: Source, patch_ids: pa.Array, tile_names: pa.DictionaryArray) -> pd.DataFrame:
+    """Return the place of each row that its name tells. Raise BadInput if its tile has no such patch."""
+    numbers, names = tile_names.indices.to_numpy(), tile_names.dictionary.to_pylist()
+    epsg, edges, seasons = np.zeros(len(numbers), dtype="int32"), np.zeros((len(numbers), 4)), []
+    for number, name in enumerate(names):
+        tile, of_tile = TileName.parse(name), np.flatnonzero(numbers == number)
+        grid = PatchGrid(name, tile_square(tile, TILE_SIDE_M), source.form.patch_m)
+        ids = patch_ids.take(pa.array(of_tile)).to_pylist()
+        at = pd.Index(grid.ids()).get_indexer(ids)
+        if (at < 0).any():
+            lacking = [patch_id for patch_id, position in zip(ids, at.tolist(), strict=True) if position < 0]
+            raise _bad(source.folder / PATCHES, f"none of {some(lacking, 3)}")
+        epsg[of_tile], edges[of_tile] = grid.square.epsg, grid.edges[at]
+        seasons.append(season(tile.sensing_time, source.form.season_rule))
+    return pd.DataFrame(
+        {"season": _per_row(seasons, tile_names), "epsg": epsg, **dict(zip(EDGES, edges.T, strict=True))}
+    )
 
 
 def _bad(path: Path, found: str) -> BadInput:
     remedy = "make or fetch the file again, or take it away: then places follow from the names"
     return BadInput(path, expected="the place of each patch, once, as Parquet", found=found, remedy=remedy)
-
-
-def _by_names(source: Source) -> Iterator[pd.DataFrame]:
-    """Yield the places of all patches of each tile."""
-    for name in sorted({split_position(patch)[0] for patch in source.rows["patch_id"].to_pylist()}):
-        tile = TileName.parse(name)
-        grid = PatchGrid(name, tile_square(tile, TILE_SIDE_M), source.form.patch_m)
-        yield grid.table().assign(season=season(tile.sensing_time, source.form.season_rule))[list(_COLUMNS)]

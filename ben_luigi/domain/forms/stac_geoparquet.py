@@ -30,7 +30,7 @@ from ben_luigi.domain.formats.tables import opened, writing
 from ben_luigi.domain.formats.tiffheader import read_pixels
 from ben_luigi.domain.forms.form import Difference, Options, Shown, Steps, Truth, unequal
 from ben_luigi.domain.forms.pixels import PIXEL_M, Places, pixels_in, place_in
-from ben_luigi.domain.forms.source import FLAG, KINDS, MAPS, S1, S2, Source
+from ben_luigi.domain.forms.source import FLAG, KINDS, MAPS, S1, S2, Source, spelled_out
 from ben_luigi.domain.names import MAP_SUFFIX, TileName, s1_tile, split_position
 from ben_luigi.domain.placement.footprints import LONGITUDE_LATITUDE, polygons
 from ben_luigi.domain.progress import OnFraction
@@ -183,7 +183,7 @@ class _Items:
     def table(self, rows: slice) -> pa.Table:
         """Return the items of these rows, as a table."""
         edges, shapes = self._edges[rows], self._shapes(rows)
-        table = self._source.rows.slice(rows.start, rows.stop - rows.start)
+        table = spelled_out(self._source.rows.slice(rows.start, rows.stop - rows.start))
         number = len(table)
         tiles = [_tile(split_position(name)[0]) for name in table["patch_id"].to_pylist()]
         times = pa.array([tile.sensing_time for tile in tiles], pa.timestamp("ms"))

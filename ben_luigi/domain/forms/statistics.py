@@ -32,7 +32,7 @@ from ben_luigi.domain.forms.pixel_counts import (
     ordered,
 )
 from ben_luigi.domain.forms.pixels import GROUPS, PIXEL_M, pixels_in, side_px
-from ben_luigi.domain.forms.source import FLAG, KINDS, S1, S2, Source, offset_tiles
+from ben_luigi.domain.forms.source import FLAG, KINDS, S1, S2, Source, offset_tiles, spelled_out
 from ben_luigi.domain.names import tile_name_of
 from ben_luigi.domain.products.product import BOA_ADD_OFFSET
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
@@ -81,7 +81,7 @@ def statistics(source: Source, counts: PixelCounts, progress: OnFraction = ignor
 
 def _parts(source: Source) -> np.ndarray:
     """Return the part of each row: its split, or FLAGGED."""
-    splits = source.rows["split"].to_numpy(zero_copy_only=False)
+    splits = spelled_out(source.rows.select(["split"]))["split"].to_numpy(zero_copy_only=False)
     return np.where(source.rows[FLAG].to_numpy(zero_copy_only=False), FLAGGED, splits)
 
 

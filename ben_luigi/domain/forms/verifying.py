@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from ben_luigi.domain.errors import DamagedFile, PipelineError, TooLittleMemory
 from ben_luigi.domain.forms.form import NOTE, Check, Note, PatchForm, Truth
 from ben_luigi.domain.forms.listed import changes
 from ben_luigi.domain.forms.pixels import Digests, Places, pixels_in, place_in
+from ben_luigi.domain.forms.rows_by_name import RowsByName
 from ben_luigi.domain.forms.source import S1, S2, Source
 from ben_luigi.domain.given import others
 from ben_luigi.domain.progress import OnFraction
@@ -18,6 +20,7 @@ from ben_luigi.domain.progress import OnFraction
 Read = TypeVar("Read")
 _OF_FILES = 0.2
 """The part of the work that is reading the files of the form to compare them with the note."""
+_NAMES_KEPT = 1024
 
 
 class Verification:
@@ -152,8 +155,11 @@ class Verification:
 
 def _rows_by_name(source: Source) -> Callable[[str], tuple[int, ...]]:
     """Return a function that finds the row of a patch id, or the rows of an S1 name; none of any other name."""
-    rows: dict[str, tuple[int, ...]] = {name: (row,) for row, name in enumerate(source.rows["patch_id"].to_pylist())}
-    for row, name in enumerate(source.names(S1).to_pylist()):
-        if name is not None and row not in rows.get(name, ()):
-            rows[name] = (*rows.get(name, ()), row)
-    return lambda name: rows.get(name, ())
+    patches, radar = (RowsByName(source.names(archive)) for archive in (S2, S1))
+
+    @lru_cache(maxsize=_NAMES_KEPT)
+    def rows(name: str) -> tuple[int, ...]:
+        of_patch = patches.of(name)
+        return (*of_patch, *(row for row in radar.of(name) if row not in of_patch))
+
+    return rows

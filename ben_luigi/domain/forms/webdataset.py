@@ -11,7 +11,6 @@ size of each patch, in the order of the shards.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -25,6 +24,7 @@ import pyarrow as pa
 
 from ben_luigi.domain import given, waiting
 from ben_luigi.domain.dataset.metadata import SCHEMA
+from ben_luigi.domain.dataset.sampling import drawn
 from ben_luigi.domain.dataset.usable_rows import require_usable
 from ben_luigi.domain.errors import BadArchive, BadTable, DamagedFile, reason, some
 from ben_luigi.domain.formats import tarball
@@ -32,7 +32,7 @@ from ben_luigi.domain.formats.tables import opened, writing
 from ben_luigi.domain.forms.form import Difference, Options, Shown, Steps, Truth
 from ben_luigi.domain.forms.npz import Npz
 from ben_luigi.domain.forms.pixels import DTYPES, PIXEL_M, Place, pixels_in, place_in
-from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S1, S2, Source, offset_tiles, part_of
+from ben_luigi.domain.forms.source import FLAG, KINDS, MAP, S1, S2, Source, offset_tiles, part_of, spelled_out
 from ben_luigi.domain.names import tile_name_of
 from ben_luigi.domain.progress import OnFraction
 
@@ -108,16 +108,14 @@ class _Layout:
         sizes = {_S2: len(s2), _S1: len(s1), _MAP: len(_npy(_blank((MAP,), patch_m)[MAP]))}
         order, shard, offset, size, json_bytes = (np.zeros(len(rows), dtype="int64") for _ in range(5))
         told = _told(source)
-        json_bytes[:] = [len(_json(told, row, _WIDEST)) for row in range(len(rows))]
+        json_bytes[:] = np.fromiter((len(_json(told, row, _WIDEST)) for row in range(len(rows))), "int64")
         made = cls(told, patch_ids, s1_names, order, shard, offset, size, json_bytes, [], sizes, s2, s1)
-        made.size[:] = [sum(size for _, size in made.members(row)) for row in range(len(rows))]
-        flagged, splits = rows[FLAG].to_numpy(), rows["split"].to_numpy()
+        made.size[:] = np.fromiter((sum(size for _, size in made.members(row)) for row in range(len(rows))), "int64")
         start = 0
-        for is_flagged, split in sorted({*zip(flagged.tolist(), splits.tolist(), strict=True)}):
-            group = np.flatnonzero((flagged == is_flagged) & (splits == split)).tolist()
-            group.sort(key=lambda row: hashlib.sha256(f"{options.seed} {patch_ids[row].as_py()}".encode()).digest())
+        for part, ordered in source.parts().items():
+            group = ordered[drawn(f"{options.seed} {patch_ids[row].as_py()}" for row in ordered.tolist())]
             made.order[start : start + len(group)] = group
-            made._divide(np.array(group), f"{'flagged-' if is_flagged else ''}{split}", options.file_bytes)
+            made._divide(group, part, options.file_bytes)
             start += len(group)
         return made
 
@@ -167,7 +165,7 @@ class _Layout:
 
     def index(self) -> pa.Table:
         """Return the index, in the order of the shards."""
-        rows = self.rows.take(pa.array(self.order))
+        rows = spelled_out(self.rows.select(["patch_id", "split"]).take(pa.array(self.order)))
         flagged = [self.names[number].startswith("flagged-") for number in self.shard[self.order]]
         columns = [rows["patch_id"], rows["split"], flagged, [self.names[at] for at in self.shard[self.order]]]
         return pa.table([*columns, self.offset[self.order], self.size[self.order]], schema=_SCHEMA)
@@ -177,7 +175,7 @@ def _told(source: Source) -> pa.Table:
     """Return what the JSON of each patch says besides its place."""
     told = source.rows.drop_columns([FLAG])
     if offsets := offset_tiles(source.folder):
-        carries = [tile_name_of(name) in offsets for name in told["patch_id"].to_pylist()]
+        carries = [tile_name_of(name.as_py()) in offsets for name in told["patch_id"]]
         told = told.append_column(BOA_OFFSET, pa.array(carries))
     return told
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ben_luigi.domain.bounded import read_json
+from ben_luigi.domain.dataset.cover import have
 from ben_luigi.domain.errors import DamagedFile
 from ben_luigi.domain.forms.form import Difference, Options, Shown, Steps, Truth
 from ben_luigi.domain.forms.pixels import DTYPES, GROUPS, PIXEL_M, Places, pixels_in, place_in, side_px
@@ -158,32 +158,23 @@ class _Column(NamedTuple):
 
 def _objects(values: np.ndarray | pa.ChunkedArray) -> np.ndarray:
     """Return the values, texts as objects: of all rows they take four times the memory that they take in Arrow."""
-    return values if isinstance(values, np.ndarray) else np.array(values.fill_null("").to_pylist(), dtype=object)
+    if isinstance(values, np.ndarray):
+        return values
+    return np.array(values.cast(pa.string()).fill_null("").to_pylist(), dtype=object)
 
 
 def _columns(source: Source, places: Places) -> Iterator[_Column]:
     """Yield the metadata and places of the patches."""
     rows = source.rows
     yield _Column("label", np.array(source.classes, dtype=object), ["label"])
-    yield _Column("labels", _has_labels(source), ["patch", "label"])
+    yield _Column("labels", have(rows["labels"], source.classes), ["patch", "label"])
     for name in rows.column_names:
         if name != "labels":
             column = rows[name]
-            values = column if column.type == pa.string() else column.to_numpy().astype(bool)
+            values = column.to_numpy().astype(bool) if pa.types.is_boolean(column.type) else column
             yield _Column("patch" if name == "patch_id" else name, values, ["patch"])
     for name, values in (("epsg", places.epsg), ("left_m", places.left_m), ("top_m", places.top_m)):
         yield _Column(name, values, ["patch"])
-
-
-def _has_labels(source: Source) -> np.ndarray:
-    """Return whether patches have labels, (patch, label); few are looked up at once, since they are copied for that."""
-    found = np.zeros((len(source.rows), len(source.classes)), dtype=bool)
-    labels, classes = source.rows["labels"].combine_chunks(), pa.array(source.classes, pa.string())
-    for start in range(0, len(labels), _ROWS_A_CHUNK):
-        some = labels[start : start + _ROWS_A_CHUNK]
-        numbers = pc.index_in(pc.list_flatten(some), classes).to_numpy()
-        found[start + pc.list_parent_indices(some).to_numpy(), numbers] = True
-    return found
 
 
 def _write_column(root: zarr.Group, column: _Column) -> None:
@@ -197,25 +188,28 @@ def _write_column(root: zarr.Group, column: _Column) -> None:
 
 
 def read(folder: Path) -> Iterator[Shown]:
-    """Yield the pixels of all arrays. Memory: a shard of one array. Raise DamagedFile about a shard or column."""
+    """Yield the pixels of all arrays. Memory: a shard of one array, and 60 bytes per patch.
+
+    Raise DamagedFile about a shard or column.
+    """
     import zarr
 
     try:
         root: Any = zarr.open_group(folder, mode="r")
     except _damage() as error:
         raise _damaged(folder / _METADATA, error) from error
-    names = [str(name) for name in _values(root, folder, "patch")]
-    has_s1 = [bool(name) for name in _values(root, folder, "s1_name")] if "s1_name" in root else [False] * len(names)
+    names = _values(root, folder, "patch")
+    has_s1 = _values(root, folder, "s1_name").astype(bool) if "s1_name" in root else np.zeros(len(names), dtype=bool)
     for group in (*GROUPS, MAP):
         if group not in root:
             continue
-        is_there = has_s1 if group == _RADAR else [True] * len(names)
+        is_there = has_s1 if group == _RADAR else np.ones(len(names), dtype=bool)
         for start in range(0, len(names), PATCHES_A_SHARD):
-            shard = _read_shard(root, folder, group, start, any(is_there[start : start + PATCHES_A_SHARD]))
+            shard = _read_shard(root, folder, group, start, bool(is_there[start : start + PATCHES_A_SHARD].any()))
             for row, pixels in enumerate(shard, start):
                 # Where there is no file, all pixels are NaN.
                 if is_there[row] or not np.isnan(pixels).all():
-                    yield from _shown(names[row], group, pixels)
+                    yield from _shown(str(names[row]), group, pixels)
 
 
 def _read_shard(root: Any, folder: Path, group: str, start: int, is_there: bool) -> np.ndarray:
@@ -232,10 +226,10 @@ def _read_shard(root: Any, folder: Path, group: str, start: int, is_there: bool)
     return pixels
 
 
-def _values(root: Any, folder: Path, name: str) -> np.ndarray:
-    """Return the values of a column. Raise DamagedFile about its array."""
+def _values(root: Any, folder: Path, name: str, rows: slice = slice(None)) -> np.ndarray:
+    """Return values of a column, texts as NumPy's strings. Raise DamagedFile about its array."""
     try:
-        values: np.ndarray = root[name][:]
+        values: np.ndarray = root[name][rows]
     except _damage() as error:
         raise _damaged(folder / name, error) from error
     return values
@@ -264,7 +258,7 @@ def _shown(name: str, group: str, pixels: np.ndarray) -> Iterator[Shown]:
 def check(truth: Truth, folder: Path) -> Iterator[Difference]:
     """Yield what the columns, coordinates and metadata say otherwise than the dataset.
 
-    Memory: a column at a time. Raise DamagedFile.
+    Memory: a chunk of a column. Raise DamagedFile.
     """
     import zarr
 
@@ -295,18 +289,19 @@ def _bands(source: Source) -> Iterator[_Column]:
 
 
 def _check_column(root: Any, folder: Path, source: Source, column: _Column) -> Iterator[Difference]:
-    name, expected, dimensions = column.name, _objects(column.values), column.dimensions
-    differs = list(_check_array(root, name, expected.dtype, expected.shape, dimensions))
+    name, first, dimensions = column.name, _objects(column.values[:1]), column.dimensions
+    differs = list(_check_array(root, name, first.dtype, (len(column.values), *first.shape[1:]), dimensions))
     yield from differs
     if differs:
         return
-    values = _values(root, folder, name)
-    unequal = values != expected
-    at = np.flatnonzero(unequal.reshape(len(unequal), -1).any(axis=1)).tolist()
-    of_patches = dimensions[0] == "patch"
-    for row in at:
-        patch = source.rows["patch_id"][row].as_py() if of_patches else str(expected[row])
-        yield Difference(name, f"other {name} than in the dataset", patch)
+    for start in range(0, len(column.values), _ROWS_A_CHUNK):
+        rows = slice(start, start + _ROWS_A_CHUNK)
+        expected = _objects(column.values[rows])
+        unequal = _values(root, folder, name, rows) != expected
+        for row in np.flatnonzero(unequal.reshape(len(unequal), -1).any(axis=1)).tolist():
+            is_of_patch = dimensions[0] == "patch"
+            patch = source.rows["patch_id"][start + row].as_py() if is_of_patch else str(expected[row])
+            yield Difference(name, f"other {name} than in the dataset", patch)
 
 
 def _check_array(

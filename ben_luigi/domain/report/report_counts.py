@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ben_luigi.domain.dataset.cover import greedy_cover
+from ben_luigi.domain.dataset.cover import greedy_cover, have
 from ben_luigi.domain.placement.country import COUNTRIES
 from ben_luigi.domain.placement.grid import SPLITS
 
@@ -35,9 +35,7 @@ class Counts:
     @classmethod
     def of(cls, rows: pa.Table, classes: Sequence[str], countries: Sequence[str] = COUNTRIES) -> Counts:
         """Return the counts for rows of the metadata."""
-        lists = rows["labels"].combine_chunks()
-        labels = np.zeros((rows.num_rows, len(classes)), dtype=bool)
-        labels[pc.list_parent_indices(lists), _places(pc.list_flatten(lists), classes)] = True
+        labels = have(rows["labels"], classes)
         has_country = "country" in rows.column_names
         country = _places(rows["country"], countries) if has_country else np.full(rows.num_rows, -1)
         return cls(tuple(classes), labels, _places(rows["split"], SPLITS), country, tuple(countries))
