@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,9 @@ def test_text_that_is_no_utf_8_is_named(dataset: Path) -> None:
             "rows without a value of left_m",
         ),
         (lambda table: table.drop_columns(["season"]), "rows without a value of season"),
+        (lambda table: _with(table, "top_m", pa.array([math.nan] * len(table))), "rows without a value of top_m"),
+        (lambda table: _with(table, "epsg", pa.array([math.inf] * len(table))), "rows without a value of epsg"),
+        (lambda table: _with(table, "epsg", pa.array(["here"] * len(table))), "Failed to parse"),
     ],
 )
 def test_places_that_are_not_those_of_the_patches_select_nothing(
@@ -112,6 +116,27 @@ def test_places_that_are_not_those_of_the_patches_select_nothing(
     pq.write_table(harm(pq.read_table(folder / PATCHES)), folder / PATCHES)
     with pytest.raises(BadInput, match=f"{PATCHES}.*found: .*{found}"):
         selected(Source.open(folder), {"seasons": "summer spring fall winter"})
+
+
+def _with(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, values)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string_view(), pa.large_string(), pa.binary(), pa.dictionary(pa.int8(), pa.string())]
+)
+def test_texts_of_any_kind_tell_places_and_metadata(whole: Path, tmp_path: Path, kind: pa.DataType) -> None:
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    names = ("season",) if pa.types.is_dictionary(kind) else ("season", "patch_id")
+    for path in whole.glob("*.parquet"):
+        table = pq.read_table(path)
+        for name in names if path.name == PATCHES else ("split", "country"):
+            if name in table.column_names:
+                table = _with(table, name, table[name].cast(kind))
+        pq.write_table(table, folder / path.name)
+    expected = selected(Source.open(whole), {"seasons": "summer", "splits": "train"})
+    assert selected(Source.open(folder), {"seasons": "summer", "splits": "train"}).rows.equals(expected.rows)
 
 
 def test_shards_of_others_name_no_file_outside_of_a_folder(dataset: Path, tmp_path: Path) -> None:

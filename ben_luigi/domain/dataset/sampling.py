@@ -59,10 +59,13 @@ def sample(rows: pa.Table, seasons: pd.Series, size: int, among: np.ndarray) -> 
 
 
 def numbered(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of each row's word, and the words; the last one, an empty text, is that of rows without one."""
+    """Return the number of each row's word, and the words; an empty text is that of rows without one."""
     coded = column.cast(pa.dictionary(pa.int32(), pa.string())).combine_chunks()
-    words = [*coded.dictionary.to_pylist(), ""]
-    return coded.indices.fill_null(len(words) - 1).to_numpy(), np.array(words, dtype=object)
+    words = coded.dictionary.to_pylist()
+    none = words.index("") if "" in words else len(words)
+    return coded.indices.fill_null(none).to_numpy(), np.array(
+        [*words, *([] if none < len(words) else [""])], dtype=object
+    )
 
 
 def _patterns(has: np.ndarray) -> np.ndarray:

@@ -23,7 +23,14 @@ from ben_luigi.domain.placement.footprints import EDGES
 from ben_luigi.domain.placement.grid import TILE_SIDE_M, PatchGrid, tile_square
 from ben_luigi.domain.recipe.model import Countries
 
-_COLUMNS = ("season", "epsg", *EDGES)
+_PLACE = pa.schema(
+    [
+        ("patch_id", pa.string()),
+        ("season", pa.string()),
+        ("epsg", pa.int64()),
+        *((edge, pa.float64()) for edge in EDGES),
+    ]
+)
 
 
 def selected(source: Source, options: Mapping[str, str]) -> Source:
@@ -72,41 +79,50 @@ def _by_file(path: Path, patch_ids: pa.Array) -> pd.DataFrame:
     """Return the places that `patches.parquet` tells, one per row. Raise BadInput if it cannot be read, or has gaps."""
     try:
         with opened(path) as parquet:
-            found = parquet.read(columns=["patch_id", *_COLUMNS], use_threads=False)
+            found = parquet.read(columns=_PLACE.names, use_threads=False)
+        if gaps := [name for name in _PLACE.names if name not in found.column_names or _has_gaps(found[name])]:
+            raise ValueError(f"rows without a value of {some(gaps)}")
+        found = found.select(_PLACE.names).cast(_PLACE)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise _bad(path, reason(error)) from error
-    gaps = [name for name in ("patch_id", *_COLUMNS) if name not in found.column_names or found[name].null_count]
-    if gaps:
-        raise _bad(path, f"rows without a value of {some(gaps)}")
     of_name = RowsByName(found["patch_id"].combine_chunks())
-    at = np.zeros(len(patch_ids), dtype="int32")
+    at, found_in = np.zeros(len(patch_ids), dtype="int32"), np.zeros(len(patch_ids), dtype="int32")
     for row, patch_id in enumerate(patch_ids):
         rows = of_name.of(patch_id.as_py())
-        if len(rows) != 1:
-            raise _bad(path, f"{'more than one row' if rows else 'none'} of {patch_id.as_py()}")
-        at[row] = rows[0]
-    taken = found.select(list(_COLUMNS)).take(pa.array(at))
+        at[row], found_in[row] = rows[0] if rows else 0, len(rows)
+    for wrong, said in ((found_in == 0, "none"), (found_in > 1, "more than one row")):
+        if wrong.any():
+            raise _bad(path, f"{said} of {some(patch_ids.filter(pa.array(wrong)).to_pylist(), 3)}")
+    taken = found.drop_columns(["patch_id"]).take(pa.array(at))
     season = taken["season"].combine_chunks().dictionary_encode()
     return pd.DataFrame(
         {"season": _per_row(season.dictionary.to_pylist(), season)}
-        | {name: taken[name].to_numpy() for name in _COLUMNS if name != "season"}
+        | {name: taken[name].to_numpy() for name in taken.column_names if name != "season"}
     )
+
+
+def _has_gaps(column: pa.ChunkedArray) -> bool:
+    """Whether a value lacks: null, or a number that is none or has no end."""
+    if column.null_count:
+        return True
+    return bool(pa.types.is_floating(column.type) and not pc.all(pc.is_finite(column), min_count=0).as_py())
 
 
 def _by_names(source: Source, patch_ids: pa.Array, tile_names: pa.DictionaryArray) -> pd.DataFrame:
     """Return the place of each row that its name tells. Raise BadInput if its tile has no such patch."""
     numbers, names = tile_names.indices.to_numpy(), tile_names.dictionary.to_pylist()
+    lacking: list[str] = []
     epsg, edges, seasons = np.zeros(len(numbers), dtype="int32"), np.zeros((len(numbers), 4)), []
     for number, name in enumerate(names):
         tile, of_tile = TileName.parse(name), np.flatnonzero(numbers == number)
         grid = PatchGrid(name, tile_square(tile, TILE_SIDE_M), source.form.patch_m)
         ids = patch_ids.take(pa.array(of_tile)).to_pylist()
         at = pd.Index(grid.ids()).get_indexer(ids)
-        if (at < 0).any():
-            lacking = [patch_id for patch_id, position in zip(ids, at.tolist(), strict=True) if position < 0]
-            raise _bad(source.folder / PATCHES, f"none of {some(lacking, 3)}")
+        lacking += [patch_id for patch_id, position in zip(ids, at.tolist(), strict=True) if position < 0]
         epsg[of_tile], edges[of_tile] = grid.square.epsg, grid.edges[at]
         seasons.append(season(tile.sensing_time, source.form.season_rule))
+    if lacking:
+        raise _bad(source.folder / PATCHES, f"none of {some(lacking, 3)}")
     return pd.DataFrame(
         {"season": _per_row(seasons, tile_names), "epsg": epsg, **dict(zip(EDGES, edges.T, strict=True))}
     )

@@ -279,7 +279,7 @@ def _read_rows(path: Path, schema: pa.Schema, lacking: Collection[str]) -> pa.Ta
             if file.schema_arrow.names != schema.names:
                 raise ValueError(f"columns {some(file.schema_arrow.names)}")
             held = _coded(schema)
-            batches = [batch.cast(held) for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False)]
+            batches = [batch.cast(schema).cast(held) for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False)]
             rows = pa.Table.from_batches(batches, held)
         rows.validate(full=True)  # Arrow does not check by itself that text is UTF-8
     except (OSError, ValueError, pa.ArrowException) as error:
