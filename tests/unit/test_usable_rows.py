@@ -24,6 +24,8 @@ from ben_luigi.domain.report import viewer_folders
 from tests.unit.exports import SMALL
 from tests.unit.test_viewer_folders import GIVEN
 
+TILE_NAME = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
+
 
 @pytest.fixture
 def dataset(finished: Path, tmp_path: Path) -> Path:
@@ -57,6 +59,12 @@ def change(path: Path, column: str, value: Any, row: int = 1) -> str:
         ("patch_id", "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_00_ß", "names in patch_id", "others: 'S2A_"),
         ("patch_id", "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_00_01\n", "names in patch_id", "others: 'S2A_"),
         ("s1_name", "../S1", "names in s1_name", "others: '../S1'"),
+        (
+            "s1_name",
+            f"{TILE_NAME}_00_00",
+            "s1_name of Sentinel-1, or the patch_id of its row",
+            f"others: '{TILE_NAME}_00_00'",
+        ),
         ("s2v1_name", "no/name", "names in s2v1_name", "others: 'no/name'"),
         ("split", "../ESCAPED", "split: train, validation, test", "others: '../ESCAPED'"),
         ("split", None, "a value of split in each row", "none: '{patch_id}'"),
@@ -72,6 +80,13 @@ def test_a_row_that_cannot_be_used_is_named(dataset: Path, column: str, value: A
     assert raised.value.subject == str(dataset / METADATA)
     assert raised.value.expected == expected
     assert raised.value.found.startswith(found.format(patch_id=patch_id).replace("\n", "\\n"))
+
+
+def test_metadata_without_rows_are_no_dataset(dataset: Path) -> None:
+    for name in FORM_V2.tables:
+        pq.write_table(pq.read_table(dataset / name).slice(0, 0), dataset / name)
+    with pytest.raises(BadTable, match=f"expected: patches in the metadata; found: no row in {METADATA}, "):
+        Source.open(dataset)
 
 
 def test_a_label_of_no_class_is_named_to_who_wants_to_see_it(dataset: Path) -> None:

@@ -34,6 +34,9 @@ def require_usable(path: Path, rows: pa.Table, lacking: Collection[str] = ()) ->
             form = re.sub(r"\?P<\w+>", "", _NAMES[name])  # RE2 has each name of a group once
             is_name = pc.match_substring_regex(column, f"^(?:{form})$").fill_null(True)
             _refuse(path, rows, pc.invert(is_name), f"names in {name}", "others", column)
+            if name == "s1_name" and "patch_id" in rows.column_names:
+                of_other = pc.and_(pc.starts_with(column, "S2"), pc.not_equal(column, rows["patch_id"]))
+                _refuse(path, rows, of_other, "s1_name of Sentinel-1, or the patch_id of its row", "others", column)
         elif name == "split":
             is_split = pc.is_in(column, pa.array(SPLITS))
             _refuse(path, rows, pc.invert(is_split), f"split: {some(SPLITS)}", "others", column)

@@ -79,6 +79,13 @@ class Source:
         schema = pa.schema([SCHEMA.field(name) for name in form.columns])
         lacking = ("country",) if form.may_lack_country else ()
         tables = [_read_rows(folder / name, schema, lacking) for name in form.tables]
+        if not any(map(len, tables)):
+            raise BadTable(
+                folder,
+                expected="patches in the metadata",
+                found=f"no row in {some(form.tables)}",
+                remedy="make or fetch the files again, or name the folder of a finished dataset",
+            )
         _give_back()
         flags = np.repeat([name == FLAGGED for name in form.tables], [len(table) for table in tables])
         order = _order(tables)
