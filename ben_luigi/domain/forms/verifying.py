@@ -46,6 +46,7 @@ class Verification:
             patch_ids = self._source.rows["patch_id"]
             for row, kind in digests.missing():
                 self._findings.add(self._form.name, "missing", f"{patch_ids[row].as_py()} {kind}")
+        del digests  # comparing words may take as much memory again
         # With another number of patches, which is a finding, most of what is compared row by row would differ.
         if self._form.check is not None and note.patches == len(self._source.rows):
             self._compare_words(self._form.check, Truth(self._source, places, rows))
