@@ -186,8 +186,10 @@ def _run(folder: Path, source: Path, out: Path, patches: int, runs: int) -> None
     facts["CPU ms per patch, packing the archives at level 6"] = round(packing, 2)
     for name, spents in written.items():
         facts[f"CPU ms per patch, {name}"] = _ms(spents, 0, patches)
-        facts[f"CPU ms per patch, a copy of {name}"] = _ms(spents, 1, patches)
-        share = (_ms(spents, 0, patches) - _ms(spents, 1, patches)) / (cutting + packing)
+        # What the kernel takes for a copy depends on the state of disk and memory, so the least is what is due to it.
+        copied = round(min(copy.cpu_s for _, copy in spents) / patches * 1e3, 2)
+        facts[f"CPU ms per patch, a copy of {name}"] = copied
+        share = (_ms(spents, 0, patches) - copied) / (cutting + packing)
         facts[f"beyond a copy, of cutting and packing, {name} (aim: <= 0.10)"] = round(share, 3)
         facts[f"peak MB, {name} (aim: < 512)"] = round(max(own.peak_mb for own, _ in spents))
     report([], facts, _PACKAGES)
