@@ -9,8 +9,9 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ben_luigi.domain import given, refused
 from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError, may_pass
@@ -30,6 +31,14 @@ class Parser(argparse.ArgumentParser):
         if any(action.nargs == argparse.PARSER for action in self._get_positional_actions()):
             return super().parse_args(args, namespace)
         return self.parse_intermixed_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with the message alone: the usage before it, as the base prints it, takes six lines of some commands."""
+        option = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+        close = get_close_matches(option, self._option_string_actions, n=1, cutoff=0.7)
+        meant = f"; did you mean {close[0]}?" if close and close[0] != option else ""
+        following = "" if "; next: " in message else f"; next: type: {self.prog} --help"
+        self.exit(ExitCode.WRONG_ARGUMENTS, f"{self.prog}: {message}{meant}{following}\n")
 
 
 def parser(prog: str, text: str | None) -> argparse.ArgumentParser:
