@@ -206,8 +206,13 @@ def without_userinfo(text: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return what has gone wrong with a file, without its name: pyarrow tells the name twice, and the number."""
-    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    """Return what has gone wrong with a file, without its name: pyarrow tells the name twice, and the number.
+
+    Errors of ours say it without both.
+    """
+    if isinstance(error, OSError) and error.errno and str(error) != error.strerror:
+        return os.strerror(error.errno)
+    return str(error)
 
 
 def some(names: Iterable[object], most: int = 10) -> str:

@@ -82,6 +82,13 @@ def test_a_row_that_cannot_be_used_is_named(dataset: Path, column: str, value: A
     assert raised.value.found.startswith(found.format(patch_id=patch_id).replace("\n", "\\n"))
 
 
+def test_a_folder_in_the_place_of_metadata_is_named(dataset: Path) -> None:
+    (dataset / METADATA).unlink()
+    (dataset / METADATA).mkdir()
+    with pytest.raises(BadInput, match=f"{METADATA}; expected: .*; found: a folder, not a file; next"):
+        Source.open(dataset)
+
+
 def test_metadata_without_rows_are_no_dataset(dataset: Path) -> None:
     for name in FORM_V2.tables:
         pq.write_table(pq.read_table(dataset / name).slice(0, 0), dataset / name)
