@@ -114,7 +114,7 @@ class _Handler(Handler):
         if fault == "held":
             server.is_held.set()
             server.stopped.wait()
-        if fault in ("cut midway", "held"):
+        if fault in ("cut midway", "held") or len(body) < length:  # who sent it may have been killed
             raise _Cut
         return body
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from socketserver import BaseRequestHandler, StreamRequestHandler, ThreadingTCPServer
@@ -91,7 +91,8 @@ class Proxy(StreamRequestHandler):
 def pump(source: socket.socket, goal: socket.socket) -> None:
     while data := source.recv(65_536):
         goal.sendall(data)
-    goal.shutdown(socket.SHUT_WR)
+    with suppress(OSError):  # who has all that it wants may have gone
+        goal.shutdown(socket.SHUT_WR)
 
 
 @contextmanager
