@@ -25,9 +25,10 @@ from ben_luigi.commands.arguments import view as parser
 from ben_luigi.commands.damage import whole
 from ben_luigi.commands.setting_up import configure
 from ben_luigi.domain import leftovers
-from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError
+from ben_luigi.domain.errors import BadArgument, BadInput, PipelineError, some
 from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.forms.form import NOTE, read_note
+from ben_luigi.domain.given import listed
 from ben_luigi.domain.report import viewer, viewer_folders
 from ben_luigi.domain.report.rendering import colours_of, read_colours
 from ben_luigi.domain.report.report_words import File
@@ -35,6 +36,8 @@ from ben_luigi.exit_codes import ExitCode
 from ben_luigi.stages.finalize import rules_in, rules_of_default
 from ben_luigi.stages.render import COLOURS
 from ben_luigi.terminal import bar_format
+
+_SHOWN = 3
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,12 +61,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def _check(target: Path) -> None:
     """Raise BadInput if something else than a viewer is in its place."""
-    is_viewer = (target / viewer.PAGE).is_file() and not (target / "index.html").exists()
-    if target.exists() and not is_viewer and not (target.is_dir() and not any(target.iterdir())):
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    there = {path.name for path in listed(target)} if target.is_dir() else set()
+    more = some(sorted(there - {viewer.PAGE, viewer.FOLDER, viewer.STYLES}), _SHOWN)
+    found = more if {viewer.PAGE, viewer.STYLES} <= there else "something else"
+    if found:
         raise BadInput(
             target,
             expected="a viewer made before, which is replaced, or nothing",
-            found="something else, which is kept",
+            found=f"{found}, which is kept",
             remedy="name another folder by --to, or move away what is there",
         )
 
@@ -86,7 +93,8 @@ def _read(folder: Path, most: int, files: list[File]) -> viewer_folders.Folder:
         names, words = rules_of_default().nomenclature, _words("WebDataset", is_v2=False)
         return viewer_folders.of_webdataset(folder, most, viewer_folders.Given(names, colours, words, files))
     if (folder / NOTE).is_file():
-        found, remedy = f"the form {read_note(folder).form}", "name the dataset, or export it as webdataset"
+        name, remedy = read_note(folder).form, "name the dataset, or export it as webdataset"
+        found = f"the form {name}" if name != "webdataset" else "shards without their index.parquet"
         raise BadArgument(folder, expected="WebDataset shards, or a dataset", found=found, remedy=remedy)
     rules = rules_in(folder)
     rules.form.require_in(folder)

@@ -66,7 +66,7 @@ class ExportForm(PipelineTask):
         progress = Progress(self, f"exporting {self.form_name}")
         with whole(folder):
             source = Source.open(folder, form(), names().classes)
-            export.export(export.FORMS[self.form_name], source, target, options(), progress)
+            export.export(export.FORMS[self.form_name], source, target, options(), progress, is_own=True)
         # The same archives and options give the same bytes, so their digests identify them without reading them again.
         made_from = [task.digest() for task in self.made_of()]
         said = str({**config.recipe_part(self.recipe), **self.settings()})

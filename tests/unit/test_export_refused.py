@@ -80,6 +80,47 @@ def test_what_is_no_form_is_not_replaced(finished: Path, tmp_path: Path) -> None
     assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("note", "found"),
+    [
+        ('{"questions": ["name"]}', "a form.json that is not of a form (JSON of another content), which is kept"),
+        ("x", "a form.json that is not of a form ("),
+        (None, "what no export has put there, mine.txt, sub/, which is kept"),
+    ],
+)
+def test_what_others_have_put_beside_a_note_is_not_removed(
+    note: str | None, found: str, finished: Path, exported: Mapping[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(exported["zarr"], folder)
+    (folder / "mine.txt").write_text("mine")
+    (folder / "sub").mkdir()
+    if note is not None:
+        (folder / "form.json").write_text(note)
+    with pytest.raises(BadInput) as raised:
+        export(FORMS["webdataset"], Source.open(finished), folder, SMALL)
+    assert raised.value.found.startswith(found)
+    assert (folder / "mine.txt").read_text() == "mine" and (folder / "zarr.json").is_file()
+
+
+def test_a_form_whose_readers_have_left_a_lock_is_replaced(
+    finished: Path, exported: Mapping[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(exported["lmdb"], tmp_path / "out")
+    (tmp_path / "out" / "lock.mdb").write_bytes(bytes(8))
+    export(FORMS["zarr"], Source.open(finished), tmp_path / "out", SMALL)
+    assert not list((tmp_path / "out").glob("*.mdb"))
+
+
+def test_a_damaged_form_in_the_folder_of_the_pipeline_is_made_again(
+    finished: Path, exported: Mapping[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(exported["zarr"], tmp_path / "out")
+    (tmp_path / "out" / "form.json").write_text("")
+    export(FORMS["zarr"], Source.open(finished), tmp_path / "out", SMALL, is_own=True)
+    assert (tmp_path / "out" / "form.json").read_bytes() == (exported["zarr"] / "form.json").read_bytes()
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_a_patch_whose_s1_is_not_in_the_archive_is_named(name: str, tmp_path: Path) -> None:
     dataset = varied_dataset()

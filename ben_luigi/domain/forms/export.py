@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ben_luigi.domain.dataset.subset import is_area_lost
 from ben_luigi.domain.dataset.verify_findings import Findings
-from ben_luigi.domain.errors import BadInput, DamagedFile
+from ben_luigi.domain.errors import BadInput, DamagedFile, some
 from ben_luigi.domain.files import atomic_write
 from ben_luigi.domain.forms import lmdb, parquet, stac_geoparquet, webdataset, zarr
 from ben_luigi.domain.forms.form import NOTE, Options, PatchForm, read_note, write_note
@@ -16,6 +16,7 @@ from ben_luigi.domain.forms.listed import changes
 from ben_luigi.domain.forms.selecting import selected
 from ben_luigi.domain.forms.source import Source
 from ben_luigi.domain.forms.verifying import Verification
+from ben_luigi.domain.given import others
 from ben_luigi.domain.progress import OnFraction, ignore_fraction
 
 _WEBDATASET = PatchForm(
@@ -71,36 +72,62 @@ _ZARR = PatchForm(
 FORMS = {form.name: form for form in (_WEBDATASET, _LMDB, _PARQUET, _GEOPARQUET, _ZARR)}
 """All forms, by name."""
 
+_SHOWN = 3
 _WRITTEN = 0.9
 """Part of an export that is done once all is written, and is only read again for its note."""
 
 
 def export(
-    form: PatchForm, source: Source, folder: Path, options: Options, progress: OnFraction = ignore_fraction
+    form: PatchForm,
+    source: Source,
+    folder: Path,
+    options: Options,
+    progress: OnFraction = ignore_fraction,
+    *,
+    is_own: bool = False,
 ) -> None:
-    """Write a form of a dataset to `folder`, in the place of what is there; it appears as a whole.
+    """Write a form of a dataset to `folder`, in the place of an earlier one; it appears as a whole.
 
-    Raise BadInput if a library is missing, DamagedFile or BadArchive about an archive, NoRoomError if the disk is
-    full, TooLittleMemory if the form needs more than there is.
+    In a folder that is the pipeline's own, an earlier form is replaced also if its note is damaged.
+
+    Raise BadInput if a library is missing or something else is in the folder, DamagedFile or BadArchive about an
+    archive, NoRoomError if the disk is full, TooLittleMemory if the form needs more than there is.
     """
     form.require_libraries()
-    _check_target(folder)
+    _check_target(folder, is_own=is_own)
     with atomic_write(folder) as work:
         work.mkdir()
         form.write(source, work, options, lambda part: progress(_WRITTEN * part))
         write_note(work, form, source, options, lambda part: progress(_WRITTEN + (1 - _WRITTEN) * part))
 
 
-def _check_target(folder: Path) -> None:
+def _check_target(folder: Path, *, is_own: bool) -> None:
     """Raise BadInput if something else than a form is in the place of the form."""
-    is_form = (folder / NOTE).is_file() or (folder.is_dir() and not any(folder.iterdir()))
-    if folder.exists() and not is_form:
+    if folder.exists() and (found := _of_others(folder, is_own=is_own)):
         raise BadInput(
             folder,
             expected="a folder of an earlier export, which is replaced, or none",
-            found="something else, which is kept",
+            found=f"{found}, which is kept",
             remedy="name another folder, or move away what is there",
         )
+
+
+def _of_others(folder: Path, *, is_own: bool) -> str:
+    """Return what is in the place of a form that no export has put there; an empty text if there is nothing of it."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return ""
+    if not (folder / NOTE).is_file():
+        return "something else"
+    try:
+        note = read_note(folder)
+    except DamagedFile as error:
+        return "" if is_own else f"a {NOTE} that is not of a form ({error.found})"
+    if note.form not in FORMS:
+        return f"a {NOTE} of no form that is known"
+    # LMDB's readers leave their lock. Older notes do not list the files.
+    known = {*(note.files or ()), NOTE, lmdb.LOCK}
+    found = [] if note.files is None else list(others(folder, known))
+    return f"what no export has put there, {some(found, _SHOWN)}" if found else ""
 
 
 def verify(

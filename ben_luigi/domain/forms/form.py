@@ -203,6 +203,6 @@ def read_note(folder: Path) -> Note:
         raise DamagedFile(
             folder / NOTE,
             expected="the note of an exported form",
-            found=repr(error) if isinstance(error, KeyError) else reason(error),
+            found=reason(error) if isinstance(error, OSError | ValueError) else "JSON of another content",
             remedy="name a folder that ben-luigi export has made, or export it again",
         ) from error

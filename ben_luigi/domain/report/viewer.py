@@ -29,7 +29,8 @@ from ben_luigi.domain.report.report_counts import examples
 from ben_luigi.domain.report.report_words import File
 from ben_luigi.domain.vocabulary import MOST_VIEWED, RESOLUTION_M
 
-PAGE, FOLDER, ASSETS = "viewer.html", "viewer", ("report.css", "viewer.css", "viewer.js")
+PAGE, FOLDER, STYLES = "viewer.html", "viewer", "assets"
+ASSETS = ("report.css", "viewer.css", "viewer.js")
 MAP = MAP_SUFFIX.removeprefix("_")
 
 
@@ -134,7 +135,7 @@ def write_viewer(
     views = bands.views(has_radar=about.has_radar)
     _write_scripts(folder, about, described, hashed, views, at)
     for name in ASSETS:
-        pages.write(folder, f"assets/{name}", (pages.TEMPLATES / name).read_bytes())
+        pages.write(folder, f"{STYLES}/{name}", (pages.TEMPLATES / name).read_bytes())
     values = {"about": about, "views": views, "count": len(described), "map_view": bands.MAP, "splits": SPLITS}
     said = {"curves": bands.curves(has_radar=about.has_radar), "has_flags": _has_flags(described)}
     page = pages.environment().get_template(PAGE).render({**about.words, **values, **said})
