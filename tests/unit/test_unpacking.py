@@ -189,6 +189,36 @@ def test_one_file_of_one_patch_is_said_in_the_singular(tmp_path: Path) -> None:
         unpack(dataset, tmp_path / "unpacked")
 
 
+@pytest.mark.parametrize(
+    "name", ["x.tif", "{tile}/stray.tif", "{tile}/S2A_foo_1_1/a.tif", "S2A_foo/a.tif", "{tile}/{patch}x/a.tif"]
+)
+def test_what_is_no_patch_of_the_metadata_is_named(whole: Path, tmp_path: Path, name: str) -> None:
+    unpack(whole, tmp_path)
+    patch = min((tmp_path / S2).glob("*/*"))
+    stray = tmp_path / S2 / name.format(tile=patch.parent.name, patch=patch.name)
+    stray.parent.mkdir(exist_ok=True)
+    stray.touch()
+    found = "/".join(stray.relative_to(tmp_path / S2).parts[: 2 if "{tile}" in name else 1])
+    with pytest.raises(
+        BadInput, match=f"{S2}; expected: nothing but the patches of the metadata; found: {found}; next"
+    ):
+        unpack(whole, tmp_path)
+    assert stray.exists()
+
+
+def test_the_files_that_a_patch_lacks_or_has_besides_are_named_and_what_to_remove(whole: Path, tmp_path: Path) -> None:
+    unpack(whole, tmp_path)
+    patch = min((tmp_path / S2).glob("*/*"))
+    (patch / "mine.tif").touch()
+    (patch / f"{patch.name}_B04.tif").unlink()
+    with pytest.raises(DamagedFile) as raised:
+        unpack(whole, tmp_path)
+    assert raised.value.found == f"none of {patch.name}_B04.tif; mine.tif besides"
+    assert raised.value.remedy.startswith(f"remove the folder {patch.name}, and unpack again")
+    shutil.rmtree(patch)
+    unpack(whole, tmp_path)
+
+
 def test_half_an_archive_is_named(tmp_path: Path) -> None:
     """As a download that broke off: tar says so in its last line only, if at all."""
     dataset = Dataset().write(tmp_path / "dataset")

@@ -42,6 +42,7 @@ from ben_luigi.domain.progress import OnBytes, ignore_bytes
 
 LOCK = ".unpack.lock"
 _WRITERS = 4
+_SHOWN = 3
 _AHEAD = 16
 """Patches per archive that may wait for a writer: some 5 MB."""
 
@@ -243,6 +244,7 @@ class _Unpacking:
         finally:
             wait(self.waiting)
         self._take(self.waiting)
+        others = list(_others(self.folder / self.contents.name, self.contents))
         if not seen.all():
             missing = keys[~seen]
             self.wrong.add(_LACKING, missing[0].decode(), len(missing))
@@ -254,6 +256,13 @@ class _Unpacking:
                 expected=f"the {patches} of the metadata, with {of_each} each",
                 found=wrong,
                 remedy=_FETCH_AGAIN,
+            )
+        if others:
+            raise BadInput(
+                self.folder / self.contents.name,
+                expected="nothing but the patches of the metadata",
+                found=some(others, _SHOWN),
+                remedy="move away what is not of the archive, and unpack again, which goes on from here",
             )
         return Unpacked(self.contents.name, len(keys), len(keys) * count, self.kept)
 
@@ -330,6 +339,17 @@ def _key(contents: Contents, name: str, file: str) -> str:
     return ""
 
 
+def _others(folder: Path, contents: Contents) -> Iterator[str]:
+    """Yield what is in the folder of an archive, or of a tile, and is no patch of the metadata."""
+    tiles = {contents.tile_of(key.decode()) for key in contents.keys.tolist()}
+    for tile in given.listed(folder) if folder.is_dir() else []:
+        if tile.name not in tiles or not tile.is_dir():
+            yield tile.name
+            continue
+        names = np.array([os.fsencode(path.name) for path in given.listed(tile)], dtype=bytes)
+        yield from (f"{tile.name}/{os.fsdecode(name)}" for name in names[~np.isin(names, contents.keys)].tolist())
+
+
 def _write_patch(target: Path, found: Mapping[str, bytes]) -> bool:
     """Write the folder of a patch, unless it is there already; return whether it was.
 
@@ -356,14 +376,16 @@ def _write_patch(target: Path, found: Mapping[str, bytes]) -> bool:
 def _compare(target: Path, found: Mapping[str, bytes]) -> None:
     there = [path.name for path in given.listed(target)] if target.is_dir() else []
     if there != sorted(found):
-        raise _another(target, f"the {len(found)} files of the archive", some(there, 3) or "none")
+        lacking, more = sorted({*found} - {*there}), sorted({*there} - {*found})
+        told = [f"none of {some(lacking, _SHOWN)}"] * bool(lacking) + [f"{some(more, _SHOWN)} besides"] * bool(more)
+        raise _another(target, target, f"the {len(found)} files of the archive", "; ".join(told))
     for name, data in found.items():
         if (target / name).stat().st_size != len(data) or (target / name).read_bytes() != data:
-            raise _another(target / name, "the bytes of the archive", "others")
+            raise _another(target / name, target, "the bytes of the archive", "others")
 
 
-def _another(path: Path, expected: str, found: str) -> DamagedFile:
-    remedy = "remove it, and unpack again, which goes on from here; or name another folder"
+def _another(path: Path, target: Path, expected: str, found: str) -> DamagedFile:
+    remedy = f"remove the folder {target.name}, and unpack again, which goes on from here; or name another folder"
     return DamagedFile(path, expected=expected, found=found, remedy=remedy)
 
 
