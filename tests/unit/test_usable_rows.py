@@ -89,6 +89,21 @@ def test_a_folder_in_the_place_of_metadata_is_named(dataset: Path) -> None:
         Source.open(dataset)
 
 
+@pytest.mark.parametrize(
+    ("harm", "found"),
+    [
+        (lambda table: table.drop_columns(["labels"]), "no column labels"),
+        (lambda table: _with(table, "labels", pa.array(["x"] * len(table))), "labels of type string, where list<"),
+        (lambda table: table.select(table.column_names[::-1]), "columns contains_cloud_or_shadow, "),
+        (lambda table: table.append_column("more", pa.nulls(len(table))), "more, where there should be patch_id, "),
+    ],
+)
+def test_columns_that_are_not_those_of_metadata_are_named(dataset: Path, harm: Any, found: str) -> None:
+    pq.write_table(harm(pq.read_table(dataset / METADATA)), dataset / METADATA)
+    with pytest.raises(BadInput, match=found):
+        Source.open(dataset)
+
+
 def test_metadata_without_rows_are_no_dataset(dataset: Path) -> None:
     for name in FORM_V2.tables:
         pq.write_table(pq.read_table(dataset / name).slice(0, 0), dataset / name)

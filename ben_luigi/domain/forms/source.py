@@ -283,8 +283,8 @@ def _damaged(path: Path, what: str) -> DamagedFile:
 def _read_rows(path: Path, schema: pa.Schema, lacking: Collection[str]) -> pa.Table:
     try:
         with opened(path) as file:
-            if file.schema_arrow.names != schema.names:
-                raise ValueError(f"columns {some(file.schema_arrow.names)}")
+            if unfit := _unfit(file.schema_arrow, schema):
+                raise ValueError(unfit)
             held = _coded(schema)
             batches = [batch.cast(schema).cast(held) for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False)]
             rows = pa.Table.from_batches(batches, held)
@@ -298,6 +298,21 @@ def _read_rows(path: Path, schema: pa.Schema, lacking: Collection[str]) -> pa.Ta
         ) from error
     require_usable(path, rows, lacking)
     return rows
+
+
+def _unfit(found: pa.Schema, schema: pa.Schema) -> str:
+    """Return how the columns of a file are not those of the schema; an empty text if they can be read as these."""
+    if lacking := [name for name in schema.names if name not in found.names]:
+        return f"no column {some(lacking)}"
+    if found.names != schema.names:
+        return f"columns {some(found.names, len(found.names))}, where there should be {some(schema.names)}"
+    for each in schema:
+        kind = found.field(each.name).type
+        try:
+            pa.array([], kind).cast(each.type)
+        except pa.ArrowException:
+            return f"{each.name} of type {kind}, where {each.type} is read"
+    return ""
 
 
 def _coded(schema: pa.Schema) -> pa.Schema:

@@ -64,10 +64,10 @@ def require(noted: Noted | None, folder: Path, state: State, command: str) -> No
     )
     if noted is None:
         found = "one that was never verified"
-    elif noted.findings:
-        found = f"{len(noted.findings)} finding{'s' * (len(noted.findings) > 1)}: {some(noted.findings, _SHOWN)}"
     elif changed:
         found = f"files that have changed since it was verified: {some(changed, _SHOWN)}"
+    elif noted.findings:
+        found = f"{len(noted.findings)} finding{'s' * (len(noted.findings) > 1)}: {some(noted.findings, _SHOWN)}"
     else:
         return
     raise BadInput(
