@@ -1,9 +1,11 @@
-"""Shorten what Luigi's log says of tasks that break before they run: it has the traceback as text."""
+"""Shorten what Luigi's log says of tasks that break before they run, or whose files are taken away meanwhile."""
 
 from __future__ import annotations
 
 import logging
 import re
+
+from luigi.worker import TaskException
 
 from ben_luigi import config
 from ben_luigi.domain import refused
@@ -21,6 +23,16 @@ def shorten(record: logging.LogRecord) -> bool:
     if broken:
         record.msg, record.args = "failed    %s: %s", (broken["task"], _message(broken["trace"]))
     return bool(broken)
+
+
+def vanished(error: BaseException) -> str:
+    """Return what to say of Luigi's error that files are not there which were made; an empty text of any other."""
+    if not isinstance(error, TaskException) and not str(error).startswith("Unfulfilled dependenc"):
+        return ""
+    remedy = "look who moves or removes files of the data folder, and run again"
+    return (
+        f"{config.data_dir()}; expected: the files that were just made; found: they are gone ({error}); next: {remedy}"
+    )
 
 
 def _message(trace: str) -> str:

@@ -56,4 +56,4 @@ def _said(error: BaseException) -> str:
     if isinstance(error, RPCError):
         said = without_userinfo(str(error))
         return f"luigid does not answer: {said}; next: start it with ben-luigi luigid, or correct [core] scheduler_host"
-    return str(error) if isinstance(error, PipelineError | OSError) else ""
+    return str(error) if isinstance(error, PipelineError | OSError) else luigi_log.vanished(error)

@@ -64,10 +64,12 @@ def _failed(task: luigi.Task, error: BaseException) -> None:
     if isinstance(error, SystemExit):  # the task was only stopped
         return
     error = refused.explained(error, config.data_dir())
-    said: object = error
+    gone = luigi_log.vanished(error)
+    said: object = gone or error
     if isinstance(error, OSError) and error.strerror:
         said = f"{error.filename or 'a file'}; found: {error.strerror}; next: correct that, and run again"
-    _log.error("failed    %s: %s", task, said, exc_info=None if isinstance(error, (PipelineError, OSError)) else error)
+    is_told = gone or isinstance(error, (PipelineError, OSError))
+    _log.error("failed    %s: %s", task, said, exc_info=None if is_told else error)
 
 
 def _done(task: luigi.Task, seconds: float) -> None:

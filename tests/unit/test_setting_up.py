@@ -6,7 +6,9 @@ import logging
 import time
 from typing import Any
 
+import luigi
 import pytest
+from luigi.worker import TaskException
 
 from ben_luigi.commands import plain_luigi, setting_up
 
@@ -38,3 +40,31 @@ def test_that_luigid_does_not_answer_is_said_once_per_attempt(monkeypatch: pytes
         shown.append(_shown("http://here:8082"))
     assert shown == [True, False, True, False]
     assert _shown("http://there:8082")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TaskException("Task finished running, but complete() is still returning false."),
+        RuntimeError("Unfulfilled dependency at run time: CutPatches_33UUP"),
+    ],
+)
+def test_files_that_are_taken_away_meanwhile_are_told_without_a_traceback(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = logging.LogRecord(
+        "luigi-interface", logging.ERROR, "", 0, "failed %s", ("Some",), (type(error), error, None)
+    )
+    assert plain_luigi._without_traceback(record) and record.exc_info is None
+    setting_up._failed(luigi.Task(), error)
+    for said in (record.getMessage(), caplog.text):
+        assert "the files that were just made; found: they are gone" in said and "; next: look who" in said
+        assert "Traceback" not in said
+
+
+def test_errors_of_the_program_keep_their_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    error = RuntimeError("of ours")
+    record = logging.LogRecord("luigi-interface", logging.ERROR, "", 0, "failed", (), (type(error), error, None))
+    assert plain_luigi._without_traceback(record) and record.exc_info is not None
+    setting_up._failed(luigi.Task(), error)
+    assert "RuntimeError: of ours" in caplog.text
